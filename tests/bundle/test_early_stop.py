@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from commands import Study, UnderLimits, copy_store, early_stop, in_use, runs_of_kind
+from commands import Study, UnderLimits, copy_store, early_stop, runs_of_kind
 from logged_models import check_logged_model
 from mlflow.entities import Run
 
@@ -31,12 +31,6 @@ SCHEDULED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _in_the_store(under_limits: UnderLimits) -> Iterator[None]:
-    with in_use(under_limits.study.folder):
-        yield
-
-
 @pytest.fixture(scope="module")
 def early(under_limits: UnderLimits) -> Study:
     """The study that stops what breaks the limit on the training time."""
@@ -47,18 +41,6 @@ def early(under_limits: UnderLimits) -> Study:
 def full(under_limits: UnderLimits) -> Study:
     """The same trials, all to their end."""
     return under_limits.full
-
-
-@pytest.fixture(scope="module")
-def scheduled(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study with a limit that every trial meets, and Ray Tune's ASHA."""
-    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("scheduled")), "early_stop", **SCHEDULED)
-
-
-@pytest.fixture(scope="module")
-def hopeless(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study whose limit no model meets."""
-    return early_stop(copy_store(study.folder, tmp_path_factory.mktemp("hopeless")), **HOPELESS)
 
 
 def _same(study: Study, run: Run) -> Run:
@@ -138,6 +120,15 @@ def test_trials_that_meet_the_limit_run_as_without_it(early: Study, full: Study)
             assert early.values(run, name) == full.values(_same(full, run), name) != {}
 
 
+def test_trials_are_told_of_what_they_use_of_a_gpu_where_that_is_asked_for(early: Study, full: Study) -> None:
+    """As a figure, and as series of the card and of the process; without the group there is none."""
+    for run in early.sound("256"):
+        assert run.data.metrics["peak_gpu_memory_mb"] == 3000
+        assert {*early.values(run, "system/gpu_0_power_w").values()} == {250.5}
+        assert {*early.values(run, "system/gpu_0_process_memory_mb").values()} == {3000}
+    assert [name for run in full.trials for name in run.data.metrics if "gpu" in name] == []
+
+
 def test_best_is_the_best_feasible_one_of_the_full_study(early: Study, full: Study) -> None:
     """As if the others had been run and then left out: refitted and logged. A tag finds those that meet the limits."""
     best = _best(full.sound("256"))
@@ -169,74 +160,57 @@ def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:
     assert row["saved_cpu_s"] == pytest.approx(metrics["saved_cpu_s"])
 
 
-def test_description_tells_the_limits_and_what_they_saved(under_limits: UnderLimits) -> None:
-    """The model to take meets them; what was saved, and against what."""
-    run = under_limits.study.run
-    text, metrics = run.data.tags["mlflow.note.content"], run.data.metrics
-    take = text.splitlines()[0]
-    assert take.startswith("**Take ")
-    assert f"the best within the limits `{under_limits.criterion}`" in take
-    saved = f"{metrics['saved_cpu_percent']:.0f} % of the CPU time saved"
-    assert re.search(
-        rf"^- Under `{re.escape(under_limits.criterion)}` 3 of 6 trials were stopped.* and {saved}", text, re.M
-    )
-    assert "counted against the full study" in text
-    assert "cannot tell the trials apart" not in text
-
-
-def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits: UnderLimits) -> None:
-    """Before the search that its forecast is without them, after it how many met them and what that saved."""
+def test_limits_and_what_they_saved_are_told_on_the_terminal_and_on_the_page(under_limits: UnderLimits) -> None:
+    """Before the search that its forecast is without them; at the end the model that meets them, and against what."""
     early, output = under_limits.study, under_limits.study.command.stdout
+    page, metrics = early.run.data.tags["mlflow.note.content"], early.run.data.metrics
+    assert page.startswith("**Take ")
+    assert f"the best within the limits `{under_limits.criterion}`" in page.splitlines()[0]
+    says = rf"Under (`?){re.escape(under_limits.criterion)}\1 3 of 6 trials were stopped.* and "
+    says += rf"{metrics['saved_cpu_percent']:.0f} % of the CPU time saved.*counted against the full study"
+    assert re.search(f"^- {says}", page, re.M)
+    assert re.search(f"^{says}", output, re.M)
+    assert "cannot tell the trials apart" not in page
     assert f"\nLimits: {under_limits.criterion}; they may end the search sooner\n" in output
     assert "\n6 trials: 3 ran to the end, 3 stopped by the limits.\n" in output
-    saved = f"{early.run.data.metrics['saved_cpu_percent']:.0f} % of the CPU time saved"
-    assert re.search(
-        rf"^Under {re.escape(under_limits.criterion)} 3 of 6 trials were stopped.* and {saved}", output, re.M
-    )
     assert re.search(r"^6/6 trials, best val_rmse within the limits 0\.\d{4}, ", output, re.M)
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
         assert text not in output + early.command.stderr
 
 
 @pytest.mark.slow
-def test_limit_that_nobody_meets_is_answered_with_the_nearest(hopeless: Study) -> None:
-    """One sentence: what was asked, which trials come nearest, how far off they are, and what to do.
+def test_limit_that_nobody_meets_is_answered_with_the_nearest(new_store: Path, tmp_path: Path) -> None:
+    """One sentence, whose words are in test_ended: the study has FAILED, and has the table of its trials.
 
-    A model's size is known before the first step; the tables of the study are there although it has no result.
+    A model's size is known before the first step.
     """
-    command = hopeless.command
-    assert command.exit_code != 0
-    (line,) = command.stderr.splitlines()
+    hopeless = early_stop(copy_store(new_store, tmp_path), **HOPELESS)
+    assert hopeless.command.exit_code != 0
+    (line,) = hopeless.command.stderr.splitlines()
     assert line.startswith("Error: no trial that ran to its end meets `model_size_kb<=0.001`; the nearest, alpha=0.0")
-    assert re.search(
-        r" has model_size_kb \d\.\d+ > 0\.001; raise these limits; 2 trials: 2 stopped by the limits$", line
-    )
-    assert "Traceback" not in command.stdout
-    assert hopeless.run.info.status == "FAILED"
     assert f"Error: {_tag(hopeless.run, 'error')}" == line
-    assert [run.info.status for run in hopeless.trials] == ["KILLED"] * 2
-    for run in hopeless.trials:
-        assert _tag(run, "stop_reason").startswith("model_size_kb ")
-        assert _tag(run, "stop_reason").endswith(" > 0.001 (step 0)")
-        assert (_tag(run, "stop_how"), _tag(run, "stop_step")) == ("crossed", "0")
-        assert not {"val_loss", "train_loss", "memory_mb"} & run.data.metrics.keys()
+    assert "Traceback" not in hopeless.command.stdout
+    assert hopeless.run.info.status == "FAILED"
     assert [row["status"] for row in hopeless.rows("trials.json")] == ["KILLED"] * 2
+    for run in hopeless.trials:
+        assert (run.info.status, _tag(run, "stop_how"), _tag(run, "stop_step")) == ("KILLED", "crossed", "0")
+        assert not {"val_loss", "train_loss", "memory_mb"} & run.data.metrics.keys()
     assert hopeless.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
 
 
 @pytest.mark.slow
-def test_scheduler_ends_trials_beside_the_criteria(scheduled: Study) -> None:
+def test_scheduler_ends_trials_beside_the_criteria(new_store: Path, tmp_path: Path) -> None:
     """They are KILLED and say who ended them; the best is one that came to its end."""
+    scheduled = early_stop(copy_store(new_store, tmp_path), **SCHEDULED)
+    assert scheduled.command.exit_code == 0, scheduled.command.stderr
     assert {run.info.status for run in scheduled.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
-    reasons = [run.data.tags.get("sysmetrics.stop_reason", "") for run in scheduled.trials]
-    ended = [run for run, reason in zip(scheduled.trials, reasons, strict=True) if reason.startswith("Tune ended it")]
+    ended = [run for run in scheduled.trials if run.data.tags.get("sysmetrics.stop_reason", "").startswith("Tune ")]
     assert ended
     for run in ended:
         assert run.info.status == "KILLED"
         assert 0 < max(scheduled.values(run, "val_rmse")) < 1000
-    best = scheduled.client.get_run(scheduled.run.data.tags["sysmetrics.best_trial_run_id"])
-    assert best.info.status == "FINISHED"
-    assert max(scheduled.values(best, "val_rmse")) == 1000
+    best = scheduled.client.get_run(_tag(scheduled.run, "best_trial_run_id"))
+    assert (best.info.status, max(scheduled.values(best, "val_rmse"))) == ("FINISHED", 1000)
     rows = scheduled.rows("budget.json")
     assert {row["reason"]: row["trials"] for row in rows}["the scheduler"] == len(ended)
     feasible = [run for run in scheduled.trials if run.data.tags.get("sysmetrics.feasible") == "true"]

@@ -10,22 +10,11 @@ from reference import fragment
 from entrypoints.links import compare_view, how_to_open, run_view
 
 
-def test_links_survive_markdown() -> None:
-    """A bracket, a space or a quote in an address would end the link in the description."""
-    for link in (compare_view("7", ["a", "b"]), run_view("7", "a", "system-metrics")):
-        assert not set(link) & set(" ()<>[]'\"`"), link
-
-
-def test_compare_view_opens_the_runs() -> None:
-    """In their order, and the experiment that they are in."""
+def test_links_open_the_runs_to_compare_in_their_order_and_one_tab_of_one_run() -> None:
+    """In the experiment that they are in, and in the mode that shows training runs."""
     path, query = fragment(compare_view("7", ["b", "a"]))
     assert path == "/compare-runs"
-    assert json.loads(query["runs"][0]) == ["b", "a"]
-    assert json.loads(query["experiments"][0]) == ["7"]
-
-
-def test_run_view_opens_one_tab_of_one_run() -> None:
-    """In the mode that shows training runs."""
+    assert (json.loads(query["runs"][0]), json.loads(query["experiments"][0])) == (["b", "a"], ["7"])
     assert fragment(run_view("7", "r1", "system-metrics")) == (
         "/experiments/7/runs/r1/system-metrics",
         {"workflowType": ["machine_learning"]},

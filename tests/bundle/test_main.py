@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
-import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
-from commands import RunProject, children, runs_of_kind, store_uri
+from commands import (
+    RunProject,
+    Study,
+    children,
+    clean_environment,
+    copy_store,
+    executed,
+    hostile_files,
+    runs_of_kind,
+    store_uri,
+)
 from mlflow import MlflowClient
+from own_models import ALGORITHMS, OF_TABLE, write_own_models
 
 from entrypoints.main import main as main_command
 from entrypoints.own_modules import OF_STEPS
@@ -72,27 +84,81 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
     assert main.data.params == {"dataset": "red_wine,diabetes", **given}
 
 
-@pytest.mark.slow
-def test_main_runs_its_steps_nested(run_project: RunProject, tmp_path: Path) -> None:
-    """With a table, its target and a module beside the user, main prepares, searches twice and reports."""
-    numbers = np.random.default_rng(0).normal(size=(24, 3))
-    table = pd.DataFrame({"length": numbers[:, 0], "width": numbers[:, 1], "price": numbers @ [1.0, -2.0, 0.3]})
-    table.to_csv(tmp_path / "prices.csv", index=False)
-    (tmp_path / "mine.py").write_text(
-        "from sklearn.linear_model import SGDRegressor\n\nclass Mine(SGDRegressor): ...\n"
-    )
-    (tmp_path / "space.yaml").write_text("batch_size: [4, 8]\neta0: [0.01, 0.001]\n")
-    given = {"dataset": "prices.csv", "target": "price", "algorithm": "mine.Mine", "space": "space.yaml"}
-    command = run_project("main", tmp_path, folds="3", **given)
+MLP = "sklearn.neural_network.MLPClassifier"
+SPACE = """
+batch_size: 32
+alpha: [0.001, 0.01]
+hidden_layer_sizes: [[4], [8, 4]]
+"""
+PREDICT = """
+import json, sys, mlflow, pandas as pd
+raw = pd.DataFrame({"size": [None, -2.5], "colour": ["red", "ultraviolet"], "price": [3.0, 40.0]})
+print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(raw).tolist()))
+"""
+
+
+@pytest.fixture(scope="module")
+def full(new_store: Path, run_project: RunProject, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The study without limits that main has made of a user's own table, with algorithms of all kinds.
+
+    By `mlflow run` in a folder of the user with files that nobody wants to be executed.
+    """
+    folder = tmp_path_factory.mktemp("main")
+    write_own_models(folder)
+    user = copy_store(new_store, folder / "user")
+    for name in ("user", "data"):
+        hostile_files(folder / name)
+    (user / "space.yaml").write_text(SPACE)
+    given = {**OF_TABLE, "algorithm": ",".join(("logistic", MLP, *ALGORITHMS)), "space": "space.yaml"}
+    command = run_project("main", user, **given, max_rows="300", folds="3")
     assert command.exit_code == 0, command.stderr
-    client = MlflowClient(store_uri(tmp_path))
-    (main,) = runs_of_kind(client, "main")
-    (prepare,), (report,) = children(client, main, "prepare"), children(client, main, "report")
-    limited, full = children(client, main, "study")
-    assert [run.info.status for run in (main, prepare, full, limited, report)] == ["FINISHED"] * 5
-    steps = [run.data.tags["mlflow.project.entryPoint"] for run in (prepare, full, limited, report)]
-    assert steps == ["prepare", "tune", "early_stop", "report"]
-    assert command.stdout.count(f"prepared before in run {prepare.info.run_id}\n") == 2
-    assert len(children(client, full, "trial")) == full.data.metrics["trials"] == 4
-    assert report.data.params["study"] == f"{full.info.run_id},{limited.info.run_id}"
-    assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full, limited))
+    client = MlflowClient(store_uri(user))
+    run = runs_of_kind(client, "study")[1]
+    return Study(user, command, client, run, children(client, run, "trial"), [], set())
+
+
+@pytest.mark.slow
+def test_main_runs_its_steps_nested(full: Study) -> None:
+    """It prepares the rows that are asked for, searches twice, and reports on both searches."""
+    (main,) = runs_of_kind(full.client, "main")
+    (prepare,), (report,) = (children(full.client, main, kind) for kind in ("prepare", "report"))
+    limited, _ = children(full.client, main, "study")
+    steps = [prepare, full.run, limited, report]
+    assert [run.info.status for run in (main, *steps)] == ["FINISHED"] * 5
+    entries = [run.data.tags["mlflow.project.entryPoint"] for run in steps]
+    assert entries == ["prepare", "tune", "early_stop", "report"]
+    assert (prepare.data.metrics["rows"], prepare.data.metrics["train_rows"]) == (300, 210)
+    assert full.command.stdout.count(f"prepared before in run {prepare.info.run_id}\n") == 2
+    assert report.data.params["study"] == f"{full.run.info.run_id},{limited.info.run_id}"
+    assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full.run, limited))
+    assert [executed(folder) for folder in (full.folder, full.folder.parent / "data")] == [[], []]
+
+
+@pytest.mark.slow
+def test_algorithms_of_all_kinds_are_in_one_table(full: Study) -> None:
+    """Each row has the hyperparameters of its own algorithm, as they were given, and the scores of a classifier."""
+    rows = {row["run_id"]: row for row in full.rows("trials.json")}
+    assert rows.keys() == {run.info.run_id for run in full.trials}
+    # Four rates by two alphas, two sizes by two, three by two, and two repetitions of one of these.
+    assert len(rows) == full.run.data.metrics["trials"] == 8 + 4 + 6 + 2
+    assert {run.data.params["algorithm"] for run in full.trials} == {"logistic", MLP, *ALGORITHMS}
+    scores = {"val_accuracy", "val_accuracy_sd", "val_loss", "test_accuracy", "test_loss"}
+    for run in full.trials:
+        row = rows[run.info.run_id]
+        assert {name: str(row[name]) for name in run.data.params} == run.data.params
+        assert ("learning_rate" in row) == (row["algorithm"] == "logistic")
+        assert {name: row[name] for name in scores} == {name: run.data.metrics[name] for name in scores}
+
+
+@pytest.mark.slow
+def test_model_of_the_users_own_class_predicts_raw_rows_elsewhere(full: Study) -> None:
+    """A fresh process that finds the module nowhere else predicts a row with a gap and one with a new category."""
+    assert full.run.data.tags["sysmetrics.best_algorithm"] in ALGORITHMS
+    assert full.run.data.metrics["best_val_accuracy"] > 0.9
+    for file in full.folder.parent.rglob("*.py"):
+        file.unlink()
+    line = [sys.executable, "-c", PREDICT, f"models:/{full.run.outputs.model_outputs[0].model_id}"]
+    env = clean_environment(MLFLOW_TRACKING_URI=full.uri)
+    done = subprocess.run(line, cwd=full.folder.parent, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == ["no", "yes"]

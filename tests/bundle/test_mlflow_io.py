@@ -59,8 +59,3 @@ def test_points_of_many_runs_come_with_their_runs(
         return
     with server_here(client.tracking_uri) as address:
         assert told(MlflowClient(address)) == wanted
-
-
-def test_no_runs_have_no_points(client: MlflowClient) -> None:
-    """And ask the store nothing."""
-    assert list(runs_with_points(client, [], ["loss"])) == []

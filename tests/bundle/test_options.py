@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner
-from study_settings import parsed, study_settings
+from study_settings import parsed
 
+from entrypoints.early_stop import early_stop
 from entrypoints.errors import UserError
 from entrypoints.options import (
-    dataset_options,
     limit_options,
     main_options,
     report_options,
@@ -22,25 +20,9 @@ from entrypoints.options import (
     study_options,
     together,
 )
-from entrypoints.settings import Limits, StudySettings, as_typed
+from entrypoints.report import report
+from entrypoints.settings import StudySettings, as_typed
 
-OF_DATA = {"dataset": "red_wine", "target": None, "max_rows": None, "folds": 10, "seed": 0}
-OF_SEARCH = {
-    "algorithm": "auto",
-    "space": {},
-    "search": "grid",
-    "max_trials": None,
-    "repeats": None,
-    "max_steps": "auto",
-    "max_epochs": "auto",
-    "time_limit_s": None,
-    "report_every": None,
-    "cpus": None,
-    "ray_address": "local",
-    "groups": ("process",),
-    "register": None,
-}
-OF_LIMITS = {"criteria": "auto", "predict": "on", "scheduler": "none"}
 ALL = together(study_options, resume_option, limit_options)
 
 
@@ -49,28 +31,13 @@ def _with(name: str) -> Any:
     return report_options if name == "study" else ALL
 
 
-def test_options_without_arguments_are_the_documented_defaults() -> None:
-    """A study of everything that fits the default dataset; each option is one setting, under the same name."""
-    assert parsed() == OF_DATA | OF_SEARCH
-    assert {field.name for field in fields(StudySettings)} == set(parsed())
-    assert parsed(options=dataset_options) == OF_DATA
-    assert parsed(options=limit_options) == OF_LIMITS
-    assert {field.name for field in fields(Limits)} == set(OF_LIMITS)
-    assert parsed(options=report_options) == {"dataset": "red_wine", "study": None, "metric": None, "mode": None}
-
-
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        pytest.param("dataset", "diabetes", "diabetes", id="dataset"),
         pytest.param("folds", "2", 2, id="fewest folds"),
-        pytest.param("seed", "0", 0, id="seed 0"),
         pytest.param("max_rows", "1000", 1000, id="rows"),
         pytest.param("max_rows", "all", None, id="all rows"),
         pytest.param("max_steps", "none", None, id="no limit of steps"),
-        pytest.param("max_epochs", "3", 3, id="epochs"),
-        pytest.param("report_every", "1", 1, id="report every step"),
-        pytest.param("cpus", "16", 16, id="cpus"),
         pytest.param("repeats", "none", 1, id="no repeats"),
         pytest.param("max_trials", "1", 1, id="one trial"),
         pytest.param("time_limit_s", "0.5", 0.5, id="half a second"),
@@ -82,7 +49,6 @@ def test_options_without_arguments_are_the_documented_defaults() -> None:
         pytest.param("register", "x" * 250, "x" * 250, id="longest model name"),
         pytest.param("scheduler", "asha", "asha", id="scheduler"),
         pytest.param("predict", "off", "off", id="predict"),
-        pytest.param("resume", "0a1b", "0a1b", id="resume"),
         pytest.param("study", "b, a,b", ("b", "a"), id="studies, each once"),
     ],
 )
@@ -127,13 +93,13 @@ def test_option_refuses_another_value_in_one_sentence(
 
 
 def test_options_are_written_as_they_are_typed() -> None:
-    """In a run's parameters, and for the commands that main starts."""
+    """In a run's parameters, and for the commands that main starts; the defaults, too."""
     given = {"max_rows": "all", "max_steps": "none", "time_limit_s": "2.5", "groups": "process,gpu", "seed": "3"}
     given |= {"max_trials": "auto", "cpus": "all", "register": "none", "space": '{"alpha": [0.1], "tol": [0, 1]}'}
     line = [part for name, text in given.items() for part in (f"--{name}", text)]
     written = as_typed(parsed(*line))
     assert {name: written[name] for name in given} == given
-    assert as_typed(parsed())["space"] == "auto"
+    assert as_typed(parsed(options=ALL)) == {option.name: str(option.default) for option in early_stop.params}
 
 
 @pytest.mark.parametrize(
@@ -154,25 +120,13 @@ def test_length_is_what_was_given_and_else_the_default(
     assert (settings.max_steps, settings.max_epochs) == length
 
 
-def test_trials_share_what_no_trial_chooses() -> None:
-    """The run of every trial says of which study it is, under the names of the options and as they are typed."""
-    assert study_settings(dataset="diabetes", max_epochs=2).shared == {
-        **{"dataset": "diabetes", "target": "auto", "max_rows": "all", "folds": "10", "seed": "0"},
-        **{"max_steps": "none", "max_epochs": "2", "report_every": "auto"},
-    }
-
-
 def test_every_option_has_a_help_text_and_shows_its_default() -> None:
     """The command line explains itself."""
-
-    @click.command()
-    @ALL
-    def command(**values: Any) -> None: ...
-
-    options = [param for param in command.params if isinstance(param, click.Option)]
-    assert [option.name for option in options if not option.help] == []
-    shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
-    assert [option.name for option in options if f"[default:{option.default}]" not in shown] == []
+    for command in (early_stop, report):
+        shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
+        for option in command.params:
+            assert option.help, option.name
+            assert f"[default:{option.default}]" in shown, option.name
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from clock import Clock
@@ -18,12 +19,6 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Yes."""
         return True
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """One that the test moves."""
-    return Clock(100.0)
 
 
 EQUAL = dict.fromkeys(range(8), 1.0)
@@ -64,7 +59,6 @@ EQUAL = dict.fromkeys(range(8), 1.0)
     ],
 )
 def test_progress_says_trials_best_and_time(
-    clock: Clock,
     expected: dict[int, float],
     options: dict[str, Any],
     starts: Sequence[int],
@@ -73,7 +67,7 @@ def test_progress_says_trials_best_and_time(
     says: str,
 ) -> None:
     """Time counts from the first trial on, and is never more than the limit leaves."""
-    stream = io.StringIO()
+    stream, clock = io.StringIO(), Clock(100.0)
     progress = Progress(8, "val_rmse", stream, clock, **options)
     progress.expect(expected)
     clock.now += 10
@@ -89,30 +83,24 @@ def test_progress_says_trials_best_and_time(
 @pytest.mark.parametrize(
     ("stream", "interval_s"), [pytest.param(io.StringIO, 5.0, id="log"), pytest.param(Terminal, 0.2, id="terminal")]
 )
-def test_progress_writes_only_when_a_line_is_due(stream: type[io.StringIO], interval_s: float, clock: Clock) -> None:
+def test_progress_writes_only_when_a_line_is_due(stream: type[io.StringIO], interval_s: float) -> None:
     """The first at once, then one per interval: long in a log, short on a terminal. Only then the best is asked for."""
-    output = stream()
+    output, clock, best = stream(), Clock(100.0), Mock(return_value=0.5)
     progress = Progress(8, "val_rmse", output, clock)
     progress.trial_started("a")
     lines = []
-    asked: list[float] = []
-
-    def best() -> float:
-        asked.append(clock.now)
-        return 0.5
-
     for moved in (0.0, interval_s * 0.9, interval_s * 0.2, interval_s * 0.9, interval_s * 0.2):
         clock.now += moved
         progress.show(best)
         lines.append(output.getvalue().count("0/8 trials"))
     assert lines == [1, 1, 2, 2, 3]
-    assert len(asked) == 3
+    assert best.call_count == 3
 
 
 @pytest.mark.parametrize("stream", [pytest.param(io.StringIO, id="log"), pytest.param(Terminal, id="terminal")])
-def test_progress_always_writes_the_last_line(stream: type[io.StringIO], clock: Clock) -> None:
+def test_progress_always_writes_the_last_line(stream: type[io.StringIO]) -> None:
     """Even just after another one, and with no time left. On a terminal each line takes the place of the one before."""
-    output = stream()
+    output, clock = stream(), Clock(100.0)
     progress = Progress(1, "val_accuracy", output, clock)
     for _ in range(3):
         progress.show(lambda: None)  # in a log once: there is nothing to count yet

@@ -290,12 +290,6 @@ def test_metric_that_cannot_rank_is_a_mistake(
     assert error.value.message.startswith(says)
 
 
-def test_study_without_trials_is_a_mistake(client: MlflowClient) -> None:
-    """Whichever run it is."""
-    with pytest.raises(UserError, match="tune red_wine has no trials; give the id of a run of tune"):
-        _read(client, store_study(client), store_study(client, trials=0))
-
-
 def _curve(frame: Frame, metric: str) -> dict[float, float]:
     part = frame.curves[frame.curves["metric"] == metric]
     return dict(zip(part["at"], part["value"], strict=True))

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow
 import pytest
 from click.testing import CliRunner, Result
-from commands import runs_of_kind
+from commands import RunProject, runs_of_kind
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
-from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
+from mlflow.entities import Run
+from stored_studies import store_study, store_trial
 
 from benchmarks.report_scale import fill
-from entrypoints.report import how_to_stop_early, report
+from entrypoints.report import report
 
 
 def _study(
-    client: MlflowClient, dataset: str = "red_wine", metric: str = "val_rmse", kind: str | None = "study"
-) -> str:
+    client: MlflowClient, dataset: str = "red_wine", /, *, metric: str = "val_rmse", kind: str | None = "study",
+    limits: str | None = None, **params: str,
+) -> str:  # fmt: skip
     """A finished study of two trials."""
-    tags = {"sysmetrics.dataset": dataset} | ({"sysmetrics.kind": kind} if kind else {})
-    study = str(client.create_run("0", tags=tags, run_name=f"tune {dataset}").info.run_id)
+    tags = {"sysmetrics.dataset": dataset} | ({"sysmetrics.criteria": limits} if limits else {})
+    study = store_study(client, f"tune {dataset}", 0, kind=kind, tags=tags, **params)
     for alpha in (1, 2):
-        trial = client.create_run("0", tags={"mlflow.parentRunId": study, "sysmetrics.kind": "trial"}).info.run_id
-        params = [Param("dataset", dataset), Param("alpha", str(alpha))]
-        client.log_batch(trial, [Metric(metric, 0.7 + alpha, 0, 100)], params, [RunTag("a", "b")])
-        client.set_terminated(trial)
-    client.set_terminated(study)
+        store_trial(client, study, {"dataset": dataset, "alpha": alpha}, {metric: {100: 0.7 + alpha}})
     return study
 
 
@@ -45,11 +42,12 @@ def _page(client: MlflowClient) -> str:
     return str(_run(client).data.tags["mlflow.note.content"])
 
 
-def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient) -> None:
-    """By the command, on a study of 24 trials as `tune` leaves it."""
-    study = fill(mlflow.get_tracking_uri(), 24)
-    result = _report(study=study)
-    assert result.exit_code == 0, result.output
+def test_report_leaves_a_page_its_tables_and_figures(
+    store_in_use: MlflowClient, empty_store: Path, run_project: RunProject
+) -> None:
+    """By `mlflow run`, on a study of 24 trials as `tune` leaves it."""
+    command = run_project("report", empty_store, study=fill(store_in_use.tracking_uri, 24))
+    assert command.exit_code == 0, command.stderr
     run, page = _run(store_in_use), _page(store_in_use)
     first, second, third = page.splitlines()[:3]
     assert first.startswith("**Take batch_size=")
@@ -57,7 +55,7 @@ def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient)
     assert second.startswith("**It costs** `training_time_s` ")
     assert third.startswith("No model of it is logged; its run is ")
     for line in (first, second, third):
-        assert line.replace("`", "").replace("**", "") in result.output
+        assert line.replace("`", "").replace("**", "") in command.stdout
     files = {each.path for each in store_in_use.list_artifacts(run.info.run_id)}
     assert {"decision.json", "effects.json", "training.json", "pareto.json", "figures"} <= files
     figures = {each.path for each in store_in_use.list_artifacts(run.info.run_id, "figures")}
@@ -139,24 +137,11 @@ def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use: MlflowCli
     assert run.info.status == "FAILED"
 
 
-@pytest.mark.parametrize(
-    ("params", "tags", "command"),
-    [
-        pytest.param(
-            {"dataset": "my wine.csv", "space": '{"alpha": [0.1]}', "seed": "0", "cpus": "all", "folds": "5"},
-            {},
-            "mlflow run . -e early_stop --env-manager local -P 'dataset=my wine.csv' -P folds=5 "
-            """-P 'space={"alpha": [0.1]}'""",
-            id="what differs from the defaults",
-        ),
-        pytest.param({"dataset": "red_wine", "space": "auto"}, {"sysmetrics.criteria": "c"}, "", id="under limits"),
-        pytest.param({"alpha": "1"}, {}, "", id="another script"),
-    ],
-)
-def test_command_for_the_same_trials_under_limits_can_be_pasted(
-    params: dict[str, str], tags: dict[str, str], command: str
-) -> None:
-    """Where no study under limits has them."""
-    info = RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune")
-    data = RunData(params=[Param(*each) for each in params.items()], tags=[RunTag(*each) for each in tags.items()])
-    assert how_to_stop_early([Run(info, data)]) == command
+def test_page_has_the_command_for_the_same_trials_under_limits(store_in_use: MlflowClient) -> None:
+    """To be pasted, with what differs from the defaults; not of a study under limits, or of another script."""
+    params = {"dataset": "my wine.csv", "space": '{"alpha": [1, 2]}', "seed": "0", "cpus": "all", "folds": "5"}
+    command = "mlflow run . -e early_stop --env-manager local -P 'dataset=my wine.csv' -P folds=5 "
+    command += """-P 'space={"alpha": [1, 2]}'"""
+    assert f"    {command}\n" in _told(store_in_use, _study(store_in_use, **params))
+    for other in (_study(store_in_use, limits="elapsed_s<=9", **params), _study(store_in_use, alpha="1")):
+        assert "mlflow run" not in _told(store_in_use, other)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from entrypoints.errors import UserError
-from entrypoints.search_space import described, is_distribution, parse
+from entrypoints.search_space import is_distribution, parse
 
 ENDS = "; give a list of values for each hyperparameter, such as {batch_size: [8, 64], learning_rate: [0.01]}"
 
@@ -129,14 +129,3 @@ def test_text_that_is_no_space_is_refused_in_one_sentence(tmp_path: Path, text: 
     assert message.startswith(f"space={given}: {why}")
     assert message.endswith(ENDS)
     assert "\n" not in message
-
-
-def test_space_is_described_by_what_it_was_made_of() -> None:
-    """So that a study that goes on draws the same values."""
-    given = {
-        "alpha": {"loguniform": [1e-5, 0.1]},
-        "layers": [[8], [16, 4]],
-        "n": {"integers": [2, 7]},
-        "shuffle": [True],
-    }
-    assert described(parse(json.dumps(given), Path())) == given

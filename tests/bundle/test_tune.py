@@ -6,13 +6,12 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
 from itertools import product
 from statistics import fmean
 from urllib.parse import unquote
 
 import pytest
-from commands import STUDY, Study, copy_store, in_use
+from commands import STUDY, Study
 from logged_models import check_logged_model
 from mlflow.entities import Run
 
@@ -35,7 +34,20 @@ MEMORY = ("peak_memory_mb", "memory_growth_mb", "model_memory_mb")
 INFERENCE = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb")
 ONE_OFF = ("test_rmse", "test_loss", *COSTS, *MEMORY, *INFERENCE)
 SERIES = ("system/process_cpu_percent", "system/process_memory_mb", "system/process_memory_mb_max")
-PARAMS = ("algorithm", "batch_size", "learning_rate", "alpha", "dataset", "folds", "seed", "max_steps")
+PARAMS = {
+    "algorithm": "linear",
+    "batch_size": "2",
+    "learning_rate": "0.001",
+    "alpha": "0.001",
+    "dataset": "red_wine",
+    "target": "auto",
+    "max_rows": "all",
+    "folds": "3",
+    "seed": "0",
+    "max_steps": "2000",
+    "max_epochs": "6",
+    "report_every": "50",
+}
 TAGS = (
     "mlflow.parentRunId",
     "sysmetrics.kind",
@@ -62,47 +74,6 @@ SUMMARY = {
     "forecast_time_s",
     "forecast_error_percent",
 }
-NETWORK = "sklearn.neural_network.MLPClassifier"
-MIXTURE = {
-    "dataset": "diabetes",
-    "max_rows": "500",
-    "algorithm": f"logistic,{NETWORK}",
-    "space": '{"batch_size": 32, "hidden_layer_sizes": [[4], [8, 4]], "activation": ["relu", "tanh"], "alpha": 0.01}',
-    "search": "random",
-    "max_trials": "5",  # of eight
-    "folds": "3",
-    "max_steps": "200",
-    "cpus": "2",
-}
-# At equal epochs a batch of two rows takes a hundred times as long as one of 512.
-LIMITED = {
-    "space": "{batch_size: [512, 2], learning_rate: [0.01, 0.001], alpha: [0.001, 0.01]}",
-    "folds": "3",
-    "max_steps": "none",
-    "max_epochs": "800",
-    "time_limit_s": "15",
-    "cpus": "2",
-    "report_every": "100",  # so that the long ones have a point by then
-    "seed": "34",  # in whose order the short trials come first
-}
-
-
-@pytest.fixture(autouse=True)
-def _in_the_store(study: Study) -> Iterator[None]:
-    with in_use(study.folder):
-        yield
-
-
-@pytest.fixture(scope="module")
-def mixture(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A random search among a built-in algorithm and one of the user's choice, on a part of the rows."""
-    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("mixture")), **MIXTURE)
-
-
-@pytest.fixture(scope="module")
-def limited(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study whose time is up after its short trials and before its long ones, of which two run at a time."""
-    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("limited")), **LIMITED)
 
 
 def _steady(study: Study) -> Run:
@@ -116,10 +87,6 @@ def _diverged(study: Study) -> list[Run]:
 def _best(study: Study) -> Run:
     sound = [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
     return min(sound, key=lambda run: (run.data.metrics["val_rmse"], run.data.metrics["training_time_s"]))
-
-
-def _figures(run: Run) -> dict[str, float]:
-    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
 
 
 def test_command_leaves_a_finished_study_with_a_child_per_trial_and_one_for_its_data(study: Study) -> None:
@@ -144,9 +111,8 @@ def test_command_leaves_a_finished_study_with_a_child_per_trial_and_one_for_its_
 def test_trial_has_params_and_tags(study: Study) -> None:
     """What was tried, and where it ran, stands in the trial's run: the costs of two machines can be told apart."""
     trial = _steady(study)
-    assert set(PARAMS) <= set(trial.data.params)
+    assert trial.data.params == PARAMS
     assert set(TAGS) <= set(trial.data.tags)
-    assert trial.data.params["dataset"] == "red_wine"
     assert trial.info.run_name == "b2 lr0.001"
     for run in (study.run, *study.trials):
         assert {name: tag for name, tag in run.data.tags.items() if name.startswith(HOST_PREFIX)} == Host().tags()
@@ -203,31 +169,36 @@ def test_diverged_trial_is_finished_and_tagged_but_never_best(study: Study) -> N
         assert run.info.run_id != study.run.data.tags["sysmetrics.best_trial_run_id"]
 
 
-def test_study_names_its_best_trial(study: Study) -> None:
-    """The ids and the parameters of the trial with the lowest validation RMSE are tags of the study."""
-    best, tags = _best(study), study.run.data.tags
+def test_study_says_what_came_out(study: Study) -> None:
+    """In its own metrics, so that an unfolded row in the UI's table needs no child; its tags name the best trial.
+
+    It names the table that it was trained on, and where that comes from.
+    """
+    best, tags, metrics = _best(study), study.run.data.tags, study.run.data.metrics
     assert tags["sysmetrics.best_trial_run_id"] == best.info.run_id
     assert tags["sysmetrics.best_trial_id"] == best.data.tags["sysmetrics.trial_id"]
     for name in ("algorithm", "batch_size", "learning_rate", "alpha"):
         assert tags[f"sysmetrics.best_{name}"] == best.data.params[name]
-
-
-def test_study_has_summary_metrics(study: Study) -> None:
-    """Its own metrics say what came out: an unfolded row in the UI's table needs no child to be read."""
-    metrics = study.run.data.metrics
     assert set(metrics) >= SUMMARY
-    assert metrics["best_val_rmse"] == _best(study).data.metrics["val_rmse"]
+    assert metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
     assert (metrics["trials"], metrics["stopped"], metrics["failed"]) == (8, 0, 0)
     assert metrics["diverged"] == len(_diverged(study))
     assert metrics["search_time_s"] < metrics["elapsed_s"] < study.command.seconds
-
-
-def test_study_has_its_dataset_as_input(study: Study) -> None:
-    """The study's run names the table it was trained on, and where that comes from."""
     (given,) = study.run.inputs.dataset_inputs
     assert given.dataset.name == "red_wine"
-    assert "openml.org/d/44972" in given.dataset.source
     assert [tag.value for tag in given.tags if tag.key == "mlflow.data.context"] == ["training"]
+    assert "openml.org/d/44972" in given.dataset.source
+
+
+def test_phases_of_a_study_are_of_the_command_and_all_its_workers(study: Study) -> None:
+    """While it searched two trials ran at a time, with all their memory and CPU time."""
+    metrics = study.run.data.metrics
+    of_trials = {name: [run.data.metrics[name] for run in study.trials] for name in ("cpu_seconds", "peak_memory_mb")}
+    assert metrics["phase/search/peak_memory_mb"] > sum(sorted(of_trials["peak_memory_mb"])[-2:])
+    searching_s = metrics["phase/forecast/cpu_seconds"] + metrics["phase/search/cpu_seconds"]
+    assert searching_s > sum(of_trials["cpu_seconds"])
+    phases = {f"phase/{name}/elapsed_s" for name in ("prepare", "forecast", "search", "refit", "summary")}
+    assert {name for name in metrics if name.startswith("phase/") and name.endswith("/elapsed_s")} == phases
 
 
 def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
@@ -243,7 +214,8 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
         assert str(row["place"]) == run.data.tags["sysmetrics.place"]
         assert row["converged"] is False
         about = {"trial_id", "run_id", "status", "place", "repeat", "diverged", "converged", *run.data.params}
-        assert {name: value for name, value in row.items() if name not in about} == pytest.approx(_figures(run))
+        figures = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+        assert {name: value for name, value in row.items() if name not in about} == pytest.approx(figures)
 
 
 def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:
@@ -277,25 +249,14 @@ def test_description_links_to_what_to_open_next(study: Study) -> None:
     assert f"val_rmse {_best(study).data.metrics['val_rmse']:.4g}" in text
 
 
-def test_logged_model_predicts_from_raw_columns(study: Study) -> None:
-    """The best configuration, refitted."""
-    check_logged_model(study)
-
-
-def test_best_model_is_registered_where_that_is_asked_for(study: Study) -> None:
+def test_best_model_predicts_from_raw_columns_and_is_registered_where_that_is_asked_for(study: Study) -> None:
     """As the candidate of that name, which the output says."""
+    check_logged_model(study)
     version = study.client.get_model_version_by_alias("red wine", "candidate")
     assert version.run_id == study.run.info.run_id
     assert version.tags["best_val_rmse"] == f"{study.run.data.metrics['best_val_rmse']:.6g}"
-    assert (
-        f"\nRegistered as version {version.version} of red wine: models:/red wine@candidate\n" in study.command.stdout
-    )
-
-
-def test_output_tells_the_forecast_and_the_progress(study: Study) -> None:
-    """The user sees what is searched, how long it will take, and how far it has come."""
-    assert re.search(r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*\d s$", study.command.stdout, re.M)
-    assert re.search(r"^8/8 trials, best val_rmse 0\.\d{4}, .*\d s elapsed$", study.command.stdout, re.M)
+    says = f"\nRegistered as version {version.version} of red wine: models:/red wine@candidate\n"
+    assert says in study.command.stdout
 
 
 def test_output_ends_with_the_best_trials_and_how_to_see_all(study: Study) -> None:
@@ -311,91 +272,13 @@ def test_output_ends_with_the_best_trials_and_how_to_see_all(study: Study) -> No
     assert f"  http://127.0.0.1:5000/{charts[1]}\n" in output
 
 
-def test_output_says_what_became_of_all_trials(study: Study) -> None:
+def test_output_says_what_is_searched_how_far_it_is_and_what_became_of_all_trials(study: Study) -> None:
     """In counts that add up, with what those that diverged have in common, and nothing of Ray's or Python's own."""
     diverged = len(_diverged(study))
+    assert re.search(r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*\d s$", study.command.stdout, re.M)
+    assert re.search(r"^8/8 trials, best val_rmse 0\.\d{4}, .*\d s elapsed$", study.command.stdout, re.M)
     says = rf"^8 trials: {8 - diverged} ran to the end, {diverged} diverged \(all with learning_rate .*\)\.$"
     assert re.search(says, study.command.stdout, re.M)
     assert study.command.stdout.count("starting the processes") <= 1
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
         assert text not in study.command.stdout + study.command.stderr
-
-
-@pytest.mark.slow
-def test_mixture_has_so_many_trials_of_all_algorithms_as_were_asked_for(mixture: Study) -> None:
-    """A random search draws from both; no configuration comes twice, and each has the parameters of its algorithm."""
-    assert [run.info.status for run in mixture.trials] == ["FINISHED"] * 5
-    assert mixture.run.data.metrics["trials"] == 5
-    assert {run.data.params["algorithm"] for run in mixture.trials} == {"logistic", NETWORK}
-    shared = {"dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every"}
-    tried = []
-    for run in mixture.trials:
-        params = run.data.params
-        own = {name: value for name, value in params.items() if name not in {*shared, "algorithm", "batch_size"}}
-        if params["algorithm"] == NETWORK:
-            assert own.keys() == {"hidden_layer_sizes", "activation", "alpha"}
-            assert own["hidden_layer_sizes"] in {"[4]", "[8, 4]"}
-        else:
-            assert own.keys() == {"learning_rate", "alpha"}
-        assert (params["max_rows"], params["batch_size"]) == ("500", "32")
-        assert str(run.info.run_name).startswith(f"{params['algorithm'].split('.')[-1]} ")
-        assert own not in tried
-        tried.append(own)
-
-
-@pytest.mark.slow
-def test_mixture_is_in_one_table(mixture: Study) -> None:
-    """Rows of trials.json have the hyperparameters of their own algorithm, as they were given, and every figure.
-
-    They were trained on 70 % of 500 of the 768 rows, as was asked for.
-    """
-    rows = {row["run_id"]: row for row in mixture.rows("trials.json")}
-    assert rows.keys() == {run.info.run_id for run in mixture.trials}
-    for run in mixture.trials:
-        row = rows[run.info.run_id]
-        assert {name: str(row[name]) for name in run.data.params} == run.data.params
-        assert ("learning_rate" in row) == (row["algorithm"] == "logistic")
-        assert {name: row[name] for name in _figures(run)} == pytest.approx(_figures(run))
-        assert run.data.metrics.keys() >= {name.replace("rmse", "accuracy") for name in (*CURVES, *ONE_OFF)}
-    (prepare,) = mixture.prepares
-    assert (prepare.data.metrics["rows"], prepare.data.metrics["train_rows"]) == (500, 350)
-    assert "350 training and 150 test rows" in mixture.command.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-def test_study_ends_when_its_time_is_up_with_the_best_by_then(limited: Study) -> None:
-    """FINISHED, with the best of the trials that had come to their end, refitted.
-
-    Those that still ran are KILLED and say why; what was measured until then stays.
-    """
-    finished = [run for run in limited.trials if run.info.status == "FINISHED"]
-    best = min(finished, key=lambda run: run.data.metrics["val_rmse"])
-    assert limited.run.info.status == "FINISHED"
-    assert limited.run.data.tags["sysmetrics.best_trial_run_id"] == best.info.run_id
-    assert limited.run.data.metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
-    assert limited.run.data.metrics["test_rmse"] < 0.8
-    assert limited.run.data.metrics["search_time_s"] < 15 + 5
-    assert {run.info.status for run in limited.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
-    killed = [run for run in limited.trials if run.info.status == "KILLED"]
-    assert limited.run.data.metrics["stopped"] == len(killed) == 2
-    for run in killed:
-        assert run.data.params["batch_size"] == "2"
-        assert run.data.tags["sysmetrics.stop_reason"] == "time_limit_s=15 of the study"
-        assert run.data.metrics["val_rmse"] > 0
-        assert 0 < run.data.metrics["elapsed_s"] < 20  # and what it had cost
-    assert [run for run in finished if "sysmetrics.stop_reason" in run.data.tags] == []
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-def test_study_says_how_many_trials_its_time_was_enough_for(limited: Study) -> None:
-    """On the terminal, where the limit is announced too, and on the study's page."""
-    output = limited.command.stdout
-    assert re.search(r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*, at most 15 s$", output, re.M)
-    says = "8 trials: 4 ran to the end, 2 cut off by time_limit_s=15, 2 not started."
-    assert f"\n{says}\n" in output
-    assert f"\n- {says}\n" in limited.run.data.tags["mlflow.note.content"]
-    assert "forecast_error_percent" not in limited.run.data.metrics
-    for text in ("Traceback", "Warning", "WARNING", "Reached timeout"):
-        assert text not in output + limited.command.stderr

@@ -113,21 +113,13 @@ def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(
 
 @pytest.mark.parametrize("ascending", [True, False], ids=["lower", "higher"])
 def test_each_page_of_a_study_begins_with_its_best_trial(ascending: bool) -> None:
-    """Where ten are shown, these are the ten best. Names say dataset and start, then what is on the page."""
+    """Where ten are shown, these are the ten best. Names begin with dataset and start."""
     pages = scored(*NEAR, ascending=ascending, limits="elapsed_s<=9")
     assert {(page.sort_by, page.ascending) for page in pages.values()} == {("val_rmse", ascending)}
     assert {word for word, page in pages.items() if not page.all_runs} == {TRAINING, STOPPED}
     assert {word for word, page in pages.items() if page.shown == "TABLE"} == {TABLE, LIMITS, STOPPED}
-    titles, names = zip(*(page.name.split(" · ") for page in pages.values()), strict=True)
-    assert len(set(titles)) == 1
-    assert re.match(r"red_wine (01 Jan|31 Dec) \d\d:\d\d$", titles[0])
-    assert list(names) == [
-        "score against cost",
-        "table",
-        "during training, the ten best",
-        "within the limits",
-        "what was stopped, and why",
-    ]
+    (title,) = {page.name.split(" · ")[0] for page in pages.values()}
+    assert re.match(r"red_wine (01 Jan|31 Dec) \d\d:\d\d$", title)
 
 
 @pytest.mark.parametrize(
@@ -148,32 +140,6 @@ def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
     (parallel,) = page.cards["Hyperparameters, costs and score"]
     assert parallel["selectedMetrics"] == [*drawn, "val_rmse"]
     assert parallel["selectedParams"] == ["batch_size", "alpha"]
-
-
-def test_costs_that_no_trial_has_are_not_columns() -> None:
-    """Hyperparameters first, then the score, then what it costs; of a GPU there is nothing without one."""
-    pages = shown(MEASURED | {"val_rmse": 0.6}, {"val_rmse": 0.7, "cpu_seconds": 2.0})
-    costs = ["training_time_s", "cpu_seconds", "peak_memory_mb", "inference_latency_ms"]
-    assert columns(pages[TABLE]) == ["batch_size", "alpha", "val_rmse", *costs]
-    with_gpu = shown(MEASURED | {"peak_gpu_memory_mb": 5.0})
-    assert columns(with_gpu[TABLE])[-1] == "peak_gpu_memory_mb"
-
-
-def test_pages_of_limits_are_only_there_with_limits() -> None:
-    """Who met them, and who was stopped; then the reason is a column of the table, too, with room for a sentence."""
-    assert not {LIMITS, STOPPED} & scored(*NEAR).keys()
-    pages = scored(*NEAR, limits="training_time_s<=1, val_rmse<=0.7, val_rmse patience 3")
-    assert {LIMITS, STOPPED} <= pages.keys()
-    for word in (LIMITS, STOPPED):
-        found = columns(pages[word])
-        assert found[:4] == ["sysmetrics.feasible", "sysmetrics.stop_reason", "val_rmse", "training_time_s"]
-        assert len(set(found)) == len(found)
-    assert columns(pages[TABLE])[-1] == "sysmetrics.stop_reason"
-    assert unpacked(pages[TABLE].state())["columnWidths"]["tags.`sysmetrics.stop_reason`"] > 300
-    drawn = view(pages[LIMITS]).cards
-    assert {heading: [card["metricKey"] for card in cards] for heading, cards in drawn.items()} == {
-        "training_time_s<=1, val_rmse<=0.7, val_rmse patience 3": ["training_time_s", "val_rmse"]
-    }
 
 
 def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: MlflowClient) -> None:

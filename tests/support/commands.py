@@ -41,8 +41,22 @@ STUDY = {
     "report_every": "50",
     "cpus": "2",
 }
-UNDER_LIMITS = STUDY | {"cpus": "1"}
+UNDER_LIMITS = STUDY | {"cpus": "1", "groups": "process,gpu"}
 UNDER_LIMITS["space"] = "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.001], alpha: 0.001}"
+
+
+# NVIDIA's library for ``early_stop``: a card on which each process that asks computes.
+PYNVML = """
+import os
+from made_up_nvml import Gpu, Nvml
+
+library = Nvml(Gpu(processes={os.getpid(): 3_000_000_000}))
+
+def __getattr__(name):
+    if name == "nvmlDeviceGetName":  # by which this machine would seem to be another one
+        raise AttributeError(name)
+    return getattr(library, name)
+"""
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -265,7 +279,12 @@ def early_stop(folder: Path, **options: str) -> Study:
     """Run ``early_stop`` in the environment that `mlflow run` makes, with the store of a folder, and find its runs."""
     client = MlflowClient(store_uri(folder))
     run_id = client.create_run("0").info.run_id
-    env = clean_environment(MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder))
+    (folder / "library").mkdir()
+    (folder / "library" / "pynvml.py").write_text(PYNVML)
+    env = clean_environment(
+        MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder),
+        PYTHONPATH=os.pathsep.join([str(folder / "library"), str(Path(__file__).parent)]),
+    )  # fmt: skip
     given = [part for name, value in options.items() for part in (f"--{name}", value)]
     line = [sys.executable, "-m", "entrypoints.early_stop", *given]
     command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlflow
 import numpy as np
 import pytest
-from commands import Study
+from commands import Study, in_use
 from mlflow.artifacts import load_dict
 
 from entrypoints.datasets import known
@@ -14,10 +14,11 @@ from entrypoints.datasets import known
 def check_logged_model(study: Study) -> None:
     """It takes the dataset's own columns, and on the test part it has the RMSE that the study states."""
     table = known.load("red_wine")
-    split = load_dict(f"runs:/{study.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
-    test = table.frame.iloc[split["test"]]
     (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
+    with in_use(study.folder):
+        split = load_dict(f"runs:/{study.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
+        model = mlflow.pyfunc.load_model(f"models:/{model_id}")
+    test = table.frame.iloc[split["test"]]
     assert f'Load it with mlflow.pyfunc.load_model("models:/{model_id}").\n' in study.command.stdout
-    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     error = model.predict(test[list(table.feature_names)]) - test[table.target]
     assert np.sqrt(np.mean(np.square(error))) == pytest.approx(study.run.data.metrics["test_rmse"])

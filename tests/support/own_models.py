@@ -1,31 +1,29 @@
-"""Estimators of a user in folders of theirs: one with neighbours, one in a package, and one beside a table."""
+"""A table of a user, and estimators in folders of theirs: one with neighbours, one in a package, one beside the table.
+
+A row of the table is returned where its size is far from 0, which no model sees that is linear in the size.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-MEAN = '''
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
+import pandas as pd
+
+MODEL = '''
+import numpy as np
+from sklearn.linear_model import SGDClassifier
 {imports}
 
-class Mean(RegressorMixin, BaseEstimator):
-    """Moves towards the mean of the targets."""
+class Far(SGDClassifier):
+    """Linear in the distances of the features from their means."""
 
-    def __init__(self, rate=0.1):
-        self.rate = rate
-
-    def fit(self, X, y):
-        return self.partial_fit(X, y)
-
-    def partial_fit(self, X, y):
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
         import {lazily}
-        before = getattr(self, "mean_", {start})
-        self.mean_ = before + self.rate * (np.mean(y) - before)
-        return self
+        return super().partial_fit(np.abs(X) + {start}, y, classes)
 
-    def predict(self, X):
-        return np.full(len(X), self.mean_)
+    def decision_function(self, X):
+        return super().decision_function(np.abs(X) + {start})
 '''
 # A classifier by the nearest class, which has nothing to predict with but predict.
 NEAREST = """
@@ -61,17 +59,17 @@ class Nearest(ClassifierMixin, BaseEstimator):
 """
 # What is in the folder of the user, beside the table, and in a package.
 FILES = {
-    "user/in_folder.py": MEAN.format(imports="from beside_it import START", lazily="lazily_needed", start="START"),
+    "user/in_folder.py": MODEL.format(imports="from beside_it import START", lazily="lazily_needed", start="START"),
     "user/beside_it.py": "START = 0.0",
     "user/lazily_needed.py": "",
-    "user/own_package/small/models.py": MEAN.format(
+    "user/own_package/small/models.py": MODEL.format(
         imports="from own_package.common import START", lazily="json", start="START"
     ),
     "user/own_package/common.py": "START = 0.0",
-    "data/beside_table.py": MEAN.format(imports="", lazily="json", start="0.0"),
-    "data/own.csv": "a,b,y\n" + "".join(f"{row % 7},{row % 5},{row / 11}\n" for row in range(60)),
+    "data/beside_table.py": MODEL.format(imports="", lazily="json", start="0.0"),
 }
-ALGORITHMS = ("in_folder.Mean", "own_package.small.models.Mean", "beside_table.Mean")
+ALGORITHMS = ("in_folder.Far", "own_package.small.models.Far", "beside_table.Far")
+OF_TABLE = {"dataset": "../data/own.parquet", "target": "returned"}  # options, as they are typed in ``user``
 
 
 def write_own_models(folder: Path) -> None:
@@ -79,3 +77,15 @@ def write_own_models(folder: Path) -> None:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    _orders().to_parquet(folder / "data" / "own.parquet", index=False)
+
+
+def _orders() -> pd.DataFrame:
+    """A table with missing numbers, missing and text categories, and a text target."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": random.normal(size=400), "colour": random.choice(["red", "green", "blue"], 400)})
+    frame.loc[::7, "size"] = np.nan
+    frame.loc[::11, "colour"] = None
+    frame["price"] = random.gamma(2.0, 10.0, 400)
+    frame["returned"] = np.where(frame["size"].abs() > 0.7, "yes", "no")
+    return frame

@@ -14,8 +14,9 @@ LIMITED = {**FULL, "sysmetrics.criteria": "elapsed_s<=9"}
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """Where the studies are: the experiment of the fixture ``client``."""
-    return str(client.get_experiment_by_name("studies").experiment_id)
+    """Where the studies are: the experiment of the fixture ``client``, or MLflow's default one."""
+    experiment = client.get_experiment_by_name("studies")
+    return str(experiment.experiment_id) if experiment else "0"
 
 
 def store_run(

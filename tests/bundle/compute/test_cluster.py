@@ -24,7 +24,7 @@ from commands import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from own_models import ALGORITHMS, write_own_models
+from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import tracking_server
 
@@ -185,9 +185,8 @@ def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
     """
     scaled.nodes.ask("work")  # of the node with two cores it has one
     write_own_models(scaled.folder)
-    options = {"dataset": "../data/own.csv", "target": "y", "folds": "2"}
-    options |= {"algorithm": ",".join(ALGORITHMS), "space": "{batch_size: 8, rate: [0.1, 0.5]}", "max_steps": "200"}
-    options["cpus"] = "2"
+    options = {**OF_TABLE, "algorithm": ",".join(ALGORITHMS), "folds": "2", "max_steps": "200"}
+    options |= {"space": "{batch_size: 8, alpha: [0.001, 0.01]}", "cpus": "2"}
     done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
     assert done.exit_code == 0, done.stderr
     trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")
