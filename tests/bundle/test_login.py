@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import mlflow
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
+from server_here import serving
+from werkzeug import Response
 
 from entrypoints.errors import UserError
 from entrypoints.runs import check_store, move_login_to_environment, record_failure, recorded_run
@@ -33,20 +33,8 @@ def store(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Mlflow
 @pytest.fixture
 def port() -> Iterator[int]:
     """Where a server wants a login."""
-
-    class Closed(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(401)
-
-        def log_message(self, *arguments: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Closed)
-    thread = threading.Thread(target=server.serve_forever, args=[0.05])
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Response(status=401)) as address:
+        yield int(address.rpartition(":")[2])
 
 
 def test_server_that_asks_for_a_login_answers(port: int) -> None:

@@ -1,8 +1,9 @@
-"""What README and the pages of docs/ tell to type is taken, and what they name is there."""
+"""What README, docs/ and MLproject tell to type is taken, what they name is there, and their Python blocks run."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import re
 import shlex
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import mlflow
 import pytest
+import yaml
 from commands import ROOT, store_uri
-from entry_points import ENTRY_POINTS, entry_command
 from mlflow import MlflowClient
 from mlflow.cli import cli as mlflow_cli
+from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
 from entrypoints.settings import AUTO, DEFAULT_CRITERIA
@@ -22,16 +25,39 @@ from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.supervisor import Settings
 from mlflow_sysmetrics.limits import Criteria
 
-PAGES = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
-SCALE_OUT = (ROOT / "docs" / "scale-out.md").read_text()
-FILTERS = [line for block in re.findall(r"```text\n(.*?)```", SCALE_OUT, re.DOTALL) for line in block.splitlines()]
+PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 PROGRAMS: dict[str, click.Command] = {"mlflow": mlflow_cli, "mlflow-sysmetrics": plugin_cli, "ray": ray_cli}
 
 
-def test_no_part_uses_ray_data() -> None:
-    """As the page on a study says."""
-    sources = [path for package in ("entrypoints", "mlflow_sysmetrics") for path in (ROOT / package).rglob("*.py")]
-    assert [path for path in sources if re.search(r"\bray\.data\b|from ray import .*\bdata\b", path.read_text())] == []
+def blocks(language: str, page: str) -> list[str]:
+    """The blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+def entry_command(entry: str) -> click.Command:
+    """The click command of an entry point."""
+    found: click.Command = getattr(importlib.import_module(f"entrypoints.{entry}"), entry)
+    return found
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_mlproject_passes_each_option_with_the_same_default(entry: str) -> None:
+    """`mlflow run` and `python -m entrypoints.<entry>` start from the same values."""
+    parameters = {name: str(parameter["default"]) for name, parameter in ENTRY_POINTS[entry]["parameters"].items()}
+    options = [option for option in entry_command(entry).params if isinstance(option, click.Option)]
+    assert parameters == {str(option.name): str(option.default) for option in options}
+    words = [word for name in parameters for word in (f"--{name}", f"{{{name}}}")]
+    assert ENTRY_POINTS[entry]["command"].split() == ["python", "-m", f"entrypoints.{entry}", *words]
+
+
+def test_docs_describe_every_parameter_with_its_default() -> None:
+    """The tables of three pages are the list of parameters, those of ``tune`` first; the others' are among them."""
+    pages = PAGES["study"] + PAGES["limits"] + PAGES["report"]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", pages, re.MULTILINE))
+    parameters = ENTRY_POINTS["early_stop"]["parameters"] | ENTRY_POINTS["report"]["parameters"]
+    assert rows == {name: str(parameter["default"]) for name, parameter in parameters.items()}
+    assert list(rows)[: len(ENTRY_POINTS["tune"]["parameters"])] == list(ENTRY_POINTS["tune"]["parameters"])
 
 
 def commands_in(text: str) -> list[str]:
@@ -44,11 +70,11 @@ def commands_in(text: str) -> list[str]:
 
 def commands_of_pages() -> dict[str, bool]:
     """Each command, and whether it is in a block; in a sentence its arguments may be left out."""
-    text = "\n".join(PAGES).replace("\\\n", "")
-    blocks = re.findall(r"^```(?:sh|text|yaml)$(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    text = "\n".join(PAGES.values()).replace("\\\n", "")
+    in_blocks = re.findall(r"^```(?:sh|text|yaml)$(.*?)^```", text, re.DOTALL | re.MULTILINE)
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     in_sentences = commands_in("\n".join(" ".join(span.split()) for span in spans))
-    return dict.fromkeys(in_sentences, False) | dict.fromkeys(commands_in("".join(blocks)), True)
+    return dict.fromkeys(in_sentences, False) | dict.fromkeys(commands_in("".join(in_blocks)), True)
 
 
 COMMANDS = commands_of_pages()
@@ -87,9 +113,18 @@ def test_commands_of_every_kind_are_found() -> None:
 
 def test_every_parameter_named_on_a_page_exists() -> None:
     """Whether in a command or alone: what is copied is not refused."""
-    named = set(re.findall(r"-P (\w+)=", "".join(PAGES))) - {"name"}  # of `-P name=value`
+    named = set(re.findall(r"-P (\w+)=", "".join(PAGES.values()))) - {"name"}  # of `-P name=value`
     assert named
     assert named <= {name for entry in ENTRY_POINTS.values() for name in entry["parameters"]}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_links_to_are_there(page: str) -> None:
+    """And the scripts that it names."""
+    folder = ROOT if page == "README" else ROOT / "docs"
+    links = [folder / link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if not link.startswith("http")]
+    scripts = [ROOT / script for script in re.findall(r"`(benchmarks/\w+\.py)`", PAGES[page])]
+    assert [file for file in (*links, *scripts) if not file.exists()] == []
 
 
 @pytest.fixture(scope="module")
@@ -102,18 +137,52 @@ def client(module_store: Path) -> MlflowClient:
     return client
 
 
-@pytest.mark.parametrize("condition", FILTERS)
+@pytest.mark.parametrize("condition", "".join(blocks("text", "scale-out")).splitlines())
 def test_filter_for_many_trials_is_one_that_mlflow_takes(client: MlflowClient, condition: str) -> None:
     """Beside the study's own condition."""
     found = client.search_runs(["0"], f"tags.mlflow.parentRunId = 's' and {condition}")
     assert len(found) == ("val_rmse" in condition or "feasible" in condition)
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
-def test_files_that_a_page_links_to_are_there(page: str) -> None:
-    """And the scripts that it names."""
-    text = (ROOT / page).read_text()
-    for link in re.findall(r"\]\(([^)#]+)", text):
-        assert link.startswith("http") or (ROOT / page).parent.joinpath(link).exists(), link
-    for script in re.findall(r"`(benchmarks/\w+\.py)`", text):
-        assert (ROOT / script).exists(), script
+def test_ray_up_takes_the_example() -> None:
+    """Ray's own schema of such files has nothing against it."""
+    validate_config(prepare_config(yaml.safe_load(blocks("yaml", "scale-out")[0])))
+
+
+def test_blocks_about_tune_scripts_run(
+    local_ray: None,
+    store_in_use: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As they stand, one after the other; they leave what they say in MLflow."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # Tune's files are below it
+    exec("".join(blocks("python", "tune-scripts")), {"__name__": "__main__"})
+    mlflow.set_tracking_uri(store_in_use.tracking_uri)  # Ray's callback has set it
+    mine = store_in_use.get_experiment_by_name("mine").experiment_id
+    runs = store_in_use.search_runs([mine], "tags.`sysmetrics.kind` = 'trial'")
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    assert sorted(run.data.params["rate"] for run in runs) == ["0.1", "0.1", "1.0", "1.0"]
+    assert sum(bool(store_in_use.list_artifacts(run.info.run_id)) for run in runs) == 2
+    assert all("loss" in run.data.metrics for run in runs)
+    assert re.search(r"^steps: \[3, 5\]$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [(page, place) for page in PAGES if page != "tune-scripts" for place in range(len(blocks("python", page)))],
+)
+def test_block_of_another_page_runs(
+    store_in_use: MlflowClient, capsys: pytest.CaptureFixture[str], page: str, place: int
+) -> None:
+    """As it stands, by itself; it logs what it names, or prints it without MLflow."""
+    block = blocks("python", page)[place]
+    exec(block, {"__name__": "__main__"})
+    runs = store_in_use.search_runs(["0"])
+    assert [run.info.status for run in runs] == ["FINISHED"] * block.count("start_run")
+    names = {"elapsed_s", *(f"phase/{phase}/elapsed_s" for phase in re.findall(r"\.phase\(\"(\w+)\"\)", block))}
+    names |= {"system/process_memory_mb", "system/step_time_ms", "steps"} if ".timed(" in block else set()
+    assert all(run.data.metrics.keys() >= names for run in runs)
+    if not runs:
+        assert re.search(r"peak memory \d+ MB, loading took \d", capsys.readouterr().out)

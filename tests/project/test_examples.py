@@ -1,115 +1,135 @@
-"""Each example runs, and leaves in its run what its first line promises."""
+"""Each example runs as its README says, and leaves what its first line promises; so do commands of two pages."""
 
 from __future__ import annotations
 
-import os
+import re
+import shlex
 import shutil
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import mlflow
 import pytest
-from commands import ROOT, clean_environment, store_uri
+import requests
+from commands import ROOT, Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tracking_server import ALONE, answers, free_port
 
-EXAMPLES = ROOT / "examples"
+pytestmark = pytest.mark.slow
 LIMIT_S = 120.0
 SUMMARY = {
     *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds", "mean_cpu_percent"),
     *("peak_memory_mb", "memory_growth_mb", "read_mb", "write_mb"),
 }
-LINES = {
-    "sklearn_script": [sys.executable, "sklearn_script.py"],
-    "xgboost_rounds": [sys.executable, "xgboost_rounds.py"],
-    "training_loop": [sys.executable, "training_loop.py"],
-    "tune_script": [sys.executable, "tune_script.py"],
-    "tune_artifacts": [sys.executable, "tune_artifacts.py"],
-    "project": [
-        *(sys.executable, "-m", "mlflow", "run", "project", "--env-manager", "local"),
-        *("--backend", "system-metrics"),
-    ],
-    "notebook": [sys.executable, "-m", "jupyter", "execute", "notebook.ipynb"],
-    "ranks": [sys.executable, "ranks.py"],
-    "loop_of_runs": [sys.executable, "loop_of_runs.py"],
-}
-NEEDS = {"xgboost_rounds": ("xgboost",), "notebook": ("nbclient", "ipykernel")}
-OTHERS = ("tune_script", "tune_artifacts", "loop_of_runs")  # of several runs
+NEEDS = {"xgboost_rounds.py": ("xgboost",), "notebook.ipynb": ("nbclient", "ipykernel")}
+OF_SEVERAL_RUNS = {"README.md", "tune_script.py", "tune_artifacts.py", "loop_of_runs.py"}
 OF_PHASES = {
-    "sklearn_script": ("load", "train", "score"),
-    "training_loop": ("train",),
-    "notebook": ("load", "train"),
+    "sklearn_script.py": ("load", "train", "score"),
+    "training_loop.py": ("train",),
+    "notebook.ipynb": ("load", "train"),
 }
 
 
-def runs_after(name: str, folder: Path) -> list[Run]:
-    """Run an example in a copy of the folder of all, and return the runs that it leaves."""
-    for package in NEEDS.get(name, ()):
+def runs_after(example: str, folder: Path) -> list[Run]:
+    """Type what the README says of an example, in a copy of the folder of all, and return the runs that it leaves."""
+    for package in NEEDS.get(example, ()):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    place = folder / "examples"
-    shutil.copytree(EXAMPLES, place)
-    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = clean_environment(
-        PATH=scripts, MLFLOW_TRACKING_URI=store_uri(folder), MLFLOW_SYSMETRICS_SPOOL=str(folder / "spools")
-    )
-    done = subprocess.run(LINES[name], cwd=place, env=env, capture_output=True, text=True, timeout=LIMIT_S)
+    place = shutil.copytree(ROOT / "examples", folder / "examples")
+    (line,) = re.findall(rf"^\| `([^`]*\b{example}\b[^`]*)` \|", (place / "README.md").read_text(), re.MULTILINE)
+    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(folder), MLFLOW_SYSMETRICS_SPOOL=str(folder / "spools"))
+    typed = f"jupyter execute {line}" if line == example else line
+    done = subprocess.run(shlex.split(typed), cwd=place, env=env, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
-    return MlflowClient(store_uri(folder)).search_runs(["0"])
+    return list(MlflowClient(store_uri(folder)).search_runs(["0"]))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in LINES if name not in OTHERS])
-def test_example_leaves_its_summary_and_phases(empty_store: Path, name: str) -> None:
+@pytest.mark.parametrize("example", sorted({path.name for path in (ROOT / "examples").iterdir()} - OF_SEVERAL_RUNS))
+def test_example_leaves_its_summary_and_phases(empty_store: Path, example: str) -> None:
     """In one run, FINISHED."""
-    (run,) = runs_after(name, empty_store)
+    (run,) = runs_after(example, empty_store)
     assert run.info.status == "FINISHED"
     assert run.data.metrics.keys() >= SUMMARY
-    phases = OF_PHASES.get(name, ())
-    assert run.data.metrics.keys() >= {f"phase/{phase}/elapsed_s" for phase in phases}
-    if name == "xgboost_rounds":
+    assert run.data.metrics.keys() >= {f"phase/{phase}/elapsed_s" for phase in OF_PHASES.get(example, ())}
+    if example == "xgboost_rounds.py":
         assert run.data.metrics["steps"] == 100
-    if name == "training_loop":
+    if example == "training_loop.py":
         assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 2")
-    if name == "ranks":
+    if example == "ranks.py":
         assert run.data.metrics["ranks"] == 4
 
 
-@pytest.mark.slow
 def test_each_run_of_a_loop_has_its_own_summary(empty_store: Path) -> None:
     """The larger the forest, the more CPU time."""
-    runs = sorted(runs_after("loop_of_runs", empty_store), key=lambda run: int(run.data.params["trees"]))
+    runs = sorted(runs_after("loop_of_runs.py", empty_store), key=lambda run: int(run.data.params["trees"]))
     assert all(run.data.metrics.keys() >= SUMMARY for run in runs)
     seconds = [run.data.metrics["cpu_seconds"] for run in runs]
     assert len(runs) == 3
     assert seconds == sorted(seconds)
 
 
-@pytest.mark.slow
 def test_trials_of_the_tune_script_have_their_costs(empty_store: Path) -> None:
     """And the one that takes too much is ended, with the reason."""
-    runs = runs_after("tune_script", empty_store)
+    runs = runs_after("tune_script.py", empty_store)
     trials = {run.data.params["megabytes"]: run for run in runs if run.data.tags["sysmetrics.kind"] == "trial"}
     assert {size: run.info.status for size, run in trials.items()} == {"1": "FINISHED", "30": "KILLED"}
     assert trials["30"].data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 2")
     assert all(run.data.metrics.keys() >= SUMMARY for run in trials.values())
 
 
-@pytest.mark.slow
 def test_trials_of_a_tune_script_log_files_into_their_own_runs(empty_store: Path) -> None:
     """Each says the rate of its trial."""
-    runs = runs_after("tune_artifacts", empty_store)
+    runs = runs_after("tune_artifacts.py", empty_store)
     trials = [run for run in runs if run.data.tags["sysmetrics.kind"] == "trial"]
     said = [mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/model.json") for run in trials]
     assert [each["rate"] for each in said] == [float(run.data.params["rate"]) for run in trials]
     assert {run.info.status for run in trials} == {"FINISHED"}
 
 
-def test_every_example_is_in_the_list_and_runs_in_a_test() -> None:
-    """What the folder holds, what its README names, and the table above are the same."""
-    files = {path.stem for path in EXAMPLES.iterdir() if path.name != "README.md"}
-    text = (EXAMPLES / "README.md").read_text()
-    assert files == LINES.keys()
-    assert all(name in text for name in files)
+def test_commands_for_any_project_run(empty_store: Path) -> None:
+    """Those that are typed in the user's project, in one that knows nothing of us: its runs, and a server for them."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "plugin.md").read_text(), re.DOTALL)
+    typed = [line for block in blocks for line in block.splitlines() if not line.startswith("pip ")]
+    project = shutil.copytree(ROOT / "tests" / "support" / "plain_project", empty_store, dirs_exist_ok=True)
+    env = clean_environment(MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
+    (server,) = [line for line in typed if line == "mlflow-sysmetrics ui"]
+    for line in typed:
+        if line != server:
+            done = subprocess.run(line, shell=True, cwd=project, env=env, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    port = free_port()
+    line = [*server.split(), "--port", str(port), "--no-browser"]
+    command = Command(line, cwd=project, output=empty_store / "output", env=env)
+    try:
+        wait_until(lambda: answers(port), LIMIT_S, "the server's answer")
+        found = MlflowClient(f"http://127.0.0.1:{port}").search_runs(["0"])
+    finally:
+        command.kill()
+    assert [run.info.status for run in found] == ["FINISHED"] * sum(" run " in line for line in typed)
+    assert all({"r2", "system/process_memory_mb"} <= set(run.data.metrics) for run in found)
+
+
+def test_server_for_a_cluster_lets_in_who_has_the_password(tmp_path: Path) -> None:
+    """By the page's own command, but for its address, its database and its folder."""
+    page, port = (ROOT / "docs" / "scale-out.md").read_text(), free_port()
+    (line,) = re.findall(r"^mlflow server (?:.*\\\n)+.*$", page, re.MULTILINE)
+    secrets = {name: f"secret of {name}" for name in re.findall(r"^(\w+)=\.\.\. ", page, re.MULTILINE)}
+    places = {
+        "10.0.0.1": "127.0.0.1",
+        "5000": str(port),
+        "4": "1",
+        "postgresql+psycopg2://mlflow@localhost/mlflow": store_uri(tmp_path),
+        "/srv/mlflow-artifacts": str(tmp_path / "artifacts"),
+    }
+    words = [places.get(word, word) for word in shlex.split(line.replace("\\\n", ""))]
+    server = Command(words, cwd=tmp_path, output=tmp_path / "output", env=clean_environment(**ALONE, **secrets))
+    try:
+        wait_until(lambda: answers(port), LIMIT_S, "the server's answer")
+        url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=0"
+        password = secrets["MLFLOW_AUTH_ADMIN_PASSWORD"]
+        codes = [requests.get(url, auth=auth).status_code for auth in (None, ("admin", "no"), ("admin", password))]
+    finally:
+        server.kill()
+    assert codes == [401, 401, 200]

@@ -1,23 +1,32 @@
-"""What is logged, held against a second program that reads the same processes from outside by code of its own."""
+"""What is logged, held against a second reader of the same processes, by code of its own and five times as often."""
 
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
-from itertools import pairwise
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count, pairwise
 from pathlib import Path
+from time import time
+from typing import Any
 
+import numpy as np
+import psutil
 import pytest
-from commands import Command, clean_environment, store_uri
+from commands import ROOT, Command, clean_environment, store_uri
 from mlflow import MlflowClient
-from outside_reader import read_from_outside
 
 from mlflow_sysmetrics.command.run import run_command
 from mlflow_sysmetrics.command.supervisor import Settings
 
-ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the second program reads /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the second reader reads /proc")
+EVERY_S, LOOK_EVERY = 0.02, 10
+TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 # Works and waits in turn, takes 60 MB, and lets them go half way.
 PROGRAM = """
 import time
@@ -55,70 +64,99 @@ class Stepping(RegressorMixin, BaseEstimator):
     def predict(self, X):
         return np.zeros(len(X))
 """
+STUDY = {
+    "dataset": "red_wine", "algorithm": "stepping.Stepping", "space": "{held_mb: 30, batch_size: 32}",
+    "folds": "2", "max_steps": "400", "report_every": "50",
+}  # fmt: skip
 
 
-def show(what: str, logged: float, outside: float) -> None:
-    """One line of the comparison."""
-    print(f"{what:34} {logged:9.3f} logged {outside:9.3f} from outside {100 * (logged / outside - 1):+6.2f} %")
+def read(pid: int) -> tuple[float, float, float, int]:
+    """Unix time, CPU seconds (user and system, without ended children), MB (resident - shared), and the most in kB."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    (most_kb,) = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return time(), (int(fields[11]) + int(fields[12])) / TICKS, (resident - shared) * PAGE / 1e6, int(most_kb)
 
 
-def test_plain_run_logs_what_a_second_program_reads(
+@contextmanager
+def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
+    """Read a process and all below it meanwhile; what is given tells of a process its times, CPU seconds and MB."""
+    found, ended = defaultdict[int, list[Any]](list), threading.Event()
+
+    def readings(pid: int) -> Any:
+        table = np.array(found[pid])
+        fell = np.flatnonzero(table[1:, 3] < 0.5 * table[:-1, 3])  # as it became another program than its parent
+        return table[fell[-1] + 1 if len(fell) else 0 :, :3].T
+
+    def read_all() -> None:
+        pids = [root]
+        for number in count():
+            if ended.wait(EVERY_S):
+                return
+            if number % LOOK_EVERY == 0:
+                with suppress(psutil.Error):
+                    pids = [root, *(each.pid for each in psutil.Process(root).children(recursive=True))]
+            for pid in pids:
+                with suppress(OSError, ValueError):  # it has ended
+                    found[pid].append(read(pid))
+
+    reader = threading.Thread(target=read_all)
+    reader.start()
+    try:
+        yield readings
+    finally:
+        ended.set()
+        reader.join()
+
+
+def test_plain_run_logs_what_another_reads(
     store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CPU time as the kernel tells the parent, and the peak of memory as it is read five times as often."""
+    """CPU time as the kernel tells the parent, and the peak of memory."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spool"))
-    with read_from_outside(os.getpid(), tmp_path / "readings.txt") as reader:
+    with read_from_outside(os.getpid()) as readings:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run_command([sys.executable, "-c", PROGRAM], os.environ, Settings())
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     (run,) = store_in_use.search_runs(["0"])
-    figures, outside = run.data.metrics, reader.of(int(run.data.tags["sysmetrics.pid"]))
+    _, _, memory_mb = readings(int(run.data.tags["sysmetrics.pid"]))
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    peak_mb = max(row[2] for row in outside.rows)
-    show("cpu_seconds", figures["cpu_seconds"], cpu_s)
-    show("peak_memory_mb", figures["peak_memory_mb"], peak_mb)
-    assert figures["cpu_seconds"] == pytest.approx(cpu_s, rel=0.02, abs=0.03)  # ticks
-    assert figures["peak_memory_mb"] == pytest.approx(peak_mb, rel=0.01)
+    assert run.data.metrics["cpu_seconds"] == pytest.approx(cpu_s, rel=0.02, abs=0.03)  # ticks
+    assert run.data.metrics["peak_memory_mb"] == pytest.approx(max(memory_mb), rel=0.01)
 
 
 @pytest.mark.slow
-def test_trial_logs_what_a_second_program_reads(tmp_path: Path) -> None:
+def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
     """Each interval's CPU within 3 points, memory at each report and at its peak within 1 %, CPU seconds within 2 %."""
     (tmp_path / "stepping.py").write_text(ESTIMATOR)
-    params = {
-        "dataset": "red_wine", "algorithm": "stepping.Stepping", "space": "{held_mb: 30, batch_size: 32}",
-        "folds": 2, "max_steps": 400, "report_every": 50,
-    }  # fmt: skip
-    arguments = [sys.executable, "-m", "entrypoints.tune"]
-    arguments += [part for name, value in params.items() for part in (f"--{name}", str(value))]
-    uri = store_uri(tmp_path)
-    environment = clean_environment(MLFLOW_TRACKING_URI=uri, PYTHONPATH=str(ROOT))
-    command = Command(arguments, cwd=tmp_path, output=tmp_path / "output", env=environment)
-    with read_from_outside(command.process.pid, tmp_path / "readings.txt") as reader:
+    options = [part for name, value in STUDY.items() for part in (f"--{name}", value)]
+    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), PYTHONPATH=str(ROOT))
+    line = [sys.executable, "-m", "entrypoints.tune", *options]
+    command = Command(line, cwd=tmp_path, output=tmp_path / "output", env=env)
+    with read_from_outside(command.process.pid) as readings:
         finished = command.wait()
     assert finished.exit_code == 0, finished.stderr
-    client = MlflowClient(uri)
+    client = MlflowClient(store_uri(tmp_path))
     (trial,) = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")
-    figures, outside = trial.data.metrics, reader.of(int(trial.data.tags["sysmetrics.pid"]))
+    times, cpu_seconds, memory_mb = readings(int(trial.data.tags["sysmetrics.pid"]))
 
     def curve(name: str) -> list[tuple[float, float]]:
         points = sorted(client.get_metric_history(trial.info.run_id, name), key=lambda point: point.step)
         return [(point.timestamp / 1e3, point.value) for point in points]
 
+    def cpu_s(start: float, end: float) -> float:
+        return float(np.diff(np.interp([start, end], times, cpu_seconds))[0])
+
     (ended, elapsed_s), memory = curve("elapsed_s")[0], curve("memory_mb")
-    began = ended - elapsed_s
     wrong = []
     for (start, _), (end, percent) in pairwise([memory[0], *curve("cpu_percent")]):
-        read = 100 * outside.cpu_s(start, end) / (end - start)
-        show(f"cpu_percent, {end - start:.1f} s", percent, read)
+        read = 100 * cpu_s(start, end) / (end - start)
         wrong += [f"cpu_percent {percent} {read}"] if abs(percent - read) > 3 else []
-    for at, memory_mb in memory[1:]:
-        near = outside.memory_mb(at)
-        show("memory_mb", memory_mb, min(near, key=lambda read: abs(read - memory_mb)))
-        wrong += [] if 0.99 * min(near) <= memory_mb <= 1.01 * max(near) else [f"memory_mb {memory_mb} {near}"]
-    cpu_s, peak_mb = outside.cpu_s(began, ended), outside.peak_mb(began, ended)
-    show("cpu_seconds", figures["cpu_seconds"], cpu_s)
-    show("peak_memory_mb", figures["peak_memory_mb"], peak_mb)
+    for at, logged_mb in memory[1:]:
+        after = int(np.searchsorted(times, at, side="right"))
+        near = memory_mb[after - 2 : after + 2]
+        wrong += [] if 0.99 * min(near) <= logged_mb <= 1.01 * max(near) else [f"memory_mb {logged_mb} {near}"]
     assert wrong == []
-    assert figures["cpu_seconds"] == pytest.approx(cpu_s, rel=0.02)
-    assert figures["peak_memory_mb"] == pytest.approx(peak_mb, rel=0.01)
+    began, last = np.searchsorted(times, [ended - elapsed_s, ended])
+    assert trial.data.metrics["cpu_seconds"] == pytest.approx(cpu_s(ended - elapsed_s, ended), rel=0.02)
+    assert trial.data.metrics["peak_memory_mb"] == pytest.approx(max(memory_mb[began:last]), rel=0.01)

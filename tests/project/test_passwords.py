@@ -6,21 +6,55 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import pytest
-from commands import ROOT, STUDY, Command, Finished, children, clean_environment, project_line, wait_until
+from commands import (
+    ROOT,
+    STUDY,
+    Command,
+    Finished,
+    children,
+    clean_environment,
+    project_line,
+    runs_of_kind,
+    wait_until,
+)
 from mlflow import MlflowClient
-from mlflow.entities import Run
-from password_sweep import TOKEN
 from tracking_server import TrackingServer
 
 pytestmark = pytest.mark.slow
 PASSWORD = "Kx7hush42secretQ9"
+TOKEN = "token-7Wd1hush"
 LIMIT_S = 600.0
 SHORT = {**STUDY, "space": "{batch_size: 256, learning_rate: [0.1, 0.01, 0.001], alpha: 0.001}"}
-N_TRIALS = 3
+# A trial says that it has begun, waits for the file `go`, and fails where the file `well` is not there.
+SWEEP = f"""
+import os, pathlib, sys, time
+import ray
+from ray import tune
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+
+results = pathlib.Path(sys.argv[1])
+
+def train(config):
+    (results / "begun").touch()
+    while not (results / "go").exists():
+        time.sleep(0.05)
+    if not (results / "well").exists():
+        raise RuntimeError("no data")
+    return {{"loss": 0.5}}
+
+ray.init(num_cpus=1, include_dashboard=False)
+trainable = tune.with_resources(train, {{"cpu": 1}})
+if (results / "sweep").exists():
+    sweep = tune.Tuner.restore(str(results / "sweep"), trainable, restart_errored=True)
+else:
+    callback = SystemMetricsCallback(os.environ["MLFLOW_TRACKING_URI"], tracking_token="{TOKEN}", close_timeout_s=3)
+    run_config = tune.RunConfig(name="sweep", storage_path=str(results), callbacks=[callback])
+    sweep = tune.Tuner(trainable, run_config=run_config)
+sweep.fit()
+"""
 
 
 class Place:
@@ -33,7 +67,7 @@ class Place:
         self.server = TrackingServer(folder / "server", password=PASSWORD)
         self.address = f"http://admin:{PASSWORD}@127.0.0.1:{self.server.port}"
         self.client = MlflowClient(self.address)
-        self._commands: list[Command] = []
+        self.commands: list[Command] = []
 
     def start(self, *line: str, **more: str) -> Command:
         """Start a command that is told the address."""
@@ -42,9 +76,9 @@ class Place:
             MLFLOW_SYSMETRICS_SPOOL=str(self.folder / "spool"), PYTHONPATH=str(ROOT),
             **{"MLFLOW_TRACKING_URI": self.address} | more,
         )  # fmt: skip
-        output = self.folder / f"output{len(self._commands)}"
-        self._commands.append(Command([sys.executable, *line], cwd=ROOT, output=output, env=env))
-        return self._commands[-1]
+        output = self.folder / f"output{len(self.commands)}"
+        self.commands.append(Command([sys.executable, *line], cwd=ROOT, output=output, env=env))
+        return self.commands[-1]
 
     def run(self, *line: str, **more: str) -> Finished:
         """Run it to its end."""
@@ -60,13 +94,6 @@ class Place:
         assert every
         return [str(path.relative_to(self.folder)) for path in every if secret.encode() in path.read_bytes()]
 
-    def close(self) -> None:
-        """End all processes, and remove the files."""
-        for command in self._commands:
-            command.kill()
-        self.server.kill()
-        shutil.rmtree(self.folder)
-
 
 @pytest.fixture
 def place() -> Iterator[Place]:
@@ -76,32 +103,27 @@ def place() -> Iterator[Place]:
         place.server.start(LIMIT_S)
         yield place
     finally:
-        place.close()
-
-
-def studies(client: MlflowClient) -> list[Run]:
-    return list(client.search_runs(["0"], "tags.`sysmetrics.kind` = 'study'"))
+        for command in place.commands:
+            command.kill()
+        place.server.kill()
+        shutil.rmtree(place.folder)
 
 
 def test_study_leaves_no_password(place: Place) -> None:
     """Not in its output, the store, the artifacts, Ray's logs and pickles; but in the link that `mlflow run` prints."""
-    options = [part for name, value in SHORT.items() for part in (f"--{name}", value)]
-    tune = place.run("-m", "entrypoints.tune", *options)
+    early_stop = place.run(*project_line("early_stop", {**SHORT, "criteria": "training_time_s<=100"}))
     report = place.run("-m", "entrypoints.report")
-    line = project_line("early_stop", {**SHORT, "criteria": "training_time_s<=100"})
-    early_stop = place.run(*line)
-    for finished in (tune, report, early_stop):
+    for finished in (early_stop, report):
         assert finished.exit_code == 0, finished.stdout + finished.stderr
-    assert [study.info.status for study in studies(place.client)] == ["FINISHED"] * 2
-    each = [children(place.client, study, "trial") for study in studies(place.client)]
-    assert [len(trials) for trials in each] == [N_TRIALS] * 2
-    trials = chain.from_iterable(each)
+    (study,) = runs_of_kind(place.client, "study")
+    trials = children(place.client, study, "trial")
+    assert (study.info.status, len(trials)) == ("FINISHED", 3)
     # Under limits a trial that diverges is stopped.
     assert {run.info.status for run in trials if run.data.tags["sysmetrics.diverged"] == "false"} == {"FINISHED"}
-    assert f"  http://127.0.0.1:{place.server.port}/#/experiments/0/runs?" in tune.stdout
     said = early_stop.stdout.splitlines()
+    assert any(text.startswith(f"  http://127.0.0.1:{place.server.port}/#/experiments/0/runs?") for text in said)
     assert [number for number, text in enumerate(said) if PASSWORD in text] == [len(said) - 2, len(said) - 1]
-    assert place.files_with(PASSWORD) == ["output2/stdout.txt"]
+    assert place.files_with(PASSWORD) == ["output0/stdout.txt"]
 
 
 def test_watched_command_leaves_no_password(place: Place) -> None:
@@ -126,10 +148,12 @@ def test_watched_command_leaves_no_password(place: Place) -> None:
     assert place.files_with(PASSWORD) == []
 
 
-def test_sweep_leaves_no_password(place: Place) -> None:
+def test_sweep_leaves_no_password(place: Place, tmp_path: Path) -> None:
     """Nor its token: Tune's own files are enough to go on, with the login of whoever does."""
-    results, sweep = place.folder / "results", str(ROOT / "tests" / "support" / "password_sweep.py")
-    command = place.start(sweep, str(results))
+    results, script = place.folder / "results", tmp_path / "sweep.py"
+    script.write_text(SWEEP)
+    sweep = (str(script), str(results))
+    command = place.start(*sweep)
     wait_until((results / "begun").exists, LIMIT_S, "the trial's start")
     wait_until(lambda: len(place.client.search_runs(["0"])) == 2, LIMIT_S, "the trial's run")
     place.server.kill()
@@ -144,7 +168,7 @@ def test_sweep_leaves_no_password(place: Place) -> None:
     runs = place.client.search_runs(["0"], "attributes.status = 'FAILED'")
     assert [run.data.tags["sysmetrics.error"] for run in runs] == ["RuntimeError: no data"]
     (results / "well").touch()
-    restored = place.run(sweep, str(results), "restore", MLFLOW_TRACKING_TOKEN=TOKEN)
+    restored = place.run(*sweep, MLFLOW_TRACKING_TOKEN=TOKEN)
     assert restored.exit_code == 0, restored.stderr
     runs = place.client.search_runs(["0"])
     assert sorted((run.data.tags["sysmetrics.kind"], run.info.status) for run in runs) == [

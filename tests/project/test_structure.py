@@ -1,18 +1,27 @@
-"""Data flows one way through the rooms of both packages, and the bundle uses what the plugin offers to everybody."""
+"""Data flows one way through the rooms of both packages, heavy libraries load late, and all ways to install agree."""
 
 from __future__ import annotations
 
 import ast
+import configparser
 import functools
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from commands import ROOT, clean_environment
+from mlflow.utils.environment import _PythonEnv
+from packaging.specifiers import SpecifierSet
 
-ROOT = Path(__file__).parents[2]
 PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 # Of each package its layers, the lowest first, with their rooms. Names in one text are one room; "" is all other files.
 LAYERS: dict[str, list[tuple[str, ...]]] = {
+    "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
         ("tags", "redact", "lazy"),
         ("sampling",),
@@ -39,13 +48,8 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
 }
 
 
-def modules() -> dict[str, Path]:
-    """The dotted name of each module of both packages, and its file."""
-    files = (file for package in (PLUGIN, BUNDLE) for file in (ROOT / package).rglob("*.py"))
-    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
-
-
-MODULES = modules()
+FILES = [file for package in (PLUGIN, BUNDLE) for file in (ROOT / package).rglob("*.py")]
+MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES}
 
 
 @functools.cache
@@ -75,7 +79,7 @@ def place(package: str, module: str) -> tuple[int, str]:
 
 def against_the_arrows(package: str) -> Iterator[str]:
     """Imports in a package that are neither of a lower layer nor of the module's own room."""
-    inside = {module: file for module, file in MODULES.items() if f"{module}.".startswith(f"{package}.")}
+    inside = {module: file for module, file in MODULES.items() if module.startswith(package)}
     for module, file in inside.items():
         layer, room = place(package, module)
         for other in imported(file) & inside.keys() - {module}:
@@ -84,21 +88,80 @@ def against_the_arrows(package: str) -> Iterator[str]:
                 yield f"{module} imports {other}"
 
 
-@pytest.mark.parametrize("package", LAYERS)
+@pytest.mark.parametrize("package", LAYERS, ids=lambda package: package or "both")
 def test_module_imports_only_rooms_below_its_own(package: str) -> None:
     """A room can be read without those above it."""
     assert list(against_the_arrows(package)) == []
 
 
-def test_plugin_does_without_the_bundle() -> None:
-    """It is installed alone."""
-    pairs = [(module, other) for module, file in MODULES.items() for other in imported(file)]
-    assert [pair for pair in pairs if pair[0].startswith(PLUGIN) and pair[1].startswith(BUNDLE)] == []
-
-
 def test_bundle_and_examples_import_what_is_public() -> None:
     """The face of the plugin, a module at its top, or a room; nothing that is inside a room."""
-    files = [*(ROOT / BUNDLE).rglob("*.py"), *(ROOT / "examples").rglob("*.py")]
+    files = [file for folder in (BUNDLE, "examples") for file in (ROOT / folder).rglob("*.py")]
     used = [(file, other) for file in files for other in imported(file) if other.startswith(PLUGIN)]
-    assert len(used) > len(files) / 3
+    assert used
     assert [f"{file.relative_to(ROOT)} imports {other}" for file, other in used if other.count(".") > 1] == []
+
+
+# One after the other in one interpreter: what each brings, those after it may have.
+IMPORTS: list[tuple[str, set[str]]] = [
+    ("mlflow_sysmetrics, mlflow_sysmetrics.host, mlflow_sysmetrics.command.cli", {"mlflow", "ray", "psutil", "numpy"}),
+    (
+        "mlflow_sysmetrics.measurement, mlflow_sysmetrics.delivery.operations, mlflow_sysmetrics.limits",
+        {"mlflow", "ray"},
+    ),
+    ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
+    ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
+    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "statsmodels", "openml"}),
+    ("mlflow_sysmetrics.ray_tune", set()),
+]
+SETTINGS = ("RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")  # what the names of a study's settings begin with
+
+
+def test_import_of_modules_leaves_heavy_ones_alone() -> None:
+    """Each heavy dependency is imported only where the layout says, seen in a fresh interpreter.
+
+    Nor does an import set anything for the program that it is part of, but for what Ray's own sets.
+    """
+    code = f"""
+import json, os, sys
+before, found = dict(os.environ), []
+for modules, absent in {IMPORTS}:
+    exec("import " + modules)
+    changed = set(os.environ.items()) - set(before.items())
+    set_here = sorted(name for name, value in changed if name.startswith({SETTINGS!r}) and name != "RAY_CLIENT_MODE")
+    found.append([modules, sorted(absent & set(sys.modules)), set_here])
+print(json.dumps(found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [[modules, [], []] for modules, _ in IMPORTS]
+
+
+@pytest.mark.slow
+def test_benchmarks_can_be_started() -> None:
+    """Nothing that they import is missing or has another name by now."""
+    scripts = sorted(str(path) for path in (ROOT / "benchmarks").glob("*.py"))
+    code = f"import runpy\nfor script in {scripts}: runpy.run_path(script, run_name='benchmark')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_each_way_to_install_brings_the_same_versions() -> None:
+    """By pip, by conda.yaml, and on a cluster's nodes, which have Ray at one version and nothing of the tests."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    plugin = config["options"]["install_requires"].replace("mlflow-skinny", "mlflow").split()  # mlflow contains it
+    extras = config["options.extras_require"]
+    study = {*plugin, *extras["bundle"].split()}
+    tests = set(extras["test"].split()) - {"mlflow-sysmetrics-bundle[bundle]"}
+    python, _, conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    assert sorted(conda["pip"]) == sorted(study | tests)
+    read = _PythonEnv.get_dependencies_from_conda_yaml(ROOT / "conda.yaml")["python"]  # by MLflow, for uv
+    assert python == f"python={read}"
+    assert read in SpecifierSet(config["options"]["python_requires"])
+    page = (ROOT / "docs" / "scale-out.md").read_text()
+    ray_up, image = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("yaml", "dockerfile"))
+    for text in (*yaml.safe_load(ray_up)["setup_commands"], image):
+        named = {each for each in re.findall(r"'([^']+)'", text) if not each.startswith("ray")}
+        assert named == {each for each in study if not each.startswith("ray")}

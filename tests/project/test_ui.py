@@ -1,6 +1,7 @@
 """What a user sees of a study in the MLflow UI, in a real browser. Skipped where there is none.
 
-The pictures go to the folder named by the environment variable SCREENSHOTS, or else to pytest's temporary folder.
+The page at the end of each test is saved in the folder that the environment variable SCREENSHOTS names, or else in
+pytest's temporary one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ from commands import (
     RunProject,
     Study,
     UnderLimits,
+    children,
     clean_environment,
     runs_of_kind,
-    store_uri,
     wait_until,
 )
 from mlflow import MlflowClient
@@ -81,12 +83,13 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-@pytest.fixture
-def screenshot(page: Page, tmp_path: Path) -> Callable[[str], None]:
-    """Save a picture of the page as ui_<name>.png."""
+@pytest.fixture(autouse=True)
+def _picture(page: Page, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Save what the page shows at the end of each test."""
+    yield
     folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
-    return lambda name: page.screenshot(path=folder / f"ui_{name}.png", animations="disabled")
+    page.screenshot(path=folder / f"{request.node.name}.png", animations="disabled")
 
 
 def _links(study: Study) -> dict[str, str]:
@@ -94,9 +97,12 @@ def _links(study: Study) -> dict[str, str]:
     return dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", study.run.data.tags["mlflow.note.content"]))
 
 
-def _open(page: Page, server: str, fragment: str) -> None:
+def _open(page: Page, server: str, fragment: str, runs: int | None = None) -> None:
+    """Open a page of the UI, and wait until it lists this number of runs."""
     page.goto("about:blank")  # a change of the fragment alone does not reload the page
     page.goto(f"{server}/{fragment}")
+    if runs is not None:
+        page.get_by_text(re.compile(f"^{runs} matching runs?$")).first.wait_for()
 
 
 def _names_by(trials: Iterable[Run], metric: str) -> list[str]:
@@ -125,62 +131,36 @@ def _card(page: Page, title: str) -> Page:
     return card
 
 
-def _from_menu(page: Page, server: str, name: str, *, newest: bool) -> None:
-    """Open a saved view as a user finds it, from the menu: the newest of its name, or the oldest."""
-    _open(page, server, "#/experiments/0/runs?workflowType=machine_learning")
-    page.get_by_role("button", name="Views").click()
-    named = page.get_by_text(name, exact=True)
-    (named.first if newest else named.last).click()
-    page.get_by_text("viewing a shared view").wait_for()
-
-
-def _view_name(study: Study, word: str) -> str:
-    """What the menu calls a view of the study."""
-    tags = study.client.get_experiment("0").tags
-    return str(json.loads(tags[f"mlflow.sharedViewState.sysmetrics-{study.run.info.run_id}-{word}"])["name"])
-
-
-@pytest.mark.parametrize("opened_by", ["link", "menu"])
 def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(
-    study: Study, server: str, page: Page, screenshot: Callable[[str], None], opened_by: str
+    study: Study, server: str, page: Page
 ) -> None:
     """A card for each of three costs with a point for each trial, parallel coordinates, and the best trial first."""
     able = _able(study)
-    if opened_by == "link":
-        _open(page, server, _links(study)["score against cost"])
-    else:
-        _from_menu(page, server, _view_name(study, "score"), newest=False)
-        page.locator("label").filter(has=page.locator("input[name='runs-view-mode'][value='CHART']")).click()
-    page.get_by_text(f"{len(able)} matching runs").wait_for()
+    _open(page, server, _links(study)["score against cost"], len(able))
     for cost in ("training_time_s", "peak_memory_mb", "inference_latency_ms"):
         card = page.locator(CARD).filter(has=page.get_by_text(f"{cost} vs. val_rmse", exact=True)).first
         card.locator(f"{LINES} .point").nth(len(able) - 1).wait_for(state="attached")
         assert card.locator(f"{LINES} .point").count() == len(able)
     assert _listed(page) == _names_by(able, "val_rmse")
-    screenshot(f"score_by_{opened_by}")
     page.get_by_text("Parallel Coordinates", exact=True).scroll_into_view_if_needed()
     page.locator(".parcoords, [class*=parcoords]").first.wait_for()
 
 
-def test_view_of_training_draws_curves(
-    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
-) -> None:
+def test_view_of_training_draws_curves(study: Study, server: str, page: Page) -> None:
     """The score, the loss, the CPU share, the time of a step and the memory are lines, one for each trial."""
     finished = [run for run in _able(study) if run.info.status == "FINISHED"]
-    _open(page, server, _links(study)["during training"])
-    page.get_by_text(f"{len(finished)} matching runs").wait_for()
+    _open(page, server, _links(study)["during training"], len(finished))
     for name in ("val_rmse", "val_loss", "cpu_percent", "step_time_ms", "memory_mb"):
         card = _card(page, name)
         card.locator(LINES).nth(len(finished) - 1).wait_for(state="attached")
         assert card.locator(BARS).count() == 0
-    page.get_by_placeholder("Search metric charts").fill("")
-    screenshot("training")
 
 
-def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(
-    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """The score and the link are seen at once; the link opens the view in a tab; the rest unfolds."""
+def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: Study, server: str, page: Page) -> None:
+    """The score and the link are seen at once; the link opens the view in a tab; the rest unfolds.
+
+    Another leads to what a trial's process did, as lines: here the longest one's, of which there are several points.
+    """
     _open(page, server, f"#/experiments/0/runs/{study.run.info.run_id}?workflowType=machine_learning")
     page.get_by_text("Show more").wait_for()
     link = page.get_by_role("link", name="score against cost")
@@ -193,203 +173,25 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(
     opened.value.close()
     page.get_by_text("Show more").click()
     page.get_by_text("Refitted on the whole training part").wait_for()
-    screenshot("study")
-
-
-def test_trials_system_metrics_are_lines(
-    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """The System metrics tab of a trial shows the memory of its process as a line of several points.
-
-    The best trial may be over within a window of half a second: the tab is that of the longest one.
-    """
     longest = max(_able(study), key=lambda run: run.data.metrics["elapsed_s"]).info.run_id
     _open(page, server, re.sub(r"/runs/\w+/", f"/runs/{longest}/", _links(study)["what its process did"]))
-    card = _card(page, "process_memory_mb")
-    card.locator(f"{LINES} .point").nth(1).wait_for(state="attached")
-    assert card.locator(BARS).count() == 0
-    screenshot("system_metrics")
+    _card(page, "process_memory_mb").locator(f"{LINES} .point").nth(1).wait_for(state="attached")
 
 
-# Two workers wait while a table is made, then both compute on copies of it, and at last one process goes on alone.
-PROGRAM = """
-import multiprocessing, time
-
-def compute(seconds, table_mb):
-    table, end = bytes(range(250)) * 4000 * table_mb, time.monotonic() + seconds
-    while time.monotonic() < end:
-        sum(table[:100_000])
-
-if __name__ == "__main__":
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        compute(3, 100)
-        pool.starmap(compute, [(4, 150)] * 2, chunksize=1)
-        compute(3, 50)
-"""
-FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
-
-
-@pytest.fixture
-def watched(empty_store: Path) -> Iterator[str]:
-    """The page that `mlflow-sysmetrics ui` opens after a program that knows nothing of MLflow: see docs/plugin.md."""
-    (empty_store / "train.py").write_text(PROGRAM)
-    uri, spool = store_uri(empty_store), str(empty_store / "spool")
-    command = Command(
-        ["mlflow-sysmetrics", "run", "--run-name", "two workers", "--", "python", "train.py"], cwd=empty_store,
-        output=empty_store / "output", env=clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=spool),
-    ).wait()  # fmt: skip
-    assert command.exit_code == 0, command.stderr
-    with tracking_server(empty_store) as port:
-        server = f"http://127.0.0.1:{port}"
-        show = ["mlflow-sysmetrics", "ui", "--no-browser", "--tracking-uri", server]
-        shown = Command(show, cwd=empty_store, output=empty_store / "output", env=clean_environment()).wait()
-        yield shown.stdout.strip()
-
-
-def test_system_metrics_of_any_program_are_lines_under_readable_names(
-    watched: str, page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """By the link of docs/plugin.md: its costs, then a line under each name, a point a second; no name is cut."""
-    (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
-    server, _, shown = watched.partition("/#")
-    assert f"#{shown}" == link
-    _open(page, server, link)
-    page.locator(CARD).filter(has=page.get_by_text("peak_memory_mb", exact=True)).first.wait_for()
-    screenshot("what_a_run_cost")
-    page.get_by_role("link", name="two workers").click()
-    page.get_by_role("tab", name="System metrics").click()
-    page.locator(CARD).nth(5).locator(f"{LINES} .point").nth(5).wait_for(state="attached")
-    screenshot("watched")
-    for name in (f"process_{figure}{end}" for figure in FIGURES for end in ("", "_max")):
-        card = _card(page, name)
-        card.locator(f"{LINES} .point").nth(7).wait_for(state="attached")
-        assert card.locator(BARS).count() == 0
-        title = card.get_by_text(name, exact=True).first
-        assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
-
-
-@pytest.fixture
-def empty_server(empty_store: Path) -> Iterator[MlflowClient]:
-    """A server on a store that holds nothing."""
-    with tracking_server(empty_store) as port:
-        yield MlflowClient(f"http://127.0.0.1:{port}")
-
-
-def _start(line: list[str], server: MlflowClient, folder: Path) -> Command:
-    """Start a command that writes to this server."""
-    spool = str(folder / "spool")
-    env = clean_environment(MLFLOW_TRACKING_URI=server.tracking_uri, MLFLOW_SYSMETRICS_SPOOL=spool)
-    return Command(line, cwd=folder, output=folder / "output", env=env)
-
-
-def _press_stop(page: Page, server: MlflowClient, run: Run) -> None:
-    """Type the stop tag on the run's page and save it, and wait for the end of the run."""
-    type_stop_tag(page, server.tracking_uri, run.info.run_id)
-    save_tags(page)
-    wait_until(lambda: server.get_run(run.info.run_id).info.status != "RUNNING", 30, "the end of the run")
-
-
-def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
-    empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
-    sleeps = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "import time; time.sleep(300)"]
-    command = _start(sleeps, empty_server, tmp_path)
-    wait_until(lambda: empty_server.search_runs(["0"]), 60, "the run")
-    (run,) = empty_server.search_runs(["0"])
-    type_stop_tag(page, empty_server.tracking_uri, run.info.run_id)
-    screenshot("stop")
-    save_tags(page)
-    assert command.wait().exit_code == 124
-    wait_until(lambda: empty_server.get_run(run.info.run_id).info.status != "RUNNING", 30, "the end of the run")
-    run = empty_server.get_run(run.info.run_id)
-    assert run.info.status == "KILLED"
-    assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
-    assert "sysmetrics.stop" not in run.data.tags
-
-
-def test_trial_and_study_of_a_tune_script_are_ended_by_the_tag_that_is_typed_on_their_pages(
-    empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """The trial alone, and the next one begins; then the study, and none begins any more."""
-    script = _start(tune_line(tmp_path, 1), empty_server, tmp_path)
-
-    def running(kind: str) -> list[Run]:
-        wanted = f"tags.`sysmetrics.kind` = '{kind}' and attributes.status = 'RUNNING'"
-        return list(empty_server.search_runs(["0"], wanted))
-
-    wait_until(lambda: running("trial"), 90, "a trial")
-    (first,) = running("trial")
-    _press_stop(page, empty_server, first)
-    screenshot("stopped_trial")
-    wait_until(lambda: running("trial"), 30, "the next trial")
-    (study,) = running("study")
-    _press_stop(page, empty_server, study)
-    assert script.wait().exit_code == 0
-    trials = empty_server.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'", order_by=["attributes.start_time"])
-    by_whom = [(run.info.status, run.data.tags["sysmetrics.stopped_by"]) for run in trials]
-    assert by_whom == [("KILLED", "person"), ("KILLED", "experiment_end")]
-    assert [what for _, what in ended(tmp_path)] == [first.data.tags["sysmetrics.trial_id"], "study"]
-    assert empty_server.get_run(study.info.run_id).data.tags["sysmetrics.stopped_by"] == "person"
-
-
-@pytest.fixture
-def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
-    """A server's address, and the links of the views of two plain runs and of an example of Ray's, as they are told."""
-    env = clean_environment(
-        MLFLOW_TRACKING_URI=store_uri(empty_store), HOME=str(empty_store), RAY_ADDRESS="local",
-        RAY_AUTH_MODE="disabled", RAY_TUNE_CALLBACKS="mlflow_sysmetrics.ray_tune.SystemMetricsCallback",
-    )  # fmt: skip
-    plain = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "print(sum(range(5 * 10**7)))"]
-    script = str(Path(str(examples.__file__)).parent / "logging_example.py")
-    for line in (plain, plain, [sys.executable, script, "--smoke-test"]):
-        command = Command(line, cwd=empty_store, output=empty_store / "output", env=env).wait()
-        assert command.exit_code == 0, command.stderr
-    tags = MlflowClient(store_uri(empty_store)).get_experiment("0").tags
-    (of_trials,) = [key.rpartition(".")[2] for key, value in tags.items() if "What trials cost" in value]
-    with tracking_server(empty_store) as port:
-        server = f"http://127.0.0.1:{port}"
-        line = ["mlflow-sysmetrics", "ui", "--no-browser", "--tracking-uri", server]
-        shown = Command(line, cwd=empty_store, output=empty_store / "output", env=env).wait()
-        (of_runs,) = re.findall(r"#/\S+", shown.stdout)
-        yield server, [of_runs, re.sub(r"(?<=Key=)[^&]*", of_trials, of_runs)]
-
-
-def test_views_of_other_projects_draw_what_their_runs_cost(
-    of_others: tuple[str, list[str]], page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """The memory of plain runs as lines; what each trial of another Tune script cost, and its metric against that."""
-    server, (of_runs, of_trials) = of_others
-    _open(page, server, of_runs)
-    _card(page, "system/process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
-    screenshot("what_runs_cost")
-    _open(page, server, of_trials)
-    page.get_by_text("5 matching runs").wait_for()
-    card = page.locator(CARD).filter(has=page.get_by_text("elapsed_s vs. mean_loss", exact=True)).first
-    card.locator(f"{LINES} .point").nth(4).wait_for(state="attached")
-    page.get_by_placeholder("Search metric charts").fill("cpu_seconds")
-    page.locator(f"{CARD} {BARS} .point").nth(4).wait_for(state="attached")
-    screenshot("what_trials_cost")
-
-
-def test_compare_view_shows_parallel_coordinates(
-    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
-) -> None:
+def test_compare_view_shows_parallel_coordinates(study: Study, server: str, page: Page) -> None:
     """The link to the best trials opens their comparison, drawn as parallel coordinates."""
     compared = min(len(_able(study)), TOP)
     _open(page, server, _links(study)[f"the {compared} best in parallel coordinates"])
     page.get_by_text(f"Comparing {compared} Runs from 1 Experiment").wait_for()
     page.locator(".parcoords .axis-title").nth(1).wait_for()
     assert page.get_by_role("tab", name="Parallel Coordinates Plot").get_attribute("aria-selected") == "true"
-    screenshot("compare")
 
 
 def test_view_of_the_table_has_hyperparameters_score_and_costs_and_can_be_sorted(
-    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+    study: Study, server: str, page: Page
 ) -> None:
     """Its columns stand from left to right, the best trial is first, and a cost can be sorted by."""
-    _open(page, server, _links(study)["table"])
-    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    _open(page, server, _links(study)["table"], len(study.trials))
     heads = page.locator(".ag-header-cell[col-id^='params.'], .ag-header-cell[col-id^='metrics.']")
     heads.nth(4).wait_for()
     shown = heads.evaluate_all("heads => heads.map(head => [head.getBoundingClientRect().x, head.textContent.trim()])")
@@ -401,7 +203,6 @@ def test_view_of_the_table_has_hyperparameters_score_and_costs_and_can_be_sorted
     page.get_by_text("Sort: peak_memory_mb").wait_for()
     by_memory = _names_by(study.trials, "peak_memory_mb")
     wait_until(lambda: _listed(page) == by_memory, 20, "the trials by their peak memory")
-    screenshot("table_by_peak_memory")
 
 
 def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> list[str]:
@@ -413,12 +214,11 @@ def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> lis
 
 
 def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
-    under_limits: UnderLimits, server: str, page: Page, screenshot: Callable[[str], None]
+    under_limits: UnderLimits, server: str, page: Page
 ) -> None:
     """Stopped trials have another icon, and a column has the reason; as charts, the limited cost is a bar a trial."""
     study = under_limits.study
-    _open(page, server, _links(study)["who met the limits"])
-    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    _open(page, server, _links(study)["who met the limits"], len(study.trials))
     reason = "tags.`sysmetrics.stop_reason`"
     wait_until(lambda: len(_cells(page, reason)) == len(study.trials), 20, "the column of reasons")
     tags = [run.data.tags.get("sysmetrics.stop_reason", "-") for run in study.trials]
@@ -430,7 +230,6 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     finished = {icon for icon, why in zip(icons, shown, strict=True) if why == "-"}
     killed = {icon for icon, why in zip(icons, shown, strict=True) if why != "-"}
     assert (len(finished), len(killed), len(finished | killed)) == (1, 1, 2)
-    screenshot("limits")
     _open(page, server, _links(study)["who met the limits"].replace("TABLE", "CHART"))
     page.get_by_text(under_limits.criterion).first.wait_for()
     card = page.locator(CARD).filter(has=page.get_by_text("training_time_s", exact=True)).first
@@ -438,52 +237,33 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     card.locator(f"{BARS} .point").nth(len(known) - 1).wait_for(state="attached")
 
 
-def test_view_of_all_studies_has_a_line_for_each(under_limits: UnderLimits, server: str, page: Page) -> None:
-    """With its dataset and its best score."""
-    studies = runs_of_kind(under_limits.study.client, "study")
-    _open(page, server, _links(under_limits.study)["all studies"])
-    page.get_by_text(f"{len(studies)} matching runs").wait_for()
-    wait_until(lambda: len(_cells(page, "metrics.`best_val_rmse`")) == len(studies), 20, "the best scores")
-    assert set(_cells(page, "params.`dataset`")) == {run.data.params["dataset"] for run in studies}
-
-
 def test_menu_opens_each_view(under_limits: UnderLimits, report: Run, server: str, page: Page) -> None:
-    """Each lists the runs that it is for, and says so in its name."""
+    """The newest of each name comes first. It lists the runs that it is for, as a table; a button shows its charts."""
     study = under_limits.study
     stopped = [run for run in study.trials if run.data.tags.get("sysmetrics.stopped_by") == "criteria"]
     finished = [run for run in _able(study) if run.info.status == "FINISHED"]
-    kinds = {kind: len(runs_of_kind(study.client, kind)) for kind in ("study", "report")}
-    counts = {
-        _view_name(study, "table"): len(study.trials),
-        _view_name(study, "training"): len(finished),
-        _view_name(study, "limits"): len(study.trials),
-        _view_name(study, "stopped"): len(stopped),
-        "All studies": kinds["study"],
-        "Reports": kinds["report"],
-    }
+    of_study = {"table": study.trials, "limits": study.trials, "stopped": stopped, "training": finished}
+    tags = study.client.get_experiment("0").tags
+    views = [tags[f"mlflow.sharedViewState.sysmetrics-{study.run.info.run_id}-{view}"] for view in of_study]
+    counts = {"All studies": len(runs_of_kind(study.client, "study")), "Reports": 1}
+    counts |= {json.loads(view)["name"]: len(runs) for view, runs in zip(views, of_study.values(), strict=True)}
     for name, count in counts.items():
-        _from_menu(page, server, name, newest=True)
+        _open(page, server, "#/experiments/0/runs?workflowType=machine_learning")
+        page.get_by_role("button", name="Views").click()
+        page.get_by_text(name, exact=True).first.click()
+        page.get_by_text("viewing a shared view").wait_for()
         page.get_by_text(f"{count} matching run", exact=False).first.wait_for()
         page.get_by_role("button", name=name[:12]).first.wait_for()
+    page.locator("label").filter(has=page.locator("input[name='runs-view-mode'][value='CHART']")).click()
+    _card(page, "val_loss").locator(LINES).nth(len(finished) - 1).wait_for(state="attached")
 
 
-PICTURES = "img[src*='get-artifact']"
-
-
-def _seen(page: Page) -> list[int]:
-    """The widths of the page's pictures, 0 for one that could not be loaded."""
-    widths: list[int] = page.locator(PICTURES).evaluate_all("images => images.map(image => image.naturalWidth)")
-    return widths
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_report_page_answers_with_tables_and_pictures(
-    report: Run, server: str, page: Page, screenshot: Callable[[str], None], scheme: str
+def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(
+    report: Run, under_limits: UnderLimits, server: str, page: Page
 ) -> None:
-    """Its description is rendered whole: the answers, a table for each question, and figures that load."""
+    """Its description is rendered whole: the answers, a table for each question, figures that load, and a link."""
+    note = report.data.tags["mlflow.note.content"]
     page.set_viewport_size({"width": 1600, "height": 4200})
-    _open(page, server, "#/settings")
-    page.evaluate(f"localStorage.setItem('_mlflow_dark_mode_toggle_enabled', {str(scheme == 'dark').lower()})")
     _open(page, server, f"#/experiments/0/runs/{report.info.run_id}?workflowType=machine_learning")
     page.get_by_text("Show more").click()
     for title in ("The choice", "What limits save"):
@@ -492,18 +272,134 @@ def test_report_page_answers_with_tables_and_pictures(
     for column in ("role", "saved_cpu_percent"):
         page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
     page.get_by_role("cell", name="chosen", exact=True).first.wait_for()
-    shown = report.data.tags["mlflow.note.content"].count("](get-artifact")
-    wait_until(lambda: len(_seen(page)) == shown and min(_seen(page)) > 500, 20, f"{shown} pictures")
-    red, *_ = map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor")))
-    assert (red < 128) is (scheme == "dark")
-    screenshot(f"report_{scheme}")
+
+    def widths() -> list[int]:
+        """Of the pictures, 0 for one that could not be loaded."""
+        pictures = page.locator("img[src*='get-artifact']")
+        return list(pictures.evaluate_all("images => images.map(image => image.naturalWidth)"))
+
+    shown = note.count("](get-artifact")
+    wait_until(lambda: len(widths()) == shown and min(widths()) > 500, 20, f"{shown} pictures")
     page.set_viewport_size({"width": 1600, "height": 1000})
-    page.evaluate("localStorage.removeItem('_mlflow_dark_mode_toggle_enabled')")
+    links = dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", note))
+    _open(page, server, links["the trials of the first, the best first"], len(_able(under_limits.full)))
 
 
-def test_report_leads_to_the_trials(report: Run, under_limits: UnderLimits, server: str, page: Page) -> None:
-    """Its link opens the page of the study's trials that is saved, score against cost."""
-    links = dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", report.data.tags["mlflow.note.content"]))
-    able = len(_able(under_limits.full))
-    _open(page, server, links["the trials of the first, the best first"])
-    page.get_by_text(f"{able} matching runs").wait_for()
+COMPUTE = "import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"
+FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
+
+
+@dataclass(frozen=True)
+class Others:
+    """A server with runs of other projects, what starts more, and the pages that `mlflow-sysmetrics ui` has shown."""
+
+    client: MlflowClient
+    start: Callable[..., Command]
+    of_runs: str
+    of_trials: str
+
+    def running(self, kind: str | None = None) -> list[Run]:
+        """The runs of one kind, or of none, that are going on."""
+        runs = self.client.search_runs(["0"], "attributes.status = 'RUNNING'")
+        return [run for run in runs if run.data.tags.get("sysmetrics.kind") == kind]
+
+
+@pytest.fixture(scope="module")
+def others(module_store: Path) -> Iterator[Others]:
+    """Two programs without MLflow, and an example of Ray's; after each, what docs/plugin.md has one type."""
+    script = str(Path(str(examples.__file__)).parent / "logging_example.py")
+    commands: list[Command] = []
+
+    def start(*line: str, folder: Path = module_store, **more: str) -> Command:
+        env = clean_environment(
+            HOME=str(module_store), RAY_ADDRESS="local", RAY_AUTH_MODE="disabled",
+            **{"MLFLOW_TRACKING_URI": uri, "MLFLOW_SYSMETRICS_SPOOL": str(module_store / "spool")} | more,
+        )  # fmt: skip
+        commands.append(Command([*line], cwd=folder, output=module_store / f"output{len(commands)}", env=env))
+        return commands[-1]
+
+    with tracking_server(module_store) as port:
+        uri = f"http://127.0.0.1:{port}"
+        tune = {"RAY_TUNE_CALLBACKS": "mlflow_sysmetrics.ray_tune.SystemMetricsCallback"}
+        record = ("mlflow-sysmetrics", "run", "--run-name")
+        finished = [
+            start(*record, "shorter", "--", "python", "-c", COMPUTE.format(seconds=1)).wait(),
+            start(*record, "longer", "--", "python", "-c", COMPUTE.format(seconds=10)).wait(),
+            start("mlflow-sysmetrics", "ui", "--no-browser").wait(),
+            start(sys.executable, script, "--smoke-test", **tune).wait(),
+            start("mlflow-sysmetrics", "ui", "--no-browser").wait(),
+        ]
+        assert [each.stderr for each in finished if each.exit_code] == []
+        *_, of_runs, _, of_trials = (each.stdout.strip().partition("/#")[2] for each in finished)
+        yield Others(MlflowClient(uri), start, f"#{of_runs}", f"#{of_trials}")
+        for command in commands:
+            command.kill()
+
+
+def test_system_metrics_of_any_program_are_lines_under_readable_names(others: Others, page: Page) -> None:
+    """By the link of docs/plugin.md: its costs, then a line under each name, a point a second; no name is cut."""
+    (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
+    assert others.of_runs == link
+    _open(page, others.client.tracking_uri, link)
+    page.locator(CARD).filter(has=page.get_by_text("peak_memory_mb", exact=True)).first.wait_for()
+    _card(page, "system/process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
+    page.get_by_role("link", name="longer").click()
+    page.get_by_role("tab", name="System metrics").click()
+    page.locator(CARD).nth(5).locator(f"{LINES} .point").nth(5).wait_for(state="attached")
+    for name in (f"process_{figure}{end}" for figure in FIGURES for end in ("", "_max")):
+        card = _card(page, name)
+        card.locator(f"{LINES} .point").nth(7).wait_for(state="attached")
+        assert card.locator(BARS).count() == 0
+        title = card.get_by_text(name, exact=True).first
+        assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
+
+
+def test_view_of_another_tune_script_draws_what_its_trials_cost(others: Others, page: Page) -> None:
+    """What each cost, and its metric against that."""
+    _open(page, others.client.tracking_uri, others.of_trials, 5)
+    card = page.locator(CARD).filter(has=page.get_by_text("elapsed_s vs. mean_loss", exact=True)).first
+    card.locator(f"{LINES} .point").nth(4).wait_for(state="attached")
+    page.get_by_placeholder("Search metric charts").fill("cpu_seconds")
+    page.locator(f"{CARD} {BARS} .point").nth(4).wait_for(state="attached")
+
+
+def _stop(page: Page, others: Others, run: Run) -> Run:
+    """Type the stop tag on the run's page and save it, and wait for the end of the run."""
+    run_id = run.info.run_id
+    type_stop_tag(page, others.client.tracking_uri, run_id)
+    save_tags(page)
+    wait_until(lambda: others.client.get_run(run_id).info.status != "RUNNING", 30, "the end of the run")
+    return others.client.get_run(run_id)
+
+
+def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(others: Others, page: Page) -> None:
+    """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
+    sleeps = [sys.executable, "-c", "import time; time.sleep(300)"]
+    command = others.start("mlflow-sysmetrics", "run", "--", *sleeps)
+    wait_until(others.running, 60, "the run")
+    (run,) = others.running()
+    run = _stop(page, others, run)
+    assert command.wait().exit_code == 124
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
+    assert "sysmetrics.stop" not in run.data.tags
+
+
+def test_trial_and_study_of_a_tune_script_are_ended_by_the_tag_that_is_typed_on_their_pages(
+    others: Others, tmp_path: Path, page: Page
+) -> None:
+    """The trial alone, and the next one begins; then the study, and none begins any more."""
+    script = others.start(*tune_line(tmp_path, 1), folder=tmp_path)
+    wait_until(lambda: others.running("trial"), 90, "a trial")
+    (first,) = others.running("trial")
+    _stop(page, others, first)
+    wait_until(lambda: others.running("trial"), 30, "the next trial")
+    (study,) = others.running("study")
+    study = _stop(page, others, study)
+    assert script.wait().exit_code == 0
+    trials = children(others.client, study, "trial")
+    by_whom = {run.info.run_id: (run.info.status, run.data.tags["sysmetrics.stopped_by"]) for run in trials}
+    assert by_whom.pop(first.info.run_id) == ("KILLED", "person")
+    assert [*by_whom.values()] == [("KILLED", "experiment_end")]
+    assert [what for _, what in ended(tmp_path)] == [first.data.tags["sysmetrics.trial_id"], "study"]
+    assert study.data.tags["sysmetrics.stopped_by"] == "person"

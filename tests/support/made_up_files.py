@@ -23,22 +23,19 @@ def refused(*names: str) -> Iterator[Callable[[dict[str, str]], Path]]:
         root = Path(folder)
         root.chmod(0o755)  # pytest's own folders let nobody else in
 
+        superuser = os.geteuid() == 0
+
         def laid(files: dict[str, str]) -> Path:
             lay(root, files)
             for path in files:
                 if {path, Path(path).name} & set(names):
                     (root / path).chmod(0)
+            if superuser:
+                os.seteuid(65534)
             return root
 
-        superuser = os.geteuid() == 0
         try:
-            yield lambda files: _as_nobody(laid(files), superuser)
+            yield laid
         finally:
             if superuser:
                 os.seteuid(0)
-
-
-def _as_nobody(root: Path, superuser: bool) -> Path:
-    if superuser:
-        os.seteuid(65534)
-    return root

@@ -6,22 +6,22 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import openml
 import pandas as pd
 import xmltodict
+from server_here import serving
+from werkzeug import Request, Response
 
 UNKNOWN = {"oml:error": {"oml:code": 111, "oml:message": "Unknown dataset"}}
 
 
-class MadeUpOpenML(ThreadingHTTPServer):
+class MadeUpOpenML:
     """Has datasets by their id. ``requests`` are the paths that were asked for; ``fault`` is what it does to all."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.address = f"http://127.0.0.1:{self.server_port}"
+        self.address = ""
         self.pages: dict[str, bytes] = {}
         self.fault = ""
         self.requests: list[str] = []
@@ -36,35 +36,18 @@ class MadeUpOpenML(ThreadingHTTPServer):
         self.pages[f"/api/v1/xml/data/{openml_id}"] = _xml({"oml:data_set_description": description})
         self.pages[f"/datasets/{openml_id}.pq"] = frame.to_parquet(index=False)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: MadeUpOpenML
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-    def do_GET(self) -> None:
-        """Answer a request, or do what the fault is."""
-        self.server.requests.append(self.path)
-        content = self.server.pages.get(self.path)
-        if self.server.fault == "silent":
-            self.server.ended.wait()
-        elif self.server.fault == "busy":
-            self._answer(503, b"Busy")
-        elif content is None:
-            self._answer(412, _xml(UNKNOWN))
-        else:
-            self._answer(200, content)
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def _answer(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", hashlib.md5(content).hexdigest())
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
+    @Request.application
+    def answer(self, request: Request) -> Response:
+        """What it answers, unless the fault is that it is silent."""
+        self.requests.append(request.path)
+        if self.fault == "silent":
+            self.ended.wait()
+        if self.fault == "busy":
+            return Response("Busy", 503)
+        if request.path not in self.pages:
+            return Response(_xml(UNKNOWN), 412)
+        content = self.pages[request.path]
+        return Response(content, headers={"ETag": hashlib.md5(content).hexdigest()})
 
 
 def _xml(content: dict[str, Any]) -> bytes:
@@ -74,13 +57,11 @@ def _xml(content: dict[str, Any]) -> bytes:
 @contextmanager
 def made_up_openml() -> Iterator[MadeUpOpenML]:
     """In use until the end of the block."""
-    before = openml.config.server
-    with MadeUpOpenML() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        openml.config.server = f"{server.address}/api/v1/xml"
+    before, made = openml.config.server, MadeUpOpenML()
+    with serving(made.answer) as made.address:
+        openml.config.server = f"{made.address}/api/v1/xml"
         try:
-            yield server
+            yield made
         finally:
             openml.config.server = before
-            server.ended.set()
-            server.shutdown()
+            made.ended.set()

@@ -6,17 +6,15 @@ import contextlib
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tracking_server import free_port
 
 NOBODY = "postgres"  # PostgreSQL refuses to run as root; this is the user that its package makes
-STARTS_WITHIN_S = 60.0
 
 
 def binaries() -> Path | None:
@@ -46,31 +44,24 @@ def postgres() -> Iterator[Postgres]:
     """Start a server with nothing in it, as safe on disk as it is by default; end it and remove its files at last."""
     programs = binaries()
     assert programs is not None
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    other: dict[str, object] = {}
+    folder, port = Path(tempfile.mkdtemp(prefix="postgres-")), free_port()
+    other: dict[str, Any] = {}
     if os.geteuid() == 0:
         entry = pwd.getpwnam(NOBODY)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
         other = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    port, data = free_port(), folder / "data"
-    with (folder / "log").open("w") as log:
-        make = [programs / "initdb", "-D", data, "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--no-locale"]
-        subprocess.run(make, check=True, cwd=folder, stdout=log, stderr=log, **other)  # type: ignore[call-overload]
-        serve = [programs / "postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
-        server = subprocess.Popen(serve, cwd=folder, stdout=log, stderr=log, **other)  # type: ignore[call-overload]
+
+    def run(program: str, *words: str) -> None:
+        line = [programs / program, "-D", folder / "data", *words]
+        subprocess.run(line, check=True, cwd=folder, stdout=subprocess.DEVNULL, **other)
+
     try:
-        _wait(programs, port, folder)
-        yield Postgres(programs, port)
+        run("initdb", "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--no-locale")
+        # It waits until the server answers.
+        run("pg_ctl", "start", "-l", "log", "-o", f"-p {port} -k {folder} -c listen_addresses=127.0.0.1")
+        try:
+            yield Postgres(programs, port)
+        finally:
+            run("pg_ctl", "stop", "-m", "fast")  # it cuts connections off
     finally:
-        server.send_signal(signal.SIGINT)  # it cuts connections off
-        server.wait(30)
         shutil.rmtree(folder)
-
-
-def _wait(programs: Path, port: int, folder: Path) -> None:
-    deadline = time.monotonic() + STARTS_WITHIN_S
-    ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-    while subprocess.run(ready).returncode:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"no PostgreSQL:\n{(folder / 'log').read_text()}")
-        time.sleep(0.1)

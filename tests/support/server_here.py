@@ -1,4 +1,4 @@
-"""MLflow's own server in this process: for tests of single requests, without the seconds that a new process takes."""
+"""Servers in this process, MLflow's own among them: for tests of single requests, at no cost of a new process."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 from werkzeug.serving import make_server
 
 
 @contextlib.contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve a WSGI application on a free port of this machine, and give its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+@contextlib.contextmanager
 def server_here(store_uri: str) -> Iterator[str]:
-    """Serve a store on a free port, and give its address. One store at a time in a process: MLflow remembers it."""
+    """Serve a store, and give its address. One store at a time in a process: MLflow remembers it."""
     with (
         mock.patch.dict(os.environ, {"_MLFLOW_SERVER_FILE_STORE": store_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}),
         mock.patch("mlflow.server.handlers._tracking_store", None),
     ):
         from mlflow.server import app
 
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.port}"
-        finally:
-            server.shutdown()
-            thread.join(10)
-            server.server_close()
+        with serving(app) as address:
+            yield address

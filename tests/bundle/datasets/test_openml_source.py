@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from commands import Study, in_use
 from made_up_openml import MadeUpOpenML, made_up_openml
+from tracking_server import free_port
 
 from entrypoints.datasets import openml_source
 from entrypoints.datasets.known import KNOWN, load
@@ -82,8 +83,7 @@ def test_failed_download_is_told_in_one_sentence_and_copies_stay(
     load("openml:61")
     openml.fault = fault
     if fault == "away":
-        openml.shutdown()
-        openml.server_close()
+        monkeypatch.setattr("openml.config.server", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr(openml_source, "LIMIT_S", 0.5 if fault == "silent" else 60.0)
     with pytest.raises(UserError) as raised:
         load("openml:5")

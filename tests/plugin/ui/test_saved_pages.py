@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from reference import fragment
 from saved_views import PREFIX, listed, tags_of, unpacked
-from server_here import server_here
+from server_here import server_here, serving
+from werkzeug import Request, Response
 
 from mlflow_sysmetrics import ui
 from mlflow_sysmetrics.ui import Page, Section, bars, save, save_costs
@@ -110,17 +109,9 @@ def test_server_without_such_views_gives_plain_links(
 ) -> None:
     """One of another version, or that refuses the rest: nothing is raised. It is a fake, as none is installed here."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/version" else 404)
-            self.end_headers()
-            self.wfile.write(version.encode())
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        links = save(MlflowClient(f"http://127.0.0.1:{server.server_port}"), "1", "all", PAGES)
-        server.shutdown()
+    answer = Request.application(lambda request: Response(version, 200 if request.path == "/version" else 404))
+    with serving(answer) as address:
+        links = save(MlflowClient(address), "1", "all", PAGES)
     assert links == {word: page.plain_link("1") for word, page in PAGES.items()}
     assert ("the views of experiment 1 could not be written" in caplog.text) is (version == "3.17.2")
 
