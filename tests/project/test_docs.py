@@ -41,6 +41,13 @@ def entry_command(entry: str) -> click.Command:
     return found
 
 
+def test_ci_types_both_commands_of_the_readme() -> None:
+    """With nothing left out: the main job, and the tests."""
+    commands = re.findall(r"^python3 -m venv .*$", PAGES["README"], re.MULTILINE)
+    typed = (ROOT / ".ci/run").read_text()
+    assert len(commands) == 2 and all(f"({command})" in typed for command in commands)
+
+
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
 def test_mlproject_passes_each_option_with_the_same_default(entry: str) -> None:
     """`mlflow run` and `python -m entrypoints.<entry>` start from the same values."""
