@@ -56,14 +56,16 @@ def test_killed_process_leaves_its_summary_for_sync(
         use_cpu(2.2)
         os.kill(os.getpid(), number)
 
+    began = time.monotonic()
     code, run = recorded(program)
+    took_s = time.monotonic() - began
     assert code == -number
     assert "cpu_seconds" not in run.data.metrics
     for _ in range(2):
         assert not deliver().left
     found = client.get_run(run.info.run_id).data.metrics
     assert found.keys() >= SUMMARY | {"system/process_memory_mb"}
-    assert 0.9 < found["elapsed_s"] < 4
+    assert 0.9 < found["elapsed_s"] < took_s
     assert len(client.get_metric_history(run.info.run_id, "elapsed_s")) == 1
     assert not list(journals.iterdir())
 
