@@ -1,9 +1,9 @@
-"""What is left of a Tune study in which something breaks: `python benchmarks/faults.py`, about six minutes, as root.
+"""What is left of a Tune study in which something breaks: `python benchmarks/faults.py`, about five minutes.
 
 Each fault hits a small study in its course. A row prints what was done, how many results had been reported, how many of
 them the store has in the end, how many results and runs it has twice, how many runs are left RUNNING, and what the runs
 say: statuses of the trials, their errors, and the study's own words. The exit code is 1 if a reported result is lost,
-anything is there twice, or a run is left RUNNING. Root is needed for a small disk of its own that can be filled.
+anything is there twice, or a run is left RUNNING.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mlflow import MlflowClient
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from fault_table import FAULTS, wrong_with  # noqa: E402
 from observations import Observed, observe  # noqa: E402
+from tune_faults import FAULTS, wrong_with  # noqa: E402
 
 
 def row(*cells: object) -> None:
@@ -33,8 +33,7 @@ def show(case: str, observed: Observed) -> bool:
     counts = [observed.get(name, "?") for name in ("reported", "stored", "twice", "running")]
     statuses = ", ".join(f"{number} {status}" for status, number in Counter(observed.get("trials", ())).items())
     says = "; ".join([statuses, *observed.get("says", ())])
-    fault, done = FAULTS[case]
-    row(fault, done, *counts, says, f"NO: {', '.join(wrong)}" if wrong else "yes")
+    row(case.replace("_", " "), FAULTS[case].__doc__, *counts, says, f"NO: {', '.join(wrong)}" if wrong else "yes")
     return not wrong
 
 

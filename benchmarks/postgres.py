@@ -63,7 +63,8 @@ def main(dataset: str, pairs: int, cpus: int) -> None:
     row(*TITLES)
     for name, left, deadlocks in seen:
         statuses = ", ".join(f"{count} {status}" for status, count in left.statuses.items())
-        counts = (left.curve_points, lost(left, everything), left.twice, left.series_points)
+        curve_points = sum(len(points(study)) for study in left.curves)
+        counts = (curve_points, lost(left, everything), left.twice, left.series_points)
         row(name, f"{left.seconds:.1f} s", left.trials, statuses, *counts, deadlocks)
         for error in left.server_errors:
             click.echo(f"  the server's log: {error}")

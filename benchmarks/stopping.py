@@ -34,7 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 from commands import clean_environment, wait_until  # noqa: E402
 from fault_proxy import FaultProxy  # noqa: E402
 from memory_group import memory_group  # noqa: E402
-from stop_tag import ended, save_tags, tune_line, type_stop_tag  # noqa: E402
+from stop_tag import save_tags, type_stop_tag  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 LIMIT_MB, WAIT_S, QUIET_S = 300, 60.0, 15.0
@@ -56,6 +56,41 @@ kept = []
 while True: kept.append(b'x' * 1_000_000)
 """
 SLEEPS = "import os, time\nopen({place!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+# Trials that report ten times a second for ten minutes, one after the other. When one has ended, or the experiment has,
+# the file `ended` gets a line: when, and what.
+TUNE_SCRIPT = """
+import pathlib, sys, time
+
+import ray
+from ray import tune
+
+from mlflow_sysmetrics import SystemMetricsCallback
+
+class Ends(tune.Callback):
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        write(trial.trial_id)
+
+def write(what):
+    with pathlib.Path("ended").open("a") as file:
+        file.write(f"{time.time()} {what}\\n")
+
+def train(config):
+    for step in range(6000):
+        tune.report({"loss": 1.0})
+        time.sleep(0.1)
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+for number in range(int(sys.argv[1])):
+    tune.Tuner(
+        train,
+        param_space={"number": tune.grid_search(list(range(20)))},
+        run_config=tune.RunConfig(
+            name=f"study-{number}", storage_path=str(pathlib.Path.cwd() / "tune"),
+            callbacks=[SystemMetricsCallback(views=False), Ends()], verbose=0,
+        ),
+    ).fit()
+    write("study")
+"""
 
 
 def started(uri: str, folder: Path, *options: str, source: str) -> subprocess.Popen[bytes]:
@@ -97,6 +132,20 @@ def press(client: MlflowClient, run: Run, page: Any = None) -> float:
     tagged = time.time()
     client.set_tag(run.info.run_id, "sysmetrics.stop", "now")
     return tagged
+
+
+def tune_line(folder: Path, studies: int) -> list[str]:
+    """The command of the script, which is written into the folder, for this number of studies, one after the other."""
+    script = folder / "tune_trials.py"
+    script.write_text(TUNE_SCRIPT)
+    return [sys.executable, str(script), str(studies)]
+
+
+def ended(folder: Path) -> list[tuple[float, str]]:
+    """What has ended, and when."""
+    file = folder / "ended"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [(float(when), what) for when, what in map(str.split, lines)]
 
 
 def buttons_of_tune(client: MlflowClient, folder: Path, page: Any, times: int, kind: str) -> list[float]:

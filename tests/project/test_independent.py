@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import sys
 import threading
 from collections import defaultdict
@@ -21,23 +20,9 @@ import pytest
 from commands import ROOT, Command, clean_environment, store_uri
 from mlflow import MlflowClient
 
-from mlflow_sysmetrics.command.run import run_command
-from mlflow_sysmetrics.command.supervisor import Settings
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the second reader reads /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the second reader reads /proc")]
 EVERY_S, LOOK_EVERY = 0.02, 10
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-# Works and waits in turn, takes 60 MB, and lets them go half way.
-PROGRAM = """
-import time
-held = None
-for part in range(8):
-    held = b"x" * 60_000_000 if part == 2 else held if part < 5 else None
-    end = time.process_time() + 0.1
-    while time.process_time() < end:
-        pass
-    time.sleep(0.05)
-"""
 # A step works for 8 ms and waits for twice as long, or not at all; from step 60 to 140 it holds 30 MB.
 ESTIMATOR = """
 import time
@@ -109,23 +94,6 @@ def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
         reader.join()
 
 
-def test_plain_run_logs_what_another_reads(
-    store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """CPU time as the kernel tells the parent, and the peak of memory."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spool"))
-    with read_from_outside(os.getpid()) as readings:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        run_command([sys.executable, "-c", PROGRAM], os.environ, Settings())
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    (run,) = store_in_use.search_runs(["0"])
-    _, _, memory_mb = readings(int(run.data.tags["sysmetrics.pid"]))
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert run.data.metrics["cpu_seconds"] == pytest.approx(cpu_s, rel=0.02, abs=0.03)  # ticks
-    assert run.data.metrics["peak_memory_mb"] == pytest.approx(max(memory_mb), rel=0.01)
-
-
-@pytest.mark.slow
 def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
     """Each interval's CPU within 3 points, memory at each report and at its peak within 1 %, CPU seconds within 2 %."""
     (tmp_path / "stepping.py").write_text(ESTIMATOR)

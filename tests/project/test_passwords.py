@@ -25,36 +25,8 @@ from tracking_server import TrackingServer
 
 pytestmark = pytest.mark.slow
 PASSWORD = "Kx7hush42secretQ9"
-TOKEN = "token-7Wd1hush"
 LIMIT_S = 600.0
 SHORT = {**STUDY, "space": "{batch_size: 256, learning_rate: [0.1, 0.01, 0.001], alpha: 0.001}"}
-# A trial says that it has begun, waits for the file `go`, and fails where the file `well` is not there.
-SWEEP = f"""
-import os, pathlib, sys, time
-import ray
-from ray import tune
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-
-results = pathlib.Path(sys.argv[1])
-
-def train(config):
-    (results / "begun").touch()
-    while not (results / "go").exists():
-        time.sleep(0.05)
-    if not (results / "well").exists():
-        raise RuntimeError("no data")
-    return {{"loss": 0.5}}
-
-ray.init(num_cpus=1, include_dashboard=False)
-trainable = tune.with_resources(train, {{"cpu": 1}})
-if (results / "sweep").exists():
-    sweep = tune.Tuner.restore(str(results / "sweep"), trainable, restart_errored=True)
-else:
-    callback = SystemMetricsCallback(os.environ["MLFLOW_TRACKING_URI"], tracking_token="{TOKEN}", close_timeout_s=3)
-    run_config = tune.RunConfig(name="sweep", storage_path=str(results), callbacks=[callback])
-    sweep = tune.Tuner(trainable, run_config=run_config)
-sweep.fit()
-"""
 
 
 class Place:
@@ -62,37 +34,37 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("server", "home", "tmp", "spool", "results"):
+        for name in ("server", "home", "tmp", "spool"):
             (folder / name).mkdir()
         self.server = TrackingServer(folder / "server", password=PASSWORD)
         self.address = f"http://admin:{PASSWORD}@127.0.0.1:{self.server.port}"
         self.client = MlflowClient(self.address)
         self.commands: list[Command] = []
 
-    def start(self, *line: str, **more: str) -> Command:
+    def start(self, *line: str) -> Command:
         """Start a command that is told the address."""
         env = clean_environment(
             HOME=str(self.folder / "home"), TMPDIR=str(self.folder / "tmp"),
             MLFLOW_SYSMETRICS_SPOOL=str(self.folder / "spool"), PYTHONPATH=str(ROOT),
-            **{"MLFLOW_TRACKING_URI": self.address} | more,
+            MLFLOW_TRACKING_URI=self.address,
         )  # fmt: skip
         output = self.folder / f"output{len(self.commands)}"
         self.commands.append(Command([sys.executable, *line], cwd=ROOT, output=output, env=env))
         return self.commands[-1]
 
-    def run(self, *line: str, **more: str) -> Finished:
+    def run(self, *line: str) -> Finished:
         """Run it to its end."""
-        return self.start(*line, **more).wait(LIMIT_S)
+        return self.start(*line).wait(LIMIT_S)
 
     def spools(self) -> list[Path]:
         """What waits for a server."""
         return list((self.folder / "spool").glob("*.jsonl"))
 
-    def files_with(self, secret: str) -> list[str]:
-        """Files in which a text is."""
+    def files_with_password(self) -> list[str]:
+        """Files in which it is."""
         every = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
         assert every
-        return [str(path.relative_to(self.folder)) for path in every if secret.encode() in path.read_bytes()]
+        return [str(path.relative_to(self.folder)) for path in every if PASSWORD.encode() in path.read_bytes()]
 
 
 @pytest.fixture
@@ -123,7 +95,7 @@ def test_study_leaves_no_password(place: Place) -> None:
     said = early_stop.stdout.splitlines()
     assert any(text.startswith(f"  http://127.0.0.1:{place.server.port}/#/experiments/0/runs?") for text in said)
     assert [number for number, text in enumerate(said) if PASSWORD in text] == [len(said) - 2, len(said) - 1]
-    assert place.files_with(PASSWORD) == ["output0/stdout.txt"]
+    assert place.files_with_password() == ["output0/stdout.txt"]
 
 
 def test_watched_command_leaves_no_password(place: Place) -> None:
@@ -139,41 +111,10 @@ def test_watched_command_leaves_no_password(place: Place) -> None:
     assert command.wait(LIMIT_S).exit_code == 0
     assert len(place.spools()) == 2, "its series, and its end"
     away = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
-    assert (away.exit_code, place.files_with(PASSWORD)) == (1, [])
+    assert (away.exit_code, place.files_with_password()) == (1, [])
     place.server.start(LIMIT_S)
     synced = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
     assert (synced.exit_code, "of 1 run." in synced.stdout) == (0, True), synced.stdout
     assert place.client.search_runs(["0"])[0].info.status == "FINISHED"
     assert place.spools() == []
-    assert place.files_with(PASSWORD) == []
-
-
-def test_sweep_leaves_no_password(place: Place, tmp_path: Path) -> None:
-    """Nor its token: Tune's own files are enough to go on, with the login of whoever does."""
-    results, script = place.folder / "results", tmp_path / "sweep.py"
-    script.write_text(SWEEP)
-    sweep = (str(script), str(results))
-    command = place.start(*sweep)
-    wait_until((results / "begun").exists, LIMIT_S, "the trial's start")
-    wait_until(lambda: len(place.client.search_runs(["0"])) == 2, LIMIT_S, "the trial's run")
-    place.server.kill()
-    (results / "go").touch()
-    command.wait(LIMIT_S)
-    assert place.spools()
-    place.server.start(LIMIT_S)
-    user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-    plain = f"http://127.0.0.1:{place.server.port}"
-    synced = place.run("-m", "mlflow_sysmetrics.command.cli", "sync", **user | {"MLFLOW_TRACKING_URI": plain})
-    assert (synced.exit_code, place.spools()) == (0, []), synced.stdout
-    runs = place.client.search_runs(["0"], "attributes.status = 'FAILED'")
-    assert [run.data.tags["sysmetrics.error"] for run in runs] == ["RuntimeError: no data"]
-    (results / "well").touch()
-    restored = place.run(*sweep, MLFLOW_TRACKING_TOKEN=TOKEN)
-    assert restored.exit_code == 0, restored.stderr
-    runs = place.client.search_runs(["0"])
-    assert sorted((run.data.tags["sysmetrics.kind"], run.info.status) for run in runs) == [
-        ("study", "FINISHED"),
-        ("trial", "FAILED"),
-        ("trial", "FINISHED"),  # what Tune starts for one that has failed is a new trial
-    ]
-    assert (place.files_with(PASSWORD), place.files_with(TOKEN)) == ([], [])
+    assert place.files_with_password() == []

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +22,13 @@ from commands import (
     RunProject,
     Study,
     UnderLimits,
-    children,
     clean_environment,
     runs_of_kind,
     wait_until,
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from ray.tune import examples
-from stop_tag import ended, save_tags, tune_line, type_stop_tag
+from stop_tag import save_tags, type_stop_tag
 from tracking_server import tracking_server
 
 from entrypoints.search.last_words import TOP
@@ -291,47 +288,33 @@ FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s",
 
 @dataclass(frozen=True)
 class Others:
-    """A server with runs of other projects, what starts more, and the pages that `mlflow-sysmetrics ui` has shown."""
+    """A server with runs of other programs, what starts more, and the page that `mlflow-sysmetrics ui` has shown."""
 
     client: MlflowClient
     start: Callable[..., Command]
-    of_runs: str
-    of_trials: str
-
-    def running(self, kind: str | None = None) -> list[Run]:
-        """The runs of one kind, or of none, that are going on."""
-        runs = self.client.search_runs(["0"], "attributes.status = 'RUNNING'")
-        return [run for run in runs if run.data.tags.get("sysmetrics.kind") == kind]
+    shown: str
 
 
 @pytest.fixture(scope="module")
 def others(module_store: Path) -> Iterator[Others]:
-    """Two programs without MLflow, and an example of Ray's; after each, what docs/plugin.md has one type."""
-    script = str(Path(str(examples.__file__)).parent / "logging_example.py")
+    """Two programs without MLflow; after them, what docs/plugin.md has one type."""
     commands: list[Command] = []
 
-    def start(*line: str, folder: Path = module_store, **more: str) -> Command:
-        env = clean_environment(
-            HOME=str(module_store), RAY_ADDRESS="local", RAY_AUTH_MODE="disabled",
-            **{"MLFLOW_TRACKING_URI": uri, "MLFLOW_SYSMETRICS_SPOOL": str(module_store / "spool")} | more,
-        )  # fmt: skip
-        commands.append(Command([*line], cwd=folder, output=module_store / f"output{len(commands)}", env=env))
+    def start(*words: str) -> Command:
+        env = clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=str(module_store / "spool"))
+        line, output = ["mlflow-sysmetrics", *words], module_store / f"output{len(commands)}"
+        commands.append(Command(line, cwd=module_store, output=output, env=env))
         return commands[-1]
 
     with tracking_server(module_store) as port:
         uri = f"http://127.0.0.1:{port}"
-        tune = {"RAY_TUNE_CALLBACKS": "mlflow_sysmetrics.ray_tune.SystemMetricsCallback"}
-        record = ("mlflow-sysmetrics", "run", "--run-name")
         finished = [
-            start(*record, "shorter", "--", "python", "-c", COMPUTE.format(seconds=1)).wait(),
-            start(*record, "longer", "--", "python", "-c", COMPUTE.format(seconds=10)).wait(),
-            start("mlflow-sysmetrics", "ui", "--no-browser").wait(),
-            start(sys.executable, script, "--smoke-test", **tune).wait(),
-            start("mlflow-sysmetrics", "ui", "--no-browser").wait(),
+            start("run", "--run-name", "shorter", "--", "python", "-c", COMPUTE.format(seconds=1)).wait(),
+            start("run", "--run-name", "longer", "--", "python", "-c", COMPUTE.format(seconds=10)).wait(),
+            start("ui", "--no-browser").wait(),
         ]
         assert [each.stderr for each in finished if each.exit_code] == []
-        *_, of_runs, _, of_trials = (each.stdout.strip().partition("/#")[2] for each in finished)
-        yield Others(MlflowClient(uri), start, f"#{of_runs}", f"#{of_trials}")
+        yield Others(MlflowClient(uri), start, "#" + finished[-1].stdout.strip().partition("/#")[2])
         for command in commands:
             command.kill()
 
@@ -339,7 +322,7 @@ def others(module_store: Path) -> Iterator[Others]:
 def test_system_metrics_of_any_program_are_lines_under_readable_names(others: Others, page: Page) -> None:
     """By the link of docs/plugin.md: its costs, then a line under each name, a point a second; no name is cut."""
     (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
-    assert others.of_runs == link
+    assert others.shown == link
     _open(page, others.client.tracking_uri, link)
     page.locator(CARD).filter(has=page.get_by_text("peak_memory_mb", exact=True)).first.wait_for()
     _card(page, "system/process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
@@ -354,52 +337,16 @@ def test_system_metrics_of_any_program_are_lines_under_readable_names(others: Ot
         assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
 
 
-def test_view_of_another_tune_script_draws_what_its_trials_cost(others: Others, page: Page) -> None:
-    """What each cost, and its metric against that."""
-    _open(page, others.client.tracking_uri, others.of_trials, 5)
-    card = page.locator(CARD).filter(has=page.get_by_text("elapsed_s vs. mean_loss", exact=True)).first
-    card.locator(f"{LINES} .point").nth(4).wait_for(state="attached")
-    page.get_by_placeholder("Search metric charts").fill("cpu_seconds")
-    page.locator(f"{CARD} {BARS} .point").nth(4).wait_for(state="attached")
-
-
-def _stop(page: Page, others: Others, run: Run) -> Run:
-    """Type the stop tag on the run's page and save it, and wait for the end of the run."""
-    run_id = run.info.run_id
-    type_stop_tag(page, others.client.tracking_uri, run_id)
-    save_tags(page)
-    wait_until(lambda: others.client.get_run(run_id).info.status != "RUNNING", 30, "the end of the run")
-    return others.client.get_run(run_id)
-
-
 def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(others: Others, page: Page) -> None:
     """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
-    sleeps = [sys.executable, "-c", "import time; time.sleep(300)"]
-    command = others.start("mlflow-sysmetrics", "run", "--", *sleeps)
-    wait_until(others.running, 60, "the run")
-    (run,) = others.running()
-    run = _stop(page, others, run)
+    client = others.client
+    command = others.start("run", "--", "sleep", "300")
+    wait_until(lambda: client.search_runs(["0"], "attributes.status = 'RUNNING'"), 60, "the run")
+    (run,) = client.search_runs(["0"], "attributes.status = 'RUNNING'")
+    type_stop_tag(page, client.tracking_uri, run.info.run_id)
+    save_tags(page)
     assert command.wait().exit_code == 124
+    run = client.get_run(run.info.run_id)
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
     assert "sysmetrics.stop" not in run.data.tags
-
-
-def test_trial_and_study_of_a_tune_script_are_ended_by_the_tag_that_is_typed_on_their_pages(
-    others: Others, tmp_path: Path, page: Page
-) -> None:
-    """The trial alone, and the next one begins; then the study, and none begins any more."""
-    script = others.start(*tune_line(tmp_path, 1), folder=tmp_path)
-    wait_until(lambda: others.running("trial"), 90, "a trial")
-    (first,) = others.running("trial")
-    _stop(page, others, first)
-    wait_until(lambda: others.running("trial"), 30, "the next trial")
-    (study,) = others.running("study")
-    study = _stop(page, others, study)
-    assert script.wait().exit_code == 0
-    trials = children(others.client, study, "trial")
-    by_whom = {run.info.run_id: (run.info.status, run.data.tags["sysmetrics.stopped_by"]) for run in trials}
-    assert by_whom.pop(first.info.run_id) == ("KILLED", "person")
-    assert [*by_whom.values()] == [("KILLED", "experiment_end")]
-    assert [what for _, what in ended(tmp_path)] == [first.data.tags["sysmetrics.trial_id"], "study"]
-    assert study.data.tags["sysmetrics.stopped_by"] == "person"

@@ -23,14 +23,8 @@ from mlflow.entities import Run
 from warm_mlflow import WarmProcess
 
 ROOT = Path(__file__).parents[2]
-
-
 MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its processes, the command that started them
-
-
 COMMAND_TIMEOUT_S = 400.0  # that of what never ends; a study takes a tenth of it
-
-
 # Of two kinds: at equal epochs a batch of two rows takes a hundred times as long as one of 256, reaches several
 # readings, and has curves of 40 points. 0.1 makes both diverge, and no other rate does.
 STUDY = {
@@ -43,8 +37,6 @@ STUDY = {
 }
 UNDER_LIMITS = STUDY | {"cpus": "1", "groups": "process,gpu"}
 UNDER_LIMITS["space"] = "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.001], alpha: 0.001}"
-
-
 # NVIDIA's library for ``early_stop``: a card on which each process that asks computes.
 PYNVML = """
 import os
@@ -322,8 +314,6 @@ def listening(processes: Iterable[psutil.Process]) -> set[str]:
 
 
 RunProject = Callable[..., Finished]
-
-
 StartProject = Callable[..., Command]
 
 

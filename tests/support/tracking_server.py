@@ -34,18 +34,16 @@ def free_port() -> int:
 
 
 class TrackingServer:
-    """A server in a folder, on one port for good; its store is there or at another path, and is made if there is none.
+    """A server in a folder, on one port for good; its store is there, made if there is none, or another database.
 
     It can be killed and started again. With a password it lets only the user ``admin`` in.
     """
 
-    def __init__(
-        self, folder: Path, database: Path | None = None, store_uri: str | None = None, password: str | None = None
-    ) -> None:
+    def __init__(self, folder: Path, store_uri: str | None = None, password: str | None = None) -> None:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder, self._password = folder, password
-        self._store_uri = store_uri or f"sqlite:///{database or folder / 'mlflow.db'}"
+        self._store_uri = store_uri or f"sqlite:///{folder / 'mlflow.db'}"
         self._process: WarmProcess | None = None
 
     def start(self, timeout_s: float = 90.0) -> None:

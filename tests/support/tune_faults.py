@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,6 @@ from unittest import mock
 import mlflow
 import psutil
 import ray
-from fault_table import FAULTS
 from mlflow.entities import Run
 from observations import Observed, start_ray, tell
 from ray import tune
@@ -36,7 +34,6 @@ import mlflow_sysmetrics
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, measuring
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
-TMPFS_MB = 4
 SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
 AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
 LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
@@ -59,19 +56,6 @@ class Reported(tune.Callback):
         """Of a study in this folder, and of its continuation."""
         lines = (folder / "reported").read_text().splitlines()
         return {(trial_id, loss) for trial_id, loss in map(json.loads, lines)}
-
-
-class AtSetup(tune.Callback):
-    """Does something when the callbacks before it have been set up."""
-
-    def __init__(self, act: Callable[[], None]) -> None:
-        self.act = act
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"act": None}  # Tune keeps a copy for a restore
-
-    def setup(self, **info: Any) -> None:
-        self.act()
 
 
 def left(here: Place, error: str | None) -> Observed:
@@ -111,17 +95,12 @@ def trial_is_killed(here: Place) -> Observed:
     return left(here, study(here, SystemMetricsCallback(here.uri), [{}, killed, {}]))
 
 
-def trial_is_killed_and_repeated(here: Place, kind: str = "class") -> Observed:
-    """The same, and Tune begins it again, without a checkpoint."""
+def function_is_killed_and_repeated(here: Place) -> Observed:
+    """The same of a function, and Tune begins it again."""
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
-    error = study(here, SystemMetricsCallback(here.uri), [{}, killed, {}], kind=kind, failure_config=again)
+    error = study(here, SystemMetricsCallback(here.uri), [{}, killed, {}], kind="function", failure_config=again)
     return left(here, error)
-
-
-def function_is_killed_and_repeated(here: Place) -> Observed:
-    """The same of a function."""
-    return trial_is_killed_and_repeated(here, "function")
 
 
 def trial_takes_too_much_memory(here: Place) -> Observed:
@@ -143,7 +122,7 @@ def nodes_lack_the_package(here: Place) -> Observed:
 
 
 def node_is_killed_and_comes_back(here: Place) -> Observed:
-    """All have it, and one is killed; another starts at once under its address."""
+    """One of three nodes, which all have it, is killed with its trial; another starts at once under its address."""
     return _on_three_nodes(here, "replace", py_modules=[mlflow_sysmetrics])
 
 
@@ -153,7 +132,7 @@ def node_announces_its_end(here: Place) -> Observed:
 
 
 def node_is_killed(here: Place) -> Observed:
-    """No other starts: Tune begins its trial again on a node that is left."""
+    """No other node starts: Tune begins the trial again on one that is left."""
     return _on_three_nodes(here, "kill", py_modules=[mlflow_sysmetrics])
 
 
@@ -226,37 +205,12 @@ def server_is_killed_and_restarted(here: Place) -> Observed:
     return left(here, error)
 
 
-def disk_is_full(here: Place) -> Observed:
-    """The disk of the tracking server's store is full, and has room again after a while."""
-    disk = here.folder / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "tmpfs", str(disk)], check=True)
-    try:
-        with _server(here, disk / "full.db") as server:
-            room = threading.Timer(AWAY_S, (disk / "ballast").unlink)
-            full = AtResult(3, lambda: (_fill(disk / "ballast"), room.start()), here.folder / "filled")
-            error = study(here, SystemMetricsCallback(server.uri), [LONG, LONG], full)
-            room.join()
-        shutil.copy(disk / "full.db", here.folder)
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-    return left(Place(here.folder, "full.db"), error)
-
-
 def server_is_away_to_the_end(here: Place) -> Observed:
     """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
-    return _away(here, lambda kill: AtResult(8, kill, here.folder / "away"))
-
-
-def server_is_away_all_the_time(here: Place) -> Observed:
-    """The same, but it is killed before the first trial, so that no run has been created."""
-    return _away(here, AtSetup)
-
-
-def _away(here: Place, when: Callable[[Callable[[], None]], tune.Callback]) -> Observed:
     with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
         mine = SystemMetricsCallback(server.uri, close_timeout_s=3.0)
-        error = study(here, mine, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
+        away = AtResult(8, server.kill, here.folder / "away")
+        error = study(here, mine, [{"steps": 16, "step_s": 0.3}] * 2, away)
         server.start()
         for _ in range(2):  # the second has nothing to add
             sync = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "sync", "--tracking-uri", server.uri]
@@ -265,11 +219,9 @@ def _away(here: Place, when: Callable[[Callable[[], None]], tune.Callback]) -> O
 
 
 @contextlib.contextmanager
-def _server(here: Place, database: Path | None = None) -> Iterator[TrackingServer]:
-    """A server on the place's store or on a copy of it, which MLflow uses."""
-    if database is not None:
-        shutil.copy(here.folder / here.store, database)
-    server = TrackingServer(here.folder, database or here.folder / here.store)
+def _server(here: Place) -> Iterator[TrackingServer]:
+    """A server on the place's store, which MLflow uses."""
+    server = TrackingServer(here.folder, here.uri)
     try:
         server.start()
         mlflow.set_tracking_uri(server.uri)
@@ -279,16 +231,37 @@ def _server(here: Place, database: Path | None = None) -> Iterator[TrackingServe
         mlflow.set_tracking_uri(here.uri)
 
 
-def _fill(file: Path) -> None:
-    """Write until the disk has no room for another byte."""
-    with contextlib.suppress(OSError), file.open("wb", buffering=0) as ballast:
-        while ballast.write(bytes(4096)):
-            pass
-
-
+# What tags of the trials' runs say of it, where a trial was hit. In this order: after the last there is a node less.
+SAYS: dict[Callable[[Place], Observed], str] = {
+    trial_is_killed: "worker process has died",
+    function_is_killed_and_repeated: "worker process has died",
+    trial_takes_too_much_memory: "killed by Ray's memory monitor",
+    server_is_killed_and_restarted: "",
+    server_is_away_to_the_end: "",
+    nodes_lack_the_package: "",
+    node_is_killed_and_comes_back: "The actor",
+    node_announces_its_end: "The actor",
+    node_is_killed: "The actor",
+}
+FAULTS = {case.__name__: case for case in SAYS}
 STARTS_RAY = [fault for fault in FAULTS if "node" in fault or "memory" in fault]
+
+
+def wrong_with(fault: str, observed: Observed) -> list[str]:
+    """What is wrong with what is left of a study."""
+    if "broken" in observed:
+        return [str(observed["broken"])]
+    wrong = {
+        f"the study ended with {observed['error']}": observed["error"] is not None,
+        "results are lost": observed["stored"] < observed["reported"] or not observed["reported"],
+        "something is there twice": observed["twice"] > 0,
+        "runs are left RUNNING": observed["running"] > 0,
+        "processes are not measured": observed.get("unmeasured", 0) > 0,
+        "nothing says what happened": not any(SAYS[FAULTS[fault]] in text for text in observed["says"]),
+    }
+    return [what for what, is_so in wrong.items() if is_so]
 
 
 if __name__ == "__main__":
     with _at_last:
-        tell([globals()[fault] for fault in FAULTS], sys.argv[1], without_ray=STARTS_RAY)
+        tell([*SAYS], sys.argv[1], without_ray=STARTS_RAY)

@@ -31,11 +31,6 @@ class Left:
     server_errors: list[str]
 
     @property
-    def curve_points(self) -> int:
-        """Of all trials and curves."""
-        return sum(len(values) for study in self.curves for values in study.values())
-
-    @property
     def twice(self) -> int:
         """Runs that have the name of another one of their study."""
         names = [len({name for name, _ in study}) for study in self.curves]

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from commands import ROOT, Command, clean_environment, in_use, wait_until
-from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
@@ -177,23 +175,11 @@ def test_configuration_chooses_interval_and_groups(place: Place) -> None:
     assert "cpu_seconds" not in metrics
 
 
-@pytest.mark.parametrize(
-    ("limit", "reason"),
-    [("elapsed_s<=1.5", r"elapsed_s 1\.\d+ > 1.5"), ("", "the tag sysmetrics.stop was set to 'enough'")],
-    ids=["limit", "tag"],
-)
-def test_project_is_ended_at_its_limit_and_by_the_tag_of_its_run(place: Place, limit: str, reason: str) -> None:
+def test_project_is_ended_at_its_limit(place: Place) -> None:
     """The run is KILLED, and says why, as does the error."""
-
-    def set_tag() -> None:
-        wait_until(lambda: (place.project / "output").exists(), LIMIT_S, "the project")
-        place.client.set_tag(place.run().info.run_id, "sysmetrics.stop", "enough")
-
-    with (
-        meanwhile(set_tag) if not limit else nullcontext(),
-        pytest.raises(ExecutionException, match=f"was ended: {reason}"),
-    ):
-        run_in_python(place, parameters={"seconds": 60}, backend_config={"criteria": limit})
+    reason = r"elapsed_s 1\.\d+ > 1.5"
+    with pytest.raises(ExecutionException, match=f"was ended: {reason}"):
+        run_in_python(place, parameters={"seconds": 60}, backend_config={"criteria": "elapsed_s<=1.5"})
     run = place.run()
     assert run.info.status == "KILLED"
     assert re.fullmatch(reason, run.data.tags["sysmetrics.stop_reason"])

@@ -37,10 +37,6 @@ with mlflow.start_run(run_name="search"):
     for n in range(2):
         with mlflow.start_run(run_name=f"trial-{n}", nested=True): work()
 """
-PARENT_ID = """
-with mlflow.start_run(run_name="search") as run: pass
-with mlflow.start_run(run_name="trial", parent_run_id=run.info.run_id): work()
-"""
 THREADS = """
 from concurrent.futures import ThreadPoolExecutor
 def train(name):
@@ -94,9 +90,6 @@ def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
         pytest.param(LOOP, {("models", "*", ""), *(("models", f"rf-{n}", "*") for n in range(3))}, id="loop"),
         pytest.param(
             NESTED, {("Default", "search", ""), *(("Default", f"trial-{n}", "search") for n in range(2))}, id="nested"
-        ),
-        pytest.param(
-            PARENT_ID, {("Default", "search", ""), ("Default", "trial", "search")}, id="parent by its id", marks=SLOW
         ),
         pytest.param(FORK, {("Default", "mine", "")}, id="fork"),
         pytest.param(THREADS, {("Default", "*", ""), ("Default", "one", "*"), ("Default", "two", "*")}, id="threads"),

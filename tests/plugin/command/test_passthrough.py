@@ -26,36 +26,27 @@ with Passthrough() as passthrough:
     ended = passthrough.reap(process)
 end_as(ended)
 """
-# Says when it is ready, writes the signals that it gets, and ends at the line "end" of its input. It waits for both at
-# once: a signal that comes just before a plain read would be seen only when that ends.
+# Says when it is ready, writes the signals that it gets, and ends at the line "end" of its input.
 LISTENER = """
-import os, select, signal, sys
+import os, signal, sys, threading
 
 def say(line):
-    os.write(1, line.encode() + b"\\n")  # print must not be called by a signal while it is under way
+    os.write(1, line.encode() + b"\\n")
 
-def lines():
-    left = b""
-    while True:
-        while b"\\n" not in left:
-            if 0 in select.select([0, woken], [], [])[0]:
-                left += os.read(0, 4096) or sys.exit(9)
-            else:
-                os.read(woken, 4096)
-        line, _, left = left.partition(b"\\n")
-        yield line.decode().strip()
+def hear():
+    for line in sys.stdin:
+        if line == "end\\n":
+            break
+        say("heard " + line.strip())
+    os._exit(9)
 
-woken, wake = os.pipe()
-os.set_blocking(wake, False)
-signal.set_wakeup_fd(wake)
-for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-    if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-        signal.signal(getattr(signal, name), lambda number, frame: say(signal.Signals(number).name))
+all_four = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+heeded = {number for number in all_four if signal.getsignal(number) is not signal.SIG_IGN}
+signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
+threading.Thread(target=hear).start()
 say("ready")
-for line in lines():
-    if line == "end":
-        sys.exit(9)
-    say("heard " + line)
+while True:
+    say(signal.sigwait(heeded).name)
 """
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from ray import cloudpickle
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 from mlflow_sysmetrics.ray_tune import error_line
-from mlflow_sysmetrics.ray_tune.endings import failure, known_end, outlive_memory_kills
+from mlflow_sysmetrics.ray_tune.endings import failure, known_end
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, STOP_REASON, STOPPED_BY
 
 
@@ -85,18 +85,3 @@ def test_error_line_is_the_exception_and_its_message(traceback: str | None, line
         file.write_text(traceback)
     kept: Any = SimpleNamespace(error_file=str(file) if traceback else None)
     assert error_line(kept) == line
-
-
-def test_trial_that_ray_kills_for_memory_is_one_whose_process_died(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune is told so by the methods that it has for it; others stay as they are. `test_faults` has a study."""
-    from ray.air.execution._internal.actor_manager import RayActorManager
-
-    told: list[Exception] = []
-    for name in ("_actor_start_failed", "_actor_task_failed"):
-        monkeypatch.setattr(RayActorManager, name, lambda *manager, exception: told.append(exception))
-    for _ in range(2):
-        outlive_memory_kills()  # the second time does nothing
-    for error in (OutOfMemoryError("killed"), ValueError("other")):
-        RayActorManager._actor_task_failed(None, exception=error)
-    assert [type(error) for error in told] == [RayActorError, ValueError]
-    assert str(told[0]).startswith("killed\n")

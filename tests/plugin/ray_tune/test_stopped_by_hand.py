@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from functools import partial
 from typing import Any
@@ -14,7 +13,6 @@ from mlflow import MlflowClient
 from tune_sweeps import trainables, tuner
 
 from mlflow_sysmetrics.delivery.operations import Point
-from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, runs
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
@@ -54,6 +52,8 @@ def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> Non
     assert STOPPED_BY not in other.data.tags
     assert runs_of_kind(store_in_use, "study")[0].info.status == "FINISHED"
     assert store_in_use.get_run(others.info.run_id).data.tags[STOP] == "enough"
+    asking = "mlflow-sysmetrics-button"  # which would end what the script does next
+    wait_until(lambda: all(each.name != asking for each in threading.enumerate()), LIMIT_S, "the end of its thread")
 
 
 def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_in_use: MlflowClient) -> None:
@@ -75,30 +75,3 @@ def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(store_in_us
     assert 0 < trial.data.metrics["elapsed_s"] < 1e-3 * (trial.info.end_time - trial.info.start_time)
     assert {"cpu_seconds", "peak_memory_mb"} <= trial.data.metrics.keys()
     assert CAUSE_OF_DEATH not in trial.data.tags  # Tune ended its process
-
-
-def test_tag_that_is_found_after_the_experiment_ends_nothing(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The store was slow to answer: whatever the script does now goes on."""
-    asked, ended = threading.Event(), threading.Event()
-    buttons: list[threading.Thread] = []
-
-    class Slow(Store):
-        def running_with(self, experiment_id: str, tag: str) -> dict[str, str]:
-            found = super().running_with(experiment_id, tag)
-            if found:
-                buttons.append(threading.current_thread())
-                asked.set()
-                ended.wait(LIMIT_S)
-            return found
-
-    monkeypatch.setattr(runs, "Store", Slow)
-    run_and_tag(store_in_use, "study", {"steps": 60, "step_s": 0.1})
-    assert asked.wait(LIMIT_S)
-    signals: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: signals.append(number))
-    ended.set()
-    buttons[0].join(LIMIT_S)
-    signal.signal(signal.SIGINT, before)
-    assert not signals

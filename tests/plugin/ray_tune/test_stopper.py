@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from typing import Any
 
@@ -15,16 +14,6 @@ from mlflow_sysmetrics.ray_tune import STOP_KEY, CriteriaStopper
 def see(stopper: CriteriaStopper, trial_id: str, number: int = 1, /, **values: Any) -> bool:
     """Its decision on the result of a trial with this number."""
     return stopper(trial_id, {**values, "training_iteration": number})
-
-
-@pytest.mark.parametrize("value", [None, "text", math.nan, {"deep": 9.0}], ids=str)
-def test_stopper_never_raises_on_what_is_no_number(value: object) -> None:
-    """It decides nothing, and neither does a metric that is absent; the next number counts."""
-    stopper = CriteriaStopper(Criteria.parse("memory_mb<=1, loss patience 2"))
-    assert not any(see(stopper, "t1", number, loss=value, memory_mb=value) for number in range(1, 5))
-    assert see(stopper, "t1", 5) is False
-    assert see(stopper, "t1", 6, memory_mb=2.0) is True
-    assert stopper.stop_all() is False
 
 
 def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
@@ -46,12 +35,16 @@ def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
 
 
 def test_stopper_counts_what_it_has_stopped_in_relative_limits() -> None:
-    """Or each stop would lower the limit of those that follow: of 1, 2, 3 and three of 9 or more, the median is 6."""
+    """Or each stop would lower the limit of those that follow: of 1, 2, 3 and three of 9 or more, the median is 6.
+
+    It counts at the next result of a trial that began before any had ended, too.
+    """
     stopper = CriteriaStopper(Criteria.parse("costs/cpu_seconds<=1.5x median after 3"))
+    assert see(stopper, "last", costs={"cpu_seconds": 1.0}) is False
     for number, cost in enumerate((1.0, 2.0, 3.0, 9.0, 9.0, 9.0)):
         assert see(stopper, f"t{number}", costs={"cpu_seconds": cost}, done=cost < 9) is (cost == 9)
     assert see(stopper, "next", costs={"cpu_seconds": 8.5}) is False
-    assert see(stopper, "last", costs={"cpu_seconds": 9.5}) is True
+    assert see(stopper, "last", 2, costs={"cpu_seconds": 9.5}) is True
 
 
 def test_stopper_does_not_stop_what_has_ended() -> None:
@@ -61,17 +54,6 @@ def test_stopper_does_not_stop_what_has_ended() -> None:
     result = {"loss": 1.0, "training_iteration": 2, "done": True}
     assert stopper("t1", result) is False
     assert STOP_KEY not in result
-
-
-def test_stopper_judges_a_running_trial_by_those_that_end_meanwhile() -> None:
-    """At its next result, though nothing had ended at its first."""
-    stopper = CriteriaStopper(Criteria.parse("cpu_seconds<=2x median"))
-    assert see(stopper, "slow", 1, cpu_seconds=1.0) is False
-    assert not any(see(stopper, f"t{number}", cpu_seconds=2.0, done=True) for number in range(5))
-    assert see(stopper, "slow", 2, cpu_seconds=4.0) is False
-    result: dict[str, Any] = {"cpu_seconds": 4.1, "training_iteration": 3}
-    assert stopper("slow", result) is True
-    assert result[STOP_KEY]["sysmetrics.stop_reason"] == "cpu_seconds 4.1 > 4 (2x median, step 3)"
 
 
 @pytest.mark.parametrize(
@@ -106,8 +88,6 @@ def test_stopper_tells_the_time_of_any_trainable() -> None:
     ("text", "such"),
     [
         pytest.param("val_accuracy>=0.8", "val_accuracy>=0.8 after 10m", id="lower"),
-        pytest.param("loss<=0.5", "loss<=0.5 after 10m", id="upper, of what may still fall"),
-        pytest.param("peak_memory_mb<=9, cpu_seconds>=60", "cpu_seconds>=60 after 10m", id="lower, of a cost"),
         pytest.param("loss<=2x median", "loss<=3 after 10m", id="relative"),
     ],
 )
