@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -25,22 +24,6 @@ BUNDLED = ("diabetes", "red_wine")
 def _records(name: str) -> list[list[str]]:
     with gzip.open(DATA / f"{name}.csv.gz", "rt", newline="") as text:
         return list(csv.reader(text))
-
-
-@pytest.mark.parametrize(
-    ("name", "task", "target", "classes", "openml_id"),
-    [
-        ("diabetes", "classification", "class", ("tested_negative", "tested_positive"), 37),
-        ("red_wine", "regression", "quality", (), 44972),
-    ],
-)
-def test_bundled_table_says_where_it_comes_from(
-    name: str, task: str, target: str, classes: tuple[str, ...], openml_id: int
-) -> None:
-    """And what is predicted, of classes in their order. Its content is held by its digest."""
-    table = load(name, echo=pytest.fail)
-    assert (table.name, table.source, table.openml_id) == (name, "bundled", openml_id)
-    assert (table.task, table.target, table.classes, table.X.dtype) == (task, target, classes, np.float64)
 
 
 @pytest.mark.parametrize("name", BUNDLED)

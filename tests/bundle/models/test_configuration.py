@@ -38,12 +38,6 @@ def test_limit_that_is_reached_first_ends_the_trial() -> None:
         assert configured(batch_size=size, max_steps=most, max_epochs=epochs).steps(100) == expected
 
 
-def test_reports_are_spread_over_the_training() -> None:
-    """About 20, unless the user says how many steps lie between them."""
-    for (steps, every), reports in {(1500, None): 20, (90, None): 22, (12, None): 12, (1500, 100): 15}.items():
-        assert steps // configured(max_steps=steps, report_every=every).report_steps(100) == reports
-
-
 def _convergence(tol: float | None = 0.1) -> Convergence:
     return Convergence(configured(tol=tol), ROWS)
 

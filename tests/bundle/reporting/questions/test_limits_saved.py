@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,16 +56,6 @@ def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving()
     assert saved.saved_cpu_s == pytest.approx(-0.4)
     assert saved.reasons["reason"].tolist() == ["a person", "`training_time_s<=1.5`"]
     assert "less than 5 % of the CPU time saved" in answer(together(made(), limited(*stops))).sentences[0]
-
-
-def test_forecasts_of_its_own_trials_stand_for_a_full_study() -> None:
-    """A trial without one is in no sum."""
-    frame = limited(*TWO)
-    sizes = frame.trials["batch_size"]
-    forecasts = sizes.map(CPU_S).where(sizes != 64)
-    saved = saving(replace(frame, trials=frame.trials.assign(full_cpu_s=forecasts, full_wall_s=forecasts)))
-    assert saved is not None
-    assert (saved.full, saved.saved_cpu_s, saved.unknown) == (None, 15.0, 1)
 
 
 def test_study_of_other_data_is_no_full_study() -> None:
