@@ -8,8 +8,7 @@ import pytest
 from made_up_frames import stopped, study, together
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.limits_saved import answer, judged, saving
-from mlflow_sysmetrics.limits import Criteria
+from entrypoints.reporting.questions.limits_saved import answer, saving
 
 CPU_S = {8: 16.0, 64: 2.0, 256: 1.0, 512: 0.5, 1024: 0.5}
 COSTS = {name: lambda row: CPU_S[row["batch_size"]] for name in ("training_time_s", "cpu_seconds", "elapsed_s")}
@@ -68,12 +67,3 @@ def test_full_study_with_few_finished_trials_says_so() -> None:
     assert answer(made(about={"status": "KILLED"})).open_question == (
         "What limits save: too few trials ran to their end for the default limits."
     )
-
-
-def test_trials_are_judged_by_the_numbers_that_are_given() -> None:
-    """A search knows what relative limits came to, also of trials that it stopped."""
-    frame = limited(*TWO, criteria="training_time_s<=1x median")
-    by_number = judged(frame, Criteria.parse("training_time_s<=0.7"))
-    found = dict(zip(frame.trials["batch_size"], by_number["meets"], strict=True))
-    assert found == {8: False, 64: False, 256: False, 512: True, 1024: True}
-    assert by_number["excess"].max() == pytest.approx(0.3 / 0.7)
