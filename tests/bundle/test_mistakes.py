@@ -62,10 +62,6 @@ MLP = "sklearn.neural_network.MLPRegressor"
 DO = "give|use|choose|look|fix|name|add|lower|set|leave|the largest batch|write|keep|one of|run|resume|save"
 LIMITS = {"criteria", "predict", "scheduler"}
 RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")
-FILES = {
-    "latin.csv": "prix,été\n1,2\n".encode("latin-1"),
-    "good.csv": b"a,b,rare\n" + b"".join(b"%d,%f,%d\n" % (row, row / 7, row // 19) for row in range(20)),
-}
 
 
 def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
@@ -79,13 +75,9 @@ def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
 BAD_INPUTS = [
     _bad("option", "max_rows=some: ", "all or a whole number from 1", max_rows="some"),
     _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
-    _bad("not-utf-8", "dataset=HERE/latin.csv: this is not text in UTF-8", "UTF-8", dataset="latin.csv", target="prix"),
-    _bad("folds-of-few-rows", "folds=15: ", "from 2 to 14", dataset="good.csv", target="b", folds="15"),
     _bad("endless", "max_steps=none and max_epochs=none: ", "a number", max_steps="none"),
     _bad("no-partial-fit", "algorithm=sklearn.svm.SVR: it has no partial_fit", "MLP", algorithm="sklearn.svm.SVR"),
-    _bad("no-space-file", "space=none.yaml: it is neither", "a list of values", algorithm=MLP, space="none.yaml"),
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
-    _bad("no-criteria", 'criteria=: "" is not a criterion; ', "name<=3", criteria=""),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),
     _bad("foreign-run", "resume=<foreign>: this run is not a study", "tune or early_stop", resume="<foreign>"),
@@ -105,11 +97,9 @@ BAD_INPUTS = [
 
 @pytest.fixture(scope="module")
 def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's folder, with a store and bad files, while commands run in this process; no server can be reached."""
+    """The user's folder, with a store, while commands run in this process; no server can be reached."""
     folder = copy_store(new_store, tmp_path_factory.mktemp("here"))
     (folder / "sub").mkdir()
-    for name, content in FILES.items():
-        (folder / name).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch, in_use(folder):
         patch.setattr(sys, "path", [*sys.path])
         patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
@@ -169,7 +159,7 @@ def test_every_bad_input_is_answered_in_one_sentence(
     assert result.exit_code == 1
     assert [line for line in result.stdout.splitlines() if ": read as " not in line] == []
     assert result.stderr == f"Error: {_sentence(result.stderr)}\n"
-    assert _sentence(result.stderr).startswith(says.replace("HERE", str(here)))
+    assert _sentence(result.stderr).startswith(says)
     assert [text for text in allowed if text not in result.stderr] == []
     assert re.search(rf"; ({DO})\b", result.stderr)
     (run,) = MlflowClient().search_runs(["0"], f"attributes.start_time >= {began_ms}")

@@ -57,7 +57,6 @@ def test_trials_are_rows_in_the_order_in_which_they_began(
 @pytest.mark.parametrize(
     ("status", "tags", "expected"),
     [
-        pytest.param("FINISHED", {"diverged": "false"}, {"diverged": False, "feasible": None}, id="finished"),
         pytest.param("FINISHED", {"place": "7", "repeat": "2"}, {"place": 7, "repeat": 2}, id="place in the order"),
         pytest.param("FINISHED", {"node": "n"}, {"place": None, "repeat": 0, "host": None}, id="unknown"),
         pytest.param("FINISHED", {"diverged": "true"}, {"diverged": True, "converged": False}, id="diverged"),
@@ -67,11 +66,7 @@ def test_trials_are_rows_in_the_order_in_which_they_began(
             {"host": "A CPU, usable_cores 2"},
             id="host",
         ),
-        pytest.param(
-            *("KILLED", STOPPED, {**STOPPED, "stop_step": 120}),
-            id="stopped",
-        ),
-        pytest.param("KILLED", {"stop_reason": "r"}, {"stop_reason": "r", "stop_step": None}, id="cut off"),
+        pytest.param("KILLED", STOPPED, {**STOPPED, "stop_step": 120}, id="stopped"),
         pytest.param("FAILED", {"error": "e"}, {"stop_reason": None}, id="failed"),
     ],
 )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import Study, in_use
 from made_up_openml import MadeUpOpenML, made_up_openml
 from tracking_server import free_port
 
@@ -226,33 +224,3 @@ def test_folder_of_the_copies_follows_the_environment(monkeypatch: pytest.Monkey
         monkeypatch.delenv(name)
         found.append(openml_source.cache_folder())
     assert found == [Path("/a"), *(Path(each) / "mlflow-sysmetrics-bundle" for each in ("/b", Path.home() / ".cache"))]
-
-
-def _orders() -> pd.DataFrame:
-    """A table with missing numbers, missing and text categories, and a text target that the numbers decide."""
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame({"size": random.normal(size=400), "colour": random.choice(["red", "green", "blue"], 400)})
-    frame["price"] = random.gamma(2.0, 10.0, 400)
-    frame["returned"] = np.where(frame["price"] + 5 * frame["size"] > 20, "yes", "no")
-    frame.loc[::7, "size"] = np.nan
-    frame.loc[::11, "colour"] = None
-    frame.attrs = {"name": "orders", "target": "returned", "licence": "CC0"}
-    return frame
-
-
-@pytest.mark.slow
-def test_any_table_ends_in_a_model_for_raw_columns(
-    empty_store: Path, monkeypatch: pytest.MonkeyPatch, run_study: Callable[..., Study]
-) -> None:
-    """Found by its id at OpenML, searched and refitted, it predicts a row with gaps and a new category."""
-    monkeypatch.delenv("MLFLOW_SYSMETRICS_DATA")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(empty_store / "cache"))
-    openml_source.keep(61, _orders(), pytest.fail)
-    space = "{batch_size: 32, learning_rate: 0.01, alpha: 0.001}"
-    study = run_study(empty_store, dataset="openml:61", space=space, folds="3", max_steps="300")
-    assert study.run.data.tags["sysmetrics.data_source"] == "cache"
-    assert study.run.data.metrics["best_val_accuracy"] > 0.9
-    with in_use(empty_store):
-        model = mlflow.pyfunc.load_model(f"models:/{study.run.outputs.model_outputs[0].model_id}")
-        raw = pd.DataFrame({"size": [1.5, None], "colour": ["red", "ultraviolet"], "price": [3.0, 40.0]})
-        assert list(model.predict(raw)) == ["no", "yes"]

@@ -24,7 +24,7 @@ from entrypoints.datasets import known
 from entrypoints.datasets.dataset_input import log_dataset
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import make_split
-from entrypoints.datasets.stored import check, find, obtain
+from entrypoints.datasets.stored import check, obtain
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun
 
@@ -52,38 +52,12 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     assert parent.client.get_run(run_id).data.params == asked
 
 
-def _recorded(client: MlflowClient, experiment: str, status: str = "FINISHED", **values: Any) -> str:
-    """A run that says of itself what a prepare run does."""
-    said = {"folds": 3, "seed": 0, "digest": "abc", "kind": "prepare", "start": 0} | values
-    tags = {f"sysmetrics.{name}": said[name] for name in ("kind", "digest")}
-    run_id: str = client.create_run(experiment, start_time=said["start"], tags=tags).info.run_id
-    for name in ("folds", "seed"):
-        client.log_param(run_id, name, said[name])
-    client.set_terminated(run_id, status)
-    return run_id
-
-
-def test_find_returns_the_run_that_answers_the_request(client: MlflowClient) -> None:
-    """The newest of several; runs of another split, content, kind, status or experiment are no answer."""
-    request, here = Request("red_wine", None, 3, 0), experiment_id(client)
-    for unlike in ({"folds": 4}, {"seed": 1}, {"digest": "other"}, {"kind": "study"}):
-        _recorded(client, here, **unlike)
-    for status in ("FAILED", "RUNNING"):
-        _recorded(client, here, status)
-    _recorded(client, "0")
-    assert find(client, here, request, "abc") is None
-    _, newest, _ = (_recorded(client, here, start=start) for start in (1000, 3000, 2000))
-    found = find(client, here, request, "abc")
-    assert found is not None
-    assert found.info.run_id == newest
-
-
 def test_obtain_prepares_once_and_then_finds_what_was_prepared(
     parent: RecordedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first study has a nested prepare run; the second one finds it, and leaves no copy of the table behind.
 
-    Other rows are a content of their own.
+    Other rows are a content of their own, other folds another split.
     """
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -97,6 +71,8 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(
     assert run.data.tags["sysmetrics.kind"] == "prepare"
     fewer, of_fewer = table.sample(400, seed=0), Request("red_wine", 400, 3, 0)
     assert not _obtained(parent, fewer, of_fewer)[1]
+    for other in (Request("red_wine", None, 4, 0), Request("red_wine", None, 3, 1)):
+        assert not _obtained(parent, table, other)[1]
     assert _obtained(parent, table, request) == (run_id, True)
     assert _obtained(parent, fewer, of_fewer)[1]
     assert [*temporary.iterdir()] == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.table_files import is_path, read
+from entrypoints.datasets.table_files import read
 
 
 def _read(path: Path, content: str | bytes) -> pd.DataFrame:
@@ -64,11 +64,3 @@ def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.5, math.nan], "b": pd.Categorical(["x", None])}, index=[7, 9])
     frame.to_parquet(tmp_path / "t.parquet")
     pd.testing.assert_frame_equal(read(str(tmp_path / "t.parquet"), echo=pytest.fail), frame.reset_index(drop=True))
-
-
-def test_path_has_a_folder_or_a_suffix() -> None:
-    """A misspelt name is answered with names, a misspelt path with the path."""
-    assert [name for name in ("red_wine", "", "t.csv", "folder/t", "/t", "t.xlsx") if not is_path(name)] == [
-        "red_wine",
-        "",
-    ]

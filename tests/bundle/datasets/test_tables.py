@@ -108,6 +108,7 @@ def test_sample_has_so_many_rows_of_the_table_in_its_order(task: Task) -> None:
     if task == "classification":
         assert Counter(sample.y.tolist()) == {"rare": 8, "usual": 32}
     assert sample.digest == table.sample(40, seed=1).digest
+    assert table.sample(101, seed=1) is table
     assert len({sample.digest, table.sample(40, seed=2).digest, table.digest}) == 3
 
 
@@ -126,10 +127,3 @@ def test_sample_has_only_categories_that_occur() -> None:
     """A rare one may be gone."""
     frame = pd.DataFrame({"kind": ["rare", *(["a", "b"] * 50)], "y": np.arange(101.0)})
     assert _table(frame).sample(10, seed=0).categories == {"kind": ("a", "b")}
-
-
-@pytest.mark.parametrize("rows", [None, 100, 101], ids=["no limit", "all", "more than all"])
-def test_sample_of_all_rows_is_the_table_itself(rows: int | None) -> None:
-    """No copy is made, and what was prepared of the table is found again."""
-    table = _rows("classification")
-    assert table.sample(rows, seed=1) is table

@@ -57,15 +57,6 @@ def test_interval_is_not_wider_than_it_has_to_be() -> None:
     assert prediction.high - prediction.value == pytest.approx(prediction.value - prediction.low)
 
 
-def test_error_is_that_of_the_mean_per_step() -> None:
-    """Over many simulated trials the means differ by as much as each of them says of itself."""
-    trials = np.random.default_rng(3).normal(1.0, 0.2, (400, WARM_UP + 200))
-    after = [_after(trial) for trial in trials]
-    means, errors = (np.array([getattr(each, name) for each in after], float) for name in ("mean", "error"))
-    assert errors.mean() == pytest.approx(means.std(), rel=0.15)
-    assert means == pytest.approx(trials[:, WARM_UP:].mean(axis=1))
-
-
 @pytest.mark.parametrize("steps", [pytest.param(STEPS, id="long"), pytest.param(3, id="fewer-than-five-blocks")])
 def test_at_the_end_the_prediction_is_the_total(steps: int) -> None:
     """There is nothing left to be uncertain about."""

@@ -36,26 +36,6 @@ def _costs(time_s: float) -> dict[str, float]:
     return {"training_time_s": time_s}
 
 
-@pytest.mark.parametrize(
-    ("trial", "last", "expected", "end", "counted"),
-    [
-        pytest.param(_of(8), 1.0, 9.0, "finished", 1.0, id="what it cost"),
-        pytest.param(_of(8), 2.0, 9.0, "stopped", 9.0, id="what it would have cost"),
-        pytest.param(replace(_of(8), tol=0.1), 2.0, 9.0, "stopped", 2.0, id="may have converged"),
-        pytest.param(_of(8), None, 9.0, "skipped", 9.0, id="what it was predicted to cost"),
-        pytest.param(_of(8), 0.1, 9.0, "diverged", None, id="diverged: nobody's cost"),
-        pytest.param(replace(_of(8), repeat=1), 1.0, 1.0, "finished", None, id="repetition: would move the median"),
-    ],
-)
-def test_relative_limits_are_taken_of_what_trials_cost_or_would_have(
-    trial: Configuration, last: float | None, expected: float, end: Any, counted: float | None
-) -> None:
-    """Only of the metrics that criteria name; a missing one stays missing."""
-    ledger = _ledger()
-    ledger.record(trial, {"peak_memory_mb": 9.0} | ({} if last is None else _costs(last)), _costs(expected), end)
-    assert ledger.brief(_of(8)).costs == (() if counted is None else (_costs(counted),))
-
-
 def test_predictions_learn_what_trials_would_have_cost() -> None:
     """Not what they had cost when they were stopped; of a skipped one only a prediction is known."""
     ledger = _ledger()

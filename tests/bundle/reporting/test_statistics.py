@@ -49,17 +49,6 @@ def test_linear_model_is_that_of_a_formula(seed: int) -> None:
     assert model.change("algorithm", 0, 1, {}) == pytest.approx(tuple(ends))
 
 
-def test_what_trials_do_not_tell_apart_has_no_effect() -> None:
-    """One hyperparameter follows from another one."""
-    drawn = [{"algorithm": name, "solver": f"of {name}", "alpha": a} for name in ("a", "b") for a in (1, 2, 3, 4)]
-    frame = study(drawn, {"training_time_s": lambda row: 1.0 + (row["algorithm"] == "a")})
-    found = {term.name: term for term in terms(frame.ended, frame.hyperparameters)}
-    model = LinearModel(frame.ended["training_time_s"].to_numpy(), found, in_logarithms=True)
-    assert math.isnan(model.p_value("algorithm"))
-    assert math.isnan(model.change("solver", 0, 1, {})[0])
-    assert not math.isnan(model.change("alpha", 0, 3, {})[0])
-
-
 def test_hyperparameter_of_many_values_bends() -> None:
     """As many as trials have halves, or thirteen."""
     few, many = (

@@ -56,17 +56,6 @@ def test_grid_by_default_is_the_documented_one(
     ]
 
 
-def test_configuration_carries_what_a_trial_needs() -> None:
-    """The searched values and the fixed ones, and nothing of the machine."""
-    space = {"batch_size": 16, "learning_rate": 0.1, "alpha": 0}
-    length: dict[str, Any] = {"max_steps": 9, "max_epochs": 2, "report_every": 5}
-    assert _tried("red_wine", space, seed=3, **length) == [
-        Configuration(
-            algorithm="linear", batch_size=16, hyperparameters={"learning_rate": 0.1, "alpha": 0}, seed=3, **length
-        )
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "values", "trials"),
     [
@@ -162,25 +151,9 @@ def test_random_search_tries_distinct_configurations(
     )
     assert len(first) == len(_searched(first)) == trials
     assert first == again
+    # As MLflow and JSON write them.
+    assert {type(value) for each in first for value in each.hyperparameters.values()} <= {float, int, list}
     assert (_searched(first) == _searched(other)) == (trials in (24, 192))
-
-
-def test_drawn_values_are_plain_numbers_within_their_bounds() -> None:
-    """As MLflow and JSON write them, beside values that are listed."""
-    space = {
-        "batch_size": 16,
-        "alpha": ALPHAS,
-        "momentum": {"uniform": [0.5, 0.9]},
-        "n_iter_no_change": {"integers": [1, 50]},
-        "hidden_layer_sizes": [[4]],
-    }
-    tried = _tried(space=space, algorithm=MLP, search="random", max_trials=40)
-    kinds = {tuple(map(type, each.hyperparameters.values())) for each in tried}
-    assert kinds == {(float, float, int, list)}
-    assert {tuple(each.hyperparameters) for each in tried} == {tuple(space)[1:]}
-    assert all(1e-5 <= each.hyperparameters["alpha"] <= 1e-1 for each in tried)
-    assert all(0.5 <= each.hyperparameters["momentum"] <= 0.9 for each in tried)
-    assert all(1 <= each.hyperparameters["n_iter_no_change"] <= 50 for each in tried)
 
 
 def test_max_trials_keeps_some_of_the_grid() -> None:

@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -81,26 +80,15 @@ def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
     assert drawn[0] == drawn[1]
 
 
-@pytest.fixture
-def process() -> Iterator[subprocess.Popen[bytes]]:
-    """Another process, which lives until the test ends."""
+def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
+    """By its number, which is given again, and the time when it started. What is seen elsewhere is in test_mistakes."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        yield process
+        since = psutil.Process(process.pid).create_time()
+        tags = {NODE: platform.node(), PID: str(process.pid), PID_SINCE: str(since)}
+        assert journal.lives(tags) is True
+        assert journal.lives(tags | {PID_SINCE: str(since - 3600)}) is False
         process.kill()
-
-
-def _tags(pid: int, since: float, node: str = platform.node()) -> dict[str, str]:
-    return {NODE: node, PID: str(pid), PID_SINCE: str(since)}
-
-
-def test_process_that_runs_a_study_is_seen_until_it_ends(process: subprocess.Popen[bytes]) -> None:
-    """By its number, which is given again, and the time when it started, on the machine where it runs."""
-    since = psutil.Process(process.pid).create_time()
-    assert journal.lives(_tags(process.pid, since)) is True
-    assert journal.lives(_tags(process.pid, since - 3600)) is False
-    assert journal.lives(_tags(process.pid, since, node="elsewhere")) is None
-    process.kill()
-    wait_until(lambda: not journal.lives(_tags(process.pid, since)), 10, "the end")  # a zombie until it is waited for
+        wait_until(lambda: not journal.lives(tags), 10, "the end")  # a zombie until it is waited for
 
 
 def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:

@@ -49,11 +49,6 @@ SOME = [_named(learning_rate=rate, alpha=alpha) for rate in (0.1, 0.2) for alpha
             _own(solver=("sgd", "adam"), max_iter=(-1, None)), ["s=sgd mi=-1", "s=adam mi=None"], id="words-and-signs"
         ),
         pytest.param(
-            _own(power_t=(1, 2), penalty_type=(3, 4)),
-            ["power_t=1 penalty_type=3", "power_t=2 penalty_type=4"],
-            id="equal-initials",
-        ),
-        pytest.param(
             _own(activation=("relu", "tanh"), l1_ratio=(0.1, 0.2)),
             ["activation=relu l1_ratio=0.1", "activation=tanh l1_ratio=0.2"],
             id="initials-that-mean-something-else-elsewhere",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import math
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from ray.actor import ActorHandle
-from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
+from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured
 from sklearn import get_config
 
 from entrypoints.compute import memory
@@ -441,23 +439,3 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
         assert (tags["stop_how"], tags["stop_step"]) == ("skipped", "0")
         assert re.fullmatch(r"training_time_s \S+ > 10 \(predicted, skipped\)", tags["stop_reason"])
         assert told["training_time_s"] == pytest.approx(float(tags["stop_prediction"].partition(" ")[0]), rel=1e-3)
-
-
-def test_latency_is_what_one_prediction_takes(begin: Begin) -> None:
-    """Within 20 % of single rows normalised by hand and predicted by scikit-learn, in one of five tries."""
-    plain = Plain.of_fold(bundled("red_wine"), CONFIG["configuration"], 0).train(10)
-    mean, scale = plain.scaler.mean_, plain.scaler.scale_
-    trial, ratios = begin(), []
-    for _ in range(5):
-        assert trial.reset(_config(max_steps=100))
-        figure_ms = _to_the_end(trial)[-1]["figures"]["inference_latency_ms"]
-        times_s = []
-        for row in plain.data.split.test[:200]:
-            X = plain.data.X[row : row + 1]
-            began = time.perf_counter()
-            plain.estimator.predict((X - mean) / scale)
-            times_s.append(time.perf_counter() - began)
-        ratios.append(figure_ms / (median(times_s) * 1e3))
-        if math.isclose(ratios[-1], 1, rel_tol=0.2):
-            return
-    pytest.fail(f"the figure is {', '.join(f'{ratio:.2f}' for ratio in ratios)} times what was measured")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from made_up_frames import stopped, study, together
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.limits_saved import answer, judged, saving
-from mlflow_sysmetrics.limits import Criteria
+from entrypoints.reporting.questions.limits_saved import answer, saving
 
 CPU_S = {8: 16.0, 64: 2.0, 256: 1.0, 512: 0.5, 1024: 0.5}
 COSTS = {name: lambda row: CPU_S[row["batch_size"]] for name in ("training_time_s", "cpu_seconds", "elapsed_s")}
@@ -59,16 +57,6 @@ def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving()
     assert "less than 5 % of the CPU time saved" in answer(together(made(), limited(*stops))).sentences[0]
 
 
-def test_forecasts_of_its_own_trials_stand_for_a_full_study() -> None:
-    """A trial without one is in no sum."""
-    frame = limited(*TWO)
-    sizes = frame.trials["batch_size"]
-    forecasts = sizes.map(CPU_S).where(sizes != 64)
-    saved = saving(replace(frame, trials=frame.trials.assign(full_cpu_s=forecasts, full_wall_s=forecasts)))
-    assert saved is not None
-    assert (saved.full, saved.saved_cpu_s, saved.unknown) == (None, 15.0, 1)
-
-
 def test_study_of_other_data_is_no_full_study() -> None:
     """Nothing is known of a saving then."""
     assert saving(together(limited(*TWO, key="other"), made())) is None
@@ -79,12 +67,3 @@ def test_full_study_with_few_finished_trials_says_so() -> None:
     assert answer(made(about={"status": "KILLED"})).open_question == (
         "What limits save: too few trials ran to their end for the default limits."
     )
-
-
-def test_trials_are_judged_by_the_numbers_that_are_given() -> None:
-    """A search knows what relative limits came to, also of trials that it stopped."""
-    frame = limited(*TWO, criteria="training_time_s<=1x median")
-    by_number = judged(frame, Criteria.parse("training_time_s<=0.7"))
-    found = dict(zip(frame.trials["batch_size"], by_number["meets"], strict=True))
-    assert found == {8: False, 64: False, 256: False, 512: True, 1024: True}
-    assert by_number["excess"].max() == pytest.approx(0.3 / 0.7)

@@ -1,0 +1,80 @@
+"""When a trial has converged."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import bundled, configured
+from sklearn.linear_model import SGDRegressor
+
+from entrypoints.models.best_model import refit
+from entrypoints.models.convergence import N_ITER_NO_CHANGE, Convergence
+from entrypoints.models.cross_validation import CrossValidation
+
+
+@pytest.mark.parametrize(("tol", "rate"), [(0.5, 0.001), (0.02, 0.001), (0.003, 0.05), (0.001, 0.1)])
+def test_convergence_is_where_scikit_learn_ends_its_fit(
+    tol: float, rate: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of the losses that scikit-learn prints after each epoch, the last one is that which reaches it.
+
+    Those of the high rates jump about.
+    """
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 5))
+    y = X @ np.arange(5) + random.normal(size=200)
+    model = SGDRegressor(alpha=0, learning_rate="constant", eta0=rate, tol=tol, max_iter=1000, verbose=1)
+    model.fit(X, y)
+    losses = [float(loss) for loss in re.findall(r"Avg\. loss: ([\d.]+)", capfd.readouterr().out)]
+    convergence = Convergence(configured(tol=tol), rows=200)
+    assert [convergence.see(loss) for loss in losses] == [False] * (len(losses) - 1) + [True]
+    assert len(losses) == model.n_iter_ < 1000
+
+
+@pytest.mark.parametrize(
+    ("dataset", "algorithm"),
+    [
+        pytest.param("red_wine", "linear", id="built-in"),
+        pytest.param("diabetes", "sklearn.naive_bayes.GaussianNB", id="own"),
+    ],
+)
+def test_trial_ends_when_its_training_loss_no_longer_improves(dataset: str, algorithm: str) -> None:
+    """At the step at which the mean losses of its own epochs say so, and so does the refit of its model."""
+    data = bundled(dataset)
+    given: dict[str, Any] = {"max_steps": 200, "batch_size": 256}
+    training = CrossValidation(configured(algorithm, **given, tol=0.02), data)
+    whole = CrossValidation(configured(algorithm, **given), data)
+    convergence = Convergence(configured(algorithm, **given, tol=0.02), data.split.fit_rows)
+    losses = []
+    while not convergence.reached:
+        for _ in range(convergence.epoch_steps):
+            whole.step()
+        losses.append(np.mean([fold.take_row_loss() for fold in whole.folds]))
+        convergence.see(float(losses[-1]))
+    while not training.ended:
+        training.step()
+    assert (training.converged, whole.converged) == (True, False)
+    assert training.step_number == whole.step_number < training.steps
+    assert min(losses[:-N_ITER_NO_CHANGE]) - 0.02 < min(losses[-N_ITER_NO_CHANGE:])
+    longer = refit(configured(algorithm, **given), data).pipeline[-1]
+    shorter = refit(configured(algorithm, **given, tol=0.02), data).pipeline[-1]
+    assert _trained_rows(shorter) < _trained_rows(longer)
+
+
+def test_trial_that_no_longer_improves_because_it_diverged_has_not_converged() -> None:
+    """It ends as well, and is told as what it is."""
+    data = bundled("red_wine")
+    limits = {"max_steps": 200, "batch_size": 256}
+    training = CrossValidation(configured(learning_rate=50.0, tol=0.02, **limits), data)
+    while not training.ended:
+        training.step()
+    training.report()
+    assert training.step_number < 200
+    assert (training.diverged, training.converged) == (True, False)
+
+
+def _trained_rows(model: Any) -> float:
+    return float(model.t_ if hasattr(model, "t_") else model.class_count_.sum())
