@@ -48,6 +48,16 @@ def test_operations_come_back_as_they_were(path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_was_said_last_stays_when_the_rest_has_been_delivered(path: Path) -> None:
+    """A kill may come before it is said again."""
+    journal, last = Journal(path, ABOUT), Operation("summary", [1, {"cpu_seconds": 2.0}, 0])
+    journal.say_last(last)
+    journal.append(OPERATIONS)
+    journal.empty()
+    assert list(journal.read()) == [last]
+    journal.close()
+
+
 @pytest.mark.parametrize("kind", ["writable", "link", "folder", "pipe"])
 def test_file_that_others_may_have_made_is_refused(kind: str, path: Path) -> None:
     """What others may write, links to elsewhere and what is not a file."""

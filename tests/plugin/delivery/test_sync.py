@@ -83,6 +83,16 @@ def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, 
     assert history == {0: 1.0, 1: 7.0, 2: pytest.approx(1 / 3)}
 
 
+def test_end_keeps_the_tags_that_came_just_before_it(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """As of a program that a limit has ended; what an earlier end has said is gone."""
+    client.set_tag(run_id, STOPPED_BY, BY_EXPERIMENT_END)
+    end = [Operation("tags", {STOP_REASON: "limit"}), Operation("end", ["KILLED", 5_000, {}])]
+    leave(tmp_path, run_id, client.tracking_uri, end)
+    assert not deliver(tmp_path).left
+    tags = client.get_run(run_id).data.tags
+    assert (tags.get(STOP_REASON), STOPPED_BY in tags) == ("limit", False)
+
+
 @pytest.mark.parametrize("gone", ["deleted", "unknown", "away"])
 def test_journal_waits_for_its_run_unless_it_is_discarded(
     gone: str, client: MlflowClient, run_id: str, tmp_path: Path
