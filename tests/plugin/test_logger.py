@@ -348,7 +348,8 @@ def test_cycles_leave_no_thread_no_descriptor_and_no_memory() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        *[{"interval_s": 0}, {"groups": ("process", "weather")}, {"groups": ()}, {"pid": 2**22 + 1}],
+        *[{"interval_s": 0}, {"groups": ("process", "weather")}, {"groups": ()}, {"groups": "process"}],
+        *[{"pid": 2**22 + 1}, {"pid": -1}, {"pid": "me"}],
         *[{"prefix": "a@b"}, {"prefix": 7}, {"prefix": "a/../b/"}, {"prefix": "/"}, {"prefix": "a" * 151}],
         *[{"node": ""}, {"node": "a?"}, {"node": ".."}, {"node": "a" * 151}, {"node": "/a"}, {"node": 3}],
         *[{"run_id": "0" * 32}, {"run_id": ""}, {"rank": -2}, {"rank": 1.5}, {"rank": True}, {"rank": "0"}],
@@ -380,11 +381,12 @@ def test_nothing_raises_once_it_is_made(
     """A process that has ended; an address that cannot be read, whose password nobody sees; no place for a journal."""
     with mlflow.start_run() as run:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        logger = SystemMetricsLogger(pid=child.pid)
+        logger = SystemMetricsLogger(pid=child.pid, criteria="elapsed_s<=0.2")
         child.communicate(b"\n")
         with logger, logger.step():
-            pass
+            time.sleep(0.5)
     assert metrics(run.info.run_id).keys() >= {"elapsed_s", "steps"}
+    assert "sysmetrics.stop_reason" not in mlflow.get_run(run.info.run_id).data.tags  # nobody is there to be ended
     assert not list(journals.iterdir())
     with ticking(run_id="a" * 32, tracking_uri="http://me:p[hush42@there:5000"):
         pass

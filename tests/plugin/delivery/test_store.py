@@ -19,7 +19,6 @@ from server_here import server_here
 from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, why_unknown
-from mlflow_sysmetrics.delivery.waiting import within
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +151,3 @@ def test_mistake_is_one_sentence_without_a_password(here: Store) -> None:
             find_run(run_id, store)  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
     assert "mlflow-skinny has no database stores" in why_unknown("postgresql+psycopg2://host/runs")
-
-
-def test_call_that_hangs_is_waited_for_a_while() -> None:
-    """What it returns or raises comes back if it is in time."""
-    assert within(10, lambda: 7) == 7
-    with pytest.raises(ZeroDivisionError):
-        within(10, lambda: 1 / 0)
-    hangs = threading.Event()
-    with pytest.raises(TimeoutError, match="no answer within"):
-        within(0.01, lambda: hangs.wait(10))
-    hangs.set()

@@ -21,15 +21,6 @@ def start_deaf():
     child.stdout.readline()
     print(child.pid, flush=True)
 """
-# Starts a child that starts another, each of which may ignore SIGTERM, and says the ids of all.
-TREE = """
-if sys.argv[2] == "ignore":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print(os.getpid(), flush=True)
-if int(sys.argv[1]):
-    subprocess.Popen([sys.executable, __file__, str(int(sys.argv[1]) - 1), sys.argv[2]])
-time.sleep(60)
-"""
 # At SIGTERM it starts another process, and goes on.
 HYDRA = """
 signal.signal(signal.SIGTERM, lambda number, frame: (start_deaf(), time.sleep(60)))
@@ -52,7 +43,7 @@ SELF = """
 start_deaf()
 end_tree(psutil.Process(), grace_s=0.5)
 """
-Run = Callable[..., subprocess.Popen[str]]
+Run = Callable[[str], subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -60,10 +51,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """Starts a program, which is killed with the test."""
     programs: list[subprocess.Popen[str]] = []
 
-    def start(source: str, *arguments: str) -> subprocess.Popen[str]:
+    def start(source: str) -> subprocess.Popen[str]:
         path = tmp_path / "program.py"
         path.write_text(BEGIN + source)
-        programs.append(subprocess.Popen([sys.executable, str(path), *arguments], stdout=subprocess.PIPE, text=True))
+        programs.append(subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True))
         return programs[-1]
 
     yield start
@@ -88,29 +79,19 @@ def gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize(("ignoring", "grace_s", "code"), [("heed", 10.0, -15), ("ignore", 0.2, -9)])
-def test_whole_tree_is_gone(run: Run, ignoring: str, grace_s: float, code: int) -> None:
-    """Those that heed SIGTERM long before the grace is over, and those that ignore it after it."""
-    program = run(TREE, "2", ignoring)
-    process, pids = psutil.Process(program.pid), [heard(program) for _ in range(3)]
-    assert end_tree(process, grace_s)
-    assert all(map(gone, pids))
-    assert program.wait() == code  # whoever started it hears how it ended
-    assert end_tree(process), "one that has ended, whose number may be another's by now, is no error"
-
-
 @pytest.mark.parametrize(
     ("source", "code"), [pytest.param(HYDRA, -9, id="root"), pytest.param(ORPHAN, -15, id="child")]
 )
 def test_process_that_starts_meanwhile_is_ended_too(run: Run, source: str, code: int) -> None:
     """By SIGKILL, as the one that started it when it, or its parent, was asked to end."""
     program = run(source)
-    first = heard(program)
-    assert end_tree(psutil.Process(program.pid), grace_s=2.0)
+    process, first = psutil.Process(program.pid), heard(program)
+    assert end_tree(process, grace_s=2.0)
     assert gone(first)
     assert gone(heard(program))
     assert program.communicate()[0] == "", "it was asked once"
-    assert program.returncode == code
+    assert program.returncode == code  # whoever started it hears how it ended
+    assert end_tree(process), "one that has ended, whose number may be another's by now, is no error"
 
 
 def test_process_that_ends_itself_ends_those_below_it_first(run: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from clock import Clock
@@ -38,21 +37,6 @@ def test_other_groups_are_read_at_once_and_then_every_half_second(monkeypatch: p
         read_at += [step] * bool(sample())
     assert read_at[:2] == [0, 1]
     assert {later - earlier for earlier, later in zip(read_at[-5:], read_at[-4:], strict=False)} <= {5, 6}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"groups": ("process", "machine")}, "'machine'.: give a tuple of one or more of process, container, gpu"),
-        ({"groups": "process"}, "groups='process': give a tuple"),
-        ({"groups": ()}, r"groups=\(\): give a tuple of one or more of process"),
-    ],
-    ids=["unknown group", "a text", "none"],
-)
-def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
-    """Construction says which argument is wrong, its value, and what is allowed."""
-    with pytest.raises(ValueError, match=message):
-        Sampler(**arguments)
 
 
 @pytest.mark.parametrize("when", ["here", "any more"])
