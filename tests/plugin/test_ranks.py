@@ -47,6 +47,7 @@ def test_summary_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
         "read_mb": 1.0,
         "ranks": 3.0,
     }
+    assert job_summary(values, size=1)["cpu_seconds"] == 30.0  # an earlier job of the run had a second rank
 
 
 FIRST = {"elapsed_s": 10.0, "cpu_seconds": 10.0, "mean_cpu_percent": 100.0, "peak_memory_mb": 300.0, "read_mb": 1.0}

@@ -52,6 +52,7 @@ def test_any_text_is_taken(text: str) -> None:
         ("postgresql://me@db/x?p%61ssword=hush42", "postgresql://me@db/x"),
         ("postgresql://me@db/x?passfile=/home/me/.pgpass", "postgresql://me@db/x?passfile=/home/me/.pgpass"),
         ("mysql://db/x?ssl_key=a.pem&passwd=hush42", "mysql://db/x?ssl_key=a.pem"),
+        ("mssql://db/x?driver=y&Password=hush42", "mssql://db/x?driver=y"),
         ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dhush42", "mssql+pyodbc:///"),
         ("mssql+pyodbc:///?odbc_connect=DRIVER=x;PWD=hush42", "mssql+pyodbc:///"),
         ("http://there/?token=hush42#/x", "http://there/"),
