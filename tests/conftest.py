@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class OneRay(LoadFileScheduling):  # type: ignore[misc]
-    """Whole files go to either of pytest's processes, and those that need Ray all to the same, which starts it once."""
+    """Whole files go to one of pytest's processes, and those that need Ray all to the same, which starts it once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
