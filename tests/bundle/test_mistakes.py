@@ -58,7 +58,6 @@ def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_
     assert run.data.tags["sysmetrics.error"] == _sentence(command.stderr)
 
 
-MLP = "sklearn.neural_network.MLPRegressor"
 DO = "give|use|choose|look|fix|name|add|lower|set|leave|the largest batch|write|keep|one of|run|resume|save"
 LIMITS = {"criteria", "predict", "scheduler"}
 RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")

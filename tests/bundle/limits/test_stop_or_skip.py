@@ -48,10 +48,6 @@ def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
     return None
 
 
-def _noisy(random: np.random.Generator, mean_s: float, share: float) -> list[float]:
-    return list(random.normal(mean_s, share * mean_s, STEPS))
-
-
 def _reads(guard: Guard) -> None:
     """In the measurement's thread, which the training thread does not wait for."""
     guard.crossed({"peak_memory_mb": 300.0, "inference_latency_ms": 0.5}, 99)
@@ -193,7 +189,7 @@ def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
 def test_trial_that_ends_below_its_limit_is_never_stopped(metric: str) -> None:
     """Though it ends only a hundredth below, its steps differ by 5 % and it is looked at 46 times."""
     random, limit = np.random.default_rng(1), 1.01 * FULL_S * (2 if metric == "elapsed_s" else 1)
-    stops = [_train(_guard(f"{metric}<={limit}"), _noisy(random, STEP_S, 0.05)) for _ in range(100)]
+    stops = [_train(_guard(f"{metric}<={limit}"), random.normal(STEP_S, 0.05 * STEP_S, STEPS)) for _ in range(100)]
     assert [stop for stop in stops if stop is not None] == []
 
 
