@@ -23,6 +23,7 @@ from unittest import mock
 import mlflow
 import psutil
 import ray
+from commands import wait_until
 from mlflow.entities import Run
 from observations import Observed, start_ray, tell
 from ray import tune
@@ -35,6 +36,7 @@ from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, measuring
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
+LIMIT_S = 60.0
 AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
 LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
 
@@ -137,12 +139,12 @@ def node_is_killed(here: Place) -> Observed:
 
 
 def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtime_env: Any) -> Observed:
-    """What is left, and what is known of the processes of each trial; what was warned of, and who measured."""
-    nodes, said, measured_by = _three_nodes(), list[str](), list[int]()
+    """What is left, and what is known of the processes of each trial; what was warned of, and who measures at last."""
+    nodes, said = _three_nodes(), list[str]()
 
     def act() -> None:
-        measured_by.append(_measuring_processes())
         if fate:
+            wait_until(_measuring_processes, LIMIT_S, "what measures on other nodes")
             nodes.ask(fate, nodes.ask("others")[0])
 
     warned = mock.patch.object(measuring.logger, "warning", lambda text, *words: said.append(text % words))
@@ -152,7 +154,7 @@ def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtim
     try:
         with warned:
             error = study(here, kept, cases, at_once, failure_config=again)
-        measured_by.append(_measuring_processes())
+        measuring_still = _measuring_processes()
     finally:
         ray.shutdown()
     return {
@@ -160,7 +162,7 @@ def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtim
         "unmeasured": sum(not _measured_at_last(here, run) for run in here.trials()) if fate else 0,
         "runs": [_of_its_process(here, run) for run in here.trials()],
         "warnings": said,
-        "measured_by": measured_by,
+        "measuring_still": measuring_still,
     }
 
 
