@@ -45,7 +45,8 @@ def test_ci_types_both_commands_of_the_readme() -> None:
     """With nothing left out: the main job, and the tests."""
     commands = re.findall(r"^python3 -m venv .*$", PAGES["README"], re.MULTILINE)
     typed = (ROOT / ".ci/run").read_text()
-    assert len(commands) == 2 and all(f"({command})" in typed for command in commands)
+    assert len(commands) == 2
+    assert all(f"({command})" in typed for command in commands)
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
