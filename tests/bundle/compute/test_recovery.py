@@ -20,6 +20,8 @@ def _failing() -> type:
         def setup(self, config: dict[str, Any]) -> None:
             with Path(config["folder"], config["fails"]).open("a") as attempts:
                 attempts.write(".")
+            if config["fails"] == "raises at once":
+                raise ValueError("in its setup")
 
         def step(self) -> dict[str, Any]:
             fails, attempts = self.config["fails"], Path(self.config["folder"], self.config["fails"]).stat().st_size
@@ -36,7 +38,7 @@ def _failing() -> type:
 @pytest.mark.usefixtures("local_ray")
 def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path: Path) -> None:
     """One death is survived, the third is the last, and an error is final."""
-    kinds = ["raises", "dies once", "dies"]
+    kinds = ["raises at once", "raises", "dies once", "dies"]
     results = tune.Tuner(
         _failing(),
         param_space={"folder": str(tmp_path), "fails": tune.grid_search(kinds)},
@@ -48,5 +50,5 @@ def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path: Pat
             verbose=0,
         ),
     ).fit()
-    assert {kind: len(Path(tmp_path, kind).read_text()) for kind in kinds} == {"raises": 1, "dies once": 2, "dies": 3}
+    assert [len(Path(tmp_path, kind).read_text()) for kind in kinds] == [1, 1, 2, 3]
     assert [result.config["fails"] for result in results if result.error is None] == ["dies once"]

@@ -188,9 +188,10 @@ def _of_large_models(folds: int) -> CrossValidation:
 
 def test_memory_of_one_model_does_not_depend_on_the_folds() -> None:
     """It is what weights, gradients and both moments take, and the updates and new moments of a step: 8 x 8.5 MB."""
-    of_two, of_four = (_of_large_models(folds).model_memory()["model_memory_mb"] for folds in (2, 4))
-    assert of_two == pytest.approx(of_four, rel=0.15)
-    assert of_two == pytest.approx(8 * 8.5, rel=0.15)
+    two, four = (_of_large_models(folds) for folds in (2, 4))
+    two.folds[0].memory_mb += 100.0  # as where its first step loads a library
+    for training in (two, four):
+        assert training.model_memory()["model_memory_mb"] == pytest.approx(8 * 8.5, rel=0.15)
 
 
 def test_size_of_a_model_is_taken_without_a_copy_of_it() -> None:

@@ -126,6 +126,20 @@ def test_names_that_the_program_has_logged_are_left_alone(record: Record, all_ru
     assert all_runs()[-1].data.metrics["cpu_seconds"] > 1
 
 
+def test_series_that_a_run_had_before_the_program_are_not_the_programs(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient
+) -> None:
+    """It goes on in an older run, and then opens another one."""
+    older = store_in_use.create_run("0").info.run_id
+    store_in_use.log_metric(older, "system/process_memory_mb", 7.0, timestamp=1000)
+    goes_on = f"with mlflow.start_run(run_id={older!r}): time.sleep(2)"
+    record(sys.executable, "-c", f"{WORK}\n{goes_on}\nwith mlflow.start_run(): work()", run_name="whole")
+    (whole,) = (run for run in all_runs() if run.info.run_name == "whole")
+    points = store_in_use.get_metric_history(whole.info.run_id, "system/process_memory_mb")
+    assert points
+    assert min(point.timestamp for point in points) > 1000
+
+
 def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
     record: Record, all_runs: Runs, store_in_use: MlflowClient
 ) -> None:

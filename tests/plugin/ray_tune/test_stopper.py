@@ -37,13 +37,15 @@ def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
 def test_stopper_counts_what_it_has_stopped_in_relative_limits() -> None:
     """Or each stop would lower the limit of those that follow: of 1, 2, 3 and three of 9 or more, the median is 6.
 
-    It counts at the next result of a trial that began before any had ended, too.
+    It counts at the next result of a trial that began before any had ended, too; and only where it broke its limit:
+    its memory so far is not what it would have taken.
     """
-    stopper = CriteriaStopper(Criteria.parse("costs/cpu_seconds<=1.5x median after 3"))
+    stopper = CriteriaStopper(Criteria.parse("costs/cpu_seconds<=1.5x median after 3, memory_mb<=2x median after 3"))
     assert see(stopper, "last", costs={"cpu_seconds": 1.0}) is False
     for number, cost in enumerate((1.0, 2.0, 3.0, 9.0, 9.0, 9.0)):
-        assert see(stopper, f"t{number}", costs={"cpu_seconds": cost}, done=cost < 9) is (cost == 9)
-    assert see(stopper, "next", costs={"cpu_seconds": 8.5}) is False
+        values = {"costs": {"cpu_seconds": cost}, "memory_mb": 10.0 if cost < 9 else 1.0}
+        assert see(stopper, f"t{number}", **values, done=cost < 9) is (cost == 9)
+    assert see(stopper, "next", costs={"cpu_seconds": 8.5}, memory_mb=15.0) is False
     assert see(stopper, "last", 2, costs={"cpu_seconds": 9.5}) is True
 
 
