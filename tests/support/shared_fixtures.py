@@ -182,10 +182,12 @@ def store_in_use(empty_store: Path) -> Iterator[MlflowClient]:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """Ray with one CPU core in this process, as a study starts it."""
+    """Ray with one CPU core in this process, as a study starts it, but with workers no nicer than the other tests."""
     from entrypoints.compute import workers
 
-    workers.start(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        workers.start(1)
     yield
     workers.stop()
 
