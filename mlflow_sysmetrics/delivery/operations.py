@@ -83,6 +83,11 @@ def log(
     return operations
 
 
+def end(status: str, tags: Mapping[str, object] | None = None) -> list[Operation]:
+    """The operation that ends a run now: FINISHED, KILLED or FAILED, with tags that say why."""
+    return [Operation("end", [status, now_ms(), texts("tags", tags)])]
+
+
 def texts(kind: str, values: Mapping[str, object] | None) -> dict[str, str]:
     """Params or tags as MLflow takes them: cut to its limit, without passwords of addresses."""
     return {name: redacted_text(str(value))[: _MAX_LENGTH[kind]] for name, value in (values or {}).items()}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
-from mlflow_sysmetrics.delivery.operations import Operation, Point, log, now_ms, texts
+from mlflow_sysmetrics.delivery.operations import Operation, Point, end, log, now_ms, texts
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
@@ -108,7 +108,7 @@ class Writer:
         """End an open run now: FINISHED, KILLED or FAILED, with tags that say why. KeyError if it is not open."""
         with self._lock:
             outbox = self._open.pop(key)
-            outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])])
+            outbox.add(end(status, tags))
         self._hurry(outbox)
 
     def is_open(self, key: str) -> bool:
@@ -220,6 +220,6 @@ class Writer:
 def keep_end(tracking_uri: str, run_id: str, status: str | None, tags: Mapping[str, object] | None = None) -> None:
     """Keep the end of a run, or without a status tags of it, that the store did not take, for `sync`. Never raises."""
     outbox, writer = Outbox(run_id), Writer(Store(tracking_uri))
-    outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])] if status else log(tags=tags))
+    outbox.add(end(status, tags) if status else log(tags=tags))
     writer.attach(outbox)
     writer.keep()

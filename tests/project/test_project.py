@@ -192,7 +192,7 @@ ALONE = [
     pytest.param(block, id=f"{page} {place}")
     for page, text in {"README": README, **PAGES}.items()
     for place, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    if block not in EXAMPLES
+    if block not in EXAMPLES and page != "doors"
 ]
 
 
@@ -209,6 +209,18 @@ def test_example_of_another_page_runs(
     assert all(run.data.metrics.keys() >= names for run in runs)
     if not runs:
         assert re.search(r"peak memory \d+ MB, loading took \d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGES["doors"], re.DOTALL))
+def test_example_of_a_door_runs(store_in_use: mlflow.MlflowClient, block: str) -> None:
+    """In at most 15 lines. What it costs is in its runs, which have ended."""
+    for package in set(re.findall(r"^import (optuna|lightgbm|xgboost)$", block, re.MULTILINE)):
+        pytest.importorskip(package)
+    assert len(list(filter(None, block.splitlines()))) <= 15
+    exec(block, {"__name__": "__main__"})
+    wanted = "metrics.elapsed_s > 0 and metrics.peak_memory_mb > 0 and attributes.status != 'RUNNING'"
+    wait_until(lambda: store_in_use.search_runs(["0"], wanted), LIMIT_S, "a run with what it costs")
+    wait_until(lambda: not store_in_use.search_runs(["0"], "attributes.status = 'RUNNING'"), LIMIT_S, "the end of all")
 
 
 @pytest.mark.slow
