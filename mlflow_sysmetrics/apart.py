@@ -34,7 +34,10 @@ class Apart:
 
     def __init__(self, call: Callable[[Any], Any], it: object) -> None:
         self._call, self._it, self._answered = call, it, False
-        self._process, self._connection = _start()
+        self._connection, theirs = Pipe()
+        with theirs:
+            line, fds = [sys.executable, "-c", _PROGRAM, str(theirs.fileno())], [theirs.fileno()]
+            self._process = subprocess.Popen(line, stdin=subprocess.DEVNULL, pass_fds=fds, start_new_session=True)
         self.pid = self._process.pid
 
     def __enter__(self) -> Apart:
@@ -64,9 +67,13 @@ class Apart:
     def answer(self) -> Any:
         """What the call returns or raises. RuntimeError: the process has ended without an answer."""
         while (said := self._receive())[0] == "uses":
-            _send(self._connection, _outcome(functools.partial(_use, self._it, *said[1:])))
+            _send(self._connection, _outcome(functools.partial(self._use, *said[1:])))
         self._answered = True
         return _heard(*said)
+
+    def _use(self, name: str, args: Any, named: Any) -> Any:
+        found = getattr(self._it, name)
+        return found(*args, **named) if callable(found) else found
 
     def _receive(self) -> Any:
         try:
@@ -90,14 +97,6 @@ class _StandIn:
         return use if name in self._methods else use()
 
 
-def _start() -> tuple[subprocess.Popen[bytes], Connection]:
-    ours, theirs = Pipe()
-    with theirs:
-        line = [sys.executable, "-c", _PROGRAM, str(theirs.fileno())]
-        fds = [theirs.fileno()]
-        return subprocess.Popen(line, stdin=subprocess.DEVNULL, pass_fds=fds, start_new_session=True), ours
-
-
 def _serve(call: Callable[[Any], Any], methods: Collection[str], starter: int, connection: Connection) -> None:
     """What the process does."""
 
@@ -109,11 +108,6 @@ def _serve(call: Callable[[Any], Any], methods: Collection[str], starter: int, c
     threading.Thread(target=end_with_starter, daemon=True).start()
     connection.send("ready")
     _send(connection, _outcome(lambda: call(_StandIn(connection, methods))))
-
-
-def _use(it: object, name: str, args: Any, named: Any) -> Any:
-    found = getattr(it, name)
-    return found(*args, **named) if callable(found) else found
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[str, Any, str]:

@@ -146,9 +146,8 @@ class BoosterCosts:
             return stop, ""
         if self._summary["elapsed_s"] < PREDICT_AFTER_S:
             return None, ""
-        totals = {name: total.at(self._iterations or 0) for name, total in self._totals.items()}
-        lows = {name: prediction.low for name, prediction in totals.items() if prediction is not None}
-        return self._judge.crossed(lows, self._done), "predicted"
+        least = {name: at_least(total, self._iterations or 0) for name, total in self._totals.items()}
+        return self._judge.crossed(least, self._done), "predicted"
 
     def _point(self, rounds: int, scores: Mapping[str, float], size: Callable[[int, int], int]) -> dict[str, float]:
         """What the curves have here: means since the last point, and how it is now."""
@@ -174,6 +173,12 @@ class BoosterCosts:
             self._outbox.add(log(tags=why, summary=self._summary))
             if self._has_own_run:
                 self._outbox.add(end("KILLED" if why else "FINISHED"))
+
+
+def at_least(total: Extrapolation, iterations: int) -> float:
+    """What so many iterations cost at least. Later trees often cost less: of the rest half is counted."""
+    prediction = total.at(iterations)
+    return total.total if prediction is None else (total.total + prediction.low) / 2
 
 
 @atexit.register

@@ -18,10 +18,9 @@ from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.limits import Criteria, Limit, Stop, Values, groups_for, process_criteria
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import BY_PERSON, ERROR, KIND, STOP_REASON, STOPPED_BY, STUDY_ID
+from mlflow_sysmetrics.tags import BY_PERSON, BY_PRUNER, ERROR, KIND, STOP_REASON, STOPPED_BY, STUDY_ID
 
 logger = get_logger(__name__)
-BY_PRUNER = "pruner"
 _OWN = "elapsed_s"  # all that a trial has of its own where trials are threads of one process
 _running: set[_Trial] = set()
 _lock = threading.Lock()
