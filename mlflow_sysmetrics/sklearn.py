@@ -85,9 +85,7 @@ class Costs:
 
     def setup(self, estimator: Any, context: Any) -> None:
         if "error_score" not in (params := estimator.get_params(deep=False)):
-            raise ValueError(
-                f"Costs on {type(estimator).__name__}: it is no search; set it on GridSearchCV or its like"
-            )
+            raise ValueError(f"Costs on {type(estimator).__name__}: it is no search; set it on one like GridSearchCV")
         if self.limits and params["error_score"] == "raise":
             raise ValueError(f'limits={self.limits!r}: error_score="raise" would end the search; use error_score=nan')
         with _never_raising():
@@ -109,11 +107,8 @@ class Costs:
                 skipped = _tell(estimator._sysmetrics, place)
                 if not skipped:
                     _Fit(estimator._sysmetrics.key, place, self._groups)
-        if skipped:
-            said = "the limits rule it out; sysmetrics.stop_reason of the candidate's run has why"
-            raise LimitBroken(
-                f"limits={self.limits!r}: {said}"
-            )  # the same of all: scikit-learn warns of each text once
+        if skipped:  # scikit-learn prints a traceback for each text, so it is the same one for all
+            raise LimitBroken(f"limits={self.limits!r} rule it out: see sysmetrics.stop_reason of the candidate's run")
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         with _never_raising():

@@ -214,19 +214,23 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
     ("make", "said"),
     [
         (lambda: Costs(limits="val_loss<=3"), '"val_loss<=3" is not a criterion; name one of cpu_seconds, elapsed_s'),
-        (lambda: SCALED.set_callbacks(Costs()).fit(X, y), "Costs on Pipeline: it is no search; set it on GridSearchCV"),
+        (lambda: (mlflow.set_tracking_uri("nowhere://x"), Costs()), "'nowhere://x': unknown kind of store; use the "),
+        (
+            lambda: SCALED.set_callbacks(Costs()).fit(X, y),
+            "Costs on Pipeline: it is no search; set it on one like GridSearchCV",
+        ),
         (
             lambda: GridSearchCV(Fit(), {}, error_score="raise").set_callbacks(Costs(limits="elapsed_s<=9")).fit(X, y),
             'limits=.elapsed_s<=9.: error_score="raise" would end the search; use error_score=nan',
         ),
     ],
-    ids=["unknown metric", "no search", "errors raise"],
+    ids=["unknown metric", "no store", "no search", "errors raise"],
 )
 def test_mistake_is_one_sentence(make: Callable[[], Any], said: str, store_in_use: MlflowClient) -> None:
     """Before any fit."""
     with pytest.raises(ValueError, match=said):
         make()
-    assert runs_of_kind(store_in_use, "study") == []
+    assert store_in_use.search_runs(["0"]) == []
 
 
 def test_older_scikit_learn_is_named(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
