@@ -40,7 +40,7 @@ logger = get_logger(__name__)
 _warn_once = functools.cache(logger.warning)
 _TABLE, _MAX_NAME = "splits.json", 60
 _OF_SCORES = re.compile(r"(mean|std|rank|split\d+)_|n_resources$")  # in cv_results_
-_ANSWER_S, _CLOSE_S, _CLOSE_EACH_S = 5.0, 5.0, 0.2  # for the store: at first; for what is left, and of each run
+_ANSWER_S, _CLOSE_S, _CLOSE_EACH_S = 5.0, 60.0, 1.0  # for the store: if it is away; to take the rest, and of each run
 
 Place = tuple[int, int, int]  # of a fit: the iteration of a halving search, else 0; the candidate; the split
 _searches: dict[str, _Search] = {}  # of this process, by key
@@ -301,15 +301,15 @@ class _Search:
         known = [each for each in self._candidates.values() if params and each.params]
         meets = [each for each in known if not each.skipped and len(each.splits) == self._estimator.n_splits_]
         for broken in known:
-            name, stop = _only_number(params, broken.params), broken.stop
-            for met in meets if name and stop else ():
-                if name is None or stop is None or _only_number(broken.params, met.params) != name:
-                    continue
-                near, middle, far = (each[name] for each in (met.params, broken.params, params))
-                costs = [each.get(stop.metric, math.inf) for each in met.splits.values()]
-                differ = max(costs) - min(costs)
-                if (near < middle < far or near > middle > far) and stop.value - max(costs) > differ:
-                    return f"foreseen from {name}={middle}: {stop}"
+            if (stop := broken.stop) is None or (name := _only_number(params, broken.params)) is None:
+                continue
+            for met in meets:
+                if _only_number(broken.params, met.params) == name:
+                    near, middle, far = (each[name] for each in (met.params, broken.params, params))
+                    costs = [each.get(stop.metric, math.inf) for each in met.splits.values()]
+                    is_between = near < middle < far or near > middle > far
+                    if is_between and stop.value - max(costs) > max(costs) - min(costs):
+                        return f"foreseen from {name}={middle}: {stop}"
         return ""
 
     def close(self, error: BaseException | None) -> None:
@@ -326,7 +326,7 @@ class _Search:
         elapsed_s = time.monotonic() - self._began
         self.writer.log(self.key, summary={**counts, "cpu_seconds": cpu_s, "elapsed_s": elapsed_s})
         self.writer.end(self.key, status, tags=why)
-        if not self.writer.close(_CLOSE_S + _CLOSE_EACH_S * ended.total()):
+        if not self.writer.close(_ANSWER_S if self.writer.is_away else _CLOSE_S + _CLOSE_EACH_S * ended.total()):
             said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
             logger.warning(said, self.writer.keep())
 
