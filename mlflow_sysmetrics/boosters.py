@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mlflow_sysmetrics.delivery.here import check_store, child_run, place_here, write_to
+from mlflow_sysmetrics.delivery.here import check_store, child_run, hurry, place_here, write_to
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.limits import Criteria, Extrapolation, Stop, groups_for, process_criteria
@@ -120,13 +120,14 @@ class BoosterCosts:
         for name, total in self._totals.items():
             total.add(self._summary.get(name, 0.0) - total.total)
         is_last = self._done == self._iterations
-        stop, how = (None, "") if is_last else self._broken()
         every = math.ceil(self._iterations / (MAX_POINTS - 2)) if self._iterations else 1 + self._done // 20
-        if stop or is_last or self._done == 1 or self._done - self._point_done >= every:
-            self._outbox.add(log(points_now(self._point(rounds, scores, size), self._done)))
-            self._sum_up()
+        if is_last or self._done == 1 or self._done - self._point_done >= every:
+            self._add_point(rounds, scores, size)
+        stop, how = (None, "") if is_last else self._broken()
         if stop:
             logger.warning("training ends: %s", stop.told(how))
+            if self._point_done < self._done:
+                self._add_point(rounds, scores, size)
         if stop or is_last:
             self._end(stop.tags(how) if stop else {})
         return stop is not None
@@ -149,8 +150,8 @@ class BoosterCosts:
         least = {name: at_least(total, self._iterations or 0) for name, total in self._totals.items()}
         return self._judge.crossed(least, self._done), "predicted"
 
-    def _point(self, rounds: int, scores: Mapping[str, float], size: Callable[[int, int], int]) -> dict[str, float]:
-        """What the curves have here: means since the last point, and how it is now."""
+    def _add_point(self, rounds: int, scores: Mapping[str, float], size: Callable[[int, int], int]) -> None:
+        """Take a reading for the curves: means since the last point, and how it is now."""
         values = {_REFUSED.sub("_", name): score for name, score in scores.items()} | self._measurement.interval()
         seconds = self._summary["elapsed_s"]
         if self._point_done:
@@ -163,7 +164,8 @@ class BoosterCosts:
             self._bytes += size(self._sized, rounds - self._sized) - self._beside
             self._sized = rounds
             values["model_size_kb"] = self._bytes / 1000
-        return values
+        self._outbox.add(log(points_now(values, self._done)))
+        self._sum_up()
 
     def _end(self, why: Mapping[str, str] | None = None) -> None:
         """Log the summary, up to the last iteration, and why it was stopped. Idempotent."""
@@ -173,6 +175,7 @@ class BoosterCosts:
             self._outbox.add(log(tags=why, summary=self._summary))
             if self._has_own_run:
                 self._outbox.add(end("KILLED" if why else "FINISHED"))
+            hurry(self._outbox)
 
 
 def at_least(total: Extrapolation, iterations: int) -> float:
