@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mlflow_sysmetrics.delivery.here import check_store, child_run, place_here, write_to
+from mlflow_sysmetrics.delivery.here import check_store, child_run, hurry, place_here, write_to
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.limits import Criteria, Extrapolation, Stop, groups_for, process_criteria
@@ -19,7 +19,7 @@ from mlflow_sysmetrics.measurement import SUMMARY, Measurement
 from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
-MAX_POINTS = 200
+MAX_POINTS, MIN_POINT_S = 200, 0.05  # of a curve, and between two: CPU time over less says little
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 _REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 
@@ -30,10 +30,10 @@ _recorded: set[tuple[int, str]] = set()  # processes, and the runs that have a t
 class BoosterCosts:
     """A callback that records what a training costs in the active MLflow run, and ends it once limits are broken.
 
-    The run gets curves over the iterations, of at most 200 points, and the summary. Measuring begins here, so that
-    building the data counts: make it just before. One that is used again, or was unpickled, measures from its first
-    call. Another training in the same run has a run of its own below it, and so has one without an active run. After
-    construction nothing raises.
+    The run gets the summary, and curves over the iterations, of at most 200 points and 20 a second. Measuring begins
+    here, so that building the data counts: make it just before. One that is used again, or was unpickled, measures from
+    its first call. Another training in the same run has a run of its own below it, and so has one without an active
+    run. After construction nothing raises.
 
     Args:
         limits: such as ``"elapsed_s<=600, peak_memory_mb<=8000"``. A training ends once a limit is broken, or when its
@@ -120,13 +120,15 @@ class BoosterCosts:
         for name, total in self._totals.items():
             total.add(self._summary.get(name, 0.0) - total.total)
         is_last = self._done == self._iterations
-        stop, how = (None, "") if is_last else self._broken()
         every = math.ceil(self._iterations / (MAX_POINTS - 2)) if self._iterations else 1 + self._done // 20
-        if stop or is_last or self._done == 1 or self._done - self._point_done >= every:
-            self._outbox.add(log(points_now(self._point(rounds, scores, size), self._done)))
-            self._sum_up()
+        since_s = self._summary["elapsed_s"] - self._point_s
+        if is_last or self._done == 1 or (self._done - self._point_done >= every and since_s >= MIN_POINT_S):
+            self._add_point(rounds, scores, size)
+        stop, how = (None, "") if is_last else self._broken(foresee=self._point_done == self._done)
         if stop:
             logger.warning("training ends: %s", stop.told(how))
+            if self._point_done < self._done:
+                self._add_point(rounds, scores, size)
         if stop or is_last:
             self._end(stop.tags(how) if stop else {})
         return stop is not None
@@ -140,19 +142,21 @@ class BoosterCosts:
         read = {name: self._read[name] for name in SUMMARY if name in self._read}
         self._summary = {**read, **of_steps, "elapsed_s": seconds}
 
-    def _broken(self) -> tuple[Stop | None, str]:
+    def _broken(self, *, foresee: bool) -> tuple[Stop | None, str]:
         """The limit that is broken, or will be as the iterations so far tell; and which of both."""
         if stop := self._judge.crossed(self._summary, self._done):
             return stop, ""
-        if self._summary["elapsed_s"] < PREDICT_AFTER_S:
+        if not foresee or self._summary["elapsed_s"] < PREDICT_AFTER_S:
             return None, ""
         least = {name: at_least(total, self._iterations or 0) for name, total in self._totals.items()}
         return self._judge.crossed(least, self._done), "predicted"
 
-    def _point(self, rounds: int, scores: Mapping[str, float], size: Callable[[int, int], int]) -> dict[str, float]:
-        """What the curves have here: means since the last point, and how it is now."""
+    def _add_point(self, rounds: int, scores: Mapping[str, float], size: Callable[[int, int], int]) -> None:
+        """Take a reading for the curves: means since the last point, and how it is now."""
         values = {_REFUSED.sub("_", name): score for name, score in scores.items()} | self._measurement.interval()
         seconds = self._summary["elapsed_s"]
+        if seconds - self._point_s < MIN_POINT_S:
+            values.pop("cpu_percent", None)
         if self._point_done:
             values["step_time_ms"] = 1000 * (seconds - self._point_s) / (self._done - self._point_done)
         self._point_done, self._point_s = self._done, seconds
@@ -163,7 +167,8 @@ class BoosterCosts:
             self._bytes += size(self._sized, rounds - self._sized) - self._beside
             self._sized = rounds
             values["model_size_kb"] = self._bytes / 1000
-        return values
+        self._outbox.add(log(points_now(values, self._done)))
+        self._sum_up()
 
     def _end(self, why: Mapping[str, str] | None = None) -> None:
         """Log the summary, up to the last iteration, and why it was stopped. Idempotent."""
@@ -173,6 +178,7 @@ class BoosterCosts:
             self._outbox.add(log(tags=why, summary=self._summary))
             if self._has_own_run:
                 self._outbox.add(end("KILLED" if why else "FINISHED"))
+            hurry(self._outbox)
 
 
 def at_least(total: Extrapolation, iterations: int) -> float:

@@ -12,12 +12,13 @@ from typing import Any
 import optuna
 
 from mlflow_sysmetrics.apart import Apart
-from mlflow_sysmetrics.delivery.here import Place, check_store, child_run, place_here
+from mlflow_sysmetrics.delivery.here import Place, check_store, child_run, hurry, place_here
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.limits import Criteria, Limit, Stop, Values, groups_for, process_criteria
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.sampling import reset_peak_rss
 from mlflow_sysmetrics.tags import BY_PERSON, BY_PRUNER, ERROR, KIND, STOP_REASON, STOPPED_BY, STUDY_ID
 
 logger = get_logger(__name__)
@@ -139,6 +140,8 @@ class _Trial:
                 process.kill()
 
         measurement.tell(see)
+        if not process:
+            reset_peak_rss()  # an earlier trial may have had more
         try:
             with measurement:
                 yield
@@ -158,6 +161,7 @@ class _Trial:
         values = self._values(value)
         self._outbox.add(log(params=self.trial.params, summary={**self._summary, **values}))
         self._outbox.add(end(*self._ending(values, error)))
+        hurry(self._outbox)
         for name, number in self._summary.items():
             self.trial.set_user_attr(name, number)
         for limit in self._limits.limits:

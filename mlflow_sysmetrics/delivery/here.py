@@ -24,7 +24,7 @@ from mlflow_sysmetrics.delivery.store import Store, why_unknown
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.redact import redacted
 
-_EVERY_S, _AT_EXIT_S = 1.0, 5.0
+_AT_EXIT_S = 5.0
 _writers: dict[tuple[int, str], Writer] = {}  # by process and store
 _lock = threading.Lock()
 source_tags = functools.cache(resolve_tags)  # user, source, host: the same for all of a process
@@ -60,7 +60,7 @@ def write_to(outbox: Outbox, tracking_uri: str) -> Outbox:
     key = (os.getpid(), tracking_uri)  # a forked child has a thread of its own
     with _lock:
         if key not in _writers:
-            _writers[key] = Writer(Store(tracking_uri), every_s=_EVERY_S)
+            _writers[key] = Writer(Store(tracking_uri))
             _writers[key].start()
     _writers[key].attach(outbox)
     return outbox
@@ -74,6 +74,12 @@ def child_run(place: Place, name: str, tags: Mapping[str, object]) -> Outbox:
     outbox = Outbox(title=name)
     outbox.add([Operation("create", {**about, **known})])
     return write_to(outbox, place.tracking_uri)
+
+
+def hurry(outbox: Outbox) -> None:
+    """Have what waits there delivered now, such as the end of its run."""
+    for writer in list(_writers.values()):
+        writer.hurry(outbox)
 
 
 @atexit.register

@@ -88,7 +88,7 @@ class Writer:
                 first = [Operation("reopen"), *log(tags=tags)]
             outbox.add(first)
             self._outboxes[key] = self._open[key] = outbox
-        self._hurry(outbox)
+        self.hurry(outbox)
 
     def repeat(self, key: str) -> None:
         """The work of an open run begins again, from an earlier step. KeyError if the run is not open."""
@@ -115,7 +115,7 @@ class Writer:
         with self._lock:
             outbox = self._open.pop(key)
             outbox.add(end(status, tags, end_ms))
-        self._hurry(outbox)
+        self.hurry(outbox)
 
     def is_open(self, key: str) -> bool:
         """Whether a run was created and not ended since."""
@@ -168,7 +168,7 @@ class Writer:
             logger.warning("data of %d runs that MLflow did not take is lost. %s", len(left) - kept, error)
         return kept
 
-    def _hurry(self, outbox: Outbox) -> None:
+    def hurry(self, outbox: Outbox) -> None:
         """Have the thread write this at once, unless it pauses after a failure."""
         if not outbox.failures:
             outbox.due_at = 0.0
@@ -206,7 +206,7 @@ class Writer:
         """Write what waits in an outbox, and say when it is due again. While `closing` no pause grows."""
         times = 1.0 if closing else 2.0 ** min(outbox.failures, 10)
         self._store.timeout_s = min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
-        outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `_hurry`
+        outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `hurry`
         try:
             replay(outbox, self._store, self.run_id)
         except Exception as error:

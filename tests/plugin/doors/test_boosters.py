@@ -19,6 +19,7 @@ from sklearn.datasets import make_classification
 lightgbm = pytest.importorskip("lightgbm")
 xgboost = pytest.importorskip("xgboost")
 
+from mlflow_sysmetrics import boosters  # noqa: E402
 from mlflow_sysmetrics.boosters import MAX_POINTS, BoosterCosts  # noqa: E402
 from mlflow_sysmetrics.lightgbm import Costs as LightgbmCosts  # noqa: E402
 from mlflow_sysmetrics.xgboost import Costs as XgboostCosts  # noqa: E402
@@ -69,17 +70,23 @@ TRAIN = [pytest.param(door, trains[0], id=trains[0].__name__[1:]) for door, trai
 Train = Callable[..., Any]
 
 
-def after(client: MlflowClient, run_id: str, name: str = "mean_step_time_ms") -> Run:
-    """The run once it has this metric, which is the summary's."""
-    wait_until(lambda: name in client.get_run(run_id).data.metrics, WITHIN_S, f"{name} in the run")
+def after(client: MlflowClient, run_id: str, tag: str = "mlflow.user") -> Run:
+    """The run once it has the summary, and this tag."""
+
+    def is_there() -> bool:
+        data = client.get_run(run_id).data
+        return "elapsed_s" in data.metrics and tag in data.tags
+
+    wait_until(is_there, WITHIN_S, f"the summary and {tag}")
     return client.get_run(run_id)
 
 
 @pytest.mark.parametrize(("door", "train"), ALL)
 def test_training_leaves_its_curves_and_its_summary(
-    store_in_use: MlflowClient, door: type[BoosterCosts], train: Train
+    store_in_use: MlflowClient, door: type[BoosterCosts], train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of each iteration, in the active run, which nobody else ends."""
+    monkeypatch.setattr(boosters, "MIN_POINT_S", 0.0)  # its iterations take less
     with mlflow.start_run() as run:
         train(door(), 30)
     metrics = after(store_in_use, run.info.run_id).data.metrics
@@ -99,7 +106,7 @@ def test_limit_ends_the_training_as_soon_as_it_is_foreseen(
     """Long before it is broken, and the model predicts."""
     with mlflow.start_run() as run:
         predicted = train(door("elapsed_s<=30"), MANY)
-    ended = after(store_in_use, run.info.run_id)
+    ended = after(store_in_use, run.info.run_id, "sysmetrics.stop_reason")
     assert np.isfinite(np.asarray(predicted)).all()
     assert len(predicted) > 0
     assert ended.data.metrics["elapsed_s"] < 30
@@ -109,28 +116,36 @@ def test_limit_ends_the_training_as_soon_as_it_is_foreseen(
 
 
 @pytest.mark.parametrize(("door", "train"), TRAIN)
-@pytest.mark.parametrize(("limits", "reason"), [("elapsed_s<=30", None), ("peak_memory_mb<=1", "peak_memory_mb")])
+@pytest.mark.parametrize(("limits", "steps"), [("elapsed_s<=30", 6), ("peak_memory_mb<=1", 1)])
 def test_training_that_stops_early_by_its_score_is_not_predicted(
-    store_in_use: MlflowClient, door: type[BoosterCosts], train: Train, limits: str, reason: str | None
+    store_in_use: MlflowClient, door: type[BoosterCosts], train: Train, limits: str, steps: int
 ) -> None:
     """It may not come to its last iteration. Limits that are broken end it all the same."""
     with mlflow.start_run() as run:
         train(door(limits), MANY, early_stopping_rounds=5)
-    ended = after(store_in_use, run.info.run_id, "elapsed_s")
-    assert ended.data.tags.get("sysmetrics.stop_metric") == reason
-    assert ended.data.metrics["steps"] == (1 if reason else 6)
+    ended = after(store_in_use, run.info.run_id, "sysmetrics.stop_reason" if steps == 1 else "mlflow.user")
+    assert ended.data.metrics["steps"] == steps
+    assert ("sysmetrics.stop_reason" in ended.data.tags) == (steps == 1)
 
 
 @pytest.mark.parametrize(("door", "train"), TRAIN)
+@pytest.mark.parametrize(("apart_s", "least", "most"), [(0.0, MAX_POINTS / 2, MAX_POINTS), (0.05, 0, 1001)])
 def test_curves_of_a_long_training_are_thinned(
-    store_in_use: MlflowClient, door: type[BoosterCosts], train: Train
+    store_in_use: MlflowClient,
+    door: type[BoosterCosts],
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    apart_s: float,
+    least: float,
+    most: float,
 ) -> None:
-    """To 200 points; the last is of the last iteration."""
+    """To 200 points, which are some time apart; the last is of the last iteration."""
+    monkeypatch.setattr(boosters, "MIN_POINT_S", apart_s)
     with mlflow.start_run() as run:
         train(door(), 1001)
-    after(store_in_use, run.info.run_id)
+    summary = after(store_in_use, run.info.run_id).data.metrics
     steps = [point.step for point in store_in_use.get_metric_history(run.info.run_id, "step_time_ms")]
-    assert MAX_POINTS / 2 < len(steps) <= MAX_POINTS
+    assert least < len(steps) <= min(most, 2 + summary["elapsed_s"] / (apart_s or 1e-9))
     assert steps[-1] == 1001
 
 

@@ -122,6 +122,17 @@ def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Cal
     assert run.data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 10")
 
 
+def test_short_trial_cannot_hide_its_peak(store_in_use: MlflowClient) -> None:
+    """Nor has it that of an earlier one, though it may end before a reading."""
+
+    @measured()
+    def objective(trial: Any) -> float:
+        return float(len(os.urandom(1) * (200_000_000 if trial.number else 400_000_000)))
+
+    large, small = (trial.user_attrs["peak_rss_mb"] for trial in studied(objective, 2).trials)
+    assert 150 < large - small < 250
+
+
 def test_trial_of_its_own_process_is_ended_by_force(store_in_use: MlflowClient) -> None:
     """Though it asks nothing; with what it has started; and the figures of those beside it are their own."""
 
