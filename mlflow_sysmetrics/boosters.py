@@ -124,7 +124,7 @@ class BoosterCosts:
         since_s = self._summary["elapsed_s"] - self._point_s
         if is_last or self._done == 1 or (self._done - self._point_done >= every and since_s >= MIN_POINT_S):
             self._add_point(rounds, scores, size)
-        stop, how = (None, "") if is_last else self._broken(foresee=self._point_done == self._done)
+        stop, how = (None, "") if is_last else self._broken()
         if stop:
             logger.warning("training ends: %s", stop.told(how))
             if self._point_done < self._done:
@@ -142,11 +142,11 @@ class BoosterCosts:
         read = {name: self._read[name] for name in SUMMARY if name in self._read}
         self._summary = {**read, **of_steps, "elapsed_s": seconds}
 
-    def _broken(self, *, foresee: bool) -> tuple[Stop | None, str]:
+    def _broken(self) -> tuple[Stop | None, str]:
         """The limit that is broken, or will be as the iterations so far tell; and which of both."""
         if stop := self._judge.crossed(self._summary, self._done):
             return stop, ""
-        if not foresee or self._summary["elapsed_s"] < PREDICT_AFTER_S:
+        if self._summary["elapsed_s"] < PREDICT_AFTER_S:
             return None, ""
         least = {name: at_least(total, self._iterations or 0) for name, total in self._totals.items()}
         return self._judge.crossed(least, self._done), "predicted"
