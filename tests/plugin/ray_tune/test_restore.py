@@ -22,13 +22,17 @@ from mlflow_sysmetrics.tags import PID, STOP_REASON, STOPPED_BY
 
 STEPS, STEP_S = 8, 0.3
 LIMIT_S = 120.0
-# As `sweep` below, in a process that is killed: `python -c DRIVER ray uri kind`.
+# As `sweep` below, in a process that is killed once the store has the results: `python -c DRIVER ray uri kind`.
 DRIVER = """
 import os, signal, sys
-import ray, test_restore
+import commands, ray, test_restore
+
+def end():
+    commands.wait_until(lambda: test_restore.are_stored(*sys.argv[2:]), test_restore.LIMIT_S, "the results")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 ray.init(sys.argv[1], log_to_driver=False)
-test_restore.sweep(*sys.argv[2:], lambda: os.kill(os.getpid(), signal.SIGKILL)).fit()
+test_restore.sweep(*sys.argv[2:], end).fit()
 """
 
 
@@ -57,6 +61,14 @@ def trainable(kind: str) -> Any:
 
     setattr(Own, MEASURES_ITSELF, True)
     return Own
+
+
+def are_stored(uri: str, kind: str) -> bool:
+    """Whether the trial that is ended has all its results so far in the store."""
+    client = MlflowClient(uri)
+    trials = [run.info.run_id for run in client.search_runs(["1"], f"params.`case/steps` = '{STEPS}'")]
+    points = [point for each in trials for point in client.get_metric_history(each, "loss")]
+    return kind not in trainables() or len(points) >= STEPS // 2
 
 
 def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
