@@ -63,6 +63,7 @@ class Measurement:
     """One process tree from `start` to `stop`. Used once; after construction nothing raises. See `measure`.
 
     Args:
+        alone: leave out the processes below it.
         window_s: seconds of a window of the series, see `drain`.
         sample: read this instead of the groups: a function that returns numbers by name.
         clock: seconds that never go back.
@@ -74,6 +75,7 @@ class Measurement:
         groups: Collection[str] = ("process",),
         interval_s: float = 0.1,
         *,
+        alone: bool = False,
         window_s: float = 1.0,
         sample: Callable[[], Mapping[str, float]] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -81,7 +83,7 @@ class Measurement:
         check_groups(groups)
         check_pid(pid)
         self.pid, self.groups, self._interval_s = pid, groups, interval_s
-        self._clock, self._sample = clock, sample
+        self._clock, self._sample, self._is_alone = clock, sample, alone
         self._process: ProcessSampler | None = None
         self._monitor = Monitor(self._take, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
         self._is_own = pid in (None, os.getpid())
@@ -104,7 +106,7 @@ class Measurement:
             self._cut = (self._began, 0.0)
             if self._sample is None:
                 try:
-                    self._sample = read = Sampler(self.groups, pid=self.pid)
+                    self._sample = read = Sampler(self.groups, pid=self.pid, alone=self._is_alone)
                     self._process = read.process
                 except ValueError:  # the process has ended since
                     self._sample = dict

@@ -23,11 +23,12 @@ NOT_FINITE = "sysmetrics.not_finite"  # Figures that were NaN or infinite, and a
 CHANGED_PREFIX = "sysmetrics.changed."  # A hyperparameter that a scheduler changed follows.
 
 # How a trial was stopped.
-STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next four, or another project's word.
+STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next five, or another project's word.
 BY_TUNE = "tune"  # A scheduler or stopper of Tune's.
 BY_CRITERIA = "criteria"
 BY_EXPERIMENT_END = "experiment_end"
 BY_PERSON = "person"  # With the tag STOP.
+BY_PRUNER = "pruner"  # Optuna's.
 STOP_PREFIX = "sysmetrics.stop_"  # Of all the names that follow, and of STOP_REASON.
 STOP_METRIC = "sysmetrics.stop_metric"  # What broke its limit.
 STOP_STEP = "sysmetrics.stop_step"  # The step at which it did.

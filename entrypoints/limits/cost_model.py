@@ -14,10 +14,9 @@ from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import SMALL_MB, is_memory
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.limits import Values
+from mlflow_sysmetrics.limits import Prediction, Values
 
 MIN_TRIALS = 8
 MIN_ENDED = MIN_TRIALS // 2 + 1  # then the median of the last eight is theirs, not that of timings on a slow machine

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from entrypoints.limits.cost_model import TOTALS
-from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.judging import NoisyJudge
 from entrypoints.limits.ledger import Brief, End
 from entrypoints.tags import STOP_HOW, STOP_LIMIT, STOP_PREDICTION, STOP_VALUE
-from mlflow_sysmetrics.limits import Criteria, Stop, Values
+from mlflow_sysmetrics.limits import WARM_UP, Criteria, Extrapolation, Prediction, Stop, Values
 from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
 
 How = Literal["crossed", "predicted", "skipped"]

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlflow_sysmetrics.monitor import Window
@@ -34,8 +34,8 @@ class Operation(NamedTuple):
 
     create: experiment_id, start_ms, name, tags, its key and that of the parent run. reopen: the ended run goes on.
     repeat: its work begins again, from an earlier step. points: unix ms, step, values by name. summary: unix ms, values
-    by name, and the unix ms since which values of these names are the program's own. params, tags: texts by name. end:
-    status, unix ms, tags that say why.
+    by name, and the unix ms since which values of these names are the program's own. params, tags: texts by name. file:
+    a path among its artifacts, a text. end: status, unix ms, tags that say why.
     """
 
     kind: str
@@ -81,6 +81,22 @@ def log(
     if summary and (values := _finite(summary)):
         operations.append(Operation("summary", [now_ms(), values, own_since_ms]))
     return operations
+
+
+def table(path: str, rows: Sequence[Mapping[str, float]]) -> list[Operation]:
+    """The operations that write a small table among the artifacts of a run, as `mlflow.log_table` has it.
+
+    A column for each name; a value that is absent or not finite is null.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    data = [[value if math.isfinite(value := row.get(name, math.nan)) else None for name in columns] for row in rows]
+    listed = {"mlflow.loggedArtifacts": json.dumps([{"path": path, "type": "table"}])}
+    return [Operation("tags", listed), Operation("file", [path, json.dumps({"columns": columns, "data": data})])]
+
+
+def end(status: str, tags: Mapping[str, object] | None = None, end_ms: int | None = None) -> list[Operation]:
+    """The operation that ends a run, now or at `end_ms`: FINISHED, KILLED or FAILED, with tags that say why."""
+    return [Operation("end", [status, end_ms or now_ms(), texts("tags", tags)])]
 
 
 def texts(kind: str, values: Mapping[str, object] | None) -> dict[str, str]:

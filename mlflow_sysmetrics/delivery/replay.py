@@ -50,6 +50,8 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
                 status, end_ms, tags = data
                 _send(outbox, store, [RunTag(*item) for item in tags.items()])
                 store.set_status(str(outbox.run_id), status, end_ms)
+        elif kind == "file":
+            _write_file(outbox, store, *data)
         else:
             done = _log_first(outbox, store, waiting) or done  # or: a line that is none of ours
         outbox.forget(done)
@@ -67,6 +69,14 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
     found = store.run_with_key(experiment_id, wanted["key"]) if outbox.failures else None  # whose answer was lost
     outbox.start_ms = wanted["start_ms"]
     outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
+
+
+def _write_file(outbox: Outbox, store: Store, path: str, text: str) -> None:
+    """Write a file, or leave it out: where artifacts go may refuse it for good, and the run's end comes after it."""
+    try:
+        store.write_file(str(outbox.run_id), path, text)
+    except Exception as error:
+        logger.warning("%s is missing in run %r: its artifacts cannot be written. %s", path, outbox.title, error)
 
 
 def drop_end(run_id: str, store: Store) -> None:

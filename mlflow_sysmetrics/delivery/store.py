@@ -153,6 +153,10 @@ class Store:
     def log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
         self._change("log_batch", run_id, metrics, params, tags)
 
+    def write_file(self, run_id: str, path: str, text: str) -> None:
+        """Write a small text file among the artifacts of a run, within `timeout_s` also where it goes to a disk."""
+        within(self.timeout_s, lambda: MlflowClient(self.tracking_uri).log_text(run_id, text, path))
+
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
         """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on."""
         self._change("update_run_info", run_id, RunStatus.from_string(status), end_ms, None)

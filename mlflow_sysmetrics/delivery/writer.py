@@ -7,10 +7,10 @@ import contextvars
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
-from mlflow_sysmetrics.delivery.operations import Operation, Point, log, now_ms, texts
+from mlflow_sysmetrics.delivery.operations import Operation, Point, end, log, now_ms, table, texts
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
@@ -40,6 +40,8 @@ class Writer:
         self._wake = threading.Event()
         self._deadline: float | None = None
         self.is_away = False  # whether the store did not take what it was sent last
+        self._cpu_clock: int | None = None  # of its thread
+        self._cpu_s = 0.0
         self._warned: Outbox | None = None  # whose failure began the outage
         run = contextvars.copy_context().run  # MLflow keeps its workspace there
         self._thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-writer", daemon=True)
@@ -86,7 +88,7 @@ class Writer:
                 first = [Operation("reopen"), *log(tags=tags)]
             outbox.add(first)
             self._outboxes[key] = self._open[key] = outbox
-        self._hurry(outbox)
+        self.hurry(outbox)
 
     def repeat(self, key: str) -> None:
         """The work of an open run begins again, from an earlier step. KeyError if the run is not open."""
@@ -100,16 +102,20 @@ class Writer:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, object] | None = None,
         summary: Mapping[str, float] | None = None,
+        tables: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
     ) -> None:
-        """Add points, parameters, tags and summary values to an open run. KeyError if the run is not open."""
-        self._open[key].add(log(points, params, tags, summary))
+        """Add points, params, tags, summary values and tables by path to an open run. KeyError if it is not open."""
+        files = [operation for path, rows in (tables or {}).items() for operation in table(path, rows)]
+        self._open[key].add([*log(points, params, tags, summary), *files])
 
-    def end(self, key: str, status: str, *, tags: Mapping[str, object] | None = None) -> None:
-        """End an open run now: FINISHED, KILLED or FAILED, with tags that say why. KeyError if it is not open."""
+    def end(
+        self, key: str, status: str, *, tags: Mapping[str, object] | None = None, end_ms: int | None = None
+    ) -> None:
+        """End an open run, now or at `end_ms`: FINISHED, KILLED or FAILED, with tags that say why; or a KeyError."""
         with self._lock:
             outbox = self._open.pop(key)
-            outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])])
-        self._hurry(outbox)
+            outbox.add(end(status, tags, end_ms))
+        self.hurry(outbox)
 
     def is_open(self, key: str) -> bool:
         """Whether a run was created and not ended since."""
@@ -122,6 +128,14 @@ class Writer:
     def run_id(self, key: str) -> str | None:
         """MLflow's id of the run with this key; None while the store has not created it."""
         return self._outboxes[key].run_id if key in self._outboxes else None
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of its thread: what a measurement of this process may leave out."""
+        if self._cpu_clock is not None:
+            with contextlib.suppress(OSError):  # it has ended
+                self._cpu_s = time.clock_gettime(self._cpu_clock)
+        return self._cpu_s
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Write what is left, for at most `timeout_s`, and stop; say whether nothing is left. Idempotent.
@@ -154,7 +168,7 @@ class Writer:
             logger.warning("data of %d runs that MLflow did not take is lost. %s", len(left) - kept, error)
         return kept
 
-    def _hurry(self, outbox: Outbox) -> None:
+    def hurry(self, outbox: Outbox) -> None:
         """Have the thread write this at once, unless it pauses after a failure."""
         if not outbox.failures:
             outbox.due_at = 0.0
@@ -169,6 +183,8 @@ class Writer:
 
     def _work(self) -> None:
         closing = False
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
         while True:
             due_at = min((outbox.due_at for outbox in self._waiting()), default=float("inf"))
             self._wake.wait(max(0.0, min(due_at - time.monotonic(), self._every_s, threading.TIMEOUT_MAX)))
@@ -182,6 +198,7 @@ class Writer:
                     return
                 if time.monotonic() >= outbox.due_at:
                     self._attempt(outbox, closing=closing)
+                    self._cpu_s = time.thread_time()
             if closing and all(outbox.gone for outbox in self._waiting()):
                 return
 
@@ -189,7 +206,7 @@ class Writer:
         """Write what waits in an outbox, and say when it is due again. While `closing` no pause grows."""
         times = 1.0 if closing else 2.0 ** min(outbox.failures, 10)
         self._store.timeout_s = min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
-        outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `_hurry`
+        outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `hurry`
         try:
             replay(outbox, self._store, self.run_id)
         except Exception as error:
@@ -220,6 +237,6 @@ class Writer:
 def keep_end(tracking_uri: str, run_id: str, status: str | None, tags: Mapping[str, object] | None = None) -> None:
     """Keep the end of a run, or without a status tags of it, that the store did not take, for `sync`. Never raises."""
     outbox, writer = Outbox(run_id), Writer(Store(tracking_uri))
-    outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])] if status else log(tags=tags))
+    outbox.add(end(status, tags) if status else log(tags=tags))
     writer.attach(outbox)
     writer.keep()

@@ -1,10 +1,19 @@
 """What a process or a trial may cost (`criteria`), what ends a process before its own end, and what it died of."""
 
 from mlflow_sysmetrics.limits.cause_of_death import MemoryKills
-from mlflow_sysmetrics.limits.criteria import Criteria, CriteriaError, Judge, check_readable, process_criteria
+from mlflow_sysmetrics.limits.criteria import (
+    Criteria,
+    CriteriaError,
+    Judge,
+    check_readable,
+    groups_for,
+    process_criteria,
+)
+from mlflow_sysmetrics.limits.extrapolation import MIN_BLOCKS, WARM_UP, Extrapolation, Prediction
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values, finite
 from mlflow_sysmetrics.limits.stopping import GRACE_S, KILLED_WITHIN_S, Brake, StopButton, end_tree, reason_of_a_person
 
 __all__ = ["Criteria", "CriteriaError", "Judge", "Kind", "Limit", "Metric", "Patience", "Stop", "Values", "finite"]
-__all__ += ["check_readable", "process_criteria"]
+__all__ += ["check_readable", "groups_for", "process_criteria"]
+__all__ += ["MIN_BLOCKS", "WARM_UP", "Extrapolation", "Prediction"]
 __all__ += ["GRACE_S", "KILLED_WITHIN_S", "Brake", "MemoryKills", "StopButton", "end_tree", "reason_of_a_person"]

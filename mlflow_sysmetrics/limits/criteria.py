@@ -149,6 +149,11 @@ def check_readable(criteria: Criteria | None, groups: Collection[str]) -> None:
             raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
 
 
+def groups_for(criteria: Criteria) -> tuple[str, ...]:
+    """The groups that have to be read for limits of `process_criteria`."""
+    return ("process", "gpu") if "peak_gpu_memory_mb" in criteria.metrics else ("process",)
+
+
 def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str]) -> Limit | Patience:
     """One criterion. ValueError: what is wrong with it."""
     wrong, found = f'"{part}" is not a criterion; ', _CRITERION.fullmatch(part)

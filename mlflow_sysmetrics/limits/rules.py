@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
+from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
+
 Values = Mapping[str, float]
 AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
 UNITS_S = {"h": 3600, "m": 60, "s": 1}
@@ -56,6 +58,11 @@ class Stop:
         return f"{shown} ({words})" if words else shown
 
     __str__ = told
+
+    def tags(self, *how: str) -> dict[str, str]:
+        """Tags of the run that it ends; `how` goes into the reason."""
+        step = {} if self.step is None else {STOP_STEP: str(self.step)}
+        return {STOPPED_BY: BY_CRITERIA, STOP_REASON: self.told(*how), STOP_METRIC: self.metric, **step}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import psutil
 from mlflow_sysmetrics.limits.criteria import Criteria
 from mlflow_sysmetrics.limits.rules import Stop, Values
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, STOP, STOP_METRIC, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, STOP, STOP_REASON, STOPPED_BY
 
 logger = get_logger(__name__)
 MAX_PAUSE_S = 30.0  # between two requests
@@ -43,7 +43,7 @@ class Brake:
     def see(self, values: Values) -> None:
         stop = self._judge.crossed(values) if not self._judged_while or self._judged_while in values else None
         if stop is not None:
-            self._pull({STOPPED_BY: BY_CRITERIA, STOP_REASON: str(stop), STOP_METRIC: stop.metric}, stop)
+            self._pull(stop.tags(), stop)
 
     def press(self, said: str = "") -> bool:
         """End the process because a person set the tag to this text. Always True: the run is ours, see `StopButton`."""

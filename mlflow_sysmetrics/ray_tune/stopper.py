@@ -10,7 +10,6 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.limits import Criteria, Judge, Patience, Stop
 from mlflow_sysmetrics.ray_tune.results import STOP_KEY
-from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
 
 
 class CriteriaStopper(Stopper):
@@ -41,8 +40,7 @@ class CriteriaStopper(Stopper):
         # Of one that has ended there is nothing left to stop, and a function's last result comes a second time.
         stop = None if result.get(DONE) else self._see(trial_id, values, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:
-            why = {STOP_REASON: str(stop), STOP_METRIC: stop.metric, STOP_STEP: str(stop.step)}
-            result[STOP_KEY] = {STOPPED_BY: BY_CRITERIA, **why}
+            result[STOP_KEY] = stop.tags()
         if stop is not None or result.get(DONE):
             # A stopped trial, if left out, would move the limit for those that follow.
             names = self._criteria.metrics if stop is None else (stop.metric,)

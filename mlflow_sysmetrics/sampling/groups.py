@@ -12,6 +12,7 @@ from typing import Any
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling.container import ContainerSampler
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
+from mlflow_sysmetrics.sampling.one_process import ALONE, HERE
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
 _OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
@@ -37,7 +38,7 @@ def check_seconds(**arguments: Any) -> None:
 
 
 class Sampler:
-    """Each call reads the chosen groups, of the process `pid` (this one) and those below it.
+    """Each call reads the chosen groups, of the process `pid` (this one) and those below it, or of it `alone`.
 
     `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
     second, and are absent in between. docs/metrics.md has the names. A call never raises: a group that fails is logged
@@ -50,11 +51,13 @@ class Sampler:
         groups: Collection[str] = ("process",),
         pid: int | None = None,
         *,
+        alone: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_groups(groups)
         check_pid(pid)
-        self.process = ProcessSampler(pid, clock=clock) if "process" in groups else None
+        system = ALONE if alone else HERE
+        self.process = ProcessSampler(pid, clock=clock, system=system) if "process" in groups else None
         self._clock = clock
         self._began = self._due = clock()
         self._others: dict[str, Callable[[], Mapping[str, float]]] = {}

@@ -7,12 +7,13 @@ distinguishes operating systems.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,19 +63,21 @@ class System:
     cpu_clock: Callable[[], float] = time.thread_time
 
 
-def _read_linux(process: psutil.Process, slow: bool) -> Reading:
-    """Read `statm` and `stat`, and `status` and `io` if `slow`."""
+def _read_linux(process: psutil.Process, slow: bool, with_reaped: bool = True) -> Reading:
+    """Read `statm` and `stat`, and `status` and `io` if `slow`. Without `with_reaped` ended children do not count."""
     pid = process.pid
     levels, status = _read_memory(pid), _read_numbers(pid, "status") if slow else {}
     if status:
         levels["process_threads"] = float(status[b"Threads"])
     mark_mb = _mark_mb(status)
     if pid == os.getpid():
-        return _read_own(levels, mark_mb)
+        return _read_own(levels, mark_mb, with_reaped)
     io = _read_numbers(pid, "io") if slow else {}
     line = _read_file(pid, "stat")  # last: it raises where the process has ended meanwhile
     fields = line[line.rindex(b")") + 1 :].split(None, 20)  # from number 3 on: a name may hold spaces and parentheses
     minflt, cminflt, majflt, cmajflt, utime, stime, cutime, cstime = map(int, fields[7:15])
+    if not with_reaped:
+        cminflt = cmajflt = cutime = cstime = 0
     cpu_s, reaped_s, system_s = (ticks / _TICKS_PER_S for ticks in (utime + stime, cutime + cstime, stime + cstime))
     counters = {"process_page_faults_per_s": float(minflt + cminflt + majflt + cmajflt)}  # own, and ended children's
     if status:
@@ -86,12 +89,13 @@ def _read_linux(process: psutil.Process, slow: bool) -> Reading:
     return Reading(float(fields[19]), fields[0] == b"Z", cpu_s, reaped_s, system_s, levels, counters, mark_mb)
 
 
-def _read_own(levels: dict[str, float], mark_mb: float | None) -> Reading:
+def _read_own(levels: dict[str, float], mark_mb: float | None, with_reaped: bool) -> Reading:
     """Read this process. getrusage has the same numbers, finer, of all threads, and without a file.
 
     At each call that may block, training in another thread takes the interpreter lock, and must be asked for it again.
     """
-    own, reaped = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    reaped = resource.getrusage(resource.RUSAGE_CHILDREN) if with_reaped else resource.struct_rusage([0] * 16)
     counters = {
         "process_page_faults_per_s": float(own.ru_minflt + own.ru_majflt + reaped.ru_minflt + reaped.ru_majflt),
         "process_read_mb_per_s": (own.ru_inblock + reaped.ru_inblock) * _BLOCK_MB,
@@ -207,4 +211,9 @@ def _read_portable(process: psutil.Process, slow: bool) -> Reading:
 LINUX = System(_read_linux, _descendants_linux, read_shared=_read_shared)
 PORTABLE = System(_read_portable, lambda process, parents: process.children(recursive=True))
 HERE = LINUX if psutil.LINUX else PORTABLE
+ALONE = replace(  # a process without those below it
+    HERE,
+    read=functools.partial(_read_linux, with_reaped=False) if psutil.LINUX else _read_portable,
+    descendants=lambda process, parents: [],
+)
 MEMORY_DEFINITION = "rss-shr" if psutil.LINUX else "uss"

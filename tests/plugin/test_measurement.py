@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -61,6 +63,19 @@ def test_function_has_the_summary_of_its_last_call() -> None:
     with pytest.raises(ZeroDivisionError):
         train(0)
     assert train.summary["cpu_seconds"] < 0.05  # type: ignore[attr-defined]
+
+
+def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
+    """One that lives and one that has ended, which the tree has both."""
+    kept = "import time; kept = b'x' * 50_000_000\nwhile time.process_time() < 0.4: pass\nprint(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", kept], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with Measurement(alone=True) as alone, measure() as tree:
+        assert child.stdout
+        child.stdout.readline()
+        living = tree.summary
+        child.communicate(b"\n")
+    assert living["peak_memory_mb"] > alone.summary["peak_memory_mb"] + 40
+    assert tree.summary["cpu_seconds"] - alone.summary["cpu_seconds"] == pytest.approx(0.4, abs=0.15)
 
 
 # --- another process ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import click
 import mlflow
 import pytest
 import yaml
-from commands import ROOT, store_uri
+from commands import ROOT, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.cli import cli as mlflow_cli
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -25,6 +25,7 @@ from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.supervisor import Settings
 from mlflow_sysmetrics.limits import Criteria
 
+LIMIT_S = 60.0
 PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 PROGRAMS: dict[str, click.Command] = {"mlflow": mlflow_cli, "mlflow-sysmetrics": plugin_cli, "ray": ray_cli}
@@ -179,7 +180,11 @@ def test_blocks_about_tune_scripts_run(
 
 @pytest.mark.parametrize(
     ("page", "place"),
-    [(page, place) for page in PAGES if page != "tune-scripts" for place in range(len(blocks("python", page)))],
+    [
+        (page, place)
+        for page in sorted(PAGES.keys() - {"doors", "tune-scripts"})
+        for place in range(len(blocks("python", page)))
+    ],
 )
 def test_block_of_another_page_runs(
     store_in_use: MlflowClient, capsys: pytest.CaptureFixture[str], page: str, place: int
@@ -194,3 +199,17 @@ def test_block_of_another_page_runs(
     assert all(run.data.metrics.keys() >= names for run in runs)
     if not runs:
         assert re.search(r"peak memory \d+ MB, loading took \d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("block", blocks("python", "doors"))
+def test_example_of_a_door_runs(store_in_use: MlflowClient, block: str) -> None:
+    """In at most 15 lines. What it costs is in its runs, which have ended."""
+    for package in set(re.findall(r"^import (optuna|lightgbm|xgboost)$", block, re.MULTILINE)):
+        pytest.importorskip(package)
+    if "mlflow_sysmetrics.sklearn" in block:
+        pytest.importorskip("sklearn.callback", reason="scikit-learn has no callbacks")
+    assert len(list(filter(None, block.splitlines()))) <= 15
+    exec(block, {"__name__": "__main__"})
+    wanted = "metrics.elapsed_s > 0 and metrics.peak_memory_mb > 0 and attributes.status != 'RUNNING'"
+    wait_until(lambda: store_in_use.search_runs(["0"], wanted), LIMIT_S, "a run with what it costs")
+    wait_until(lambda: not store_in_use.search_runs(["0"], "attributes.status = 'RUNNING'"), LIMIT_S, "the end of all")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from statistics import stdev
 
-from scipy import stats
-
-from entrypoints.models.cross_validation import MEASURED_STEPS
-
-CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
+# Student's t of one bound at 99.9 %, by degrees of freedom: a trial is looked at many times.
+_T = {4: 7.1732, 5: 5.8934, 6: 5.2076, 7: 4.7853, 8: 4.5008, 9: 4.2968}
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
 MAX_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
-WARM_UP = MEASURED_STEPS  # they take longer than later ones
+WARM_UP = 2  # steps that take longer than later ones
 
 
 @dataclass(frozen=True)
@@ -30,23 +26,21 @@ class Prediction:
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
 
 
-@cache
-def _t(degrees: int) -> float:
-    return float(stats.t.ppf(CONFIDENCE, degrees))
-
-
 class Extrapolation:
     """Follows what each step adds to a total, such as seconds.
 
     The interval is that of a prediction: Student's t of the means of blocks of steps, which differ by chance, those to
     come as those so far.
+
+    Args:
+        block_steps: of the first blocks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, block_steps: int = BLOCK_STEPS) -> None:
         self.steps = 0
         self.total = 0.0
         self._warm_up_total = 0.0
-        self._block_steps = BLOCK_STEPS
+        self._block_steps = block_steps
         self._blocks: list[float] = []  # the mean of each full block
         self._open = 0.0
         self._open_steps = 0
@@ -99,5 +93,5 @@ class Extrapolation:
         half = 0.0
         if rest and error is not None:
             to_come = max(1.0, rest / self._block_steps)  # blocks
-            half = _t(len(self._blocks) - 1) * error * rest * math.sqrt(1 + len(self._blocks) / to_come)
+            half = _T[len(self._blocks) - 1] * error * rest * math.sqrt(1 + len(self._blocks) / to_come)
         return Prediction(value, value - half, value + half)

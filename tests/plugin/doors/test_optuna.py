@@ -1,0 +1,262 @@
+"""Optuna: what a trial leaves in its study and in MLflow, and what a limit does to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+import pytest
+from commands import clean_environment, store_uri, wait_until
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+optuna = pytest.importorskip("optuna", "5")
+
+from mlflow_sysmetrics.delivery.sync import deliver  # noqa: E402
+from mlflow_sysmetrics.optuna import measured  # noqa: E402
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+SUMMARY = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
+WITHIN_S = 10.0
+LIMIT = "memory_growth_mb<=50"
+PRUNED, COMPLETE, FAIL = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
+
+
+def studied(objective: Callable[[Any], Any], trials: int = 1, **more: Any) -> Any:
+    """A study of these trials."""
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=trials, **more)
+    return study
+
+
+def runs_of(client: MlflowClient, number: int) -> list[Run]:
+    """This number of runs of trials, by name, once all have ended."""
+    wanted = "tags.`sysmetrics.kind` = 'trial' and attributes.status != 'RUNNING'"
+    wait_until(lambda: len(client.search_runs(["0"], wanted)) >= number, WITHIN_S, f"{number} runs")
+    return sorted(client.search_runs(["0"], wanted), key=lambda run: str(run.info.run_name))
+
+
+def grown(trial: Any) -> bytearray:
+    """100 MB that are in memory, once a reading has seen them."""
+    held = bytearray(os.urandom(1) * 100_000_000)
+    while not trial.should_prune():
+        time.sleep(0.01)
+    return held
+
+
+def living(pid: int) -> bool:
+    """Whether a process runs: nobody may have waited for one that has ended."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, apart: bool) -> None:
+    """Nested under the active one, with parameters, value, what it reported, and how it ended."""
+
+    @measured(limits="elapsed_s<=1000", apart=apart)
+    def objective(trial: Any) -> float:
+        x = trial.suggest_float("x", 1, 2)
+        trial.report(10 * x, step=3)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        if trial.number == 2:
+            raise KeyError("wrong")
+        trial.set_user_attr("seen", trial.params["x"])
+        return float("nan") if trial.number == 3 else x
+
+    with mlflow.start_run() as around:
+        trials = studied(objective, 4, catch=(KeyError,)).trials
+    runs = runs_of(store_in_use, 4)
+    assert [trial.state for trial in trials] == [COMPLETE, PRUNED, FAIL, FAIL]
+    assert [run.info.status for run in runs] == ["FINISHED", "KILLED", "FAILED", "FAILED"]
+    assert [run.info.run_name for run in runs] == [f"trial {number}" for number in range(4)]
+    for run, trial in zip(runs, trials, strict=True):
+        assert run.data.tags["mlflow.parentRunId"] == around.info.run_id
+        assert float(run.data.params["x"]) == trial.params["x"]
+        (point,) = store_in_use.get_metric_history(run.info.run_id, "intermediate_value")
+        assert (point.step, point.value) == (3, 10 * trial.params["x"])
+        assert {name: trial.user_attrs[name] for name in SUMMARY} == {name: run.data.metrics[name] for name in SUMMARY}
+        assert trial.constraints == {"elapsed_s<=1000": pytest.approx(trial.user_attrs["elapsed_s"] / 1000 - 1)}
+    assert runs[0].data.metrics["value"] == trials[0].value == trials[0].user_attrs["seen"]
+    assert runs[1].data.tags["sysmetrics.stopped_by"] == "pruner"
+    assert runs[2].data.tags["sysmetrics.error"] == "KeyError: 'wrong'"
+    assert "no number" in runs[3].data.tags["sysmetrics.error"]
+
+
+def _reports(trial: Any) -> None:
+    held = grown(trial)
+    trial.report(len(held), 1)
+    pytest.fail("goes on")
+
+
+def _asks(trial: Any) -> None:
+    grown(trial)
+    raise optuna.TrialPruned
+
+
+def _returns(trial: Any) -> float:
+    return float(len(grown(trial)))
+
+
+def _fails(trial: Any) -> None:
+    grown(trial)
+    raise MemoryError
+
+
+@pytest.mark.parametrize("objective", [_reports, _asks, _returns, _fails])
+def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Callable[[Any], Any]) -> None:
+    """Whatever its objective does about it: a sampler learns nothing from a failed trial."""
+    (trial,) = studied(measured(LIMIT)(objective)).trials
+    assert trial.state == PRUNED
+    assert 0.9 < trial.constraints[LIMIT] < 1.5
+    (run,) = runs_of(store_in_use, 1)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 10")
+
+
+def test_short_trial_cannot_hide_its_peak(store_in_use: MlflowClient) -> None:
+    """Nor has it that of an earlier one, though it may end before a reading."""
+
+    @measured()
+    def objective(trial: Any) -> float:
+        return float(len(os.urandom(1) * (200_000_000 if trial.number else 400_000_000)))
+
+    large, small = (trial.user_attrs["peak_rss_mb"] for trial in studied(objective, 2).trials)
+    assert 150 < large - small < 250
+
+
+def test_trial_of_its_own_process_is_ended_by_force(store_in_use: MlflowClient) -> None:
+    """Though it asks nothing; with what it has started; and the figures of those beside it are their own."""
+
+    @measured(LIMIT, apart=True)
+    def objective(trial: Any) -> float:
+        if trial.suggest_categorical("large", [False, True]):
+            trial.set_user_attr("child", subprocess.Popen(["sleep", "1000"]).pid)
+            held = bytearray(os.urandom(1) * 100_000_000)
+            while held:
+                time.sleep(0.01)
+        return 1.0
+
+    study = optuna.create_study()
+    for large in (True, False, True, False):
+        study.enqueue_trial({"large": large})
+    study.optimize(objective, n_trials=4, n_jobs=2)
+    for trial in study.trials:
+        large = trial.params["large"]
+        assert trial.state == (PRUNED if large else COMPLETE)
+        assert (trial.user_attrs["memory_growth_mb"] > 50) == large
+        assert not large or not living(trial.user_attrs["child"])
+    assert [run.info.status for run in runs_of(store_in_use, 4)].count("KILLED") == 2
+
+
+def test_process_that_dies_fails_its_trial(store_in_use: MlflowClient) -> None:
+    """As an objective that raises does."""
+
+    @measured(apart=True)
+    def objective(trial: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    (trial,) = studied(objective, catch=(RuntimeError,)).trials
+    assert trial.state == FAIL
+    (run,) = runs_of(store_in_use, 1)
+    assert run.data.tags["sysmetrics.error"] == "RuntimeError: its own process has ended with status -9"
+
+
+def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient) -> None:
+    """Its memory and CPU time are not those of one trial; a limit on them is refused."""
+    from threading import Barrier
+
+    both = Barrier(2)  # which a trial that is refused never reaches
+
+    def objective(trial: Any) -> float:
+        both.wait(WITHIN_S)
+        return 1.0
+
+    for trial in studied(measured("elapsed_s<=1000")(objective), 2, n_jobs=2).trials:
+        assert set(trial.user_attrs) == {"elapsed_s"}
+    both.abort()
+    with pytest.raises(ValueError, match=r"memory_growth_mb<=50.*apart=True"):
+        studied(measured(LIMIT)(objective), 4, n_jobs=2)
+
+
+def test_interrupted_trial_leaves_no_run_that_goes_on(store_in_use: MlflowClient) -> None:
+    """Ctrl-C ends the study."""
+
+    @measured()
+    def objective(trial: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        studied(objective)
+    (run,) = runs_of(store_in_use, 1)
+    assert (run.info.status, run.data.tags["sysmetrics.stopped_by"]) == ("KILLED", "person")
+
+
+def test_objective_can_be_called_without_a_study(store_in_use: MlflowClient) -> None:
+    """As Optuna's own pages do with the best trial."""
+    objective = measured(LIMIT)(lambda trial: trial.suggest_float("x", 0, 1))
+    assert objective(optuna.trial.FixedTrial({"x": 0.5})) == 0.5
+
+
+def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
+    """One without `if __name__ == "__main__"`, while the store is away: `sync` brings its runs."""
+    (empty_store / "script.py").write_text(
+        "import mlflow, optuna\n"
+        "from mlflow_sysmetrics.optuna import measured\n"
+        "class Wrong(Exception): pass\n"
+        "@measured('elapsed_s<=100', apart=True)\n"
+        "def objective(trial):\n"
+        "    if trial.suggest_int('x', 0, 9) > 9: raise Wrong\n"
+        "    if trial.number: raise Wrong('one')\n"
+        "    return 1.0\n"
+        "optuna.create_study().optimize(objective, n_trials=2, catch=(Wrong,))\n"
+    )
+    spool = str(empty_store / "spool")
+    env = clean_environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_SYSMETRICS_SPOOL=spool)
+    line = [sys.executable, "script.py"]
+    done = subprocess.run(line, cwd=empty_store, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_SYSMETRICS_SPOOL", spool)
+        deliver(tracking_uri=store_uri(empty_store))
+    runs = runs_of(MlflowClient(store_uri(empty_store)), 2)
+    assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
+    assert runs[1].data.tags["sysmetrics.error"] == "Wrong: one"
+
+
+class Objective:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("decorate", "uri", "said"),
+    [
+        (lambda: measured("peak_memry_mb<=3"), None, "the closest is peak_memory_mb"),
+        (lambda: measured(LIMIT)(Objective), None, "give it an instance"),
+        (lambda: measured(print), None, "give a text such as"),
+        (measured, "nowhere://", "unknown kind of store"),
+    ],
+)
+def test_mistake_is_one_sentence(
+    store_in_use: MlflowClient, decorate: Callable[[], Any], uri: str | None, said: str
+) -> None:
+    """When the objective is decorated."""
+    mlflow.set_tracking_uri(uri or store_in_use.tracking_uri)
+    with pytest.raises(ValueError, match=said) as raised:
+        decorate()
+    assert "\n" not in str(raised.value)
+
+
+def test_optuna_before_5_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no constraints that a trial sets itself."""
+    monkeypatch.setattr(optuna, "__version__", "4.9.1")
+    with pytest.raises(ValueError, match="install optuna>=5"):
+        measured()

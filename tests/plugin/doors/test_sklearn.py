@@ -1,0 +1,246 @@
+"""`mlflow_sysmetrics.sklearn.Costs` on real searches: their runs, what a limit skips, and how they end."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import mlflow
+import numpy as np
+import pytest
+from commands import ROOT, children, runs_of_kind
+from fits import Fit
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mlflow_sysmetrics.sklearn import Costs
+
+pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks since 1.9")
+X, y = np.arange(40.0).reshape(-1, 1), np.arange(40) % 2
+SCALED = make_pipeline(StandardScaler(), LogisticRegression())
+RATES = {"logisticregression__C": [0.1, 1.0, 10.0]}
+SEARCHES: dict[str, Callable[..., Any]] = {
+    "grid": lambda **more: GridSearchCV(SCALED, RATES, **more),
+    "random": lambda **more: RandomizedSearchCV(SCALED, RATES, n_iter=2, **more),
+    "halving": lambda **more: HalvingGridSearchCV(SCALED, RATES, min_resources=10, factor=2, **more),
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning", "ignore:.*non-finite")
+
+
+def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
+    """The newest search's run, and those of its candidates in the order of their beginning."""
+    search = runs_of_kind(client, "study")[0]
+    return search, sorted(children(client, search, "trial"), key=lambda run: run.data.tags["sysmetrics.run_key"])
+
+
+def table_of(run: Run) -> list[dict[str, Any]]:
+    """The rows of its table, one a split."""
+    table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/splits.json")
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_each_candidate_is_a_run_with_its_params_scores_and_costs(
+    kind: str, n_jobs: int, store_in_use: MlflowClient
+) -> None:
+    """As `cv_results_` has them; the row of a split has that split's score, and the run what one fit costs."""
+    found = SEARCHES[kind](cv=3, n_jobs=n_jobs).set_callbacks(Costs()).fit(X, y)
+    results = found.cv_results_
+    search, candidates = runs_of(store_in_use)
+    assert search.info.status == "FINISHED"
+    assert search.info.run_name == f"{type(found).__name__} Pipeline"
+    assert search.data.metrics["trials"] == len(candidates) == len(results["params"])
+    rows = [table_of(run) for run in candidates]
+    assert search.data.metrics["cpu_seconds"] == pytest.approx(sum(row["cpu_seconds"] for each in rows for row in each))
+    for number, (run, splits) in enumerate(zip(candidates, rows, strict=True)):
+        metrics = run.data.metrics
+        assert run.info.status == "FINISHED"
+        assert run.data.params == {name: str(value) for name, value in results["params"][number].items()}
+        assert run.info.run_name == f"C={results['params'][number]['logisticregression__C']}"
+        for name in ("mean_test_score", "std_test_score", "mean_fit_time", "rank_test_score"):
+            assert metrics[name] == results[name][number]
+        assert [row["test_score"] for row in splits] == [
+            results[f"split{split}_test_score"][number] for split in range(3)
+        ]
+        assert metrics["cpu_seconds"] == pytest.approx(sum(row["cpu_seconds"] for row in splits) / 3)
+        assert metrics["peak_memory_mb"] == max(row["peak_memory_mb"] for row in splits) > 20
+        assert run.info.end_time <= search.info.end_time
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_fit_is_charged_for_what_it_uses_itself(n_jobs: int, store_in_use: MlflowClient) -> None:
+    """Not for what earlier fits took, workers that wait, or the writing of runs."""
+    joblib.Parallel(n_jobs=2)(joblib.delayed(Fit(200).fit)(X, y) for _ in range(4))  # which leaves workers
+    grid = [{"megabytes": [150], "cpu_s": [0.0]}, {"megabytes": [1], "cpu_s": [0.0, 0.3]}]
+    GridSearchCV(Fit(), grid, cv=2, n_jobs=n_jobs, refit=False).set_callbacks(Costs()).fit(X, y)
+    large, small, slow = (run.data.metrics for run in runs_of(store_in_use)[1])
+    assert large["peak_memory_mb"] - small["peak_memory_mb"] == pytest.approx(149, abs=15)
+    assert large["memory_growth_mb"] == pytest.approx(150, abs=10)
+    assert small["memory_growth_mb"] < 15
+    assert slow["cpu_seconds"] == pytest.approx(0.3, abs=0.1)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_use: MlflowClient) -> None:
+    """The fit that breaks it ends; of one beyond no fit begins. What is chosen meets the limit."""
+    grid = {"gives": [0.1], "megabytes": [1, 10, 150, 250, 300]}
+    costs = Costs(limits="memory_growth_mb<=80")
+    found = GridSearchCV(Fit(), grid, cv=4, n_jobs=n_jobs).set_callbacks(costs).fit(X, y)
+    search, candidates = runs_of(store_in_use)
+    assert [run.info.status for run in candidates] == ["FINISHED"] * 2 + ["KILLED"] * 3
+    fits = [sum(row.get("elapsed_s") is not None for row in table_of(run)) for run in candidates]
+    assert fits[:2] == [4, 4]
+    assert 1 <= fits[2] <= n_jobs
+    assert fits[4] == 0
+    assert found.best_params_["megabytes"] in (1, 10)
+    reasons = [run.data.tags.get("sysmetrics.stop_reason", "") for run in candidates]
+    assert re.match(r"memory_growth_mb 1\d\d(\.\d)? > 80", reasons[2])
+    assert reasons[4].startswith("foreseen from megabytes=150: memory_growth_mb 1")
+    assert search.data.params == {"limits": "memory_growth_mb<=80"}
+    assert {name: search.data.metrics[name] for name in ("trials", "stopped", "failed")} == {
+        "trials": 5,
+        "stopped": 3,
+        "failed": 0,
+    }
+
+
+def test_candidate_that_may_meet_the_limit_is_tried(store_in_use: MlflowClient) -> None:
+    """One between two, one with none on the other side, and one that differs in more than a number."""
+    grid = {"gives": [0.1, 0.2], "megabytes": [150, 200, 1, 40]}
+    search = GridSearchCV(Fit(), grid, cv=2, refit=False)
+    search.set_callbacks(Costs(limits="memory_growth_mb<=80")).fit(X, y)
+    candidates = runs_of(store_in_use)[1]
+    assert [run.info.status for run in candidates] == ["KILLED", "KILLED", "FINISHED", "FINISHED"] * 2
+    assert not any("foreseen" in run.data.tags.get("sysmetrics.stop_reason", "") for run in candidates)
+
+
+@pytest.mark.parametrize(
+    ("grid", "more", "raised", "status", "of_candidates"),
+    [
+        ({"fails": [False, True]}, {}, None, "FINISHED", ["FINISHED", "FAILED"]),
+        ({"fails": [False, True]}, {"error_score": "raise"}, ValueError, "FAILED", ["KILLED", "KILLED"]),
+        ({"fails": [False], "ends": [False, True]}, {}, KeyboardInterrupt, "KILLED", ["KILLED", "KILLED"]),
+    ],
+    ids=["a fit fails", "a fit fails and ends the search", "Ctrl-C"],
+)
+def test_search_that_does_not_go_well_ends_its_runs(
+    grid: dict[str, Any], more: dict[str, Any], raised: Any, status: str, of_candidates: list[str], store_in_use: Any
+) -> None:
+    """With why, and with the costs of the fits that have ended."""
+    search = GridSearchCV(Fit(), grid, cv=2, **more).set_callbacks(Costs())
+    try:
+        raise LookupError("of the user's, which is no error of the search")
+    except LookupError:
+        if raised is None:
+            search.fit(X, y)
+        else:
+            with pytest.raises(raised):
+                search.fit(X, y)
+    run, candidates = runs_of(store_in_use)
+    assert (run.info.status, [each.info.status for each in candidates]) == (status, of_candidates)
+    why = {**run.data.tags, **candidates[-1].data.tags}
+    assert why.get("sysmetrics.error", "") or why["sysmetrics.stop_reason"]
+    assert "peak_memory_mb" in candidates[0].data.metrics
+
+
+def test_search_inside_another_has_runs_of_its_own(store_in_use: MlflowClient) -> None:
+    """Each candidate of the outer one is charged for all that the inner one does in its process."""
+    inner = GridSearchCV(Fit(), {"cpu_s": [0.0, 0.1]}, cv=2).set_callbacks(Costs())
+    outer = GridSearchCV(inner, {"estimator__megabytes": [1, 2]}, cv=2, refit=False).set_callbacks(Costs())
+    outer.fit(X, y)
+    searches = runs_of_kind(store_in_use, "study")
+    of_outer, *of_inner = sorted(searches, key=lambda run: run.info.start_time)
+    assert of_outer.info.run_name == "GridSearchCV GridSearchCV"
+    assert len(of_inner) == 4
+    assert [run.info.status for run in searches] == ["FINISHED"] * 5
+    for run in children(store_in_use, of_outer, "trial"):
+        assert 0.2 < run.data.metrics["cpu_seconds"] < of_outer.data.metrics["cpu_seconds"]
+    fits = [run for each in of_inner for run in children(store_in_use, each, "trial")]
+    assert len(fits) == 8
+
+
+def test_fits_in_threads_have_only_their_time(store_in_use: MlflowClient, caplog: pytest.LogCaptureFixture) -> None:
+    """What a thread uses of its process cannot be known; the log says so, and that other limits do not act."""
+    search = GridSearchCV(Fit(), {"cpu_s": [0.2, 0.3]}, cv=4, n_jobs=4, refit=False)
+    with joblib.parallel_backend("threading"):
+        search.set_callbacks(Costs(limits="cpu_seconds<=0.01")).fit(X, y)
+    run, candidates = runs_of(store_in_use)
+    known = [each for candidate in candidates for each in table_of(candidate)]
+    assert {name for row in known if row["elapsed_s"] for name in row} == {"split", "test_score", "elapsed_s"}
+    assert "cpu_seconds" not in run.data.metrics
+    assert [each.info.status for each in candidates] == ["FINISHED"] * 2
+    assert "only elapsed_s is known" in caplog.text
+
+
+def test_search_lies_in_the_active_run_beside_autologging(store_in_use: MlflowClient) -> None:
+    """MLflow's own logging of scikit-learn keeps its run, and the fitted search can be pickled, without a secret."""
+    mlflow.sklearn.autolog(log_models=False, log_datasets=False, silent=True)
+    try:
+        with mlflow.start_run() as active:
+            search = GridSearchCV(Fit(), {"megabytes": [1, 2]}, cv=2).set_callbacks(Costs()).fit(X, y)
+    finally:
+        mlflow.sklearn.autolog(disable=True, silent=True)
+    run, candidates = runs_of(store_in_use)
+    assert run.data.tags["mlflow.parentRunId"] == active.info.run_id
+    assert len(candidates) == 2
+    assert "best_cv_score" in store_in_use.get_run(active.info.run_id).data.metrics
+    assert vars(pickle.loads(pickle.dumps(search))._skl_callbacks[0]).keys() == {"limits", "_groups"}
+    assert not [name for name in vars(search) if "sysmetrics" in name]
+
+
+def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search ends as without us, and `mlflow-sysmetrics sync` finds what is left."""
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spool"))
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    search = GridSearchCV(Fit(), {"megabytes": [1, 2]}, cv=2).set_callbacks(Costs()).fit(X, y)
+    assert len(search.cv_results_["params"]) == 2
+    assert len([*(tmp_path / "spool").rglob("left-*")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Costs(limits="val_loss<=3"), '"val_loss<=3" is not a criterion; name one of cpu_seconds, elapsed_s'),
+        (lambda: (mlflow.set_tracking_uri("nowhere://x"), Costs()), "'nowhere://x': unknown kind of store; use the "),
+        (
+            lambda: SCALED.set_callbacks(Costs()).fit(X, y),
+            "Costs on Pipeline: it is no search; set it on one like GridSearchCV",
+        ),
+        (
+            lambda: GridSearchCV(Fit(), {}, error_score="raise").set_callbacks(Costs(limits="elapsed_s<=9")).fit(X, y),
+            'limits=.elapsed_s<=9.: error_score="raise" would end the search; use error_score=nan',
+        ),
+    ],
+    ids=["unknown metric", "no store", "no search", "errors raise"],
+)
+def test_mistake_is_one_sentence(make: Callable[[], Any], said: str, store_in_use: MlflowClient) -> None:
+    """Before any fit."""
+    with pytest.raises(ValueError, match=said):
+        make()
+    assert store_in_use.search_runs(["0"]) == []
+
+
+def test_older_scikit_learn_is_named(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install."""
+    monkeypatch.setitem(sys.modules, "sklearn.callback", None)
+    with pytest.raises(ImportError, match=r"scikit-learn 1\.\d+\.\d+ has no callbacks: install scikit-learn>=1.9"):
+        Costs()
+
+
+def test_worker_that_unpickles_the_callback_does_without_mlflow() -> None:
+    """Its memory and its start are those of the fit."""
+    code = "import sys, mlflow_sysmetrics.sklearn; assert not {'mlflow', 'sklearn'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
