@@ -87,7 +87,7 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     assert sum(map(int, re.findall(r"(?:: |, )(\d+) ", said))) == 12
     study.record.restarts = 3
     assert last_words.counted(study).endswith("; 3 times a trial began again because its process or node had died")
-    many = finish([trial(place, diverged=place > 1) for place in range(1, 7)])
+    many = finish([trial(place, diverged=place > 1, ending=BY_TIME if place == 6 else None) for place in range(1, 7)])
     assert last_words.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
 
 
@@ -116,9 +116,10 @@ def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Fin
 
 
 def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> None:
-    """Nothing was stopped, and nothing was done before."""
+    """Nothing was stopped or converged, and nothing was done before."""
     assert metrics(finish([trial(1)]))["forecast_error_percent"] == pytest.approx(100 * (50 / 42.5 - 1))
     assert "forecast_error_percent" not in metrics(finish([trial(1)], planned=2))
+    assert "forecast_error_percent" not in metrics(finish([trial(1, converged=True)]))
     assert not {"feasible", "spent_cpu_s"} & metrics(finish([trial(1)])).keys()
 
 

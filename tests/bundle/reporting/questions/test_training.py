@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,13 @@ def test_cost_that_rises_is_said_in_percent() -> None:
     """Of its median."""
     said = answer(made({"step_time_ms": noisy(lambda share: 0.9 + 0.2 * share, 0.01)})).sentences
     assert said[0].startswith("`step_time_ms` rises by 20 % (19")
+
+
+def test_first_reading_is_no_part_of_a_trend() -> None:
+    """It is that of a process that warms up, and would make a short curve fall."""
+    frame = made({"step_time_ms": lambda row, share: 1.0 if share else 3.0})
+    short = replace(frame, curves=frame.curves.groupby("trial_id").head(4))
+    assert answer(short).sentences == ("`step_time_ms` stays within 5 %.",)
 
 
 def test_equal_costs_lead_to_no_claim() -> None:
