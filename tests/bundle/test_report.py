@@ -107,10 +107,8 @@ def test_report_reads_the_studies_that_are_named(
     run, page = _run(store_in_use), _page(store_in_use)
     monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="wine-test-2-final").info.run_id)
     assert _report(study=", ".join(ids)).exit_code == 0
-    assert {each.info.run_name for each in runs_of_kind(store_in_use, "report")} == {
-        run.info.run_name,
-        "wine-test-2-final",
-    }
+    names = {each.info.run_name for each in runs_of_kind(store_in_use, "report")}
+    assert names == {run.info.run_name, "wine-test-2-final"}
     assert [page.count(f"/runs/{each}/overview") for each in ids] == [1] * len(ids)
     assert run.info.run_name == name.format(ids[0][:8])
     assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
