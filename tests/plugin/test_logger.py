@@ -41,9 +41,19 @@ def _nothing_is_left(journals: Path, store_in_use: MlflowClient) -> Iterator[Non
     wait_until(lambda: others.issuperset(our_threads()), LIMIT_S, "the end of all threads")
 
 
+_before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def threads_before() -> None:
+    """Those of doors stay as long as the process."""
+    _before.clear()
+    _before.update(threading.enumerate())
+
+
 def our_threads() -> list[threading.Thread]:
-    """Threads that this package started."""
-    return [thread for thread in threading.enumerate() if "sysmetrics" in thread.name]
+    """Threads that this package started in this test."""
+    return [thread for thread in threading.enumerate() if "sysmetrics" in thread.name and thread not in _before]
 
 
 def ticking(**more: Any) -> SystemMetricsLogger:
