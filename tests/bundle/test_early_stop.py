@@ -11,6 +11,7 @@ from commands import Study, UnderLimits, copy_store, early_stop, runs_of_kind
 from logged_models import check_logged_model
 from mlflow.entities import Run
 
+pytestmark = pytest.mark.slow  # it has studies of its own
 CURVES = ("train_loss", "val_loss", "val_rmse")
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
 HOPELESS = {
@@ -178,7 +179,6 @@ def test_limits_and_what_they_saved_are_told_on_the_terminal_and_on_the_page(und
         assert text not in output + early.command.stderr
 
 
-@pytest.mark.slow
 def test_limit_that_nobody_meets_is_answered_with_the_nearest(new_store: Path, tmp_path: Path) -> None:
     """One sentence, whose words are in test_ended: the study has FAILED, and has the table of its trials.
 
@@ -198,7 +198,6 @@ def test_limit_that_nobody_meets_is_answered_with_the_nearest(new_store: Path, t
     assert hopeless.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
 
 
-@pytest.mark.slow
 def test_scheduler_ends_trials_beside_the_criteria(new_store: Path, tmp_path: Path) -> None:
     """They are KILLED and say who ended them; the best is one that came to its end."""
     scheduled = early_stop(copy_store(new_store, tmp_path), **SCHEDULED)

@@ -185,6 +185,7 @@ def test_exit_code_outlasts_an_error_after_it(record: Record, tmp_path: Path, mo
 # --- what ends it -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path) -> None:
     """Within 5 %, with its whole tree, also a child that ignores SIGTERM; the run and the exit code say so."""
     ended = record(sys.executable, "-c", GROWING, str(tmp_path / "told"), criteria="peak_memory_mb<=300")

@@ -83,8 +83,11 @@ def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
 @pytest.mark.parametrize(
     ("kind", "how"),
     [
-        *(("class", "interrupted"), ("class", "killed"), ("function", "killed")),
-        *(("keeps its sums", "killed"), ("begins from scratch", "interrupted")),
+        pytest.param("class", "interrupted"),
+        pytest.param("class", "killed", marks=pytest.mark.slow),
+        pytest.param("function", "killed", marks=pytest.mark.slow),
+        pytest.param("keeps its sums", "killed"),
+        pytest.param("begins from scratch", "interrupted"),
     ],
 )
 def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
