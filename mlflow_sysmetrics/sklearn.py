@@ -85,7 +85,7 @@ class Costs:
 
     def setup(self, estimator: Any, context: Any) -> None:
         if "error_score" not in (params := estimator.get_params(deep=False)):
-            raise ValueError(f"Costs on {type(estimator).__name__}: it is no search; set it on one like GridSearchCV")
+            raise ValueError(f"Costs on {type(estimator).__name__}: set it on a search, such as GridSearchCV")
         if self.limits and params["error_score"] == "raise":
             raise ValueError(f'limits={self.limits!r}: error_score="raise" would end the search; use error_score=nan')
         with _never_raising():

@@ -217,7 +217,7 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
         (lambda: (mlflow.set_tracking_uri("nowhere://x"), Costs()), "'nowhere://x': unknown kind of store; use the "),
         (
             lambda: SCALED.set_callbacks(Costs()).fit(X, y),
-            "Costs on Pipeline: it is no search; set it on one like GridSearchCV",
+            "Costs on Pipeline: set it on a search, such as GridSearchCV",
         ),
         (
             lambda: GridSearchCV(Fit(), {}, error_score="raise").set_callbacks(Costs(limits="elapsed_s<=9")).fit(X, y),
