@@ -34,7 +34,15 @@ _NUMBERS, _CATEGORIES = "numbers", "categories"
 
 
 def clean(
-    frame: pd.DataFrame, target: str | None, *, what: str, echo: Echo, task: Task | None = None, keep_all: bool = False
+    frame: pd.DataFrame,
+    target: str | None,
+    *,
+    what: str,
+    echo: Echo,
+    task: Task | None = None,
+    keep_all: bool = False,
+    group: str | None = None,
+    time: str | None = None,
 ) -> Table:
     """Return the table that a frame holds.
 
@@ -46,9 +54,12 @@ def clean(
         frame: its ``attrs`` are the table's name, source and licence, and its OpenML id and usual target, if any.
         target: the column to predict; by default the usual one.
         task: by default that of ``task_of``.
+        keep_all: see above.
+        group: the column whose equal values are one group of rows; it is no feature.
+        time: the column of numbers or dates that orders the rows.
 
     Raises:
-        UserError: the table or its target cannot be used.
+        UserError: the table, its target or one of these columns cannot be used.
     """
     names, about = [str(name).strip() for name in frame.columns], frame.attrs
     _check_names(names, what)
@@ -64,7 +75,9 @@ def clean(
             f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {MIN_ROWS} are "
             "needed; use a table with more rows"
         )
-    read = {name: _read(frame[name], what) for name in names if name != target}
+    groups = None if group is None else pd.factorize(_complete(frame, "group", group, target, what))[0]
+    times = None if time is None else _times(_complete(frame, "time", time, target, what), what)
+    read = {name: _read(frame[name], what) for name in names if name not in (target, group)}
     columns = {name: values for name, (_, values) in read.items()}
     _check_finite(columns | {target: y.to_numpy()}, what)
     task = task or task_of(y)
@@ -85,7 +98,34 @@ def clean(
         openml_id=about.get("openml_id"),
         licence=about["licence"],
         class_values=own_values(frame[target]) if task == "classification" else {},
+        groups=groups,
+        times=times,
     )
+
+
+def _complete(frame: pd.DataFrame, option: str, name: str, target: str, what: str) -> pd.Series[Any]:
+    """A column without missing values, by which rows are split."""
+    names = [str(each) for each in frame.columns if each != target]
+    if name not in names:
+        advice = closest(name, names, "use one of these names")
+        raise UserError(f"{option}={name}: one of the features of {what} is allowed: {listed(names)}; {advice}")
+    column: pd.Series[Any] = frame[name]
+    if column.isna().any():
+        raise UserError(
+            f"{option}={name}: {column.isna().sum()} rows of {what} have no value there, and each needs one; fill them "
+            "in, or leave these rows out"
+        )
+    return column
+
+
+def _times(column: pd.Series[Any], what: str) -> NDArray[np.float64]:
+    kind, values = _read(column, what)
+    if kind == _CATEGORIES:
+        raise UserError(
+            f"time={column.name}: numbers or dates such as 2026-03-01 are allowed, and {what} has {column.iloc[0]}; "
+            "write dates so, or choose another column"
+        )
+    return np.asarray(values, dtype=np.float64)
 
 
 def _read(column: pd.Series[Any], what: str) -> tuple[str, Any]:

@@ -78,7 +78,9 @@ KNOWN = {
 }
 
 
-def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Echo = say) -> Table:
+def load(
+    name: str, *, target: str | None = None, folder: Path = DATA, echo: Echo = say, **split_by: str | None
+) -> Table:
     """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
 
     Args:
@@ -87,6 +89,7 @@ def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Ech
         target: the column to predict; required for a file, the others have a default.
         folder: of the bundled files.
         echo: called with each line.
+        split_by: group and time, as of ``clean``.
 
     Raises:
         UserError: what the user can fix.
@@ -96,7 +99,9 @@ def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Ech
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
     if (known := of_ids.get(name.lower(), name)) in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
-        return table if target in (None, "", table.target) else clean(table.frame, target, what=what, echo=echo)
+        if target in (None, "", table.target) and not any(split_by.values()):
+            return table
+        return clean(table.frame, target or table.target, what=what, echo=echo, **split_by)
     if name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
@@ -104,7 +109,7 @@ def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Ech
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo)
+    return clean(frame, target, what=what, echo=echo, **split_by)
 
 
 def _openml_id(name: str) -> int:
