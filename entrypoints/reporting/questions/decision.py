@@ -209,10 +209,9 @@ def _take(frame: Frame, decision: Decision) -> str:
     noise = _not_beaten(frame, decision)
     if noise is None:
         return taken
+    beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
     accuracy = " Accuracy hides rare classes: try metric=balanced_accuracy." if score == "val_accuracy" else ""
-    return (
-        f"{taken} **But no model beats the baseline** beyond noise ({digits(noise, 2)}): {_baseline(frame)}.{accuracy}"
-    )
+    return f"{taken} **But no model beats the baseline**{beyond}: {_baseline(frame)}.{accuracy}"
 
 
 def _baseline(frame: Frame) -> str:
@@ -230,7 +229,8 @@ def _not_beaten(frame: Frame, decision: Decision) -> float | None:
     best = decision.equal.iloc[0]["trial_id"]
     if baseline is None or best not in scores.index or scores.shape[1] != len(baseline):
         return None
-    gains = (scores.loc[best].to_numpy() - np.array(baseline)) * (1 if frame.higher_is_better else -1)
+    gains = scores.loc[best].to_numpy() - without_rounding(pd.Series(baseline)).to_numpy()
+    gains *= 1 if frame.higher_is_better else -1
     gain, reach, _ = over_folds(gains)
     noise = float(np.nanmax([reach, decision.margin or 0.0]))
     return noise if gain <= noise else None
@@ -250,14 +250,15 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     cheaper, better = decision.cheaper, decision.better
     if decision.margin and not others and better is None and within > 1:
         yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
-    elif decision.margin and others and chosen.name == decision.equal.index[0]:
-        are = "1 other is" if others == 1 else f"{others} others are"
+    elif decision.margin is not None and others and chosen.name == decision.equal.index[0]:
         cost = str(decision.cost)
         than = f"none takes less `{cost}` beyond noise"
         if cheaper is not None:
             share = percent(100 * cheaper[cost] / chosen[cost])
             than = f"of these, {configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
-        yield f"{are} as good within {noise} of {score}; {than}."
+        are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
+        good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
+        yield f"{others} {other} {good} {score}; {than}."
     if frame.studies["baseline"].iloc[0] is not None and _not_beaten(frame, decision) is None:
         yield f"The baseline: {_baseline(frame)}."
     if better is not None:

@@ -39,6 +39,7 @@ MAX_PARTS, MAX_PANELS = 3, 4  # of the first sentence, of the figure
 DRIFT = 0.01  # of a cost, over the order of trials, from which on a sentence warns of it
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 MAX_DIGITS = 9  # of a level
+ROUNDING = 1e-12  # of a score
 MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
 # Of costs that say the same, one: a trial's elapsed time follows its training time.
 MAIN_COSTS = (
@@ -249,6 +250,8 @@ def _noise_of_score(frame: Frame) -> dict[str, Any]:
         error = math.sqrt(2 * float((left**2).sum()) / degrees * (1 / folds + 1 / (folds - 1)))
     t = float(stats.t.isf(0.025 / max(len(models) - 1, 1), max(degrees, 1)))
     margin = float(np.fmax(t * error, of_best))
+    if margin < ROUNDING * abs(float(models[0].mean())):  # each fold has the same, as where no model finds a rare class
+        margin = 0.0
     return {"metric": frame.score, "noise": error, "degrees_of_freedom": degrees, "margin": margin}
 
 
