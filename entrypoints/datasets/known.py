@@ -79,7 +79,13 @@ KNOWN = {
 
 
 def load(
-    name: str, *, target: str | None = None, folder: Path = DATA, echo: Echo = say, **split_by: str | None
+    name: str,
+    *,
+    target: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    folder: Path = DATA,
+    echo: Echo = say,
 ) -> Table:
     """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
 
@@ -87,9 +93,9 @@ def load(
         name: a known dataset, ``openml:<id>``, or the path of a CSV or Parquet file. An id of a known dataset is that
             dataset; the bundled ones never need the network.
         target: the column to predict; required for a file, the others have a default.
+        group, time: as of ``clean``.
         folder: of the bundled files.
         echo: called with each line.
-        split_by: group and time, as of ``clean``.
 
     Raises:
         UserError: what the user can fix.
@@ -99,9 +105,9 @@ def load(
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
     if (known := of_ids.get(name.lower(), name)) in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
-        if target in (None, "", table.target) and not any(split_by.values()):
+        if target in (None, "", table.target) and group is None and time is None:
             return table
-        return clean(table.frame, target or table.target, what=what, echo=echo, **split_by)
+        return clean(table.frame, target or table.target, what=what, echo=echo, group=group, time=time)
     if name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
@@ -109,7 +115,7 @@ def load(
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo, **split_by)
+    return clean(frame, target, what=what, echo=echo, group=group, time=time)
 
 
 def _openml_id(name: str) -> int:
