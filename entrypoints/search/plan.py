@@ -102,8 +102,6 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
 def _check_models(score: Score, settings: StudySettings, trials: list[Configuration], table: Table) -> None:
     """That the models of each algorithm can be scored, and weigh classes where that is asked for."""
-    if settings.class_weight and not table.classes:
-        raise UserError("class_weight=balanced: this target has no classes; leave it out")
     for trial in {trial.algorithm: trial for trial in trials}.values():
         learner = trial.find_algorithm().learner(trial.hyperparameters, len(table.classes), trial.seed)
         score.check(trial.algorithm, learner.loss)

@@ -80,7 +80,7 @@ BAD_INPUTS = [
     _bad("score-of-classes", "metric=f1: it cannot score quality", "neg_mean_absolute_error", metric="f1"),
     _bad("score-of-numbers", "metric=r2: it cannot score class", "roc_auc", dataset="diabetes", metric="r2"),
     _bad("no-probabilities", "metric=neg_log_loss: it needs predict_proba", dataset="diabetes", metric="neg_log_loss"),
-    _bad("no-classes", "class_weight=balanced: this target has no classes", class_weight="balanced"),
+    _bad("no-classes", "class_weight=balanced: linear has no class_weight", class_weight="balanced"),
     _bad("no-group", "group=fruit: one of the features", "fixed_acidity", group="fruit"),
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),

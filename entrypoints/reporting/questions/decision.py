@@ -32,7 +32,7 @@ class Decision:
 
     Attributes:
         chosen: of the trials that meet the limits the one with the best score, of equal scores the cheapest in
-            training time; where the study chooses the cheapest, the cheapest of the equal ones instead. If no trial is
+            training time; where a study chooses the cheapest, the cheapest of the equal ones instead. If no trial is
             known to meet the limits, of those that may. None: see ``nothing``.
         cheaper: of the equal ones the cheapest, where that is more than noise, and not chosen.
         better: of those whose score is better beyond noise the one that breaks the limits least.
@@ -89,7 +89,7 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
     cheaper = _cheapest(equal, cost, noise)
     chosen = best
-    if cheaper is not None and _chooses_cheapest(frame):
+    if cheaper is not None and (frame.studies["choose"] == CHEAPEST).any():
         chosen, cheaper = cheaper, None
     return Decision(chosen, verdicts, cheaper, nearest, margin, equal, cost)
 
@@ -140,13 +140,6 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     if address:
         return f'**Load it** with `mlflow.pyfunc.load_model("{address}")`.'
     return f"No model of it is logged; its run is `{trial['name']}`."
-
-
-def _chooses_cheapest(frame: Frame) -> bool:
-    """Whether the study does whose limits count."""
-    limited = frame.studies.dropna(subset=["criteria"])
-    studies = frame.studies if limited.empty else limited
-    return bool(studies["choose"].iloc[0] == CHEAPEST)
 
 
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
