@@ -38,6 +38,7 @@ def _sentence(stderr: str) -> str:
     return line.removeprefix("Error: ")
 
 
+@pytest.mark.slow
 def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_path: Path) -> None:
     """It passes the sentence on and makes no second run: its own is FAILED and says why.
 
