@@ -160,6 +160,9 @@ def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_ha
     ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=60)  # the process may be slow
     assert ask(process, _of(SIZES[0])).costs == (_costs(2.0),)
     ray.kill(process)
+    with pytest.raises(ray.exceptions.RayActorError):  # in a moment
+        while True:
+            ray.get(process.brief.remote(_of(8)))
     for nobody in (process, None):
         tell(nobody, [])
         assert ask(nobody, _of(8)) == Brief()
