@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import ray
+from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
 from entrypoints.limits.cost_model import MIN_ENDED
@@ -160,9 +161,7 @@ def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_ha
     ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=60)  # the process may be slow
     assert ask(process, _of(SIZES[0])).costs == (_costs(2.0),)
     ray.kill(process)
-    with pytest.raises(ray.exceptions.RayActorError):  # in a moment
-        while True:
-            ray.get(process.brief.remote(_of(8)))
+    wait_until(lambda: ask(process, _of(8)) == Brief(), 60, "the end of the process")
     for nobody in (process, None):
         tell(nobody, [])
         assert ask(nobody, _of(8)) == Brief()
