@@ -108,7 +108,7 @@ def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_us
     assert found.best_params_["megabytes"] in (1, 10)
     reasons = [run.data.tags.get("sysmetrics.stop_reason", "") for run in candidates]
     assert re.match(r"memory_growth_mb 1\d\d(\.\d)? > 80", reasons[2])
-    assert reasons[4].startswith("foreseen from megabytes=150: memory_growth_mb 1")
+    assert re.match(r"memory_growth_mb 1\d\d(\.\d)? > 80 \(foreseen from megabytes=150\)", reasons[4])
     assert search.data.params == {"limits": "memory_growth_mb<=80"}
     assert {name: search.data.metrics[name] for name in ("trials", "stopped", "failed")} == {
         "trials": 5,
@@ -197,7 +197,7 @@ def test_search_lies_in_the_active_run_beside_autologging(store_in_use: MlflowCl
     assert run.data.tags["mlflow.parentRunId"] == active.info.run_id
     assert len(candidates) == 2
     assert "best_cv_score" in store_in_use.get_run(active.info.run_id).data.metrics
-    assert vars(pickle.loads(pickle.dumps(search))._skl_callbacks[0]).keys() == {"limits", "_groups"}
+    assert vars(pickle.loads(pickle.dumps(search))._skl_callbacks[0]).keys() == {"limits"}
     assert not [name for name in vars(search) if "sysmetrics" in name]
 
 
