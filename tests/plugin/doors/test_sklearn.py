@@ -40,9 +40,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWar
 
 
 def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
-    """The newest search's run, and those of its candidates in the order of their beginning."""
+    """The newest search's run, and those of its candidates in the order of `cv_results_`."""
     search = runs_of_kind(client, "study")[0]
-    return search, sorted(children(client, search, "trial"), key=lambda run: run.data.tags["sysmetrics.run_key"])
+    candidates = children(client, search, "trial")
+    return search, sorted(candidates, key=lambda run: int(run.data.tags["sysmetrics.run_key"].rpartition("/")[2]))
 
 
 def table_of(run: Run) -> list[dict[str, Any]]:
@@ -118,12 +119,13 @@ def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_us
 
 
 def test_candidate_that_may_meet_the_limit_is_tried(store_in_use: MlflowClient) -> None:
-    """One between two, one with none on the other side, and one that differs in more than a number."""
-    grid = {"gives": [0.1, 0.2], "megabytes": [150, 200, 1, 40]}
+    """One between two, one with none on the other side, or only one at more than half the cost."""
+    grid = [{"gives": [0.1, 0.2], "megabytes": [150, 200, 1, 40]}, {"gives": [0.3], "megabytes": [60, 100, 200]}]
     search = GridSearchCV(Fit(), grid, cv=2, refit=False)
     search.set_callbacks(Costs(limits="memory_growth_mb<=80")).fit(X, y)
     candidates = runs_of(store_in_use)[1]
-    assert [run.info.status for run in candidates] == ["KILLED", "KILLED", "FINISHED", "FINISHED"] * 2
+    statuses = ["KILLED", "KILLED", "FINISHED", "FINISHED"] * 2 + ["FINISHED", "KILLED", "KILLED"]
+    assert [run.info.status for run in candidates] == statuses
     assert not any("foreseen" in run.data.tags.get("sysmetrics.stop_reason", "") for run in candidates)
 
 
