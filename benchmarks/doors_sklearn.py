@@ -23,6 +23,7 @@ from statistics import median
 from typing import Any
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONWARNINGS="ignore")
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 ROOT = Path(__file__).parent.parent
 PATHS = [str(ROOT), str(ROOT / "tests" / "support")]
 sys.path[:0] = PATHS

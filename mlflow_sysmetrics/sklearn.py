@@ -241,9 +241,9 @@ class _Search:
         """Have a run created for a candidate; see whether it can meet the limits."""
         params = self._grid[row] if row < len(self._grid) else {}
         candidate = _Candidate(f"{self.key}/{row}", params, *self._foreseen(params))
-        about = {"experiment_id": self._experiment_id, "name": f"candidate {row}", "parent": self.key}
-        self._writer.create(candidate.key, **about, tags={**self._tags, tags.KIND: "trial"})
-        self._writer.log(candidate.key, params=params)
+        name, about = _name(params) or f"candidate {row}", {**self._tags, tags.KIND: "trial"}
+        where = self._experiment_id
+        self._writer.create(candidate.key, experiment_id=where, name=name, tags=about, parent=self.key)
         return candidate
 
     def _foreseen(self, params: Mapping[str, Any]) -> tuple[Stop | None, str]:
@@ -251,12 +251,14 @@ class _Search:
         known = [each for each in self._candidates.values() if each.splits]
         line = [(name, each) for each in known if (name := _only_number(params, each.params))]
         for name, broken in line:
-            for other, met in line if broken.stop else ():
-                if other == name and not met.stop:
+            if (stop := broken.stop) is None:
+                continue
+            for same, met in line:
+                if same == name and not met.stop:
                     near, middle, far = (each[name] for each in (met.params, broken.params, params))
-                    most = max(costs.get(broken.stop.metric, math.inf) for costs in met.splits.values())
-                    if min(near, far) < middle < max(near, far) and broken.stop.value >= 2 * most:
-                        return broken.stop, f"foreseen from {name}={middle}"
+                    most = max(costs.get(stop.metric, math.inf) for costs in met.splits.values())
+                    if min(near, far) < middle < max(near, far) and stop.value >= 2 * most:
+                        return stop, f"foreseen from {name}={middle}"
         return None, ""
 
     def close(self) -> None:
@@ -297,11 +299,14 @@ class _Search:
         if len(candidate.splits) < self._estimator.n_splits_:
             values |= candidate.summary
         params = self.results["params"][row] if self.results else {}
-        words = " ".join(f"{name.rpartition('__')[2]}={value}" for name, value in params.items())
-        name = {"mlflow.runName": words[:60]} if words else {}
-        self._writer.log(candidate.key, params=params, tags=name, summary=values, tables={"splits.json": table})
+        named = {"mlflow.runName": _name(params)} if params else {}
+        self._writer.log(candidate.key, params=params, tags=named, summary=values, tables={"splits.json": table})
         self._writer.end(candidate.key, status, tags=why, end_ms=candidate.ended_ms)
         return status
+
+
+def _name(params: Mapping[str, Any]) -> str:
+    return " ".join(f"{name.rpartition('__')[2]}={value}" for name, value in params.items())[:60]
 
 
 def _only_number(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
