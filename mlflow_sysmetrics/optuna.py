@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from mlflow_sysmetrics.apart import own_process
-from mlflow_sysmetrics.delivery.here import Place, check_store, child_run, place_here
+from mlflow_sysmetrics.delivery.door_runs import Place, check_store, child_run, place_here
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.limits import Criteria, Limit, Stop, Values, groups_for, process_criteria
