@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mlflow_sysmetrics.delivery.here import check_store, child_run, hurry, place_here, write_to
+from mlflow_sysmetrics.delivery.door_runs import check_store, child_run, hurry, place_here, write_to
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.limits import Criteria, Extrapolation, Stop, groups_for, process_criteria

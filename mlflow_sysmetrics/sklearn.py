@@ -65,7 +65,7 @@ class Costs:
     """
 
     def __init__(self, limits: str | None = None) -> None:
-        from mlflow_sysmetrics.delivery.here import check_store
+        from mlflow_sysmetrics.delivery.door_runs import check_store
 
         if find_spec("sklearn.callback") is None:
             here = f"scikit-learn {version('scikit-learn')}"
@@ -196,7 +196,7 @@ class _Search:
         from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # not at the top, see there
         from sklearn.model_selection import ParameterGrid
 
-        from mlflow_sysmetrics.delivery.here import place_here, source_tags
+        from mlflow_sysmetrics.delivery.door_runs import place_here, source_tags
         from mlflow_sysmetrics.delivery.store import Store
         from mlflow_sysmetrics.delivery.writer import Writer
 

@@ -1,4 +1,4 @@
-"""Runs of this process's own making, for callbacks of libraries: where they belong, and the thread that writes them."""
+"""The runs that doors make in this process: where they belong, and the thread that writes them."""
 
 from __future__ import annotations
 
