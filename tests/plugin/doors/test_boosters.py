@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -209,4 +211,17 @@ def test_mistake_is_one_sentence(
     mlflow.set_tracking_uri(uri or store_in_use.tracking_uri)
     with pytest.raises(ValueError, match=said) as raised:
         door(limits)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "door", "version"), [(lightgbm, LightgbmCosts, "3.3.5"), (xgboost, XgboostCosts, "1.7.6")]
+)
+def test_library_that_is_too_old_is_one_sentence(
+    library: Any, door: type[BoosterCosts], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At import."""
+    monkeypatch.setattr(library, "__version__", version)
+    with pytest.raises(ImportError, match=f"{library.__name__} {version} .*; install {library.__name__}>=") as raised:
+        importlib.reload(sys.modules[door.__module__])
     assert "\n" not in str(raised.value)
