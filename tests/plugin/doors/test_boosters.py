@@ -155,7 +155,7 @@ def test_curves_of_a_long_training_are_thinned(
     ("door", "stored"),
     [
         (LightgbmCosts, lambda c: lightgbm.train(LGB, lightgbm.Dataset(X, y), 300, callbacks=[c]).model_to_string()),
-        (XgboostCosts, lambda c: xgboost.train(XGB, xgboost.DMatrix(X, y), 300, callbacks=[c]).save_raw()),
+        (XgboostCosts, lambda c: xgboost.train(XGB, xgboost.DMatrix(X, y), 300, callbacks=[c]).save_raw("ubj")),
     ],
 )
 def test_model_size_is_that_of_the_model_when_stored(
