@@ -152,11 +152,14 @@ class _Trial:
         elif not values:
             status, why = "FAILED", {ERROR: f"the objective has returned {value!r}, which is no number"}
         self._outbox.add(end(status, why))
-        for name, number in self._summary.items():
-            self.trial.set_user_attr(name, number)
-        for limit in self._limits.limits:
-            if limit.metric.name in self._summary:
-                self.trial.set_constraint(str(limit), _excess(limit, self._summary))
+        try:
+            for name, number in self._summary.items():
+                self.trial.set_user_attr(name, number)
+            for limit in self._limits.limits:
+                if limit.metric.name in self._summary:
+                    self.trial.set_constraint(str(limit), _excess(limit, self._summary))
+        except Exception:
+            logger.warning("trial %s has not all of its costs", self.trial.number, exc_info=True)
 
 
 def _by_name(value: Any, names: Sequence[str] | None) -> dict[str, float]:

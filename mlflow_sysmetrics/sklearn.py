@@ -70,7 +70,7 @@ class Costs:
         if find_spec("sklearn.callback") is None:
             here = f"scikit-learn {version('scikit-learn')}"
             raise ImportError(f"{here} has no callbacks: install scikit-learn>=1.9, which needs Python 3.11")
-        self.limits = Criteria(()) if limits is None else process_criteria(limits)
+        self.limits = process_criteria(limits, "limits")
         check_store()
 
     def setup(self, estimator: Any, context: Any) -> None:

@@ -76,12 +76,6 @@ def child_run(place: Place, name: str, tags: Mapping[str, object]) -> Outbox:
     return write_to(outbox, place.tracking_uri)
 
 
-def hurry(outbox: Outbox) -> None:
-    """Have what waits there delivered now, such as the end of its run."""
-    for writer in list(_writers.values()):
-        writer.hurry(outbox)
-
-
 @atexit.register
 def _close() -> None:
     for (pid, _), writer in _writers.items():
