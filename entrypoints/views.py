@@ -54,8 +54,10 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
         near += f" and metrics.`{score}` {'<=' if ascending else '>='} {_plain(fence)}"
         said += ", without the far worse"
     costs = [name for name in COSTS if name in told and told[name].notna().any()]
+    if told.empty:
+        costs = list(COSTS[:-1])  # a study that has just begun: nothing tells whether it uses a GPU
     # The memory that tells trials apart is that of one model, or of the process where models are small.
-    memory = _ONE_MODEL if _ONE_MODEL in costs and told[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
+    memory = _ONE_MODEL if _ONE_MODEL in told and told[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
     compared = [_TIME, memory, _LATENCY]
     against = [
         Section("Score against cost", [scatter(name, score) for name in compared]),

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 
-from entrypoints import views
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of
@@ -22,7 +21,6 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.tags import CRITERIA, FEASIBLE, STUDY_KEY
-from mlflow_sysmetrics.ui import save
 
 
 @dataclass(frozen=True)
@@ -181,11 +179,3 @@ def metrics(study: Ended) -> dict[str, float]:
         names = ["spent_cpu_s", "spent_wall_s", *(f"saved_{unit}" for unit in units)]
         found |= {name: getattr(saving, name) for name in names}
     return {name: float(number) for name, number in found.items()}
-
-
-def save_pages(study: Ended) -> dict[str, str]:
-    """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
-    run, searched = study.run, study.frame.hyperparameters or tuple(study.plan.searched)
-    pages = views.of_study(study.frame, run.start, searched, study.record.criteria)
-    links = save(run.client, run.experiment_id, run.run_id, pages)
-    return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment())

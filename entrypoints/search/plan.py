@@ -45,6 +45,11 @@ class Plan:
         return list(dict.fromkeys(name for trial in self.trials for name in trial.searched))
 
     @property
+    def varied(self) -> list[str]:
+        """Those of which trials have different values."""
+        return [name for name in self.searched if len({str(trial.searched.get(name)) for trial in self.trials}) > 1]
+
+    @property
     def names(self) -> dict[int, str]:
         """What the runs of its trials are called, by their places."""
         return dict(zip((trial.place for trial in self.trials), run_names(self.trials), strict=True))

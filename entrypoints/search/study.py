@@ -33,6 +33,7 @@ from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import first_trials, journal
 from entrypoints.search.earlier import NOTHING, Earlier
+from entrypoints.search.pages import open_from_the_start
 from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, Phases
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
@@ -124,6 +125,7 @@ def search(
     score = f"val_{score_name(data.task)}{' within the limits' if criteria else ''}"
     progress = Progress(len(trials), score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
     record = Record(data.task, progress, criteria, earlier.done, earlier.search_s, say_forecast)
+    open_from_the_start(run, plan, data, record)
     try:
         if left:
             costs = ledger.start(data.split.fit_rows, criteria.metrics, trials, earlier.known) if criteria else None
