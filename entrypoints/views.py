@@ -17,6 +17,8 @@ from mlflow_sysmetrics.tags import BY_CRITERIA, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
 SCORE, TABLE, TRAINING, LIMITS, STOPPED = FIRST, "table", "training", "limits", "stopped"
+PROGRESS = "progress"
+BEST_SO_FAR, SPENT_CPU_S = "best_so_far", "search_cpu_seconds"  # curves of a study's run
 STUDIES, REPORTS = "studies", "reports"
 EXPERIMENT = "all"  # whose views the last two are
 COSTS = (
@@ -85,6 +87,8 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
                 stopped, "TABLE", columns=limited, sections=_training(score, log=ascending), all_runs=False,
             ),
         }  # fmt: skip
+    own = f"attributes.run_id = '{frame.first}'"
+    pages[PROGRESS] = Page(f"{title} · best score so far", own, sections=_progress())
     about = {"sort_by": score, "ascending": ascending, "wide": why}
     return {word: replace(page, **about) for word, page in pages.items()}  # type: ignore[arg-type]
 
@@ -128,6 +132,11 @@ def _fence(scores: Iterable[float], ascending: bool) -> float | None:
 def _plain(number: float) -> str:
     """All its digits, without an exponent, which MLflow's search cannot read."""
     return f"{Decimal(repr(number)):f}"
+
+
+def _progress() -> list[Section]:
+    against = [lines(BEST_SO_FAR, against=axis) for axis in ("time-relative", SPENT_CPU_S)]
+    return [Section("Best score so far, against time and against the CPU seconds of all trials", against, columns=2)]
 
 
 def _training(score: str, log: bool = False) -> list[Section]:

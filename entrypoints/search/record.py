@@ -159,7 +159,7 @@ class Record(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Keep the terminal's line up to date."""
-        self._progress.show(self._best_score)
+        self._progress.show(self.best_score)
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
         """Write the last line of progress; what still ran was ended by a time limit."""
@@ -167,7 +167,7 @@ class Record(tune.Callback):
             if record.status == "RUNNING":
                 record.status, record.tags[STOPPED_BY] = "KILLED", BY_TIME_LIMIT
                 self.last_end = time.time()
-        self._progress.show(self._best_score, last=True)
+        self._progress.show(self.best_score, last=True)
 
     @property
     def search_s(self) -> float:
@@ -223,7 +223,7 @@ class Record(tune.Callback):
     def _of(self, trial: TuneTrial) -> TrialRecord:
         return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))
 
-    def _best_score(self) -> float | None:
+    def best_score(self) -> float | None:
         """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the criteria."""
         limits = self.limits
         able = [trial for trial in self.trials.values() if trial.complete and not violations(limits, trial.figures)]

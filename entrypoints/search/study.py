@@ -33,7 +33,7 @@ from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import first_trials, journal
 from entrypoints.search.earlier import NOTHING, Earlier
-from entrypoints.search.pages import open_from_the_start
+from entrypoints.search.pages import BestSoFar, open_from_the_start
 from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, Phases
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
@@ -182,7 +182,7 @@ def _run_trials(
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
-                    callbacks=[record, callback],
+                    callbacks=[record, callback, BestSoFar(run, record)],
                     failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,

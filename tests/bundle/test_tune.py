@@ -249,6 +249,19 @@ def test_description_links_to_what_to_open_next(study: Study) -> None:
     assert f"val_rmse {_best(study).data.metrics['val_rmse']:.4g}" in text
 
 
+def test_study_has_curves_of_the_best_score_and_of_what_it_has_spent(study: Study) -> None:
+    """A point as each trial ends."""
+    points = {
+        name: sorted(study.client.get_metric_history(study.run.info.run_id, name), key=lambda point: point.step)
+        for name in ("best_so_far", "search_cpu_seconds")
+    }
+    best, spent = ([point.value for point in each] for each in points.values())
+    assert best == sorted(best, reverse=True)
+    assert best[-1] == study.run.data.metrics["best_val_rmse"]
+    assert len(spent) == len(study.trials)
+    assert spent[-1] == pytest.approx(sum(run.data.metrics["cpu_seconds"] for run in study.trials))
+
+
 def test_best_model_predicts_from_raw_columns_and_is_registered_where_that_is_asked_for(study: Study) -> None:
     """As the candidate of that name, which the output says."""
     check_logged_model(study)
