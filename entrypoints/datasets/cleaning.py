@@ -21,7 +21,6 @@ from entrypoints.datasets.sysmetrics_raw_rows import (
     Column,
     is_numeric,
     own_values,
-    present_texts,
     texts,
 )
 from entrypoints.datasets.tables import Table, Task
@@ -139,7 +138,8 @@ def _how_read(column: pd.Series[Any], what: str) -> Column:
     name = str(column.name)
     if is_numeric(column.dtype):
         return Column(name, NUMBER)
-    present, is_category = present_texts(column), isinstance(column.dtype, pd.CategoricalDtype)
+    present = pd.Series(texts(column)).dropna().astype(str)
+    is_category = isinstance(column.dtype, pd.CategoricalDtype)
     if not len(present) or (not is_category and pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS):
         return Column(name, NUMBER)
     category = Column(name, CATEGORY, digits=_digits(present))
@@ -166,9 +166,9 @@ def _how_read(column: pd.Series[Any], what: str) -> Column:
     return ways[0] if ways else category
 
 
-def _digits(texts: pd.Series[str]) -> int:
+def _digits(present: pd.Series[str]) -> int:
     """How long codes are, if some have leading zeros; else 0."""
-    codes = texts[texts.str.fullmatch(r"\d+")]
+    codes = present[present.str.fullmatch(r"\d+")]
     return int(codes.str.len().max()) if codes.str.match(r"0\d").any() else 0
 
 

@@ -30,7 +30,10 @@ DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?"
 _MISSING = ("", "?")  # beside what pandas takes for missing
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
-WRITTEN_DATE = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})(.*)")
+_WRITTEN_DATE = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})(.*)")
+_EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
+_MONTHS = np.array(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], dtype=object)
+_WEEKDAYS = np.array(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ class Column:
         if is_numeric(column.dtype):
             values = numbers(column)
         elif self.kind == NUMBER:
-            present = column.astype(object).where(column.notna(), np.nan)
-            values = np.array([_number(value, self.commas) for value in present], dtype=np.float64) + 0.0
+            known = column.notna().to_numpy(dtype=bool)
+            values = np.full(len(column), np.nan)
+            values[known] = [_number(value, self.commas) + 0.0 for value in column[known]]
         else:
             values = _days(column, self.month_first)
         parts = _parts(values) if self.parts else {}
@@ -88,12 +92,6 @@ def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
     values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
     values[np.isnan(values)] = np.nan
     return values
-
-
-def present_texts(column: pd.Series[Any]) -> pd.Series[str]:
-    """What is not missing in a column, as text without blanks around it."""
-    texts: pd.Series[str] = column.dropna().astype(str).str.strip()
-    return texts[~texts.isin(_MISSING)]
 
 
 def texts(column: pd.Series[Any], digits: int = 0) -> NDArray[np.object_]:
@@ -193,23 +191,29 @@ def _number(value: Any, commas: bool) -> float:
 
 def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:
     """Dates and times, or text of them, as (rows,) days since 1970; a time with a zone is that of UTC."""
-    present = present_texts(column.reset_index(drop=True))
-    month, day = (1, 2) if month_first else (2, 1)
-    iso = present.str.replace(WRITTEN_DATE, lambda of: f"{of[3]}-{of[month]:0>2}-{of[day]:0>2}{of[4]}", regex=True)
+    found = texts(column)
+    known = ~pd.isna(found)
+    year_first = r"\3-\1-\2\4" if month_first else r"\3-\2-\1\4"
+    iso = [_WRITTEN_DATE.sub(year_first, text) for text in found[known]]
     times = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
     if times.isna().any():
-        raise ValueError(f"{present[times.isna()].iloc[0]!r} is not a date; give dates as in the file, or nothing")
+        raise ValueError(f"{found[known][times.isna()][0]!r} is not a date; give dates as in the file, or nothing")
     values = np.full(len(column), np.nan)
-    values[present.index] = (times - pd.Timestamp("1970-01-01", tz="UTC")) / pd.Timedelta(days=1)
+    values[known] = (times - _EPOCH) / pd.Timedelta(days=1)
     return values
 
 
 def _parts(days: NDArray[np.float64]) -> dict[str, NDArray[np.object_]]:
     """The parts of dates as text, with NaN for missing."""
-    times, known = np.full(len(days), "NaT", "datetime64[s]"), ~np.isnan(days)
-    times[known] = np.round(days[known] * 86_400).astype(np.int64).astype("datetime64[s]")
-    of = pd.Series(times).dt
-    return {part: texts(values) for part, values in zip(PARTS, (of.month_name(), of.day_name(), of.hour), strict=True)}
+    known = ~np.isnan(days)
+    seconds = np.round(days[known] * 86_400).astype(np.int64)
+    whole = seconds // 86_400
+    months = whole.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    parts = {name: np.full(len(days), np.nan, dtype=object) for name in PARTS}
+    parts["month"][known] = _MONTHS[months % 12]
+    parts["weekday"][known] = _WEEKDAYS[(whole + 3) % 7]  # 1970 began on a Thursday
+    parts["hour"][known] = (seconds // 3_600 % 24).astype(str)
+    return parts
 
 
 def _own(value: Any) -> bool | int | float | str:

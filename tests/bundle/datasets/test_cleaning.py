@@ -166,15 +166,7 @@ def test_how_columns_are_read_is_said_in_one_line() -> None:
         "dates: day (days since 1970, weekday); categories: zip (2 codes); "
         "left out: b (drop), id (identifier: its text hardly repeats)"
     ]
-    assert table.categories["day weekday"] == (
-        "Friday",
-        "Monday",
-        "Saturday",
-        "Sunday",
-        "Thursday",
-        "Tuesday",
-        "Wednesday",
-    )
+    assert table.categories["day weekday"] == ("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed")
     pd.testing.assert_frame_equal(
         table.examples, frame[["a", "weight", "row", "amount", "day", "zip"]], check_dtype=False
     )

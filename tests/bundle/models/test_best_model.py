@@ -373,7 +373,10 @@ def orders(module_store: Path) -> tuple[Any, Path, Any]:
         }
     )
     cost = (
-        amounts + 300 * (frame["PLZ"] == "01067") + 200 * (days.weekday == 4) + 100 * (frame["Straße"] == "Königsallee")
+        amounts
+        + 300 * (frame["PLZ"] == "01067")
+        + 200 * (days.day_of_week == 4)
+        + 100 * (frame["Straße"] == "Königsallee")
     )
     frame.assign(Kosten=cost.round(2)).to_csv(path, sep=";", index=False, encoding="cp1252")
     best, data = _refitted(path, "Kosten", "linear")
