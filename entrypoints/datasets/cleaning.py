@@ -177,15 +177,12 @@ def _features(column: Column, values: pd.Series[Any]) -> dict[str, pd.Series[Any
 
     The categories are sorted text, and all occur.
     """
-    found: dict[str, Any] = {}
-    for name, each in column.features(values).items():
-        if each.dtype == object:
-            each = pd.Categorical(each, categories=pd.Index(sorted({*each[~pd.isna(each)]}), dtype=str))
-        found[name] = pd.Series(each if each.dtype != np.float64 else _small(each), index=values.index)
-    return found
+    return {name: pd.Series(_stored(each), index=values.index) for name, each in column.features(values).items()}
 
 
-def _small(values: NDArray[np.float64]) -> NDArray[Any]:
+def _stored(values: NDArray[Any]) -> Any:
+    if values.dtype == object:
+        return pd.Categorical(values, categories=pd.Index(sorted({*values[~pd.isna(values)]}), dtype=str))
     # NaN compares false; the largest byte bounds what the cast may wrap.
     with np.errstate(invalid="ignore"):
         in_range = bool(((values >= 0) & (values <= 255)).all())

@@ -79,7 +79,7 @@ class Column:
         else:
             values = _days(column, self.month_first)
         parts = _parts(values) if self.parts else {}
-        return dict(zip(self.names, [values, *map(parts.get, self.parts)], strict=True))
+        return dict(zip(self.names, [values, *(parts[part] for part in self.parts)], strict=True))
 
 
 def is_numeric(dtype: Any) -> bool:

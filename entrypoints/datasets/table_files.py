@@ -80,7 +80,7 @@ def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
         raise ValueError("the first line holds no column names")
 
     def read(**more: Any) -> pd.DataFrame:
-        return pd.read_csv(
+        frame: pd.DataFrame = pd.read_csv(
             path,
             sep=separator,
             header=0,
@@ -93,6 +93,7 @@ def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
             **EXACT,
             **more,
         )
+        return frame
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
