@@ -177,6 +177,8 @@ def _features(column: Column, values: pd.Series[Any]) -> dict[str, pd.Series[Any
 
     The categories are sorted text, and all occur.
     """
+    if values.dtype == np.uint8:
+        return {column.name: values}
     return {name: pd.Series(_stored(each), index=values.index) for name, each in column.features(values).items()}
 
 
@@ -212,10 +214,10 @@ def _told(columns: list[Column], features: Mapping[str, pd.Series[Any]]) -> dict
             read_as, details = "categories", f"{values.nunique()}{' codes' if column.digits else ''}"
         elif column.commas:
             read_as = "numbers with decimal commas"
-        elif len(fractions := values[np.mod(values, 1) > 0]):
+        elif values.dtype != np.uint8 and len(fractions := values[np.mod(values, 1) > 0]):
             if german and fractions.between(1, 1000).all() and (fractions.round(3) == fractions).all():
                 details = "the point as decimal point: 1.702 is not 1702"
-        elif values.is_unique:
+        elif values.head(MIN_ROWS).is_unique and values.is_unique:  # the first is fast
             details = f"whole and different in each row: drop={column.name} if it only names the row"
         told[column.name] = (read_as, details)
     return told
