@@ -114,7 +114,8 @@ def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are() 
     assert table.categories == {"z": ("u", "v")}
     assert lines == ["dataset=t.csv: 1 rows without a value of the target y are left out"]
     assert table.frame.index.tolist() == list(range(ROWS - 1))
-    assert list(_clean(_frame(z=["u", "v"] * 12), target="b")[0].frame.columns) == ["a", "y", "z", "b"]
+    table, _ = _clean(_frame(b=[np.nan, 0.5, 1.5] * 8), target="b")
+    assert (list(table.frame.columns), table.y.tolist()) == (["a", "y", "b"], [0.5, 1.5] * 8)
 
 
 def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
@@ -166,6 +167,7 @@ def test_how_columns_are_read_is_said_in_one_line() -> None:
         "dates: day (days since 1970, weekday); categories: zip (2 codes); "
         "left out: b (drop), id (identifier: its text hardly repeats)"
     ]
+    assert table.frame["day weekday"].iloc[0] == "Mon"
     assert table.categories["day weekday"] == ("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed")
     pd.testing.assert_frame_equal(
         table.examples, frame[["a", "weight", "row", "amount", "day", "zip"]], check_dtype=False
