@@ -86,20 +86,10 @@ def clean(
             f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {MIN_ROWS} are "
             "needed; use a table with more rows"
         )
-    columns: list[Column] = []
-    features: dict[str, pd.Series[Any]] = {}
-    treatment = {target: ("target", "")} | dict.fromkeys(drop, (_LEFT_OUT, "drop"))
-    for name in [name for name in names if name not in treatment]:
-        column = _how_read(frame[name], what)
-        found = _features(column, frame[name])
-        if not keep_all and (useless := _useless(found[name])):
-            treatment[name] = (_LEFT_OUT, useless)
-            continue
-        # A time of day that is always midnight, or a month that is always January, is no feature.
-        column = replace(column, parts=tuple(part for part in column.parts if found[f"{name} {part}"].nunique() > 1))
-        columns.append(column)
-        features |= {each: found[each] for each in column.names}
-    treatment |= _told(columns, features)
+    columns, features, useless = _taken(frame.drop(columns=[target, *drop]), what, keep_all)
+    left_out = dict.fromkeys(drop, "drop") | useless
+    treatment = {target: ("target", "")} | _told(columns, features)
+    treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     _check_finite(features | {target: y}, what)
     task = task or task_of(y)
     y = _checked_target(y, task, what)
@@ -127,6 +117,26 @@ def clean(
         treatment=tuple((name, *treatment[name]) for name in names),
         examples=used.apply(lambda each: each if is_numeric(each.dtype) else each.astype(str).where(each.notna())),
     )
+
+
+def _taken(
+    frame: pd.DataFrame, what: str, keep_all: bool
+) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, str]]:
+    """The columns that tell a model something, or all; the features that they become; and why the others do not."""
+    columns: list[Column] = []
+    features: dict[str, pd.Series[Any]] = {}
+    useless = {}
+    for name in map(str, frame.columns):
+        column = _how_read(frame[name], what)
+        found = _features(column, frame[name])
+        if not keep_all and (why := _useless(found[name])):
+            useless[name] = why
+            continue
+        # A time of day that is always midnight, or a month that is always January, is no feature.
+        column = replace(column, parts=tuple(part for part in column.parts if found[f"{name} {part}"].nunique() > 1))
+        columns.append(column)
+        features |= {each: found[each] for each in column.names}
+    return columns, features, useless
 
 
 def _how_read(column: pd.Series[Any], what: str) -> Column:
