@@ -61,6 +61,7 @@ _DATASETS = f"{', '.join(known.KNOWN)}, openml:<id>, or the path of a CSV or Par
 _target = option(
     "target", AUTO, text("COLUMN", auto=None), "The column to predict. auto: the dataset's own; required for a file."
 )
+_drop = option("drop", NONE, text("COLUMNS", none=None), "Columns to leave out as features, separated by commas.")
 _split = together(
     option("max_rows", ALL, whole(1, all=None), "Rows to sample at random."),
     option("folds", "10", whole(2), "Cross-validation folds of the training part."),
@@ -95,7 +96,7 @@ _criteria = option(
 )
 
 # What prepare needs: the dataset and its split.
-dataset_options = together(option("dataset", "red_wine", DATASET, f"The dataset: {_DATASETS}."), _target, _split)
+dataset_options = together(option("dataset", "red_wine", DATASET, f"The dataset: {_DATASETS}."), _target, _drop, _split)
 
 # What main takes: what is studied, and within which limits.
 main_options = together(
@@ -106,6 +107,7 @@ main_options = together(
         f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then compared.",
     ),
     _target,
+    _drop,
     _split,
     _models,
     _criteria,

@@ -28,10 +28,11 @@ from entrypoints.settings import as_typed
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(dataset: str, target: str | None, max_rows: int | None, folds: int, seed: int) -> None:
+def prepare(dataset: str, target: str | None, drop: str | None, max_rows: int | None, folds: int, seed: int) -> None:
     request = Request(dataset, max_rows, folds, seed)
-    with recorded_run("prepare", f"prepare {Path(dataset).name}", as_typed(vars(request) | {"target": target})) as run:
-        table = known.load(dataset, target=target).sample(max_rows, seed)
+    params = as_typed(vars(request) | {"target": target, "drop": drop})
+    with recorded_run("prepare", f"prepare {Path(dataset).name}", params) as run:
+        table = known.load(dataset, target=target, drop=drop).sample(max_rows, seed)
         split = make_split(table, folds=folds, seed=seed)
         store(run.client, run.run_id, table, split, request)
         log_dataset(run, table)

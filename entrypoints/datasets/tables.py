@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import resample
 
-from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers
+from entrypoints.datasets.sysmetrics_raw_rows import Column, is_numeric, numbers
 from entrypoints.errors import UserError
 
 Task = Literal["regression", "classification"]
@@ -29,6 +29,9 @@ class Table:
     text labels (classification). ``class_values`` holds the value that stands in the user's file for a label, such as
     5 for "5"; where it has none, the label itself does. Treat a table as read-only: the digest is computed once.
     ``source`` is "bundled", "cache", "openml" or "file".
+
+    ``columns`` are those of the user's file that became features, and how each is read; ``treatment`` is the name of
+    each column of the file, what it is read as, and details; ``examples`` are a few rows as the file has them.
     """
 
     name: str
@@ -39,6 +42,9 @@ class Table:
     openml_id: int | None
     licence: str
     class_values: Mapping[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    treatment: tuple[tuple[str, str, str], ...] = ()
+    examples: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -153,8 +153,8 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
     """The median time to predict one row of a frame, over 50 rows or as many as fit in a second, at least five."""
     times_s: list[float] = []
     began = clock()
-    for row in np.resize(data.split.test, FEW_ROWS):
-        frame = data.frame(np.array([row]))
+    for row in range(FEW_ROWS):
+        frame = data.examples.iloc[[row % len(data.examples)]]
         started = clock()
         model.predict(frame)
         ended = clock()
@@ -166,7 +166,7 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
 
 def _store(model_id: str, model: RawRows, data: Prepared) -> None:
     """Store the model's files."""
-    example = data.frame(data.split.train[:5])
+    example = data.examples.head(5)
     module = type(_trained(model.pipeline)).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
     storage = _storage(model)
@@ -188,7 +188,7 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
 
 def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    return RawRows(best.pipeline, list(data.feature_names), list(data.categories), dict(enumerate(data.classes)))
+    return RawRows(best.pipeline, list(data.columns), dict(enumerate(data.classes)))
 
 
 def _signature(data: Prepared, predicted: Any) -> ModelSignature:
@@ -199,7 +199,7 @@ def _signature(data: Prepared, predicted: Any) -> ModelSignature:
     MLflow's error repeats all rows and columns.
     """
     anything: Any = AnyType
-    inputs = [ColSpec(anything(), name, required=False) for name in data.feature_names]
+    inputs = [ColSpec(anything(), column.name, required=False) for column in data.columns]
     return ModelSignature(inputs=Schema([*inputs]), outputs=infer_signature(None, predicted).outputs)
 
 

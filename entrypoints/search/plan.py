@@ -71,7 +71,8 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
-    table = known.load(settings.dataset, target=settings.target).sample(settings.max_rows, settings.seed)
+    table = known.load(settings.dataset, target=settings.target, drop=settings.drop)
+    table = table.sample(settings.max_rows, settings.seed)
     ends_early = stopping(table.task, limits, settings.groups, here=where.is_here)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)

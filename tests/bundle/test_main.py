@@ -62,7 +62,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
 
     monkeypatch.setattr(mlflow.projects, "run", run)
-    of_data = {"target": "a", "max_rows": "500", "folds": "3", "seed": "7"}
+    of_data = {"target": "a", "drop": "b,c", "max_rows": "500", "folds": "3", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
     given = of_data | of_search | {"criteria": "elapsed_s<=3"}
     line = [part for name, value in given.items() for part in (f"--{name}", value)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -216,6 +217,13 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
         about = {"trial_id", "run_id", "status", "place", "repeat", "diverged", "converged", *run.data.params}
         figures = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
         assert {name: value for name, value in row.items() if name not in about} == pytest.approx(figures)
+
+
+def test_tables_of_a_study_are_shown_as_such(study: Study) -> None:
+    """Also the one that was written when it began, which says how each column of the file is read."""
+    listed = {each["path"] for each in json.loads(study.run.data.tags["mlflow.loggedArtifacts"])}
+    assert listed >= {"columns.json", "trials.json", "folds.json"}
+    assert study.rows("columns.json")[-1] == {"column": "quality", "read as": "target", "details": ""}
 
 
 def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:
