@@ -28,7 +28,7 @@ from entrypoints.option_types import (
     text,
     whole,
 )
-from entrypoints.settings import AUTO, DEFAULT_CRITERIA, DEFAULT_EPOCHS, DEFAULT_STEPS
+from entrypoints.settings import AUTO, BEST, CHEAPEST, DEFAULT_CRITERIA, DEFAULT_EPOCHS, DEFAULT_STEPS
 
 Options = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -65,6 +65,19 @@ _drop = option("drop", NONE, text("COLUMNS", none=None), "Columns to leave out a
 _split = together(
     option("max_rows", ALL, whole(1, all=None), "Rows to sample at random."),
     option("folds", "10", whole(2), "Cross-validation folds of the training part."),
+    option(
+        "group",
+        NONE,
+        text("COLUMN", none=None),
+        "A column such as a patient's number: rows of one value stay together in the training or test part, and in one "
+        "fold. It is no feature.",
+    ),
+    option(
+        "time",
+        NONE,
+        text("COLUMN", none=None),
+        "A column of dates or numbers: the test part is the latest rows, and each fold is predicted from earlier ones.",
+    ),
     option("seed", "0", whole(0), "Fixes the split, the folds, and the order of batches and trials."),
 )
 _models = together(
@@ -84,6 +97,26 @@ _models = together(
         "Built-in algorithms take batch_size, learning_rate, alpha and tol; your own take batch_size, tol and what the "
         "constructor takes. What is left out keeps its default. search=random also draws from {uniform: [0, 1]}, "
         "{loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all defaults.",
+    ),
+    option(
+        "metric",
+        AUTO,
+        text("NAME", auto=None),
+        "The score that ranks models, by the name of a scikit-learn scorer: roc_auc, average_precision, f1_macro, "
+        "neg_mean_absolute_error .. auto: RMSE, or the accuracy of classes.",
+    ),
+    option(
+        "class_weight",
+        NONE,
+        one_of("balanced", none=None),
+        "balanced: rows of rare classes count more in training, so that all classes count the same.",
+    ),
+    option(
+        "choose",
+        BEST,
+        one_of(BEST, CHEAPEST),
+        "Which model is the result. best: that with the best score, of equal scores the cheapest; cheapest: of those "
+        "as good within noise the one with the lowest cost, in the first limit's metric or training_time_s.",
     ),
 )
 _criteria = option(

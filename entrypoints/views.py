@@ -93,10 +93,11 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
     return {word: replace(page, **about) for word, page in pages.items()}  # type: ignore[arg-type]
 
 
-def of_experiment() -> dict[str, Page]:
+def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
     """The pages over all studies of an experiment. Sorted by a metric: else the UI folds those of ``main`` away."""
     costs = ("refit_training_time_s", "refit_memory_growth_mb", "refit_latency_ms")
-    figures = ["best_val_rmse", "best_val_accuracy", *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
+    scores = dict.fromkeys(f"best_{name}" for name in ("val_rmse", "val_accuracy", score))
+    figures = [*scores, *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
     limits = tag(CRITERIA)
     columns = [param("dataset"), *map(metric, figures), limits]
     return {

@@ -51,6 +51,8 @@ def clean(
     drop: Collection[str] = (),
     task: Task | None = None,
     keep_all: bool = False,
+    group: str | None = None,
+    time: str | None = None,
 ) -> Table:
     """Return the table that a frame holds.
 
@@ -63,9 +65,12 @@ def clean(
         target: the column to predict; by default the usual one.
         drop: columns that are no features.
         task: by default that of ``task_of``.
+        keep_all: see above.
+        group: the column whose equal values are one group of rows; it is no feature.
+        time: the column of numbers or dates that orders the rows.
 
     Raises:
-        UserError: the table, its target or ``drop`` cannot be used.
+        UserError: the table, its target or one of these columns cannot be used.
     """
     names, about = [str(name).strip() for name in frame.columns], frame.attrs
     _check_names(names, what)
@@ -86,8 +91,11 @@ def clean(
             f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {MIN_ROWS} are "
             "needed; use a table with more rows"
         )
-    columns, features, useless = _taken(frame.drop(columns=[target, *drop]), what, keep_all)
-    left_out = dict.fromkeys(drop, "drop") | useless
+    groups = None if group is None else pd.factorize(_complete(frame, "group", group, target, what))[0]
+    times = None if time is None else _times(_complete(frame, "time", time, target, what), what)
+    no_features = dict.fromkeys(drop, "drop") | ({} if group is None else {group: "group"})
+    columns, features, useless = _taken(frame.drop(columns=[target, *no_features]), what, keep_all)
+    left_out = no_features | useless
     treatment = {target: ("target", "")} | _told(columns, features)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     _check_finite(features | {target: y}, what)
@@ -116,7 +124,31 @@ def clean(
         columns=tuple(columns),
         treatment=tuple((name, *treatment[name]) for name in names),
         examples=used.apply(lambda each: each if is_numeric(each.dtype) else each.astype(str).where(each.notna())),
+        groups=groups,
+        times=times,
     )
+
+
+def _complete(frame: pd.DataFrame, option: str, name: str, target: str, what: str) -> pd.Series[Any]:
+    """A column without missing values, by which rows are split."""
+    _check_is_column(option, name, [str(each) for each in frame.columns if each != target], what)
+    column: pd.Series[Any] = frame[name]
+    if column.isna().any():
+        raise UserError(
+            f"{option}={name}: {column.isna().sum()} rows of {what} have no value there, and each needs one; fill them "
+            "in, or leave these rows out"
+        )
+    return column
+
+
+def _times(column: pd.Series[Any], what: str) -> NDArray[np.float64]:
+    way = _how_read(column, what)
+    if way.kind == CATEGORY:
+        raise UserError(
+            f"time={column.name}: numbers or dates such as 2026-03-01 are allowed, and {what} has {column.iloc[0]}; "
+            "write dates so, or choose another column"
+        )
+    return way.features(column)[way.name]
 
 
 def _taken(

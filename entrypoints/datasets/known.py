@@ -79,7 +79,13 @@ KNOWN = {
 
 
 def load(
-    name: str, *, target: str | None = None, drop: str | None = None, folder: Path = DATA, echo: Echo = say
+    name: str,
+    *,
+    target: str | None = None,
+    drop: str | None = None,
+    folder: Path = DATA,
+    echo: Echo = say,
+    **split_by: str | None,
 ) -> Table:
     """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
 
@@ -90,6 +96,7 @@ def load(
         drop: names of columns that are no features, separated by commas.
         folder: of the bundled files.
         echo: called with each line.
+        split_by: group and time, as of ``clean``.
 
     Raises:
         UserError: what the user can fix.
@@ -101,10 +108,10 @@ def load(
     if (known := of_ids.get(name.lower(), name)) in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
         usual = not target or target == table.target
-        if usual and not dropped:
+        if usual and not dropped and not any(split_by.values()):
             return table
         task = table.task if usual else None
-        return clean(table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual)
+        return clean(table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual, **split_by)
     if name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
@@ -112,7 +119,7 @@ def load(
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo, drop=dropped)
+    return clean(frame, target, what=what, echo=echo, drop=dropped, **split_by)
 
 
 def _openml_id(name: str) -> int:

@@ -23,6 +23,8 @@ class Request:
     max_rows: int | None
     folds: int
     seed: int
+    group: str | None = None
+    time: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,6 @@ from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.cross_validation import FEW_ROWS, Fold
-from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
 
 Figures = dict[str, float]
@@ -48,10 +47,12 @@ OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_siz
 class BestModel:
     """A pipeline from a frame of raw feature columns to the target, its score on the test part, and what it cost.
 
-    The target is in its own units; of classes it is their places in ``Prepared.classes``.
+    The target is in its own units; of classes it is their places in ``Prepared.classes``. ``ranked_by`` is the metric
+    of its trial that chose it.
     """
 
     pipeline: Pipeline
+    ranked_by: str
     figures: Figures
     searched: Mapping[str, Any]  # its hyperparameters
 
@@ -90,8 +91,8 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     if data.task == "regression":
         estimator = _in_units_of_target(estimator, preprocessing.scaling)
     pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
-    figures = {f"test_{score_name(data.task)}": score, "test_loss": loss} | costs
-    return BestModel(pipeline, figures, configuration.searched)
+    figures = {f"test_{fold.score.name}": score, "test_loss": loss} | costs
+    return BestModel(pipeline, fold.score.validated, figures, configuration.searched)
 
 
 def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:
@@ -135,9 +136,9 @@ def log(
         trial: figures of the trial that chose it.
         shared: further params, such as the dataset, that tell models of several studies apart.
     """
-    score = f"val_{score_name(data.task)}"
     model = raw_rows_model(best, data)
-    figures = {f"best_{score}": trial[score]} | best.figures | {"refit_latency_ms": latency_ms(model, data)}
+    chosen_by = {f"best_{best.ranked_by}": trial[best.ranked_by]}
+    figures = chosen_by | best.figures | {"refit_latency_ms": latency_ms(model, data)}
     params = {name: str(value) for name, value in {**best.searched, **(shared or {})}.items()}
     # Made here: log_model would give it the params of the run, where `algorithm` may be `auto`.
     model_id = str(

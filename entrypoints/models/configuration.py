@@ -31,6 +31,8 @@ class Configuration:
     max_steps: int | None
     max_epochs: int | None
     report_every: int | None = None
+    metric: str | None = None  # the score that scikit-learn's scorers call so; None: that of the task
+    class_weight: str | None = None  # balanced: rows of rare classes count more, in the rows that a model trains on
     tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on

@@ -27,13 +27,12 @@ class Learner:
     Args:
         estimator: scikit-learn's, or what behaves like it.
         n_classes: the number of classes; 0 for regression.
-        outputs: what the loss and the score are computed from, of each row of X: a number, or one of each class.
+        outputs: what the loss and scores are computed from, of each row of X: a number, or one of each class.
         loss: the mean loss over rows of these outputs.
     """
 
     def __init__(self, estimator: Any, n_classes: int, outputs: Callable[[Array], Array], loss: Loss) -> None:
         self.estimator, self.outputs, self.loss = estimator, outputs, loss
-        self.score: Loss = losses.accuracy if n_classes else losses.rmse
         self._n_classes = n_classes
         takes_classes = n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters
         self._first_call = {"classes": np.arange(n_classes)} if takes_classes else {}
@@ -81,7 +80,8 @@ class SGD:
         """A new model.
 
         Args:
-            hyperparameters: ``learning_rate``, the constant step size, and ``alpha``, the multiplier of the L2 penalty.
+            hyperparameters: ``learning_rate``, the constant step size, ``alpha``, the multiplier of the L2 penalty, and
+                maybe ``class_weight``.
             n_classes: the number of classes; 0 for regression.
             seed: unused: batches arrive in random order, and nothing else is random.
         """
@@ -92,7 +92,8 @@ class SGD:
             "alpha": hyperparameters["alpha"],
             "shuffle": False,  # batches arrive in random order already: it would only cost time
         }
-        estimator = SGDClassifier(**settings) if n_classes else SGDRegressor(**settings)
+        weights = {"class_weight": hyperparameters.get("class_weight")}
+        estimator = SGDClassifier(**settings, **weights) if n_classes else SGDRegressor(**settings)
         return Learner(estimator, n_classes, partial(_linear_outputs, estimator), _LOSSES[self.loss])
 
 

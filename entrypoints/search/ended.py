@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -71,6 +72,8 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "digest": data.digest,
         "key": study_key(settings, data),
         "criteria": str(criteria) if criteria.rules else None,
+        "baseline": plan.baseline,
+        "choose": settings.choose,
         "folds": settings.folds,
         "rows": data.split.fit_rows,
         "features": len(data.feature_names),
@@ -166,6 +169,7 @@ def metrics(study: Ended) -> dict[str, float]:
         "search_time_s": record.search_s,
         "forecast_time_s": forecast_s,
         "elapsed_s": record.before_s + time.time() - study.run.start,
+        f"baseline_{record.score}": fmean(study.plan.baseline),
     }
     # The full time is unknown if the search or one of its trials was interrupted or cut short, or a trial converged.
     whole = not record.before_s and len(trials) == record.planned and not stopped.any() and not converged.any()

@@ -66,6 +66,8 @@ def configurations(
             max_steps=settings.max_steps,
             max_epochs=settings.max_epochs,
             report_every=settings.report_every,
+            metric=settings.metric,
+            class_weight=settings.class_weight,
         )
         for place, (values, repeat) in enumerate(_in_order(settings, _chosen(settings, spaces), own), 1)
     ]

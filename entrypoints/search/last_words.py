@@ -161,9 +161,10 @@ def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -
 
 
 def _ranked(study: Ended) -> pd.DataFrame:
-    """The trials that can be chosen, the best first."""
-    complete = study.frame.complete
-    return complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
+    """The trials that can be chosen: the chosen one, then the best."""
+    complete, chosen = study.frame.complete, study.decision.chosen
+    able = complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
+    return able if chosen is None else able.loc[[chosen.name, *able.index.drop(chosen.name)]]
 
 
 def _refitted(study: Ended, model: LoggedModel) -> str:

@@ -25,7 +25,7 @@ def save_pages(run: RecordedRun, plan: Plan, record: Record, frame: Frame) -> di
     searched = frame.hyperparameters or plan.varied or plan.searched
     pages = views.of_study(frame, run.start, searched, record.criteria)
     links = save(run.client, run.experiment_id, run.run_id, pages)
-    return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment())
+    return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(record.score))
 
 
 def open_from_the_start(run: RecordedRun, plan: Plan, data: Prepared, record: Record) -> None:

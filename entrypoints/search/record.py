@@ -11,13 +11,12 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from entrypoints.datasets.tables import Task
 from entrypoints.frame import StudyRows, TrialRow
 from entrypoints.limits.judging import resolved, violations
 from entrypoints.limits.ledger import Known, counted
 from entrypoints.limits.stop_or_skip import end_of
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import higher_is_better, score_name
+from entrypoints.models.scores import Score
 from entrypoints.progress import Progress
 from entrypoints.reading import said_of_trial
 from entrypoints.search.plan import Plan
@@ -93,7 +92,7 @@ class Record(tune.Callback):
     """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
 
     Args:
-        task: of the study.
+        score: of the study.
         progress: its line on the terminal.
         criteria: what its trials have to meet.
         earlier: the trials that an interrupted command has run,
@@ -103,7 +102,7 @@ class Record(tune.Callback):
 
     def __init__(
         self,
-        task: Task,
+        score: Score,
         progress: Progress,
         criteria: Criteria | None = None,
         earlier: Iterable[TrialRecord] = (),
@@ -116,8 +115,7 @@ class Record(tune.Callback):
         self.planned = progress.total  # trials, if the time is enough
         self.before_s = before_s
         self.restarts = 0  # deaths of processes and nodes after which a trial began again
-        self.task = task
-        self.score = f"val_{score_name(task)}"
+        self.score, self.higher_is_better = score.validated, score.higher_is_better
         self.criteria = criteria or Criteria(())
         self._progress = progress
         self._begins = begins
@@ -190,7 +188,7 @@ class Record(tune.Callback):
         limits, trials, names = self.limits, list(self.trials.values()), plan.names
         return StudyRows(
             study,
-            {"score": self.score, "higher_is_better": higher_is_better(self.task), "own": True, **about},
+            {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about},
             [
                 TrialRow(
                     self._about(trial, limits) | {"name": names[trial.configuration.place]},
@@ -227,5 +225,6 @@ class Record(tune.Callback):
         """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the criteria."""
         limits = self.limits
         able = [trial for trial in self.trials.values() if trial.complete and not violations(limits, trial.figures)]
-        better = max if higher_is_better(self.task) else min
-        return better((trial.figures[self.score] for trial in able), default=None)
+        better = max if self.higher_is_better else min
+        scores = (trial.figures[self.score] for trial in able if self.score in trial.figures)
+        return better(scores, default=None)

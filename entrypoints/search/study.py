@@ -28,7 +28,6 @@ from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import first_trials, journal
@@ -38,7 +37,7 @@ from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY,
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
-from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SEARCHED, STUDY_KEY
+from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
@@ -87,15 +86,18 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     prepare_run_id, reused = obtain(run, plan.table, plan.split, plan.request)
     data = prepared(plan.table, plan.split)
     log_dataset(run, plan.table)
+    score = {"score": plan.score.validated, "higher_is_better": plan.score.higher_is_better, "baseline": plan.baseline}
     about = {
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
         STUDY_KEY: study_key(plan.settings, data),
         SEARCHED: json.dumps(plan.searched),
+        SCORE: json.dumps(score),
         **Host().tags(),
     }
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
     say(f"Data: {data_line(plan.table, plan.split, prepare_run_id, reused)}")
+    say(f"Score: {plan.score_line}")
     return data
 
 
@@ -122,9 +124,9 @@ def search(
         begins()
         progress.expect(of_left)
 
-    score = f"val_{score_name(data.task)}{' within the limits' if criteria else ''}"
+    score = f"{plan.score.validated}{' within the limits' if criteria else ''}"
     progress = Progress(len(trials), score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
-    record = Record(data.task, progress, criteria, earlier.done, earlier.search_s, say_forecast)
+    record = Record(plan.score, progress, criteria, earlier.done, earlier.search_s, say_forecast)
     open_from_the_start(run, plan, data, record)
     try:
         if left:

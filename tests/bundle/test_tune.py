@@ -61,6 +61,7 @@ VARIED = ("batch_size", "learning_rate")
 REPORTS = list(range(50, 2001, 50))
 SUMMARY = {
     "best_val_rmse",
+    "baseline_val_rmse",
     "test_rmse",
     "test_loss",
     *(f"refit_{name}" for name in ("training_time_s", "cpu_seconds", "memory_growth_mb", "latency_ms")),
@@ -181,7 +182,7 @@ def test_study_says_what_came_out(study: Study) -> None:
     for name in ("algorithm", "batch_size", "learning_rate", "alpha"):
         assert tags[f"sysmetrics.best_{name}"] == best.data.params[name]
     assert set(metrics) >= SUMMARY
-    assert metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
+    assert metrics["best_val_rmse"] == best.data.metrics["val_rmse"] < metrics["baseline_val_rmse"] < 0.9
     assert (metrics["trials"], metrics["stopped"], metrics["failed"]) == (8, 0, 0)
     assert metrics["diverged"] == len(_diverged(study))
     assert metrics["search_time_s"] < metrics["elapsed_s"] < study.command.seconds

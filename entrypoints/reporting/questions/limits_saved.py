@@ -26,7 +26,7 @@ _OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a
 def criteria(frame: Frame, text: str | None = None) -> Criteria:
     """The limits of the first study that has some, none without; or those of a text."""
     text = text or next((text for text in frame.studies["criteria"] if text), None)
-    metrics = costs.metrics("classification" if frame.higher_is_better else "regression")
+    metrics = costs.metrics(str(frame.score), frame.higher_is_better)
     return Criteria.parse(text, metrics) if text else Criteria(())
 
 

@@ -215,3 +215,33 @@ def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
     assert table.X[0].tolist() == [0, 0]
     for more in ([255.5] * 23 + [1], [-1, 1] * 12, [256, 1] * 12, [np.nan, 1.0, 2.0] * 8, ["u", "v"] * 12):
         assert _clean(images.assign(p2=more))[0].X.dtype == np.float64
+
+
+def test_columns_that_split_rows_are_read_beside_the_features() -> None:
+    """A group is no feature, and may have any number of values; a time stays one. A sample takes both along."""
+    dates = [f"2020-01-{day:02d}" for day in range(ROWS, 0, -1)]
+    patients = [f"P{row // 2}" for row in range(ROWS)]
+    table, said = _clean(_frame(patient=patients, day=dates), group="patient", time="day")
+    assert (table.feature_names, said) == (("a", "b", "day"), [])
+    assert table.groups is not None
+    assert table.times is not None
+    assert [*table.groups] == [row // 2 for row in range(ROWS)]
+    assert [*np.diff(table.times)] == [-1] * (ROWS - 1)
+    few = table.sample(12, seed=0)
+    assert few.times is not None
+    assert [*few.times] == [*few.frame["day"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "says"),
+    [
+        ([None, *range(1, ROWS)], {"group": "c"}, "group=c: 1 rows of dataset=t.csv have no value there"),
+        (["x", *"y" * (ROWS - 1)], {"time": "c"}, "time=c: numbers or dates such as 2026-03-01 are allowed, and"),
+        ([*range(ROWS)], {"time": "y"}, "time=y: one of the features of dataset=t.csv is allowed: a, b, c; use"),
+    ],
+)
+def test_column_that_cannot_split_rows_is_refused(column: list[Any], options: dict[str, str], says: str) -> None:
+    """In one sentence that starts with what was given."""
+    with pytest.raises(UserError) as error:
+        _clean(_frame(c=column), **options)
+    assert error.value.message.startswith(says)
