@@ -83,9 +83,10 @@ def load(
     *,
     target: str | None = None,
     drop: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
     folder: Path = DATA,
     echo: Echo = say,
-    **split_by: str | None,
 ) -> Table:
     """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
 
@@ -94,9 +95,9 @@ def load(
             dataset; the bundled ones never need the network.
         target: the column to predict; required for a file, the others have a default.
         drop: names of columns that are no features, separated by commas.
+        group, time: as of ``clean``.
         folder: of the bundled files.
         echo: called with each line.
-        split_by: group and time, as of ``clean``.
 
     Raises:
         UserError: what the user can fix.
@@ -108,10 +109,12 @@ def load(
     if (known := of_ids.get(name.lower(), name)) in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
         usual = not target or target == table.target
-        if usual and not dropped and not any(split_by.values()):
+        if usual and not dropped and group is None and time is None:
             return table
         task = table.task if usual else None
-        return clean(table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual, **split_by)
+        return clean(
+            table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual, group=group, time=time
+        )
     if name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
@@ -119,7 +122,7 @@ def load(
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo, drop=dropped, **split_by)
+    return clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time)
 
 
 def _openml_id(name: str) -> int:

@@ -103,7 +103,8 @@ def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:
         return ordered[:-test_rows], ordered[-test_rows:]
     if table.groups is not None:
         by_group = GroupShuffleSplit(n_splits=1, test_size=TEST_FRACTION, random_state=seed)
-        return next(by_group.split(rows, groups=table.groups))
+        train, test = next(by_group.split(rows, groups=table.groups))
+        return train, test
     classes = table.y if table.task == "classification" else None
     train, test = train_test_split(rows, test_size=test_rows, random_state=seed, stratify=classes)
     return train, test

@@ -58,7 +58,8 @@ def probabilities_of_linear(outputs: Array) -> Array:
     total = each.sum(axis=1, keepdims=True)
     nowhere = total[:, 0] == 0
     each[nowhere], total[nowhere] = 1.0, each.shape[1]
-    return each / total
+    each /= total
+    return each
 
 
 def hinge(outputs: Array, y: NDArray[Any]) -> float:

@@ -92,19 +92,21 @@ class Score:
         """
         y = np.searchsorted(table.classes, table.y) if table.classes else table.y
         model = DummyClassifier(strategy="prior") if table.classes else DummyRegressor()
-        X, values, why = np.zeros((len(y), 1)), list[float](), ""
+        X, values = np.zeros((len(y), 1)), list[float]()
+        why = "it is of numbers, not of classes" if table.classes and self._is_of_numbers() else ""
         try:
             for fit, held_out in split.folds:
                 values.append(self._of_model(model.fit(X[fit], y[fit]), X[held_out], y[held_out]))
         except (ValueError, AttributeError) as error:  # the latter: it needs probabilities
-            why = one_line(error)
-        if table.classes and self._is_of_numbers():
-            why = "it is of numbers, not of classes"
-        elif not np.isfinite(values).all():
-            why = "it is not defined on each fold, such as one without a row of the positive class"
+            why = why or one_line(error)
         if why:
             such = _SUCH_AS[table.task]
             raise UserError(f"metric={self._as_given}: it cannot score {table.target}: {why}; use one such as {such}")
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"metric={self._as_given}: it is not defined on each fold, such as one with rows of one class alone; "
+                "lower folds, or give another metric"
+            )
         return values
 
     @property
@@ -143,11 +145,11 @@ class _Classes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, rows: Array) -> NDArray[np.int64]:
         return (rows > 0).astype(np.int64) if rows.ndim == 1 else rows.argmax(axis=1)
 
-    @available_if(lambda self: self.loss in _PROBABILITIES)
+    @available_if(lambda self: self.loss in _PROBABILITIES)  # type: ignore[untyped-decorator]
     def predict_proba(self, rows: Array) -> Array:
         return _PROBABILITIES[self.loss](rows)
 
-    @available_if(lambda self: self.loss in (losses.hinge, losses.log_loss_of_linear))
+    @available_if(lambda self: self.loss in (losses.hinge, losses.log_loss_of_linear))  # type: ignore[untyped-decorator]
     def decision_function(self, rows: Array) -> Array:
         return rows
 

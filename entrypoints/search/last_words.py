@@ -164,7 +164,7 @@ def _ranked(study: Ended) -> pd.DataFrame:
     """The trials that can be chosen: the chosen one, then the best."""
     complete, chosen = study.frame.complete, study.decision.chosen
     able = complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
-    return able if chosen is None else able.loc[[chosen.name, *able.index.drop(chosen.name)]]
+    return able if chosen is None else able.loc[[chosen.name, *able.index.drop([chosen.name])]]
 
 
 def _refitted(study: Ended, model: LoggedModel) -> str:

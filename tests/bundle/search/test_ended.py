@@ -356,7 +356,15 @@ def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish, crite
     """All are views, and each link opens its own; those of limits have them in words, on one figure together."""
     study = finish([trial(1), trial(2)], criteria)
     links, saved = _pages(study), _saved(study)
-    pages = ["score against cost", "table", "during training, the ten best", "All studies", "Reports", *more]
+    pages = [
+        "score against cost",
+        "table",
+        "best score so far",
+        "during training, the ten best",
+        "All studies",
+        "Reports",
+        *more,
+    ]
     assert sorted(saved) == sorted(pages)
     ids = {page.id for page in saved.values()}
     assert len({each for each in ids for link in links.values() if f"viewStateShareKey={each}&" in link}) == len(links)

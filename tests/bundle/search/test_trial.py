@@ -23,6 +23,7 @@ from entrypoints.compute import memory
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.models import scores
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.operations import Point, points_now
@@ -67,7 +68,9 @@ def begin() -> Iterator[Begin]:
         predict: bool = True,
         ledger: ActorHandle | None = None,
     ) -> Trial:
-        parsed = Criteria.parse(criteria, metrics(bundled(dataset).task)) if criteria else None
+        score = scores.find(None, bundled(dataset).task)
+        known = metrics(score.validated, score.higher_is_better)
+        parsed = Criteria.parse(criteria, known) if criteria else None
 
         class WithData(Trial):
             """What `tune.with_parameters` makes of it, without Ray's object store."""
