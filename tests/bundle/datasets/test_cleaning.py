@@ -222,7 +222,7 @@ def test_columns_that_split_rows_are_read_beside_the_features() -> None:
     dates = [f"2020-01-{day:02d}" for day in range(ROWS, 0, -1)]
     patients = [f"P{row // 2}" for row in range(ROWS)]
     table, said = _clean(_frame(patient=patients, day=dates), group="patient", time="day")
-    assert (table.feature_names, said) == (("a", "b", "day"), [])
+    assert (table.feature_names, said) == (("a", "b", "day", "day weekday"), [])
     assert table.groups is not None
     assert table.times is not None
     assert [*table.groups] == [row // 2 for row in range(ROWS)]
@@ -237,7 +237,7 @@ def test_columns_that_split_rows_are_read_beside_the_features() -> None:
     [
         ([None, *range(1, ROWS)], {"group": "c"}, "group=c: 1 rows of dataset=t.csv have no value there"),
         (["x", *"y" * (ROWS - 1)], {"time": "c"}, "time=c: numbers or dates such as 2026-03-01 are allowed, and"),
-        ([*range(ROWS)], {"time": "y"}, "time=y: one of the features of dataset=t.csv is allowed: a, b, c; use"),
+        ([*range(ROWS)], {"time": "y"}, "time=y: one of the columns of dataset=t.csv is allowed: a, b, c; use"),
     ],
 )
 def test_column_that_cannot_split_rows_is_refused(column: list[Any], options: dict[str, str], says: str) -> None:
