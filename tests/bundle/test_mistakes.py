@@ -75,7 +75,6 @@ BAD_INPUTS = [
     _bad("option", "max_rows=some: ", "all or a whole number from 1", max_rows="some"),
     _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
     _bad("endless", "max_steps=none and max_epochs=none: ", "a number", max_steps="none"),
-    _bad("no-partial-fit", "algorithm=sklearn.svm.SVR: it has no partial_fit", "MLP", algorithm="sklearn.svm.SVR"),
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),
