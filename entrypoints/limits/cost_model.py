@@ -132,7 +132,9 @@ def features(configuration: Configuration) -> dict[str, Any]:
 
     Rates and penalties are fractions, which change what a model learns and not what it costs.
     """
-    values: dict[str, Any] = {"algorithm": configuration.algorithm, "batch_size": math.log2(configuration.batch_size)}
+    values: dict[str, Any] = {"algorithm": configuration.algorithm}
+    if configuration.batch_size is not None:
+        values["batch_size"] = math.log2(configuration.batch_size)
     for name, value in configuration.hyperparameters.items():
         if isinstance(value, bool) or not isinstance(value, (int, float, list, tuple)):
             values[name] = str(value)

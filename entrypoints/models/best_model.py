@@ -102,20 +102,22 @@ def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration
     """
     folds: list[Fold] = []
     costs: Figures = {}
+    steps = configuration.steps(rows)
 
     def train() -> None:
         began_s = time.process_time()
         fold = make()
         folds.append(fold)
         convergence = Convergence(configuration, rows)
-        for step in range(1, configuration.steps(rows) + 1):
-            fold.step()
-            if convergence.due(step) and convergence.see(fold.take_row_loss()):
+        while fold.steps < steps:
+            fold.step(1 if fold.by_batch else steps)
+            if convergence.due(fold.steps) and convergence.see(fold.take_row_loss()):
                 break
         costs["refit_cpu_seconds"] = time.process_time() - began_s
         costs["refit_training_time_s"] = fold.training_time_s
 
-    make().step()
+    if steps > 1:  # one fit would take as long as what it warms up
+        make().step()
     raised = memory.raised(train)
     (fold,) = folds
     return fold, costs if raised is None else costs | {"refit_memory_growth_mb": raised.peak_mb}

@@ -112,7 +112,7 @@ def _check_models(score: Score, settings: StudySettings, trials: list[Configurat
     if settings.class_weight and not table.classes:
         raise UserError("class_weight=balanced: this target has no classes; leave it out")
     for trial in {trial.algorithm: trial for trial in trials}.values():
-        learner = trial.find_algorithm().learner(trial.hyperparameters, len(table.classes), trial.seed)
+        learner = trial.find_algorithm(table.task).learner(trial.hyperparameters, len(table.classes), trial.seed)
         score.check(trial.algorithm, learner.loss)
         if settings.class_weight and not hasattr(learner.estimator, "class_weight"):
             raise UserError(

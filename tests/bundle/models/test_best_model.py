@@ -21,7 +21,17 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from mlflow.pyfunc import scoring_server
 from own_models import NEAREST
-from reference import MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, configured, split_up
+from reference import (
+    MLP_CLASSIFIER,
+    MLP_REGRESSOR,
+    STUDIES,
+    SVR,
+    Plain,
+    bundled,
+    configured,
+    configured_whole,
+    split_up,
+)
 
 from entrypoints import own_modules
 from entrypoints.datasets import known
@@ -84,14 +94,25 @@ for model in models:
 """
 
 
-@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        *STUDIES,
+        pytest.param("diabetes", "forest", id="diabetes-forest"),
+        pytest.param("red_wine", "boosting", id="red_wine-boosting"),
+        pytest.param("red_wine", SVR, id="red_wine-SVR"),
+    ],
+)
 def test_refitted_pipeline_and_its_figures_are_those_of_plain_scikit_learn(name: str, algorithm: str) -> None:
     """From a frame of raw columns to the target's own units or the places of the labels, for every row of the table.
 
     Score and loss are those on the test part; what the training took is beside them.
     """
     data, configuration = bundled(name), configured(algorithm, max_steps=40)
-    best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration).train(40)
+    if algorithm in ("forest", "boosting", SVR):
+        configuration = configured_whole(algorithm, 1 if algorithm == SVR else 40)
+    best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration)
+    plain.train(configuration.steps(len(data.split.train)))
     predicted = best.pipeline.predict(known.load(name).frame.drop(columns=data.target))
     expected = plain.predict(np.arange(len(data.X)))
     if data.task == "regression":

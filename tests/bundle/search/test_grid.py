@@ -129,6 +129,29 @@ def test_algorithms_are_searched_together_each_with_what_it_takes(search: str) -
     assert [each.hyperparameters for each in _tried(space={"batch_size": 8}, algorithm=MLP)] == [{}]
 
 
+def test_each_algorithm_has_values_of_its_own() -> None:
+    """Those under its name go before those for all; of what it does not take nothing is tried; else its defaults."""
+    space = {"batch_size": [16], "learning_rate": [0.1], "forest": {"n_estimators": [20, 30], "max_depth": [None]}}
+    space |= {"boosting": {"learning_rate": [0.2]}, "mlp": {"learning_rate": ["constant"]}}
+    tried = _tried(space=space, algorithm="logistic,forest,boosting,mlp")
+    grids = {
+        "logistic": {"batch_size": {16}, "learning_rate": {0.1}, "alpha": {0.001, 0.01, 0.1}},
+        "forest": {
+            **{"n_estimators": {20, 30}, "max_depth": {None}, "max_features": {"sqrt", 0.5, 1.0}},
+            "min_samples_leaf": {1, 5, 20},
+        },
+        "boosting": {"max_iter": {50, 200}, "learning_rate": {0.2}, "max_leaf_nodes": {7, 31}},
+    }
+    for name, grid in grids.items():
+        own = [each.searched for each in tried if each.algorithm == name]
+        assert {frozenset(each) for each in own} == {frozenset({"algorithm", *grid})}
+        assert {key: {each[key] for each in own} for key in grid} == grid
+        assert len(own) == np.prod([len(values) for values in grid.values()])
+    steps = {each.algorithm: each.steps(1000) for each in tried if each.searched.get("n_estimators") != 20}
+    assert {each.steps(1000) for each in tried if each.algorithm == "boosting"} == {50, 200}
+    assert (steps["forest"], steps["mlp"]) == (30, 630)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "space", "max_trials", "trials"),
     [
@@ -193,6 +216,16 @@ TOO_MANY = (
     [
         _bad("misspelt", "not a hyperparameter of logistic, svm; use learning_rate, the", {"learning_rates": [0.1]}),
         _bad("unknown to all", f"of svm, {MLP}; use solver, the closest name", {"solvers": 1}, algorithm=f"svm,{MLP}"),
+        _bad(
+            "no distribution", "x is neither a distribution (uniform, loguniform, integers) nor", {"x": {"normal": 1}}
+        ),
+        _bad("other algorithm", "forest is neither", {"forest": {"max_depth": 3}}),
+        _bad(
+            "not of that one",
+            "alpha is not a hyperparameter of forest; use ccp_alpha",
+            {"forest": {"alpha": 1}},
+            algorithm="forest",
+        ),
         _bad("option", "max_epochs is an option of its own; give it as -P max_epochs=", {"max_epochs": 3}),
         _bad("algorithm", "algorithm is an option of its own; give", {"algorithm": "svm"}),
         _bad("too many", TOO_MANY, {"batch_size": 16, "tol": 0, "alpha": list(range(30_000))}, algorithm="svm"),

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from ray.actor import ActorHandle
-from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured
+from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured, configured_whole
 from sklearn import get_config
 
 from entrypoints.compute import memory
@@ -172,11 +172,15 @@ def test_trial_in_a_used_process_is_as_in_a_fresh_one(begin: Begin) -> None:
         pytest.param("diabetes", MLP_CLASSIFIER, id="MLPClassifier"),
         pytest.param("diabetes", "sklearn.linear_model.Perceptron", id="hinge loss"),
         pytest.param("diabetes", "sklearn.naive_bayes.GaussianNB", id="without a random state"),
+        pytest.param("diabetes", "forest", id="by trees"),
+        pytest.param("red_wine", "boosting", id="by iterations"),
     ],
 )
 def test_trial_of_the_users_algorithm_has_the_same_figures(begin: Begin, dataset: str, algorithm: str) -> None:
     """Curves, costs, test figures, latency and size of whatever estimator; its score is that of the task."""
-    results = _to_the_end(begin(_config(algorithm), dataset=dataset))
+    whole = algorithm in ("forest", "boosting")
+    config = {"configuration": configured_whole(algorithm, 200, report_every=50)} if whole else _config(algorithm)
+    results = _to_the_end(begin(config, dataset=dataset))
     last, figures = results[-1], results[-1]["figures"]
     of_task = "accuracy" if "test_accuracy" in figures else "rmse"
     assert figures.keys() == {name.replace("rmse", of_task) for name in AT_EACH_REPORT | AT_THE_END}
