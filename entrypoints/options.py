@@ -81,8 +81,8 @@ _models = together(
         SPACE,
         "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], learning_rate: [0.01]}. "
         "Built-in algorithms take batch_size, learning_rate, alpha and tol; your own take batch_size, tol and what the "
-        "constructor takes. What is left out keeps its default. search=random also draws from {uniform: [0, 1]}, "
-        "{loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all defaults.",
+        "constructor takes. What is left out keeps its default. search=random and search=tpe also draw from {uniform: "
+        "[0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all defaults.",
     ),
 )
 _criteria = option(
@@ -118,14 +118,16 @@ study_options = together(
     option(
         "search",
         "grid",
-        one_of("grid", "random"),
-        "grid: every combination of the values; random: some of them, in which values may come from distributions.",
+        one_of("grid", "random", "tpe"),
+        "grid: every combination of the values; random: some of them, in which values may come from distributions; "
+        "tpe: those that look best by the trials so far, also from distributions.",
     ),
     option(
         "max_trials",
         AUTO,
         whole(1, auto=None),
-        "Maximum number of configurations, chosen at random. auto: the whole grid, or 20 of a random search.",
+        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, 20 of a random search, "
+        "or with search=tpe a quarter of the combinations, at least 30.",
     ),
     option(
         "repeats",
