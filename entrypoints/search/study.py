@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from ray import tune
 from ray.actor import ActorHandle
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import SearchAlgorithm
 
 from entrypoints import own_modules
 from entrypoints.compute.barrier import Barrier
@@ -143,8 +144,7 @@ def search(
                 every_report=stopping is not None and stopping.scheduler != "none",
                 groups=settings.groups,
             )
-            searching = _searching(plan, record, earlier, costs, cpus)
-            _run_trials(run, plan, data, earlier, trainable, record, searching)
+            _run_trials(run, plan, data, earlier, trainable, record, _searching(plan, record, earlier, costs, cpus))
         if plan.learns and criteria:
             known = [trial.known for trial in record.trials.values() if trial.end.expected is not None]
             record.to_come = ledger.Ledger(rows, criteria.metrics, trials, known).to_come()
@@ -153,15 +153,17 @@ def search(
         barrier.remove()
 
 
-def _searching(plan: Plan, record: Record, earlier: Earlier, costs: ActorHandle | None, cpus: int) -> dict[str, Any]:
-    """What Tune is to try: the arguments of its Tuner and of its configuration."""
+def _searching(
+    plan: Plan, record: Record, earlier: Earlier, costs: ActorHandle | None, cpus: int
+) -> tuple[dict[str, Any], SearchAlgorithm, int]:
+    """What Tune is to try: its space, what takes trials from it, and how often."""
     if not plan.learns:
         in_order = RecoveringTrials(max_concurrent=plan.place.max_concurrent)
-        return {"param_space": {"configuration": tune.grid_search(earlier.left(plan.trials))}, "search_alg": in_order}
+        return {"configuration": tune.grid_search(earlier.left(plan.trials))}, in_order, 1
     from entrypoints.search.suggestions import Suggestions  # which imports Optuna
 
     suggested = RecoveringSuggestions(Suggestions(plan, record, earlier, costs, cpus))
-    return {"param_space": {}, "search_alg": suggested, "num_samples": plan.size - len(earlier.done)}
+    return {}, suggested, plan.size - len(earlier.done)
 
 
 def _run_trials(
@@ -171,10 +173,11 @@ def _run_trials(
     earlier: Earlier,
     trainable: type[tune.Trainable],
     record: Record,
-    searching: dict[str, Any],
+    searching: tuple[dict[str, Any], SearchAlgorithm, int],
 ) -> None:
     """Have Tune run the trials that are left, each in its run, and complete their record."""
     settings, trials, names = plan.settings, plan.trials, plan.names
+    space, searcher, samples = searching
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
 
     def of(trial: TuneTrial) -> Configuration:
@@ -193,10 +196,11 @@ def _run_trials(
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": 1}),
-                param_space=searching.pop("param_space"),
+                param_space=space,
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
-                    **searching,
+                    search_alg=searcher,
+                    num_samples=samples,
                     time_budget_s=settings.time_limit_s,
                     **scheduling(plan.stopping.scheduler if plan.stopping else "none", trials, data.split.fit_rows),
                 ),
