@@ -96,8 +96,9 @@ _models = together(
         "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], forest: {max_depth: [4, "
         "8]}}. A name is for each algorithm that takes it, or under an algorithm's name for that one alone. linear, "
         "logistic and svm take batch_size, learning_rate, alpha and tol; the others what the constructor takes, and "
-        "with partial_fit batch_size and tol. What is left out keeps its default. search=random also draws from "
-        "{uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all defaults.",
+        "with partial_fit batch_size and tol. What is left out keeps its default. search=random and "
+        "search=tpe also draw from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all "
+        "defaults.",
     ),
     option(
         "metric",
@@ -154,14 +155,16 @@ study_options = together(
     option(
         "search",
         "grid",
-        one_of("grid", "random"),
-        "grid: every combination of the values; random: some of them, in which values may come from distributions.",
+        one_of("grid", "random", "tpe"),
+        "grid: every combination of the values; random: some of them, in which values may come from distributions; "
+        "tpe: those that look best by the trials so far, also from distributions.",
     ),
     option(
         "max_trials",
         AUTO,
         whole(1, auto=None),
-        "Maximum number of configurations, chosen at random. auto: the whole grid, or 20 of a random search.",
+        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, 20 of a random search, "
+        "or with search=tpe a quarter of the combinations, at least 30.",
     ),
     option(
         "repeats",

@@ -53,6 +53,11 @@ class Configuration:
         """A text that identifies the configuration within its study."""
         return json.dumps(self.searched, sort_keys=True, default=str)
 
+    @property
+    def id(self) -> str:
+        """A text that identifies the trial within its study: of repetitions, each has its own."""
+        return f"{self.key}#{self.repeat}"
+
     def find_algorithm(self, task: Task) -> Algorithm:
         """What makes the models."""
         own_modules.look_in(self.folders, self.algorithm)

@@ -126,8 +126,9 @@ def _other_hosts(frame: Frame) -> str:
 
 def _priced(study: Ended) -> Frame:
     """With what each trial would have cost by the forecast, which is unknown of those that may converge."""
-    seconds = zip(study.plan.trials, study.forecast.trials_s, strict=True)
-    by_place = {trial.place: trial_s for trial, trial_s in seconds if not trial.may_converge}
+    seconds = dict(zip((trial.id for trial in study.plan.trials), study.forecast.trials_s, strict=True))
+    ran = [trial.configuration for trial in study.record.trials.values() if not trial.configuration.may_converge]
+    by_place = {configuration.place: seconds[configuration.id] for configuration in ran}
     full_s = study.frame.trials["place"].map(by_place).astype(float)
     return replace(study.frame, trials=study.frame.trials.assign(**dict.fromkeys(limits_saved.FORECASTS, full_s)))
 

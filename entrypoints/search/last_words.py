@@ -19,7 +19,6 @@ from entrypoints.reporting.words import value
 from entrypoints.search import edges
 from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import save_pages
-from entrypoints.search.record import costs
 from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Limit
@@ -183,7 +182,7 @@ def _of_limits(study: Ended) -> Iterator[str]:
         yield from limits_saved.sentences_of(study.saving, str(criteria))
     if study.hosts:
         yield f"The full study ran on other machines ({study.hosts}): part of the saving may be theirs."
-    finished = costs(study.record.trials.values())
+    finished = study.record.costs
     for limit in criteria.limits:
         number = limit.resolve(finished)
         if number is None:

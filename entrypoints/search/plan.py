@@ -21,7 +21,7 @@ from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.runs import CommandRun
-from entrypoints.search.grid import configurations
+from entrypoints.search.grid import configurations, tried
 from entrypoints.search.run_names import run_names
 from entrypoints.settings import Limits, StudySettings
 
@@ -35,6 +35,7 @@ class Plan:
     """What a study does, and where: ``trials`` has one configuration each, and the result meets the ``limits``.
 
     ``score`` ranks them, and ``baseline`` is what it is on each fold of a model that ignores all features.
+    A search that learns tries as many of its ``trials`` as ``size`` says.
     """
 
     settings: StudySettings
@@ -68,9 +69,20 @@ class Plan:
         return f"{self.score.validated}, {better} is better{positive}; {baseline}"
 
     @property
-    def names(self) -> dict[int, str]:
-        """What the runs of its trials are called, by their places."""
-        return dict(zip((trial.place for trial in self.trials), run_names(self.trials), strict=True))
+    def learns(self) -> bool:
+        """Whether what it tries next depends on what has come of the trials before."""
+        return self.settings.search == "tpe"
+
+    @property
+    def size(self) -> int:
+        """How many trials it has, if the time is enough."""
+        repetitions = sum(trial.repeat > 0 for trial in self.trials)
+        return tried(self.settings, len(self.trials) - repetitions) + repetitions
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the runs of its trials are called, by the ids of their configurations."""
+        return dict(zip((trial.id for trial in self.trials), run_names(self.trials), strict=True))
 
 
 def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:

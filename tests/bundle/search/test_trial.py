@@ -424,7 +424,7 @@ class Here:
     """A ledger in this process, called as the one that has its own."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.brief, self.record = SimpleNamespace(remote=ledger.brief), SimpleNamespace(remote=ledger.record)
+        self.briefs, self.record = SimpleNamespace(remote=ledger.briefs), SimpleNamespace(remote=ledger.record)
 
 
 @pytest.mark.parametrize("others_took_s", [pytest.param(0.0, id="no others"), pytest.param(100.0, id="too long")])
@@ -434,11 +434,11 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
     """If others like it did. What it does itself is far below that; the ledger is told what it cost or would have."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     known = Ledger(746, ["training_time_s"])
-    for _ in range(8 if others_took_s else 0):
-        known.record(configured(batch_size=64), {}, {"training_time_s": others_took_s}, "stopped")
+    for _ in range(20 if others_took_s else 0):
+        known.record(_config()["configuration"], {}, {"training_time_s": others_took_s}, "stopped")
     here: Any = Here(known)
     result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", ledger=here))[-1]
-    tags, told = _tags(result), known.brief(configured()).costs[-1]
+    tags, told = _tags(result), known.briefs([configured()])[0].costs[-1]
     if not others_took_s:
         assert (result["step"], _has_ended(result), tags["feasible"]) == (60, True, "true")
         assert told == {"training_time_s": result["figures"]["training_time_s"]}
