@@ -171,7 +171,7 @@ def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_ha
     (brief,) = ask(process, [_of(SIZES[0])])
     assert brief.costs == (_costs(2.0),)
     ray.kill(process)
-    wait_until(lambda: ask(process, _of(8)) == Brief(), 60, "the end of the process")
+    wait_until(lambda: ask(process, [_of(8)]) == [Brief()], 60, "the end of the process")
     for nobody in (process, None):
         tell(nobody, [])
         assert ask(nobody, [_of(8)]) == [Brief()]

@@ -133,7 +133,7 @@ def test_search_that_learns_tries_some_of_many(space: Any, max_trials: int | Non
     assert len(_searched(tried)) == len(tried) - 2 == candidates
     settings = study_settings(search="tpe", max_trials=max_trials)
     unused: Any = None
-    plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused)
+    plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused, unused, [])
     assert plan.size == size + 2
     (often, _), *_ = Counter(each.key for each in tried).most_common()
     assert max(each.place for each in tried if each.key == often) <= plan.size

@@ -9,6 +9,7 @@ from records import recorded, trial
 from reference import bundled
 from study_settings import study_settings
 
+from entrypoints.models import scores
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.earlier import NOTHING, Earlier
@@ -25,7 +26,7 @@ def _plan(**settings: Any) -> Plan:
     asked, data, unused = study_settings(search="tpe", space=SPACE, **settings), bundled("red_wine", 3), None
     tried = configurations(asked, data.split, find_all(data.task, "linear"), 0)
     nowhere: Any = unused
-    return Plan(asked, None, None, nowhere, nowhere, nowhere, tried, nowhere)
+    return Plan(asked, None, None, nowhere, nowhere, nowhere, tried, nowhere, scores.find(None, "regression"), [])
 
 
 def _suggested(searcher: Suggestions) -> Configuration:
