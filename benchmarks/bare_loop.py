@@ -87,7 +87,7 @@ def _work(data: Prepared, work: Any, times: Any, ready: Any, level: str) -> None
 
 
 def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> float:
-    algorithm, classes = configuration.find_algorithm(), np.arange(len(data.classes))
+    algorithm, classes = configuration.find_algorithm(data.task), np.arange(len(data.classes))
     steps, total_s = configuration.steps(max(len(fit) for fit, _ in data.split.folds)), 0.0
     for number, ((fit, _), (X, y)) in enumerate(zip(data.split.folds, tables, strict=True)):
         estimator = algorithm.learner(configuration.hyperparameters, len(classes), configuration.seed).estimator

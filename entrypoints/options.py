@@ -61,6 +61,7 @@ _DATASETS = f"{', '.join(known.KNOWN)}, openml:<id>, or the path of a CSV or Par
 _target = option(
     "target", AUTO, text("COLUMN", auto=None), "The column to predict. auto: the dataset's own; required for a file."
 )
+_drop = option("drop", NONE, text("COLUMNS", none=None), "Columns to leave out as features, separated by commas.")
 _split = together(
     option("max_rows", ALL, whole(1, all=None), "Rows to sample at random."),
     option("folds", "10", whole(2), "Cross-validation folds of the training part."),
@@ -84,18 +85,20 @@ _models = together(
         "algorithm",
         AUTO,
         text("NAMES"),
-        "linear (regression), logistic or svm (classification), the import path of an estimator with partial_fit, "
-        "such as sklearn.neural_network.MLPClassifier, several separated by commas, or auto: all built-in ones that "
-        "fit the dataset's task.",
+        "linear (regression), logistic or svm (classification), mlp, forest, extra_trees, boosting, xgboost, lightgbm, "
+        "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, several separated by "
+        "commas, or auto: of the first three those that fit the dataset's task.",
     ),
     option(
         "space",
         AUTO,
         SPACE,
-        "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], learning_rate: [0.01]}. "
-        "Built-in algorithms take batch_size, learning_rate, alpha and tol; your own take batch_size, tol and what the "
-        "constructor takes. What is left out keeps its default. search=random also draws from {uniform: [0, 1]}, "
-        "{loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all defaults.",
+        "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], forest: {max_depth: [4, "
+        "8]}}. A name is for each algorithm that takes it, or under an algorithm's name for that one alone. linear, "
+        "logistic and svm take batch_size, learning_rate, alpha and tol; the others what the constructor takes, and "
+        "with partial_fit batch_size and tol. What is left out keeps its default. search=random and "
+        "search=tpe also draw from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all "
+        "defaults.",
     ),
     option(
         "metric",
@@ -128,7 +131,7 @@ _criteria = option(
 )
 
 # What prepare needs: the dataset and its split.
-dataset_options = together(option("dataset", "red_wine", DATASET, f"The dataset: {_DATASETS}."), _target, _split)
+dataset_options = together(option("dataset", "red_wine", DATASET, f"The dataset: {_DATASETS}."), _target, _drop, _split)
 
 # What main takes: what is studied, and within which limits.
 main_options = together(
@@ -139,6 +142,7 @@ main_options = together(
         f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then compared.",
     ),
     _target,
+    _drop,
     _split,
     _models,
     _criteria,
@@ -151,34 +155,37 @@ study_options = together(
     option(
         "search",
         "grid",
-        one_of("grid", "random"),
-        "grid: every combination of the values; random: some of them, in which values may come from distributions.",
+        one_of("grid", "random", "tpe"),
+        "grid: every combination of the values; random: some of them, in which values may come from distributions; "
+        "tpe: those that look best by the trials so far, also from distributions.",
     ),
     option(
         "max_trials",
         AUTO,
         whole(1, auto=None),
-        "Maximum number of configurations, chosen at random. auto: the whole grid, or 20 of a random search.",
+        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, 20 of a random search, "
+        "or with search=tpe a quarter of the combinations, at least 30.",
     ),
     option(
         "repeats",
         AUTO,
         whole(2, auto=None, none=1),
         "How often to run one configuration from the middle of the space, to measure how much figures differ from run "
-        "to run. none: once. auto: 3 with an algorithm of your own and at least 8 configurations, else once.",
+        "to run. none: once. auto: 3 with any algorithm but linear, logistic and svm, and at least 8 configurations, "
+        "else once.",
     ),
     option(
         "max_steps",
         AUTO,
         whole(1, auto=AUTO, none=None),
-        f"Training steps of a trial. auto: {DEFAULT_STEPS} if max_epochs is auto too, else none.",
+        f"Training steps of a trial on batches. auto: {DEFAULT_STEPS} if max_epochs is auto too, else none.",
     ),
     option(
         "max_epochs",
         AUTO,
         whole(1, auto=AUTO, none=None),
-        f"Passes over the training rows. auto: {DEFAULT_EPOCHS} if max_steps is auto too, else none. The limit that is "
-        "reached first ends the trial.",
+        f"Passes over the training rows in batches. auto: {DEFAULT_EPOCHS} if max_steps is auto too, else none. The "
+        "limit that is reached first ends the trial.",
     ),
     option(
         "time_limit_s",

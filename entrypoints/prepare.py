@@ -29,11 +29,11 @@ from entrypoints.settings import as_typed
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(target: str | None, **options: Any) -> None:
+def prepare(target: str | None, drop: str | None, **options: Any) -> None:
     request = Request(**options)
     name = f"prepare {Path(request.dataset).name}"
-    with recorded_run("prepare", name, as_typed(vars(request) | {"target": target})) as run:
-        table = known.load(request.dataset, target=target, group=request.group, time=request.time)
+    with recorded_run("prepare", name, as_typed(vars(request) | {"target": target, "drop": drop})) as run:
+        table = known.load(request.dataset, target=target, drop=drop, group=request.group, time=request.time)
         table = table.sample(request.max_rows, request.seed)
         split = make_split(table, folds=request.folds, seed=request.seed)
         store(run.client, run.run_id, table, split, request)

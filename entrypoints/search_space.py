@@ -16,7 +16,7 @@ from scipy import stats
 from entrypoints.errors import UserError
 from entrypoints.text import one_line, shorten
 
-Values = Any  # a list of values, or one of scipy's distributions
+Values = Any  # a list of values, or one of scipy's distributions; under the name of an algorithm a space of its own
 Space = dict[str, Values]
 
 DISTRIBUTIONS = {
@@ -41,7 +41,7 @@ def parse(text: str, folder: Path) -> Space:
     """The values of each hyperparameter.
 
     Each is given as a list of values, as one value, or as ``{uniform: [low, high]}``, ``loguniform`` or ``integers``
-    (both ends included) to draw from.
+    (both ends included) to draw from. An algorithm has its own space under its name.
 
     Args:
         text: a YAML or JSON mapping in braces, or the path of a file that holds one.
@@ -66,7 +66,23 @@ def parse(text: str, folder: Path) -> Space:
 
 def described(space: Space) -> dict[str, Any]:
     """What ``parse`` makes this space of."""
-    return {name: values.given if is_distribution(values) else values for name, values in space.items()}
+    return {name: _described(values) for name, values in space.items()}
+
+
+def _described(values: Values) -> Any:
+    if isinstance(values, dict):
+        return described(values)
+    return values.given if is_distribution(values) else values
+
+
+def of_algorithm(space: Space, name: str) -> Space:
+    """What a space gives for an algorithm alone, which goes before what it gives for all."""
+    return space.get(name, {}) if isinstance(space.get(name), dict) else {}
+
+
+def for_all(space: Space) -> Space:
+    """What a space gives for every algorithm that takes it."""
+    return {name: values for name, values in space.items() if not isinstance(values, dict)}
 
 
 def is_distribution(values: Values) -> bool:
@@ -76,6 +92,8 @@ def is_distribution(values: Values) -> bool:
 
 def _values(text: str, name: str, given: Any) -> Values:
     if isinstance(given, Mapping):
+        if set(given).isdisjoint(DISTRIBUTIONS):
+            return {str(each): _values(text, str(each), values) for each, values in given.items()}
         return _distribution(text, name, given)
     values = given if isinstance(given, list) else [given]
     if not values:

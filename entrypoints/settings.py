@@ -33,6 +33,7 @@ class StudySettings:
 
     dataset: str
     target: str | None
+    drop: str | None
     max_rows: int | None
     algorithm: str
     space: search_space.Space

@@ -82,6 +82,7 @@ def load(
     name: str,
     *,
     target: str | None = None,
+    drop: str | None = None,
     group: str | None = None,
     time: str | None = None,
     folder: Path = DATA,
@@ -93,6 +94,7 @@ def load(
         name: a known dataset, ``openml:<id>``, or the path of a CSV or Parquet file. An id of a known dataset is that
             dataset; the bundled ones never need the network.
         target: the column to predict; required for a file, the others have a default.
+        drop: names of columns that are no features, separated by commas.
         group, time: as of ``clean``.
         folder: of the bundled files.
         echo: called with each line.
@@ -102,12 +104,17 @@ def load(
         RuntimeError: a bundled file is damaged; it is named.
     """
     what = f"dataset={name}"
+    dropped = [each.strip() for each in drop.split(",")] if drop else []
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
     if (known := of_ids.get(name.lower(), name)) in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
-        if target in (None, "", table.target) and group is None and time is None:
+        usual = not target or target == table.target
+        if usual and not dropped and group is None and time is None:
             return table
-        return clean(table.frame, target or table.target, what=what, echo=echo, group=group, time=time)
+        task = table.task if usual else None
+        return clean(
+            table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual, group=group, time=time
+        )
     if name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
@@ -115,7 +122,7 @@ def load(
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo, group=group, time=time)
+    return clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time)
 
 
 def _openml_id(name: str) -> int:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import resample
 
-from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers
+from entrypoints.datasets.sysmetrics_raw_rows import Column, is_numeric, numbers
 from entrypoints.errors import UserError
 
 Task = Literal["regression", "classification"]
@@ -30,6 +30,9 @@ class Table:
     5 for "5"; where it has none, the label itself does. ``groups`` or ``times`` (rows,) say how to split the rows, and
     are not part of the digest. Treat a table as read-only: the digest is computed once. ``source`` is "bundled",
     "cache", "openml" or "file".
+
+    ``columns`` are those of the user's file that became features, and how each is read; ``treatment`` is the name of
+    each column of the file, what it is read as, and details; ``examples`` are a few rows as the file has them.
     """
 
     name: str
@@ -40,6 +43,9 @@ class Table:
     openml_id: int | None
     licence: str
     class_values: Mapping[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    treatment: tuple[tuple[str, str, str], ...] = ()
+    examples: pd.DataFrame = field(default_factory=pd.DataFrame)
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
 

@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import NamedTuple
@@ -45,9 +45,9 @@ class Forecast:
     search_s: float
 
 
-def kind(configuration: Configuration) -> tuple[str, int]:
+def kind(configuration: Configuration) -> Hashable:
     """What a step is timed for."""
-    return configuration.algorithm, configuration.batch_size
+    return configuration.algorithm, configuration.batch_size, configuration.iterations
 
 
 def one_of_each(configurations: Iterable[Configuration]) -> list[Configuration]:
@@ -92,7 +92,7 @@ def forecast(configurations: Sequence[Configuration], cpus: int, rounds: Iterabl
         rounds: what each of some processes has timed for ``one_of_each``. A kind that none has timed takes the mean of
             the others.
     """
-    seen: dict[tuple[str, int], list[float]] = {}
+    seen: dict[Hashable, list[float]] = {}
     for timed in rounds:
         for configuration, costs in zip(one_of_each(configurations), timed, strict=True):
             if costs is not None:
@@ -114,18 +114,24 @@ def search_seconds(trials_s: Iterable[float], cpus: int) -> float:
 def _timing(configuration: Configuration, data: Prepared) -> Timing:
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
-    fold.step()  # the first step allocates
-    steps, began, trained_s = 0, time.perf_counter(), fold.training_time_s
+    longest, steps = configuration.steps(data.split.fit_rows), 0
+    if longest > MIN_STEPS:
+        fold.step()  # the first step allocates
+    began, trained_s = time.perf_counter(), fold.training_time_s
     with contextlib.suppress(FloatingPointError):  # until then a diverging model costs what any other does
         while steps < MIN_STEPS or (steps < MAX_STEPS and time.perf_counter() - began < KIND_WITHIN_S):
             fold.step()
             steps += 1
+            if fold.steps == longest:
+                break
     took_s = time.perf_counter() - began
     began = time.perf_counter()
     fold.validate()
     validate_s = time.perf_counter() - began
     test_s = validate_s * len(data.split.test) / len(held_out)
-    latency_s = median(fold.latencies_ms(FEW_ROWS)) / 1e3 * LATENCY_ROWS / len(data.split.folds)
+    # A fit that is not complete may not predict a row yet.
+    a_row_s = median(fold.latencies_ms(FEW_ROWS)) / 1e3 if fold.by_batch or fold.steps == longest else 0.0
+    latency_s = a_row_s * LATENCY_ROWS / len(data.split.folds)
     return Timing(
         step_s=took_s / steps,
         fit_s=(fold.training_time_s - trained_s) / steps,

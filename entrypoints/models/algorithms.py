@@ -1,27 +1,70 @@
-"""A name -> an algorithm: built in, or the user's own."""
+"""A name -> an algorithm: built in, by a short name, or by an import path."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models.estimators import estimator
 from entrypoints.models.learners import ALGORITHMS, Algorithm
+from entrypoints.search_space import Space
 from entrypoints.settings import AUTO
 
+# Import paths, without Classifier or Regressor at their ends, and the values that are tried where the user gives none.
+_OF_FORESTS: Space = {
+    "n_estimators": [100],
+    "max_features": ["sqrt", 0.5, 1.0],
+    "min_samples_leaf": [1, 5, 20],
+}
+NAMED: dict[str, tuple[str, Space]] = {
+    "mlp": (
+        "sklearn.neural_network.MLP",
+        {
+            "batch_size": [16, 64, 256],
+            "hidden_layer_sizes": [[32], [128], [64, 64]],
+            "learning_rate_init": [0.01, 0.001],
+        },
+    ),
+    "forest": ("sklearn.ensemble.RandomForest", _OF_FORESTS),
+    "extra_trees": ("sklearn.ensemble.ExtraTrees", _OF_FORESTS),
+    "boosting": (
+        "sklearn.ensemble.HistGradientBoosting",
+        {"max_iter": [50, 200], "learning_rate": [0.03, 0.1, 0.3], "max_leaf_nodes": [7, 31]},
+    ),
+    "xgboost": (
+        "xgboost.XGB",
+        {"n_estimators": [50, 200], "learning_rate": [0.03, 0.1, 0.3], "max_depth": [3, 6]},
+    ),
+    "lightgbm": (
+        "lightgbm.LGBM",
+        {"n_estimators": [50, 200], "learning_rate": [0.03, 0.1, 0.3], "num_leaves": [7, 31]},
+    ),
+}
 
-def find(name: str) -> Algorithm:
-    """The algorithm of that name.
+
+def find(name: str, task: Task) -> Algorithm:
+    """The algorithm of that name; of a short one the estimator that fits the task.
 
     Raises:
-        UserError: unknown algorithm.
+        UserError: unknown algorithm, or its library is missing.
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
+    if name in NAMED:
+        path, defaults = NAMED[name]
+        library = path.partition(".")[0]
+        if not find_spec(library):
+            raise UserError(f"algorithm={name}: {library} is not installed; run pip install {library}, or leave it out")
+        found = estimator(path + ("Regressor" if task == "regression" else "Classifier"))
+        return replace(found, name=name, defaults=defaults)
     if "." in name:
         return estimator(name)
     raise UserError(
-        f"algorithm={name}: unknown algorithm; use {', '.join(ALGORITHMS)}, or the import path of an estimator with "
-        f"partial_fit, such as sklearn.neural_network.MLPClassifier, or {AUTO} alone for all built-in ones that fit"
+        f"algorithm={name}: unknown algorithm; use {', '.join([*ALGORITHMS, *NAMED])}, or the import path of a "
+        f"scikit-learn classifier or regressor, such as sklearn.svm.SVC, or {AUTO} alone for "
+        f"{', '.join(ALGORITHMS)}, as far as they fit"
     )
 
 
@@ -34,11 +77,12 @@ def find_all(task: Task, asked: str) -> tuple[Algorithm, ...]:
     fitting = tuple(algorithm for algorithm in ALGORITHMS.values() if algorithm.task == task)
     if asked == AUTO:
         return fitting
-    found = [find(name) for name in dict.fromkeys(name.strip() for name in asked.split(","))]
+    found = [find(name, task) for name in dict.fromkeys(name.strip() for name in asked.split(","))]
     for algorithm in found:
         if algorithm.task != task:
+            fit = ", ".join([*(each.name for each in fitting), *NAMED])
             raise UserError(
-                f"algorithm={asked}: {algorithm.name} does not fit a {task} dataset, where "
-                f"{' or '.join(each.name for each in fitting)} does; choose from these, or leave it out for {AUTO}"
+                f"algorithm={asked}: {algorithm.name} does not fit a {task} dataset, where {fit} do; choose from "
+                f"these, or leave it out for {AUTO}"
             )
     return tuple(found)

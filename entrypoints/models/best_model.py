@@ -102,20 +102,22 @@ def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration
     """
     folds: list[Fold] = []
     costs: Figures = {}
+    steps = configuration.steps(rows)
 
     def train() -> None:
         began_s = time.process_time()
         fold = make()
         folds.append(fold)
         convergence = Convergence(configuration, rows)
-        for step in range(1, configuration.steps(rows) + 1):
-            fold.step()
-            if convergence.due(step) and convergence.see(fold.take_row_loss()):
+        while fold.steps < steps:
+            fold.step(1 if fold.by_batch else steps)
+            if convergence.due(fold.steps) and convergence.see(fold.take_row_loss()):
                 break
         costs["refit_cpu_seconds"] = time.process_time() - began_s
         costs["refit_training_time_s"] = fold.training_time_s
 
-    make().step()
+    if steps > 1:  # one fit would take as long as what it warms up
+        make().step()
     raised = memory.raised(train)
     (fold,) = folds
     return fold, costs if raised is None else costs | {"refit_memory_growth_mb": raised.peak_mb}
@@ -154,8 +156,8 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
     """The median time to predict one row of a frame, over 50 rows or as many as fit in a second, at least five."""
     times_s: list[float] = []
     began = clock()
-    for row in np.resize(data.split.test, FEW_ROWS):
-        frame = data.frame(np.array([row]))
+    for row in range(FEW_ROWS):
+        frame = data.examples.iloc[[row % len(data.examples)]]
         started = clock()
         model.predict(frame)
         ended = clock()
@@ -167,7 +169,7 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
 
 def _store(model_id: str, model: RawRows, data: Prepared) -> None:
     """Store the model's files."""
-    example = data.frame(data.split.train[:5])
+    example = data.examples.head(5)
     module = type(_trained(model.pipeline)).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
     storage = _storage(model)
@@ -189,7 +191,7 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
 
 def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    return RawRows(best.pipeline, list(data.feature_names), list(data.categories), dict(enumerate(data.classes)))
+    return RawRows(best.pipeline, list(data.columns), dict(enumerate(data.classes)))
 
 
 def _signature(data: Prepared, predicted: Any) -> ModelSignature:
@@ -200,7 +202,7 @@ def _signature(data: Prepared, predicted: Any) -> ModelSignature:
     MLflow's error repeats all rows and columns.
     """
     anything: Any = AnyType
-    inputs = [ColSpec(anything(), name, required=False) for name in data.feature_names]
+    inputs = [ColSpec(anything(), column.name, required=False) for column in data.columns]
     return ModelSignature(inputs=Schema([*inputs]), outputs=infer_signature(None, predicted).outputs)
 
 

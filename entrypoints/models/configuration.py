@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints import own_modules
+from entrypoints.datasets.tables import Task
 from entrypoints.models import algorithms
 from entrypoints.models.learners import Algorithm
 
@@ -20,12 +21,13 @@ REPORTS = 20  # of a trial, spread over its training, so that short trials have 
 class Configuration:
     """One choice of algorithm, batch size and hyperparameters, and what all trials of a study share.
 
-    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; without a number they are no limit. Every
-    ``report_every`` steps each curve gets a point; None: about ``REPORTS`` times in the trial.
+    A step trains on a batch; ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; without a number
+    they are no limit. Without a batch size it is one of the ``iterations`` of a fit on all rows. Every ``report_every``
+    steps each curve gets a point; None: about ``REPORTS`` times in the trial.
     """
 
     algorithm: str
-    batch_size: int
+    batch_size: int | None
     hyperparameters: Mapping[str, Any]
     seed: int
     max_steps: int | None
@@ -33,6 +35,7 @@ class Configuration:
     report_every: int | None = None
     metric: str | None = None  # the score that scikit-learn's scorers call so; None: that of the task
     class_weight: str | None = None  # balanced: rows of rare classes count more, in the rows that a model trains on
+    iterations: int = 1
     tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
@@ -41,18 +44,24 @@ class Configuration:
     @property
     def searched(self) -> dict[str, Any]:
         """What may differ between the trials of a study, by the names that the user knows."""
+        batch_size = {} if self.batch_size is None else {"batch_size": self.batch_size}
         tol = {} if self.tol is None else {"tol": self.tol}
-        return {"algorithm": self.algorithm, "batch_size": self.batch_size, **self.hyperparameters, **tol}
+        return {"algorithm": self.algorithm, **batch_size, **self.hyperparameters, **tol}
 
     @property
     def key(self) -> str:
         """A text that identifies the configuration within its study."""
         return json.dumps(self.searched, sort_keys=True, default=str)
 
-    def find_algorithm(self) -> Algorithm:
+    @property
+    def id(self) -> str:
+        """A text that identifies the trial within its study: of repetitions, each has its own."""
+        return f"{self.key}#{self.repeat}"
+
+    def find_algorithm(self, task: Task) -> Algorithm:
         """What makes the models."""
         own_modules.look_in(self.folders, self.algorithm)
-        return algorithms.find(self.algorithm)
+        return algorithms.find(self.algorithm, task)
 
     @property
     def may_converge(self) -> bool:
@@ -61,10 +70,12 @@ class Configuration:
 
     def epoch_steps(self, rows: int) -> int:
         """How many steps one pass over ``rows`` training rows has."""
-        return math.ceil(rows / self.batch_size)
+        return math.ceil(rows / (self.batch_size or rows))
 
     def steps(self, rows: int) -> int:
         """How many steps a trial has at most on folds of ``rows`` training rows."""
+        if self.batch_size is None:
+            return self.iterations
         limits = [self.max_steps] if self.max_steps else []
         if self.max_epochs:
             limits.append(self.max_epochs * self.epoch_steps(rows))

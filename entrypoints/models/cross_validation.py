@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from statistics import fmean, median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ _COPIED_BYTES = 100_000  # of an array that is pickled to count it; a larger one
 LATENCY_ROWS = 150  # predicted one at a time, by the models of all folds together
 FEW_ROWS = 50  # enough for a median
 BATCH_ROWS = 1024  # predicted at once
+LOSS_ROWS = 1000  # about as many training rows, evenly spread, have the training loss of a fit on all of them
 MEASURED_MODELS = MEASURED_STEPS = WARM_UP  # whose memory is measured: later models and steps take no more
 TURN_STEPS = 5  # of a fold before the next one's: what a change of folds costs the core's caches is shared by them
 TURN_S = 0.005  # long steps need no such turns, and limits are looked at in between
@@ -86,9 +88,10 @@ class Fold:
         preprocessing: Preprocessing,
     ) -> None:
         weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
-        self.learner = configuration.find_algorithm().learner(
+        self.learner = configuration.find_algorithm(data.task).learner(
             weights | dict(configuration.hyperparameters), len(data.classes), configuration.seed
         )
+        self.by_batch = configuration.batch_size is not None
         self.score = scores.find(configuration.metric, data.task)
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling
@@ -101,41 +104,58 @@ class Fold:
         self._data = data
         self._held_out = held_out
         self._target = self._scaling.transform_target(data.y) if data.task == "regression" else data.y
-        self._batches = batches(fit, configuration.batch_size, (configuration.seed, number))
+        self._fit = fit
+        self._batches = batches(fit, configuration.batch_size or len(fit), (configuration.seed, number))
         self._core_wait = CoreWait()
 
     def step(self, steps: int = 1) -> None:
-        """One ``partial_fit`` on each of the next batches, timed, and the loss of each batch after it."""
-        self._train(islice(self._batches, steps))
+        """Train on each of the next batches, or go on with the fit, timed, and note the loss after it."""
+        if self.by_batch:
+            self._train(map(self._rows, islice(self._batches, steps)))
+        else:
+            self._train([self._rows(self._fit)], steps)
 
-    def measured_step(self) -> None:
+    def measured_step(self, steps: int = 1) -> None:
         """Like ``step``, and see by how many megabytes it raises the memory of this process, if the OS tells.
 
         ``memory_mb`` is then the most that the model and its step have taken, with what its earlier steps have left:
-        what the first one only allocates, as a moment of zeros, takes memory when the second one writes to it.
+        what the first one only allocates, as a moment of zeros, takes memory when the second one writes to it. The
+        rows of a batch are part of it. All rows, of which a user has such a table anyway, are not.
         """
-        rows = next(self._batches)
-        self._data.X[rows]  # pages of shared memory count as the process's when it first reads them
-        raised = memory.raised(lambda: self._train([rows]))
+        if self.by_batch:
+            rows = next(self._batches)
+            self._data.X[rows]  # pages of shared memory count as the process's when it first reads them
+            raised = memory.raised(lambda: self._train(map(self._rows, [rows])))
+        else:
+            whole = self._rows(self._fit)
+            raised = memory.raised(lambda: self._train([whole], steps))
         if raised is not None:
             self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
             self._kept_mb += raised.kept_mb
 
-    def _train(self, batches: Iterable[NDArray[np.int64]]) -> None:
-        took_s, began, waited_s = 0.0, perf_counter(), self._core_wait()
+    def _train(self, parts: Iterable[tuple[Array, NDArray[Any]]], iterations: int = 1) -> None:
+        took_s, began, waited_s = 0.0, perf_counter(), self._waited_s()
         try:
-            for rows in batches:
-                self.steps += 1
-                X, y = self.preprocessing.transform(self._data.X[rows]), self._target[rows]
+            for X, y in parts:
+                self.steps += iterations
                 started = perf_counter()
-                self.learner.step(X, y)
+                self.learner.step(X, y, iterations)
                 took_s += perf_counter() - started
+                if not self.by_batch:
+                    X, y = (each[:: max(1, len(y) // LOSS_ROWS)] for each in (X, y))
                 loss = self.learner.loss(self.learner.outputs(X), y)
                 self.train_losses.append(loss)
-                self._loss_sum += loss * len(rows)
-                self._loss_rows += len(rows)
+                self._loss_sum += loss * len(y)
+                self._loss_rows += len(y)
         finally:
-            self.training_time_s += took_s * own_share(perf_counter() - began, self._core_wait() - waited_s)
+            self.training_time_s += took_s * own_share(perf_counter() - began, self._waited_s() - waited_s)
+
+    def _waited_s(self) -> float:
+        """For a core, in this thread and in that of a fit."""
+        return self._core_wait() + self.learner.waited_s
+
+    def _rows(self, rows: NDArray[np.int64]) -> tuple[Array, NDArray[Any]]:
+        return self.preprocessing.transform(self._data.X[rows]), self._target[rows]
 
     def take_train_loss(self) -> float:
         """The mean loss of the steps since the last call."""
@@ -216,6 +236,7 @@ class CrossValidation:
     def __init__(self, configuration: Configuration, data: Prepared) -> None:
         self._fold = partial(_fold, configuration, data)
         self.folds = [self._fold(number) for number in range(len(data.split.folds))]
+        self.by_batch = configuration.batch_size is not None
         self.steps = configuration.steps(data.split.fit_rows)
         self._report_steps = configuration.report_steps(data.split.fit_rows)
         self.step_number = 0
@@ -248,18 +269,20 @@ class CrossValidation:
         return fmean(fold.training_time_s for fold in self.folds)
 
     def step(self, stop: Callable[[], bool] = lambda: False, turn: int = 1) -> None:
-        """Advance every fold by one batch, unless ``stop`` says before one of them that the trial is over.
+        """Advance every fold by one step, unless ``stop`` says before one of them that the trial is over.
 
         With ``turn`` by up to that many, one fold after the other, but never past a report that is due.
         """
-        measured, steps = self.step_number < MEASURED_STEPS, self._turn(turn)
+        # What a fit on all rows adds, such as trees, is memory of the model.
+        measured = self.step_number < MEASURED_STEPS or not self.by_batch
+        steps = self._turn(turn)
         try:
             with _quiet():
                 for place, fold in enumerate(self.folds):
                     if stop():
                         return
                     if measured and place < MEASURED_MODELS:
-                        fold.measured_step()
+                        fold.measured_step(steps)
                     else:
                         fold.step(steps)
         except FloatingPointError:
@@ -272,10 +295,13 @@ class CrossValidation:
         """How many steps each fold takes in its turn."""
         if most == 1 or self.step_number < MEASURED_STEPS:
             return 1
-        short = TURN_S * self.step_number / max(self.training_time_s, 1e-9)
         to_report = self._report_steps - self.step_number % self._report_steps
+        rest = min(to_report, self.steps - self.step_number)
+        if not self.by_batch:  # each turn of a fit has a cost of its own
+            return rest
+        short = TURN_S * self.step_number / max(self.training_time_s, 1e-9)
         to_epoch = self._convergence.epoch_steps - self.step_number % self._convergence.epoch_steps
-        return max(1, min(most, int(short), to_report, to_epoch, self.steps - self.step_number))
+        return max(1, min(most, int(short), to_epoch, rest))
 
     def untrained(self) -> dict[str, float]:
         """The points of the curves before the first step. A score is not among them: no model can predict yet."""
@@ -328,7 +354,12 @@ class CrossValidation:
         return mean | {"training_time_s": total_s}
 
     def untrained_facts(self) -> dict[str, float]:
-        """Latency and size of a model of this shape after one batch, which are those of the trained one."""
+        """Latency and size of a model of this shape after one batch, which are those of the trained one.
+
+        What a fit on all rows makes grows with it: nothing is known of that.
+        """
+        if not self.by_batch:
+            return {}
         fold = self._fold(0)  # not one of those that train: they begin with their own first batch
         fold.step()
         return {"inference_latency_ms": median(fold.latencies_ms(FEW_ROWS)), "model_size_kb": fold.model_size_kb()}

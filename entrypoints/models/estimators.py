@@ -1,4 +1,4 @@
-"""The user's own algorithms: any importable estimator with ``partial_fit``."""
+"""Algorithms that an import path names: any importable classifier or regressor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,34 +19,53 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
-from entrypoints.models.learners import Learner, Loss
+from entrypoints.models.learners import BatchLearner, Learner, Loss
 from entrypoints.models.losses import Array
+from entrypoints.models.whole_fits import whole_fit
+from entrypoints.search_space import Space
 from entrypoints.text import one_line
+
+CHECKED_ROWS, CHECKED_FEATURES = 200, 20  # as many neighbours, or features of a tree, as users ask for
+# One CPU core a trial, and no word for each tree. scikit-learn's own take one core unless told otherwise.
+_OF_LIBRARIES = {"xgboost": {"n_jobs": 1}, "lightgbm": {"n_jobs": 1, "verbosity": -1}}
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """An estimator class; ``name`` is its import path, such as ``sklearn.neural_network.MLPClassifier``."""
+    """An estimator class; ``name`` is its import path, such as ``sklearn.svm.SVC``, or a short one."""
 
     name: str
     task: Task
     make: Callable[..., Any]
+    defaults: Space = field(default_factory=dict)
 
-    @property
+    @cached_property
     def hyperparameters(self) -> tuple[str, ...]:
         """The names that its constructor takes."""
+        made = self.make()  # of XGBoost's classifier the signature says little
+        if hasattr(made, "get_params"):
+            return tuple(made.get_params(deep=False))
         return tuple(inspect.signature(self.make).parameters)
 
+    @property
+    def by_batch(self) -> bool:
+        """Whether it has ``partial_fit``."""
+        return hasattr(self.make, "partial_fit")
+
     def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> Learner:
-        """A new model; ``seed`` becomes its ``random_state``, where it has one that is not given."""
-        given = dict(hyperparameters)
-        if "random_state" in self.hyperparameters:
-            given.setdefault("random_state", seed)
-        made = self.make(**given)
-        return Learner(made, n_classes, *_outputs_and_loss(made, n_classes))
+        """A new model; ``seed`` becomes its ``random_state``, where it has one that is not given.
+
+        A fit on all rows stops early only where that is given: its length is a hyperparameter.
+        """
+        usual = {"random_state": seed} if self.by_batch else {"random_state": seed, "early_stopping": False}
+        settings = {name: value for name, value in usual.items() if name in self.hyperparameters}
+        settings |= _OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {})
+        made = self.make(**settings | dict(hyperparameters))
+        learner = BatchLearner if self.by_batch else whole_fit
+        return learner(made, n_classes, *_outputs_and_loss(made, n_classes))
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:
-        """Check that a model can be created with these values and trained on a batch of standardised features.
+        """Check that a model can be created with these values and begin to train on standardised features.
 
         Args:
             hyperparameters: for its constructor.
@@ -55,8 +75,8 @@ class Estimator:
             UserError: creating or training it fails.
         """
         random = np.random.default_rng(0)
-        rows = max(8, 2 * n_classes)
-        X, y = random.normal(size=(rows, 4)), np.arange(rows) % max(2, n_classes)
+        rows = max(CHECKED_ROWS, 2 * n_classes)
+        X, y = random.normal(size=(rows, CHECKED_FEATURES)), np.arange(rows) % max(2, n_classes)
         given = ", ".join(f"{name}={value!r}" for name, value in hyperparameters.items()) or "its own defaults"
         try:
             learner = self.learner(hyperparameters, n_classes, seed=0)
@@ -70,7 +90,8 @@ class Estimator:
                 f"algorithm={self.name} with {given} does not train on standardised features: {one_line(error)}; "
                 "choose other values in space, or another algorithm"
             ) from error
-        self._check_fitted(learner.estimator)
+        if learner.iterations in (None, 1):  # a longer fit has only begun
+            self._check_fitted(learner.estimator)
 
     def _check_fitted(self, trained: Any) -> None:
         """The pipeline that the best model becomes would not predict with it otherwise."""
@@ -78,8 +99,8 @@ class Estimator:
             check_is_fitted(trained)
         except (NotFittedError, TypeError):
             raise UserError(
-                f"algorithm={self.name}: scikit-learn still considers it unfitted after partial_fit; give it a fit "
-                "method, and let partial_fit set an attribute whose name ends in _, such as coef_"
+                f"algorithm={self.name}: scikit-learn still considers it unfitted after training; give it a fit "
+                "method, and let training set an attribute whose name ends in _, such as coef_"
             ) from None
 
 
@@ -110,7 +131,7 @@ def estimator(name: str) -> Estimator:
     """The estimator class at an import path.
 
     Raises:
-        UserError: it is missing, or cannot be trained batch by batch.
+        UserError: it is missing, or is none.
     """
     module_name, _, class_name = name.rpartition(".")
     try:
@@ -119,8 +140,8 @@ def estimator(name: str) -> Estimator:
         raise _wrong(name, f"it cannot be imported ({type(error).__name__}: {one_line(error)})") from error
     if not inspect.isclass(make):
         raise _wrong(name, "it is not a class")
-    if not hasattr(make, "partial_fit"):
-        raise _wrong(name, "it has no partial_fit")
+    if not hasattr(make, "fit") and not hasattr(make, "partial_fit"):
+        raise _wrong(name, "it has no fit")
     return Estimator(name, _task(name, make), make)
 
 
@@ -139,6 +160,6 @@ def _task(name: str, make: Callable[..., Any]) -> Task:
 
 def _wrong(name: str, why: str) -> UserError:
     return UserError(
-        f"algorithm={name}: {why}; give the import path of a scikit-learn classifier or regressor with partial_fit, "
-        "such as sklearn.neural_network.MLPClassifier"
+        f"algorithm={name}: {why}; give the import path of a scikit-learn classifier or regressor, such as "
+        "sklearn.neural_network.MLPClassifier"
     )

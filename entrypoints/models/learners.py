@@ -1,4 +1,4 @@
-"""One model trained batch by batch, and the built-in algorithms: scikit-learn's SGD models."""
+"""What a trial trains step by step, and the built-in algorithms: scikit-learn's SGD models."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
 from entrypoints.models.losses import Array
+from entrypoints.search_space import Space
 
+Outputs = Callable[[Array], Array]
 Loss = Callable[[Array, NDArray[Any]], float]
 
 _DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
 
 
 class Learner:
-    """One model, trained batch by batch on X (rows, features) and y (rows,): numbers, or each row's class by number.
+    """One model, trained step by step on X (rows, features) and y (rows,): numbers, or each row's class by number.
 
     Args:
         estimator: scikit-learn's, or what behaves like it.
@@ -31,14 +33,37 @@ class Learner:
         loss: the mean loss over rows of these outputs.
     """
 
-    def __init__(self, estimator: Any, n_classes: int, outputs: Callable[[Array], Array], loss: Loss) -> None:
+    iterations: int | None = None  # of one fit on all rows, each of which is a step; None: a step trains on a batch
+    waited_s = 0.0  # of the time of its steps: for a CPU core, in a thread of its own
+
+    def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
         self.estimator, self.outputs, self.loss = estimator, outputs, loss
-        self._n_classes = n_classes
+        self.n_classes = n_classes
+
+    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+        """Train on one batch, or advance by some iterations of a fit on all rows, the same ones each time.
+
+        Raises:
+            FloatingPointError: the weights are no longer finite: the model has diverged.
+        """
+        raise NotImplementedError
+
+    def untrained_loss(self, y: NDArray[Any]) -> float:
+        """The loss of predicting the mean of a standardised target, or no class more than another."""
+        n_classes = self.n_classes
+        return self.loss(np.full((len(y), n_classes), 1 / n_classes) if n_classes else np.zeros(len(y)), y)
+
+
+class BatchLearner(Learner):
+    """By ``partial_fit``."""
+
+    def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
+        super().__init__(estimator, n_classes, outputs, loss)
         takes_classes = n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters
         self._first_call = {"classes": np.arange(n_classes)} if takes_classes else {}
 
-    def step(self, X: Array, y: NDArray[Any]) -> None:
-        """Train on one batch. FloatingPointError: the weights are no longer finite: the model has diverged."""
+    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+        """Train on one batch."""
         try:
             self.estimator.partial_fit(X, y, **self._first_call)
         except ValueError as error:
@@ -47,14 +72,9 @@ class Learner:
             raise
         self._first_call = {}
 
-    def untrained_loss(self, y: NDArray[Any]) -> float:
-        """The loss of predicting the mean of a standardised target, or no class more than another."""
-        n_classes = self._n_classes
-        return self.loss(np.full((len(y), n_classes), 1 / n_classes) if n_classes else np.zeros(len(y)), y)
-
 
 class Algorithm(Protocol):
-    """An algorithm: its name, its task, and a method that creates learners."""
+    """An algorithm: its name and task, what may be searched of it, and a method that creates learners."""
 
     @property
     def name(self) -> str:
@@ -63,6 +83,18 @@ class Algorithm(Protocol):
     @property
     def task(self) -> Task:
         """What its models predict."""
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names of what it takes."""
+
+    @property
+    def defaults(self) -> Space:
+        """The values that are tried of these where the user gives none."""
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether it trains on batches, else on all rows at once."""
 
     def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> Learner:
         """A new model of the classes 0 to ``n_classes`` - 1, or with 0 classes of numbers."""
@@ -75,6 +107,18 @@ class SGD:
     name: str
     task: Task
     loss: str
+
+    by_batch = True
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names of what it takes."""
+        return tuple(self.defaults)
+
+    @property
+    def defaults(self) -> Space:
+        """The values that are tried."""
+        return {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
 
     def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int = 0) -> Learner:
         """A new model.
@@ -94,7 +138,7 @@ class SGD:
         }
         weights = {"class_weight": hyperparameters.get("class_weight")}
         estimator = SGDClassifier(**settings, **weights) if n_classes else SGDRegressor(**settings)
-        return Learner(estimator, n_classes, partial(_linear_outputs, estimator), _LOSSES[self.loss])
+        return BatchLearner(estimator, n_classes, partial(_linear_outputs, estimator), _LOSSES[self.loss])
 
 
 def _linear_outputs(estimator: Any, X: Array) -> Array:

@@ -21,7 +21,7 @@ from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.runs import CommandRun
-from entrypoints.search.grid import configurations
+from entrypoints.search.grid import configurations, tried
 from entrypoints.search.run_names import run_names
 from entrypoints.settings import Limits, StudySettings
 
@@ -35,6 +35,7 @@ class Plan:
     """What a study does, and where: ``trials`` has one configuration each, and the result meets the ``limits``.
 
     ``score`` ranks them, and ``baseline`` is what it is on each fold of a model that ignores all features.
+    A search that learns tries as many of its ``trials`` as ``size`` says.
     """
 
     settings: StudySettings
@@ -54,6 +55,11 @@ class Plan:
         return list(dict.fromkeys(name for trial in self.trials for name in trial.searched))
 
     @property
+    def varied(self) -> list[str]:
+        """Those of which trials have different values."""
+        return [name for name in self.searched if len({str(trial.searched.get(name)) for trial in self.trials}) > 1]
+
+    @property
     def score_line(self) -> str:
         """What ranks its trials, in one line."""
         better = "higher" if self.score.higher_is_better else "lower"
@@ -63,9 +69,20 @@ class Plan:
         return f"{self.score.validated}, {better} is better{positive}; {baseline}"
 
     @property
-    def names(self) -> dict[int, str]:
-        """What the runs of its trials are called, by their places."""
-        return dict(zip((trial.place for trial in self.trials), run_names(self.trials), strict=True))
+    def learns(self) -> bool:
+        """Whether what it tries next depends on what has come of the trials before."""
+        return self.settings.search == "tpe"
+
+    @property
+    def size(self) -> int:
+        """How many trials it has, if the time is enough."""
+        repetitions = sum(trial.repeat > 0 for trial in self.trials)
+        return tried(self.settings, len(self.trials) - repetitions) + repetitions
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the runs of its trials are called, by the ids of their configurations."""
+        return dict(zip((trial.id for trial in self.trials), run_names(self.trials), strict=True))
 
 
 def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:
@@ -84,7 +101,9 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
-    table = known.load(settings.dataset, target=settings.target, group=settings.group, time=settings.time)
+    table = known.load(
+        settings.dataset, target=settings.target, drop=settings.drop, group=settings.group, time=settings.time
+    )
     table = table.sample(settings.max_rows, settings.seed)
     score = scores.find(settings.metric, table.task)
     ends_early = stopping(score, limits, settings.groups, here=where.is_here)
@@ -103,7 +122,7 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 def _check_models(score: Score, settings: StudySettings, trials: list[Configuration], table: Table) -> None:
     """That the models of each algorithm can be scored, and weigh classes where that is asked for."""
     for trial in {trial.algorithm: trial for trial in trials}.values():
-        learner = trial.find_algorithm().learner(trial.hyperparameters, len(table.classes), trial.seed)
+        learner = trial.find_algorithm(table.task).learner(trial.hyperparameters, len(table.classes), trial.seed)
         score.check(trial.algorithm, learner.loss)
         if settings.class_weight and not hasattr(learner.estimator, "class_weight"):
             raise UserError(

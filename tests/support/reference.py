@@ -33,7 +33,12 @@ MLP_CLASSIFIER = "sklearn.neural_network.MLPClassifier"
 MLP_REGRESSOR = "sklearn.neural_network.MLPRegressor"
 OF_SGD = {"learning_rate": 0.01, "alpha": 0.001}
 OF_MLP = {"hidden_layer_sizes": [8], "learning_rate_init": 0.01, "activation": "tanh"}
-SHARED = {"batch_size": 32, "seed": 7, "max_steps": 60, "max_epochs": 0, "report_every": 100, "tol": None}
+SHARED = {
+    **{"batch_size": 32, "iterations": 1, "seed": 7, "max_steps": 60, "max_epochs": 0, "report_every": 100},
+    "tol": None,
+}
+# Without partial_fit: by trees, by iterations of a fit that waits, and at once.
+FORESTS, BOOSTING, SVR = "sklearn.ensemble.RandomForest", "sklearn.ensemble.HistGradientBoosting", "sklearn.svm.SVR"
 LOSSES = {"linear": "squared_error", "logistic": "log_loss", "svm": "hinge"}
 STUDIES = [
     pytest.param("red_wine", "linear", id="red_wine-linear"),
@@ -60,6 +65,13 @@ def configured(algorithm: str = "linear", **changes: Any) -> Configuration:
     shared = {name: changes.pop(name, usual) for name, usual in SHARED.items()}
     usual = OF_SGD if algorithm in LOSSES else OF_MLP if "MLP" in algorithm else {}
     return Configuration(algorithm=algorithm, hyperparameters=usual | changes, **shared)
+
+
+def configured_whole(algorithm: str, iterations: int = 1, **changes: Any) -> Configuration:
+    """A trial without batches."""
+    length = {"forest": "n_estimators", "boosting": "max_iter"}.get(algorithm)
+    changes |= {length: iterations} if length else {}
+    return configured(algorithm, batch_size=None, iterations=iterations, **changes)
 
 
 def loss(model: Any, X: Any, y: Any, n_classes: int) -> float:
@@ -104,14 +116,27 @@ class Plain:
     def _estimator(self) -> Any:
         name, given = self.configuration.algorithm, self.configuration.hyperparameters
         if name not in LOSSES:
-            module, _, made = name.rpartition(".")
-            return getattr(importlib.import_module(module), made)(**given, random_state=self.configuration.seed)
+            kind = "Regressor" if self.regression else "Classifier"
+            path = {"forest": FORESTS + kind, "boosting": BOOSTING + kind}.get(name, name)
+            seed = {} if path == SVR else {"random_state": self.configuration.seed}
+            module, _, made = path.rpartition(".")
+            return getattr(importlib.import_module(module), made)(**given, **seed)
         settings: dict[str, Any] = {"eta0": given["learning_rate"], "alpha": given["alpha"], "loss": LOSSES[name]}
         kind = SGDRegressor if self.regression else SGDClassifier
         return kind(learning_rate="constant", shuffle=False, **settings)
 
     def train(self, steps: int) -> Plain:
-        """Pass over the rows in a new random order each time, and note the loss of each batch after its step."""
+        """Pass over the rows in a new random order each time, and note the loss of each batch after its step.
+
+        Without batches: fit on all rows, with each number of iterations up to this one.
+        """
+        if self.configuration.batch_size is None:
+            for iterations in range(1, steps + 1):
+                length = {"forest": "n_estimators", "boosting": "max_iter"}.get(self.configuration.algorithm)
+                self.estimator.set_params(**({length: iterations} if length else {}))
+                self.estimator.fit(self.features(self.fit), self.target(self.fit))
+                self.train_losses.append(self.loss(self.fit))
+            return self
         random, size = np.random.default_rng((self.configuration.seed, self.number)), self.configuration.batch_size
         more = {} if self.regression else {"classes": [0, 1]}
         order: list[int] = []

@@ -11,7 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from clock import Clock
-from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, configured, split_up
+from reference import (
+    FOLDS,
+    MLP_CLASSIFIER,
+    MLP_REGRESSOR,
+    STUDIES,
+    Plain,
+    bundled,
+    configured,
+    configured_whole,
+    split_up,
+)
 from sklearn.metrics import get_scorer, mean_absolute_error, r2_score
 
 from entrypoints.compute import memory
@@ -29,7 +39,14 @@ def _trained(data: Prepared, configuration: Configuration) -> CrossValidation:
     return training
 
 
-@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        *STUDIES,
+        pytest.param("diabetes", "forest", id="diabetes-forest"),
+        pytest.param("red_wine", "boosting", id="red_wine-boosting"),
+    ],
+)
 def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> None:
     """Every point is the mean over folds; training loss is that of the steps since the last point.
 
@@ -39,6 +56,8 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm
     the mean size of the pickled estimators, in units of 1000 bytes.
     """
     data, configuration = bundled(name), configured(algorithm, batch_size=64, max_steps=16)
+    if algorithm in ("forest", "boosting"):
+        configuration = configured_whole(algorithm, 16)
     training = CrossValidation(configuration, data)
     score, validations = ("rmse" if name == "red_wine" else "accuracy"), [rows for _, rows in data.split.folds]
     for steps in (6, 1, 9):  # an epoch is 12 or 6
@@ -187,7 +206,7 @@ def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.Monkey
     monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
     training = CrossValidation(configured("linear"), bundled("red_wine"))
 
-    def step(X: Any, y: Any) -> None:
+    def step(X: Any, y: Any, iterations: int) -> None:
         clock.now += next(durations)
 
     def outputs(X: Any) -> Any:

@@ -118,7 +118,9 @@ def _batch(n_classes: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[
 
 
 def _learner(name: str, n_classes: int, seed: int = 0, **given: Any) -> Learner:
-    return find(name).learner((OF_SGD if name in LOSSES else {}) | given, n_classes, seed)
+    return find(name, "classification" if n_classes else "regression").learner(
+        (OF_SGD if name in LOSSES else {}) | given, n_classes, seed
+    )
 
 
 def _trained(name: str, n_classes: int, **given: Any) -> Learner:
@@ -265,6 +267,7 @@ def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged
         pytest.param("classification", "svm, logistic,svm", ["svm", "logistic"], id="several-without-repetition"),
         pytest.param("classification", f"logistic,{MLP_CLASSIFIER}", ["logistic", MLP_CLASSIFIER], id="mixed"),
         pytest.param("regression", "mine.Mean", ["mine.Mean"], id="own"),
+        pytest.param("regression", "forest,xgboost", ["forest", "xgboost"], id="short"),
     ],
 )
 def test_algorithms_are_those_asked_for_or_all_built_in_ones_that_fit(task: Any, asked: str, names: list[str]) -> None:
@@ -277,7 +280,7 @@ def test_algorithms_are_those_asked_for_or_all_built_in_ones_that_fit(task: Any,
 @pytest.mark.parametrize(
     ("asked", "named", "says"),
     [
-        ("svm,linear", "svm,linear", "logistic or svm does"),
+        ("svm,linear", "svm,linear", "logistic, svm, mlp, forest, .* do"),
         ("svm,,", "", "linear, logistic"),
         ("auto,svm", "auto", "alone"),
     ],
@@ -294,7 +297,7 @@ def test_list_of_algorithms_with_a_mistake_is_refused_in_one_sentence(asked: str
         pytest.param("sklearn.linear_model.Nothing", "it cannot be imported (AttributeError: ", id="class"),
         pytest.param("..Model", "it cannot be imported (TypeError: ", id="relative"),
         pytest.param("sklearn.base.clone", "it is not a class", id="function"),
-        pytest.param("sklearn.cluster.MiniBatchKMeans", "it is neither a classifier nor a regressor", id="clusters"),
+        pytest.param("sklearn.cluster.KMeans", "it is neither a classifier nor a regressor", id="clusters"),
         pytest.param("mine.Untagged", "it is neither a classifier nor a regressor", id="without-tags"),
         pytest.param("sklearn.multioutput.MultiOutputClassifier", "it cannot be made without", id="needs-arguments"),
         pytest.param("broken.Model", "it cannot be imported (SystemExit: 2)", id="script-that-ends"),
@@ -306,7 +309,7 @@ def test_class_that_cannot_be_trained_is_refused_in_one_sentence(mine: Path, nam
     with pytest.raises(UserError) as raised:
         estimator(name)
     assert raised.value.message.startswith(f"algorithm={name}: {why}")
-    ends = "; give the import path of a scikit-learn classifier or regressor with partial_fit, such as "
+    ends = "; give the import path of a scikit-learn classifier or regressor, such as "
     assert raised.value.message.partition(ends)[2] == MLP_CLASSIFIER
 
 
@@ -341,6 +344,10 @@ def test_check_lets_what_trains_pass(name: str, values: dict[str, Any], n_classe
         pytest.param("mine.Mean", {"depth": 3}, "depth=3", "takes no arguments", id="unknown-name"),
         pytest.param("mine.Broken", {"lines": "one.\ntwo"}, r"lines='one.\ntwo'", "one", id="several-lines"),
         pytest.param("mine.Broken", {}, "its own defaults", "KeyError", id="without-words"),
+        pytest.param(
+            *("xgboost.XGBClassifier", {"learning_rate": "fast"}, "learning_rate='fast'", "could not be parsed"),
+            id="in-a-held-fit",
+        ),
     ],
 )
 def test_check_refuses_what_does_not_train_in_one_sentence(
@@ -362,6 +369,6 @@ def test_check_refuses_what_scikit_learn_would_take_for_untrained(name: str) -> 
     with pytest.raises(UserError) as raised:
         estimator(name).check({}, 0)
     assert raised.value.message == (
-        f"algorithm={name}: scikit-learn still considers it unfitted after partial_fit; give it a fit method, and "
-        "let partial_fit set an attribute whose name ends in _, such as coef_"
+        f"algorithm={name}: scikit-learn still considers it unfitted after training; give it a fit method, and "
+        "let training set an attribute whose name ends in _, such as coef_"
     )

@@ -27,6 +27,7 @@ from entrypoints.reporting.questions import decision
 from entrypoints.runs import RecordedRun
 from entrypoints.search import ended, last_words
 from entrypoints.search.ended import Ended, metrics
+from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import TrialRecord
 from entrypoints.tags import BEST_TRIAL_ID, BY_TIME_LIMIT, CRITERIA, FEASIBLE, SCORE, STUDY_KEY
@@ -333,6 +334,10 @@ def _columns(page: Any) -> list[str]:
     return [column.split("`")[1] for column in page.state["selectedColumns"]]
 
 
+def _pages(study: Ended) -> dict[str, str]:
+    return save_pages(study.run, study.plan, study.record, study.frame)
+
+
 def _saved(study: Ended) -> dict[str, Any]:
     """The pages in the menu of the experiment, by what is on them."""
     found = listed(study.run.client, study.run.experiment_id)
@@ -350,14 +355,35 @@ def _saved(study: Ended) -> dict[str, Any]:
 def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish, criteria: str, more: list[str]) -> None:
     """All are views, and each link opens its own; those of limits have them in words, on one figure together."""
     study = finish([trial(1), trial(2)], criteria)
-    links, saved = ended.save_pages(study), _saved(study)
-    pages = ["score against cost", "table", "during training, the ten best", "All studies", "Reports", *more]
+    links, saved = _pages(study), _saved(study)
+    pages = [
+        "score against cost",
+        "table",
+        "best score so far",
+        "during training, the ten best",
+        "All studies",
+        "Reports",
+        *more,
+    ]
     assert sorted(saved) == sorted(pages)
     ids = {page.id for page in saved.values()}
     assert len({each for each in ids for link in links.values() if f"viewStateShareKey={each}&" in link}) == len(links)
     if criteria:
         assert criteria in saved["within the limits"].headings
         assert _columns(saved["within the limits"])[2:5] == ["val_rmse", "training_time_s", "val_loss"]
+
+
+def test_pages_are_there_from_the_start(finish: Finish, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the costs that trials will have; the end makes the same ones again."""
+    study = finish([], "training_time_s<=1")
+    plan = replace(study.plan, trials=[configured(batch_size=2), configured(batch_size=4)])
+    open_from_the_start(study.run, plan, study.data, study.record)
+    (view,) = re.findall("viewStateShareKey=([^&]*)&", capsys.readouterr().out)
+    saved = _saved(study)
+    assert view == saved["score against cost"].id
+    assert _columns(saved["table"])[:3] == ["batch_size", "val_rmse", "training_time_s"]
+    _pages(study)
+    assert {page.id for page in _saved(study).values()} == {page.id for page in saved.values()}
 
 
 def test_columns_of_the_table_are_what_differs_and_what_trials_cost_that_are_drawn(finish: Finish) -> None:
@@ -368,7 +394,7 @@ def test_columns_of_the_table_are_what_differs_and_what_trials_cost_that_are_dra
     for place, values in enumerate([{"status": "FAILED"}, {"by": BY_TIME_LIMIT}, {"diverged": True}], 4):
         trials.append(trial(place, figures={"peak_gpu_memory_mb": 3.0}, **values))
     study = finish(trials, data=bundled("diabetes"))
-    ended.save_pages(study)
+    _pages(study)
     table = _saved(study)["table"]
     assert (table.state["orderByKey"], table.state["orderByAsc"]) == ("metrics.`val_accuracy`", False)
     assert _columns(table) == ["batch_size", "val_accuracy", "training_time_s", "peak_memory_mb"]

@@ -17,7 +17,8 @@ from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
-from entrypoints.search.grid import configurations
+from entrypoints.search.grid import MAX_CANDIDATES, configurations
+from entrypoints.search.plan import Plan
 from entrypoints.search_space import parse
 
 MLP = "sklearn.neural_network.MLPClassifier"
@@ -116,6 +117,28 @@ def test_one_configuration_from_the_middle_runs_again(
         assert min(gaps) > len(tried) / runs - 1
 
 
+@pytest.mark.parametrize(
+    ("space", "max_trials", "candidates", "size"),
+    [
+        pytest.param(None, None, 192, 48, id="a quarter of the grid"),
+        pytest.param({"batch_size": [8, 64]}, None, 48, 30, id="of a small one thirty"),
+        pytest.param({"batch_size": [8, 64], "alpha": 0.1}, None, 16, 16, id="of a smaller one all"),
+        pytest.param({"batch_size": [8, 64]}, 20, 48, 20, id="as many as asked for"),
+        pytest.param({"alpha": ALPHAS}, 20, MAX_CANDIDATES, 20, id="of distributions very many"),
+    ],
+)
+def test_search_that_learns_tries_some_of_many(space: Any, max_trials: int | None, candidates: int, size: int) -> None:
+    """Those that it chooses from are in random order; what it repeats is among as many as it tries."""
+    tried = _tried(space=space, search="tpe", max_trials=max_trials, repeats=3)
+    assert len(_searched(tried)) == len(tried) - 2 == candidates
+    settings = study_settings(search="tpe", max_trials=max_trials)
+    unused: Any = None
+    plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused, unused, [])
+    assert plan.size == size + 2
+    (often, _), *_ = Counter(each.key for each in tried).most_common()
+    assert max(each.place for each in tried if each.key == often) <= plan.size
+
+
 @pytest.mark.parametrize("search", ["grid", "random"])
 def test_algorithms_are_searched_together_each_with_what_it_takes(search: str) -> None:
     """Built-in ones and the user's own, which has its own defaults; lists come as they are."""
@@ -127,6 +150,29 @@ def test_algorithms_are_searched_together_each_with_what_it_takes(search: str) -
     }
     assert _searched(tried) == _searched(_tried(space=space, algorithm=f"svm,{MLP}"))
     assert [each.hyperparameters for each in _tried(space={"batch_size": 8}, algorithm=MLP)] == [{}]
+
+
+def test_each_algorithm_has_values_of_its_own() -> None:
+    """Those under its name go before those for all; of what it does not take nothing is tried; else its defaults."""
+    space = {"batch_size": [16], "learning_rate": [0.1], "forest": {"n_estimators": [20, 30], "max_depth": [None]}}
+    space |= {"boosting": {"learning_rate": [0.2]}, "mlp": {"learning_rate": ["constant"]}}
+    tried = _tried(space=space, algorithm="logistic,forest,boosting,mlp")
+    grids = {
+        "logistic": {"batch_size": {16}, "learning_rate": {0.1}, "alpha": {0.001, 0.01, 0.1}},
+        "forest": {
+            **{"n_estimators": {20, 30}, "max_depth": {None}, "max_features": {"sqrt", 0.5, 1.0}},
+            "min_samples_leaf": {1, 5, 20},
+        },
+        "boosting": {"max_iter": {50, 200}, "learning_rate": {0.2}, "max_leaf_nodes": {7, 31}},
+    }
+    for name, grid in grids.items():
+        own = [each.searched for each in tried if each.algorithm == name]
+        assert {frozenset(each) for each in own} == {frozenset({"algorithm", *grid})}
+        assert {key: {each[key] for each in own} for key in grid} == grid
+        assert len(own) == np.prod([len(values) for values in grid.values()])
+    steps = {each.algorithm: each.steps(1000) for each in tried if each.searched.get("n_estimators") != 20}
+    assert {each.steps(1000) for each in tried if each.algorithm == "boosting"} == {50, 200}
+    assert (steps["forest"], steps["mlp"]) == (30, 630)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +230,7 @@ WHOLE = "whole numbers from 1 are allowed; give some of these"
 DRAWN = {"uniform": [2, 9]}
 TOO_MANY = (
     "search=grid: there are 120000 combinations, and at most 100000 are tried; list fewer values, set max_trials, or "
-    "add search=random"
+    "add search=tpe or search=random"
 )
 
 
@@ -193,10 +239,24 @@ TOO_MANY = (
     [
         _bad("misspelt", "not a hyperparameter of logistic, svm; use learning_rate, the", {"learning_rates": [0.1]}),
         _bad("unknown to all", f"of svm, {MLP}; use solver, the closest name", {"solvers": 1}, algorithm=f"svm,{MLP}"),
+        _bad(
+            "no distribution", "x is neither a distribution (uniform, loguniform, integers) nor", {"x": {"normal": 1}}
+        ),
+        _bad("other algorithm", "forest is neither", {"forest": {"max_depth": 3}}),
+        _bad(
+            "not of that one",
+            "alpha is not a hyperparameter of forest; use ccp_alpha",
+            {"forest": {"alpha": 1}},
+            algorithm="forest",
+        ),
         _bad("option", "max_epochs is an option of its own; give it as -P max_epochs=", {"max_epochs": 3}),
         _bad("algorithm", "algorithm is an option of its own; give", {"algorithm": "svm"}),
         _bad("too many", TOO_MANY, {"batch_size": 16, "tol": 0, "alpha": list(range(30_000))}, algorithm="svm"),
-        _bad("drawn", "alpha is a distribution, which search=random draws from; add it, or list", {"alpha": ALPHAS}),
+        _bad(
+            "drawn",
+            "alpha is a distribution, which search=random and search=tpe draw from; add one of them, or list",
+            {"alpha": ALPHAS},
+        ),
         _bad("no row", f"space: batch_size 0: {WHOLE}", {"batch_size": [8, 0]}),
         _bad("parts of rows", WHOLE, {"batch_size": DRAWN}, search="random"),
         _bad("no rate", "space: learning_rate 0: numbers above 0 are", {"learning_rate": [0.1, 0]}),
