@@ -151,7 +151,8 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
             ledger.record(configuration(other), figures, figures, "diverged" if diverged else "finished")
         if run.data.tags.get(DIVERGED) != "true":
             measured = figures_of(run)
-            for metric, prediction in ledger.brief(configuration(run)).predictions.items():
+            (brief,) = ledger.briefs([configuration(run)])
+            for metric, prediction in brief.predictions.items():
                 if metric in measured:
                     value, by_chance = measured[metric], metric.endswith("_mb") and prediction.value < 0.1
                     row = {"metric": metric, "inside": prediction.low <= value <= prediction.high}

@@ -144,13 +144,17 @@ def main(seconds: float, limit: float, repeats: int) -> None:
 
 def ended(costs: Any, train: Train, rounds: int, limit_s: float, more: dict[str, bool]) -> None:
     """Train under the limit, and print how that ended."""
-    began = time.perf_counter()
-    with mlflow.start_run() as run:
+    client = mlflow.MlflowClient()
+    with mlflow.start_run() as run:  # of a new store, MLflow itself makes the tables here
+        began = time.perf_counter()
         predicted = train(costs(f"elapsed_s<={limit_s}"), rounds, **more)
-    took_s, client = time.perf_counter() - began, mlflow.MlflowClient()
-    while "steps" not in (data := client.get_run(run.info.run_id).data).metrics and time.perf_counter() - began < 60:
+        took_s = time.perf_counter() - began
+    reason, data = "", run.data
+    while not reason and time.perf_counter() - began < 60:  # delivered after the metrics
         time.sleep(0.2)
-    reason, done = data.tags.get("sysmetrics.stop_reason"), data.metrics.get("steps", 0)
+        data = client.get_run(run.info.run_id).data
+        reason = data.tags.get("sysmetrics.stop_reason", "")
+    done = data.metrics.get("steps", 0)
     fine = "predicts" if np.isfinite(np.asarray(predicted)).all() else "does not predict"
     name = f"{train.__name__}{' with early stopping' if more else ''}"
     click.echo(f"{name}: {took_s:.2f} s, {done:.0f} of {rounds} iterations, {fine}: {reason}")

@@ -2,9 +2,10 @@
 
     python benchmarks/doors_sklearn.py [--jobs 1] [--jobs 2]
 
-Random forests: 60 candidates on 5 splits. Six of them are fitted again, each split in a fresh process that has imported
-the same, as many at once as in the search; a thread there reads /proc every 5 ms. The same forests under a limit at the
-median time. Then fits that take a given CPU time, with and without `Costs`, on 5 splits and on 25.
+Random forests: 60 candidates on 5 splits. Just before each fit of five of them a fresh process, which has imported the
+same and has done a small fit, does it alone, so that both meet the same machine; a thread there reads /proc every
+20 ms. A candidate's difference is the median over its splits. The same forests under a limit at the median time. Then
+fits that take a given CPU time, with and without `Costs`, on 5 splits and on 25.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONWARNINGS="ignore")
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 ROOT = Path(__file__).parent.parent
 PATHS = [str(ROOT), str(ROOT / "tests" / "support")]
 sys.path[:0] = PATHS
@@ -40,9 +41,9 @@ from sklearn.model_selection import GridSearchCV  # noqa: E402
 from mlflow_sysmetrics.sklearn import Costs  # noqa: E402
 
 GRID = {"max_depth": [4, 8, 12, 16], "max_features": [2, 4, 8], "n_estimators": [10, 20, 40, 60, 80]}
-SAMPLE = range(4, 60, 11)
+SAMPLE = range(3, 60, 14)  # each number of trees once
 SPLITS = 5
-SPINS = [(0.001, 40, 5), (0.001, 40, 25), (0.1, 8, 5), (1.0, 3, 5)]  # CPU seconds of a fit, candidates, splits
+SPINS = [(0.001, 40, 5), (0.001, 40, 25), (0.1, 8, 5), (1.0, 2, 5)]  # CPU seconds of a fit, candidates, splits
 ALONE = """
 import json, os, psutil, sys, threading, time
 from sklearn.datasets import make_classification
@@ -52,8 +53,10 @@ from mlflow_sysmetrics.sklearn import Costs
 
 candidate, split, jobs, grid = json.loads(sys.argv[1])
 X, y = make_classification(3000, 20, n_informative=8, random_state=0)
+before = GridSearchCV(RandomForestClassifier(1), {}, cv=2)
 if jobs == 1:  # the process of the search has written runs, and holds what that takes
-    GridSearchCV(RandomForestClassifier(1), {}, cv=2).set_callbacks(Costs()).fit(X[:20], y[:20])
+    before.set_callbacks(Costs())
+before.fit(X[:20], y[:20])
 model = RandomForestClassifier(random_state=0, **ParameterGrid(grid)[candidate])
 train, test = list(StratifiedKFold(5).split(X, y))[split]
 X_train, y_train, X_test, y_test = X[train], y[train], X[test], y[test]
@@ -65,7 +68,7 @@ def memory_mb():
     return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 def read():
-    while not done.wait(0.005):
+    while not done.wait(0.02):
         seen_mb.append(memory_mb())
 
 reader = threading.Thread(target=read)
@@ -76,24 +79,37 @@ began = time.thread_time()
 model.fit(X_train, y_train)
 model.score(X_test, y_test)
 cpu_s = time.thread_time() - began
-time.sleep(0.02)
+time.sleep(0.05)
 done.set()
 print(json.dumps([cpu_s, max(seen_mb), max(seen_mb) - seen_mb[0]]))
 """
 
 
-def alone(candidate: int, split: int, jobs: int) -> list[float]:
-    """CPU seconds of a fit and its scoring in a fresh process, the peak of RSS - SHR in MB, and what that has grown."""
-    told = json.dumps([candidate, split, jobs, GRID])
-    done = subprocess.run([sys.executable, "-c", ALONE, told], check=True, capture_output=True, text=True)
-    return list(json.loads(done.stdout.splitlines()[-1]))
+class Alone:
+    """A callback that has a fresh process do a fit of the sample just before the search does it."""
+
+    def __init__(self, jobs: int, folder: str) -> None:
+        self.jobs, self.folder = jobs, folder
+
+    def setup(self, estimator: Any, context: Any) -> None: ...
+    def teardown(self, estimator: Any, context: Any) -> None: ...
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Write the fit's CPU seconds, the peak of RSS - SHR in MB, and what that has grown to a file."""
+        candidate, split = divmod(context.task_id, SPLITS)
+        if context.task_name == "candidate-split-evaluation" and candidate in SAMPLE:
+            told = json.dumps([candidate, split, self.jobs, GRID])
+            env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/alone.db"}
+            done = subprocess.run([sys.executable, "-c", ALONE, told], check=True, capture_output=True, env=env)
+            (Path(self.folder) / f"{candidate}.{split}.json").write_bytes(done.stdout.splitlines()[-1])
 
 
-def forests(jobs: int, limits: str | None = None) -> tuple[GridSearchCV, list[Any]]:
-    """A search under `Costs`, and the runs of its candidates in order."""
+def forests(jobs: int, costs: Costs, *others: Any) -> tuple[Any, list[Any]]:
+    """The run of a search under these callbacks, and those of its candidates in order."""
     X, y = make_classification(3000, 20, n_informative=8, random_state=0)
     search = GridSearchCV(RandomForestClassifier(random_state=0), GRID, cv=SPLITS, n_jobs=jobs, refit=False)
-    search.set_callbacks(Costs(limits)).fit(X, y)
+    search.set_callbacks(*others, costs).fit(X, y)
     newest = mlflow.search_runs(filter_string="tags.`sysmetrics.kind` = 'study'", output_format="list")[0]
     wanted = f"tags.mlflow.parentRunId = '{newest.info.run_id}'"
     runs = mlflow.search_runs(filter_string=wanted, output_format="list")
@@ -102,29 +118,35 @@ def forests(jobs: int, limits: str | None = None) -> tuple[GridSearchCV, list[An
 
 def show_truth(jobs: int) -> None:
     """Compare some candidates with their fits alone, and say what a limit saves."""
-    whole, runs = forests(jobs)
+    folder = str(Path.cwd())
+    whole, runs = forests(jobs, Costs(), Alone(jobs, folder))
+    cpu_s = whole.data.metrics["cpu_seconds"]
+    print(f"n_jobs={jobs}: {len(runs)} candidates x {SPLITS} splits, {cpu_s:.0f} CPU seconds")
     print(
-        f"n_jobs={jobs}: {len(runs)} candidates x {SPLITS} splits, {whole.data.metrics['cpu_seconds']:.0f} CPU seconds"
+        f"  {'candidate, medians of its splits':44}{'CPU s':>7}{'alone':>8}{'diff':>7}  peak MB    diff  growth    diff"
     )
-    print(f"  {'candidate':44}{'CPU s':>7}{'alone':>8}{'diff':>7}  peak MB   alone  growth   alone")
     for candidate in SAMPLE:
-        with ThreadPoolExecutor(jobs) as pool:
-            known = [*pool.map(lambda split: alone(candidate, split, jobs), range(SPLITS))]  # noqa: B023
-        cpu_s, peak_mb, growth_mb = (
-            how(each) for how, each in zip((fmean, max, max), zip(*known, strict=True), strict=True)
+        table = mlflow.artifacts.load_dict(f"{runs[candidate].info.artifact_uri}/splits.json")
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        said = [[row[name] for name in ("cpu_seconds", "peak_memory_mb", "memory_growth_mb")] for row in rows]
+        known = [json.loads((Path(folder) / f"{candidate}.{split}.json").read_text()) for split in range(SPLITS)]
+        pairs = list(zip(said, known, strict=True))
+        more = median(mine[0] / alone[0] - 1 for mine, alone in pairs)
+        seconds, peak_mb, growth_mb = (median(each[n] for each in said) for n in range(3))
+        peak_more, growth_more = (median(mine[n] - alone[n] for mine, alone in pairs) for n in (1, 2))
+        print(
+            f"  {runs[candidate].info.run_name:44}{seconds:7.3f}{median(each[0] for each in known):8.3f}{more:+7.1%}"
+            f"{peak_mb:9.1f}{peak_more:+8.1f}{growth_mb:8.1f}{growth_more:+8.1f}",
+            flush=True,
         )
-        said = runs[candidate].data.metrics
-        words = f"  {runs[candidate].info.run_name:44}{said['cpu_seconds']:7.3f}{cpu_s:8.3f}"
-        words += f"{said['cpu_seconds'] / cpu_s - 1:+7.1%}{said['peak_memory_mb']:9.1f}{peak_mb:8.1f}"
-        print(f"{words}{said['memory_growth_mb']:8.1f}{growth_mb:8.1f}", flush=True)
     limit_s = median(run.data.metrics["cpu_seconds"] for run in runs)
-    limited, its_runs = forests(jobs, f"cpu_seconds<={limit_s:.4g}")
-    saved = 1 - limited.data.metrics["cpu_seconds"] / whole.data.metrics["cpu_seconds"]
+    limited, its_runs = forests(jobs, Costs(f"cpu_seconds<={limit_s:.4g}"))
+    saved = 1 - limited.data.metrics["cpu_seconds"] / cpu_s
     beyond = sum(run.data.metrics["cpu_seconds"] * SPLITS for run in runs if run.data.metrics["cpu_seconds"] > limit_s)
     foreseen = sum("foreseen" in run.data.tags.get("sysmetrics.stop_reason", "") for run in its_runs)
     print(
         f"  cpu_seconds<={limit_s:.4g}, the median: {saved:.0%} of CPU saved of at most "
-        f"{beyond / whole.data.metrics['cpu_seconds']:.0%}; {limited.data.metrics['stopped']:.0f} candidates stopped, "
+        f"{beyond / cpu_s:.0%}; {limited.data.metrics['stopped']:.0f} candidates stopped, "
         f"{foreseen} of them before any fit",
         flush=True,
     )
@@ -174,7 +196,11 @@ def show_overhead(jobs: int) -> None:
 def main(jobs: tuple[int, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        for name in ("alone", "mlflow"):  # made elsewhere: that would leave memory in this process
+            uri = f"sqlite:///{folder}/{name}.db"
+            line = [sys.executable, "-c", "import mlflow; mlflow.search_experiments()"]
+            subprocess.run(line, check=True, capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": uri})
+        mlflow.set_tracking_uri(uri)
         warnings.simplefilter("ignore")  # scikit-learn's, of skipped fits
         for each in jobs:
             began = time.monotonic()

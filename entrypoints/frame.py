@@ -18,7 +18,7 @@ ABOUT = (
 )
 OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "criteria", "score", "higher_is_better"),
-    *("folds", "rows", "features", "seed", "elapsed_s", "model", "model_run_id", "own"),
+    *("baseline", "choose", "folds", "rows", "features", "seed", "elapsed_s", "model", "model_run_id", "own"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -30,10 +30,11 @@ class Frame:
     Attributes:
         studies: one row a study, its run's id as the index: name, experiment_id, dataset, digest (of its table), key
             (equal for studies of equal configurations and training), criteria (the text of its limits, None for a full
-            study), score (the metric that ranks, None where not known), higher_is_better, folds, rows (in the training
-            part of a fold), features (before preprocessing), seed, elapsed_s, model (the address of the logged model),
-            model_run_id (the trial's that it is of) and own (whether the bundle made it). None where something is not
-            known.
+            study), score (the metric that ranks, None where not known), higher_is_better, baseline (on each fold the
+            score of a model that ignores all features), choose (best or cheapest: of models that are equal within
+            noise), folds, rows (in the training part of a fold), features (before preprocessing), seed, elapsed_s,
+            model (the address of the logged model), model_run_id (the trial's that it is of) and own (whether the
+            bundle made it). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``place`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.

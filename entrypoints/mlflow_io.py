@@ -95,7 +95,8 @@ def log_tables(client: MlflowClient, run_id: str, tables: Mapping[str, list[dict
         data = [[_finite(row.get(name)) for name in columns] for row in rows]
         text = json.dumps({"columns": columns, "data": data}, default=_plain, allow_nan=False)
         client.log_text(run_id, text, file)
-    listed = [{"path": file, "type": "table"} for file in tables]
+    there = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+    listed = there + [each for file in tables if (each := {"path": file, "type": "table"}) not in there]
     client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps(listed))
 
 

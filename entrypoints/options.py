@@ -28,7 +28,7 @@ from entrypoints.option_types import (
     text,
     whole,
 )
-from entrypoints.settings import AUTO, DEFAULT_CRITERIA, DEFAULT_EPOCHS, DEFAULT_STEPS
+from entrypoints.settings import AUTO, BEST, CHEAPEST, DEFAULT_CRITERIA, DEFAULT_EPOCHS, DEFAULT_STEPS
 
 Options = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -61,9 +61,23 @@ _DATASETS = f"{', '.join(known.KNOWN)}, openml:<id>, or the path of a CSV or Par
 _target = option(
     "target", AUTO, text("COLUMN", auto=None), "The column to predict. auto: the dataset's own; required for a file."
 )
+_drop = option("drop", NONE, text("COLUMNS", none=None), "Columns to leave out as features, separated by commas.")
 _split = together(
     option("max_rows", ALL, whole(1, all=None), "Rows to sample at random."),
     option("folds", "10", whole(2), "Cross-validation folds of the training part."),
+    option(
+        "group",
+        NONE,
+        text("COLUMN", none=None),
+        "A column such as a patient's number: rows of one value stay together in the training or test part, and in one "
+        "fold. It is no feature.",
+    ),
+    option(
+        "time",
+        NONE,
+        text("COLUMN", none=None),
+        "A column of dates or numbers: the test part is the latest rows, and each fold is predicted from earlier ones.",
+    ),
     option("seed", "0", whole(0), "Fixes the split, the folds, and the order of batches and trials."),
 )
 _models = together(
@@ -82,8 +96,29 @@ _models = together(
         "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], forest: {max_depth: [4, "
         "8]}}. A name is for each algorithm that takes it, or under an algorithm's name for that one alone. linear, "
         "logistic and svm take batch_size, learning_rate, alpha and tol; the others what the constructor takes, and "
-        "with partial_fit batch_size and tol. What is left out keeps its default. search=random also draws from "
-        "{uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all defaults.",
+        "with partial_fit batch_size and tol. What is left out keeps its default. search=random and "
+        "search=tpe also draw from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all "
+        "defaults.",
+    ),
+    option(
+        "metric",
+        AUTO,
+        text("NAME", auto=None),
+        "The score that ranks models, by the name of a scikit-learn scorer: roc_auc, average_precision, f1_macro, "
+        "neg_mean_absolute_error .. auto: RMSE, or the accuracy of classes.",
+    ),
+    option(
+        "class_weight",
+        NONE,
+        one_of("balanced", none=None),
+        "balanced: rows of rare classes count more in training, so that all classes count the same.",
+    ),
+    option(
+        "choose",
+        BEST,
+        one_of(BEST, CHEAPEST),
+        "Which model is the result. best: that with the best score, of equal scores the cheapest; cheapest: of those "
+        "as good within noise the one with the lowest cost, in the first limit's metric or training_time_s.",
     ),
 )
 _criteria = option(
@@ -96,7 +131,7 @@ _criteria = option(
 )
 
 # What prepare needs: the dataset and its split.
-dataset_options = together(option("dataset", "red_wine", DATASET, f"The dataset: {_DATASETS}."), _target, _split)
+dataset_options = together(option("dataset", "red_wine", DATASET, f"The dataset: {_DATASETS}."), _target, _drop, _split)
 
 # What main takes: what is studied, and within which limits.
 main_options = together(
@@ -107,6 +142,7 @@ main_options = together(
         f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then compared.",
     ),
     _target,
+    _drop,
     _split,
     _models,
     _criteria,
@@ -119,14 +155,16 @@ study_options = together(
     option(
         "search",
         "grid",
-        one_of("grid", "random"),
-        "grid: every combination of the values; random: some of them, in which values may come from distributions.",
+        one_of("grid", "random", "tpe"),
+        "grid: every combination of the values; random: some of them, in which values may come from distributions; "
+        "tpe: those that look best by the trials so far, also from distributions.",
     ),
     option(
         "max_trials",
         AUTO,
         whole(1, auto=None),
-        "Maximum number of configurations, chosen at random. auto: the whole grid, or 20 of a random search.",
+        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, 20 of a random search, "
+        "or with search=tpe a quarter of the combinations, at least 30.",
     ),
     option(
         "repeats",

@@ -12,6 +12,7 @@ if __name__ == "__main__":
     environment.set_defaults()  # libraries read it when they are imported
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,11 +29,13 @@ from entrypoints.settings import as_typed
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(dataset: str, target: str | None, max_rows: int | None, folds: int, seed: int) -> None:
-    request = Request(dataset, max_rows, folds, seed)
-    with recorded_run("prepare", f"prepare {Path(dataset).name}", as_typed(vars(request) | {"target": target})) as run:
-        table = known.load(dataset, target=target).sample(max_rows, seed)
-        split = make_split(table, folds=folds, seed=seed)
+def prepare(target: str | None, drop: str | None, **options: Any) -> None:
+    request = Request(**options)
+    name = f"prepare {Path(request.dataset).name}"
+    with recorded_run("prepare", name, as_typed(vars(request) | {"target": target, "drop": drop})) as run:
+        table = known.load(request.dataset, target=target, drop=drop, group=request.group, time=request.time)
+        table = table.sample(request.max_rows, request.seed)
+        split = make_split(table, folds=request.folds, seed=request.seed)
         store(run.client, run.run_id, table, split, request)
         log_dataset(run, table)
         say(f"Data: {data_line(table, split, run.run_id, reused=False)}")

@@ -26,6 +26,7 @@ from entrypoints.tags import (
     PLACE,
     PREPARE_RUN_ID,
     REPEAT,
+    SCORE,
     SEARCHED,
     STOP_HOW,
     STUDY_KEY,
@@ -44,7 +45,7 @@ from mlflow_sysmetrics.tags import (
 )
 from mlflow_sysmetrics.ui import trials_of
 
-SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
+SCORES = {"val_rmse": False, "val_accuracy": True}  # usual ones of studies, and whether higher is better
 MAX_TRIALS = 200  # of a study whose curves are read
 MAX_POINTS = 200  # of one curve
 SERIES = "system/"  # the beginning of what is read by the clock, not by the step
@@ -64,10 +65,10 @@ def read(
         runs: of ``tune`` or ``early_stop``, or runs that trials of another Tune script are nested under.
         metric: what ranks the trials of another script's study; by default ``val_rmse`` or ``val_accuracy``.
         mode: min or max: which of its values are better.
-        curves: the metrics whose points are read, of at most 200 trials a study that ran to their end, spread evenly
-            over the order of their starts: at most 200 points each, the first and the last included. Those of
-            ``system/`` are by seconds since the trial's first sample, the others by step. Of other scripts' studies all
-            metrics that have several steps are read as well.
+        curves: the metrics whose points are read, beside the score, of at most 200 trials a study that ran to their
+            end, spread evenly over the order of their starts: at most 200 points each, the first and the last included.
+            Those of ``system/`` are by seconds since the trial's first sample, the others by step. Of other scripts'
+            studies all metrics that have several steps are read as well.
 
     Raises:
         UserError: a study has no trials, or the metric does not fit.
@@ -98,7 +99,9 @@ def rows_of(
         rows,
         _searched(run, trials, own=about["own"]),
         _folds(client, run.info.run_id, ids) if about["own"] else (),
-        list(_curves(client, run.info.run_id, rows, curves, own=about["own"])) if curves else (),
+        list(_curves(client, run.info.run_id, rows, [*curves, str(about["score"])], own=about["own"]))
+        if curves
+        else (),
     )
 
 
@@ -148,7 +151,9 @@ def _study(
     info, tags = run.info, run.data.tags
     own = tags.get(KIND) == "study" and STUDY_ID not in tags
     names = list(dict.fromkeys(name for trial in trials for name in figures_of(trial)))
-    score, higher_is_better = _ranking(info.run_name, names, own, metric, mode)
+    said = json.loads(tags.get(SCORE, "{}"))
+    scores = {said["score"]: said["higher_is_better"]} if said else SCORES
+    score, higher_is_better = _ranking(info.run_name, names, own, metric, mode, scores)
     shared = {name: value for name, value in trials[0].data.params.items() if _is_shared(name, value, trials)}
     params = shared | run.data.params
     tables = run.inputs.dataset_inputs if run.inputs else []
@@ -162,6 +167,8 @@ def _study(
         "criteria": tags.get(CRITERIA),
         "score": score,
         "higher_is_better": higher_is_better,
+        "baseline": said.get("baseline"),
+        "choose": params.get("choose"),
         "folds": int(params["folds"]) if own and "folds" in params else None,
         **_size(client, tags.get(PREPARE_RUN_ID)),
         "seed": int(params["seed"]) if own and "seed" in params else None,
@@ -202,24 +209,24 @@ def _searched(run: Run, trials: Sequence[Run], *, own: bool) -> list[str]:
 
 
 def _ranking(
-    study: str, metrics: Sequence[str], own: bool, metric: str | None, mode: str | None
+    study: str, metrics: Sequence[str], own: bool, metric: str | None, mode: str | None, scores: Mapping[str, bool]
 ) -> tuple[str | None, bool]:
-    """What ranks the trials of a study, and whether higher is better."""
-    score = next((name for name in SCORES if name in metrics), None)
+    """What ranks the trials of a study, else the first of ``scores`` that they have, and whether higher is better."""
+    score = next((name for name in scores if name in metrics), None)
     if metric is None:
         if mode is not None:
             raise UserError(f"mode={mode}: it says which values of a metric are better; add metric=<name>")
-        return score, SCORES.get(score or "", False)
+        return score, scores.get(score or "", False)
     if own and metric != score:
         raise UserError(f"metric={metric}: the trials of {study} are ranked by {score}; leave metric out")
     if metric not in metrics:
         raise UserError(f"metric={metric}: the trials of {study} have no such metric; use one of {', '.join(metrics)}")
-    if mode is None and metric not in SCORES:
+    if mode is None and metric not in scores:
         raise UserError(
             f"metric={metric}: tell the report which values are better; add mode=min for the lowest or mode=max for "
             "the highest"
         )
-    return metric, SCORES[metric] if mode is None else mode == "max"
+    return metric, scores[metric] if mode is None else mode == "max"
 
 
 def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from entrypoints import search_space
 from entrypoints.errors import UserError
 
 AUTO = "auto"  # the value of an option that leaves the choice to the study
+BEST, CHEAPEST = "best", "cheapest"  # which of the models that are equal within noise a study chooses
 DEFAULT_CRITERIA = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 # Of 5 to 40 epochs on red_wine and diabetes: the best RMSE is 0.6592 here (elsewhere 0.6588 at best), the best accuracy
 # 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
@@ -32,13 +33,19 @@ class StudySettings:
 
     dataset: str
     target: str | None
+    drop: str | None
     max_rows: int | None
     algorithm: str
     space: search_space.Space
+    metric: str | None
+    class_weight: str | None
+    choose: str
     search: str
     max_trials: int | None
     repeats: int | None
     folds: int
+    group: str | None
+    time: str | None
     seed: int
     max_steps: int | None
     max_epochs: int | None

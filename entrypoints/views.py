@@ -17,6 +17,8 @@ from mlflow_sysmetrics.tags import BY_CRITERIA, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
 SCORE, TABLE, TRAINING, LIMITS, STOPPED = FIRST, "table", "training", "limits", "stopped"
+PROGRESS = "progress"
+BEST_SO_FAR, SPENT_CPU_S = "best_so_far", "search_cpu_seconds"  # curves of a study's run
 STUDIES, REPORTS = "studies", "reports"
 EXPERIMENT = "all"  # whose views the last two are
 COSTS = (
@@ -54,8 +56,10 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
         near += f" and metrics.`{score}` {'<=' if ascending else '>='} {_plain(fence)}"
         said += ", without the far worse"
     costs = [name for name in COSTS if name in told and told[name].notna().any()]
+    if told.empty:
+        costs = list(COSTS[:-1])  # a study that has just begun: nothing tells whether it uses a GPU
     # The memory that tells trials apart is that of one model, or of the process where models are small.
-    memory = _ONE_MODEL if _ONE_MODEL in costs and told[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
+    memory = _ONE_MODEL if _ONE_MODEL in told and told[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
     compared = [_TIME, memory, _LATENCY]
     against = [
         Section("Score against cost", [scatter(name, score) for name in compared]),
@@ -83,14 +87,17 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
                 stopped, "TABLE", columns=limited, sections=_training(score, log=ascending), all_runs=False,
             ),
         }  # fmt: skip
+    own = f"attributes.run_id = '{frame.first}'"
+    pages[PROGRESS] = Page(f"{title} · best score so far", own, sections=_progress())
     about = {"sort_by": score, "ascending": ascending, "wide": why}
     return {word: replace(page, **about) for word, page in pages.items()}  # type: ignore[arg-type]
 
 
-def of_experiment() -> dict[str, Page]:
+def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
     """The pages over all studies of an experiment. Sorted by a metric: else the UI folds those of ``main`` away."""
     costs = ("refit_training_time_s", "refit_memory_growth_mb", "refit_latency_ms")
-    figures = ["best_val_rmse", "best_val_accuracy", *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
+    scores = dict.fromkeys(f"best_{name}" for name in ("val_rmse", "val_accuracy", score))
+    figures = [*scores, *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
     limits = tag(CRITERIA)
     columns = [param("dataset"), *map(metric, figures), limits]
     return {
@@ -126,6 +133,11 @@ def _fence(scores: Iterable[float], ascending: bool) -> float | None:
 def _plain(number: float) -> str:
     """All its digits, without an exponent, which MLflow's search cannot read."""
     return f"{Decimal(repr(number)):f}"
+
+
+def _progress() -> list[Section]:
+    against = [lines(BEST_SO_FAR, against=axis) for axis in ("time-relative", SPENT_CPU_S)]
+    return [Section("Best score so far, against time and against the CPU seconds of all trials", against, columns=2)]
 
 
 def _training(score: str, log: bool = False) -> list[Section]:

@@ -1,4 +1,4 @@
-"""A call in a process of its own, which there has a stand-in for an object of this process."""
+"""A call in a new process, which there has a stand-in for an object of this one. The only module that imports loky."""
 
 from __future__ import annotations
 
@@ -6,124 +6,83 @@ import contextlib
 import functools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Collection
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from multiprocessing.managers import BaseManager
 from typing import Any
+from weakref import WeakValueDictionary
 
-import cloudpickle
+from loky import ProcessPoolExecutor
 
-_EXIT_S = 10.0  # for the process to end once it has answered
-# Unlike multiprocessing's it does not import the user's script, which may have no `if __name__ == "__main__"`.
-_PROGRAM = (
-    "import sys; from multiprocessing.connection import Connection; starter = Connection(int(sys.argv[1])); "
-    "sys.path[:] = starter.recv(); starter.recv()(starter)"
-)
+_lent = WeakValueDictionary[int, Any]()  # what has a stand-in, by its id
+_call: Callable[[], Any]  # what the new process is to do
 
 
-class Apart:
-    """``with Apart(call, it) as process: process.answer()`` is ``call(it)``, in a process that is forked from none.
+@contextlib.contextmanager
+def own_process(call: Callable[[Any], Any], it: Any) -> Iterator[tuple[int, Callable[[], Any], Callable[[], None]]]:
+    """A new process that is ready for ``call(it)``: its pid, what calls and returns the answer, and what kills it.
 
-    What it uses of `it` is used here. The call and all that goes between the two are pickled.
+    What the call uses of `it` is used here. All that passes between the two is pickled. RuntimeError: it has died.
     """
-
-    def __init__(self, call: Callable[[Any], Any], it: object) -> None:
-        self._call, self._it, self._answered = call, it, False
-        self._connection, theirs = Pipe()
-        with theirs:
-            line, fds = [sys.executable, "-c", _PROGRAM, str(theirs.fileno())], [theirs.fileno()]
-            self._process = subprocess.Popen(line, stdin=subprocess.DEVNULL, pass_fds=fds, start_new_session=True)
-        self.pid = self._process.pid
-
-    def __enter__(self) -> Apart:
-        """Wait until it is about to call."""
-        methods = {name for name in dir(type(self._it)) if callable(getattr(type(self._it), name))}
+    _lent[id(it)] = it
+    with ProcessPoolExecutor(max_workers=1) as executor:
+        kill = functools.partial(executor.shutdown, kill_workers=True)  # and what it has started
         try:
-            self._connection.send(sys.path)
-            _send(self._connection, functools.partial(_serve, self._call, methods, os.getpid()))
-            self._receive()
-        except BaseException:
-            self.__exit__()
+            pid = executor.submit(_prepare, call, type(it), id(it), _address(os.getpid())).result()
+            yield pid, lambda: executor.submit(_answer).result(), kill
+        except KeyboardInterrupt:
+            kill()
             raise
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_EXIT_S if self._answered else 0)
-        self.kill()
-        self._process.wait()
-        self._connection.close()
 
-    def kill(self) -> None:
-        """Kill it, and what it has started."""
-        with contextlib.suppress(OSError):  # gone by now
-            os.killpg(self.pid, signal.SIGKILL)
+class _Manager(BaseManager):
+    """Answers stand-ins at a Unix socket, with the secret that this process gives those that it starts."""
 
-    def answer(self) -> Any:
-        """What the call returns or raises. RuntimeError: the process has ended without an answer."""
-        while (said := self._receive())[0] == "uses":
-            _send(self._connection, _outcome(functools.partial(self._use, *said[1:])))
-        self._answered = True
-        return _heard(*said)
 
-    def _use(self, name: str, args: Any, named: Any) -> Any:
-        found = getattr(self._it, name)
-        return found(*args, **named) if callable(found) else found
+@functools.cache
+def _address(pid: int) -> Any:
+    """Where the process with this pid, which is this one, answers."""
+    server = _Manager().get_server()
+    threading.Thread(target=server.serve_forever, name="mlflow-sysmetrics-apart", daemon=True).start()
+    return server.address
 
-    def _receive(self) -> Any:
-        try:
-            return self._connection.recv()
-        except (EOFError, OSError):
-            raise RuntimeError(f"its own process has ended with status {self._process.wait()}") from None
+
+def _use(key: int, name: str, *args: Any, **named: Any) -> Any:
+    found = getattr(_lent[key], name)
+    return found(*args, **named) if callable(found) else found
+
+
+_Manager.register("use", lambda: _use, exposed=("__call__",))
 
 
 class _StandIn:
-    def __init__(self, connection: Connection, methods: Collection[str]) -> None:
-        self._connection, self._methods = connection, methods
+    def __init__(self, kind: type, use: Callable[..., Any]) -> None:
+        self._kind, self._use = kind, use
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-
-        def use(*args: Any, **named: Any) -> Any:
-            _send(self._connection, ("uses", name, args, named))
-            return _heard(*self._connection.recv())
-
-        return use if name in self._methods else use()
+        return functools.partial(self._use, name) if callable(getattr(self._kind, name, None)) else self._use(name)
 
 
-def _serve(call: Callable[[Any], Any], methods: Collection[str], starter: int, connection: Connection) -> None:
-    """What the process does."""
-
-    def end_with_starter() -> None:
-        while os.getppid() == starter:
-            time.sleep(1)
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=end_with_starter, daemon=True).start()
-    connection.send("ready")
-    _send(connection, _outcome(lambda: call(_StandIn(connection, methods))))
+def _prepare(call: Callable[[Any], Any], kind: type, key: int, address: Any) -> int:
+    """In the new process, which has imported by now what the call needs: get ready."""
+    global _call
+    os.setsid()  # Ctrl-C is for the starter alone
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    manager = _Manager(address)
+    manager.connect()
+    _call = functools.partial(call, _StandIn(kind, functools.partial(manager.use(), key)))  # type: ignore[attr-defined]
+    return os.getpid()
 
 
-def _outcome(call: Callable[[], Any]) -> tuple[str, Any, str]:
-    """What a call returns or raises, for another process."""
-    try:
-        return "returned", call(), ""
-    except BaseException as error:
-        return "raised", error, traceback.format_exc()
+def _answer() -> Any:
+    return _call()
 
 
-def _heard(kind: str, what: Any, trace: str) -> Any:
-    """Return or raise what a call in another process has."""
-    if kind == "raised":
-        raise what from RuntimeError(trace)
-    return what
-
-
-def _send(connection: Connection, said: Any) -> None:
-    connection.send_bytes(cloudpickle.dumps(said))
+def _end_with_starter() -> None:
+    starter = os.getppid()
+    while os.getppid() == starter:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)

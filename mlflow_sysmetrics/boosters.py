@@ -4,41 +4,35 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import math
-import os
 import re
-import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from mlflow_sysmetrics.delivery.here import check_store, child_run, hurry, place_here, write_to
+from mlflow_sysmetrics.delivery.door_runs import check_store, child_run, place_here, write_to
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.limits import Criteria, Extrapolation, Stop, groups_for, process_criteria
-from mlflow_sysmetrics.measurement import SUMMARY, Measurement
+from mlflow_sysmetrics.limits import Criteria, Extrapolation, groups_for, process_criteria
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.tags import STOP_REASON
 
 logger = get_logger(__name__)
 MAX_POINTS, MIN_POINT_S = 200, 0.05  # of a curve, and between two: CPU time over less says little
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
-_REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
+_recorded: set[str | None] = {None}  # runs that cannot have the curves of a training: they have some, or are none
 
-_begun: weakref.WeakSet[BoosterCosts] = weakref.WeakSet()  # LightGBM does not tell when it stops early
-_recorded: set[tuple[int, str]] = set()  # processes, and the runs that have a training of theirs
+Size = Callable[[int, int], int]  # the bytes of a model's rounds from one up to another
 
 
 class BoosterCosts:
     """A callback that records what a training costs in the active MLflow run, and ends it once limits are broken.
 
-    The run gets the summary, and curves over the iterations, of at most 200 points and 20 a second. Measuring begins
-    here, so that building the data counts: make it just before. One that is used again, or was unpickled, measures from
-    its first call. Another training in the same run has a run of its own below it, and so has one without an active
-    run. After construction nothing raises.
+    Measuring begins here, so that building the data counts. A callback that is used again, copied or unpickled measures
+    from its first call. Another training in the same run has a run of its own below it, and so has one without an
+    active run. After construction nothing raises.
 
     Args:
         limits: such as ``"elapsed_s<=600, peak_memory_mb<=8000"``. A training ends once a limit is broken, or when its
-            iterations so far tell that it will be, unless it may stop early by its score. The model has all iterations
-            up to there.
+            iterations so far tell that it will be, unless it may stop early by its score. The model can be used.
 
     Raises:
         ValueError: a limit is wrong, or MLflow has no such store.
@@ -47,147 +41,122 @@ class BoosterCosts:
     def __init__(self, limits: str | None = None) -> None:
         super().__init__()
         check_store()
-        self._limits = Criteria(()) if limits is None else process_criteria(limits)
-        self._reset()
-        self._measurement.start()  # before the data are built, which is before the first call
-
-    def _reset(self) -> None:
-        self._judge = self._limits.judge()
-        adds_up = {"elapsed_s", "cpu_seconds"}.intersection(self._limits.metrics)
-        self._totals = {name: Extrapolation(block_steps=1) for name in adds_up}
-        self._read: dict[str, float] = {}  # at the last reading
-        self._measurement = Measurement(None, groups_for(self._limits))
-        self._measurement.tell(self._read.update)
-        self._outbox, self._has_own_run = Outbox(), False
-        self._has_begun = self._has_ended = False
-        self._iterations: int | None = None  # how many there are to be
-        self._done, self._first_s = 0, 0.0  # and when the first one was
-        self._point_done, self._point_s = 0, 0.0  # at the last point
-        self._sized, self._bytes = 0, 0  # rounds of the model, and their size
-        self._beside = 0  # the bytes of a model beside its rounds, which each part of it has
-        self._summary: dict[str, float] = {}  # at the last iteration
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_limits": self._limits}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._reset()  # and measured from its first call: it may have been loaded only to predict
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> BoosterCosts:
-        return type(self)(str(self._limits) or None)
+        self._training = Training(process_criteria(limits, "limits"))
+        self._training.measurement.start()
 
     def __del__(self) -> None:
-        if "_has_ended" in vars(self):
-            self._end()
+        if hasattr(self, "_training"):  # its limits were right
+            self._training.end()  # LightGBM does not tell when it stops early
 
-    def _begin(self, iterations: int | None, callbacks: Iterable[object] | None) -> None:
-        """Find the run of a training of so many iterations, and with these callbacks; None is unknown.
+    def _begin(self, iterations: int, callbacks: Iterable[object] | None) -> None:
+        """A training of so many iterations begins, with these callbacks; None is unknown."""
+        if self._training.has_begun:
+            self._training.end()
+            self._training = Training(self._training.limits)
+        self._training.begin(iterations, callbacks)
 
-        It is the active one; or one of its own below it, where that has another training already.
-        """
-        if self._has_begun:
-            self._end()
-            self._reset()
-        self._has_begun = True
-        self._measurement.start()
-        self._iterations = iterations
-        if iterations is None or callbacks is None or any("EarlyStopping" in type(each).__name__ for each in callbacks):
-            self._totals = {}  # it may end long before its last iteration: nothing is predicted
+
+class Training:
+    """One training: what it costs since its measurement was started, the run that gets this, and its limits."""
+
+    def __init__(self, limits: Criteria) -> None:
+        self.limits, self._judge = limits, limits.judge()
+        self.measurement = Measurement(None, groups_for(limits))
+        self._read: dict[str, float] = {}
+        self.measurement.tell(self._read.update)
+        self._costs: dict[str, float] = {}  # as they were read at the end of the last iteration
+        self._outbox, self._has_own_run = Outbox(), False
+        self.has_begun = self._has_ended = False
+        self._iterations = 0  # how many there are to be
+        self._totals: dict[str, Extrapolation] = {}  # to predict; none if it may end long before its last iteration
+        self._times_s = [0.0]  # when it began, and when each iteration was done
+        self._drawn = self._rounds = self._bytes = 0  # up to the last point: iterations, and what the model has
+
+    def __reduce__(self) -> tuple[type[Training], tuple[Criteria]]:
+        """A copy is another training. It is not measured yet: its model may be there only to predict."""
+        return Training, (self.limits,)
+
+    def begin(self, iterations: int, callbacks: Iterable[object] | None) -> None:
+        """Find its run: the active one, or one of its own below that if that has another training already."""
+        self.has_begun, self._iterations = True, iterations
+        self.measurement.start()
+        if callbacks is not None and not any("EarlyStopping" in type(each).__name__ for each in callbacks):
+            adds_up = {"elapsed_s", "cpu_seconds"}.intersection(self.limits.metrics)
+            self._totals = {name: Extrapolation(block_steps=1) for name in adds_up}
+        atexit.register(self.end)
         try:
             place = place_here()
-            key = (os.getpid(), str(place.run_id))
-            self._has_own_run = place.run_id is None or key in _recorded
-            _recorded.add(key)
+            self._has_own_run = place.run_id in _recorded
+            _recorded.add(place.run_id)
             own = child_run(place, "training", {}) if self._has_own_run else None
             self._outbox = own or write_to(Outbox(place.run_id), place.tracking_uri)
         except Exception:
             logger.warning("this training has no MLflow run", exc_info=True)
-        _begun.add(self)
 
-    def _iterated(self, rounds: int, scores: Mapping[str, float], size: Callable[[int, int], int]) -> bool:
-        """Note that an iteration is done; say whether to end the training before its last one.
-
-        Args:
-            rounds: that the model has by now.
-            scores: by name.
-            size: the bytes of the model's rounds from this one on, as many as the second number says.
-        """
-        if self._has_ended:
-            return False
-        self._done += 1
-        self._sum_up()
+    def iterated(self, rounds: int, scores: Mapping[str, float], size: Size) -> bool:
+        """Note that an iteration is done, and how many rounds the model has; say whether to end before the last one."""
+        done = len(self._times_s)
+        self._times_s.append(self.measurement.elapsed_s)
+        self._costs = {**self._read, "elapsed_s": self._times_s[-1]}
         for name, total in self._totals.items():
-            total.add(self._summary.get(name, 0.0) - total.total)
-        is_last = self._done == self._iterations
-        every = math.ceil(self._iterations / (MAX_POINTS - 2)) if self._iterations else 1 + self._done // 20
-        since_s = self._summary["elapsed_s"] - self._point_s
-        if is_last or self._done == 1 or (self._done - self._point_done >= every and since_s >= MIN_POINT_S):
-            self._add_point(rounds, scores, size)
-        stop, how = (None, "") if is_last else self._broken()
-        if stop:
-            logger.warning("training ends: %s", stop.told(how))
-            if self._point_done < self._done:
-                self._add_point(rounds, scores, size)
-        if stop or is_last:
-            self._end(stop.tags(how) if stop else {})
-        return stop is not None
+            total.add(self._costs.get(name, 0.0) - total.total)
+        is_last = done == self._iterations
+        why = {} if is_last else self._why_end(done)
+        is_due = done - self._drawn >= self._iterations / (MAX_POINTS - 2)
+        is_due &= self._times_s[done] - self._times_s[self._drawn] >= MIN_POINT_S
+        if not self._drawn or is_due or is_last or why:
+            self._add_point(done, rounds, scores, size)
+        if why:
+            logger.warning("training ends: %s", why[STOP_REASON])
+        if why or is_last:
+            self.end(why)
+        return bool(why)
 
-    def _sum_up(self) -> None:
-        seconds, done = self._measurement.elapsed_s, self._done
-        self._first_s = self._first_s or seconds
-        of_steps = {"steps": float(done)}
-        if done > 1:  # what there was before the first one's end is no time of a step
-            of_steps["mean_step_time_ms"] = 1000 * (seconds - self._first_s) / (done - 1)
-        read = {name: self._read[name] for name in SUMMARY if name in self._read}
-        self._summary = {**read, **of_steps, "elapsed_s": seconds}
+    def _why_end(self, done: int) -> dict[str, str]:
+        """Tags that name the limit that is broken, or will be as the iterations so far tell; {} if none is."""
+        stop, how = self._judge.crossed(self._costs, done), ""
+        if not stop and self._costs["elapsed_s"] >= PREDICT_AFTER_S:
+            least = {name: at_least(total, self._iterations) for name, total in self._totals.items()}
+            stop, how = self._judge.crossed(least, done), "predicted"
+        return stop.tags(how) if stop else {}
 
-    def _broken(self) -> tuple[Stop | None, str]:
-        """The limit that is broken, or will be as the iterations so far tell; and which of both."""
-        if stop := self._judge.crossed(self._summary, self._done):
-            return stop, ""
-        if self._summary["elapsed_s"] < PREDICT_AFTER_S:
-            return None, ""
-        least = {name: at_least(total, self._iterations or 0) for name, total in self._totals.items()}
-        return self._judge.crossed(least, self._done), "predicted"
-
-    def _add_point(self, rounds: int, scores: Mapping[str, float], size: Callable[[int, int], int]) -> None:
-        """Take a reading for the curves: means since the last point, and how it is now."""
-        values = {_REFUSED.sub("_", name): score for name, score in scores.items()} | self._measurement.interval()
-        seconds = self._summary["elapsed_s"]
-        if seconds - self._point_s < MIN_POINT_S:
+    def _add_point(self, done: int, rounds: int, scores: Mapping[str, float], size: Size) -> None:
+        """Add a point to the curves: means since the last one, and how it is now."""
+        values = {re.sub(r"[^\w\-. /]", "_", name): score for name, score in scores.items()}  # MLflow refuses others
+        values |= self.measurement.interval()
+        seconds = self._times_s[done] - self._times_s[self._drawn]
+        if seconds < MIN_POINT_S:
             values.pop("cpu_percent", None)
-        if self._point_done:
-            values["step_time_ms"] = 1000 * (seconds - self._point_s) / (self._done - self._point_done)
-        self._point_done, self._point_s = self._done, seconds
+        if self._drawn:
+            values["step_time_ms"] = 1000 * seconds / (done - self._drawn)
         with contextlib.suppress(Exception):  # such as of a linear model, which has no rounds to ask for
-            if self._sized and not self._beside:
-                self._beside = size(0, 1) + size(1, 1) - size(0, 2)
-            # Of the new rounds alone: a copy of the whole model would be part of the peak of memory.
-            self._bytes += size(self._sized, rounds - self._sized) - self._beside
-            self._sized = rounds
+            # Of the new rounds alone: a copy of the whole model would be part of the peak of memory. They come with one
+            # that is known, whose bytes are taken off together with what each part has beside its rounds.
+            first = max(0, self._rounds - 1)
+            self._bytes += size(first, rounds) - (size(first, self._rounds) if self._rounds else 0)
+            self._rounds = rounds
             values["model_size_kb"] = self._bytes / 1000
-        self._outbox.add(log(points_now(values, self._done)))
-        self._sum_up()
+        self._outbox.add(log(points_now(values, done)))
+        self._drawn = done
+        self._costs |= self._read  # which is as new as the point
 
-    def _end(self, why: Mapping[str, str] | None = None) -> None:
+    def end(self, why: Mapping[str, str] | None = None) -> None:
         """Log the summary, up to the last iteration, and why it was stopped. Idempotent."""
-        if not self._has_ended:
-            self._has_ended = True
-            self._measurement.stop()
-            self._outbox.add(log(tags=why, summary=self._summary))
-            if self._has_own_run:
-                self._outbox.add(end("KILLED" if why else "FINISHED"))
-            hurry(self._outbox)
+        if self._has_ended:
+            return
+        self._has_ended = True
+        atexit.unregister(self.end)
+        self.measurement.stop()
+        times_s, summary = self._times_s[1:], {**self._costs, "steps": len(self._times_s) - 1}
+        summary.pop("memory_mb", None)  # a curve has that name
+        if len(times_s) > 1:  # what there was before the first one's end is no time of a step
+            summary["mean_step_time_ms"] = 1000 * (times_s[-1] - times_s[0]) / (len(times_s) - 1)
+        self._outbox.add(log(tags=why, summary=summary))
+        if self._has_own_run:
+            self._outbox.add(end("KILLED" if why else "FINISHED"))
 
 
 def at_least(total: Extrapolation, iterations: int) -> float:
     """What so many iterations cost at least. Later trees often cost less: of the rest half is counted."""
     prediction = total.at(iterations)
     return total.total if prediction is None else (total.total + prediction.low) / 2
-
-
-@atexit.register
-def _end_all() -> None:
-    for each in list(_begun):
-        each._end()

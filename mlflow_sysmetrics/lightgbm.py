@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import sys
 
+import lightgbm
 from lightgbm.callback import CallbackEnv, EarlyStopException
 
 from mlflow_sysmetrics.boosters import BoosterCosts
+
+if int(lightgbm.__version__.partition(".")[0]) < 4:
+    raise ImportError(f"lightgbm {lightgbm.__version__} does not tell what may stop it early; install lightgbm>=4")
 
 
 class Costs(BoosterCosts):
     __doc__ = BoosterCosts.__doc__
 
-    def _reset(self) -> None:
-        super()._reset()
+    def __init__(self, limits: str | None = None) -> None:
+        super().__init__(limits)
         self.order, self.before_iteration = 25, False  # after what keeps the scores, and before early stopping
 
     def __call__(self, env: CallbackEnv) -> None:
-        results, first = env.evaluation_result_list or [], env.begin_iteration
-        if env.iteration == first:
-            self._begin(env.end_iteration - first, sys._getframe(1).f_locals.get("callbacks_after_iter"))
+        if env.iteration == env.begin_iteration:
+            callbacks = sys._getframe(1).f_locals.get("callbacks_after_iter")
+            self._begin(env.end_iteration - env.begin_iteration, callbacks)
         model = getattr(env.model, "boosters", [env.model])[0]  # of cv: that of the first fold
-
-        def size(first_round: int, rounds: int) -> int:
-            return len(model.model_to_string(num_iteration=rounds, start_iteration=first_round))
-
+        results = env.evaluation_result_list or []
         scores = {f"{result[0]}/{result[1]}": result[2] for result in results}
-        if self._iterated(env.iteration + 1, scores, size):
+        if self._training.iterated(
+            env.iteration + 1, scores, lambda first, last: len(model.model_to_string(last - first, first))
+        ):
             raise EarlyStopException(env.iteration, results)

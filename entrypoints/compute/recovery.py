@@ -11,6 +11,7 @@ from typing import Any
 
 from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
+from ray.tune.search import SearchGenerator
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 MAX_DEATHS = 2  # a trial that kills its own process, for example by its memory, fails at the third death
@@ -31,12 +32,26 @@ class RecoveringTrial(Trial):
             self.max_failures = 0
 
 
+def _recovering(trial: Trial | None) -> Trial | None:
+    if trial is not None:
+        trial.__class__ = RecoveringTrial
+    return trial
+
+
 class RecoveringTrials(BasicVariantGenerator):
     """Tune's trials of a grid, as ``RecoveringTrial``."""
 
     def next_trial(self) -> Trial | None:
         """The next one, or None."""
-        trial = super().next_trial()
-        if trial is not None:
-            trial.__class__ = RecoveringTrial
-        return trial
+        return _recovering(super().next_trial())
+
+
+class RecoveringSuggestions(SearchGenerator):
+    """Tune's trials of a searcher, as ``RecoveringTrial``."""
+
+    def next_trial(self) -> Trial | None:
+        """The next one; None if none can begin now."""
+        return _recovering(super().next_trial())
+
+    def save_to_dir(self, dirpath: str, session_str: str) -> None:
+        """No-op: Tune would write what is searched to disk, to restore it, which no study asks for."""

@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
+from entrypoints.mlflow_io import log_tables
 from entrypoints.runs import RecordedRun
 from entrypoints.tags import DATA_SOURCE
 
@@ -16,7 +17,10 @@ SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
 
 
 def log_dataset(run: RecordedRun, table: Table) -> None:
-    """Record the dataset as an input of a run, with the schema of its columns if MLflow can store it."""
+    """Record the dataset as an input of a run, with the schema of its columns if MLflow can store it.
+
+    A table among its artifacts, columns.json, says how each column of the user's file is treated.
+    """
     source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
     about = {"source": source, "targets": table.target, "name": table.name}
     dataset = from_pandas(table.frame, **about)
@@ -29,6 +33,8 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
         # Of two studies that record the same dataset at once MLflow refuses one, and finds it there the next time.
         mlflow.log_input(dataset, context="training")
     run.client.set_tag(run.run_id, DATA_SOURCE, table.source)
+    rows = [dict(zip(("column", "read as", "details"), each, strict=True)) for each in table.treatment]
+    log_tables(run.client, run.run_id, {"columns.json": rows})
 
 
 def data_line(table: Table, split: Split, prepare_run_id: str, reused: bool) -> str:

@@ -78,13 +78,24 @@ KNOWN = {
 }
 
 
-def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Echo = say) -> Table:
+def load(
+    name: str,
+    *,
+    target: str | None = None,
+    drop: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    folder: Path = DATA,
+    echo: Echo = say,
+) -> Table:
     """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
 
     Args:
         name: a known dataset, ``openml:<id>``, or the path of a CSV or Parquet file. An id of a known dataset is that
             dataset; the bundled ones never need the network.
         target: the column to predict; required for a file, the others have a default.
+        drop: names of columns that are no features, separated by commas.
+        group, time: as of ``clean``.
         folder: of the bundled files.
         echo: called with each line.
 
@@ -93,10 +104,17 @@ def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Ech
         RuntimeError: a bundled file is damaged; it is named.
     """
     what = f"dataset={name}"
+    dropped = [each.strip() for each in drop.split(",")] if drop else []
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
     if (known := of_ids.get(name.lower(), name)) in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
-        return table if target in (None, "", table.target) else clean(table.frame, target, what=what, echo=echo)
+        usual = not target or target == table.target
+        if usual and not dropped and group is None and time is None:
+            return table
+        task = table.task if usual else None
+        return clean(
+            table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual, group=group, time=time
+        )
     if name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
@@ -104,7 +122,7 @@ def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Ech
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo)
+    return clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time)
 
 
 def _openml_id(name: str) -> int:

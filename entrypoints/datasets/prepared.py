@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from entrypoints.datasets.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.datasets.splits import Split
+from entrypoints.datasets.sysmetrics_raw_rows import Column
 from entrypoints.datasets.tables import Table, Task
 
 
@@ -22,6 +23,8 @@ class Request:
     max_rows: int | None
     folds: int
     seed: int
+    group: str | None = None
+    time: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,7 @@ class Prepared:
     ``X`` (rows, features) holds raw values: uint8 or float64, a category as its place in ``categories``, NaN for
     missing. ``y`` (rows,) is the raw target, or for classification each row's place in ``classes``, which are the
     classes as the user's file spells them. ``preprocessings`` has one entry per fold, fitted on that fold's training
-    rows alone.
+    rows alone. ``columns`` and ``examples`` are those of the table.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Prepared:
     y: NDArray[Any]
     split: Split
     preprocessings: tuple[Preprocessing, ...]
+    columns: tuple[Column, ...]
+    examples: pd.DataFrame
 
     def fit_preprocessing(self, rows: NDArray[np.int64]) -> Preprocessing:
         """The preprocessing fitted on these rows and no others."""
@@ -75,5 +80,7 @@ def prepared(table: Table, split: Split) -> Prepared:
         y=y,
         split=split,
         preprocessings=(),
+        columns=table.columns,
+        examples=table.examples,
     )
     return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

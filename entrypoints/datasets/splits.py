@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    train_test_split,
+)
 
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
@@ -22,7 +30,8 @@ Rows = NDArray[np.int64]
 class Split:
     """Row numbers of the table: the training and the test part, and (fit, validation) rows for every fold.
 
-    The folds divide the training part. All rows are in the shuffled order of the training part.
+    The folds divide the training part, or by time its second half. All rows are in the order of the training part,
+    which is shuffled, or that of time.
     """
 
     train: Rows
@@ -40,7 +49,10 @@ class Split:
         return min(len(fit) for fit, _ in self.folds)
 
     def to_json(self) -> dict[str, list[Any]]:
-        """Return plain lists under sorted keys; of a fold only its validation rows, since it is fitted on the rest."""
+        """Return plain lists under sorted keys; of a fold only its validation rows.
+
+        It is fitted on the rest of the training part, or with time on the rows of it that come before.
+        """
         return {
             "folds": [validation.tolist() for _, validation in self.folds],
             "test": self.test.tolist(),
@@ -51,13 +63,17 @@ class Split:
 def make_split(table: Table, *, folds: int, seed: int) -> Split:
     """Split the rows of a table in two, then the training part into folds; the same seed gives the same split.
 
-    Every part holds the classes in the table's proportions.
+    Every part holds the classes in the table's proportions. If the table has groups, no two parts hold rows of one. If
+    it has times, each part is later than what is trained on for it: the test part is the end, and the folds' validation
+    rows divide the second half of the rest, each after all rows that its model is fitted on.
 
     Raises:
         UserError: the arguments or the classes of the table do not allow it.
     """
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed}: a whole number from 0 to {2**32 - 1} is allowed; choose one of these")
+    if table.groups is not None and table.times is not None:
+        raise UserError("group and time: rows are split by one of them; leave one out")
     y, stratify = table.y, table.task == "classification"
     test_rows = math.ceil(len(y) * TEST_FRACTION)
     _check_folds(folds, training_rows=len(y) - test_rows)
@@ -68,14 +84,40 @@ def make_split(table: Table, *, folds: int, seed: int) -> Split:
                 f"the target has {len(table.classes)} classes, and the test part of the table would have {test_rows} "
                 "rows, where at least one for each class is needed; use more rows, or merge or drop classes"
             )
-    train, test = train_test_split(
-        np.arange(len(y), dtype=np.int64), test_size=test_rows, random_state=seed, stratify=y if stratify else None
-    )
+    if table.groups is not None:
+        _check_groups(len(np.unique(table.groups)), folds)
+    train, test = _parts(table, test_rows, seed)
     if stratify:
         _check_classes(y[train], "training part", folds)
-    splitter = (StratifiedKFold if stratify else KFold)(n_splits=folds, shuffle=True, random_state=seed)
     # The splitter numbers the rows it is given: translate to rows of the table.
-    return Split(train, test, tuple((train[fit], train[val]) for fit, val in splitter.split(train, y[train])))
+    groups = None if table.groups is None else table.groups[train]
+    pairs = _splitter(table, folds, len(train), seed).split(train, y[train], groups)
+    return Split(train, test, tuple((train[fit], train[val]) for fit, val in pairs))
+
+
+def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:
+    """The rows of the training and of the test part."""
+    rows = np.arange(len(table.frame), dtype=np.int64)
+    if table.times is not None:
+        ordered = rows[np.argsort(table.times, kind="stable")]
+        return ordered[:-test_rows], ordered[-test_rows:]
+    if table.groups is not None:
+        by_group = GroupShuffleSplit(n_splits=1, test_size=TEST_FRACTION, random_state=seed)
+        train, test = next(by_group.split(rows, groups=table.groups))
+        return train, test
+    classes = table.y if table.task == "classification" else None
+    train, test = train_test_split(rows, test_size=test_rows, random_state=seed, stratify=classes)
+    return train, test
+
+
+def _splitter(table: Table, folds: int, rows: int, seed: int) -> Any:
+    """scikit-learn's, for the folds of this many training rows."""
+    stratify, shuffled = table.task == "classification", {"shuffle": True, "random_state": seed}
+    if table.times is not None:
+        return TimeSeriesSplit(folds, test_size=max(1, rows // (2 * folds)))
+    if table.groups is not None:
+        return (StratifiedGroupKFold if stratify else GroupKFold)(folds, **shuffled)
+    return (StratifiedKFold if stratify else KFold)(folds, **shuffled)
 
 
 def _check_folds(folds: int, training_rows: int) -> None:
@@ -83,6 +125,15 @@ def _check_folds(folds: int, training_rows: int) -> None:
         allowed = f"a whole number from 2 to {training_rows}, the training rows, is allowed"
         advice = "raise folds" if folds < 2 else "lower folds or use a table with more rows"
         raise UserError(f"folds={folds}: {allowed}; {advice}")
+
+
+def _check_groups(groups: int, folds: int) -> None:
+    training = groups - math.ceil(groups * TEST_FRACTION)
+    if training < folds:
+        raise UserError(
+            f"folds={folds}: the column of groups has {groups} different values, of which {training} are in the "
+            "training part, and each fold needs one; lower folds, or choose a column with more"
+        )
 
 
 def _check_classes(labels: NDArray[Any], part: str, folds: int) -> None:

@@ -67,8 +67,9 @@ def find(client: MlflowClient, experiment_id: str, request: Request, digest: str
         f"params.folds = '{request.folds}'",
         f"params.seed = '{request.seed}'",
     ]
-    runs = client.search_runs([experiment_id], " and ".join(conditions), max_results=1)
-    return runs[0] if runs else None
+    by = {name: value for name, value in as_typed(vars(request)).items() if name in ("group", "time")}
+    runs = client.search_runs([experiment_id], " and ".join(conditions))
+    return next((run for run in runs if by.items() <= run.data.params.items()), None)
 
 
 def check(client: MlflowClient, run_id: str, table: Table, split: Split) -> None:

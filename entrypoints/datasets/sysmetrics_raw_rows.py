@@ -1,12 +1,14 @@
 """Rows as a user's file holds them -> the numbers and the text that a model is trained on and predicts from.
 
-Training and the logged model read values through the same functions, those below. Each logged model has a copy of this
-file, which is imported there under its own name, without a package: it imports nothing of this project.
+How a column is read is decided once, on the table of a study, and kept for the rows to predict. Each logged model has a
+copy of this file, which is imported there under its own name, without a package: it imports nothing of this project.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -22,14 +24,62 @@ if TYPE_CHECKING:
 NAME = "sysmetrics_raw_rows"  # under which a stored model finds this module, wherever it was made
 sys.modules.setdefault(NAME, sys.modules[__name__])
 
-DATES, DECIMAL_COMMAS = "dates (days since 1970)", "numbers with decimal commas"
+NUMBER, DATE, CATEGORY = "number", "date", "category"
+PARTS = ("month", "weekday", "hour")  # of a date
+DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?")  # 1.702,41
 _MISSING = ("", "?")  # beside what pandas takes for missing
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
-_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?"
-_WITH_COMMAS = r"[-+]?(\d{1,3}([.,]\d{3})+|\d+)([.,]\d+)?([eE][-+]?\d+)?"
-_DECIMAL_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?"
-_THOUSANDS = r"[-+]?\d{1,3},\d{3}"
+_WRITTEN_DATE = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})(.*)")
+_EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
+_MONTHS = np.array(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], dtype=object)
+_WEEKDAYS = np.array(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], dtype=object)
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column of the user's file is read.
+
+    Attributes:
+        name: in the file.
+        kind: NUMBER, DATE or CATEGORY.
+        commas: whether numbers are written as 1.702,41.
+        month_first: whether dates are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
+        digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
+        parts: which parts of a date are features of their own.
+    """
+
+    __module__ = NAME
+
+    name: str
+    kind: str
+    commas: bool = False
+    month_first: bool = False
+    digits: int = 0
+    parts: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the features that it becomes."""
+        return [self.name, *(f"{self.name} {part}" for part in self.parts)]
+
+    def features(self, column: pd.Series[Any]) -> dict[str, NDArray[Any]]:
+        """The (rows,) features that a column becomes, by name: float64, or text with NaN for missing.
+
+        A date becomes the days since 1970 and its parts. Raises ValueError, naming a value that is of another kind.
+        """
+        if self.kind == CATEGORY:
+            return {self.name: texts(column, self.digits)}
+        if is_numeric(column.dtype):
+            values = numbers(column)
+        elif self.kind == NUMBER:
+            known = column.notna().to_numpy(dtype=bool)
+            values = np.full(len(column), np.nan)
+            values[known] = [_number(value, self.commas) + 0.0 for value in column[known]]
+        else:
+            values = _days(column, self.month_first)
+        parts = _parts(values) if self.parts else {}
+        return dict(zip(self.names, [values, *(parts[part] for part in self.parts)], strict=True))
 
 
 def is_numeric(dtype: Any) -> bool:
@@ -38,51 +88,22 @@ def is_numeric(dtype: Any) -> bool:
 
 
 def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
-    """A column as a new (rows,) array of numbers, with the one NaN of numpy for missing, and no negative zero.
-
-    Raises ValueError, naming the value, if one is neither a number nor a date.
-    """
-    if is_numeric(column.dtype):
-        values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
-        values[np.isnan(values)] = np.nan
-        return values
-    texts = present_texts(column.reset_index(drop=True))
-    values = np.full(len(column), np.nan)
-    found = dates_or_commas(texts)
-    values[texts.index] = found[1] if found else list(map(_number, texts))
-    return values + 0.0
+    """A column of numbers as a new (rows,) array, with the one NaN of numpy for missing, and no negative zero."""
+    values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
+    values[np.isnan(values)] = np.nan
+    return values
 
 
-def present_texts(column: pd.Series[Any]) -> pd.Series[str]:
-    """What is not missing in a column, as text without blanks around it."""
-    texts: pd.Series[str] = column.dropna().astype(str).str.strip()
-    return texts[~texts.isin(_MISSING)]
-
-
-def dates_or_commas(texts: pd.Series[str]) -> tuple[str, pd.Series[float]] | None:
-    """The numbers that a column of complete text spells as ISO dates, or with decimal commas; and which of both.
-
-    None if it does neither. Raises ValueError, naming a value, if its commas may also separate thousands, as in 1,702.
-    """
-    if len(texts) and texts.str.fullmatch(_DATE).all():
-        times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-        if times.notna().all():  # no 31st of February
-            return DATES, (times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
-    with_comma = texts[texts.str.contains(",", regex=False)]
-    if not len(with_comma) or not texts.str.fullmatch(_WITH_COMMAS).all():
-        return None
-    if with_comma.str.fullmatch(_THOUSANDS).all() or not texts.str.fullmatch(_DECIMAL_COMMA).all():
-        raise ValueError(f"{with_comma.iloc[0]!r} can be read in two ways")
-    points = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-    return DECIMAL_COMMAS, points.astype(float)
-
-
-def texts(column: pd.Series[Any]) -> NDArray[np.object_]:
+def texts(column: pd.Series[Any], digits: int = 0) -> NDArray[np.object_]:
     """A column as a new (rows,) array of text, with NaN for missing. See ``text_of``."""
     if column.dtype == object:  # where True is 1 to a hash table
-        return column.map(text_of, na_action="ignore").to_numpy(dtype=object, na_value=np.nan)
-    codes, values = pd.factorize(column)
-    return np.array([*map(text_of, values), np.nan], dtype=object)[codes]
+        found = column.map(text_of, na_action="ignore").to_numpy(dtype=object, na_value=np.nan)
+    else:
+        codes, values = pd.factorize(column)
+        found = np.array([*map(text_of, values), np.nan], dtype=object)[codes]
+    if digits:
+        found = np.array([each.zfill(digits) if str(each).isdigit() else each for each in found], dtype=object)
+    return found
 
 
 def text_of(value: Any) -> Any:
@@ -106,20 +127,16 @@ class RawRows:
     """A fitted pipeline that takes rows as pandas reads them from the user's file, whatever dtypes they get there.
 
     Args:
-        pipeline: takes a frame of numbers and of text, with NaN for missing.
-        columns: the names of its columns; more are ignored.
-        categorical: those that hold text.
+        pipeline: takes a frame of the features that the columns become.
+        columns: how each is read that it needs; the rows may have more.
         classes: the target's own value for each class that the pipeline predicts; empty for regression.
     """
 
     __module__ = NAME
 
-    def __init__(
-        self, pipeline: Any, columns: list[str], categorical: list[str], classes: dict[int, bool | int | float | str]
-    ) -> None:
+    def __init__(self, pipeline: Any, columns: list[Column], classes: dict[int, bool | int | float | str]) -> None:
         self.pipeline = pipeline
         self.columns = columns
-        self.categorical = categorical
         self.classes = classes
 
     def predict(self, X: pd.DataFrame) -> NDArray[Any]:
@@ -140,31 +157,63 @@ class RawRows:
 
     def features(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The user's rows as input of the pipeline. MlflowException, in one sentence, if they do not fit."""
-        absent = [name for name in self.columns if name not in rows.columns]
+        absent = [column.name for column in self.columns if column.name not in rows.columns]
         if absent:
             raise _refused(f"the rows lack {_listed(absent)}; give each column that the model was trained on")
-        columns, categorical = {}, set(self.categorical)
-        for name in self.columns:
+        features: dict[str, NDArray[Any]] = {}
+        for column in self.columns:
             try:
-                columns[name] = texts(rows[name]) if name in categorical else numbers(rows[name])
+                features |= column.features(rows[column.name])
             except ValueError as error:
-                raise _refused(f"column {name!r}: {error}; give numbers, such as 0.5, or nothing") from None
-        infinite = [name for name, values in columns.items() if values.dtype == float and np.isinf(values).any()]
+                raise _refused(f"column {column.name!r}: {error}") from None
+        infinite = [name for name, values in features.items() if values.dtype == float and np.isinf(values).any()]
         if infinite:
             raise _refused(f"infinite values in {_listed(infinite)}; leave these cells empty, or give other numbers")
-        features: pd.DataFrame = pd.DataFrame(columns, index=rows.index)
-        return features
+        frame: pd.DataFrame = pd.DataFrame(features, index=rows.index)
+        return frame
 
     def _own(self, predicted: NDArray[Any]) -> NDArray[Any]:
         mixed = len({type(value) for value in self.classes.values()}) > 1
         return np.array([self.classes[each] for each in predicted], dtype=object if mixed else None)
 
 
-def _number(text: str) -> float:
+def _number(value: Any, commas: bool) -> float:
+    text = value.strip() if isinstance(value, str) else value
+    if text in _MISSING:
+        return np.nan
+    if commas and isinstance(text, str) and DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(".", "").replace(",", ".")
     try:
         return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is not a number; give numbers, such as 0.5, or nothing") from None
+
+
+def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:
+    """Dates and times, or text of them, as (rows,) days since 1970; a time with a zone is that of UTC."""
+    found = texts(column)
+    known = ~pd.isna(found)
+    year_first = r"\3-\1-\2\4" if month_first else r"\3-\2-\1\4"
+    iso = [_WRITTEN_DATE.sub(year_first, text) for text in found[known]]
+    times = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
+    if times.isna().any():
+        raise ValueError(f"{found[known][times.isna()][0]!r} is not a date; give dates as in the file, or nothing")
+    values = np.full(len(column), np.nan)
+    values[known] = (times - _EPOCH) / pd.Timedelta(days=1)
+    return values
+
+
+def _parts(days: NDArray[np.float64]) -> dict[str, NDArray[np.object_]]:
+    """The parts of dates as text, with NaN for missing."""
+    known = ~np.isnan(days)
+    seconds = np.round(days[known] * 86_400).astype(np.int64)
+    whole = seconds // 86_400
+    months = whole.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    parts = {name: np.full(len(days), np.nan, dtype=object) for name in PARTS}
+    parts["month"][known] = _MONTHS[months % 12]
+    parts["weekday"][known] = _WEEKDAYS[(whole + 3) % 7]  # 1970 began on a Thursday
+    parts["hour"][known] = (seconds // 3_600 % 24).astype(str)
+    return parts
 
 
 def _own(value: Any) -> bool | int | float | str:

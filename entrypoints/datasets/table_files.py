@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from entrypoints.datasets.sysmetrics_raw_rows import is_numeric
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 
 _SUFFIX = re.compile(r"\.(csv|csv\.gz|parquet|pq)$", re.IGNORECASE)
+_MAY_BE_CODE = re.compile(rb"""(^|[,;\t" ])0\d""")
 # Before 3.1 pandas' own parser is off in the last bit; since then it is exact, and the option deprecated.
 EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3.1" else {}
 BROKEN = (OSError, EOFError, ValueError, zlib.error, csv.Error, pd.errors.ParserWarning)  # what a damaged file raises
@@ -31,9 +33,10 @@ def is_path(name: str) -> bool:
 def read(name: str, *, echo: Echo) -> pd.DataFrame:
     """Return the columns of a CSV or Parquet file, with their names as they are, repeated ones too.
 
-    CSV has one header line, is UTF-8, and is separated by commas, semicolons or tabs, whichever the header has most
-    of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing. A first column without a
-    name that numbers the rows is left out, with a line to ``echo``. The ``attrs`` are what ``clean`` wants to know.
+    CSV has one header line, is UTF-8 or cp1252, and is separated by commas, semicolons or tabs, whichever the header
+    has most of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing, and codes with
+    leading zeros are text. A first column without a name that numbers the rows is left out. ``echo`` gets a line if it
+    is, and for cp1252. The ``attrs`` are what ``clean`` wants to know.
 
     Raises:
         UserError: the file is missing, unreadable or empty.
@@ -48,9 +51,13 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
         )
     kind = "CSV" if "csv" in suffix[1].lower() else "Parquet"
     try:
-        frame = _read_csv(path) if kind == "CSV" else pd.read_parquet(path).reset_index(drop=True)
-    except UnicodeDecodeError as error:
-        raise UserError(f"dataset={name}: this is not text in UTF-8; save it as UTF-8") from error
+        try:
+            frame = _read_csv(path, "utf-8-sig") if kind == "CSV" else pd.read_parquet(path).reset_index(drop=True)
+        except UnicodeDecodeError:
+            frame = _read_csv(path, "cp1252")
+            echo(f"dataset={name}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong")
+    except UnicodeError as error:
+        raise UserError(f"dataset={name}: this is text neither in UTF-8 nor in cp1252; save it as UTF-8") from error
     except BROKEN as error:
         raise UserError(
             f"dataset={name}: not readable as {kind} ({one_line(error)}); fix it or export it again"
@@ -60,16 +67,19 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
     return frame
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    packed = path.name.lower().endswith(".gz")
-    with gzip.open(path) if packed else path.open("rb") as file:
-        first = file.readline().decode("utf-8-sig")
-    separator = max(",;\t", key=first.count)
-    header = [field.strip() for field in next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])]
+def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        first = file.readline()
+        has_codes = any(map(_MAY_BE_CODE.search, file))
+    if b"\0" in first:
+        raise UnicodeError("UTF-16")
+    text = first.decode(encoding)
+    separator = max(",;\t", key=text.count)
+    header = [field.strip() for field in next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])]
     if not any(header):
         raise ValueError("the first line holds no column names")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
+
+    def read(**more: Any) -> pd.DataFrame:
         frame: pd.DataFrame = pd.read_csv(
             path,
             sep=separator,
@@ -79,9 +89,21 @@ def _read_csv(path: Path) -> pd.DataFrame:
             low_memory=False,
             na_values=["?"],
             skipinitialspace=True,
-            encoding="utf-8-sig",
+            encoding=encoding,
             **EXACT,
+            **more,
         )
+        return frame
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
+        frame = read()
+        whole = [each for each in frame if is_numeric(frame[each].dtype) and not (frame[each] % 1).any()]
+        if has_codes and whole:
+            texts = read(usecols=whole, dtype=str)
+            for each, values in texts.items():
+                if values.str.match(r"0\d").any() and values.dropna().str.fullmatch(r"\d+").all():
+                    frame[each] = values
     frame.columns = pd.Index(header)
     return frame
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import resample
 
-from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers
+from entrypoints.datasets.sysmetrics_raw_rows import Column, is_numeric, numbers
 from entrypoints.errors import UserError
 
 Task = Literal["regression", "classification"]
@@ -27,8 +27,12 @@ class Table:
     ``frame`` has numeric features (float64, or uint8 where every value of the table is a whole number from 0 to 255)
     and categorical ones (text categories), both with missing values, and a complete target: float64 (regression) or
     text labels (classification). ``class_values`` holds the value that stands in the user's file for a label, such as
-    5 for "5"; where it has none, the label itself does. Treat a table as read-only: the digest is computed once.
-    ``source`` is "bundled", "cache", "openml" or "file".
+    5 for "5"; where it has none, the label itself does. ``groups`` or ``times`` (rows,) say how to split the rows, and
+    are not part of the digest. Treat a table as read-only: the digest is computed once. ``source`` is "bundled",
+    "cache", "openml" or "file".
+
+    ``columns`` are those of the user's file that became features, and how each is read; ``treatment`` is the name of
+    each column of the file, what it is read as, and details; ``examples`` are a few rows as the file has them.
     """
 
     name: str
@@ -39,6 +43,11 @@ class Table:
     openml_id: int | None
     licence: str
     class_values: Mapping[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    treatment: tuple[tuple[str, str, str], ...] = ()
+    examples: pd.DataFrame = field(default_factory=pd.DataFrame)
+    groups: NDArray[np.int64] | None = None
+    times: NDArray[np.float64] | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -90,11 +99,12 @@ class Table:
             return self
         labels = self.frame[self.target] if self.task == "classification" else None
         places = np.arange(len(self.frame))
-        drawn = resample(places, replace=False, n_samples=rows, stratify=labels, random_state=seed)
-        frame = self.frame.iloc[np.sort(drawn)].reset_index(drop=True)
+        drawn = np.sort(resample(places, replace=False, n_samples=rows, stratify=labels, random_state=seed))
+        frame = self.frame.iloc[drawn].reset_index(drop=True)
         for name in self.categories:
             frame[name] = frame[name].cat.remove_unused_categories()
-        sample = replace(self, frame=frame)
+        groups, times = (None if each is None else each[drawn] for each in (self.groups, self.times))
+        sample = replace(self, frame=frame, groups=groups, times=times)
         if lost := sorted(set(self.classes) - set(sample.classes)):
             of_it = np.count_nonzero(self.y == lost[0])
             raise UserError(

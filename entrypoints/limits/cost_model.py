@@ -18,8 +18,10 @@ from entrypoints.limits.noise import SMALL_MB, is_memory
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.limits import Prediction, Values
 
-MIN_TRIALS = 8
+MIN_TRIALS = 8  # for an expected cost,
+MIN_FORESEEN = 20  # and for its interval: that of 8 ruled out 2 to 5 % of the configurations that meet a limit
 MIN_ENDED = MIN_TRIALS // 2 + 1  # then the median of the last eight is theirs, not that of timings on a slow machine
+REFIT_AT = 1.1  # times the observations that a model was fitted to
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuration's number of steps is known
 MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
@@ -30,9 +32,10 @@ _Z = NormalDist().inv_cdf(BOUND)
 
 @dataclass(frozen=True)
 class _Learned:
-    """A fitted model, the number of its observations and, of these, of trials that have ended, the median residual of
-    the last ones, and the ranges of features."""
+    """A fitted model and the number of observations that it is fitted to, the number by now and, of these, of trials
+    that have ended, the median residual of the last ones, and the ranges of features."""
 
+    fitted_to: int
     observed: int
     ended: int
     model: Pipeline
@@ -51,7 +54,7 @@ class _Learned:
 class CostModel:
     """Bayesian ridge regression of a cost's logarithm on the logarithms of the hyperparameters, and their squares.
 
-    Words are categories. One model per metric; it is fitted when first asked after an observation.
+    Words are categories. One model per metric; it is fitted again when it is asked after a tenth more observations.
 
     A machine becomes faster or slower while a study runs, and its processes grow less once they have grown. So the
     prediction is shifted by the median residual of the last eight trials. Its interval also allows for no shift.
@@ -78,22 +81,29 @@ class CostModel:
         figures = {name: value / self._unit(name, configuration) for name, value in figures.items()}
         self._figures.insert(place, figures)
 
-    def predict(self, configuration: Configuration, metric: str, noise: float = 0.0) -> Prediction | None:
-        """What a configuration will cost; None with too few trials, or if it is too different from them.
+    def predict(
+        self, configurations: Sequence[Configuration], metric: str, noise: float = 0.0
+    ) -> list[Prediction | None]:
+        """What each configuration will cost; None with too few trials, or if it is too different from them.
 
         At least five of them have ended. The interval is at least as wide as the ``noise`` of equal trials (a share),
         and for memory as the few pages that a process takes or keeps by chance: these are most of a small model's
         memory, which often measures as 0.
         """
-        asked, learned = features(configuration), self._learned(metric)
-        if learned is None or learned.ended < MIN_ENDED or not learned.covers(asked):
-            return None
-        mean, spread = (float(each[0]) for each in learned.model.predict([asked], return_std=True))
-        half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
-        lower, upper = min(0.0, learned.shift) - half, max(0.0, learned.shift) + half
-        value, low, high = (unit * math.exp(mean + away) for away in (learned.shift, lower, upper))
+        learned = self._learned(metric)
+        if learned is None or learned.observed < MIN_FORESEEN or learned.ended < MIN_ENDED or not configurations:
+            return [None] * len(configurations)
+        asked = [features(configuration) for configuration in configurations]
+        means, spreads = learned.model.predict(asked, return_std=True)
         pages = SMALL_MB if is_memory(metric) else 0.0
-        return Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages))
+        predictions: list[Prediction | None] = []
+        for each, configuration, mean, spread in zip(asked, configurations, means, spreads, strict=True):
+            half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
+            lower, upper = min(0.0, learned.shift) - half, max(0.0, learned.shift) + half
+            value, low, high = (unit * math.exp(mean + away) for away in (learned.shift, lower, upper))
+            prediction = Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages))
+            predictions.append(prediction if learned.covers(each) else None)
+        return predictions
 
     def expected(self, configurations: Sequence[Configuration], metric: str) -> list[float | None]:
         """What each will cost, without intervals; all together take as long as one call of ``predict``."""
@@ -112,15 +122,20 @@ class CostModel:
         known = [place for place, figures in enumerate(self._figures) if figures.get(metric, 0.0) > 0]
         if len(known) < MIN_TRIALS:
             return None
-        if metric not in self._fitted or self._fitted[metric].observed != len(known):
-            numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
+        learned = self._fitted.get(metric)
+        if learned is None or learned.observed != len(known):
             costs = np.log([self._figures[place][metric] for place in known])
             seen = [self._features[place] for place in known]
-            model = make_pipeline(*numbers, BayesianRidge()).fit(seen, costs)
+            fitted_to = len(known)
+            if learned and fitted_to < REFIT_AT * learned.fitted_to:
+                model, fitted_to = learned.model, learned.fitted_to
+            else:
+                numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
+                model = make_pipeline(*numbers, BayesianRidge()).fit(seen, costs)
             last = slice(-MIN_TRIALS, None)
             shift = float(np.median(costs[last] - model.predict(seen[last])))
             ended = sum(self._ended[place] for place in known)
-            self._fitted[metric] = _Learned(len(known), ended, model, shift, _ranges(seen))
+            self._fitted[metric] = _Learned(fitted_to, len(known), ended, model, shift, _ranges(seen))
         return self._fitted[metric]
 
     def _unit(self, metric: str, configuration: Configuration) -> int:
@@ -128,10 +143,7 @@ class CostModel:
 
 
 def features(configuration: Configuration) -> dict[str, Any]:
-    """What a cost depends on: log2 of the amounts (batch size, layer sizes), and each word as it is.
-
-    Rates and penalties are fractions, which change what a model learns and not what it costs.
-    """
+    """What a cost may depend on: log2 of the amounts (batch size, layer sizes) and rates, and each word as it is."""
     values: dict[str, Any] = {"algorithm": configuration.algorithm}
     if configuration.batch_size is not None:
         values["batch_size"] = math.log2(configuration.batch_size)
@@ -140,7 +152,9 @@ def features(configuration: Configuration) -> dict[str, Any]:
             values[name] = str(value)
         elif isinstance(value, int):
             values[name] = math.log2(1 + abs(value))
-        elif not isinstance(value, float):
+        elif isinstance(value, float):
+            values[name] = math.log2(abs(value)) if value else "0"
+        else:
             amounts = [abs(each) for each in value if isinstance(each, (int, float))]
             values[f"{name} count"] = float(len(value))
             values[f"{name} sum"] = math.log2(1 + sum(amounts))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from entrypoints.compute import memory
-from entrypoints.datasets.tables import Task
-from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.limits import Criteria, Kind, Metric
 from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
@@ -56,12 +54,12 @@ def compared(criteria: Criteria) -> list[str]:
     return [*limited, "training_time_s"]
 
 
-def metrics(task: Task) -> tuple[Metric, ...]:
-    """Everything that a criterion can name, for trials of a task."""
+def metrics(score: str, higher_is_better: bool) -> tuple[Metric, ...]:
+    """Everything that a criterion can name, for trials that this score ranks."""
     curves = (
         Metric("train_loss", Kind.CURVE),
         Metric("val_loss", Kind.CURVE),
-        Metric(f"val_{score_name(task)}", Kind.CURVE, higher_is_better=task == "classification"),
+        Metric(score, Kind.CURVE, higher_is_better=higher_is_better),
     )
     return _COSTS + _BESIDE + curves
 

@@ -100,22 +100,23 @@ class Ledger:
     def _limited(self, figures: Values) -> dict[str, float]:
         return {name: figures[name] for name in self._metrics if name in figures}
 
-    def brief(self, configuration: Configuration) -> Brief:
-        """What a trial that is about to begin needs to know.
+    def briefs(self, configurations: Sequence[Configuration]) -> list[Brief]:
+        """What each of some trials that may begin now needs to know.
 
         The length of a trial that may converge is unknown, so costs that grow with it are not predicted.
         """
-        foreseen = OF_ANY_LENGTH if configuration.may_converge else PREDICTED
         seen = {name: noise_at_limits(self._finished, name) for name in self._metrics}
         noises = USUAL_NOISE | {name: value for name, value in seen.items() if value is not None}
-        predictions = {
-            name: prediction
-            for name in self._metrics
-            if name in foreseen and (prediction := self._model.predict(configuration, name, noises.get(name, 0.0)))
-        }
-        return Brief((*self._costs, *self._expected()), noises, predictions)
+        predictions: list[dict[str, Prediction]] = [{} for _ in configurations]
+        for name in set(self._metrics).intersection(PREDICTED):
+            predicted = self._model.predict(configurations, name, noises.get(name, 0.0))
+            for of_one, configuration, prediction in zip(predictions, configurations, predicted, strict=True):
+                if prediction and (name in OF_ANY_LENGTH or not configuration.may_converge):
+                    of_one[name] = prediction
+        costs = (*self._costs, *self.to_come())
+        return [Brief(costs, noises, of_one) for of_one in predictions]
 
-    def _expected(self) -> list[Values]:
+    def to_come(self) -> list[Values]:
         """The expected costs of the trials that have not ended, where they can be predicted."""
         costs: list[dict[str, float]] = [{} for _ in self._to_come]
         for name in set(self._metrics).intersection(PREDICTED):
@@ -152,9 +153,15 @@ def start(
     return actor.remote(rows, list(metrics), list(trials), earlier=list(earlier))
 
 
-def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
-    """What a ledger knows for a trial that is about to begin; empty without a ledger, or if it does not answer."""
-    return (_answer(ledger.brief, configuration) if ledger else None) or Brief()
+def ask(ledger: ActorHandle | None, configurations: Sequence[Configuration]) -> list[Brief]:
+    """What a ledger knows for each of some trials that may begin; empty without a ledger, or if it does not answer."""
+    briefs: list[Brief] | None = _answer(ledger.briefs, list(configurations)) if ledger else None
+    return briefs or [Brief()] * len(configurations)
+
+
+def ask_to_come(ledger: ActorHandle | None) -> list[Values]:
+    """The expected costs of the trials that have not ended."""
+    return (_answer(ledger.to_come) if ledger else None) or []
 
 
 def tell(ledger: ActorHandle | None, figures: Sequence[tuple[Configuration, Values]]) -> None:
@@ -163,9 +170,9 @@ def tell(ledger: ActorHandle | None, figures: Sequence[tuple[Configuration, Valu
         _answer(ledger.observe, figures)
 
 
-def _answer(method: Any, question: Any) -> Any:
+def _answer(method: Any, *question: Any) -> Any:
     try:
-        return ray.get(method.remote(question), timeout=ANSWER_WITHIN_S)
+        return ray.get(method.remote(*question), timeout=ANSWER_WITHIN_S)
     except ray.exceptions.RayError as error:
         logger.warning("A trial begins without knowing what others cost: %s", error)
         return None

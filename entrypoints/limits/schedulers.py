@@ -6,22 +6,22 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.scores import Score
 from entrypoints.settings import Limits
 from mlflow_sysmetrics.limits import Criteria, check_readable
 
 
 def stopping(
-    task: Task, limits: Limits | None, groups: Collection[str] = ("process",), *, here: bool = True
+    score: Score, limits: Limits | None, groups: Collection[str] = ("process",), *, here: bool = True
 ) -> Stopping | None:
-    """Translate a user's limits for trials of a task.
+    """Translate a user's limits.
 
     Args:
-        task: of the trials.
+        score: of the trials.
         limits: what the user has given.
         groups: what is read of the trials.
         here: whether they run on this machine alone.
@@ -32,7 +32,7 @@ def stopping(
     if limits is None:
         return None
     try:
-        criteria = Criteria.parse(limits.criteria, costs.metrics(task))
+        criteria = Criteria.parse(limits.criteria, costs.metrics(score.validated, score.higher_is_better))
         check_readable(criteria, groups)
     except ValueError as error:
         raise UserError(str(error)) from None

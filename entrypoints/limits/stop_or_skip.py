@@ -85,6 +85,13 @@ def end_of(how: str | None, *, finished: bool, diverged: bool) -> End:
     return "finished" if finished else "stopped"
 
 
+def is_ruled_out(stopping: Stopping, brief: Brief) -> bool:
+    """Whether a trial that has not begun would be skipped."""
+    guard = Guard(stopping, brief, steps=0)
+    guard.skip_if_predicted()
+    return guard.ended()
+
+
 class Guard:
     """Watches the limits of one trial. The first reason to end it stays the reason.
 

@@ -30,7 +30,6 @@ from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.cross_validation import FEW_ROWS, Fold
-from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
 
 Figures = dict[str, float]
@@ -48,10 +47,12 @@ OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_siz
 class BestModel:
     """A pipeline from a frame of raw feature columns to the target, its score on the test part, and what it cost.
 
-    The target is in its own units; of classes it is their places in ``Prepared.classes``.
+    The target is in its own units; of classes it is their places in ``Prepared.classes``. ``ranked_by`` is the metric
+    of its trial that chose it.
     """
 
     pipeline: Pipeline
+    ranked_by: str
     figures: Figures
     searched: Mapping[str, Any]  # its hyperparameters
 
@@ -90,8 +91,8 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     if data.task == "regression":
         estimator = _in_units_of_target(estimator, preprocessing.scaling)
     pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
-    figures = {f"test_{score_name(data.task)}": score, "test_loss": loss} | costs
-    return BestModel(pipeline, figures, configuration.searched)
+    figures = {f"test_{fold.score.name}": score, "test_loss": loss} | costs
+    return BestModel(pipeline, fold.score.validated, figures, configuration.searched)
 
 
 def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:
@@ -137,9 +138,9 @@ def log(
         trial: figures of the trial that chose it.
         shared: further params, such as the dataset, that tell models of several studies apart.
     """
-    score = f"val_{score_name(data.task)}"
     model = raw_rows_model(best, data)
-    figures = {f"best_{score}": trial[score]} | best.figures | {"refit_latency_ms": latency_ms(model, data)}
+    chosen_by = {f"best_{best.ranked_by}": trial[best.ranked_by]}
+    figures = chosen_by | best.figures | {"refit_latency_ms": latency_ms(model, data)}
     params = {name: str(value) for name, value in {**best.searched, **(shared or {})}.items()}
     # Made here: log_model would give it the params of the run, where `algorithm` may be `auto`.
     model_id = str(
@@ -155,8 +156,8 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
     """The median time to predict one row of a frame, over 50 rows or as many as fit in a second, at least five."""
     times_s: list[float] = []
     began = clock()
-    for row in np.resize(data.split.test, FEW_ROWS):
-        frame = data.frame(np.array([row]))
+    for row in range(FEW_ROWS):
+        frame = data.examples.iloc[[row % len(data.examples)]]
         started = clock()
         model.predict(frame)
         ended = clock()
@@ -168,7 +169,7 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
 
 def _store(model_id: str, model: RawRows, data: Prepared) -> None:
     """Store the model's files."""
-    example = data.frame(data.split.train[:5])
+    example = data.examples.head(5)
     module = type(_trained(model.pipeline)).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
     storage = _storage(model)
@@ -190,7 +191,7 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
 
 def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    return RawRows(best.pipeline, list(data.feature_names), list(data.categories), dict(enumerate(data.classes)))
+    return RawRows(best.pipeline, list(data.columns), dict(enumerate(data.classes)))
 
 
 def _signature(data: Prepared, predicted: Any) -> ModelSignature:
@@ -201,7 +202,7 @@ def _signature(data: Prepared, predicted: Any) -> ModelSignature:
     MLflow's error repeats all rows and columns.
     """
     anything: Any = AnyType
-    inputs = [ColSpec(anything(), name, required=False) for name in data.feature_names]
+    inputs = [ColSpec(anything(), column.name, required=False) for column in data.columns]
     return ModelSignature(inputs=Schema([*inputs]), outputs=infer_signature(None, predicted).outputs)
 
 

@@ -33,6 +33,8 @@ class Configuration:
     max_steps: int | None
     max_epochs: int | None
     report_every: int | None = None
+    metric: str | None = None  # the score that scikit-learn's scorers call so; None: that of the task
+    class_weight: str | None = None  # balanced: rows of rare classes count more, in the rows that a model trains on
     iterations: int = 1
     tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
@@ -50,6 +52,11 @@ class Configuration:
     def key(self) -> str:
         """A text that identifies the configuration within its study."""
         return json.dumps(self.searched, sort_keys=True, default=str)
+
+    @property
+    def id(self) -> str:
+        """A text that identifies the trial within its study: of repetitions, each has its own."""
+        return f"{self.key}#{self.repeat}"
 
     def find_algorithm(self, task: Task) -> Algorithm:
         """What makes the models."""

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 
 from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
+from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
-from entrypoints.models.losses import Array, score_name
+from entrypoints.models.losses import Array
 from mlflow_sysmetrics.limits import WARM_UP
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
@@ -42,6 +44,12 @@ def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> 
         order = random.permutation(rows)
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
+
+
+def balanced(y: NDArray[np.int64]) -> dict[int, float]:
+    """The weight of each class for which all classes count the same: scikit-learn's ``balanced``."""
+    classes = np.unique(y)
+    return dict(zip(classes.tolist(), compute_class_weight("balanced", classes=classes, y=y).tolist(), strict=True))
 
 
 def _quiet() -> np.errstate:
@@ -79,10 +87,12 @@ class Fold:
         held_out: NDArray[np.int64],
         preprocessing: Preprocessing,
     ) -> None:
+        weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
         self.learner = configuration.find_algorithm(data.task).learner(
-            configuration.hyperparameters, len(data.classes), configuration.seed
+            weights | dict(configuration.hyperparameters), len(data.classes), configuration.seed
         )
         self.by_batch = configuration.batch_size is not None
+        self.score = scores.find(configuration.metric, data.task)
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling
         self.steps = 0
@@ -181,7 +191,7 @@ class Fold:
         del self.learner
 
     def validate(self) -> tuple[float, float]:
-        """Loss and score on the held-out rows; an RMSE is in the target's own units."""
+        """Loss and score on the held-out rows; the score is in the target's own units."""
         return self._evaluate(self._held_out)
 
     def test(self) -> tuple[float, float]:
@@ -226,10 +236,11 @@ class Fold:
     def _evaluate(self, rows: NDArray[np.int64]) -> tuple[float, float]:
         chunks = [self._outputs(rows[start : start + _CHUNK_ROWS]) for start in range(0, len(rows), _CHUNK_ROWS)]
         outputs, y = np.concatenate(chunks), self._target[rows]
-        score = self.learner.score(outputs, y)
-        if self._data.task == "regression":
-            score *= self._scaling.y_scale
-        return self.learner.loss(outputs, y), score
+        loss, y_scale = self.learner.loss, self._scaling.y_scale
+        if self.score.in_numpy:
+            return loss(outputs, y), self.score.in_numpy(outputs, y) * y_scale
+        in_units = outputs * y_scale + self._scaling.y_mean
+        return loss(outputs, y), self.score.of(in_units, self._data.y[rows], loss)
 
     def _outputs(self, rows: NDArray[np.int64]) -> Array:
         return self.learner.outputs(self.preprocessing.transform(self._data.X[rows]))
@@ -255,7 +266,7 @@ class CrossValidation:
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
         self.overflowed = self._was_hopeless = False
-        self._score = score_name(data.task)
+        self._score = self.folds[0].score.name
         self._reported = 0.0, 0.0  # steps and training time of the last report
         self.untrained_loss = fmean(fold.untrained_loss() for fold in self.folds)
         self.hopeless_loss = DIVERGED_LOSS * self.untrained_loss

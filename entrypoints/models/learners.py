@@ -29,7 +29,7 @@ class Learner:
     Args:
         estimator: scikit-learn's, or what behaves like it.
         n_classes: the number of classes; 0 for regression.
-        outputs: what the loss and the score are computed from, of each row of X: a number, or one of each class.
+        outputs: what the loss and scores are computed from, of each row of X: a number, or one of each class.
         loss: the mean loss over rows of these outputs.
     """
 
@@ -39,7 +39,6 @@ class Learner:
 
     def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
         self.estimator, self.outputs, self.loss = estimator, outputs, loss
-        self.score: Loss = losses.accuracy if n_classes else losses.rmse
         self.n_classes = n_classes
 
     def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
@@ -126,7 +125,8 @@ class SGD:
         """A new model.
 
         Args:
-            hyperparameters: ``learning_rate``, the constant step size, and ``alpha``, the multiplier of the L2 penalty.
+            hyperparameters: ``learning_rate``, the constant step size, ``alpha``, the multiplier of the L2 penalty, and
+                maybe ``class_weight``.
             n_classes: the number of classes; 0 for regression.
             seed: unused: batches arrive in random order, and nothing else is random.
         """
@@ -137,7 +137,8 @@ class SGD:
             "alpha": hyperparameters["alpha"],
             "shuffle": False,  # batches arrive in random order already: it would only cost time
         }
-        estimator = SGDClassifier(**settings) if n_classes else SGDRegressor(**settings)
+        weights = {"class_weight": hyperparameters.get("class_weight")}
+        estimator = SGDClassifier(**settings, **weights) if n_classes else SGDRegressor(**settings)
         return BatchLearner(estimator, n_classes, partial(_linear_outputs, estimator), _LOSSES[self.loss])
 
 

@@ -1,4 +1,4 @@
-"""What models are trained for and compared by: losses and scores of a batch of outputs.
+"""What models are trained for, and what they are compared by unless told otherwise: of a batch of outputs.
 
 They are computed in numpy because scikit-learn's own functions cost as much per call (70-200 us) as the ``partial_fit``
 that they would accompany; the tests hold both equal.
@@ -13,22 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from entrypoints.datasets.tables import Task
-
 Array = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)  # what sklearn.metrics.log_loss clips probabilities to
 _LARGEST_LOG_LOSS = -math.log(_EPS)
-
-
-def score_name(task: Task) -> str:
-    """What models of a task are compared by: ``rmse`` (lower is better) or ``accuracy`` (higher is better)."""
-    return "rmse" if task == "regression" else "accuracy"
-
-
-def higher_is_better(task: Task) -> bool:
-    """Whether the higher of two scores is the better one."""
-    return task == "classification"
 
 
 def rmse(outputs: Array, y: NDArray[Any]) -> float:
@@ -58,12 +46,20 @@ def log_loss_of_linear(outputs: Array, y: NDArray[Any]) -> float:
     if outputs.ndim == 1:  # in four operations: it is computed at every step
         losses = np.minimum(np.logaddexp(0.0, np.where(y, -outputs, outputs)), _LARGEST_LOG_LOSS)
         return float(np.add.reduce(losses)) / len(y)
+    return log_loss(probabilities_of_linear(outputs), y)
+
+
+def probabilities_of_linear(outputs: Array) -> Array:
+    """What ``SGDClassifier.predict_proba`` makes of linear outputs: (rows, classes)."""
+    each: Array = expit(outputs)
+    if outputs.ndim == 1:
+        return np.column_stack([1.0 - each, each])
     # One model per class, normalised to sum to one.
-    each = expit(outputs)
-    total = each.sum(axis=1)
-    nowhere = total == 0
+    total = each.sum(axis=1, keepdims=True)
+    nowhere = total[:, 0] == 0
     each[nowhere], total[nowhere] = 1.0, each.shape[1]
-    return _log_loss_of(each[np.arange(len(y)), y] / total)
+    each /= total
+    return each
 
 
 def hinge(outputs: Array, y: NDArray[Any]) -> float:

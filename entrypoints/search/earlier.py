@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow import MlflowClient
@@ -15,7 +15,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
-from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE, REPEAT, STOP_HOW
+from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE, PLACE, REPEAT, STOP_HOW
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY, TRIAL_ID
 
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
@@ -27,12 +27,12 @@ class Earlier:
 
     Attributes:
         done: the trials that need not be run again, in the order of the study's configurations.
-        open_runs: the run that each other trial has already, by its place in the study.
+        open_runs: the run that each other trial has already, by the id of its configuration.
         search_s: seconds in which at least one of the done trials ran.
     """
 
     done: tuple[TrialRecord, ...] = ()
-    open_runs: Mapping[int, str] = field(default_factory=dict)
+    open_runs: Mapping[str, str] = field(default_factory=dict)
     search_s: float = 0.0
 
     @property
@@ -41,9 +41,9 @@ class Earlier:
         return [trial.known for trial in self.done if trial.end.expected is not None]
 
     def left(self, trials: Iterable[Configuration]) -> list[Configuration]:
-        """Those of the study's configurations that still have to be run."""
-        done = {trial.configuration.place for trial in self.done}
-        return [trial for trial in trials if trial.place not in done]
+        """Those of the study's configurations that have not been run."""
+        done = {trial.configuration.id for trial in self.done}
+        return [trial for trial in trials if trial.id not in done]
 
 
 NOTHING = Earlier()
@@ -66,11 +66,12 @@ def read(children: Iterable[Run], trials: Iterable[Configuration]) -> Earlier:
             continue
         run_id, tags, status = run.info.run_id, run.data.tags, _status(run)
         if status is None:
-            open_runs[configuration.place] = run_id
+            open_runs[configuration.id] = run_id
             continue
         if TrialEnd.read(tags):  # a command that was killed may have said since that it ended the trial
             tags = {name: value for name, value in tags.items() if name != STOPPED_BY}
             tags |= {STOPPED_BY: BY_CRITERIA} if STOP_HOW in tags else {}
+        configuration = replace(configuration, place=int(tags.get(PLACE, configuration.place)))
         done.append(TrialRecord(tags.get(TRIAL_ID, run_id), configuration, status, figures_of(run), tags, run_id))
         ended_s = (run.info.end_time or run.info.start_time) / 1000
         spans.append((ended_s - run.data.metrics.get("elapsed_s", 0.0), ended_s))

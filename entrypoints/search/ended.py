@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
 
-from entrypoints import views
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of
@@ -22,7 +22,6 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.tags import CRITERIA, FEASIBLE, STUDY_KEY
-from mlflow_sysmetrics.ui import save
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,8 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "digest": data.digest,
         "key": study_key(settings, data),
         "criteria": str(criteria) if criteria.rules else None,
+        "baseline": plan.baseline,
+        "choose": settings.choose,
         "folds": settings.folds,
         "rows": data.split.fit_rows,
         "features": len(data.feature_names),
@@ -125,8 +126,9 @@ def _other_hosts(frame: Frame) -> str:
 
 def _priced(study: Ended) -> Frame:
     """With what each trial would have cost by the forecast, which is unknown of those that may converge."""
-    seconds = zip(study.plan.trials, study.forecast.trials_s, strict=True)
-    by_place = {trial.place: trial_s for trial, trial_s in seconds if not trial.may_converge}
+    seconds = dict(zip((trial.id for trial in study.plan.trials), study.forecast.trials_s, strict=True))
+    ran = [trial.configuration for trial in study.record.trials.values() if not trial.configuration.may_converge]
+    by_place = {configuration.place: seconds[configuration.id] for configuration in ran}
     full_s = study.frame.trials["place"].map(by_place).astype(float)
     return replace(study.frame, trials=study.frame.trials.assign(**dict.fromkeys(limits_saved.FORECASTS, full_s)))
 
@@ -168,6 +170,7 @@ def metrics(study: Ended) -> dict[str, float]:
         "search_time_s": record.search_s,
         "forecast_time_s": forecast_s,
         "elapsed_s": record.before_s + time.time() - study.run.start,
+        f"baseline_{record.score}": fmean(study.plan.baseline),
     }
     # The full time is unknown if the search or one of its trials was interrupted or cut short, or a trial converged.
     whole = not record.before_s and len(trials) == record.planned and not stopped.any() and not converged.any()
@@ -181,11 +184,3 @@ def metrics(study: Ended) -> dict[str, float]:
         names = ["spent_cpu_s", "spent_wall_s", *(f"saved_{unit}" for unit in units)]
         found |= {name: getattr(saving, name) for name in names}
     return {name: float(number) for name, number in found.items()}
-
-
-def save_pages(study: Ended) -> dict[str, str]:
-    """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
-    run, searched = study.run, study.frame.hyperparameters or tuple(study.plan.searched)
-    pages = views.of_study(study.frame, run.start, searched, study.record.criteria)
-    links = save(run.client, run.experiment_id, run.run_id, pages)
-    return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -58,37 +57,43 @@ class FirstTrials:
         self.barrier.begin()
 
 
-def expected(barrier: Barrier, trials: list[Configuration], data: Prepared, cpus: int) -> Forecast:
+def expected(barrier: Barrier, plan: Plan, data: Prepared, cpus: int) -> Forecast:
     """How long a search will take, from what the processes have left at the barrier, or else timed in this process.
 
     Args:
         barrier: of the first trials.
-        trials: of the whole study.
-        data: what they are trained on.
+        plan: of the study.
+        data: what its trials are trained on.
         cpus: how many run at once.
     """
-    return forecast(trials, cpus, barrier.brought() or [time_kinds(one_of_each(trials), data)])
+    rounds = barrier.brought() or [time_kinds(one_of_each(plan.trials), data)]
+    of_all = forecast(plan.trials, cpus, rounds)
+    return replace(of_all, search_s=of_all.search_s * plan.size / len(plan.trials))  # which ones is not known
 
 
-def announce(plan: Plan, left: Sequence[Configuration], cpus: int, search_s: float) -> None:
+def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
     """Say what is about to happen.
 
     Args:
         plan: of the study.
-        left: the trials that are to be run.
+        trials: how many are to be run.
         cpus: how many at once.
         search_s: how long they are expected to take in all.
     """
-    settings, trials, takes = plan.settings, len(left), duration(search_s)
+    settings, takes = plan.settings, duration(search_s)
     within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
-    of = f" of {len(plan.trials)}" if trials < len(plan.trials) else ""
-    click.echo(f"Search: {trials}{of} trials of {settings.folds} folds on {cpus} CPU cores, about {takes}{within}")
+    of = f" of {plan.size}" if trials < plan.size else ""
+    among = f", chosen among {len(plan.trials)}," if plan.learns else ""
+    click.echo(
+        f"Search: {trials}{of} trials of {settings.folds} folds{among} on {cpus} CPU cores, about {takes}{within}"
+    )
     if min(search_s, settings.time_limit_s or math.inf) > LONG_S:
         within_an_hour = max(1, int(trials * 3600 / search_s))
+        learn = "search=tpe (it tries a quarter of the grid), " if settings.search == "grid" else ""
         click.echo(
             f"This study takes about {takes} on {cpus} CPU cores and starts now. To shorten it, stop it and set "
-            f"max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, folds (now {settings.folds}),"
-            " max_steps, max_epochs, or time_limit_s (the best by then counts)."
+            f"{learn}max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, "
+            f"folds (now {settings.folds}), max_steps, max_epochs, or time_limit_s (the best by then counts)."
         )
     if plan.stopping:
         click.echo(f"Limits: {plan.stopping.criteria}; they may end the search sooner")

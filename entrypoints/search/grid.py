@@ -23,6 +23,8 @@ from entrypoints.text import closest
 
 DEFAULT_DRAWN = 20  # configurations of a random search
 MAX_TRIALS = 100_000
+MAX_CANDIDATES = 10_000  # from which a search that learns chooses
+MIN_SUGGESTED, SUGGESTED = 30, 0.25  # how many of them it tries: this share, but at least so many
 DEFAULT_REPEATS = 3  # of one configuration of the user's own algorithm, where nothing else shows the noise,
 MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
@@ -61,6 +63,13 @@ def configurations(
     ]
 
 
+def tried(settings: StudySettings, candidates: int) -> int:
+    """How many of these configurations a study tries: all that it has chosen, unless it learns which ones to try."""
+    if settings.search != "tpe":
+        return candidates
+    return min(candidates, settings.max_trials or max(MIN_SUGGESTED, round(SUGGESTED * candidates)))
+
+
 def _configuration(
     settings: StudySettings, algorithm: Algorithm, values: Choice, n_classes: int, place: int, repeat: int
 ) -> Configuration:
@@ -78,6 +87,8 @@ def _configuration(
         max_steps=settings.max_steps,
         max_epochs=settings.max_epochs,
         report_every=settings.report_every,
+        metric=settings.metric,
+        class_weight=settings.class_weight,
     )
 
 
@@ -112,7 +123,8 @@ def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], rows: int
         for name, values in given.items():
             if is_distribution(values) and settings.search == "grid":
                 raise UserError(
-                    f"space: {name} is a distribution, which search=random draws from; add it, or list values"
+                    f"space: {name} is a distribution, which search=random and search=tpe draw from; add one of "
+                    "them, or list values"
                 )
             for value in _some(values) if name in checked else ():
                 words, is_allowed = _NUMBERS[name]
@@ -164,19 +176,24 @@ def _tried_out(tried: dict[str, list[Any]]) -> Iterator[Choice]:
 
 
 def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
-    """The whole grid, or distinct combinations drawn from it: as many as are asked for, or fewer if there are not."""
+    """The whole grid, or distinct combinations drawn from it: as many as are asked for, or fewer if there are not.
+
+    A search that learns has all of them to choose from, or very many.
+    """
     listed = not any(is_distribution(values) for space in spaces for values in space.values())
     total = len(ParameterGrid(spaces)) if listed else math.inf
-    wanted = settings.max_trials or (DEFAULT_DRAWN if settings.search == "random" else MAX_TRIALS)
+    learns = settings.search == "tpe"
+    defaults = {"grid": MAX_TRIALS, "random": DEFAULT_DRAWN}
+    wanted = MAX_CANDIDATES if learns else settings.max_trials or defaults[settings.search]
     if total <= wanted:
         drawn = ParameterGrid(spaces)
     elif settings.search == "grid" and settings.max_trials is None:
         raise UserError(
             f"search=grid: there are {total} combinations, and at most {MAX_TRIALS} are tried; list fewer values, set "
-            "max_trials, or add search=random"
+            "max_trials, or add search=tpe or search=random"
         )
     else:
-        drawn = ParameterSampler(spaces, wanted if listed else wanted * _DRAWS, random_state=settings.seed)
+        drawn = ParameterSampler(spaces, wanted if listed or learns else wanted * _DRAWS, random_state=settings.seed)
     names = dict.fromkeys(name for space in spaces for name in space)  # scikit-learn sorts them
     distinct: dict[str, Choice] = {}
     for each in drawn:
@@ -191,6 +208,8 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
 def _in_order(settings: StudySettings, chosen: list[Choice], own: list[str]) -> list[tuple[Choice, int]]:
     """The configurations, shuffled, each with its repetition: the one in the middle of their list runs several times.
 
+    Of a search that learns, these are the candidates; those that it repeats are among as many as it tries.
+
     In grid order, memory that a process keeps from earlier trials would look like the effect of a hyperparameter.
     """
     shuffled = random.Random(settings.seed).sample(chosen, len(chosen))
@@ -200,7 +219,7 @@ def _in_order(settings: StudySettings, chosen: list[Choice], own: list[str]) -> 
     if times == 1:
         return [(values, 0) for values in shuffled]
     ordered = [(values, 0) for values in shuffled if values is not repeated]
-    total = len(ordered) + times
+    total = tried(settings, len(chosen)) - 1 + times
     for repeat in range(times):  # spread evenly
         ordered.insert(int((repeat + 0.5) * total / times), (dict(repeated), repeat))
     return ordered

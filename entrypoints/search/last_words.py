@@ -17,8 +17,8 @@ from entrypoints.links import compare_view, how_to_open, run_view
 from entrypoints.reporting.questions import decision, limits_saved
 from entrypoints.reporting.words import value
 from entrypoints.search import edges
-from entrypoints.search.ended import Ended, metrics, save_pages
-from entrypoints.search.record import costs
+from entrypoints.search.ended import Ended, metrics
+from entrypoints.search.pages import save_pages
 from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Limit
@@ -43,7 +43,7 @@ PAGES = {
 
 def tell(study: Ended, model: LoggedModel) -> str:
     """Leave the study's metrics, best trial and description in its run; return the last words on the terminal."""
-    best, links = study.best, save_pages(study)
+    best, links = study.best, _pages(study)
     assert best is not None
     known = study.frame.studies.assign(model=model.uri, model_run_id=best.run_id)
     sentences = [
@@ -70,7 +70,7 @@ def tell_no_result(study: Ended) -> str:
     mlflow.log_metrics(metrics(study), step=0)
     why = f"{study.decision.nothing}; {counted(study)}{_advice(study)}"
     said = "\n".join(f"- {sentence}" for sentence in _of_limits(study))
-    note = f"**No model was chosen**: {why}.\n\nCompare its trials: {_in_markdown(save_pages(study))}.\n\n{said}"
+    note = f"**No model was chosen**: {why}.\n\nCompare its trials: {_in_markdown(_pages(study))}.\n\n{said}"
     study.run.client.set_tag(study.run.run_id, NOTE, note)
     return why
 
@@ -140,6 +140,10 @@ def _description(study: Ended, sentences: Sequence[str], links: Mapping[str, str
     return "\n".join(lines)
 
 
+def _pages(study: Ended) -> dict[str, str]:
+    return save_pages(study.run, study.plan, study.record, study.frame)
+
+
 def _in_markdown(links: Mapping[str, str]) -> str:
     return " · ".join(f"[{said}]({links[page]})" for page, said in PAGES.items() if page in links)
 
@@ -156,9 +160,10 @@ def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -
 
 
 def _ranked(study: Ended) -> pd.DataFrame:
-    """The trials that can be chosen, the best first."""
-    complete = study.frame.complete
-    return complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
+    """The trials that can be chosen: the chosen one, then the best."""
+    complete, chosen = study.frame.complete, study.decision.chosen
+    able = complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
+    return able if chosen is None else able.loc[[chosen.name, *able.index.drop([chosen.name])]]
 
 
 def _refitted(study: Ended, model: LoggedModel) -> str:
@@ -177,7 +182,7 @@ def _of_limits(study: Ended) -> Iterator[str]:
         yield from limits_saved.sentences_of(study.saving, str(criteria))
     if study.hosts:
         yield f"The full study ran on other machines ({study.hosts}): part of the saving may be theirs."
-    finished = costs(study.record.trials.values())
+    finished = study.record.costs
     for limit in criteria.limits:
         number = limit.resolve(finished)
         if number is None:

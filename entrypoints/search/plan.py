@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from statistics import fmean
 
 from entrypoints import own_modules
 from entrypoints.compute.places import Place, place
@@ -13,22 +14,29 @@ from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
+from entrypoints.errors import UserError
 from entrypoints.limits.schedulers import stopping
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.models import algorithms
+from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.scores import Score
 from entrypoints.runs import CommandRun
-from entrypoints.search.grid import configurations
+from entrypoints.search.grid import configurations, tried
 from entrypoints.search.run_names import run_names
 from entrypoints.settings import Limits, StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
+_OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study does, and where: ``trials`` has one configuration each, and the result meets the ``limits``."""
+    """What a study does, and where: ``trials`` has one configuration each, and the result meets the ``limits``.
+
+    ``score`` ranks them, and ``baseline`` is what it is on each fold of a model that ignores all features.
+    A search that learns tries as many of its ``trials`` as ``size`` says.
+    """
 
     settings: StudySettings
     limits: Limits | None
@@ -38,6 +46,8 @@ class Plan:
     split: Split
     trials: list[Configuration]
     place: Place
+    score: Score
+    baseline: list[float]
 
     @property
     def searched(self) -> list[str]:
@@ -45,9 +55,34 @@ class Plan:
         return list(dict.fromkeys(name for trial in self.trials for name in trial.searched))
 
     @property
-    def names(self) -> dict[int, str]:
-        """What the runs of its trials are called, by their places."""
-        return dict(zip((trial.place for trial in self.trials), run_names(self.trials), strict=True))
+    def varied(self) -> list[str]:
+        """Those of which trials have different values."""
+        return [name for name in self.searched if len({str(trial.searched.get(name)) for trial in self.trials}) > 1]
+
+    @property
+    def score_line(self) -> str:
+        """What ranks its trials, in one line."""
+        better = "higher" if self.score.higher_is_better else "lower"
+        classes = [self.table.class_values.get(label, label) for label in self.table.classes]
+        positive = f"; {classes[1]} is the positive class" if len(classes) == 2 and not self.score.in_numpy else ""
+        baseline = f"a model that ignores all features has {fmean(self.baseline):.4g}"
+        return f"{self.score.validated}, {better} is better{positive}; {baseline}"
+
+    @property
+    def learns(self) -> bool:
+        """Whether what it tries next depends on what has come of the trials before."""
+        return self.settings.search == "tpe"
+
+    @property
+    def size(self) -> int:
+        """How many trials it has, if the time is enough."""
+        repetitions = sum(trial.repeat > 0 for trial in self.trials)
+        return tried(self.settings, len(self.trials) - repetitions) + repetitions
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the runs of its trials are called, by the ids of their configurations."""
+        return dict(zip((trial.id for trial in self.trials), run_names(self.trials), strict=True))
 
 
 def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:
@@ -66,21 +101,42 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
-    table = known.load(settings.dataset, target=settings.target).sample(settings.max_rows, settings.seed)
-    ends_early = stopping(table.task, limits, settings.groups, here=where.is_here)
-    request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
+    table = known.load(
+        settings.dataset, target=settings.target, drop=settings.drop, group=settings.group, time=settings.time
+    )
+    table = table.sample(settings.max_rows, settings.seed)
+    score = scores.find(settings.metric, table.task)
+    ends_early = stopping(score, limits, settings.groups, here=where.is_here)
+    request = Request(**{each.name: getattr(settings, each.name) for each in fields(Request)})
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
     split = make_split(table, folds=settings.folds, seed=settings.seed)
     made = configurations(settings, split, searched, len(table.classes))
     trials = [replace(trial, folders=folders) for trial in made]
-    return Plan(settings, limits, ends_early, request, table, split, trials, where)
+    baseline = score.baseline(table, split)
+    _check_models(score, settings, trials, table)
+    return Plan(settings, limits, ends_early, request, table, split, trials, where, score, baseline)
+
+
+def _check_models(score: Score, settings: StudySettings, trials: list[Configuration], table: Table) -> None:
+    """That the models of each algorithm can be scored, and weigh classes where that is asked for."""
+    if settings.class_weight and not table.classes:
+        raise UserError("class_weight=balanced: this target has no classes; leave it out")
+    for trial in {trial.algorithm: trial for trial in trials}.values():
+        learner = trial.find_algorithm(table.task).learner(trial.hyperparameters, len(table.classes), trial.seed)
+        score.check(trial.algorithm, learner.loss)
+        if settings.class_weight and not hasattr(learner.estimator, "class_weight"):
+            raise UserError(
+                f"class_weight={settings.class_weight}: {trial.algorithm} has no class_weight; leave it out, or give "
+                "another algorithm"
+            )
 
 
 def study_key(settings: StudySettings, data: Prepared | Table) -> str:
     """Studies with the same key train the same configurations in the same way."""
     same = {name: getattr(settings, name) for name in _OF_KEY}
+    same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
     return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
 
 

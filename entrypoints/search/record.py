@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,13 +11,12 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from entrypoints.datasets.tables import Task
 from entrypoints.frame import StudyRows, TrialRow
 from entrypoints.limits.judging import resolved, violations
 from entrypoints.limits.ledger import Known, counted
 from entrypoints.limits.stop_or_skip import end_of
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import higher_is_better, score_name
+from entrypoints.models.scores import Score
 from entrypoints.progress import Progress
 from entrypoints.reading import said_of_trial
 from entrypoints.search.plan import Plan
@@ -83,17 +82,11 @@ class TrialRecord:
         return self.configuration, self.figures, self.figures if expected is None else expected, how
 
 
-def costs(trials: Iterable[TrialRecord]) -> list[Values]:
-    """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
-    counts = (counted(*trial.known) for trial in trials if not trial.ended_from_outside)
-    return [figures for figures in counts if figures is not None]
-
-
 class Record(tune.Callback):
     """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
 
     Args:
-        task: of the study.
+        score: of the study.
         progress: its line on the terminal.
         criteria: what its trials have to meet.
         earlier: the trials that an interrupted command has run,
@@ -103,7 +96,7 @@ class Record(tune.Callback):
 
     def __init__(
         self,
-        task: Task,
+        score: Score,
         progress: Progress,
         criteria: Criteria | None = None,
         earlier: Iterable[TrialRecord] = (),
@@ -115,9 +108,9 @@ class Record(tune.Callback):
         self.last_end: float | None = None
         self.planned = progress.total  # trials, if the time is enough
         self.before_s = before_s
+        self.to_come: Sequence[Values] = ()  # the expected costs of what a search that learns does not try
         self.restarts = 0  # deaths of processes and nodes after which a trial began again
-        self.task = task
-        self.score = f"val_{score_name(task)}"
+        self.score, self.higher_is_better = score.validated, score.higher_is_better
         self.criteria = criteria or Criteria(())
         self._progress = progress
         self._begins = begins
@@ -159,7 +152,7 @@ class Record(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Keep the terminal's line up to date."""
-        self._progress.show(self._best_score)
+        self._progress.show(self.best_score)
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
         """Write the last line of progress; what still ran was ended by a time limit."""
@@ -167,7 +160,7 @@ class Record(tune.Callback):
             if record.status == "RUNNING":
                 record.status, record.tags[STOPPED_BY] = "KILLED", BY_TIME_LIMIT
                 self.last_end = time.time()
-        self._progress.show(self._best_score, last=True)
+        self._progress.show(self.best_score, last=True)
 
     @property
     def search_s(self) -> float:
@@ -177,7 +170,13 @@ class Record(tune.Callback):
     @property
     def limits(self) -> Criteria:
         """The criteria, with the numbers that relative limits come to by the trials so far."""
-        return resolved(self.criteria, costs(self.trials.values()))
+        return resolved(self.criteria, self.costs)
+
+    @property
+    def costs(self) -> list[Values]:
+        """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
+        counts = (counted(*trial.known) for trial in self.trials.values() if not trial.ended_from_outside)
+        return [*(figures for figures in counts if figures is not None), *self.to_come]
 
     def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.
@@ -190,10 +189,10 @@ class Record(tune.Callback):
         limits, trials, names = self.limits, list(self.trials.values()), plan.names
         return StudyRows(
             study,
-            {"score": self.score, "higher_is_better": higher_is_better(self.task), "own": True, **about},
+            {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about},
             [
                 TrialRow(
-                    self._about(trial, limits) | {"name": names[trial.configuration.place]},
+                    self._about(trial, limits) | {"name": names[trial.configuration.id]},
                     {key: str(value) for key, value in trial.configuration.searched.items()},
                     trial.figures,
                 )
@@ -223,9 +222,10 @@ class Record(tune.Callback):
     def _of(self, trial: TuneTrial) -> TrialRecord:
         return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))
 
-    def _best_score(self) -> float | None:
+    def best_score(self) -> float | None:
         """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the criteria."""
         limits = self.limits
         able = [trial for trial in self.trials.values() if trial.complete and not violations(limits, trial.figures)]
-        better = max if higher_is_better(self.task) else min
-        return better((trial.figures[self.score] for trial in able), default=None)
+        better = max if self.higher_is_better else min
+        scores = (trial.figures[self.score] for trial in able if self.score in trial.figures)
+        return better(scores, default=None)

@@ -54,7 +54,7 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
 
         children = earlier.children_of(run.client, found)
         done = earlier.read(children, plan.trials)
-        left, goes_on = len(done.left(plan.trials)), len(done.open_runs)
+        left, goes_on = plan.size - len(done.done), len(done.open_runs)
         if found.info.status == "FINISHED" and not left:
             raise _refused(found, f"{name} is finished, so there is nothing to resume; run a new study")
         if not journal.take(found, run):
@@ -64,7 +64,7 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
             raise _refused(found, why)
         earlier.settle(run.client, found, children)
         says = (
-            f"{len(done.done)} of {len(plan.trials)} trials are done, {goes_on} were begun and keep their runs, "
+            f"{len(done.done)} of {plan.size} trials are done, {goes_on} were begun and keep their runs, "
             f"{left - goes_on} are new"
         )
         link = f"[{name}]({run_view(found.info.experiment_id, run_id)})"

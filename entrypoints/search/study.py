@@ -7,17 +7,21 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from statistics import fmean
+from typing import Any
 
 import click
 import mlflow
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from ray import tune
+from ray.actor import ActorHandle
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import SearchAlgorithm
 
 from entrypoints import own_modules
 from entrypoints.compute.barrier import Barrier
-from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
+from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSuggestions, RecoveringTrials
 from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.stored import obtain
@@ -28,16 +32,16 @@ from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import first_trials, journal
 from entrypoints.search.earlier import NOTHING, Earlier
+from entrypoints.search.pages import BestSoFar, open_from_the_start
 from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, Phases
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
-from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SEARCHED, STUDY_KEY
+from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
@@ -86,15 +90,18 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     prepare_run_id, reused = obtain(run, plan.table, plan.split, plan.request)
     data = prepared(plan.table, plan.split)
     log_dataset(run, plan.table)
+    score = {"score": plan.score.validated, "higher_is_better": plan.score.higher_is_better, "baseline": plan.baseline}
     about = {
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
         STUDY_KEY: study_key(plan.settings, data),
         SEARCHED: json.dumps(plan.searched),
+        SCORE: json.dumps(score),
         **Host().tags(),
     }
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
     say(f"Data: {data_line(plan.table, plan.split, prepare_run_id, reused)}")
+    say(f"Score: {plan.score_line}")
     return data
 
 
@@ -105,28 +112,33 @@ def search(
 
     Returns what came of all trials, and how long they were expected to take; ``begins`` is called when that is said.
     """
-    settings, stopping, trials, left = plan.settings, plan.stopping, plan.trials, earlier.left(plan.trials)
+    settings, stopping, trials, left = plan.settings, plan.stopping, plan.trials, plan.size - len(earlier.done)
     criteria = stopping.criteria if stopping else None
-    cpus = min(plan.place.cores(), max(1, len(left)))
+    rows = data.split.fit_rows
+    cpus = min(plan.place.cores(), max(1, left))
     barrier = Barrier(cpus)
 
     @cache
     def forecast() -> Forecast:
-        return first_trials.expected(barrier, trials, data, cpus)
+        return first_trials.expected(barrier, plan, data, cpus)
 
     def say_forecast() -> None:
-        seconds = {trial.place: trial_s for trial, trial_s in zip(trials, forecast().trials_s, strict=True)}
-        of_left = {trial.place: seconds[trial.place] for trial in left}
+        if plan.learns:  # nobody knows which ones
+            of_left = dict.fromkeys(range(len(earlier.done) + 1, plan.size + 1), fmean(forecast().trials_s))
+        else:
+            seconds = dict(zip((trial.place for trial in trials), forecast().trials_s, strict=True))
+            of_left = {trial.place: seconds[trial.place] for trial in earlier.left(trials)}
         first_trials.announce(plan, left, cpus, search_seconds(of_left.values(), cpus))
         begins()
         progress.expect(of_left)
 
-    score = f"val_{score_name(data.task)}{' within the limits' if criteria else ''}"
-    progress = Progress(len(trials), score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
-    record = Record(data.task, progress, criteria, earlier.done, earlier.search_s, say_forecast)
+    score = f"{plan.score.validated}{' within the limits' if criteria else ''}"
+    progress = Progress(plan.size, score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
+    record = Record(plan.score, progress, criteria, earlier.done, earlier.search_s, say_forecast)
+    open_from_the_start(run, plan, data, record)
     try:
         if left:
-            costs = ledger.start(data.split.fit_rows, criteria.metrics, trials, earlier.known) if criteria else None
+            costs = ledger.start(rows, criteria.metrics, trials, earlier.known) if criteria else None
             trainable = tune.with_parameters(
                 Trial,
                 data=data,
@@ -136,10 +148,26 @@ def search(
                 every_report=stopping is not None and stopping.scheduler != "none",
                 groups=settings.groups,
             )
-            _run_trials(run, plan, data, earlier, trainable, record)
+            _run_trials(run, plan, data, earlier, trainable, record, _searching(plan, record, earlier, costs, cpus))
+        if plan.learns and criteria:
+            known = [trial.known for trial in record.trials.values() if trial.end.expected is not None]
+            record.to_come = ledger.Ledger(rows, criteria.metrics, trials, known).to_come()
         return record, forecast()
     finally:
         barrier.remove()
+
+
+def _searching(
+    plan: Plan, record: Record, earlier: Earlier, costs: ActorHandle | None, cpus: int
+) -> tuple[dict[str, Any], SearchAlgorithm, int]:
+    """What Tune is to try: its space, what takes trials from it, and how often."""
+    if not plan.learns:
+        in_order = RecoveringTrials(max_concurrent=plan.place.max_concurrent)
+        return {"configuration": tune.grid_search(earlier.left(plan.trials))}, in_order, 1
+    from entrypoints.search.suggestions import Suggestions  # which imports Optuna
+
+    suggested = RecoveringSuggestions(Suggestions(plan, record, earlier, costs, cpus))
+    return {}, suggested, plan.size - len(earlier.done)
 
 
 def _run_trials(
@@ -149,10 +177,11 @@ def _run_trials(
     earlier: Earlier,
     trainable: type[tune.Trainable],
     record: Record,
+    searching: tuple[dict[str, Any], SearchAlgorithm, int],
 ) -> None:
     """Have Tune run the trials that are left, each in its run, and complete their record."""
-    settings, trials = plan.settings, plan.trials
-    names = plan.names
+    settings, trials, names = plan.settings, plan.trials, plan.names
+    space, searcher, samples = searching
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
 
     def of(trial: TuneTrial) -> Configuration:
@@ -162,25 +191,26 @@ def _run_trials(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
-        run_name=lambda trial: names[of(trial).place],
+        run_name=lambda trial: names[of(trial).id],
         params=lambda trial: of(trial).searched | settings.shared,
-        continues=lambda trial: earlier.open_runs.get(of(trial).place),
+        continues=lambda trial: earlier.open_runs.get(of(trial).id),
         views=False,
     )
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": 1}),
-                param_space={"configuration": tune.grid_search(earlier.left(trials))},
+                param_space=space,
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
-                    search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
+                    search_alg=searcher,
+                    num_samples=samples,
                     time_budget_s=settings.time_limit_s,
                     **scheduling(plan.stopping.scheduler if plan.stopping else "none", trials, data.split.fit_rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
-                    callbacks=[record, callback],
+                    callbacks=[record, callback, BestSoFar(run, record)],
                     failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,

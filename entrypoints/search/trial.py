@@ -104,7 +104,7 @@ class Trial(tune.Trainable):
         self._summary: dict[str, float] = {}
         self._shares: list[float] = []
         self._steps_done = 0
-        brief = ask(self._ledger, self._configuration)
+        (brief,) = ask(self._ledger, [self._configuration])
         steps = self._configuration.steps(self._data.split.fit_rows)
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own

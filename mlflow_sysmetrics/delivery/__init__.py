@@ -7,13 +7,16 @@ processes have left.
 
 from typing import TYPE_CHECKING
 
-from mlflow_sysmetrics.delivery.operations import Point, now_ms, points_now, window_points
+from mlflow_sysmetrics.delivery.operations import Point, log, now_ms, points_now, window_points
+from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
+    from mlflow_sysmetrics.delivery.door_runs import write_to
     from mlflow_sysmetrics.delivery.store import one_line
     from mlflow_sysmetrics.delivery.writer import keep_end
 
-__all__ = ["Point", "keep_end", "now_ms", "one_line", "points_now", "window_points", "within"]
-__getattr__ = lazy(__name__, {"store": "one_line", "writer": "keep_end"})
+__all__ = ["Outbox", "Point", "keep_end", "log", "now_ms", "one_line", "points_now", "window_points"]
+__all__ += ["within", "write_to"]
+__getattr__ = lazy(__name__, {"door_runs": "write_to", "store": "one_line", "writer": "keep_end"})

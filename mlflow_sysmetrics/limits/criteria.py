@@ -36,12 +36,14 @@ _NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
 class CriteriaError(ValueError):
     """A mistake in a criteria text: `message` says what is wrong with the part at `position` (0-based) of `text`."""
 
+    argument = "criteria"  # what the user calls the text
+
     def __init__(self, text: str, position: int, message: str) -> None:
         super().__init__(text, position, message)  # all three, so that it can be pickled
         self.text, self.position, self.message = text, position, message
 
     def __str__(self) -> str:
-        sentence = f"criteria={self.text}: {self.message}"
+        sentence = f"{self.argument}={self.text}: {self.message}"
         return "".join(character if character.isprintable() else " " for character in sentence)  # one line
 
 
@@ -129,15 +131,24 @@ class Judge:
         return Stop(str(rule), rule.metric.name, value, best, step) if reports >= rule.reports else None
 
 
-def process_criteria(text: str) -> Criteria:
-    """Limits on what a single process uses, read from a text; CriteriaError for one that could never end it."""
+def process_criteria(text: str | None, argument: str = "criteria") -> Criteria:
+    """Limits on what a single process uses, none if None; CriteriaError for one that could never end it.
+
+    `argument` is what the user calls the text.
+    """
+    if text is None:
+        return Criteria(())
     if not isinstance(text, str):  # a Criteria object may name any metric
-        raise ValueError(f"criteria={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
-    criteria = Criteria.parse(text, _OF_A_PROCESS)
-    if relative := next((limit for limit in criteria.limits if limit.statistic), None):
-        wrong = f'"{relative}" compares with other trials, but this is one process; write a number'
-        raise CriteriaError(text, 0, wrong)
-    criteria.check_stops()
+        raise ValueError(f"{argument}={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
+    try:
+        criteria = Criteria.parse(text, _OF_A_PROCESS)
+        if relative := next((limit for limit in criteria.limits if limit.statistic), None):
+            wrong = f'"{relative}" compares with other trials, but this is one process; write a number'
+            raise CriteriaError(text, 0, wrong)
+        criteria.check_stops()
+    except CriteriaError as error:
+        error.argument = argument
+        raise
     return criteria
 
 

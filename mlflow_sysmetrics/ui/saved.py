@@ -24,10 +24,10 @@ _PREFIX, _MARK = "mlflow.sharedViewState.", '"sysmetrics":'  # MLflow's; in a va
 _link = (ui.runs_page("{}") + "&viewStateShareKey={}&compareRunsMode={}").format
 _COSTS = (*SUMMARY, "mean_step_time_ms", "steps", *JOB_SUMMARY)
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
-_NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results of `system_metrics`, or Ray's
+_NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results of `system_metrics`, or a library's
     rf"{SYSTEM_PREFIX}.*|(.*/)?({'|'.join((*_COSTS, *CURVES, *COUNTS))})|pid|timestamp|training_iteration"
     r"|(process|container|gpu_\d+)_\w*(percent|mb|_s|cores|threads|_w)(_max)?"
-    r"|time_(total|this_iter)_s|\w+_since_restore|(episodes|timesteps)_total"
+    r"|time_(total|this_iter)_s|\w+_since_restore|(episodes|timesteps)_total|(mean|std)_(fit|score)_time"
 )
 
 

@@ -62,8 +62,10 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
 
     monkeypatch.setattr(mlflow.projects, "run", run)
-    of_data = {"target": "a", "max_rows": "500", "folds": "3", "seed": "7"}
+    of_data = {"target": "a", "drop": "b,c", "max_rows": "500", "folds": "3"}
+    of_data |= {"group": "b", "time": "none", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
+    of_search |= {"metric": "roc_auc", "class_weight": "balanced", "choose": "cheapest"}
     given = of_data | of_search | {"criteria": "elapsed_s<=3"}
     line = [part for name, value in given.items() for part in (f"--{name}", value)]
     result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])

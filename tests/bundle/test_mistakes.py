@@ -38,6 +38,7 @@ def _sentence(stderr: str) -> str:
     return line.removeprefix("Error: ")
 
 
+@pytest.mark.slow
 def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_path: Path) -> None:
     """It passes the sentence on and makes no second run: its own is FAILED and says why.
 
@@ -75,6 +76,12 @@ BAD_INPUTS = [
     _bad("option", "max_rows=some: ", "all or a whole number from 1", max_rows="some"),
     _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
     _bad("endless", "max_steps=none and max_epochs=none: ", "a number", max_steps="none"),
+    _bad("no-scorer", "metric=roc_acu: scikit-learn has no scorer of this name", "roc_auc", metric="roc_acu"),
+    _bad("score-of-classes", "metric=f1: it cannot score quality", "neg_mean_absolute_error", metric="f1"),
+    _bad("score-of-numbers", "metric=r2: it cannot score class", "roc_auc", dataset="diabetes", metric="r2"),
+    _bad("no-probabilities", "metric=neg_log_loss: it needs predict_proba", dataset="diabetes", metric="neg_log_loss"),
+    _bad("no-classes", "class_weight=balanced: this target has no classes", class_weight="balanced"),
+    _bad("no-group", "group=fruit: one of the columns", "fixed_acidity", group="fruit"),
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),

@@ -68,7 +68,7 @@ NAME = "none or a name of at most 250 characters without / and : is"
         ("report_every", ("0",), "auto or a whole number from 1 is", "auto"),
         ("time_limit_s", ("0", "1h", "inf", "nan"), "none or a number above 0 is", "none"),
         ("register", ("", "a/b", "a:1", "..", "x" * 251), NAME, "none"),
-        ("search", ("bayes", "Random"), "grid or random is", "grid"),
+        ("search", ("bayes", "Random"), "grid or random or tpe is", "grid"),
         ("groups", ("process,tpu", "gpu,"), "a list of process, container, gpu, separated by commas, is", "process"),
         ("resume", ("", "a,b"), "none or the run id of a study is", "none"),
         ("predict", ("true", ""), "on or off is", "on"),

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from entrypoints.datasets import known, openml_source
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.stored import check
+from entrypoints.mlflow_io import load_rows
 from entrypoints.prepare import prepare
 
 
@@ -33,7 +34,8 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     expected = "Data: diabetes, class (classification), 537 training and 231 test rows, 8 features, prepared in run "
     assert command.stdout == f"{expected}{run.info.run_id}\n"
-    assert run.data.params == {"dataset": "diabetes", "target": "auto", "max_rows": "all", "folds": "4", "seed": "7"}
+    params = {"dataset": "diabetes", "target": "auto", "drop": "none", "max_rows": "all", "folds": "4", "seed": "7"}
+    assert run.data.params == params | {"group": "none", "time": "none"}
     sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert {name: run.data.metrics[name] for name in sizes} == sizes
     table = known.load("diabetes")
@@ -46,14 +48,23 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
 
 
 def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(empty_store: Path) -> None:
-    """Of a file in the user's folder: a sample of the table, and how many of its rows equal an earlier one."""
+    """Of a file in the user's folder: a sample of the table, and how many of its rows equal an earlier one.
+
+    A table in the run says how each column is read.
+    """
     (empty_store / "own.csv").write_text("a,b,y\n" + "".join(f"{number % 15},x,{number % 2}\n" for number in range(90)))
-    command = made(empty_store, dataset="own.csv", target="y", max_rows="60", folds="2")
+    command = made(empty_store, dataset="own.csv", target="y", drop="b", max_rows="60", folds="2")
     assert command.exit_code == 0, command.output
     run = the_run(empty_store)
     assert run.data.metrics["rows"] == 60
-    table = known.load(str(empty_store / "own.csv"), target="y").sample(60, 0)
-    check(MlflowClient(store_uri(empty_store)), run.info.run_id, table, make_split(table, folds=2, seed=0))
+    table, client = (
+        known.load(str(empty_store / "own.csv"), target="y").sample(60, 0),
+        MlflowClient(store_uri(empty_store)),
+    )
+    check(client, run.info.run_id, table, make_split(table, folds=2, seed=0))
+    rows = [tuple(row.values()) for row in load_rows(client, run.info.run_id, "columns.json")]
+    assert rows == [("a", "numbers", ""), ("b", "left out", "drop"), ("y", "target", "")]
+    assert "columns.json" in run.data.tags["mlflow.loggedArtifacts"]
     rows = [*table.frame.itertuples(index=False, name=None)]
     # Fifteen values of a, each with both labels: at most thirty rows differ.
     assert run.data.metrics["duplicate_rows"] == 60 - len(set(rows)) >= 30

@@ -186,7 +186,9 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
     for name, value in {"train_rows": 300.0, "features": 11.0}.items():
         client.log_metric(prepare, name, value)
     tags = LIMITED | {"sysmetrics.prepare_run_id": prepare, "sysmetrics.best_trial_run_id": "r"}
-    study = store_study(client, "early_stop red_wine", tags=tags, folds=3, seed=7)
+    tags["sysmetrics.score"] = '{"score": "val_r2", "higher_is_better": true, "baseline": [0.0, -0.1, 0.0]}'
+    study = store_study(client, "early_stop red_wine", 0, tags=tags, folds=3, seed=7, choose="cheapest")
+    store_trial(client, study, points={"val_rmse": {100: 0.7}, "val_r2": {100: 0.3}})
     client.log_inputs(study, [DatasetInput(Dataset("wine", "0a1b", "local", "/"), [])])
     for _ in range(2):  # it was continued
         model = client.create_logged_model(client.get_run(study).info.experiment_id, "model", source_run_id=study)
@@ -200,8 +202,10 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "digest": "0a1b",
         "key": "k",
         "criteria": "elapsed_s<=9",
-        "score": "val_rmse",
-        "higher_is_better": False,
+        "score": "val_r2",
+        "higher_is_better": True,
+        "baseline": [0.0, -0.1, 0.0],
+        "choose": "cheapest",
         "folds": 3,
         "rows": 200,
         "features": 11,
@@ -211,7 +215,7 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "model_run_id": "r",
         "own": True,
     }
-    assert (frame.first, frame.score) == (study, "val_rmse")
+    assert (frame.first, frame.score) == (study, "val_r2")
 
 
 @pytest.mark.parametrize(

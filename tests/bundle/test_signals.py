@@ -52,7 +52,7 @@ def test_signal_at_the_first_import_ends_each_command(command: str, project: Pat
     ("command", "module", "name", "measured"),
     [
         pytest.param("tune", "click", "SIGINT", False, id="first-import"),
-        pytest.param("early_stop", "mlflow", "SIGTERM", True, id="mlflow"),
+        pytest.param("early_stop", "mlflow", "SIGTERM", True, id="mlflow", marks=pytest.mark.slow),
         pytest.param("tune", "entrypoints.search.study", "SIGTERM", True, id="study"),
     ],
 )

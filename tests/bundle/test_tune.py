@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -60,6 +61,7 @@ VARIED = ("batch_size", "learning_rate")
 REPORTS = list(range(50, 2001, 50))
 SUMMARY = {
     "best_val_rmse",
+    "baseline_val_rmse",
     "test_rmse",
     "test_loss",
     *(f"refit_{name}" for name in ("training_time_s", "cpu_seconds", "memory_growth_mb", "latency_ms")),
@@ -180,7 +182,7 @@ def test_study_says_what_came_out(study: Study) -> None:
     for name in ("algorithm", "batch_size", "learning_rate", "alpha"):
         assert tags[f"sysmetrics.best_{name}"] == best.data.params[name]
     assert set(metrics) >= SUMMARY
-    assert metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
+    assert metrics["best_val_rmse"] == best.data.metrics["val_rmse"] < metrics["baseline_val_rmse"] < 0.9
     assert (metrics["trials"], metrics["stopped"], metrics["failed"]) == (8, 0, 0)
     assert metrics["diverged"] == len(_diverged(study))
     assert metrics["search_time_s"] < metrics["elapsed_s"] < study.command.seconds
@@ -218,6 +220,13 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
         assert {name: value for name, value in row.items() if name not in about} == pytest.approx(figures)
 
 
+def test_tables_of_a_study_are_shown_as_such(study: Study) -> None:
+    """Also the one that was written when it began, which says how each column of the file is read."""
+    listed = {each["path"] for each in json.loads(study.run.data.tags["mlflow.loggedArtifacts"])}
+    assert listed >= {"columns.json", "trials.json", "folds.json"}
+    assert study.rows("columns.json")[-1] == {"column": "quality", "read as": "target", "details": ""}
+
+
 def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:
     """A sound trial has a row for each fold, and their means are its run's figures; a diverged one has none."""
     rows = study.rows("folds.json")
@@ -247,6 +256,19 @@ def test_description_links_to_what_to_open_next(study: Study) -> None:
     assert f"/{_best(study).info.run_id}/system-metrics" in process
     assert text.startswith(f"**Take {', '.join(f'{name}={_best(study).data.params[name]}' for name in VARIED)}**")
     assert f"val_rmse {_best(study).data.metrics['val_rmse']:.4g}" in text
+
+
+def test_study_has_curves_of_the_best_score_and_of_what_it_has_spent(study: Study) -> None:
+    """A point as each trial ends."""
+    points = {
+        name: sorted(study.client.get_metric_history(study.run.info.run_id, name), key=lambda point: point.step)
+        for name in ("best_so_far", "search_cpu_seconds")
+    }
+    best, spent = ([point.value for point in each] for each in points.values())
+    assert best == sorted(best, reverse=True)
+    assert best[-1] == study.run.data.metrics["best_val_rmse"]
+    assert len(spent) == len(study.trials)
+    assert spent[-1] == pytest.approx(sum(run.data.metrics["cpu_seconds"] for run in study.trials))
 
 
 def test_best_model_predicts_from_raw_columns_and_is_registered_where_that_is_asked_for(study: Study) -> None:

@@ -13,7 +13,7 @@ from saved_views import View, unpacked
 
 from entrypoints import views
 from entrypoints.frame import StudyRows, TrialRow, frame_of
-from entrypoints.views import LIMITS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
+from entrypoints.views import LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.ui import Page
 
@@ -157,7 +157,14 @@ def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: M
     pages = scored(*NEAR, run_id=parent, limits="elapsed_s<=9")
     found = {word: {run.info.status for run in client.search_runs(["1"], page.wanted)} for word, page in pages.items()}
     every = set(ends)
-    assert found == {SCORE: every, TABLE: every, TRAINING: {"FINISHED"}, LIMITS: every, STOPPED: {"KILLED"}}
+    assert found == {
+        SCORE: every,
+        TABLE: every,
+        TRAINING: {"FINISHED"},
+        LIMITS: every,
+        STOPPED: {"KILLED"},
+        PROGRESS: {"RUNNING"},
+    }
 
 
 @pytest.mark.parametrize(

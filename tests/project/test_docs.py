@@ -158,6 +158,7 @@ def test_ray_up_takes_the_example() -> None:
     validate_config(prepare_config(yaml.safe_load(blocks("yaml", "scale-out")[0])))
 
 
+@pytest.mark.slow
 def test_blocks_about_tune_scripts_run(
     local_ray: None,
     store_in_use: MlflowClient,

@@ -114,6 +114,8 @@ def study(
         "criteria": None,
         "score": metric,
         "higher_is_better": metric is not None and "accuracy" in metric,
+        "baseline": None,
+        "choose": "best",
         "folds": folds if metric else None,
         "rows": 1000,
         "seed": seed,

@@ -13,8 +13,8 @@ from stored_studies import store_run
 
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import EarlyEnd, How
+from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.search.trial_end import TrialEnd
@@ -87,9 +87,10 @@ def recorded(
     begins: Callable[[], None] = lambda: None,
 ) -> Record:
     """What a search has recorded of these trials."""
-    parsed = Criteria.parse(criteria, metrics(task)) if criteria else None
-    progress = Progress(planned or len(trials), f"val_{score_name(task)}", stream or io.StringIO())
-    return Record(task, progress, parsed, trials, begins=begins)
+    score = scores.find(None, task)
+    parsed = Criteria.parse(criteria, metrics(score.validated, score.higher_is_better)) if criteria else None
+    progress = Progress(planned or len(trials), score.validated, stream or io.StringIO())
+    return Record(score, progress, parsed, trials, begins=begins)
 
 
 def store(client: MlflowClient, study: str, each: TrialRecord, name: str = "a trial", **tags: str) -> str:

@@ -182,12 +182,10 @@ def store_in_use(empty_store: Path) -> Iterator[MlflowClient]:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """Ray with one CPU core in this process, as a study starts it, but with workers no nicer than the other tests."""
+    """Ray with one CPU core in this process, as a study starts it."""
     from entrypoints.compute import workers
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_worker_niceness", "0")
-        workers.start(1)
+    workers.start(1)
     yield
     workers.stop()
 

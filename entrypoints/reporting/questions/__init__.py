@@ -18,10 +18,10 @@ ALL = {
 }
 """By the kind of a report; ``each`` asks a question of one study after the other."""
 CURVES = (
-    *("train_loss", "val_loss", "val_rmse", "val_accuracy"),
+    *("train_loss", "val_loss"),
     *("step_time_ms", "cpu_percent", "memory_mb", "system/process_cpu_percent", "system/process_memory_mb"),
 )
-"""The curves that they are asked about."""
+"""The curves that they are asked about, beside that of the score."""
 
 
 def ask(kind: str, frame: Frame) -> list[Answer]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame, without_rounding
@@ -15,8 +17,9 @@ from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, 
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.questions.limits_saved import criteria, judged
-from entrypoints.reporting.statistics import TOLD, by_noise
+from entrypoints.reporting.statistics import TOLD, by_noise, over_folds
 from entrypoints.reporting.words import configuration, digits, percent, value
+from entrypoints.settings import CHEAPEST
 from mlflow_sysmetrics.limits import Criteria
 
 CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
@@ -29,12 +32,13 @@ class Decision:
 
     Attributes:
         chosen: of the trials that meet the limits the one with the best score, of equal scores the cheapest in
-            training time; if none is known to meet them, of those that may. None: see ``nothing``.
-        cheaper: of the equal ones the cheapest, where that is more than noise.
+            training time; where the study chooses the cheapest, the cheapest of the equal ones instead. If no trial is
+            known to meet the limits, of those that may. None: see ``nothing``.
+        cheaper: of the equal ones the cheapest, where that is more than noise, and not chosen.
         better: of those whose score is better beyond noise the one that breaks the limits least.
         margin: by how much the scores of two trials must differ to be told apart; None where that is not known.
-        equal: the trials that may be chosen as well, the chosen one first: no worse by more than the margin.
-        cost: what ``cheaper`` is cheaper in: the first cost with an upper limit, else the training time.
+        equal: the trials that may be chosen, the best first: no worse than that by more than the margin.
+        cost: what is compared of them: the first cost with an upper limit, else the training time.
         judged: of ``limits_saved.judged``.
         nothing: why there is none to choose, in a sentence without its full stop.
     """
@@ -76,14 +80,18 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     within = trials[meets.isna()] if within.empty else within
     if within.empty:
         return Decision(None, verdicts, nothing=_nearest(frame, verdicts))
-    chosen = within.iloc[0]
-    worse = _worse(frame, trials, chosen)
+    best = within.iloc[0]
+    worse = _worse(frame, trials, best)
     margin = margins(frame, noise).get(frame.score)
     equal = within[worse.loc[within.index] <= (margin or 0.0)]
     cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
-    return Decision(chosen, verdicts, _cheapest(equal, cost, noise), nearest, margin, equal, cost)
+    cheaper = _cheapest(equal, cost, noise)
+    chosen = best
+    if cheaper is not None and _chooses_cheapest(frame):
+        chosen, cheaper = cheaper, None
+    return Decision(chosen, verdicts, cheaper, nearest, margin, equal, cost)
 
 
 def noise_margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
@@ -132,6 +140,13 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     if address:
         return f'**Load it** with `mlflow.pyfunc.load_model("{address}")`.'
     return f"No model of it is logged; its run is `{trial['name']}`."
+
+
+def _chooses_cheapest(frame: Frame) -> bool:
+    """Whether the study does whose limits count."""
+    limited = frame.studies.dropna(subset=["criteria"])
+    studies = frame.studies if limited.empty else limited
+    return bool(studies["choose"].iloc[0] == CHEAPEST)
 
 
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
@@ -185,8 +200,40 @@ def _take(frame: Frame, decision: Decision) -> str:
         found = decision.verdict(chosen)
         among += f"; whether it meets `{found['unknown'] or limits}` is not known"
         among = f" within the limits `{limits}`" if found["meets"] else among
-    named = configuration(chosen, frame.hyperparameters)
-    return f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, the best{among}."
+    named, best = configuration(chosen, frame.hyperparameters), decision.equal.iloc[0]
+    is_the = "the best"
+    if best.name != chosen.name:
+        others = f"{len(decision.equal)} as good within noise ({digits(decision.margin or 0.0, 2)})"
+        is_the = f"the cheapest in `{decision.cost}` of {others} as the best ({value(score, best[score])})"
+    taken = f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, {is_the}{among}."
+    noise = _not_beaten(frame, decision)
+    if noise is None:
+        return taken
+    beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
+    accuracy = " Accuracy hides rare classes: try metric=balanced_accuracy." if score == "val_accuracy" else ""
+    return f"{taken} **But no model beats the baseline**{beyond}: {_baseline(frame)}.{accuracy}"
+
+
+def _baseline(frame: Frame) -> str:
+    mean = fmean(frame.studies["baseline"].iloc[0])
+    return f"a model that ignores all features has {frame.score} {value(str(frame.score), mean)}"
+
+
+def _not_beaten(frame: Frame, decision: Decision) -> float | None:
+    """The noise within which the best model is no better than one that ignores all features; None where it is better.
+
+    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. None, too, where the
+    baseline or the scores of folds are not known.
+    """
+    scores, baseline = effects.fold_scores(frame), frame.studies["baseline"].iloc[0]
+    best = decision.equal.iloc[0]["trial_id"]
+    if baseline is None or best not in scores.index or scores.shape[1] != len(baseline):
+        return None
+    gains = scores.loc[best].to_numpy() - without_rounding(pd.Series(baseline)).to_numpy()
+    gains *= 1 if frame.higher_is_better else -1
+    gain, reach, _ = over_folds(gains)
+    noise = float(np.nanmax([reach, decision.margin or 0.0]))
+    return noise if gain <= noise else None
 
 
 def _diverged(frame: Frame) -> int:
@@ -203,14 +250,17 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     cheaper, better = decision.cheaper, decision.better
     if decision.margin and not others and better is None and within > 1:
         yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
-    elif decision.margin and others:
-        are = "1 other is" if others == 1 else f"{others} others are"
+    elif decision.margin is not None and others and chosen.name == decision.equal.index[0]:
         cost = str(decision.cost)
         than = f"none takes less `{cost}` beyond noise"
         if cheaper is not None:
             share = percent(100 * cheaper[cost] / chosen[cost])
             than = f"of these, {configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
-        yield f"{are} as good within {noise} of {score}; {than}."
+        are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
+        good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
+        yield f"{others} {other} {good} {score}; {than}."
+    if frame.studies["baseline"].iloc[0] is not None and _not_beaten(frame, decision) is None:
+        yield f"The baseline: {_baseline(frame)}."
     if better is not None:
         stop = _broken(decision, better)
         breaks = f"has {stop}" if stop else "breaks the limits, or may"

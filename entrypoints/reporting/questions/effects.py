@@ -39,6 +39,7 @@ MAX_PARTS, MAX_PANELS = 3, 4  # of the first sentence, of the figure
 DRIFT = 0.01  # of a cost, over the order of trials, from which on a sentence warns of it
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 MAX_DIGITS = 9  # of a level
+ROUNDING = 1e-12  # of a score
 MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
 # Of costs that say the same, one: a trial's elapsed time follows its training time.
 MAIN_COSTS = (
@@ -97,7 +98,7 @@ def of_score(frame: Frame) -> pd.DataFrame:
         told (p_holm below 0.05). Of several pairs of levels the one with the largest change of those that differ, else
         the one with the smallest p-value; both allow for the choice.
     """
-    scores = _fold_scores(frame)
+    scores = fold_scores(frame)
     nothing: pd.DataFrame = pd.DataFrame()
     if scores.empty or scores.shape[1] < 2:
         return nothing
@@ -125,7 +126,7 @@ def noise(frame: Frame) -> pd.DataFrame:
           one of all models against any other (Bonferroni), and never less than the standard error of the best one's
           folds. NaN where a study has one fold
     """
-    rows = [_noise_of_score(frame)] if len(_fold_scores(frame)) else []
+    rows = [_noise_of_score(frame)] if len(fold_scores(frame)) else []
     for cost in _costs(frame, all_of_them=True):
         model = _model(frame, cost)
         if model is not None:
@@ -225,7 +226,7 @@ def _model(frame: Frame, cost: str) -> LinearModel | None:
     return model if model.degrees >= 2 else None
 
 
-def _fold_scores(frame: Frame) -> pd.DataFrame:
+def fold_scores(frame: Frame) -> pd.DataFrame:
     """A row per trial that ran to its end, the best first, a column per fold; trials that lack one are left out."""
     of = frame.folds[frame.folds["study"] == frame.first]
     if frame.score is None or frame.score not in of:
@@ -237,7 +238,7 @@ def _fold_scores(frame: Frame) -> pd.DataFrame:
 
 
 def _noise_of_score(frame: Frame) -> dict[str, Any]:
-    models = _fold_scores(frame).drop_duplicates().to_numpy()
+    models = fold_scores(frame).drop_duplicates().to_numpy()
     folds = models.shape[1]
     error, degrees, of_best = math.nan, 0, math.nan
     if folds > 1:
@@ -249,6 +250,8 @@ def _noise_of_score(frame: Frame) -> dict[str, Any]:
         error = math.sqrt(2 * float((left**2).sum()) / degrees * (1 / folds + 1 / (folds - 1)))
     t = float(stats.t.isf(0.025 / max(len(models) - 1, 1), max(degrees, 1)))
     margin = float(np.fmax(t * error, of_best))
+    if margin < ROUNDING * abs(float(models[0].mean())):  # each fold has the same, as where no model finds a rare class
+        margin = 0.0
     return {"metric": frame.score, "noise": error, "degrees_of_freedom": degrees, "margin": margin}
 
 
@@ -348,7 +351,7 @@ def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterat
     rows = rows_of(score)
     same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
     if same:
-        trials = len(_fold_scores(frame))
+        trials = len(fold_scores(frame))
         yield (
             f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {trials} trials are "
             f"{rows[0]['models']} different models."

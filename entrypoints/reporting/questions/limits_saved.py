@@ -26,7 +26,7 @@ _OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a
 def criteria(frame: Frame, text: str | None = None) -> Criteria:
     """The limits of the first study that has some, none without; or those of a text."""
     text = text or next((text for text in frame.studies["criteria"] if text), None)
-    metrics = costs.metrics("classification" if frame.higher_is_better else "regression")
+    metrics = costs.metrics(str(frame.score), frame.higher_is_better)
     return Criteria.parse(text, metrics) if text else Criteria(())
 
 
@@ -81,6 +81,7 @@ class Saving:
         spent_cpu_s, spent_wall_s: by all trials that say so.
         reasons: a row for what ended trials, the most saved first: reason, trials, skipped (before the first step),
             saved_cpu_s, saved_wall_s, saved_cpu_percent (of the time that the study would have taken).
+        diverged: how many of these had diverged.
         unknown: how many stopped trials are in none of the savings, since what they have cost, or would have, is not
             recorded.
     """
@@ -91,6 +92,7 @@ class Saving:
     spent_cpu_s: float
     spent_wall_s: float
     reasons: pd.DataFrame
+    diverged: int
     unknown: int
 
     @property
@@ -150,8 +152,8 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
     reasons = table.groupby("reason", sort=False).sum().reset_index().sort_values("saved_cpu_s", ascending=False)
     in_all = spent["cpu_s"].sum() + reasons["saved_cpu_s"].sum()
     reasons["saved_cpu_percent"] = 100 * reasons["saved_cpu_s"] / in_all if in_all else 0.0
-    unknown = int((~known).sum())
-    return Saving(study, full, len(own), spent["cpu_s"].sum(), spent["wall_s"].sum(), reasons, unknown)
+    diverged, unknown = int(own[stopped][known]["diverged"].sum()), int((~known).sum())
+    return Saving(study, full, len(own), spent["cpu_s"].sum(), spent["wall_s"].sum(), reasons, diverged, unknown)
 
 
 def full_study(frame: Frame, study: str) -> str | None:
@@ -201,7 +203,9 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
     unknown = f"; {saved.unknown} more have no known cost" if saved.unknown else ""
     if not stopped:
         return [f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."]
-    early = f", {skipped} of them before the first step," if skipped else ""
+    counts = {"before the first step": skipped, "which had diverged": saved.diverged}
+    parts = [f"{count} {when}" for when, count in counts.items() if count]
+    early = f", of these {' and '.join(parts)}," if parts else ""
     first = f"Under `{limits}` {stopped} of {saved.trials} trials {'was' if stopped == 1 else 'were'} stopped{early}"
     if saved.saved_cpu_percent < SMALL_PERCENT:
         return [f"{first} and less than {SMALL_PERCENT:.0f} % of the CPU time saved, which may be noise{unknown}."]

@@ -82,6 +82,6 @@ def test_trials_run_in_a_process_that_has_imported_what_they_need_and_nothing_el
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.stdout.splitlines()[-2:] == ["1 True True [] None", "False"], done.stderr

@@ -25,7 +25,7 @@ def _frame(**columns: Any) -> pd.DataFrame:
 
 
 def _clean(frame: pd.DataFrame, target: str = "y", **options: Any) -> tuple[Table, list[str]]:
-    """The table, and what is said but for the last line, which says what all are read as."""
+    """The table, and what is said but for the last line, which says how each column is read."""
     lines: list[str] = []
     frame.attrs = ABOUT
     return clean(frame, target, what="dataset=t.csv", echo=lines.append, **options), lines[:-1]
@@ -45,10 +45,16 @@ def _clean(frame: pd.DataFrame, target: str = "y", **options: Any) -> tuple[Tabl
         pytest.param(["2020-01-31 02:00+02:00", None, "2020-01-31"], [18292, None, 18292], id="time with a zone"),
         pytest.param(["1.702,41", None, "-12,5", "12345"], [1702.41, None, -12.5, 12345], id="decimal commas"),
         pytest.param(["1,5e3", "1,702"], [1500, 1.702], id="comma that another row explains"),
+        pytest.param(["0,350", "1,250"], [0.35, 1.25], id="comma after a zero"),
+        pytest.param(["31.1.2024 12:00", None, "01.02.2024"], [19753.5, None, 19754], id="German dates"),
+        pytest.param(["31/12/2024", "01/02/2024"], [20088, 19754], id="day first"),
+        pytest.param(["12/31/2024", "01/02/2024"], [20088, 19724], id="month first"),
+        pytest.param(["9999-12-31", "2024-01-01"], [2932896, 19723], id="end of time"),
         pytest.param(["x", None, "y", "?", " x"], ["x", None, "y", None, "x"], id="text"),
         pytest.param(["2020-02-31", "2020-01-31"], ["2020-02-31", "2020-01-31"], id="a date that cannot be"),
         pytest.param(["1,2,3", "1,2"], ["1,2,3", "1,2"], id="lists of numbers"),
-        pytest.param(["01067", "10115"], ["01067", "10115"], id="text of digits"),
+        pytest.param(["01067", "1067", "x"], ["01067", "01067", "x"], id="codes"),
+        pytest.param(["1067", "99"], ["1067", "99"], id="text of digits"),
         pytest.param([True, None, False], ["True", None, "False"], id="booleans"),
         pytest.param(["TRUE", "false"], ["True", "False"], id="words for booleans"),
         pytest.param(pd.Categorical([10, 9, 9.5]), ["10", "9", "9.5"], id="categories that are numbers"),
@@ -63,7 +69,7 @@ def test_column_is_read_by_its_content_alone(values: Any, expected: list[Any]) -
     found = table.frame["c"].iloc[: len(expected)]
     assert found.astype(object).where(found.notna(), None).tolist() == expected
     texts = sorted({each for each in expected if isinstance(each, str)})
-    assert table.categories == ({"c": tuple(texts)} if texts else {})
+    assert table.categories.get("c", ()) == tuple(texts)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +114,13 @@ def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are() 
     assert table.categories == {"z": ("u", "v")}
     assert lines == ["dataset=t.csv: 1 rows without a value of the target y are left out"]
     assert table.frame.index.tolist() == list(range(ROWS - 1))
-    assert list(_clean(_frame(z=["u", "v"] * 12), target="b")[0].frame.columns) == ["a", "y", "z", "b"]
+    table, _ = _clean(_frame(b=[np.nan, 0.5, 1.5] * 8), target="b")
+    assert (list(table.frame.columns), table.y.tolist()) == (["a", "y", "b"], [0.5, 1.5] * 8)
 
 
 def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
-    """Each is named with the reason; a constant with missing values is a constant."""
-    many = 1100
+    """Each with the reason; a constant with missing values is a constant. So is what the user drops."""
+    many = 2200
     frame = pd.DataFrame(
         {
             "a": np.linspace(0, 1, many),
@@ -121,32 +128,63 @@ def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
             "half": [1.0, np.nan] * (many // 2),
             "word": "x",
             "nothing": None,
-            "name": [f"row {row}" for row in range(many)],
+            "order": [f"row {row}" for row in range(many)],
+            "name": [f"name {row}" for row in range(many // 2)] * 2,
+            "b": np.linspace(0, 1, many),
             "y": ["no", "yes"] * (many // 2),
         }
     )
-    table, lines = _clean(frame)
-    assert table.feature_names == ("a",)
-    assert lines == [
-        "dataset=t.csv: left out as features: same (constant), half (constant), word (constant), nothing (empty), "
-        "name (1100 different texts)"
-    ]
+    table, lines = _clean(frame, drop=["b"])
+    assert (table.feature_names, lines) == (("a",), [])
+    assert {name: why for name, read_as, why in table.treatment if read_as == "left out"} == {
+        "same": "constant",
+        "half": "constant",
+        "word": "constant",
+        "nothing": "empty",
+        "order": "identifier: its text hardly repeats",
+        "name": "1100 different texts",
+        "b": "drop",
+    }
 
 
-def test_what_columns_are_read_as_is_said_in_one_line() -> None:
-    """Nothing is chosen in silence: numbers, decimal commas, dates, and categories with how many values they have."""
+def test_how_columns_are_read_is_said_in_one_line() -> None:
+    """Nothing is chosen in silence. The table keeps some rows as they are in the file."""
     lines: list[str] = []
-    days = pd.Series(pd.date_range("2024-01-01", periods=ROWS)).astype(str)
-    frame = _frame(order=range(1000, 1000 + ROWS), amount=["1.702,41", "0,5"] * 12, day=days, ward=["n", "s", "w"] * 8)
+    amounts, days = ["1.702,41", "0,5"] * 12, [f"{day}.01.2024" for day in range(1, ROWS + 1)]
+    frame = _frame(
+        weight=[1.702, 350] * 12,
+        row=range(1, ROWS + 1),
+        amount=amounts,
+        day=days,
+        zip=["01067", "10115"] * 12,
+        id=[*"abcdefghijklmnopqrstuvwx"],
+    )
     frame.attrs = ABOUT
-    clean(frame, "y", what="dataset=t.csv", echo=lines.append)
+    table = clean(frame, "y", what="dataset=t.csv", echo=lines.append, drop=["b"])
     assert lines == [
-        "dataset=t.csv: read as numbers: a, b, order; numbers with decimal commas: amount; dates (days since 1970): "
-        "day; categories: ward (3)"
+        "dataset=t.csv: read as numbers: a, weight (the point as decimal point: 1.702 is not 1702), row (whole and "
+        "different in each row: drop=row if it only names the row); numbers with decimal commas: amount; "
+        "dates: day (days since 1970, weekday); categories: zip (2 codes); "
+        "left out: b (drop), id (identifier: its text hardly repeats)"
     ]
+    assert table.frame["day weekday"].iloc[0] == "Mon"
+    assert table.categories["day weekday"] == ("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed")
+    pd.testing.assert_frame_equal(
+        table.examples, frame[["a", "weight", "row", "amount", "day", "zip"]], check_dtype=False
+    )
 
 
-@pytest.mark.parametrize("dtype", ["object", "category"])
+@pytest.mark.parametrize("name", ["orders", "y"])
+def test_column_to_drop_has_to_be_a_feature(name: str) -> None:
+    """A name that is none is answered with those that are, and the closest."""
+    with pytest.raises(UserError) as raised:
+        _clean(_frame(order=range(ROWS)), drop=["a", name])
+    advice = "use order, the closest name" if name == "orders" else "use one of these names"
+    assert raised.value.message == (
+        f"drop={name}: one of the columns of dataset=t.csv is allowed: a, b, order; {advice}"
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "example"),
     [
@@ -154,17 +192,16 @@ def test_what_columns_are_read_as_is_said_in_one_line() -> None:
         pytest.param(["1,5", "0.5"], "1,5", id="commas and points"),
         pytest.param(["1,234.5", "2,000.1"], "1,234.5", id="points after commas"),
         pytest.param(["1,234,567", "2,500,000"], "1,234,567", id="millions"),
+        pytest.param(["01/02/2024", "11/12/2024"], "01/02/2024", id="day or month first"),
     ],
 )
-def test_numbers_with_commas_that_could_mean_two_things_are_refused(
-    values: list[str], example: str, dtype: Any
-) -> None:
+def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[str], example: str) -> None:
     """They would become categories without a word."""
     with pytest.raises(UserError) as raised:
-        _clean(_frame(c=pd.Series(values * (ROWS // 2), dtype=dtype)))
+        _clean(_frame(c=values * (ROWS // 2)))
     assert raised.value.message == (
-        f"dataset=t.csv: numbers with commas, such as {example}, found in the column c; write them with a point and "
-        "without separators of thousands, such as 1234.5"
+        f"dataset=t.csv: values such as {example} of the column c can be read in two ways; write numbers as 1234.5 and "
+        "dates as 2024-12-31, or leave the column out with drop=c"
     )
 
 
@@ -178,3 +215,33 @@ def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
     assert table.X[0].tolist() == [0, 0]
     for more in ([255.5] * 23 + [1], [-1, 1] * 12, [256, 1] * 12, [np.nan, 1.0, 2.0] * 8, ["u", "v"] * 12):
         assert _clean(images.assign(p2=more))[0].X.dtype == np.float64
+
+
+def test_columns_that_split_rows_are_read_beside_the_features() -> None:
+    """A group is no feature, and may have any number of values; a time stays one. A sample takes both along."""
+    dates = [f"2020-01-{day:02d}" for day in range(ROWS, 0, -1)]
+    patients = [f"P{row // 2}" for row in range(ROWS)]
+    table, said = _clean(_frame(patient=patients, day=dates), group="patient", time="day")
+    assert (table.feature_names, said) == (("a", "b", "day", "day weekday"), [])
+    assert table.groups is not None
+    assert table.times is not None
+    assert [*table.groups] == [row // 2 for row in range(ROWS)]
+    assert [*np.diff(table.times)] == [-1] * (ROWS - 1)
+    few = table.sample(12, seed=0)
+    assert few.times is not None
+    assert [*few.times] == [*few.frame["day"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "says"),
+    [
+        ([None, *range(1, ROWS)], {"group": "c"}, "group=c: 1 rows of dataset=t.csv have no value there"),
+        (["x", *"y" * (ROWS - 1)], {"time": "c"}, "time=c: numbers or dates such as 2026-03-01 are allowed, and"),
+        ([*range(ROWS)], {"time": "y"}, "time=y: one of the columns of dataset=t.csv is allowed: a, b, c; use"),
+    ],
+)
+def test_column_that_cannot_split_rows_is_refused(column: list[Any], options: dict[str, str], says: str) -> None:
+    """In one sentence that starts with what was given."""
+    with pytest.raises(UserError) as error:
+        _clean(_frame(c=column), **options)
+    assert error.value.message.startswith(says)

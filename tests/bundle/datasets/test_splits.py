@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,31 @@ def test_same_seed_gives_the_same_split_and_another_seed_another(table: Table) -
     assert places[0] != places[1]
 
 
+GROUPS = np.random.default_rng(0).permutation(np.arange(200) // 4)  # 50 of four rows
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_of_one_group_are_in_one_part_and_one_fold(table: Table) -> None:
+    """The test part has about 30 % of the groups; each training row is validated once."""
+    split = make_split(replace(table, groups=GROUPS), folds=5, seed=1)
+    assert sorted([*split.train, *split.test]) == list(range(200))
+    assert len(split.test) == 60
+    assert sorted(row for _, validation in split.folds for row in validation) == sorted(split.train)
+    for one, other in [(split.train, split.test), *split.folds]:
+        assert not set(GROUPS[one]) & set(GROUPS[other])
+
+
+def test_each_part_is_later_than_what_is_trained_on_for_it() -> None:
+    """The end is the test part; the folds' validation rows divide the second half of the rest."""
+    times = np.random.default_rng(0).permutation(200).astype(float)
+    split = make_split(replace(_table(np.arange(200.0)), times=times), folds=5, seed=1)
+    assert sorted(times[split.test]) == [*range(140, 200)]
+    assert [*times[split.train]] == [*range(140)]
+    for place, (fit, validation) in enumerate(split.folds):
+        start = 70 + 14 * place
+        assert ([*times[fit]], [*times[validation]]) == ([*range(start)], [*range(start, start + 14)])
+
+
 FOLDS = "a whole number from 2 to 14, the training rows, is allowed"
 SEEDS = "a whole number from 0 to 4294967295 is allowed; choose one of these"
 RARE = "and every class needs one for each fold; lower folds, or merge or drop the class"
@@ -84,6 +110,12 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
             "the target has 10 classes, and the test part of the table would have 9 rows, where at least one for "
             "each class is needed; use more rows, or merge or drop classes",
         ),
+        (
+            {"groups": np.arange(20) // 5, "folds": 3},
+            "folds=3: the column of groups has 4 different values, of which 2 are in the training part, and each fold "
+            "needs one; lower folds, or choose a column with more",
+        ),
+        ({"groups": GROUPS[:20], "times": GROUPS[:20]}, "group and time: rows are split by one of them; leave one out"),
         ({"seed": -1}, f"seed=-1: {SEEDS}"),
         ({"seed": 2**32}, f"seed=4294967296: {SEEDS}"),
     ],
@@ -91,8 +123,10 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
 def test_impossible_split_is_explained(arguments: dict[str, Any], message: str) -> None:
     """The user reads what was given, what is allowed and what to do."""
     given = {"y": np.arange(20.0), "folds": 2, "seed": 1} | arguments
+    split_by = {name: given.pop(name) for name in ("groups", "times") if name in given}
+    table = replace(_table(given.pop("y")), **split_by)
     with pytest.raises(UserError) as error:
-        make_split(_table(given.pop("y")), **given)
+        make_split(table, **given)
     assert error.value.message == message
 
 

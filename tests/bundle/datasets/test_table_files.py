@@ -42,6 +42,26 @@ def test_numbers_are_exact(tmp_path: Path) -> None:
     assert frame["a"].tolist() == [float(text) for text in texts]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_codes_keep_their_leading_zeros(tmp_path: Path, name: str) -> None:
+    """Wherever the first one stands. A column with other numbers, and the rest of the table, is as it would be."""
+    frame = _read(tmp_path / name, "a;zip;b;c\n1;10115;0.5;2\n2;;01;03\n3;01067;;04\n")
+    assert frame.astype(object).fillna(-1).to_dict("list") == {
+        "a": [1, 2, 3],
+        "zip": ["10115", -1, "01067"],
+        "b": [0.5, 1, -1],
+        "c": ["2", "03", "04"],
+    }
+
+
+def test_file_in_cp1252_is_read_with_a_line(tmp_path: Path) -> None:
+    """As Excel saves it in Western Europe."""
+    path, lines = tmp_path / "t.csv", list[str]()
+    path.write_bytes("Straße;€\nMüllerweg;5\n".encode("cp1252"))
+    assert read(str(path), echo=lines.append).to_dict("list") == {"Straße": ["Müllerweg"], "€": [5]}
+    assert lines == [f"dataset={path}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong"]
+
+
 def test_header_is_read_as_it_is(tmp_path: Path) -> None:
     """Quotes, blanks, a byte order mark and repeated names: nothing is renamed behind the user's back."""
     frame = _read(tmp_path / "t.csv", '\ufeffa, "b,c" ,a\n1, 2,3\n')

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import pytest
 from reference import MLP_CLASSIFIER, configured
 
-from entrypoints.limits.cost_model import MIN_TRIALS, CostModel, features
+from entrypoints.limits.cost_model import MIN_FORESEEN, MIN_TRIALS, CostModel, features
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.limits import Prediction
 
@@ -24,18 +25,18 @@ def _step_time(configuration: Configuration) -> float:
 
 
 def _learned(
-    configurations: Iterable[Configuration], cost: Callable[[Configuration], float], metric: str = STEP
+    configurations: Collection[Configuration], cost: Callable[[Configuration], float], metric: str = STEP
 ) -> CostModel:
-    """A model that has seen each configuration twice, 2 % apart from what it costs on either side, or less."""
+    """A model that has seen enough trials of these configurations, at most 2 % from what they cost on either side."""
     random, model = np.random.default_rng(0), CostModel(ROWS)
     for configuration in configurations:
-        for _ in range(2):
+        for _ in range(math.ceil(MIN_FORESEEN / len(configurations))):
             model.observe(configuration, {metric: cost(configuration) * random.uniform(0.98, 1.02)})
     return model
 
 
 def _predicted(model: CostModel, configuration: Configuration, metric: str = STEP) -> Prediction:
-    prediction = model.predict(configuration, metric)
+    (prediction,) = model.predict([configuration], metric)
     assert prediction is not None
     return prediction
 
@@ -121,17 +122,18 @@ def test_prediction_reaches_one_doubling_beyond_what_was_tried(
 ) -> None:
     """A line is not followed to where nobody has been."""
     model = _learned(tried, _step_time)
-    assert (model.predict(asked, STEP) is not None) is known
-    assert [each is not None for each in model.expected([asked], STEP)] == [known]
+    for predicted in (model.predict([asked], STEP), model.expected([asked], STEP)):
+        assert [each is not None for each in predicted] == [known]
 
 
-def test_fractions_are_no_feature_of_a_cost() -> None:
-    """Rates change what is learned; amounts, words and switches what a step costs, whatever their number."""
+def test_every_hyperparameter_is_a_feature_of_a_cost() -> None:
+    """Amounts, rates, also one of 0, words and switches; not what all trials of a study share."""
     usual = features(configured(MLP_CLASSIFIER))
-    for same in ({"learning_rate_init": 0.5}, {"alpha": 0.25}, {"max_steps": 61}, {"seed": 8}):
+    for same in ({"max_steps": 61}, {"seed": 8}):
         assert features(configured(MLP_CLASSIFIER, **same)) == usual, same
     sizes = ({"hidden_layer_sizes": [16]}, {"hidden_layer_sizes": [4, 4]}, {"n_iter_no_change": 20}, {"batch_size": 64})
-    for other in (*sizes, {"activation": "relu"}, {"nesterovs_momentum": False}):
+    rates = ({"learning_rate_init": 0.5}, {"alpha": 0.25}, {"alpha": 0.0})
+    for other in (*sizes, *rates, {"activation": "relu"}, {"nesterovs_momentum": False}):
         assert features(configured(MLP_CLASSIFIER, **other)) != usual, other
 
 
@@ -151,27 +153,36 @@ def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(
 ) -> None:
     """A smooth law says nothing of how equal trials differ. Memory differs by 0.1 MB, and is never below 0."""
     model = CostModel(ROWS)
-    for size in SIZES:
+    for size in SIZES * 3:
         model.observe(_of(size), {metric: cost})
-    prediction = model.predict(_of(32), metric, noise)
+    (prediction,) = model.predict([_of(32)], metric, noise)
     assert prediction is not None
     low, high = min(cost / times, cost - within), max(cost * times, cost + within)
     assert (prediction.low, prediction.high) == (pytest.approx(max(0.0, low), rel=0.01), pytest.approx(high, rel=0.01))
 
 
 @pytest.mark.parametrize(
-    ("trials", "known"), [pytest.param(7, False, id="seven trials"), pytest.param(8, True, id="eight")]
+    ("trials", "expected", "foreseen"),
+    [
+        pytest.param(7, False, False, id="seven trials"),
+        pytest.param(8, True, False, id="eight"),
+        pytest.param(19, True, False, id="nineteen"),
+        pytest.param(20, True, True, id="twenty"),
+    ],
 )
-def test_prediction_needs_eight_trials_of_the_metric(trials: int, known: bool) -> None:
+def test_cost_is_expected_from_eight_trials_of_the_metric_and_bounded_from_twenty(
+    trials: int, expected: bool, foreseen: bool
+) -> None:
     """Trials without the figure, or with 0 for it, do not count."""
-    assert MIN_TRIALS == 8
+    assert (MIN_TRIALS, MIN_FORESEEN) == (8, 20)
     model = CostModel(ROWS)
-    for size in SIZES[:trials]:
+    for size in (SIZES * 3)[:trials]:
         model.observe(_of(size), {STEP: 1.0})
     for figures in ({}, {STEP: 0.0}, {PEAK: 1.0}):
         model.observe(_of(32), figures)
-    assert (model.predict(_of(32), STEP) is not None, model.expected([_of(32)], STEP) != [None]) == (known, known)
-    assert model.predict(_of(32), PEAK) is None
+    assert (model.expected([_of(32)], STEP) != [None]) is expected
+    assert (model.predict([_of(32)], STEP) != [None]) is foreseen
+    assert model.predict([_of(32)], PEAK) == [None]
 
 
 @pytest.mark.parametrize("last_ms", [pytest.param(1.0, id="faster"), pytest.param(4.0, id="slower")])

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import ray
+from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.ledger import Brief, Ledger, ask, start, tell
+from entrypoints.limits.ledger import Brief, Ledger, ask, ask_to_come, start, tell
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.models.configuration import Configuration
 
@@ -28,6 +29,11 @@ def _ledger(*metrics: str, trials: Any = (), timed: Any = ()) -> Ledger:
     return ledger
 
 
+def _brief(ledger: Ledger, configuration: Configuration) -> Brief:
+    (brief,) = ledger.briefs([configuration])
+    return brief
+
+
 def _of(size: int, learning_rate: float = 0.01) -> Configuration:
     return configured(batch_size=size, learning_rate=learning_rate)
 
@@ -39,12 +45,12 @@ def _costs(time_s: float) -> dict[str, float]:
 def test_predictions_learn_what_trials_would_have_cost() -> None:
     """Not what they had cost when they were stopped; of a skipped one only a prediction is known."""
     ledger = _ledger()
-    for size in SIZES:
+    for size in SIZES * 3:
         ledger.record(_of(size), _costs(1.0), _costs(50.0), "stopped")
-    assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
-    seen = ledger.brief(_of(48)).predictions
+    assert _brief(ledger, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
+    seen = _brief(ledger, _of(48)).predictions
     ledger.record(_of(8), {}, _costs(99.0), "skipped")
-    assert ledger.brief(_of(48)).predictions == seen
+    assert _brief(ledger, _of(48)).predictions == seen
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(
         figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "val_loss": 1.0}
         ledger.record(alike(number), figures, figures, "finished")
         ledger.record(_of(8, learning_rate=0.002 * (number + 1)), _costs(0.1 * number), figures, "stopped")
-    noise = ledger.brief(_of(8)).noise
+    noise = _brief(ledger, _of(8)).noise
     usual = USUAL_NOISE["training_time_s"]
     assert noise["training_time_s"] == (pytest.approx(0.0104, abs=0.001) if known else usual)
     assert noise["elapsed_s"] == USUAL_NOISE["elapsed_s"]
@@ -75,12 +81,12 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(
 
 def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
     """They may all be twice too slow. Then the bound by which trials are skipped follows what others have cost."""
-    ledger = _ledger(timed=[(_of(size), _costs(0.02 * size)) for size in SIZES])
+    ledger = _ledger(timed=[(_of(size), _costs(0.02 * size)) for size in SIZES * 2])
     for size in SIZES[:MIN_ENDED]:
-        brief = ledger.brief(_of(100))
+        brief = _brief(ledger, _of(100))
         assert brief.predictions == {}
         ledger.record(_of(size), _costs(0.01 * size), _costs(0.01 * size), "finished")
-    prediction = ledger.brief(_of(100)).predictions["training_time_s"]
+    prediction = _brief(ledger, _of(100)).predictions["training_time_s"]
     assert MIN_ENDED == 5
     assert prediction.low < 1.0 < prediction.high
 
@@ -94,8 +100,8 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
     ledger = Ledger(ROWS, NAMED, earlier=[(trial, costs, costs, "finished") for trial, costs in trials])
     for _ in range(16):
         ledger.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
-    assert ledger.brief(_of(100)).predictions["training_time_s"].low < 1.0
-    assert ledger.brief(_of(100)).costs == tuple(costs for _, costs in trials)
+    assert _brief(ledger, _of(100)).predictions["training_time_s"].low < 1.0
+    assert _brief(ledger, _of(100)).costs == tuple(costs for _, costs in trials)
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
@@ -103,16 +109,16 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
     trials = [_of(size) for size in SIZES]
     timed = [(trial, _costs(0.01 * trial.batch_size)) for trial in trials]
     ledger = _ledger("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
-    expected = [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs]
+    expected = [costs["training_time_s"] for costs in _brief(ledger, trials[0]).costs]
     assert expected == pytest.approx([0.01 * size for size in SIZES], rel=0.05)
     ledger.record(replace(trials[0], repeat=1), timed[0][1], timed[0][1], "finished")
     for trial in trials[1:]:
         ledger.record(trial, _costs(5.0), _costs(5.0), "finished")
-    *ended, to_come = [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs]
+    *ended, to_come = [costs["training_time_s"] for costs in _brief(ledger, trials[0]).costs]
     assert ended == [5.0] * 7
     assert to_come != 5.0
     ledger.record(trials[0], _costs(5.0), _costs(5.0), "finished")
-    assert [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs] == [5.0] * 8
+    assert [costs["training_time_s"] for costs in _brief(ledger, trials[0]).costs] == [5.0] * 8
 
 
 @pytest.mark.parametrize(
@@ -139,11 +145,13 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(
     for tol, known in ((0.0, predicted), (0.01, predicted_with_tol)):
         asked = replace(_of(32), tol=tol)
         ledger = _ledger(metric, trials=[asked])
-        for size in SIZES:
+        for size in SIZES * 3:
             ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
-        brief = ledger.brief(asked)
+        brief = _brief(ledger, asked)
         assert (metric in brief.predictions) is known
-        assert len(brief.costs) == len(SIZES) + known  # for relative limits it counts with what it is expected to cost
+        assert (
+            len(brief.costs) == 3 * len(SIZES) + known
+        )  # for relative limits it counts with what it is expected to cost
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -154,15 +162,19 @@ def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_ha
     """
     process = start(ROWS, ["training_time_s"], [_of(SIZES[0])])
     tell(process, [(_of(size), _costs(0.01 * size)) for size in SIZES])
-    (costs,) = ask(process, _of(SIZES[0])).costs
+    (brief,) = ask(process, [_of(SIZES[0])])
+    (costs,) = brief.costs
+    assert ask_to_come(process) == [costs]
     assert costs["training_time_s"] == pytest.approx(0.01 * SIZES[0], rel=0.5)
     last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, _costs(2.0)
     ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=60)  # the process may be slow
-    assert ask(process, _of(SIZES[0])).costs == (_costs(2.0),)
+    (brief,) = ask(process, [_of(SIZES[0])])
+    assert brief.costs == (_costs(2.0),)
     ray.kill(process)
+    wait_until(lambda: ask(process, [_of(8)]) == [Brief()], 60, "the end of the process")
     for nobody in (process, None):
         tell(nobody, [])
-        assert ask(nobody, _of(8)) == Brief()
+        assert ask(nobody, [_of(8)]) == [Brief()]
 
 
 STEP = "mean_step_time_ms"

@@ -17,6 +17,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, metrics
 from entrypoints.limits.schedulers import scheduling, stopping
+from entrypoints.models import scores
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 
 EVERY, ROWS = 100, 1000
@@ -32,29 +33,31 @@ def test_criteria_can_name_all_that_the_docs_say_a_trial_has(project: Path, task
     listed = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if not name.startswith("test_")}
     learning = {"train_loss", "val_loss", "val_rmse" if task == "regression" else "val_accuracy"}
     costs = listed - {"steps", "read_mb", "write_mb"} | {"training_time_s"}
-    assert {metric.name for metric in metrics(task)} == costs | learning
+    score = scores.find(None, task)
+    assert {metric.name for metric in metrics(score.validated, score.higher_is_better)} == costs | learning
     assert set(COSTS) < costs
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_default_limits_are_criteria_of_either_task(task: Task) -> None:
     """On this machine, which can read all that they limit."""
-    made = stopping(task, Limits.of("auto", "on", "asha"))
+    score = scores.find(None, task)
+    made = stopping(score, Limits.of("auto", "on", "asha"))
     assert made
     assert (str(made.criteria), made.predict, made.scheduler) == (DEFAULT_CRITERIA, True, "asha")
-    assert stopping(task, None) is None
+    assert stopping(score, None) is None
 
 
 def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would never be broken. Where trials run elsewhere, their devices are not known here."""
-    name, asked = "peak_gpu_memory_mb", ("process", "gpu")
+    name, asked, score = "peak_gpu_memory_mb", ("process", "gpu"), scores.find(None, "regression")
     limits = Limits(f"{name}<=1", True, "none")
     with pytest.raises(UserError, match=rf"^groups='process': the limit on {name} needs the group gpu; add it$"):
-        stopping("regression", limits)
+        stopping(score, limits)
     monkeypatch.setattr("entrypoints.limits.costs.open_gpus", lambda nvml: [])
     with pytest.raises(UserError, match=rf"^criteria={name}<=1: {name} cannot be read on this machine; leave it out$"):
-        stopping("regression", limits, asked)
-    assert stopping("regression", limits, asked, here=False)
+        stopping(score, limits, asked)
+    assert stopping(score, limits, asked, here=False)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def _guard(
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Guard:
     """A guard of these criteria, or of none; figures have no noise unless it is given."""
-    stopping = Stopping(Criteria.parse(text, metrics("regression")), predict) if text else None
+    stopping = Stopping(Criteria.parse(text, metrics("val_rmse", False)), predict) if text else None
     brief = Brief(noise=noise or {}, predictions=dict(predictions or {}))
     return Guard(stopping, brief, STEPS, may_converge=may_converge)
 

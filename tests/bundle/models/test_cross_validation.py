@@ -11,11 +11,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from clock import Clock
-from reference import FOLDS, MLP_REGRESSOR, STUDIES, Plain, bundled, configured, configured_whole, split_up
+from reference import (
+    FOLDS,
+    MLP_CLASSIFIER,
+    MLP_REGRESSOR,
+    STUDIES,
+    Plain,
+    bundled,
+    configured,
+    configured_whole,
+    split_up,
+)
+from sklearn.metrics import get_scorer, mean_absolute_error, r2_score
 
 from entrypoints.compute import memory
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.tables import Table
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import LATENCY_ROWS, CrossValidation
 
@@ -104,6 +116,65 @@ def test_folds_that_do_not_fit_into_memory_run_one_after_another(
     assert figures[0] == figures[1]
     assert len(reports) == 1
     assert held[-FOLDS:] == [0] * FOLDS
+
+
+OF_NUMBERS = {"mean_absolute_error": mean_absolute_error, "r2": r2_score}
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm", "metric", "logged"),
+    [
+        ("red_wine", "linear", "neg_mean_absolute_error", "mean_absolute_error"),
+        ("red_wine", MLP_REGRESSOR, "r2", "r2"),
+        ("diabetes", "logistic", "neg_log_loss", "log_loss"),
+        ("diabetes", "logistic", "average_precision", "average_precision"),
+        ("diabetes", "svm", "roc_auc", "roc_auc"),
+        ("diabetes", "svm", "f1", "f1"),
+        ("diabetes", MLP_CLASSIFIER, "neg_brier_score", "brier_score"),
+        ("three", "logistic", "roc_auc_ovr", "roc_auc_ovr"),
+        ("three", "svm", "f1_macro", "f1_macro"),
+        ("three", MLP_CLASSIFIER, "neg_log_loss", "log_loss"),
+    ],
+)
+def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
+    name: str, algorithm: str, metric: str, logged: str
+) -> None:
+    """In the target's own units; one whose lower values are better is logged without ``neg_`` and its sign."""
+    data = _of_three_classes() if name == "three" else bundled(name)
+    training = _trained(data, replace(configured(algorithm, max_steps=20), metric=metric))
+    expected = []
+    for fold, (_, rows) in zip(training.folds, data.split.folds, strict=True):
+        X, estimator = fold.preprocessing.transform(data.X[rows]), fold.learner.estimator
+        if logged in OF_NUMBERS:
+            scaling = fold.preprocessing.scaling
+            predicted = estimator.predict(X) * scaling.y_scale + scaling.y_mean
+            expected.append(OF_NUMBERS[logged](data.y[rows], predicted))
+        else:
+            expected.append(abs(get_scorer(metric)(estimator, X, data.y[rows])))
+    report = training.report()
+    assert report[f"val_{logged}"] == pytest.approx(np.mean(expected))
+    assert report[f"val_{logged}_sd"] == pytest.approx(np.std(expected, ddof=1))
+    assert f"test_{logged}" in training.final_figures(training.fold_figures())
+
+
+def _of_three_classes() -> Prepared:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(300, 4))
+    labels = np.array(["a", "b", "c"])[np.digitize(X[:, 0] + random.normal(0, 0.5, 300), [-0.5, 0.5])]
+    frame = pd.DataFrame(X, columns=[*"wxyz"]).assign(t=labels)
+    return split_up(Table("three", frame, "t", "classification", "file", None, "none"))
+
+
+def test_balanced_classes_weigh_the_same_in_training() -> None:
+    """Each by the share of the rows that its model trains on, as scikit-learn has it for a whole fit."""
+    data, configuration = bundled("diabetes"), configured("logistic", max_steps=20)
+    weighted = _trained(data, replace(configuration, class_weight="balanced"))
+    for number, fold in enumerate(weighted.folds):
+        plain, rows = Plain.of_fold(data, configuration, number), data.split.folds[number][0]
+        counts = np.bincount(data.y[rows])
+        plain.estimator.set_params(class_weight={each: len(rows) / (2 * counts[each]) for each in (0, 1)})
+        plain.train(20)
+        assert fold.learner.estimator.coef_ == pytest.approx(plain.estimator.coef_, rel=1e-9)
 
 
 def test_turns_of_several_steps_change_no_point() -> None:

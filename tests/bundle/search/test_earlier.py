@@ -131,7 +131,7 @@ def test_trial_that_is_not_done_goes_on_in_its_own_run(
     figures = {"val_rmse": 1.0} if END not in tags else FIGURES
     run_id = _trial(client, study, TRIALS[4], status, end, {DIVERGED: "false", **tags}, figures).run_id
     found = _read(client, study)
-    assert (found.done, found.left(TRIALS), found.open_runs) == ((), TRIALS, {TRIALS[4].place: run_id})
+    assert (found.done, found.left(TRIALS), found.open_runs) == ((), TRIALS, {TRIALS[4].id: run_id})
     _settle(client, study)
     run = client.get_run(str(run_id))
     assert run.info.status == ("FAILED" if status == "FAILED" else "KILLED")
@@ -197,7 +197,7 @@ def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, stu
     found = _read(client, study, trials)
     assert [record.configuration.repeat for record in found.done] == [0, 2]
     assert [each.repeat for each in found.left(trials)] == [1, 3]
-    assert found.open_runs == {2: begun.run_id}
+    assert found.open_runs == {trials[1].id: begun.run_id}
 
 
 def test_time_of_the_search_is_that_in_which_trials_ran(client: MlflowClient, study: Run) -> None:

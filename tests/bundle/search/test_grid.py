@@ -17,7 +17,8 @@ from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
-from entrypoints.search.grid import configurations
+from entrypoints.search.grid import MAX_CANDIDATES, configurations
+from entrypoints.search.plan import Plan
 from entrypoints.search_space import parse
 
 MLP = "sklearn.neural_network.MLPClassifier"
@@ -116,6 +117,28 @@ def test_one_configuration_from_the_middle_runs_again(
         assert min(gaps) > len(tried) / runs - 1
 
 
+@pytest.mark.parametrize(
+    ("space", "max_trials", "candidates", "size"),
+    [
+        pytest.param(None, None, 192, 48, id="a quarter of the grid"),
+        pytest.param({"batch_size": [8, 64]}, None, 48, 30, id="of a small one thirty"),
+        pytest.param({"batch_size": [8, 64], "alpha": 0.1}, None, 16, 16, id="of a smaller one all"),
+        pytest.param({"batch_size": [8, 64]}, 20, 48, 20, id="as many as asked for"),
+        pytest.param({"alpha": ALPHAS}, 20, MAX_CANDIDATES, 20, id="of distributions very many"),
+    ],
+)
+def test_search_that_learns_tries_some_of_many(space: Any, max_trials: int | None, candidates: int, size: int) -> None:
+    """Those that it chooses from are in random order; what it repeats is among as many as it tries."""
+    tried = _tried(space=space, search="tpe", max_trials=max_trials, repeats=3)
+    assert len(_searched(tried)) == len(tried) - 2 == candidates
+    settings = study_settings(search="tpe", max_trials=max_trials)
+    unused: Any = None
+    plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused, unused, [])
+    assert plan.size == size + 2
+    (often, _), *_ = Counter(each.key for each in tried).most_common()
+    assert max(each.place for each in tried if each.key == often) <= plan.size
+
+
 @pytest.mark.parametrize("search", ["grid", "random"])
 def test_algorithms_are_searched_together_each_with_what_it_takes(search: str) -> None:
     """Built-in ones and the user's own, which has its own defaults; lists come as they are."""
@@ -207,7 +230,7 @@ WHOLE = "whole numbers from 1 are allowed; give some of these"
 DRAWN = {"uniform": [2, 9]}
 TOO_MANY = (
     "search=grid: there are 120000 combinations, and at most 100000 are tried; list fewer values, set max_trials, or "
-    "add search=random"
+    "add search=tpe or search=random"
 )
 
 
@@ -229,7 +252,11 @@ TOO_MANY = (
         _bad("option", "max_epochs is an option of its own; give it as -P max_epochs=", {"max_epochs": 3}),
         _bad("algorithm", "algorithm is an option of its own; give", {"algorithm": "svm"}),
         _bad("too many", TOO_MANY, {"batch_size": 16, "tol": 0, "alpha": list(range(30_000))}, algorithm="svm"),
-        _bad("drawn", "alpha is a distribution, which search=random draws from; add it, or list", {"alpha": ALPHAS}),
+        _bad(
+            "drawn",
+            "alpha is a distribution, which search=random and search=tpe draw from; add one of them, or list",
+            {"alpha": ALPHAS},
+        ),
         _bad("no row", f"space: batch_size 0: {WHOLE}", {"batch_size": [8, 0]}),
         _bad("parts of rows", WHOLE, {"batch_size": DRAWN}, search="random"),
         _bad("no rate", "space: learning_rate 0: numbers above 0 are", {"learning_rate": [0.1, 0]}),

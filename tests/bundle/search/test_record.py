@@ -19,7 +19,7 @@ from reference import configured
 from entrypoints.frame import frame_of
 from entrypoints.mlflow_io import log_tables
 from entrypoints.reading import read
-from entrypoints.search.record import Record, TrialRecord, costs
+from entrypoints.search.record import Record, TrialRecord
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DIVERGED, FEASIBLE, SEARCHED
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_TUNE, KIND
@@ -159,7 +159,7 @@ def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
 ) -> None:
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
     assert trial.known[-1] == end
-    assert [each["training_time_s"] for each in costs([trial])] == ([] if counted is None else [counted])
+    assert [each["training_time_s"] for each in recorded([trial]).costs] == ([] if counted is None else [counted])
 
 
 def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> None:
@@ -173,9 +173,15 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     client.set_tag(study, SEARCHED, json.dumps(searched))
     client.set_tag(study, CRITERIA, TIME)
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
-    names = {place: f"trial {place}" for place in range(1, 12)}
+    names = {each.configuration.id: f"trial {place}" for place, each in enumerate(trials, 1)}
     for place, each in enumerate(trials, 1):
-        store(client, study, each, names[place], **({FEASIBLE: feasible[place]} if place in feasible else {}))
+        store(
+            client,
+            study,
+            each,
+            names[each.configuration.id],
+            **({FEASIBLE: feasible[place]} if place in feasible else {}),
+        )
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.end.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from commands import (
+    STUDY,
     Command,
     RunProject,
     StartProject,
@@ -37,6 +38,7 @@ from study_settings import study_settings
 from entrypoints.early_stop import early_stop
 from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
+from entrypoints.search.suggester import START_UP_OF_FEW
 from entrypoints.settings import Limits
 
 COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
@@ -87,28 +89,24 @@ def _result(study: Study) -> Any:
     return best, tables, {name: metrics.get(name) for name in SAME_FIGURES}, tags.get("sysmetrics.error")
 
 
-def _as_if_killed(whole: Study, folder: Path) -> list[Run]:
-    """Leave in a folder what a study would have, had it been killed: five done trials, two begun ones, and one neither.
-
-    Returns the runs of the done trials.
-    """
+def _as_if_killed(whole: Study, folder: Path, begun: Sequence[Run], absent: Sequence[Run]) -> None:
+    """Leave in a folder what a study would have, had it been killed while some trials ran and others had not begun."""
     copy_store(whole.folder, folder)
     shutil.copytree(whole.folder / "mlruns", folder / "mlruns")
-    first, *done, second, absent = sorted(whole.trials, key=lambda run: int(run.data.params["batch_size"]))
     client = MlflowClient(store_uri(folder))
-    for run in (whole.run, first, second):
+    for run in (whole.run, *begun):
         client.update_run(run.info.run_id, "RUNNING")
-    for run in (first, second):
+    for run in begun:
         client.delete_tag(run.info.run_id, "sysmetrics.end")
-    client.delete_run(absent.info.run_id)
+    for run in absent:
+        client.delete_run(run.info.run_id)
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
         for table, column in {"runs": "artifact_uri", "experiments": "artifact_location"}.items():
             moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
             database.execute(moved, [str(whole.folder), str(folder)])
-        for run in (first, second):
+        for run in begun:
             not_yet = "DELETE FROM metrics WHERE run_uuid = ? AND (step > 700 OR key NOT LIKE 'val%')"
             database.execute(not_yet, [run.info.run_id])
-    return done
 
 
 def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
@@ -118,7 +116,8 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
 
     Its own run is nested under the study's.
     """
-    done = _as_if_killed(study, tmp_path)
+    first, *done, second, absent = sorted(study.trials, key=lambda run: int(run.data.params["batch_size"]))
+    _as_if_killed(study, tmp_path, [first, second], [absent])
     command = run_project("tune", tmp_path, resume=study.run.info.run_id, cpus="2", register="wine again")
     assert command.exit_code == 0, command.stdout + command.stderr
     assert "goes on; 5 of 8 trials are done, 2 were begun and keep their runs, 1 are new\n" in command.stdout
@@ -135,6 +134,34 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
     assert client.get_model_version_by_alias("wine again", "candidate").run_id == run.info.run_id
     (resume,) = children(client, run, "resume")
     assert (resume.info.run_name, resume.info.status) == ("resume tune red_wine", "FINISHED")
+
+
+@pytest.mark.slow
+def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
+    run_study: Callable[..., Study], run_project: RunProject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Of a grid of 36 it tries 16, each once; seven of them are suggested again after an interruption."""
+    space = "{batch_size: [64, 128, 256], learning_rate: [0.01, 0.003, 0.001, 0.0003], alpha: [0.001, 0.1, 1]}"
+    settings = STUDY | {"space": space, "search": "tpe", "max_trials": "16", "max_epochs": "2", "cpus": "1"}
+    limits = "training_time_s<=1000x median"  # which no trial breaks: times differ from run to run
+    whole = run_study(tmp_path_factory.mktemp("whole"), "early_stop", **settings, criteria=limits)
+    assert "Search: 16 trials of 3 folds, chosen among 36, on 1 CPU cores" in whole.command.stdout
+    in_order = sorted(whole.trials, key=lambda run: int(run.data.tags["sysmetrics.place"]))
+    assert [run.data.tags["sysmetrics.place"] for run in in_order] == [str(place) for place in range(1, 17)]
+    assert len({run.info.run_name for run in in_order}) == 16
+    best = min(in_order, key=lambda run: run.data.metrics["val_rmse"])
+    assert in_order.index(best) >= START_UP_OF_FEW
+    folder = tmp_path_factory.mktemp("continued")
+    _as_if_killed(whole, folder, in_order[8:9], in_order[9:])
+    command = run_project("early_stop", folder, resume=whole.run.info.run_id, cpus="1")
+    assert command.exit_code == 0, command.stdout + command.stderr
+    assert "goes on; 8 of 16 trials are done, 1 were begun and keep their runs, 7 are new\n" in command.stdout
+    client = MlflowClient(store_uri(folder))
+    run = client.get_run(whole.run.info.run_id)
+    continued = Study(folder, command, client, run, children(client, run, "trial"), [], set())
+    _check_result(continued, whole)
+    places = {run.info.run_name: run.data.tags["sysmetrics.place"] for run in in_order}
+    assert {run.info.run_name: run.data.tags["sysmetrics.place"] for run in continued.trials} == places
 
 
 # An estimator whose trials crawl, from their middle on, once more of them have begun than the file `most` allows. The

@@ -23,6 +23,7 @@ from entrypoints.compute import memory
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.models import scores
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.operations import Point, points_now
@@ -67,7 +68,9 @@ def begin() -> Iterator[Begin]:
         predict: bool = True,
         ledger: ActorHandle | None = None,
     ) -> Trial:
-        parsed = Criteria.parse(criteria, metrics(bundled(dataset).task)) if criteria else None
+        score = scores.find(None, bundled(dataset).task)
+        known = metrics(score.validated, score.higher_is_better)
+        parsed = Criteria.parse(criteria, known) if criteria else None
 
         class WithData(Trial):
             """What `tune.with_parameters` makes of it, without Ray's object store."""
@@ -125,11 +128,12 @@ def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
         assert figures["mean_cpu_percent"] > 50 * used_s / took_s < 2 * interval
 
 
-def test_points_are_spread_over_a_trials_training(begin: Begin) -> None:
+def test_points_are_spread_over_a_trials_training(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """About twenty, if no distance is given, of a short trial as of a long one; and one before its first step.
 
-    A trial that is over within a second costs the driver one result. The first one here is dropped before it begins.
+    A trial that is over before a result is due costs the driver one. The first one here is dropped before it begins.
     """
+    monkeypatch.setattr("entrypoints.search.trial.RESULT_EVERY_S", 600.0)
     trial = begin()
     for steps in (60, 300):
         assert trial.reset(_config(max_steps=steps, report_every=None))
@@ -420,7 +424,7 @@ class Here:
     """A ledger in this process, called as the one that has its own."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.brief, self.record = SimpleNamespace(remote=ledger.brief), SimpleNamespace(remote=ledger.record)
+        self.briefs, self.record = SimpleNamespace(remote=ledger.briefs), SimpleNamespace(remote=ledger.record)
 
 
 @pytest.mark.parametrize("others_took_s", [pytest.param(0.0, id="no others"), pytest.param(100.0, id="too long")])
@@ -430,11 +434,11 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
     """If others like it did. What it does itself is far below that; the ledger is told what it cost or would have."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     known = Ledger(746, ["training_time_s"])
-    for _ in range(8 if others_took_s else 0):
-        known.record(configured(batch_size=64), {}, {"training_time_s": others_took_s}, "stopped")
+    for _ in range(20 if others_took_s else 0):
+        known.record(_config()["configuration"], {}, {"training_time_s": others_took_s}, "stopped")
     here: Any = Here(known)
     result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", ledger=here))[-1]
-    tags, told = _tags(result), known.brief(configured()).costs[-1]
+    tags, told = _tags(result), known.briefs([configured()])[0].costs[-1]
     if not others_took_s:
         assert (result["step"], _has_ended(result), tags["feasible"]) == (60, True, "true")
         assert told == {"training_time_s": result["figures"]["training_time_s"]}

@@ -89,10 +89,18 @@ def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
         ),
         pytest.param(LOOP, {("models", "*", ""), *(("models", f"rf-{n}", "*") for n in range(3))}, id="loop"),
         pytest.param(
-            NESTED, {("Default", "search", ""), *(("Default", f"trial-{n}", "search") for n in range(2))}, id="nested"
+            NESTED,
+            {("Default", "search", ""), *(("Default", f"trial-{n}", "search") for n in range(2))},
+            id="nested",
+            marks=SLOW,
         ),
-        pytest.param(FORK, {("Default", "mine", "")}, id="fork"),
-        pytest.param(THREADS, {("Default", "*", ""), ("Default", "one", "*"), ("Default", "two", "*")}, id="threads"),
+        pytest.param(FORK, {("Default", "mine", "")}, id="fork", marks=SLOW),
+        pytest.param(
+            THREADS,
+            {("Default", "*", ""), ("Default", "one", "*"), ("Default", "two", "*")},
+            id="threads",
+            marks=SLOW,
+        ),
         pytest.param(AUTOLOG, {("Default", "*", ""), ("Default", "*", "*")}, id="MLflow's autolog", marks=SLOW),
     ],
 )
@@ -161,7 +169,10 @@ def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
     assert run.data.metrics["elapsed_s"] > 6
 
 
-@pytest.mark.parametrize(("end", "status"), [("os._exit(3)", "FAILED"), ("os.kill(os.getpid(), 9)", "KILLED")])
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("os._exit(3)", "FAILED"), pytest.param("os.kill(os.getpid(), 9)", "KILLED", marks=SLOW)],
+)
 def test_runs_that_a_dying_program_leaves_open_end_with_it(
     record: Record, all_runs: Runs, end: str, status: str
 ) -> None:
@@ -180,7 +191,13 @@ mlflow.MlflowClient().update_run(mlflow.active_run().info.run_id, status="KILLED
     assert statuses == {"whole": status, "open": status, "inner": status} | ended
 
 
-@pytest.mark.parametrize(("code", "status"), [(0, "KILLED"), (3, "FAILED")], ids=["success keeps it", "error does not"])
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        pytest.param(0, "KILLED", id="success keeps it"),
+        pytest.param(3, "FAILED", id="error does not", marks=SLOW),
+    ],
+)
 def test_end_that_the_program_gave_its_run(record: Record, all_runs: Runs, code: int, status: str) -> None:
     """A program that ends its run by itself knows best, unless it has failed afterwards."""
     record(sys.executable, "-c", f"{WORK}\nmlflow.start_run(); mlflow.end_run('KILLED'); sys.exit({code})")
@@ -206,6 +223,7 @@ sys.exit(4)
     assert given.data.metrics["cpu_seconds"] > 1
 
 
+@SLOW
 def test_program_can_use_another_store(record: Record, all_runs: Runs, new_store: Path, tmp_path: Path) -> None:
     """Its run there is the program's; the store that was asked first gets none."""
     uri = store_uri(copy_store(new_store, tmp_path / "other"))
@@ -215,6 +233,7 @@ def test_program_can_use_another_store(record: Record, all_runs: Runs, new_store
     assert run.data.metrics["cpu_seconds"] > 1
 
 
+@SLOW
 def test_program_without_us_in_its_way(record: Record, all_runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """With MLFLOW_SYSMETRICS=0 a program opens its runs alone, without our tags, and the command has its own."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS", "0")
@@ -225,6 +244,7 @@ def test_program_without_us_in_its_way(record: Record, all_runs: Runs, monkeypat
     assert not [name for name in by_name["mine"].tags if name.startswith("sysmetrics.")]
 
 
+@SLOW
 def test_channel_that_is_gone_is_no_matter_to_the_program(record: Record, all_runs: Runs) -> None:
     """It goes on, whatever happens to the file, and has a run of its own beside."""
     gone = 'import shutil; shutil.rmtree(os.path.dirname(os.environ["MLFLOW_SYSMETRICS_CHANNEL"]))'

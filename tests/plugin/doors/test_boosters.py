@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -153,7 +155,7 @@ def test_curves_of_a_long_training_are_thinned(
     ("door", "stored"),
     [
         (LightgbmCosts, lambda c: lightgbm.train(LGB, lightgbm.Dataset(X, y), 300, callbacks=[c]).model_to_string()),
-        (XgboostCosts, lambda c: xgboost.train(XGB, xgboost.DMatrix(X, y), 300, callbacks=[c]).save_raw()),
+        (XgboostCosts, lambda c: xgboost.train(XGB, xgboost.DMatrix(X, y), 300, callbacks=[c]).save_raw("ubj")),
     ],
 )
 def test_model_size_is_that_of_the_model_when_stored(
@@ -209,4 +211,17 @@ def test_mistake_is_one_sentence(
     mlflow.set_tracking_uri(uri or store_in_use.tracking_uri)
     with pytest.raises(ValueError, match=said) as raised:
         door(limits)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "door", "version"), [(lightgbm, LightgbmCosts, "3.3.5"), (xgboost, XgboostCosts, "1.7.6")]
+)
+def test_library_that_is_too_old_is_one_sentence(
+    library: Any, door: type[BoosterCosts], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At import."""
+    monkeypatch.setattr(library, "__version__", version)
+    with pytest.raises(ImportError, match=f"{library.__name__} {version} .*; install {library.__name__}>=") as raised:
+        importlib.reload(sys.modules[door.__module__])
     assert "\n" not in str(raised.value)

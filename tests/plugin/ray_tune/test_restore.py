@@ -86,7 +86,7 @@ def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
         pytest.param("class", "interrupted"),
         pytest.param("class", "killed", marks=pytest.mark.slow),
         pytest.param("function", "killed", marks=pytest.mark.slow),
-        pytest.param("keeps its sums", "killed"),
+        pytest.param("keeps its sums", "killed", marks=pytest.mark.slow),
         pytest.param("begins from scratch", "interrupted"),
     ],
 )

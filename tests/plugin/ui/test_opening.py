@@ -114,7 +114,13 @@ def start(folder: Path, *options: str, **more: str) -> Command:
     return Command(["mlflow-sysmetrics", "ui", *options], cwd=folder, output=folder / "output", env=env)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 0, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, id="terminated", marks=pytest.mark.slow),
+    ],
+)
 def test_server_is_started_for_a_store_and_ends_with_the_command(
     new_store: Path, tmp_path: Path, address: str, number: signal.Signals, code: int
 ) -> None:

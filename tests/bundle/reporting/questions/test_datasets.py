@@ -37,6 +37,7 @@ def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
     assert set(found.table.dropna(subset=["p_holm"])["hyperparameter"]) == {"batch_size", "learning_rate"}
 
 
+@pytest.mark.slow
 def test_reports_on_nothing_find_little() -> None:
     """One family of tests per metric, at 5 %; a cost has to differ by 5 % in the middle dataset as well."""
     told = 0

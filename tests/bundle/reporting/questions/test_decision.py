@@ -154,3 +154,21 @@ def test_configuration_that_ran_again_has_no_others() -> None:
     sentences = answer(study({"size": [8]}, repeats=2)).sentences
     assert "the best of 1 trial" in sentences[0]
     assert not any(sentence.startswith("All others") for sentence in sentences)
+
+
+@pytest.mark.parametrize(("metric", "best", "baseline", "beaten"), [
+    pytest.param("val_rmse", 0.6, 0.8, True, id="beaten"),
+    pytest.param("val_rmse", 0.6, 0.601, False, id="by less than noise"),
+    pytest.param("val_accuracy", 0.7, 0.8, False, id="better than all"),
+    pytest.param("val_accuracy", 0.9, 0.8, True, id="beaten, higher is better"),
+])  # fmt: skip
+def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(
+    metric: str, best: float, baseline: float, beaten: bool
+) -> None:
+    """The folds decide; that no model does better stands in the first sentence."""
+    frame = study({"size": [1, 2, 3]}, score=lambda row: best, metric=metric, of_study={"baseline": [baseline] * 10})
+    first, *others = answer(frame).sentences
+    assert ("But no model beats the baseline" in first) is not beaten
+    says = f"The baseline: a model that ignores all features has {metric} {baseline:g}."
+    assert (says in others) is beaten
+    assert ("try metric=balanced_accuracy" in first) is (metric == "val_accuracy" and not beaten)

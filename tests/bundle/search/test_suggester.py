@@ -1,0 +1,120 @@
+"""What a search that learns suggests: by made-up scores and costs, without Ray and without training."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from entrypoints.search.suggester import START_UP, START_UP_OF_FEW, Known, Suggester
+
+Choice = dict[str, Any]
+RATES = [10.0**-each for each in range(8)]
+ONE = [{"rate": rate, "size": 2**size, "word": word} for rate, size, word in product(RATES, range(8), ("a", "b"))]
+SEVERAL = [{"algorithm": "sgd", "rate": rate, "size": 2**size} for rate, size in product(RATES, range(8))] + [
+    {"algorithm": "forest", "trees": trees, "size": 2**size} for trees, size in product(range(10, 90, 10), range(8))
+]
+random.Random(0).shuffle(ONE)
+random.Random(0).shuffle(SEVERAL)
+
+
+def _score(choice: Choice) -> float:
+    """Least at a rate of 1e-3 or 50 trees, and a size of 16."""
+    away = abs(RATES.index(choice["rate"]) - 3) if "rate" in choice else 1 + abs(choice["trees"] - 50) / 10
+    return away + abs(choice["size"].bit_length() - 5) + (choice.get("word") == "a")
+
+
+def _free(choice: Choice) -> float:
+    return 0.0
+
+
+def _search(
+    candidates: list[Choice],
+    trials: int = 60,
+    seed: int = 0,
+    excess: Callable[[Choice], float] = _free,
+    known: list[Known] | None = None,
+    **allowed: Any,
+) -> list[Known]:
+    """What a search with this budget tries, one after the other, after what it has tried before."""
+    suggester, known = Suggester(candidates, trials, seed), list(known or [])
+    while len(known) < trials and (place := suggester.next(known, **allowed)) is not None:
+        too_much = excess(candidates[place])
+        state = TrialState.PRUNED if too_much else TrialState.COMPLETE
+        known.append(Known(place, state, None if too_much else _score(candidates[place]), too_much))
+    return known
+
+
+@pytest.mark.parametrize("candidates", [pytest.param(ONE, id="one algorithm"), pytest.param(SEVERAL, id="several")])
+def test_best_candidate_is_found_long_before_all_are_tried(candidates: list[Choice]) -> None:
+    """With any seed, among 128 within 60; none is suggested twice, and in the end all are."""
+    for seed in range(5):
+        places = [each.place for each in _search(candidates, seed=seed)]
+        assert min(_score(candidates[place]) for place in places) == min(map(_score, candidates))
+        assert len(set(places)) == len(places) == 60
+    assert {each.place for each in _search(candidates[:40], trials=99)} == set(range(40))
+
+
+@pytest.mark.parametrize("trials", [pytest.param(40, id="few"), pytest.param(60, id="more")])
+def test_first_suggestions_are_the_first_candidates(trials: int) -> None:
+    """In whose random order a grid would begin: there is nothing to learn from yet."""
+    first = START_UP if trials == 60 else START_UP_OF_FEW
+    places = [each.place for each in _search(ONE, trials)]
+    assert places[:first] == list(range(first))
+    assert places[first] != first
+
+
+def test_what_breaks_a_limit_is_avoided() -> None:
+    """As the trials that were stopped say, although the best lies there; so does the best within the limit."""
+
+    def excess(choice: Choice) -> float:
+        return max(0.0, choice["size"] / 8 - 1)
+
+    broken = {"limit": 0, "no limit": 0}
+    for seed in range(3):
+        told = _search(ONE, trials=40, seed=seed, excess=excess)[START_UP_OF_FEW:]
+        free = _search(ONE, trials=40, seed=seed)[START_UP_OF_FEW:]
+        for name, tried in {"limit": told, "no limit": free}.items():
+            broken[name] += sum(excess(ONE[each.place]) > 0 for each in tried)
+        best = min((each for each in told if not each.excess), key=lambda each: each.score or 0.0)
+        assert ONE[best.place] == {"rate": RATES[3], "size": 8, "word": "b"}
+    assert broken["limit"] < 0.7 * broken["no limit"]  # before the cost model rules any out
+
+
+def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is() -> None:
+    """Also among the first. Where nothing is allowed there is no suggestion."""
+
+    def allowed(places: list[int]) -> list[bool]:
+        return [ONE[place]["size"] != 16 for place in places]
+
+    tried = [ONE[each.place] for each in _search(ONE, allowed=allowed)]
+    assert len(tried) == 60
+    assert {choice["size"] for choice in tried} == {2**size for size in range(8)} - {16}
+    assert min(map(_score, tried)) == 1
+    assert _search(ONE, allowed=lambda places: [False] * len(places)) == []
+
+
+def test_search_that_goes_on_suggests_what_it_would_have_suggested() -> None:
+    """From what is known alone; another seed suggests others, and so does another score."""
+    whole = _search(ONE)
+    assert _search(ONE, known=whole[:25]) == whole
+    assert _search(ONE, seed=1) != whole
+    assert _search(ONE, known=[each._replace(score=-(each.score or 0.0)) for each in whole[:25]])[25:] != whole[25:]
+
+
+def test_trials_that_run_at_once_are_different_and_learn_from_what_has_ended() -> None:
+    """Of four at a time none is known when the next is suggested."""
+    suggester, known = Suggester(ONE, 60, seed=0), []
+    for _ in range(15):
+        batch: list[Known] = []
+        for _ in range(4):
+            place = suggester.next([*known, *batch])
+            assert place is not None
+            batch.append(Known(place))
+        known += [Known(each.place, TrialState.COMPLETE, _score(ONE[each.place])) for each in batch]
+    assert len({each.place for each in known}) == 60
+    assert min(each.score for each in known) == 0
