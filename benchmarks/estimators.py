@@ -2,7 +2,8 @@
 
 Each row runs in a process of its own: one configuration on all folds to its end, as a trial trains, reports and scores
 it; the same fits by hand, each scored once on its held-out rows and on the test part; and the refitted model beside
-one by hand, both on the test part. The peak is that of the process with the models of all folds.
+one by hand, both on the test part. The peak is that of the process with the models of all folds. The last columns say
+by how many per cent a forecast of the training time is off, after that share of the steps.
 
     python benchmarks/estimators.py [--rows 20000] [--folds 4]
 """
@@ -10,6 +11,7 @@ one by hand, both on the test part. The peak is that of the process with the mod
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -24,6 +26,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
+SHARES = (10, 25, 50)  # of the steps, after which the final training time is forecast
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "logistic": {"batch_size": 64, "learning_rate": 0.01, "alpha": 0.001},
     "mlp": {"batch_size": 64, "hidden_layer_sizes": [64]},
@@ -51,7 +54,8 @@ def main() -> None:
     print(
         f"{'table':9} {'estimator':27} {'points':>6} {'accuracy':>8} {'equal':>6} {'CPU s':>7} {'by hand':>7}", end=""
     )
-    print(f" {'ratio':>5} {'fits':>7} {'training':>8} {'peak MB':>7} {'model MB':>8} {'size kB':>8}")
+    print(f" {'ratio':>5} {'fits':>7} {'training':>8} {'peak MB':>7} {'model MB':>8} {'size kB':>8}", end="")
+    print("".join(f" {f'@{share}%':>5}" for share in SHARES))
     for table in ("diabetes", "made"):
         for name in ESTIMATORS:
             line = [sys.executable, __file__, "--one", table, name]
@@ -62,6 +66,7 @@ def main() -> None:
                 f"{table:9} {short:27} {row['points']:6} {row['accuracy']:8.4f} {row['equal']:>6}",
                 f"{row['trial_s']:7.2f} {row['hand_s']:7.2f} {ratio:5.2f} {row['fits_s']:7.2f}",
                 f"{row['training_s']:8.2f} {row['peak_mb']:7.0f} {row['model_mb']:8.1f} {row['size_kb']:8.0f}",
+                *(f"{error:+5.0f}" for error in row["forecasts"]),
                 flush=True,
             )
 
@@ -75,6 +80,7 @@ def _row(table: str, name: str, rows: int, folds: int) -> dict[str, Any]:
     from entrypoints.models.algorithms import find
     from entrypoints.models.configuration import Configuration
     from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
+    from mlflow_sysmetrics.limits import Extrapolation
 
     found = known.load("diabetes") if table == "diabetes" else _made(rows)
     data = prepared(found, make_split(found, folds=folds, seed=0))
@@ -83,10 +89,19 @@ def _row(table: str, name: str, rows: int, folds: int) -> dict[str, Any]:
     configuration = Configuration(name, batch_size, own, 0, max_steps=1500, max_epochs=10, iterations=iterations)
     algorithm.learner(own, 2, 0).step(data.X[:200].astype(float), data.y[:200])  # its library is imported
 
+    gc.collect()
+    gc.freeze()  # as in the process of a trial, which measures memory at each point
     began, points = time.process_time(), []
-    training = CrossValidation(configuration, data)
+    training, expected = CrossValidation(configuration, data), Extrapolation()
+    forecasts: dict[int, float] = {}
     while not training.ended:
+        steps, took_s = training.step_number, training.training_time_s
         training.step(turn=TURN_STEPS)
+        for _ in range(training.step_number - steps):  # as the limits of a study follow it
+            expected.add((training.training_time_s - took_s) / (training.step_number - steps))
+        for share in SHARES:
+            if training.step_number >= share / 100 * training.steps:
+                forecasts.setdefault(share, expected.roughly_at(training.steps) or float("nan"))
         if training.report_due:
             points.append(training.report())
     figures = training.final_figures(training.fold_figures()) | training.times() | training.model_memory()
@@ -108,6 +123,7 @@ def _row(table: str, name: str, rows: int, folds: int) -> dict[str, Any]:
         **{"equal": "yes" if (ours == by_hand).all() else f"{abs(ours - by_hand).max():.0e}", "fits_s": fits_s},
         **{"training_s": figures["training_time_s"] * folds, "peak_mb": peak_mb, "size_kb": figures["model_size_kb"]},
         "model_mb": figures.get("model_memory_mb", float("nan")),
+        "forecasts": [100 * (forecasts[share] / training.training_time_s - 1) for share in SHARES],
     }
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
+from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.sampling import reset_peak_rss
 
 STATUS = Path("/proc/self/status")
@@ -47,6 +48,12 @@ def raised(call: Callable[[], None]) -> Raised | None:
     call()
     peak_mb = _high_water_mb()
     return Raised(peak_mb - before_mb, _released_mb() - before_mb)
+
+
+def share_mb() -> float:
+    """What a trial may take: half of the memory that this machine, or its container, has for each core."""
+    host = Host()
+    return 0.5 * float(host.memory_limit_mb()) / max(1.0, float(host.usable_cores()))
 
 
 def _released_mb() -> float:

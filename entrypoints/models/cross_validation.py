@@ -98,7 +98,7 @@ class Fold:
         self.steps = 0
         self.training_time_s = 0.0  # without the time in which other processes had the core
         self.memory_mb: float | None = None  # known after a measured step
-        self._kept_mb = 0.0
+        self._kept_mb = self._last_kept_mb = self._rows_mb = 0.0
         self.train_losses: list[float] = []
         self._loss_sum, self._loss_rows = 0.0, 0
         self._data = data
@@ -128,13 +128,15 @@ class Fold:
             raised = memory.raised(lambda: self._train(map(self._rows, [rows])))
         else:
             whole = self._rows(self._fit)
+            self._rows_mb = whole[0].nbytes / 1e6
             raised = memory.raised(lambda: self._train([whole], steps))
         if raised is not None:
             self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
             self._kept_mb += raised.kept_mb
+            self._last_kept_mb = raised.kept_mb
 
     def _train(self, parts: Iterable[tuple[Array, NDArray[Any]]], iterations: int = 1) -> None:
-        took_s, began, waited_s = 0.0, perf_counter(), self._waited_s()
+        took_s, began, waited_s = 0.0, perf_counter(), self._core_wait()
         try:
             for X, y in parts:
                 self.steps += iterations
@@ -148,11 +150,9 @@ class Fold:
                 self._loss_sum += loss * len(y)
                 self._loss_rows += len(y)
         finally:
-            self.training_time_s += took_s * own_share(perf_counter() - began, self._waited_s() - waited_s)
-
-    def _waited_s(self) -> float:
-        """For a core, in this thread and in that of a fit."""
-        return self._core_wait() + self.learner.waited_s
+            took_s *= own_share(perf_counter() - began, self._core_wait() - waited_s)
+            known_s = self.learner.took_s
+            self.training_time_s = self.training_time_s + took_s if known_s is None else known_s
 
     def _rows(self, rows: NDArray[np.int64]) -> tuple[Array, NDArray[Any]]:
         return self.preprocessing.transform(self._data.X[rows]), self._target[rows]
@@ -168,6 +168,27 @@ class Fold:
         mean = self._loss_sum / self._loss_rows
         self._loss_sum, self._loss_rows = 0.0, 0
         return mean
+
+    def memory_at_end_mb(self, steps: int) -> float:
+        """What a fit on all rows will hold: its rows and what it makes of them; or trees, by that of the second step.
+
+        The first one may load a library.
+        """
+        if self.learner.holds_rows:
+            return self._kept_mb + self._rows_mb
+        return self._last_kept_mb * steps if self.steps > 1 else 0.0
+
+    def forget_model(self, latency_rows: int) -> None:
+        """Keep what the trained model shows, and not the model."""
+        shown: dict[str, Any] = {
+            "validate": self.validate(),
+            "test": self.test(),
+            "latencies_ms": self.latencies_ms(latency_rows),
+        }
+        shown |= {"rows_per_s": self.rows_per_s(), "model_size_kb": self.model_size_kb()}
+        for name, value in shown.items():
+            setattr(self, name, lambda *_, value=value: value)
+        del self.learner
 
     def validate(self) -> tuple[float, float]:
         """Loss and score on the held-out rows; the score is in the target's own units."""
@@ -239,6 +260,8 @@ class CrossValidation:
         self.by_batch = configuration.batch_size is not None
         self.steps = configuration.steps(data.split.fit_rows)
         self._report_steps = configuration.report_steps(data.split.fit_rows)
+        self._one_by_one = False  # each fold to its end, and its model forgotten, before the next one
+        self._latency_rows = math.ceil(LATENCY_ROWS / len(self.folds))
         self.step_number = 0
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
@@ -271,7 +294,8 @@ class CrossValidation:
     def step(self, stop: Callable[[], bool] = lambda: False, turn: int = 1) -> None:
         """Advance every fold by one step, unless ``stop`` says before one of them that the trial is over.
 
-        With ``turn`` by up to that many, one fold after the other, but never past a report that is due.
+        With ``turn`` by up to that many, one fold after the other, but never past a report that is due. Where fits on
+        all rows would not fit into memory together, and where one is a single step, each goes to its end.
         """
         # What a fit on all rows adds, such as trees, is memory of the model.
         measured = self.step_number < MEASURED_STEPS or not self.by_batch
@@ -281,10 +305,15 @@ class CrossValidation:
                 for place, fold in enumerate(self.folds):
                     if stop():
                         return
-                    if measured and place < MEASURED_MODELS:
-                        fold.measured_step(steps)
-                    else:
-                        fold.step(steps)
+                    advance = fold.measured_step if measured and place < MEASURED_MODELS else fold.step
+                    advance(steps)
+                    if not self.by_batch and not place and self.step_number < MEASURED_STEPS:
+                        together_mb = len(self.folds) * fold.memory_at_end_mb(self.steps)
+                        self._one_by_one = self.steps == 1 or together_mb > memory.share_mb()
+                    if self._one_by_one:
+                        if fold.steps < self.steps:
+                            advance(self.steps - fold.steps)
+                        fold.forget_model(self._latency_rows)
         except FloatingPointError:
             self.overflowed = True
         self.step_number = fold.steps  # of the last one, or of that which overflowed
@@ -381,8 +410,7 @@ class CrossValidation:
 
     def inference(self) -> dict[str, float]:
         """How fast the models predict: one row at a time, median and 99th percentile, and rows a second in a batch."""
-        rows = math.ceil(LATENCY_ROWS / len(self.folds))
-        latencies_ms = [latency_ms for fold in self.folds for latency_ms in fold.latencies_ms(rows)]
+        latencies_ms = [latency_ms for fold in self.folds for latency_ms in fold.latencies_ms(self._latency_rows)]
         return {
             "inference_latency_ms": median(latencies_ms),
             "inference_p99_ms": float(np.quantile(latencies_ms, 0.99)),

@@ -34,7 +34,8 @@ class Learner:
     """
 
     iterations: int | None = None  # of one fit on all rows, each of which is a step; None: a step trains on a batch
-    waited_s = 0.0  # of the time of its steps: for a CPU core, in a thread of its own
+    holds_rows = False  # until the last step
+    took_s: float | None = None  # for its steps, without waiting for a core; known of those in a thread of its own
 
     def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
         self.estimator, self.outputs, self.loss = estimator, outputs, loss

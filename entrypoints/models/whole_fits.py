@@ -13,12 +13,13 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entrypoints.compute.contention import CoreWait
+from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.models.learners import Learner, Loss, Outputs
 from entrypoints.models.losses import Array
 
@@ -82,6 +83,8 @@ class HeldFit(Learner):
     HistGradientBoosting) gives another model, or begins each time with what takes as long as the iterations.
     """
 
+    holds_rows = True
+
     def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss, iterations: int, fit: Fit) -> None:
         super().__init__(estimator, n_classes, outputs, loss)
         self.iterations = iterations
@@ -97,7 +100,7 @@ class HeldFit(Learner):
             weakref.finalize(self, self._thread.abandon)  # where nobody lets it go on, it must not wait for ever
         self._done += iterations
         predict = self._thread.go_on(iterations if self._done < (self.iterations or 0) else math.inf)
-        self.waited_s = self._thread.waited_s
+        self.took_s = self._thread.took_s
         self.outputs = partial(_outputs_by, predict, self.n_classes) if predict else self._outputs_at_end
 
 
@@ -116,7 +119,7 @@ class _Thread:
     """Of a fit. It knows nothing of its learner, which ends it by being forgotten."""
 
     def __init__(self, fit: Callable[[Pause], None]) -> None:
-        self.waited_s = 0.0
+        self.took_s = 0.0  # without waiting to go on, or for a core
         self._turns: SimpleQueue[float] = SimpleQueue()  # the iterations of each; 0: never again
         self._pauses: SimpleQueue[Predict | BaseException | None] = SimpleQueue()
         self._left = 0.0
@@ -138,7 +141,7 @@ class _Thread:
 
     def _run(self, fit: Callable[[Pause], None]) -> None:
         ended: BaseException | None = None
-        self._core_wait = CoreWait()
+        self._core_wait = CoreWait()  # of this thread
         try:
             self._wait()
             fit(self._pause)
@@ -146,20 +149,25 @@ class _Thread:
             return
         except BaseException as error:  # it is the learner's
             ended = error
-        self.waited_s = self._core_wait()
+        self._took()
         self._pauses.put(ended)
 
     def _pause(self, predict: Predict) -> None:
         self._left -= 1
         if self._left <= 0:
-            self.waited_s = self._core_wait()
+            self._took()
             self._pauses.put(predict)
             self._wait()
+
+    def _took(self) -> None:
+        elapsed_s = perf_counter() - self._began_s
+        self.took_s += elapsed_s * own_share(elapsed_s, self._core_wait() - self._waited_s)
 
     def _wait(self) -> None:
         self._left = self._turns.get()
         if not self._left:
             raise _Abandoned
+        self._began_s, self._waited_s = perf_counter(), self._core_wait()
 
 
 def _xgboost(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:

@@ -155,7 +155,7 @@ class Trial(tune.Trainable):
         """A few steps of every fold, and the points of the curves where they are due."""
         training = self._training
         steps, trained_s = training.step_number, training.training_time_s
-        training.step(self._guard.ended, TURN_STEPS)
+        training.step(self._guard.ended if training.by_batch else self._ended, TURN_STEPS)
         self._steps_done = training.step_number
         if training.step_number == steps:
             return  # a limit was broken before each fold had its own
@@ -164,6 +164,11 @@ class Trial(tune.Trainable):
             self._guard.stepped(training.step_number, trained_s, self._measurement.elapsed_s)
         if training.report_due:
             self._report()
+
+    def _ended(self) -> bool:
+        """Whether a limit has ended the trial, or does so by the time that the folds before the next one have taken."""
+        self._guard.crossed({CURVE: self._training.training_time_s}, self._steps_done)
+        return self._guard.ended()
 
     def _report(self) -> None:
         """A point of each curve."""

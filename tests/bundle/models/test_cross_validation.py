@@ -93,6 +93,31 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm
     assert set(final) == {"test_loss", f"test_{score}", "model_size_kb"} | inference
 
 
+@pytest.mark.parametrize("algorithm", ["forest", "boosting"])
+def test_folds_that_do_not_fit_into_memory_run_one_after_another(
+    monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """With the same figures at the end, which is the only point; no model waits for that of another fold."""
+    data, configuration, figures, held = bundled("diabetes"), configured_whole(algorithm, 40), [], []
+    for share_mb in (1000.0, 0.0):
+        monkeypatch.setattr(memory, "share_mb", lambda share_mb=share_mb: share_mb)
+        training, reports = CrossValidation(configuration, data), []
+
+        def look(training: CrossValidation = training) -> bool:
+            held.append(sum(fold.steps > 2 and hasattr(fold, "learner") for fold in training.folds))
+            return False
+
+        while not training.ended:
+            training.step(look, turn=5)
+            reports += [training.report()] if training.report_due else []
+        folds = [{name: value for name, value in row.items() if "time" not in name} for row in training.fold_figures()]
+        figures.append((folds, training.final_figures(folds)["model_size_kb"], reports[-1]["val_loss"]))
+        assert training.step_number == 40
+    assert figures[0] == figures[1]
+    assert len(reports) == 1
+    assert held[-FOLDS:] == [0] * FOLDS
+
+
 OF_NUMBERS = {"mean_absolute_error": mean_absolute_error, "r2": r2_score}
 
 
