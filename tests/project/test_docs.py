@@ -179,11 +179,25 @@ def test_blocks_about_tune_scripts_run(
     assert re.search(r"^steps: \[3, 5\]$", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.slow
+def test_block_about_a_study_from_python_runs(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends with the model, its score, and the costs of all trials."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_in_use.tracking_uri)
+    (block,) = blocks("python", "study")
+    found: dict[str, Any] = {"__name__": "__main__"}
+    exec(block, found)
+    trials, study, model = (found[name] for name in ("trials", "study", "model"))
+    assert len(trials) == 8
+    assert study.data.metrics["best_val_rmse"] == pytest.approx(trials["val_rmse"].min())
+    assert len(model.predict(model.input_example)) == len(model.input_example)
+
+
 @pytest.mark.parametrize(
     ("page", "place"),
     [
         (page, place)
-        for page in sorted(PAGES.keys() - {"doors", "tune-scripts"})
+        for page in sorted(PAGES.keys() - {"doors", "study", "tune-scripts"})
         for place in range(len(blocks("python", page)))
     ],
 )
