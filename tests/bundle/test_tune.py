@@ -136,12 +136,14 @@ def test_trial_that_ran_to_its_end_has_each_metric_of_the_contract(study: Study,
 
 @pytest.mark.parametrize("name", SERIES)
 def test_system_series_goes_on_over_increasing_steps(study: Study, name: str) -> None:
-    """The thread's series has several points, each at a later time and a larger sample number: a line in the UI."""
+    """The thread's series has several points, each later than the one before: a line in the UI.
+
+    Steps are tenths of a second, and the last point may come within the tenth of the one before.
+    """
     points = study.client.get_metric_history(_steady(study).info.run_id, name)
     places = [(point.timestamp, point.step) for point in points]
-    assert len(places) > 1
-    assert places == sorted(places)
-    assert len({step for _, step in places}) == len(places)
+    assert places == sorted(set(places))
+    assert len({step for _, step in places}) > 1
 
 
 def test_figures_of_cost_fit_together(study: Study) -> None:
