@@ -136,7 +136,7 @@ def _configuration(values: dict[str, Any]) -> Configuration:
 def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: int | None = None) -> Replay:
     """A search of a problem, ``at_once`` trials at a time."""
     ledger = Ledger(1, [COST], of.configurations)
-    suggester = Suggester([each.searched for each in of.configurations], trials or share(of), seed)
+    suggester = Suggester([each.searched for each in of.configurations], seed)
     known: dict[int, Known] = {}
     running: list[tuple[float, int]] = []
     clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()

@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-START_UP, START_UP_OF_FEW, FEW = 10, 5, 60  # trials at random, before there is something to learn from
+START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
 _AT_ONCE = 16  # candidates about which the cost model is asked at once
 _ABSENT = -1  # the level of what a candidate does not have
 
@@ -46,12 +46,10 @@ class Suggester:
 
     Args:
         candidates: the values of each by name, in random order; those with the same ``algorithm`` have the same names.
-        trials: how many will be tried.
         seed: of what is random.
     """
 
-    def __init__(self, candidates: Sequence[Mapping[str, Any]], trials: int, seed: int) -> None:
-        self._start_up = START_UP_OF_FEW if trials < FEW else START_UP
+    def __init__(self, candidates: Sequence[Mapping[str, Any]], seed: int) -> None:
         self._seed = seed
         self._distributions: dict[str, IntDistribution | CategoricalDistribution] = {}
         columns = []
@@ -73,7 +71,7 @@ class Suggester:
         left = np.ones(len(self._levels), dtype=bool)
         left[[each.place for each in known]] = False
         order = np.flatnonzero(left)
-        if len(known) >= self._start_up:
+        if len(known) >= START_UP:
             order = order[np.argsort(self._distances(order, self._wanted(known)), kind="stable")]
         for start in range(0, len(order), _AT_ONCE):
             places = order[start : start + _AT_ONCE].tolist()

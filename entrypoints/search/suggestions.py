@@ -41,7 +41,7 @@ class Suggestions(Searcher):
         self._plan, self._record, self._ledger, self._at_once = plan, record, ledger, at_once
         self._candidates = [trial for trial in plan.trials if not trial.repeat]
         self._places = {trial.key: place for place, trial in enumerate(self._candidates)}
-        self._suggester = Suggester([each.searched for each in self._candidates], plan.size, plan.settings.seed)
+        self._suggester = Suggester([each.searched for each in self._candidates], plan.settings.seed)
         repeated = {trial.key for trial in plan.trials if trial.repeat}
         self._repeated = {trial.place: trial for trial in plan.trials if trial.key in repeated}
         self._begun = [trial for trial in plan.trials if trial.id in earlier.open_runs]

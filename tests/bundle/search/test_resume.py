@@ -38,7 +38,7 @@ from study_settings import study_settings
 from entrypoints.early_stop import early_stop
 from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
-from entrypoints.search.suggester import START_UP_OF_FEW
+from entrypoints.search.suggester import START_UP
 from entrypoints.settings import Limits
 
 COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
@@ -150,7 +150,7 @@ def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
     assert [run.data.tags["sysmetrics.place"] for run in in_order] == [str(place) for place in range(1, 17)]
     assert len({run.info.run_name for run in in_order}) == 16
     best = min(in_order, key=lambda run: run.data.metrics["val_rmse"])
-    assert in_order.index(best) >= START_UP_OF_FEW
+    assert in_order.index(best) >= START_UP
     folder = tmp_path_factory.mktemp("continued")
     _as_if_killed(whole, folder, in_order[8:9], in_order[9:])
     command = run_project("early_stop", folder, resume=whole.run.info.run_id, cpus="1")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from entrypoints.search.suggester import START_UP, START_UP_OF_FEW, Known, Suggester
+from entrypoints.search.suggester import START_UP, Known, Suggester
 
 Choice = dict[str, Any]
 RATES = [10.0**-each for each in range(8)]
@@ -37,15 +37,18 @@ def _search(
     trials: int = 60,
     seed: int = 0,
     excess: Callable[[Choice], float] = _free,
+    stops: bool = True,
     known: list[Known] | None = None,
     **allowed: Any,
 ) -> list[Known]:
     """What a search with this budget tries, one after the other, after what it has tried before."""
-    suggester, known = Suggester(candidates, trials, seed), list(known or [])
+    suggester, known = Suggester(candidates, seed), list(known or [])
     while len(known) < trials and (place := suggester.next(known, **allowed)) is not None:
         too_much = excess(candidates[place])
-        state = TrialState.PRUNED if too_much else TrialState.COMPLETE
-        known.append(Known(place, state, None if too_much else _score(candidates[place]), too_much))
+        if too_much and stops:
+            known.append(Known(place, TrialState.PRUNED, excess=too_much))
+        else:
+            known.append(Known(place, TrialState.COMPLETE, _score(candidates[place]), too_much))
     return known
 
 
@@ -59,25 +62,24 @@ def test_best_candidate_is_found_long_before_all_are_tried(candidates: list[Choi
     assert {each.place for each in _search(candidates[:40], trials=99)} == set(range(40))
 
 
-@pytest.mark.parametrize("trials", [pytest.param(40, id="few"), pytest.param(60, id="more")])
-def test_first_suggestions_are_the_first_candidates(trials: int) -> None:
+def test_first_suggestions_are_the_first_candidates() -> None:
     """In whose random order a grid would begin: there is nothing to learn from yet."""
-    first = START_UP if trials == 60 else START_UP_OF_FEW
-    places = [each.place for each in _search(ONE, trials)]
-    assert places[:first] == list(range(first))
-    assert places[first] != first
+    places = [each.place for each in _search(ONE, trials=START_UP + 1)]
+    assert places[:-1] == list(range(START_UP))
+    assert places[-1] != START_UP
 
 
-def test_what_breaks_a_limit_is_avoided() -> None:
-    """As the trials that were stopped say, although the best lies there; so does the best within the limit."""
+@pytest.mark.parametrize("stops", [pytest.param(True, id="stopped"), pytest.param(False, id="at its end")])
+def test_what_breaks_a_limit_is_avoided(stops: bool) -> None:
+    """However that became known, and although the best scores lie there; the best within the limit is found."""
 
     def excess(choice: Choice) -> float:
         return max(0.0, choice["size"] / 8 - 1)
 
     broken = {"limit": 0, "no limit": 0}
     for seed in range(3):
-        told = _search(ONE, trials=40, seed=seed, excess=excess)[START_UP_OF_FEW:]
-        free = _search(ONE, trials=40, seed=seed)[START_UP_OF_FEW:]
+        told = _search(ONE, trials=40, seed=seed, excess=excess, stops=stops)[START_UP:]
+        free = _search(ONE, trials=40, seed=seed)[START_UP:]
         for name, tried in {"limit": told, "no limit": free}.items():
             broken[name] += sum(excess(ONE[each.place]) > 0 for each in tried)
         best = min((each for each in told if not each.excess), key=lambda each: each.score or 0.0)
@@ -108,7 +110,7 @@ def test_search_that_goes_on_suggests_what_it_would_have_suggested() -> None:
 
 def test_trials_that_run_at_once_are_different_and_learn_from_what_has_ended() -> None:
     """Of four at a time none is known when the next is suggested."""
-    suggester, known = Suggester(ONE, 60, seed=0), []
+    suggester, known = Suggester(ONE, seed=0), []
     for _ in range(15):
         batch: list[Known] = []
         for _ in range(4):
