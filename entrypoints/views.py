@@ -61,9 +61,11 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
     # The memory that tells trials apart is that of one model, or of the process where models are small.
     memory = _ONE_MODEL if _ONE_MODEL in told and told[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
     compared = [_TIME, memory, _LATENCY]
+    # The UI draws only trials that have all of these, and of several algorithms each has its own.
+    shared = [name for name in searched if name not in frame.trials or frame.trials[name].notna().all()]
     against = [
         Section("Score against cost", [scatter(name, score) for name in compared]),
-        Section("Hyperparameters, costs and score", [parallel(searched, [*compared, score])], columns=1),
+        Section("Hyperparameters, costs and score", [parallel(shared, [*compared, score])], columns=1),
     ]
     why = [tag(STOP_REASON)] if criteria.rules else []
     columns = [*map(param, searched), metric(score), *map(metric, costs), *why]

@@ -12,7 +12,7 @@ import mlflow
 import pandas as pd
 
 from entrypoints import views
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, level
 from entrypoints.links import compare_view, how_to_open, run_view
 from entrypoints.reporting.questions import decision, limits_saved
 from entrypoints.reporting.words import value
@@ -153,7 +153,8 @@ def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -
     ranked = _ranked(study).head(TOP)
     ranked.index = pd.RangeIndex(1, len(ranked) + 1)
     figures = {name: partial(value, name) for name in (study.record.score, *SHOWN) if name in ranked}
-    table = ranked[[*study.frame.hyperparameters, *figures]].to_string(formatters=figures, na_rep="-")
+    chosen = ranked[[*study.frame.hyperparameters]].map(lambda each: "-" if pd.isna(each) else level(each))
+    table = pd.concat([chosen, ranked[[*figures]]], axis=1).to_string(formatters=figures, na_rep="-")
     said = [re.sub(r"\*\*|`", "", sentence) for sentence in sentences]
     opening = how_to_open(links[views.SCORE], mlflow.get_tracking_uri())
     return "\n".join(["", table, "", *said, "Compare all trials in the MLflow UI:", opening, ""])
