@@ -93,4 +93,4 @@ def lines(name: str, *, log: bool = False, against: str = "step") -> Card:
     if against not in ("step", "time-relative"):
         axis = {"xAxisKey": "metric", "selectedXAxisMetricKey": against}
     card = {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], "runsCountToCompare": 20}
-    return card | {"scaleType": "log" if log else "linear", "useGlobalXaxisKey": False} | axis
+    return card | {"scaleType": "log" if log else "linear", "useGlobalXaxisKey": False, "lineSmoothness": 0} | axis
