@@ -99,7 +99,7 @@ def test_folds_that_do_not_fit_into_memory_run_one_after_another(
 ) -> None:
     """With the same figures at the end, which is the only point; no model waits for that of another fold."""
     data, configuration, figures, held = bundled("diabetes"), configured_whole(algorithm, 40), [], []
-    for share_mb in (1000.0, -1000.0):  # in a process that has grown before, the models of a test may seem to take nothing
+    for share_mb in (1000.0, -1000.0):  # small models may seem to take nothing
         monkeypatch.setattr(memory, "share_mb", lambda share_mb=share_mb: share_mb)
         training, reports = CrossValidation(configuration, data), []
 
