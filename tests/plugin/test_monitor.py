@@ -166,7 +166,7 @@ def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held: str) -> None:
         return 1.0
 
     clock = block if held == "clock" else time.monotonic
-    monitor = Monitor(lambda: {"x": block() if held == "sample" else 1.0}, interval_s=3600, clock=clock)
+    monitor = Monitor(lambda: {"x": block() if held == "sample" else 1.0}, interval_s=0.01, clock=clock)
     monitor.start()
     assert inside.wait(LIMIT_S)
 
