@@ -122,7 +122,7 @@ def problem(family: str, name: str, limit: str, seed: int) -> Problem:
     costs = np.array([np.nanmean(row["train_time"]) for row in rows])
     scores = np.array([sign * np.nanmean(row[score]) for row in rows])
     text = f"{COST}<={LIMITS[limit](costs)}"
-    stopping = Stopping(Criteria.parse(text, metrics("regression")), predict=True)
+    stopping = Stopping(Criteria.parse(text, metrics("score", higher_is_better=False)), predict=True)
     values = [
         {name: values[number] for (name, values), number in zip(space.items(), choice, strict=True)} for choice in grid
     ]
