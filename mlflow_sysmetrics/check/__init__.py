@@ -102,9 +102,10 @@ def _summaries(
         if not given or given["name"] not in known or (known[given["name"]].is_cost and given["unit"] == "sd"):
             allowed = f"name=5% or, of a metric, name=1sd; the names here are {', '.join(known)}"
             raise click.UsageError(f"--tolerate {text.strip()!r}: write {allowed}")
-        name, unit, amount = given["name"], given["unit"], float(given["number"])
-        least = known[name].least if unit == known[name].unit else amount / 4
-        known[name] = replace(known[name], unit=unit, tolerance=amount, least=min(least, amount))
+        summary, amount = known[given["name"]], float(given["number"])
+        if given["unit"] != summary.unit:
+            summary = replace(summary, unit="%", least=amount / 4)
+        known[summary.name] = replace(summary, tolerance=amount, least=min(summary.least, amount))
     return list(known.values())
 
 
@@ -127,13 +128,16 @@ def _result(pairs: Pairs, summaries: Sequence[Summary], before: Mapping[str, flo
     for count in range(1, verdict.LOOKS[-1] + 1):
         for runs, each in zip(used, pairs.run(count), strict=True):
             runs.append(each)
-        names = {side.name: runs for side, runs in zip(pairs.sides, used, strict=True)}
-        numbers = {side: {each.name: _numbers(each, runs, side) for each in summaries} for side, runs in names.items()}
+        numbers = {
+            side.name: {each.name: _numbers(each, runs, side) for each in summaries}
+            for side, runs in zip(pairs.sides, used, strict=True)
+        }
         if before is not None:
             numbers["baseline"] = {each.name: [_stored(each, before)] for each in summaries}
         if count in verdict.LOOKS:
-            rows = ([*numbers[side].values()] for side in ("baseline", "candidate"))
-            judged = verdict.judge(summaries, *rows, worse=[each.name for each in judged if each.verdict == "worse"])
+            before_rows, after_rows = ([*numbers[side].values()] for side in ("baseline", "candidate"))
+            worse = [each.name for each in judged if each.verdict == "worse"]
+            judged = verdict.judge(summaries, before_rows, after_rows, worse)
             click.echo(f"after {count} pairs: {'; '.join(map(output.sentence, judged))}", err=True)
             if all(each.verdict != "cannot be judged" for each in judged):
                 break
@@ -142,11 +146,11 @@ def _result(pairs: Pairs, summaries: Sequence[Summary], before: Mapping[str, flo
     return output.Result(judged, count, how, "" if before is None else _AGAIN, numbers)
 
 
-def _numbers(summary: Summary, runs: Sequence[Used], side: str) -> list[float]:
+def _numbers(summary: Summary, runs: Sequence[Used], side: Side) -> list[float]:
     found = [(each.costs if summary.is_cost else each.metrics).get(summary.name, math.nan) for each in runs]
     if not all(map(math.isfinite, found)):
         known = ", ".join(sorted(name for name in runs[-1].metrics if "/" not in name)) or "none"
-        raise CheckError(f"the {side}'s run has no finite metric {summary.name!r}; it has {known}", side)
+        raise side.failed(f"has no finite metric {summary.name!r} in its run, which has {known}")
     return found
 
 

@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
-from mlflow.utils.time import get_current_time_millis
 
 from mlflow_sysmetrics import ui
 from mlflow_sysmetrics.check.verdict import Judged
 from mlflow_sysmetrics.command.follow import Run
+from mlflow_sysmetrics.delivery import now_ms
 from mlflow_sysmetrics.tags import PAIR, SIDE, VERDICT
 
 _CODES = {"worse": 1, "cannot be judged": 3}
@@ -115,11 +115,11 @@ FORMATS: Mapping[str, Callable[[Result], str]] = {
 
 def log(client: MlflowClient, run: Run, result: Result) -> str:
     """Give the run of the check its verdict, and return the link of the view that compares the sides."""
-    now_ms = get_current_time_millis()
+    moment = now_ms()
     numbers, unit = ("change", "low", "high", "noise"), {"%": "percent", "sd": "sd"}
     found = {f"{each.name}/{name}_{unit[each.unit]}": getattr(each, name) for each in result.judged for name in numbers}
     found["pairs"] = float(result.pairs)
-    metrics = [Metric(name, value, now_ms, 0) for name, value in found.items() if math.isfinite(value)]
+    metrics = [Metric(name, value, moment, 0) for name, value in found.items() if math.isfinite(value)]
     about = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
     about |= {f"{VERDICT}.{each.name}": each.verdict for each in result.judged}
     client.log_batch(run.run_id, metrics, tags=[RunTag(name, value) for name, value in about.items()])

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics import tags
-from mlflow_sysmetrics.check.sides import CheckError, Side
+from mlflow_sysmetrics.check.sides import Side
 from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import Ended
 from mlflow_sysmetrics.host import Host
@@ -61,11 +61,10 @@ os.write(tell, json.dumps(told).encode())
 
 @dataclass(frozen=True)
 class Used:
-    """One run of a program: ``cpu_seconds``, ``peak_rss_mb``, ``elapsed_s`` and ``cores``, and the metrics it logged."""
+    """What a run cost: ``cpu_seconds``, ``peak_rss_mb``, ``elapsed_s`` and ``cores``; and the metrics that it logged."""
 
     costs: Mapping[str, float]
     metrics: Mapping[str, float]
-    run_id: str
 
 
 @dataclass
@@ -79,7 +78,7 @@ class Pairs:
 
     def warm_up(self) -> None:
         """Run each program once, which does not count, and see whether both fit on this machine at once."""
-        used = [self._run_one(side, 0) for side in self.sides]
+        used = self.run(0, in_turn=True)
         peak_mb, cores = (max(each.costs[name] for each in used) for name in ("peak_rss_mb", "cores"))
         host, free_mb = Host(), psutil.virtual_memory().available / 1e6
         usable, needed = float(host.usable_cores()), 2 * math.ceil(cores - 0.2)  # a little of a second core is none
@@ -90,10 +89,10 @@ class Pairs:
         elif usable < needed:
             self.why_in_turn = f"both at once would keep {needed} cores busy, of {usable:g}"
 
-    def run(self, pair: int) -> list[Used]:
+    def run(self, pair: int, *, in_turn: bool = False) -> list[Used]:
         """Run a pair, and return what each side used, in their order."""
         order = random.sample(self.sides, len(self.sides))
-        with ThreadPoolExecutor(1 if self.why_in_turn else 2) as pool:
+        with ThreadPoolExecutor(1 if in_turn or self.why_in_turn else 2) as pool:
             running = {side.name: pool.submit(self._run_one, side, pair) for side in order}
             try:
                 return [running[side.name].result() for side in self.sides]
@@ -124,11 +123,11 @@ class Pairs:
         follower.finish(Ended(exit_code).status, about, ends=True)
         if exit_code:
             last = "".join(f"\n  {line}" for line in said.splitlines()[-5:])
-            raise CheckError(f"the {side.name} failed with exit code {exit_code}{last and ', after'}{last}", side.name)
+            raise side.failed(f"failed with exit code {exit_code}{last and ', after'}{last}")
         run_id, cores = follower.run.run_id, cpu_s / elapsed_s
         metrics = MlflowClient(self.parent.uri).get_run(run_id).data.metrics if run_id else {}
         costs = {"cpu_seconds": cpu_s, "peak_rss_mb": peak_kb * _KB_MB, "elapsed_s": elapsed_s, "cores": cores}
-        return Used(costs, metrics, run_id)
+        return Used(costs, metrics)
 
     def _launch(
         self,

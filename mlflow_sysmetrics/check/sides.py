@@ -29,13 +29,22 @@ class Side:
     folder: Path
     environment: Mapping[str, str]
 
+    def failed(self, how: str) -> CheckError:
+        """The error that says so."""
+        kind = CandidateError if self.name == "candidate" else CheckError
+        return kind(f"the {self.name} {how}")
+
 
 class CheckError(click.ClickException):
-    """Nothing can be compared. Its exit code is 1 where that is the candidate's fault, and else 3."""
+    """Nothing can be compared."""
 
-    def __init__(self, message: str, side: str = "baseline") -> None:
-        super().__init__(message)
-        self.exit_code = 1 if side == "candidate" else 3
+    exit_code = 3
+
+
+class CandidateError(CheckError):
+    """The same, and that is the candidate's fault."""
+
+    exit_code = 1
 
 
 def of_command(candidate: Side, command: str) -> list[Side]:
@@ -116,7 +125,7 @@ def _set_up(side: Side, command: str) -> None:
     done = subprocess.run(command, shell=True, cwd=side.folder, env=side.environment, capture_output=True, text=True)
     if done.returncode:
         last = f"{done.stdout}{done.stderr}".strip().rpartition("\n")[2]
-        raise CheckError(f"--setup failed for the {side.name} with exit code {done.returncode}: {last}", side.name)
+        raise side.failed(f"could not be set up, --setup ended with exit code {done.returncode}: {last}")
 
 
 def stored(run: Run) -> Mapping[str, float]:

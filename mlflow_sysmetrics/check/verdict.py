@@ -9,7 +9,7 @@ limits below, a one-sided paired t test finds in 1 % of checks that something is
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -93,14 +93,15 @@ def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judg
     if unit == "%":
         if min(a.min(), b.min()) <= 0:
             return Judged(name, "cannot be judged", unit, why="a relative change needs numbers above 0: give it in sd")
-        differences, scale = sign * (np.log(b) - np.log(a)), _percent
+        differences = sign * (np.log(b) - np.log(a))
         least, tolerance, least_noise = (
             np.log1p(each / 100) for each in (summary.least, summary.tolerance, summary.least_noise)
         )
     else:
         spread = float((a if np.ptp(a) else b).std(ddof=1))  # the candidate's where there is one baseline, or one seed
-        differences, scale = sign * (b - a) / spread, float
+        differences = sign * (b - a) / spread
         least, tolerance, least_noise = summary.least, summary.tolerance, 1e-9
+    scale: Callable[[float], float] = _percent if unit == "%" else float
     mean, noise = float(differences.mean()), max(float(differences.std(ddof=1)), float(least_noise))
     se = noise * math.sqrt(1 / n + (1 if len(a) == 1 else 0))  # one stored value is as noisy as one of these
     limit = error * (n / LOOKS[-1]) ** 2

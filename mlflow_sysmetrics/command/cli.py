@@ -20,7 +20,7 @@ _GROUPS = """What to read, separated by commas: process (the command and all bel
 _CRITERIA = """End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
 mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, memory_growth_mb,
 peak_rss_mb, peak_gpu_memory_mb."""
-_TOLERATE = """Changes that pass, such as "cpu_seconds=10%, val_rmse=1sd", where sd is what seeds change; by default 5% of
+_TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 25% of elapsed_s, and 1sd of a metric."""
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
 password in MLFLOW_TRACKING_URI, not here: others see the options of a command."""
@@ -126,14 +126,14 @@ def check(environment: dict[str, str], /, form: str, allow_unjudged: bool, **opt
     except ImportError as error:
         raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
     from mlflow_sysmetrics.check.output import FORMATS
+    from mlflow_sysmetrics.check.sides import CandidateError
 
     try:
         result = check.check(environment=environment, **options)
-    except check.CheckError:
-        raise
-    except click.ClickException as error:  # of the store
-        error.exit_code = 2
-        raise
+    except click.ClickException as error:
+        if error.exit_code != 1 or isinstance(error, CandidateError):
+            raise
+        raise click.UsageError(error.message) from None  # what the store says
     except KeyboardInterrupt:
         sys.exit(130)  # not 1, as click would have it: nothing was found to be worse
     click.echo(FORMATS[form](result))

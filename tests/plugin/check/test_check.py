@@ -169,7 +169,11 @@ def test_program_that_fails_says_which_and_why(check: Callable[..., Result], sto
         (["--tolerate", "", "--baseline", "0123", "--", "true"], 2, "0123"),
         (["--baseline-command", "true", "--tolerate", "elapsed_s=1h", "--", "true"], 2, "write name=5%"),
         (["--baseline-command", "true", "--tolerate", "rmse=1sd", "--", "true"], 2, "the names here are cpu_seconds"),
-        (["--baseline-command", "true", "--lower", "rmse", "--", "true"], 3, "no finite metric 'rmse'; it has cpu_"),
+        (
+            ["--baseline-command", "true", "--lower", "rmse", "--", "true"],
+            3,
+            "no finite metric 'rmse' in its run, which has cpu_",
+        ),
     ],
 )
 def test_mistake_is_a_sentence(check: Callable[..., Result], arguments: list[str], code: int, wrong: str) -> None:
