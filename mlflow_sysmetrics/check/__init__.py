@@ -11,13 +11,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import mlflow
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
@@ -27,14 +28,12 @@ from mlflow_sysmetrics.check.sides import CheckError, Side
 from mlflow_sysmetrics.check.verdict import Judged, Summary
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Run
-from mlflow_sysmetrics.delivery.store import named_experiment
+from mlflow_sysmetrics.delivery.store import named_experiment, one_line
+from mlflow_sysmetrics.redact import redacted, redacted_text
 from mlflow_sysmetrics.tags import KIND
 
 _TOLERANCE = re.compile(r"\s*(?P<name>[^=\s]+)\s*=\s*(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>%|sd)\s*")
-_AGAIN = (
-    "cpu_seconds and elapsed_s cannot be judged against a stored run, which met the machine at another hour: run the "
-)
-_AGAIN += "baseline again, with --baseline-command"
+_AGAIN = "CPU and wall time of another hour cannot be judged: for these run the baseline again, with --baseline-command"
 
 
 def check(
@@ -75,18 +74,25 @@ def check(
             uri, lambda: _begin(client, uri, experiment_name, run_name or f"check {Path(command[-1]).name}")
         )
         status = "FAILED"
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)))
         try:
             pairs = Pairs(compared, run, "wall time is asked for" if wall_time else "")
             result = _result(pairs, summaries, before)
-            link = output.log(client, run, result)
-            click.echo(f"{len(result.judged)} summaries, in run {run.run_id} of {uri}: {link}", err=True)
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):
             status = "KILLED"
             raise
         finally:
-            client.set_terminated(run.run_id, status)
+            with contextlib.suppress(MlflowException):  # the verdict is worth more than its run
+                client.set_terminated(run.run_id, status)
+    try:
+        link = output.log(client, run, result)
+        is_server = uri.startswith(("http://", "https://"))
+        click.echo(
+            f"see {redacted(uri).rstrip('/')}/{link}" if is_server else "see it with: mlflow-sysmetrics ui", err=True
+        )
+    except MlflowException as error:
+        click.echo(f"the store did not take the verdict: {redacted_text(one_line(error))}", err=True)
     return result
 
 

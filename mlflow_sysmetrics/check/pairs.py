@@ -26,6 +26,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.check.sides import Side
+from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import Ended
 from mlflow_sysmetrics.host import Host
@@ -124,10 +125,10 @@ class Pairs:
         if exit_code:
             last = "".join(f"\n  {line}" for line in said.splitlines()[-5:])
             raise side.failed(f"failed with exit code {exit_code}{last and ', after'}{last}")
-        run_id, cores = follower.run.run_id, cpu_s / elapsed_s
-        metrics = MlflowClient(self.parent.uri).get_run(run_id).data.metrics if run_id else {}
-        costs = {"cpu_seconds": cpu_s, "peak_rss_mb": peak_kb * _KB_MB, "elapsed_s": elapsed_s, "cores": cores}
-        return Used(costs, metrics)
+        costs = {"cpu_seconds": cpu_s, "peak_rss_mb": peak_kb * _KB_MB, "elapsed_s": elapsed_s}
+        costs["cores"] = cpu_s / elapsed_s
+        client = MlflowClient(self.parent.uri)
+        return Used(costs, ask_store(self.parent.uri, lambda: client.get_run(follower.run.run_id)).data.metrics)
 
     def _launch(
         self,
