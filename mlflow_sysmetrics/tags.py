@@ -15,6 +15,11 @@ PID = "sysmetrics.pid"  # Its process id.
 MEMORY_DEFINITION = "sysmetrics.memory_definition"  # What its memory figures are: rss-shr or uss.
 HOST_PREFIX = "sysmetrics.host_"  # A fact of its machine follows.
 
+# A check of a candidate against a baseline.
+VERDICT = "sysmetrics.verdict"  # On all that was compared; on one summary, with a dot and its name.
+SIDE = "sysmetrics.side"  # Of a run below it: baseline or candidate.
+PAIR = "sysmetrics.pair"  # Its pair, from 1 up; 0 is the warm-up.
+
 # A trial under Tune.
 TRIAL_ID = "sysmetrics.trial_id"  # Tune's id of the trial.
 STUDY_ID = "sysmetrics.study_id"  # Tune's name of the experiment.

@@ -20,6 +20,8 @@ _GROUPS = """What to read, separated by commas: process (the command and all bel
 _CRITERIA = """End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
 mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, memory_growth_mb,
 peak_rss_mb, peak_gpu_memory_mb."""
+_TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
+cpu_seconds, 2% of peak_rss_mb, 25% of elapsed_s, and 1sd of a metric."""
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
 password in MLFLOW_TRACKING_URI, not here: others see the options of a command."""
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -37,6 +39,7 @@ def main(context: click.Context) -> None:
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
       mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- python train.py
       MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
+      mlflow-sysmetrics check --baseline-commit main -- python train.py
       mlflow-sysmetrics ui
       mlflow-sysmetrics sync
       mlflow-sysmetrics doctor
@@ -81,6 +84,63 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     end_as(run_command(command, environment, settings, **names))
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@option("--baseline-command", metavar="COMMAND", help="The command to compare with.")
+@option(
+    "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
+)
+@option("--baseline", metavar="RUN_ID", help="A stored run of this machine: of memory and of the program's metrics.")
+@option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
+@option("--lower", metavar="METRIC", multiple=True, help="A metric that the program logs, of which lower is better.")
+@option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")
+@option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE)
+@option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
+@option("--format", "form", type=click.Choice(["text", "markdown", "json", "junit"]), default="text", show_default=True)
+@option("--allow-unjudged", is_flag=True, help="Exit with 0 where nothing is worse, and something cannot be judged.")
+@option("--experiment-name", metavar="NAME", help="Experiment of the check's runs.")
+@option("--run-name", metavar="NAME", help="Name of the check's run.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def check(environment: dict[str, str], /, form: str, allow_unjudged: bool, **options: Any) -> None:
+    """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
+
+    Both run in pairs, at once where the machine has room, until each summary is decided, after 3, 5, 7 or 10 pairs:
+    cpu_seconds, peak_rss_mb (the highest memory of one process), and each --lower or --higher metric of the program's
+    MLflow run. Of ten thousand checks of equal programs about a hundred find one that is worse. `{pair}` in a command
+    and SYSMETRICS_PAIR are the number of the pair, for a program to use as its seed: it makes noise small. All runs are
+    recorded below a run of the check, which has the verdict.
+
+    \b
+    Examples:
+      mlflow-sysmetrics check --baseline-commit main -- python train.py --seed {pair}
+      mlflow-sysmetrics check --baseline-command "python old.py" --lower val_rmse -- python new.py
+      mlflow-sysmetrics check --baseline 0a1b... --tolerate "peak_rss_mb=3%" -- python train.py
+
+    The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
+    something cannot be judged or the baseline fails.
+    """
+    try:
+        from mlflow_sysmetrics import check
+    except ImportError as error:
+        raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
+    from mlflow_sysmetrics.check.output import FORMATS
+    from mlflow_sysmetrics.check.sides import CandidateError
+
+    try:
+        result = check.check(environment=environment, **options)
+    except click.ClickException as error:
+        if error.exit_code != 1 or isinstance(error, CandidateError):
+            raise
+        raise click.UsageError(error.message) from None  # what the store says
+    except KeyboardInterrupt:
+        sys.exit(130)  # not 1, as click would have it: nothing was found to be worse
+    click.echo(FORMATS[form](result))
+    is_allowed = allow_unjudged and result.exit_code == 3
+    if is_allowed:
+        click.echo("what cannot be judged is allowed: exit code 0", err=True)
+    sys.exit(0 if is_allowed else result.exit_code)
 
 
 @main.command()

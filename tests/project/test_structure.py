@@ -30,7 +30,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("limits", "ranks"),
         ("ui", "logger"),
         ("host autologging",),
-        ("command", "ray_tune"),
+        ("command check", "ray_tune"),
         ("",),
     ],
     BUNDLE: [

@@ -1,0 +1,248 @@
+"""How often does `mlflow-sysmetrics check` cry wolf, and what does it find, beside the rules that people use?
+
+    python benchmarks/check.py [--runs runs.json] [--invocations 2000]
+
+Runs three programs (scikit-learn, pandas, numpy; about a second each) sixty times in pairs at once, and sixty times one
+after the other, and keeps the numbers in a file, which a later call takes as it is. Checks are resampled from stretches
+of ten pairs in their order, with a coin for who is the candidate; a change is put in by adding it to the candidate's.
+Scores are real, of models with other seeds. Run it on a machine that is as busy as yours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import click
+import mlflow
+import numpy as np
+from scipy import stats
+from sklearn.datasets import make_classification
+from sklearn.linear_model import SGDClassifier
+
+from mlflow_sysmetrics.check.pairs import Pairs
+from mlflow_sysmetrics.check.sides import Side
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, TIME, Judged, Summary, judge, of_program
+from mlflow_sysmetrics.command.follow import Run
+
+PROGRAMS = {
+    "scikit-learn": """
+from sklearn.datasets import make_classification
+from sklearn.linear_model import SGDClassifier
+X, y = make_classification(4000, 20, random_state=0)
+for seed in range(25):
+    SGDClassifier(random_state=seed).fit(X, y)
+""",
+    "pandas": """
+import numpy as np, pandas as pd
+random = np.random.default_rng(0)
+frame = pd.DataFrame({"key": random.integers(0, 500, 400_000), "value": random.random(400_000)})
+for _ in range(25):
+    frame.groupby("key").value.agg(["mean", "median"])
+""",
+    "numpy": """
+import numpy as np
+random = np.random.default_rng(0)
+for _ in range(25):
+    np.sort(random.random(600_000))
+""",
+}
+PAIRS = 30
+SCORE = of_program("score", higher_is_better=False)
+ALL = (CPU, MEMORY, SCORE)
+Numbers = dict[str, list[list[float]]]  # of a program: "at once" and "in turn", by run: CPU seconds, memory, time
+Check = tuple[np.ndarray, np.ndarray]  # baseline and candidate, by summary and pair
+
+
+def collect() -> dict[str, Numbers]:
+    """Run the programs."""
+    found: dict[str, Numbers] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/runs.db"
+        client = mlflow.MlflowClient(uri)
+        run = client.create_run("0")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        for name, code in PROGRAMS.items():
+            command = [sys.executable, "-c", code]
+            sides = [Side(side, command, Path(folder), environment) for side in ("baseline", "candidate")]
+            for how in ("at once", "in turn"):
+                pairs = Pairs(sides, Run(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
+                pairs.run(0)
+                each = found.setdefault(name, {}).setdefault(how, [])
+                for pair in range(1, PAIRS + 1):
+                    each += [list(used.costs.values())[:3] for used in pairs.run(pair)]
+                load = os.getloadavg()[0]
+                print(f"{name}, {how}: {2 * PAIRS} runs, load {load:.0f}", file=sys.stderr, flush=True)
+    return found
+
+
+def scores() -> dict[str, np.ndarray]:
+    """Error rates by seed: of a model, and of another that is as good on average."""
+    X, y = make_classification(3000, 20, n_informative=5, flip_y=0.1, random_state=0)
+
+    def of(alpha: float) -> np.ndarray:
+        models = [SGDClassifier(alpha=alpha, max_iter=5, tol=None, random_state=seed) for seed in range(60)]
+        return np.array([1 - model.fit(X[:2000], y[:2000]).score(X[2000:], y[2000:]) for model in models])
+
+    one, other = of(1e-4), of(1.02e-4)
+    return {"one": one, "other": other + one.mean() - other.mean()}
+
+
+def checks(
+    runs: dict[str, Numbers], how: str, count: int, *, seeds: str = "paired", only: str = "", time: bool = False
+) -> Iterator[tuple[str, Check]]:
+    """Resampled checks of programs that do not differ, by program."""
+    random, known = np.random.default_rng(7), scores()
+    names = [only] if only else [*runs]
+    for number in range(count):
+        name = names[number % len(names)]
+        begin = 2 * random.integers(0, PAIRS - LOOKS[-1] + 1)
+        stretch = np.array(runs[name][how][begin : begin + 2 * LOOKS[-1]]).reshape(-1, 2, 3)
+        coin = random.random(LOOKS[-1]) < 0.5
+        stretch[coin] = stretch[coin][:, ::-1]
+        first = random.permutation(60)[: 2 * LOOKS[-1]]
+        second = known["other"][first[:10]] if seeds == "paired" else known["one"][first[10:]]
+        score = np.stack([known["one"][first[:10]], second])
+        kept = (0, 1, 2) if time else (0, 1)
+        costs = [stretch[:, side, kept].T for side in (0, 1)]
+        yield name, (np.vstack([costs[0], score[0]]), np.vstack([costs[1], score[1]]))
+
+
+def changed(check: Check, row: int, by: float) -> Check:
+    """The candidate's costs times 1 + `by`, or its score higher by `by` spreads."""
+    before, after = check[0], check[1].copy()
+    is_score = row == len(before) - 1
+    after[row] = after[row] + by * scores()["one"].std(ddof=1) if is_score else after[row] * (1 + by)
+    return before, after
+
+
+def decided(check: Check, summaries: Sequence[Summary] = ALL) -> tuple[dict[str, Judged], int]:
+    """What the check says at its end, and after how many pairs."""
+    judged: list[Judged] = []
+    for looks in LOOKS:
+        worse = [each.name for each in judged if each.verdict == "worse"]
+        judged = judge(summaries, *(side[:, :looks] for side in check), worse=worse)
+        if all(each.verdict != "cannot be judged" for each in judged):
+            break
+    return {each.name: each for each in judged}, looks
+
+
+def show_ours(runs: dict[str, Numbers], how: str, count: int) -> None:
+    """False alarms, noise, pairs and share judged; what is found of changes, and what passes."""
+    summaries = (CPU, MEMORY, TIME, SCORE) if how == "in turn" else ALL
+    kept = list(checks(runs, how, count, time=how == "in turn"))
+    results = [(name, *decided(check, summaries)) for name, check in kept]
+    alarms = np.mean([any(each.verdict == "worse" for each in judged.values()) for _, judged, _ in results])
+    print(f"\n{how}, {count} checks of {len(summaries)} summaries, paired seeds: {alarms:.2%} false alarms")
+    print(
+        f"  {'program':13}{'noise':>7}{'pairs':>7}{'judged':>8}  found +5 %  +10 %  +20 %  passed at +5 %, +10 %",
+        flush=True,
+    )
+    for name in runs:
+        own = [(judged, pairs) for of, judged, pairs in results if of == name]
+        noise = np.median([judged["cpu_seconds"].noise for judged, _ in own])
+        known = np.mean([judged["cpu_seconds"].verdict != "cannot be judged" for judged, _ in own])
+        of_program = [check for of, check in kept if of == name][: count // 8]
+        found, passed = [], []
+        for by in (0.05, 0.1, 0.2):
+            verdicts = [decided(changed(check, 0, by), summaries)[0]["cpu_seconds"].verdict for check in of_program]
+            found.append(np.mean([each == "worse" for each in verdicts]))
+            passed.append(np.mean([each in ("passes", "better") for each in verdicts]))
+        pairs = np.mean([pairs for _, pairs in own])
+        print(
+            f"  {name:13}{noise:6.1f}%{pairs:7.1f}{known:8.0%}  {found[0]:10.0%}{found[1]:7.0%}{found[2]:7.0%}", end=""
+        )
+        print(f"  {passed[0]:13.1%}{passed[1]:8.1%}", flush=True)
+    few = [check for _, check in kept[: count // 4]]
+    memory = [decided(changed(check, 1, 0.02), summaries)[0]["peak_rss_mb"].verdict for check in few]
+    score = [decided(changed(check, len(summaries) - 1, 1.0), summaries)[0]["score"].verdict for check in few]
+    print(f"  +2 % of memory: {np.mean([each == 'worse' for each in memory]):.1%} found", end="; ")
+    print(f"a score worse by one spread: {np.mean([each == 'worse' for each in score]):.1%} found, ", end="")
+    print(f"{np.mean([each == 'passes' for each in score]):.1%} passed")
+    for row, summary in enumerate(summaries):
+        sizes = [_smallest(few[: count // 16], summaries, row, pairs) for pairs in (5, 10)]
+        unit = "spreads" if summary is SCORE else "%"
+        said = ", ".join(f"{size if summary is SCORE else 100 * size:.2g} {unit}" for size in sizes)
+        print(f"  {summary.name}: smallest change found in 95 % with 5 and 10 pairs: {said}", flush=True)
+
+
+def _smallest(kept: Sequence[Check], summaries: Sequence[Summary], row: int, pairs: int) -> float:
+    low, high = 0.0, 4.0
+    for _ in range(9):
+        middle = (low + high) / 2
+        shifted = ([side[:, :pairs] for side in changed(check, row, middle)] for check in kept)
+        found = np.mean([judge(summaries, *sides)[row].verdict == "worse" for sides in shifted])
+        low, high = (low, middle) if found >= 0.95 else (middle, high)
+    return high
+
+
+def show_others(runs: dict[str, Numbers], how: str, count: int) -> None:
+    """The rules that people use, on the same numbers: of CPU seconds and memory an alarm of either."""
+    rules: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
+        "one run each, fixed 10 %": lambda a, b: b[0] > 1.1 * a[0],
+        "medians of 5, fixed 5 %": lambda a, b: np.median(b[:5]) > 1.05 * np.median(a[:5]),
+        "pyperf compare_to, 10 each": lambda a, b: stats.ttest_ind(a, b).pvalue < 0.05 and b.mean() > a.mean(),
+        "Bencher's t-test, 10 before": lambda a, b: b[0] > a.mean() + stats.t.ppf(0.99, 9) * a.std(ddof=1),
+    }
+    kept = [check for _, check in checks(runs, how, count)]
+    print(f"\nother rules, {how}:{'':24}false alarms   found +10 % CPU")
+    for name, rule in rules.items():
+        false = np.mean([any(rule(a[row], b[row]) for row in (0, 1)) for a, b in kept])
+        found = np.mean([rule(a[0], 1.1 * b[0]) for a, b in kept])
+        print(f"  {name:42}{false:12.1%}{found:15.0%}", flush=True)
+
+
+def show_simulated(count: int) -> None:
+    """False alarms of three summaries whose noise is not normal, with a coin a pair."""
+    random = np.random.default_rng(11)
+    steps = 2 * LOOKS[-1]
+    kinds: dict[str, Callable[[], np.ndarray]] = {
+        "normal": lambda: random.normal(size=steps),
+        "t with 3 degrees": lambda: random.standard_t(3, size=steps),
+        "log-normal": lambda: np.exp(random.normal(size=steps)),
+        "5 % outliers of 6 sd": lambda: random.normal(size=steps) + 6 * (random.random(steps) < 0.05),
+        "20 % outliers of 6 sd": lambda: random.normal(size=steps) + 6 * (random.random(steps) < 0.2),
+        "autocorrelation 0.8": lambda: _autocorrelated(random, steps),
+        "drift of 1 sd a run": lambda: random.normal(size=steps) + np.arange(steps),
+        "a step of 8 sd": lambda: random.normal(size=steps) + 8 * (np.arange(steps) > random.integers(steps)),
+    }
+    three = [CPU, MEMORY, TIME]
+    print(f"\nsimulated noise, {count} checks each: false alarms")
+    for name, draw in kinds.items():
+        alarms = 0
+        for _ in range(count):
+            noise = np.exp(0.03 * np.array([draw() for _ in three])).reshape(3, -1, 2)
+            coin = random.random(LOOKS[-1]) < 0.5
+            noise[:, coin] = noise[:, coin][..., ::-1]
+            judged, _ = decided((noise[..., 0], noise[..., 1]), three)
+            alarms += any(each.verdict == "worse" for each in judged.values())
+        print(f"  {name:24}{alarms / count:7.2%}", flush=True)
+
+
+def _autocorrelated(random: np.random.Generator, steps: int) -> np.ndarray:
+    noise = random.normal(size=steps)
+    for step in range(1, steps):
+        noise[step] = 0.8 * noise[step - 1] + math.sqrt(1 - 0.8**2) * noise[step]
+    return noise
+
+
+@click.command()
+@click.option("--runs", "path", type=click.Path(path_type=Path), default=Path("runs.json"), show_default=True)
+@click.option("--invocations", "count", default=2000, show_default=True)
+def main(path: Path, count: int) -> None:
+    if not path.exists():
+        path.write_text(json.dumps(collect()))
+    runs = json.loads(path.read_text())
+    for how in ("at once", "in turn"):
+        show_ours(runs, how, count)
+        show_others(runs, how, count)
+    show_simulated(count)
+
+
+if __name__ == "__main__":
+    main()

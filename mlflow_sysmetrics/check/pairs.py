@@ -1,0 +1,168 @@
+"""Runs of two programs in pairs, both at once or one after the other, each measured by the kernel's own account.
+
+Runs of a pair meet the same machine: what they differ by is theirs. In turn, or at once, which one begins is up to a
+coin, so that no order is always somebody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mlflow_sysmetrics import tags
+from mlflow_sysmetrics.check.sides import Side
+from mlflow_sysmetrics.command.ask_store import ask_store
+from mlflow_sysmetrics.command.follow import Follower, Run
+from mlflow_sysmetrics.command.passthrough import Ended
+from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.limits import end_tree
+from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.redact import absolute_uri
+
+_KB_MB = 1.024e-3
+# The program's parent: the kernel begins a process's mark of its memory with that of the one that has started it, and
+# this one is small. It waits with the end of the program's process until the last reading of it was taken.
+_LAUNCH = """
+import json, os, sys, time
+tell, command, began = int(sys.argv[1]), sys.argv[2:], time.monotonic()
+pid = os.fork()
+if not pid:
+    os.close(tell)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(127)
+os.write(tell, f"{pid}\\n".encode())
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+elapsed_s = time.monotonic() - began
+os.write(tell, b"ended\\n")
+sys.stdin.read(1)
+status, used = os.wait4(pid, 0)[1:]
+told = [os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss, elapsed_s]
+os.write(tell, json.dumps(told).encode())
+"""
+
+
+@dataclass(frozen=True)
+class Used:
+    """``cpu_seconds``, ``peak_rss_mb``, ``elapsed_s`` and ``cores`` of a run, and the metrics that it logged."""
+
+    costs: Mapping[str, float]
+    metrics: Mapping[str, float]
+
+
+@dataclass
+class Pairs:
+    """Runs programs, and records each run below `parent`, the run of the check."""
+
+    sides: Sequence[Side]
+    parent: Run
+    why_in_turn: str = ""  # else both at once
+    _launched: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def warm_up(self) -> None:
+        """Run each program once, which does not count, and see whether both fit on this machine at once."""
+        used = self.run(0, in_turn=True)
+        peak_mb, cores = (max(each.costs[name] for each in used) for name in ("peak_rss_mb", "cores"))
+        host, free_mb = Host(), psutil.virtual_memory().available / 1e6
+        usable, needed = float(host.usable_cores()), 2 * math.ceil(cores - 0.2)  # a little of a second core is none
+        if len(self.sides) == 1:
+            self.why_in_turn = "the baseline is a stored run"
+        elif min(free_mb, float(host.memory_limit_mb())) < 2 * peak_mb:
+            self.why_in_turn = f"{free_mb:.0f} MB are free, and each takes {peak_mb:.0f}"
+        elif usable < needed:
+            self.why_in_turn = f"both at once would keep {needed} cores busy, of {usable:g}"
+
+    def run(self, pair: int, *, in_turn: bool = False) -> list[Used]:
+        """Run a pair, and return what each side used, in their order."""
+        order = random.sample(self.sides, len(self.sides))
+        with ThreadPoolExecutor(1 if in_turn or self.why_in_turn else 2) as pool:
+            running = {side.name: pool.submit(self._run_one, side, pair) for side in order}
+            try:
+                return [running[side.name].result() for side in self.sides]
+            except BaseException:  # Ctrl-C, too: leave no process behind
+                pool.shutdown(wait=False, cancel_futures=True)
+                while not all(each.done() for each in running.values()):
+                    self._end_all()
+                raise
+
+    def _end_all(self) -> None:
+        for launched in self._launched:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end_tree(psutil.Process(launched.pid), 2.0)
+
+    def _run_one(self, side: Side, pair: int) -> Used:
+        about = {tags.KIND: "check run", tags.SIDE: side.name, tags.PAIR: str(pair)}
+        about[MLFLOW_PARENT_RUN_ID] = self.parent.run_id
+        name = f"{side.name} {pair}" if pair else f"{side.name}, warm-up"
+        follower = Follower(self.parent._replace(run_id=""), name=name, tags=about)
+        environment = {**side.environment, "SYSMETRICS_PAIR": str(pair), **follower.environment}
+        environment["MLFLOW_TRACKING_URI"] = absolute_uri(self.parent.uri)
+        environment.pop("MLFLOW_RUN_ID", None)  # of the check
+        command = [word.replace("{pair}", str(pair)) for word in side.command]
+        with tempfile.TemporaryFile() as output:
+            exit_code, cpu_s, peak_kb, elapsed_s = self._launch(command, side.folder, environment, output, follower)
+            output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
+            said = output.read().decode(errors="replace")
+        follower.finish(Ended(exit_code).status, about, ends=True)
+        if exit_code:
+            last = "".join(f"\n  {line}" for line in said.splitlines()[-5:])
+            raise side.failed(f"failed with exit code {exit_code}{last and ', after'}{last}")
+        costs = {"cpu_seconds": cpu_s, "peak_rss_mb": peak_kb * _KB_MB, "elapsed_s": elapsed_s}
+        costs["cores"] = cpu_s / elapsed_s
+        client = MlflowClient(self.parent.uri)
+        return Used(costs, ask_store(self.parent.uri, lambda: client.get_run(follower.run.run_id)).data.metrics)
+
+    def _launch(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        output: IO[bytes],
+        follower: Follower,
+    ) -> tuple[int, float, float, float]:
+        """Run a program to its end: its exit code, CPU seconds, highest RSS in kB, and seconds."""
+        hear, tell = os.pipe()
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(tell), *command]
+        process = subprocess.Popen(
+            launcher,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[tell],
+            start_new_session=True,
+        )
+        self._launched.append(process)
+        os.close(tell)
+        with os.fdopen(hear) as heard:
+            pid = int(heard.readline() or process.pid)
+            measurement = Measurement(pid).start()
+            follower.start(measurement, pid)
+            heard.readline()
+            measurement.stop()
+            process.communicate(b"\n")
+            told = heard.read()
+        self._launched.remove(process)
+        exit_code, cpu_s, peak_kb, elapsed_s = json.loads(told) if told else (-9, 0.0, 0.0, 1.0)  # it was killed
+        measurement.saw_peak_rss(peak_kb * _KB_MB)
+        seen_s = measurement.summary.get("cpu_seconds", 0.0)  # with processes that nobody has waited for, as Ray's
+        return exit_code, max(cpu_s, seen_s), peak_kb, elapsed_s

@@ -1,0 +1,142 @@
+"""What is compared with a candidate: another command, the code of a commit, or the numbers of a stored run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import distributions
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import click
+from mlflow.entities import Run
+
+from mlflow_sysmetrics.host import Host
+
+
+@dataclass(frozen=True)
+class Side:
+    """A program: ``baseline`` or ``candidate``, its command with ``{pair}`` for the number of a pair, and where."""
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+
+    def failed(self, how: str) -> CheckError:
+        """The error that says so."""
+        kind = CandidateError if self.name == "candidate" else CheckError
+        return kind(f"the {self.name} {how}")
+
+
+class CheckError(click.ClickException):
+    """Nothing can be compared."""
+
+    exit_code = 3
+
+
+class CandidateError(CheckError):
+    """The same, and that is the candidate's fault."""
+
+    exit_code = 1
+
+
+def of_command(candidate: Side, command: str) -> list[Side]:
+    """Both sides where the baseline is another command."""
+    return [replace(candidate, name="baseline", command=shlex.split(command)), candidate]
+
+
+@contextlib.contextmanager
+def of_commit(candidate: Side, revision: str, setup: str | None) -> Iterator[list[Side]]:
+    """Both sides where the baseline is the same command with the code of a commit.
+
+    Each has a worktree of its own, at paths of equal length; the candidate's has what is changed and not committed,
+    too. Files that git does not track, such as data, are linked into both. `setup` is a command that prepares either.
+
+    Raises:
+        click.UsageError: git has no such commit, or an import would take the code of neither side.
+    """
+    top = Path(_git(candidate.folder, "rev-parse", "--show-toplevel"))
+    before = _git(candidate.folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", of=revision)
+    if not setup and "PYTHONPATH" not in candidate.environment and (name := _editable(top)):
+        said = f"{name} is installed from {top}, so that both sides would import that code"
+        raise click.UsageError(f"{said}: give --setup, which installs the code of each side, or PYTHONPATH=.")
+    after = _git(top, "stash", "create") or _git(top, "rev-parse", "HEAD")
+    with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-") as folder:
+        sides = []
+        try:
+            for name, commit, place in (("baseline", before, "side_a"), ("candidate", after, "side_b")):
+                tree = Path(folder) / place
+                _git(top, "worktree", "add", "--quiet", "--detach", str(tree), commit)
+                _link_untracked(top, tree)
+                here = tree / candidate.folder.relative_to(top)
+                side = replace(candidate, name=name, folder=here, environment=_environment(candidate, top, tree))
+                if setup:
+                    _set_up(side, setup)
+                sides.append(side)
+            yield sides
+        finally:
+            for tree in Path(folder).iterdir():
+                _git(top, "worktree", "remove", "--force", str(tree))
+
+
+def _git(folder: Path, *words: str, of: str = "") -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().partition("\n")[0] or f"no commit {of!r} here: give a branch, a tag or a hash"
+        raise click.UsageError(f"git: {said}")
+    return done.stdout.strip()
+
+
+def _editable(top: Path) -> str | None:
+    """A package that this Python imports from a folder of the repository."""
+    for each in distributions():
+        told = json.loads(each.read_text("direct_url.json") or "{}")
+        if told.get("dir_info", {}).get("editable") and Path(unquote(urlparse(told["url"]).path)).is_relative_to(top):
+            return each.name
+    return None
+
+
+def _link_untracked(top: Path, tree: Path) -> None:
+    for name in _git(top, "ls-files", "--others", "--directory", "-z").split("\0"):
+        here, there = top / name, tree / name
+        is_code = here.name == "__pycache__" or (here / "pyvenv.cfg").exists()  # which --setup makes anew
+        if name and not is_code and not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(here)
+
+
+def _environment(candidate: Side, top: Path, tree: Path) -> Mapping[str, str]:
+    """That of the candidate, with its PYTHONPATH in this worktree."""
+    if "PYTHONPATH" not in (known := candidate.environment):
+        return known
+    paths = [candidate.folder / each for each in known["PYTHONPATH"].split(os.pathsep) if each]
+    moved = [tree / each.relative_to(top) if each.is_relative_to(top) else each for each in paths]
+    return {**known, "PYTHONPATH": os.pathsep.join(map(str, moved))}
+
+
+def _set_up(side: Side, command: str) -> None:
+    done = subprocess.run(command, shell=True, cwd=side.folder, env=side.environment, capture_output=True, text=True)
+    if done.returncode:
+        last = f"{done.stdout}{done.stderr}".strip().rpartition("\n")[2]
+        raise side.failed(f"could not be set up, --setup ended with exit code {done.returncode}: {last}")
+
+
+def stored(run: Run) -> Mapping[str, float]:
+    """The metrics of a stored run, which was recorded on such a machine as this one.
+
+    Raises:
+        CheckError: it was recorded on another, or that is not known.
+    """
+    known, here = run.data.tags, Host().tags()
+    differ = [name for name, value in here.items() if known.get(name) != value]
+    if differ:
+        there = ", ".join(f"{name} {known.get(name, 'unknown')!r} there, {here[name]!r} here" for name in differ)
+        raise CheckError(f"run {run.info.run_id} cannot be compared with runs of this machine: {there}")
+    return run.data.metrics

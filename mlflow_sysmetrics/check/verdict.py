@@ -1,0 +1,138 @@
+"""Is the candidate worse than the baseline? Pure functions on the numbers of pairs of runs.
+
+A summary is looked at after 3, 5, 7 and 10 pairs, and each look has its share of the error that all may make: with the
+limits below, a one-sided paired t test finds in 1 % of checks that something is worse where nothing has changed, and in
+5 % that a summary passes whose change is the tolerance. The limits were found by simulation of normal noise; those of
+*worse* grow with the square of the number of pairs, as early looks are the least reliable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+LOOKS = (3, 5, 7, 10)
+_WORSE, _PASSES = 0.0057, 0.0175  # p at the last look, of all summaries together; p at each look, of each
+Verdict = Literal["worse", "better", "passes", "cannot be judged"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A number of a run that is compared.
+
+    With `unit` "%" its change is relative, candidate over baseline. With "sd" it is the difference, in standard
+    deviations of the baseline's runs: how much seeds change it. Amounts are in that unit.
+    """
+
+    name: str
+    unit: Literal["%", "sd"]
+    tolerance: float  # a change that is shown to be smaller passes
+    least: float  # a smaller change is never worse
+    least_noise: float = 0.0  # pairs that differ less do so by luck
+    higher_is_better: bool = False
+    is_cost: bool = True  # measured by us: positive, and never without noise
+
+
+CPU = Summary("cpu_seconds", "%", 5.0, 2.0, 0.3)
+MEMORY = Summary("peak_rss_mb", "%", 2.0, 1.0, 0.1)
+TIME = Summary("elapsed_s", "%", 25.0, 5.0, 0.3)
+
+
+def of_program(name: str, higher_is_better: bool) -> Summary:
+    """A metric that the program logs."""
+    return Summary(name, "sd", 1.0, 0.25, higher_is_better=higher_is_better, is_cost=False)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of a summary: its change with an interval, and the noise between pairs, in `unit`.
+
+    The interval holds in 96.5 % at one look, so that its upper end holds in 95 % over all looks. `seen` is the smallest
+    change for the worse that would have been found in 95 %.
+    """
+
+    name: str
+    verdict: Verdict
+    unit: str
+    change: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    noise: float = math.nan
+    seen: float = math.nan
+    why: str = ""  # it cannot be judged, or how it was
+
+
+def judge(
+    summaries: Sequence[Summary],
+    baseline: Sequence[Sequence[float]],
+    candidate: Sequence[Sequence[float]],
+    worse: Collection[str] = (),
+) -> list[Judged]:
+    """Judge each summary by its values in pairs of runs: row n of both has those of summary n.
+
+    A row of the baseline may have a single value: that of a stored run, beside which all runs of the candidate stand.
+    Those in `worse` were found to be worse at a look before, and stay so.
+    """
+    judged = []
+    for summary, before, after in zip(summaries, baseline, candidate, strict=True):
+        each = _judge(summary, np.asarray(before, float), np.asarray(after, float), _WORSE / len(summaries))
+        judged.append(replace(each, verdict="worse") if summary.name in worse else each)
+    return judged
+
+
+def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judged:
+    n, name, unit = len(b), summary.name, summary.unit
+    if not summary.is_cost and np.ptp(a) == np.ptp(b) == 0:
+        return _exactly(summary, float(a[0]), float(b[0]))
+    sign = -1.0 if summary.higher_is_better else 1.0  # worse is more
+    if unit == "%":
+        if min(a.min(), b.min()) <= 0:
+            return Judged(name, "cannot be judged", unit, why="a relative change needs numbers above 0: give it in sd")
+        differences = sign * (np.log(b) - np.log(a))
+        least, tolerance, least_noise = (
+            np.log1p(each / 100) for each in (summary.least, summary.tolerance, summary.least_noise)
+        )
+    else:
+        spread = float((a if np.ptp(a) else b).std(ddof=1))  # the candidate's where there is one baseline, or one seed
+        differences = sign * (b - a) / spread
+        least, tolerance, least_noise = summary.least, summary.tolerance, 1e-9
+    scale: Callable[[float], float] = _percent if unit == "%" else float
+    mean, noise = float(differences.mean()), max(float(differences.std(ddof=1)), float(least_noise))
+    se = noise * math.sqrt(1 / n + (1 if len(a) == 1 else 0))  # one stored value is as noisy as one of these
+    limit = error * (n / LOOKS[-1]) ** 2
+    verdict: Verdict = "cannot be judged"
+    if _p(mean / se, n) <= limit and mean >= least:
+        verdict = "worse"
+    elif _p((tolerance - mean) / se, n) <= _PASSES:
+        verdict = "better" if _p(-mean / se, n) <= limit and -mean >= least else "passes"
+    half, seen = _t(_PASSES, n) * se, max(float(least), (_t(limit, n) + _t(0.05, n)) * se)
+    low, high = sorted(scale(sign * (mean + each)) for each in (-half, half))
+    return Judged(name, verdict, unit, scale(sign * mean), low, high, scale(noise), scale(seen))
+
+
+def _exactly(summary: Summary, a: float, b: float) -> Judged:
+    """The verdict on a metric that all runs of a side have alike."""
+    worse_by = a - b if summary.higher_is_better else b - a
+    tolerated = abs(a) * summary.tolerance / 100 if summary.unit == "%" else 0.0
+    verdict: Verdict = "worse" if worse_by > tolerated else "better" if worse_by < 0 else "passes"
+    why = "compared exactly, as it does not vary: give {pair} as a seed to judge it beyond this one"
+    change = 100 * (b / a - 1) if a and summary.unit == "%" else 0.0 if a == b else math.nan
+    return Judged(summary.name, verdict, summary.unit, change, change, change, 0.0, 0.0, f"{a:.6g} -> {b:.6g}, {why}")
+
+
+def _p(t: float, n: int) -> float:
+    """The chance of a mean that high or higher where there is no difference."""
+    return float(stdtr(n - 1, -t))
+
+
+def _t(p: float, n: int) -> float:
+    return float(-stdtrit(n - 1, p))
+
+
+def _percent(log_ratio: float) -> float:
+    return 100 * math.expm1(log_ratio)

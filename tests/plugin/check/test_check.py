@@ -1,0 +1,217 @@
+"""`mlflow-sysmetrics check`: real programs in pairs, its exit code, what it prints, and what it leaves in MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+from click.testing import CliRunner, Result
+from commands import ROOT, clean_environment, store_uri, wait_until
+from mlflow import MlflowClient
+from mlflow.artifacts import load_dict
+
+from mlflow_sysmetrics.command.cli import main
+from mlflow_sysmetrics.host import Host
+
+LIMIT_S = 60.0
+ANY_CPU = ("--tolerate", "cpu_seconds=1000%")  # programs this short differ by more than any check could judge
+
+
+def program(megabytes: int, more: str = "") -> list[str]:
+    return [sys.executable, "-c", f"kept = b'x' * {megabytes}_000_000; sum(range(3_000_000)); {more}"]
+
+
+def quoted(command: list[str]) -> str:
+    return " ".join([command[0], command[1], f'"{command[2]}"'])
+
+
+@pytest.fixture
+def check(store_in_use: MlflowClient) -> Callable[..., Result]:
+    """Run a check to its end."""
+
+    def check(*arguments: str, code: int) -> Result:
+        result = CliRunner().invoke(main, ["check", *ANY_CPU, *arguments])
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
+
+    return check
+
+
+def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
+    check: Callable[..., Result], store_in_use: MlflowClient
+) -> None:
+    said = json.loads(
+        check("--baseline-command", quoted(program(40)), "--format", "json", "--", *program(50), code=1).stdout
+    )
+    memory = next(each for each in said["summaries"] if each["name"] == "peak_rss_mb")
+    assert (said["verdict"], memory["verdict"]) == ("worse", "worse")
+    runs = said["runs"]
+    assert len(runs["baseline"]["peak_rss_mb"]) == len(runs["candidate"]["cpu_seconds"]) == said["pairs"]
+    assert all(
+        after - before == pytest.approx(10, abs=1)
+        for before, after in zip(runs["baseline"]["peak_rss_mb"], runs["candidate"]["peak_rss_mb"], strict=True)
+    )
+    (run,) = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["sysmetrics.verdict"] == run.data.tags["sysmetrics.verdict.peak_rss_mb"] == "worse"
+    assert run.data.tags["mlflow.note.content"].startswith("**worse: peak_rss_mb")
+    assert run.data.metrics["peak_rss_mb/change_percent"] == pytest.approx(memory["change"])
+    assert load_dict(f"{run.info.artifact_uri}/check.json") == said
+    below = store_in_use.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
+    pairs = [(each.data.tags["sysmetrics.side"], int(each.data.tags["sysmetrics.pair"])) for each in below]
+    numbers = range(said["pairs"] + 1)
+    assert sorted(pairs) == sorted((side, pair) for side in ("baseline", "candidate") for pair in numbers)
+    assert {each.info.status for each in below} == {"FINISHED"}
+    assert all(each.data.metrics["peak_rss_mb"] > 40 for each in below)
+    views = [name for name in store_in_use.get_experiment("0").tags if run.info.run_id in name]
+    assert views
+
+
+def test_program_that_is_the_same_passes_in_each_format(check: Callable[..., Result]) -> None:
+    both = ("--baseline-command", quoted(program(40)))
+    assert "cpu_seconds: " in (text := check(*both, "--", *program(40), code=0).stdout)
+    assert text.startswith("passes: nothing is worse")
+    assert check(*both, "--format", "markdown", "--", *program(40), code=0).stdout.startswith("**passes")
+    suite = ElementTree.fromstring(check(*both, "--format", "junit", "--", *program(40), code=0).stdout)
+    assert [each.get("name") for each in suite] == ["cpu_seconds", "peak_rss_mb"]
+    assert suite.get("failures") == suite.get("errors") == "0"
+
+
+def test_what_cannot_be_judged_has_a_code_of_its_own_unless_it_is_allowed(check: Callable[..., Result]) -> None:
+    """Memory that differs from run to run by more than what is asked for."""
+    noisy = [sys.executable, "-c", "import random; kept = b'x' * random.randrange(100_000_000)"]
+    both = ("--baseline-command", quoted(noisy))
+    assert "would have been found" in check(*both, "--", *noisy, code=3).stdout
+    assert "is allowed" in check(*both, "--allow-unjudged", "--", *noisy, code=0).stderr
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in git, the current folder, with data that git does not track and a change that is not committed."""
+    (tmp_path / "size.py").write_text("MB = 40")
+    (tmp_path / "train.py").write_text("import size; open('data.txt').read(); kept = b'x' * size.MB * 1_000_000")
+    (tmp_path / ".gitignore").write_text("data.txt\n__pycache__\n")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    (tmp_path / "data.txt").write_text("1")
+    (tmp_path / "size.py").write_text("MB = 50")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ".")
+    return tmp_path
+
+
+def test_commit_is_compared_with_what_is_not_committed(check: Callable[..., Result], repository: Path) -> None:
+    """Each side imports its own code; nothing is left in the repository."""
+    said = check("--baseline-commit", "HEAD", "--", sys.executable, "train.py", code=1).stdout
+    assert said.startswith("worse: peak_rss_mb")
+    left = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
+    assert len(left.stdout.splitlines()) == 1
+    assert "no commit 'HEAT'" in check("--baseline-commit", "HEAT", "--", "true", code=2).stderr
+    broken = ("--baseline-commit", "HEAD", "--setup", "echo no such wheel; exit 7", "--", "true")
+    assert "exit code 7: no such wheel" in check(*broken, code=3).stderr
+
+
+def test_commit_is_refused_where_both_sides_would_import_one_code(
+    check: Callable[..., Result],
+    repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = tmp_path_factory.mktemp("site")
+    (installed := site / "size-1.dist-info").mkdir()
+    (installed / "METADATA").write_text("Name: size\nVersion: 1\n")
+    (installed / "direct_url.json").write_text(json.dumps({"url": repository.as_uri(), "dir_info": {"editable": True}}))
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delenv("PYTHONPATH")
+    assert "give --setup" in check("--baseline-commit", "HEAD", "--", "true", code=2).stderr
+
+
+def test_stored_run_is_compared_on_the_same_machine(check: Callable[..., Result], store_in_use: MlflowClient) -> None:
+    """By memory, and not by CPU time, which is another one at another hour."""
+    command, tags = program(40), Host().tags()
+    run_ids = [store_in_use.create_run("0", tags=each).info.run_id for each in (tags, {})]
+    for run_id in run_ids:
+        store_in_use.log_metric(run_id, "peak_rss_mb", 30.0)
+    said = CliRunner().invoke(main, ["check", "--baseline", run_ids[0], "--", *command])
+    assert said.exit_code == 1
+    assert said.stdout.startswith("worse: peak_rss_mb")
+    assert "run the baseline again" in said.stdout
+    said = CliRunner().invoke(main, ["check", "--baseline", run_ids[1], "--", *command])
+    assert (said.exit_code, "sysmetrics.host_cpu_model" in said.stderr) == (3, True)
+
+
+def test_program_that_fails_says_which_and_why(check: Callable[..., Result], store_in_use: MlflowClient) -> None:
+    fails = [sys.executable, "-c", "print('no data'); raise SystemExit(4)"]
+    said = check("--baseline-command", quoted(program(1)), "--", *fails, code=1).stderr
+    assert "the candidate failed with exit code 4" in said
+    assert "no data" in said
+    assert "the baseline failed" in check("--baseline-command", quoted(fails), "--", *program(1), code=3).stderr
+    assert "No such file" in check("--baseline-command", "no_such_program", "--", *program(1), code=3).stderr
+    runs = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
+    assert {each.info.status for each in runs} == {"FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "wrong"),
+    [
+        (["--", "true"], 2, "give one of --baseline-command"),
+        (["--baseline", "a", "--baseline-commit", "b", "--", "true"], 2, "give one of --baseline-command"),
+        (["--tolerate", "", "--baseline", "0123", "--", "true"], 2, "0123"),
+        (["--baseline-command", "true", "--tolerate", "elapsed_s=1h", "--", "true"], 2, "write name=5%"),
+        (["--baseline-command", "true", "--tolerate", "rmse=1sd", "--", "true"], 2, "the names here are cpu_seconds"),
+        (
+            ["--baseline-command", "true", "--lower", "rmse", "--", "true"],
+            3,
+            "no finite metric 'rmse' in its run, which has cpu_",
+        ),
+    ],
+)
+def test_mistake_is_a_sentence(check: Callable[..., Result], arguments: list[str], code: int, wrong: str) -> None:
+    said = check(*arguments, code=code).stderr
+    assert wrong in said
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_in_the_third_pair_leaves_no_process(tmp_path: Path) -> None:
+    hangs = "import os, time; third = os.environ['SYSMETRICS_PAIR'] == '3'\n"
+    hangs += f"if third: open(r'{tmp_path}/pids', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
+    (tmp_path / "hangs.py").write_text(hangs)
+    command = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "check", *ANY_CPU]
+    command += ["--baseline-command", f"{sys.executable} hangs.py", "--", sys.executable, "hangs.py"]
+    environment = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(tmp_path))
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as checking:
+        wait_until(lambda: len(_lines(tmp_path / "pids")) == 2, LIMIT_S, "the third pair")
+        pids = _lines(tmp_path / "pids")
+        os.kill(checking.pid, signal.SIGINT)
+        said = checking.communicate(timeout=LIMIT_S)[1]
+    assert checking.returncode == 130
+    assert "Traceback" not in said
+    assert not any(psutil.pid_exists(int(pid)) for pid in pids)
+    (run,) = MlflowClient(store_uri(tmp_path)).search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
+    assert run.info.status == "KILLED"
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.mark.slow
+def test_metric_that_a_program_logs_is_judged_with_equal_seeds(check: Callable[..., Result], tmp_path: Path) -> None:
+    code = "import random, sys, mlflow; random.seed(sys.argv[1])\n"
+    code += "with mlflow.start_run(): mlflow.log_metric('rmse', random.gauss(5, 1) + float(sys.argv[2]))"
+    (tmp_path / "train.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "train.py"), "{pair}"]
+    both = ("--baseline-command", " ".join([*command, "0"]), "--lower", "rmse", "--tolerate", "peak_rss_mb=10%")
+    said = check(*both, "--", *command, "2", code=1).stdout
+    assert said.startswith("worse: rmse\n")
+    assert "rmse: worse, +" in said

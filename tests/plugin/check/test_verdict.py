@@ -1,0 +1,103 @@
+"""What is said of numbers whose truth is known: how often an alarm is false, and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, Judged, Summary, judge, of_program
+
+CHECKS = 1000
+RMSE = of_program("rmse", higher_is_better=False)
+
+
+def decided(
+    summaries: Sequence[Summary], baseline: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]
+) -> list[Judged]:
+    """As a check does it: a look after another, until each summary is decided."""
+    judged: list[Judged] = []
+    for n in LOOKS:
+        worse = [each.name for each in judged if each.verdict == "worse"]
+        judged = judge(summaries, [row[:n] for row in baseline], [row[:n] for row in candidate], worse)
+        if all(each.verdict != "cannot be judged" for each in judged):
+            break
+    return judged
+
+
+def verdicts(change: float, noise: float, seed: int) -> list[list[str]]:
+    """Those on CPU time, memory and a score, of checks in which CPU time changes by that factor."""
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(CHECKS):
+        sides = np.exp(noise * random.normal(size=(2, 3, LOOKS[-1])))
+        sides[1, 0] *= change
+        found.append([each.verdict for each in decided((CPU, MEMORY, RMSE), *sides)])
+    return found
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1])
+def test_of_equal_programs_at_most_one_in_a_hundred_is_worse(noise: float) -> None:
+    alarms = sum("worse" in each for each in verdicts(1.0, noise, seed=1))
+    assert alarms <= 0.01 * CHECKS + 2.3 * (0.01 * CHECKS) ** 0.5
+
+
+def test_change_is_found_and_one_of_the_tolerance_seldom_passes() -> None:
+    found = [each[0] for each in verdicts(1.1, 0.02, seed=2)]
+    assert found.count("worse") >= 0.95 * CHECKS
+    at_the_tolerance = [each[0] for each in verdicts(1.05, 0.02, seed=3)]
+    assert at_the_tolerance.count("passes") <= 0.05 * CHECKS + 2.3 * (0.05 * CHECKS) ** 0.5
+
+
+def test_change_and_its_interval_are_those_of_the_pairs() -> None:
+    """Noise that both runs of a pair share does not count."""
+    shared = np.array([1.0, 3.0, 2.0, 5.0, 4.0])
+    (cpu,) = decided([CPU], [shared], [shared * [1.101, 1.099, 1.1, 1.102, 1.098]])
+    assert cpu.verdict == "worse"
+    assert cpu.low < cpu.change < cpu.high
+    assert cpu.change == pytest.approx(10, abs=0.2)
+    (less,) = decided([CPU], [shared * [1.101, 1.099, 1.1, 1.102, 1.098]], [shared])
+    assert less.verdict == "better"
+    assert less.change == pytest.approx(-9.1, abs=0.2)
+
+
+def test_small_change_is_not_worse_however_sure_it_is() -> None:
+    before = np.linspace(100, 110, 10)
+    judged = decided([CPU, MEMORY], [before, before], [1.015 * before, 1.025 * before])
+    assert [each.verdict for each in judged] == ["passes", "worse"]
+
+
+def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_found() -> None:
+    random = np.random.default_rng(4)
+    before, after = np.exp(0.3 * random.normal(size=(2, 10)))
+    (cpu,) = decided([CPU], [before], [after])
+    assert cpu.verdict == "cannot be judged"
+    assert cpu.seen > 40
+    assert [each.verdict for each in judge([CPU], [before[:3]], [after[:3]], worse=["cpu_seconds"])] == ["worse"]
+
+
+@pytest.mark.parametrize("higher_is_better", [False, True])
+def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better: bool) -> None:
+    seeds = np.random.default_rng(5).normal(0.8, 0.1, 10)
+    summary = of_program("score", higher_is_better)
+    for shift in (-0.2, 0.2):
+        (score,) = decided([summary], [seeds], [seeds + shift])
+        assert score.verdict == ("worse" if (shift < 0) == higher_is_better else "better")
+        assert np.sign(score.change) == np.sign(shift)
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(0.5, "passes"), (0.49, "worse"), (0.51, "better")])
+def test_metric_that_never_varies_is_compared_exactly(after: float, verdict: str) -> None:
+    (score,) = judge([of_program("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
+    assert score.verdict == verdict
+    assert "seed" in score.why
+
+
+def test_stored_value_is_as_noisy_as_the_candidate() -> None:
+    """A single number of the baseline: the same runs decide less than beside a baseline that ran as often."""
+    runs = [100.0, 102.0, 99.0, 101.0, 100.0]
+    (alone,) = judge([MEMORY], [[100.0]], [runs])
+    (beside,) = judge([MEMORY], [[100.0] * 5], [runs])
+    assert alone.high - alone.low > 2 * (beside.high - beside.low)
+    assert decided([MEMORY], [[100.0]], [[110.0, 110.1, 110.0]])[0].verdict == "worse"

@@ -1,0 +1,54 @@
+"""The steps of the pipelines on the page about CI, typed in a clean folder: a change passes, a worse one does not."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import ROOT, clean_environment, store_uri
+from mlflow import MlflowClient
+from test_docs import blocks
+
+pytestmark = pytest.mark.slow
+LIMIT_S = 600.0
+GITHUB, GITLAB = (yaml.safe_load(block) for block in blocks("yaml", "ci"))
+SIDES = {
+    "github": [step["run"] for step in GITHUB["jobs"]["check"]["steps"] if "run" in step],
+    "gitlab": GITLAB["check"]["script"],
+}
+
+
+@pytest.mark.parametrize("pipeline", SIDES)
+def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline: str, tmp_path: Path) -> None:
+    """From an empty store to a champion; then the champion stays."""
+    work = tmp_path / "work"
+    work.mkdir()
+    code, uri = (ROOT / "examples/gate/train.py").read_text(), store_uri(tmp_path)
+    git = ["git", "-C", str(work), "-c", "user.name=x", "-c", "user.email=x@x"]
+    subprocess.run([*git, "init", "-q"], check=True)
+
+    def commit(text: str) -> str:
+        (work / "train.py").write_text(text)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", "a change"], check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+    def run(base: str) -> int:
+        event = {"BASE": base, "CI_COMMIT_BEFORE_SHA": base, "CI_PIPELINE_SOURCE": "push"}
+        event["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
+        script = "\n".join(step for step in SIDES[pipeline] if "pip install" not in step)
+        environment = clean_environment(MLFLOW_TRACKING_URI=uri, **event)
+        return subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=work, env=environment).returncode
+
+    first = commit(code)
+    second = commit(code.replace("Train a model", "Train a forest"))
+    assert run(first) == 0
+    client = MlflowClient(uri)
+    assert client.get_model_version_by_alias("diabetes", "champion").version == "1"
+    commit(code.replace("default=100", "default=2"))
+    assert run(second) == 1
+    assert client.get_model_version_by_alias("diabetes", "champion").version == "1"
+    (worse,) = client.search_runs(["0"], "tags.`sysmetrics.verdict` = 'worse'")
+    assert worse.data.tags["sysmetrics.verdict.rmse"] == "worse"
