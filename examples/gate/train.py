@@ -4,19 +4,19 @@ import argparse
 
 import mlflow
 from sklearn.datasets import load_diabetes
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import train_test_split
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--trees", type=int, default=100)
+parser.add_argument("--alpha", type=float, default=0.1)
 parser.add_argument("--champion", action="store_true")
 given = parser.parse_args()
 
 X, y = load_diabetes(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=given.seed)
 with mlflow.start_run():
-    model = RandomForestRegressor(given.trees, random_state=given.seed).fit(X_train, y_train)
+    model = Ridge(given.alpha).fit(X_train, y_train)
     mlflow.log_metric("rmse", ((model.predict(X_test) - y_test) ** 2).mean() ** 0.5)
     if given.champion:
         logged = mlflow.sklearn.log_model(model, name="model", registered_model_name="diabetes")

@@ -24,7 +24,13 @@ SUMMARY = {
     *("peak_memory_mb", "memory_growth_mb", "read_mb", "write_mb"),
 }
 NEEDS = {"xgboost_rounds.py": ("xgboost",), "notebook.ipynb": ("nbclient", "ipykernel")}
-OF_SEVERAL_RUNS = {"README.md", "tune_script.py", "tune_artifacts.py", "loop_of_runs.py"}
+OTHERS = {
+    "README.md",
+    "gate",
+    "tune_script.py",
+    "tune_artifacts.py",
+    "loop_of_runs.py",
+}  # which have tests of their own
 OF_PHASES = {
     "sklearn_script.py": ("load", "train", "score"),
     "training_loop.py": ("train",),
@@ -46,7 +52,7 @@ def runs_after(example: str, folder: Path) -> list[Run]:
     return list(MlflowClient(store_uri(folder)).search_runs(["0"]))
 
 
-@pytest.mark.parametrize("example", sorted({path.name for path in (ROOT / "examples").iterdir()} - OF_SEVERAL_RUNS))
+@pytest.mark.parametrize("example", sorted({path.name for path in (ROOT / "examples").iterdir()} - OTHERS))
 def test_example_leaves_its_summary_and_phases(empty_store: Path, example: str) -> None:
     """In one run, FINISHED."""
     (run,) = runs_after(example, empty_store)

@@ -43,11 +43,11 @@ def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline: st
         return subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=work, env=environment).returncode
 
     first = commit(code)
-    second = commit(code.replace("Train a model", "Train a forest"))
+    second = commit(code.replace("Train a model", "Train a ridge"))
     assert run(first) == 0
     client = MlflowClient(uri)
     assert client.get_model_version_by_alias("diabetes", "champion").version == "1"
-    commit(code.replace("default=100", "default=2"))
+    commit(code.replace("default=0.1", "default=100"))
     assert run(second) == 1
     assert client.get_model_version_by_alias("diabetes", "champion").version == "1"
     (worse,) = client.search_runs(["0"], "tags.`sysmetrics.verdict` = 'worse'")
