@@ -46,9 +46,9 @@ def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline: st
     second = commit(code.replace("Train a model", "Train a ridge"))
     assert run(first) == 0
     client = MlflowClient(uri)
-    assert client.get_model_version_by_alias("diabetes", "champion").version == "1"
+    assert client.get_model_version_by_alias("diabetes", "champion").version == 1
     commit(code.replace("default=0.1", "default=100"))
     assert run(second) == 1
-    assert client.get_model_version_by_alias("diabetes", "champion").version == "1"
+    assert client.get_model_version_by_alias("diabetes", "champion").version == 1
     (worse,) = client.search_runs(["0"], "tags.`sysmetrics.verdict` = 'worse'")
     assert worse.data.tags["sysmetrics.verdict.rmse"] == "worse"
