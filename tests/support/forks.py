@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 
-FORK_TIMEOUT_S = 20
+FORK_TIMEOUT_S = 120
 
 
 def in_fork(child: Callable[[], object]) -> int:

@@ -46,7 +46,7 @@ def test_run_has_the_costs_of_each_phase(
     units = ("elapsed_s", "cpu_seconds", "peak_memory_mb")
     assert costs.keys() == {f"phase/{name}/{unit}" for name in (PREPARE, SUMMARY) for unit in units}
     assert costs[f"phase/{PREPARE}/cpu_seconds"] == pytest.approx(EACH_S, abs=0.05)
-    assert costs[f"phase/{SUMMARY}/cpu_seconds"] == pytest.approx(2 * EACH_S, abs=0.03)
+    assert costs[f"phase/{SUMMARY}/cpu_seconds"] == pytest.approx(2 * EACH_S, abs=0.05)
     assert costs[f"phase/{SUMMARY}/peak_memory_mb"] > 10
     said = r"Time since the command's run was created: start \d\.\d s, summary \d\.\d s, prepare \d\.\d s\n"
     assert re.fullmatch("" if error else said, capsys.readouterr().out)

@@ -18,7 +18,7 @@ from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery.writer import keep_end
 from mlflow_sysmetrics.sampling import GROUPS
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.command.cli"]
 TRAIN = """
 import sys, mlflow
