@@ -108,10 +108,8 @@ def _summaries(
         if not given or given["name"] not in known or (known[given["name"]].is_cost and given["unit"] == "sd"):
             allowed = f"name=5% or, of a metric, name=1sd; the names here are {', '.join(known)}"
             raise click.UsageError(f"--tolerate {text.strip()!r}: write {allowed}")
-        summary, amount = known[given["name"]], float(given["number"])
-        if given["unit"] != summary.unit:
-            summary = replace(summary, unit="%", least=amount / 4)
-        known[summary.name] = replace(summary, tolerance=amount, least=min(summary.least, amount))
+        unit, amount = ("%" if given["unit"] == "%" else "sd"), float(given["number"])
+        known[given["name"]] = replace(known[given["name"]], unit=unit, tolerance=amount, least=amount)
     return list(known.values())
 
 
