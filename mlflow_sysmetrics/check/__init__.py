@@ -9,15 +9,18 @@ import contextlib
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import click
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
@@ -70,9 +73,10 @@ def check(
             compared = stack.enter_context(sides.of_commit(candidate, baseline_commit, setup))
         else:
             compared = sides.of_command(candidate, baseline_command) if baseline_command else [candidate]
-        run = ask_store(
-            uri, lambda: _begin(client, uri, experiment_name, run_name or f"check {Path(command[-1]).name}")
-        )
+        about = {"command": shlex.join(command), "baseline": baseline_command or baseline_commit or str(baseline)}
+        script = next((word for word in command if Path(word).suffix in (".py", ".sh")), command[0])
+        name = run_name or f"check {Path(script).name}"
+        run = ask_store(uri, lambda: _begin(client, uri, experiment_name, name, about))
         status = "FAILED"
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)))
         try:
@@ -108,19 +112,21 @@ def _summaries(
         if not given or given["name"] not in known or (known[given["name"]].is_cost and given["unit"] == "sd"):
             allowed = f"name=5% or, of a metric, name=1sd; the names here are {', '.join(known)}"
             raise click.UsageError(f"--tolerate {text.strip()!r}: write {allowed}")
-        unit, amount = ("%" if given["unit"] == "%" else "sd"), float(given["number"])
+        unit: Literal["%", "sd"] = "%" if given["unit"] == "%" else "sd"
+        amount = float(given["number"])
         known[given["name"]] = replace(known[given["name"]], unit=unit, tolerance=amount, least=amount)
     return list(known.values())
 
 
-def _begin(client: MlflowClient, uri: str, experiment_name: str | None, name: str) -> Run:
+def _begin(client: MlflowClient, uri: str, experiment_name: str | None, name: str, about: Mapping[str, str]) -> Run:
     """The run of the check: that of an MLflow Project, or a new one."""
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        client.set_tag(run_id, KIND, "check")
-        return Run(uri, client.get_run(run_id).info.experiment_id, run_id)
-    found = named_experiment(client, experiment_name) if experiment_name else _get_experiment_id() or "0"
-    run = client.create_run(str(found), tags={**resolve_tags(), KIND: "check"}, run_name=name)
-    return Run(uri, str(found), run.info.run_id)
+    found = named_experiment(client, experiment_name) if experiment_name else str(_get_experiment_id() or "0")
+    run_id = os.environ.get("MLFLOW_RUN_ID") or client.create_run(found, tags=resolve_tags(), run_name=name).info.run_id
+    run = client.get_run(run_id)
+    client.set_tag(run_id, KIND, "check")
+    if not run.data.params:  # a project's are its own
+        client.log_batch(run_id, params=[Param(key, redacted_text(text)[:500]) for key, text in about.items()])
+    return Run(uri, run.info.experiment_id, run_id)
 
 
 def _result(pairs: Pairs, summaries: Sequence[Summary], before: Mapping[str, float] | None) -> output.Result:
