@@ -132,4 +132,4 @@ def _page(run: Run, result: Result) -> ui.Page:
     wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and {ui.tag(PAIR)} != '0'"
     columns = [ui.tag(SIDE), ui.tag(PAIR), *map(ui.metric, names)]
     sections = [ui.Section("Baseline and candidate", [ui.bars(each) for each in names])]
-    return ui.Page(f"Check: {result.headline}", wanted, columns=columns, sections=sections)
+    return ui.Page(f"Check: {result.headline}", wanted, sort_by=names[0], columns=columns, sections=sections)
