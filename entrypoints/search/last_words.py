@@ -171,7 +171,7 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
     """The score of the logged model, and what training it alone took."""
     score, seconds = study.record.score.replace("val_", "test_"), model.figures["refit_training_time_s"]
     growth_mb = model.figures.get("refit_memory_growth_mb")
-    memory = "" if growth_mb is None else f" with {growth_mb:.1f} MB"
+    memory = "" if growth_mb is None else f" with {value('memory_growth_mb', growth_mb)} MB"
     tested = value(score, model.figures[score])
     return f"Refitted on the whole training part it has {score} {tested}, trained in {seconds:.2g} s{memory}."
 
