@@ -180,7 +180,7 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
     at = known["excess"].idxmin()
     named = configuration(frame.trials.loc[at], frame.hyperparameters)
     broken, advice = str(known.loc[at, "broken"]), "raise these limits"
-    if broken.startswith("peak_memory_mb") and "model_memory_mb" in frame.trials:
+    if broken.startswith("peak_memory_mb") and frame.studies["own"].iloc[0]:
         advice += ", or limit model_memory_mb, in which the libraries do not count"
     return f"{none}; the nearest, {named}, has {broken}; {advice}"
 
