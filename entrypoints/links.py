@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
 from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.ui import MODE
-
-UI_PORT = 5000
+from mlflow_sysmetrics.ui import MODE, PORT, address
 
 
 def compare_view(experiment_id: str, run_ids: Iterable[str | None]) -> str:
@@ -34,14 +32,14 @@ def how_to_open(page: str, tracking_uri: str, which: Callable[[str], str | None]
         which: where a command is. An environment made from conda.yaml does not have ``mlflow-sysmetrics``.
     """
     if tracking_uri.startswith("http"):
-        return f"  {redacted(tracking_uri)}/{page}"
+        return f"  {address(page, tracking_uri)}"
     # A password stands neither on the screen nor in the list of processes: it stays in MLFLOW_TRACKING_URI.
     is_secret, store = redacted(tracking_uri) != tracking_uri, shlex.quote(tracking_uri)
-    server = f"mlflow server --port {UI_PORT}"
+    server = f"mlflow server --port {PORT}"
     if which("mlflow-sysmetrics"):
         command = "mlflow-sysmetrics ui" if is_secret else f"mlflow-sysmetrics ui --tracking-uri {store}"
     elif is_secret:
         command = f"MLFLOW_BACKEND_STORE_URI=$MLFLOW_TRACKING_URI {server}"
     else:
         command = f"{server} --backend-store-uri {store}"
-    return f"  {command}\n  http://127.0.0.1:{UI_PORT}/{page}"
+    return f"  {command}\n  {address(page, tracking_uri)}"

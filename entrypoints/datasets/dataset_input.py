@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import click
 import mlflow
 from mlflow.data.pandas_dataset import from_pandas
@@ -23,6 +25,7 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
     """
     source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
     about = {"source": source, "targets": table.target, "name": table.name}
+    warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")  # as MLflow says of any path
     dataset = from_pandas(table.frame, **about)
     if len(dataset.to_dict()["schema"]) > SCHEMA_CHARACTERS:
         click.echo(f"The dataset's {table.frame.shape[1]} columns are too many for MLflow's record of its schema")

@@ -70,14 +70,14 @@ class Column:
         """
         if self.kind == CATEGORY:
             return {self.name: texts(column, self.digits)}
-        if is_numeric(column.dtype):
+        if self.kind == DATE:
+            values = _days(column, self.month_first)
+        elif is_numeric(column.dtype):
             values = numbers(column)
-        elif self.kind == NUMBER:
+        else:
             known = column.notna().to_numpy(dtype=bool)
             values = np.full(len(column), np.nan)
             values[known] = [_number(value, self.commas) + 0.0 for value in column[known]]
-        else:
-            values = _days(column, self.month_first)
         parts = _parts(values) if self.parts else {}
         return dict(zip(self.names, [values, *(parts[part] for part in self.parts)], strict=True))
 

@@ -88,7 +88,7 @@ class Estimator:
         except Exception as error:  # whatever a class of the user's raises
             raise UserError(
                 f"algorithm={self.name} with {given} does not train on standardised features: {one_line(error)}; "
-                "choose other values in space, or another algorithm"
+                f"choose other values in space (under {self.name}: for it alone), or another algorithm"
             ) from error
         if learner.iterations in (None, 1):  # a longer fit has only begun
             self._check_fitted(learner.estimator)

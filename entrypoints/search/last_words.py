@@ -168,12 +168,15 @@ def _ranked(study: Ended) -> pd.DataFrame:
 
 
 def _refitted(study: Ended, model: LoggedModel) -> str:
-    """The score of the logged model, and what training it alone took."""
-    score, seconds = study.record.score.replace("val_", "test_"), model.figures["refit_training_time_s"]
-    growth_mb = model.figures.get("refit_memory_growth_mb")
-    memory = "" if growth_mb is None else f" with {growth_mb:.1f} MB"
-    tested = value(score, model.figures[score])
-    return f"Refitted on the whole training part it has {score} {tested}, trained in {seconds:.2g} s{memory}."
+    """The score of the logged model, what training it alone took, and its latency."""
+    score, figures = study.record.score.replace("val_", "test_"), model.figures
+    growth_mb = figures.get("refit_memory_growth_mb")
+    memory = "" if growth_mb is None else f" with {value('memory_growth_mb', growth_mb)} MB"
+    latency_ms = value("inference_latency_ms", figures["refit_latency_ms"])
+    return (
+        f"Refitted on the whole training part it has {score} {value(score, figures[score])}, trained in "
+        f"{figures['refit_training_time_s']:.2g} s{memory}; it predicts a row of a DataFrame in {latency_ms} ms."
+    )
 
 
 def _of_limits(study: Ended) -> Iterator[str]:

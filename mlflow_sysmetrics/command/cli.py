@@ -10,6 +10,8 @@ from typing import Any
 import click
 from click import option
 
+from mlflow_sysmetrics.ui import PORT
+
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
     **{"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"},
@@ -177,7 +179,7 @@ def doctor() -> None:
 @main.command()
 @option("--experiment-name", metavar="NAME", help="Look for the newest study or run here; by default everywhere.")
 @option("--tracking-uri", metavar="URI", help=_STORE)
-@option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port of the server, if free.")
+@option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Port of the server, if free.")
 @option("--no-browser", is_flag=True, help="Print the address only.")
 def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
     """Show the newest study in the MLflow UI, or else what the newest runs have cost.

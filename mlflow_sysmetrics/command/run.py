@@ -20,7 +20,8 @@ from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, End
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
 from mlflow_sysmetrics.delivery.store import named_experiment
 from mlflow_sysmetrics.measurement import SUMMARY
-from mlflow_sysmetrics.redact import absolute_uri, get_logger, redacted
+from mlflow_sysmetrics.redact import absolute_uri, get_logger
+from mlflow_sysmetrics.ui import address
 
 logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
@@ -85,8 +86,9 @@ def _is_script(word: str) -> bool:
 def _show(run: Run, summary: Mapping[str, float]) -> None:
     """Print what the command has used, and where to see more, after its own output."""
     lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in SUMMARY if name in summary]
-    where = f"  {redacted(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
-    is_server = run.uri.startswith(("http://", "https://"))
+    if not (run.run_id and run.uri.startswith(("http://", "https://"))):
+        lines.append("  see it with: mlflow-sysmetrics ui")
+    if run.run_id:
+        lines.append(f"  {address(f'#/experiments/{run.experiment_id}/runs/{run.run_id}', run.uri)}")
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        last = where if is_server and run.run_id else "  see it with: mlflow-sysmetrics ui"
-        print("mlflow-sysmetrics:", *lines, last, sep="\n", file=sys.stderr, flush=True)
+        print("mlflow-sysmetrics:", *lines, sep="\n", file=sys.stderr, flush=True)

@@ -27,6 +27,7 @@ from mlflow_sysmetrics.ray_tune.runs import Experiment, TrialRun
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.sampling import check_groups, check_seconds
 from mlflow_sysmetrics.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
+from mlflow_sysmetrics.ui import address
 
 logger = get_logger(__name__)
 _MAX_NAME = 60
@@ -220,7 +221,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """End every run that Tune did not end, write what is left, and save the view of all of them."""
         if self.close() and self.views and self._experiment and (link := self._experiment.save_view()):
-            click.echo(f"What the trials cost{', in `mlflow-sysmetrics ui`' if link.startswith('#') else ''}: {link}")
+            uri = self.tracking_uri or get_tracking_uri()
+            click.echo(f"What the trials cost, in `mlflow-sysmetrics ui`: {address(link, uri)}")
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Mark open runs KILLED and write what is left, for a limited time; say whether all of it was written."""

@@ -6,9 +6,11 @@ from mlflow_sysmetrics.lazy import lazy
 from mlflow_sysmetrics.ui.page import (
     FIRST,
     MODE,
+    PORT,
     Page,
     Section,
     Shown,
+    address,
     bars,
     lines,
     metric,

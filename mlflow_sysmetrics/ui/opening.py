@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from mlflow_sysmetrics.redact import absolute_uri, redacted, redacted_text
 from mlflow_sysmetrics.tags import KIND
-from mlflow_sysmetrics.ui.page import FIRST, Page, runs_page, trials_of
+from mlflow_sysmetrics.ui.page import FIRST, Page, address, runs_page, trials_of
 from mlflow_sysmetrics.ui.saved import OF_RUNS, save_costs, saved_link
 
 _HOST, _NAME, _NEWEST = "127.0.0.1", "What runs cost", ["attributes.start_time DESC"]
@@ -51,7 +51,7 @@ def newest_page(uri: str, experiment_name: str | None) -> str:
 def show(uri: str, page: str, port: int, *, with_browser: bool) -> None:
     """Open a page of the store: on its server, or on one that is started and that Ctrl-C ends; else ClickException."""
     if uri.startswith(("http://", "https://")):
-        return _open(f"{redacted(uri).rstrip('/')}/{page}", with_browser)
+        return _open(address(page, uri), with_browser)
     port = next((each for each in range(port, 65536) if not _listens(each)), port)
     line = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port), "--workers", "1"]
     line += ["--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 1"]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.tags import KIND
 
+PORT = 5000  # where `mlflow-sysmetrics ui` starts a server, if nothing listens there
 MODE = "workflowType=machine_learning"  # the UI opens in another one
 FIRST = "score"  # the word of a study's view that `mlflow-sysmetrics ui` opens
 Shown = Literal["CHART", "TABLE"]
@@ -19,6 +21,12 @@ runs_page = ("#/experiments/{}/runs?" + MODE).format  # the address of an experi
 trials_of = f"tags.mlflow.parentRunId = '{{}}' and {tag(KIND)} = 'trial'".format  # a condition: those below a run
 _REST = ("Model metrics", "System metrics")  # where the UI puts a chart of each metric that no card shows
 _OWN = {"deleted": False, "isGenerated": False}  # of a section, and of a card
+
+
+def address(page: str, uri: str) -> str:
+    """Of a page, without a login: on the store's own server, or else on the one that `mlflow-sysmetrics ui` starts."""
+    server = redacted(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{PORT}"
+    return f"{server}/{page}"
 
 
 @dataclass(frozen=True)

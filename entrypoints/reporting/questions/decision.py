@@ -24,6 +24,8 @@ from mlflow_sysmetrics.limits import Criteria
 
 CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
+ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
+FOLDS = 10  # fewer may tell too little
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +179,10 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
         return none
     at = known["excess"].idxmin()
     named = configuration(frame.trials.loc[at], frame.hyperparameters)
-    return f"{none}; the nearest, {named}, has {known.loc[at, 'broken']}; raise these limits"
+    broken, advice = str(known.loc[at, "broken"]), "raise these limits"
+    if broken.startswith("peak_memory_mb") and frame.studies["own"].iloc[0]:
+        advice += ", or limit model_memory_mb, in which the libraries do not count"
+    return f"{none}; the nearest, {named}, has {broken}; {advice}"
 
 
 def _take(frame: Frame, decision: Decision) -> str:
@@ -203,8 +208,13 @@ def _take(frame: Frame, decision: Decision) -> str:
     if noise is None:
         return taken
     beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
-    accuracy = " Accuracy hides rare classes: try metric=balanced_accuracy." if score == "val_accuracy" else ""
-    return f"{taken} **But no model beats the baseline**{beyond}: {_baseline(frame)}.{accuracy}"
+    baseline = frame.studies["baseline"].iloc[0]
+    advice = ""
+    if score == "val_accuracy" and fmean(baseline) >= ONE_CLASS:
+        advice = " Accuracy hides rare classes: try metric=balanced_accuracy."
+    elif len(baseline) < FOLDS:
+        advice = f" {len(baseline)} folds tell little: try folds={FOLDS}."
+    return f"{taken} **But no model beats the baseline**{beyond}: {_baseline(frame)}.{advice}"
 
 
 def _baseline(frame: Frame) -> str:

@@ -464,17 +464,18 @@ def test_row_that_lacks_a_value_or_has_a_new_one_is_predicted(visits: Visits, co
             ["weight", "day"],
             "the rows lack the columns 'day', 'weight'; give each column that the model was trained on",
         ),
-        ("heavy", "column 'weight': 'heavy' is not a number; give numbers, such as 0.5, or nothing"),
-        ("1,702", "column 'weight': '1,702' is not a number; give numbers, such as 0.5, or nothing"),
-        (np.inf, "infinite values in the column 'weight'; leave these cells empty, or give other numbers"),
+        ({"weight": "heavy"}, "column 'weight': 'heavy' is not a number; give numbers, such as 0.5, or nothing"),
+        ({"weight": "1,702"}, "column 'weight': '1,702' is not a number; give numbers, such as 0.5, or nothing"),
+        ({"day": 3022024}, "column 'day': '3022024' is not a date; give dates as in the file, or nothing"),
+        ({"weight": np.inf}, "infinite values in the column 'weight'; leave these cells empty, or give other numbers"),
     ],
-    ids=["column", "columns", "text-for-a-number", "commas", "infinite"],
+    ids=["column", "columns", "text-for-a-number", "commas", "number-for-a-date", "infinite"],
 )
 def test_rows_that_do_not_fit_are_refused_in_one_sentence(visits: Visits, given: Any, sentence: str) -> None:
-    """Without these columns, or with such a weight. It names the column; a served model answers with it, too."""
+    """Without these columns, or with such a value. It names the column; a served model answers with it, too."""
     model, rows, _ = visits
     with pytest.raises(MlflowException) as raised:
-        model.predict(rows.drop(columns=given) if isinstance(given, list) else rows.assign(weight=given))
+        model.predict(rows.drop(columns=given) if isinstance(given, list) else rows.assign(**given))
     assert (raised.value.message, raised.value.get_http_status_code()) == (sentence, 400)
 
 

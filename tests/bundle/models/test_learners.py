@@ -358,7 +358,7 @@ def test_check_refuses_what_does_not_train_in_one_sentence(
         estimator(name).check(values, 0 if name in (MLP_REGRESSOR, "mine.Mean", "mine.Broken") else 2)
     assert re.fullmatch(
         rf"algorithm={re.escape(name)} with {re.escape(given)} does not train on standardised features: .*{why}"
-        r"[^;]*; choose other values in space, or another algorithm",
+        rf"[^;]*; choose other values in space \(under {re.escape(name)}: for it alone\), or another algorithm",
         raised.value.message,
     ), raised.value.message
 

@@ -35,7 +35,8 @@ from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
 DATA = bundled("red_wine")
-MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52})
+REFIT = {"refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52, "refit_latency_ms": 2.04}
+MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, **REFIT})
 COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
 NO_END = "no trial ran to its end without diverging"
 LONGER = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
@@ -157,7 +158,7 @@ def test_page_and_last_words_say_the_same(finish: Finish) -> None:
     for line in (take, *(line.removeprefix("- ") for line in rest if line.startswith("- "))):
         assert line.replace("**", "").replace("`", "") in words
     assert "models:/m-0123" in page
-    assert "test_rmse 0.64, trained in 0.098 s with 1.5 MB" in page
+    assert "test_rmse 0.64, trained in 0.098 s with 1.5 MB; it predicts a row of a DataFrame in 2 ms" in page
     assert "10 trials: 2 ran to the end" in page
     assert len(page) < 8000
     table = [line.split()[:2] for line in words.splitlines()[1:4]]

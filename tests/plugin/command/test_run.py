@@ -71,7 +71,8 @@ def test_short_command_leaves_a_point_of_each_metric_and_a_summary(
     assert max(point.value for point in points) > 5  # 200 on two idle cores
     shown = dict(re.findall(r"^  (\w+) +([\d.,]+)$", err, re.MULTILINE))
     assert shown["cpu_seconds"] == f"{metrics['cpu_seconds']:.2f}"
-    assert err.splitlines()[-1] == "  see it with: mlflow-sysmetrics ui"
+    page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert err.splitlines()[-2:] == ["  see it with: mlflow-sysmetrics ui", f"  {page}"]
 
 
 def test_peak_of_resident_memory_misses_nothing(record: Record, tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ def test_nearest_is_named_where_no_trial_meets_the_limits() -> None:
     found = answer(made(criteria="training_time_s<=0.01"))
     assert found.sentences == ()
     assert "the nearest, size=d, has training_time_s 0.1 > 0.01" in found.open_question
+    assert "or limit model_memory_mb" in answer(made(criteria="peak_memory_mb<=10")).open_question
 
 
 def test_configuration_that_ran_again_has_no_others() -> None:
@@ -160,6 +161,7 @@ def test_configuration_that_ran_again_has_no_others() -> None:
     pytest.param("val_rmse", 0.6, 0.8, True, id="beaten"),
     pytest.param("val_rmse", 0.6, 0.601, False, id="by less than noise"),
     pytest.param("val_accuracy", 0.7, 0.8, False, id="better than all"),
+    pytest.param("val_accuracy", 0.5, 0.5, False, id="classes of equal size"),
     pytest.param("val_accuracy", 0.9, 0.8, True, id="beaten, higher is better"),
 ])  # fmt: skip
 def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(
@@ -171,4 +173,10 @@ def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(
     assert ("But no model beats the baseline" in first) is not beaten
     says = f"The baseline: a model that ignores all features has {metric} {baseline:g}."
     assert (says in others) is beaten
-    assert ("try metric=balanced_accuracy" in first) is (metric == "val_accuracy" and not beaten)
+    assert ("try metric=balanced_accuracy" in first) is (metric == "val_accuracy" and not beaten and baseline == 0.8)
+
+
+def test_few_folds_are_named_where_no_model_beats_the_baseline() -> None:
+    """The noise of three folds is several times that of ten, so that good models cannot be told from none."""
+    frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, folds=3, of_study={"baseline": [0.601] * 3})
+    assert "3 folds tell little: try folds=10." in answer(frame).sentences[0]
