@@ -89,7 +89,7 @@ class Monitor:
         self.failures = 0
 
     def start(self) -> None:
-        """Start the thread, which takes its first reading after `interval_s`."""
+        """Start the thread, which takes its first reading at once."""
         self._opened_at = self._clock()
         try:
             self._thread.start()
@@ -133,8 +133,10 @@ class Monitor:
         return os.getpid() != self._pid
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval_s):
+        while True:
             self._take(-1)
+            if self._stopping.wait(self._interval_s):
+                return
 
     def _take(self, patience_s: float) -> Mapping[str, float]:
         """Take a reading, fold it, and show it to `on_sample`: outside the locks, so that it may call this monitor."""
