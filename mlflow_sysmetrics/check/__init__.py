@@ -32,8 +32,9 @@ from mlflow_sysmetrics.check.verdict import Judged, Summary
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Run
 from mlflow_sysmetrics.delivery.store import named_experiment, one_line
-from mlflow_sysmetrics.redact import redacted, redacted_text
+from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.ui import address
 
 _TOLERANCE = re.compile(r"\s*(?P<name>[^=\s]+)\s*=\s*(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>%|sd)\s*")
 _AGAIN = "CPU and wall time of another hour cannot be judged: for these run the baseline again, with --baseline-command"
@@ -91,10 +92,7 @@ def check(
                 client.set_terminated(run.run_id, status)
     try:
         link = output.log(client, run, result)
-        is_server = uri.startswith(("http://", "https://"))
-        click.echo(
-            f"see {redacted(uri).rstrip('/')}/{link}" if is_server else "see it with: mlflow-sysmetrics ui", err=True
-        )
+        click.echo(f"see {address(link, uri)}", err=True)
     except MlflowException as error:
         click.echo(f"the store did not take the verdict: {redacted_text(one_line(error))}", err=True)
     return result
