@@ -1,11 +1,14 @@
-"""Ten estimators on two tables: is the best model that of scikit-learn's own fit, and what does a trial cost?
+"""Ten estimators on two tables, 12 trials each: are the models scikit-learn's, what do they cost, is that foreseen?
 
-Each row runs in a process of its own: one configuration on all folds to its end, as a trial trains, reports and scores
-it; the same fits by hand, each scored once on its held-out rows and on the test part; and the refitted model beside
-one by hand, both on the test part. The peak is that of the process with the models of all folds. The last columns say
-by how many per cent a forecast of the training time is off, after that share of the steps.
+Each row runs in a process of its own: each configuration on all folds to its end, as a trial trains, reports and scores
+it, and the same fits by hand, each scored once on its held-out rows and the test part. `refit`: whether the best one,
+trained on the whole training part, predicts as by hand, bit for bit. `folds`: of how many models both accuracies are
+those by hand. `train s` is the time inside training calls, `peak MB` of the process, with the models of all folds.
 
-    python benchmarks/estimators.py [--rows 20000] [--folds 4]
+Last, forecast / measured training time after a share of the steps, by what limits act on; a fit in one step has none.
+AutoGluon's table of this form is of memory, before 776 fits: https://github.com/autogluon/autogluon/pull/5757
+
+    python benchmarks/estimators.py [--rows 20000] [--folds 3]
 """
 
 from __future__ import annotations
@@ -14,120 +17,158 @@ import argparse
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 import warnings
+from functools import partial
+from itertools import product
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 
 SHARES = (10, 25, 50)  # of the steps, after which the final training time is forecast
-ESTIMATORS: dict[str, dict[str, Any]] = {
-    "logistic": {"batch_size": 64, "learning_rate": 0.01, "alpha": 0.001},
-    "mlp": {"batch_size": 64, "hidden_layer_sizes": [64]},
-    "sklearn.linear_model.LogisticRegression": {},
-    "forest": {},
-    "extra_trees": {},
-    "sklearn.ensemble.GradientBoostingClassifier": {"subsample": 0.5, "max_features": 0.5},
-    "boosting": {},
-    "xgboost": {"subsample": 0.5},
-    "lightgbm": {"subsample": 0.5, "subsample_freq": 1},
-    "sklearn.svm.SVC": {},
+_TREES = {"n_estimators": [30, 60], "max_features": ["sqrt", 0.5], "max_depth": [5, 10, None]}
+_RATES: dict[str, list[Any]] = {"learning_rate": [0.03, 0.1, 0.3]}
+_HALF = {"subsample": [0.5], "n_estimators": [50, 100]}  # random numbers are drawn for each tree
+ESTIMATORS: dict[str, dict[str, list[Any]]] = {
+    "logistic": {"batch_size": [32, 128], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.001, 0.01]},
+    "mlp": {
+        "batch_size": [32, 128],
+        "hidden_layer_sizes": [[32], [64, 64]],
+        "learning_rate_init": [0.01, 0.003, 0.001],
+    },
+    "sklearn.linear_model.LogisticRegression": {"C": [0.01, 0.1, 1, 10, 100, 1000], "class_weight": [None, "balanced"]},
+    "forest": _TREES,
+    "extra_trees": _TREES,
+    "sklearn.ensemble.GradientBoostingClassifier": _RATES | _HALF | {"max_depth": [3, 5], "max_features": ["sqrt"]},
+    "boosting": _RATES | {"max_iter": [50, 100], "max_leaf_nodes": [7, 31]},
+    "xgboost": _RATES | _HALF | {"max_depth": [3, 6]},
+    "lightgbm": _RATES | _HALF | {"subsample_freq": [1], "num_leaves": [7, 31]},
+    "sklearn.svm.SVC": {"kernel": ["rbf", "poly"], "C": [0.1, 1, 10], "gamma": ["scale", 0.02]},
 }
 
 
 def main() -> None:
-    """Print a row for each estimator and table."""
+    """Print a row for each estimator and table, then the forecasts on both tables together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000, help="of the made table")
-    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--one", nargs=2, metavar=("TABLE", "ESTIMATOR"), help="that row alone, as JSON")
     given = parser.parse_args()
     if given.one:
         print(json.dumps(_row(*given.one, given.rows, given.folds)))
         return
-    print(
-        f"{'table':9} {'estimator':27} {'points':>6} {'accuracy':>8} {'equal':>6} {'CPU s':>7} {'by hand':>7}", end=""
-    )
-    print(f" {'ratio':>5} {'fits':>7} {'training':>8} {'peak MB':>7} {'model MB':>8} {'size kB':>8}", end="")
-    print("".join(f" {f'@{share}%':>5}" for share in SHARES))
-    for table in ("diabetes", "made"):
-        for name in ESTIMATORS:
-            line = [sys.executable, __file__, "--one", table, name]
-            line += ["--rows", str(given.rows), "--folds", str(given.folds)]
-            row = json.loads(subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout)
-            short, ratio = name.rpartition(".")[2], row["trial_s"] / row["hand_s"]
-            print(
-                f"{table:9} {short:27} {row['points']:6} {row['accuracy']:8.4f} {row['equal']:>6}",
-                f"{row['trial_s']:7.2f} {row['hand_s']:7.2f} {ratio:5.2f} {row['fits_s']:7.2f}",
-                f"{row['training_s']:8.2f} {row['peak_mb']:7.0f} {row['model_mb']:8.1f} {row['size_kb']:8.0f}",
-                *(f"{error:+5.0f}" for error in row["forecasts"]),
-                flush=True,
-            )
+    forecasts = []
+    for place, (table, name) in enumerate(product(("diabetes", "made"), ESTIMATORS)):
+        line = [sys.executable, __file__, "--one", table, name, "--rows", str(given.rows), "--folds", str(given.folds)]
+        row, own = json.loads(subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        if not place:
+            print(f"{'table':8} {'estimator':26}", *(f"{column:>8}" for column in row))
+        short = name.rpartition(".")[2]
+        texts = (value if isinstance(value, str) else f"{value:.3f}" for value in row.values())
+        print(f"{table:8} {short:26}", *(f"{text:>8}" for text in texts), flush=True)
+        forecasts += [(whose, f"{share} %", ratio) for whose in (short, "all") for share, ratio in own]
+    by = ["estimator", "after"]
+    of_each = pd.DataFrame(forecasts, columns=[*by, "ratio"]).groupby(by)["ratio"]
+    shown = of_each.describe().drop(columns=["mean", "std"])
+    shown["% below 1"] = of_each.agg(lambda ratios: 100 * (ratios < 1).mean())
+    shown["% within 10 %"] = of_each.agg(lambda ratios: 100 * (abs(ratios - 1) <= 0.1).mean())
+    shown["% within 25 %"] = of_each.agg(lambda ratios: 100 * (abs(ratios - 1) <= 0.25).mean())
+    print(f"\n{shown.round(2).to_string()}")
 
 
-def _row(table: str, name: str, rows: int, folds: int) -> dict[str, Any]:
+def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], list[tuple[int, float]]]:
+    """What is shown of these trials, and their forecasts: after which share of the steps, and the ratio."""
     warnings.simplefilter("ignore")
+    from entrypoints.compute import memory
     from entrypoints.datasets import known
     from entrypoints.datasets.prepared import prepared
     from entrypoints.datasets.splits import make_split
     from entrypoints.models import best_model
     from entrypoints.models.algorithms import find
     from entrypoints.models.configuration import Configuration
-    from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
-    from mlflow_sysmetrics.limits import Extrapolation
+    from mlflow_sysmetrics import measure
 
     found = known.load("diabetes") if table == "diabetes" else _made(rows)
     data = prepared(found, make_split(found, folds=folds, seed=0))
-    algorithm, own = find(name, "classification"), dict(ESTIMATORS[name])
-    batch_size, iterations = own.pop("batch_size", None), algorithm.learner(own, 2, 0).iterations or 1
-    configuration = Configuration(name, batch_size, own, 0, max_steps=1500, max_epochs=10, iterations=iterations)
-    algorithm.learner(own, 2, 0).step(data.X[:200].astype(float), data.y[:200])  # its library is imported
-
+    algorithm, configurations = find(name, "classification"), []
+    for values in product(*ESTIMATORS[name].values()):
+        own = dict(zip(ESTIMATORS[name], values, strict=True))
+        batch_size, iterations = own.pop("batch_size", None), algorithm.learner(own, 2, 0).iterations or 1
+        configurations.append(Configuration(name, batch_size, own, 0, 1500, 10, iterations=iterations))
+    few = data.preprocessings[0].transform(data.X[:200])
+    algorithm.learner(own, 2, 0).step(few, data.y[:200])  # its library is imported
     gc.collect()
     gc.freeze()  # as in the process of a trial, which measures memory at each point
-    began, points = time.process_time(), []
+
+    costs = np.zeros((2, len(configurations), 3))  # of trials and by hand: CPU seconds, those of training, peak MB
+    forecasts: list[tuple[int, float]] = []
+    accuracies, equal = [], 0
+    for number, configuration in enumerate(configurations):
+        sides = partial(_trial, configuration, data, forecasts), partial(_by_hand, configuration, data, algorithm)
+        scores: list[Any] = [[], []]
+        for side in (0, 1) if number % 2 else (1, 0):
+            memory.release()
+            with measure() as measured:
+                began = time.process_time()
+                scores[side], training_s = sides[side]()
+                cpu_s = time.process_time() - began
+            costs[side, number] = cpu_s, training_s, measured.summary["peak_memory_mb"]
+        equal += sum(np.allclose(*pair, rtol=0, atol=1e-12) for pair in zip(*scores, strict=True))
+        accuracies.append(np.mean(scores[0], axis=0)[0])
+    chosen = configurations[int(np.argmax(accuracies))]
+    scaler, model, _ = _fit(algorithm, chosen, data, data.split.train, folds)
+    best, test = best_model.refit(chosen, data).pipeline, data.frame(data.split.test)
+    how = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
+    off = abs(getattr(best, how)(test) - getattr(model, how)(scaler.transform(test))).max()
+    (cpu_s, hand_s), (training_s, fits_s), _ = costs.sum(axis=1).T
+    row = {"best": max(accuracies), "refit": f"{off:.0e}" if off else "equal", "folds": f"{equal}/{folds * 12}"}
+    row |= {"CPU s": cpu_s, "hand s": hand_s, "ratio": cpu_s / hand_s}
+    row |= {"train s": training_s, "fits s": fits_s, "ratio ": training_s / fits_s}
+    return row | dict(zip(("peak MB", "hand MB"), costs[:, :, 2].max(axis=1), strict=True)), forecasts
+
+
+def _trial(configuration: Any, data: Any, forecasts: list[tuple[int, float]]) -> tuple[list[Any], float]:
+    """The accuracies of each fold on its held-out rows and the test part, and the seconds of training of all."""
+    from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
+    from mlflow_sysmetrics.limits import Extrapolation
+
     training, expected = CrossValidation(configuration, data), Extrapolation()
-    forecasts: dict[int, float] = {}
+    totals_s: dict[int, float] = {}
     while not training.ended:
         steps, took_s = training.step_number, training.training_time_s
         training.step(turn=TURN_STEPS)
         for _ in range(training.step_number - steps):  # as the limits of a study follow it
             expected.add((training.training_time_s - took_s) / (training.step_number - steps))
         for share in SHARES:
-            if training.step_number >= share / 100 * training.steps:
-                forecasts.setdefault(share, expected.roughly_at(training.steps) or float("nan"))
+            if share / 100 * training.steps <= training.step_number < training.steps:
+                totals_s.setdefault(share, expected.roughly_at(training.steps) or float("nan"))
         if training.report_due:
-            points.append(training.report())
-    figures = training.final_figures(training.fold_figures()) | training.times() | training.model_memory()
-    trial_s, peak_mb = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+            training.report()
+    rows = training.fold_figures()
+    training.final_figures(rows), training.times(), training.model_memory()
+    forecasts += [(share, total_s / training.training_time_s) for share, total_s in totals_s.items()]
+    return [(row["val_accuracy"], row["test_accuracy"]) for row in rows], training.training_time_s * len(rows)
 
-    began, fits_s, test = time.process_time(), 0.0, data.split.test
+
+def _by_hand(configuration: Any, data: Any, algorithm: Any) -> tuple[list[Any], float]:
+    """The same by hand."""
+    scores, fits_s = [], 0.0
     for number, (fit, held_out) in enumerate(data.split.folds):
-        scaler, model, took_s = _by_hand(algorithm, configuration, data, fit, number)
+        scaler, model, took_s = _fit(algorithm, configuration, data, fit, number)
         fits_s += took_s
-        for part in (held_out, test):
-            model.score(scaler.transform(data.X[part]), data.y[part])
-    hand_s = time.process_time() - began
-    scaler, model, _ = _by_hand(algorithm, configuration, data, data.split.train, folds)
-    best = best_model.refit(configuration, data).pipeline
-    how = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
-    ours, by_hand = getattr(best, how)(data.frame(test)), getattr(model, how)(scaler.transform(data.X[test]))
-    return {
-        **{"points": len(points), "accuracy": points[-1]["val_accuracy"], "trial_s": trial_s, "hand_s": hand_s},
-        **{"equal": "yes" if (ours == by_hand).all() else f"{abs(ours - by_hand).max():.0e}", "fits_s": fits_s},
-        **{"training_s": figures["training_time_s"] * folds, "peak_mb": peak_mb, "size_kb": figures["model_size_kb"]},
-        "model_mb": figures.get("model_memory_mb", float("nan")),
-        "forecasts": [100 * (forecasts[share] / training.training_time_s - 1) for share in SHARES],
-    }
+        scores.append(
+            [model.score(scaler.transform(data.X[part]), data.y[part]) for part in (held_out, data.split.test)]
+        )
+    return scores, fits_s
 
 
-def _by_hand(algorithm: Any, configuration: Any, data: Any, rows: Any, number: int) -> tuple[Any, Any, float]:
+def _fit(algorithm: Any, configuration: Any, data: Any, rows: Any, number: int) -> tuple[Any, Any, float]:
     """A scaler and a model of these rows, and the CPU seconds of the model's own training."""
     from sklearn.preprocessing import StandardScaler
 
@@ -141,16 +182,15 @@ def _by_hand(algorithm: Any, configuration: Any, data: Any, rows: Any, number: i
         model.fit(X, y)
         return scaler, model, time.process_time() - began
     order = batches(np.arange(len(rows)), configuration.batch_size, (configuration.seed, number))
-    for _ in range(configuration.steps(len(rows))):
+    for step in range(configuration.steps(len(rows))):
         batch = next(order)
         began = time.process_time()
-        model.partial_fit(X[batch], y[batch], classes=[0, 1])
+        model.partial_fit(X[batch], y[batch], **({} if step else {"classes": [0, 1]}))
         took_s += time.process_time() - began
     return scaler, model, took_s
 
 
 def _made(rows: int) -> Any:
-    import pandas as pd
     from sklearn.datasets import make_classification
 
     from entrypoints.datasets.tables import Table

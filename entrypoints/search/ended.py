@@ -125,12 +125,19 @@ def _other_hosts(frame: Frame) -> str:
 
 
 def _priced(study: Ended) -> Frame:
-    """With what each trial would have cost by the forecast, which is unknown of those that may converge."""
+    """With what each trial would have cost by the forecast, which is unknown of those that may converge.
+
+    It is scaled to what trials that ran to their end have taken: of CPU, too, where it is of the wall time.
+    """
     seconds = dict(zip((trial.id for trial in study.plan.trials), study.forecast.trials_s, strict=True))
     ran = [trial.configuration for trial in study.record.trials.values() if not trial.configuration.may_converge]
     by_place = {configuration.place: seconds[configuration.id] for configuration in ran}
-    full_s = study.frame.trials["place"].map(by_place).astype(float)
-    return replace(study.frame, trials=study.frame.trials.assign(**dict.fromkeys(limits_saved.FORECASTS, full_s)))
+    trials = study.frame.trials
+    full_s = trials["place"].map(by_place).astype(float)
+    took = limits_saved.seconds(trials)[trials.index.isin(study.frame.ended.index) & full_s.notna()]
+    scales = took.sum() / full_s[took.index].sum() if len(took) else (1.0, 1.0)
+    columns = {name: full_s * scale for name, scale in zip(limits_saved.FORECASTS, scales, strict=True)}
+    return replace(study.frame, trials=trials.assign(**columns))
 
 
 def _log_tables(study: Ended) -> None:

@@ -116,12 +116,13 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
 
 
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
-    """But for trials that might have converged, whose full length is unknown."""
-    trials = [trial(1, 0.6), trial(2, None, ending=BY_TIME)]
+    """At the rate at which trials came to their end; not of those that might have converged, at a length unknown."""
+    trials = [trial(4, 0.6), trial(2, None, ending=BY_TIME)]
     trials.append(trial(3, None, ending=BY_TIME, configuration=configured(tol=0.1)))
     study = finish(trials, TIME)
     assert study.saving is not None
-    assert (study.saving.full, study.saving.saved_cpu_s, study.saving.unknown) == (None, 10.0 - 2.0, 1)
+    assert (study.saving.full, study.saving.unknown) == (None, 1)
+    assert (study.saving.saved_cpu_s, study.saving.saved_wall_s) == (4.0 - 2.0, 8.0 - 4.0)
 
 
 def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> None:
