@@ -40,6 +40,8 @@ def whole_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> L
         fit, iterations = _lightgbm, given["n_estimators"]
     elif "_hist_gradient_boosting" in bases:
         fit, iterations = _hist_gradient_boosting, given["max_iter"]
+    elif "sklearn.ensemble._gb" in bases:
+        fit, iterations = _gradient_boosting, given["n_estimators"]
     elif "warm_start" in given:
         iterations = given.get("n_estimators", 1)
     stops_early = given.get("early_stopping", given.get("n_iter_no_change"))
@@ -80,7 +82,7 @@ class HeldFit(Learner):
     """By a single fit in a thread of its own, which waits between two iterations until it is to go on.
 
     What a library offers to go on with a model (``init_model``, ``xgb_model``, the ``warm_start`` of
-    HistGradientBoosting) gives another model, or begins each time with what takes as long as the iterations.
+    both gradient boostings) gives another model, or begins each time with what takes as long as the iterations.
     """
 
     holds_rows = True
@@ -185,6 +187,16 @@ def _xgboost(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
 
 def _lightgbm(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
     estimator.fit(X, y, callbacks=[lambda state: pause(state.model.predict)])
+
+
+def _gradient_boosting(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
+    def monitor(number: int, model: Any, _: Any) -> bool:
+        now = copy.copy(model)
+        now.estimators_ = model.estimators_[: number + 1]  # there is a place for all
+        pause(now.predict_proba if hasattr(now, "predict_proba") else now.predict)
+        return False
+
+    estimator.fit(X, y, monitor=monitor)
 
 
 def _hist_gradient_boosting(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:

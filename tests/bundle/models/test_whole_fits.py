@@ -93,7 +93,7 @@ def test_time_of_a_fit_that_waits_is_that_of_its_iterations(monkeypatch: pytest.
         clock.now += 1000.0
 
 
-@pytest.mark.parametrize("name", ["boosting", "xgboost", "lightgbm"])
+@pytest.mark.parametrize("name", ["boosting", "sklearn.ensemble.GradientBoostingRegressor", "xgboost", "lightgbm"])
 def test_fit_that_is_forgotten_half_way_ends(name: str) -> None:
     """As that of a trial that a limit has stopped: no thread and no rows stay behind."""
     X, y = make_regression(100, 4, random_state=0)
