@@ -22,6 +22,7 @@ from typing import IO
 
 import psutil
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics import tags
@@ -29,6 +30,7 @@ from mlflow_sysmetrics.check.sides import Side
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import Ended
+from mlflow_sysmetrics.delivery import now_ms
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.measurement import Measurement
@@ -126,9 +128,14 @@ class Pairs:
             last = "".join(f"\n  {line}" for line in said.splitlines()[-5:])
             raise side.failed(f"failed with exit code {exit_code}{last and ', after'}{last}")
         costs = {"cpu_seconds": cpu_s, "peak_rss_mb": peak_kb * _KB_MB, "elapsed_s": elapsed_s}
-        costs["cores"] = cpu_s / elapsed_s
-        client = MlflowClient(self.parent.uri)
-        return Used(costs, ask_store(self.parent.uri, lambda: client.get_run(follower.run.run_id)).data.metrics)
+        metrics = ask_store(self.parent.uri, lambda: self._logged(follower.run.run_id, costs))
+        return Used({**costs, "cores": cpu_s / elapsed_s}, metrics)
+
+    def _logged(self, run_id: str, costs: Mapping[str, float]) -> Mapping[str, float]:
+        """The metrics of a program's run, in which these costs, as they are compared, follow those that were sampled."""
+        client, moment = MlflowClient(self.parent.uri), now_ms()
+        client.log_batch(run_id, [Metric(name, value, moment, 0) for name, value in costs.items()])
+        return client.get_run(run_id).data.metrics
 
     def _launch(
         self,
@@ -163,6 +170,5 @@ class Pairs:
             told = heard.read()
         self._launched.remove(process)
         exit_code, cpu_s, peak_kb, elapsed_s = json.loads(told) if told else (-9, 0.0, 0.0, 1.0)  # it was killed
-        measurement.saw_peak_rss(peak_kb * _KB_MB)
         seen_s = measurement.summary.get("cpu_seconds", 0.0)  # with processes that nobody has waited for, as Ray's
         return exit_code, max(cpu_s, seen_s), peak_kb, elapsed_s
