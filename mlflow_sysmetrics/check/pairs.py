@@ -132,7 +132,7 @@ class Pairs:
         return Used({**costs, "cores": cpu_s / elapsed_s}, metrics)
 
     def _logged(self, run_id: str, costs: Mapping[str, float]) -> Mapping[str, float]:
-        """The metrics of a program's run, in which these costs, as they are compared, follow those that were sampled."""
+        """The metrics of a program's run, which gets these costs in place of those that were sampled."""
         client, moment = MlflowClient(self.parent.uri), now_ms()
         client.log_batch(run_id, [Metric(name, value, moment, 0) for name, value in costs.items()])
         return client.get_run(run_id).data.metrics
