@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -102,13 +103,15 @@ class Pairs:
             except BaseException:  # Ctrl-C, too: leave no process behind
                 pool.shutdown(wait=False, cancel_futures=True)
                 while not all(each.done() for each in running.values()):
-                    self._end_all()
+                    self._end_programs()
+                    time.sleep(0.05)
                 raise
 
-    def _end_all(self) -> None:
-        for launched in self._launched:
+    def _end_programs(self) -> None:
+        for launched in [*self._launched]:  # each waits for its program, and ends then
             with contextlib.suppress(psutil.NoSuchProcess):
-                end_tree(psutil.Process(launched.pid), 2.0)
+                for program in psutil.Process(launched.pid).children():
+                    end_tree(program, 2.0)
 
     def _run_one(self, side: Side, pair: int) -> Used:
         about = {tags.KIND: "check run", tags.SIDE: side.name, tags.PAIR: str(pair)}
