@@ -31,6 +31,7 @@ from mlflow_sysmetrics.check.sides import CheckError, Side
 from mlflow_sysmetrics.check.verdict import Judged, Summary
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Run
+from mlflow_sysmetrics.command.run import script_of
 from mlflow_sysmetrics.delivery.store import named_experiment, one_line
 from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.tags import KIND
@@ -75,8 +76,7 @@ def check(
         else:
             compared = sides.of_command(candidate, baseline_command) if baseline_command else [candidate]
         about = {"command": shlex.join(command), "baseline": baseline_command or baseline_commit or str(baseline)}
-        script = next((word for word in command if Path(word).suffix in (".py", ".sh")), command[0])
-        name = run_name or f"check {Path(script).name}"
+        name = run_name or f"check {Path(script_of(command)).name}"
         run = ask_store(uri, lambda: _begin(client, uri, experiment_name, name, about))
         status = "FAILED"
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)))

@@ -110,7 +110,7 @@ def check(environment: dict[str, str], /, form: str, allow_unjudged: bool, **opt
 
     Both run in pairs, at once where the machine has room, until each summary is decided, after 3, 5, 7 or 10 pairs:
     cpu_seconds, peak_rss_mb (the highest memory of one process), and each --lower or --higher metric of the program's
-    MLflow run. Of ten thousand checks of equal programs about a hundred find one that is worse. `{pair}` in a command
+    MLflow run. At most one in a hundred checks of equal programs finds anything worse. `{pair}` in a command
     and SYSMETRICS_PAIR are the number of the pair, for a program to use as its seed: it makes noise small. All runs are
     recorded below a run of the check, which has the verdict.
 

@@ -44,8 +44,7 @@ def run_command(
     """
     uri = mlflow.get_tracking_uri()
     run = ask_store(uri, lambda: _find(uri, experiment_name))
-    source = next((word for word in command if _is_script(word)), command[0])
-    follower = Follower(run, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: source}))
+    follower = Follower(run, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: script_of(command)}))
     told = {**environment, "MLFLOW_TRACKING_URI": absolute_uri(uri), **follower.environment}
     if experiment_name:  # not by its name: one that the program sets has to win in its children, too
         told.pop("MLFLOW_EXPERIMENT_NAME", None)
@@ -74,6 +73,11 @@ def _find(uri: str, experiment_name: str | None) -> Run:
     if experiment_name:
         return Run(uri, named_experiment(client, experiment_name))
     return Run(uri, client.get_experiment(_get_experiment_id() or "0").experiment_id)
+
+
+def script_of(command: Sequence[str]) -> str:
+    """The script that a command runs, or else its program."""
+    return next((word for word in command if _is_script(word)), command[0])
 
 
 def _is_script(word: str) -> bool:
