@@ -60,6 +60,22 @@ class Reported(tune.Callback):
         return {(trial_id, loss) for trial_id, loss in map(json.loads, lines)}
 
 
+class BeganAgain(tune.Callback):
+    """Does something once, at the first result of the trial that begins again, of so many trials."""
+
+    def __init__(self, trials: int, act: Callable[[], None]) -> None:
+        self.trials, self.act, self.begun = trials, act, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"act": None}  # Tune keeps a copy of callbacks for a restore
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if result["training_iteration"] == 1:
+            self.begun += 1
+            if self.begun == self.trials + 1:
+                self.act()
+
+
 def left(here: Place, error: str | None) -> Observed:
     """What the store has in the end, counted."""
     trials, runs, reported = here.trials(), here.runs(), Reported.results(here.folder)
@@ -147,13 +163,17 @@ def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtim
             wait_until(_measuring_processes, LIMIT_S, "what measures on other nodes")
             nodes.ask(fate, nodes.ask("others")[0])
 
+    measured = {"replace": 2, "announce": 2, "kill": 1}  # nodes besides this, where the trial has begun again
+    again_measured = BeganAgain(
+        3, lambda: wait_until(lambda: _measuring_processes() == measured[fate], LIMIT_S, "what measures it again")
+    )
     warned = mock.patch.object(measuring.logger, "warning", lambda text, *words: said.append(text % words))
     kept, at_once = SystemMetricsCallback(here.uri), AtResult(12, act, here.folder / "acted")
     again, cases = tune.FailureConfig(max_failures=max_failures), [{"steps": 40, "step_s": 0.3}] * 3
     ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False)
     try:
         with warned:
-            error = study(here, kept, cases, at_once, failure_config=again)
+            error = study(here, kept, cases, at_once, again_measured, failure_config=again)
         measuring_still = _measuring_processes()
     finally:
         ray.shutdown()
