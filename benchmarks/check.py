@@ -27,7 +27,7 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
-from mlflow_sysmetrics.check.pairs import Pairs
+from mlflow_sysmetrics.check.pairs import COSTS, Pairs
 from mlflow_sysmetrics.check.sides import Side
 from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, TIME, Judged, Summary, judge, of_program
 from mlflow_sysmetrics.command.follow import Run
@@ -73,11 +73,11 @@ def collect() -> dict[str, Numbers]:
             command = [sys.executable, "-c", code]
             sides = [Side(side, command, Path(folder), environment) for side in ("baseline", "candidate")]
             for how in ("at once", "in turn"):
-                pairs = Pairs(sides, Run(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
+                pairs = Pairs(*sides, Run(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
                 pairs.run(0)
                 each = found.setdefault(name, {}).setdefault(how, [])
                 for pair in range(1, PAIRS + 1):
-                    each += [list(used.costs.values())[:3] for used in pairs.run(pair)]
+                    each += [[used[name] for name in COSTS] for used in pairs.run(pair)]
                 load = os.getloadavg()[0]
                 print(f"{name}, {how}: {2 * PAIRS} runs, load {load:.0f}", file=sys.stderr, flush=True)
     return found
@@ -132,8 +132,7 @@ def decided(check: Check, summaries: Sequence[Summary] = ALL) -> tuple[dict[str,
     """What the check says at its end, and after how many pairs."""
     judged: list[Judged] = []
     for looks in LOOKS:
-        worse = [each.name for each in judged if each.verdict == "worse"]
-        judged = judge(summaries, *(side[:, :looks] for side in check), worse=worse)
+        judged = judge(summaries, *(side[:, :looks] for side in check), before=judged)
         if all(each.verdict != "cannot be judged" for each in judged):
             break
     return {each.name: each for each in judged}, looks

@@ -18,8 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
+from typing import Any
 
 import psutil
 from mlflow import MlflowClient
@@ -37,7 +36,13 @@ from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import absolute_uri
 
+COSTS = "cpu_seconds", "peak_rss_mb", "elapsed_s"  # of a program with all processes below it
+_Costs = tuple[float, float, float]
 _KB_MB = 1.024e-3
+_STORED = (
+    "the baseline is a stored run, and CPU and wall time of another hour cannot be judged: for these run the baseline "
+    "again, with --baseline-command"
+)
 # The program's parent: the kernel begins a process's mark of its memory with that of the one that has started it, and
 # this one is small. It waits with the end of the program's process until the last reading of it was taken.
 _LAUNCH = """
@@ -63,39 +68,43 @@ os.write(tell, json.dumps(told).encode())
 """
 
 
-@dataclass(frozen=True)
-class Used:
-    """``cpu_seconds``, ``peak_rss_mb``, ``elapsed_s`` and ``cores`` of a run, and the metrics that it logged."""
-
-    costs: Mapping[str, float]
-    metrics: Mapping[str, float]
-
-
 @dataclass
 class Pairs:
-    """Runs programs, and records each run below `parent`, the run of the check."""
+    """Runs two programs, and records each run below `parent`, the run of the check. A baseline may be a stored run."""
 
-    sides: Sequence[Side]
+    baseline: Side
+    candidate: Side
     parent: Run
     why_in_turn: str = ""  # else both at once
     _launched: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
+    @property
+    def sides(self) -> list[Side]:
+        return [self.baseline, self.candidate]
+
+    @property
+    def how(self) -> str:
+        return f"in turn: {self.why_in_turn}" if self.why_in_turn else "both at once"
+
     def warm_up(self) -> None:
         """Run each program once, which does not count, and see whether both fit on this machine at once."""
         used = self.run(0, in_turn=True)
-        peak_mb, cores = (max(each.costs[name] for each in used) for name in ("peak_rss_mb", "cores"))
+        if self.baseline.stored is not None:
+            self.why_in_turn = _STORED
+        if self.why_in_turn:
+            return
+        peak_mb = max(each["peak_rss_mb"] for each in used)
+        cores = max(each["cpu_seconds"] / each["elapsed_s"] for each in used)
         host, free_mb = Host(), psutil.virtual_memory().available / 1e6
         usable, needed = float(host.usable_cores()), 2 * math.ceil(cores - 0.2)  # a little of a second core is none
-        if len(self.sides) == 1:
-            self.why_in_turn = "the baseline is a stored run"
-        elif min(free_mb, float(host.memory_limit_mb())) < 2 * peak_mb:
+        if min(free_mb, float(host.memory_limit_mb())) < 2 * peak_mb:
             self.why_in_turn = f"{free_mb:.0f} MB are free, and each takes {peak_mb:.0f}"
         elif usable < needed:
             self.why_in_turn = f"both at once would keep {needed} cores busy, of {usable:g}"
 
-    def run(self, pair: int, *, in_turn: bool = False) -> list[Used]:
-        """Run a pair, and return what each side used, in their order."""
-        order = random.sample(self.sides, len(self.sides))
+    def run(self, pair: int, *, in_turn: bool = False) -> list[Mapping[str, float]]:
+        """Run a pair; the metrics of baseline and candidate, with `COSTS`."""
+        order = random.sample(self.sides, 2)
         with ThreadPoolExecutor(1 if in_turn or self.why_in_turn else 2) as pool:
             running = {side.name: pool.submit(self._run_one, side, pair) for side in order}
             try:
@@ -113,7 +122,9 @@ class Pairs:
                 for program in psutil.Process(launched.pid).children():
                     end_tree(program, 2.0)
 
-    def _run_one(self, side: Side, pair: int) -> Used:
+    def _run_one(self, side: Side, pair: int) -> Mapping[str, float]:
+        if side.stored is not None:
+            return side.stored
         about = {tags.KIND: "check run", tags.SIDE: side.name, tags.PAIR: str(pair)}
         about[MLFLOW_PARENT_RUN_ID] = self.parent.run_id
         name = f"{side.name} {pair}" if pair else f"{side.name}, warm-up"
@@ -123,44 +134,27 @@ class Pairs:
         environment.pop("MLFLOW_RUN_ID", None)  # of the check
         command = [word.replace("{pair}", str(pair)) for word in side.command]
         with tempfile.TemporaryFile() as output:
-            exit_code, cpu_s, peak_kb, elapsed_s = self._launch(command, side.folder, environment, output, follower)
+            where = {"cwd": side.folder, "env": environment, "stdout": output, "stderr": output}
+            exit_code, costs = self._measured(follower, command, where)
             output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
             said = output.read().decode(errors="replace")
         follower.finish(Ended(exit_code).status, about, ends=True)
         if exit_code:
             last = "".join(f"\n  {line}" for line in said.splitlines()[-5:])
             raise side.failed(f"failed with exit code {exit_code}{last and ', after'}{last}")
-        costs = {"cpu_seconds": cpu_s, "peak_rss_mb": peak_kb * _KB_MB, "elapsed_s": elapsed_s}
-        metrics = ask_store(self.parent.uri, lambda: self._logged(follower.run.run_id, costs))
-        return Used({**costs, "cores": cpu_s / elapsed_s}, metrics)
+        return ask_store(self.parent.uri, lambda: self._logged(follower.run.run_id, costs))
 
-    def _logged(self, run_id: str, costs: Mapping[str, float]) -> Mapping[str, float]:
+    def _logged(self, run_id: str, costs: _Costs) -> Mapping[str, float]:
         """The metrics of a program's run, which gets these costs in place of those that were sampled."""
-        client, moment = MlflowClient(self.parent.uri), now_ms()
-        client.log_batch(run_id, [Metric(name, value, moment, 0) for name, value in costs.items()])
+        client = MlflowClient(self.parent.uri)
+        client.log_batch(run_id, [Metric(*each, now_ms(), 0) for each in zip(COSTS, costs, strict=True)])
         return client.get_run(run_id).data.metrics
 
-    def _launch(
-        self,
-        command: Sequence[str],
-        folder: Path,
-        environment: Mapping[str, str],
-        output: IO[bytes],
-        follower: Follower,
-    ) -> tuple[int, float, float, float]:
-        """Run a program to its end: its exit code, CPU seconds, highest RSS in kB, and seconds."""
+    def _measured(self, follower: Follower, command: Sequence[str], where: Mapping[str, Any]) -> tuple[int, _Costs]:
+        """Run a program to its end: its exit code and `COSTS`."""
         hear, tell = os.pipe()
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(tell), *command]
-        process = subprocess.Popen(
-            launcher,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[tell],
-            start_new_session=True,
-        )
+        process = subprocess.Popen(launcher, stdin=subprocess.PIPE, pass_fds=[tell], start_new_session=True, **where)
         self._launched.append(process)
         os.close(tell)
         with os.fdopen(hear) as heard:
@@ -174,4 +168,4 @@ class Pairs:
         self._launched.remove(process)
         exit_code, cpu_s, peak_kb, elapsed_s = json.loads(told) if told else (-9, 0.0, 0.0, 1.0)  # it was killed
         seen_s = measurement.summary.get("cpu_seconds", 0.0)  # with processes that nobody has waited for, as Ray's
-        return exit_code, max(cpu_s, seen_s), peak_kb, elapsed_s
+        return exit_code, (max(cpu_s, seen_s), peak_kb * _KB_MB, elapsed_s)

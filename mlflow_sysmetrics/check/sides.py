@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shlex
+import math
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,21 +19,6 @@ from mlflow.entities import Run
 from mlflow_sysmetrics.host import Host
 
 
-@dataclass(frozen=True)
-class Side:
-    """A program: ``baseline`` or ``candidate``, its command with ``{pair}`` for the number of a pair, and where."""
-
-    name: str
-    command: Sequence[str]
-    folder: Path
-    environment: Mapping[str, str]
-
-    def failed(self, how: str) -> CheckError:
-        """The error that says so."""
-        kind = CandidateError if self.name == "candidate" else CheckError
-        return kind(f"the {self.name} {how}")
-
-
 class CheckError(click.ClickException):
     """Nothing can be compared."""
 
@@ -47,14 +31,32 @@ class CandidateError(CheckError):
     exit_code = 1
 
 
-def of_command(candidate: Side, command: str) -> list[Side]:
-    """Both sides where the baseline is another command."""
-    return [replace(candidate, name="baseline", command=shlex.split(command)), candidate]
+@dataclass(frozen=True)
+class Side:
+    """A program: ``baseline`` or ``candidate``, its command with ``{pair}`` for the number of a pair, and where."""
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+    stored: Mapping[str, float] | None = None  # its metrics, where it does not run
+
+    def failed(self, how: str) -> CheckError:
+        """The error that says so."""
+        kind = CandidateError if self.name == "candidate" else CheckError
+        return kind(f"the {self.name} {how}")
+
+    def number(self, metrics: Mapping[str, float], name: str) -> float:
+        """A metric of one of its runs. CheckError: there is none."""
+        if not math.isfinite(metrics.get(name, math.nan)):
+            known = ", ".join(sorted(each for each in metrics if "/" not in each)) or "none"
+            raise self.failed(f"has no finite metric {name!r} in its run, which has {known}")
+        return metrics[name]
 
 
 @contextlib.contextmanager
 def of_commit(candidate: Side, revision: str, setup: str | None) -> Iterator[list[Side]]:
-    """Both sides where the baseline is the same command with the code of a commit.
+    """Baseline and candidate, where the baseline is the same command with the code of a commit.
 
     Each has a worktree of its own, at paths of equal length; the candidate's has what is changed and not committed,
     too. Files that git does not track, such as data, are linked into both. `setup` is a command that prepares either.
@@ -69,18 +71,18 @@ def of_commit(candidate: Side, revision: str, setup: str | None) -> Iterator[lis
         raise click.UsageError(f"{said}: give --setup, which installs the code of each side, or PYTHONPATH=.")
     after = _git(top, "stash", "create") or _git(top, "rev-parse", "HEAD")
     with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-") as folder:
-        sides = []
+        found = []
         try:
             for name, commit, place in (("baseline", before, "side_a"), ("candidate", after, "side_b")):
                 tree = Path(folder) / place
                 _git(top, "worktree", "add", "--quiet", "--detach", str(tree), commit)
                 _link_untracked(top, tree)
-                here = tree / candidate.folder.relative_to(top)
-                side = replace(candidate, name=name, folder=here, environment=_environment(candidate, top, tree))
+                paths = candidate.environment.get("PYTHONPATH", "").replace(str(top), str(tree))
+                environment, here = {**candidate.environment, "PYTHONPATH": paths}, candidate.folder.relative_to(top)
+                found.append(replace(candidate, name=name, folder=tree / here, environment=environment))
                 if setup:
-                    _set_up(side, setup)
-                sides.append(side)
-            yield sides
+                    _set_up(found[-1], setup)
+            yield found
         finally:
             for tree in Path(folder).iterdir():
                 _git(top, "worktree", "remove", "--force", str(tree))
@@ -112,15 +114,6 @@ def _link_untracked(top: Path, tree: Path) -> None:
             there.symlink_to(here)
 
 
-def _environment(candidate: Side, top: Path, tree: Path) -> Mapping[str, str]:
-    """That of the candidate, with its PYTHONPATH in this worktree."""
-    if "PYTHONPATH" not in (known := candidate.environment):
-        return known
-    paths = [candidate.folder / each for each in known["PYTHONPATH"].split(os.pathsep) if each]
-    moved = [tree / each.relative_to(top) if each.is_relative_to(top) else each for each in paths]
-    return {**known, "PYTHONPATH": os.pathsep.join(map(str, moved))}
-
-
 def _set_up(side: Side, command: str) -> None:
     done = subprocess.run(command, shell=True, cwd=side.folder, env=side.environment, capture_output=True, text=True)
     if done.returncode:
@@ -128,15 +121,10 @@ def _set_up(side: Side, command: str) -> None:
         raise side.failed(f"could not be set up, --setup ended with exit code {done.returncode}: {last}")
 
 
-def stored(run: Run) -> Mapping[str, float]:
-    """The metrics of a stored run, which was recorded on such a machine as this one.
-
-    Raises:
-        CheckError: it was recorded on another, or that is not known.
-    """
+def stored(run: Run) -> Side:
+    """A stored run as a baseline. CheckError: it was recorded on another machine, or that is not known."""
     known, here = run.data.tags, Host().tags()
-    differ = [name for name, value in here.items() if known.get(name) != value]
-    if differ:
+    if differ := [name for name, value in here.items() if known.get(name) != value]:
         there = ", ".join(f"{name} {known.get(name, 'unknown')!r} there, {here[name]!r} here" for name in differ)
         raise CheckError(f"run {run.info.run_id} cannot be compared with runs of this machine: {there}")
-    return run.data.metrics
+    return Side("baseline", (), Path(), {}, run.data.metrics)

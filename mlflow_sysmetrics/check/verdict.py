@@ -9,7 +9,7 @@ limits below, a one-sided paired t test finds in 1 % of checks that something is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,15 +25,15 @@ Verdict = Literal["worse", "better", "passes", "cannot be judged"]
 class Summary:
     """A number of a run that is compared.
 
-    With `unit` "%" its change is relative, candidate over baseline. With "sd" it is the difference, in standard
-    deviations of the baseline's runs: how much seeds change it. Amounts are in that unit.
+    With `unit` "%" its change is relative to the baseline, of a cost by the logarithm of each pair's ratio. With "sd"
+    it is in standard deviations of the baseline's runs: how much seeds change it. Amounts are in that unit.
     """
 
     name: str
     unit: Literal["%", "sd"]
     tolerance: float  # a change that is shown to be smaller passes
     least: float  # a smaller change is never worse
-    least_noise: float = 0.0  # pairs that differ less do so by luck
+    least_noise: float = 1e-9  # pairs that differ less do so by luck
     higher_is_better: bool = False
     is_cost: bool = True  # measured by us: positive, and never without noise
 
@@ -50,7 +50,7 @@ def of_program(name: str, higher_is_better: bool) -> Summary:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of a summary: its change with an interval, and the noise between pairs, in `unit`.
+    """What is known of a summary: its change with an interval, and the noise between pairs, in `unit`; or NaN.
 
     The interval holds in 96.5 % at one look, so that its upper end holds in 95 % over all looks. `seen` is the smallest
     change for the worse that would have been found in 95 %.
@@ -59,50 +59,47 @@ class Judged:
     name: str
     verdict: Verdict
     unit: str
-    change: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    noise: float = math.nan
-    seen: float = math.nan
-    why: str = ""  # it cannot be judged, or how it was
+    change: float
+    low: float
+    high: float
+    noise: float = 0.0
+    seen: float = 0.0
+    why: str = ""  # how it was judged, where not by its noise
 
 
 def judge(
     summaries: Sequence[Summary],
     baseline: Sequence[Sequence[float]],
     candidate: Sequence[Sequence[float]],
-    worse: Collection[str] = (),
+    before: Sequence[Judged] = (),
 ) -> list[Judged]:
     """Judge each summary by its values in pairs of runs: row n of both has those of summary n.
 
     A row of the baseline may have a single value: that of a stored run, beside which all runs of the candidate stand.
-    Those in `worse` were found to be worse at a look before, and stay so.
+    What was found to be worse at the look before stays so.
     """
+    worse = {each.name for each in before if each.verdict == "worse"}
     judged = []
-    for summary, before, after in zip(summaries, baseline, candidate, strict=True):
-        each = _judge(summary, np.asarray(before, float), np.asarray(after, float), _WORSE / len(summaries))
+    for summary, *rows in zip(summaries, baseline, candidate, strict=True):
+        a, b = (np.asarray(row, float) for row in rows)
+        varies = summary.is_cost or np.ptp(a) or np.ptp(b)
+        each = _judge(summary, a, b, _WORSE / len(summaries)) if varies else _exactly(summary, a[0], b[0])
         judged.append(replace(each, verdict="worse") if summary.name in worse else each)
     return judged
 
 
 def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judged:
-    n, name, unit = len(b), summary.name, summary.unit
-    if not summary.is_cost and np.ptp(a) == np.ptp(b) == 0:
-        return _exactly(summary, float(a[0]), float(b[0]))
-    sign = -1.0 if summary.higher_is_better else 1.0  # worse is more
-    if unit == "%":
-        if min(a.min(), b.min()) <= 0:
-            return Judged(name, "cannot be judged", unit, why="a relative change needs numbers above 0: give it in sd")
-        differences = sign * (np.log(b) - np.log(a))
-        least, tolerance, least_noise = (
-            np.log1p(each / 100) for each in (summary.least, summary.tolerance, summary.least_noise)
-        )
-    else:
-        spread = float((a if np.ptp(a) else b).std(ddof=1))  # the candidate's where there is one baseline, or one seed
-        differences = sign * (b - a) / spread
-        least, tolerance, least_noise = summary.least, summary.tolerance, 1e-9
-    scale: Callable[[float], float] = _percent if unit == "%" else float
-    mean, noise = float(differences.mean()), max(float(differences.std(ddof=1)), float(least_noise))
+    n, sign = len(b), -1.0 if summary.higher_is_better else 1.0  # worse is more
+    least, tolerance, least_noise = summary.least, summary.tolerance, summary.least_noise
+    scale: Callable[[float], float] = float
+    if summary.is_cost:
+        differences, scale = np.log(b) - np.log(a), _percent
+        least, tolerance, least_noise = (math.log1p(each / 100) for each in (least, tolerance, least_noise))
+    elif summary.unit == "%":
+        differences = sign * 100 * (b - a) / abs(a.mean())
+    else:  # in spreads of the candidate, where there is one baseline, or one seed
+        differences = sign * (b - a) / (a if np.ptp(a) else b).std(ddof=1)
+    mean, noise = float(differences.mean()), max(float(differences.std(ddof=1)), least_noise)
     se = noise * math.sqrt(1 / n + (1 if len(a) == 1 else 0))  # one stored value is as noisy as one of these
     limit = error * (n / LOOKS[-1]) ** 2
     verdict: Verdict = "cannot be judged"
@@ -110,9 +107,9 @@ def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judg
         verdict = "worse"
     elif _p((tolerance - mean) / se, n) <= _PASSES:
         verdict = "better" if _p(-mean / se, n) <= limit and -mean >= least else "passes"
-    half, seen = _t(_PASSES, n) * se, max(float(least), (_t(limit, n) + _t(0.05, n)) * se)
+    half, seen = _t(_PASSES, n) * se, max(least, (_t(limit, n) + _t(0.05, n)) * se)
     low, high = sorted(scale(sign * (mean + each)) for each in (-half, half))
-    return Judged(name, verdict, unit, scale(sign * mean), low, high, scale(noise), scale(seen))
+    return Judged(summary.name, verdict, summary.unit, scale(sign * mean), low, high, scale(noise), scale(seen))
 
 
 def _exactly(summary: Summary, a: float, b: float) -> Judged:
@@ -121,8 +118,8 @@ def _exactly(summary: Summary, a: float, b: float) -> Judged:
     tolerated = abs(a) * summary.tolerance / 100 if summary.unit == "%" else 0.0
     verdict: Verdict = "worse" if worse_by > tolerated else "better" if worse_by < 0 else "passes"
     why = "compared exactly, as it does not vary: give {pair} as a seed to judge it beyond this one"
-    change = 100 * (b / a - 1) if a and summary.unit == "%" else 0.0 if a == b else math.nan
-    return Judged(summary.name, verdict, summary.unit, change, change, change, 0.0, 0.0, f"{a:.6g} -> {b:.6g}, {why}")
+    change = 100 * (b - a) / abs(a) if a and summary.unit == "%" else 0.0 if a == b else math.nan
+    return Judged(summary.name, verdict, summary.unit, change, change, change, why=f"{a:.6g} -> {b:.6g}, {why}")
 
 
 def _p(t: float, n: int) -> float:

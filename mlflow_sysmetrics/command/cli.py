@@ -93,7 +93,7 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
 @option(
     "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
 )
-@option("--baseline", metavar="RUN_ID", help="A stored run of this machine: of memory and of the program's metrics.")
+@option("--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: memory and metrics alone.")
 @option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
 @option("--lower", metavar="METRIC", multiple=True, help="A metric that the program logs, of which lower is better.")
 @option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")
@@ -105,7 +105,15 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
 @option("--run-name", metavar="NAME", help="Name of the check's run.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def check(environment: dict[str, str], /, form: str, allow_unjudged: bool, **options: Any) -> None:
+def check(
+    environment: dict[str, str],
+    /,
+    form: str,
+    allow_unjudged: bool,
+    lower: tuple[str, ...],
+    higher: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
 
     Both run in pairs, at once where the machine has room, until each summary is decided, after 3, 5, 7 or 10 pairs:
@@ -130,8 +138,10 @@ def check(environment: dict[str, str], /, form: str, allow_unjudged: bool, **opt
     from mlflow_sysmetrics.check.output import FORMATS
     from mlflow_sysmetrics.check.sides import CandidateError
 
+    baselines = {kind: options.pop(f"baseline_{kind}") for kind in ("command", "commit", "run")}
+    metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
     try:
-        result = check.check(environment=environment, **options)
+        result = check.check(environment=environment, baselines=baselines, metrics=metrics, **options)
     except click.ClickException as error:
         if error.exit_code != 1 or isinstance(error, CandidateError):
             raise

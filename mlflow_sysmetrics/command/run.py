@@ -43,7 +43,7 @@ def run_command(
         click.ClickException: the store does not answer, or has no run with the id that was named. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
-    run = ask_store(uri, lambda: _find(uri, experiment_name))
+    run = ask_store(uri, lambda: named_run(uri, experiment_name))
     follower = Follower(run, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: script_of(command)}))
     told = {**environment, "MLFLOW_TRACKING_URI": absolute_uri(uri), **follower.environment}
     if experiment_name:  # not by its name: one that the program sets has to win in its children, too
@@ -65,7 +65,7 @@ def run_command(
     return ended
 
 
-def _find(uri: str, experiment_name: str | None) -> Run:
+def named_run(uri: str, experiment_name: str | None) -> Run:
     """The run that MLFLOW_RUN_ID names, or the experiment of one that may have to be made."""
     client, given = MlflowClient(uri), os.environ.get("MLFLOW_RUN_ID")
     if given:

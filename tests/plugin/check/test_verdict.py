@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,7 @@ def decided(
     """As a check does it: a look after another, until each summary is decided."""
     judged: list[Judged] = []
     for n in LOOKS:
-        worse = [each.name for each in judged if each.verdict == "worse"]
-        judged = judge(summaries, [row[:n] for row in baseline], [row[:n] for row in candidate], worse)
+        judged = judge(summaries, [row[:n] for row in baseline], [row[:n] for row in candidate], judged)
         if all(each.verdict != "cannot be judged" for each in judged):
             break
     return judged
@@ -74,7 +74,8 @@ def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_fo
     (cpu,) = decided([CPU], [before], [after])
     assert cpu.verdict == "cannot be judged"
     assert cpu.seen > 40
-    assert [each.verdict for each in judge([CPU], [before[:3]], [after[:3]], worse=["cpu_seconds"])] == ["worse"]
+    was_worse = replace(cpu, verdict="worse")
+    assert [each.verdict for each in judge([CPU], [before[:3]], [after[:3]], [was_worse])] == ["worse"]
 
 
 @pytest.mark.parametrize("higher_is_better", [False, True])
