@@ -113,5 +113,6 @@ def log(client: MlflowClient, run: Run, result: Result) -> str:
     wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and {ui.tag(PAIR)} != '0'"
     columns = [ui.tag(SIDE), ui.tag(PAIR), *map(ui.metric, names)]
     sections = [ui.Section("Baseline and candidate", [ui.bars(each) for each in names])]
-    page = ui.Page(f"Check: {result.headline}", wanted, sort_by=names[0], columns=columns, sections=sections)
+    title = f"Check: {result.headline}"
+    page = ui.Page(title, wanted, sort_by=names[0], columns=columns, sections=sections, group_by=SIDE)
     return ui.save(client, run.experiment_id, run.run_id, {"check": page})["check"]

@@ -50,6 +50,7 @@ class Page:
     columns: Sequence[str] = ()  # of the table, from left to right: ``param("batch_size")``, ``metric("val_rmse")``
     wide: Sequence[str] = ()  # those of the columns that hold sentences
     sections: Sequence[Section] = ()  # below them, folded, are charts of all other metrics
+    group_by: str | None = None  # a tag: charts show the mean of those runs that have the same
     all_runs: bool = True  # whether charts show every run that the list holds, and not its first ten
 
     def state(self) -> str:
@@ -62,6 +63,7 @@ class Page:
             "searchFilter": self.wanted,
             **({"orderByKey": metric(self.sort_by)} if self.sort_by else {}),
             "orderByAsc": self.ascending,
+            **({"groupBy": _means_by(self.group_by)} if self.group_by else {}),
             **{"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"},
             **{chosen: list(self.columns) for chosen in ("selectedColumns", "columnOrder")},
             "columnWidths": {each: 440 if each in self.wide else 150 for each in self.columns},
@@ -79,6 +81,10 @@ class Page:
         if self.sort_by:
             link += f"&orderByKey={quote(metric(self.sort_by), safe='')}&orderByAsc={str(self.ascending).lower()}"
         return f"{link}&compareRunsMode={self.shown}"
+
+
+def _means_by(tag_name: str) -> Card:
+    return {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": tag_name}]}
 
 
 def scatter(x: str, y: str) -> Card:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from commands import ROOT, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
+from saved_views import listed
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.host import Host
@@ -74,8 +75,9 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     for name in ("cpu_seconds", "peak_rss_mb"):
         logged = {pair: each.data.metrics[name] for pair, each in zip(pairs, below, strict=True) if pair[1]}
         assert logged == {(side, pair): values[name][pair - 1] for side, values in runs.items() for pair in numbers[1:]}
-    views = [name for name in store_in_use.get_experiment("0").tags if run.info.run_id in name]
-    assert views
+    (view,) = listed(store_in_use, "0").values()
+    assert view.state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "sysmetrics.side"}]
+    assert [card["metricKey"] for card in view.cards["Baseline and candidate"]] == ["cpu_seconds", "peak_rss_mb"]
 
 
 def test_program_that_is_the_same_passes_in_each_format(check: Callable[..., Result]) -> None:
