@@ -18,6 +18,8 @@ from mlflow.entities import Run
 
 from mlflow_sysmetrics.host import Host
 
+_MADE = {"__pycache__", "build", "dist", ".egg-info", ".so"}  # of the candidate's code, as an environment is
+
 
 class CheckError(click.ClickException):
     """Nothing can be compared."""
@@ -108,8 +110,8 @@ def _editable(top: Path) -> str | None:
 def _link_untracked(top: Path, tree: Path) -> None:
     for name in _git(top, "ls-files", "--others", "--directory", "-z").split("\0"):
         here, there = top / name, tree / name
-        is_code = here.name == "__pycache__" or (here / "pyvenv.cfg").exists()  # which --setup makes anew
-        if name and not is_code and not there.exists():
+        is_made = here.name in _MADE or here.suffix in _MADE or (here / "pyvenv.cfg").exists()
+        if name and not is_made and not there.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             there.symlink_to(here)
 

@@ -100,14 +100,17 @@ def test_what_cannot_be_judged_has_a_code_of_its_own_unless_it_is_allowed(check:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program in git, the current folder, with data that git does not track and a change that is not committed."""
+    """A program in git, the current folder, with data and a build that git does not track and a change to commit."""
     (tmp_path / "size.py").write_text("MB = 40")
-    (tmp_path / "train.py").write_text("import size; open('data.txt').read(); kept = b'x' * size.MB * 1_000_000")
-    (tmp_path / ".gitignore").write_text("data.txt\n__pycache__\n")
+    code = "import size, os; open('data.txt').read(); assert not os.path.exists('build')\n"
+    (tmp_path / "train.py").write_text(code + "kept = b'x' * size.MB * 1_000_000")
+    (tmp_path / ".gitignore").write_text("data.txt\n__pycache__\nbuild\n")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     (tmp_path / "data.txt").write_text("1")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "lib.py").touch()
     (tmp_path / "size.py").write_text("MB = 50")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ".")
