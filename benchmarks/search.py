@@ -8,6 +8,11 @@ grid of 324 to 480 of them as a user would list it, with a limit on the training
 the median. Suggestions, stops and skips are those of the product; a stopped trial costs the limit, a skipped one
 nothing. S is the cost of the whole shuffled grid with stops and skips. Regret: 0 is the best configuration within the
 limit, 1 the median one.
+
+    git clone https://github.com/optuna/optunahub-registry
+    python benchmarks/search.py --c-tpe optunahub-registry/package/samplers
+
+100 evaluations on whole tables instead, beside OptunaHub's c-TPE, whose folder is in the one that is named.
 """
 
 from __future__ import annotations
@@ -25,9 +30,11 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
+import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import TrialState
+from scipy.stats import binomtest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -47,6 +54,7 @@ FAMILIES = {  # of tables: their module, and how many values of each hyperparame
     "hpolib": ("hpolib", "hpolib_properties", (2, 1, 4, 2, 1, 5, 1, 3, 2)),
     "nasbench201": ("nasbench201", "nb201_properties", (3, 3, 3, 3, 4, 1)),
 }
+EVALUATIONS, SEED = 100, 10  # on a whole table
 LIMITS = {
     "30th percentile": lambda times: np.percentile(times, 30),
     "1.5x median": lambda times: 1.5 * np.median(times),
@@ -107,18 +115,25 @@ def table(family: str, name: str) -> dict[str, Any]:
     return found
 
 
-def problem(family: str, name: str, limit: str, seed: int) -> Problem:
-    """Some values of each hyperparameter of a table, from its whole range, in all combinations, shuffled."""
+def problem(family: str, name: str, limit: str, seed: int, *, whole: bool = False) -> Problem:
+    """Some or all values of each hyperparameter of a table, from its whole range, in all combinations, shuffled."""
     space, score = about(family).search_space, about(family)._main_metric_name
     sign = -1 if about(family)._metric_directions[score] == "maximize" else 1
     drawn = np.random.default_rng(seed + 777)
     numbers = [
-        sorted(drawn.choice(len(values), n, replace=False)) if n < len(values) else range(n)
+        sorted(drawn.choice(len(values), n, replace=False)) if n < len(values) and not whole else range(len(values))
         for values, n in zip(space.values(), FAMILIES[family][2], strict=True)
     ]
     grid = list(itertools.product(*numbers))
     random.Random(seed).shuffle(grid)
-    rows = [table(family, name)["".join(map(str, choice))] for choice in grid]
+    known = table(family, name)
+    rows = {choice: known.get("".join(map(str, choice))) for choice in grid}  # some could not be trained
+    grid = [
+        each
+        for each, row in rows.items()
+        if row and np.isfinite(np.nanmean(row["train_time"]) + np.nanmean(row[score]))
+    ]
+    rows = [rows[choice] for choice in grid]
     costs = np.array([np.nanmean(row["train_time"]) for row in rows])
     scores = np.array([sign * np.nanmean(row[score]) for row in rows])
     text = f"{COST}<={LIMITS[limit](costs)}"
@@ -200,14 +215,57 @@ def judged(family: str, name: str, limit: str, seed: int, at_once: int) -> dict[
     return row
 
 
+def c_tpe_regret(of: Problem, space: dict[str, Any], sampler: Any) -> float:
+    """The regret of another search after as many evaluations; it sees a cost beside the limit, and stops no trial."""
+    study, best = optuna.create_study(sampler=sampler), 1.0
+    places = {str([each.searched[name] for name in space]): n for n, each in enumerate(of.configurations)}
+    for _ in range(EVALUATIONS):
+        trial = study.ask()
+        choice = [
+            trial.suggest_categorical(name, values)
+            if isinstance(values[0], str)
+            else values[trial.suggest_int(name, 0, len(values) - 1)]
+            for name, values in space.items()
+        ]
+        place = places.get(str(choice))
+        cost = 2 * of.limit if place is None else of.costs[place]
+        trial.set_user_attr("excess", [cost / of.limit - 1])
+        study.tell(trial, of.scores.max() if place is None else of.scores[place])
+        if place is not None and cost <= of.limit:
+            best = min(best, of.regret(place))
+    return best
+
+
+def show_whole(tables: list[tuple[str, str]], folder: Path) -> None:
+    """Both searches on each table with each limit, and a sign test."""
+    sys.path.insert(0, str(folder))
+    sampler = importlib.import_module("ctpe").cTPESampler
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    ours, other = [], []
+    for (family, name), limit in itertools.product(tables, LIMITS):
+        of, space = problem(family, name, limit, SEED, whole=True), about(family).search_space
+        ours.append(replay(of, SEED, learns=True, trials=EVALUATIONS).regrets[-1])
+        other.append(
+            c_tpe_regret(of, space, sampler(seed=SEED, constraints_func=lambda trial: trial.user_attrs["excess"]))
+        )
+        click.echo(f"{family} {name}, {limit}: {ours[-1]:.4f}, c-TPE {other[-1]:.4f}")
+    better, worse = (sum(one < two for one, two in zip(*both, strict=True)) for both in ((ours, other), (other, ours)))
+    p = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    click.echo(f"better {better}, worse {worse}, sign test p = {p:.2f}; mean {np.mean(ours):.4f}, {np.mean(other):.4f}")
+
+
 @click.command(help=__doc__)
 @click.option("--seeds", default="10-19", help="Of the grids and the searches, from-to.")
 @click.option("--families", default=",".join(FAMILIES), help="Of tables, separated by commas.")
 @click.option("--at-once", default=4, help="Also a search that runs so many trials at once; 1: none.")
-def main(seeds: str, families: str, at_once: int) -> None:
+@click.option("--c-tpe", type=click.Path(exists=True, path_type=Path), help="A folder with OptunaHub's ctpe.")
+def main(seeds: str, families: str, at_once: int, c_tpe: Path | None) -> None:
     first, last = map(int, seeds.split("-"))
     rows = []
     tables = [(family, name) for family in families.split(",") for name in about(family).available_dataset_names]
+    if c_tpe:
+        show_whole(tables, c_tpe)
+        return
     for (family, name), limit in itertools.product(tables, LIMITS):
         rows += [judged(family, name, limit, seed, at_once) for seed in range(first, last + 1)]
         click.echo(f"{family} {name}, {limit}", err=True)
