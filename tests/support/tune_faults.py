@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from unittest import mock
 
 import mlflow
 import psutil
+import pytest
 import ray
 from commands import wait_until
 from mlflow.entities import Run
@@ -61,9 +63,9 @@ class Reported(tune.Callback):
 
 
 class BeganAgain(tune.Callback):
-    """Does something once, at the first result of the trial that begins again, of so many trials."""
+    """Does something for the trial that begins again, of so many trials, at its first result."""
 
-    def __init__(self, trials: int, act: Callable[[], None]) -> None:
+    def __init__(self, trials: int, act: Callable[[str], None]) -> None:
         self.trials, self.act, self.begun = trials, act, 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,7 +75,7 @@ class BeganAgain(tune.Callback):
         if result["training_iteration"] == 1:
             self.begun += 1
             if self.begun == self.trials + 1:
-                self.act()
+                self.act(trial.trial_id)
 
 
 def left(here: Place, error: str | None) -> Observed:
@@ -163,17 +165,19 @@ def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtim
             wait_until(_measuring_processes, LIMIT_S, "what measures on other nodes")
             nodes.ask(fate, nodes.ask("others")[0])
 
-    measured = {"replace": 2, "announce": 2, "kill": 1}  # nodes besides this, where the trial has begun again
-    again_measured = BeganAgain(
-        3, lambda: wait_until(lambda: _measuring_processes() == measured[fate], LIMIT_S, "what measures it again")
-    )
+    def measured_again(trial_id: str) -> None:
+        began_ms = 1000 * time.time()
+        (run,) = (run for run in here.trials() if run.data.tags["sysmetrics.trial_id"] == trial_id)
+        with contextlib.suppress(pytest.fail.Exception):  # it is seen at the end
+            wait_until(lambda: _is_read_after(began_ms, here, run), LIMIT_S, "readings of the trial that began again")
+
     warned = mock.patch.object(measuring.logger, "warning", lambda text, *words: said.append(text % words))
     kept, at_once = SystemMetricsCallback(here.uri), AtResult(12, act, here.folder / "acted")
     again, cases = tune.FailureConfig(max_failures=max_failures), [{"steps": 40, "step_s": 0.3}] * 3
     ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False)
     try:
         with warned:
-            error = study(here, kept, cases, at_once, again_measured, failure_config=again)
+            error = study(here, kept, cases, at_once, BeganAgain(3, measured_again), failure_config=again)
         measuring_still = _measuring_processes()
     finally:
         ray.shutdown()
@@ -212,9 +216,12 @@ def _of_its_process(here: Place, run: Run) -> Observed:
 
 def _measured_at_last(here: Place, run: Run) -> bool:
     """Whether there are readings of its process from the second half of its time, which is its last attempt."""
+    return _is_read_after((run.info.start_time + run.info.end_time) / 2, here, run)
+
+
+def _is_read_after(time_ms: float, here: Place, run: Run) -> bool:
     series = here.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
-    middle = (run.info.start_time + run.info.end_time) / 2
-    return any(point.timestamp > middle for point in series)
+    return any(point.timestamp > time_ms for point in series)
 
 
 def server_is_killed_and_restarted(here: Place) -> Observed:
