@@ -191,8 +191,8 @@ study_options = together(
         "time_limit_s",
         NONE,
         above_0(none=None),
-        "Maximum seconds for the search, including the timing of a few batches of each kind before it; the best trial "
-        "finished by then is the result.",
+        "Maximum seconds for the search, from the start of its first trial; the best trial finished by then is the "
+        "result.",
     ),
     option(
         "report_every",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -16,6 +18,7 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from ray import tune
 from ray.actor import ActorHandle
+from ray.tune import Stopper
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import SearchAlgorithm
 
@@ -205,11 +208,11 @@ def _run_trials(
                     reuse_actors=True,
                     search_alg=searcher,
                     num_samples=samples,
-                    time_budget_s=settings.time_limit_s,
                     **scheduling(plan.stopping.scheduler if plan.stopping else "none", trials, data.split.fit_rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
+                    stop=_TimeLimit(record, settings.time_limit_s or math.inf),
                     callbacks=[record, callback, BestSoFar(run, record)],
                     failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -224,6 +227,20 @@ def _run_trials(
     _tell_of_outside(run, record, settings.time_limit_s or 0.0)
     in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.place)
     record.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
+
+
+class _TimeLimit(Stopper):  # type: ignore[misc]
+    """Ends a search so long after its first trial has begun. Tune's own limit counts the start of the processes."""
+
+    def __init__(self, record: Record, seconds: float) -> None:
+        self._record, self._seconds = record, seconds
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        began = self._record.first_start
+        return began is not None and time.time() - began >= self._seconds
 
 
 def _tell_of_outside(run: RecordedRun, record: Record, time_limit_s: float) -> None:
