@@ -178,6 +178,8 @@ def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtim
     try:
         with warned:
             error = study(here, kept, cases, at_once, BeganAgain(3, measured_again), failure_config=again)
+        with contextlib.suppress(pytest.fail.Exception):
+            wait_until(lambda: not _measuring_processes(), LIMIT_S, "the end of what measures")
         measuring_still = _measuring_processes()
     finally:
         ray.shutdown()
