@@ -12,7 +12,6 @@ from typing import Any
 
 # As in a study's processes.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMPY_MADVISE_HUGEPAGE="0")
-os.environ.update(RAY_worker_niceness="0")  # else all other tests come before Ray's processes
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

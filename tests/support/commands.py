@@ -56,8 +56,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     ours = ("MLFLOW_", "RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    fair = {"RAY_worker_niceness": "0"}  # else all else on this machine comes before Ray's processes
-    return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | fair | more
+    return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | more
 
 
 def store_uri(store_dir: Path) -> str:

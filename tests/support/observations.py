@@ -26,7 +26,7 @@ def observe(script: str, *arguments: str) -> Observations:
     """Run a script, by its path or of this folder, to its end and return what it printed with `tell`."""
     command = [sys.executable, str(Path(__file__).parent / script), *arguments]
     # Not in the environment of a test process, which may have run a search of the bundle's.
-    surroundings: dict[str, Any] = {"cwd": tempfile.gettempdir(), "env": clean_environment()}
+    surroundings: dict[str, Any] = {"cwd": tempfile.gettempdir(), "env": clean_environment(RAY_worker_niceness="0")}
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, **surroundings)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if done.returncode or not lines:
