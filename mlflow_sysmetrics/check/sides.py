@@ -21,9 +21,15 @@ _MADE = {"__pycache__", "build", "dist", ".egg-info", ".so"}  # of the candidate
 
 
 class CheckError(click.ClickException):
-    """Nothing can be compared. The exit code is 1 where that is the candidate's fault."""
+    """Nothing can be compared."""
 
     exit_code = 3
+
+
+class CandidateError(CheckError):
+    """The same, and that is the candidate's fault."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,8 @@ class Side:
     stored: Mapping[str, float] | None = None  # its metrics, where it does not run
 
     def failed(self, how: str) -> CheckError:
-        error = CheckError(f"the {self.name} {how}")
-        error.exit_code = 1 if self.name == "candidate" else 3
-        return error
+        kind = CandidateError if self.name == "candidate" else CheckError
+        return kind(f"the {self.name} {how}")
 
     def number(self, metrics: Mapping[str, float], name: str) -> float:
         """A metric of one of its runs. CheckError: there is none."""
