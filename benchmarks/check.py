@@ -29,7 +29,7 @@ from sklearn.model_selection import train_test_split
 
 from mlflow_sysmetrics.check.pairs import COSTS, Pairs
 from mlflow_sysmetrics.check.sides import Side
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, TIME, Judged, Summary, judge, of_program
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, TIME, Judged, Summary, judge
 from mlflow_sysmetrics.command.follow import Run
 
 PROGRAMS = {
@@ -55,7 +55,7 @@ for _ in range(25):
 """,
 }
 PAIRS = 30
-SCORE = of_program("score", higher_is_better=False)
+SCORE = Summary("score")
 ALL = (CPU, MEMORY, SCORE)
 Numbers = dict[str, list[list[float]]]  # of a program: "at once" and "in turn", by run: CPU seconds, memory, time
 Check = tuple[np.ndarray, np.ndarray]  # baseline and candidate, by summary and pair
@@ -73,7 +73,7 @@ def collect() -> dict[str, Numbers]:
             command = [sys.executable, "-c", code]
             sides = [Side(side, command, Path(folder), environment) for side in ("baseline", "candidate")]
             for how in ("at once", "in turn"):
-                pairs = Pairs(*sides, Run(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
+                pairs = Pairs(sides, Run(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
                 pairs.run(0)
                 each = found.setdefault(name, {}).setdefault(how, [])
                 for pair in range(1, PAIRS + 1):

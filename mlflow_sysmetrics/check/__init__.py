@@ -9,17 +9,14 @@ import contextlib
 import re
 import shlex
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import click
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Param
-from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
 from mlflow_sysmetrics.check import output, sides, verdict
@@ -29,7 +26,6 @@ from mlflow_sysmetrics.check.verdict import Judged, Summary
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Run
 from mlflow_sysmetrics.command.run import named_run, script_of
-from mlflow_sysmetrics.delivery.store import one_line
 from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui import address
@@ -52,61 +48,56 @@ def check(
     """Compare a program with its baseline until each summary is decided, or ten pairs have run; record it in MLflow.
 
     `baselines` has one value that is not None, of ``command``, ``commit`` and ``run``. `metrics` are those that the
-    program logs, and whether higher is better.
-
-    Raises:
-        click.UsageError: what was given is wrong.
-        CheckError: a program failed.
-        click.ClickException: the store does not answer.
+    program logs, and whether higher is better. click.ClickException: what was given is wrong, a program failed, or the
+    store does not answer.
     """
-    given = {kind: baseline for kind, baseline in baselines.items() if baseline}
+    given = [(kind, baseline) for kind, baseline in baselines.items() if baseline]
     if len(given) != 1:
         raise click.UsageError("give one of --baseline-command, --baseline-commit and --baseline")
-    ((kind, baseline),) = given.items()
+    ((kind, baseline),) = given
     summaries = _summaries(kind, wall_time, metrics, tolerate)
     uri = mlflow.get_tracking_uri()
     client = MlflowClient(uri)
     candidate = Side("candidate", command, Path.cwd(), environment)
+    why_in_turn = "wall time is asked for" if wall_time else ""
     with contextlib.ExitStack() as stack:
         if kind == "commit":
-            before, candidate = stack.enter_context(sides.of_commit(candidate, baseline, setup))
+            both = stack.enter_context(sides.of_commit(candidate, baseline, setup))
         elif kind == "command":
-            before = replace(candidate, name="baseline", command=shlex.split(baseline))
+            both = [replace(candidate, name="baseline", command=shlex.split(baseline)), candidate]
         else:
-            before = sides.stored(ask_store(uri, lambda: client.get_run(baseline)))
+            both = [sides.stored(ask_store(uri, lambda: client.get_run(baseline))), candidate]
+            why_in_turn = "the baseline is a stored run; for CPU time, run the baseline again with --baseline-command"
         about = {"command": shlex.join(command), "baseline": baseline}
         name = run_name or f"check {Path(script_of(command)).name}"
         run = ask_store(uri, lambda: _begin(client, uri, experiment_name, name, about))
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)))
-        status, result = "FAILED", None
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
         try:
-            result = _result(Pairs(before, candidate, run, "wall time is asked for" if wall_time else ""), summaries)
-            status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):
-            status = "KILLED"
+            result = _result(Pairs(both, run, why_in_turn), summaries)
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            ask_store(uri, lambda: client.set_terminated(run.run_id, status))
             raise
-        finally:
-            try:
-                client.set_terminated(run.run_id, status)
-                if result:
-                    click.echo(f"see {address(output.log(client, run, result), uri)}", err=True)
-            except MlflowException as error:  # the verdict is worth more than its run
-                click.echo(f"the store did not take the verdict: {redacted_text(one_line(error))}", err=True)
+    try:
+        link = ask_store(uri, lambda: output.log(client, run, result))
+        click.echo(f"see {address(link, uri)}", err=True)
+    except click.ClickException as error:  # the verdict is worth more than its run
+        click.echo(f"the store did not take the verdict: {error.message}", err=True)
     return result
 
 
 def _summaries(kind: str, wall_time: bool, metrics: Mapping[str, bool], tolerate: str) -> list[Summary]:
     """What is compared, with the tolerances that were given."""
-    found = [verdict.MEMORY] if kind == "run" else [verdict.CPU, verdict.MEMORY, *([verdict.TIME] if wall_time else [])]
-    known = {each.name: each for each in [*found, *(verdict.of_program(*each) for each in metrics.items())]}
+    costs = [verdict.MEMORY] if kind == "run" else [verdict.CPU, verdict.MEMORY, *([verdict.TIME] if wall_time else [])]
+    logged = [Summary(name, higher_is_better=higher) for name, higher in metrics.items()]
+    known = {each.name: each for each in [*costs, *logged]}
     for text in filter(str.strip, tolerate.split(",")):
         given = _TOLERANCE.fullmatch(text)
         if not given or given["name"] not in known or (known[given["name"]].is_cost and given["unit"] == "sd"):
             allowed = f"name=5% or, of a metric, name=1sd; the names here are {', '.join(known)}"
             raise click.UsageError(f"--tolerate {text.strip()!r}: write {allowed}")
-        unit: Literal["%", "sd"] = "%" if given["unit"] == "%" else "sd"
-        amount = float(given["number"])
-        known[given["name"]] = replace(known[given["name"]], unit=unit, tolerance=amount, least=amount)
+        name, amount = given["name"], float(given["number"])
+        known[name] = replace(known[name], unit=given["unit"], tolerance=amount, least=amount)
     return list(known.values())
 
 
@@ -124,20 +115,19 @@ def _begin(client: MlflowClient, uri: str, experiment_name: str | None, name: st
 def _result(pairs: Pairs, summaries: Sequence[Summary]) -> output.Result:
     click.echo("warm-up, which does not count", err=True)
     pairs.warm_up()
-    numbers: dict[str, dict[str, list[float]]] = {side.name: {} for side in pairs.sides}
+    runs = {side.name: {each.name: list[float]() for each in summaries} for side in pairs.sides}
     judged: list[Judged] = []
     for count in range(1, verdict.LOOKS[-1] + 1):
         for side, metrics in zip(pairs.sides, pairs.run(count), strict=True):
-            for name in (each.name for each in summaries):
-                known = numbers[side.name].setdefault(name, [])
+            for name, known in runs[side.name].items():
                 if side.stored is None or not known:
                     known.append(side.number(metrics, name))
+        click.echo(f"pair {count}", err=True)
         if count in verdict.LOOKS:
-            before, after = ([*rows.values()] for rows in numbers.values())
+            before, after = ([*rows.values()] for rows in runs.values())
             judged = verdict.judge(summaries, before, after, judged)
-            click.echo(f"after {count} pairs: {'; '.join(map(output.sentence, judged))}", err=True)
+            click.echo("; ".join(map(output.sentence, judged)), err=True)
             if all(each.verdict != "cannot be judged" for each in judged):
                 break
-        else:
-            click.echo(f"pair {count}", err=True)
-    return output.Result(judged, count, pairs.how, numbers)
+    how = f"in turn: {pairs.why_in_turn}" if pairs.why_in_turn else "both at once"
+    return output.Result(judged, count, how, runs)

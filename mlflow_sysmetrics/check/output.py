@@ -18,21 +18,22 @@ from mlflow_sysmetrics.delivery import now_ms
 from mlflow_sysmetrics.tags import PAIR, SIDE, VERDICT
 
 _CODES = {"worse": 1, "cannot be judged": 3}
+_OF_JUNIT = {"worse": "failure", "cannot be judged": "error"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a check: all summaries as they were judged last, and the numbers of all runs by side."""
+    """The end of a check: all summaries as they were judged last, and the numbers of all runs."""
 
-    judged: Sequence[Judged]
+    summaries: Sequence[Judged]
     pairs: int
     how: str  # at once or in turn, and why
-    numbers: Mapping[str, Mapping[str, Sequence[float]]]  # by side and summary, a number a pair
+    runs: Mapping[str, Mapping[str, Sequence[float]]]  # by side and summary, a number a pair
 
     @property
     def verdict(self) -> str:
         """The worst of all: ``worse``, ``cannot be judged``, or ``passes``."""
-        verdicts = {each.verdict for each in self.judged}
+        verdicts = {each.verdict for each in self.summaries}
         return next((worst for worst in _CODES if worst in verdicts), "passes")
 
     @property
@@ -41,58 +42,46 @@ class Result:
 
     @property
     def headline(self) -> str:
-        names = ", ".join(each.name for each in self.judged if each.verdict == self.verdict)
+        names = ", ".join(each.name for each in self.summaries if each.verdict == self.verdict)
         return f"{self.verdict}: {names if self.exit_code else 'nothing is worse'}"
+
+    @property
+    def sentences(self) -> list[str]:
+        return [*map(sentence, self.summaries), f"{self.pairs} pairs, {self.how}"]
 
 
 def sentence(judged: Judged) -> str:
     """A summary in a line."""
+    said, unit, digits = f"{judged.name}: {judged.verdict}, ", judged.unit, 1 if judged.unit == "%" else 2
     if judged.why:
-        return f"{judged.name}: {judged.verdict}, {judged.why}"
-    change, between, noise, seen = _amounts(judged)
-    said = f"{judged.name}: {judged.verdict}, {change} ({between}); pairs differ by {noise}"
-    return f"{said}; {seen} would have been found" if judged.verdict == "cannot be judged" else said
-
-
-def _amounts(judged: Judged) -> tuple[str, str, str, str]:
-    """The change, its interval, the noise, and what would have been found."""
-    unit, digits = judged.unit, 1 if judged.unit == "%" else 2
+        return said + judged.why
     change, low, high = (f"{each:+.{digits}f}" for each in (judged.change, judged.low, judged.high))
-    noise, seen = (f"{each:.{digits}f} {unit}" for each in (judged.noise, judged.seen))
-    return f"{change} {unit}", f"{low} to {high} {unit}", noise, seen
+    said += f"{change} {unit} ({low} to {high} {unit}); pairs differ by {judged.noise:.{digits}f} {unit}"
+    found = f"; {judged.seen:.{digits}f} {unit} would have been found"
+    return said + found if judged.verdict == "cannot be judged" else said
 
 
 def as_text(result: Result) -> str:
-    lines = [*map(sentence, result.judged), f"{result.pairs} pairs, {result.how}"]
-    return "\n  ".join([result.headline, *lines])
+    return "\n  ".join([result.headline, *result.sentences])
 
 
 def as_markdown(result: Result) -> str:
-    """Its first line is the verdict."""
-    lines = ["| | verdict | change | between | pairs differ by |", "|---|---|---|---|---|"]
-    for each in result.judged:
-        numbers = ["", "", ""] if each.why else _amounts(each)[:3]
-        lines.append(f"| `{each.name}` | {' | '.join([f'**{each.verdict}**', *numbers])} |")
-    whys = [f"`{each.name}`: {each.why}." for each in result.judged if each.why]
-    return "\n".join([f"**{result.headline}**", "", *lines, "", *whys, f"{result.pairs} pairs, {result.how}."])
+    return "\n- ".join([f"**{result.headline}**\n", *result.sentences])
 
 
 def as_json(result: Result) -> str:
-    about = {"verdict": result.verdict, "exit_code": result.exit_code, "pairs": result.pairs, "how": result.how}
-    summaries = [{name: value for name, value in asdict(each).items() if value == value} for each in result.judged]
-    return json.dumps({**about, "summaries": summaries, "runs": result.numbers}, indent=2)  # NaN is no JSON
+    return json.dumps({"verdict": result.verdict, "exit_code": result.exit_code, **asdict(result)}, indent=2)
 
 
 def as_junit(result: Result) -> str:
     """A test for each summary; one that cannot be judged is an error."""
-    suite = ElementTree.Element("testsuite", name="mlflow-sysmetrics check", tests=str(len(result.judged)))
-    for verdict, kind in (("worse", "failure"), ("cannot be judged", "error")):
-        suite.set(f"{kind}s", str(sum(each.verdict == verdict for each in result.judged)))
-    for each in result.judged:
+    suite = ElementTree.Element("testsuite", name="mlflow-sysmetrics check", tests=str(len(result.summaries)))
+    for each in result.summaries:
         case = ElementTree.SubElement(suite, "testcase", classname="check", name=each.name)
-        if each.verdict in _CODES:
-            kind = "failure" if each.verdict == "worse" else "error"
-            ElementTree.SubElement(case, kind, message=sentence(each))
+        if each.verdict in _OF_JUNIT:
+            ElementTree.SubElement(case, _OF_JUNIT[each.verdict], message=sentence(each))
+    for kind in _OF_JUNIT.values():
+        suite.set(f"{kind}s", str(len(suite.findall(f"*/{kind}"))))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -100,16 +89,15 @@ FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json, "junit": a
 
 
 def log(client: MlflowClient, run: Run, result: Result) -> str:
-    """Give the run of the check its verdict, and return the link of the view that compares the sides."""
-    numbers, unit = ("change", "low", "high", "noise"), {"%": "percent", "sd": "sd"}
-    found = {f"{each.name}/{name}_{unit[each.unit]}": getattr(each, name) for each in result.judged for name in numbers}
-    found["pairs"] = float(result.pairs)
-    metrics = [Metric(name, value, now_ms(), 0) for name, value in found.items() if value == value]
-    about = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
-    about |= {f"{VERDICT}.{each.name}": each.verdict for each in result.judged}
-    client.log_batch(run.run_id, metrics, tags=[RunTag(name, value) for name, value in about.items()])
+    """End the run of the check with its verdict, and return the link of the view that compares the sides."""
+    client.set_terminated(run.run_id)
+    names, end = [each.name for each in result.summaries], {"%": "_percent", "sd": "_sd", "": ""}
+    changes = {f"{each.name}/change{end[each.unit]}": each.change for each in result.summaries}
+    metrics = [Metric(*each, now_ms(), 0) for each in changes.items()]
+    tags = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
+    tags |= {f"{VERDICT}.{each.name}": each.verdict for each in result.summaries}
+    client.log_batch(run.run_id, metrics, tags=[RunTag(*each) for each in tags.items()])
     client.log_text(run.run_id, as_json(result), "check.json")
-    names = [each.name for each in result.judged]
     wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and {ui.tag(PAIR)} != '0'"
     columns = [ui.tag(SIDE), ui.tag(PAIR), *map(ui.metric, names)]
     sections = [ui.Section("Baseline and candidate", [ui.bars(each) for each in names])]

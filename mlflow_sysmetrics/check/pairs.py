@@ -1,7 +1,6 @@
 """Runs of two programs in pairs, both at once or one after the other, each measured by the kernel's own account.
 
-Runs of a pair meet the same machine: what they differ by is theirs. In turn, or at once, which one begins is up to a
-coin, so that no order is always somebody's.
+Runs of a pair meet the same machine: what they differ by is theirs. Which one begins is up to a coin.
 """
 
 from __future__ import annotations
@@ -37,12 +36,7 @@ from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import absolute_uri
 
 COSTS = "cpu_seconds", "peak_rss_mb", "elapsed_s"  # of a program with all processes below it
-_Costs = tuple[float, float, float]
 _KB_MB = 1.024e-3
-_STORED = (
-    "the baseline is a stored run, and CPU and wall time of another hour cannot be judged: for these run the baseline "
-    "again, with --baseline-command"
-)
 # The program's parent: the kernel begins a process's mark of its memory with that of the one that has started it, and
 # this one is small. It waits with the end of the program's process until the last reading of it was taken.
 _LAUNCH = """
@@ -70,27 +64,16 @@ os.write(tell, json.dumps(told).encode())
 
 @dataclass
 class Pairs:
-    """Runs two programs, and records each run below `parent`, the run of the check. A baseline may be a stored run."""
+    """Runs baseline and candidate, and records each run below `parent`, the run of the check."""
 
-    baseline: Side
-    candidate: Side
+    sides: Sequence[Side]
     parent: Run
     why_in_turn: str = ""  # else both at once
     _launched: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    @property
-    def sides(self) -> list[Side]:
-        return [self.baseline, self.candidate]
-
-    @property
-    def how(self) -> str:
-        return f"in turn: {self.why_in_turn}" if self.why_in_turn else "both at once"
-
     def warm_up(self) -> None:
         """Run each program once, which does not count, and see whether both fit on this machine at once."""
-        used = self.run(0, in_turn=True)
-        if self.baseline.stored is not None:
-            self.why_in_turn = _STORED
+        used = self.run(0)
         if self.why_in_turn:
             return
         peak_mb = max(each["peak_rss_mb"] for each in used)
@@ -102,10 +85,10 @@ class Pairs:
         elif usable < needed:
             self.why_in_turn = f"both at once would keep {needed} cores busy, of {usable:g}"
 
-    def run(self, pair: int, *, in_turn: bool = False) -> list[Mapping[str, float]]:
-        """Run a pair; the metrics of baseline and candidate, with `COSTS`."""
+    def run(self, pair: int) -> list[Mapping[str, float]]:
+        """Run a pair, number 0 one after the other; the metrics of baseline and candidate, with `COSTS`."""
         order = random.sample(self.sides, 2)
-        with ThreadPoolExecutor(1 if in_turn or self.why_in_turn else 2) as pool:
+        with ThreadPoolExecutor(2 if pair and not self.why_in_turn else 1) as pool:
             running = {side.name: pool.submit(self._run_one, side, pair) for side in order}
             try:
                 return [running[side.name].result() for side in self.sides]
@@ -141,16 +124,13 @@ class Pairs:
         follower.finish(Ended(exit_code).status, about, ends=True)
         if exit_code:
             last = "".join(f"\n  {line}" for line in said.splitlines()[-5:])
-            raise side.failed(f"failed with exit code {exit_code}{last and ', after'}{last}")
-        return ask_store(self.parent.uri, lambda: self._logged(follower.run.run_id, costs))
+            raise side.failed(f"failed with exit code {exit_code}{last}")
+        client, run_id = MlflowClient(self.parent.uri), follower.run.run_id
+        metrics = [Metric(*each, now_ms(), 0) for each in zip(COSTS, costs, strict=True)]  # in place of those sampled
+        ask_store(self.parent.uri, lambda: client.log_batch(run_id, metrics))
+        return ask_store(self.parent.uri, lambda: client.get_run(run_id).data.metrics)
 
-    def _logged(self, run_id: str, costs: _Costs) -> Mapping[str, float]:
-        """The metrics of a program's run, which gets these costs in place of those that were sampled."""
-        client = MlflowClient(self.parent.uri)
-        client.log_batch(run_id, [Metric(*each, now_ms(), 0) for each in zip(COSTS, costs, strict=True)])
-        return client.get_run(run_id).data.metrics
-
-    def _measured(self, follower: Follower, command: Sequence[str], where: Mapping[str, Any]) -> tuple[int, _Costs]:
+    def _measured(self, follower: Follower, command: Sequence[str], where: dict[str, Any]) -> tuple[int, list[float]]:
         """Run a program to its end: its exit code and `COSTS`."""
         hear, tell = os.pipe()
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(tell), *command]
@@ -168,4 +148,4 @@ class Pairs:
         self._launched.remove(process)
         exit_code, cpu_s, peak_kb, elapsed_s = json.loads(told) if told else (-9, 0.0, 0.0, 1.0)  # it was killed
         seen_s = measurement.summary.get("cpu_seconds", 0.0)  # with processes that nobody has waited for, as Ray's
-        return exit_code, (max(cpu_s, seen_s), peak_kb * _KB_MB, elapsed_s)
+        return exit_code, [max(cpu_s, seen_s), peak_kb * _KB_MB, elapsed_s]

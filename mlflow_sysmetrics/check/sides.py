@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import click
 from mlflow.entities import Run
@@ -44,7 +43,6 @@ class Side:
     stored: Mapping[str, float] | None = None  # its metrics, where it does not run
 
     def failed(self, how: str) -> CheckError:
-        """The error that says so."""
         kind = CandidateError if self.name == "candidate" else CheckError
         return kind(f"the {self.name} {how}")
 
@@ -56,62 +54,64 @@ class Side:
         return metrics[name]
 
 
+def stored(run: Run) -> Side:
+    """A stored run as a baseline. CheckError: it was recorded on another machine, or that is not known."""
+    known, here = run.data.tags, Host().tags()
+    if differ := [name for name, value in here.items() if known.get(name) != value]:
+        there = ", ".join(f"{name} {known.get(name, 'unknown')!r} there, {here[name]!r} here" for name in differ)
+        raise CheckError(f"run {run.info.run_id} cannot be compared with runs of this machine: {there}")
+    return Side("baseline", (), Path(), {}, run.data.metrics)
+
+
 @contextlib.contextmanager
 def of_commit(candidate: Side, revision: str, setup: str | None) -> Iterator[list[Side]]:
     """Baseline and candidate, where the baseline is the same command with the code of a commit.
 
-    Each has a worktree of its own, at paths of equal length; the candidate's has what is changed and not committed,
-    too. Files that git does not track, such as data, are linked into both. `setup` is a command that prepares either.
-
-    Raises:
-        click.UsageError: git has no such commit, or an import would take the code of neither side.
+    Each has a worktree of its own, at paths of equal length. `setup` is a command that prepares either.
+    click.UsageError: git has no such commit, or an import would take the code of neither side.
     """
     top = Path(_git(candidate.folder, "rev-parse", "--show-toplevel"))
-    before = _git(candidate.folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", of=revision)
-    if not setup and "PYTHONPATH" not in candidate.environment and (name := _editable(top)):
-        said = f"{name} is installed from {top}, so that both sides would import that code"
-        raise click.UsageError(f"{said}: give --setup, which installs the code of each side, or PYTHONPATH=.")
-    after = _git(top, "stash", "create") or _git(top, "rev-parse", "HEAD")
+    if not setup and "PYTHONPATH" not in candidate.environment:
+        _check_imports(top)
+    after = _git(top, "stash", "create") or "HEAD"
     with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-") as folder:
         found = []
         try:
-            for name, commit, place in (("baseline", before, "side_a"), ("candidate", after, "side_b")):
+            for name, commit, place in (("baseline", revision, "side_a"), ("candidate", after, "side_b")):
                 tree = Path(folder) / place
                 _git(top, "worktree", "add", "--quiet", "--detach", str(tree), commit)
                 _link_untracked(top, tree)
                 paths = candidate.environment.get("PYTHONPATH", "").replace(str(top), str(tree))
                 environment, here = {**candidate.environment, "PYTHONPATH": paths}, candidate.folder.relative_to(top)
-                found.append(replace(candidate, name=name, folder=tree / here, environment=environment))
+                found.append(side := replace(candidate, name=name, folder=tree / here, environment=environment))
                 if setup:
-                    _set_up(found[-1], setup)
+                    _set_up(side, setup)
             yield found
         finally:
             for tree in Path(folder).iterdir():
                 _git(top, "worktree", "remove", "--force", str(tree))
 
 
-def _git(folder: Path, *words: str, of: str = "") -> str:
+def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().partition("\n")[0] or f"no commit {of!r} here: give a branch, a tag or a hash"
-        raise click.UsageError(f"git: {said}")
+        raise click.UsageError("git: " + done.stderr.partition("\n")[0])
     return done.stdout.strip()
 
 
-def _editable(top: Path) -> str | None:
-    """A package that this Python imports from a folder of the repository."""
+def _check_imports(top: Path) -> None:
     for each in distributions():
         told = json.loads(each.read_text("direct_url.json") or "{}")
-        if told.get("dir_info", {}).get("editable") and Path(unquote(urlparse(told["url"]).path)).is_relative_to(top):
-            return each.name
-    return None
+        if told.get("dir_info", {}).get("editable") and f"{told['url']}/".startswith(f"{top.as_uri()}/"):
+            said = f"{each.name} is installed from {top}, so that both sides would import that code"
+            raise click.UsageError(f"{said}: give --setup, which installs the code of each side, or PYTHONPATH=.")
 
 
 def _link_untracked(top: Path, tree: Path) -> None:
     for name in _git(top, "ls-files", "--others", "--directory", "-z").split("\0"):
         here, there = top / name, tree / name
         is_made = here.name in _MADE or here.suffix in _MADE or (here / "pyvenv.cfg").exists()
-        if name and not is_made and not there.exists():
+        if not is_made and not there.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             there.symlink_to(here)
 
@@ -121,12 +121,3 @@ def _set_up(side: Side, command: str) -> None:
     if done.returncode:
         last = f"{done.stdout}{done.stderr}".strip().rpartition("\n")[2]
         raise side.failed(f"could not be set up, --setup ended with exit code {done.returncode}: {last}")
-
-
-def stored(run: Run) -> Side:
-    """A stored run as a baseline. CheckError: it was recorded on another machine, or that is not known."""
-    known, here = run.data.tags, Host().tags()
-    if differ := [name for name, value in here.items() if known.get(name) != value]:
-        there = ", ".join(f"{name} {known.get(name, 'unknown')!r} there, {here[name]!r} here" for name in differ)
-        raise CheckError(f"run {run.info.run_id} cannot be compared with runs of this machine: {there}")
-    return Side("baseline", (), Path(), {}, run.data.metrics)

@@ -9,56 +9,49 @@ limits below, a one-sided paired t test finds in 1 % of checks that something is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 LOOKS = (3, 5, 7, 10)
 _WORSE, _PASSES = 0.0057, 0.0175  # p at the last look, of all summaries together; p at each look, of each
-Verdict = Literal["worse", "better", "passes", "cannot be judged"]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A number of a run that is compared.
+    """A number of a run that is compared; by default a metric that the program logs.
 
     With `unit` "%" its change is relative to the baseline, of a cost by the logarithm of each pair's ratio. With "sd"
     it is in standard deviations of the baseline's runs: how much seeds change it. Amounts are in that unit.
     """
 
     name: str
-    unit: Literal["%", "sd"]
-    tolerance: float  # a change that is shown to be smaller passes
-    least: float  # a smaller change is never worse
+    unit: str = "sd"
+    tolerance: float = 1.0  # a change that is shown to be smaller passes
+    least: float = 0.25  # a smaller change is never worse
     least_noise: float = 1e-9  # pairs that differ less do so by luck
     higher_is_better: bool = False
-    is_cost: bool = True  # measured by us: positive, and never without noise
+    is_cost: bool = False  # measured by us: positive, and never without noise
 
 
-CPU = Summary("cpu_seconds", "%", 5.0, 2.0, 0.3)
-MEMORY = Summary("peak_rss_mb", "%", 2.0, 1.0, 0.1)
-TIME = Summary("elapsed_s", "%", 25.0, 5.0, 0.3)
-
-
-def of_program(name: str, higher_is_better: bool) -> Summary:
-    """A metric that the program logs."""
-    return Summary(name, "sd", 1.0, 0.25, higher_is_better=higher_is_better, is_cost=False)
+CPU = Summary("cpu_seconds", "%", 5.0, 2.0, 0.3, is_cost=True)
+MEMORY = Summary("peak_rss_mb", "%", 2.0, 1.0, 0.1, is_cost=True)
+TIME = Summary("elapsed_s", "%", 25.0, 5.0, 0.3, is_cost=True)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of a summary: its change with an interval, and the noise between pairs, in `unit`; or NaN.
+    """What is known of a summary: its change with an interval, and the noise between pairs, in `unit`.
 
     The interval holds in 96.5 % at one look, so that its upper end holds in 95 % over all looks. `seen` is the smallest
     change for the worse that would have been found in 95 %.
     """
 
     name: str
-    verdict: Verdict
-    unit: str
+    verdict: str  # "worse", "better", "passes" or "cannot be judged"
+    unit: str  # of Summary; or "", where the metric was compared exactly
     change: float
     low: float
     high: float
@@ -91,9 +84,8 @@ def judge(
 def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judged:
     n, sign = len(b), -1.0 if summary.higher_is_better else 1.0  # worse is more
     least, tolerance, least_noise = summary.least, summary.tolerance, summary.least_noise
-    scale: Callable[[float], float] = float
     if summary.is_cost:
-        differences, scale = np.log(b) - np.log(a), _percent
+        differences = np.log(b) - np.log(a)
         least, tolerance, least_noise = (math.log1p(each / 100) for each in (least, tolerance, least_noise))
     elif summary.unit == "%":
         differences = sign * 100 * (b - a) / abs(a.mean())
@@ -101,35 +93,24 @@ def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judg
         differences = sign * (b - a) / (a if np.ptp(a) else b).std(ddof=1)
     mean, noise = float(differences.mean()), max(float(differences.std(ddof=1)), least_noise)
     se = noise * math.sqrt(1 / n + (1 if len(a) == 1 else 0))  # one stored value is as noisy as one of these
-    limit = error * (n / LOOKS[-1]) ** 2
-    verdict: Verdict = "cannot be judged"
-    if _p(mean / se, n) <= limit and mean >= least:
+    # A one-sided t test finds a mean that is at least so much; p at this look, for worse, to pass, and of a miss.
+    surely, passes, found = -stdtrit(n - 1, [error * (n / LOOKS[-1]) ** 2, _PASSES, 0.05]) * se
+    verdict = "cannot be judged"
+    if mean >= max(surely, least):
         verdict = "worse"
-    elif _p((tolerance - mean) / se, n) <= _PASSES:
-        verdict = "better" if _p(-mean / se, n) <= limit and -mean >= least else "passes"
-    half, seen = _t(_PASSES, n) * se, max(least, (_t(limit, n) + _t(0.05, n)) * se)
-    low, high = sorted(scale(sign * (mean + each)) for each in (-half, half))
-    return Judged(summary.name, verdict, summary.unit, scale(sign * mean), low, high, scale(noise), scale(seen))
+    elif tolerance - mean >= passes:
+        verdict = "better" if -mean >= max(surely, least) else "passes"
+    change = sign * mean
+    amounts = [change, change - passes, change + passes, noise, max(least, surely + found)]
+    if summary.is_cost:
+        amounts = [100 * math.expm1(each) for each in amounts]  # of logarithms of ratios
+    return Judged(summary.name, verdict, summary.unit, *amounts)
 
 
 def _exactly(summary: Summary, a: float, b: float) -> Judged:
     """The verdict on a metric that all runs of a side have alike."""
     worse_by = a - b if summary.higher_is_better else b - a
     tolerated = abs(a) * summary.tolerance / 100 if summary.unit == "%" else 0.0
-    verdict: Verdict = "worse" if worse_by > tolerated else "better" if worse_by < 0 else "passes"
+    verdict = "worse" if worse_by > tolerated else "better" if worse_by < 0 else "passes"
     why = "compared exactly, as it does not vary: give {pair} as a seed to judge it beyond this one"
-    change = 100 * (b - a) / abs(a) if a and summary.unit == "%" else 0.0 if a == b else math.nan
-    return Judged(summary.name, verdict, summary.unit, change, change, change, why=f"{a:.6g} -> {b:.6g}, {why}")
-
-
-def _p(t: float, n: int) -> float:
-    """The chance of a mean that high or higher where there is no difference."""
-    return float(stdtr(n - 1, -t))
-
-
-def _t(p: float, n: int) -> float:
-    return float(-stdtrit(n - 1, p))
-
-
-def _percent(log_ratio: float) -> float:
-    return 100 * math.expm1(log_ratio)
+    return Judged(summary.name, verdict, "", b - a, b - a, b - a, why=f"{a:.6g} -> {b:.6g}, {why}")

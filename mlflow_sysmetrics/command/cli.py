@@ -136,14 +136,14 @@ def check(
     except ImportError as error:
         raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
     from mlflow_sysmetrics.check.output import FORMATS
-    from mlflow_sysmetrics.check.sides import CandidateError
+    from mlflow_sysmetrics.check.sides import CheckError
 
     baselines = {kind: options.pop(f"baseline_{kind}") for kind in ("command", "commit", "run")}
     metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
     try:
         result = check.check(environment=environment, baselines=baselines, metrics=metrics, **options)
     except click.ClickException as error:
-        if error.exit_code != 1 or isinstance(error, CandidateError):
+        if error.exit_code != 1 or isinstance(error, CheckError):
             raise
         raise click.UsageError(error.message) from None  # what the store says
     except KeyboardInterrupt:

@@ -123,7 +123,7 @@ def test_commit_is_compared_with_what_is_not_committed(check: Callable[..., Resu
     assert said.startswith("worse: peak_rss_mb")
     left = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
     assert len(left.stdout.splitlines()) == 1
-    assert "no commit 'HEAT'" in check("--baseline-commit", "HEAT", "--", "true", code=2).stderr
+    assert "invalid reference: HEAT" in check("--baseline-commit", "HEAT", "--", "true", code=2).stderr
     broken = ("--baseline-commit", "HEAD", "--setup", "echo no such wheel; exit 7", "--", "true")
     assert "exit code 7: no such wheel" in check(*broken, code=3).stderr
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, Judged, Summary, judge, of_program
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, Judged, Summary, judge
 
 CHECKS = 1000
-RMSE = of_program("rmse", higher_is_better=False)
+RMSE = Summary("rmse")
 
 
 def decided(
@@ -81,7 +81,7 @@ def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_fo
 @pytest.mark.parametrize("higher_is_better", [False, True])
 def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better: bool) -> None:
     seeds = np.random.default_rng(5).normal(0.8, 0.1, 10)
-    summary = of_program("score", higher_is_better)
+    summary = Summary("score", higher_is_better=higher_is_better)
     for shift in (-0.2, 0.2):
         (score,) = decided([summary], [seeds], [seeds + shift])
         assert score.verdict == ("worse" if (shift < 0) == higher_is_better else "better")
@@ -90,7 +90,7 @@ def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better
 
 @pytest.mark.parametrize(("after", "verdict"), [(0.5, "passes"), (0.49, "worse"), (0.51, "better")])
 def test_metric_that_never_varies_is_compared_exactly(after: float, verdict: str) -> None:
-    (score,) = judge([of_program("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
+    (score,) = judge([Summary("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
     assert score.verdict == verdict
     assert "seed" in score.why
 
