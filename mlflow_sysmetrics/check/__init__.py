@@ -76,7 +76,8 @@ def check(
             result = _result(Pairs(both, run, why_in_turn), summaries)
         except BaseException as error:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-            ask_store(uri, lambda: client.set_terminated(run.run_id, status))
+            with contextlib.suppress(click.ClickException):  # what ended it is worth more than its run
+                ask_store(uri, lambda: client.set_terminated(run.run_id, status))
             raise
     try:
         link = ask_store(uri, lambda: output.log(client, run, result))

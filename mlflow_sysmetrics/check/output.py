@@ -92,8 +92,12 @@ def log(client: MlflowClient, run: Run, result: Result) -> str:
     """End the run of the check with its verdict, and return the link of the view that compares the sides."""
     client.set_terminated(run.run_id)
     names, end = [each.name for each in result.summaries], {"%": "_percent", "sd": "_sd", "": ""}
-    changes = {f"{each.name}/change{end[each.unit]}": each.change for each in result.summaries}
-    metrics = [Metric(*each, now_ms(), 0) for each in changes.items()]
+    metrics = [
+        Metric(f"{each.name}/{name}{end[each.unit]}", getattr(each, name), now_ms(), 0)
+        for each in result.summaries
+        for name in ("change", "low", "high", "noise")
+    ]
+    metrics.append(Metric("pairs", result.pairs, now_ms(), 0))
     tags = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
     tags |= {f"{VERDICT}.{each.name}": each.verdict for each in result.summaries}
     client.log_batch(run.run_id, metrics, tags=[RunTag(*each) for each in tags.items()])

@@ -65,7 +65,9 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     assert run.info.status == "FINISHED"
     assert run.data.tags["sysmetrics.verdict"] == run.data.tags["sysmetrics.verdict.peak_rss_mb"] == "worse"
     assert run.data.tags["mlflow.note.content"].startswith("**worse: peak_rss_mb")
-    assert run.data.metrics["peak_rss_mb/change_percent"] == pytest.approx(memory["change"])
+    figures = {name: run.data.metrics[f"peak_rss_mb/{name}_percent"] for name in ("change", "low", "high", "noise")}
+    assert figures == pytest.approx({name: memory[name] for name in figures})
+    assert run.data.metrics["pairs"] == said["pairs"]
     assert load_dict(f"{run.info.artifact_uri}/check.json") == said
     below = store_in_use.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
     pairs = [(each.data.tags["sysmetrics.side"], int(each.data.tags["sysmetrics.pair"])) for each in below]
