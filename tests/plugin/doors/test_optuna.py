@@ -123,7 +123,7 @@ def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Cal
 
 
 def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
-    """Nor has it that of an earlier one, though it may end before a reading. In a process without other tests' garbage."""
+    """Nor has it that of an earlier one, though it may end before a reading."""
     code = (
         "import os, optuna\n"
         "from mlflow_sysmetrics.optuna import measured\n"
