@@ -22,7 +22,7 @@ RAY_SETTINGS = {
     # A process of Ray's that connects to a socket before it is open would wait for a second, at every other start.
     "RAY_raylet_client_connect_timeout_milliseconds": "50",
     "RAY_raylet_client_num_connect_attempts": "200",
-    # By itself Ray gives its processes what all others leave: beside two busy programs, two cores would hardly train.
+    # Ray's own default, 15, leaves trials the time that no other process wants: beside busy programs they hardly train.
     "RAY_worker_niceness": "0",
     # The processes that start with Ray wait for the first trials. After a second Ray would end them, and start others.
     "RAY_idle_worker_killing_time_threshold_ms": "60000",

@@ -230,7 +230,7 @@ def _run_trials(
 
 
 class _TimeLimit(Stopper):  # type: ignore[misc]
-    """Ends a search so long after its first trial has begun. Tune's own limit counts the start of the processes."""
+    """Ends a search this many seconds after its first trial began. Tune's own limit counts the start of processes."""
 
     def __init__(self, record: Record, seconds: float) -> None:
         self._record, self._seconds = record, seconds

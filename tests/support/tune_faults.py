@@ -63,7 +63,7 @@ class Reported(tune.Callback):
 
 
 class BeganAgain(tune.Callback):
-    """Does something for the trial that begins again, of so many trials, at its first result."""
+    """Acts once a trial has begun again, at its first result: of this number of trials the next one that begins."""
 
     def __init__(self, trials: int, act: Callable[[str], None]) -> None:
         self.trials, self.act, self.begun = trials, act, 0
