@@ -161,7 +161,7 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
                 raise
             if command.given:
                 signals.mark_killed(_open)
-            click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
+            click.echo(_farewell(), err=True)
             raise SystemExit(_received[0].exit_code) from None
 
 
@@ -340,7 +340,7 @@ def _signals_raise() -> Iterator[None]:
 
     def handle(signal_number: int, frame: FrameType | None) -> None:
         signals.ignore()
-        timer = threading.Timer(signals.END_WITHIN_S, _kill_everything, [128 + signal_number])
+        timer = threading.Timer(signals.END_WITHIN_S, _kill_everything)
         timer.daemon = True
         timer.start()
         _received.append(Interrupted(signal_number))
@@ -361,12 +361,17 @@ def _raise_received() -> None:
         raise _received[0]
 
 
-def _kill_everything(exit_code: int) -> None:
+def _farewell() -> str:
+    return f"\nStopped by {_received[0]}. What was measured is in MLflow."
+
+
+def _kill_everything() -> None:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
     signals.mark_killed(_open)
-    os._exit(exit_code)
+    os.write(2, f"{_farewell()}\n".encode())
+    os._exit(_received[0].exit_code)
 
 
 def _end_with_mlflow_run() -> None:

@@ -92,6 +92,31 @@ def test_runs_of_a_command_that_has_ended_are_marked(
     assert [client.get_run(each).info.status for each in (run_id, child_id)] == [then, of_child]
 
 
+HANGS = """
+import os, signal, time
+from entrypoints import signals
+from entrypoints.runs import recorded_run
+
+signals.END_WITHIN_S = 0.5
+with recorded_run("study", "hangs", {}):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        time.sleep(600)
+"""
+
+
+def test_command_that_hangs_at_its_end_is_ended_and_says_so(project: Path, empty_store: Path) -> None:
+    """It has a few seconds from the signal on; then it is as if it had not hung."""
+    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
+    done = Command([sys.executable, "-c", HANGS], cwd=project, output=empty_store / "output", env=env).wait()
+    says = "Stopped by SIGTERM. What was measured is in MLflow."
+    assert (done.exit_code, done.stderr.strip().splitlines()[-1]) == (128 + signal.SIGTERM, says)
+    client = MlflowClient(store_uri(empty_store))
+    (run,) = client.search_runs(["0"])
+    wait_until(lambda: client.get_run(run.info.run_id).info.status == "KILLED", MARKED_WITHIN_S, "the mark")
+
+
 HUNG_UP = """
 import os, signal
 from entrypoints.runs import child_run, recorded_run
