@@ -257,7 +257,7 @@ def show_whole(tables: list[tuple[str, str]], folder: Path) -> None:
 @click.command(help=__doc__)
 @click.option("--seeds", default="10-19", help="Of the grids and the searches, from-to.")
 @click.option("--families", default=",".join(FAMILIES), help="Of tables, separated by commas.")
-@click.option("--at-once", default=4, help="Also a search that runs so many trials at once; 1: none.")
+@click.option("--at-once", default=4, help="Also a search that runs this many trials at once; 1: none.")
 @click.option("--c-tpe", type=click.Path(exists=True, path_type=Path), help="A folder with OptunaHub's ctpe.")
 def main(seeds: str, families: str, at_once: int, c_tpe: Path | None) -> None:
     first, last = map(int, seeds.split("-"))

@@ -70,7 +70,7 @@ _split = together(
         NONE,
         text("COLUMN", none=None),
         "A column such as a patient's number: rows of one value stay together in the training or test part, and in one "
-        "fold. It is no feature.",
+        "fold. It is not a feature.",
     ),
     option(
         "time",

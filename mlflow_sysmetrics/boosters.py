@@ -49,7 +49,7 @@ class BoosterCosts:
             self._training.end()  # LightGBM does not tell when it stops early
 
     def _begin(self, iterations: int, callbacks: Iterable[object] | None) -> None:
-        """A training of so many iterations begins, with these callbacks; None is unknown."""
+        """A training of this many iterations begins, with these callbacks; None: unknown."""
         if self._training.has_begun:
             self._training.end()
             self._training = Training(self._training.limits)
@@ -149,7 +149,7 @@ class Training:
         self.measurement.stop()
         times_s, summary = self._times_s[1:], {**self._costs, "steps": len(self._times_s) - 1}
         summary.pop("memory_mb", None)  # a curve has that name
-        if len(times_s) > 1:  # what there was before the first one's end is no time of a step
+        if len(times_s) > 1:  # what there was before the first one's end is not the time of a step
             summary["mean_step_time_ms"] = 1000 * (times_s[-1] - times_s[0]) / (len(times_s) - 1)
         self._outbox.add(log(tags=why, summary=summary))
         if self._has_own_run:
@@ -157,6 +157,6 @@ class Training:
 
 
 def at_least(total: Extrapolation, iterations: int) -> float:
-    """What so many iterations cost at least. Later trees often cost less: of the rest half is counted."""
+    """The least that this many iterations cost. Later trees often cost less: of the rest half is counted."""
     prediction = total.at(iterations)
     return total.total if prediction is None else (total.total + prediction.low) / 2

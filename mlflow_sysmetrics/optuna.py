@@ -150,7 +150,7 @@ class _Trial:
         elif error is not None:
             status, why = "FAILED", {ERROR: f"{type(error).__name__}: {error}"}
         elif not values:
-            status, why = "FAILED", {ERROR: f"the objective has returned {value!r}, which is no number"}
+            status, why = "FAILED", {ERROR: f"the objective has returned {value!r}, which is not a number"}
         self._outbox.add(end(status, why))
         try:
             for name, number in self._summary.items():

@@ -60,7 +60,7 @@ class Costs:
 
     Raises:
         ImportError: scikit-learn has no callbacks.
-        ValueError: `limits` is wrong, or MLflow has no such store; from ``fit``: this is no search, or it has limits
+        ValueError: `limits` is wrong, or MLflow has no such store; from ``fit``: this is not a search, or it has limits
             and ``error_score="raise"``.
     """
 
@@ -212,7 +212,7 @@ class _Search:
         self._writer.start()
         self._writer.create(self.key, experiment_id=self._experiment_id, name=name, tags=about)
         self._writer.log(self.key, params={"limits": limits} if limits.rules else {})
-        until = time.monotonic() + _ANSWER_S  # what MLflow loads and makes for its first request is no cost of a fit
+        until = time.monotonic() + _ANSWER_S  # what MLflow loads and makes for its first request is not a cost of a fit
         while self._writer.run_id(self.key) is None and not self._writer.is_away and time.monotonic() < until:
             time.sleep(0.005)
 

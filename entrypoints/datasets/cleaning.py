@@ -63,10 +63,10 @@ def clean(
     Args:
         frame: its ``attrs`` are the table's name, source and licence, and its OpenML id and usual target, if any.
         target: the column to predict; by default the usual one.
-        drop: columns that are no features.
+        drop: columns that are not features.
         task: by default that of ``task_of``.
         keep_all: see above.
-        group: the column whose equal values are one group of rows; it is no feature.
+        group: the column whose equal values are one group of rows; it is not a feature.
         time: the column of numbers or dates that orders the rows.
 
     Raises:
@@ -164,7 +164,7 @@ def _taken(
         if not keep_all and (why := _useless(found[name])):
             useless[name] = why
             continue
-        # A time of day that is always midnight, or a month that is always January, is no feature.
+        # A time of day that is always midnight, or a month that is always January, is not a feature.
         column = replace(column, parts=tuple(part for part in column.parts if found[f"{name} {part}"].nunique() > 1))
         columns.append(column)
         features |= {each: found[each] for each in column.names}

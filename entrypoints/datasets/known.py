@@ -94,7 +94,7 @@ def load(
         name: a known dataset, ``openml:<id>``, or the path of a CSV or Parquet file. An id of a known dataset is that
             dataset; the bundled ones never need the network.
         target: the column to predict; required for a file, the others have a default.
-        drop: names of columns that are no features, separated by commas.
+        drop: names of columns that are not features, separated by commas.
         group, time: as of ``clean``.
         folder: of the bundled files.
         echo: called with each line.

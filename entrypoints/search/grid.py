@@ -24,7 +24,7 @@ from entrypoints.text import closest
 DEFAULT_DRAWN = 20  # configurations of a random search
 MAX_TRIALS = 100_000
 MAX_CANDIDATES = 10_000  # from which a search that learns chooses
-MIN_SUGGESTED, SUGGESTED = 30, 0.25  # how many of them it tries: this share, but at least so many
+MIN_SUGGESTED, SUGGESTED = 30, 0.25  # how many of them it tries: this share, but at least this many
 DEFAULT_REPEATS = 3  # of one configuration of the user's own algorithm, where nothing else shows the noise,
 MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves

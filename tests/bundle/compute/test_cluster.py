@@ -165,7 +165,7 @@ def test_study_uses_the_nodes_and_leaves_other_jobs_alone(
 def test_study_that_cannot_run_there_is_refused_in_time(
     scaled: Scaled, empty_store: Path, wrong: str, says: str
 ) -> None:
-    """In one sentence, before anything is prepared: a store on this machine, a server that is no Ray, no token."""
+    """In one sentence, before anything is prepared: a store on this machine, a server that is not Ray, no token."""
     store = f"sqlite:///{empty_store}/mlflow.db" if wrong == "store" else scaled.uri
     env = {"MLFLOW_TRACKING_URI": store, "RAY_ADDRESS": scaled.nodes.address} | ({} if wrong == "token" else TOKEN)
     env |= {"RAY_ADDRESS": scaled.uri.removeprefix("http://")} if wrong == "address" else {}

@@ -218,7 +218,7 @@ def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
 
 
 def test_columns_that_split_rows_are_read_beside_the_features() -> None:
-    """A group is no feature, and may have any number of values; a time stays one. A sample takes both along."""
+    """A group is not a feature, and may have any number of values; a time stays one. A sample takes both along."""
     dates = [f"2020-01-{day:02d}" for day in range(ROWS, 0, -1)]
     patients = [f"P{row // 2}" for row in range(ROWS)]
     table, said = _clean(_frame(patient=patients, day=dates), group="patient", time="day")

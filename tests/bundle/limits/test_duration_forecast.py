@@ -65,7 +65,7 @@ def test_trial_has_the_time_of_its_algorithm_and_batch_size() -> None:
 
 
 def test_larger_models_are_timed_as_such() -> None:
-    """Real steps, on the real clock; what is between them is no training time."""
+    """Real steps, on the real clock; what is between them is not training time."""
     layers = ([2], [800, 800])
     trials = [configured(MLP_CLASSIFIER, hidden_layer_sizes=each) for each in layers]
     small, large = (costs for costs in time_kinds(trials, bundled("diabetes")) if costs)

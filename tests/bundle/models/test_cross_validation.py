@@ -343,7 +343,7 @@ def test_overflow_ends_the_trial_as_diverged() -> None:
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_loss_that_is_not_finite_is_that_of_a_diverged_trial() -> None:
-    """A network whose weights have exploded, of which scikit-learn says nothing, predicts what is no number."""
+    """A network whose weights have exploded, of which scikit-learn says nothing, predicts what is not a number."""
     exploding = {"hidden_layer_sizes": [8, 8], "solver": "sgd", "learning_rate_init": 3.0}
     network = configured(MLP_REGRESSOR, **exploding, batch_size=16, max_steps=120)
     training = _trained(bundled("red_wine"), network)

@@ -232,7 +232,7 @@ def _kill_9(command: Command, driver: int) -> None:
     psutil.Process(driver).kill()
 
 
-# What interrupts the study, and then each command that continues it, when at least so many trials are done.
+# What interrupts the study, and then each command that continues it, when at least this many trials are done.
 INTERRUPTS: dict[str, tuple[int, Interrupt | None]] = {
     "time limit": (2, None),
     "SIGTERM to mlflow run": (3, _sigterm),
@@ -291,7 +291,7 @@ def continued(new_store: Path, start_project: StartProject, tmp_path_factory: py
 def _interrupted(
     command: Command, client: MlflowClient, folder: Path, most: int, interrupt: Interrupt | None
 ) -> Interrupted:
-    """Let so many trials end, and interrupt the command while it runs the next; without an interrupt it ends itself."""
+    """Let this many trials end, then interrupt the command while it runs the next; without an interrupt it goes on."""
 
     def study() -> Run:
         return runs_of_kind(client, "study")[0]

@@ -200,7 +200,7 @@ def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path
 
 @pytest.mark.slow
 def test_program_that_goes_on_at_its_limit_is_killed_but_did_not_die_by_itself(record: Record, tmp_path: Path) -> None:
-    """SIGKILL ends it ten seconds after SIGTERM, and is no cause of death."""
+    """SIGKILL ends it ten seconds after SIGTERM, and is not a cause of death."""
     program = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
     assert record(sys.executable, "-c", program, criteria="elapsed_s<=1") == Ended(STOPPED, told=True)
     tags = the_run(tmp_path).data.tags

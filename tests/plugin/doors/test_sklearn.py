@@ -144,7 +144,7 @@ def test_search_that_does_not_go_well_ends_its_runs(
     """With why, and with the costs of the fits that have ended."""
     search = GridSearchCV(Fit(), grid, cv=2, **more).set_callbacks(Costs())
     try:
-        raise LookupError("of the user's, which is no error of the search")
+        raise LookupError("of the user's, which is not an error of the search")
     except LookupError:
         if raised is None:
             search.fit(X, y)

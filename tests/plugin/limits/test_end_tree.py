@@ -91,7 +91,7 @@ def test_process_that_starts_meanwhile_is_ended_too(run: Run, source: str, code:
     assert gone(heard(program))
     assert program.communicate()[0] == "", "it was asked once"
     assert program.returncode == code  # whoever started it hears how it ended
-    assert end_tree(process), "one that has ended, whose number may be another's by now, is no error"
+    assert end_tree(process), "one that has ended, whose number may be another's by now, is not an error"
 
 
 def test_process_that_ends_itself_ends_those_below_it_first(run: Run) -> None:

@@ -168,7 +168,7 @@ def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause() ->
     ("values", "lacked"), [([0.1, 0.01, 0.001, 0.0001], float("nan")), (["l1", "l2"], None)], ids=["number", "text"]
 )
 def test_hyperparameter_that_an_algorithm_lacks_hides_nothing(values: list[Any], lacked: float | None) -> None:
-    """To have none is no level, which would say the same as the algorithm; it may have any name."""
+    """To have none is not a level, which would say the same as the algorithm; it may have any name."""
     kinds = [*(("logistic", value) for value in values), ("svm", lacked)]
     levels = [
         {"algorithm": algorithm, "values": value, "batch_size": size}
@@ -300,7 +300,7 @@ def test_study_without_scores_by_fold_says_so_and_answers_the_rest() -> None:
 
 
 def test_repeats_count_for_costs_and_not_for_the_score() -> None:
-    """A configuration that ran again shows noise, and is no other model."""
+    """A configuration that ran again shows noise, and is not another model."""
     frame = study(SIZES[8], {"training_time_s": seconds}, repeats=4)
     assert effect(frame, "batch_size", "training_time_s")["trials"] == 12
     assert effect(frame, "batch_size")["trials"] == 8
