@@ -24,7 +24,7 @@ class Progress:
         stream: where to write.
         clock: seconds that never go back.
         done: how many of them have ended already, before the time counts.
-        limit_s: after how many seconds from now the search ends at the latest; 0: no limit.
+        limit_s: after how many seconds from the first trial's start the search ends at the latest; 0: no limit.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Progress:
         self._score = score
         self._stream = stream or sys.stdout
         self._clock = clock
-        self._ends = self._clock() + limit_s if limit_s else math.inf
+        self._limit_s = limit_s or math.inf
         self._began: float | None = None
         self._waiting_s: dict[Hashable, float] = {}  # the forecast of each trial, by its key
         self._running_s: dict[Hashable, float] = {}
@@ -89,7 +89,7 @@ class Progress:
             return line
         half_s = sum(self._running_s.values()) / 2
         left_s = elapsed_s * (sum(self._waiting_s.values()) + half_s) / (self._ended_s + half_s)
-        return f"{line}, about {duration(max(0.0, min(left_s, self._ends - now)))} left"
+        return f"{line}, about {duration(max(0.0, min(left_s, self._limit_s - elapsed_s)))} left"
 
 
 def duration(seconds: float) -> str:

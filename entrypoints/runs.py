@@ -161,7 +161,7 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
                 raise
             if command.given:
                 signals.mark_killed(_open)
-            click.echo(_farewell(), err=True)
+            click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
             raise SystemExit(_received[0].exit_code) from None
 
 
@@ -361,16 +361,13 @@ def _raise_received() -> None:
         raise _received[0]
 
 
-def _farewell() -> str:
-    return f"\nStopped by {_received[0]}. What was measured is in MLflow."
-
-
 def _kill_everything() -> None:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
     signals.mark_killed(_open)
-    os.write(2, f"{_farewell()}\n".encode())
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, f"\nStopped by {_received[0]}.\n".encode())
     os._exit(_received[0].exit_code)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import copy
+import inspect
 import math
 import threading
 import weakref
@@ -40,7 +41,7 @@ def whole_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> L
         fit, iterations = _lightgbm, given["n_estimators"]
     elif "_hist_gradient_boosting" in bases:
         fit, iterations = _hist_gradient_boosting, given["max_iter"]
-    elif "sklearn.ensemble._gb" in bases:
+    elif "sklearn.ensemble._gb" in bases and "monitor" in inspect.signature(estimator.fit).parameters:
         fit, iterations = _gradient_boosting, given["n_estimators"]
     elif "warm_start" in given:
         iterations = given.get("n_estimators", 1)

@@ -42,8 +42,6 @@ def check(
     metrics: Mapping[str, bool],
     tolerate: str,
     wall_time: bool,
-    experiment_name: str | None,
-    run_name: str | None,
 ) -> output.Result:
     """Compare a program with its baseline until each summary is decided, or ten pairs have run; record it in MLflow.
 
@@ -55,12 +53,17 @@ def check(
     if len(given) != 1:
         raise click.UsageError("give one of --baseline-command, --baseline-commit and --baseline")
     ((kind, baseline),) = given
+    if setup and kind != "commit":
+        raise click.UsageError("--setup prepares the code of a commit: give --baseline-commit with it")
+    if wall_time and kind == "run":
+        raise click.UsageError("--wall-time of a stored run is that of another hour: give --baseline-command")
     summaries = _summaries(kind, wall_time, metrics, tolerate)
     uri = mlflow.get_tracking_uri()
     client = MlflowClient(uri)
     candidate = Side("candidate", command, Path.cwd(), environment)
     why_in_turn = "wall time is asked for" if wall_time else ""
     with contextlib.ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
         if kind == "commit":
             both = stack.enter_context(sides.of_commit(candidate, baseline, setup))
         elif kind == "command":
@@ -69,9 +72,7 @@ def check(
             both = [sides.stored(ask_store(uri, lambda: client.get_run(baseline))), candidate]
             why_in_turn = "the baseline is a stored run; for CPU time, run the baseline again with --baseline-command"
         about = {"command": shlex.join(command), "baseline": baseline}
-        name = run_name or f"check {Path(script_of(command)).name}"
-        run = ask_store(uri, lambda: _begin(client, uri, experiment_name, name, about))
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
+        run = ask_store(uri, lambda: _begin(client, uri, about))
         try:
             result = _result(Pairs(both, run, why_in_turn), summaries)
         except BaseException as error:
@@ -102,10 +103,11 @@ def _summaries(kind: str, wall_time: bool, metrics: Mapping[str, bool], tolerate
     return list(known.values())
 
 
-def _begin(client: MlflowClient, uri: str, experiment_name: str | None, name: str, about: Mapping[str, str]) -> Run:
+def _begin(client: MlflowClient, uri: str, about: Mapping[str, str]) -> Run:
     """The run of the check: that of an MLflow Project, or a new one."""
-    run = named_run(uri, experiment_name)
+    run = named_run(uri, None)
     if not run.run_id:
+        name = f"check {Path(script_of(shlex.split(about['command']))).name}"
         made = client.create_run(run.experiment_id, tags=resolve_tags(), run_name=name)
         run = run._replace(run_id=made.info.run_id)
         client.log_batch(run.run_id, params=[Param(key, redacted_text(text)[:500]) for key, text in about.items()])

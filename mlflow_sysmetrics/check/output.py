@@ -52,13 +52,14 @@ class Result:
 
 def sentence(judged: Judged) -> str:
     """A summary in a line."""
-    said, unit, digits = f"{judged.name}: {judged.verdict}, ", judged.unit, 1 if judged.unit == "%" else 2
+    said = f"{judged.name}: {judged.verdict}, "
     if judged.why:
         return said + judged.why
-    change, low, high = (f"{each:+.{digits}f}" for each in (judged.change, judged.low, judged.high))
-    said += f"{change} {unit} ({low} to {high} {unit}); pairs differ by {judged.noise:.{digits}f} {unit}"
-    found = f"; {judged.seen:.{digits}f} {unit} would have been found"
-    return said + found if judged.verdict == "cannot be judged" else said
+    digits, unit = (".1f", " %") if judged.unit else (".3g", "")
+    change, low, high = (f"{each:+{digits}}" for each in (judged.change, judged.low, judged.high))
+    said += f"{change}{unit} ({low} to {high}{unit}); pairs differ by {judged.noise:{digits}}{unit}"
+    said += f", seeds by {judged.spread:{digits}}" * bool(judged.spread)
+    return said + f"; {judged.seen:{digits}}{unit} would have been found" * (judged.verdict == "cannot be judged")
 
 
 def as_text(result: Result) -> str:
@@ -91,9 +92,9 @@ FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json, "junit": a
 def log(client: MlflowClient, run: Run, result: Result) -> str:
     """End the run of the check with its verdict, and return the link of the view that compares the sides."""
     client.set_terminated(run.run_id)
-    names, end = [each.name for each in result.summaries], {"%": "_percent", "sd": "_sd", "": ""}
+    names = [each.name for each in result.summaries]
     metrics = [
-        Metric(f"{each.name}/{name}{end[each.unit]}", getattr(each, name), now_ms(), 0)
+        Metric(f"{each.name}/{name}{'_percent' * bool(each.unit)}", getattr(each, name), now_ms(), 0)
         for each in result.summaries
         for name in ("change", "low", "high", "noise")
     ]

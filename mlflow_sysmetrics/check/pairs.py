@@ -76,7 +76,7 @@ class Pairs:
         used = self.run(0)
         if self.why_in_turn:
             return
-        peak_mb = max(each["peak_rss_mb"] for each in used)
+        peak_mb = max(max(each["peak_rss_mb"], each.get("peak_memory_mb", 0.0)) for each in used)
         cores = max(each["cpu_seconds"] / each["elapsed_s"] for each in used)
         host, free_mb = Host(), psutil.virtual_memory().available / 1e6
         usable, needed = float(host.usable_cores()), 2 * math.ceil(cores - 0.2)  # a little of a second core is none
@@ -147,5 +147,6 @@ class Pairs:
             told = heard.read()
         self._launched.remove(process)
         exit_code, cpu_s, peak_kb, elapsed_s = json.loads(told) if told else (-9, 0.0, 0.0, 1.0)  # it was killed
-        seen_s = measurement.summary.get("cpu_seconds", 0.0)  # with processes that nobody has waited for, as Ray's
-        return exit_code, [max(cpu_s, seen_s), peak_kb * _KB_MB, elapsed_s]
+        seen = measurement.summary  # with processes that nobody has waited for, as Ray's
+        used = max(cpu_s, seen.get("cpu_seconds", 0.0)), max(peak_kb * _KB_MB, seen.get("peak_rss_mb", 0.0))
+        return exit_code, [*used, elapsed_s]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,22 +75,24 @@ def of_commit(candidate: Side, revision: str, setup: str | None) -> Iterator[lis
     if not setup and "PYTHONPATH" not in candidate.environment:
         _check_imports(top)
     after = _git(top, "stash", "create") or "HEAD"
-    with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-") as folder:
-        found = []
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-", ignore_cleanup_errors=True) as folder:
+            found = []
             for name, commit, place in (("baseline", revision, "side_a"), ("candidate", after, "side_b")):
                 tree = Path(folder) / place
                 _git(top, "worktree", "add", "--quiet", "--detach", str(tree), commit)
-                _link_untracked(top, tree)
+                _take_untracked(top, tree)
                 paths = candidate.environment.get("PYTHONPATH", "").replace(str(top), str(tree))
                 environment, here = {**candidate.environment, "PYTHONPATH": paths}, candidate.folder.relative_to(top)
                 found.append(side := replace(candidate, name=name, folder=tree / here, environment=environment))
                 if setup:
                     _set_up(side, setup)
+            for word in candidate.command:
+                if word.startswith(f"{top}/") and (tree / word.removeprefix(f"{top}/")).exists():
+                    raise click.UsageError(f"{word} is the candidate's on both sides: write its path from {Path.cwd()}")
             yield found
-        finally:
-            for tree in Path(folder).iterdir():
-                _git(top, "worktree", "remove", "--force", str(tree))
+    finally:
+        _git(top, "worktree", "prune")
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -107,13 +110,14 @@ def _check_imports(top: Path) -> None:
             raise click.UsageError(f"{said}: give --setup, which installs the code of each side, or PYTHONPATH=.")
 
 
-def _link_untracked(top: Path, tree: Path) -> None:
+def _take_untracked(top: Path, tree: Path) -> None:
+    """Link what git does not track, which may be large; copy code: Python imports from the folder that a link names."""
     for name in _git(top, "ls-files", "--others", "--directory", "-z").split("\0"):
         here, there = top / name, tree / name
         is_made = here.name in _MADE or here.suffix in _MADE or (here / "pyvenv.cfg").exists()
         if not is_made and not there.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
-            there.symlink_to(here)
+            shutil.copy(here, there) if here.suffix == ".py" else there.symlink_to(here)
 
 
 def _set_up(side: Side, command: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import chdtri, stdtrit
 
 LOOKS = (3, 5, 7, 10)
 _WORSE, _PASSES = 0.0057, 0.0175  # p at the last look, of all summaries together; p at each look, of each
@@ -23,8 +23,8 @@ _WORSE, _PASSES = 0.0057, 0.0175  # p at the last look, of all summaries togethe
 class Summary:
     """A number of a run that is compared; by default a metric that the program logs.
 
-    With `unit` "%" its change is relative to the baseline, of a cost by the logarithm of each pair's ratio. With "sd"
-    it is in standard deviations of the baseline's runs: how much seeds change it. Amounts are in that unit.
+    Amounts are in `unit`. "%" is relative to the baseline, of a cost by the logarithm of each pair's ratio. "sd" is the
+    standard deviation of the baseline's runs: how much seeds change it.
     """
 
     name: str
@@ -43,7 +43,9 @@ TIME = Summary("elapsed_s", "%", 25.0, 5.0, 0.3, is_cost=True)
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of a summary: its change with an interval, and the noise between pairs, in `unit`.
+    """What is known of a summary: its change with an interval, and the noise between pairs.
+
+    They are in `unit`: "%", or that of the metric itself.
 
     The interval holds in 96.5 % at one look, so that its upper end holds in 95 % over all looks. `seen` is the smallest
     change for the worse that would have been found in 95 %.
@@ -51,12 +53,13 @@ class Judged:
 
     name: str
     verdict: str  # "worse", "better", "passes" or "cannot be judged"
-    unit: str  # of Summary; or "", where the metric was compared exactly
+    unit: str
     change: float
     low: float
     high: float
     noise: float = 0.0
     seen: float = 0.0
+    spread: float = 0.0  # of the baseline's runs, where that is the measure of its change: a standard deviation
     why: str = ""  # how it was judged, where not by its noise
 
 
@@ -83,14 +86,17 @@ def judge(
 
 def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judged:
     n, sign = len(b), -1.0 if summary.higher_is_better else 1.0  # worse is more
-    least, tolerance, least_noise = summary.least, summary.tolerance, summary.least_noise
+    least, tolerance, least_noise, spread = summary.least, summary.tolerance, summary.least_noise, 0.0
     if summary.is_cost:
         differences = np.log(b) - np.log(a)
         least, tolerance, least_noise = (math.log1p(each / 100) for each in (least, tolerance, least_noise))
     elif summary.unit == "%":
         differences = sign * 100 * (b - a) / abs(a.mean())
     else:  # in spreads of the candidate, where there is one baseline, or one seed
-        differences = sign * (b - a) / (a if np.ptp(a) else b).std(ddof=1)
+        differences, spread = sign * (b - a), float((a if np.ptp(a) else b).std(ddof=1))
+        # A few runs tell it roughly: in 95 % it is at most this, and in 95 % at least that.
+        at_most, at_least = spread * np.sqrt((n - 1) / chdtri(n - 1, [0.95, 0.05]))
+        least, tolerance, least_noise = least * at_most, tolerance * at_least, least_noise * spread
     mean, noise = float(differences.mean()), max(float(differences.std(ddof=1)), least_noise)
     se = noise * math.sqrt(1 / n + (1 if len(a) == 1 else 0))  # one stored value is as noisy as one of these
     # A one-sided t test finds a mean that is at least so much; p at this look, for worse, to pass, and of a miss.
@@ -101,16 +107,17 @@ def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judg
     elif tolerance - mean >= passes:
         verdict = "better" if -mean >= max(surely, least) else "passes"
     change = sign * mean
-    amounts = [change, change - passes, change + passes, noise, max(least, surely + found)]
+    amounts = [change, change - passes, change + passes, noise, max(least, surely + found), spread]
     if summary.is_cost:
         amounts = [100 * math.expm1(each) for each in amounts]  # of logarithms of ratios
-    return Judged(summary.name, verdict, summary.unit, *amounts)
+    return Judged(summary.name, verdict, summary.unit.replace("sd", ""), *amounts)
 
 
 def _exactly(summary: Summary, a: float, b: float) -> Judged:
     """The verdict on a metric that all runs of a side have alike."""
     worse_by = a - b if summary.higher_is_better else b - a
-    tolerated = abs(a) * summary.tolerance / 100 if summary.unit == "%" else 0.0
-    verdict = "worse" if worse_by > tolerated else "better" if worse_by < 0 else "passes"
+    rounding = 1e-9 * abs(a)
+    tolerated = max(rounding, abs(a) * summary.tolerance / 100 if summary.unit == "%" else 0.0)
+    verdict = "worse" if worse_by > tolerated else "better" if worse_by < -rounding else "passes"
     why = "compared exactly, as it does not vary: give {pair} as a seed to judge it beyond this one"
     return Judged(summary.name, verdict, "", b - a, b - a, b - a, why=f"{a:.6g} -> {b:.6g}, {why}")

@@ -101,8 +101,6 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
 @option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
 @option("--format", "form", type=click.Choice(["text", "markdown", "json", "junit"]), default="text", show_default=True)
 @option("--allow-unjudged", is_flag=True, help="Exit with 0 where nothing is worse, and something cannot be judged.")
-@option("--experiment-name", metavar="NAME", help="Experiment of the check's runs.")
-@option("--run-name", metavar="NAME", help="Name of the check's run.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def check(
@@ -146,6 +144,8 @@ def check(
         if error.exit_code != 1 or isinstance(error, CheckError):
             raise
         raise click.UsageError(error.message) from None  # what the store says
+    except (OSError, ValueError) as error:  # git is missing, or a folder of the baseline, or the end of a quotation
+        raise CheckError(f"nothing can be compared: {error}") from None
     except KeyboardInterrupt:
         sys.exit(130)  # not 1, as click would have it: nothing was found to be worse
     click.echo(FORMATS[form](result))

@@ -47,14 +47,14 @@ EQUAL = dict.fromkeys(range(8), 1.0)
             "5/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left",
             id="a study that goes on",
         ),
-        # The limit counts from the beginning, before the first trial.
+        # The limit counts from the first trial, too.
         *(
             pytest.param(
                 *(EQUAL, {"limit_s": limit_s}, (0,), (0,), 30),
                 f"1/8 trials, best val_rmse 0.6581, 30 s elapsed, about {left} left",
                 id=f"limit of {limit_s} s",
             )
-            for limit_s, left in ((0.0, "3 min 30 s"), (60.0, "20 s"), (600.0, "3 min 30 s"), (30.0, "0 s"))
+            for limit_s, left in ((0.0, "3 min 30 s"), (60.0, "30 s"), (600.0, "3 min 30 s"), (30.0, "0 s"))
         ),
     ],
 )

@@ -105,8 +105,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program in git, the current folder, with data and a build that git does not track and a change to commit."""
     (tmp_path / "size.py").write_text("MB = 40")
     code = "import size, os; open('data.txt').read(); assert not os.path.exists('build')\n"
-    (tmp_path / "train.py").write_text(code + "kept = b'x' * size.MB * 1_000_000")
-    (tmp_path / ".gitignore").write_text("data.txt\n__pycache__\nbuild\n")
+    for name in ("train.py", "new.py"):
+        (tmp_path / name).write_text(code + "kept = b'x' * size.MB * 1_000_000")
+    (tmp_path / ".gitignore").write_text("data.txt\n__pycache__\nbuild\nnew.py\n")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
@@ -121,8 +122,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_commit_is_compared_with_what_is_not_committed(check: Callable[..., Result], repository: Path) -> None:
     """Each side imports its own code; nothing is left in the repository."""
-    said = check("--baseline-commit", "HEAD", "--", sys.executable, "train.py", code=1).stdout
-    assert said.startswith("worse: peak_rss_mb")
+    for script in ("train.py", "new.py"):  # the second is not in git
+        said = check("--baseline-commit", "HEAD", "--", sys.executable, script, code=1).stdout
+        assert said.startswith("worse: peak_rss_mb")
+    absolute = ["--baseline-commit", "HEAD", "--", sys.executable, str(repository / "train.py")]
+    assert "the candidate's on both sides" in check(*absolute, code=2).stderr
     left = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
     assert len(left.stdout.splitlines()) == 1
     assert "invalid reference: HEAT" in check("--baseline-commit", "HEAT", "--", "true", code=2).stderr
@@ -175,6 +179,9 @@ def test_program_that_fails_says_which_and_why(check: Callable[..., Result], sto
     [
         (["--", "true"], 2, "give one of --baseline-command"),
         (["--baseline", "a", "--baseline-commit", "b", "--", "true"], 2, "give one of --baseline-command"),
+        (["--baseline-command", "python -c 'x", "--", "true"], 3, "No closing quotation"),
+        (["--baseline-command", "true", "--setup", "true", "--", "true"], 2, "give --baseline-commit with it"),
+        (["--tolerate", "", "--baseline", "0123", "--wall-time", "--", "true"], 2, "give --baseline-command"),
         (["--tolerate", "", "--baseline", "0123", "--", "true"], 2, "0123"),
         (["--baseline-command", "true", "--tolerate", "elapsed_s=1h", "--", "true"], 2, "write name=5%"),
         (["--baseline-command", "true", "--tolerate", "rmse=1sd", "--", "true"], 2, "the names here are cpu_seconds"),

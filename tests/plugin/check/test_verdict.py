@@ -88,7 +88,20 @@ def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better
         assert np.sign(score.change) == np.sign(shift)
 
 
-@pytest.mark.parametrize(("after", "verdict"), [(0.5, "passes"), (0.49, "worse"), (0.51, "better")])
+@pytest.mark.parametrize(("change", "wrong", "most"), [(0.5, "worse", 0.02), (1.0, "passes", 0.05)])
+def test_few_seeds_tell_roughly_what_seeds_change(change: float, wrong: str, most: float) -> None:
+    """With equal seeds a change is known far better than the spread that it is compared with: here 1, the tolerance."""
+    random, summary = np.random.default_rng(6), Summary("rmse", tolerance=1.0, least=1.0)
+    seeds = random.normal(size=(CHECKS, LOOKS[-1]))
+    after = seeds + change + 0.1 * random.normal(size=seeds.shape)
+    found = [decided([summary], [one], [other])[0] for one, other in zip(seeds, after, strict=True)]
+    assert sum(each.verdict == wrong for each in found) <= most * CHECKS
+    assert sum(each.low <= change <= each.high for each in found) >= 0.93 * CHECKS
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"), [(0.1 + 0.4 + 1e-13, "passes"), (0.5, "passes"), (0.49, "worse"), (0.51, "better")]
+)
 def test_metric_that_never_varies_is_compared_exactly(after: float, verdict: str) -> None:
     (score,) = judge([Summary("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
     assert score.verdict == verdict
