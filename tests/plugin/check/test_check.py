@@ -82,6 +82,15 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     assert [card["metricKey"] for card in view.cards["Baseline and candidate"]] == ["cpu_seconds", "peak_rss_mb"]
 
 
+def test_memory_of_a_process_that_nobody_waits_for_counts(check: Callable[..., Result]) -> None:
+    """As those of Ray: the kernel tells no parent of it."""
+    child = "import time; kept = b'x' * 60_000_000; time.sleep(0.5)"
+    forgets = "import os, signal, sys, time; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+    forgets += f"os.spawnl(os.P_NOWAIT, sys.executable, sys.executable, '-c', {child!r}); time.sleep(1)"
+    command = [sys.executable, "-c", forgets]
+    assert check("--baseline-command", quoted(program(40)), "--", *command, code=1).stdout.startswith("worse: peak_rss")
+
+
 def test_program_that_is_the_same_passes_in_each_format(check: Callable[..., Result]) -> None:
     both = ("--baseline-command", quoted(program(40)))
     assert "cpu_seconds: " in (text := check(*both, "--", *program(40), code=0).stdout)
