@@ -29,7 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.dist == "no":
         from hypothesis import settings
 
-        settings.register_profile("same", derandomize=True)  # --hypothesis-profile=default makes up new examples
+        settings.register_profile(
+            "same", derandomize=True, deadline=None
+        )  # --hypothesis-profile=default makes up new examples
         settings.load_profile(config.getoption("--hypothesis-profile") or "same")
         config.pluginmanager.import_plugin("shared_fixtures")
         folder = tempfile.mkdtemp(prefix="journals-")  # not the developer's own

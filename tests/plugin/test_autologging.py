@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from mlflow_sysmetrics import autolog
 
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 
 
 @pytest.fixture

@@ -81,14 +81,14 @@ def test_program_ends_at_its_limit_unless_it_says_otherwise(
         (tmp_path / "told").write_text(str(child.pid))
         time.sleep(15)
 
-    code, run = recorded(program, f"http://127.0.0.1:{free_port()}" if away else "", criteria="elapsed_s<=0.3")
+    code, run = recorded(program, f"http://127.0.0.1:{free_port()}" if away else "", criteria="elapsed_s<=2")
     assert code == -signal.SIGTERM
     with contextlib.suppress(psutil.NoSuchProcess):
         assert psutil.Process(int((tmp_path / "told").read_text())).status() == psutil.STATUS_ZOMBIE
     assert not deliver(tracking_uri=client.tracking_uri).left  # if a busy machine has not done so in half a second
     run = client.get_run(run.info.run_id)
     assert run.info.status == "KILLED"
-    assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 0.")
+    assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s ")
     assert run.data.metrics.keys() >= SUMMARY
 
 
@@ -114,7 +114,7 @@ def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Pat
                     assert logger.summary
         logger.stop()
         (tmp_path / "took").write_text(str(max(took)))
-        return max(took) < 4
+        return max(took) < 8
 
     code, run = recorded(program)
     assert code == 1, (tmp_path / "took").read_text()
@@ -126,6 +126,6 @@ def test_program_that_forgets_to_stop_is_complete_at_its_exit(client: MlflowClie
     run_id = client.create_run("0").info.run_id
     code = f"from mlflow_sysmetrics import SystemMetricsLogger\nSystemMetricsLogger('{run_id}').start()\nexit(3)"
     environ = os.environ | {"MLFLOW_TRACKING_URI": client.tracking_uri}
-    assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=60).returncode == 3
+    assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=300).returncode == 3
     assert client.get_run(run_id).data.metrics.keys() >= SUMMARY
     assert not list(journals.iterdir())

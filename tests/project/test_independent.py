@@ -20,7 +20,11 @@ import pytest
 from commands import ROOT, Command, clean_environment, store_uri
 from mlflow import MlflowClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the second reader reads /proc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,  # a process that waits for a core reads its figure late
+    pytest.mark.skipif(sys.platform != "linux", reason="the second reader reads /proc"),
+]
 EVERY_S, LOOK_EVERY = 0.02, 10
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 # A step works for 8 ms and waits for twice as long, or not at all; from step 60 to 140 it holds 30 MB.

@@ -43,6 +43,7 @@ pytestmark = [
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run"]  # fmt: skip
 PATIENCE_MS = 60_000
+SHOWN_WITHIN_S = 60.0
 ROW, CARD = ".ag-center-cols-container .ag-row, .ag-pinned-left-cols-container .ag-row", "[data-testid$='runs-card']"
 LINES, BARS = ".scatterlayer .trace", ".barlayer .trace"
 
@@ -194,12 +195,13 @@ def test_view_of_the_table_has_hyperparameters_score_and_costs_and_can_be_sorted
     shown = heads.evaluate_all("heads => heads.map(head => [head.getBoundingClientRect().x, head.textContent.trim()])")
     names = [name for _, name in sorted(map(tuple, shown))]
     assert names[:4] == ["batch_size", "learning_rate", "val_rmse", "training_time_s"], names
-    assert _listed(page) == _names_by(study.trials, "val_rmse")
+    by_score = _names_by(study.trials, "val_rmse")
+    wait_until(lambda: _listed(page) == by_score, SHOWN_WITHIN_S, "the trials by their score")
     page.get_by_test_id("sort-select-dropdown").click()
     page.get_by_test_id("sort-select-peak_memory_mb").click()
     page.get_by_text("Sort: peak_memory_mb").wait_for()
     by_memory = _names_by(study.trials, "peak_memory_mb")
-    wait_until(lambda: _listed(page) == by_memory, 20, "the trials by their peak memory")
+    wait_until(lambda: _listed(page) == by_memory, SHOWN_WITHIN_S, "the trials by their peak memory")
 
 
 def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> list[str]:
@@ -217,12 +219,12 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     study = under_limits.study
     _open(page, server, _links(study)["who met the limits"], len(study.trials))
     reason = "tags.`sysmetrics.stop_reason`"
-    wait_until(lambda: len(_cells(page, reason)) == len(study.trials), 20, "the column of reasons")
-    tags = [run.data.tags.get("sysmetrics.stop_reason", "-") for run in study.trials]
+    tags = sorted(run.data.tags.get("sysmetrics.stop_reason", "-") for run in study.trials)
+    wait_until(lambda: sorted(_cells(page, reason)) == tags, SHOWN_WITHIN_S, "the column of reasons")
     shown = _cells(page, reason)
-    assert sorted(shown) == sorted(tags)
-    feasible = [run.data.tags["sysmetrics.feasible"] for run in study.trials]
-    assert sorted(_cells(page, "tags.`sysmetrics.feasible`")) == sorted(feasible)
+    feasible = sorted(run.data.tags["sysmetrics.feasible"] for run in study.trials)
+    met = "tags.`sysmetrics.feasible`"
+    wait_until(lambda: sorted(_cells(page, met)) == feasible, SHOWN_WITHIN_S, "the column of who met the limits")
     icons = _cells(page, "runDateAndNestInfo", "cell => cell.querySelector('svg').innerHTML")
     finished = {icon for icon, why in zip(icons, shown, strict=True) if why == "-"}
     killed = {icon for icon, why in zip(icons, shown, strict=True) if why != "-"}
@@ -276,7 +278,7 @@ def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(
         return list(pictures.evaluate_all("images => images.map(image => image.naturalWidth)"))
 
     shown = note.count("](get-artifact")
-    wait_until(lambda: len(widths()) == shown and min(widths()) > 500, 20, f"{shown} pictures")
+    wait_until(lambda: len(widths()) == shown and min(widths()) > 500, SHOWN_WITHIN_S, f"{shown} pictures")
     page.set_viewport_size({"width": 1600, "height": 1000})
     links = dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", note))
     _open(page, server, links["the trials of the first, the best first"], len(_able(under_limits.full)))
@@ -310,7 +312,7 @@ def others(module_store: Path) -> Iterator[Others]:
         uri = f"http://127.0.0.1:{port}"
         finished = [
             start("run", "--run-name", "shorter", "--", "python", "-c", COMPUTE.format(seconds=1)).wait(),
-            start("run", "--run-name", "longer", "--", "python", "-c", COMPUTE.format(seconds=10)).wait(),
+            start("run", "--run-name", "longer", "--", "python", "-c", COMPUTE.format(seconds=20)).wait(),
             start("ui", "--no-browser").wait(),
         ]
         assert [each.stderr for each in finished if each.exit_code] == []

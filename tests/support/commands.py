@@ -24,7 +24,7 @@ from warm_mlflow import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its processes, the command that started them
-COMMAND_TIMEOUT_S = 400.0  # that of what never ends; a study takes a tenth of it
+COMMAND_TIMEOUT_S = 1200.0  # that of what never ends; a study takes a tenth of it
 # Of two kinds: at equal epochs a batch of two rows takes a hundred times as long as one of 256, reaches several
 # readings, and has curves of 40 points. 0.1 makes both diverge, and no other rate does.
 STUDY = {

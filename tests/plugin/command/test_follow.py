@@ -19,7 +19,7 @@ from server_here import server_here
 from mlflow_sysmetrics.command.passthrough import Ended
 from mlflow_sysmetrics.delivery.sync import deliver
 
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 SUMMARY = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 WORK = """
 import os, sys, time, mlflow

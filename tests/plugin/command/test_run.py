@@ -24,7 +24,7 @@ from tracking_server import free_port
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
 from mlflow_sysmetrics.delivery.sync import deliver
 
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
 # Computes for some time in itself and in a child.
 BUSY = """
@@ -35,7 +35,7 @@ while time.time() < end: pass
 child.wait()
 print(sum(os.times()[:4]))
 """
-# Takes 100 MB a second up to 600 MB, in itself and in a child that ignores SIGTERM, and says when it has begun.
+# Takes 5 MB after 5 MB, more slowly beyond 250, beside a child that ignores SIGTERM, and says when it has begun.
 CHILD = "import signal, time; signal.signal(15, signal.SIG_IGN); print('', flush=True); time.sleep(60)"
 GROWING = f"""
 import os, signal, subprocess, sys, time
@@ -45,7 +45,7 @@ open(sys.argv[1], "w").write(f"{{os.getpid()}} {{child.pid}}")
 kept = []
 for _ in range(120):
     kept.append(b"x" * 5_000_000)
-    time.sleep(0.05)
+    time.sleep(0.05 if len(kept) < 50 else 0.4)
 """
 Record = Callable[..., Ended]
 Runs = Callable[[], list[Run]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,5 +40,5 @@ def test_every_reading_arrives_once_and_training_is_not_held(
     assert outcome.is_whole
     assert outcome.taken > 20
     assert fault == "refuse" or outcome.requests_failed > 0
-    assert outcome.longest_hold_ms < 100 * (os.cpu_count() or 1)
+    assert outcome.longest_hold_ms < 1500  # who waits for the store waits for two seconds at least
     assert outcome.stop_s < 8

@@ -25,7 +25,7 @@ from mlflow_sysmetrics.optuna import measured  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SUMMARY = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 LIMIT = "memory_growth_mb<=50"
 PRUNED, COMPLETE, FAIL = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
 
@@ -135,7 +135,7 @@ def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
         "print(*(trial.user_attrs['peak_rss_mb'] for trial in study.trials))\n"
     )
     line, env = [sys.executable, "-c", code], clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
-    done = subprocess.run(line, cwd=empty_store, env=env, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(line, cwd=empty_store, env=env, capture_output=True, text=True, timeout=300, check=True)
     large, small = map(float, done.stdout.split())
     assert 150 < large - small < 250
 
@@ -224,7 +224,7 @@ def test_process_of_a_trial_ends_with_its_study(empty_store: Path, sent: signal.
         assert study.stdout is not None
         sleeps = int(study.stdout.readline())
         study.send_signal(sent)
-        study.communicate(timeout=60)
+        study.communicate(timeout=300)
     assert study.returncode
     wait_until(lambda: not living(sleeps), WITHIN_S, "the end of what the trial has started")
 
@@ -251,7 +251,7 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
     spool = str(empty_store / "spool")
     env = clean_environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_SYSMETRICS_SPOOL=spool)
     line = [sys.executable, "script.py"]
-    done = subprocess.run(line, cwd=empty_store, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, cwd=empty_store, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_SYSMETRICS_SPOOL", spool)

@@ -57,7 +57,7 @@ def _trainable(begun: Path) -> type[tune.Trainable]:
                 if not self.is_second and number == 3:
                     raise RuntimeError("lost")
                 self.kept = b"x" * (100_000_000 if number == 2 and not self.is_second else 1_000_000)
-                time.sleep(0.4)  # for some readings
+                time.sleep(1.0)  # for some readings
                 return {"loss": number + 10.0 * self.is_second, "done": number == 3}
             if self.case == "raises" and number == 2:
                 raise RuntimeError("broken in step 2")
@@ -200,7 +200,7 @@ def test_trial_that_begins_again_has_no_step_twice(experiment: Experiment) -> No
     assert [(step, value) for value, _, step in experiment.history("again", "loss")] == [(1, 1.0), (2, 2.0), (3, 13.0)]
     run = experiment.runs["again"]
     assert run.data.metrics["memory_growth_mb"] > 90
-    assert run.data.metrics["elapsed_s"] > 1.8  # five steps
+    assert run.data.metrics["elapsed_s"] > 3  # five steps
     assert run.data.tags["sysmetrics.retried_after"] == "RuntimeError: lost"
     assert experiment.study.data.metrics["restarts"] == 2.0  # who failed in setup had not begun
 

@@ -16,7 +16,7 @@ from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, runs
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 LONG = {"steps": 450, "step_s": 0.1}
 
 
