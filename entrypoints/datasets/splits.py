@@ -101,7 +101,14 @@ def make_split(table: Table, *, folds: int, seed: int) -> Split:
     else:
         by = None if table.groups is None else table.groups[train]
         pairs = _splitter(table, folds, seed).split(train, y[train], by)
-    return Split(train, test, tuple((train[fit], train[val]) for fit, val in pairs))
+    rows = tuple((train[fit], train[val]) for fit, val in pairs)
+    for number, (fit, _) in enumerate(rows if stratify else ()):
+        if lacking := sorted(set(y) - set(y[fit])):
+            raise UserError(
+                f"folds={folds}: fold {number} would be trained on no row of class {lacking[0]}, and each class needs "
+                "one in every fold; lower folds, or merge or drop the class"
+            )
+    return Split(train, test, rows)
 
 
 def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:

@@ -130,6 +130,11 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
             "folds=2: the column of times has 4 different values, of which 2 are in the training part, and 3 are "
             "needed there; lower folds, or choose a column with more",
         ),
+        (
+            {"y": [*"aaaaaaaabaabaabbbbbb"], "times": np.arange(20.0), "folds": 2},
+            "folds=2: fold 0 would be trained on no row of class b, and each class needs one in every fold; lower "
+            "folds, or merge or drop the class",
+        ),
         ({"groups": GROUPS[:20], "times": GROUPS[:20]}, "group and time: rows are split by one of them; leave one out"),
         ({"seed": -1}, f"seed=-1: {SEEDS}"),
         ({"seed": 2**32}, f"seed=4294967296: {SEEDS}"),
