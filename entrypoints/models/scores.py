@@ -88,14 +88,14 @@ class Score:
         """On each fold that of a model that ignores all features: it predicts the mean, or the shares of the classes.
 
         Raises:
-            UserError: it is not defined for this target or one of the folds.
+            UserError: it is not defined for this target, one of the folds, or the test part.
         """
         y = np.searchsorted(table.classes, table.y) if table.classes else table.y
         model = DummyClassifier(strategy="prior") if table.classes else DummyRegressor()
         X, values = np.zeros((len(y), 1)), list[float]()
         why = "it is of numbers, not of classes" if table.classes and self._is_of_numbers() else ""
         try:
-            for fit, held_out in split.folds:
+            for fit, held_out in (*split.folds, (split.train, split.test)):
                 values.append(self._of_model(model.fit(X[fit], y[fit]), X[held_out], y[held_out]))
         except (ValueError, AttributeError) as error:  # the latter: it needs probabilities
             why = why or one_line(error)
@@ -104,10 +104,10 @@ class Score:
             raise UserError(f"metric={self._as_given}: it cannot score {table.target}: {why}; use one such as {such}")
         if not np.isfinite(values).all():
             raise UserError(
-                f"metric={self._as_given}: it is not defined on each fold, such as one with rows of one class alone; "
-                "lower folds, or give another metric"
+                f"metric={self._as_given}: it is not defined on each fold and the test part, such as one with rows of "
+                "one class alone; lower folds, or give another metric"
             )
-        return values
+        return values[:-1]
 
     @property
     def _as_given(self) -> str:

@@ -27,7 +27,10 @@ from sklearn.metrics import get_scorer, mean_absolute_error, r2_score
 from entrypoints.compute import memory
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.tables import Table
+from entrypoints.errors import UserError
+from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import LATENCY_ROWS, CrossValidation
 
@@ -155,6 +158,17 @@ def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
     assert report[f"val_{logged}"] == pytest.approx(np.mean(expected))
     assert report[f"val_{logged}_sd"] == pytest.approx(np.std(expected, ddof=1))
     assert f"test_{logged}" in training.final_figures(training.fold_figures())
+
+
+@pytest.mark.parametrize("rows", [slice(35, 42), slice(42, 60)], ids=["fold", "test part"])
+def test_score_of_two_classes_is_refused_where_a_part_has_one(rows: slice) -> None:
+    """Before any trial begins."""
+    labels = np.array([*"ab"] * 30)
+    labels[rows] = "a"
+    frame = pd.DataFrame({"x": np.arange(60.0), "t": labels})
+    table = Table("two", frame, "t", "classification", "file", None, "none", times=np.arange(60.0))
+    with pytest.raises(UserError, match="metric=roc_auc: it is not defined on each fold and the test part, such as"):
+        scores.find("roc_auc", table.task).baseline(table, make_split(table, folds=3, seed=0))
 
 
 def _of_three_classes() -> Prepared:
