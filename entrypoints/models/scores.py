@@ -58,7 +58,7 @@ class Score:
         return f"val_{self.name}"
 
     def of(self, outputs: Array, y: NDArray[Any], loss: Loss) -> float:
-        """The score of a learner's outputs (rows,) or (rows, classes); NaN where one is not finite.
+        """The score of a learner's outputs (rows,) or (rows, classes); NaN where one is not finite, or it has none.
 
         Args:
             outputs: of a regression in the units of y.
@@ -67,7 +67,11 @@ class Score:
         """
         if not np.isfinite(outputs).all():
             return math.nan
-        return self._of_model(_Numbers() if loss is losses.squared_error else _Classes(outputs, loss), outputs, y)
+        model = _Numbers() if loss is losses.squared_error else _Classes(outputs, loss)
+        try:
+            return self._of_model(model, outputs, y)
+        except ValueError:  # such as the logarithm of a negative prediction
+            return math.nan
 
     def check(self, algorithm: str, loss: Loss) -> None:
         """Check that models predict what the score is computed from.
