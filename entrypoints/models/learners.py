@@ -62,15 +62,20 @@ class BatchLearner(Learner):
         super().__init__(estimator, n_classes, outputs, loss)
         takes_classes = n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters
         self._first_call = {"classes": np.arange(n_classes)} if takes_classes else {}
+        self._would_divide = getattr(estimator, "batch_size", None) == "auto"  # scikit-learn's MLP, above 200 rows
 
     def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
         """Train on one batch."""
+        if self._would_divide:
+            self.estimator.batch_size = len(X)
         try:
             self.estimator.partial_fit(X, y, **self._first_call)
         except ValueError as error:
             if any(words in str(error) for words in _DIVERGED):
                 raise FloatingPointError(str(error)) from error
             raise
+        if self._would_divide:
+            self.estimator.batch_size = "auto"  # as it was made
         self._first_call = {}
 
 
