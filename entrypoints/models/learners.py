@@ -36,6 +36,7 @@ class Learner:
     iterations: int | None = None  # of one fit on all rows, each of which is a step; None: a step trains on a batch
     holds_rows = False  # until the last step
     took_s: float | None = None  # for its steps, without waiting for a core; known of those in a thread of its own
+    decisions: Outputs | None = None  # 1 for the predicted class; None: that is always the one with the highest output
 
     def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
         self.estimator, self.outputs, self.loss = estimator, outputs, loss
@@ -77,6 +78,12 @@ class BatchLearner(Learner):
         if self._would_divide:
             self.estimator.batch_size = "auto"  # as it was made
         self._first_call = {}
+
+
+def predicted(estimator: Any, n_classes: int, X: Array) -> Array:
+    """(rows, classes): 1 for the class that an estimator predicts, 0 for all others."""
+    one_hot: Array = np.eye(n_classes)[np.reshape(estimator.predict(X), len(X)).astype(int)]
+    return one_hot
 
 
 class Algorithm(Protocol):

@@ -57,6 +57,12 @@ class Score:
         """The metric that ranks trials."""
         return f"val_{self.name}"
 
+    @property
+    def needs(self) -> list[str]:
+        """The methods of a model of which it needs one."""
+        needed = getattr(self.scorer, "_response_method", "predict")
+        return [needed] if isinstance(needed, str) else list(needed)
+
     def of(self, outputs: Array, y: NDArray[Any], loss: Loss) -> float:
         """The score of a learner's outputs (rows,) or (rows, classes); NaN where one is not finite, or it has none.
 
@@ -79,12 +85,10 @@ class Score:
         Raises:
             UserError: they do not.
         """
-        needed = getattr(self.scorer, "_response_method", "predict")
-        names = [needed] if isinstance(needed, str) else list(needed)
         model = _Numbers() if loss is losses.squared_error else _Classes(np.zeros(1), loss)
-        if not any(hasattr(model, name) for name in names):
+        if not any(hasattr(model, name) for name in self.needs):
             raise UserError(
-                f"metric={self._as_given}: it needs {' or '.join(names)}, which {algorithm} has not; give another "
+                f"metric={self._as_given}: it needs {' or '.join(self.needs)}, which {algorithm} has not; give another "
                 "metric, or algorithms that have it"
             )
 
