@@ -35,7 +35,7 @@ def whole_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> L
     bases = " ".join(base.__module__ for base in type(estimator).__mro__)
     fit: Fit | None = None
     iterations: Any = 1
-    if "xgboost.sklearn" in bases:
+    if "xgboost.sklearn" in bases and given["booster"] != "gblinear":  # which cannot predict while it trains
         fit, iterations = _xgboost, estimator.get_num_boosting_rounds()
     elif "lightgbm.sklearn" in bases:
         fit, iterations = _lightgbm, given["n_estimators"]
