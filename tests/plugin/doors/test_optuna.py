@@ -88,7 +88,7 @@ def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, apart: bool) 
     assert runs[0].data.metrics["value"] == trials[0].value == trials[0].user_attrs["seen"]
     assert runs[1].data.tags["sysmetrics.stopped_by"] == "pruner"
     assert runs[2].data.tags["sysmetrics.error"] == "KeyError: 'wrong'"
-    assert "no number" in runs[3].data.tags["sysmetrics.error"]
+    assert "not a number" in runs[3].data.tags["sysmetrics.error"]
 
 
 def _reports(trial: Any) -> None:
