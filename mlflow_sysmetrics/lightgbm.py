@@ -21,8 +21,8 @@ class Costs(BoosterCosts):
         self.order, self.before_iteration = 25, False  # after what keeps the scores, and before early stopping
 
     def __call__(self, env: CallbackEnv) -> None:
+        callbacks = sys._getframe(1).f_locals.get("callbacks_after_iter")
         if env.iteration == env.begin_iteration:
-            callbacks = sys._getframe(1).f_locals.get("callbacks_after_iter")
             self._begin(env.end_iteration - env.begin_iteration, callbacks)
         model = getattr(env.model, "boosters", [env.model])[0]  # of cv: that of the first fold
         results = env.evaluation_result_list or []
@@ -30,4 +30,7 @@ class Costs(BoosterCosts):
         if self._training.iterated(
             env.iteration + 1, scores, lambda first, last: len(model.model_to_string(last - first, first))
         ):
+            for each in callbacks or ():  # early stopping knows the best iteration
+                if any(getattr(each, "best_score_list", ())):
+                    raise EarlyStopException(each.best_iter[0], each.best_score_list[0])
             raise EarlyStopException(env.iteration, results)
