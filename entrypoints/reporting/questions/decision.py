@@ -39,7 +39,8 @@ class Decision:
         cheaper: of the equal ones the cheapest, where that is more than noise, and not chosen.
         better: of those whose score is better beyond noise the one that breaks the limits least.
         margin: by how much the scores of two trials must differ to be told apart; None where that is not known.
-        equal: the trials that may be chosen, the best first: no worse than that by more than the margin.
+        equal: the trials that may be chosen, the best first: no worse than that by more than the margin, and better
+            than the baseline where the best is.
         cost: what is compared of them: the first cost with an upper limit, else the training time.
         judged: of ``limits_saved.judged``.
         nothing: why there is none to choose, in a sentence without its full stop.
@@ -86,6 +87,9 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     worse = _worse(frame, trials, best)
     margin = margins(frame, noise).get(frame.score)
     equal = within[worse.loc[within.index] <= (margin or 0.0)]
+    not_beaten = _not_beaten(frame, equal, margin)
+    if math.isnan(not_beaten.iloc[0]):
+        equal = equal[not_beaten.isna()]
     cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
@@ -204,8 +208,8 @@ def _take(frame: Frame, decision: Decision) -> str:
         others = f"{len(decision.equal)} as good within noise ({digits(decision.margin or 0.0, 2)})"
         is_the = f"the cheapest in `{decision.cost}` of {others} as the best ({value(score, best[score])})"
     taken = f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, {is_the}{among}."
-    noise = _not_beaten(frame, decision)
-    if noise is None:
+    noise = _not_beaten(frame, decision.equal.head(1), decision.margin).item()
+    if math.isnan(noise):
         return taken
     beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
     baseline = frame.studies["baseline"].iloc[0]
@@ -222,21 +226,24 @@ def _baseline(frame: Frame) -> str:
     return f"a model that ignores all features has {frame.score} {value(str(frame.score), mean)}"
 
 
-def _not_beaten(frame: Frame, decision: Decision) -> float | None:
-    """The noise within which the best model is no better than one that ignores all features; None where it is better.
+def _not_beaten(frame: Frame, trials: pd.DataFrame, margin: float | None) -> pd.Series[float]:
+    """The noise within which each is no better than a model that ignores all features; NaN where it is better.
 
-    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. None, too, where the
+    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. NaN, too, where the
     baseline or the scores of folds are not known.
     """
-    scores, baseline = effects.fold_scores(frame), frame.studies["baseline"].iloc[0]
-    best = decision.equal.iloc[0]["trial_id"]
-    if baseline is None or best not in scores.index or scores.shape[1] != len(baseline):
-        return None
-    gains = scores.loc[best].to_numpy() - without_rounding(pd.Series(baseline)).to_numpy()
-    gains *= 1 if frame.higher_is_better else -1
-    gain, reach, _ = over_folds(gains)
-    noise = float(np.nanmax([reach, decision.margin or 0.0]))
-    return noise if gain <= noise else None
+    baseline = frame.studies["baseline"].iloc[0]
+    found: pd.Series[float] = pd.Series(math.nan, trials.index)
+    scores = effects.fold_scores(frame)
+    if baseline is None or scores.shape[1] != len(baseline):
+        return found
+    gains = (1 if frame.higher_is_better else -1) * (scores - without_rounding(pd.Series(baseline)).to_numpy())
+    for row, trial_id in trials["trial_id"].items():
+        if trial_id in gains.index:
+            gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
+            noise = float(np.nanmax([reach, margin or 0.0]))
+            found[row] = noise if gain <= noise else math.nan
+    return found
 
 
 def _diverged(frame: Frame) -> int:
@@ -248,10 +255,11 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     """What a cheaper and a better model would cost."""
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
-    within = decision.judged.loc[frame.complete.index, "meets"].eq(True).sum()  # without repeats
+    within = frame.complete[decision.judged.loc[frame.complete.index, "meets"].eq(True)]  # without repeats
     others, noise = len(decision.equal) - 1, f"noise ({digits(decision.margin or 0.0, 2)})"
     cheaper, better = decision.cheaper, decision.better
-    if decision.margin and not others and better is None and within > 1:
+    alone = decision.margin and len(within) > 1 and _worse(frame, within, chosen)[1:].gt(decision.margin).all()
+    if alone and better is None:
         yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
     elif decision.margin is not None and others and chosen.name == decision.equal.index[0]:
         cost = str(decision.cost)
@@ -262,7 +270,8 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
         are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
         good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
         yield f"{others} {other} {good} {score}; {than}."
-    if frame.studies["baseline"].iloc[0] is not None and _not_beaten(frame, decision) is None:
+    not_beaten = _not_beaten(frame, decision.equal.head(1), decision.margin).item()
+    if frame.studies["baseline"].iloc[0] is not None and math.isnan(not_beaten):
         yield f"The baseline: {_baseline(frame)}."
     if better is not None:
         stop = _broken(decision, better)

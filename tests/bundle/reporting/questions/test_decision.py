@@ -180,3 +180,16 @@ def test_few_folds_are_named_where_no_model_beats_the_baseline() -> None:
     """The noise of three folds is several times that of ten, so that good models cannot be told from none."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, folds=3, of_study={"baseline": [0.601] * 3})
     assert "3 folds tell little: try folds=10." in answer(frame).sentences[0]
+
+
+@pytest.mark.parametrize(("baseline", "chosen"), [(None, 512), ([0.7] * 10, 8)])
+def test_cheapest_that_is_taken_beats_the_baseline_where_the_best_does(baseline: Any, chosen: int) -> None:
+    """Within noise of the best is not better than nothing; nor is it said that the other one is worse beyond noise."""
+    score, of_study = {8: 0.675, 512: 0.69}, {"baseline": baseline, "choose": "cheapest"}
+    costs = {"training_time_s": lambda row: 8 / row["size"]}
+    frame = study(
+        {"size": [8, 512]}, costs, lambda row: score[row["size"]], model_sd=0.02, fold_sd=0.0, of_study=of_study
+    )
+    first, *others = answer(frame).sentences
+    assert first.startswith(f"**Take size={chosen}**: ")
+    assert not any(each.startswith("All others") for each in others)
