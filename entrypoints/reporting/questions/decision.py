@@ -87,9 +87,9 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     worse = _worse(frame, trials, best)
     margin = margins(frame, noise).get(frame.score)
     equal = within[worse.loc[within.index] <= (margin or 0.0)]
-    not_beaten = _not_beaten(frame, equal, margin)
-    if math.isnan(not_beaten.iloc[0]):
-        equal = equal[not_beaten.isna()]
+    noise_of = not_beaten(frame, equal, margin)
+    if math.isnan(noise_of.iloc[0]):
+        equal = equal[noise_of.isna()]
     cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
@@ -146,6 +146,26 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     if address:
         return f'**Load it** with `mlflow.pyfunc.load_model("{address}")`.'
     return f"No model of it is logged; its run is `{trial['name']}`."
+
+
+def not_beaten(frame: Frame, trials: pd.DataFrame, margin: float | None) -> pd.Series[float]:
+    """The noise within which each is no better than a model that ignores all features; NaN where it is better.
+
+    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. NaN, too, where the
+    baseline or the scores of folds are not known.
+    """
+    baseline = frame.studies["baseline"].iloc[0]
+    found: pd.Series[float] = pd.Series(math.nan, trials.index)
+    scores = effects.fold_scores(frame)
+    if baseline is None or scores.shape[1] != len(baseline):
+        return found
+    gains = (1 if frame.higher_is_better else -1) * (scores - without_rounding(pd.Series(baseline)).to_numpy())
+    for row, trial_id in trials["trial_id"].items():
+        if trial_id in gains.index:
+            gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
+            noise = float(np.nanmax([reach, margin or 0.0]))
+            found[row] = noise if gain <= noise else math.nan
+    return found
 
 
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
@@ -208,7 +228,7 @@ def _take(frame: Frame, decision: Decision) -> str:
         others = f"{len(decision.equal)} as good within noise ({digits(decision.margin or 0.0, 2)})"
         is_the = f"the cheapest in `{decision.cost}` of {others} as the best ({value(score, best[score])})"
     taken = f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, {is_the}{among}."
-    noise = _not_beaten(frame, decision.equal.head(1), decision.margin).item()
+    noise = not_beaten(frame, decision.equal.head(1), decision.margin).item()
     if math.isnan(noise):
         return taken
     beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
@@ -224,26 +244,6 @@ def _take(frame: Frame, decision: Decision) -> str:
 def _baseline(frame: Frame) -> str:
     mean = fmean(frame.studies["baseline"].iloc[0])
     return f"a model that ignores all features has {frame.score} {value(str(frame.score), mean)}"
-
-
-def _not_beaten(frame: Frame, trials: pd.DataFrame, margin: float | None) -> pd.Series[float]:
-    """The noise within which each is no better than a model that ignores all features; NaN where it is better.
-
-    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. NaN, too, where the
-    baseline or the scores of folds are not known.
-    """
-    baseline = frame.studies["baseline"].iloc[0]
-    found: pd.Series[float] = pd.Series(math.nan, trials.index)
-    scores = effects.fold_scores(frame)
-    if baseline is None or scores.shape[1] != len(baseline):
-        return found
-    gains = (1 if frame.higher_is_better else -1) * (scores - without_rounding(pd.Series(baseline)).to_numpy())
-    for row, trial_id in trials["trial_id"].items():
-        if trial_id in gains.index:
-            gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
-            noise = float(np.nanmax([reach, margin or 0.0]))
-            found[row] = noise if gain <= noise else math.nan
-    return found
 
 
 def _diverged(frame: Frame) -> int:
@@ -270,8 +270,8 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
         are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
         good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
         yield f"{others} {other} {good} {score}; {than}."
-    not_beaten = _not_beaten(frame, decision.equal.head(1), decision.margin).item()
-    if frame.studies["baseline"].iloc[0] is not None and math.isnan(not_beaten):
+    noise_of_best = not_beaten(frame, decision.equal.head(1), decision.margin).item()
+    if frame.studies["baseline"].iloc[0] is not None and math.isnan(noise_of_best):
         yield f"The baseline: {_baseline(frame)}."
     if better is not None:
         stop = _broken(decision, better)
