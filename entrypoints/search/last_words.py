@@ -112,7 +112,8 @@ def _advice(study: Ended) -> str:
     """What to do where no trial can be chosen, as the end of a sentence."""
     trials = study.frame.trials
     errors = [trial.error for trial in study.record.trials.values() if trial.error]
-    if (trials["stopped_by"] == BY_TIME_LIMIT).any() or len(trials) < study.record.planned:
+    cut = (trials["stopped_by"] == BY_TIME_LIMIT).any() or len(trials) < study.record.planned
+    if cut and study.plan.settings.time_limit_s:
         return "; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
     if study.decision.judged["broken"].notna().any():
         return ""  # the decision says what to do

@@ -196,17 +196,21 @@ def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.
 
 
 def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
-    """That no trial meets the limits, and which comes nearest."""
+    """That no trial meets the limits, and which comes nearest: of those that ran to their end, if any did.
+
+    The figure of one that was stopped is that of the moment.
+    """
     none = f"no trial that ran to its end meets `{criteria(frame)}`"
     known = verdicts[verdicts["broken"].notna()]
     if known.empty:
         return none
-    at = known["excess"].idxmin()
+    ended = known[frame.trials.loc[known.index, "status"] == "FINISHED"]
+    at, has = (known["excess"].idxmin(), "had") if ended.empty else (ended["excess"].idxmin(), "has")
     named = configuration(frame.trials.loc[at], frame.hyperparameters)
     broken, advice = str(known.loc[at, "broken"]), "raise these limits"
     if broken.startswith("peak_memory_mb") and frame.studies["own"].iloc[0]:
         advice += ", or limit model_memory_mb, in which the libraries do not count"
-    return f"{none}; the nearest, {named}, has {broken}; {advice}"
+    return f"{none}; the nearest, {named}, {has} {broken}{' when it was stopped' if ended.empty else ''}; {advice}"
 
 
 def _take(frame: Frame, decision: Decision) -> str:
