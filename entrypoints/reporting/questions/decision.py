@@ -93,7 +93,7 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
-    cheaper = _cheapest(equal, cost, noise)
+    cheaper = _cheapest(equal, cost, noise, 0.0 if cost is None else float(frame.ended[cost].mean()))
     chosen = best
     if cheaper is not None and (frame.studies["choose"] == CHEAPEST).any():
         chosen, cheaper = cheaper, None
@@ -176,11 +176,11 @@ def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Ser
     return worse
 
 
-def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.Series[Any] | None:
+def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame, mean: float) -> pd.Series[Any] | None:
     """Of equal trials the cheapest, if it costs less than the first by more than 5 % and than chance.
 
     Chance would make the cheapest of as many look so much cheaper in 1 % of studies (Bonferroni). Of several that are
-    as cheap it is the best one.
+    as cheap it is the best one. The noise of memory adds up: it is a share of the mean of all trials.
     """
     if cost is None or len(equal) < 2:
         return None
@@ -189,10 +189,12 @@ def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.
     if len(known):
         share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
     first, values = equal[cost].iloc[0], equal[cost]
-    cheap = values[values * (1 + max(SMALL, by_noise(share, degrees, TOLD / (len(equal) - 1)))) < first]
-    if is_memory(cost):
-        cheap = cheap[first - cheap > SMALL_MB]
-    return None if cheap.empty else equal.loc[cheap.index[cheap <= cheap.min() * (1 + REPEATABILITY * share)][0]]
+    chance = by_noise(share, degrees, TOLD / (len(equal) - 1))
+    in_mb = is_memory(cost)
+    below = first - max(SMALL_MB, SMALL * first, chance * mean) if in_mb else first / (1 + max(SMALL, chance))
+    cheap = values[values < below]
+    as_cheap = cheap.min() + REPEATABILITY * share * (mean if in_mb else cheap.min())
+    return None if cheap.empty else equal.loc[cheap.index[cheap <= as_cheap][0]]
 
 
 def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
@@ -269,8 +271,10 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
         cost = str(decision.cost)
         than = f"none takes less `{cost}` beyond noise"
         if cheaper is not None:
-            share = percent(100 * cheaper[cost] / chosen[cost])
-            than = f"of these, {configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
+            takes = f"{percent(100 * cheaper[cost] / chosen[cost])} of its"
+            if is_memory(cost):
+                takes = f"{digits(chosen[cost] - cheaper[cost], 2)} MB less"
+            than = f"of these, {configuration(cheaper, frame.hyperparameters)} takes {takes} `{cost}`"
         are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
         good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
         yield f"{others} {other} {good} {score}; {than}."

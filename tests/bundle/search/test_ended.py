@@ -248,6 +248,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
     [
         pytest.param("training_time_s<=1x median", [1.0, 2.0], "end: fewer than 5 trials have the figure.", id="few"),
         pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "to each other.", id="within noise"),
+        pytest.param("model_memory_mb<=1.2x median", [0.9, 0.9, 0.9, 0.8, 0.8], None, id="1 MB above the median"),
         pytest.param("peak_memory_mb<=100", [50.0, 60.0, 101.0], None, id="beyond noise"),
     ],
 )

@@ -94,6 +94,19 @@ def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(trials: Trials, expecte
     assert names(decided(trials)) == expected
 
 
+@pytest.mark.parametrize(("share", "cheaper"), [(0.1, None), (0.01, "b")])
+def test_memory_near_0_is_compared_in_mb(share: float, cheaper: str | None) -> None:
+    """Its noise, of 0.4 or 0.04 MB here, is no smaller where a model takes next to nothing."""
+    trials = {"a": (0.6, 1.0, 0.63), "b": (0.605, 1.0, 0.0), "c": (0.7, 1.0, 12.0)}
+    limits = "peak_memory_mb<=100"
+    assert names(decided(trials, limits, NOISE | {"peak_memory_mb": (share, 50)}))[1] == cheaper
+    two = study(
+        {"size": [1, 2]}, {"peak_memory_mb": lambda row: 0.63 * (row["size"] == 1)}, lambda row: row["size"] / 100
+    )
+    two = replace(two, studies=two.studies.assign(criteria=limits), trials=two.trials.assign(feasible=True))
+    assert "size=2 takes 0.63 MB less `peak_memory_mb`." in " ".join(answer(two).sentences)
+
+
 @pytest.mark.parametrize(
     ("scores", "chosen"),
     [
