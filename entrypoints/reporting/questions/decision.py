@@ -269,15 +269,15 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
         yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
     elif decision.margin is not None and others and chosen.name == decision.equal.index[0]:
         cost = str(decision.cost)
-        than = f"none takes less `{cost}` beyond noise"
+        than = f"; none takes less `{cost}` beyond noise" if decision.cost else ""
         if cheaper is not None:
             takes = f"{percent(100 * cheaper[cost] / chosen[cost])} of its"
             if is_memory(cost):
                 takes = f"{digits(chosen[cost] - cheaper[cost], 2)} MB less"
-            than = f"of these, {configuration(cheaper, frame.hyperparameters)} takes {takes} `{cost}`"
+            than = f"; of these, {configuration(cheaper, frame.hyperparameters)} takes {takes} `{cost}`"
         are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
         good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
-        yield f"{others} {other} {good} {score}; {than}."
+        yield f"{others} {other} {good} {score}{than}."
     noise_of_best = not_beaten(frame, decision.equal.head(1), decision.margin).item()
     if frame.studies["baseline"].iloc[0] is not None and math.isnan(noise_of_best):
         yield f"The baseline: {_baseline(frame)}."
