@@ -173,12 +173,11 @@ def _is_near(text: str, values: set[float]) -> bool:
 
 def test_study_whose_dataset_is_not_known_keeps_its_answers() -> None:
     """Another script's, of which nothing says what its models cost in training."""
-    foreign = study(
-        {"depth": [1, 2, 3]}, {"total_s": lambda row: row["depth"]}, of_study={"dataset": None, "own": False}
-    )
+    levels, of_study = {"depth": [1, 2, 3], "rate": [0.1, 0.2, 0.3, 0.4]}, {"dataset": None, "own": False}
+    foreign = study(levels, {"total_s": lambda row: row["depth"]}, of_study=of_study)
     text = page("1", "a" * 32, foreign, questions.ask(STUDY, foreign), [], "#/trials")
-    assert re.search(r"2 others are as good within noise \([\d.]+\) of val_rmse\.\n", text)
-    assert "- **What hyperparameters change**: `depth` 1 -> 3: `total_s` rises to 3" in text
+    assert re.search(r"11 others are as good within noise \([\d.]+\) of val_rmse\.\n", text)
+    assert "- **What hyperparameters change**: `depth` 1 -> 3: `total_s` rises to " in text
 
 
 def test_files_of_one_name_in_two_folders_keep_their_answers() -> None:
