@@ -155,16 +155,20 @@ def not_beaten(frame: Frame, trials: pd.DataFrame, margin: float | None) -> pd.S
     baseline or the scores of folds are not known.
     """
     baseline = frame.studies["baseline"].iloc[0]
-    found: pd.Series[float] = pd.Series(math.nan, trials.index)
     scores = effects.fold_scores(frame)
     if baseline is None or scores.shape[1] != len(baseline):
-        return found
+        unknown: pd.Series[float] = pd.Series(math.nan, trials.index)
+        return unknown
     gains = (1 if frame.higher_is_better else -1) * (scores - without_rounding(pd.Series(baseline)).to_numpy())
-    for row, trial_id in trials["trial_id"].items():
-        if trial_id in gains.index:
-            gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
-            noise = float(np.nanmax([reach, margin or 0.0]))
-            found[row] = noise if gain <= noise else math.nan
+
+    def noise_of(trial_id: str) -> float:
+        if trial_id not in gains.index:
+            return math.nan
+        gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
+        noise = float(np.nanmax([reach, margin or 0.0]))
+        return noise if gain <= noise else math.nan
+
+    found: pd.Series[float] = trials["trial_id"].map(noise_of)
     return found
 
 
