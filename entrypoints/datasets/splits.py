@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,8 @@ def make_split(table: Table, *, folds: int, seed: int) -> Split:
 
     Every part holds the classes in the table's proportions. If the table has groups, no two parts hold rows of one. If
     it has times, each part is later than what is trained on for it: the test part is the end, and the folds' validation
-    rows divide the second half of the rest, each after all rows that its model is fitted on.
+    rows divide the second half of the rest, each after all rows that its model is fitted on. Rows of the same time stay
+    together.
 
     Raises:
         UserError: the arguments or the classes of the table do not allow it.
@@ -85,14 +87,28 @@ def make_split(table: Table, *, folds: int, seed: int) -> Split:
                 "rows, where at least one for each class is needed; use more rows, or merge or drop classes"
             )
     if table.groups is not None:
-        _check_groups(len(np.unique(table.groups)), folds)
+        groups = len(np.unique(table.groups))
+        _check_distinct("groups", groups, groups - math.ceil(groups * TEST_FRACTION), folds, needed=folds)
     train, test = _parts(table, test_rows, seed)
+    if table.times is not None:
+        times, of_training = (len(np.unique(each)) for each in (table.times, table.times[train]))
+        _check_distinct("times", times, of_training, folds, needed=folds + 1)
     if stratify:
         _check_classes(y[train], "training part", folds)
     # The splitter numbers the rows it is given: translate to rows of the table.
-    groups = None if table.groups is None else table.groups[train]
-    pairs = _splitter(table, folds, len(train), seed).split(train, y[train], groups)
-    return Split(train, test, tuple((train[fit], train[val]) for fit, val in pairs))
+    if table.times is not None:
+        pairs = _folds_in_time(table.times[train], folds)
+    else:
+        by = None if table.groups is None else table.groups[train]
+        pairs = _splitter(table, folds, seed).split(train, y[train], by)
+    rows = tuple((train[fit], train[val]) for fit, val in pairs)
+    for number, (fit, _) in enumerate(rows if stratify else ()):
+        if lacking := sorted(set(y) - set(y[fit])):
+            raise UserError(
+                f"folds={folds}: fold {number} would be trained on no row of class {lacking[0]}, and each class needs "
+                "one in every fold; lower folds, or merge or drop the class"
+            )
+    return Split(train, test, rows)
 
 
 def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:
@@ -100,7 +116,9 @@ def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:
     rows = np.arange(len(table.frame), dtype=np.int64)
     if table.times is not None:
         ordered = rows[np.argsort(table.times, kind="stable")]
-        return ordered[:-test_rows], ordered[-test_rows:]
+        times = table.times[ordered]
+        cut = np.searchsorted(times, times[-test_rows])  # before all rows of that time
+        return ordered[:cut], ordered[cut:]
     if table.groups is not None:
         by_group = GroupShuffleSplit(n_splits=1, test_size=TEST_FRACTION, random_state=seed)
         train, test = next(by_group.split(rows, groups=table.groups))
@@ -110,14 +128,20 @@ def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:
     return train, test
 
 
-def _splitter(table: Table, folds: int, rows: int, seed: int) -> Any:
-    """scikit-learn's, for the folds of this many training rows."""
+def _splitter(table: Table, folds: int, seed: int) -> Any:
+    """scikit-learn's, where rows are not in time."""
     stratify, shuffled = table.task == "classification", {"shuffle": True, "random_state": seed}
-    if table.times is not None:
-        return TimeSeriesSplit(folds, test_size=max(1, rows // (2 * folds)))
     if table.groups is not None:
         return (StratifiedGroupKFold if stratify else GroupKFold)(folds, **shuffled)
     return (StratifiedKFold if stratify else KFold)(folds, **shuffled)
+
+
+def _folds_in_time(times: NDArray[np.float64], folds: int) -> Iterator[tuple[Rows, Rows]]:
+    """The rows of each fold, which divide the different times."""
+    distinct, of_row = np.unique(times, return_inverse=True)
+    splitter = TimeSeriesSplit(folds, test_size=max(1, len(distinct) // (2 * folds)))
+    for fit, validation in splitter.split(distinct):
+        yield np.flatnonzero(np.isin(of_row, fit)), np.flatnonzero(np.isin(of_row, validation))
 
 
 def _check_folds(folds: int, training_rows: int) -> None:
@@ -127,12 +151,11 @@ def _check_folds(folds: int, training_rows: int) -> None:
         raise UserError(f"folds={folds}: {allowed}; {advice}")
 
 
-def _check_groups(groups: int, folds: int) -> None:
-    training = groups - math.ceil(groups * TEST_FRACTION)
-    if training < folds:
+def _check_distinct(what: str, values: int, training: int, folds: int, *, needed: int) -> None:
+    if training < needed:
         raise UserError(
-            f"folds={folds}: the column of groups has {groups} different values, of which {training} are in the "
-            "training part, and each fold needs one; lower folds, or choose a column with more"
+            f"folds={folds}: the column of {what} has {values} different values, of which {training} are in the "
+            f"training part, and {needed} are needed there; lower folds, or choose a column with more"
         )
 
 

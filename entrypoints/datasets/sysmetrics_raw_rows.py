@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -30,6 +31,7 @@ DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?"
 _MISSING = ("", "?")  # beside what pandas takes for missing
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
+_DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)\.\d+")
 _WRITTEN_DATE = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})(.*)")
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
 _MONTHS = np.array(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], dtype=object)
@@ -69,7 +71,7 @@ class Column:
         A date becomes the days since 1970 and its parts. Raises ValueError, naming a value that is of another kind.
         """
         if self.kind == CATEGORY:
-            return {self.name: texts(column, self.digits)}
+            return {self.name: texts(column, self.digits, category_of)}
         if self.kind == DATE:
             values = _days(column, self.month_first)
         elif is_numeric(column.dtype):
@@ -94,24 +96,30 @@ def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
     return values
 
 
-def texts(column: pd.Series[Any], digits: int = 0) -> NDArray[np.object_]:
-    """A column as a new (rows,) array of text, with NaN for missing. See ``text_of``."""
+def text_of(value: Any) -> Any:
+    """A value as text, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
+    text = str(_own(value)).strip()
+    if text in _MISSING:
+        return np.nan
+    return text.capitalize() if text.casefold() in ("true", "false") else text
+
+
+def texts(column: pd.Series[Any], digits: int = 0, of: Callable[[Any], Any] = text_of) -> NDArray[np.object_]:
+    """A column as a new (rows,) array of text, with NaN for missing."""
     if column.dtype == object:  # where True is 1 to a hash table
-        found = column.map(text_of, na_action="ignore").to_numpy(dtype=object, na_value=np.nan)
+        found = column.map(of, na_action="ignore").to_numpy(dtype=object, na_value=np.nan)
     else:
         codes, values = pd.factorize(column)
-        found = np.array([*map(text_of, values), np.nan], dtype=object)[codes]
+        found = np.array([*map(of, values), np.nan], dtype=object)[codes]
     if digits:
         found = np.array([each.zfill(digits) if str(each).isdigit() else each for each in found], dtype=object)
     return found
 
 
-def text_of(value: Any) -> Any:
-    """A value as the text of its category, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
-    text = str(_own(value)).strip()
-    if text in _MISSING:
-        return np.nan
-    return text.capitalize() if text.casefold() in ("true", "false") else text
+def category_of(value: Any) -> Any:
+    """A value as the text of its category: "1.0" is "1", too, since in rows without other text it is a number."""
+    text = text_of(value)
+    return str(_own(float(text))) if _DECIMAL.fullmatch(str(text)) else text
 
 
 def own_values(column: pd.Series[Any]) -> dict[str, bool | int | float | str]:
@@ -119,7 +127,7 @@ def own_values(column: pd.Series[Any]) -> dict[str, bool | int | float | str]:
     found: dict[str, bool | int | float | str] = {}
     present = column.dropna()
     for value in present if present.dtype == object else present.unique():
-        found.setdefault(str(text_of(value)), _own(value))
+        found.setdefault(str(category_of(value)), _own(value))
     return found
 
 

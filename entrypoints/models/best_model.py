@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,7 +148,8 @@ def log(
         run.client.create_logged_model(run.experiment_id, MODEL_NAME, source_run_id=run.run_id, params=params).model_id
     )
     _store(model_id, model, data)
-    mlflow.log_metrics(figures, step=0, model_id=model_id)
+    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    mlflow.log_metrics(finite, step=0, model_id=model_id)
     mlflow.log_metrics({name: trial[name] for name in OF_TRIAL if name in trial}, step=0)
     return LoggedModel(model_id, figures)
 

@@ -22,6 +22,7 @@ from entrypoints.datasets.preprocessing import Preprocessing
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
+from entrypoints.models.learners import Outputs
 from entrypoints.models.losses import Array
 from mlflow_sysmetrics.limits import WARM_UP
 
@@ -234,16 +235,18 @@ class Fold:
         return size.bytes / 1e3
 
     def _evaluate(self, rows: NDArray[np.int64]) -> tuple[float, float]:
-        chunks = [self._outputs(rows[start : start + _CHUNK_ROWS]) for start in range(0, len(rows), _CHUNK_ROWS)]
-        outputs, y = np.concatenate(chunks), self._target[rows]
+        outputs, y = self._in_chunks(self.learner.outputs, rows), self._target[rows]
         loss, y_scale = self.learner.loss, self._scaling.y_scale
+        decisions = self.learner.decisions if self.score.needs == ["predict"] else None
+        scored = outputs if decisions is None else self._in_chunks(decisions, rows)
         if self.score.in_numpy:
-            return loss(outputs, y), self.score.in_numpy(outputs, y) * y_scale
-        in_units = outputs * y_scale + self._scaling.y_mean
+            return loss(outputs, y), self.score.in_numpy(scored, y) * y_scale
+        in_units = scored * y_scale + self._scaling.y_mean
         return loss(outputs, y), self.score.of(in_units, self._data.y[rows], loss)
 
-    def _outputs(self, rows: NDArray[np.int64]) -> Array:
-        return self.learner.outputs(self.preprocessing.transform(self._data.X[rows]))
+    def _in_chunks(self, outputs: Outputs, rows: NDArray[np.int64]) -> Array:
+        chunks = (rows[start : start + _CHUNK_ROWS] for start in range(0, len(rows), _CHUNK_ROWS))
+        return np.concatenate([outputs(self.preprocessing.transform(self._data.X[each])) for each in chunks])
 
 
 def _fold(configuration: Configuration, data: Prepared, number: int) -> Fold:
@@ -341,8 +344,9 @@ class CrossValidation:
 
         Losses and score are means over folds, ``val_loss_sd`` and ``val_<score>_sd`` standard deviations over folds.
         ``step_time_ms`` is the mean time of a ``partial_fit`` since the last report, ``training_time_s`` that of one
-        fold so far. Sets ``diverged``: a validation loss has been beyond ``hopeless_loss``, and this one
-        is not below that of the untrained model. A loss that jumps about may end below the former by chance.
+        fold so far. Sets ``diverged``: the score is not finite; or a validation loss has been beyond
+        ``hopeless_loss``, and this one is not below that of the untrained model. A loss that jumps about may end below
+        the former by chance.
         """
         figures = self._interval()
         if self.overflowed:
@@ -354,7 +358,8 @@ class CrossValidation:
             figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
             figures |= {"val_loss_sd": np.std(losses, ddof=1), f"val_{self._score}_sd": np.std(scores, ddof=1)}
         self._was_hopeless |= not figures["val_loss"] <= self.hopeless_loss
-        self.diverged = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
+        hopeless = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
+        self.diverged = hopeless or not math.isfinite(figures[f"val_{self._score}"])
         return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
     def times(self) -> dict[str, float]:

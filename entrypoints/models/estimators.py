@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
-from entrypoints.models.learners import BatchLearner, Learner, Loss
+from entrypoints.models.learners import BatchLearner, Learner, Loss, predicted
 from entrypoints.models.losses import Array
 from entrypoints.models.whole_fits import whole_fit
 from entrypoints.search_space import Space
@@ -108,15 +108,15 @@ def _outputs_and_loss(estimator: Any, n_classes: int) -> tuple[Callable[[Array],
     """What a model of this class is compared by, and what that is computed from.
 
     A regressor by its squared error. A classifier by the log loss of ``predict_proba`` if it has that, else by the
-    hinge loss of ``decision_function``, else by the share of wrong predictions.
+    hinge loss of ``decision_function`` of each class, else by the share of wrong predictions.
     """
     if not n_classes:
         return lambda X: _numbers(np.reshape(estimator.predict(X), len(X))), losses.squared_error
     if hasattr(estimator, "predict_proba"):
         return lambda X: _numbers(estimator.predict_proba(X)), losses.log_loss
-    if hasattr(estimator, "decision_function"):
+    if hasattr(estimator, "decision_function") and getattr(estimator, "decision_function_shape", "ovr") == "ovr":
         return lambda X: _numbers(estimator.decision_function(X)), losses.hinge
-    return lambda X: np.eye(n_classes)[np.asarray(estimator.predict(X), dtype=int)], _share_of_wrong
+    return partial(predicted, estimator, n_classes), _share_of_wrong
 
 
 def _numbers(outputs: Any) -> Array:

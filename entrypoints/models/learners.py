@@ -36,6 +36,7 @@ class Learner:
     iterations: int | None = None  # of one fit on all rows, each of which is a step; None: a step trains on a batch
     holds_rows = False  # until the last step
     took_s: float | None = None  # for its steps, without waiting for a core; known of those in a thread of its own
+    decisions: Outputs | None = None  # 1 for the predicted class; None: that is always the one with the highest output
 
     def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
         self.estimator, self.outputs, self.loss = estimator, outputs, loss
@@ -62,16 +63,27 @@ class BatchLearner(Learner):
         super().__init__(estimator, n_classes, outputs, loss)
         takes_classes = n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters
         self._first_call = {"classes": np.arange(n_classes)} if takes_classes else {}
+        self._would_divide = getattr(estimator, "batch_size", None) == "auto"  # scikit-learn's MLP, above 200 rows
 
     def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
         """Train on one batch."""
+        if self._would_divide:
+            self.estimator.batch_size = len(X)
         try:
             self.estimator.partial_fit(X, y, **self._first_call)
         except ValueError as error:
             if any(words in str(error) for words in _DIVERGED):
                 raise FloatingPointError(str(error)) from error
             raise
+        if self._would_divide:
+            self.estimator.batch_size = "auto"  # as it was made
         self._first_call = {}
+
+
+def predicted(estimator: Any, n_classes: int, X: Array) -> Array:
+    """(rows, classes): 1 for the class that an estimator predicts, 0 for all others."""
+    one_hot: Array = np.eye(n_classes)[np.reshape(estimator.predict(X), len(X)).astype(int)]
+    return one_hot
 
 
 class Algorithm(Protocol):

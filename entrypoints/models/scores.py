@@ -57,8 +57,14 @@ class Score:
         """The metric that ranks trials."""
         return f"val_{self.name}"
 
+    @property
+    def needs(self) -> list[str]:
+        """The methods of a model of which it needs one."""
+        needed = getattr(self.scorer, "_response_method", "predict")
+        return [needed] if isinstance(needed, str) else list(needed)
+
     def of(self, outputs: Array, y: NDArray[Any], loss: Loss) -> float:
-        """The score of a learner's outputs (rows,) or (rows, classes); NaN where one is not finite.
+        """The score of a learner's outputs (rows,) or (rows, classes); NaN where one is not finite, or it has none.
 
         Args:
             outputs: of a regression in the units of y.
@@ -67,7 +73,11 @@ class Score:
         """
         if not np.isfinite(outputs).all():
             return math.nan
-        return self._of_model(_Numbers() if loss is losses.squared_error else _Classes(outputs, loss), outputs, y)
+        model = _Numbers() if loss is losses.squared_error else _Classes(outputs, loss)
+        try:
+            return self._of_model(model, outputs, y)
+        except ValueError:  # such as the logarithm of a negative prediction
+            return math.nan
 
     def check(self, algorithm: str, loss: Loss) -> None:
         """Check that models predict what the score is computed from.
@@ -75,12 +85,10 @@ class Score:
         Raises:
             UserError: they do not.
         """
-        needed = getattr(self.scorer, "_response_method", "predict")
-        names = [needed] if isinstance(needed, str) else list(needed)
         model = _Numbers() if loss is losses.squared_error else _Classes(np.zeros(1), loss)
-        if not any(hasattr(model, name) for name in names):
+        if not any(hasattr(model, name) for name in self.needs):
             raise UserError(
-                f"metric={self._as_given}: it needs {' or '.join(names)}, which {algorithm} has not; give another "
+                f"metric={self._as_given}: it needs {' or '.join(self.needs)}, which {algorithm} has not; give another "
                 "metric, or algorithms that have it"
             )
 
@@ -88,14 +96,14 @@ class Score:
         """On each fold that of a model that ignores all features: it predicts the mean, or the shares of the classes.
 
         Raises:
-            UserError: it is not defined for this target or one of the folds.
+            UserError: it is not defined for this target, one of the folds, or the test part.
         """
         y = np.searchsorted(table.classes, table.y) if table.classes else table.y
         model = DummyClassifier(strategy="prior") if table.classes else DummyRegressor()
         X, values = np.zeros((len(y), 1)), list[float]()
         why = "it is of numbers, not of classes" if table.classes and self._is_of_numbers() else ""
         try:
-            for fit, held_out in split.folds:
+            for fit, held_out in (*split.folds, (split.train, split.test)):
                 values.append(self._of_model(model.fit(X[fit], y[fit]), X[held_out], y[held_out]))
         except (ValueError, AttributeError) as error:  # the latter: it needs probabilities
             why = why or one_line(error)
@@ -104,10 +112,10 @@ class Score:
             raise UserError(f"metric={self._as_given}: it cannot score {table.target}: {why}; use one such as {such}")
         if not np.isfinite(values).all():
             raise UserError(
-                f"metric={self._as_given}: it is not defined on each fold, such as one with rows of one class alone; "
-                "lower folds, or give another metric"
+                f"metric={self._as_given}: it is not defined on each fold and the test part, such as one with rows of "
+                "one class alone; lower folds, or give another metric"
             )
-        return values
+        return values[:-1]
 
     @property
     def _as_given(self) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrypoints.compute.contention import CoreWait, own_share
-from entrypoints.models.learners import Learner, Loss, Outputs
+from entrypoints.models.learners import Learner, Loss, Outputs, predicted
 from entrypoints.models.losses import Array
 
 Predict = Callable[[Array], Any]
@@ -35,7 +35,7 @@ def whole_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> L
     bases = " ".join(base.__module__ for base in type(estimator).__mro__)
     fit: Fit | None = None
     iterations: Any = 1
-    if "xgboost.sklearn" in bases:
+    if "xgboost.sklearn" in bases and given["booster"] != "gblinear":  # which cannot predict while it trains
         fit, iterations = _xgboost, estimator.get_num_boosting_rounds()
     elif "lightgbm.sklearn" in bases:
         fit, iterations = _lightgbm, given["n_estimators"]
@@ -54,9 +54,13 @@ def whole_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> L
 
 
 class OneFit(Learner):
-    """In one step."""
+    """In one step. What it predicts may be another class than that of its highest output: SVC has votes."""
 
     iterations = 1
+
+    def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
+        super().__init__(estimator, n_classes, outputs, loss)
+        self.decisions = partial(predicted, estimator, n_classes) if n_classes else None
 
     def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
         """Fit it."""

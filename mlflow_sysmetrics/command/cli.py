@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -26,7 +25,6 @@ _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd 
 cpu_seconds, 2% of peak_rss_mb, 25% of elapsed_s, and 1sd of a metric."""
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
 password in MLFLOW_TRACKING_URI, not here: others see the options of a command."""
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -156,10 +154,9 @@ def check(
 
 
 @main.command()
-@option("--folder", metavar="FOLDER", type=_FOLDER, help="Folder of the waiting metrics; by default the logger's.")
 @option("--tracking-uri", metavar="URI", help="Send all metrics to this server; by default each file names its own.")
 @option("--discard", is_flag=True, help="Remove what waits for runs that no longer exist.")
-def sync(folder: Path | None, tracking_uri: str | None, discard: bool) -> None:
+def sync(tracking_uri: str | None, discard: bool) -> None:
     """Deliver metrics that could not be sent while the server was away.
 
     A program that ends while its server is away leaves its last metrics in a file. This command sends them, and removes
@@ -167,7 +164,7 @@ def sync(folder: Path | None, tracking_uri: str | None, discard: bool) -> None:
     """
     from mlflow_sysmetrics.delivery.sync import deliver
 
-    delivered = deliver(folder, tracking_uri, discard=discard)
+    delivered = deliver(tracking_uri=tracking_uri, discard=discard)
     click.echo(delivered)
     sys.exit(1 if delivered.left else 0)
 

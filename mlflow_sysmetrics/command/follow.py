@@ -13,7 +13,6 @@ import json
 import shutil
 import tempfile
 import threading
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,9 +191,14 @@ class Follower:
             raise
         self._logger = made_logger.start()
 
+    @property
+    def _next_key(self) -> str:
+        """Of the run that is to be made after this one."""
+        return f"{self._folder.name}/{self.run.run_id}"
+
     def _create(self, run: Run) -> str:
         """Make a run there, unless an earlier request for it was carried out and its answer lost; return its id."""
-        store, key = Store(run.uri), f"{self._folder.name}/{self.run.run_id}"
+        store, key = Store(run.uri), self._next_key
         began_ms, tags = self._measurement.began_ms or now_ms(), {**self._tags, RUN_KEY: key}
         found = store.run_with_key(run.experiment_id, key)
         return found or store.create_run(run.experiment_id, began_ms, tags, self._name)
@@ -255,7 +259,7 @@ class Follower:
         if self.run.run_id:
             keep_end(self.run.uri, self.run.run_id, status if ends and self._is_open(status) else None, tags)
             return
-        writer, key, measurement = Writer(Store(self.run.uri)), uuid.uuid4().hex, self._measurement
+        writer, key, measurement = Writer(Store(self.run.uri)), self._next_key, self._measurement
         about = {"experiment_id": self.run.experiment_id, "name": self._name, "start_ms": measurement.began_ms}
         writer.create(key, tags=self._tags, **about)  # type: ignore[arg-type]
         writer.log(key, window_points(measurement.drain()), summary=measurement.summary)

@@ -78,15 +78,25 @@ def test_rows_of_one_group_are_in_one_part_and_one_fold(table: Table) -> None:
         assert not set(GROUPS[one]) & set(GROUPS[other])
 
 
-def test_each_part_is_later_than_what_is_trained_on_for_it() -> None:
+@pytest.mark.parametrize(
+    ("rows", "starts"),
+    [
+        pytest.param(1, [70, 84, 98, 112, 126, 140], id="each row has its own time"),
+        pytest.param(9, [10, 11, 12, 13, 14, 15], id="nine rows have the same"),
+    ],
+)
+def test_each_part_is_later_than_what_is_trained_on_for_it(rows: int, starts: list[int]) -> None:
     """The end is the test part; the folds' validation rows divide the second half of the rest."""
-    times = np.random.default_rng(0).permutation(200).astype(float)
+    times = np.random.default_rng(0).permutation(200) // rows * 1.0
     split = make_split(replace(_table(np.arange(200.0)), times=times), folds=5, seed=1)
-    assert sorted(times[split.test]) == [*range(140, 200)]
-    assert [*times[split.train]] == [*range(140)]
-    for place, (fit, validation) in enumerate(split.folds):
-        start = 70 + 14 * place
-        assert ([*times[fit]], [*times[validation]]) == ([*range(start)], [*range(start, start + 14)])
+
+    def between(start: int, end: float) -> list[float]:
+        return sorted(times[(times >= start) & (times < end)])
+
+    assert sorted(times[split.test]) == between(starts[-1], np.inf)
+    assert [*times[split.train]] == between(0, starts[-1])
+    for (fit, validation), start, end in zip(split.folds, starts[:-1], starts[1:], strict=True):
+        assert ([*times[fit]], [*times[validation]]) == (between(0, start), between(start, end))
 
 
 FOLDS = "a whole number from 2 to 14, the training rows, is allowed"
@@ -112,8 +122,18 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
         ),
         (
             {"groups": np.arange(20) // 5, "folds": 3},
-            "folds=3: the column of groups has 4 different values, of which 2 are in the training part, and each fold "
-            "needs one; lower folds, or choose a column with more",
+            "folds=3: the column of groups has 4 different values, of which 2 are in the training part, and 3 are "
+            "needed there; lower folds, or choose a column with more",
+        ),
+        (
+            {"times": np.arange(20) // 5, "folds": 2},
+            "folds=2: the column of times has 4 different values, of which 2 are in the training part, and 3 are "
+            "needed there; lower folds, or choose a column with more",
+        ),
+        (
+            {"y": [*"aaaaaaaabaabaabbbbbb"], "times": np.arange(20.0), "folds": 2},
+            "folds=2: fold 0 would be trained on no row of class b, and each class needs one in every fold; lower "
+            "folds, or merge or drop the class",
         ),
         ({"groups": GROUPS[:20], "times": GROUPS[:20]}, "group and time: rows are split by one of them; leave one out"),
         ({"seed": -1}, f"seed=-1: {SEEDS}"),

@@ -309,7 +309,7 @@ def _visits() -> pd.DataFrame:
             "ward": random.choice(["north", "south", "west"], ROWS),
             "day": random.choice(["2024-01-31", "2024-02-29"], ROWS),
             "at": random.choice(["2024-01-31 08:30:00", "2024-01-31 00:00:00", "2024-02-29 08:30:00.5"], ROWS),
-            "bed": random.choice(["7", "12", "none"], ROWS),
+            "bed": random.choice(["7.0", "12.50", "none"], ROWS),
             "weight": random.normal(70, 9, ROWS).round(1),
             "pulse": np.where(random.random(ROWS) < 0.1, "?", random.integers(50, 90, ROWS).astype(str)),
         }
@@ -348,6 +348,10 @@ def _times(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
     return rows.assign(**{name: pd.to_datetime(rows[name], format="ISO8601").astype(dtype) for name in ("day", "at")})
 
 
+def _number(text: str) -> Any:
+    return text if text == "none" else float(text)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -361,6 +365,7 @@ def _times(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
         pytest.param(lambda rows: rows.astype({"children": float, "insured": object}), id="float"),
         pytest.param(lambda rows: rows.astype({"children": "uint8", "weight": "float64"}), id="small-integers"),
         pytest.param(lambda rows: rows.assign(insured=rows["insured"].map(str).str.upper()), id="words-for-booleans"),
+        pytest.param(lambda rows: rows.assign(bed=[_number(bed) for bed in rows["bed"]]), id="numbers-among-text"),
         pytest.param(lambda rows: _times(rows, "datetime64[ns]"), id="nanoseconds"),
         pytest.param(lambda rows: _times(rows, "datetime64[us]"), id="microseconds"),
         pytest.param(lambda rows: _times(rows, "datetime64[us]").astype({"at": "timestamp[us][pyarrow]"}), id="arrow"),
@@ -487,6 +492,7 @@ def test_rows_that_do_not_fit_are_refused_in_one_sentence(visits: Visits, given:
         pytest.param(lambda large: large, "b", True, id="booleans"),
         pytest.param(lambda large: large.map({True: "yes", False: "no"}), "U", False, id="text"),
         pytest.param(lambda large: large.map({True: "true", False: "false"}), "U", False, id="words-for-booleans"),
+        pytest.param(lambda large: large.map({True: "1.0", False: "n.b."}), "U", False, id="numbers-among-text"),
     ],
 )
 def test_classes_are_predicted_in_the_targets_own_type(

@@ -23,11 +23,15 @@ from reference import (
     split_up,
 )
 from sklearn.metrics import get_scorer, mean_absolute_error, r2_score
+from sklearn.svm import SVC
 
 from entrypoints.compute import memory
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.tables import Table
+from entrypoints.errors import UserError
+from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import LATENCY_ROWS, CrossValidation
 
@@ -155,6 +159,31 @@ def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
     assert report[f"val_{logged}"] == pytest.approx(np.mean(expected))
     assert report[f"val_{logged}_sd"] == pytest.approx(np.std(expected, ddof=1))
     assert f"test_{logged}" in training.final_figures(training.fold_figures())
+
+
+@pytest.mark.parametrize("model", [SVC(C=100), SVC(decision_function_shape="ovo")], ids=["votes", "pairs"])
+def test_accuracy_is_that_of_what_the_models_predict(model: Any) -> None:
+    """Of these the class with the most votes, which is not always that of the highest output."""
+    data, expected = _of_three_classes(), []
+    for (fit, held_out), preprocessing in zip(data.split.folds, data.preprocessings, strict=True):
+        X = preprocessing.transform(data.X)
+        expected.append(model.fit(X[fit], data.y[fit]).score(X[held_out], data.y[held_out]))
+    made = configured_whole("sklearn.svm.SVC", **model.get_params() | {"random_state": 0})
+    report = _trained(data, made).report()
+    assert report["val_accuracy"] == pytest.approx(np.mean(expected))
+    if model.decision_function_shape == "ovo":  # the outputs are those of pairs of classes
+        assert report["val_loss"] == pytest.approx(1 - np.mean(expected))
+
+
+@pytest.mark.parametrize("rows", [slice(35, 42), slice(42, 60)], ids=["fold", "test part"])
+def test_score_of_two_classes_is_refused_where_a_part_has_one(rows: slice) -> None:
+    """Before any trial begins."""
+    labels = np.array([*"ab"] * 30)
+    labels[rows] = "a"
+    frame = pd.DataFrame({"x": np.arange(60.0), "t": labels})
+    table = Table("two", frame, "t", "classification", "file", None, "none", times=np.arange(60.0))
+    with pytest.raises(UserError, match="metric=roc_auc: it is not defined on each fold and the test part, such as"):
+        scores.find("roc_auc", table.task).baseline(table, make_split(table, folds=3, seed=0))
 
 
 def _of_three_classes() -> Prepared:
@@ -326,6 +355,18 @@ def test_trial_that_recovers_is_not_diverged() -> None:
         fold.learner.estimator.intercept_[:] = 0.0
     training.report()
     assert not training.diverged
+
+
+def test_trial_whose_last_models_have_no_score_is_diverged() -> None:
+    """As where one predicts a negative number, which has no logarithm: an earlier score is not that of the trial."""
+    data, score = bundled("red_wine"), "root_mean_squared_log_error"
+    training = _trained(data, replace(configured("linear", max_steps=30), metric=f"neg_{score}"))
+    scored, was_diverged = training.report(), training.diverged
+    training.step()
+    training.folds[1].learner.estimator.intercept_[:] = -9.0  # standard deviations from the mean, which is 6
+    report = training.report()
+    assert (was_diverged, training.diverged) == (False, True)
+    assert set(scored) - set(report) == {f"val_{score}", f"val_{score}_sd"}
 
 
 @pytest.mark.filterwarnings("error")

@@ -15,6 +15,7 @@ from own_models import NEAREST
 from reference import LOSSES, MLP_CLASSIFIER, MLP_REGRESSOR, OF_SGD, loss
 from sklearn import metrics
 from sklearn.linear_model import SGDClassifier
+from sklearn.neural_network import MLPRegressor
 
 from entrypoints.errors import UserError
 from entrypoints.models import losses, scores
@@ -130,6 +131,16 @@ def _trained(name: str, n_classes: int, **given: Any) -> Learner:
         X, y = _batch(n_classes, seed=step)
         learner.step(X, np.minimum(y, n_classes - 2) if n_classes > 2 and not step else y)
     return learner
+
+
+def test_network_makes_one_update_of_a_large_batch() -> None:
+    """scikit-learn's own makes one of each 200 rows, unless told how many there are."""
+    X = np.random.default_rng(0).normal(size=(401, FEATURES))
+    learner, plain = _learner(MLP_REGRESSOR, 0), MLPRegressor(random_state=0)
+    learner.step(X, X[:, 0])
+    assert learner.estimator.get_params() == plain.get_params()
+    plain.set_params(batch_size=401).partial_fit(X, X[:, 0])
+    np.testing.assert_array_equal(learner.outputs(X), plain.predict(X))
 
 
 @pytest.mark.parametrize(("name", "n_classes"), KINDS)

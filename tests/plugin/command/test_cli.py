@@ -121,4 +121,4 @@ def test_sync_that_leaves_something_says_so_and_discards_it_if_asked(empty_store
     assert "--discard" in shown("sync", code=1)
     assert "Discarded 1 file" in shown("sync", "--discard")
     (journals / "other.jsonl").write_text("something else\n")
-    assert "other.jsonl" in shown("sync", "--discard", "--folder", str(journals), code=1)
+    assert "other.jsonl" in shown("sync", "--discard", code=1)

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -17,6 +18,7 @@ from mlflow.entities import Run, ViewType
 from server_here import server_here
 
 from mlflow_sysmetrics.command.passthrough import Ended
+from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import deliver
 
 LIMIT_S = 300.0
@@ -275,3 +277,22 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
     assert (run.info.run_name, run.info.status) == ("night", "FAILED")
     assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
     assert run.info.end_time - run.info.start_time > 1000
+
+
+def test_run_that_was_made_and_never_answered_for_is_ended_by_sync(
+    record: Record, all_runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no second one."""
+    made = Store.create_run
+
+    def unanswered(store: Store, *about: Any) -> str:
+        made(store, *about)
+        raise OSError("Read timed out.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "create_run", unanswered)
+        assert record("sleep", "0.5") == Ended(0)
+    assert not deliver().left
+    (run,) = all_runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics.keys() >= SUMMARY
