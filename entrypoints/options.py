@@ -237,7 +237,7 @@ limit_options = together(
         "scheduler",
         NONE,
         one_of(NONE, "asha", "median"),
-        "Ray Tune's asha or median stopping rule on val_loss, besides the criteria.",
+        "Ray Tune's asha or median stopping rule on the score, besides the criteria.",
     ),
 )
 

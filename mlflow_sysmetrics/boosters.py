@@ -6,19 +6,23 @@ import atexit
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from mlflow_sysmetrics.delivery.door_runs import check_store, child_run, place_here, write_to
+from mlflow_sysmetrics.delivery.door_runs import check_store, child_run, place_here, source_tags, write_to
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.limits import Criteria, Extrapolation, groups_for, process_criteria
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.tags import ERROR, STOP_REASON
 
 logger = get_logger(__name__)
 MAX_POINTS, MIN_POINT_S = 200, 0.05  # of a curve, and between two: CPU time over less says little
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 _recorded: set[str | None] = {None}  # runs that cannot have the curves of a training: they have some, or are none
+
+# Whose callbacks do not end a training, but for early stopping.
+_LIBRARIES = {"lightgbm", "xgboost", "mlflow", "mlflow_sysmetrics"}
 
 Size = Callable[[int, int], int]  # the bytes of a model's rounds from one up to another
 
@@ -42,7 +46,10 @@ class BoosterCosts:
         super().__init__()
         check_store()
         self._training = Training(process_criteria(limits, "limits"))
-        self._training.measurement.start()
+        with contextlib.suppress(Exception):  # it takes MLflow a second for the first time, which is not training
+            place_here()
+            source_tags()
+        self._training.start()
 
     def __del__(self) -> None:
         if hasattr(self, "_training"):  # its limits were right
@@ -68,7 +75,8 @@ class Training:
         self._outbox, self._has_own_run = Outbox(), False
         self.has_begun = self._has_ended = False
         self._iterations = 0  # how many there are to be
-        self._totals: dict[str, Extrapolation] = {}  # to predict; none if it may end long before its last iteration
+        self._totals: dict[str, Extrapolation] = {}  # to predict; none if it may stop early
+        self._may_stop_early = True
         self._times_s = [0.0]  # when it began, and when each iteration was done
         self._drawn = self._rounds = self._bytes = 0  # up to the last point: iterations, and what the model has
 
@@ -76,14 +84,18 @@ class Training:
         """A copy is another training. It is not measured yet: its model may be there only to predict."""
         return Training, (self.limits,)
 
+    def start(self) -> None:
+        """Begin to measure, unless that has begun."""
+        atexit.register(self.end)
+        self.measurement.start()
+
     def begin(self, iterations: int, callbacks: Iterable[object] | None) -> None:
         """Find its run: the active one, or one of its own below that if that has another training already."""
         self.has_begun, self._iterations = True, iterations
-        self.measurement.start()
-        if callbacks is not None and not any("EarlyStopping" in type(each).__name__ for each in callbacks):
+        self._may_stop_early = callbacks is None or any(map(_may_stop, callbacks))
+        if not self._may_stop_early:
             adds_up = {"elapsed_s", "cpu_seconds"}.intersection(self.limits.metrics)
             self._totals = {name: Extrapolation(block_steps=1) for name in adds_up}
-        atexit.register(self.end)
         try:
             place = place_here()
             self._has_own_run = place.run_id in _recorded
@@ -92,6 +104,7 @@ class Training:
             self._outbox = own or write_to(Outbox(place.run_id), place.tracking_uri)
         except Exception:
             logger.warning("this training has no MLflow run", exc_info=True)
+        self.start()
 
     def iterated(self, rounds: int, scores: Mapping[str, float], size: Size) -> bool:
         """Note that an iteration is done, and how many rounds the model has; say whether to end before the last one."""
@@ -140,8 +153,11 @@ class Training:
         self._drawn = done
         self._costs |= self._read  # which is as new as the point
 
-    def end(self, why: Mapping[str, str] | None = None) -> None:
-        """Log the summary, up to the last iteration, and why it was stopped. Idempotent."""
+    def end(self, why: Mapping[str, str] | None = None, *, is_sound: bool = False) -> None:
+        """Log the summary, up to the last iteration, and why it was stopped. Idempotent.
+
+        `is_sound`: it is known to have come to its end, which otherwise its last iteration tells.
+        """
         if self._has_ended:
             return
         self._has_ended = True
@@ -153,7 +169,18 @@ class Training:
             summary["mean_step_time_ms"] = 1000 * (times_s[-1] - times_s[0]) / (len(times_s) - 1)
         self._outbox.add(log(tags=why, summary=summary))
         if self._has_own_run:
-            self._outbox.add(end("KILLED" if why else "FINISHED"))
+            done, status, error = len(times_s), "KILLED" if why else "FINISHED", dict[str, str]()
+            if not why and not is_sound and not self._may_stop_early and done < self._iterations:
+                status, error = (
+                    "FAILED",
+                    {ERROR: f"the training has ended after iteration {done} of {self._iterations}"},
+                )
+            self._outbox.add(end(status, error))
+
+
+def _may_stop(callback: Any) -> bool:
+    library = str(callback.__module__).partition(".")[0]
+    return library not in _LIBRARIES or "EarlyStopping" in type(callback).__name__
 
 
 def at_least(total: Extrapolation, iterations: int) -> float:

@@ -138,7 +138,7 @@ class _Trial:
     def _end(self, value: Any, error: BaseException | None = None) -> None:
         """Keep what it has cost and how it has ended, in its run and in the study."""
         _places.pop(self, None)
-        values = _by_name(value, self.trial.study.metric_names)
+        values = _by_name(value, self.trial.study)
         self._outbox.add(log(params=self.trial.params, summary={**self._summary, **values}))
         status, why = "FINISHED", dict[str, str]()
         if self._broken:
@@ -150,7 +150,10 @@ class _Trial:
         elif error is not None:
             status, why = "FAILED", {ERROR: f"{type(error).__name__}: {error}"}
         elif not values:
-            status, why = "FAILED", {ERROR: f"the objective has returned {value!r}, which is not a number"}
+            status, why = (
+                "FAILED",
+                {ERROR: f"the objective has returned {value!r}, which is not a number for each goal"},
+            )
         self._outbox.add(end(status, why))
         try:
             for name, number in self._summary.items():
@@ -162,12 +165,14 @@ class _Trial:
             logger.warning("trial %s has not all of its costs", self.trial.number, exc_info=True)
 
 
-def _by_name(value: Any, names: Sequence[str] | None) -> dict[str, float]:
+def _by_name(value: Any, study: optuna.Study) -> dict[str, float]:
     """What an objective has returned; {} if Optuna fails the trial for it."""
-    values = value if isinstance(value, Sequence) else [value]
-    names = names or (["value"] if len(values) == 1 else [f"values_{place}" for place in range(len(values))])
+    count = len(study.directions)
+    names = study.metric_names or (["value"] if count == 1 else [f"values_{place}" for place in range(count)])
     with contextlib.suppress(TypeError, ValueError):
-        return {name: float(each) for name, each in zip(names, values, strict=True) if not math.isnan(each)}
+        values = [float(each) for each in (value if isinstance(value, Sequence) else [value])]
+        if not any(map(math.isnan, values)):
+            return dict(zip(names, values, strict=True))
     return {}
 
 

@@ -61,7 +61,7 @@ class Costs:
     Raises:
         ImportError: scikit-learn has no callbacks.
         ValueError: `limits` is wrong, or MLflow has no such store; from ``fit``: this is not a search, or it has limits
-            and ``error_score="raise"``.
+            and an ``error_score`` that is not NaN.
     """
 
     def __init__(self, limits: str | None = None) -> None:
@@ -76,15 +76,18 @@ class Costs:
     def setup(self, estimator: Any, context: Any) -> None:
         if "error_score" not in (params := estimator.get_params(deep=False)):
             raise ValueError(f"Costs on {type(estimator).__name__}: set it on a search, such as GridSearchCV")
-        if self.limits.rules and params["error_score"] == "raise":
-            raise ValueError(f'limits="{self.limits}": error_score="raise" would end the search; use error_score=nan')
+        score = params["error_score"]
+        if self.limits.rules and score == score:  # is not NaN
+            why = "would end the search" if score == "raise" else "of a skipped candidate may be the best one"
+            raise ValueError(f'limits="{self.limits}": error_score={score!r} {why}; use error_score=nan')
         with _never_raising():
             estimator._sysmetrics = search = _Search(estimator, self.limits)
             _searches[search.key] = search
 
     def teardown(self, estimator: Any, context: Any) -> None:
         with _never_raising():
-            _searches.pop(vars(estimator).pop("_sysmetrics").key).close()
+            if search := vars(estimator).pop("_sysmetrics", None):  # else setup has refused it
+                _searches.pop(search.key).close()
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         is_skipped = False
@@ -159,6 +162,10 @@ class _Fit:
         reset_peak_rss()
         self._search, self._writing_s = search, search.writing_s
         self._measurement = Measurement(groups=groups_for(limits), alone=True).start()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Nothing: an estimator that is fitted has it, and may be sent to processes of its own."""
+        return type(None), ()
 
     def end(self) -> Values:
         costs = self._measurement.stop()

@@ -33,5 +33,5 @@ class Costs(BoosterCosts, TrainingCallback):
         return ends
 
     def after_training(self, model: Any) -> Any:
-        self._training.end()
+        self._training.end(is_sound=True)
         return model

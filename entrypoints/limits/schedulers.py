@@ -14,6 +14,8 @@ from entrypoints.models.scores import Score
 from entrypoints.settings import Limits
 from mlflow_sysmetrics.limits import Criteria, check_readable
 
+SCORE = "score"  # of a trial's results for Tune: whatever ranks the trials, as it was at the last report
+
 
 def stopping(
     score: Score, limits: Limits | None, groups: Collection[str] = ("process",), *, here: bool = True
@@ -41,13 +43,16 @@ def stopping(
     return Stopping(criteria, limits.predict, limits.scheduler)
 
 
-def scheduling(name: str, trials: Sequence[Configuration], rows: int) -> dict[str, Any]:
-    """The arguments of Tune's configuration for a scheduler that looks at ``val_loss`` at every report.
+def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_is_better: bool) -> dict[str, Any]:
+    """The arguments of Tune's configuration for a scheduler that looks at the score at every report.
+
+    Losses of different algorithms are different functions: by these it would stop one algorithm and keep another.
 
     Args:
         name: none, asha or median.
         trials: those of the study. Each is judged from the first report of the longest one on.
         rows: training rows of a fold.
+        higher_is_better: of the score.
     """
     if name == "none":
         return {}
@@ -64,4 +69,4 @@ def scheduling(name: str, trials: Sequence[Configuration], rows: int) -> dict[st
         scheduler = MedianStoppingRule(
             time_attr="step", grace_period=grace_period, min_samples_required=5, min_time_slice=never
         )
-    return {"scheduler": scheduler, "metric": "val_loss", "mode": "min"}
+    return {"scheduler": scheduler, "metric": SCORE, "mode": "max" if higher_is_better else "min"}

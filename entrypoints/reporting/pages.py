@@ -134,7 +134,7 @@ def _sorted(answers: Sequence[Answer], frame: Frame) -> tuple[list[str], dict[st
 
     What several datasets say one by one has no sentence below the top.
     """
-    datasets = frame.studies["dataset"].nunique()
+    datasets = frame.studies["dataset"].nunique(dropna=False)  # of another script's study it is not known
     head = datasets if datasets > 1 else HEAD
     first, further = answers[0], {each.name: list(each.sentences) for each in answers}
     further[first.name] = further[first.name][head:]

@@ -13,7 +13,6 @@ from entrypoints.frame import Frame, frame_of
 from entrypoints.mlflow_io import find_run, search_runs
 from entrypoints.reading import rows_of
 from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
-from entrypoints.settings import SHARED
 from entrypoints.tags import CRITERIA, DATASET, STUDY_KEY
 from entrypoints.text import listed
 from mlflow_sysmetrics.tags import KIND
@@ -21,7 +20,8 @@ from mlflow_sysmetrics.ui import trials_of
 
 MAX_LIMITED = 5
 MAX_REPEATED = 26  # full studies of one dataset
-SEED = "seed"  # the one parameter in which full studies of one dataset may differ
+SEED = "seed"  # the one parameter in which full studies of one dataset may differ, of those that change a trial
+EQUAL = ("target", "max_rows", "folds", "max_steps", "max_epochs", "report_every", "class_weight", "group", "time")
 
 
 def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
@@ -113,7 +113,7 @@ def _check_repeated(frame: Frame, runs: Sequence[Run], given: str) -> None:
     if len(studies) > MAX_REPEATED:
         raise UserError(f"study: {len(studies)} studies of one dataset were given; give at most {MAX_REPEATED}")
     params = [run.data.params for run in runs]
-    wrong = [name for name in SHARED if name not in (SEED, "dataset") and len({each.get(name) for each in params}) > 1]
+    wrong = [name for name in EQUAL if len({each.get(name) for each in params}) > 1]
     if wrong or studies["score"].nunique(dropna=False) > 1:
         raise UserError(
             f"{given}: they cannot be compared, since their {listed(wrong or ['scores'])} differ; give full studies "

@@ -14,7 +14,8 @@ from entrypoints.search_space import Space, is_distribution
 def sentences(frame: Frame, decision: Decision, space: Space, rows: int) -> Iterator[str]:
     """A sentence where the chosen trial has the smallest or largest number that was tried with its algorithm.
 
-    Only if it beats the best trial of the next value inside by more than noise, and there is something beyond.
+    Only if it beats the best trial of the next value inside that meets the limits, by more than noise, and if there is
+    something beyond: 0 and 1 are the end of what most hyperparameters take.
 
     Args:
         frame: of the study.
@@ -22,7 +23,8 @@ def sentences(frame: Frame, decision: Decision, space: Space, rows: int) -> Iter
         space: as the user gave it: values that are drawn, or batch sizes that are not listed, have no end.
         rows: the largest batch that is possible.
     """
-    trials, complete, score = frame.trials, frame.complete, str(frame.score)
+    trials, score, sign = frame.trials, str(frame.score), -1.0 if frame.higher_is_better else 1.0
+    complete = frame.complete[decision.judged.loc[frame.complete.index, "meets"].ne(False)]
     chosen, margin = decision.chosen, decision.margin
     if chosen is None or margin is None:
         return
@@ -33,11 +35,11 @@ def sentences(frame: Frame, decision: Decision, space: Space, rows: int) -> Iter
         if name == "tol" or not is_listed or not is_numeric_dtype(trials[name]):
             continue
         value, values = chosen[name], sorted(trials[name].dropna().unique())
-        beyond = {1, rows} if name == "batch_size" else {0}
+        beyond = {0, 1, rows} if name == "batch_size" else {0, 1}
         if len(values) < 2 or value not in (values[0], values[-1]) or value in beyond:
             continue
         is_low = value == values[0]
         next_best = complete.loc[complete[name] == values[1 if is_low else -2], score].head(1)
-        if not next_best.empty and abs(next_best.iloc[0] - chosen[score]) > margin:
+        if not next_best.empty and sign * (next_best.iloc[0] - chosen[score]) > margin:
             end, next_ones = ("smallest", "smaller") if is_low else ("largest", "larger")
             yield f"The best {name}, {value:g}, is the {end} that was tried: try {next_ones} ones as well."

@@ -13,6 +13,8 @@ import pandas as pd
 
 from entrypoints import views
 from entrypoints.frame import Frame, level
+from entrypoints.limits.judging import resolved
+from entrypoints.limits.noise import is_memory
 from entrypoints.links import compare_view, how_to_open, run_view
 from entrypoints.reporting.questions import decision, limits_saved
 from entrypoints.reporting.words import value
@@ -21,7 +23,7 @@ from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import save_pages
 from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
-from mlflow_sysmetrics.limits import Limit
+from mlflow_sysmetrics.limits import Criteria, Limit
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
 
 if TYPE_CHECKING:
@@ -112,7 +114,8 @@ def _advice(study: Ended) -> str:
     """What to do where no trial can be chosen, as the end of a sentence."""
     trials = study.frame.trials
     errors = [trial.error for trial in study.record.trials.values() if trial.error]
-    if (trials["stopped_by"] == BY_TIME_LIMIT).any() or len(trials) < study.record.planned:
+    cut = (trials["stopped_by"] == BY_TIME_LIMIT).any() or len(trials) < study.record.planned
+    if cut and study.plan.settings.time_limit_s:
         return "; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
     if study.decision.judged["broken"].notna().any():
         return ""  # the decision says what to do
@@ -188,19 +191,19 @@ def _of_limits(study: Ended) -> Iterator[str]:
         yield f"The full study ran on other machines ({study.hosts}): part of the saving may be theirs."
     finished = study.record.costs
     for limit in criteria.limits:
-        number = limit.resolve(finished)
-        if number is None:
+        acting = resolved(Criteria((limit,)), finished).limits
+        if not acting:
             yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
-        elif _is_within_noise(study, limit, number):
+        elif _is_within_noise(study, acting[0]):
             yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
 
 
-def _is_within_noise(study: Ended, limit: Limit, number: float) -> bool:
+def _is_within_noise(study: Ended, limit: Limit) -> bool:
     """Whether most trials are so near to a limit that chance says which of them meet it."""
-    name, ended = limit.metric.name, study.frame.ended
+    name, number, ended = limit.metric.name, limit.number, study.frame.ended
     band = decision.noise_margins(study.frame, study.noise).get(name, 0.0)
     if name != study.frame.score:
-        band *= abs(number)
+        band *= float(ended[name].mean()) if is_memory(name) else abs(number)
     if not band:
         return False
     told_apart = (study.frame.trials["stop_metric"] == name).sum()

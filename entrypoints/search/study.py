@@ -208,7 +208,12 @@ def _run_trials(
                     reuse_actors=True,
                     search_alg=searcher,
                     num_samples=samples,
-                    **scheduling(plan.stopping.scheduler if plan.stopping else "none", trials, data.split.fit_rows),
+                    **scheduling(
+                        plan.stopping.scheduler if plan.stopping else "none",
+                        trials,
+                        data.split.fit_rows,
+                        higher_is_better=plan.score.higher_is_better,
+                    ),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,

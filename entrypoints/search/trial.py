@@ -19,6 +19,7 @@ from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.ledger import ask
+from entrypoints.limits.schedulers import SCORE
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
@@ -231,9 +232,12 @@ class Trial(tune.Trainable):
         points, self._points = self._points + self._series(), []
         summary = {name: value for name, value in summary.items() if name != CURVE}
         tags, self._untold = {**self._untold, **(tags or {})}, {}
+        score = self._training.folds[0].score
+        # Before the first report. The median rule would stop a trial for a NaN among its results.
+        worst = -math.inf if score.higher_is_better else math.inf
         return {
             "step": self._training.step_number,
-            "val_loss": self._summary.get("val_loss", math.nan),
+            SCORE: self._summary.get(score.validated, worst),
             "figures": self._summary,
             **payload(points, tags=tags, status=status, summary=summary),
         }

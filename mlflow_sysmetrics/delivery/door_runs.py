@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import threading
 import uuid
 from collections.abc import Mapping
+from multiprocessing.util import Finalize
 from typing import NamedTuple
 
 import mlflow
@@ -60,8 +60,9 @@ def write_to(outbox: Outbox, tracking_uri: str) -> Outbox:
     key = (os.getpid(), tracking_uri)  # a forked child has a thread of its own
     with _lock:
         if key not in _writers:
-            _writers[key] = Writer(Store(tracking_uri))
-            _writers[key].start()
+            _writers[key] = writer = Writer(Store(tracking_uri))
+            writer.start()
+            Finalize(None, _close, [writer], exitpriority=0)  # also of a forked process, which skips atexit
     _writers[key].attach(outbox)
     return outbox
 
@@ -76,8 +77,6 @@ def child_run(place: Place, name: str, tags: Mapping[str, object]) -> Outbox:
     return write_to(outbox, place.tracking_uri)
 
 
-@atexit.register
-def _close() -> None:
-    for (pid, _), writer in _writers.items():
-        if pid == os.getpid() and not writer.close(_AT_EXIT_S):
-            writer.keep()
+def _close(writer: Writer) -> None:
+    if not writer.close(_AT_EXIT_S):
+        writer.keep()

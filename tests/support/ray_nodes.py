@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,7 +130,9 @@ def main() -> None:
 
     def announce(node_id: str) -> int:
         reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-        GcsClient(address=cluster.address).drain_node(node_id, reason, "spot instance", 2**63 - 1)
+        accepted, why = GcsClient(address=cluster.address).drain_node(node_id, reason, "spot instance", 2**63 - 1)
+        assert accepted, why
+        time.sleep(3)  # Ray tells the owners of its actors meanwhile, and nobody else when they know
         return replace(node_id)
 
     commands: dict[str, Any] = {"work": work, "kill": kill, "replace": replace}

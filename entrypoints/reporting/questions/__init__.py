@@ -36,9 +36,14 @@ def _one(name: str, frame: Frame) -> Answer:
 
 
 def _each(name: str, frame: Frame) -> Answer:
-    """The first sentence on each study, of a decision the first three and then the next, and their tables in one."""
-    names = {str(study): Path(str(dataset)).name for study, dataset in frame.studies["dataset"].items()}
-    answers = {dataset: _one(name, frame.of([study])) for study, dataset in names.items()}
+    """The first sentence on each study, of a decision the first three and then the next, and their tables in one.
+
+    Files of one name are told apart by their paths.
+    """
+    paths = frame.studies["dataset"].map(str)
+    names = paths.map(lambda path: Path(path).name)
+    called = names if names.is_unique else paths
+    answers = {dataset: _one(name, frame.of([str(study)])) for study, dataset in called.items()}
     count = 3 if name == "decision" else 1
     first = {dataset: " ".join(answer.sentences[:count]) for dataset, answer in answers.items()}
     following = {dataset: " ".join(answer.sentences[3:4]) for dataset, answer in answers.items() if count == 3}

@@ -39,7 +39,8 @@ class Decision:
         cheaper: of the equal ones the cheapest, where that is more than noise, and not chosen.
         better: of those whose score is better beyond noise the one that breaks the limits least.
         margin: by how much the scores of two trials must differ to be told apart; None where that is not known.
-        equal: the trials that may be chosen, the best first: no worse than that by more than the margin.
+        equal: the trials that may be chosen, the best first: no worse than that by more than the margin, and better
+            than the baseline where the best is.
         cost: what is compared of them: the first cost with an upper limit, else the training time.
         judged: of ``limits_saved.judged``.
         nothing: why there is none to choose, in a sentence without its full stop.
@@ -86,10 +87,13 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     worse = _worse(frame, trials, best)
     margin = margins(frame, noise).get(frame.score)
     equal = within[worse.loc[within.index] <= (margin or 0.0)]
+    noise_of = not_beaten(frame, equal, margin)
+    if math.isnan(noise_of.iloc[0]):
+        equal = equal[noise_of.isna()]
     cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
-    cheaper = _cheapest(equal, cost, noise)
+    cheaper = _cheapest(equal, cost, noise, 0.0 if cost is None else float(frame.ended[cost].mean()))
     chosen = best
     if cheaper is not None and (frame.studies["choose"] == CHEAPEST).any():
         chosen, cheaper = cheaper, None
@@ -144,6 +148,30 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     return f"No model of it is logged; its run is `{trial['name']}`."
 
 
+def not_beaten(frame: Frame, trials: pd.DataFrame, margin: float | None) -> pd.Series[float]:
+    """The noise within which each is no better than a model that ignores all features; NaN where it is better.
+
+    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. NaN, too, where the
+    baseline or the scores of folds are not known.
+    """
+    baseline = frame.studies["baseline"].iloc[0]
+    scores = effects.fold_scores(frame)
+    if baseline is None or scores.shape[1] != len(baseline):
+        unknown: pd.Series[float] = pd.Series(math.nan, trials.index)
+        return unknown
+    gains = (1 if frame.higher_is_better else -1) * (scores - without_rounding(pd.Series(baseline)).to_numpy())
+
+    def noise_of(trial_id: str) -> float:
+        if trial_id not in gains.index:
+            return math.nan
+        gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
+        noise = float(np.nanmax([reach, margin or 0.0]))
+        return noise if gain <= noise else math.nan
+
+    found: pd.Series[float] = trials["trial_id"].map(noise_of)
+    return found
+
+
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
     """By how much the score of each trial is worse than that of the chosen one."""
     sign = -1.0 if frame.higher_is_better else 1.0
@@ -152,11 +180,11 @@ def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Ser
     return worse
 
 
-def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.Series[Any] | None:
+def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame, mean: float) -> pd.Series[Any] | None:
     """Of equal trials the cheapest, if it costs less than the first by more than 5 % and than chance.
 
     Chance would make the cheapest of as many look so much cheaper in 1 % of studies (Bonferroni). Of several that are
-    as cheap it is the best one.
+    as cheap it is the best one. The noise of memory adds up: it is a share of the mean of all trials.
     """
     if cost is None or len(equal) < 2:
         return None
@@ -165,24 +193,30 @@ def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.
     if len(known):
         share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
     first, values = equal[cost].iloc[0], equal[cost]
-    cheap = values[values * (1 + max(SMALL, by_noise(share, degrees, TOLD / (len(equal) - 1)))) < first]
-    if is_memory(cost):
-        cheap = cheap[first - cheap > SMALL_MB]
-    return None if cheap.empty else equal.loc[cheap.index[cheap <= cheap.min() * (1 + REPEATABILITY * share)][0]]
+    chance = by_noise(share, degrees, TOLD / (len(equal) - 1))
+    in_mb = is_memory(cost)
+    below = first - max(SMALL_MB, SMALL * first, chance * mean) if in_mb else first / (1 + max(SMALL, chance))
+    cheap = values[values < below]
+    as_cheap = cheap.min() + REPEATABILITY * share * (mean if in_mb else cheap.min())
+    return None if cheap.empty else equal.loc[cheap.index[cheap <= as_cheap][0]]
 
 
 def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
-    """That no trial meets the limits, and which comes nearest."""
+    """That no trial meets the limits, and which comes nearest: of those that ran to their end, if any did.
+
+    The figure of one that was stopped is that of the moment.
+    """
     none = f"no trial that ran to its end meets `{criteria(frame)}`"
     known = verdicts[verdicts["broken"].notna()]
     if known.empty:
         return none
-    at = known["excess"].idxmin()
+    ended = known[frame.trials.loc[known.index, "status"] == "FINISHED"]
+    at, has = (known["excess"].idxmin(), "had") if ended.empty else (ended["excess"].idxmin(), "has")
     named = configuration(frame.trials.loc[at], frame.hyperparameters)
     broken, advice = str(known.loc[at, "broken"]), "raise these limits"
     if broken.startswith("peak_memory_mb") and frame.studies["own"].iloc[0]:
         advice += ", or limit model_memory_mb, in which the libraries do not count"
-    return f"{none}; the nearest, {named}, has {broken}; {advice}"
+    return f"{none}; the nearest, {named}, {has} {broken}{' when it was stopped' if ended.empty else ''}; {advice}"
 
 
 def _take(frame: Frame, decision: Decision) -> str:
@@ -204,8 +238,8 @@ def _take(frame: Frame, decision: Decision) -> str:
         others = f"{len(decision.equal)} as good within noise ({digits(decision.margin or 0.0, 2)})"
         is_the = f"the cheapest in `{decision.cost}` of {others} as the best ({value(score, best[score])})"
     taken = f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, {is_the}{among}."
-    noise = _not_beaten(frame, decision)
-    if noise is None:
+    noise = not_beaten(frame, decision.equal.head(1), decision.margin).item()
+    if math.isnan(noise):
         return taken
     beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
     baseline = frame.studies["baseline"].iloc[0]
@@ -222,23 +256,6 @@ def _baseline(frame: Frame) -> str:
     return f"a model that ignores all features has {frame.score} {value(str(frame.score), mean)}"
 
 
-def _not_beaten(frame: Frame, decision: Decision) -> float | None:
-    """The noise within which the best model is no better than one that ignores all features; None where it is better.
-
-    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. None, too, where the
-    baseline or the scores of folds are not known.
-    """
-    scores, baseline = effects.fold_scores(frame), frame.studies["baseline"].iloc[0]
-    best = decision.equal.iloc[0]["trial_id"]
-    if baseline is None or best not in scores.index or scores.shape[1] != len(baseline):
-        return None
-    gains = scores.loc[best].to_numpy() - without_rounding(pd.Series(baseline)).to_numpy()
-    gains *= 1 if frame.higher_is_better else -1
-    gain, reach, _ = over_folds(gains)
-    noise = float(np.nanmax([reach, decision.margin or 0.0]))
-    return noise if gain <= noise else None
-
-
 def _diverged(frame: Frame) -> int:
     """How many trials of the first study did."""
     return int(frame.trials.loc[frame.trials["study"] == frame.first, "diverged"].sum())
@@ -248,21 +265,25 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     """What a cheaper and a better model would cost."""
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
-    within = decision.judged.loc[frame.complete.index, "meets"].eq(True).sum()  # without repeats
+    within = frame.complete[decision.judged.loc[frame.complete.index, "meets"].eq(True)]  # without repeats
     others, noise = len(decision.equal) - 1, f"noise ({digits(decision.margin or 0.0, 2)})"
     cheaper, better = decision.cheaper, decision.better
-    if decision.margin and not others and better is None and within > 1:
+    alone = decision.margin and len(within) > 1 and _worse(frame, within, chosen)[1:].gt(decision.margin).all()
+    if alone and better is None:
         yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
     elif decision.margin is not None and others and chosen.name == decision.equal.index[0]:
         cost = str(decision.cost)
-        than = f"none takes less `{cost}` beyond noise"
+        than = f"; none takes less `{cost}` beyond noise" if decision.cost else ""
         if cheaper is not None:
-            share = percent(100 * cheaper[cost] / chosen[cost])
-            than = f"of these, {configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
+            takes = f"{percent(100 * cheaper[cost] / chosen[cost])} of its"
+            if is_memory(cost):
+                takes = f"{digits(chosen[cost] - cheaper[cost], 2)} MB less"
+            than = f"; of these, {configuration(cheaper, frame.hyperparameters)} takes {takes} `{cost}`"
         are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
         good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
-        yield f"{others} {other} {good} {score}; {than}."
-    if frame.studies["baseline"].iloc[0] is not None and _not_beaten(frame, decision) is None:
+        yield f"{others} {other} {good} {score}{than}."
+    noise_of_best = not_beaten(frame, decision.equal.head(1), decision.margin).item()
+    if frame.studies["baseline"].iloc[0] is not None and math.isnan(noise_of_best):
         yield f"The baseline: {_baseline(frame)}."
     if better is not None:
         stop = _broken(decision, better)

@@ -13,13 +13,14 @@ from entrypoints.limits import costs
 from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.words import digits, percent
+from entrypoints.reporting.words import digits, listed, percent
 from entrypoints.settings import DEFAULT_CRITERIA
 from mlflow_sysmetrics.limits import Criteria, finite
 from mlflow_sysmetrics.tags import BY_CRITERIA
 
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
+_ELSE = "something else"
 _OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a person"}
 
 
@@ -204,8 +205,10 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
     if not stopped:
         return [f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."]
     counts = {"before the first step": skipped, "which had diverged": saved.diverged}
+    others = reasons[reasons["reason"].isin([*_OTHERS.values(), _ELSE])]
+    counts |= {f"by {row['reason']}": row["trials"] for row in rows_of(others)}
     parts = [f"{count} {when}" for when, count in counts.items() if count]
-    early = f", of these {' and '.join(parts)}," if parts else ""
+    early = f", of these {listed(parts)}," if parts else ""
     first = f"Under `{limits}` {stopped} of {saved.trials} trials {'was' if stopped == 1 else 'were'} stopped{early}"
     if saved.saved_cpu_percent < SMALL_PERCENT:
         return [f"{first} and less than {SMALL_PERCENT:.0f} % of the CPU time saved, which may be noise{unknown}."]
@@ -254,7 +257,7 @@ def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
 def _reason(limits: Criteria, trial: dict[str, Any]) -> str:
     """What ended a trial: the criterion, or who did."""
     if trial["stopped_by"] != BY_CRITERIA:
-        return _OTHERS.get(str(trial["stopped_by"]), "something else")
+        return _OTHERS.get(str(trial["stopped_by"]), _ELSE)
     of_metric = [f"`{rule}`" for rule in limits.rules if rule.metric.name == trial["stop_metric"]]
     return " or ".join(of_metric) or "a loss that had diverged"
 

@@ -14,13 +14,12 @@ from entrypoints.frame import Frame, configurations
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions.limits_saved import criteria, full_study, judged
+from entrypoints.reporting.questions.limits_saved import full_study, judged
 from entrypoints.reporting.statistics import TOLD, holm
 from entrypoints.reporting.words import digits, with_interval
-from mlflow_sysmetrics.limits import finite
+from mlflow_sysmetrics.tags import BY_CRITERIA
 
 MIN_PAIRS = 3  # configurations that both studies ran to their end, for a ratio of their costs
-BORDER = 0.05  # of a limit: a trial whose figure lies so near to it may fall on either side in another run
 MORE, LESS, AGREES, UNCLEAR = "more", "less", "agrees", "unclear"
 
 
@@ -94,17 +93,20 @@ def answer(frame: Frame) -> Answer:
 
 
 def _lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
-    """What limits stopped that meets them in the full study, and how much worse the best is that they left."""
+    """What limits stopped that meets them in the full study, and how much worse the best is that they left.
+
+    Of the configurations that both studies began. What a scheduler, a time limit or a person ended, limits have not.
+    """
     two, score = frame.of([full, study]), str(frame.studies.loc[full, "score"])
     whole = complete_of(frame, full)
     meets = judged(two).set_index("trial_id")["meets"]
-    able = whole[whole["trial_id"].map(meets).eq(True)]
-    own = frame.trials[(frame.trials["study"] == study) & (frame.trials["status"] == "KILLED")]
-    lost = able[able.index.isin(configurations(own, frame.hyperparameters))]
-    left_of = able[able.index.isin(complete_of(frame, study).index)]
-    near = sum(_near(two, trial) for _, trial in lost.iterrows())
+    own = frame.trials[frame.trials["study"] == study]
+    tried = configurations(own, frame.hyperparameters)
+    able = whole[whole["trial_id"].map(meets).eq(True) & whole.index.isin(tried)]
+    is_lost = able.index.isin(tried[own["stopped_by"] == BY_CRITERIA])
+    left_of = able[~is_lost]
     row = {"study": study, "limits": frame.studies.loc[study, "criteria"], "feasible": len(able)}
-    row |= {"feasible_stopped": len(lost), "near_a_limit": near, "score": score}
+    row |= {"feasible_stopped": int(is_lost.sum()), "score": score}
     sign = -1.0 if frame.studies.loc[full, "higher_is_better"] else 1.0
     for name in (score, score.replace("val_", "test_")):
         known = len(left_of) and name in able
@@ -114,27 +116,17 @@ def _lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
     return row | {"hosts": differing_hosts(frame, full, study)}
 
 
-def _near(two: Frame, trial: pd.Series[Any]) -> bool:
-    """Whether a figure of a trial lies within 5 % of its limit."""
-    finished = rows_of(two.complete)
-    numbers = [(limit.resolve(finished), finite(trial, limit.metric.name)) for limit in criteria(two).limits]  # type: ignore[arg-type]
-    return any(
-        value is not None and number and abs(value - number) <= BORDER * abs(number) for number, value in numbers
-    )
-
-
 def _in_words(frame: Frame, row: dict[str, Any]) -> Iterator[str]:
     limits, score = f"`{row['limits']}`", row["score"]
     lost = row[f"{score}_lost"]
     if not row["feasible"]:
-        yield f"No trial of the full study meets {limits}."
+        yield f"None of the trials that ran under {limits} meets them in the full study."
     elif not row["feasible_stopped"]:
-        yield f"{limits} stopped none of the trials that meet them ({row['feasible']}): the best is kept."
+        yield f"{limits} stopped none of the trials that meet them ({row['feasible']})."
     else:
-        near = f" ({row['near_a_limit']} within 5 % of a limit)" if row["near_a_limit"] else ""
-        left = f"the best of those left is {digits(lost, 2)} worse in {score}" if lost > 1e-9 else "the best is kept"
-        left = "no model is left" if lost != lost else left
-        yield f"{limits} stopped {row['feasible_stopped']} of {row['feasible']} trials that meet them{near}: {left}."
+        left = f"the best of the others is {digits(lost, 2)} worse in {score}" if lost > 1e-9 else "not the best"
+        left = "no other is left" if lost != lost else left
+        yield f"{limits} stopped {row['feasible_stopped']} of {row['feasible']} trials that meet them: {left}."
     if row["hosts"]:
         yield f"It ran on another machine than the full study ({row['hosts']}): its saving compares two machines."
     elif row["cpu_verdict"] in (MORE, LESS):

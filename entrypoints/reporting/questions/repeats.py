@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import combinations
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, without_rounding
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import decision
@@ -25,8 +24,6 @@ from entrypoints.reporting.questions.pairs import (
 )
 from entrypoints.reporting.words import digits, listed
 
-MIN_RANKED = 4  # configurations, for a correlation of ranks
-
 
 def called(frame: Frame) -> dict[str, str]:
     """What a page calls each study: by its seed, or by its number where seeds are equal or unknown."""
@@ -39,7 +36,7 @@ def called(frame: Frame) -> dict[str, str]:
 
 
 def answer(frame: Frame) -> Answer:
-    """The configuration that loses least in any study, how far ranks agree, and which costs differ."""
+    """The configuration that loses least in any study, of those that all ran to their end; which costs differ."""
     names = called(frame)
     complete = {study: complete_of(frame, study) for study in names}
     shared = [each for each in complete[frame.first].index if all(each in trials.index for trials in complete.values())]
@@ -51,22 +48,23 @@ def answer(frame: Frame) -> Answer:
     if score is None:
         why = "Which model to take: nothing says which metric ranks the trials; give metric and mode."
         return Answer("repeats", tuple(told), costs, partial(_draw, costs, told[0]) if len(costs) else None, why)
-    table = _losses(frame, {study: trials.loc[shared] for study, trials in complete.items()}, score)
-    ranks = _ranks(table, names)
-    sentences = [*_take(frame, complete, table, names), *told, *_of_ranks(ranks)]
+    table = _losses(frame, complete, shared, score)
+    sentences = [*_take(frame, complete, table, names), *told]
     losses = table.rename(columns=names).reset_index(names="configuration")
-    rows: pd.DataFrame = pd.concat([losses, costs, ranks], ignore_index=True)
+    rows: pd.DataFrame = pd.concat([losses, costs], ignore_index=True)
     return Answer("repeats", tuple(sentences), rows, partial(_draw, costs, sentences[0]) if len(costs) else None)
 
 
-def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.DataFrame:
-    """By how much each shared configuration is worse in each study than the best there, the safest choice first.
+def _losses(frame: Frame, complete: dict[str, pd.DataFrame], shared: list[str], score: str) -> pd.DataFrame:
+    """By how much each shared configuration is worse in each study than the best of all there, the safest first.
 
     Beside them the smallest margin of any study, and the costs in the first.
     """
     sign = -1.0 if frame.higher_is_better else 1.0
-    signed: pd.DataFrame = pd.DataFrame({study: sign * trials[score] for study, trials in complete.items()})
-    losses = signed - signed.min()
+    signed: pd.DataFrame = pd.DataFrame(
+        {study: sign * without_rounding(trials[score]) for study, trials in complete.items()}
+    )
+    losses = (signed - signed.min()).loc[shared]
     margins = [decision.decide(frame.of([study])).margin for study in complete]
     known = min((margin for margin in margins if margin is not None), default=None)
     of_first = complete[frame.first]
@@ -82,34 +80,22 @@ def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, 
     margin = table["margin"].iloc[0]
     within = f", within noise ({digits(margin, 2)})" if margin is not None and 0 < worst <= margin else ""
     lost = f"at most {digits(worst, 2)} worse in {frame.score} than the best" if worst > 0 else "the best"
-    yield f"**Take {safest}**: it is {lost} in each of {len(names)} studies{within}."
+    weak = [
+        names[study]
+        for study, trials in complete.items()
+        if decision.not_beaten(frame.of([study]), trials.loc[[safest]], margin).notna().all()
+    ]
+    but = f" **But in {listed(weak)} it does not beat the baseline** beyond noise." if weak else ""
+    tried = f"configurations that ran to their end in all: {len(table)}"
+    yield f"**Take {safest}**: it is {lost} in each of {len(names)} studies{within}; {tried}.{but}"
     first = complete[frame.first].loc[safest]
     yield from filter(None, [decision.costs_in_words(first), decision.load_in_words(frame, first)])
-    best = table[list(names)].idxmin().groupby(table[list(names)].idxmin(), sort=False)
+    best: dict[str, list[str]] = {}
+    for study, name in names.items():
+        best.setdefault(safest if table.loc[safest, study] == 0 else str(complete[study].index[0]), []).append(name)
     if len(best) > 1:
-        each = [f"{configuration} ({listed([names[study] for study in own.index])})" for configuration, own in best]
+        each = [f"{configuration} ({listed(studies)})" for configuration, studies in best.items()]
         yield f"The best of a study differs: {'; '.join(each)}."
-
-
-def _ranks(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """How far each two studies rank the shared configurations alike."""
-    pairs = combinations(names, 2) if len(table) >= MIN_RANKED else ()
-    found: pd.DataFrame = pd.DataFrame(
-        [
-            {"study": names[one], "beside": names[other], "configurations": len(table)}
-            | {"spearman": float(table[one].corr(table[other], method="spearman"))}
-            for one, other in pairs
-        ]
-    )
-    return found
-
-
-def _of_ranks(ranks: pd.DataFrame) -> list[str]:
-    if ranks.empty or ranks["spearman"].isna().any():
-        return []
-    least, most = (digits(float(each), 2) for each in (ranks["spearman"].min(), ranks["spearman"].max()))
-    of = least if least == most else f"{least} to {most}"
-    return [f"Ranks of the {ranks['configurations'].iloc[0]} configurations agree with a Spearman correlation of {of}."]
 
 
 def _costs(frame: Frame, names: dict[str, str]) -> pd.DataFrame:

@@ -75,9 +75,9 @@ class Controller:
         return [Scheduled("waiting", Trial.PENDING)]
 
 
-def _decisions(name: str, curves: Sequence[Sequence[float]]) -> list[list[str]]:
+def _decisions(name: str, curves: Sequence[Sequence[float]], *, higher_is_better: bool = False) -> list[list[str]]:
     """What a scheduler says to each report of trials that come one after the other."""
-    arguments = scheduling(name, TRIALS, ROWS)
+    arguments = scheduling(name, TRIALS, ROWS, higher_is_better=higher_is_better)
     scheduler: Any = arguments["scheduler"]
     scheduler.set_search_properties(arguments["metric"], arguments["mode"])
     said = []
@@ -86,7 +86,7 @@ def _decisions(name: str, curves: Sequence[Sequence[float]]) -> list[list[str]]:
         scheduler.on_trial_add(Controller(), trial)
         of_trial = []
         for place, loss in enumerate(losses, start=1):
-            result = {"step": EVERY * place, "val_loss": loss}
+            result = {"step": EVERY * place, "score": -loss if higher_is_better else loss}
             of_trial.append(scheduler.on_trial_result(Controller(), trial, result))
             if of_trial[-1] != TrialScheduler.CONTINUE:
                 break
@@ -96,10 +96,12 @@ def _decisions(name: str, curves: Sequence[Sequence[float]]) -> list[list[str]]:
     return said
 
 
-def test_asha_stops_the_worse_and_no_trial_at_its_last_step() -> None:
+@pytest.mark.parametrize("higher_is_better", [False, True])
+def test_asha_stops_the_worse_and_no_trial_at_its_last_step(higher_is_better: bool) -> None:
     """The best of all is let through every rung, and ends by itself."""
     good, bad = [0.5, 0.4, 0.3, 0.2, 0.1], [9.0, 8.0, 7.0, 6.0, 5.0]
-    first, second, third = _decisions("asha", [good, bad, [loss / 2 for loss in good]])
+    curves = [good, bad, [loss / 2 for loss in good]]
+    first, second, third = _decisions("asha", curves, higher_is_better=higher_is_better)
     assert first == third == [TrialScheduler.CONTINUE] * 5
     assert second == [TrialScheduler.STOP]
 

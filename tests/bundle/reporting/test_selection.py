@@ -203,6 +203,9 @@ def test_studies_have_the_kind_of_what_they_differ_in(studies: list[tuple[Frame,
     ("studies", "says"),
     [
         pytest.param([_made(), _made(1, {"folds": "5"})], "since their folds differ", id="folds"),
+        pytest.param(
+            [_made(), _made(1, {"class_weight": "balanced"})], "since their class_weight differ", id="classes"
+        ),
         pytest.param([_made(), _made(1, score="loss")], "since their scores differ", id="scores"),
         pytest.param([_made(), _made(1, digest="u")], "since their data differ", id="table"),
         pytest.param([_made(), _made(key="other")], "since their data differ", id="key at the same seed"),

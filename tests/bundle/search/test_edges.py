@@ -9,14 +9,15 @@ from made_up_frames import study
 from scipy.stats import uniform
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.decision import Decision
+from entrypoints.reporting.questions.decision import Decision, decide
+from entrypoints.reporting.questions.limits_saved import judged
 from entrypoints.search.edges import sentences
 
 ROWS = 1007  # the largest batch
 
 
 def _decision(frame: Frame, margin: float) -> Decision:
-    return Decision(frame.complete.iloc[0], frame.trials, margin=margin)
+    return Decision(frame.complete.iloc[0], judged(frame), margin=margin)
 
 
 def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> list[str]:
@@ -33,6 +34,7 @@ def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> l
         pytest.param("learning_rate", [0.05, 0.1], "0.05, is the smallest that was tried: try smaller", id="smallest"),
         pytest.param("alpha", [0.1, 0.01, 1.0], None, id="inside"),
         pytest.param("alpha", [0.0, 0.1, 0.2], None, id="zero"),
+        pytest.param("min_samples_leaf", [1, 5, 20], None, id="one"),
         pytest.param("tol", [0.2, 0.1, 0.3], None, id="tol"),
         pytest.param("solver", ["adam", "sgd"], None, id="words"),
         pytest.param("batch_size", [64, 32], "64, is the largest that was tried: try larger", id="largest batch"),
@@ -49,6 +51,19 @@ def test_nothing_is_said_of_an_end_that_is_not_better_beyond_noise_or_was_not_li
     """Neither is a reason to look further."""
     assert _said("alpha", [0.1, 0.01], margin=1.5) == []
     assert _said("alpha", [0.1, 0.01], alpha=uniform(0, 1)) == []
+
+
+def test_end_that_the_limits_have_made_the_best_is_not_named() -> None:
+    """What lies inside is better, but costs too much; smaller models would be worse."""
+    frame = study(
+        {"trees": [50, 100, 200]},
+        {"training_time_s": lambda row: row["trees"] / 100},
+        lambda row: 0.7 if row["trees"] == 50 else 0.6,
+        of_study={"criteria": "training_time_s<=0.6"},
+        about={"feasible": True},
+    )
+    frame.trials["feasible"] = frame.trials["trees"] == 50
+    assert list(sentences(frame, decide(frame), {}, ROWS)) == []
 
 
 def test_algorithms_are_looked_at_by_themselves() -> None:

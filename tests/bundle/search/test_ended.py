@@ -170,7 +170,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     """On the page, on the terminal and in the run; a study that asks for the best says what it takes instead."""
     by_place = {2: 0.61, 9: 0.6}  # its training time; the folds differ by more than the scores
     trials = [
-        trial(place, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 10} for fold in range(3)])
+        trial(place, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 20} for fold in range(3)])
         for place, score in by_place.items()
     ]
     says = {}
@@ -190,8 +190,8 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         report = decision.answer(read(study.run.client, [study.run.client.get_run(run.info.run_id)]))
         assert report.sentences[0] == run.data.tags["mlflow.note.content"].splitlines()[0]
         says[choose] = words[words.index("\nTake ") :]
-    assert "1 other is as good within noise (0.058) of val_rmse; of these, batch_size=4 takes 22 % of" in says["best"]
-    take = "Take batch_size=4: val_rmse 0.61, the cheapest in training_time_s of 2 as good within noise (0.058)"
+    assert "1 other is as good within noise (0.029) of val_rmse; of these, batch_size=4 takes 22 % of" in says["best"]
+    take = "Take batch_size=4: val_rmse 0.61, the cheapest in training_time_s of 2 as good within noise (0.029)"
     assert f"{take} as the best (0.6) of 2 trials." in says["cheapest"]
 
 
@@ -215,9 +215,10 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
             id="stopped",
         ),
         pytest.param(
-            [trial(2), trial(3)], "training_time_s<=1", 2,
+            [trial(1, None, figures={"training_time_s": 1.1}, ending=BY_TIME), trial(2), trial(3)],
+            "training_time_s<=1", 24,
             "no trial that ran to its end meets `training_time_s<=1`; the nearest, batch_size=4, has training_time_s "
-            "2 > 1; raise these limits; 2 trials: 2 ran to the end",
+            "2 > 1; raise these limits; 24 trials: 2 ran to the end, 1 stopped by the limits, 21 not started",
             id="nearest",
         ),
         pytest.param(
@@ -231,8 +232,9 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
 def test_study_without_a_result_says_why_and_what_to_do(
     finish: Finish, trials: list[TrialRecord], criteria: str, planned: int, says: str
 ) -> None:
-    """In one sentence, which its page begins with."""
-    study = finish([replace(each) for each in trials], criteria, planned=planned)
+    """In one sentence, which its page begins with. A limit of time is raised where there is one."""
+    settings = replace(SETTINGS, time_limit_s=90.0 if LONGER in says else None)
+    study = finish([replace(each) for each in trials], criteria, planned=planned, settings=settings)
     assert study.best is None
     with mlflow.start_run(run_id=study.run.run_id):
         assert last_words.tell_no_result(study) == says
@@ -246,6 +248,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
     [
         pytest.param("training_time_s<=1x median", [1.0, 2.0], "end: fewer than 5 trials have the figure.", id="few"),
         pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "to each other.", id="within noise"),
+        pytest.param("model_memory_mb<=1.2x median", [0.9, 0.9, 0.9, 0.8, 0.8], None, id="1 MB above the median"),
         pytest.param("peak_memory_mb<=100", [50.0, 60.0, 101.0], None, id="beyond noise"),
     ],
 )

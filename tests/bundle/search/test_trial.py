@@ -184,6 +184,7 @@ def test_trial_of_the_users_algorithm_has_the_same_figures(begin: Begin, dataset
     last, figures = results[-1], results[-1]["figures"]
     of_task = "accuracy" if "test_accuracy" in figures else "rmse"
     assert figures.keys() == {name.replace("rmse", of_task) for name in AT_EACH_REPORT | AT_THE_END}
+    assert last["score"] == figures[f"val_{of_task}"]
     assert _tags(last)["diverged"] == "false"
     curve = [point for point in _points(results) if point.name == "val_loss"]
     assert [point.step for point in curve] == [0, 50, 100, 150, 200]
@@ -212,7 +213,9 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
         assert reports[-1] <= result["step"] < reports[-1] + 20
         assert len(reports) > 1
     assert trial.reset(_config(max_steps=1_000_000, report_every=1_000_000))
-    names = {point.name for point in _points([trial.train()])}
+    result = trial.train()
+    names = {point.name for point in _points([result])}
+    assert result["score"] == float("inf")  # the worst: no NaN, for which Tune's median rule would stop it
     assert "system/process_memory_mb" in names
     assert "val_rmse" not in names
 
@@ -355,7 +358,7 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own:
     trial = begin(_own_config(wait_s=0.1), "training_time_s<=0.2", predict=False)
     result = _to_the_end(trial)[-1]
     step = result["step"]
-    assert 1 <= step <= 3
+    assert 1 <= step <= 6  # of 30: 3, or later where a busy machine lets a short loss wait, which counts by its share
     assert len(own.trained) == FOLDS * step
     assert re.fullmatch(rf"training_time_s 0\.\d+ > 0\.2 \(step {step}\)", _tags(result)["stop_reason"])
     assert 0.2 < float(_tags(result)["stop_value"]) <= result["figures"]["training_time_s"] + 1e-6

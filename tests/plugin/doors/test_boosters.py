@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import importlib
 import pickle
+import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-from commands import wait_until
+from commands import clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.base import clone
@@ -24,6 +27,7 @@ xgboost = pytest.importorskip("xgboost")
 from mlflow_sysmetrics import boosters  # noqa: E402
 from mlflow_sysmetrics.boosters import MAX_POINTS, BoosterCosts  # noqa: E402
 from mlflow_sysmetrics.lightgbm import Costs as LightgbmCosts  # noqa: E402
+from mlflow_sysmetrics.tags import STOP_REASON  # noqa: E402
 from mlflow_sysmetrics.xgboost import Costs as XgboostCosts  # noqa: E402
 
 X, y = make_classification(300, 10, random_state=0)
@@ -33,7 +37,7 @@ WITHIN_S = 60.0
 
 
 def _lightgbm_train(costs: Any, rounds: int, **more: Any) -> Any:
-    stops = [lightgbm.early_stopping(5, verbose=False)] if more else []
+    stops = [lightgbm.early_stopping(more["early_stopping_rounds"], verbose=False)] if more else []
     data = lightgbm.Dataset(X, y)
     valid = lightgbm.Dataset(X[::2], 1 - y[::2], reference=data)  # which each round makes worse
     return lightgbm.train(LGB, data, rounds, [valid], callbacks=[costs, *stops]).predict(X)
@@ -181,9 +185,67 @@ def test_another_training_in_the_same_run_has_a_run_below_it(
         train(costs, 3)
         train(copied(costs), 5)
     assert after(store_in_use, run.info.run_id).data.metrics["steps"] == 3
-    below = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'FINISHED'"
-    wait_until(lambda: store_in_use.search_runs(["0"], below), WITHIN_S, "the other run")
-    assert [other.data.metrics["steps"] for other in store_in_use.search_runs(["0"], below)] == [5]
+    assert [other.data.metrics["steps"] for other in below(store_in_use, run.info.run_id)] == [5]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_mlflow_takes_to_begin_is_no_cost_of_a_training(
+    store_in_use: MlflowClient, door: type[BoosterCosts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the first time in a process: where the callback is made, or at the first call of a copy."""
+    found, takes_s = boosters.place_here, iter([1, 0, 1])
+
+    def place_here() -> Any:
+        time.sleep(next(takes_s))
+        return found()
+
+    monkeypatch.setattr(boosters, "place_here", place_here)
+    with mlflow.start_run() as run:
+        DOORS[door][0](costs := door(), 3)
+        DOORS[door][0](copy.deepcopy(costs), 3)
+    assert after(store_in_use, run.info.run_id).data.metrics["elapsed_s"] < 1
+    (other,) = below(store_in_use, run.info.run_id)
+    assert other.data.metrics["elapsed_s"] < 1
+
+
+def below(client: MlflowClient, run_id: str, status: str = "FINISHED") -> list[Run]:
+    """The runs below a run, once there is one with this status."""
+    wanted = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = '{status}'"
+    wait_until(lambda: client.search_runs(["0"], wanted), WITHIN_S, "the run below")
+    return list(client.search_runs(["0"], wanted))
+
+
+@pytest.mark.parametrize(("door", "train"), ALL)
+def test_training_that_raises_has_a_run_that_failed(
+    store_in_use: MlflowClient, door: type[BoosterCosts], train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that run is its own."""
+    with mlflow.start_run() as run:
+        train(costs := door(), 3)
+        iterated = boosters.Training.iterated
+
+        def break_after(training: Any, *of: Any) -> bool:
+            if len(training._times_s) > 3:
+                raise LookupError("in an objective of the user's")
+            return iterated(training, *of)
+
+        monkeypatch.setattr(boosters.Training, "iterated", break_after)
+        with pytest.raises(LookupError):
+            train(costs, 5)
+        costs._training.end()  # as another training does, or the end of the process
+    (failed,) = below(store_in_use, run.info.run_id, "FAILED")
+    assert failed.data.tags["sysmetrics.error"] == "the training has ended after iteration 3 of 5"
+
+
+def test_limit_leaves_the_best_iteration_of_early_stopping(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of LightGBM, as without the limit: each round makes the model worse. XGBoost keeps it by itself."""
+    monkeypatch.setattr(boosters.Training, "_why_end", lambda self, done: {STOP_REASON: "broken"} if done == 9 else {})
+    with mlflow.start_run():
+        limited = _lightgbm_train(LightgbmCosts(), 100, early_stopping_rounds=50)
+        first = _lightgbm_train(LightgbmCosts(), 100, early_stopping_rounds=5)
+    assert (limited == first).all()
 
 
 def test_clones_and_fitted_models_hold_a_callback_of_their_own(store_in_use: MlflowClient) -> None:
@@ -225,3 +287,30 @@ def test_library_that_is_too_old_is_one_sentence(
     with pytest.raises(ImportError, match=f"{library.__name__} {version} .*; install {library.__name__}>=") as raised:
         importlib.reload(sys.modules[door.__module__])
     assert "\n" not in str(raised.value)
+
+
+FORKED = """
+import multiprocessing
+import subprocess
+import sys
+
+def train():
+    import numpy
+    import xgboost
+    from mlflow_sysmetrics.xgboost import Costs
+    data = xgboost.DMatrix(numpy.eye(9), numpy.arange(9))
+    xgboost.train({"nthread": 1}, data, 3, callbacks=[Costs()])
+
+process = multiprocessing.get_context("fork").Process(target=train)
+process.start()
+process.join()
+sys.exit(process.exitcode)
+"""
+
+
+def test_run_of_a_forked_process_is_written_at_its_end(empty_store: Path) -> None:
+    """Which does not do what is registered for the end of Python."""
+    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
+    subprocess.run([sys.executable, "-c", FORKED], env=env, timeout=300, check=True)
+    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
+    assert (run.info.status, run.data.metrics["steps"]) == ("FINISHED", 3)

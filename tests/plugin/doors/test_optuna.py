@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -88,7 +89,17 @@ def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, apart: bool) 
     assert runs[0].data.metrics["value"] == trials[0].value == trials[0].user_attrs["seen"]
     assert runs[1].data.tags["sysmetrics.stopped_by"] == "pruner"
     assert runs[2].data.tags["sysmetrics.error"] == "KeyError: 'wrong'"
-    assert "no number" in runs[3].data.tags["sysmetrics.error"]
+    assert "not a number" in runs[3].data.tags["sysmetrics.error"]
+
+
+@pytest.mark.parametrize("returned", [(1.0, math.nan), 1.0, (1.0, 2.0, 3.0)])
+def test_trial_that_optuna_fails_for_its_values_is_failed(store_in_use: MlflowClient, returned: Any) -> None:
+    """With two goals; it has no value then."""
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    study.optimize(measured()(lambda trial: returned), 1)
+    (run,) = runs_of(store_in_use, 1)
+    assert (study.trials[0].state, run.info.status) == (FAIL, "FAILED")
+    assert not any("value" in name for name in run.data.metrics)
 
 
 def _reports(trial: Any) -> None:

@@ -18,6 +18,7 @@ from commands import ROOT, children, runs_of_kind
 from fits import Fit
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from sklearn.ensemble import BaggingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
@@ -174,6 +175,14 @@ def test_search_inside_another_has_runs_of_its_own(store_in_use: MlflowClient) -
     assert len(fits) == 8
 
 
+def test_estimator_that_sends_itself_to_processes_is_fitted(store_in_use: MlflowClient) -> None:
+    """It has what scikit-learn gives to callbacks, and what this one has put there."""
+    search = GridSearchCV(BaggingRegressor(n_jobs=2), {"n_estimators": [2]}, cv=2, error_score="raise")
+    search.set_callbacks(Costs()).fit(X, y)
+    (candidate,) = runs_of_kind(store_in_use, "trial")
+    assert candidate.info.status == "FINISHED"
+
+
 def test_fits_in_threads_have_only_their_time(store_in_use: MlflowClient, caplog: pytest.LogCaptureFixture) -> None:
     """What a thread uses of its process cannot be known; the log says so, and that other limits do not act."""
     search = GridSearchCV(Fit(), {"cpu_s": [0.2, 0.3]}, cv=4, n_jobs=4, refit=False)
@@ -223,10 +232,14 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
         ),
         (
             lambda: GridSearchCV(Fit(), {}, error_score="raise").set_callbacks(Costs(limits="elapsed_s<=9")).fit(X, y),
-            'limits=.elapsed_s<=9.: error_score="raise" would end the search; use error_score=nan',
+            "limits=.elapsed_s<=9.: error_score='raise' would end the search; use error_score=nan",
+        ),
+        (
+            lambda: GridSearchCV(Fit(), {}, error_score=0.0).set_callbacks(Costs(limits="elapsed_s<=9")).fit(X, y),
+            "error_score=0.0 of a skipped candidate may be the best one; use error_score=nan",
         ),
     ],
-    ids=["unknown metric", "no store", "no search", "errors raise"],
+    ids=["unknown metric", "no store", "no search", "errors raise", "errors have a score"],
 )
 def test_mistake_is_one_sentence(make: Callable[[], Any], said: str, store_in_use: MlflowClient) -> None:
     """Before any fit."""

@@ -94,6 +94,19 @@ def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(trials: Trials, expecte
     assert names(decided(trials)) == expected
 
 
+@pytest.mark.parametrize(("share", "cheaper"), [(0.1, None), (0.01, "b")])
+def test_memory_near_0_is_compared_in_mb(share: float, cheaper: str | None) -> None:
+    """Its noise, of 0.4 or 0.04 MB here, is no smaller where a model takes next to nothing."""
+    trials = {"a": (0.6, 1.0, 0.63), "b": (0.605, 1.0, 0.0), "c": (0.7, 1.0, 12.0)}
+    limits = "peak_memory_mb<=100"
+    assert names(decided(trials, limits, NOISE | {"peak_memory_mb": (share, 50)}))[1] == cheaper
+    two = study(
+        {"size": [1, 2]}, {"peak_memory_mb": lambda row: 0.63 * (row["size"] == 1)}, lambda row: row["size"] / 100
+    )
+    two = replace(two, studies=two.studies.assign(criteria=limits), trials=two.trials.assign(feasible=True))
+    assert "size=2 takes 0.63 MB less `peak_memory_mb`." in " ".join(answer(two).sentences)
+
+
 @pytest.mark.parametrize(
     ("scores", "chosen"),
     [
@@ -180,3 +193,16 @@ def test_few_folds_are_named_where_no_model_beats_the_baseline() -> None:
     """The noise of three folds is several times that of ten, so that good models cannot be told from none."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, folds=3, of_study={"baseline": [0.601] * 3})
     assert "3 folds tell little: try folds=10." in answer(frame).sentences[0]
+
+
+@pytest.mark.parametrize(("baseline", "chosen"), [(None, 512), ([0.7] * 10, 8)])
+def test_cheapest_that_is_taken_beats_the_baseline_where_the_best_does(baseline: Any, chosen: int) -> None:
+    """Within noise of the best is not better than nothing; nor is it said that the other one is worse beyond noise."""
+    score, of_study = {8: 0.675, 512: 0.69}, {"baseline": baseline, "choose": "cheapest"}
+    costs = {"training_time_s": lambda row: 8 / row["size"]}
+    frame = study(
+        {"size": [8, 512]}, costs, lambda row: score[row["size"]], model_sd=0.02, fold_sd=0.0, of_study=of_study
+    )
+    first, *others = answer(frame).sentences
+    assert first.startswith(f"**Take size={chosen}**: ")
+    assert not any(each.startswith("All others") for each in others)

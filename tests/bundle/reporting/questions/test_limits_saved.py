@@ -56,7 +56,7 @@ def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving()
     assert saved is not None
     assert saved.saved_cpu_s == pytest.approx(-0.4)
     assert saved.reasons["reason"].tolist() == ["a person", "`training_time_s<=1.5`"]
-    says = "2 of 5 trials were stopped, of these 1 which had diverged, and less than 5 % of the CPU time saved"
+    says = "2 of 5 trials were stopped, of these 1 which had diverged and 1 by a person, and less than 5 %"
     assert says in answer(together(made(), own)).sentences[0]
 
 

@@ -104,6 +104,16 @@ def test_first_reading_is_no_part_of_a_trend() -> None:
     assert answer(short).sentences == ("`step_time_ms` stays within 5 %.",)
 
 
+def test_score_that_is_noise_leads_to_no_claim() -> None:
+    """Three trials end all above or all below their first point in a quarter of studies."""
+    claims = 0
+    for seed in range(60):
+        curves = {"val_accuracy": noisy(lambda share: 0.7, 0.005, seed)}
+        frame = study({"batch_size": [8, 64, 512]}, curves=curves, metric="val_accuracy")
+        claims += bool(answer(frame).sentences)
+    assert claims <= 1
+
+
 def test_equal_costs_lead_to_no_claim() -> None:
     """Of 100 studies of three costs with a noise of a tenth, two may."""
     names = ("cpu_percent", "step_time_ms", "memory_mb")
