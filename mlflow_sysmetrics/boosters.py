@@ -156,7 +156,7 @@ class Training:
     def end(self, why: Mapping[str, str] | None = None, *, is_sound: bool = False) -> None:
         """Log the summary, up to the last iteration, and why it was stopped. Idempotent.
 
-        `is_sound`: it is known to have come to its end, which otherwise its last iteration tells.
+        `is_sound`: the library says that it has come to its end, which otherwise its last iteration tells.
         """
         if self._has_ended:
             return
@@ -169,13 +169,14 @@ class Training:
             summary["mean_step_time_ms"] = 1000 * (times_s[-1] - times_s[0]) / (len(times_s) - 1)
         self._outbox.add(log(tags=why, summary=summary))
         if self._has_own_run:
-            done, status, error = len(times_s), "KILLED" if why else "FINISHED", dict[str, str]()
-            if not why and not is_sound and not self._may_stop_early and done < self._iterations:
-                status, error = (
-                    "FAILED",
-                    {ERROR: f"the training has ended after iteration {done} of {self._iterations}"},
-                )
-            self._outbox.add(end(status, error))
+            done = len(times_s)
+            if why:
+                self._outbox.add(end("KILLED"))
+            elif is_sound or self._may_stop_early or done >= self._iterations:
+                self._outbox.add(end("FINISHED"))
+            else:
+                error = f"the training has ended after iteration {done} of {self._iterations}"
+                self._outbox.add(end("FAILED", {ERROR: error}))
 
 
 def _may_stop(callback: Any) -> bool:

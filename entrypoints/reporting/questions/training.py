@@ -46,8 +46,8 @@ def courses(frame: Frame) -> pd.DataFrame:
           whether all trials have as many steps
         - p_holm: of costs, of the t-test over trials that they do not change, adjusted over all of them
         - verdict: rises or falls: of what is learned nine of ten trials do, in the median by more than two points of a
-          curve differ by noise; of a cost p_holm is below 0.01 and the
-          change over 5 %, of memory 0.1 MB. steady: the interval of a cost lies within that. Else unclear
+          curve differ by noise; of a cost p_holm is below 0.01 and the change over 5 %, of memory 0.1 MB. steady: the
+          interval of a cost lies within that. Else unclear
     """
     rows = []
     for (metric, algorithm), own in _curves(frame).groupby(["metric", "algorithm"], sort=False):
