@@ -14,7 +14,7 @@ from entrypoints import signals
 from mlflow_sysmetrics.tags import PID
 
 GONE = 2**30  # the id of no process
-MARKED_WITHIN_S = 120.0  # a process of its own does it, which imports mlflow
+MARKED_WITHIN_S = 600.0  # a process of its own does it, which imports mlflow
 # A command that gets a signal just when it asks for a module.
 INTERRUPTED = """
 import os, runpy, signal, sys

@@ -80,7 +80,7 @@ def ray_nodes(folder: Path, cpus: list[int], token: str | None = None) -> Iterat
     try:
         yield Nodes(process)
     finally:
-        process.communicate(timeout=60)  # the end of its input ends it
+        process.communicate(timeout=300)  # the end of its input ends it
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -128,8 +128,8 @@ def under_limits(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Unde
     def run() -> UnderLimits:
         folder = copy_store(study.folder, tmp_path_factory.mktemp("limits"))
         short, long = ([run.data.metrics for run in study.sound(size)] for size in ("256", "2"))
-        # A third of the long ones: the machine may be twice as fast later. Far above the short ones.
-        limit_s = float(f"{median(run['training_time_s'] for run in long) / 3:.4g}")
+        # A sixth of the long ones: the machine may be four times as fast later. Far above the short ones.
+        limit_s = float(f"{median(run['training_time_s'] for run in long) / 6:.4g}")
         assert max(run["training_time_s"] for run in short) < limit_s
         limits = UnderLimits(study, study, limit_s)
         early = early_stop(folder, **UNDER_LIMITS, criteria=limits.criterion)

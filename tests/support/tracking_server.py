@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,10 +28,12 @@ auth_cache_ttl_seconds = 600
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port on which nothing listens, of those that nobody is given who asks the kernel for any."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 class TrackingServer:
@@ -46,7 +49,7 @@ class TrackingServer:
         self._store_uri = store_uri or f"sqlite:///{folder / 'mlflow.db'}"
         self._process: WarmProcess | None = None
 
-    def start(self, timeout_s: float = 90.0) -> None:
+    def start(self, timeout_s: float = 600.0) -> None:
         """Start it, and wait until it answers."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | ALONE
         command = ["server", "--port", str(self.port), "--workers", "1", "--backend-store-uri", self._store_uri]

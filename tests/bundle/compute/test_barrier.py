@@ -13,7 +13,7 @@ from entrypoints.compute import barrier as barriers
 from entrypoints.compute.barrier import Barrier
 
 SHORT_S = 0.3
-LONG_S = 30.0
+LONG_S = 300.0
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

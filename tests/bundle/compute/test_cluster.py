@@ -198,7 +198,7 @@ def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
 LONG = {
     **STUDY,
     "space": "{batch_size: [64, 128, 256], learning_rate: [0.1, 0.001], alpha: 0.001}",
-    "max_steps": "4000",
+    "max_steps": "12000",
     "max_epochs": "none",
     "cpus": "all",
 }
@@ -212,14 +212,14 @@ def test_study_survives_the_death_of_a_node(scaled: Scaled) -> None:
 
     def on_them() -> list[Run]:
         """Trials under way there that do not diverge, which takes no time."""
-        wanted = "attributes.status = 'RUNNING' and params.max_steps = '4000' and params.learning_rate = '0.001'"
+        wanted = "attributes.status = 'RUNNING' and params.max_steps = '12000' and params.learning_rate = '0.001'"
         running = scaled.client.search_runs(["0"], wanted)
         return [run for run in running if run.data.tags.get("sysmetrics.ray_node_id") in others]
 
-    wait_until(on_them, 300, "a trial on a node that is not the head")
+    wait_until(on_them, 900, "a trial on a node that is not the head")
     (victim, *_) = on_them()
     scaled.nodes.ask("kill", victim.data.tags["sysmetrics.ray_node_id"])
-    done = command.wait(300)
+    done = command.wait()
     assert done.exit_code == 0, done.stderr
     study = runs_of_kind(scaled.client, "study")[0]
     assert study.data.metrics["restarts"] >= 1

@@ -64,11 +64,15 @@ def test_wait_grows_while_another_process_has_the_core() -> None:
         assert other.stdout is not None
         other.stdout.readline()
         wait = CoreWait()
-        waited_s, began, used_s = wait(), time.perf_counter(), time.thread_time()
-        while time.thread_time() - used_s < 0.3:
-            pass
-        elapsed_s = time.perf_counter() - began
-        assert wait() - waited_s > 0.5 * (elapsed_s - 0.3) > 0
+
+        def grew() -> bool:
+            waited_s, began, used_s = wait(), time.perf_counter(), time.thread_time()
+            while time.thread_time() - used_s < 0.3:
+                pass
+            elapsed_s = time.perf_counter() - began
+            return wait() - waited_s > 0.5 * (elapsed_s - 0.3) > 0
+
+        assert any(grew() for _ in range(3))  # a machine that stands still is no process that has the core
     finally:
         other.kill()
         other.wait(10)

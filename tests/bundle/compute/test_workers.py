@@ -17,7 +17,7 @@ from ray._private.node import Node
 
 from entrypoints.compute import workers
 
-LONG_S = 120.0
+LONG_S = 300.0
 # A Ray that looks for others on loopback, and tries once.
 REACHES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_NUM_REDIS_GET_RETRIES": "1"}
 STRANGER = """

@@ -161,17 +161,18 @@ def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_ha
     It then knows nothing, which costs it no training.
     """
     process = start(ROWS, ["training_time_s"], [_of(SIZES[0])])
+    ray.get(process.to_come.remote(), timeout=300)  # its process may be slow to start
     tell(process, [(_of(size), _costs(0.01 * size)) for size in SIZES])
     (brief,) = ask(process, [_of(SIZES[0])])
     (costs,) = brief.costs
     assert ask_to_come(process) == [costs]
     assert costs["training_time_s"] == pytest.approx(0.01 * SIZES[0], rel=0.5)
     last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, _costs(2.0)
-    ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=60)  # the process may be slow
+    ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=300)
     (brief,) = ask(process, [_of(SIZES[0])])
     assert brief.costs == (_costs(2.0),)
     ray.kill(process)
-    wait_until(lambda: ask(process, [_of(8)]) == [Brief()], 60, "the end of the process")
+    wait_until(lambda: ask(process, [_of(8)]) == [Brief()], 300, "the end of the process")
     for nobody in (process, None):
         tell(nobody, [])
         assert ask(nobody, [_of(8)]) == [Brief()]

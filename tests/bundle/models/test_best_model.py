@@ -65,7 +65,7 @@ class Costly(RegressorMixin, BaseEstimator):
             spin(0.2)
         self.steps_ = getattr(self, "steps_", 0) + 1
         self.held_ = np.ones(20 * 125_000) if self.steps_ == 1 else self.held_ if self.steps_ < 8 else None
-        spin(0.01)
+        spin(0.05)
         return self
 
     def predict(self, X):
@@ -152,14 +152,14 @@ def test_users_own_estimator_gets_and_gives_in_the_logged_model_what_it_does_in_
 def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """20 MB, freed at the end, and 10 ms of CPU a step: not what its module loads late, nor memory freed before."""
+    """20 MB, freed at the end, and 50 ms of CPU a step: not what its module loads late, nor memory freed before."""
     (tmp_path / "costly_model.py").write_text(COSTLY)
     monkeypatch.syspath_prepend(tmp_path)
     np.ones(50 * 125_000)
     costs = best_model.refit(configured("costly_model.Costly", max_steps=12), bundled("red_wine")).figures
     assert costs["refit_memory_growth_mb"] == pytest.approx(20, abs=1)
-    assert costs["refit_cpu_seconds"] == pytest.approx(12 * 0.01, rel=0.25)
-    assert costs["refit_training_time_s"] >= 12 * 0.01
+    assert costs["refit_cpu_seconds"] == pytest.approx(12 * 0.05, rel=0.25)
+    assert costs["refit_training_time_s"] == pytest.approx(12 * 0.05, rel=0.25)
 
 
 def test_refit_that_diverges_names_what_was_chosen() -> None:
@@ -289,7 +289,7 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(module_s
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert [json.loads(line) for line in done.stdout.splitlines()[-len(uris) :]] == expected

@@ -88,7 +88,7 @@ def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
         assert journal.lives(tags) is True
         assert journal.lives(tags | {PID_SINCE: str(since - 3600)}) is False
         process.kill()
-        wait_until(lambda: not journal.lives(tags), 10, "the end")  # a zombie until it is waited for
+        wait_until(lambda: not journal.lives(tags), 300, "the end")  # a zombie until it is waited for
 
 
 def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:

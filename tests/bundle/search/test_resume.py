@@ -198,9 +198,9 @@ SEARCH = {
     "criteria": "val_loss patience 10, training_time_s<=1000x median",
 }
 N_TRIALS = 10
-TIME_LIMIT_S = 20
-ENDED_WITHIN_S = 90.0  # 8 s where something hangs; what marks the run then imports mlflow, on a busy machine
-RAY_GONE_WITHIN_S = 90.0  # two helpers of Ray look for their parent every half minute
+TIME_LIMIT_S = 50
+ENDED_WITHIN_S = 300.0  # 8 s where something hangs; what marks the run then imports mlflow, on a busy machine
+RAY_GONE_WITHIN_S = 300.0  # two helpers of Ray look for their parent every half minute
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ def _interrupted(
     if interrupt is None:
         ended = command.wait().exit_code == 0
     else:
-        wait_until(lambda: crawls() or command.process.poll() is not None, 150, f"the trial after {most}")
+        wait_until(lambda: crawls() or command.process.poll() is not None, 900, f"the trial after {most}")
     assert ended or command.process.poll() is None, command.stdout + command.stderr
     before, lines, addresses = done(), list(command.processes().values()), listening(command.processes())
     sent = time.monotonic()
@@ -389,7 +389,9 @@ def test_study_ends_when_its_time_is_up_with_the_best_by_then(continued: Continu
     assert re.search(
         rf"^Search: {N_TRIALS} trials of 3 folds on 1 CPU cores, about .*, at most {TIME_LIMIT_S} s$", output, re.M
     )
-    (says,) = re.findall(rf"^({N_TRIALS} trials: .*1 cut off by time_limit_s=20, .*not started\.)$", output, re.M)
+    (says,) = re.findall(
+        rf"^({N_TRIALS} trials: .*1 cut off by time_limit_s={TIME_LIMIT_S}, .*not started\.)$", output, re.M
+    )
     assert f"\n- {says}\n" in ended.study.data.tags["mlflow.note.content"]
     for text in ("Traceback", "Warning", "WARNING", "Reached timeout"):
         assert text not in output + ended.command.stderr

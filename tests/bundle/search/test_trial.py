@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from clock import Clock
 from ray.actor import ActorHandle
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured, configured_whole
 from sklearn import get_config
@@ -199,7 +200,7 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
     assert RESULT_EVERY_S == 1
     every_s = 0.7  # a window of the thread's, and some
     monkeypatch.setattr("entrypoints.search.trial.RESULT_EVERY_S", every_s)
-    trial = begin(_config(max_steps=1_000_000, report_every=20))
+    trial = begin(_config(max_steps=1_000_000, report_every=2))
     for _ in range(2):
         began = time.monotonic()
         result = trial.train()
@@ -208,9 +209,9 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
         assert result[PAYLOAD_KEY]["status"] is None
         assert result[PAYLOAD_KEY]["summary"].keys() == COSTS  # it may be the last one
         assert result["figures"]["elapsed_s"] == result[PAYLOAD_KEY]["summary"]["elapsed_s"] >= took * 0.5
-        assert every_s <= took < 10 * every_s  # the whole trial takes minutes
+        assert every_s <= took < 60  # the whole trial takes minutes
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
-        assert reports[-1] <= result["step"] < reports[-1] + 20
+        assert reports[-1] <= result["step"] < reports[-1] + 2
         assert len(reports) > 1
     assert trial.reset(_config(max_steps=1_000_000, report_every=1_000_000))
     result = trial.train()
@@ -243,6 +244,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 trained, held = [], []  # who was trained, once per partial_fit; what they have allocated
 settings = []  # scikit-learn's, at each partial_fit
+pause = threading.Event().wait
 
 class Model(RegressorMixin, BaseEstimator):
     def __init__(self, wait_s=0.0, hold_mb=0, once=False, free_at=0, says=0.0, size_mb=0, touch_mb=0):
@@ -262,7 +264,8 @@ class Model(RegressorMixin, BaseEstimator):
         if len(trained) == 1:
             np.ones(self.touch_mb * 125_000)
         self.own_ = np.ones(self.size_mb * 125_000)
-        threading.Event().wait(self.wait_s)
+        for _ in range(16):  # also a machine that stalls leaves some for the thread that reads
+            pause(self.wait_s / 16)
         self.trained_ = True
         return self
 
@@ -350,22 +353,28 @@ def test_memory_of_a_trial_is_its_own_and_its_peak_has_what_no_reading_has(begin
     assert last["peak_rss_mb"] - before_mb < 30
 
 
-def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own: ModuleType) -> None:
+def test_trial_ends_at_the_step_that_breaks_its_training_time(
+    begin: Begin, own: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Time in partial_fit, of one fold; of all it is three times that. What 30 steps would have cost is left, too.
 
     Nothing of the reason is carried over to the next trial in the process.
     """
+    clock = Clock()
+    monkeypatch.setattr("entrypoints.models.cross_validation.CoreWait", lambda: lambda: 0.0)
     trial = begin(_own_config(wait_s=0.1), "training_time_s<=0.2", predict=False)
-    result = _to_the_end(trial)[-1]
-    step = result["step"]
-    assert 1 <= step <= 6  # of 30: 3, or later where a busy machine lets a short loss wait, which counts by its share
-    assert len(own.trained) == FOLDS * step
-    assert re.fullmatch(rf"training_time_s 0\.\d+ > 0\.2 \(step {step}\)", _tags(result)["stop_reason"])
-    assert 0.2 < float(_tags(result)["stop_value"]) <= result["figures"]["training_time_s"] + 1e-6
+    with monkeypatch.context() as standing:
+        standing.setattr("entrypoints.models.cross_validation.perf_counter", clock)
+        standing.setattr(own, "pause", lambda seconds: setattr(clock, "now", clock.now + seconds))
+        result = _to_the_end(trial)[-1]
+    assert result["step"] == 3  # of 30
+    assert len(own.trained) == FOLDS * 3
+    assert re.fullmatch(r"training_time_s 0\.3\d* > 0\.2 \(step 3\)", _tags(result)["stop_reason"])
+    assert result["figures"]["training_time_s"] == pytest.approx(0.3)
     end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
     assert end
     assert end.expected
-    assert (end.folds, end.expected["training_time_s"]) == ([], pytest.approx(30 * 0.1, rel=0.5))
+    assert (end.folds, end.expected["training_time_s"]) == ([], pytest.approx(30 * 0.1, rel=0.01))
     assert trial.reset(_config(max_steps=100))
     last = _to_the_end(trial)[-1]
     assert "stop_reason" not in _tags(last)

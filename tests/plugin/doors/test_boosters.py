@@ -297,7 +297,9 @@ import sys
 def train():
     import numpy
     import xgboost
+    from mlflow_sysmetrics.delivery import door_runs
     from mlflow_sysmetrics.xgboost import Costs
+    door_runs._AT_EXIT_S = 300  # a slow machine
     data = xgboost.DMatrix(numpy.eye(9), numpy.arange(9))
     xgboost.train({"nthread": 1}, data, 3, callbacks=[Costs()])
 
