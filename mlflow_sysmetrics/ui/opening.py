@@ -84,7 +84,8 @@ def show(uri: str, page: str, port: int, *, with_browser: bool) -> None:
 
 def _listens(port: int) -> bool:
     with socket.socket() as own:
-        return own.connect_ex((_HOST, port)) == 0
+        # Of a port of the kernel's own range, where nobody listens, this socket may reach itself.
+        return own.connect_ex((_HOST, port)) == 0 and own.getsockname() != own.getpeername()
 
 
 def _open(address: str, with_browser: bool) -> None:

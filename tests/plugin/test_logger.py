@@ -94,7 +94,7 @@ def test_run_has_series_summary_phases_steps_and_tags(journals: Path, monkeypatc
     assert found.keys() >= series | summary_names(["process"]) - {"peak_rss_mb"}
     assert {name: found[name] for name in logger.summary} == logger.summary
     assert (found["steps"], found["mean_step_time_ms"] > 10) == (6, True)
-    assert found["phase/train/cpu_seconds"] == pytest.approx(epoch.summary["cpu_seconds"], abs=0.01)
+    assert found["phase/train/cpu_seconds"] == pytest.approx(epoch.summary["cpu_seconds"], abs=0.1)
     assert found["phase/train/cpu_seconds"] > found["phase/load/cpu_seconds"] >= 0
     assert found["phase/load/peak_memory_mb"] > 1
     assert {point.step for name in logger.summary for point in history(run.info.run_id, name)} == {0}

@@ -68,15 +68,19 @@ def test_function_has_the_summary_of_its_last_call() -> None:
 
 def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
     """One that lives and one that has ended, which the tree has both."""
-    kept = "import time; kept = b'x' * 50_000_000\nwhile time.process_time() < 0.4: pass\nprint(flush=True); input()"
+    kept = "import time; input(); kept = b'x' * 50_000_000\n"
+    kept += "while time.process_time() < 0.4: pass\nprint(flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", kept], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with Measurement(alone=True) as alone, measure() as tree:
+        assert child.stdin
         assert child.stdout
+        child.stdin.write(b"\n")
+        child.stdin.flush()
         child.stdout.readline()
         living = tree.summary
         child.communicate(b"\n")
     assert living["peak_memory_mb"] > alone.summary["peak_memory_mb"] + 40
-    assert tree.summary["cpu_seconds"] - alone.summary["cpu_seconds"] == pytest.approx(0.4, abs=0.15)
+    assert tree.summary["cpu_seconds"] - alone.summary["cpu_seconds"] > 0.3
 
 
 # --- another process ---------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_example_leaves_its_summary_and_phases(empty_store: Path, example: str) 
     if example == "xgboost_rounds.py":
         assert run.data.metrics["steps"] == 100
     if example == "training_loop.py":
-        assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 2")
+        assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s ")
     if example == "ranks.py":
         assert run.data.metrics["ranks"] == 4
 

@@ -61,10 +61,13 @@ STUDY = {
 
 def read(pid: int) -> tuple[float, float, float, int]:
     """Unix time, CPU seconds (user and system, without ended children), MB (resident - shared), and the most in kB."""
+    began = time()
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
     (most_kb,) = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return time(), (int(fields[11]) + int(fields[12])) / TICKS, (resident - shared) * PAGE / 1e6, int(most_kb)
+    if time() - began > 0.005:
+        raise ValueError("held up meanwhile")
+    return began, (int(fields[11]) + int(fields[12])) / TICKS, (resident - shared) * PAGE / 1e6, int(most_kb)
 
 
 @contextmanager

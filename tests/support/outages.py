@@ -116,6 +116,8 @@ def log_through(
         train(logger, healthy_s, holds)
         proxy.fault = fault
         train(logger, failing_s, holds)
+        while ticks.taken <= 20 or (fault != "refuse" and proxy.failed == failed_before):  # the machine stood still
+            train(logger, 0.1, holds)
         if recovered_s:
             proxy.fault = None
             train(logger, recovered_s, holds)

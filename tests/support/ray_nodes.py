@@ -132,7 +132,7 @@ def main() -> None:
         reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         accepted, why = GcsClient(address=cluster.address).drain_node(node_id, reason, "spot instance", 2**63 - 1)
         assert accepted, why
-        time.sleep(3)  # Ray tells the owners of its actors meanwhile, and nobody else when they know
+        time.sleep(10)  # Ray tells the owners of its actors meanwhile, and nobody else when they know
         return replace(node_id)
 
     commands: dict[str, Any] = {"work": work, "kill": kill, "replace": replace}

@@ -128,7 +128,7 @@ def trial_takes_too_much_memory(here: Place) -> Observed:
     memory = psutil.virtual_memory()
     start_ray(memory_usage_threshold=1 - (memory.available - 1e6 * SPARE_MB) / memory.total)
     try:
-        greedy = {"takes": 3, "takes_mb": 2 * SPARE_MB}
+        greedy = {"takes": 3, "takes_mb": 3 * SPARE_MB}
         one_at_a_time = {"max_concurrent_trials": 1}
         error = study(here, SystemMetricsCallback(here.uri), [{}, greedy, {}], tuning=one_at_a_time)
     finally:

@@ -84,9 +84,9 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
 
 def test_memory_of_a_process_that_nobody_waits_for_counts(check: Callable[..., Result]) -> None:
     """As those of Ray: the kernel tells no parent of it."""
-    child = "import time; kept = b'x' * 60_000_000; time.sleep(0.5)"
+    child = "import time; kept = b'x' * 60_000_000; time.sleep(1.5)"
     forgets = "import os, signal, sys, time; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
-    forgets += f"os.spawnl(os.P_NOWAIT, sys.executable, sys.executable, '-c', {child!r}); time.sleep(1)"
+    forgets += f"os.spawnl(os.P_NOWAIT, sys.executable, sys.executable, '-c', {child!r}); time.sleep(3)"
     command = [sys.executable, "-c", forgets]
     assert check("--baseline-command", quoted(program(40)), "--", *command, code=1).stdout.startswith("worse: peak_rss")
 

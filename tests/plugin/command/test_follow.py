@@ -166,7 +166,7 @@ def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
     (deleted,) = store_in_use.search_runs(["0"], run_view_type=ViewType.DELETED_ONLY)
     assert [deleted.info.run_id] == early[:1]
     points = store_in_use.get_metric_history(run.info.run_id, "system/process_memory_mb")
-    assert min(point.timestamp for point in points) < run.info.start_time - 4000
+    assert min(point.timestamp for point in points) < run.info.start_time
     assert len({point.step for point in points}) == len(points)
     assert run.data.metrics["elapsed_s"] > 6
 

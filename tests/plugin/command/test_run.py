@@ -29,11 +29,13 @@ PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults
 # Computes for some time in itself and in a child.
 BUSY = """
 import os, subprocess, sys, time
-end = time.time() + float(sys.argv[1])
-child = subprocess.Popen([sys.executable, "-c", f"import time\\nwhile time.time() < {end}: pass"])
-while time.time() < end: pass
+time.sleep(1)  # until it is read for the first time
+before = sum(os.times()[:4])
+works = f"import time\\nwhile time.process_time() < {sys.argv[1]}: pass"
+child = subprocess.Popen([sys.executable, "-c", works])
+exec(works)
 child.wait()
-print(sum(os.times()[:4]))
+print(sum(os.times()[:4]) - before)
 """
 # Takes 5 MB after 5 MB, more slowly beyond 250, beside a child that ignores SIGTERM, and says when it has begun.
 CHILD = "import signal, time; signal.signal(15, signal.SIG_IGN); print('', flush=True); time.sleep(60)"
@@ -61,7 +63,7 @@ def test_short_command_leaves_a_point_of_each_metric_and_a_summary(
     assert record(sys.executable, "-c", BUSY, "0.5", run_name="short") == Ended(0)
     run, (out, err) = the_run(tmp_path), capfd.readouterr()
     metrics = run.data.metrics
-    assert metrics["cpu_seconds"] == pytest.approx(float(out), rel=0.02, abs=0.05)  # ticks, and what its end takes
+    assert metrics["cpu_seconds"] == pytest.approx(float(out), rel=0.02, abs=0.1)  # ticks, and what its end takes
     assert metrics["user_cpu_seconds"] + metrics["system_cpu_seconds"] == pytest.approx(metrics["cpu_seconds"])
     assert metrics["elapsed_s"] > 0.5
     assert metrics["peak_memory_mb"] >= metrics["memory_growth_mb"] > 0

@@ -41,4 +41,4 @@ def test_every_reading_arrives_once_and_training_is_not_held(
     assert outcome.taken > 20
     assert fault == "refuse" or outcome.requests_failed > 0
     assert outcome.longest_hold_ms < 1500  # who waits for the store waits for two seconds at least
-    assert outcome.stop_s < 8
+    assert outcome.stop_s < 30  # a store that hangs would hold it for good

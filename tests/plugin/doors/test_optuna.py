@@ -55,7 +55,10 @@ def grown(trial: Any) -> bytearray:
 
 def living(pid: int) -> bool:
     """Whether a process runs: nobody may have waited for one that has ended."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("apart", [False, True])
