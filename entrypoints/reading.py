@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
 from entrypoints.frame import OF_POINT, Frame, StudyRows, TrialRow, frame_of
-from entrypoints.mlflow_io import figures_of, find_run, load_rows, runs_with_points, search_runs
+from entrypoints.mlflow_io import figures_of, find_run, load_rows, search_runs
 from entrypoints.settings import SHARED
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
@@ -93,13 +93,14 @@ def rows_of(
     about = _study(client, run, trials, metric, mode)
     rows = [TrialRow(about_trial(each), each.data.params, figures_of(each)) for each in trials]
     ids = {row.about["trial_id"] for row in rows}
+    pairs = list(zip(rows, trials, strict=True))
     return StudyRows(
         run.info.run_id,
         about,
         rows,
         _searched(run, trials, own=about["own"]),
         _folds(client, run.info.run_id, ids) if about["own"] else (),
-        list(_curves(client, run.info.run_id, rows, [*curves, str(about["score"])], own=about["own"]))
+        list(_curves(client, run.info.run_id, pairs, [*curves, str(about["score"])], own=about["own"]))
         if curves
         else (),
     )
@@ -239,25 +240,21 @@ def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> lis
 
 
 def _curves(
-    client: MlflowClient, study: str, trials: Sequence[TrialRow], names: Collection[str], *, own: bool
+    client: MlflowClient, study: str, trials: Sequence[tuple[TrialRow, Run]], names: Collection[str], *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """The curves of trials of one study that ran to their end."""
-    ended = [row for row in trials if row.about["status"] == "FINISHED" and not row.about["diverged"]]
-    by_run = {str(ended[place].about["run_id"]): ended[place] for place in _spread(len(ended), MAX_TRIALS)}
-    # What is sampled all the time may be long, and so may all that is another script's: it is read run by run.
-    at_once = [name for name in names if own and not name.startswith(SERIES)]
-    for run, found in runs_with_points(client, list(by_run), at_once):
-        points: dict[str, Sequence[Metric]] = dict(found)
+    ended = [each for each in trials if each[0].about["status"] == "FINISHED" and not each[0].about["diverged"]]
+    for row, run in (ended[place] for place in _spread(len(ended), MAX_TRIALS)):
+        points: dict[str, Sequence[Metric]] = {}
         for name in run.data.metrics:
             is_curve = name in names if own or name.startswith(SERIES) else name not in SUMMARY
-            if is_curve and name not in points:
+            if is_curve:
                 points[name] = client.get_metric_history(run.info.run_id, name)
         began_ms = min(
             (each.timestamp for name in points if name.startswith(SERIES) for each in points[name]), default=0
         )
-        trial_id = by_run[run.info.run_id].about["trial_id"]
-        for name, found_points in points.items():
-            ordered = sorted(found_points, key=lambda point: (point.timestamp, point.step))
+        for name, found in points.items():
+            ordered = sorted(found, key=lambda point: (point.timestamp, point.step))
             axis, last = "step", {point.step: point.value for point in ordered}
             pairs = np.array(sorted(last.items()), dtype=float)
             if name.startswith(SERIES):
@@ -266,7 +263,7 @@ def _curves(
             if own or len(pairs) > 1:
                 pairs = pairs[np.isfinite(pairs[:, 1])]
                 pairs = pairs[_spread(len(pairs), MAX_POINTS)]
-                columns = (study, trial_id, name, axis, pairs[:, 0], pairs[:, 1])
+                columns = (study, row.about["trial_id"], name, axis, pairs[:, 0], pairs[:, 1])
                 yield pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
 
 
