@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import DEFAULT, Mock
@@ -24,7 +22,7 @@ from entrypoints.datasets import known
 from entrypoints.datasets.dataset_input import log_dataset
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import make_split
-from entrypoints.datasets.stored import check, obtain
+from entrypoints.datasets.stored import obtain
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun
 
@@ -76,50 +74,6 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(
     assert _obtained(parent, table, request) == (run_id, True)
     assert _obtained(parent, fewer, of_fewer)[1]
     assert [*temporary.iterdir()] == []
-
-
-def _rewritten(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    file = folder / "table.parquet"
-    change(pd.read_parquet(file)).to_parquet(file)
-
-
-def _resplit(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    split = folder / "split.json"
-    split.write_text(json.dumps(change(json.loads(split.read_text()))))
-
-
-def _shuffled_targets(folder: Path) -> None:
-    """Other targets, and a digest that fits them."""
-    _rewritten(folder, lambda frame: frame.assign(quality=np.roll(frame["quality"].to_numpy(), 1)))
-    digest = replace(known.load("red_wine"), frame=pd.read_parquet(folder / "table.parquet")).digest
-    about = folder / "about.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"digest": digest}))
-
-
-@pytest.mark.parametrize(
-    "tamper",
-    [
-        pytest.param(lambda at: _rewritten(at, lambda frame: frame.assign(pH=frame["pH"] + 1e-6)), id="value"),
-        pytest.param(lambda at: _rewritten(at, lambda frame: frame.iloc[::-1]), id="order"),
-        pytest.param(lambda at: _rewritten(at, lambda frame: frame.drop(columns="pH")), id="column"),
-        pytest.param(_shuffled_targets, id="targets-with-a-digest-that-fits"),
-        pytest.param(lambda at: _resplit(at, lambda split: split | {"train": [9999]}), id="training-row-not-there"),
-        pytest.param(lambda at: _resplit(at, lambda split: split | {"test": split["train"]}), id="tested-on-training"),
-        pytest.param(lambda at: (at / "split.json").write_text("[" * 100_000), id="nested"),
-        pytest.param(lambda at: (at / "split.json").unlink(), id="no-split"),
-    ],
-)
-def test_prepare_run_that_holds_something_else_is_prepared_again(
-    tamper: Callable[[Path], None], parent: RecordedRun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever its tags and its own description say: the study trains on the table and the split that it asks for."""
-    table, request = known.load("red_wine"), Request("red_wine", None, 2, 0)
-    run_id, _ = _obtained(parent, table, request)
-    tamper(Path(download_artifacts(run_id=run_id, tracking_uri=parent.client.tracking_uri)))
-    used, reused = _obtained(parent, table, request)
-    assert (used != run_id, reused) == (True, False)
-    check(parent.client, used, table, make_split(table, folds=2, seed=0))
-    assert f": the artifacts of prepare run {run_id} " in capsys.readouterr().out
 
 
 def _input(client: MlflowClient, table: Table) -> Any:
