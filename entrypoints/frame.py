@@ -14,7 +14,7 @@ Values = TypeVar("Values", "pd.Series[float]", pd.DataFrame)
 # What a row of trials has besides its hyperparameters and its metrics.
 ABOUT = (
     *("study", "trial_id", "run_id", "name", "place", "repeat", "status", "diverged", "converged", "feasible", "host"),
-    *("stopped_by", "stop_how", "stop_reason", "stop_metric", "stop_step"),
+    *("stopped_by", "stop_how", "stop_reason", "stop_metric"),
 )
 OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "criteria", "score", "higher_is_better"),

@@ -38,7 +38,6 @@ from mlflow_sysmetrics.tags import (
     KIND,
     STOP_METRIC,
     STOP_REASON,
-    STOP_STEP,
     STOPPED_BY,
     STUDY_ID,
     TRIAL_ID,
@@ -120,7 +119,7 @@ def about_trial(run: Run) -> dict[str, Any]:
 
 def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
     """What the tags of a trial's run say about it, by the names of ``frame.ABOUT``."""
-    place, step = tags.get(PLACE), tags.get(STOP_STEP)
+    place = tags.get(PLACE)
     return {
         "place": None if place is None else int(place),
         "repeat": int(tags.get(REPEAT, 0)),
@@ -132,7 +131,6 @@ def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
         "stop_how": tags.get(STOP_HOW),
         "stop_reason": tags.get(STOP_REASON),
         "stop_metric": tags.get(STOP_METRIC),
-        "stop_step": None if step is None else int(step),
     }
 
 

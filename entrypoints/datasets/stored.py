@@ -18,7 +18,7 @@ from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun, child_run
 from entrypoints.settings import as_typed
-from entrypoints.tags import DATA_SOURCE, DIGEST
+from entrypoints.tags import DIGEST
 from mlflow_sysmetrics.tags import KIND
 
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
@@ -47,7 +47,7 @@ def store(client: MlflowClient, run_id: str, table: Table, split: Split, request
         run_id,
         metrics=[Metric(name, float(value), 0, 0) for name, value in sizes.items()],
         params=[Param(name, value) for name, value in as_typed(vars(request)).items() if name not in typed],
-        tags=[RunTag(DIGEST, table.digest), RunTag(DATA_SOURCE, table.source)],
+        tags=[RunTag(DIGEST, table.digest)],
     )
 
 

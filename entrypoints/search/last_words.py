@@ -21,7 +21,7 @@ from entrypoints.reporting.words import value
 from entrypoints.search import edges
 from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import save_pages
-from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Criteria, Limit
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
@@ -59,8 +59,6 @@ def tell(study: Ended, model: LoggedModel) -> str:
     mlflow.set_tags(
         {
             BEST_TRIAL_RUN_ID: str(best.run_id),
-            BEST_TRIAL_ID: best.trial_id,
-            **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
             NOTE: _description(study, sentences, links),
         }
     )

@@ -23,7 +23,7 @@ def made(folder: Path, **options: str) -> Result:
 
 
 def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(empty_store: Path) -> None:
-    """The request, sizes, source and digest, in one line of output, too; the table and the split to the last bit.
+    """The request, sizes and digest, in one line of output, too; the table and the split to the last bit.
 
     That a study finds it is in test_early_stop and test_main.
     """
@@ -38,7 +38,7 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert {name: run.data.metrics[name] for name in sizes} == sizes
     table = known.load("diabetes")
-    assert run.data.tags.items() >= {"sysmetrics.digest": table.digest, "sysmetrics.data_source": "bundled"}.items()
+    assert run.data.tags["sysmetrics.digest"] == table.digest
     assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["diabetes"]
     assert load_json(client, run.info.run_id, "split.json") == make_split(table, folds=4, seed=7).to_json()
 
@@ -70,12 +70,11 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
 def test_table_of_openml_is_prepared_from_the_copy_that_is_kept(
     empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which its run says."""
+    """There is no OpenML here that could answer."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", str(empty_store / "cache"))
     frame = pd.DataFrame({"a": range(40), "y": ["yes", "no"] * 20})
     frame.attrs = {"name": "orders", "target": "y", "licence": "CC0"}
     openml_source.keep(61, frame, pytest.fail)
     command = made(empty_store, dataset="openml:61", folds="2")
     assert command.exit_code == 0, command.output
-    run = the_run(empty_store)
-    assert (run.data.tags["sysmetrics.data_source"], run.data.metrics["rows"]) == ("cache", 40)
+    assert the_run(empty_store).data.metrics["rows"] == 40

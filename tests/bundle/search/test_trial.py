@@ -310,9 +310,10 @@ def test_trial_ends_before_its_next_step_when_a_limit_is_broken(
     assert len(own.trained) == 1
     assert result["step"] == 0
     tags = _tags(result)
-    assert (tags["stop_metric"], tags["stop_how"], tags["stop_step"]) == (metric, "crossed", "0")
-    assert re.fullmatch(rf"{metric} \S+ > {limit:g} \(step 0\)", tags["stop_reason"])
-    assert limit < float(tags["stop_value"]) <= result["figures"][metric] + 0.01
+    assert (tags["stop_metric"], tags["stop_how"]) == (metric, "crossed")
+    told = re.fullmatch(rf"{metric} (\S+) > {limit:g} \(step 0\)", tags["stop_reason"])
+    assert told
+    assert limit < float(told[1]) <= result["figures"][metric] * 1.001 + 0.01
     assert (tags["feasible"], result[PAYLOAD_KEY]["status"]) == ("false", "KILLED")
     assert ("training_time_s" in result["figures"]) is begins
     assert ({"val_loss", "memory_mb"} <= {point.name for point in _points([result])}) is begins
@@ -360,8 +361,9 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own:
     step = result["step"]
     assert 1 <= step <= 6  # of 30: 3, or later where a busy machine lets a short loss wait, which counts by its share
     assert len(own.trained) == FOLDS * step
-    assert re.fullmatch(rf"training_time_s 0\.\d+ > 0\.2 \(step {step}\)", _tags(result)["stop_reason"])
-    assert 0.2 < float(_tags(result)["stop_value"]) <= result["figures"]["training_time_s"] + 1e-6
+    told = re.fullmatch(rf"training_time_s (0\.\d+) > 0\.2 \(step {step}\)", _tags(result)["stop_reason"])
+    assert told
+    assert 0.2 < float(told[1]) <= result["figures"]["training_time_s"] + 1e-4
     end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
     assert end
     assert end.expected
@@ -447,6 +449,6 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
         assert told == {"training_time_s": result["figures"]["training_time_s"]}
     else:
         assert (result["step"], _has_ended(result), tags["feasible"]) == (0, False, "false")
-        assert (tags["stop_how"], tags["stop_step"]) == ("skipped", "0")
+        assert tags["stop_how"] == "skipped"
         assert re.fullmatch(r"training_time_s \S+ > 10 \(predicted, skipped\)", tags["stop_reason"])
         assert told["training_time_s"] == pytest.approx(float(tags["stop_prediction"].partition(" ")[0]), rel=1e-3)
