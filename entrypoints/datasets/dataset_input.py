@@ -22,7 +22,7 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
 
     A table among its artifacts, columns.json, says how each column of the user's file is treated.
     """
-    source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
+    source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else "file"
     about = {"source": source, "targets": table.target, "name": table.name}
     warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")  # as MLflow says of any path
     dataset = from_pandas(table.frame, **about)

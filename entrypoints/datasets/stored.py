@@ -1,7 +1,7 @@
 """Where a prepared dataset is recorded: the artifacts of a prepare run, in which later studies find it.
 
-The artifacts are the table as Parquet, the row numbers of the split, and what identifies both. A study trains on the
-table and split that it made itself; a run with the same digest and split settings is named as their record.
+The artifacts are the table as Parquet and the row numbers of the split. A study trains on the table and split that it
+made itself; a run with the same digest and split settings is named as their record.
 """
 
 from __future__ import annotations
@@ -21,18 +21,14 @@ from entrypoints.settings import as_typed
 from entrypoints.tags import DIGEST
 from mlflow_sysmetrics.tags import KIND
 
-_TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
+_TABLE, _SPLIT = "table.parquet", "split.json"
 
 
 def store(client: MlflowClient, run_id: str, table: Table, split: Split, request: Request) -> None:
     """Store a table with its split in a run's artifacts, and what is asked for, sizes and digest beside them."""
-    about = {
-        name: getattr(table, name) for name in ("name", "target", "task", "source", "openml_id", "licence", "digest")
-    }
     with tempfile.TemporaryDirectory() as folder:
         table.frame.to_parquet(Path(folder, _TABLE), index=False)
         Path(folder, _SPLIT).write_text(json.dumps(split.to_json()))
-        Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
         client.log_artifacts(run_id, folder)
     sizes = {
         "rows": len(table.frame),

@@ -73,7 +73,7 @@ def test_table_of_openml_is_prepared_from_the_copy_that_is_kept(
     """There is no OpenML here that could answer."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", str(empty_store / "cache"))
     frame = pd.DataFrame({"a": range(40), "y": ["yes", "no"] * 20})
-    frame.attrs = {"name": "orders", "target": "y", "licence": "CC0"}
+    frame.attrs = {"name": "orders", "target": "y"}
     openml_source.keep(61, frame, pytest.fail)
     command = made(empty_store, dataset="openml:61", folds="2")
     assert command.exit_code == 0, command.output

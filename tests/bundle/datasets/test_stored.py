@@ -44,10 +44,10 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     folder = Path(download_artifacts(run_id=run_id, tracking_uri=parent.client.tracking_uri))
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "table.parquet"), table.frame)
     assert json.loads((folder / "split.json").read_text()) == make_split(table, folds=4, seed=1).to_json()
-    about = json.loads((folder / "about.json").read_text())
-    assert (about["name"], about["openml_id"], about["digest"]) == ("diabetes", 37, table.digest)
     asked = {"dataset": "diabetes", "max_rows": "all", "folds": "4", "seed": "1"}
-    assert parent.client.get_run(run_id).data.params == asked | {"group": "none", "time": "none"}
+    run = parent.client.get_run(run_id)
+    assert run.data.params == asked | {"group": "none", "time": "none"}
+    assert run.data.tags["sysmetrics.digest"] == table.digest
 
 
 def test_obtain_prepares_once_and_then_finds_what_was_prepared(
@@ -98,7 +98,7 @@ def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
 ) -> None:
     """With its name, digest, size and target; the terminal says what is not there."""
     wide = pd.DataFrame(np.zeros((3, 2_001)), columns=[f"{'measurement ' * 40}{place}" for place in range(2_001)])
-    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none")
+    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", None)
     dataset = _input(store_in_use, table)
     assert [each["name"] for each in json.loads(dataset.schema)["mlflow_colspec"]] == ["y"]
     assert (dataset.digest, json.loads(dataset.profile)["num_rows"]) == (from_pandas(table.frame).digest, 3)
