@@ -30,6 +30,13 @@ from entrypoints.main import main as main_command
 from entrypoints.own_modules import OF_STEPS
 
 
+@pytest.fixture(autouse=True)
+def _no_folder_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process main sets it for the tests that follow, too."""
+    monkeypatch.setenv(OF_STEPS, "")  # so that whatever is set now is undone
+    monkeypatch.delenv(OF_STEPS)
+
+
 def test_main_ends_with_the_first_step_that_fails(
     store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +87,6 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
         ]
         expected += [("report", {"study": f"tune of {name},early_stop of {name}"})]
     assert ran == [*expected, ("report", {"study": "tune of red_wine,tune of diabetes"})]
-    assert OF_STEPS not in os.environ
     (main,) = runs_of_kind(store_in_use, "main")
     assert main.info.run_name == "main red_wine, diabetes"
     assert main.data.params == {"dataset": "red_wine,diabetes", **given}
