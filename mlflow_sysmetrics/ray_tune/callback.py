@@ -18,7 +18,7 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.delivery.operations import Point, points_now
+from mlflow_sysmetrics.delivery.operations import Operation, Point, log, points_now
 from mlflow_sysmetrics.ray_tune import endings
 from mlflow_sysmetrics.ray_tune.destination import find_destination
 from mlflow_sysmetrics.ray_tune.inside import introduce
@@ -177,13 +177,14 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """Queue what a result carries."""
         experiment, run = self._open(trial)
         if (carried := result.get(PAYLOAD_KEY)) is not None:
-            experiment.writer.log(run.key, [Point(*point) for point in carried["points"]], tags=carried["tags"])
+            points = [Point(*point) for point in carried["points"]]
+            experiment.writer.add(run.key, log(points, tags=carried["tags"]))
             run.told = carried["summary"]
             return
         points = points_of(result, self.groups)
         wrong = next((each for each in points if not math.isfinite(each.value)), None)
         first = None if wrong is None or run.diverged else f"{wrong.name} is {wrong.value} at step {wrong.step}"
-        experiment.writer.log(run.key, points, tags={NOT_FINITE: first} if first else None)
+        experiment.writer.add(run.key, log(points, tags={NOT_FINITE: first} if first else None))
         run.reported.update(point.name for point in points)
         run.diverged = run.diverged or wrong is not None
         is_unknown = result.get(DONE) and endings.known_end(trial, result) is None
@@ -195,9 +196,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         has_begun = self._experiment is not None and trial.trial_id in self._experiment.trials  # or failed in setup
         experiment, run = self._open(trial)
         run.processes.let_go()
-        experiment.writer.log(run.key, tags={RETRIED_AFTER: endings.error_line(trial)})
+        experiment.writer.add(run.key, log(tags={RETRIED_AFTER: endings.error_line(trial)}))
         if has_begun:
-            experiment.writer.repeat(run.key)
+            experiment.writer.add(run.key, [Operation("repeat")])
             experiment.restarts += 1
 
     @_never_raises
@@ -251,4 +252,4 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         numeric = {f"perturbed/{name}": float(it) for name, it in changed.items() if isinstance(it, numbers.Real)}
         tags = {CHANGED_PREFIX + name: value for name, value in changed.items()}
         new = {} if self.log_params_on_trial_end else new
-        experiment.writer.log(run.key, points_now(numeric, step), params=new, tags=tags)
+        experiment.writer.add(run.key, log(points_now(numeric, step), params=new, tags=tags))

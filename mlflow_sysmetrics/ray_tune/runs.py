@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
-from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.operations import Point, log
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.delivery.writer import Writer
@@ -104,11 +104,11 @@ class Experiment:
             self._open_study(f"tune {getattr(trial, 'experiment_dir_name', trial)}")
         self.writer.create(key, run_id=run_id or earlier.run_id, parent=None if parent else self._study, **about)
 
-        def log(points: list[Point], tags: Mapping[str, str]) -> None:
+        def write(points: list[Point], tags: Mapping[str, str]) -> None:
             with suppress(KeyError):  # it has been ended, since time was up
-                self.writer.log(key, points, tags=tags)
+                self.writer.add(key, log(points, tags=tags))
 
-        self.trials[trial.trial_id] = run = TrialRun(trial, key, earlier, TrialProcesses(self._nodes, log))
+        self.trials[trial.trial_id] = run = TrialRun(trial, key, earlier, TrialProcesses(self._nodes, write))
         return run
 
     def where(self, run: TrialRun) -> dict[str, str | None]:
@@ -189,7 +189,7 @@ class Experiment:
         self, key: str, end: End, summary: Mapping[str, float], death: Mapping[str, str], params: Mapping[str, object]
     ) -> None:
         with suppress(KeyError):  # it has been ended, since its time was up: perhaps by another thread, just now
-            self.writer.log(key, params=params, summary=summary)
+            self.writer.add(key, log(params=params, summary=summary))
             self.writer.end(key, end.status, tags={**(death if end.process_died else {}), **end.tags})
             self._ends[key] = end
 
@@ -202,7 +202,7 @@ class Experiment:
         summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self.restarts)), strict=True))
         summary |= self.place.study.followed_by({"elapsed_s": time.time() - self._began})
         said = f"**{trials} trials**: {finished} came to their end, {killed} were stopped before, {failed} failed."
-        self.writer.log(self._study, summary=summary)
+        self.writer.add(self._study, log(summary=summary))
         status = "KILLED" if SWEPT in self._ends.values() else "FINISHED"
         self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: said})
 
