@@ -37,7 +37,6 @@ from mlflow_sysmetrics.tags import (
     HOST_PREFIX,
     KIND,
     STOP_METRIC,
-    STOP_REASON,
     STOPPED_BY,
     STUDY_ID,
     TRIAL_ID,
@@ -129,7 +128,6 @@ def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
         "host": _host(tags),
         "stopped_by": tags.get(STOPPED_BY),
         "stop_how": tags.get(STOP_HOW),
-        "stop_reason": tags.get(STOP_REASON),
         "stop_metric": tags.get(STOP_METRIC),
     }
 
@@ -156,7 +154,6 @@ def _study(
     shared = {name: value for name, value in trials[0].data.params.items() if _is_shared(name, value, trials)}
     params = shared | run.data.params
     tables = run.inputs.dataset_inputs if run.inputs else []
-    took_s = None if info.end_time is None else (info.end_time - info.start_time) / 1000
     return {
         "name": info.run_name,
         "experiment_id": info.experiment_id,
@@ -168,10 +165,8 @@ def _study(
         "higher_is_better": higher_is_better,
         "baseline": said.get("baseline"),
         "choose": params.get("choose"),
-        "folds": int(params["folds"]) if own and "folds" in params else None,
-        **_size(client, tags.get(PREPARE_RUN_ID)),
+        "rows": _rows(client, tags.get(PREPARE_RUN_ID)),
         "seed": int(params["seed"]) if own and "seed" in params else None,
-        "elapsed_s": run.data.metrics.get("elapsed_s", took_s),
         "model": _model(client, run),
         "model_run_id": tags.get(BEST_TRIAL_RUN_ID),
         "own": own,
@@ -190,13 +185,13 @@ def _is_shared(name: str, value: str, trials: Sequence[Run]) -> bool:
     return all(trial.data.params.get(name) == value for trial in trials)
 
 
-def _size(client: MlflowClient, prepare_run_id: str | None) -> dict[str, int]:
-    """The rows that a fold trains on and the features, from the run that prepared the dataset, as far as it says."""
+def _rows(client: MlflowClient, prepare_run_id: str | None) -> int | None:
+    """The rows that a fold trains on, from the run that prepared the dataset, as far as it says."""
     run = find_run(client, prepare_run_id) if prepare_run_id else None
-    if run is None or not {"train_rows", "features"} <= run.data.metrics.keys():
-        return {}
+    if run is None or "train_rows" not in run.data.metrics:
+        return None
     rows = int(run.data.metrics["train_rows"])
-    return {"rows": rows - rows // int(run.data.params["folds"]), "features": int(run.data.metrics["features"])}
+    return rows - rows // int(run.data.params["folds"])
 
 
 def _searched(run: Run, trials: Sequence[Run], *, own: bool) -> list[str]:
