@@ -26,13 +26,7 @@ LINES = ("-", "--", "-.", ":")
 WIDTH_IN, DPI = 10.0, 110
 LOG_SPAN = 20.0  # from here on, the largest value over the smallest one needs a log axis
 STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10,
     "axes.edgecolor": GREY,
-    "axes.facecolor": "white",
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.grid": True,
@@ -42,8 +36,6 @@ STYLE: Any = {
     "ytick.color": GREY,
     "xtick.labelcolor": BLACK,
     "ytick.labelcolor": BLACK,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
     "legend.frameon": False,
 }
 styled = matplotlib.rc_context(STYLE)
