@@ -59,9 +59,7 @@ class TrialRun:
 class Experiment:
     """The runs of one experiment. Only `close` and `save_view` wait."""
 
-    def __init__(
-        self, client: MlflowClient, place: Destination, study_id: str, groups: Collection[str], interval_s: float
-    ) -> None:
+    def __init__(self, client: MlflowClient, place: Destination, study_id: str, groups: Collection[str]) -> None:
         self.place, self.study_id, self._client = place, study_id, client
         self._about: dict[str, Any] = {"experiment_id": place.experiment_id}
         self.trials: dict[str, TrialRun] = {}  # that have not ended
@@ -76,7 +74,7 @@ class Experiment:
         self._store = Store(client.tracking_uri)  # with a time limit of its own: the writer changes that of the other
         ask = functools.partial(self._store.running_with, place.experiment_id, STOP)
         self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
-        self._nodes = Nodes(groups, interval_s)
+        self._nodes = Nodes(groups)
         self._written: bool | None = None  # known after close
         self.with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
         # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
