@@ -197,7 +197,7 @@ def _made(rows: int) -> Any:
 
     X, y = make_classification(rows, 20, n_informative=8, flip_y=0.1, random_state=0)
     frame = pd.DataFrame(X, columns=[f"x{column}" for column in range(20)]).assign(y=y.astype(str))
-    return Table("made", frame, "y", "classification", "made here", None, "none")
+    return Table("made", frame, "y", "classification", None)
 
 
 if __name__ == "__main__":

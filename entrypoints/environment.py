@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow is the record; CSV, JSON and TensorBoard files are not
@@ -44,18 +43,3 @@ def of_workers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What workers need of it. Those on this machine inherit it, those of a cluster are sent it."""
     usual = {"RAY_CHDIR_TO_TRIAL_DIR": RAY_SETTINGS["RAY_CHDIR_TO_TRIAL_DIR"], **THREADS, **SMALL_PAGES}
     return {name: environment.get(name, value) for name, value in usual.items()}
-
-
-@contextlib.contextmanager
-def changed(more: Mapping[str, str]) -> Iterator[None]:
-    """Have processes that start inside this context find these variables, too."""
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -14,11 +14,11 @@ Values = TypeVar("Values", "pd.Series[float]", pd.DataFrame)
 # What a row of trials has besides its hyperparameters and its metrics.
 ABOUT = (
     *("study", "trial_id", "run_id", "name", "place", "repeat", "status", "diverged", "converged", "feasible", "host"),
-    *("stopped_by", "stop_how", "stop_reason", "stop_metric", "stop_step"),
+    *("stopped_by", "stop_how", "stop_metric"),
 )
 OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "criteria", "score", "higher_is_better"),
-    *("baseline", "choose", "folds", "rows", "features", "seed", "elapsed_s", "model", "model_run_id", "own"),
+    *("baseline", "choose", "rows", "seed", "model", "model_run_id", "own"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -32,9 +32,8 @@ class Frame:
             (equal for studies of equal configurations and training), criteria (the text of its limits, None for a full
             study), score (the metric that ranks, None where not known), higher_is_better, baseline (on each fold the
             score of a model that ignores all features), choose (best or cheapest: of models that are equal within
-            noise), folds, rows (in the training part of a fold), features (before preprocessing), seed, elapsed_s,
-            model (the address of the logged model), model_run_id (the trial's that it is of) and own (whether the
-            bundle made it). None where something is not known.
+            noise), rows (in the training part of a fold), seed, model (the address of the logged model), model_run_id
+            (the trial's that it is of) and own (whether the bundle made it). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``place`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.

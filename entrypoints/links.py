@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterable
-from urllib.parse import quote
+from collections.abc import Callable
 
 from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.ui import MODE, PORT, address
-
-
-def compare_view(experiment_id: str, run_ids: Iterable[str | None]) -> str:
-    """The comparison of some runs, which opens with parallel coordinates."""
-    runs = json.dumps(list(run_ids), separators=(",", ":"))
-    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(json.dumps([experiment_id]))}&{MODE}"
 
 
 def run_view(experiment_id: str, run_id: str | None, tab: str = "overview") -> str:

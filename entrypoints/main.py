@@ -21,7 +21,6 @@ import mlflow.projects
 import psutil
 from mlflow.exceptions import ExecutionException
 
-from entrypoints.environment import changed
 from entrypoints.errors import UserError
 from entrypoints.options import main_options
 from entrypoints.own_modules import OF_STEPS, user_folder
@@ -39,8 +38,8 @@ def main(dataset: tuple[str, ...], criteria: str, **options: object) -> None:
     name, given = ", ".join(Path(each).name for each in dataset), as_typed(options)
     of_data = {each: given[each] for each in OF_DATA}
     params = {"dataset": ",".join(dataset), **given, "criteria": criteria}
-    folder = changed({OF_STEPS: str(user_folder())})
-    with folder, recorded_run("main", f"main {name}", params) as run:
+    os.environ[OF_STEPS] = str(user_folder())
+    with recorded_run("main", f"main {name}", params) as run:
         studies = []
         for each in dataset:
             _run(run, "prepare", each, {"dataset": each, **of_data})

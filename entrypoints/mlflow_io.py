@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import LifecycleStage, Metric, Run, ViewType
+from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 PAGE = 1000  # runs in one request
-CHUNK = 100  # runs whose points are read at once
-MAX_POINTS = 100_000_000  # no limit: MLflow wants one
 _NO_SUCH_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -42,42 +40,6 @@ def search_runs(client: MlflowClient, experiment_id: str, conditions: str, order
         token = page.token
         if not token:
             return
-
-
-def runs_with_points(
-    client: MlflowClient, run_ids: Sequence[str], names: Sequence[str]
-) -> Iterator[tuple[Run, dict[str, list[Metric]]]]:
-    """These runs of one experiment, in this order, each with all points that it has of these metrics.
-
-    A database gives those of a hundred runs in one query; a server is asked run by run.
-    """
-    for start in range(0, len(run_ids), CHUNK):
-        runs = _runs(client, run_ids[start : start + CHUNK])
-        points: dict[str, dict[str, list[Metric]]] = {run.info.run_id: {} for run in runs}
-        for name in names:
-            for run_id, each in _points(client, [run for run in runs if name in run.data.metrics], name):
-                points[run_id].setdefault(name, []).append(each)
-        for run in runs:
-            yield run, points[run.info.run_id]
-
-
-def _runs(client: MlflowClient, run_ids: Sequence[str]) -> list[Run]:
-    first = client.get_run(run_ids[0])
-    wanted = f"attributes.run_id IN ({', '.join(repr(run_id) for run_id in run_ids)})"
-    page = client.search_runs([first.info.experiment_id], wanted, ViewType.ALL, max_results=len(run_ids))
-    found = {run.info.run_id: run for run in page}
-    return [found.get(run_id) or client.get_run(run_id) for run_id in run_ids]
-
-
-def _points(client: MlflowClient, runs: Sequence[Run], name: str) -> Iterator[tuple[str, Metric]]:
-    """The points of a metric, by the id of their run."""
-    ids = [run.info.run_id for run in runs]
-    in_bulk = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
-    if in_bulk is not None:
-        yield from ((each.run_id, each) for each in in_bulk(ids, name, MAX_POINTS))
-        return
-    for run_id in ids:
-        yield from ((run_id, each) for each in client.get_metric_history(run_id, name))
 
 
 def figures_of(run: Run) -> dict[str, float]:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
 from entrypoints.frame import OF_POINT, Frame, StudyRows, TrialRow, frame_of
-from entrypoints.mlflow_io import figures_of, find_run, load_rows, runs_with_points, search_runs
+from entrypoints.mlflow_io import figures_of, find_run, load_rows, search_runs
 from entrypoints.settings import SHARED
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
@@ -37,8 +37,6 @@ from mlflow_sysmetrics.tags import (
     HOST_PREFIX,
     KIND,
     STOP_METRIC,
-    STOP_REASON,
-    STOP_STEP,
     STOPPED_BY,
     STUDY_ID,
     TRIAL_ID,
@@ -93,13 +91,14 @@ def rows_of(
     about = _study(client, run, trials, metric, mode)
     rows = [TrialRow(about_trial(each), each.data.params, figures_of(each)) for each in trials]
     ids = {row.about["trial_id"] for row in rows}
+    pairs = list(zip(rows, trials, strict=True))
     return StudyRows(
         run.info.run_id,
         about,
         rows,
         _searched(run, trials, own=about["own"]),
         _folds(client, run.info.run_id, ids) if about["own"] else (),
-        list(_curves(client, run.info.run_id, rows, [*curves, str(about["score"])], own=about["own"]))
+        list(_curves(client, run.info.run_id, pairs, [*curves, str(about["score"])], own=about["own"]))
         if curves
         else (),
     )
@@ -119,7 +118,7 @@ def about_trial(run: Run) -> dict[str, Any]:
 
 def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
     """What the tags of a trial's run say about it, by the names of ``frame.ABOUT``."""
-    place, step = tags.get(PLACE), tags.get(STOP_STEP)
+    place = tags.get(PLACE)
     return {
         "place": None if place is None else int(place),
         "repeat": int(tags.get(REPEAT, 0)),
@@ -129,9 +128,7 @@ def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
         "host": _host(tags),
         "stopped_by": tags.get(STOPPED_BY),
         "stop_how": tags.get(STOP_HOW),
-        "stop_reason": tags.get(STOP_REASON),
         "stop_metric": tags.get(STOP_METRIC),
-        "stop_step": None if step is None else int(step),
     }
 
 
@@ -157,7 +154,6 @@ def _study(
     shared = {name: value for name, value in trials[0].data.params.items() if _is_shared(name, value, trials)}
     params = shared | run.data.params
     tables = run.inputs.dataset_inputs if run.inputs else []
-    took_s = None if info.end_time is None else (info.end_time - info.start_time) / 1000
     return {
         "name": info.run_name,
         "experiment_id": info.experiment_id,
@@ -169,10 +165,8 @@ def _study(
         "higher_is_better": higher_is_better,
         "baseline": said.get("baseline"),
         "choose": params.get("choose"),
-        "folds": int(params["folds"]) if own and "folds" in params else None,
-        **_size(client, tags.get(PREPARE_RUN_ID)),
+        "rows": _rows(client, tags.get(PREPARE_RUN_ID)),
         "seed": int(params["seed"]) if own and "seed" in params else None,
-        "elapsed_s": run.data.metrics.get("elapsed_s", took_s),
         "model": _model(client, run),
         "model_run_id": tags.get(BEST_TRIAL_RUN_ID),
         "own": own,
@@ -191,13 +185,13 @@ def _is_shared(name: str, value: str, trials: Sequence[Run]) -> bool:
     return all(trial.data.params.get(name) == value for trial in trials)
 
 
-def _size(client: MlflowClient, prepare_run_id: str | None) -> dict[str, int]:
-    """The rows that a fold trains on and the features, from the run that prepared the dataset, as far as it says."""
+def _rows(client: MlflowClient, prepare_run_id: str | None) -> int | None:
+    """The rows that a fold trains on, from the run that prepared the dataset, as far as it says."""
     run = find_run(client, prepare_run_id) if prepare_run_id else None
-    if run is None or not {"train_rows", "features"} <= run.data.metrics.keys():
-        return {}
+    if run is None or "train_rows" not in run.data.metrics:
+        return None
     rows = int(run.data.metrics["train_rows"])
-    return {"rows": rows - rows // int(run.data.params["folds"]), "features": int(run.data.metrics["features"])}
+    return rows - rows // int(run.data.params["folds"])
 
 
 def _searched(run: Run, trials: Sequence[Run], *, own: bool) -> list[str]:
@@ -239,25 +233,21 @@ def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> lis
 
 
 def _curves(
-    client: MlflowClient, study: str, trials: Sequence[TrialRow], names: Collection[str], *, own: bool
+    client: MlflowClient, study: str, trials: Sequence[tuple[TrialRow, Run]], names: Collection[str], *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """The curves of trials of one study that ran to their end."""
-    ended = [row for row in trials if row.about["status"] == "FINISHED" and not row.about["diverged"]]
-    by_run = {str(ended[place].about["run_id"]): ended[place] for place in _spread(len(ended), MAX_TRIALS)}
-    # What is sampled all the time may be long, and so may all that is another script's: it is read run by run.
-    at_once = [name for name in names if own and not name.startswith(SERIES)]
-    for run, found in runs_with_points(client, list(by_run), at_once):
-        points: dict[str, Sequence[Metric]] = dict(found)
+    ended = [each for each in trials if each[0].about["status"] == "FINISHED" and not each[0].about["diverged"]]
+    for row, run in (ended[place] for place in _spread(len(ended), MAX_TRIALS)):
+        points: dict[str, Sequence[Metric]] = {}
         for name in run.data.metrics:
             is_curve = name in names if own or name.startswith(SERIES) else name not in SUMMARY
-            if is_curve and name not in points:
+            if is_curve:
                 points[name] = client.get_metric_history(run.info.run_id, name)
         began_ms = min(
             (each.timestamp for name in points if name.startswith(SERIES) for each in points[name]), default=0
         )
-        trial_id = by_run[run.info.run_id].about["trial_id"]
-        for name, found_points in points.items():
-            ordered = sorted(found_points, key=lambda point: (point.timestamp, point.step))
+        for name, found in points.items():
+            ordered = sorted(found, key=lambda point: (point.timestamp, point.step))
             axis, last = "step", {point.step: point.value for point in ordered}
             pairs = np.array(sorted(last.items()), dtype=float)
             if name.startswith(SERIES):
@@ -266,7 +256,7 @@ def _curves(
             if own or len(pairs) > 1:
                 pairs = pairs[np.isfinite(pairs[:, 1])]
                 pairs = pairs[_spread(len(pairs), MAX_POINTS)]
-                columns = (study, trial_id, name, axis, pairs[:, 0], pairs[:, 1])
+                columns = (study, row.about["trial_id"], name, axis, pairs[:, 0], pairs[:, 1])
                 yield pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
 
 

@@ -15,13 +15,10 @@ END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.
 # How a trial was stopped, beside what the plugin says.
 BY_TIME_LIMIT = "time_limit"  # Who did: the time limit of the study.
 STOP_HOW = "sysmetrics.stop_how"  # crossed, predicted or skipped.
-STOP_VALUE = "sysmetrics.stop_value"  # What was limited, then.
-STOP_LIMIT = "sysmetrics.stop_limit"  # Its limit then.
 STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it.
 
 # A study and its data.
 DATASET = "sysmetrics.dataset"  # The dataset as it was asked for.
-DATA_SOURCE = "sysmetrics.data_source"  # Where its table came from.
 DIGEST = "sysmetrics.digest"  # The digest of the table.
 PREPARE_RUN_ID = "sysmetrics.prepare_run_id"  # The run that prepared it.
 STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
@@ -29,5 +26,3 @@ SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
 SCORE = "sysmetrics.score"  # What ranks its trials, whether higher is better, and the baseline on each fold: JSON.
 CRITERIA = "sysmetrics.criteria"  # The limits of the study.
 BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.
-BEST_TRIAL_ID = "sysmetrics.best_trial_id"  # Tune's id of it.
-BEST_PREFIX = "sysmetrics.best_"  # A hyperparameter of the best trial follows.

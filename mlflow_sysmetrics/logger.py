@@ -56,7 +56,6 @@ class SystemMetricsLogger:
     Args:
         run_id: the run; by default the active one (this thread's, or else the latest of any), or MLFLOW_RUN_ID's.
         tracking_uri: the store of that run; by default MLflow's current one.
-        interval_s: seconds between two readings.
         prefix: of the metrics' names; only those that start with ``system/`` are in the UI's System metrics tab.
         groups: what is read.
         pid: the process; by default this one.
@@ -68,8 +67,7 @@ class SystemMetricsLogger:
             ``sysmetrics.stop_reason`` says so, and `on_break` is called.
         on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
             the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
-        measurement: one that was made, and perhaps started or stopped, before; instead of `pid`, `groups` and
-            `interval_s`.
+        measurement: one that was made, and perhaps started or stopped, before; instead of `pid` and `groups`.
 
     Raises:
         ValueError: an argument is wrong, there is no run, or this process records it already.
@@ -80,7 +78,6 @@ class SystemMetricsLogger:
         run_id: str | None = None,
         tracking_uri: str | None = None,
         *,
-        interval_s: float = 0.1,
         prefix: str = SYSTEM_PREFIX,
         groups: Collection[str] = ("process",),
         pid: int | None = None,
@@ -92,7 +89,7 @@ class SystemMetricsLogger:
     ) -> None:
         self._rank, self._ranks = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
-        self._measurement = measurement or Measurement(pid, groups, interval_s)
+        self._measurement = measurement or Measurement(pid, groups)
         pid, groups = pid or self._measurement.pid, self._measurement.groups
         limits = None if criteria is None else process_criteria(criteria)
         check_readable(limits, groups)

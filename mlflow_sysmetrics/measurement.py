@@ -35,7 +35,7 @@ def summary_names(groups: Collection[str]) -> set[str]:
     return {name for name in SUMMARY if of_group.get(name, "process") in ("", *groups)}
 
 
-def measure(pid: int | None = None, groups: Collection[str] = ("process",), interval_s: float = 0.1) -> Measurement:
+def measure(pid: int | None = None, groups: Collection[str] = ("process",)) -> Measurement:
     """Measure a process and those below it: around a block, or as a decorator around each call of a function.
 
         with measure() as m:
@@ -51,12 +51,11 @@ def measure(pid: int | None = None, groups: Collection[str] = ("process",), inte
     Args:
         pid: the process; None is this one.
         groups: what is read: "process", "container", "gpu".
-        interval_s: seconds between two readings.
 
     Raises:
         ValueError: an argument is wrong, or there is no such process.
     """
-    return Measurement(pid, groups, interval_s)
+    return Measurement(pid, groups)
 
 
 class Measurement:
@@ -73,8 +72,8 @@ class Measurement:
         self,
         pid: int | None = None,
         groups: Collection[str] = ("process",),
-        interval_s: float = 0.1,
         *,
+        interval_s: float = 0.1,
         alone: bool = False,
         window_s: float = 1.0,
         sample: Callable[[], Mapping[str, float]] | None = None,
@@ -82,7 +81,7 @@ class Measurement:
     ) -> None:
         check_groups(groups)
         check_pid(pid)
-        self.pid, self.groups, self._interval_s = pid, groups, interval_s
+        self.pid, self.groups = pid, groups
         self._clock, self._sample, self._is_alone = clock, sample, alone
         self._process: ProcessSampler | None = None
         self._monitor = Monitor(self._take, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
@@ -139,7 +138,7 @@ class Measurement:
 
         @functools.wraps(function)
         def measured(*args: Any, **named: Any) -> Any:
-            with Measurement(self.pid, self.groups, self._interval_s) as each:
+            with Measurement(self.pid, self.groups) as each:
                 try:
                     return function(*args, **named)
                 finally:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import check_seconds
 
 logger = get_logger(__name__)
 _MIN_SPAN_S = 1e-9  # so that readings at one moment count alike
@@ -58,8 +57,7 @@ class Monitor:
 
     `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older
     ones are dropped. It is started once, stopped once, and belongs to the process that made it: in a forked child it
-    reads nothing. Construction raises ValueError, nothing else raises: what `sample` or `on_sample` raises is counted
-    in `failures`, and the first is logged.
+    reads nothing. What `sample` or `on_sample` raises is counted in `failures`, and the first is logged.
     """
 
     def __init__(
@@ -71,7 +69,6 @@ class Monitor:
         on_sample: Callable[[Mapping[str, float]], None] = lambda reading: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        check_seconds(interval_s=interval_s, window_s=window_s)
         self._sample, self._on_sample = sample, on_sample
         self._interval_s, self._window_s, self._clock = interval_s, window_s, clock
         self._pid = os.getpid()

@@ -29,7 +29,7 @@ from uuid import uuid4
 import psutil
 
 from mlflow_sysmetrics import tags
-from mlflow_sysmetrics.delivery import now_ms
+from mlflow_sysmetrics.delivery.operations import log, now_ms, table
 from mlflow_sysmetrics.limits import Criteria, Stop, Values, groups_for, process_criteria
 from mlflow_sysmetrics.measurement import SUMMARY, Measurement
 from mlflow_sysmetrics.redact import get_logger
@@ -218,7 +218,7 @@ class _Search:
         self._writer = Writer(Store(where.tracking_uri))
         self._writer.start()
         self._writer.create(self.key, experiment_id=self._experiment_id, name=name, tags=about)
-        self._writer.log(self.key, params={"limits": limits} if limits.rules else {})
+        self._writer.add(self.key, log(params={"limits": limits} if limits.rules else {}))
         until = time.monotonic() + _ANSWER_S  # what MLflow loads and makes for its first request is not a cost of a fit
         while self._writer.run_id(self.key) is None and not self._writer.is_away and time.monotonic() < until:
             time.sleep(0.005)
@@ -241,7 +241,7 @@ class _Search:
                 candidate.splits[split], candidate.ended_ms = costs, now_ms()
                 candidate.stop = candidate.stop or self._judge.crossed(costs)
                 if len(candidate.splits) == self._estimator.n_splits_:
-                    self._writer.log(candidate.key, summary=candidate.summary)
+                    self._writer.add(candidate.key, log(summary=candidate.summary))
             return candidate.stop is not None
 
     def _begin(self, row: int) -> _Candidate:
@@ -281,7 +281,7 @@ class _Search:
         counts = {"trials": ended.total(), "stopped": ended["KILLED"], "failed": ended["FAILED"]}
         cpu_s = sum(costs.get("cpu_seconds", math.nan) for costs in splits)  # if it is known of all
         elapsed_s = time.monotonic() - self._began
-        self._writer.log(self.key, summary={**counts, "cpu_seconds": cpu_s, "elapsed_s": elapsed_s})
+        self._writer.add(self.key, log(summary={**counts, "cpu_seconds": cpu_s, "elapsed_s": elapsed_s}))
         self._writer.end(self.key, status, tags=why)
         if not self._writer.close(_ANSWER_S + (0 if self._writer.is_away else _CLOSE_EACH_S * ended.total())):
             said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
@@ -299,15 +299,15 @@ class _Search:
             status, why = "KILLED", {tags.STOPPED_BY: tags.BY_EXPERIMENT_END, tags.STOP_REASON: "the search has ended"}
         elif not all(map(math.isfinite, values.values())):
             status, why = "FAILED", {tags.ERROR: "not every split has a score; scikit-learn warns why"}
-        table = [{"split": split, **candidate.splits.get(split, {})} for split in range(self._estimator.n_splits_)]
+        rows = [{"split": split, **candidate.splits.get(split, {})} for split in range(self._estimator.n_splits_)]
         for name in [*values]:
             if found := re.fullmatch(r"split(\d+)_(.+)", name):
-                table[int(found[1])][found[2]] = values.pop(name)
+                rows[int(found[1])][found[2]] = values.pop(name)
         if len(candidate.splits) < self._estimator.n_splits_:
             values |= candidate.summary
         params = self.results["params"][row] if self.results else {}
         named = {"mlflow.runName": _name(params)} if params else {}
-        self._writer.log(candidate.key, params=params, tags=named, summary=values, tables={"splits.json": table})
+        self._writer.add(candidate.key, [*log(params=params, tags=named, summary=values), *table("splits.json", rows)])
         self._writer.end(candidate.key, status, tags=why, end_ms=candidate.ended_ms)
         return status
 

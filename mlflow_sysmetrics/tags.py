@@ -36,7 +36,6 @@ BY_PERSON = "person"  # With the tag STOP.
 BY_PRUNER = "pruner"  # Optuna's.
 STOP_PREFIX = "sysmetrics.stop_"  # Of all the names that follow, and of STOP_REASON.
 STOP_METRIC = "sysmetrics.stop_metric"  # What broke its limit.
-STOP_STEP = "sysmetrics.stop_step"  # The step at which it did.
 
 # The beginnings of all that say how a run ended: a run that goes on has none.
 OF_AN_END = (ERROR, CAUSE_OF_DEATH, KILLED_FOR_MEMORY, STOPPED_BY, STOP_PREFIX)

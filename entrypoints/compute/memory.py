@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.sampling import reset_peak_rss
-
-STATUS = Path("/proc/self/status")
+from mlflow_sysmetrics.sampling import own_mark_mb, reset_peak_rss
 
 
 def release() -> None:
@@ -46,7 +43,7 @@ def raised(call: Callable[[], None]) -> Raised | None:
         return None
     before_mb = _released_mb()
     call()
-    peak_mb = _high_water_mb()
+    peak_mb = own_mark_mb()
     return Raised(peak_mb - before_mb, _released_mb() - before_mb)
 
 
@@ -60,9 +57,4 @@ def _released_mb() -> float:
     """What this process holds once its free memory is returned."""
     release()
     reset_peak_rss()
-    return _high_water_mb()
-
-
-def _high_water_mb() -> float:
-    with STATUS.open() as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    return own_mark_mb()

@@ -8,10 +8,8 @@ import os
 import re
 import tempfile
 import time
-from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,40 +29,8 @@ FREE_WITHIN_S = 1.0
 LOCAL_STORES = ("", "file", "sqlite")  # kinds of addresses that mean a place on this machine
 
 
-class Place(AbstractContextManager["Place"]):
-    """Processes for trials, inside this context. Other jobs of a cluster go on after it.
-
-    Attributes:
-        is_here: whether trials run on this machine alone.
-        max_concurrent: how many trials may run at once where there are more cores; 0: no limit.
-    """
-
-    is_here: bool
-    max_concurrent = 0
-
-    def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
-        """Check that a study can run there, and describe the place; None where there is nothing to check.
-
-        Args:
-            modules: the user's files and folders that workers must be able to import.
-            store_uri: where MLflow keeps the study.
-
-        Raises:
-            UserError: a study cannot run there.
-        """
-        return None
-
-    @abstractmethod
-    def cores(self) -> int:
-        """Wait until trials can start, and return the number of CPU cores for them."""
-
-    def __exit__(self, *error: object) -> None:
-        """Stop what this study started there."""
-        workers.stop()
-
-
-class LocalRay(Place):
-    """A Ray on this machine that only this study uses. It starts in the background.
+class LocalRay:
+    """A Ray on this machine that only this study uses, inside this context. It starts in the background.
 
     Args:
         cpus: the number of CPU cores; 0 or None: all usable ones.
@@ -72,6 +38,7 @@ class LocalRay(Place):
     """
 
     is_here = True
+    max_concurrent = 0  # no limit but its cores
 
     def __init__(self, cpus: int | None, imports: str) -> None:
         self._cpus, self._imports = cpus or workers.usable_cpus(), imports
@@ -84,8 +51,12 @@ class LocalRay(Place):
 
     def __exit__(self, *error: object) -> None:
         wait([self._up])  # it can be stopped only once it has started
-        super().__exit__(*error)
+        workers.stop()
         self._thread.shutdown()
+
+    def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
+        """None: there is nothing to check."""
+        return None
 
     def cores(self) -> int:
         """The requested cores, once Ray is up."""
@@ -94,8 +65,8 @@ class LocalRay(Place):
         return self._cpus
 
 
-class Cluster(Place):
-    """A Ray cluster that is up.
+class Cluster:
+    """A Ray cluster that is up. Its other jobs go on after this context.
 
     Args:
         address: ``auto`` or host:port.
@@ -108,8 +79,22 @@ class Cluster(Place):
     def __init__(self, address: str, cpus: int | None, imports: str) -> None:
         self.address, self.max_concurrent, self._imports = address, cpus or 0, imports
 
-    def join(self, modules: Sequence[Path], store_uri: str) -> str:
-        """Connect to it."""
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        workers.stop()
+
+    def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
+        """Connect to it, check that a study can run there, and describe it.
+
+        Args:
+            modules: the user's files and folders that workers must be able to import.
+            store_uri: where MLflow keeps the study.
+
+        Raises:
+            UserError: a study cannot run there.
+        """
         os.environ.setdefault(
             "RAY_OVERRIDE_JOB_RUNTIME_ENV", "1"
         )  # under `ray job submit`, whose folder is the project's
@@ -170,6 +155,9 @@ class Cluster(Place):
                 f"ray_address={self.address}: a worker cannot import the study's code ({why}); install the libraries "
                 "of conda.yaml on each node, at the versions of this machine"
             ) from error
+
+
+Place = LocalRay | Cluster  # where trials run: on this machine alone, or not
 
 
 def _import(module: str) -> None:

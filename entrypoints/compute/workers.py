@@ -48,7 +48,8 @@ def start(cpus: int, imports: str = "") -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False  # what RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 sets at import
     os.environ["RAY_AUTH_TOKEN"] = _token()
     os.environ.pop("RAY_AUTH_MODE", None)  # unset means to a new Ray that it asks for the token
-    with _process_group_of_its_own(), _imported_at_once(imports), without_extras():
+    _import_at_once(imports)
+    with _process_group_of_its_own(), without_extras():
         ray.init(
             address="local",
             _temp_dir=_private_folder(),
@@ -112,13 +113,11 @@ def _process_group_of_its_own() -> Iterator[None]:
         os.setpgid(0, before)
 
 
-@contextlib.contextmanager
-def _imported_at_once(module: str) -> Iterator[None]:
-    """Have the workers of a Ray that starts inside this context import a module at once, if one is named."""
+def _import_at_once(module: str) -> None:
+    """Have the workers of each Ray that starts from now on import a module at once, if one is named."""
     path = os.pathsep.join(filter(None, [str(PACKAGES[0].parent), os.environ.get("PYTHONPATH")]))
     settings = {"PYTHONPATH": path, "RAY_preload_python_modules": preloaded.__name__, preloaded.NAME: module}
-    with environment.changed(settings):
-        yield
+    os.environ.update(settings)
 
 
 def let_tune_use_them() -> None:

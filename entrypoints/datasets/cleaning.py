@@ -61,7 +61,7 @@ def clean(
     is read. ``what`` names the table in messages, e.g. "dataset=mine.csv".
 
     Args:
-        frame: its ``attrs`` are the table's name, source and licence, and its OpenML id and usual target, if any.
+        frame: its ``attrs`` are the table's name, its OpenML id and its usual target, the last two if any.
         target: the column to predict; by default the usual one.
         drop: columns that are not features.
         task: by default that of ``task_of``.
@@ -117,9 +117,7 @@ def clean(
         frame=whole,
         target=target,
         task=task,
-        source=about["source"],
         openml_id=about.get("openml_id"),
-        licence=about["licence"],
         class_values=own_values(frame[target]) if task == "classification" else {},
         columns=tuple(columns),
         treatment=tuple((name, *treatment[name]) for name in names),

@@ -13,7 +13,6 @@ from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
 from entrypoints.mlflow_io import log_tables
 from entrypoints.runs import RecordedRun
-from entrypoints.tags import DATA_SOURCE
 
 SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
 
@@ -23,7 +22,7 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
 
     A table among its artifacts, columns.json, says how each column of the user's file is treated.
     """
-    source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
+    source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else "file"
     about = {"source": source, "targets": table.target, "name": table.name}
     warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")  # as MLflow says of any path
     dataset = from_pandas(table.frame, **about)
@@ -35,7 +34,6 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
     except MlflowException:
         # Of two studies that record the same dataset at once MLflow refuses one, and finds it there the next time.
         mlflow.log_input(dataset, context="training")
-    run.client.set_tag(run.run_id, DATA_SOURCE, table.source)
     rows = [dict(zip(("column", "read as", "details"), each, strict=True)) for each in table.treatment]
     log_tables(run.client, run.run_id, {"columns.json": rows})
 

@@ -46,7 +46,6 @@ class Known:
 
     Attributes:
         digest: of its table; None where the original has never been seen here.
-        licence: None where OpenML's word is taken.
         prepare: applied to OpenML's columns; raises ValueError if they are not what it expects.
     """
 
@@ -54,7 +53,6 @@ class Known:
     openml_id: int
     rows: int
     digest: str | None
-    licence: str | None = None
     bundled: bool = False
     prepare: Callable[[pd.DataFrame], pd.DataFrame] | None = None
 
@@ -62,12 +60,10 @@ class Known:
 KNOWN = {
     "diabetes": Known(
         *("classification", 37, 768, "a93e97d51d3c791bb41f1769f371179a28811e744f7164a735ec1c8d0e45004c"),
-        licence="none stated by the source",
         bundled=True,
     ),
     "red_wine": Known(
         *("regression", 44972, 1599, "aac7f095efc699870e1b14aa826ecf0aa3e0c6ff10208e921f4644e9efaee5c8"),
-        licence="CC BY 4.0",
         bundled=True,
     ),
     "mnist_784": Known(
@@ -138,7 +134,7 @@ def _bundled(name: str, folder: Path) -> Table:
     path = folder / f"{name}.csv.gz"
     try:
         frame = pd.read_csv(path, **table_files.EXACT)
-        frame.attrs = {"source": "bundled", "openml_id": KNOWN[name].openml_id, "target": frame.columns[-1]}
+        frame.attrs = {"openml_id": KNOWN[name].openml_id, "target": frame.columns[-1]}
         return _verified(name, frame)
     except (UserError, *table_files.BROKEN) as error:
         raise RuntimeError(f"{path} is not the {name} table: {error}; restore it from the repository") from error
@@ -161,7 +157,7 @@ def _of_openml(name: str, what: str, echo: Echo) -> Table:
 def _verified(name: str, frame: pd.DataFrame) -> Table:
     """The table that a frame holds. Raises UserError or ValueError, saying what differs, if it is not the known one."""
     expected = KNOWN[name]
-    frame.attrs |= {"name": name, "licence": expected.licence or frame.attrs["licence"]}
+    frame.attrs["name"] = name
     say_nothing = list[str]().append  # of what is known
     table = clean(frame, None, what=name, echo=say_nothing, task=expected.task, keep_all=True)
     if len(table.frame) != expected.rows:

@@ -36,10 +36,9 @@ def get(openml_id: int, what: str, echo: Echo) -> pd.DataFrame:
     Raises:
         UserError: OpenML does not answer, has no such dataset, or its file is damaged.
     """
-    frame, source = _cached(openml_id, echo), "cache"
+    frame = _cached(openml_id, echo)
     if frame is None:
         echo(f"Downloading openml:{openml_id} from openml.org")
-        source = "openml"
         try:
             frame = within(LIMIT_S, lambda: _downloaded(openml_id))
         except Exception as error:  # openml's, and those of what it downloads and reads with
@@ -51,7 +50,7 @@ def get(openml_id: int, what: str, echo: Echo) -> pd.DataFrame:
             if (storable := _storable(column)) is not column:
                 frame[name] = storable
         keep(openml_id, frame, echo)
-    frame.attrs |= {"source": source, "openml_id": openml_id}
+    frame.attrs["openml_id"] = openml_id
     return frame
 
 
@@ -99,11 +98,7 @@ def _downloaded(openml_id: int) -> pd.DataFrame:
         openml.config.show_progress = False
         dataset = openml.datasets.get_dataset(openml_id, download_data=False)
         frame: pd.DataFrame = dataset.get_data()[0]
-    frame.attrs = {
-        "name": dataset.name,
-        "target": dataset.default_target_attribute,
-        "licence": dataset.licence or "none stated by OpenML",
-    }
+    frame.attrs = {"name": dataset.name, "target": dataset.default_target_attribute}
     return frame
 
 

@@ -1,44 +1,34 @@
 """Where a prepared dataset is recorded: the artifacts of a prepare run, in which later studies find it.
 
-The artifacts are the table as Parquet, the row numbers of the split, and what identifies both. A study trains on the
-table and split that it made itself; a run is named as their record only if it holds the same.
+The artifacts are the table as Parquet and the row numbers of the split. A study trains on the table and split that it
+made itself; a run with the same digest and split settings is named as their record.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
-from entrypoints.errors import say
 from entrypoints.runs import RecordedRun, child_run
 from entrypoints.settings import as_typed
-from entrypoints.tags import DATA_SOURCE, DIGEST
-from entrypoints.text import one_line
-from mlflow_sysmetrics.redact import redacted_text
+from entrypoints.tags import DIGEST
 from mlflow_sysmetrics.tags import KIND
 
-_TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
+_TABLE, _SPLIT = "table.parquet", "split.json"
 
 
 def store(client: MlflowClient, run_id: str, table: Table, split: Split, request: Request) -> None:
     """Store a table with its split in a run's artifacts, and what is asked for, sizes and digest beside them."""
-    about = {
-        name: getattr(table, name) for name in ("name", "target", "task", "source", "openml_id", "licence", "digest")
-    }
     with tempfile.TemporaryDirectory() as folder:
         table.frame.to_parquet(Path(folder, _TABLE), index=False)
         Path(folder, _SPLIT).write_text(json.dumps(split.to_json()))
-        Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
         client.log_artifacts(run_id, folder)
     sizes = {
         "rows": len(table.frame),
@@ -53,7 +43,7 @@ def store(client: MlflowClient, run_id: str, table: Table, split: Split, request
         run_id,
         metrics=[Metric(name, float(value), 0, 0) for name, value in sizes.items()],
         params=[Param(name, value) for name, value in as_typed(vars(request)).items() if name not in typed],
-        tags=[RunTag(DIGEST, table.digest), RunTag(DATA_SOURCE, table.source)],
+        tags=[RunTag(DIGEST, table.digest)],
     )
 
 
@@ -72,33 +62,11 @@ def find(client: MlflowClient, experiment_id: str, request: Request, digest: str
     return next((run for run in runs if by.items() <= run.data.params.items()), None)
 
 
-def check(client: MlflowClient, run_id: str, table: Table, split: Split) -> None:
-    """Check that a prepare run holds this table and this split.
-
-    Raises:
-        RuntimeError: it holds something else, or it cannot be read.
-    """
-    try:
-        with tempfile.TemporaryDirectory() as target:
-            folder = Path(download_artifacts(run_id=run_id, dst_path=target, tracking_uri=client.tracking_uri))
-            stored = replace(table, frame=pd.read_parquet(folder / _TABLE))
-            stored_split = json.loads((folder / _SPLIT).read_text())
-            same = (stored.digest, stored_split) == (table.digest, split.to_json())
-    except Exception as error:  # a damaged file may raise anything
-        raise RuntimeError(f"the artifacts of prepare run {run_id} cannot be read: {one_line(error)}") from error
-    if not same:
-        raise RuntimeError(f"the artifacts of prepare run {run_id} are not what this study asks for")
-
-
 def obtain(study: RecordedRun, table: Table, split: Split, request: Request) -> tuple[str, bool]:
     """The id of the prepare run that holds a study's data, and whether that run was there already."""
     found = find(study.client, study.experiment_id, request, table.digest)
     if found is not None:
-        try:
-            check(study.client, found.info.run_id, table, split)
-            return found.info.run_id, True
-        except RuntimeError as error:
-            say(f"The dataset is prepared again: {redacted_text(str(error))}")
+        return found.info.run_id, True
     with child_run(study, "prepare", f"prepare {table.name}") as run:
         store(study.client, run.run_id, table, split, request)
         return run.run_id, False

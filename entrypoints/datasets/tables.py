@@ -28,8 +28,7 @@ class Table:
     and categorical ones (text categories), both with missing values, and a complete target: float64 (regression) or
     text labels (classification). ``class_values`` holds the value that stands in the user's file for a label, such as
     5 for "5"; where it has none, the label itself does. ``groups`` or ``times`` (rows,) say how to split the rows, and
-    are not part of the digest. Treat a table as read-only: the digest is computed once. ``source`` is "bundled",
-    "cache", "openml" or "file".
+    are not part of the digest. Treat a table as read-only: the digest is computed once.
 
     ``columns`` are those of the user's file that became features, and how each is read; ``treatment`` is the name of
     each column of the file, what it is read as, and details; ``examples`` are a few rows as the file has them.
@@ -39,9 +38,7 @@ class Table:
     frame: pd.DataFrame
     target: str
     task: Task
-    source: str
     openml_id: int | None
-    licence: str
     class_values: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     treatment: tuple[tuple[str, str, str], ...] = ()

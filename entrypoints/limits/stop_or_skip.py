@@ -10,9 +10,9 @@ from typing import Literal
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.judging import NoisyJudge
 from entrypoints.limits.ledger import Brief, End
-from entrypoints.tags import STOP_HOW, STOP_LIMIT, STOP_PREDICTION, STOP_VALUE
+from entrypoints.tags import STOP_HOW, STOP_PREDICTION
 from mlflow_sysmetrics.limits import WARM_UP, Criteria, Extrapolation, Prediction, Stop, Values
-from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
+from mlflow_sysmetrics.tags import STOP_REASON
 
 How = Literal["crossed", "predicted", "skipped"]
 
@@ -64,15 +64,7 @@ class EarlyEnd:
     @property
     def tags(self) -> dict[str, str]:
         """It as tags of the trial's run."""
-        tags = {
-            STOPPED_BY: BY_CRITERIA,
-            STOP_REASON: self.reason,
-            STOP_METRIC: self.stop.metric,
-            STOP_STEP: str(self.stop.step or 0),
-            STOP_HOW: self.how,
-            STOP_VALUE: f"{self.stop.value:.6g}",
-            STOP_LIMIT: f"{self.stop.limit:.6g}",
-        }
+        tags = self.stop.tags() | {STOP_REASON: self.reason, STOP_HOW: self.how}
         return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
 
 

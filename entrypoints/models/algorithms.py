@@ -7,10 +7,12 @@ from importlib.util import find_spec
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
-from entrypoints.models.estimators import estimator
-from entrypoints.models.learners import ALGORITHMS, Algorithm
+from entrypoints.models.estimators import Estimator, estimator
+from entrypoints.models.learners import ALGORITHMS, SGD
 from entrypoints.search_space import Space
 from entrypoints.settings import AUTO
+
+Algorithm = SGD | Estimator
 
 # Import paths, without Classifier or Regressor at their ends, and the values that are tried where the user gives none.
 _OF_FORESTS: Space = {

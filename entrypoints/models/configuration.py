@@ -12,7 +12,6 @@ from typing import Any
 from entrypoints import own_modules
 from entrypoints.datasets.tables import Task
 from entrypoints.models import algorithms
-from entrypoints.models.learners import Algorithm
 
 REPORTS = 20  # of a trial, spread over its training, so that short trials have a course, too
 
@@ -58,7 +57,7 @@ class Configuration:
         """A text that identifies the trial within its study: of repetitions, each has its own."""
         return f"{self.key}#{self.repeat}"
 
-    def find_algorithm(self, task: Task) -> Algorithm:
+    def find_algorithm(self, task: Task) -> algorithms.Algorithm:
         """What makes the models."""
         own_modules.look_in(self.folders, self.algorithm)
         return algorithms.find(self.algorithm, task)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,36 +86,9 @@ def predicted(estimator: Any, n_classes: int, X: Array) -> Array:
     return one_hot
 
 
-class Algorithm(Protocol):
-    """An algorithm: its name and task, what may be searched of it, and a method that creates learners."""
-
-    @property
-    def name(self) -> str:
-        """As the user writes it."""
-
-    @property
-    def task(self) -> Task:
-        """What its models predict."""
-
-    @property
-    def hyperparameters(self) -> tuple[str, ...]:
-        """The names of what it takes."""
-
-    @property
-    def defaults(self) -> Space:
-        """The values that are tried of these where the user gives none."""
-
-    @property
-    def by_batch(self) -> bool:
-        """Whether it trains on batches, else on all rows at once."""
-
-    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> Learner:
-        """A new model of the classes 0 to ``n_classes`` - 1, or with 0 classes of numbers."""
-
-
 @dataclass(frozen=True)
 class SGD:
-    """A linear model that SGD trains; ``loss`` is scikit-learn's name of what it minimises."""
+    """A linear model that SGD trains on batches; ``loss`` is scikit-learn's name of what it minimises."""
 
     name: str
     task: Task

@@ -26,13 +26,7 @@ LINES = ("-", "--", "-.", ":")
 WIDTH_IN, DPI = 10.0, 110
 LOG_SPAN = 20.0  # from here on, the largest value over the smallest one needs a log axis
 STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10,
     "axes.edgecolor": GREY,
-    "axes.facecolor": "white",
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.grid": True,
@@ -42,27 +36,22 @@ STYLE: Any = {
     "ytick.color": GREY,
     "xtick.labelcolor": BLACK,
     "ytick.labelcolor": BLACK,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
     "legend.frameon": False,
 }
 styled = matplotlib.rc_context(STYLE)
 """Decorates a function that draws: the style is in force while it runs and nowhere else."""
 
 
-def sheet(
-    panels: int, title: str, note: str = "", *, columns: int = 0, panel_in: float = 2.7
-) -> tuple[Figure, list[Axes]]:
+def sheet(panels: int, title: str, note: str = "", *, panel_in: float = 2.7) -> tuple[Figure, list[Axes]]:
     """An empty figure: its finding on top, panels, and what one has to know to read it at the bottom.
 
     Args:
         panels: how many; they come back row by row.
         title: the finding, in a sentence; the marks of Markdown are left out.
         note: smaller, at the bottom.
-        columns: of panels; 0: two, or three if there are more than four panels.
         panel_in: the height of a panel in inches.
     """
-    columns = columns or (min(panels, 2) if panels in (1, 2, 4) else 3)
+    columns = min(panels, 2) if panels in (1, 2, 4) else 3
     rows = math.ceil(panels / columns)
     title = title.replace("`", "").replace("**", "").replace(" %", "\N{NO-BREAK SPACE}%")
     heading, below = textwrap.fill(title, 88), textwrap.fill(note, 140)

@@ -15,7 +15,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
-from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE, PLACE, REPEAT, STOP_HOW
+from entrypoints.tags import BEST_TRIAL_RUN_ID, CONVERGED, DIVERGED, END, FEASIBLE, PLACE, REPEAT, STOP_HOW
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY, TRIAL_ID
 
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
@@ -90,7 +90,7 @@ def settle(client: MlflowClient, study: Run, children: Iterable[Run]) -> None:
             client.set_terminated(run.info.run_id, now)
         if _is_trial(run) and status is None:
             _forget(client, run, _OF_AN_END)
-    _forget(client, study, (ERROR, BEST_PREFIX, STOP, STOPPED_BY))
+    _forget(client, study, (ERROR, BEST_TRIAL_RUN_ID, STOP, STOPPED_BY))
 
 
 def _is_trial(run: Run) -> bool:

@@ -74,9 +74,7 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "criteria": str(criteria) if criteria.rules else None,
         "baseline": plan.baseline,
         "choose": settings.choose,
-        "folds": settings.folds,
         "rows": data.split.fit_rows,
-        "features": len(data.feature_names),
         "seed": settings.seed,
     }
     own = record.rows(run.run_id, about, plan)

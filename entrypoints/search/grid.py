@@ -14,9 +14,9 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from entrypoints.datasets.splits import Split
 from entrypoints.errors import UserError
+from entrypoints.models.algorithms import Algorithm
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
-from entrypoints.models.learners import Algorithm
 from entrypoints.search_space import DISTRIBUTIONS, Space, Values, for_all, is_distribution, of_algorithm
 from entrypoints.settings import SHARED, StudySettings
 from entrypoints.text import closest

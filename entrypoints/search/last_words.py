@@ -15,13 +15,13 @@ from entrypoints import views
 from entrypoints.frame import Frame, level
 from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory
-from entrypoints.links import compare_view, how_to_open, run_view
+from entrypoints.links import how_to_open, run_view
 from entrypoints.reporting.questions import decision, limits_saved
 from entrypoints.reporting.words import value
 from entrypoints.search import edges
 from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import save_pages
-from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Criteria, Limit
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
@@ -59,8 +59,6 @@ def tell(study: Ended, model: LoggedModel) -> str:
     mlflow.set_tags(
         {
             BEST_TRIAL_RUN_ID: str(best.run_id),
-            BEST_TRIAL_ID: best.trial_id,
-            **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
             NOTE: _description(study, sentences, links),
         }
     )
@@ -128,7 +126,6 @@ def _advice(study: Ended) -> str:
 def _description(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -> str:
     """The study's page in the UI; its first lines, the result and the links, are seen before it is unfolded."""
     experiment_id, best = study.run.experiment_id, study.best.run_id if study.best else None
-    top = [str(run_id) for run_id in _ranked(study)["run_id"].head(TOP)]
     take, *others = sentences
     lines = [
         take,
@@ -136,9 +133,8 @@ def _description(study: Ended, sentences: Sequence[str], links: Mapping[str, str
         "",
         *(f"- {sentence}" for sentence in others),
         "",
-        f"Open next: [the best trial]({run_view(experiment_id, best)}),",
-        f"[what its process did]({run_view(experiment_id, best, 'system-metrics')}), or",
-        f"[the {len(top)} best in parallel coordinates]({compare_view(experiment_id, top)}).",
+        f"Open next: [the best trial]({run_view(experiment_id, best)}), or",
+        f"[what its process did]({run_view(experiment_id, best, 'system-metrics')}).",
     ]
     return "\n".join(lines)
 

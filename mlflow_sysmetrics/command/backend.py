@@ -1,6 +1,6 @@
 """MLflow's project backend ``system-metrics``: ``local`` in every option, with the project measured from outside.
 
-    mlflow run <project> --backend system-metrics [--backend-config '{"groups": "process,gpu", "interval_s": 0.5,
+    mlflow run <project> --backend system-metrics [--backend-config '{"groups": "process,gpu",
         "criteria": "peak_memory_mb<=8000, mean_cpu_percent>=5 after 10m"}']
 
 MLflow's own ``LocalBackend`` does the work. ``mlflow run`` waits for its project and passes ``--run-id`` on only under
@@ -93,7 +93,7 @@ def _settings(config: Mapping[str, Any]) -> Settings:
     groups = config.get("groups", "process")
     text = ",".join(map(str, groups)) if isinstance(groups, (list, tuple)) else str(groups)
     try:
-        return Settings.of(config.get("interval_s", 0.1), text, str(config.get("criteria") or ""))
+        return Settings.of(text, str(config.get("criteria") or ""))
     except ValueError as error:
         raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
 

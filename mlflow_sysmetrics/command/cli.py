@@ -54,7 +54,6 @@ def main(context: click.Context) -> None:
 @main.command(context_settings={"allow_interspersed_args": False})
 @option("--run-name", metavar="NAME", help="Name of the program's run; by default the program or MLflow chooses.")
 @option("--experiment-name", metavar="NAME", help="Experiment of the program's runs, unless the program sets another.")
-@option("--interval-s", metavar="SECONDS", default=0.1, show_default=True, help="Seconds between two readings.")
 @option("--groups", metavar="NAMES", default="process", show_default=True, help=_GROUPS)
 @option("--criteria", metavar="LIMITS", default="", help=_CRITERIA)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -262,6 +262,6 @@ class Follower:
         writer, key, measurement = Writer(Store(self.run.uri)), self._next_key, self._measurement
         about = {"experiment_id": self.run.experiment_id, "name": self._name, "start_ms": measurement.began_ms}
         writer.create(key, tags=self._tags, **about)  # type: ignore[arg-type]
-        writer.log(key, window_points(measurement.drain()), summary=measurement.summary)
+        writer.add(key, log(window_points(measurement.drain()), summary=measurement.summary))
         writer.end(key, status, tags=tags)
         writer.keep()

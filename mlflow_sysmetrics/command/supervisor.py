@@ -14,7 +14,7 @@ from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import GROUPS, check_seconds
+from mlflow_sysmetrics.sampling import GROUPS
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
@@ -24,22 +24,20 @@ _KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, and how often: seconds between two readings, groups of metrics, and limits."""
+    """What is measured: groups of metrics, and limits."""
 
-    interval_s: float = 0.1
     groups: tuple[str, ...] = ("process",)
     criteria: limits.Criteria | None = None
 
     @classmethod
-    def of(cls, interval_s: float = 0.1, groups: str = "process", criteria: str = "") -> Settings:
+    def of(cls, groups: str = "process", criteria: str = "") -> Settings:
         """From the command line's form. ValueError, with a sentence for the user, where one of them is wrong."""
         names = tuple(group.strip() for group in groups.split(",") if group.strip())
         found = limits.process_criteria(criteria) if criteria.strip() else None
-        check_seconds(interval_s=interval_s)
         if not names or set(names) - set(GROUPS):
             raise ValueError(f"groups={groups!r}: give one or more of {', '.join(GROUPS)}, separated by commas")
         limits.check_readable(found, names)
-        return cls(interval_s, names, found)
+        return cls(names, found)
 
 
 class Supervisor:
@@ -72,7 +70,7 @@ class Supervisor:
         """Measure this process, a child of this one, from now on."""
         self._pid, self._kills = pid, limits.MemoryKills(pid)
         try:
-            self._measurement = Measurement(pid, self._settings.groups, self._settings.interval_s)
+            self._measurement = Measurement(pid, self._settings.groups)
         except ValueError as error:  # it cannot be seen: only its time can be told
             logger.warning("the program goes on without being measured: %s", error)
             self._measurement = Measurement(sample=dict)

@@ -7,10 +7,10 @@ import contextvars
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
-from mlflow_sysmetrics.delivery.operations import Operation, Point, end, log, now_ms, table, texts
+from mlflow_sysmetrics.delivery.operations import Operation, end, log, now_ms, texts
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
@@ -90,23 +90,9 @@ class Writer:
             self._outboxes[key] = self._open[key] = outbox
         self.hurry(outbox)
 
-    def repeat(self, key: str) -> None:
-        """The work of an open run begins again, from an earlier step. KeyError if the run is not open."""
-        self._open[key].add([Operation("repeat")])
-
-    def log(
-        self,
-        key: str,
-        points: Iterable[Point] = (),
-        *,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, object] | None = None,
-        summary: Mapping[str, float] | None = None,
-        tables: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
-    ) -> None:
-        """Add points, params, tags, summary values and tables by path to an open run. KeyError if it is not open."""
-        files = [operation for path, rows in (tables or {}).items() for operation in table(path, rows)]
-        self._open[key].add([*log(points, params, tags, summary), *files])
+    def add(self, key: str, operations: Iterable[Operation]) -> None:
+        """Add operations, such as those of `log`, to an open run. KeyError if it is not open."""
+        self._open[key].add(operations)
 
     def end(
         self, key: str, status: str, *, tags: Mapping[str, object] | None = None, end_ms: int | None = None

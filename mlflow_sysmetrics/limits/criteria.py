@@ -34,13 +34,13 @@ _NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
 
 
 class CriteriaError(ValueError):
-    """A mistake in a criteria text: `message` says what is wrong with the part at `position` (0-based) of `text`."""
+    """A mistake in a criteria text: `message` says what is wrong with it."""
 
     argument = "criteria"  # what the user calls the text
 
-    def __init__(self, text: str, position: int, message: str) -> None:
-        super().__init__(text, position, message)  # all three, so that it can be pickled
-        self.text, self.position, self.message = text, position, message
+    def __init__(self, text: str, message: str) -> None:
+        super().__init__(text, message)  # both, so that it can be pickled
+        self.text, self.message = text, message
 
     def __str__(self) -> str:
         sentence = f"{self.argument}={self.text}: {self.message}"
@@ -65,18 +65,11 @@ class Criteria:
         if any(mode not in ("min", "max") for mode in (modes or {}).values()):
             raise ValueError(f'modes={modes!r}: give "min" or "max" for each metric')
         known = None if metrics is None else {metric.name: metric for metric in metrics}
-        read: list[Limit | Patience] = []
-        position = 0
-        for part in text.split(","):
-            try:
-                rule = _rule(part.strip(), known, modes or {})
-                if clash := next((each for each in read if _clash(rule, each)), None):
-                    raise ValueError(f'"{rule}" contradicts or repeats "{clash}"; keep one of them')
-            except ValueError as error:
-                raise CriteriaError(text, position, str(error)) from None
-            read.append(rule)
-            position += len(part) + 1
-        return cls(tuple(read))
+        try:
+            rules = [_rule(part.strip(), known, modes or {}) for part in text.split(",")]
+        except ValueError as error:
+            raise CriteriaError(text, str(error)) from None
+        return cls(tuple(dict.fromkeys(rules)))
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.rules))
@@ -95,7 +88,7 @@ class Criteria:
             if not limit.stops:
                 such = f"{limit.metric.name}{limit.op}{3 if limit.statistic else f'{limit.number:g}'} after 10m"
                 why = "can still be met until the end, so it would stop nothing; say from when it counts, such as"
-                raise CriteriaError(str(self), str(self).find(str(limit)), f'"{limit}" {why} {such}')
+                raise CriteriaError(str(self), f'"{limit}" {why} {such}')
 
     def judge(self, finished: Iterable[Values] = ()) -> Judge:
         """A judge of one trial, whose relative limits come from the values of the trials `finished` so far."""
@@ -144,7 +137,7 @@ def process_criteria(text: str | None, argument: str = "criteria") -> Criteria:
         criteria = Criteria.parse(text, _OF_A_PROCESS)
         if relative := next((limit for limit in criteria.limits if limit.statistic), None):
             wrong = f'"{relative}" compares with other trials, but this is one process; write a number'
-            raise CriteriaError(text, 0, wrong)
+            raise CriteriaError(text, wrong)
         criteria.check_stops()
     except CriteriaError as error:
         error.argument = argument
@@ -189,15 +182,3 @@ def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str
         return Patience(metric, reports, delta)
     from_s = float(found["time"] or 0) * rules.UNITS_S[found["unit"] or "s"]
     return Limit(metric, found["op"], number, found["statistic"] or "", int(found["after"] or rules.AFTER), from_s)
-
-
-def _clash(rule: Limit | Patience, earlier: Limit | Patience) -> bool:
-    """Whether two rules cannot stand side by side, as an absolute and a relative upper limit can."""
-    if type(rule) is not type(earlier) or rule.metric != earlier.metric:
-        return False
-    if isinstance(rule, Patience) or isinstance(earlier, Patience):
-        return True
-    if rule.is_upper == earlier.is_upper or rule.statistic or earlier.statistic:
-        return rule.is_upper == earlier.is_upper and bool(rule.statistic) == bool(earlier.statistic)
-    upper, lower = (rule, earlier) if rule.is_upper else (earlier, rule)
-    return lower.number > upper.number or (lower.number == upper.number and (lower.op, upper.op) != (">=", "<="))

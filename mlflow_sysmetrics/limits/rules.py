@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
-from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOPPED_BY
 
 Values = Mapping[str, float]
 AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
@@ -61,8 +61,7 @@ class Stop:
 
     def tags(self, *how: str) -> dict[str, str]:
         """Tags of the run that it ends; `how` goes into the reason."""
-        step = {} if self.step is None else {STOP_STEP: str(self.step)}
-        return {STOPPED_BY: BY_CRITERIA, STOP_REASON: self.told(*how), STOP_METRIC: self.metric, **step}
+        return {STOPPED_BY: BY_CRITERIA, STOP_REASON: self.told(*how), STOP_METRIC: self.metric}
 
 
 @dataclass(frozen=True)

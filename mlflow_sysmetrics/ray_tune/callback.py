@@ -18,14 +18,14 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.delivery.operations import Point, points_now
+from mlflow_sysmetrics.delivery.operations import Operation, Point, log, points_now
 from mlflow_sysmetrics.ray_tune import endings
 from mlflow_sysmetrics.ray_tune.destination import find_destination
 from mlflow_sysmetrics.ray_tune.inside import introduce
 from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, points_of
 from mlflow_sysmetrics.ray_tune.runs import Experiment, TrialRun
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_errors, with_login
-from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.sampling import check_groups
 from mlflow_sysmetrics.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
 from mlflow_sysmetrics.ui import address
 
@@ -74,12 +74,11 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         params: a trial -> the parameters of its run; by default its ``config``, flattened.
         continues: a trial -> the id of the run that it goes on in; None for a new one.
         groups: what is read of trials' processes, see ``mlflow-sysmetrics run --help``; () for nothing.
-        interval_s: seconds between two readings.
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
         views: whether the view "What trials cost" of the MLflow UI is saved at the end, and its link printed.
 
     Raises:
-        ValueError: an unknown group, an interval that is not a positive number, or a negative time limit.
+        ValueError: an unknown group, or a negative time limit.
     """
 
     def __init__(
@@ -98,13 +97,11 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         params: Callable[[Trial], Mapping[str, Any]] = lambda trial: flatten_dict(trial.config),
         continues: Callable[[Trial], str | None] = lambda trial: None,
         groups: Collection[str] = ("process",),
-        interval_s: float = 0.1,
         close_timeout_s: float = 60.0,
         views: bool = True,
     ) -> None:
         if groups:
             check_groups(groups)
-        check_seconds(interval_s=interval_s)
         if not close_timeout_s >= 0:
             raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
         where = {"registry_uri": registry_uri, "experiment_name": experiment_name, "tracking_token": tracking_token}
@@ -113,7 +110,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         del self.mlflow_util  # which holds a module, and so cannot be pickled
         self.experiment_id, self.parent_run_id = experiment_id, parent_run_id
         self.run_name, self.params, self.continues, self.views = run_name, params, continues, views
-        self.groups, self.interval_s, self.close_timeout_s = tuple(groups), interval_s, close_timeout_s
+        self.groups, self.close_timeout_s = tuple(groups), close_timeout_s
         self._experiment: Experiment | None = None
         self._study_id: str | None = None  # of an experiment that was interrupted
 
@@ -130,7 +127,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         with redacted_errors():
             place = find_destination(client, *named, self._study_id)
         study_id, self._study_id = self._study_id or uuid.uuid4().hex, None
-        self._experiment = Experiment(client, place, study_id, self.groups, self.interval_s).start()
+        self._experiment = Experiment(client, place, study_id, self.groups).start()
         endings.outlive_memory_kills()
         atexit.register(self.close)
 
@@ -177,13 +174,14 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """Queue what a result carries."""
         experiment, run = self._open(trial)
         if (carried := result.get(PAYLOAD_KEY)) is not None:
-            experiment.writer.log(run.key, [Point(*point) for point in carried["points"]], tags=carried["tags"])
+            points = [Point(*point) for point in carried["points"]]
+            experiment.writer.add(run.key, log(points, tags=carried["tags"]))
             run.told = carried["summary"]
             return
         points = points_of(result, self.groups)
         wrong = next((each for each in points if not math.isfinite(each.value)), None)
         first = None if wrong is None or run.diverged else f"{wrong.name} is {wrong.value} at step {wrong.step}"
-        experiment.writer.log(run.key, points, tags={NOT_FINITE: first} if first else None)
+        experiment.writer.add(run.key, log(points, tags={NOT_FINITE: first} if first else None))
         run.reported.update(point.name for point in points)
         run.diverged = run.diverged or wrong is not None
         is_unknown = result.get(DONE) and endings.known_end(trial, result) is None
@@ -195,9 +193,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         has_begun = self._experiment is not None and trial.trial_id in self._experiment.trials  # or failed in setup
         experiment, run = self._open(trial)
         run.processes.let_go()
-        experiment.writer.log(run.key, tags={RETRIED_AFTER: endings.error_line(trial)})
+        experiment.writer.add(run.key, log(tags={RETRIED_AFTER: endings.error_line(trial)}))
         if has_begun:
-            experiment.writer.repeat(run.key)
+            experiment.writer.add(run.key, [Operation("repeat")])
             experiment.restarts += 1
 
     @_never_raises
@@ -251,4 +249,4 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         numeric = {f"perturbed/{name}": float(it) for name, it in changed.items() if isinstance(it, numbers.Real)}
         tags = {CHANGED_PREFIX + name: value for name, value in changed.items()}
         new = {} if self.log_params_on_trial_end else new
-        experiment.writer.log(run.key, points_now(numeric, step), params=new, tags=tags)
+        experiment.writer.add(run.key, log(points_now(numeric, step), params=new, tags=tags))

@@ -44,14 +44,14 @@ class Used(NamedTuple):
 class NodeMeasurements:
     """The measured processes of one node, by number. For one thread; nothing raises."""
 
-    def __init__(self, groups: Collection[str], interval_s: float) -> None:
-        self._groups, self._interval_s, self._host = groups, interval_s, Host().tags()
+    def __init__(self, groups: Collection[str]) -> None:
+        self._groups, self._host = groups, Host().tags()
         self._measured: dict[int, tuple[Measurement, MemoryKills]] = {}
 
     def start(self, number: int, pid: int) -> dict[str, str]:
         """Measure this process, if it is there; return what is known of its node."""
         with suppress(ValueError):
-            self._measured[number] = Measurement(pid, self._groups, self._interval_s).start(), MemoryKills(pid)
+            self._measured[number] = Measurement(pid, self._groups).start(), MemoryKills(pid)
         return {DEFINED_AS: MEMORY_DEFINITION} | self._host
 
     def drain(self) -> dict[int, list[Window]]:
@@ -77,8 +77,8 @@ class Nodes:
     Other nodes than this have an actor each, until `close`.
     """
 
-    def __init__(self, groups: Collection[str], interval_s: float) -> None:
-        self._settings = tuple(groups), interval_s
+    def __init__(self, groups: Collection[str]) -> None:
+        self._groups = tuple(groups)
         self.loop, self._closing, self._last_answers_s = asyncio.new_event_loop(), asyncio.Event(), 0.0
         self.numbers = itertools.count()  # of processes
         self.logs: dict[int, Log] = {}  # of those that are measured
@@ -138,9 +138,9 @@ class Nodes:
 
     def _measurements_on(self, node_id: str) -> Any:
         if node_id == ray.get_runtime_context().get_node_id():
-            return NodeMeasurements(*self._settings)
+            return NodeMeasurements(self._groups)
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        return ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements).remote(*self._settings)
+        return ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements).remote(self._groups)
 
 
 class TrialProcesses:

@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
-from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.operations import Point, log
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.delivery.writer import Writer
@@ -59,9 +59,7 @@ class TrialRun:
 class Experiment:
     """The runs of one experiment. Only `close` and `save_view` wait."""
 
-    def __init__(
-        self, client: MlflowClient, place: Destination, study_id: str, groups: Collection[str], interval_s: float
-    ) -> None:
+    def __init__(self, client: MlflowClient, place: Destination, study_id: str, groups: Collection[str]) -> None:
         self.place, self.study_id, self._client = place, study_id, client
         self._about: dict[str, Any] = {"experiment_id": place.experiment_id}
         self.trials: dict[str, TrialRun] = {}  # that have not ended
@@ -76,7 +74,7 @@ class Experiment:
         self._store = Store(client.tracking_uri)  # with a time limit of its own: the writer changes that of the other
         ask = functools.partial(self._store.running_with, place.experiment_id, STOP)
         self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
-        self._nodes = Nodes(groups, interval_s)
+        self._nodes = Nodes(groups)
         self._written: bool | None = None  # known after close
         self.with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
         # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
@@ -104,11 +102,11 @@ class Experiment:
             self._open_study(f"tune {getattr(trial, 'experiment_dir_name', trial)}")
         self.writer.create(key, run_id=run_id or earlier.run_id, parent=None if parent else self._study, **about)
 
-        def log(points: list[Point], tags: Mapping[str, str]) -> None:
+        def write(points: list[Point], tags: Mapping[str, str]) -> None:
             with suppress(KeyError):  # it has been ended, since time was up
-                self.writer.log(key, points, tags=tags)
+                self.writer.add(key, log(points, tags=tags))
 
-        self.trials[trial.trial_id] = run = TrialRun(trial, key, earlier, TrialProcesses(self._nodes, log))
+        self.trials[trial.trial_id] = run = TrialRun(trial, key, earlier, TrialProcesses(self._nodes, write))
         return run
 
     def where(self, run: TrialRun) -> dict[str, str | None]:
@@ -189,7 +187,7 @@ class Experiment:
         self, key: str, end: End, summary: Mapping[str, float], death: Mapping[str, str], params: Mapping[str, object]
     ) -> None:
         with suppress(KeyError):  # it has been ended, since its time was up: perhaps by another thread, just now
-            self.writer.log(key, params=params, summary=summary)
+            self.writer.add(key, log(params=params, summary=summary))
             self.writer.end(key, end.status, tags={**(death if end.process_died else {}), **end.tags})
             self._ends[key] = end
 
@@ -202,7 +200,7 @@ class Experiment:
         summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self.restarts)), strict=True))
         summary |= self.place.study.followed_by({"elapsed_s": time.time() - self._began})
         said = f"**{trials} trials**: {finished} came to their end, {killed} were stopped before, {failed} failed."
-        self.writer.log(self._study, summary=summary)
+        self.writer.add(self._study, log(summary=summary))
         status = "KILLED" if SWEPT in self._ends.values() else "FINISHED"
         self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: said})
 

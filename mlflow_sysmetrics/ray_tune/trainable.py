@@ -17,7 +17,7 @@ _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windo
 
 
 def system_metrics(
-    trainable: type[Trainable] | Callable[..., Any], *, groups: Collection[str] = ("process",), interval_s: float = 0.1
+    trainable: type[Trainable] | Callable[..., Any], *, groups: Collection[str] = ("process",)
 ) -> type[Trainable]:
     """Return a class trainable like this function or class whose results also hold what its process used.
 
@@ -32,18 +32,17 @@ def system_metrics(
     Args:
         trainable: a function of one ``config``, or a subclass of ``tune.Trainable``.
         groups: what is read, see ``mlflow-sysmetrics run --help``.
-        interval_s: seconds between two readings.
 
     Raises:
         ValueError: an argument is wrong.
     """
-    Measurement(None, groups, interval_s)  # which refuses wrong arguments before any trial begins
+    Measurement(None, groups)  # which refuses wrong arguments before any trial begins
     is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
     base: Any = trainable if is_class else wrap_function(trainable)
 
     class Measured(base):
         def _measure(self) -> None:
-            self._measurement = Measurement(None, groups, interval_s, window_s=_WINDOW_S).start()
+            self._measurement = Measurement(None, groups, window_s=_WINDOW_S).start()
 
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
             self._measure()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling.container import ContainerSampler
@@ -18,7 +17,6 @@ from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 _OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
 GROUPS = ("process", *_OTHERS)
 _EVERY_S = 0.5  # for the other groups: one number per window, and few calls that interrupt the training
-_MAX_S = 86_400  # a thread cannot wait for any time
 
 logger = get_logger(__name__)
 
@@ -27,14 +25,6 @@ def check_groups(groups: Collection[str]) -> None:
     """Raise ValueError where a group is unknown, or none is chosen."""
     if isinstance(groups, str) or not groups or set(groups) - set(GROUPS):
         raise ValueError(f"groups={groups!r}: give a tuple of one or more of {', '.join(GROUPS)}")
-
-
-def check_seconds(**arguments: Any) -> None:
-    """Raise ValueError for the first that is not a positive number of at most a day."""
-    for name, value in arguments.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (is_number and 0 < value <= _MAX_S):
-            raise ValueError(f"{name}={value!r}: give a positive number of seconds, at most {_MAX_S}, a day")
 
 
 class Sampler:

@@ -81,17 +81,14 @@ def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: 
         how[_tag(run, "stop_how")] += 1
         if _tag(run, "stop_how") == "crossed":  # its steps took too unequal times for a forecast
             continue
-        step, value = int(_tag(run, "stop_step")), float(_tag(run, "stop_value"))
-        when = "skipped" if _tag(run, "stop_how") == "skipped" else f"step {step}"
+        when = "skipped" if _tag(run, "stop_how") == "skipped" else f"step {run.data.metrics['steps']:g}"
         prediction = _tag(run, "stop_prediction")
         expected_text = prediction.partition(" ")[0]
         assert _tag(run, "stop_reason").startswith(f"training_time_s {expected_text} > ")
         assert _tag(run, "stop_reason").endswith(f" (predicted, {when})")
         expected, low, high = map(float, re.findall(r"[\d.e+-]+", prediction))
         assert under_limits.limit_s < low < expected < high
-        assert value == pytest.approx(low, rel=1e-3)
         assert _tag(run, "stop_metric") == "training_time_s"
-        assert float(_tag(run, "stop_limit")) == pytest.approx(under_limits.limit_s, rel=1e-5)
         assert _tag(run, "feasible") == "false"
     assert how["predicted"] > 0
 
@@ -102,13 +99,13 @@ def test_stopped_trials_hold_what_they_did_until_then(early: Study, full: Study)
     A skipped one has no curve at all.
     """
     for run in early.sound("2"):
-        step = int(_tag(run, "stop_step"))
+        step = run.data.metrics["steps"]
         for name in CURVES:
             curve = full.values(_same(full, run), name)
             assert early.values(run, name) == {at: value for at, value in curve.items() if at <= step and step}
         assert "test_rmse" not in run.data.metrics
         assert (step == 0) == (_tag(run, "stop_how") == "skipped")
-        assert run.data.metrics["steps"] == step < _same(full, run).data.metrics["steps"]
+        assert step < _same(full, run).data.metrics["steps"]
 
 
 def test_trials_that_meet_the_limit_run_as_without_it(early: Study, full: Study) -> None:
@@ -195,7 +192,7 @@ def test_limit_that_nobody_meets_is_answered_with_the_nearest(new_store: Path, t
     assert hopeless.run.info.status == "FAILED"
     assert [row["status"] for row in hopeless.rows("trials.json")] == ["KILLED"] * 2
     for run in hopeless.trials:
-        assert (run.info.status, _tag(run, "stop_how"), _tag(run, "stop_step")) == ("KILLED", "crossed", "0")
+        assert (run.info.status, _tag(run, "stop_how")) == ("KILLED", "crossed")
         assert not {"val_loss", "train_loss", "memory_mb"} & run.data.metrics.keys()
     assert hopeless.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
 

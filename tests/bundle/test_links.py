@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from reference import fragment
 
-from entrypoints.links import compare_view, how_to_open, run_view
+from entrypoints.links import how_to_open, run_view
 
 
-def test_links_open_the_runs_to_compare_in_their_order_and_one_tab_of_one_run() -> None:
-    """In the experiment that they are in, and in the mode that shows training runs."""
-    path, query = fragment(compare_view("7", ["b", "a"]))
-    assert path == "/compare-runs"
-    assert (json.loads(query["runs"][0]), json.loads(query["experiments"][0])) == (["b", "a"], ["7"])
+def test_link_opens_one_tab_of_one_run() -> None:
+    """In the experiment that it is in, and in the mode that shows training runs."""
     assert fragment(run_view("7", "r1", "system-metrics")) == (
         "/experiments/7/runs/r1/system-metrics",
         {"workflowType": ["machine_learning"]},

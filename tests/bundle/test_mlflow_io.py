@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric
-from server_here import server_here
 
-from entrypoints import mlflow_io
-from entrypoints.mlflow_io import load_json, load_rows, log_tables, runs_with_points
+from entrypoints.mlflow_io import load_json, load_rows, log_tables
 
 
 def test_table_comes_back_to_the_last_digit(client: MlflowClient) -> None:
@@ -31,31 +27,3 @@ def test_table_comes_back_to_the_last_digit(client: MlflowClient) -> None:
     assert load_rows(client, run_id, "trials.json")[1] == second
     shown = json.loads(client.get_run(run_id).data.tags["mlflow.loggedArtifacts"])
     assert shown == [{"path": "trials.json", "type": "table"}]
-
-
-@pytest.mark.parametrize("served", [False, True], ids=["database", "server"])
-def test_points_of_many_runs_come_with_their_runs(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, served: bool
-) -> None:
-    """In the order that was asked for, whichever way the store gives them; also of a run that was deleted."""
-    monkeypatch.setattr(mlflow_io, "CHUNK", 2)
-    ids = [client.create_run("1").info.run_id for _ in range(5)]
-    for number, run_id in enumerate(ids):
-        points = [Metric(name, 10.0 * number + step, 5, step) for name in ("loss", "other") for step in range(number)]
-        client.log_batch(run_id, points)
-    client.delete_run(ids[3])
-    order = [ids[4], ids[1], ids[3], ids[0], ids[2]]
-
-    def told(asked: MlflowClient) -> list[tuple[str, dict[str, list[float]]]]:
-        return [
-            (run.info.run_id, {name: sorted(each.value for each in found) for name, found in points.items()})
-            for run, points in runs_with_points(asked, order, ["loss", "none"])
-        ]
-
-    expected = [(run_id, [10.0 * ids.index(run_id) + step for step in range(ids.index(run_id))]) for run_id in order]
-    wanted = [(run_id, {"loss": values} if values else {}) for run_id, values in expected]
-    if not served:
-        assert told(client) == wanted
-        return
-    with server_here(client.tracking_uri) as address:
-        assert told(MlflowClient(address)) == wanted

@@ -12,8 +12,7 @@ from mlflow import MlflowClient
 
 from entrypoints.datasets import known, openml_source
 from entrypoints.datasets.splits import make_split
-from entrypoints.datasets.stored import check
-from entrypoints.mlflow_io import load_rows
+from entrypoints.mlflow_io import load_json, load_rows
 from entrypoints.prepare import prepare
 
 
@@ -24,7 +23,7 @@ def made(folder: Path, **options: str) -> Result:
 
 
 def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(empty_store: Path) -> None:
-    """The request, sizes, source and digest, in one line of output, too; the table and the split to the last bit.
+    """The request, sizes and digest, in one line of output, too; the table and the split to the last bit.
 
     That a study finds it is in test_early_stop and test_main.
     """
@@ -39,12 +38,9 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert {name: run.data.metrics[name] for name in sizes} == sizes
     table = known.load("diabetes")
-    assert run.data.tags.items() >= {"sysmetrics.digest": table.digest, "sysmetrics.data_source": "bundled"}.items()
+    assert run.data.tags["sysmetrics.digest"] == table.digest
     assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["diabetes"]
-    split, other = (make_split(table, folds=4, seed=seed) for seed in (7, 8))
-    check(client, run.info.run_id, table, split)
-    with pytest.raises(RuntimeError, match="are not what this study asks for"):
-        check(client, run.info.run_id, table, other)
+    assert load_json(client, run.info.run_id, "split.json") == make_split(table, folds=4, seed=7).to_json()
 
 
 def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(empty_store: Path) -> None:
@@ -61,7 +57,8 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
         known.load(str(empty_store / "own.csv"), target="y").sample(60, 0),
         MlflowClient(store_uri(empty_store)),
     )
-    check(client, run.info.run_id, table, make_split(table, folds=2, seed=0))
+    assert run.data.tags["sysmetrics.digest"] == table.digest
+    assert load_json(client, run.info.run_id, "split.json") == make_split(table, folds=2, seed=0).to_json()
     rows = [tuple(row.values()) for row in load_rows(client, run.info.run_id, "columns.json")]
     assert rows == [("a", "numbers", ""), ("b", "left out", "drop"), ("y", "target", "")]
     assert "columns.json" in run.data.tags["mlflow.loggedArtifacts"]
@@ -73,12 +70,11 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
 def test_table_of_openml_is_prepared_from_the_copy_that_is_kept(
     empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which its run says."""
+    """There is no OpenML here that could answer."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", str(empty_store / "cache"))
     frame = pd.DataFrame({"a": range(40), "y": ["yes", "no"] * 20})
-    frame.attrs = {"name": "orders", "target": "y", "licence": "CC0"}
+    frame.attrs = {"name": "orders", "target": "y"}
     openml_source.keep(61, frame, pytest.fail)
     command = made(empty_store, dataset="openml:61", folds="2")
     assert command.exit_code == 0, command.output
-    run = the_run(empty_store)
-    assert (run.data.tags["sysmetrics.data_source"], run.data.metrics["rows"]) == ("cache", 40)
+    assert the_run(empty_store).data.metrics["rows"] == 40

@@ -180,9 +180,6 @@ def test_study_says_what_came_out(study: Study) -> None:
     """
     best, tags, metrics = _best(study), study.run.data.tags, study.run.data.metrics
     assert tags["sysmetrics.best_trial_run_id"] == best.info.run_id
-    assert tags["sysmetrics.best_trial_id"] == best.data.tags["sysmetrics.trial_id"]
-    for name in ("algorithm", "batch_size", "learning_rate", "alpha"):
-        assert tags[f"sysmetrics.best_{name}"] == best.data.params[name]
     assert set(metrics) >= SUMMARY
     assert metrics["best_val_rmse"] == best.data.metrics["val_rmse"] < metrics["baseline_val_rmse"] < 0.9
     assert (metrics["trials"], metrics["stopped"], metrics["failed"]) == (8, 0, 0)

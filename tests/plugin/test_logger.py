@@ -358,7 +358,7 @@ def test_cycles_leave_no_thread_no_descriptor_and_no_memory() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        *[{"interval_s": 0}, {"groups": ("process", "weather")}, {"groups": ()}, {"groups": "process"}],
+        *[{"groups": ("process", "weather")}, {"groups": ()}, {"groups": "process"}],
         *[{"pid": 2**22 + 1}, {"pid": -1}, {"pid": "me"}],
         *[{"prefix": "a@b"}, {"prefix": 7}, {"prefix": "a/../b/"}, {"prefix": "/"}, {"prefix": "a" * 151}],
         *[{"node": ""}, {"node": "a?"}, {"node": ".."}, {"node": "a" * 151}, {"node": "/a"}, {"node": 3}],

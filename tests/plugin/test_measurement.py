@@ -91,7 +91,7 @@ def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
     told: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
     with child() as program:
         program.do(f"exec({SPIN!r}); print()")
-        m = measure(program.pid, interval_s=0.02)
+        m = Measurement(program.pid, interval_s=0.02)
         m.tell(lambda summary: 1 / 0)  # type: ignore[arg-type,return-value]
         m.tell(told.put)
         m.start()
@@ -109,7 +109,7 @@ def test_what_is_written_just_before_the_end_is_in_the_summary(tmp_path: Path) -
     """The last reading has what most others leave out."""
     with child() as process:
         before = psutil.Process(process.pid).io_counters().write_bytes
-        m = measure(process.pid, interval_s=3600.0).start()
+        m = Measurement(process.pid, interval_s=3600.0).start()
         m.read()
         process.do(f"open({str(tmp_path / 'file')!r}, 'wb').write(bytes(10**6)); print()")
         summary = m.stop()

@@ -108,9 +108,9 @@ def test_command_on_a_page_is_taken(line: str) -> None:
             options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
             criteria = taken(entry_command(given["entry_point"]), options).get("criteria", AUTO)
             Criteria.parse(DEFAULT_CRITERIA if criteria == AUTO else criteria)
-            Settings.of(**{"interval_s": 0.1, "groups": "process"} | json.loads(given["backend_config"] or "{}"))
+            Settings.of(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
-            Settings.of(given["interval_s"], given["groups"], given["criteria"])
+            Settings.of(given["groups"], given["criteria"])
 
 
 def test_commands_of_every_kind_are_found() -> None:

@@ -31,8 +31,6 @@ from mlflow.entities import Run
 from stop_tag import save_tags, type_stop_tag
 from tracking_server import tracking_server
 
-from entrypoints.search.last_words import TOP
-
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 pytestmark = [
@@ -174,15 +172,6 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: 
     longest = max(_able(study), key=lambda run: run.data.metrics["elapsed_s"]).info.run_id
     _open(page, server, re.sub(r"/runs/\w+/", f"/runs/{longest}/", _links(study)["what its process did"]))
     _card(page, "process_memory_mb").locator(f"{LINES} .point").nth(1).wait_for(state="attached")
-
-
-def test_compare_view_shows_parallel_coordinates(study: Study, server: str, page: Page) -> None:
-    """The link to the best trials opens their comparison, drawn as parallel coordinates."""
-    compared = min(len(_able(study)), TOP)
-    _open(page, server, _links(study)[f"the {compared} best in parallel coordinates"])
-    page.get_by_text(f"Comparing {compared} Runs from 1 Experiment").wait_for()
-    page.locator(".parcoords .axis-title").nth(1).wait_for()
-    assert page.get_by_role("tab", name="Parallel Coordinates Plot").get_attribute("aria-selected") == "true"
 
 
 def test_view_of_the_table_has_hyperparameters_score_and_costs_and_can_be_sorted(

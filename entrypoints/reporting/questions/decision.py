@@ -20,7 +20,6 @@ from entrypoints.reporting.questions.limits_saved import criteria, judged
 from entrypoints.reporting.statistics import TOLD, by_noise, over_folds
 from entrypoints.reporting.words import configuration, digits, percent, value
 from entrypoints.settings import CHEAPEST
-from mlflow_sysmetrics.limits import Criteria
 
 CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
@@ -60,16 +59,15 @@ class Decision:
         return rows_of(self.judged.loc[[trial.name]])[0]
 
 
-def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | None = None) -> Decision:
+def decide(frame: Frame, noise: pd.DataFrame | None = None) -> Decision:
     """Choose among the trials of the first study.
 
     Args:
         frame: of it, and maybe of one under limits, whose limits count.
-        limits: as of ``limits_saved.judged``.
         noise: of ``effects.noise``, where it is known already.
     """
     noise = effects.noise(frame) if noise is None else noise
-    verdicts = judged(frame, limits)
+    verdicts = judged(frame)
     if frame.score is None:
         why = "nothing says which metric ranks the trials; give metric and mode"
         return Decision(None, verdicts, nothing=why)
@@ -90,7 +88,7 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     noise_of = not_beaten(frame, equal, margin)
     if math.isnan(noise_of.iloc[0]):
         equal = equal[noise_of.isna()]
-    cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
+    cost = next((name for name in compared(criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
     cheaper = _cheapest(equal, cost, noise, 0.0 if cost is None else float(frame.ended[cost].mean()))

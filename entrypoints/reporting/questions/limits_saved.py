@@ -31,15 +31,13 @@ def criteria(frame: Frame, text: str | None = None) -> Criteria:
     return Criteria.parse(text, metrics) if text else Criteria(())
 
 
-def judged(frame: Frame, limits: Criteria | None = None) -> pd.DataFrame:
+def judged(frame: Frame) -> pd.DataFrame:
     """Which trials of the first study meet the limits of the first study that has some.
 
     A study under limits has judged its own trials: what its relative limits came to is known to it alone.
 
     Args:
         frame: of the study, and maybe of the one under limits.
-        limits: the same with the numbers of relative ones, where they are known; by default those of the trials that
-            ran to their end.
 
     Returns:
         A row per trial, with the index of ``frame.trials``: trial_id; meets: True, False, or None where that is not
@@ -48,11 +46,10 @@ def judged(frame: Frame, limits: Criteria | None = None) -> pd.DataFrame:
     """
     given, trials = criteria(frame), frame.trials[frame.trials["study"] == frame.first]
     complete = rows_of(frame.complete)
-    by_itself = limits is None and bool(frame.studies["criteria"].iloc[0])
-    numbers = limits or resolved(given, [] if by_itself else complete)
-    nearer = limits or resolved(given, complete)  # good enough for an order, whatever has been stopped
-    known = by_itself or limits is not None
-    inactive = {str(limit) for limit in given.limits if not known and limit.resolve(complete) is None}
+    by_itself = bool(frame.studies["criteria"].iloc[0])
+    numbers = resolved(given, [] if by_itself else complete)
+    nearer = resolved(given, complete)  # good enough for an order, whatever has been stopped
+    inactive = {str(limit) for limit in given.limits if not by_itself and limit.resolve(complete) is None}
     rows = []
     for trial in rows_of(trials):
         stops = violations(numbers, trial)

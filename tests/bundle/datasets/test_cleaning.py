@@ -15,7 +15,7 @@ from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
 ROWS = 24
-ABOUT = {"name": "t", "source": "file", "licence": "not stated"}
+ABOUT = {"name": "t"}
 
 
 def _frame(**columns: Any) -> pd.DataFrame:

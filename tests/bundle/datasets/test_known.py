@@ -83,7 +83,7 @@ def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path: Path, d
     """However it came to harm, that is our fault: RuntimeError with the file, and what to do."""
     path = tmp_path / "red_wine.csv.gz"
     shutil.copy(DATA / path.name, path)
-    assert load("red_wine", folder=tmp_path).source == "bundled"
+    load("red_wine", folder=tmp_path)
     damage(path)
     why = f"^{re.escape(str(path))} is not the red_wine table: .*; restore it from the repository$"
     with pytest.raises(RuntimeError, match=why):
@@ -93,7 +93,7 @@ def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path: Path, d
 def test_bundled_table_can_have_another_target() -> None:
     """The other columns, the former target among them, become features; the task follows the new target."""
     table = load("diabetes", target="age")
-    assert (table.target, table.task, table.source) == ("age", "regression", "bundled")
+    assert (table.target, table.task) == ("age", "regression")
     assert table.feature_names == ("preg", "plas", "pres", "skin", "insu", "mass", "pedi", "class")
     assert table.categories == {"class": ("tested_negative", "tested_positive")}
     assert load("diabetes", target="class").digest == load("diabetes").digest
@@ -132,11 +132,11 @@ def _houses(folder: Path, kind: str) -> str:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_file_with_missing_values_and_categories_is_a_table(tmp_path: Path, kind: str) -> None:
-    """A user's own table is read with its kinds of columns, and says where it came from and what was left out."""
+    """A user's own table is read with its kinds of columns, and says what was left out."""
     lines: list[str] = []
     name = _houses(tmp_path, kind)
     table = load(name, target="kind", echo=lines.append)
-    assert (table.name, table.source, table.openml_id, table.licence) == ("houses", "file", None, "not stated")
+    assert (table.name, table.openml_id) == ("houses", None)
     assert (table.task, table.classes) == ("classification", ("flat", "house"))
     assert table.feature_names == ("rooms", "area", "district", "garden", "price")
     assert table.categories == {"district": ("north", "south", "west"), "garden": ("False", "True")}

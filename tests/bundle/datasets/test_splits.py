@@ -20,7 +20,7 @@ LABELS = ["no"] * 120 + ["yes"] * 60 + ["maybe"] * 20
 def _table(y: Any) -> Table:
     """A table of this target alone, sorted as many are."""
     task: Any = "classification" if isinstance(y[0], str) else "regression"
-    return Table("made up", pd.DataFrame({"y": y}), "y", task, "file", None, "none")
+    return Table("made up", pd.DataFrame({"y": y}), "y", task, None)
 
 
 TABLES = [pytest.param(_table(LABELS), id="classes"), pytest.param(_table(np.arange(200.0)), id="numbers")]

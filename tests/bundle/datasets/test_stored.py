@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import DEFAULT, Mock
@@ -24,7 +22,7 @@ from entrypoints.datasets import known
 from entrypoints.datasets.dataset_input import log_dataset
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import make_split
-from entrypoints.datasets.stored import check, obtain
+from entrypoints.datasets.stored import obtain
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun
 
@@ -46,10 +44,10 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     folder = Path(download_artifacts(run_id=run_id, tracking_uri=parent.client.tracking_uri))
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "table.parquet"), table.frame)
     assert json.loads((folder / "split.json").read_text()) == make_split(table, folds=4, seed=1).to_json()
-    about = json.loads((folder / "about.json").read_text())
-    assert (about["name"], about["openml_id"], about["digest"]) == ("diabetes", 37, table.digest)
     asked = {"dataset": "diabetes", "max_rows": "all", "folds": "4", "seed": "1"}
-    assert parent.client.get_run(run_id).data.params == asked | {"group": "none", "time": "none"}
+    run = parent.client.get_run(run_id)
+    assert run.data.params == asked | {"group": "none", "time": "none"}
+    assert run.data.tags["sysmetrics.digest"] == table.digest
 
 
 def test_obtain_prepares_once_and_then_finds_what_was_prepared(
@@ -78,50 +76,6 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(
     assert [*temporary.iterdir()] == []
 
 
-def _rewritten(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    file = folder / "table.parquet"
-    change(pd.read_parquet(file)).to_parquet(file)
-
-
-def _resplit(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    split = folder / "split.json"
-    split.write_text(json.dumps(change(json.loads(split.read_text()))))
-
-
-def _shuffled_targets(folder: Path) -> None:
-    """Other targets, and a digest that fits them."""
-    _rewritten(folder, lambda frame: frame.assign(quality=np.roll(frame["quality"].to_numpy(), 1)))
-    digest = replace(known.load("red_wine"), frame=pd.read_parquet(folder / "table.parquet")).digest
-    about = folder / "about.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"digest": digest}))
-
-
-@pytest.mark.parametrize(
-    "tamper",
-    [
-        pytest.param(lambda at: _rewritten(at, lambda frame: frame.assign(pH=frame["pH"] + 1e-6)), id="value"),
-        pytest.param(lambda at: _rewritten(at, lambda frame: frame.iloc[::-1]), id="order"),
-        pytest.param(lambda at: _rewritten(at, lambda frame: frame.drop(columns="pH")), id="column"),
-        pytest.param(_shuffled_targets, id="targets-with-a-digest-that-fits"),
-        pytest.param(lambda at: _resplit(at, lambda split: split | {"train": [9999]}), id="training-row-not-there"),
-        pytest.param(lambda at: _resplit(at, lambda split: split | {"test": split["train"]}), id="tested-on-training"),
-        pytest.param(lambda at: (at / "split.json").write_text("[" * 100_000), id="nested"),
-        pytest.param(lambda at: (at / "split.json").unlink(), id="no-split"),
-    ],
-)
-def test_prepare_run_that_holds_something_else_is_prepared_again(
-    tamper: Callable[[Path], None], parent: RecordedRun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever its tags and its own description say: the study trains on the table and the split that it asks for."""
-    table, request = known.load("red_wine"), Request("red_wine", None, 2, 0)
-    run_id, _ = _obtained(parent, table, request)
-    tamper(Path(download_artifacts(run_id=run_id, tracking_uri=parent.client.tracking_uri)))
-    used, reused = _obtained(parent, table, request)
-    assert (used != run_id, reused) == (True, False)
-    check(parent.client, used, table, make_split(table, folds=2, seed=0))
-    assert f": the artifacts of prepare run {run_id} " in capsys.readouterr().out
-
-
 def _input(client: MlflowClient, table: Table) -> Any:
     """The dataset in the run of a study that has recorded it."""
     with mlflow.start_run() as active:
@@ -144,7 +98,7 @@ def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
 ) -> None:
     """With its name, digest, size and target; the terminal says what is not there."""
     wide = pd.DataFrame(np.zeros((3, 2_001)), columns=[f"{'measurement ' * 40}{place}" for place in range(2_001)])
-    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none")
+    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", None)
     dataset = _input(store_in_use, table)
     assert [each["name"] for each in json.loads(dataset.schema)["mlflow_colspec"]] == ["y"]
     assert (dataset.digest, json.loads(dataset.profile)["num_rows"]) == (from_pandas(table.frame).digest, 3)

@@ -15,7 +15,7 @@ from entrypoints.errors import UserError
 
 
 def _table(frame: pd.DataFrame, task: Task | None = None) -> Table:
-    frame.attrs = {"name": "made_up", "source": "file", "licence": "none"}
+    frame.attrs = {"name": "made_up"}
     return clean(frame, str(frame.columns[-1]), what="made_up", echo=lambda _: None, keep_all=True, task=task)
 
 

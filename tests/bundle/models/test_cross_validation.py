@@ -181,7 +181,7 @@ def test_score_of_two_classes_is_refused_where_a_part_has_one(rows: slice) -> No
     labels = np.array([*"ab"] * 30)
     labels[rows] = "a"
     frame = pd.DataFrame({"x": np.arange(60.0), "t": labels})
-    table = Table("two", frame, "t", "classification", "file", None, "none", times=np.arange(60.0))
+    table = Table("two", frame, "t", "classification", None, times=np.arange(60.0))
     with pytest.raises(UserError, match="metric=roc_auc: it is not defined on each fold and the test part, such as"):
         scores.find("roc_auc", table.task).baseline(table, make_split(table, folds=3, seed=0))
 
@@ -191,7 +191,7 @@ def _of_three_classes() -> Prepared:
     X = random.normal(size=(300, 4))
     labels = np.array(["a", "b", "c"])[np.digitize(X[:, 0] + random.normal(0, 0.5, 300), [-0.5, 0.5])]
     frame = pd.DataFrame(X, columns=[*"wxyz"]).assign(t=labels)
-    return split_up(Table("three", frame, "t", "classification", "file", None, "none"))
+    return split_up(Table("three", frame, "t", "classification", None))
 
 
 def test_balanced_classes_weigh_the_same_in_training() -> None:
@@ -244,7 +244,7 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     random = np.random.default_rng(0)
     frame = pd.DataFrame(random.normal(size=(30_000, 2)), columns=["a", "b"])
     frame["y"] = frame["a"] ** 3 - frame["b"]
-    table = known.Table("large", frame, "y", "regression", "made here", None, "none")
+    table = known.Table("large", frame, "y", "regression", None)
     data, configuration = split_up(table, folds=2), configured("linear", max_steps=10)
     row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
     for part, rows in (("val", data.split.folds[0][1]), ("test", data.split.test)):

@@ -30,7 +30,7 @@ from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import TrialRecord
-from entrypoints.tags import BEST_TRIAL_ID, BY_TIME_LIMIT, CRITERIA, FEASIBLE, SCORE, STUDY_KEY
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, CRITERIA, FEASIBLE, SCORE, STUDY_KEY
 from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
@@ -181,7 +181,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         assert study.best is not None
         run, own, first = study.run.client.get_run(study.run.run_id), study.best, words.splitlines()[2].split()
         taken = f"batch_size={own.configuration.batch_size}"
-        assert run.data.tags[BEST_TRIAL_ID] == own.trial_id
+        assert run.data.tags[BEST_TRIAL_RUN_ID] == own.run_id
         assert first[1] == str(own.configuration.batch_size)
         assert run.data.tags["mlflow.note.content"].startswith(f"**Take {taken}**")
         score = {"score": "val_rmse", "higher_is_better": False, "baseline": study.plan.baseline}

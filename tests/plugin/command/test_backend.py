@@ -150,11 +150,10 @@ def test_run_of_an_id_is_used_and_runs_that_the_project_opens_besides_are_below_
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        ({"backend_config": {"interval_s": 0}}, "interval_s=0"),
         ({"backend_config": {"groups": ["gpu", "x"]}}, "gpu,x"),
         ({"synchronous": False}, r"synchronous=False: .* backend local"),
     ],
-    ids=["interval", "list of groups", "asynchronous"],
+    ids=["list of groups", "asynchronous"],
 )
 def test_what_cannot_be_is_said_before_anything_starts(place: Place, options: dict[str, Any], wrong: str) -> None:
     """One sentence names the value, and there is no run."""
@@ -163,9 +162,9 @@ def test_what_cannot_be_is_said_before_anything_starts(place: Place, options: di
     assert place.client.search_runs(["0"]) == []
 
 
-def test_configuration_chooses_interval_and_groups(place: Place) -> None:
+def test_configuration_chooses_the_groups(place: Place) -> None:
     """Without the group of the process there is nothing of it but the time. MLflow or its user may wait again."""
-    submitted = run_in_python(place, backend_config={"interval_s": 0.05, "groups": "container"})
+    submitted = run_in_python(place, backend_config={"groups": "container"})
     assert submitted.wait()
     submitted.cancel()
     assert (submitted.wait(), place.run().info.status) == (True, "FINISHED")

@@ -13,7 +13,7 @@ from scripted_store import LIMIT_S, ScriptedStore
 
 from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
-from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.operations import Operation, Point, log
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.delivery.writer import Writer
@@ -48,8 +48,8 @@ def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
     writer.create("study", experiment_id="0", name="study", start_ms=4_000)
     writer.create("a", experiment_id="0", name="trial", tags={"long": "x" * 9000}, parent="study")
     params = {f"p{number}": number for number in range(250)} | {"url": "http://me:hush42@there", "odd@": 1}
-    writer.log("a", [*points(*range(1500)), *points(float("nan"), float("inf"), first=2000)], params=params)
-    writer.log("a", [Point("system/x", 1.0, 0)], summary={"elapsed_s": 2.0}, tags={"b@d": "no"})
+    writer.add("a", log([*points(*range(1500)), *points(float("nan"), float("inf"), first=2000)], params=params))
+    writer.add("a", log([Point("system/x", 1.0, 0)], summary={"elapsed_s": 2.0}, tags={"b@d": "no"}))
     writer.end("a", "KILLED", tags={"sysmetrics.stop_reason": "limit"})
     writer.end("study", "FINISHED")
     assert writer.close(60)
@@ -74,8 +74,8 @@ def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) 
     writer.create("a", experiment_id="0", name="again")
     writer.create("b", experiment_id="0", name="b", parent="a")
     for key in "ab":
-        writer.log(key, points(1.0, 2.0))
-        writer.repeat(key)
+        writer.add(key, log(points(1.0, 2.0)))
+        writer.add(key, [Operation("repeat")])
     assert (writer.open_keys(), writer.run_id("a"), writer.run_id("c")) == (["a", "b"], None, None)
     writer.end("a", "FINISHED")
     assert [writer.is_open(key) for key in "abc"] == [False, True, False]
@@ -85,9 +85,9 @@ def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) 
     assert (store.named("a").status, len(store.named("a").points)) == ("FINISHED", 2)
     assert store.named("b").tags["mlflow.parentRunId"] == writer.run_id("a")
     with pytest.raises(KeyError):
-        writer.log("a", points(3.0))
+        writer.add("a", log(points(3.0)))
     writer.create("a", experiment_id="0", tags={"again": "yes"})
-    writer.log("a", points(9.0, 3.0, first=1))
+    writer.add("a", log(points(9.0, 3.0, first=1)))
     store.until(lambda: len(store.named("a").points) == 3)
     assert (store.named("a").status, [point[1] for point in store.named("a").points]) == ("RUNNING", [1.0, 2.0, 3.0])
 
@@ -120,7 +120,7 @@ def test_close_is_bounded_and_what_is_left_is_kept(
     writer.create("study", experiment_id="0", name="study")
     for key in ("x", "y"):
         writer.create(key, experiment_id="0", name=key, parent="study")
-        writer.log(key, points(1.0, 2.0))
+        writer.add(key, log(points(1.0, 2.0)))
         writer.end(key, "FINISHED")
     began = time.monotonic()
     assert not writer.close(0.3)
@@ -144,7 +144,7 @@ def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pyte
     store.until(lambda: writer.is_away)
     time.sleep(0.1)
     assert writer.is_away, "it is not asked again at once"
-    writer.log("a", points(1.0))
+    writer.add("a", log(points(1.0)))
     assert writer.close(LIMIT_S)
     assert len(store.named("a").points) == 1
     assert store.timeout_s == writers.MIN_TIMEOUT_S
@@ -166,9 +166,9 @@ def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, mo
     store.until(lambda: store.runs)
     store.open.clear()
     store.entered.clear()
-    writer.log("a", points(*range(5)))
+    writer.add("a", log(points(*range(5))))
     assert store.entered.wait(LIMIT_S)
-    writer.log("a", points(*range(5, 30), first=5), params={"alpha": 1})
+    writer.add("a", log(points(*range(5, 30), first=5), params={"alpha": 1}))
     store.open.set()
     store.until(lambda: store.named("a").params)
     assert [point[3] for point in store.named("a").points] == [*range(5), *range(21, 30)]

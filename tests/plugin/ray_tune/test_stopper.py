@@ -30,7 +30,6 @@ def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
         "sysmetrics.stopped_by": "criteria",
         "sysmetrics.stop_reason": "loss 1, best 1 (patience 2, step 3)",
         "sysmetrics.stop_metric": "loss",
-        "sysmetrics.stop_step": "3",
     }
 
 
