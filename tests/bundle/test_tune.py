@@ -240,17 +240,15 @@ def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:
 
 
 def test_description_links_to_what_to_open_next(study: Study) -> None:
-    """The study's page links to its views, which the experiment has, the comparison, and the best trial."""
+    """The study's page links to its views, which the experiment has, and the best trial."""
     text = study.run.data.tags["mlflow.note.content"]
     links = {words: unquote(link) for words, link in re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", text)}
-    score, table, training, studies, best, process, compared = links.values()
+    score, table, training, studies, best, process = links.values()
     tags = study.client.get_experiment("0").tags
     for link, shown in ((score, "CHART"), (table, "TABLE"), (training, "CHART"), (studies, "TABLE")):
         view = re.search(rf"&viewStateShareKey=([^&]*)&compareRunsMode={shown}$", link)
         assert view
         assert f"mlflow.sharedViewState.{view[1]}" in tags
-    assert compared.startswith("#/compare-runs?")
-    assert _best(study).info.run_id in compared
     assert f"/{_best(study).info.run_id}/overview" in best
     assert f"/{_best(study).info.run_id}/system-metrics" in process
     assert text.startswith(f"**Take {', '.join(f'{name}={_best(study).data.params[name]}' for name in VARIED)}**")
