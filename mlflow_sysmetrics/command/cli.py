@@ -46,6 +46,8 @@ def main(context: click.Context) -> None:
 
     The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
     """
+    if (name := context.invoked_subcommand) in ("run", "check") and sys.platform != "linux":
+        raise click.UsageError(f"{name} needs Linux; use measure() in your code, or, on macOS, autolog()")
     context.obj = dict(os.environ)  # that of a command that is run
     for name, value in _OWN_ENVIRONMENT.items():  # before MLflow is imported, which reads it then
         os.environ.setdefault(name, value)
