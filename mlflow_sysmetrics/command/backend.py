@@ -43,6 +43,8 @@ class SystemMetricsBackend(LocalBackend):
 
     def run(self, *arguments: Any) -> SubmittedRun:
         """Start the project: see ``AbstractBackend.run``. From ``mlflow run`` it returns when the project has ended."""
+        if sys.platform != "linux":
+            raise ExecutionException(f"the backend {NAME} needs Linux; use the backend local")
         *project, config, tracking_uri, experiment_id = arguments
         settings, command, config = _settings(config), _command_line(), {**config}
         if command is not None:

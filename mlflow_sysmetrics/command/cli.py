@@ -46,6 +46,8 @@ def main(context: click.Context) -> None:
 
     The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
     """
+    if (name := context.invoked_subcommand) in ("run", "check") and sys.platform != "linux":
+        raise click.UsageError(f"{name} needs Linux; use measure() in your code, or, on macOS, autolog()")
     context.obj = dict(os.environ)  # that of a command that is run
     for name, value in _OWN_ENVIRONMENT.items():  # before MLflow is imported, which reads it then
         os.environ.setdefault(name, value)
@@ -63,8 +65,9 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
 
     A program that opens one MLflow run is recorded in that; one that opens none, in a new run. Where it opens several,
     they become children of a new run of the whole program, and each has its own summary. MLFLOW_RUN_ID names a run to
-    use instead of a new one. The program's code, input, output, signals and exit code do not change. A run ends as
-    FINISHED, as FAILED if the exit code is not 0, or as KILLED if a signal ended the program.
+    use instead of a new one. The program's code, input, output, signals and exit code do not change; from another
+    terminal, interrupt it with `kill -INT -PID`, as Ctrl-C does. A run ends as FINISHED, as FAILED if the exit code is
+    not 0, or as KILLED if a signal ended the program.
 
     A command that breaks a limit, or whose run gets the tag sysmetrics.stop in the MLflow UI, is ended with all
     processes below it: by SIGTERM, and ten seconds later by SIGKILL. The tag sysmetrics.stop_reason says why, and the

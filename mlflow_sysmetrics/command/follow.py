@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Operation, Point, log, now_ms, window_points
-from mlflow_sysmetrics.delivery.outbox import Outbox
+from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.delivery.waiting import within
@@ -36,7 +36,7 @@ from mlflow_sysmetrics.tags import RUN_KEY
 logger = get_logger(__name__)
 _LOOK_EVERY_S = 0.5
 _WITHOUT_MLFLOW_S, _WITHOUT_RUN_S = 5.0, 60.0  # before a program gets a run: until then it may open one
-_CLOSE_S, _END_S = 5.0, 15.0  # for what the writers have left, and for all that is to be done at the end
+_CLOSE_S, _END_S = 5.0, 15.0  # for what a writer or a copy has left; for all but copies at the end
 
 
 class Run(NamedTuple):
@@ -79,6 +79,7 @@ class Follower:
         self._left: list[Run] = []  # in which it was recorded before: their series are still to be copied
         self._writers: dict[str, Writer] = {}
         self._logger: SystemMetricsLogger | None = None
+        self._looking, self._copying = threading.Lock(), threading.Lock()
         self._stopping = threading.Event()
         work = (contextvars.copy_context().run, self._work)  # MLflow keeps its workspace there
         self._thread = threading.Thread(target=work[0], args=work[1:], name="mlflow-sysmetrics-follower", daemon=True)
@@ -111,11 +112,18 @@ class Follower:
             self._keep(status, tags, ends=ends)
         finally:
             self.close()
+        try:
+            within(_CLOSE_S, self._copy_left)
+        except Exception as error:
+            left = ", ".join(run.run_id for run in self._left)
+            logger.warning("the program's first system metrics may be in run %s alone. %s", left, one_line(error))
 
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._look()
+                with self._looking:
+                    self._look()
+                self._copy_left()
             except Exception as error:  # it is tried again
                 logger.debug("the program's runs cannot be followed now: %s", error)
             self._stopping.wait(_LOOK_EVERY_S)
@@ -139,9 +147,6 @@ class Follower:
             if each.summary is not None:
                 self._add(each.run, log(summary=each.summary, own_since_ms=each.since_ms))
                 each.summary = None
-        while self._left:
-            self._copy(self._left[0])
-            del self._left[0]
 
     def _read(self) -> None:
         """Take in the lines that are new in the channel."""
@@ -203,15 +208,27 @@ class Follower:
         found = store.run_with_key(run.experiment_id, key)
         return found or store.create_run(run.experiment_id, began_ms, tags, self._name)
 
-    def _copy(self, before: Run) -> None:
-        """Copy the program's series from another run into its run. One that was made here is deleted then."""
-        client, began_ms = MlflowClient(before.uri), self._measurement.began_ms or 0
-        names = [name for name in client.get_run(before.run_id).data.metrics if name.startswith(SYSTEM_PREFIX)]
-        stored = [each for name in names for each in client.get_metric_history(before.run_id, name)]
-        points = [Point(each.key, each.value, each.timestamp) for each in stored if each.timestamp >= began_ms]
-        outbox = Outbox(self.run.run_id)
-        outbox.add(log(sorted(points, key=lambda point: point.time_ms)))
-        replay(outbox, Store(self.run.uri), lambda key: None)
+    def _copy_left(self) -> None:
+        with self._copying:
+            while self._left and self._logger is not None:  # else there is no run to copy into
+                self._copy(self._left[0], self.run)
+                del self._left[0]
+
+    def _copy(self, before: Run, run: Run) -> None:
+        """Copy the program's series from one run into another. A run that was made here is deleted then.
+
+        Those of hours take minutes.
+        """
+        client, began_ms, outbox = MlflowClient(before.uri), self._measurement.began_ms or 0, Outbox(run.run_id)
+        if before.run_id in self._made:
+            client.set_terminated(before.run_id)  # it stays if there is no time to copy all
+        for name in client.get_run(before.run_id).data.metrics:
+            if name.startswith(SYSTEM_PREFIX):
+                stored = client.get_metric_history(before.run_id, name)
+                points = [Point(name, each.value, each.timestamp) for each in stored if each.timestamp >= began_ms]
+                for first in range(0, len(points), MAX_WAITING):
+                    outbox.add(log(points[first : first + MAX_WAITING]))
+                    replay(outbox, Store(run.uri), lambda key: None)
         if before.run_id in self._made:
             client.delete_run(before.run_id)
 
@@ -225,11 +242,10 @@ class Follower:
         self._writers[run.uri].attach(outbox)
 
     def _finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
-        if self._thread.is_alive():
-            self._thread.join()
         try:
             try:
-                self._look(is_last=True)
+                with self._looking:
+                    self._look(is_last=True)
             finally:
                 if self._logger is not None:
                     self._logger.stop()  # first: what is later than the end would be of a run that has gone on
@@ -253,6 +269,8 @@ class Follower:
 
     def _keep(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
         """Leave to `sync` what the store did not take, a run that could not be made as well."""
+        if self._logger is not None:
+            self._logger.stop()  # first, as in `_finish`
         for each in self._opened.values():
             if each.is_open and each.run.run_id != self.run.run_id:
                 keep_end(each.run.uri, each.run.run_id, status)

@@ -62,6 +62,13 @@ def test_mistake_is_one_sentence(arguments: list[str], wrong: str) -> None:
     assert wrong in shown("run", *arguments, code=2, MLFLOW_RUN_ID="1").splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_other_system_than_linux_is_named(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything starts."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert f"{command} needs Linux" in shown(command, "--", "true", code=2).splitlines()[-1]
+
+
 def recorded(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command line in a folder whose store is used."""
     options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": LIMIT_S, "input": "well\n"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,18 +137,36 @@ def test_names_that_the_program_has_logged_are_left_alone(record: Record, all_ru
     assert all_runs()[-1].data.metrics["cpu_seconds"] > 1
 
 
-def test_series_that_a_run_had_before_the_program_are_not_the_programs(
-    record: Record, all_runs: Runs, store_in_use: MlflowClient
+def test_series_that_take_long_to_copy_hold_up_nothing_else(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It goes on in an older run, and then opens another one."""
+    """A program goes on in an older run for hours, and then opens another one: all runs have their costs and ends.
+
+    Of the older run's series, those of the program are copied.
+    """
+    has_time, history = threading.Event(), MlflowClient.get_metric_history
+
+    def slow(*about: Any) -> Any:
+        assert has_time.wait(LIMIT_S)
+        return history(*about)
+
     older = store_in_use.create_run("0").info.run_id
     store_in_use.log_metric(older, "system/process_memory_mb", 7.0, timestamp=1000)
+    monkeypatch.setattr(MlflowClient, "get_metric_history", slow)
     goes_on = f"with mlflow.start_run(run_id={older!r}): time.sleep(2)"
-    record(sys.executable, "-c", f"{WORK}\n{goes_on}\nwith mlflow.start_run(): work()", run_name="whole")
-    (whole,) = (run for run in all_runs() if run.info.run_name == "whole")
-    points = store_in_use.get_metric_history(whole.info.run_id, "system/process_memory_mb")
-    assert points
-    assert min(point.timestamp for point in points) > 1000
+    program = f"{WORK}\n{goes_on}\nwith mlflow.start_run(run_name='last'): work()"
+    assert record(sys.executable, "-c", program, run_name="whole") == Ended(0)
+    runs = {run.info.run_name: run for run in all_runs()}
+    assert [run.info.status for run in runs.values()] == ["FINISHED"] * 3
+    assert [name for name, run in runs.items() if SUMMARY - run.data.metrics.keys()] == []
+    has_time.set()
+
+    def times_ms() -> list[int]:
+        whole = runs["whole"].info.run_id
+        return [point.timestamp for point in store_in_use.get_metric_history(whole, "system/process_memory_mb")]
+
+    wait_until(lambda: min(times_ms()) < runs["last"].info.start_time - 1000, LIMIT_S, "what came before the last run")
+    assert min(times_ms()) > 1000
 
 
 def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
