@@ -140,6 +140,7 @@ class ProcessSampler:
             return {}
         if not readings:
             return {}
+        now = self._clock()  # of the counters: to look for processes, and at what they share, takes a while
         totals = _sums(reading.counters for reading in readings.values())
         for key, total in totals.items():
             self._grow(key, total, now)
