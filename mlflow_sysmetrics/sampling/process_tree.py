@@ -117,8 +117,8 @@ class ProcessSampler:
         return {name: self._grown[key] for name, key in _IO.items() if key in self._grown}
 
     def read_all_next(self) -> None:
-        """Include in the next reading what is otherwise read every 0.4 s."""
-        self._slow_due = -math.inf
+        """Include in the next reading what is otherwise read every 0.4 s, and children that have begun since."""
+        self._slow_due = self._walk_due = -math.inf
 
     def saw_peak_rss(self, mark_mb: float) -> None:
         """Take what the kernel says of processes that have ended, such as wait4 of the root, into ``peak_rss_mb``.

@@ -316,6 +316,17 @@ def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all
     assert [*rates.values()] == pytest.approx([0.5] * 3)
 
 
+def test_a_process_that_began_just_before_the_last_reading_is_in_it() -> None:
+    """Workers may start late, and live on."""
+    kernel = Kernel()
+    sample = kernel.sampler()
+    kernel.at(10.0)
+    kernel.run(kernel.spawn(1), 0.1)
+    sample.read_all_next()
+    assert kernel.at(10.1)["process_memory_mb"] == 20
+    assert sample.cpu_seconds == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(("walk_s", "most_s"), [(0.0, 0.65), (0.05, 5.2)], ids=["half a second", "one percent"])
 def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s: float, most_s: float) -> None:
     """A short run has its children's memory too, and a long one does not pay for looking ten times a second."""
