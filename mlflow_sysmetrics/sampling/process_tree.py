@@ -62,10 +62,10 @@ class ProcessSampler:
 
     docs/metrics.md has the keys. What cannot be read of every process of the tree is absent. A process that has ended
     gives {}. Rates come 10 ms after construction, so that a short run has them, and then with readings at least 50 ms
-    apart. Threads and, of other processes than this one, reads, writes and context switches come every 0.4 s. New
-    children are looked for every half second, sooner at first. CPU time that turns up late (a new child's, an ended
-    child's) happened since the last look: the percentage spreads it over the next such span. A call never raises;
-    construction raises ValueError. Not safe to call from two threads at once.
+    apart. Threads and, of other processes than this one, reads and writes come every 0.4 s. New children are looked for
+    every half second, sooner at first. CPU time that turns up late (a new child's, an ended child's) happened since the
+    last look: the percentage spreads it over the next such span. A call never raises; construction raises ValueError.
+    Not safe to call from two threads at once.
 
     On Linux what forked processes share until one of them writes counts once. Reading it is expensive: it is read when
     the tree has changed, when page faults say that processes have copied it by writing, and every second, or so rarely
