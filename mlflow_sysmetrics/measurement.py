@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import re
 import threading
@@ -25,6 +26,7 @@ SUMMARY = (  # of the whole time; those of phases come with them
     *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds", "mean_cpu_percent"),
     *("peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb", "read_mb", "write_mb"),
 )
+_RUN_AFTER_THE_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 Listener = Callable[[dict[str, float]], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -136,7 +138,14 @@ class Measurement:
         self.stop()
 
     def __call__(self, function: F) -> F:
-        """A function like this one; after a call of it, its attribute `summary` has what the call used."""
+        """A function like this one; after a call of it, its attribute `summary` has what the call used.
+
+        ValueError for a coroutine or a generator, whose call only makes an object.
+        """
+        if any(is_kind(function) for is_kind in _RUN_AFTER_THE_CALL):
+            raise ValueError(
+                f"@measure() on {function.__name__}: it runs after its call; use `with measure():` around what runs it"
+            )
 
         @functools.wraps(function)
         def measured(*args: Any, **named: Any) -> Any:

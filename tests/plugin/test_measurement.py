@@ -66,6 +66,22 @@ def test_function_has_the_summary_of_its_last_call() -> None:
     assert train.summary["cpu_seconds"] < 0.05  # type: ignore[attr-defined]
 
 
+def test_function_that_runs_after_its_call_is_refused() -> None:
+    """Its call would be all that is measured."""
+
+    async def fetch() -> None: ...
+
+    async def stream() -> Any:
+        yield
+
+    def batches() -> Any:
+        yield
+
+    for function in (fetch, stream, batches):
+        with pytest.raises(ValueError, match=f"on {function.__name__}: it runs after its call; use `with"):
+            measure()(function)
+
+
 def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
     """One that lives and one that has ended, which the tree has both."""
     kept = "import time; kept = b'x' * 50_000_000\nwhile time.process_time() < 0.4: pass\nprint(flush=True); input()"
