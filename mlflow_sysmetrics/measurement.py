@@ -132,6 +132,8 @@ class Measurement:
         return dict(self._summary)
 
     def __enter__(self) -> Measurement:
+        if self._summary is not None:
+            logger.warning("this measurement was stopped, and keeps its numbers; make a new one with measure()")
         return self.start()
 
     def __exit__(self, *exc_info: object) -> None:
