@@ -66,7 +66,7 @@ class Measurement:
 
     Args:
         alone: leave out the processes below it.
-        window_s: seconds of a window of the series, see `drain`.
+        window_s: seconds of a window of the series, see `drain`; in a long run up to ten.
         sample: read this instead of the groups: a function that returns numbers by name.
         clock: seconds that never go back.
     """
