@@ -45,9 +45,9 @@ class SystemMetricsLogger:
     """Record what this process, and those it started, use while a run is active.
 
     ``with SystemMetricsLogger(): train()`` is all that is needed inside an MLflow run. Means and maxima of each second
-    go to the run, and at its end the `summary`. While the store is away they wait, also on disk; ``mlflow-sysmetrics
-    sync`` delivers what a process that ended meanwhile has left. Nothing raises after construction. Only `start` and
-    `stop` wait, for a disk and the store: at most five seconds.
+    go to the run (after hours, of ten seconds), and at its end the `summary`. While the store is away they wait, also
+    on disk; ``mlflow-sysmetrics sync`` delivers what a process that ended meanwhile has left. Nothing raises after
+    construction. Only `start` and `stop` wait, for a disk and the store: at most five seconds.
 
     A run's series of one prefix have one writer on a machine. Where a logger of this process has them, another one
     raises; where another process has them, it warns and records nothing, so that all workers of a distributed training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import re
 import threading
@@ -25,6 +26,7 @@ SUMMARY = (  # of the whole time; those of phases come with them
     *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds", "mean_cpu_percent"),
     *("peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb", "read_mb", "write_mb"),
 )
+_RUN_AFTER_THE_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 Listener = Callable[[dict[str, float]], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,7 +65,7 @@ class Measurement:
 
     Args:
         alone: leave out the processes below it.
-        window_s: seconds of a window of the series, see `drain`.
+        window_s: seconds of a window of the series, see `drain`; in a long run up to ten.
         sample: read this instead of the groups: a function that returns numbers by name.
         clock: seconds that never go back.
     """
@@ -87,6 +89,7 @@ class Measurement:
         self._monitor = Monitor(self._take, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
         self._is_own = pid in (None, os.getpid())
         self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock
+        self._ended_s: tuple[float, ...] = ()  # then: CPU time of this process's ended children
         self._phases: dict[str, Phase] = {}
         self._listeners: tuple[Listener, ...] = ()
         self._failed: list[Listener] = []
@@ -128,13 +131,22 @@ class Measurement:
         return dict(self._summary)
 
     def __enter__(self) -> Measurement:
+        if self._summary is not None:
+            logger.warning("this measurement was stopped, and keeps its numbers; make a new one with measure()")
         return self.start()
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
     def __call__(self, function: F) -> F:
-        """A function like this one; after a call of it, its attribute `summary` has what the call used."""
+        """A function like this one; after a call of it, its attribute `summary` has what the call used.
+
+        ValueError for a coroutine or a generator, whose call only makes an object.
+        """
+        if any(is_kind(function) for is_kind in _RUN_AFTER_THE_CALL):
+            raise ValueError(
+                f"@measure() on {function.__name__}: it runs after its call; use `with measure():` around what runs it"
+            )
 
         @functools.wraps(function)
         def measured(*args: Any, **named: Any) -> Any:
@@ -195,9 +207,6 @@ class Measurement:
             return self._summary["elapsed_s"]
         return 0.0 if self._began is None else self._clock() - self._began
 
-    def read(self) -> None:
-        self._monitor.read()
-
     def drain(self) -> list[Window]:
         """The windows that have closed since the last call: at most the newest 1200."""
         return self._monitor.drain()
@@ -222,6 +231,7 @@ class Measurement:
         return values | interval | self.summary
 
     def _take(self) -> Mapping[str, float]:
+        self._ended_s = os.times()[2:4]
         return self._sample() if self._sample is not None else {}
 
     @property
@@ -229,9 +239,11 @@ class Measurement:
         return None if self._process is None else self._process.cpu_seconds
 
     def _cpu_until_now(self) -> float | None:
-        """As `_cpu_seconds`; this process's own time since the last reading is in it."""
+        """As `_cpu_seconds`, up to now: this process's own time needs no reading, that of its children does."""
         if self._process is None:
             return None
+        if len(self._process.pids) > 1 or os.times()[2:4] != self._ended_s:
+            self._monitor.read()
         read_s, own_s = self._cpu_read
         return read_s + (max(0.0, time.process_time() - own_s) if self._is_own else 0.0)
 
@@ -299,7 +311,7 @@ class Phase:
         self._peak_mb: float | None = None
 
     def __enter__(self) -> Phase:
-        now, cpu_s = self._clock(), self._cpu_s()
+        cpu_s, now = self._cpu_s(), self._clock()  # a reading is none of its time
         with self._lock:
             if not self._entered:
                 self._began_cpu_s = cpu_s
@@ -327,9 +339,9 @@ class Phase:
     @property
     def summary(self) -> dict[str, float]:
         """``elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, of times that go on up to now."""
-        now, cpu_s, entered = self._clock(), self._cpu_s(), tuple(self._entered)
+        now, entered = self._clock(), tuple(self._entered)
         values = {"elapsed_s": self._elapsed_s + sum(now - each for each in entered)}
-        if cpu_s is not None:
-            values["cpu_seconds"] = self._used_cpu_s + (cpu_s - (self._began_cpu_s or 0.0) if entered else 0.0)
+        if self._began_cpu_s is not None:
+            values["cpu_seconds"] = self._used_cpu_s + ((self._cpu_s() or 0.0) - self._began_cpu_s if entered else 0.0)
         peak_mb = self._before_mb if self._peak_mb is None else self._peak_mb
         return values if peak_mb is None else {**values, "peak_memory_mb": peak_mb}

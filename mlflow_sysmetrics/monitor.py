@@ -20,6 +20,7 @@ logger = get_logger(__name__)
 _MIN_SPAN_S = 1e-9  # so that readings at one moment count alike
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
 _MAX_WINDOWS = 1200  # that wait, about 2 MB
+_WINDOW_SHARE, _MAX_WINDOW_S = 1 / 1200, 10.0  # of the time so far: 12 hours have 7,000 windows, not 43,200
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class _Fold:
 class Monitor:
     """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
 
+    In a long run windows become longer: a 1200th of the time since its start, up to ten seconds.
     `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older
     ones are dropped. It is started once, stopped once, and belongs to the process that made it: in a forked child it
     reads nothing. What `sample` or `on_sample` raises is counted in `failures`, and the first is logged.
@@ -79,6 +81,7 @@ class Monitor:
         self._folding = threading.RLock()
         self._stopped = False
         self._opened_at: float | None = None
+        self._began_at = math.inf
         self._folds: dict[str, _Fold] = {}
         self.peaks: dict[str, float] = {}  # the maximum of each value so far
         self._windows: deque[Window] = deque(maxlen=_MAX_WINDOWS)
@@ -87,7 +90,7 @@ class Monitor:
 
     def start(self) -> None:
         """Start the thread, which takes its first reading at once."""
-        self._opened_at = self._clock()
+        self._began_at = self._opened_at = self._clock()
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending: read and stop still work
@@ -161,14 +164,15 @@ class Monitor:
     def _fold(self, values: Mapping[str, float]) -> None:
         now = self._clock()
         if self._opened_at is None:
-            self._opened_at = now
+            self._began_at = self._opened_at = now
         for name, value in values.items():
             if (fold := self._folds.get(name)) is None:
                 fold = self._folds[name] = _Fold(self._opened_at, value, value)
             fold.add(value, now)
             if value > self.peaks.get(name, -math.inf):
                 self.peaks[name] = value
-        if now - self._opened_at >= self._window_s:
+        long_s = min(_MAX_WINDOW_S, _WINDOW_SHARE * (now - self._began_at))
+        if now - self._opened_at >= max(self._window_s, long_s):
             self._opened_at = now
             self._close_window()
 

@@ -28,7 +28,6 @@ class Phases:
 
     def begin(self, name: str) -> None:
         """A phase begins, and the one before has ended."""
-        self._measurement.read()  # so that what other processes have used is the phase's before
         self._phase.close()
         self._phase.enter_context(self._measurement.phase(name))
 

@@ -51,8 +51,9 @@ class Stop:
         text = self.criterion.removeprefix(self.metric)
         op = next(op for op in _BROKEN if text.startswith(op))  # patience has none
         rule = text.removeprefix(op).strip()
-        digits = next((digits for digits in (4, 6, 8) if f"{self.value:.{digits}g}" != f"{self.limit:.{digits}g}"), 4)
-        shown = f"{self.metric} {self.value:.{digits}g}{_BROKEN[op]}{self.limit:.{digits}g}"
+        pairs = [(_digits(self.value, count), _digits(self.limit, count)) for count in (4, 6, 8)]
+        value, limit = next(((value, limit) for value, limit in pairs if value != limit), pairs[0])
+        shown = f"{self.metric} {value}{_BROKEN[op]}{limit}"
         step = "" if self.step is None else f"step {self.step}"
         words = ", ".join(filter(None, [rule if " " in rule else "", *how, step]))  # of a plain limit, only these
         return f"{shown} ({words})" if words else shown
@@ -129,6 +130,11 @@ class Patience:
     def __str__(self) -> str:
         delta = f" min_delta {self.min_delta}".removesuffix(".0") if self.min_delta else ""
         return f"{self.metric.name} patience {self.reports}{delta}"
+
+
+def _digits(number: float, count: int) -> str:
+    """A number with so many digits, and all before its point: 16012, not 1.601e+04; but a loss that grew is 1e+09."""
+    return f"{number:.0f}" if 10**count - 0.5 <= abs(number) < 1e8 else f"{number:.{count}g}"
 
 
 def finite(values: Values, name: str) -> float | None:

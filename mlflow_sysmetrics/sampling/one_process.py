@@ -27,7 +27,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1
 _BLOCK_MB, _KB_MB = 512 / 1e6, 1024 / 1e6  # a block of getrusage on Linux, whatever the disk's are
 _SIZE = 4096  # more than any of these files has; the kernel gives them whole
 _NUMBERS = re.compile(  # of status, io and smaps_rollup
-    rb"\n(VmHWM|Threads|(?:non)?voluntary_ctxt_switches|(?:read|write)_bytes|(?:Pss_)?Anon(?:ymous)?):\s+(\d+)"
+    rb"\n(VmHWM|Threads|(?:read|write)_bytes|(?:Pss_)?Anon(?:ymous)?):\s+(\d+)"
 )
 
 
@@ -80,9 +80,6 @@ def _read_linux(process: psutil.Process, slow: bool, with_reaped: bool = True) -
         cminflt = cmajflt = cutime = cstime = 0
     cpu_s, reaped_s, system_s = (ticks / _TICKS_PER_S for ticks in (utime + stime, cutime + cstime, stime + cstime))
     counters = {"process_page_faults_per_s": float(minflt + cminflt + majflt + cmajflt)}  # own, and ended children's
-    if status:
-        switches = status[b"voluntary_ctxt_switches"] + status[b"nonvoluntary_ctxt_switches"]  # of its main thread
-        counters["process_context_switches_per_s"] = float(switches)
     if io:  # from and to storage, not the page cache; of ended children too
         counters["process_read_mb_per_s"] = io[b"read_bytes"] / 1e6
         counters["process_write_mb_per_s"] = io[b"write_bytes"] / 1e6
@@ -100,7 +97,7 @@ def _read_own(levels: dict[str, float], mark_mb: float | None, with_reaped: bool
         "process_page_faults_per_s": float(own.ru_minflt + own.ru_majflt + reaped.ru_minflt + reaped.ru_majflt),
         "process_read_mb_per_s": (own.ru_inblock + reaped.ru_inblock) * _BLOCK_MB,
         "process_write_mb_per_s": (own.ru_oublock + reaped.ru_oublock) * _BLOCK_MB,
-        "process_context_switches_per_s": float(own.ru_nvcsw + own.ru_nivcsw),
+        "process_context_switches_per_s": float(own.ru_nvcsw + own.ru_nivcsw),  # of others /proc has one thread's
     }
     seconds = (time.process_time(), reaped.ru_utime + reaped.ru_stime, own.ru_stime + reaped.ru_stime)
     return Reading(0.0, False, *seconds, levels, counters, mark_mb, reaped.ru_maxrss * _KB_MB)

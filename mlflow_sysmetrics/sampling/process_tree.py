@@ -62,10 +62,10 @@ class ProcessSampler:
 
     docs/metrics.md has the keys. What cannot be read of every process of the tree is absent. A process that has ended
     gives {}. Rates come 10 ms after construction, so that a short run has them, and then with readings at least 50 ms
-    apart. Threads and, of other processes than this one, reads, writes and context switches come every 0.4 s. New
-    children are looked for every half second, sooner at first. CPU time that turns up late (a new child's, an ended
-    child's) happened since the last look: the percentage spreads it over the next such span. A call never raises;
-    construction raises ValueError. Not safe to call from two threads at once.
+    apart. Threads and, of other processes than this one, reads and writes come every 0.4 s. New children are looked for
+    every half second, sooner at first. CPU time that turns up late (a new child's, an ended child's) happened since the
+    last look: the percentage spreads it over the next such span. A call never raises; construction raises ValueError.
+    Not safe to call from two threads at once.
 
     On Linux what forked processes share until one of them writes counts once. Reading it is expensive: it is read when
     the tree has changed, when page faults say that processes have copied it by writing, and every second, or so rarely
@@ -75,8 +75,9 @@ class ProcessSampler:
 
     ``user_cpu_seconds``, ``system_cpu_seconds`` and their sum ``cpu_seconds`` are those of the tree since construction,
     with ended children, and never fall. ``peak_rss_mb`` is the kernel's mark: the highest RSS of any one process since
-    construction, however short; None where none is known to have been higher than before. It is read every 0.4 s, so of
-    a process that ends its last moments may be missing. ``pids`` are all processes that were seen in the tree.
+    construction, however short; None where one of them had more before, since nothing tells how near it came to that
+    again. It is read every 0.4 s, so of a process that ends its last moments may be missing. ``pids`` are all processes
+    that were seen in the tree.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class ProcessSampler:
         self._shared: dict[Hashable, float | None] = {}  # megabytes; None where it cannot be read
         self._shared_at, self._shared_cost_s, self._shared_seen = -math.inf, 0.0, self._seen
         self._memory_mb = 0.0  # of the last reading
-        self._marks_before, self._highest_before_mb, self._resets = set[float](), math.inf, len(reset_marks_mb)
+        self._mark_before_mb, self._highest_before_mb, self._resets = 0.0, math.inf, len(reset_marks_mb)
         self.user_cpu_seconds = self.system_cpu_seconds = 0.0
         self.peak_rss_mb: float | None = None
         self.pids: set[int] = set()
@@ -117,8 +118,8 @@ class ProcessSampler:
         return {name: self._grown[key] for name, key in _IO.items() if key in self._grown}
 
     def read_all_next(self) -> None:
-        """Include in the next reading what is otherwise read every 0.4 s."""
-        self._slow_due = -math.inf
+        """Include in the next reading what is otherwise read every 0.4 s, and children that have begun since."""
+        self._slow_due = self._walk_due = -math.inf
 
     def saw_peak_rss(self, mark_mb: float) -> None:
         """Take what the kernel says of processes that have ended, such as wait4 of the root, into ``peak_rss_mb``.
@@ -140,6 +141,7 @@ class ProcessSampler:
             return {}
         if not readings:
             return {}
+        now = self._clock()  # of the counters: to look for processes, and at what they share, takes a while
         totals = _sums(reading.counters for reading in readings.values())
         for key, total in totals.items():
             self._grow(key, total, now)
@@ -253,25 +255,23 @@ class ProcessSampler:
         self._grown[_CPU] += shown_s - late_s
 
     def _see_marks(self, readings: Mapping[Hashable, Reading]) -> None:
-        """Note what was reached since construction: marks that were not there then, or no higher than what was."""
-        marks_mb = {mark_mb for reading in readings.values() if (mark_mb := reading.mark_mb)}
+        """Note what was reached since construction: a mark above all that were there then, or reached just then."""
+        highest = max(readings.values(), key=lambda reading: reading.mark_mb or 0.0)
+        mark_mb = highest.mark_mb or 0.0
         reaped_mb = max(reading.reaped_mark_mb or 0.0 for reading in readings.values())
         if self._seen:
             if os.getpid() in self.pids:
-                marks_mb.update(reset_marks_mb[self._resets :])
-            for mark_mb in marks_mb - self._marks_before:  # between vfork and exec a child shows its parent's
+                mark_mb = max([mark_mb, *reset_marks_mb[self._resets :]])
+            if mark_mb > self._mark_before_mb:
                 self.peak_rss_mb = max(mark_mb, self.peak_rss_mb or 0.0)
             self.saw_peak_rss(reaped_mb)
-            if self.peak_rss_mb is not None:  # of one process, while another has more, and had more before
-                self.peak_rss_mb = max(self.peak_rss_mb, *(each.levels.get(_RSS, 0.0) for each in readings.values()))
         else:
-            self._marks_before = marks_mb
-            for each in readings.values():  # one that a process has just reached, as after a reset, is not from before
-                if each.mark_mb and each.mark_mb <= (1 + _MATERIAL) * each.levels.get(_RSS, 0.0):
-                    self.peak_rss_mb = max(each.mark_mb, self.peak_rss_mb or 0.0)
+            self._mark_before_mb = mark_mb
+            if 0 < mark_mb <= (1 + _MATERIAL) * highest.levels.get(_RSS, 0.0):  # as after a reset
+                self.peak_rss_mb = mark_mb
             # Whoever had ended children then will hand on their marks, which are known of this process alone.
             hidden = any(reading.reaped_cpu_s and reading.reaped_mark_mb is None for reading in readings.values())
-            self._highest_before_mb = math.inf if hidden else max(own_mark_mb(), reaped_mb, *marks_mb)
+            self._highest_before_mb = math.inf if hidden else max(own_mark_mb(), reaped_mb, mark_mb)
 
     def _rates(self, now: float, totals: Iterable[str]) -> dict[str, float]:
         """Return each counter's growth per second since its last rate, and start a new one."""

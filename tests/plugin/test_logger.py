@@ -273,7 +273,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(
         monkeypatch.setattr("mlflow_sysmetrics.logger.end_tree", ended.append)
         monkeypatch.setattr(threading.Thread, "start", stop_first)
         now[0] = 5.0
-        measurement.read()
+        measurement.interval()
         wait_until(lambda: not our_threads(), LIMIT_S, "the end of all threads")
     assert (ended, "failed" in caplog.text) == ([], False)
     assert metrics(run.info.run_id)["elapsed_s"] == 5.0

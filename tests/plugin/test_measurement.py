@@ -66,6 +66,33 @@ def test_function_has_the_summary_of_its_last_call() -> None:
     assert train.summary["cpu_seconds"] < 0.05  # type: ignore[attr-defined]
 
 
+def test_block_that_is_entered_again_is_told_that_its_numbers_stay(caplog: pytest.LogCaptureFixture) -> None:
+    """A warning, as training is under way."""
+    with measure() as m:
+        pass
+    before, told = m.summary, caplog.text
+    with m:
+        use_cpu(0.05)
+    assert m.summary == before
+    assert (told, "make a new one" in caplog.text) == ("", True)
+
+
+def test_function_that_runs_after_its_call_is_refused() -> None:
+    """Its call would be all that is measured."""
+
+    async def fetch() -> None: ...
+
+    async def stream() -> Any:
+        yield
+
+    def batches() -> Any:
+        yield
+
+    for function in (fetch, stream, batches):
+        with pytest.raises(ValueError, match=f"on {function.__name__}: it runs after its call; use `with"):
+            measure()(function)
+
+
 def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
     """One that lives and one that has ended, which the tree has both."""
     kept = "import time; input(); kept = b'x' * 50_000_000\n"
@@ -110,7 +137,7 @@ def test_what_is_written_just_before_the_end_is_in_the_summary(tmp_path: Path) -
     with child() as process:
         before = psutil.Process(process.pid).io_counters().write_bytes
         m = Measurement(process.pid, interval_s=3600.0).start()
-        m.read()
+        m.interval()
         process.do(f"open({str(tmp_path / 'file')!r}, 'wb').write(bytes(10**6)); print()")
         summary = m.stop()
         written = psutil.Process(process.pid).io_counters().write_bytes - before
@@ -140,10 +167,10 @@ def test_peaks_are_of_all_readings() -> None:
     m.tell(told.append)
     m.start()
     now |= {"process_memory_mb": 50.0, "gpu_1_process_memory_mb": 2_000.0, "gpu_1_memory_mb": 30_000.0}
-    m.read()
+    m.interval()
     now["gpu_1_process_memory_mb"] = now.pop("gpu_0_process_memory_mb")
     now["process_memory_mb"] = 20.0
-    m.read()
+    m.interval()
     peaks = {"peak_gpu_memory_mb": 12_000.0, "peak_memory_mb": 50.0, "memory_growth_mb": 40.0}
     assert peaks.items() <= m.stop().items()
     assert told[-1].items() >= {"memory_mb": 20.0, **peaks}.items()
@@ -240,6 +267,24 @@ def test_threads_in_a_phase_at_once_count_time_each_and_cpu_once(machine: Machin
         with machine.phase("shard"):
             machine.go(1.0, 1.0)
     assert machine.of("shard")[:2] == (8.0, 4.5)
+
+
+def test_what_children_use_is_of_the_phase_they_ran_in() -> None:
+    """One that has ended, and one that lives on."""
+    burn = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
+    with measure(interval_s=3600) as m:
+        with m.phase("ended"):
+            subprocess.run([sys.executable, "-c", burn], check=True)
+        with m.phase("idle"):
+            pass
+        with child() as worker:
+            assert m.summary  # has looked for children
+            with m.phase("alive"):
+                worker.do(f"exec({burn!r}); print()")
+            with m.phase("idle"):
+                pass
+    assert min(m.summary[f"phase/{name}/cpu_seconds"] for name in ("ended", "alive")) > 0.19
+    assert m.summary["phase/idle/cpu_seconds"] < 0.1
 
 
 def test_open_phase_ends_with_the_measurement() -> None:

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from clock import Clock
 from forks import in_fork
 
 from mlflow_sysmetrics.monitor import Monitor
@@ -75,6 +76,19 @@ def test_value_that_is_not_finite_is_left_out(value: float) -> None:
     monitor.cut()
     (window,) = monitor.drain()
     assert window.mean == window.maximum == monitor.peaks == seen[0] == {"x": -1.0}
+
+
+def test_windows_of_a_long_run_are_longer() -> None:
+    """A second at first, ten after hours."""
+    clock = Clock()
+    monitor, closed = Monitor(lambda: {"x": clock.now}, window_s=1.0, clock=clock), list[float]()
+    for _ in range(4 * 3600):
+        monitor.read()
+        closed += [window.maximum["x"] for window in monitor.drain()]
+        clock.now += 1.0
+    assert closed[:1000] == [float(second) for second in range(1, 1001)]
+    assert closed[-1] - closed[-2] == 10
+    assert len(closed) < 4500
 
 
 def test_windows_that_nobody_drains_are_bounded() -> None:

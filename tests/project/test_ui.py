@@ -274,7 +274,7 @@ def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(
 
 
 COMPUTE = "import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"
-FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
+FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s")
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Kernel:
         faults = task.faults_mb * 1e6 / mmap.PAGESIZE
         counters = {"process_read_mb_per_s": task.cpu_s, "process_page_faults_per_s": faults}
         if slow:
-            counters["process_context_switches_per_s"] = task.cpu_s
+            counters["process_write_mb_per_s"] = task.cpu_s
         for key in task.denied:
             levels.pop(key, None)
             counters.pop(key, None)

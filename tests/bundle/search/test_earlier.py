@@ -160,7 +160,7 @@ def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
 
 def test_study_forgets_how_it_ended(client: MlflowClient, study: Run) -> None:
     """Its error, its best trial, which another may become, and who stopped it, or it would be again; nothing else."""
-    ended = {"error": "no model", "best_alpha": "3", "stop": "enough", "stopped_by": "person"}
+    ended = {"error": "no model", "best_trial_run_id": "3", "stop": "enough", "stopped_by": "person"}
     for name, value in {**ended, "dataset": "red_wine"}.items():
         client.set_tag(study.info.run_id, f"sysmetrics.{name}", value)
     _settle(client, client.get_run(study.info.run_id))

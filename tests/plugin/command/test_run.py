@@ -25,7 +25,7 @@ from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STO
 from mlflow_sysmetrics.delivery.sync import deliver
 
 LIMIT_S = 300.0
-PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
+PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s")
 # Computes for some time in itself and in a child.
 BUSY = """
 import os, subprocess, sys, time

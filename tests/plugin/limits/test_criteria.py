@@ -245,6 +245,8 @@ def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[f
     [
         (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300, 100), "peak_memory_mb 412.3 > 300 (step 100)"),
         (Stop("training_time_s<=10", "training_time_s", 10.0003, 10, 9), "training_time_s 10.0003 > 10 (step 9)"),
+        (Stop("peak_memory_mb<=16000", "peak_memory_mb", 16012.3, 16000), "peak_memory_mb 16012 > 16000"),
+        (Stop("elapsed_s<=43200", "elapsed_s", 43200.1, 43200), "elapsed_s 43200.1 > 43200"),
         (Stop("val_loss<1", "val_loss", 1.0, 1.0), "val_loss 1 >= 1"),
         (Stop("mean_cpu_percent>=50", "mean_cpu_percent", 49.0, 50.0), "mean_cpu_percent 49 < 50"),
         (Stop("mean_cpu_percent>50", "mean_cpu_percent", 50.0, 50.0), "mean_cpu_percent 50 <= 50"),
