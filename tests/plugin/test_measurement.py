@@ -272,7 +272,7 @@ def test_threads_in_a_phase_at_once_count_time_each_and_cpu_once(machine: Machin
 def test_what_children_use_is_of_the_phase_they_ran_in() -> None:
     """One that has ended, and one that lives on."""
     burn = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
-    with measure(interval_s=3600) as m:
+    with Measurement(interval_s=3600) as m:
         with m.phase("ended"):
             subprocess.run([sys.executable, "-c", burn], check=True)
         with m.phase("idle"):
