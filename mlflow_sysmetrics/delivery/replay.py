@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.operations import Operation, text
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.redact import get_logger
@@ -18,6 +18,7 @@ from mlflow_sysmetrics.tags import OF_AN_END, RUN_KEY
 
 logger = get_logger(__name__)
 MAX_ENTRIES, MAX_TEXTS = 1000, 100  # in one request: in all, and of params and tags each
+_MAX_NAME = 250  # of a run, in MLflow's databases
 
 
 class NoParentError(Exception):
@@ -67,14 +68,14 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
             raise NoParentError("the run around it is still to be created")
         tags[MLFLOW_PARENT_RUN_ID] = parent
     found = store.run_with_key(experiment_id, wanted["key"]) if outbox.failures else None  # whose answer was lost
-    outbox.start_ms = wanted["start_ms"]
-    outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
+    outbox.start_ms, name = wanted["start_ms"], text(wanted["name"] or "", _MAX_NAME)
+    outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, name)
 
 
-def _write_file(outbox: Outbox, store: Store, path: str, text: str) -> None:
+def _write_file(outbox: Outbox, store: Store, path: str, content: str) -> None:
     """Write a file, or leave it out: where artifacts go may refuse it for good, and the run's end comes after it."""
     try:
-        store.write_file(str(outbox.run_id), path, text)
+        store.write_file(str(outbox.run_id), path, content)
     except Exception as error:
         logger.warning("%s is missing in run %r: its artifacts cannot be written. %s", path, outbox.title, error)
 

@@ -54,7 +54,7 @@ def points_of(result: Mapping[str, Any], groups: Collection[str] = ()) -> list[P
     """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
     so_far = summary_names(groups).difference(result[OWN_KEY]) if groups and OWN_KEY in result else set()
-    own = flatten_dict({name: value for name, value in result.items() if name not in _NOT_METRICS | so_far})
+    own = flatten_dict({str(name): value for name, value in result.items() if name not in _NOT_METRICS | so_far})
     numbers = dict[str, float]()
     for name, value in own.items():
         with suppress(Exception):  # what a type of the user's raises, as torch does for a tensor of several values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hung_disk import hung_disk
@@ -42,12 +43,13 @@ def points(*values: float, first: int = 0) -> list[Point]:
 
 
 def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
-    """More than one request takes, texts cut to MLflow's limits, and all around a name that it refuses."""
+    """More than one request takes, texts as its databases can hold them, and all around a name that it refuses."""
     writer = Writer(Store(client.tracking_uri))
     writer.start()
     writer.create("study", experiment_id="0", name="study", start_ms=4_000)
-    writer.create("a", experiment_id="0", name="trial", tags={"long": "x" * 9000}, parent="study")
-    params = {f"p{number}": number for number in range(250)} | {"url": "http://me:hush42@there", "odd@": 1}
+    writer.create("a", experiment_id="0", name="trial\0" * 100, tags={"long": "x" * 9000}, parent="study")
+    params: dict[Any, Any] = {number: number for number in range(250)}
+    params |= {"url": "http://me:hush42@there", "odd@": 1, "file": "a\udc80b\0c"}
     writer.log("a", [*points(*range(1500)), *points(float("nan"), float("inf"), first=2000)], params=params)
     writer.log("a", [Point("system/x", 1.0, 0)], summary={"elapsed_s": 2.0}, tags={"b@d": "no"})
     writer.end("a", "KILLED", tags={"sysmetrics.stop_reason": "limit"})
@@ -56,8 +58,9 @@ def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
     assert writer.close(60)
     run, study = client.get_run(str(writer.run_id("a"))), client.get_run(str(writer.run_id("study")))
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(1500))
-    assert len(run.data.params) == 251
-    assert run.data.params["url"] == "http://there"
+    assert len(run.data.params) == 252
+    assert (run.data.params["url"], run.data.params["file"]) == ("http://there", "a?bc")
+    assert run.info.run_name == "trial" * 50
     assert (len(run.data.tags["long"]), run.data.tags["mlflow.parentRunId"]) == (5000, study.info.run_id)
     assert client.get_metric_history(run.info.run_id, "system/x")[0].step == -run.info.start_time // 100
     assert run.data.metrics.items() >= {"elapsed_s": 2.0}.items()

@@ -330,6 +330,7 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     [
         pytest.param({"training_iteration": 2, "timesteps_total": 640, "loss": 1}, (), {"loss": 640}, id="time step"),
         pytest.param({"training_iteration": 2, "loss": 1}, (), {"loss": 2}, id="iteration"),
+        pytest.param({0: 1.0, 1: {"f1": 1.0}}, (), {"0": 0, "1/f1": 0}, id="keys that are not text"),
         pytest.param({"elapsed_s": 3, "memory_mb": 90, OWN_KEY: ()}, ["process"], {"memory_mb": 0}, id="so far"),
         pytest.param({"elapsed_s": 3, OWN_KEY: ("elapsed_s",)}, ["process"], {"elapsed_s": 0}, id="own of that name"),
         pytest.param({"elapsed_s": 3, OWN_KEY: ()}, (), {"elapsed_s": 0}, id="not measured from outside"),
@@ -337,7 +338,7 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     ],
 )
 def test_points_of_a_result_are_at_its_time_step_without_the_summary_so_far(
-    result: dict[str, Any], groups: Sequence[str], points: dict[str, int]
+    result: dict[Any, Any], groups: Sequence[str], points: dict[str, int]
 ) -> None:
     """Of a process that is measured from outside: that is of the last one alone. What describes an interval stays."""
     assert {point.name: point.step for point in points_of(result, groups)} == points
