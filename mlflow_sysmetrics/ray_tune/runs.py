@@ -131,7 +131,7 @@ class Experiment:
     def close(self, timeout_s: float) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
 
-        The rest goes to disk, and ``mlflow-sysmetrics sync`` delivers it.
+        The rest goes to disk, or all at Ctrl-C, and ``mlflow-sysmetrics sync`` delivers it.
         """
         if self._written is not None:
             return self._written
@@ -150,7 +150,14 @@ class Experiment:
             if key != self._study:
                 self._end(key, SWEPT, {}, {}, {})
         self._end_study()
-        self._written = self.writer.close(max(0.0, deadline - time.monotonic()))
+        try:
+            left_s = max(0.0, deadline - time.monotonic())
+            if self.writer.is_away:
+                said = "waiting up to %.0f s for MLflow to take what is left; Ctrl-C leaves it on disk at once"
+                logger.warning(said, left_s)
+            self._written = self.writer.close(left_s)
+        except KeyboardInterrupt:
+            self._written, deadline = False, 0.0
         if not self._written:
             said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
             logger.warning(said, self.writer.keep())
