@@ -14,7 +14,7 @@ import mlflow
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
 from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
-from mlflow_sysmetrics.delivery.replay import drop_end, replay
+from mlflow_sysmetrics.delivery.replay import NoParentError, drop_end, replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.redact import redacted_text, with_login
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOPPED_BY
@@ -100,7 +100,7 @@ def _deliver_one(
         delivered.runs.add(str(outbox.run_id))
         delivered.counts.update(points=outbox.sent, refused=outbox.refused, skipped=journal.skipped)
     except Exception as error:
-        is_gone = isinstance(error, NoSuchRunError)
+        is_gone = isinstance(error, (NoSuchRunError, NoParentError))  # the run around it comes first in the folder
         is_done = is_gone and discard
         delivered.counts["discarded"] += is_done
         if not is_done:

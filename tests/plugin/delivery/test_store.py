@@ -93,6 +93,9 @@ def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, cli
             with pytest.raises(NoSuchRunError) as error:
                 request()
             assert error.type is told
+    with pytest.raises(NoSuchRunError, match="987"):
+        store.create_run("987", 1, {}, None)
+    assert [store.has_experiment(each) for each in ("0", "987")] == [True, False]
     with pytest.raises(MlflowException, match="odd@"):
         store.log_batch(there, [Metric("odd@", 1.0, 1, 1)], [], [])
 
