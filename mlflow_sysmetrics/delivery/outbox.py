@@ -37,6 +37,7 @@ class Outbox:
         self.is_superseded = False  # whether the run has gone on after all that waits here, and has ended otherwise
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
+        self.refused_names: set[str] = set()  # of metrics
         self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
         left = journal.read() if journal else ()
         self._waiting = deque(operation for operation in left if operation.kind != "end")  # the run goes on

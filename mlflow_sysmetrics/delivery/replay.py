@@ -128,7 +128,13 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any] | 
 
 
 def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
-    """Write entries. Of refused ones the halves are sent, until the one that MLflow refuses is alone and left out."""
+    """Write entries. Of refused ones the halves are sent, until the one that MLflow refuses is alone and left out.
+
+    A metric is refused for its name, so what comes under that name later is left out at once.
+    """
+    number = len(entries)
+    entries = [each for each in entries if type(each) is not Metric or each.key not in outbox.refused_names]
+    outbox.refused += number - len(entries)
     if not entries:
         return
     metrics, params, tags = parts = [
@@ -146,6 +152,7 @@ def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
             if not middle:
                 logger.warning("MLflow refuses %r; it is left out. %s", entries[0].key, error.message)
                 outbox.refused += 1
+                outbox.refused_names |= {each.key for each in metrics}
                 return
     _send(outbox, store, entries[:middle])
     _send(outbox, store, entries[middle:])

@@ -112,6 +112,20 @@ def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog
     assert said == [told, "MLflow takes the data of run 'a' again"]
 
 
+def test_name_of_a_metric_that_mlflow_refuses_is_told_once(
+    writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is found by halves the first time; later it costs no request, and what is logged with it arrives."""
+    writer.create("a", experiment_id="0", name="a")
+    store.until(lambda: store.runs)
+    for step in range(3):
+        writer.log("a", [*points(1.0, first=step), Point("acc@1", 0.5, 1000, step)])
+        store.until(lambda number=step + 1: len(store.named("a").points) == number)
+    assert writer.close(LIMIT_S)
+    assert [request for request, _ in store.asked] == ["create", *["log"] * (3 + 1 + 1)]
+    assert ["'acc@1'" in record.getMessage() for record in caplog.records] == [True]
+
+
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])
 def test_close_is_bounded_and_what_is_left_is_kept(
     hangs: bool, store: ScriptedStore, writer: Writer, client: MlflowClient
