@@ -49,8 +49,11 @@ class Deliveries(RuleBasedStateMachine):
         self.next_step: dict[str, int] = defaultdict(int)
         self.recorder: tuple[Outbox, Journal] | None = None
         self.began_ms = 0
-        self.patches = [mock.patch.object(module, "MAX_WAITING", MAX_WAITING) for module in (outbox, sync)]
-        self.patches.append(mock.patch.object(outbox, "_DISK_S", 600.0))  # however busy the machine
+        self.patches = [
+            mock.patch.object(outbox, "MAX_WAITING", MAX_WAITING),
+            mock.patch.object(sync, "MAX_ENTRIES", MAX_WAITING),
+            mock.patch.object(outbox, "_DISK_S", 600.0),  # however busy the machine
+        ]
         for patch in self.patches:
             patch.start()
 

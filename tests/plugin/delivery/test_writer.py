@@ -12,6 +12,7 @@ from hung_disk import hung_disk
 from mlflow import MlflowClient
 from scripted_store import LIMIT_S, ScriptedStore
 
+from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
 from mlflow_sysmetrics.delivery.operations import Point
@@ -177,7 +178,7 @@ def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: Scrip
 
 
 def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest points are given up, nothing else is, and nothing because of a request that was under way."""
+    """By their values the oldest points are given up, nothing else is, nor what was on its way in a request."""
     monkeypatch.setattr(outboxes, "MAX_WAITING", 10)
     writer.create("a", experiment_id="0", name="a")
     store.until(lambda: store.runs)
@@ -185,10 +186,23 @@ def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, mo
     store.entered.clear()
     writer.log("a", points(*range(5)))
     assert store.entered.wait(LIMIT_S)
-    writer.log("a", points(*range(5, 30), first=5), params={"alpha": 1})
+    pairs = [Point(name, 1.0, 1000 + step, step) for step in range(5, 30) for name in ("loss", "score")]
+    writer.log("a", pairs, params={"alpha": 1})
     store.open.set()
     store.until(lambda: store.named("a").params)
-    assert [point[3] for point in store.named("a").points] == [*range(5), *range(21, 30)]
+    assert [point[3] for point in store.named("a").points] == [*range(5), 26, 26, 27, 27, 28, 28, 29, 29]
+
+
+def test_run_that_the_disk_does_not_take_costs_only_itself(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs after it are kept, and nothing of it is in the way of their delivery."""
+    monkeypatch.setattr(journals, "_MAX_BYTES", 1000)
+    writer = Writer(Store(client.tracking_uri))
+    for key, number in (("a", 1), ("b", 100), ("c", 1)):
+        writer.create(key, experiment_id="0", name=key)
+        writer.log(key, points(*range(number)))
+    assert writer.keep() == 2
+    delivered = deliver()
+    assert (delivered.left, delivered.counts["points"], len(delivered.runs)) == ([], 2, 2)
 
 
 @pytest.mark.parametrize("disk", ["hangs", "is in the way"])
