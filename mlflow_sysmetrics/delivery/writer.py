@@ -212,7 +212,8 @@ class Writer:
     def _attempt(self, outbox: Outbox, *, closing: bool) -> None:
         """Write what waits in an outbox, and say when it is due again. While `closing` no pause grows."""
         times = 1.0 if closing else 2.0 ** min(outbox.failures, 10)
-        self._store.timeout_s = min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
+        # A creation whose answer comes too late is made twice: its run cannot be found before that.
+        self._store.timeout_s = MAX_TIMEOUT_S if outbox.run_id is None else min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
         outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `hurry`
         try:
             replay(outbox, self._store, self.run_id)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hung_disk import hung_disk
 from mlflow import MlflowClient
-from scripted_store import LIMIT_S, ScriptedStore
+from scripted_store import LIMIT_S, Kept, ScriptedStore
 
 from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery import outbox as outboxes
@@ -157,8 +157,9 @@ def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pyte
     monkeypatch.setattr(writers, "MAX_PAUSE_S", 3600.0)
     writer = Writer(store, every_s=3600)
     writer.start()
+    store.runs["known"] = Kept(0, {}, "a")
     store.fates.append("before")
-    writer.create("a", experiment_id="0", name="a")
+    writer.create("a", experiment_id="0", run_id="known")
     store.until(lambda: writer.is_away)
     time.sleep(0.1)
     assert writer.is_away, "it is not asked again at once"
