@@ -33,7 +33,8 @@ class Outbox:
     def __init__(self, run_id: str | None = None, title: str | None = None, journal: Journal | None = None) -> None:
         self.run_id, self.title = run_id, title or run_id
         self.start_ms: int | None = None  # of the run, once it is known
-        self.steps: dict[str, set[int]] | None = None  # that the run has, by metric; None: all steps are new
+        # The step and value of each point that the run has, by metric; None: all that waits is new.
+        self.stored: dict[str, set[tuple[int, float]]] | None = None
         self.is_superseded = False  # whether the run has gone on after all that waits here, and has ended otherwise
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next

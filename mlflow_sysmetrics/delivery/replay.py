@@ -45,7 +45,7 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
             if kind == "reopen" and not outbox.is_superseded:
                 drop_end(str(outbox.run_id), store)
                 store.set_status(str(outbox.run_id), "RUNNING", None)
-            outbox.steps = {}
+            outbox.stored = {}
         elif kind == "end":
             if not outbox.is_superseded:
                 status, end_ms, tags = data
@@ -120,10 +120,10 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any] | 
         if outbox.start_ms is None:
             outbox.start_ms = store.run(run_id).start_ms or time_ms
         step = (time_ms - outbox.start_ms) // 100
-    elif outbox.steps is not None:  # the run went on, or this is late
-        for name in values.keys() - outbox.steps.keys():
-            outbox.steps[name] = store.steps(run_id, name)
-        values = {name: value for name, value in values.items() if step not in outbox.steps[name]}
+    elif outbox.stored is not None:  # the run went on, or this is late
+        for name in values.keys() - outbox.stored.keys():
+            outbox.stored[name] = store.points(run_id, name)
+        values = {name: value for name, value in values.items() if (step, value) not in outbox.stored[name]}
     return [Metric(name, value, time_ms, step) for name, value in values.items()]
 
 

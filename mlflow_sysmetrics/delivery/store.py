@@ -127,9 +127,9 @@ class Store:
             raise DeletedRunError(f"run {run_id} was deleted")
         return StoredRun.of(run)
 
-    def steps(self, run_id: str, metric: str) -> set[int]:
-        """All steps at which the run has a point of this metric."""
-        return {point.step for point in self._connect().get_metric_history(run_id, metric)}
+    def points(self, run_id: str, metric: str) -> set[tuple[int, float]]:
+        """The step and the value of each point of this metric that the run has."""
+        return {(point.step, point.value) for point in self._connect().get_metric_history(run_id, metric)}
 
     def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str:
         """Create a run that started at this unix time in milliseconds, and return its id.

@@ -92,7 +92,7 @@ def _deliver_one(
         uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
         store = connect(uri, _ANSWER_S)
         outbox = Outbox(run_id or store.run_with_key(wanted["experiment_id"], wanted["key"]), title)
-        outbox.steps, outbox.max_waiting = {}, math.inf
+        outbox.stored, outbox.max_waiting = {}, math.inf
         _compare_ends(outbox, journal, store)
         operations = journal.read()
         while part := list(itertools.islice(operations, MAX_ENTRIES)):  # it may be long

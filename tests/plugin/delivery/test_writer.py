@@ -91,9 +91,9 @@ def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) 
     with pytest.raises(KeyError):
         writer.log("a", points(3.0))
     writer.create("a", experiment_id="0", tags={"again": "yes"})
-    writer.log("a", points(9.0, 3.0, first=1))
+    writer.log("a", [Point("loss", value, 9_000, 1) for value in (2.0, 9.0)])
     store.until(lambda: len(store.named("a").points) == 3)
-    assert (store.named("a").status, [point[1] for point in store.named("a").points]) == ("RUNNING", [1.0, 2.0, 3.0])
+    assert (store.named("a").status, [point[1] for point in store.named("a").points]) == ("RUNNING", [1.0, 2.0, 9.0])
 
 
 def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture) -> None:

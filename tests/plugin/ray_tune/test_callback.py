@@ -61,7 +61,7 @@ def _trainable(begun: Path) -> type[tune.Trainable]:
                     raise RuntimeError("lost")
                 self.kept = b"x" * (100_000_000 if number == 2 and not self.is_second else 1_000_000)
                 time.sleep(1.0)  # for some readings
-                return {"loss": number + 10.0 * self.is_second, "done": number == 3}
+                return {"loss": number + 10.0 * self.is_second, "same": 1.0, "done": number == 3}
             if self.case == "raises" and number == 2:
                 raise RuntimeError("broken in step 2")
             # Two points a result, with times and steps of their own that no clock or counter of Tune's has.
@@ -206,9 +206,11 @@ def test_trial_of_a_moment_has_its_series_and_its_summary(experiment: Experiment
         assert (value >= 0, step) == (True, 0)
 
 
-def test_trial_that_begins_again_has_no_step_twice(experiment: Experiment) -> None:
-    """The values of the first attempt stay, the second adds what it has not had. Its summary is of both."""
-    assert [(step, value) for value, _, step in experiment.history("again", "loss")] == [(1, 1.0), (2, 2.0), (3, 13.0)]
+def test_trial_that_begins_again_shows_both_attempts(experiment: Experiment) -> None:
+    """The values of the first stay beside those of the second, but not where they are equal. Its summary is of both."""
+    both = sorted((step, value) for value, _, step in experiment.history("again", "loss"))
+    assert both == [(1, 1.0), (1, 11.0), (2, 2.0), (2, 12.0), (3, 13.0)]
+    assert [step for _, _, step in experiment.history("again", "same")] == [1, 2, 3]
     run = experiment.runs["again"]
     assert run.data.metrics["memory_growth_mb"] > 90
     assert run.data.metrics["elapsed_s"] > 3  # five steps
