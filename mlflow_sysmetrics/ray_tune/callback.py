@@ -205,7 +205,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
         experiment, run = self._open(trial)
         if self.should_save_artifact:
-            experiment.with_files.put(run)
+            experiment.save_files(run)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
         carried = result.get(PAYLOAD_KEY) or {}
         if failed:

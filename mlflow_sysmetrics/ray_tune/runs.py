@@ -78,7 +78,7 @@ class Experiment:
         self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
         self._nodes = Nodes(groups, interval_s)
         self._written: bool | None = None  # known after close
-        self.with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
+        self._with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
         # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
         self._copying = threading.Thread(target=self._copy_files, name="mlflow-sysmetrics-files", daemon=True)
 
@@ -87,7 +87,6 @@ class Experiment:
         self.writer.start()
         self._nodes.start()
         self._button.start()
-        self._copying.start()
         return self
 
     def key(self, trial_id: str) -> str:
@@ -161,8 +160,9 @@ class Experiment:
         if not self._written:
             said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
             logger.warning(said, self.writer.keep())
-        self.with_files.put(None)
-        self._copying.join(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
+        if self._copying.is_alive():
+            self._with_files.put(None)
+            self._copying.join(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
         if self._copying.is_alive():
             logger.warning("not all files were copied in time: those of some trials are missing from their runs")
         return self._written
@@ -177,9 +177,15 @@ class Experiment:
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
         return within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
 
+    def save_files(self, run: TrialRun) -> None:
+        """Have the files that Tune keeps of a trial copied into its run."""
+        self._with_files.put(run)
+        if self._copying.ident is None:  # the first: most experiments have none
+            self._copying.start()
+
     def _copy_files(self) -> None:
         """Copy the files of trials into their runs, one trial after the other: they may be large."""
-        while (run := self.with_files.get()) is not None:
+        while (run := self._with_files.get()) is not None:
             try:
                 while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
                     time.sleep(_LOOK_EVERY_S)

@@ -147,6 +147,7 @@ def experiment(
         said: dict[str, list[str]] = {"printed": [], "logged": []}
 
         def interrupt_waiting(text: str, *words: object) -> None:
+            said["logged"].append(text)
             if text.startswith("waiting up to"):
                 signal.raise_signal(signal.SIGINT)
 
@@ -296,6 +297,7 @@ def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(expe
     assert sum(NOWHERE in each for each in journals) == len(CASES) + 1
     assert len(experiment.results.errors) == 2
     assert "SystemMetricsCallback.log_trial_start failed; training goes on" in experiment.logged
+    assert "not all files were copied" not in experiment.logged  # none were to be
     assert len(experiment.uris) == 1  # of the process, before and after
 
 
