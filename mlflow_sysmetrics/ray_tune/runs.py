@@ -214,10 +214,10 @@ class Experiment:
         trials, finished, killed, failed = counts.total(), counts["FINISHED"], counts["KILLED"], counts["FAILED"]
         summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self.restarts)), strict=True))
         summary |= self.place.study.followed_by({"elapsed_s": time.time() - self._began})
-        said = f"**{trials} trials**: {finished} came to their end, {killed} were stopped before, {failed} failed."
+        ended = f"{finished} came to their end, {killed} were ended by Tune, a limit or a person, {failed} failed"
         self.writer.log(self._study, summary=summary)
         status = "KILLED" if SWEPT in self._ends.values() else "FINISHED"
-        self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: said})
+        self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: f"**{trials} trials**: {ended}."})
 
     def _is_study(self, run_id: str) -> bool:
         return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))
