@@ -220,6 +220,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @_never_raises
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """End every run that Tune did not end, write what is left, and save the view of all of them."""
+        if self._experiment:
+            self._experiment.count_only({trial.trial_id for trial in trials})
         if self.close() and self.views and self._experiment and (link := self._experiment.save_view()):
             uri = self.tracking_uri or get_tracking_uri()
             click.echo(f"What the trials cost, in `mlflow-sysmetrics ui`: {address(link, uri)}")

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -126,6 +126,11 @@ class Experiment:
 
         self.trials.pop(run.trial.trial_id, None)  # a signal's handler may close in the middle of a close
         run.processes.end(then, None if end else run.state)
+
+    def count_only(self, trial_ids: Set[str]) -> None:
+        """Say at the end what became of these trials alone: a failed one that Tune restarts has a new id from then on."""
+        for trial_id in self.place.trials.keys() - trial_ids:
+            self._ends.pop(self.key(trial_id), None)
 
     def close(self, timeout_s: float) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
