@@ -61,9 +61,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     """Record each trial of a Tune experiment as an MLflow run of its own, with what its process used.
 
     It takes the place of Ray's ``MLflowLoggerCallback``, is one, and has its arguments. Its hooks only queue; threads
-    of this process write the runs, and measure the trials' processes from outside. When the experiment ends, whatever
-    ended it, no run is left ``RUNNING``, and ``Tuner.restore`` goes on in the same runs. docs/tune-scripts.md says what
-    a run holds.
+    of this process write the runs, and measure the trials' processes from outside. When the experiment ends, no run is
+    left ``RUNNING``, unless this process is killed at once, and ``Tuner.restore`` goes on in the same runs.
+    docs/tune-scripts.md says what a run holds.
 
     Args, in addition to those of Ray's callback, of which `tracking_token` alone changes a setting of this process:
         experiment_id: where runs go, by id; wins over `experiment_name`. By default the experiment in use.
