@@ -74,7 +74,8 @@ class Writer:
         """Create a run that starts now, or at `start_ms`, nested under that with the key `parent`. No-op if it is open.
 
         With `run_id`, or a key whose run has ended, that run goes on: it is RUNNING again, gets these tags, and of its
-        metrics what it does not have: another step, or another value at a step. `key` is unique for ever: the run has it as a tag.
+        metrics what it does not have: another step, or another value at a step. `key` is unique for ever: the run has
+        it as a tag.
         """
         with self._lock:
             if key in self._open:

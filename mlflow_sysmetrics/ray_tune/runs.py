@@ -128,7 +128,7 @@ class Experiment:
         run.processes.end(then, None if end else run.state)
 
     def count_only(self, trial_ids: Set[str]) -> None:
-        """Say at the end what became of these trials alone: a failed one that Tune restarts has a new id from then on."""
+        """Say at the end what became of these trials alone: a failed one that Tune restarts has a new id."""
         for trial_id in self.place.trials.keys() - trial_ids:
             self._ends.pop(self.key(trial_id), None)
 

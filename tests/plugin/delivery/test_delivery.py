@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 from hypothesis import settings

@@ -194,7 +194,9 @@ def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, mo
     assert [point[3] for point in store.named("a").points] == [*range(5), 26, 26, 27, 27, 28, 28, 29, 29]
 
 
-def test_run_that_the_disk_does_not_take_costs_only_itself(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_that_the_disk_does_not_take_costs_only_itself(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The runs after it are kept, and nothing of it is in the way of their delivery."""
     monkeypatch.setattr(journals, "_MAX_BYTES", 1000)
     writer = Writer(Store(client.tracking_uri))

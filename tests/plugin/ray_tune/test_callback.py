@@ -54,7 +54,7 @@ def _trainable(begun: Path) -> type[tune.Trainable]:
             number = self.training_iteration + 1
             if self.case == "plain":
                 own = {"loss": 1.0 / number, "nested": {"depth": number}, "write_mb": -1.0, "gone": math.nan}
-                arrays = {"accuracy": np.array(0.5), "improves": np.bool_(True), "by_class": np.ones(2)}
+                arrays = {"accuracy": np.array(0.5), "ok": np.bool_(True), "by_class": np.ones(2)}
                 return {**own, **arrays, "note": "12345_0", "done": number == 2}
             if self.case == "again":
                 if not self.is_second and number == 3:
@@ -275,7 +275,7 @@ def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Ex
     """
     assert [value for value, _, _ in experiment.history("plain", "write_mb")] == [-1.0, -1.0]
     assert experiment.runs["plain"].data.metrics["read_mb"] >= 0
-    assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0, "accuracy": 0.5, "improves": 1.0}
+    assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0, "accuracy": 0.5, "ok": 1.0}
     assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
     assert experiment.runs["setup"].data.metrics == {}
 
