@@ -100,8 +100,13 @@ def end(status: str, tags: Mapping[str, object] | None = None, end_ms: int | Non
 
 
 def texts(kind: str, values: Mapping[str, object] | None) -> dict[str, str]:
-    """Params or tags as MLflow takes them: cut to its limit, without passwords of addresses."""
-    return {name: redacted_text(str(value))[: _MAX_LENGTH[kind]] for name, value in (values or {}).items()}
+    """Params or tags as MLflow takes them."""
+    return {str(name): text(value, _MAX_LENGTH[kind]) for name, value in (values or {}).items()}
+
+
+def text(value: object, max_length: int) -> str:
+    """A text without passwords of addresses, nor what a database cannot hold: a run would wait for it for ever."""
+    return redacted_text(str(value)).replace("\0", "").encode("utf-8", "replace").decode()[:max_length]
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

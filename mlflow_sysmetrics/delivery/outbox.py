@@ -14,7 +14,7 @@ from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 _DISK_S = 5.0  # a line takes microseconds, except on a network's disk or where threads wait for a processor
-MAX_WAITING = 20_000  # operations in memory, about 30 MB: five hours of one logger's
+MAX_WAITING = 300_000  # values in memory, about 40 MB: five hours of one logger's
 
 
 class Outbox:
@@ -33,13 +33,17 @@ class Outbox:
     def __init__(self, run_id: str | None = None, title: str | None = None, journal: Journal | None = None) -> None:
         self.run_id, self.title = run_id, title or run_id
         self.start_ms: int | None = None  # of the run, once it is known
-        self.steps: dict[str, set[int]] | None = None  # that the run has, by metric; None: all steps are new
+        # The step and value of each point that the run has, by metric; None: all that waits is new.
+        self.stored: dict[str, set[tuple[int, float]]] | None = None
         self.is_superseded = False  # whether the run has gone on after all that waits here, and has ended otherwise
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
+        self.refused_names: set[str] = set()  # of metrics
         self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
         left = journal.read() if journal else ()
         self._waiting = deque(operation for operation in left if operation.kind != "end")  # the run goes on
+        self._values = sum(map(_values, self._waiting))
+        self.max_waiting: float = MAX_WAITING
         self._journal, self._overflowed = journal, False
         self._lock, self._disk = threading.Lock(), threading.Lock()
 
@@ -53,14 +57,16 @@ class Outbox:
         added = list(operations)
         with self._lock:
             self._waiting.extend(added)
+            self._values += sum(map(_values, added))
         self._write(lambda journal: journal.append(added))
         with self._lock:
-            surplus = max(0, len(self._waiting) - MAX_WAITING)
-            points = (operation for operation in self._waiting if operation.kind == "points")
-            for operation in list(itertools.islice(points, surplus)):
-                self.lost += 0 if self._journal else len(operation.data[2])
+            while self._values > self.max_waiting and (oldest := next(filter(_is_points, self._waiting), None)):
+                self._waiting.remove(oldest)
+                self._values -= _values(oldest)
+                self.lost += 0 if self._journal else _values(oldest)
+                if not self._journal and not self._overflowed:
+                    logger.warning("too much waits for run %r: its oldest points are given up", self.title)
                 self._overflowed = True
-                self._waiting.remove(operation)
 
     def say_last(self, summary: Operation) -> None:
         """Have the journal hold the summary that is to be delivered if this process is killed now."""
@@ -76,7 +82,7 @@ class Outbox:
         with self._lock:
             for operation in operations:  # meanwhile some may have been given up
                 if self._waiting and self._waiting[0] is operation:
-                    self._waiting.popleft()
+                    self._values -= _values(self._waiting.popleft())
         if not self._waiting and not self._overflowed:
             self._write(lambda journal: None if self._waiting else journal.empty())
 
@@ -94,3 +100,11 @@ class Outbox:
             except OSError as error:  # a TimeoutError, too
                 self._journal = None  # what is in it, `sync` delivers
                 logger.warning("what MLflow has not taken waits in memory only, no longer on disk. %s", error)
+
+
+def _is_points(operation: Operation) -> bool:
+    return operation.kind == "points"
+
+
+def _values(operation: Operation) -> int:
+    return len(operation.data[2]) if _is_points(operation) else 1

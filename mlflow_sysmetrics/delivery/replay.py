@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.operations import Operation, text
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.redact import get_logger
@@ -18,6 +18,7 @@ from mlflow_sysmetrics.tags import OF_AN_END, RUN_KEY
 
 logger = get_logger(__name__)
 MAX_ENTRIES, MAX_TEXTS = 1000, 100  # in one request: in all, and of params and tags each
+_MAX_NAME = 250  # of a run, in MLflow's databases
 
 
 class NoParentError(Exception):
@@ -44,7 +45,7 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
             if kind == "reopen" and not outbox.is_superseded:
                 drop_end(str(outbox.run_id), store)
                 store.set_status(str(outbox.run_id), "RUNNING", None)
-            outbox.steps = {}
+            outbox.stored = {}
         elif kind == "end":
             if not outbox.is_superseded:
                 status, end_ms, tags = data
@@ -67,14 +68,14 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
             raise NoParentError("the run around it is still to be created")
         tags[MLFLOW_PARENT_RUN_ID] = parent
     found = store.run_with_key(experiment_id, wanted["key"]) if outbox.failures else None  # whose answer was lost
-    outbox.start_ms = wanted["start_ms"]
-    outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
+    outbox.start_ms, name = wanted["start_ms"], text(wanted["name"] or "", _MAX_NAME)
+    outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, name)
 
 
-def _write_file(outbox: Outbox, store: Store, path: str, text: str) -> None:
+def _write_file(outbox: Outbox, store: Store, path: str, content: str) -> None:
     """Write a file, or leave it out: where artifacts go may refuse it for good, and the run's end comes after it."""
     try:
-        store.write_file(str(outbox.run_id), path, text)
+        store.write_file(str(outbox.run_id), path, content)
     except Exception as error:
         logger.warning("%s is missing in run %r: its artifacts cannot be written. %s", path, outbox.title, error)
 
@@ -119,15 +120,21 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any] | 
         if outbox.start_ms is None:
             outbox.start_ms = store.run(run_id).start_ms or time_ms
         step = (time_ms - outbox.start_ms) // 100
-    elif outbox.steps is not None:  # the run went on, or this is late
-        for name in values.keys() - outbox.steps.keys():
-            outbox.steps[name] = store.steps(run_id, name)
-        values = {name: value for name, value in values.items() if step not in outbox.steps[name]}
+    elif outbox.stored is not None:  # the run went on, or this is late
+        for name in values.keys() - outbox.stored.keys():
+            outbox.stored[name] = store.points(run_id, name)
+        values = {name: value for name, value in values.items() if (step, value) not in outbox.stored[name]}
     return [Metric(name, value, time_ms, step) for name, value in values.items()]
 
 
 def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
-    """Write entries. Of refused ones the halves are sent, until the one that MLflow refuses is alone and left out."""
+    """Write entries. Of refused ones the halves are sent, until the one that MLflow refuses is alone and left out.
+
+    A metric is refused for its name, so what comes under that name later is left out at once.
+    """
+    number = len(entries)
+    entries = [each for each in entries if type(each) is not Metric or each.key not in outbox.refused_names]
+    outbox.refused += number - len(entries)
     if not entries:
         return
     metrics, params, tags = parts = [
@@ -145,6 +152,7 @@ def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
             if not middle:
                 logger.warning("MLflow refuses %r; it is left out. %s", entries[0].key, error.message)
                 outbox.refused += 1
+                outbox.refused_names |= {each.key for each in metrics}
                 return
     _send(outbox, store, entries[:middle])
     _send(outbox, store, entries[middle:])

@@ -15,7 +15,7 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Run, RunStatus, RunTag, ViewType
+from mlflow.entities import LifecycleStage, Run, RunStatus, RunTag, ViewType
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -34,7 +34,7 @@ from mlflow_sysmetrics.redact import get_logger, redacted
 from mlflow_sysmetrics.tags import RUN_KEY
 
 logger = get_logger(__name__)
-_QUESTION_S = 5.0
+QUESTION_S = 5.0
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
@@ -123,19 +123,37 @@ class Store:
             if error.error_code in _NOT_THERE:
                 raise NoSuchRunError(error.message) from None
             raise
-        if run.info.lifecycle_stage == "deleted":
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
             raise DeletedRunError(f"run {run_id} was deleted")
         return StoredRun.of(run)
 
-    def steps(self, run_id: str, metric: str) -> set[int]:
-        """All steps at which the run has a point of this metric."""
-        return {point.step for point in self._connect().get_metric_history(run_id, metric)}
+    def points(self, run_id: str, metric: str) -> set[tuple[int, float]]:
+        """The step and the value of each point of this metric that the run has."""
+        return {(point.step, point.value) for point in self._connect().get_metric_history(run_id, metric)}
 
     def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str:
-        """Create a run that started at this unix time in milliseconds, and return its id."""
+        """Create a run that started at this unix time in milliseconds, and return its id.
+
+        Where its experiment is not there, or deleted, there is no such run.
+        """
         user = tags.get(MLFLOW_USER, "unknown")  # as MLflow's client says it
-        listed = [RunTag(key, value) for key, value in tags.items()]
-        return str(self._connect().create_run(experiment_id, user, start_ms, listed, name).info.run_id)
+        listed, store = [RunTag(key, value) for key, value in tags.items()], self._connect()
+        try:
+            return str(store.create_run(experiment_id, user, start_ms, listed, name).info.run_id)
+        except MlflowException as error:
+            if error.error_code in _NOT_THERE:
+                raise NoSuchRunError(error.message) from None
+            raise
+
+    def has_experiment(self, experiment_id: str) -> bool:
+        """Whether there is this experiment, and it is not deleted."""
+        store = self._connect()
+        try:
+            return bool(store.get_experiment(experiment_id).lifecycle_stage == LifecycleStage.ACTIVE)
+        except MlflowException as error:
+            if error.error_code in _NOT_THERE:
+                return False
+            raise
 
     def run_with_key(self, experiment_id: str, key: str) -> str | None:
         """The id of the run that was created with this key, and perhaps deleted since; None while there is none."""
@@ -220,7 +238,7 @@ def find_run(run_id: str | None, store: Store) -> StoredRun:
     if not named:
         raise ValueError("run_id=None: no run is active; call mlflow.start_run() first, or give a run's id")
     try:
-        return within(_QUESTION_S, lambda: store.run(named))
+        return within(QUESTION_S, lambda: store.run(named))
     except NoSuchRunError as error:
         raise ValueError(f"run_id={named!r}: {error}") from None
     except UnsupportedModelRegistryStoreURIException:

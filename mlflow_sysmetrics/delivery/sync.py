@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from typing import Any
 import mlflow
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
-from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
-from mlflow_sysmetrics.delivery.replay import drop_end, replay
+from mlflow_sysmetrics.delivery.outbox import Outbox
+from mlflow_sysmetrics.delivery.replay import MAX_ENTRIES, NoParentError, drop_end, replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.redact import redacted_text, with_login
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOPPED_BY
@@ -91,16 +92,16 @@ def _deliver_one(
         uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
         store = connect(uri, _ANSWER_S)
         outbox = Outbox(run_id or store.run_with_key(wanted["experiment_id"], wanted["key"]), title)
-        outbox.steps = {}
+        outbox.stored, outbox.max_waiting = {}, math.inf
         _compare_ends(outbox, journal, store)
         operations = journal.read()
-        while part := list(itertools.islice(operations, MAX_WAITING)):  # it may be long
+        while part := list(itertools.islice(operations, MAX_ENTRIES)):  # it may be long
             outbox.add(part)
             replay(outbox, store, lambda key: store.run_with_key(wanted["experiment_id"], key))
         delivered.runs.add(str(outbox.run_id))
         delivered.counts.update(points=outbox.sent, refused=outbox.refused, skipped=journal.skipped)
     except Exception as error:
-        is_gone = isinstance(error, NoSuchRunError)
+        is_gone = isinstance(error, (NoSuchRunError, NoParentError))  # the run around it comes first in the folder
         is_done = is_gone and discard
         delivered.counts["discarded"] += is_done
         if not is_done:

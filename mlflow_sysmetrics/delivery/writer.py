@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import random
 import threading
 import time
@@ -20,7 +21,7 @@ from mlflow_sysmetrics.redact import get_logger, lasting_uri
 logger = get_logger(__name__)
 MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0  # after a failure
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 5.0, 30.0  # few at first, so that an outage is noticed; more later, for a slow server
-_KEPT_WITHIN_S = 10.0
+_KEPT_WITHIN_S = 10.0  # for each run
 
 
 class Writer:
@@ -73,7 +74,8 @@ class Writer:
         """Create a run that starts now, or at `start_ms`, nested under that with the key `parent`. No-op if it is open.
 
         With `run_id`, or a key whose run has ended, that run goes on: it is RUNNING again, gets these tags, and of its
-        metrics the steps that it does not have. `key` is unique for ever: the run has it as a tag.
+        metrics what it does not have: another step, or another value at a step. `key` is unique for ever: the run has
+        it as a tag.
         """
         with self._lock:
             if key in self._open:
@@ -139,19 +141,25 @@ class Writer:
         """Write journals of what `close` could not bring to the store; return the number of runs. Never raises."""
         moment, uri, left, kept = time.time_ns(), lasting_uri(self._store.tracking_uri), self._left(), 0
 
-        def write() -> None:
-            nonlocal kept
-            for number, outbox in enumerate(left):  # a run around others comes before them
-                path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"
-                about = {"tracking_uri": uri, "run_id": outbox.run_id}
-                with contextlib.closing(Journal(path, about)) as journal:
-                    journal.append(outbox.peek())
-                kept += 1
+        def write(number: int, outbox: Outbox) -> None:
+            path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"  # a run around others comes before them
+            journal, is_written = Journal(path, {"tracking_uri": uri, "run_id": outbox.run_id}), False
+            try:
+                journal.append(outbox.peek())
+                is_written = True
+            finally:
+                journal.close(remove=not is_written)
 
-        try:
-            within(_KEPT_WITHIN_S, write)
-        except Exception as error:
-            logger.warning("data of %d runs that MLflow did not take is lost. %s", len(left) - kept, error)
+        for number, outbox in enumerate(left):
+            try:
+                within(_KEPT_WITHIN_S, functools.partial(write, number, outbox))
+                kept += 1
+            except Exception as error:
+                last = error
+                if isinstance(error, TimeoutError):  # the disk hangs
+                    break
+        if kept < len(left):
+            logger.warning("data of %d runs that MLflow did not take is lost. %s", len(left) - kept, last)
         return kept
 
     def hurry(self, outbox: Outbox) -> None:
@@ -191,7 +199,8 @@ class Writer:
     def _attempt(self, outbox: Outbox, *, closing: bool) -> None:
         """Write what waits in an outbox, and say when it is due again. While `closing` no pause grows."""
         times = 1.0 if closing else 2.0 ** min(outbox.failures, 10)
-        self._store.timeout_s = min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
+        # A creation whose answer comes too late is made twice: its run cannot be found before that.
+        self._store.timeout_s = MAX_TIMEOUT_S if outbox.run_id is None else min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
         outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `hurry`
         try:
             replay(outbox, self._store, self.run_id)

@@ -61,9 +61,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     """Record each trial of a Tune experiment as an MLflow run of its own, with what its process used.
 
     It takes the place of Ray's ``MLflowLoggerCallback``, is one, and has its arguments. Its hooks only queue; threads
-    of this process write the runs, and measure the trials' processes from outside. When the experiment ends, whatever
-    ended it, no run is left ``RUNNING``, and ``Tuner.restore`` goes on in the same runs. docs/tune-scripts.md says what
-    a run holds.
+    of this process write the runs, and measure the trials' processes from outside. When the experiment ends, no run is
+    left ``RUNNING``, unless this process is killed at once, and ``Tuner.restore`` goes on in the same runs.
+    docs/tune-scripts.md says what a run holds.
 
     Args, in addition to those of Ray's callback, of which `tracking_token` alone changes a setting of this process:
         experiment_id: where runs go, by id; wins over `experiment_name`. By default the experiment in use.
@@ -203,7 +203,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
         experiment, run = self._open(trial)
         if self.should_save_artifact:
-            experiment.with_files.put(run)
+            experiment.save_files(run)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
         carried = result.get(PAYLOAD_KEY) or {}
         if failed:
@@ -218,6 +218,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @_never_raises
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """End every run that Tune did not end, write what is left, and save the view of all of them."""
+        if self._experiment:
+            self._experiment.count_only({trial.trial_id for trial in trials})
         if self.close() and self.views and self._experiment and (link := self._experiment.save_view()):
             uri = self.tracking_uri or get_tracking_uri()
             click.echo(f"What the trials cost, in `mlflow-sysmetrics ui`: {address(link, uri)}")

@@ -11,9 +11,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.tracking.fluent import _get_experiment_id
 
-from mlflow_sysmetrics.delivery.store import StoredRun, named_experiment
+from mlflow_sysmetrics.delivery.store import QUESTION_S, Store, StoredRun, named_experiment, one_line
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.ranks import summary_in_turn
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
@@ -74,19 +76,31 @@ def find_destination(
     interrupted, ``study_id`` tells which it is; only then are its runs looked for.
 
     Raises:
-        mlflow.exceptions.MlflowException: the store cannot be reached, or has no such experiment or run.
+        mlflow.exceptions.MlflowException: the store has no such experiment or run, or cannot be asked for it. An
+            experiment's id is believed where the store does not answer within seconds.
     """
-    around = _run_around(client, parent_run_id)
+    around, named = _run_around(client, parent_run_id), experiment_id or experiment_name
     if experiment_id is None and experiment_name is not None:
         experiment_id = named_experiment(client, experiment_name)
     if experiment_id is None:
         experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
+    if not _may_have_experiment(client, experiment_id):
+        said = f"experiment {named or experiment_id!r} does not exist, or was deleted; restore it, or name another one"
+        raise MlflowException(said, RESOURCE_DOES_NOT_EXIST)
     parent = around.info.run_id if around and (parent_run_id or around.info.experiment_id == experiment_id) else None
     wanted = f"tags.`{STUDY_ID}` = '{study_id}'"
     runs = client.search_runs([experiment_id], wanted, max_results=_MAX_RUNS) if study_id else []
     trials = {run.data.tags[TRIAL_ID]: Earlier.of(run) for run in runs if TRIAL_ID in run.data.tags}
     studies = (Earlier.of(run) for run in runs if run.data.tags.get(KIND) == "study" and parent is None)
     return Destination(experiment_id, parent, next(studies, NEW), trials)
+
+
+def _may_have_experiment(client: MlflowClient, experiment_id: str) -> bool:
+    try:
+        return within(QUESTION_S, lambda: Store(client.tracking_uri).has_experiment(experiment_id))
+    except Exception as error:  # it is away, and the training has to begin
+        logger.warning("MLflow has not said yet whether it has experiment %s. %s", experiment_id, one_line(error))
+        return True
 
 
 def _run_around(client: MlflowClient, parent_run_id: str | None) -> Run | None:

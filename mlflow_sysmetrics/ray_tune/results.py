@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
@@ -48,10 +48,16 @@ def payload(
 def points_of(result: Mapping[str, Any], groups: Collection[str] = ()) -> list[Point]:
     """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration.
 
+    A number is what `float` takes, such as a 0-d array or tensor, but no text.
     A summary so far, which `system_metrics` adds, is of the trial's last process alone: it is left out where these
     `groups` are measured from outside as well.
     """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
     so_far = summary_names(groups).difference(result[OWN_KEY]) if groups and OWN_KEY in result else set()
-    own = flatten_dict({name: value for name, value in result.items() if name not in _NOT_METRICS | so_far})
-    return points_now({name: float(value) for name, value in own.items() if isinstance(value, numbers.Real)}, step)
+    own = flatten_dict({str(name): value for name, value in result.items() if name not in _NOT_METRICS | so_far})
+    numbers = dict[str, float]()
+    for name, value in own.items():
+        with suppress(Exception):  # what a type of the user's raises, as torch does for a tensor of several values
+            if not isinstance(value, (str, bytes)):
+                numbers[name] = float(value)
+    return points_now(numbers, step)

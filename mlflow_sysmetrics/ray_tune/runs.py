@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -76,7 +76,7 @@ class Experiment:
         self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
         self._nodes = Nodes(groups)
         self._written: bool | None = None  # known after close
-        self.with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
+        self._with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
         # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
         self._copying = threading.Thread(target=self._copy_files, name="mlflow-sysmetrics-files", daemon=True)
 
@@ -85,7 +85,6 @@ class Experiment:
         self.writer.start()
         self._nodes.start()
         self._button.start()
-        self._copying.start()
         return self
 
     def key(self, trial_id: str) -> str:
@@ -126,10 +125,15 @@ class Experiment:
         self.trials.pop(run.trial.trial_id, None)  # a signal's handler may close in the middle of a close
         run.processes.end(then, None if end else run.state)
 
+    def count_only(self, trial_ids: Set[str]) -> None:
+        """Say at the end what became of these trials alone: a failed one that Tune restarts has a new id."""
+        for trial_id in self.place.trials.keys() - trial_ids:
+            self._ends.pop(self.key(trial_id), None)
+
     def close(self, timeout_s: float) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
 
-        The rest goes to disk, and ``mlflow-sysmetrics sync`` delivers it.
+        The rest goes to disk, or all at Ctrl-C, and ``mlflow-sysmetrics sync`` delivers it.
         """
         if self._written is not None:
             return self._written
@@ -148,12 +152,20 @@ class Experiment:
             if key != self._study:
                 self._end(key, SWEPT, {}, {}, {})
         self._end_study()
-        self._written = self.writer.close(max(0.0, deadline - time.monotonic()))
+        try:
+            left_s = max(0.0, deadline - time.monotonic())
+            if self.writer.is_away:
+                said = "waiting up to %.0f s for MLflow to take what is left; Ctrl-C leaves it on disk at once"
+                logger.warning(said, left_s)
+            self._written = self.writer.close(left_s)
+        except KeyboardInterrupt:
+            self._written, deadline = False, 0.0
         if not self._written:
             said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
             logger.warning(said, self.writer.keep())
-        self.with_files.put(None)
-        self._copying.join(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
+        if self._copying.is_alive():
+            self._with_files.put(None)
+            self._copying.join(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
         if self._copying.is_alive():
             logger.warning("not all files were copied in time: those of some trials are missing from their runs")
         return self._written
@@ -168,9 +180,15 @@ class Experiment:
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
         return within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
 
+    def save_files(self, run: TrialRun) -> None:
+        """Have the files that Tune keeps of a trial copied into its run."""
+        self._with_files.put(run)
+        if self._copying.ident is None:  # the first: most experiments have none
+            self._copying.start()
+
     def _copy_files(self) -> None:
         """Copy the files of trials into their runs, one trial after the other: they may be large."""
-        while (run := self.with_files.get()) is not None:
+        while (run := self._with_files.get()) is not None:
             try:
                 while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
                     time.sleep(_LOOK_EVERY_S)
@@ -199,10 +217,10 @@ class Experiment:
         trials, finished, killed, failed = counts.total(), counts["FINISHED"], counts["KILLED"], counts["FAILED"]
         summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self.restarts)), strict=True))
         summary |= self.place.study.followed_by({"elapsed_s": time.time() - self._began})
-        said = f"**{trials} trials**: {finished} came to their end, {killed} were stopped before, {failed} failed."
+        ended = f"{finished} came to their end, {killed} were ended by Tune, a limit or a person, {failed} failed"
         self.writer.add(self._study, log(summary=summary))
         status = "KILLED" if SWEPT in self._ends.values() else "FINISHED"
-        self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: said})
+        self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: f"**{trials} trials**: {ended}."})
 
     def _is_study(self, run_id: str) -> bool:
         return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))

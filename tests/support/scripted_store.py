@@ -65,8 +65,10 @@ class ScriptedStore(Store):
     def run(self, run_id: str) -> StoredRun:
         return self._do("run", run_id, lambda run: self._stored(run_id, run))
 
-    def steps(self, run_id: str, metric: str) -> set[int]:
-        return self._do("steps", run_id, lambda run: {step for name, _, _, step in run.points if name == metric})
+    def points(self, run_id: str, metric: str) -> set[tuple[int, float]]:
+        return self._do(
+            "points", run_id, lambda run: {(step, value) for name, value, _, step in run.points if name == metric}
+        )
 
     def create_run(self, experiment_id: str, start_ms: int, tags: Any, name: str | None) -> str:
         def create(_: Kept) -> str:

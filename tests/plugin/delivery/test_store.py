@@ -53,7 +53,7 @@ def test_run_is_created_filled_ended_and_goes_on(store: Store, client: MlflowCli
     assert (run.info.run_name, run.info.user_id, run.data.params) == ("trial 1", "me", {"alpha": "0.1"})
     assert run.data.tags.items() >= {"t": "x", "kind": "trial"}.items()
     assert store.run(run_id) == StoredRun(run_id, 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags))
-    assert (store.steps(run_id, "a"), store.steps(run_id, "b")) == ({7, 2**40}, set())
+    assert (store.points(run_id, "a"), store.points(run_id, "b")) == ({(7, 1.5), (2**40, 2.5)}, set())
     store.delete_tag(run_id, "t")
     store.set_status(run_id, "RUNNING", None)
     again = store.run(run_id)
@@ -93,6 +93,9 @@ def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, cli
             with pytest.raises(NoSuchRunError) as error:
                 request()
             assert error.type is told
+    with pytest.raises(NoSuchRunError, match="987"):
+        store.create_run("987", 1, {}, None)
+    assert [store.has_experiment(each) for each in ("0", "987")] == [True, False]
     with pytest.raises(MlflowException, match="odd@"):
         store.log_batch(there, [Metric("odd@", 1.0, 1, 1)], [], [])
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hung_disk import hung_disk
 from mlflow import MlflowClient
-from scripted_store import LIMIT_S, ScriptedStore
+from scripted_store import LIMIT_S, Kept, ScriptedStore
 
+from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
 from mlflow_sysmetrics.delivery.operations import Operation, Point, log
@@ -42,12 +44,13 @@ def points(*values: float, first: int = 0) -> list[Point]:
 
 
 def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
-    """More than one request takes, texts cut to MLflow's limits, and all around a name that it refuses."""
+    """More than one request takes, texts as its databases can hold them, and all around a name that it refuses."""
     writer = Writer(Store(client.tracking_uri))
     writer.start()
     writer.create("study", experiment_id="0", name="study", start_ms=4_000)
-    writer.create("a", experiment_id="0", name="trial", tags={"long": "x" * 9000}, parent="study")
-    params = {f"p{number}": number for number in range(250)} | {"url": "http://me:hush42@there", "odd@": 1}
+    writer.create("a", experiment_id="0", name="trial\0" * 100, tags={"long": "x" * 9000}, parent="study")
+    params: dict[Any, Any] = {number: number for number in range(250)}
+    params |= {"url": "http://me:hush42@there", "odd@": 1, "file": "a\udc80b\0c"}
     writer.add("a", log([*points(*range(1500)), *points(float("nan"), float("inf"), first=2000)], params=params))
     writer.add("a", log([Point("system/x", 1.0, 0)], summary={"elapsed_s": 2.0}, tags={"b@d": "no"}))
     writer.end("a", "KILLED", tags={"sysmetrics.stop_reason": "limit"})
@@ -56,8 +59,9 @@ def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
     assert writer.close(60)
     run, study = client.get_run(str(writer.run_id("a"))), client.get_run(str(writer.run_id("study")))
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(1500))
-    assert len(run.data.params) == 251
-    assert run.data.params["url"] == "http://there"
+    assert len(run.data.params) == 252
+    assert (run.data.params["url"], run.data.params["file"]) == ("http://there", "a?bc")
+    assert run.info.run_name == "trial" * 50
     assert (len(run.data.tags["long"]), run.data.tags["mlflow.parentRunId"]) == (5000, study.info.run_id)
     assert client.get_metric_history(run.info.run_id, "system/x")[0].step == -run.info.start_time // 100
     assert run.data.metrics.items() >= {"elapsed_s": 2.0}.items()
@@ -87,9 +91,9 @@ def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) 
     with pytest.raises(KeyError):
         writer.add("a", log(points(3.0)))
     writer.create("a", experiment_id="0", tags={"again": "yes"})
-    writer.add("a", log(points(9.0, 3.0, first=1)))
+    writer.add("a", log([Point("loss", value, 9_000, 1) for value in (2.0, 9.0)]))
     store.until(lambda: len(store.named("a").points) == 3)
-    assert (store.named("a").status, [point[1] for point in store.named("a").points]) == ("RUNNING", [1.0, 2.0, 3.0])
+    assert (store.named("a").status, [point[1] for point in store.named("a").points]) == ("RUNNING", [1.0, 2.0, 9.0])
 
 
 def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture) -> None:
@@ -107,6 +111,20 @@ def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog
     said = [record.getMessage() for record in caplog.records]
     told = "MLflow does not take the data of run 'a'; it waits. the store is away"
     assert said == [told, "MLflow takes the data of run 'a' again"]
+
+
+def test_name_of_a_metric_that_mlflow_refuses_is_told_once(
+    writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is found by halves the first time; later it costs no request, and what is logged with it arrives."""
+    writer.create("a", experiment_id="0", name="a")
+    store.until(lambda: store.runs)
+    for step in range(3):
+        writer.add("a", log([*points(1.0, first=step), Point("acc@1", 0.5, 1000, step)]))
+        store.until(lambda number=step + 1: len(store.named("a").points) == number)
+    assert writer.close(LIMIT_S)
+    assert [request for request, _ in store.asked] == ["create", *["log"] * (3 + 1 + 1)]
+    assert ["'acc@1'" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])
@@ -139,8 +157,9 @@ def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pyte
     monkeypatch.setattr(writers, "MAX_PAUSE_S", 3600.0)
     writer = Writer(store, every_s=3600)
     writer.start()
+    store.runs["known"] = Kept(0, {}, "a")
     store.fates.append("before")
-    writer.create("a", experiment_id="0", name="a")
+    writer.create("a", experiment_id="0", run_id="known")
     store.until(lambda: writer.is_away)
     time.sleep(0.1)
     assert writer.is_away, "it is not asked again at once"
@@ -160,7 +179,7 @@ def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: Scrip
 
 
 def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest points are given up, nothing else is, and nothing because of a request that was under way."""
+    """By their values the oldest points are given up, nothing else is, nor what was on its way in a request."""
     monkeypatch.setattr(outboxes, "MAX_WAITING", 10)
     writer.create("a", experiment_id="0", name="a")
     store.until(lambda: store.runs)
@@ -168,10 +187,25 @@ def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, mo
     store.entered.clear()
     writer.add("a", log(points(*range(5))))
     assert store.entered.wait(LIMIT_S)
-    writer.add("a", log(points(*range(5, 30), first=5), params={"alpha": 1}))
+    pairs = [Point(name, 1.0, 1000 + step, step) for step in range(5, 30) for name in ("loss", "score")]
+    writer.add("a", log(pairs, params={"alpha": 1}))
     store.open.set()
     store.until(lambda: store.named("a").params)
-    assert [point[3] for point in store.named("a").points] == [*range(5), *range(21, 30)]
+    assert [point[3] for point in store.named("a").points] == [*range(5), 26, 26, 27, 27, 28, 28, 29, 29]
+
+
+def test_run_that_the_disk_does_not_take_costs_only_itself(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs after it are kept, and nothing of it is in the way of their delivery."""
+    monkeypatch.setattr(journals, "_MAX_BYTES", 1000)
+    writer = Writer(Store(client.tracking_uri))
+    for key, number in (("a", 1), ("b", 100), ("c", 1)):
+        writer.create(key, experiment_id="0", name=key)
+        writer.add(key, log(points(*range(number))))
+    assert writer.keep() == 2
+    delivered = deliver()
+    assert (delivered.left, delivered.counts["points"], len(delivered.runs)) == ([], 2, 2)
 
 
 @pytest.mark.parametrize("disk", ["hangs", "is in the way"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import pickle
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -52,13 +54,14 @@ def _trainable(begun: Path) -> type[tune.Trainable]:
             number = self.training_iteration + 1
             if self.case == "plain":
                 own = {"loss": 1.0 / number, "nested": {"depth": number}, "write_mb": -1.0, "gone": math.nan}
-                return {**own, "note": "12345_0", "done": number == 2}
+                arrays = {"accuracy": np.array(0.5), "ok": np.bool_(True), "by_class": np.ones(2)}
+                return {**own, **arrays, "note": "12345_0", "done": number == 2}
             if self.case == "again":
                 if not self.is_second and number == 3:
                     raise RuntimeError("lost")
                 self.kept = b"x" * (100_000_000 if number == 2 and not self.is_second else 1_000_000)
                 time.sleep(1.0)  # for some readings
-                return {"loss": number + 10.0 * self.is_second, "done": number == 3}
+                return {"loss": number + 10.0 * self.is_second, "same": 1.0, "done": number == 3}
             if self.case == "raises" and number == 2:
                 raise RuntimeError("broken in step 2")
             # Two points a result, with times and steps of their own that no clock or counter of Tune's has.
@@ -103,6 +106,7 @@ class Experiment:
     printed: str
     logged: str
     uris: set[str]
+    spool: str
 
     def history(self, case: str, metric: str) -> list[tuple[float, int, int]]:
         """A trial's values of a metric, each with its time and step."""
@@ -135,12 +139,19 @@ def experiment(
             save_artifact=True,
         ),
         SystemMetricsCallback(hanging, experiment_id="0", close_timeout_s=0.2, views=False),
-        SystemMetricsCallback(NOWHERE, experiment_id="0", close_timeout_s=0.2),
+        SystemMetricsCallback(NOWHERE, experiment_id="0"),
         SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: str(1 / 0)),
     ]
     uri = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
         said: dict[str, list[str]] = {"printed": [], "logged": []}
+
+        def interrupt_waiting(text: str, *words: object) -> None:
+            said["logged"].append(text)
+            if text.startswith("waiting up to"):
+                signal.raise_signal(signal.SIGINT)
+
+        patch.setattr("mlflow_sysmetrics.ray_tune.runs.logger.warning", interrupt_waiting)
         patch.setattr("click.echo", said["printed"].append)
         logger = "mlflow_sysmetrics.ray_tune.callback.logger.exception"
         patch.setattr(logger, lambda text, *words: said["logged"].append(text % words))
@@ -163,7 +174,8 @@ def experiment(
     assert len(runs) == len(found)
     (study,) = (run for run in own if run.data.tags["sysmetrics.kind"] == "study")
     told = ["\n".join(said[name]) for name in ("printed", "logged")]
-    return Experiment(client, runs, others, study, callback, results, *told, {uri, mlflow.get_tracking_uri()})
+    uris, spool = {uri, mlflow.get_tracking_uri()}, os.environ["MLFLOW_SYSMETRICS_SPOOL"]
+    return Experiment(client, runs, others, study, callback, results, *told, uris, spool)
 
 
 def _own_metrics(run: Run) -> dict[str, float]:
@@ -195,9 +207,11 @@ def test_trial_of_a_moment_has_its_series_and_its_summary(experiment: Experiment
         assert (value >= 0, step) == (True, 0)
 
 
-def test_trial_that_begins_again_has_no_step_twice(experiment: Experiment) -> None:
-    """The values of the first attempt stay, the second adds what it has not had. Its summary is of both."""
-    assert [(step, value) for value, _, step in experiment.history("again", "loss")] == [(1, 1.0), (2, 2.0), (3, 13.0)]
+def test_trial_that_begins_again_shows_both_attempts(experiment: Experiment) -> None:
+    """The values of the first stay beside those of the second, but not where they are equal. Its summary is of both."""
+    both = sorted((step, value) for value, _, step in experiment.history("again", "loss"))
+    assert both == [(1, 1.0), (1, 11.0), (2, 2.0), (2, 12.0), (3, 13.0)]
+    assert [step for _, _, step in experiment.history("again", "same")] == [1, 2, 3]
     run = experiment.runs["again"]
     assert run.data.metrics["memory_growth_mb"] > 90
     assert run.data.metrics["elapsed_s"] > 3  # five steps
@@ -261,7 +275,7 @@ def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Ex
     """
     assert [value for value, _, _ in experiment.history("plain", "write_mb")] == [-1.0, -1.0]
     assert experiment.runs["plain"].data.metrics["read_mb"] >= 0
-    assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0}
+    assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0, "accuracy": 0.5, "ok": 1.0}
     assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
     assert experiment.runs["setup"].data.metrics == {}
 
@@ -274,10 +288,16 @@ def test_parameters_and_files_are_those_that_were_asked_for(experiment: Experime
 
 
 def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(experiment: Experiment) -> None:
-    """All trials came to their own end while one store held its first request, and a callback had a mistake."""
+    """All trials came to their own end while one store held its first request, and a callback had a mistake.
+
+    What waits for a store that is away is on disk, although Ctrl-C ended the wait for it.
+    """
     assert len(experiment.results) == len(CASES)
+    journals = [path.read_text() for path in Path(experiment.spool).glob("*.jsonl")]
+    assert sum(NOWHERE in each for each in journals) == len(CASES) + 1
     assert len(experiment.results.errors) == 2
     assert "SystemMetricsCallback.log_trial_start failed; training goes on" in experiment.logged
+    assert "not all files were copied" not in experiment.logged  # none were to be
     assert len(experiment.uris) == 1  # of the process, before and after
 
 
@@ -329,6 +349,7 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     [
         pytest.param({"training_iteration": 2, "timesteps_total": 640, "loss": 1}, (), {"loss": 640}, id="time step"),
         pytest.param({"training_iteration": 2, "loss": 1}, (), {"loss": 2}, id="iteration"),
+        pytest.param({0: 1.0, 1: {"f1": 1.0}}, (), {"0": 0, "1/f1": 0}, id="keys that are not text"),
         pytest.param({"elapsed_s": 3, "memory_mb": 90, OWN_KEY: ()}, ["process"], {"memory_mb": 0}, id="so far"),
         pytest.param({"elapsed_s": 3, OWN_KEY: ("elapsed_s",)}, ["process"], {"elapsed_s": 0}, id="own of that name"),
         pytest.param({"elapsed_s": 3, OWN_KEY: ()}, (), {"elapsed_s": 0}, id="not measured from outside"),
@@ -336,7 +357,7 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     ],
 )
 def test_points_of_a_result_are_at_its_time_step_without_the_summary_so_far(
-    result: dict[str, Any], groups: Sequence[str], points: dict[str, int]
+    result: dict[Any, Any], groups: Sequence[str], points: dict[str, int]
 ) -> None:
     """Of a process that is measured from outside: that is of the last one alone. What describes an interval stays."""
     assert {point.name: point.step for point in points_of(result, groups)} == points

@@ -11,7 +11,7 @@ from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier, fi
 
 
 def test_named_experiment_wins_over_that_in_use(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is made if it is not there, and its id wins over its name. A name that MLflow refuses is told."""
+    """It is made if it is not there, and its id wins over its name. What can get no run is told, in one sentence."""
     assert find_destination(store_in_use) == Destination("0")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     made = find_destination(store_in_use, experiment_name="mine").experiment_id
@@ -20,6 +20,10 @@ def test_named_experiment_wins_over_that_in_use(store_in_use: MlflowClient, monk
     assert find_destination(store_in_use, experiment_id="0", experiment_name="mine").experiment_id == "0"
     with pytest.raises(MlflowException, match="name"):
         find_destination(store_in_use, experiment_name="x" * 1000)
+    store_in_use.delete_experiment(made)
+    for named in ({"experiment_name": "mine"}, {"experiment_id": made}, {"experiment_id": "987654"}):
+        with pytest.raises(MlflowException, match=f"experiment '{next(iter(named.values()))}' does not exist, or was"):
+            find_destination(store_in_use, **named)
 
 
 def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(

@@ -72,10 +72,11 @@ def are_stored(uri: str, kind: str) -> bool:
 
 
 def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
-    """Two trials, one after the other. It is ended when the second has done half of its steps."""
+    """Trials, one after the other, the first of which fails. It is ended when the last has done half of its steps."""
     callback = SystemMetricsCallback(uri, experiment_id="1", views=False)
     ended = AtResult(STEPS // 2, end, Path("ended"))
-    cases = [{"steps": 1}, {"steps": STEPS, "step_s": STEP_S}] if kind in trainables() else [{"steps": STEPS}]
+    others = [{"fails": 1}, {"steps": 1}] if kind in trainables() else []
+    cases = [*others, {"steps": STEPS} | ({"step_s": STEP_S} if others else {})]
     checkpoints = tune.CheckpointConfig(checkpoint_frequency=int(kind != "function"))
     return tuner([callback, ended], cases, trainable=trainable(kind), checkpoint_config=checkpoints)
 
@@ -95,8 +96,8 @@ def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
 ) -> None:
     """What the processes before had is added, where the run has it; it is unknown where the driver was killed.
 
-    A trial that measures itself tells what it has cost, and why it ended: its last word counts. No run is new, or
-    left RUNNING, and each result is there once.
+    A trial that measures itself tells what it has cost, and why it ended: its last word counts. No run is new, but for
+    one that had failed and is restarted, which counts once, or left RUNNING, and each result is there once.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
@@ -111,15 +112,19 @@ def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
     else:
         sweep(client.tracking_uri, kind, lambda: os.kill(os.getpid(), signal.SIGINT)).fit()
     before = client.search_runs(["1"])
-    assert {run.info.status for run in before} <= {"FINISHED", "KILLED", *(["RUNNING"] if how == "killed" else [])}
+    at_first = {"FINISHED", "KILLED", "FAILED", *(["RUNNING"] if how == "killed" else [])}
+    assert {run.info.status for run in before} <= at_first
     first = max(
         (run.data.metrics.get("elapsed_s", 0.0) for run in before if "case/step_s" in run.data.params), default=0
     )
-    tune.Tuner.restore(str(tmp_path / "tune" / "sweep"), trainable(kind), resume_unfinished=True).fit()
-    runs = client.search_runs(["1"])
-    assert {run.info.run_id for run in runs} == {run.info.run_id for run in before}
+    kept = str(tmp_path / "tune" / "sweep")
+    results = tune.Tuner.restore(kept, trainable(kind), resume_unfinished=True, restart_errored=True).fit()
+    runs = [run for run in client.search_runs(["1"]) if run.info.status != "FAILED"]
+    assert {run.info.run_id for run in runs} == {run.info.run_id for run in before if run.info.status != "FAILED"}
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert Counter(run.data.tags["sysmetrics.kind"] for run in runs)["trial"] == (2 if kind in trainables() else 1)
+    (study,) = (run for run in runs if run.data.tags["sysmetrics.kind"] == "study")
+    assert (study.data.metrics["trials"], study.data.metrics["failed"]) == (len(results), results.num_errors)
     (run,) = (run for run in runs if run.data.params.get("case/steps") == str(STEPS))
     elapsed_s = run.data.metrics.get("elapsed_s")
     if kind not in trainables():
