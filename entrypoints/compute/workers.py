@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from entrypoints import environment
 from entrypoints.compute import preloaded
 from entrypoints.own_modules import PACKAGES
+from mlflow_sysmetrics.host import Host
 
 MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 
@@ -34,8 +35,8 @@ _files = contextlib.ExitStack()  # of the Ray that runs
 
 
 def usable_cpus() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPU cores that this process may use: those it is bound to, within its container's quota."""
+    return max(1, int(float(Host().usable_cores()))) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start(cpus: int, imports: str = "") -> None:

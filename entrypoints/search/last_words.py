@@ -171,10 +171,11 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
     score, figures = study.record.score.replace("val_", "test_"), model.figures
     growth_mb = figures.get("refit_memory_growth_mb")
     memory = "" if growth_mb is None else f" with {value('memory_growth_mb', growth_mb)} MB"
+    training_s = value("training_time_s", figures["refit_training_time_s"])
     latency_ms = value("inference_latency_ms", figures["refit_latency_ms"])
     return (
         f"Refitted on the whole training part it has {score} {value(score, figures[score])}, trained in "
-        f"{figures['refit_training_time_s']:.2g} s{memory}; it predicts a row of a DataFrame in {latency_ms} ms."
+        f"{training_s} s{memory}; it predicts a row of a DataFrame in {latency_ms} ms."
     )
 
 

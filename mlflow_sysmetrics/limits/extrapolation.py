@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from statistics import stdev
 
+from mlflow_sysmetrics.limits.rules import digits
+
 # Student's t of one bound at 99.9 %, by degrees of freedom: a trial is looked at many times.
 _T = {4: 7.1732, 5: 5.8934, 6: 5.2076, 7: 4.7853, 8: 4.5008, 9: 4.2968}
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
@@ -23,7 +25,8 @@ class Prediction:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+        value, low, high = (digits(each, 4) for each in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
 
 
 class Extrapolation:

@@ -51,7 +51,7 @@ class Stop:
         text = self.criterion.removeprefix(self.metric)
         op = next(op for op in _BROKEN if text.startswith(op))  # patience has none
         rule = text.removeprefix(op).strip()
-        pairs = [(_digits(self.value, count), _digits(self.limit, count)) for count in (4, 6, 8)]
+        pairs = [(digits(self.value, count), digits(self.limit, count)) for count in (4, 6, 8)]
         value, limit = next(((value, limit) for value, limit in pairs if value != limit), pairs[0])
         shown = f"{self.metric} {value}{_BROKEN[op]}{limit}"
         step = "" if self.step is None else f"step {self.step}"
@@ -132,7 +132,7 @@ class Patience:
         return f"{self.metric.name} patience {self.reports}{delta}"
 
 
-def _digits(number: float, count: int) -> str:
+def digits(number: float, count: int) -> str:
     """A number with so many digits, and all before its point: 16012, not 1.601e+04; but a loss that grew is 1e+09."""
     return f"{number:.0f}" if 10**count - 0.5 <= abs(number) < 1e8 else f"{number:.{count}g}"
 

@@ -12,10 +12,13 @@ import psutil
 import pytest
 import ray
 from commands import clean_environment, listening
+from made_up_cgroups import DOCKER, Group
+from made_up_files import lay
 from ray._private import services
 from ray._private.node import Node
 
 from entrypoints.compute import workers
+from mlflow_sysmetrics.host import Host
 
 LONG_S = 300.0
 # A Ray that looks for others on loopback, and tries once.
@@ -93,6 +96,13 @@ def test_files_of_ray_are_where_nobody_else_can_enter() -> None:
     """Who could write there could put other sockets in the place of Ray's."""
     for socket in _sockets():
         assert any(folder.stat().st_mode & 0o077 == 0 for folder in socket.parents), socket
+
+
+def test_cores_are_those_that_a_container_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One and a half are enough for one trial at a time."""
+    lay(tmp_path, DOCKER.files(Group(quota=(150000, 100000))))
+    monkeypatch.setattr(workers, "Host", lambda: Host(str(tmp_path)))
+    assert workers.usable_cpus() == 1
 
 
 def test_stop_can_be_called_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
