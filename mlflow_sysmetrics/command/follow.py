@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Operation, Point, log, now_ms, window_points
-from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
+from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.delivery.waiting import within
@@ -226,9 +226,8 @@ class Follower:
             if name.startswith(SYSTEM_PREFIX):
                 stored = client.get_metric_history(before.run_id, name)
                 points = [Point(name, each.value, each.timestamp) for each in stored if each.timestamp >= began_ms]
-                for first in range(0, len(points), MAX_WAITING):
-                    outbox.add(log(points[first : first + MAX_WAITING]))
-                    replay(outbox, Store(run.uri), lambda key: None)
+                outbox.add(log(points))
+                replay(outbox, Store(run.uri), lambda key: None)
         if before.run_id in self._made:
             client.delete_run(before.run_id)
 

@@ -134,7 +134,7 @@ class Store:
     def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str:
         """Create a run that started at this unix time in milliseconds, and return its id.
 
-        Where its experiment is not there, or deleted, there is no such run.
+        NoSuchRunError where the experiment does not exist, or was deleted.
         """
         user = tags.get(MLFLOW_USER, "unknown")  # as MLflow's client says it
         listed, store = [RunTag(key, value) for key, value in tags.items()], self._connect()
