@@ -34,7 +34,7 @@ from entrypoints.limits.ledger import PREDICTED, Ledger  # noqa: E402
 from entrypoints.mlflow_io import figures_of, find_run, search_runs  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.settings import SHARED  # noqa: E402
-from entrypoints.tags import CRITERIA, DIVERGED, PREPARE_RUN_ID  # noqa: E402
+from entrypoints.tags import DIVERGED, PREPARE_RUN_ID, STUDY_LIMITS  # noqa: E402
 from mlflow_sysmetrics.tags import KIND  # noqa: E402
 from mlflow_sysmetrics.ui import trials_of  # noqa: E402
 
@@ -85,7 +85,7 @@ def read(client: MlflowClient) -> Iterator[tuple[MlflowClient, Run]]:
     """Every full study in a store."""
     experiments = [each.experiment_id for each in client.search_experiments()]
     for run in client.search_runs(experiments, f"tags.`{KIND}` = 'study'", max_results=1000):
-        if CRITERIA not in run.data.tags and run.info.status == "FINISHED":
+        if STUDY_LIMITS not in run.data.tags and run.info.status == "FINISHED":
             yield client, run
 
 

@@ -89,7 +89,7 @@ def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> li
     """Run the studies of one seed: a row for each under limits."""
     client = MlflowClient()
     full = study("tune", params | {"seed": seed}, store, client)
-    limits = {"criteria": f"{limited}<={_between(read(client, [full]), limited):.4g}"} if limited else {}
+    limits = {"limits": f"{limited}<={_between(read(client, [full]), limited):.4g}"} if limited else {}
     rows = []
     for predict in ("off", "on") if limited else ("on",):
         run = study("early_stop", params | {"seed": seed, "predict": predict} | limits, store, client)

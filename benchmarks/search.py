@@ -46,7 +46,7 @@ from entrypoints.limits.stop_or_skip import Stopping, is_ruled_out  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
 from entrypoints.search.suggester import Known, Suggester  # noqa: E402
-from mlflow_sysmetrics.limits import Criteria  # noqa: E402
+from mlflow_sysmetrics.limits import Limits  # noqa: E402
 
 COST = "training_time_s"
 FAMILIES = {  # of tables: their module, and how many values of each hyperparameter a grid has
@@ -71,7 +71,7 @@ class Problem(NamedTuple):
 
     @property
     def limit(self) -> float:
-        return float(self.stopping.criteria.limits[0].number)
+        return float(self.stopping.limits.bounds[0].number)
 
     @property
     def feasible(self) -> NDArray[Any]:
@@ -137,7 +137,7 @@ def problem(family: str, name: str, limit: str, seed: int, *, whole: bool = Fals
     costs = np.array([np.nanmean(row["train_time"]) for row in rows])
     scores = np.array([sign * np.nanmean(row[score]) for row in rows])
     text = f"{COST}<={LIMITS[limit](costs)}"
-    stopping = Stopping(Criteria.parse(text, metrics("score", higher_is_better=False)), predict=True)
+    stopping = Stopping(Limits.parse(text, metrics("score", higher_is_better=False)), predict=True)
     values = [
         {name: values[number] for (name, values), number in zip(space.items(), choice, strict=True)} for choice in grid
     ]
@@ -183,7 +183,7 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
             place,
             TrialState.COMPLETE if ended else TrialState.PRUNED,
             of.scores[place] if ended else None,
-            excess(of.stopping.criteria, expected),
+            excess(of.stopping.limits, expected),
         )
         spent += figures[COST]
         best = min(best, of.regret(place)) if ended else best

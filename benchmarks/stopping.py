@@ -107,7 +107,7 @@ def newest(client: MlflowClient) -> Run:
 
 def growth(client: MlflowClient, folder: Path) -> float:
     """The peak over the limit, of a program that grows."""
-    started(client.tracking_uri, folder, "--criteria", f"peak_memory_mb<={LIMIT_MB}", source=GROWS).wait(WAIT_S)
+    started(client.tracking_uri, folder, "--limits", f"peak_memory_mb<={LIMIT_MB}", source=GROWS).wait(WAIT_S)
     return newest(client).data.metrics["peak_memory_mb"] / LIMIT_MB
 
 

@@ -28,7 +28,7 @@ from tracking_server import tracking_server  # noqa: E402
 
 from entrypoints import views  # noqa: E402
 from entrypoints.reading import read  # noqa: E402
-from mlflow_sysmetrics.limits import Criteria  # noqa: E402
+from mlflow_sysmetrics.limits import Limits  # noqa: E402
 from mlflow_sysmetrics.ui import save  # noqa: E402
 
 ROW, DRAWN = ".ag-row a[href*='/runs/']", ".main-svg .trace, .parcoords"
@@ -70,7 +70,7 @@ def fill(client: MlflowClient, trials: int) -> dict[str, str]:
         client.log_batch(run.info.run_id, [*metrics, *curves], params)
         client.set_terminated(run.info.run_id)
     frame = read(client, [client.get_run(study.info.run_id)])
-    pages = views.of_study(frame, time.time(), ("batch_size", "alpha"), Criteria(()))
+    pages = views.of_study(frame, time.time(), ("batch_size", "alpha"), Limits(()))
     plain = pages[views.SCORE].plain_link("0")
     return {"no view": plain} | save(client, "0", study.info.run_id, pages)
 

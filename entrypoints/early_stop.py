@@ -24,8 +24,8 @@ from entrypoints.tune import search
 @study_options
 @resume_option
 @limit_options
-def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, **options: Any) -> None:
-    search("early_stop", resume, options, {"criteria": criteria, "predict": predict, "scheduler": scheduler})
+def early_stop(limits: str, predict: str, scheduler: str, resume: str | None, **options: Any) -> None:
+    search("early_stop", resume, options, {"limits": limits, "predict": predict, "scheduler": scheduler})
 
 
 if __name__ == "__main__":

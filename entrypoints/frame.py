@@ -17,7 +17,7 @@ ABOUT = (
     *("stopped_by", "stop_how", "stop_metric"),
 )
 OF_STUDY = (
-    *("name", "experiment_id", "dataset", "digest", "key", "criteria", "score", "higher_is_better"),
+    *("name", "experiment_id", "dataset", "digest", "key", "limits", "score", "higher_is_better"),
     *("baseline", "choose", "rows", "seed", "model", "model_run_id", "own"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
@@ -29,7 +29,7 @@ class Frame:
 
     Attributes:
         studies: one row a study, its run's id as the index: name, experiment_id, dataset, digest (of its table), key
-            (equal for studies of equal configurations and training), criteria (the text of its limits, None for a full
+            (equal for studies of equal configurations and training), limits (the text of its limits, None for a full
             study), score (the metric that ranks, None where not known), higher_is_better, baseline (on each fold the
             score of a model that ignores all features), choose (best or cheapest: of models that are equal within
             noise), rows (in the training part of a fold), seed, model (the address of the logged model), model_run_id

@@ -34,17 +34,17 @@ OF_DATA = ("target", "drop", "max_rows", "folds", "group", "time", "seed")
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @main_options
-def main(dataset: tuple[str, ...], criteria: str, **options: object) -> None:
+def main(dataset: tuple[str, ...], limits: str, **options: object) -> None:
     name, given = ", ".join(Path(each).name for each in dataset), as_typed(options)
     of_data = {each: given[each] for each in OF_DATA}
-    params = {"dataset": ",".join(dataset), **given, "criteria": criteria}
+    params = {"dataset": ",".join(dataset), **given, "limits": limits}
     os.environ[OF_STEPS] = str(user_folder())
     with recorded_run("main", f"main {name}", params) as run:
         studies = []
         for each in dataset:
             _run(run, "prepare", each, {"dataset": each, **of_data})
             full = _run(run, "tune", each, {"dataset": each, **given})
-            limited = _run(run, "early_stop", each, {"dataset": each, **given, "criteria": criteria})
+            limited = _run(run, "early_stop", each, {"dataset": each, **given, "limits": limits})
             _run(run, "report", each, {"study": f"{full},{limited}"})
             studies.append(full)
         if len(studies) > 1:

@@ -28,7 +28,7 @@ from entrypoints.option_types import (
     text,
     whole,
 )
-from entrypoints.settings import AUTO, BEST, CHEAPEST, DEFAULT_CRITERIA, DEFAULT_EPOCHS, DEFAULT_STEPS
+from entrypoints.settings import AUTO, BEST, CHEAPEST, DEFAULT_EPOCHS, DEFAULT_LIMITS, DEFAULT_STEPS
 
 Options = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -121,13 +121,13 @@ _models = together(
         "as good within noise the one with the lowest cost, in the first limit's metric or training_time_s.",
     ),
 )
-_criteria = option(
-    "criteria",
+_limits = option(
+    "limits",
     AUTO,
     text("LIMITS"),
     "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
     "study's trials), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
-    f"improvement). auto: {DEFAULT_CRITERIA}.",
+    f"improvement). auto: {DEFAULT_LIMITS}.",
 )
 
 # What prepare needs: the dataset and its split.
@@ -145,7 +145,7 @@ main_options = together(
     _drop,
     _split,
     _models,
-    _criteria,
+    _limits,
 )
 
 # What a search needs: the space, a trial's length, the CPU cores.
@@ -226,7 +226,7 @@ study_options = together(
 
 # Limits on what a trial may cost.
 limit_options = together(
-    _criteria,
+    _limits,
     option(
         "predict",
         "on",
@@ -237,7 +237,7 @@ limit_options = together(
         "scheduler",
         NONE,
         one_of(NONE, "asha", "median"),
-        "Ray Tune's asha or median stopping rule on the score, besides the criteria.",
+        "Ray Tune's asha or median stopping rule on the score, besides the limits.",
     ),
 )
 

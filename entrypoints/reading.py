@@ -19,7 +19,6 @@ from entrypoints.settings import SHARED
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
     CONVERGED,
-    CRITERIA,
     DATASET,
     DIVERGED,
     FEASIBLE,
@@ -30,6 +29,7 @@ from entrypoints.tags import (
     SEARCHED,
     STOP_HOW,
     STUDY_KEY,
+    STUDY_LIMITS,
 )
 from mlflow_sysmetrics.host import SYSTEM_FACTS
 from mlflow_sysmetrics.measurement import SUMMARY
@@ -160,7 +160,7 @@ def _study(
         "dataset": tags.get(DATASET) or shared.get("dataset"),
         "digest": tables[0].dataset.digest if tables else None,
         "key": tags.get(STUDY_KEY),
-        "criteria": tags.get(CRITERIA),
+        "limits": tags.get(STUDY_LIMITS),
         "score": score,
         "higher_is_better": higher_is_better,
         "baseline": said.get("baseline"),

@@ -28,7 +28,7 @@ from entrypoints.options import report_options
 from entrypoints.reporting import questions, selection
 from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.settings import as_typed
-from entrypoints.tags import CRITERIA
+from entrypoints.tags import STUDY_LIMITS
 from entrypoints.text import listed
 
 
@@ -56,7 +56,7 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str | None, mode
 def how_to_stop_early(runs: Sequence[Run]) -> str:
     """The command for the trials of a full study under limits; empty where they have run so, or not by ``tune``."""
     params = runs[0].data.params
-    if len(runs) > 1 or CRITERIA in runs[0].data.tags or "space" not in params:
+    if len(runs) > 1 or STUDY_LIMITS in runs[0].data.tags or "space" not in params:
         return ""
     defaults = {str(option.name): option.default for option in early_stop.params}
     given = [f"{name}={params[name]}" for name, default in defaults.items() if params.get(name, default) != default]

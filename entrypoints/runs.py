@@ -30,6 +30,7 @@ import psutil
 from entrypoints import signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.redact import check, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.renamed import LimitsCommand
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 if TYPE_CHECKING:
@@ -382,7 +383,7 @@ def _end_with_mlflow_run() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-class RecordedCommand(click.Command):
+class RecordedCommand(LimitsCommand):
     """A click command whose usage errors are written into its MLflow run too."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

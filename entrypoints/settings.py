@@ -12,7 +12,7 @@ from entrypoints.errors import UserError
 
 AUTO = "auto"  # the value of an option that leaves the choice to the study
 BEST, CHEAPEST = "best", "cheapest"  # which of the models that are equal within noise a study chooses
-DEFAULT_CRITERIA = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
+DEFAULT_LIMITS = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 # Of 5 to 40 epochs on red_wine and diabetes: the best RMSE is 0.6592 here (elsewhere 0.6588 at best), the best accuracy
 # 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 10, 1500
@@ -75,17 +75,17 @@ class StudySettings:
 
 
 @dataclass(frozen=True)
-class Limits:
+class LimitOptions:
     """What a trial may cost, as a text, and what acts on it."""
 
-    criteria: str
+    text: str
     predict: bool
     scheduler: str
 
     @classmethod
-    def of(cls, criteria: str, predict: str, scheduler: str) -> Limits:
+    def of(cls, limits: str, predict: str, scheduler: str) -> LimitOptions:
         """What the texts of the options mean."""
-        return cls(DEFAULT_CRITERIA if criteria == AUTO else criteria, predict == "on", scheduler)
+        return cls(DEFAULT_LIMITS if limits == AUTO else limits, predict == "on", scheduler)
 
 
 def as_typed(options: Mapping[str, Any]) -> dict[str, str]:

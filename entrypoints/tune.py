@@ -20,7 +20,7 @@ import click
 from entrypoints.options import resume_option, study_options
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedCommand, recorded_command
-from entrypoints.settings import Limits, StudySettings, as_typed
+from entrypoints.settings import LimitOptions, StudySettings, as_typed
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -43,7 +43,7 @@ def search(command: str, resume: str | None, options: dict[str, Any], limits: Ma
         settings = StudySettings(**options)
         from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
 
-        begin(run, settings, Limits.of(**limits) if limits else None, folder=folder)
+        begin(run, settings, LimitOptions.of(**limits) if limits else None, folder=folder)
 
 
 if __name__ == "__main__":

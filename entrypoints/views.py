@@ -11,9 +11,9 @@ from statistics import quantiles
 import pandas as pd
 
 from entrypoints.frame import Frame
-from entrypoints.tags import CRITERIA, DIVERGED, FEASIBLE
-from mlflow_sysmetrics.limits import Criteria
-from mlflow_sysmetrics.tags import BY_CRITERIA, KIND, STOP_REASON, STOPPED_BY
+from entrypoints.tags import DIVERGED, FEASIBLE, STUDY_LIMITS
+from mlflow_sysmetrics.limits import Limits
+from mlflow_sysmetrics.tags import BY_LIMITS, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
 SCORE, TABLE, TRAINING, LIMITS, STOPPED = FIRST, "table", "training", "limits", "stopped"
@@ -38,14 +38,14 @@ _MIN_TRIALS = 8  # of fewer none can be told to be far worse
 _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 
-def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Criteria) -> dict[str, Page]:
+def of_study(frame: Frame, start: float, searched: Sequence[str], limits: Limits) -> dict[str, Page]:
     """The pages of a study's trials, without those that would spoil an axis: that diverged, or are far worse.
 
     Args:
         frame: of the study.
         start: when it began, in unix seconds.
         searched: the names of its hyperparameters.
-        criteria: the limits on its trials.
+        limits: the limits on its trials.
     """
     score, ascending, trials = str(frame.score), not frame.higher_is_better, trials_of(frame.first)
     told = _told(frame.trials)
@@ -67,7 +67,7 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
         Section("Score against cost", [scatter(name, score) for name in compared]),
         Section("Hyperparameters, costs and score", [parallel(shared, [*compared, score])], columns=1),
     ]
-    why = [tag(STOP_REASON)] if criteria.rules else []
+    why = [tag(STOP_REASON)] if limits.rules else []
     columns = [*map(param, searched), metric(score), *map(metric, costs), *why]
     best = f"{able} and attributes.status = 'FINISHED'"
     pages = {
@@ -78,10 +78,10 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Crit
             best, columns=columns, sections=_training(score), all_runs=False,
         ),
     }  # fmt: skip
-    if criteria.rules:
-        limited = [tag(FEASIBLE), *why, *map(metric, dict.fromkeys([score, *criteria.metrics])), *map(param, searched)]
-        bounds = [Section(", ".join(map(str, criteria.rules)), [bars(name) for name in criteria.metrics], columns=2)]
-        stopped = f"{trials} and tags.`{STOPPED_BY}` = '{BY_CRITERIA}'"
+    if limits.rules:
+        limited = [tag(FEASIBLE), *why, *map(metric, dict.fromkeys([score, *limits.metrics])), *map(param, searched)]
+        bounds = [Section(", ".join(map(str, limits.rules)), [bars(name) for name in limits.metrics], columns=2)]
+        stopped = f"{trials} and tags.`{STOPPED_BY}` = '{BY_LIMITS}'"
         pages |= {
             LIMITS: Page(f"{title} · within the limits", trials, "TABLE", columns=limited, sections=bounds),
             STOPPED: Page(
@@ -100,7 +100,7 @@ def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
     costs = ("refit_training_time_s", "refit_memory_growth_mb", "refit_latency_ms")
     scores = dict.fromkeys(f"best_{name}" for name in ("val_rmse", "val_accuracy", score))
     figures = [*scores, *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
-    limits = tag(CRITERIA)
+    limits = tag(STUDY_LIMITS)
     columns = [param("dataset"), *map(metric, figures), limits]
     return {
         STUDIES: Page(
@@ -112,7 +112,7 @@ def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
 
 def _told(trials: pd.DataFrame) -> pd.DataFrame:
     """Those whose figures say what their configuration costs: what else than limits ended has those of where it was."""
-    ended = (trials["status"] == "FINISHED") | (trials["stopped_by"] == BY_CRITERIA)
+    ended = (trials["status"] == "FINISHED") | (trials["stopped_by"] == BY_LIMITS)
     told: pd.DataFrame = trials[ended & ~trials["diverged"]]
     return told
 

@@ -10,9 +10,7 @@ class Recorder:
     """With Lightning it would be a `lightning.pytorch.Callback`: the hooks have the same names."""
 
     def on_fit_start(self, trainer):
-        self.logger = SystemMetricsLogger(
-            criteria="elapsed_s<=2", on_break=lambda stop: trainer.stop(str(stop))
-        ).start()
+        self.logger = SystemMetricsLogger(limits="elapsed_s<=2", on_break=lambda stop: trainer.stop(str(stop))).start()
 
     def on_train_epoch_start(self, trainer):
         self.phase = self.logger.phase("train")

@@ -4,7 +4,7 @@ import time
 
 from ray import tune
 
-from mlflow_sysmetrics import Criteria, CriteriaStopper, SystemMetricsCallback, system_metrics
+from mlflow_sysmetrics import Limits, LimitsStopper, SystemMetricsCallback, system_metrics
 
 
 def train(config):
@@ -20,7 +20,7 @@ results = tune.Tuner(
     param_space={"megabytes": tune.grid_search([1, 30])},
     run_config=tune.RunConfig(
         callbacks=[SystemMetricsCallback()],
-        stop=CriteriaStopper(Criteria.parse("memory_growth_mb<=200")),
+        stop=LimitsStopper(Limits.parse("memory_growth_mb<=200")),
         verbose=0,
     ),
 ).fit()

@@ -6,7 +6,7 @@
         train()
     m.summary["peak_memory_mb"]
 
-    with mlflow.start_run(), SystemMetricsLogger(criteria="peak_memory_mb<=8000") as log:
+    with mlflow.start_run(), SystemMetricsLogger(limits="peak_memory_mb<=8000") as log:
         with log.phase("load"): ...
 
     autolog()  # from now on each mlflow.start_run() of this process is measured
@@ -23,19 +23,19 @@ from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.autologging import autolog
-    from mlflow_sysmetrics.limits import Criteria, CriteriaError
+    from mlflow_sysmetrics.limits import Limits, LimitsError
     from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.measurement import Measurement, measure
-    from mlflow_sysmetrics.ray_tune import CriteriaStopper as CriteriaStopper
+    from mlflow_sysmetrics.ray_tune import LimitsStopper as LimitsStopper
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback as SystemMetricsCallback
     from mlflow_sysmetrics.ray_tune import system_metrics as system_metrics
 
-_RAY = "CriteriaStopper SystemMetricsCallback system_metrics"  # not in __all__, so that `import *` works without ray
-__all__ = ["Criteria", "CriteriaError", "Measurement", "SystemMetricsLogger", "autolog", "measure"]
+_RAY = "LimitsStopper SystemMetricsCallback system_metrics"  # not in __all__, so that `import *` works without ray
+__all__ = ["Limits", "LimitsError", "Measurement", "SystemMetricsLogger", "autolog", "measure"]
 __getattr__ = lazy(
     __name__,
     {
-        **{"limits": "Criteria CriteriaError", "measurement": "Measurement measure", "autologging": "autolog"},
+        **{"limits": "Limits LimitsError", "measurement": "Measurement measure", "autologging": "autolog"},
         **{"logger": "SystemMetricsLogger", "ray_tune": _RAY},
     },
 )

@@ -11,7 +11,7 @@ from typing import Any
 from mlflow_sysmetrics.delivery.door_runs import check_store, child_run, place_here, source_tags, write_to
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.limits import Criteria, Extrapolation, groups_for, process_criteria
+from mlflow_sysmetrics.limits import Extrapolation, Limits, groups_for, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import ERROR, STOP_REASON
@@ -45,7 +45,7 @@ class BoosterCosts:
     def __init__(self, limits: str | None = None) -> None:
         super().__init__()
         check_store()
-        self._training = Training(process_criteria(limits, "limits"))
+        self._training = Training(process_limits(limits))
         with contextlib.suppress(Exception):  # it takes MLflow a second for the first time, which is not training
             place_here()
             source_tags()
@@ -66,11 +66,11 @@ class BoosterCosts:
 class Training:
     """One training: what it costs since its measurement was started, the run that gets this, and its limits."""
 
-    def __init__(self, limits: Criteria) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits, self._judge = limits, limits.judge()
         self.measurement = Measurement(None, groups_for(limits))
         self._read: dict[str, float] = {}
-        self.measurement.tell(self._read.update)
+        self.measurement.subscribe(self._read.update)
         self._costs: dict[str, float] = {}  # as they were read at the end of the last iteration
         self._outbox, self._has_own_run = Outbox(), False
         self.has_begun = self._has_ended = False
@@ -80,7 +80,7 @@ class Training:
         self._times_s = [0.0]  # when it began, and when each iteration was done
         self._drawn = self._rounds = self._bytes = 0  # up to the last point: iterations, and what the model has
 
-    def __reduce__(self) -> tuple[type[Training], tuple[Criteria]]:
+    def __reduce__(self) -> tuple[type[Training], tuple[Limits]]:
         """A copy is another training. It is not measured yet: its model may be there only to predict."""
         return Training, (self.limits,)
 

@@ -23,7 +23,7 @@ from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import Store, find_run
 from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.limits import Brake, Stop, check_readable, end_tree, process_criteria
+from mlflow_sysmetrics.limits import Brake, Stop, check_readable, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement, Phase
 from mlflow_sysmetrics.ranks import job_summary, rank_here
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_text
@@ -63,7 +63,7 @@ class SystemMetricsLogger:
         rank: which process of a job this is, where several share a run: its names are ``system/rank_<rank>/...``, and
             the summary of the run is that of the job, see `ranks`. By default what torchrun, MPI or Slurm say in the
             environment. -1: none, whatever they say.
-        criteria: limits, such as ``"peak_memory_mb<=8000, elapsed_s<=7200"``. When one is broken, the tag
+        limits: limits, such as ``"peak_memory_mb<=8000, elapsed_s<=7200"``. When one is broken, the tag
             ``sysmetrics.stop_reason`` says so, and `on_break` is called.
         on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
             the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
@@ -83,7 +83,7 @@ class SystemMetricsLogger:
         pid: int | None = None,
         node: str | None = None,
         rank: int | None = None,
-        criteria: str | None = None,
+        limits: str | None = None,
         on_break: Callable[[Stop], None] | None = None,
         measurement: Measurement | None = None,
     ) -> None:
@@ -91,10 +91,10 @@ class SystemMetricsLogger:
         self._prefix = _full_prefix(prefix, node, self._rank)
         self._measurement = measurement or Measurement(pid, groups)
         pid, groups = pid or self._measurement.pid, self._measurement.groups
-        limits = None if criteria is None else process_criteria(criteria)
-        check_readable(limits, groups)
+        parsed = process_limits(limits)
+        check_readable(parsed, groups)
         here = "memory_mb" if "process" in groups else ""
-        self._on_break, self._brake = on_break, Brake(self._broken, limits, judged_while=here)
+        self._on_break, self._brake = on_break, Brake(self._broken, parsed, judged_while=here)
         self._steps = self._steps_before = (0.0, 0)  # their seconds and number: now, and by the last point
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
@@ -207,7 +207,7 @@ class SystemMetricsLogger:
         except OSError as error:  # a TimeoutError, too
             logger.warning("while MLflow is away, system metrics wait in memory only, not in %s. %s", self._path, error)
         self._outbox.start_ms = self._run.start_ms
-        self._measurement.tell(self._brake.see)
+        self._measurement.subscribe(self._brake.see)
         self._measurement.start()
         self._writer.attach(self._outbox)
         self._writer.start()

@@ -185,7 +185,7 @@ class Measurement:
         clean = "/".join(part for part in parts if part not in ("", ".", "..")) or "_"  # else no path on disk is unique
         return self._phases.setdefault(clean, Phase(self._clock, self._cpu_until_now, lambda: self._last_mb))
 
-    def tell(self, listener: Listener) -> None:
+    def subscribe(self, listener: Listener) -> None:
         """Call this after each reading from now on, in the thread that took it.
 
         It gets the summary so far, without phases, and ``memory_mb``, the reading itself, which is absent once the

@@ -15,7 +15,7 @@ from mlflow_sysmetrics.apart import own_process
 from mlflow_sysmetrics.delivery.door_runs import Place, check_store, child_run, place_here
 from mlflow_sysmetrics.delivery.operations import end, log, points_now
 from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.limits import Criteria, Limit, Stop, Values, groups_for, process_criteria
+from mlflow_sysmetrics.limits import Limit, Limits, Stop, Values, groups_for, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import reset_peak_rss
@@ -51,7 +51,7 @@ def measured(limits: str | None = None, apart: bool = False) -> Callable[[Object
     if int(optuna.__version__.partition(".")[0]) < 5:
         raise ValueError(f"optuna {optuna.__version__} has no constraints of a trial; install optuna>=5")
     check_store()
-    criteria = process_criteria(limits, "limits")
+    parsed = process_limits(limits)
 
     def decorate(objective: Objective) -> Objective:
         if isinstance(objective, type) or not callable(objective):
@@ -61,7 +61,7 @@ def measured(limits: str | None = None, apart: bool = False) -> Callable[[Object
         def run(trial: Any) -> Any:
             if not isinstance(trial, optuna.Trial):  # a fixed or a frozen one, of no study
                 return objective(trial)
-            return _Trial(trial, criteria, apart).run(objective)
+            return _Trial(trial, parsed, apart).run(objective)
 
         return run
 
@@ -71,7 +71,7 @@ def measured(limits: str | None = None, apart: bool = False) -> Callable[[Object
 class _Trial:
     """A trial while it runs: what it costs, its MLflow run, and the limit that it has broken."""
 
-    def __init__(self, trial: Any, limits: Criteria, apart: bool) -> None:
+    def __init__(self, trial: Any, limits: Limits, apart: bool) -> None:
         self.trial, self._limits, self._apart = trial, limits, apart
         self._is_shared = not apart and threading.current_thread() is not threading.main_thread()
         if self._is_shared and (refused := set(limits.metrics) - {_OWN}):
@@ -119,7 +119,7 @@ class _Trial:
                     kill()
 
             measurement = Measurement(pid, groups_for(self._limits))
-            measurement.tell(see)
+            measurement.subscribe(see)
             reset_peak_rss()  # an earlier trial of this process may have had more
             try:
                 measurement.start()
@@ -158,7 +158,7 @@ class _Trial:
         try:
             for name, number in self._summary.items():
                 self.trial.set_user_attr(name, number)
-            for limit in self._limits.limits:
+            for limit in self._limits.bounds:
                 if limit.metric.name in self._summary:
                     self.trial.set_constraint(str(limit), _excess(limit, self._summary))
         except Exception:

@@ -30,7 +30,7 @@ import psutil
 
 from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.delivery.operations import log, now_ms, table
-from mlflow_sysmetrics.limits import Criteria, Stop, Values, groups_for, process_criteria
+from mlflow_sysmetrics.limits import Limits, Stop, Values, groups_for, process_limits
 from mlflow_sysmetrics.measurement import SUMMARY, Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import reset_peak_rss
@@ -70,7 +70,7 @@ class Costs:
         if find_spec("sklearn.callback") is None:
             here = f"scikit-learn {version('scikit-learn')}"
             raise ImportError(f"{here} has no callbacks: install scikit-learn>=1.9, which needs Python 3.11")
-        self.limits = process_criteria(limits, "limits")
+        self.limits = process_limits(limits)
         check_store()
 
     def setup(self, estimator: Any, context: Any) -> None:
@@ -156,7 +156,7 @@ class _FarSearch:
 class _Fit:
     """A fit that has begun in this process."""
 
-    def __init__(self, search: _Search | _FarSearch, limits: Criteria) -> None:
+    def __init__(self, search: _Search | _FarSearch, limits: Limits) -> None:
         with contextlib.suppress(AttributeError, OSError):  # not every libc has it
             psutil.heap_trim()  # so that what an earlier fit has freed is not this one's
         reset_peak_rss()
@@ -199,7 +199,7 @@ class _Candidate:
 class _Search:
     """The runs of a search, in its process. Only `close` waits for the store."""
 
-    def __init__(self, estimator: Any, limits: Criteria) -> None:
+    def __init__(self, estimator: Any, limits: Limits) -> None:
         from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID  # not at the top, see there
         from sklearn.model_selection import ParameterGrid
 

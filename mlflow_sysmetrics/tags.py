@@ -30,7 +30,7 @@ CHANGED_PREFIX = "sysmetrics.changed."  # A hyperparameter that a scheduler chan
 # How a trial was stopped.
 STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next five, or another project's word.
 BY_TUNE = "tune"  # A scheduler or stopper of Tune's.
-BY_CRITERIA = "criteria"
+BY_LIMITS = "limits"
 BY_EXPERIMENT_END = "experiment_end"
 BY_PERSON = "person"  # With the tag STOP.
 BY_PRUNER = "pruner"  # Optuna's.

@@ -1,11 +1,11 @@
-"""The costs of a trial that criteria can limit."""
+"""The costs of a trial that limits can limit."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from entrypoints.compute import memory
-from mlflow_sysmetrics.limits import Criteria, Kind, Metric
+from mlflow_sysmetrics.limits import Kind, Limits, Metric
 from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
 _COSTS = (
@@ -23,7 +23,7 @@ _COSTS = (
     Metric("rows_per_s", Kind.FACT, higher_is_better=True),
     Metric("model_size_kb", Kind.FACT),
 )
-# Criteria may name these, too. Reports test none of them: they follow a cost above, and each test weakens the others.
+# Limits may name these, too. Reports test none of them: they follow a cost above, and each test weakens the others.
 _BESIDE = (
     Metric("user_cpu_seconds", Kind.GROWING),
     Metric("system_cpu_seconds", Kind.GROWING),
@@ -47,15 +47,15 @@ USUAL_NOISE = {metric.name: 0.1 for metric in (*_COSTS, *_BESIDE) if metric.name
 }
 
 
-def compared(criteria: Criteria) -> list[str]:
+def compared(limits: Limits) -> list[str]:
     """The costs by which equally good models are compared, first those with an upper limit, then the training time."""
-    limited = [limit.metric.name for limit in criteria.limits if limit.is_upper]
+    limited = [limit.metric.name for limit in limits.bounds if limit.is_upper]
     limited = [name for name in limited if name in (*COSTS, *BESIDE)]
     return [*limited, "training_time_s"]
 
 
 def metrics(score: str, higher_is_better: bool) -> tuple[Metric, ...]:
-    """Everything that a criterion can name, for trials that this score ranks."""
+    """Everything that a limit can name, for trials that this score ranks."""
     curves = (
         Metric("train_loss", Kind.CURVE),
         Metric("val_loss", Kind.CURVE),

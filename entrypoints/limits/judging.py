@@ -1,4 +1,4 @@
-"""What a study adds to criteria: noise, and what a trial breaks at its end and by how much."""
+"""What a study adds to limits: noise, and what a trial breaks at its end and by how much."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from entrypoints.limits.noise import is_memory
-from mlflow_sysmetrics.limits import Criteria, Kind, Limit, Patience, Stop, Values, finite
+from mlflow_sysmetrics.limits import Kind, Limit, Limits, Patience, Stop, Values, finite
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
@@ -15,26 +15,26 @@ WORTH_MB = 1.0  # by how much more memory than others a model has to take for a 
 _TINY = 1e-9  # the least excess of a broken limit, and what the distance to a limit of 0 is relative to
 
 
-def resolved(criteria: Criteria, finished: Iterable[Values]) -> Criteria:
+def resolved(limits: Limits, finished: Iterable[Values]) -> Limits:
     """The same with the numbers that relative limits come to; without limits for which too few have finished.
 
     Where many trials are judged by the same finished ones, it is this that takes time, and only once.
     """
     numbers = (
-        Limit(limit.metric, limit.op, number, from_s=limit.from_s) for limit, number in _resolved(criteria, finished)
+        Limit(limit.metric, limit.op, number, from_s=limit.from_s) for limit, number in _resolved(limits, finished)
     )
-    return Criteria((*numbers, *_patience(criteria).rules))
+    return Limits((*numbers, *_patience(limits).rules))
 
 
-def violations(criteria: Criteria, values: Values) -> list[Stop]:
+def violations(limits: Limits, values: Values) -> list[Stop]:
     """Every limit (not patience) that the final values of a trial break, but for relative ones: see ``resolved``."""
-    stops = (limit.broken(values, limit.number) for limit in criteria.limits if not limit.statistic)
+    stops = (limit.broken(values, limit.number) for limit in limits.bounds if not limit.statistic)
     return [stop for stop in stops if stop is not None]
 
 
-def excess(criteria: Criteria, values: Values) -> float:
+def excess(limits: Limits, values: Values) -> float:
     """0 if no limit is broken, else the sum of the broken ones' distances, each relative to its limit."""
-    stops = violations(criteria, values)
+    stops = violations(limits, values)
     return sum((max(_TINY, abs(stop.value - stop.limit) / max(abs(stop.limit), _TINY)) for stop in stops), 0.0)
 
 
@@ -42,21 +42,21 @@ class NoisyJudge:
     """What has been seen of one trial. ``see`` belongs to one thread; ``crossed`` may be called from any.
 
     Args:
-        criteria: what it has to meet.
+        limits: what it has to meet.
         finished: the trials that relative limits are taken of.
         noise: for each metric that has any, the standard deviation of one configuration's value from run to run as a
             share of it. Before its end a trial is stopped only for what that does not explain.
     """
 
-    def __init__(self, criteria: Criteria, finished: Iterable[Values] = (), noise: Values | None = None) -> None:
+    def __init__(self, limits: Limits, finished: Iterable[Values] = (), noise: Values | None = None) -> None:
         self._limits = [
             (limit, number, Z * (finite(noise or {}, limit.metric.name) or 0.0) * abs(number))
-            for limit, number in _resolved(criteria, finished)
+            for limit, number in _resolved(limits, finished)
         ]
-        self._patience = _patience(criteria).judge()
+        self._patience = _patience(limits).judge()
 
     def see(self, values: Values, step: int | None = None, errors: Values | None = None) -> Stop | None:
-        """The first criterion broken by the latest ``values`` at ``step``, limits before patience, or None.
+        """The first limit broken by the latest ``values`` at ``step``, limits before patience, or None.
 
         ``errors`` are the standard errors of means: a mean without one decides nothing. Each finite value of a curve is
         one report to its patience.
@@ -95,10 +95,10 @@ def _slack(limit: Limit, spread: float, errors: Values) -> float | None:
     return spread if early else None
 
 
-def _resolved(criteria: Criteria, finished: Iterable[Values]) -> list[tuple[Limit, float]]:
+def _resolved(limits: Limits, finished: Iterable[Values]) -> list[tuple[Limit, float]]:
     """The active limits, each with its number."""
     trials = list(finished)
-    numbers = ((limit, limit.resolve(trials)) for limit in criteria.limits)
+    numbers = ((limit, limit.resolve(trials)) for limit in limits.bounds)
     return [(limit, _worth_stopping_for(limit, number)) for limit, number in numbers if number is not None]
 
 
@@ -108,5 +108,5 @@ def _worth_stopping_for(limit: Limit, number: float) -> float:
     return number
 
 
-def _patience(criteria: Criteria) -> Criteria:
-    return Criteria(tuple(rule for rule in criteria.rules if isinstance(rule, Patience)))
+def _patience(limits: Limits) -> Limits:
+    return Limits(tuple(rule for rule in limits.rules if isinstance(rule, Patience)))

@@ -59,7 +59,7 @@ class Ledger:
 
     Args:
         rows: training rows of a fold.
-        metrics: the metrics that criteria name; others are not kept.
+        metrics: the metrics that limits name; others are not kept.
         trials: all trials of the study.
         earlier: trials of the same study that an interrupted command has run.
     """

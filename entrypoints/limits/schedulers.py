@@ -11,14 +11,14 @@ from entrypoints.limits import costs
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
-from entrypoints.settings import Limits
-from mlflow_sysmetrics.limits import Criteria, check_readable
+from entrypoints.settings import LimitOptions
+from mlflow_sysmetrics.limits import Limits, check_readable
 
 SCORE = "score"  # of a trial's results for Tune: whatever ranks the trials, as it was at the last report
 
 
 def stopping(
-    score: Score, limits: Limits | None, groups: Collection[str] = ("process",), *, here: bool = True
+    score: Score, limits: LimitOptions | None, groups: Collection[str] = ("process",), *, here: bool = True
 ) -> Stopping | None:
     """Translate a user's limits.
 
@@ -34,13 +34,13 @@ def stopping(
     if limits is None:
         return None
     try:
-        criteria = Criteria.parse(limits.criteria, costs.metrics(score.validated, score.higher_is_better))
-        check_readable(criteria, groups)
+        parsed = Limits.parse(limits.text, costs.metrics(score.validated, score.higher_is_better))
+        check_readable(parsed, groups)
     except ValueError as error:
         raise UserError(str(error)) from None
-    for name in costs.unreadable(criteria.metrics, here=here):
-        raise UserError(f"criteria={criteria}: {name} cannot be read on this machine; leave it out")
-    return Stopping(criteria, limits.predict, limits.scheduler)
+    for name in costs.unreadable(parsed.metrics, here=here):
+        raise UserError(f"limits={parsed}: {name} cannot be read on this machine; leave it out")
+    return Stopping(parsed, limits.predict, limits.scheduler)
 
 
 def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_is_better: bool) -> dict[str, Any]:

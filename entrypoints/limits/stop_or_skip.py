@@ -11,7 +11,7 @@ from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.judging import NoisyJudge
 from entrypoints.limits.ledger import Brief, End
 from entrypoints.tags import STOP_HOW, STOP_PREDICTION
-from mlflow_sysmetrics.limits import WARM_UP, Criteria, Extrapolation, Prediction, Stop, Values
+from mlflow_sysmetrics.limits import WARM_UP, Extrapolation, Limits, Prediction, Stop, Values
 from mlflow_sysmetrics.tags import STOP_REASON
 
 How = Literal["crossed", "predicted", "skipped"]
@@ -24,16 +24,16 @@ PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a se
 
 @dataclass(frozen=True)
 class Stopping:
-    """What ends trials early: the criteria, whether to act on predictions, and the name of a scheduler, or none."""
+    """What ends trials early: the limits, whether to act on predictions, and the name of a scheduler, or none."""
 
-    criteria: Criteria
+    limits: Limits
     predict: bool
     scheduler: str = "none"
 
 
 @dataclass(frozen=True)
 class EarlyEnd:
-    """Why a trial ended early: the broken criterion, how that was known, and the figure predicted for its end."""
+    """Why a trial ended early: the broken limit, how that was known, and the figure predicted for its end."""
 
     stop: Stop
     how: How
@@ -95,12 +95,12 @@ class Guard:
     """
 
     def __init__(self, stopping: Stopping | None, brief: Brief, steps: int, *, may_converge: bool = False) -> None:
-        self._criteria = stopping.criteria if stopping else Criteria(())
+        self._limits = stopping.limits if stopping else Limits(())
         self._predict = stopping is not None and stopping.predict
         self._brief = brief
         self._steps = steps
         self._may_converge = may_converge
-        self._judge = NoisyJudge(self._criteria, brief.costs, brief.noise)
+        self._judge = NoisyJudge(self._limits, brief.costs, brief.noise)
         of_steps = (*TOTALS, "mean_step_time_ms")
         self._totals = {name: Extrapolation() for name in TOTALS} if self.names(of_steps) else {}
         self._step, self._elapsed_s = 0, 0.0
@@ -108,15 +108,15 @@ class Guard:
         self._hopeless: float | None = None  # the last loss that no trained model has
         self._lock = threading.Lock()
         self.ending: EarlyEnd | None = None  # why the trial has to end, once it has
-        self.active = bool(self._criteria.rules)
+        self.active = bool(self._limits.rules)
 
     def ended(self) -> bool:
         """Whether it has to."""
         return self.ending is not None
 
     def names(self, metrics: Iterable[str]) -> bool:
-        """Whether a criterion limits one of these metrics."""
-        return not set(metrics).isdisjoint(self._criteria.metrics)
+        """Whether a limit limits one of these metrics."""
+        return not set(metrics).isdisjoint(self._limits.metrics)
 
     def skip_if_predicted(self) -> None:
         """Skip the trial if it is predicted to break a limit."""

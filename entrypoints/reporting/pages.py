@@ -160,7 +160,7 @@ def _studies(frame: Frame) -> list[Mapping[str, Any]]:
     return [
         {
             "name": study["name"],
-            "limits": study["criteria"],
+            "limits": study["limits"],
             "count": int((frame.trials["study"] == run_id).sum()),
             "page": run_view(study["experiment_id"], run_id),
         }

@@ -13,7 +13,7 @@ from entrypoints.frame import Frame, frame_of
 from entrypoints.mlflow_io import find_run, search_runs
 from entrypoints.reading import rows_of
 from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
-from entrypoints.tags import CRITERIA, DATASET, STUDY_KEY
+from entrypoints.tags import DATASET, STUDY_KEY, STUDY_LIMITS
 from entrypoints.text import listed
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui import trials_of
@@ -38,14 +38,14 @@ def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
     runs = [run for run, its_dataset in studies.values() if its_dataset == dataset]
     if not runs:
         raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
-    full = next((run for run in runs if CRITERIA not in run.data.tags), None)
+    full = next((run for run in runs if STUDY_LIMITS not in run.data.tags), None)
     if full is None:
         return runs[:1]
     whole, limited = rows_of(client, full), dict[tuple[str | None, ...], Run]()
     for run, _ in studies.values():
         tags, params = run.data.tags, run.data.params
-        kind = (tags.get(CRITERIA), params.get("predict"), params.get("scheduler"))
-        same = CRITERIA in tags and STUDY_KEY in tags and tags[STUDY_KEY] == full.data.tags.get(STUDY_KEY)
+        kind = (tags.get(STUDY_LIMITS), params.get("predict"), params.get("scheduler"))
+        same = STUDY_LIMITS in tags and STUDY_KEY in tags and tags[STUDY_KEY] == full.data.tags.get(STUDY_KEY)
         if same and kind not in limited and len(limited) < MAX_LIMITED:
             frame = frame_of([whole, rows_of(client, run)])
             tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
@@ -65,7 +65,7 @@ def by_ids(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:
         UserError: one of them is not a finished study.
     """
     runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
-    return sorted(runs, key=lambda run: CRITERIA in run.data.tags)
+    return sorted(runs, key=lambda run: STUDY_LIMITS in run.data.tags)
 
 
 def kind_of(frame: Frame, runs: Sequence[Run]) -> str:
@@ -83,7 +83,7 @@ def kind_of(frame: Frame, runs: Sequence[Run]) -> str:
     datasets = [str(each or "unknown") for each in studies["dataset"]]
     keys = [key for key in studies["key"] if key]
     if len(set(datasets)) > 1:
-        if len(set(datasets)) < len(datasets) or studies["criteria"].notna().any() or "unknown" in datasets:
+        if len(set(datasets)) < len(datasets) or studies["limits"].notna().any() or "unknown" in datasets:
             raise UserError(
                 f"{given}: they are of different datasets ({', '.join(dict.fromkeys(datasets))}); give those of one, "
                 "or one full study, by tune, of each"
@@ -91,7 +91,7 @@ def kind_of(frame: Frame, runs: Sequence[Run]) -> str:
         if len(set(keys)) < len(keys):
             raise UserError(f"{given}: two of {', '.join(datasets)} are the same data; give one study of each data")
         return DATASETS
-    if studies["criteria"].isna().sum() > 1:
+    if studies["limits"].isna().sum() > 1:
         _check_repeated(frame, runs, given)
         return REPEATS
     if len(set(keys)) > 1:
@@ -105,7 +105,7 @@ def kind_of(frame: Frame, runs: Sequence[Run]) -> str:
 def _check_repeated(frame: Frame, runs: Sequence[Run], given: str) -> None:
     """Full studies of one dataset must be equal in all but the seed."""
     studies = frame.studies
-    if studies["criteria"].notna().any():
+    if studies["limits"].notna().any():
         raise UserError(
             f"{given}: several full studies are compared without those under limits; give the full ones alone, or one "
             "of them with those under limits"

@@ -16,7 +16,7 @@ from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
 from entrypoints.tags import BEST_TRIAL_RUN_ID, CONVERGED, DIVERGED, END, FEASIBLE, PLACE, REPEAT, STOP_HOW
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY, TRIAL_ID
+from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY, TRIAL_ID
 
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
 
@@ -70,7 +70,7 @@ def read(children: Iterable[Run], trials: Iterable[Configuration]) -> Earlier:
             continue
         if TrialEnd.read(tags):  # a command that was killed may have said since that it ended the trial
             tags = {name: value for name, value in tags.items() if name != STOPPED_BY}
-            tags |= {STOPPED_BY: BY_CRITERIA} if STOP_HOW in tags else {}
+            tags |= {STOPPED_BY: BY_LIMITS} if STOP_HOW in tags else {}
         configuration = replace(configuration, place=int(tags.get(PLACE, configuration.place)))
         done.append(TrialRecord(tags.get(TRIAL_ID, run_id), configuration, status, figures_of(run), tags, run_id))
         ended_s = (run.info.end_time or run.info.start_time) / 1000

@@ -21,7 +21,7 @@ from entrypoints.reporting.questions.pairs import differing_hosts
 from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record, TrialRecord
-from entrypoints.tags import CRITERIA, FEASIBLE, STUDY_KEY
+from entrypoints.tags import FEASIBLE, STUDY_KEY, STUDY_LIMITS
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
 
     The runs of its trials are told whether they meet its limits.
     """
-    settings, criteria = plan.settings, record.criteria
+    settings, limits = plan.settings, record.limits
     about = {
         "name": data.name,
         "experiment_id": run.experiment_id,
         "dataset": settings.dataset,
         "digest": data.digest,
         "key": study_key(settings, data),
-        "criteria": str(criteria) if criteria.rules else None,
+        "limits": str(limits) if limits.rules else None,
         "baseline": plan.baseline,
         "choose": settings.choose,
         "rows": data.split.fit_rows,
@@ -81,8 +81,8 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
     frame = frame_of([own])
     noise = effects.noise(frame)
     study = Ended(run, plan, record, data, forecast, frame, noise, decision.decide(frame, noise=noise))
-    if criteria.rules:
-        if any(limit.statistic for limit in criteria.limits):  # each trial knew only the earlier ones
+    if limits.rules:
+        if any(limit.statistic for limit in limits.bounds):  # each trial knew only the earlier ones
             for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
                 run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
         beside = _beside_full(run.client, own)
@@ -100,7 +100,7 @@ def _beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
     elsewhere: Frame | None = None
     wanted = f"attributes.status = 'FINISHED' and tags.`{STUDY_KEY}` = '{own.about['key']}'"
     for run in search_runs(client, own.about["experiment_id"], wanted):
-        if CRITERIA in run.data.tags:
+        if STUDY_LIMITS in run.data.tags:
             continue
         try:
             frame = frame_of([own, rows_of(client, run)])
@@ -141,7 +141,7 @@ def _priced(study: Ended) -> Frame:
 def _log_tables(study: Ended) -> None:
     record, frame = study.record, study.frame
     tables = {"folds.json": frame.folds.drop(columns="study"), "noise.json": study.noise}
-    if record.criteria.rules:
+    if record.limits.rules:
         within = frame.trials[frame.trials["feasible"].eq(True)]
         of = replace(frame, trials=within) if len(within) else frame
         tables["pareto.json"] = pareto.front(of, decision.margins(frame, study.noise))
@@ -181,7 +181,7 @@ def metrics(study: Ended) -> dict[str, float]:
     whole = not record.before_s and len(trials) == record.planned and not stopped.any() and not converged.any()
     if whole and record.search_s > 0:
         found["forecast_error_percent"] = (forecast_s / record.search_s - 1) * 100
-    if record.criteria.rules:
+    if record.limits.rules:
         found["feasible"] = (trials["feasible"].eq(True) & (trials["repeat"] == 0)).sum()
         found["skipped"] = (trials["stop_how"] == "skipped").sum()
     if saving:

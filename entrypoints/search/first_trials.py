@@ -96,4 +96,4 @@ def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
             f"folds (now {settings.folds}), max_steps, max_epochs, or time_limit_s (the best by then counts)."
         )
     if plan.stopping:
-        click.echo(f"Limits: {plan.stopping.criteria}; they may end the search sooner")
+        click.echo(f"Limits: {plan.stopping.limits}; they may end the search sooner")

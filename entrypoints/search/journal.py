@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from entrypoints import search_space
 from entrypoints.mlflow_io import load_json
 from entrypoints.runs import RecordedRun
-from entrypoints.settings import Limits, StudySettings
+from entrypoints.settings import LimitOptions, StudySettings
 from entrypoints.tags import PID_SINCE
 from mlflow_sysmetrics.tags import NODE, PID
 
@@ -28,7 +28,7 @@ RESUMED_BY = "resumed_by_"  # and a number: params of a study, each the run of a
 _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is counted, is set now and then
 
 
-def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
+def begin(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None) -> None:
     """Record the settings of the search, and that this process runs it."""
     about = {
         "settings": asdict(settings) | {"space": search_space.described(settings.space)},
@@ -38,14 +38,16 @@ def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> N
     claim(run.client, run.run_id)
 
 
-def read(client: MlflowClient, run_id: str, execution: Mapping[str, Any]) -> tuple[StudySettings, Limits | None] | None:
+def read(
+    client: MlflowClient, run_id: str, execution: Mapping[str, Any]
+) -> tuple[StudySettings, LimitOptions | None] | None:
     """What ``begin`` has recorded, but for how it is run now; None if it is missing or unreadable."""
     try:
         about = load_json(client, run_id, SETTINGS)
         kept: dict[str, Any] = about["settings"] | execution
         kept["groups"] = tuple(kept["groups"])
         kept["space"] = kept["space"] and search_space.parse(json.dumps(kept["space"]), Path())
-        return StudySettings(**kept), about["limits"] and Limits(**about["limits"])
+        return StudySettings(**kept), about["limits"] and LimitOptions(**about["limits"])
     except (MlflowException, OSError, ValueError, KeyError, TypeError):
         return None
 

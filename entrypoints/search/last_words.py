@@ -23,8 +23,8 @@ from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import save_pages
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
-from mlflow_sysmetrics.limits import Criteria, Limit
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
+from mlflow_sysmetrics.limits import Limit, Limits
+from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON, BY_TUNE
 
 if TYPE_CHECKING:
     from entrypoints.models.best_model import LoggedModel
@@ -83,7 +83,7 @@ def counted(study: Ended) -> str:
     converged = int((trials["converged"] & (became == "FINISHED")).sum())
     words = {
         "FINISHED": f"ran to the end{f' ({converged} of them converged)' if converged else ''}",
-        BY_CRITERIA: "stopped by the limits",
+        BY_LIMITS: "stopped by the limits",
         BY_TUNE: "stopped by the scheduler",
         BY_PERSON: "stopped by a person",
         BY_TIME_LIMIT: f"cut off by time_limit_s={limit_s:g}",
@@ -119,8 +119,8 @@ def _advice(study: Ended) -> str:
         return ""  # the decision says what to do
     if errors:
         return f"; the first error was {errors[0]}"
-    by_limits = (trials["stopped_by"] == BY_CRITERIA) & ~trials["diverged"]
-    return "; loosen the criteria" if by_limits.any() else "; lower the learning rates or max_steps"
+    by_limits = (trials["stopped_by"] == BY_LIMITS) & ~trials["diverged"]
+    return "; loosen the limits" if by_limits.any() else "; lower the learning rates or max_steps"
 
 
 def _description(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -> str:
@@ -162,7 +162,7 @@ def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -
 def _ranked(study: Ended) -> pd.DataFrame:
     """The trials that can be chosen: the chosen one, then the best."""
     complete, chosen = study.frame.complete, study.decision.chosen
-    able = complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
+    able = complete[complete["feasible"].eq(True)] if study.record.limits.rules else complete
     return able if chosen is None else able.loc[[chosen.name, *able.index.drop([chosen.name])]]
 
 
@@ -181,14 +181,14 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
 
 def _of_limits(study: Ended) -> Iterator[str]:
     """What the limits saved, which of them were not applied, and which cannot tell trials apart."""
-    criteria = study.record.criteria
+    limits = study.record.limits
     if study.saving:
-        yield from limits_saved.sentences_of(study.saving, str(criteria))
+        yield from limits_saved.sentences_of(study.saving, str(limits))
     if study.hosts:
         yield f"The full study ran on other machines ({study.hosts}): part of the saving may be theirs."
     finished = study.record.costs
-    for limit in criteria.limits:
-        acting = resolved(Criteria((limit,)), finished).limits
+    for limit in limits.bounds:
+        acting = resolved(Limits((limit,)), finished).bounds
         if not acting:
             yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
         elif _is_within_noise(study, acting[0]):

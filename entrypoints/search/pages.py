@@ -23,7 +23,7 @@ from mlflow_sysmetrics.ui import save
 def save_pages(run: RecordedRun, plan: Plan, record: Record, frame: Frame) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
     searched = frame.hyperparameters or plan.varied or plan.searched
-    pages = views.of_study(frame, run.start, searched, record.criteria)
+    pages = views.of_study(frame, run.start, searched, record.limits)
     links = save(run.client, run.experiment_id, run.run_id, pages)
     return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(record.score))
 

@@ -23,7 +23,7 @@ from entrypoints.models.scores import Score
 from entrypoints.runs import CommandRun
 from entrypoints.search.grid import configurations, tried
 from entrypoints.search.run_names import run_names
-from entrypoints.settings import Limits, StudySettings
+from entrypoints.settings import LimitOptions, StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
@@ -39,7 +39,7 @@ class Plan:
     """
 
     settings: StudySettings
-    limits: Limits | None
+    limits: LimitOptions | None
     stopping: Stopping | None
     request: Request
     table: Table
@@ -85,7 +85,7 @@ class Plan:
         return dict(zip((trial.id for trial in self.trials), run_names(self.trials), strict=True))
 
 
-def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:
+def planned(settings: StudySettings, limits: LimitOptions | None = None, *, folder: Path) -> Plan:
     """All that can be wrong with settings is found here, before anything slow begins.
 
     Args:
@@ -138,7 +138,7 @@ def study_key(settings: StudySettings, data: Prepared | Table) -> str:
     return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
 
 
-def begin(command: CommandRun, settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> None:
+def begin(command: CommandRun, settings: StudySettings, limits: LimitOptions | None = None, *, folder: Path) -> None:
     """Plan a study and carry it out in its command's run. Arguments as of ``planned``.
 
     Raises:

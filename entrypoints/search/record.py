@@ -22,9 +22,9 @@ from entrypoints.reading import said_of_trial
 from entrypoints.search.plan import Plan
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, STOP_HOW
-from mlflow_sysmetrics.limits import Criteria, Values
+from mlflow_sysmetrics.limits import Limits, Values
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, error_line
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_TUNE, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_LIMITS, BY_TUNE, STOPPED_BY
 
 
 @dataclass
@@ -67,7 +67,7 @@ class TrialRecord:
     @property
     def ended_from_outside(self) -> bool:
         """Whether it failed, or a scheduler, a time limit or a person ended it: its last result was one on its way."""
-        return self.status != "FINISHED" and self.stopped_by != BY_CRITERIA
+        return self.status != "FINISHED" and self.stopped_by != BY_LIMITS
 
     @cached_property
     def end(self) -> TrialEnd:
@@ -88,7 +88,7 @@ class Record(tune.Callback):
     Args:
         score: of the study.
         progress: its line on the terminal.
-        criteria: what its trials have to meet.
+        limits: what its trials have to meet.
         earlier: the trials that an interrupted command has run,
         before_s: which took it so long.
         begins: called when the first trial begins.
@@ -98,7 +98,7 @@ class Record(tune.Callback):
         self,
         score: Score,
         progress: Progress,
-        criteria: Criteria | None = None,
+        limits: Limits | None = None,
         earlier: Iterable[TrialRecord] = (),
         before_s: float = 0.0,
         begins: Callable[[], None] = lambda: None,
@@ -111,7 +111,7 @@ class Record(tune.Callback):
         self.to_come: Sequence[Values] = ()  # the expected costs of what a search that learns does not try
         self.restarts = 0  # deaths of processes and nodes after which a trial began again
         self.score, self.higher_is_better = score.validated, score.higher_is_better
-        self.criteria = criteria or Criteria(())
+        self.limits = limits or Limits(())
         self._progress = progress
         self._begins = begins
 
@@ -168,9 +168,9 @@ class Record(tune.Callback):
         return self.before_s + (self.last_end or 0.0) - (self.first_start or 0.0)
 
     @property
-    def limits(self) -> Criteria:
-        """The criteria, with the numbers that relative limits come to by the trials so far."""
-        return resolved(self.criteria, self.costs)
+    def resolved_limits(self) -> Limits:
+        """The limits, with the numbers that relative limits come to by the trials so far."""
+        return resolved(self.limits, self.costs)
 
     @property
     def costs(self) -> list[Values]:
@@ -186,7 +186,7 @@ class Record(tune.Callback):
             about: what else is known of it, by the names of ``frame.OF_STUDY``.
             plan: of it.
         """
-        limits, trials, names = self.limits, list(self.trials.values()), plan.names
+        limits, trials, names = self.resolved_limits, list(self.trials.values()), plan.names
         return StudyRows(
             study,
             {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about},
@@ -202,9 +202,9 @@ class Record(tune.Callback):
             [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.end.folds],
         )
 
-    def _about(self, trial: TrialRecord, limits: Criteria) -> dict[str, Any]:
+    def _about(self, trial: TrialRecord, limits: Limits) -> dict[str, Any]:
         """What is known of a trial, by the names of ``frame.ABOUT``; it meets the limits as these are by now."""
-        judged = bool(self.criteria.rules) and not trial.ended_from_outside
+        judged = bool(self.limits.rules) and not trial.ended_from_outside
         return said_of_trial(trial.tags) | {
             "trial_id": trial.trial_id,
             "run_id": trial.run_id,
@@ -223,8 +223,8 @@ class Record(tune.Callback):
         return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))
 
     def best_score(self) -> float | None:
-        """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the criteria."""
-        limits = self.limits
+        """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the limits."""
+        limits = self.resolved_limits
         able = [trial for trial in self.trials.values() if trial.complete and not violations(limits, trial.figures)]
         better = max if self.higher_is_better else min
         scores = (trial.figures[self.score] for trial in able if self.score in trial.figures)

@@ -44,7 +44,7 @@ from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY,
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
-from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY
+from entrypoints.tags import BY_TIME_LIMIT, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
@@ -68,7 +68,7 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
         data = _data(run, plan)
         phases.begin(FORECAST)
         if stopping:
-            run.client.set_tag(run.run_id, CRITERIA, str(stopping.criteria))
+            run.client.set_tag(run.run_id, STUDY_LIMITS, str(stopping.limits))
         record, expected = search(run, plan, data, earlier, lambda: phases.begin(SEARCH))
         phases.begin(SUMMARY)
         from entrypoints.search import ended, last_words  # their imports take seconds, which no trial need wait for
@@ -116,7 +116,7 @@ def search(
     Returns what came of all trials, and how long they were expected to take; ``begins`` is called when that is said.
     """
     settings, stopping, trials, left = plan.settings, plan.stopping, plan.trials, plan.size - len(earlier.done)
-    criteria = stopping.criteria if stopping else None
+    limits = stopping.limits if stopping else None
     rows = data.split.fit_rows
     cpus = min(plan.place.cores(), max(1, left))
     barrier = Barrier(cpus)
@@ -135,13 +135,13 @@ def search(
         begins()
         progress.expect(of_left)
 
-    score = f"{plan.score.validated}{' within the limits' if criteria else ''}"
+    score = f"{plan.score.validated}{' within the limits' if limits else ''}"
     progress = Progress(plan.size, score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
-    record = Record(plan.score, progress, criteria, earlier.done, earlier.search_s, say_forecast)
+    record = Record(plan.score, progress, limits, earlier.done, earlier.search_s, say_forecast)
     open_from_the_start(run, plan, data, record)
     try:
         if left:
-            costs = ledger.start(rows, criteria.metrics, trials, earlier.known) if criteria else None
+            costs = ledger.start(rows, limits.metrics, trials, earlier.known) if limits else None
             trainable = tune.with_parameters(
                 Trial,
                 data=data,
@@ -152,9 +152,9 @@ def search(
                 groups=settings.groups,
             )
             _run_trials(run, plan, data, earlier, trainable, record, _searching(plan, record, earlier, costs, cpus))
-        if plan.learns and criteria:
+        if plan.learns and limits:
             known = [trial.known for trial in record.trials.values() if trial.end.expected is not None]
-            record.to_come = ledger.Ledger(rows, criteria.metrics, trials, known).to_come()
+            record.to_come = ledger.Ledger(rows, limits.metrics, trials, known).to_come()
         return record, forecast()
     finally:
         barrier.remove()

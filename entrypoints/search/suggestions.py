@@ -18,7 +18,7 @@ from entrypoints.search.earlier import Earlier
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.search.suggester import Known, Suggester
-from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics.limits import Limits
 
 
 class Suggestions(Searcher):
@@ -73,12 +73,12 @@ class Suggestions(Searcher):
         if repeated and repeated.id not in {each.id for each in taken.values()}:
             return repeated
         self._record.to_come = ask_to_come(self._ledger)
-        limits = self._record.limits
+        limits = self._record.resolved_limits
         known = [self._known(taken[each], ended.get(each), limits) for each in sorted(taken) if not taken[each].repeat]
         found = self._suggester.next(known, self._allowed)
         return None if found is None else self._candidates[found]
 
-    def _known(self, configuration: Configuration, trial: TrialRecord | None, limits: Criteria) -> Known:
+    def _known(self, configuration: Configuration, trial: TrialRecord | None, limits: Limits) -> Known:
         place = self._places[configuration.key]
         if trial is None:
             return Known(place)

@@ -113,7 +113,7 @@ class Trial(tune.Trainable):
         self._untold = {PLACE: str(self._configuration.place), **self._where}
         self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
         if self._guard.active:
-            self._measurement.tell(self._judge)
+            self._measurement.subscribe(self._judge)
         self._measurement.start()
         self._begun = True
         self._training = CrossValidation(self._configuration, self._data)

@@ -1,7 +1,7 @@
 """MLflow's project backend ``system-metrics``: ``local`` in every option, with the project measured from outside.
 
     mlflow run <project> --backend system-metrics [--backend-config '{"groups": "process,gpu",
-        "criteria": "peak_memory_mb<=8000, mean_cpu_percent>=5 after 10m"}']
+        "limits": "peak_memory_mb<=8000, mean_cpu_percent>=5 after 10m"}']
 
 MLflow's own ``LocalBackend`` does the work. ``mlflow run`` waits for its project and passes ``--run-id`` on only under
 the name ``local``: here, both are read from the command's context.
@@ -29,6 +29,7 @@ from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import Ended, reap
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
 from mlflow_sysmetrics.redact import redacted
+from mlflow_sysmetrics.renamed import OLD_NAME, SENTENCE
 from mlflow_sysmetrics.tags import STOP_REASON
 
 NAME = "system-metrics"
@@ -92,10 +93,12 @@ class _MeasuredRun(LocalSubmittedRun):
 
 
 def _settings(config: Mapping[str, Any]) -> Settings:
+    if OLD_NAME in config:
+        raise ExecutionException(f"backend configuration of {NAME}: {SENTENCE}")
     groups = config.get("groups", "process")
     text = ",".join(map(str, groups)) if isinstance(groups, (list, tuple)) else str(groups)
     try:
-        return Settings.of(text, str(config.get("criteria") or ""))
+        return Settings.of(text, str(config.get("limits") or ""))
     except ValueError as error:
         raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click import option
 
+from mlflow_sysmetrics.renamed import LimitsCommand
 from mlflow_sysmetrics.ui import PORT
 
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
@@ -18,7 +19,7 @@ _OWN_ENVIRONMENT = {
 }
 _GROUPS = """What to read, separated by commas: process (the command and all below it), container (limits and use), gpu
 (use by these processes)."""
-_CRITERIA = """End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
+_LIMITS = """End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
 mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, memory_growth_mb,
 peak_rss_mb, peak_gpu_memory_mb."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
@@ -37,7 +38,7 @@ def main(context: click.Context) -> None:
     Examples:
       mlflow-sysmetrics run -- python train.py --epochs 3
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
-      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- python train.py
+      mlflow-sysmetrics run --limits "peak_memory_mb<=8000, elapsed_s<=7200" -- python train.py
       MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
       mlflow-sysmetrics check --baseline-commit main -- python train.py
       mlflow-sysmetrics ui
@@ -53,11 +54,11 @@ def main(context: click.Context) -> None:
         os.environ.setdefault(name, value)
 
 
-@main.command(context_settings={"allow_interspersed_args": False})
+@main.command(cls=LimitsCommand, context_settings={"allow_interspersed_args": False})
 @option("--run-name", metavar="NAME", help="Name of the program's run; by default the program or MLflow chooses.")
 @option("--experiment-name", metavar="NAME", help="Experiment of the program's runs, unless the program sets another.")
 @option("--groups", metavar="NAMES", default="process", show_default=True, help=_GROUPS)
-@option("--criteria", metavar="LIMITS", default="", help=_CRITERIA)
+@option("--limits", metavar="LIMITS", default="", help=_LIMITS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any) -> None:

@@ -8,10 +8,20 @@ from dataclasses import dataclass
 
 import psutil
 
-from mlflow_sysmetrics import limits
 from mlflow_sysmetrics.command.follow import Follower
 from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
 from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.limits import (
+    GRACE_S,
+    KILLED_WITHIN_S,
+    Brake,
+    Limits,
+    MemoryKills,
+    StopButton,
+    check_readable,
+    end_tree,
+    process_limits,
+)
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import GROUPS
@@ -27,16 +37,16 @@ class Settings:
     """What is measured: groups of metrics, and limits."""
 
     groups: tuple[str, ...] = ("process",)
-    criteria: limits.Criteria | None = None
+    limits: Limits | None = None
 
     @classmethod
-    def of(cls, groups: str = "process", criteria: str = "") -> Settings:
+    def of(cls, groups: str = "process", limits: str = "") -> Settings:
         """From the command line's form. ValueError, with a sentence for the user, where one of them is wrong."""
         names = tuple(group.strip() for group in groups.split(",") if group.strip())
-        found = limits.process_criteria(criteria) if criteria.strip() else None
+        found = process_limits(limits) if limits.strip() else None
         if not names or set(names) - set(GROUPS):
             raise ValueError(f"groups={groups!r}: give one or more of {', '.join(GROUPS)}, separated by commas")
-        limits.check_readable(found, names)
+        check_readable(found, names)
         return cls(names, found)
 
 
@@ -50,8 +60,8 @@ class Supervisor:
     def __init__(self, settings: Settings, follower: Follower) -> None:
         self._settings, self._follower = settings, follower
         here = "memory_mb" if "process" in settings.groups else ""
-        self._brake = limits.Brake(lambda tags: self._end_process(), settings.criteria, judged_while=here)
-        self._button = limits.StopButton(
+        self._brake = Brake(lambda tags: self._end_process(), settings.limits, judged_while=here)
+        self._button = StopButton(
             self._stop_tag, lambda _, said: self._brake.press(said), self._clear, is_away=lambda: follower.store_is_away
         )
         self._killed_for_memory: bool | None = None  # known once it has ended
@@ -68,15 +78,15 @@ class Supervisor:
 
     def start(self, pid: int) -> None:
         """Measure this process, a child of this one, from now on."""
-        self._pid, self._kills = pid, limits.MemoryKills(pid)
+        self._pid, self._kills = pid, MemoryKills(pid)
         try:
             self._measurement = Measurement(pid, self._settings.groups)
         except ValueError as error:  # it cannot be seen: only its time can be told
             logger.warning("the program goes on without being measured: %s", error)
             self._measurement = Measurement(sample=dict)
         self._measurement.start()
-        self._measurement.tell(self._brake.see)
-        self._measurement.tell(self._look)
+        self._measurement.subscribe(self._brake.see)
+        self._measurement.subscribe(self._look)
         self._follower.start(self._measurement, pid)
         self._button.start()
 
@@ -86,7 +96,7 @@ class Supervisor:
         self._brake.release()
         self._killed_for_memory = self._kills.happened()
         self._measurement.stop()
-        self._brake.join(limits.GRACE_S + limits.KILLED_WITHIN_S)  # of processes below it that do not end when asked
+        self._brake.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
 
     def finish(self, ended: Ended, *, ends: bool) -> Ended:
         """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
@@ -107,7 +117,7 @@ class Supervisor:
         return self._kills.death(self.summary, for_memory, seen)
 
     def _end_process(self) -> None:
-        if not limits.end_tree(psutil.Process(self._pid)):
+        if not end_tree(psutil.Process(self._pid)):
             logger.warning("process %d, or one below it, still runs although it was killed", self._pid)
 
     def _stop_tag(self) -> dict[str, str]:

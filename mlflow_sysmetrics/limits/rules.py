@@ -1,4 +1,4 @@
-"""The rules that criteria consist of, on values by name; and what is said of one that was broken."""
+"""The rules that limits consist of, on values by name; and what is said of one that was broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
-from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_LIMITS, STOP_METRIC, STOP_REASON, STOPPED_BY
 
 Values = Mapping[str, float]
 AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
@@ -29,7 +29,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric that criteria may name. Its unit is in its name."""
+    """A metric that limits may name. Its unit is in its name."""
 
     name: str
     kind: Kind
@@ -38,9 +38,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class Stop:
-    """A broken criterion, normalised. `limit` is the resolved number, or for patience the value to beat."""
+    """A broken limit, normalised. `limit` is the resolved number, or for patience the value to beat."""
 
-    criterion: str
+    rule: str
     metric: str
     value: float
     limit: float
@@ -48,7 +48,7 @@ class Stop:
 
     def told(self, *how: str) -> str:
         """For people: `training_time_s 5.1 > 4 (2x median, step 120)`; `how` goes before the step."""
-        text = self.criterion.removeprefix(self.metric)
+        text = self.rule.removeprefix(self.metric)
         op = next(op for op in _BROKEN if text.startswith(op))  # patience has none
         rule = text.removeprefix(op).strip()
         pairs = [(digits(self.value, count), digits(self.limit, count)) for count in (4, 6, 8)]
@@ -62,7 +62,7 @@ class Stop:
 
     def tags(self, *how: str) -> dict[str, str]:
         """Tags of the run that it ends; `how` goes into the reason."""
-        return {STOPPED_BY: BY_CRITERIA, STOP_REASON: self.told(*how), STOP_METRIC: self.metric}
+        return {STOPPED_BY: BY_LIMITS, STOP_REASON: self.told(*how), STOP_METRIC: self.metric}
 
 
 @dataclass(frozen=True)

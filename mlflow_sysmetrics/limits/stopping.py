@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from mlflow_sysmetrics.limits.criteria import Criteria
+from mlflow_sysmetrics.limits.grammar import Limits
 from mlflow_sysmetrics.limits.rules import Stop, Values
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import BY_PERSON, STOP, STOP_REASON, STOPPED_BY
@@ -31,9 +31,9 @@ class Brake:
     """
 
     def __init__(
-        self, end: Callable[[Mapping[str, str]], None], criteria: Criteria | None = None, *, judged_while: str = ""
+        self, end: Callable[[Mapping[str, str]], None], limits: Limits | None = None, *, judged_while: str = ""
     ) -> None:
-        self._end, self._judge, self._judged_while = end, (criteria or Criteria(())).judge(), judged_while
+        self._end, self._judge, self._judged_while = end, (limits or Limits(())).judge(), judged_while
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._released = False

@@ -13,7 +13,7 @@ from mlflow_sysmetrics.delivery.operations import Point, points_now
 from mlflow_sysmetrics.measurement import summary_names
 
 PAYLOAD_KEY = "sysmetrics"
-STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
+STOP_KEY = "sysmetrics_stop"  # in a result that a LimitsStopper has ended the trial for: tags that say why
 MEASURES_ITSELF = "sysmetrics_measures_itself"  # true of a trainable class whose payloads hold its process's series
 OWN_KEY = "sysmetrics_own"  # in a result with a summary so far: those of its names that are the trainable's own metrics
 _NOT_METRICS = {*AUTO_RESULT_KEYS, "done", "trial_id", "experiment_tag", PAYLOAD_KEY, STOP_KEY, "should_checkpoint"}

@@ -1,4 +1,4 @@
-"""Limits for any trainable: a Tune stopper made of criteria."""
+"""Limits for any trainable: a Tune stopper."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from ray.tune import Stopper
 from ray.tune.result import DONE, TIME_TOTAL_S, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.limits import Criteria, Judge, Patience, Stop
+from mlflow_sysmetrics.limits import Judge, Limits, Patience, Stop
 from mlflow_sysmetrics.ray_tune.results import STOP_KEY
 
 
-class CriteriaStopper(Stopper):
-    """End trials of any trainable as soon as a result breaks a criterion; pass it as ``RunConfig(stop=...)``.
+class LimitsStopper(Stopper):
+    """End trials of any trainable as soon as a result breaks a limit; pass it as ``RunConfig(stop=...)``.
 
-    Relative criteria compare with the trials that have ended by then; a stopped one counts with the value that broke
+    Relative limits compare with the trials that have ended by then; a stopped one counts with the value that broke
     its limit. A ``SystemMetricsCallback`` records the reason in the trial's run, which is ``KILLED``.
 
     Args:
-        criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
+        limits: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
             Where they have no ``elapsed_s``, it is Tune's ``time_total_s``.
 
     Raises:
-        CriteriaError: a limit that can be met until a trial's end, when there is nothing left to stop.
+        LimitsError: a limit that can be met until a trial's end, when there is nothing left to stop.
     """
 
-    def __init__(self, criteria: Criteria) -> None:
-        criteria.check_stops()
-        self._criteria = criteria
-        self._patience = Criteria(tuple(rule for rule in criteria.rules if isinstance(rule, Patience)))
-        self._limits = Criteria(criteria.limits).judge()  # one for all trials: limits remember nothing of a trial
+    def __init__(self, limits: Limits) -> None:
+        limits.check_stops()
+        self._rules = limits
+        self._patience = Limits(tuple(rule for rule in limits.rules if isinstance(rule, Patience)))
+        self._judge = Limits(limits.bounds).judge()  # one for all trials: limits remember nothing of a trial
         self._curves: dict[str, tuple[int, Judge]] = {}  # with the iteration of the trial's last result
         self._finished: list[dict[str, Any]] = []
 
@@ -43,10 +43,10 @@ class CriteriaStopper(Stopper):
             result[STOP_KEY] = stop.tags()
         if stop is not None or result.get(DONE):
             # A stopped trial, if left out, would move the limit for those that follow.
-            names = self._criteria.metrics if stop is None else (stop.metric,)
+            names = self._rules.metrics if stop is None else (stop.metric,)
             self._finished.append({name: values[name] for name in names if name in values})
             self._curves.pop(trial_id, None)
-            self._limits = Criteria(self._criteria.limits).judge(self._finished)
+            self._judge = Limits(self._rules.bounds).judge(self._finished)
         return stop is not None
 
     def _see(self, trial_id: str, values: dict[str, Any], iteration: int) -> Stop | None:
@@ -55,7 +55,7 @@ class CriteriaStopper(Stopper):
             curves = self._patience.judge()
         self._curves[trial_id] = iteration, curves
         stalled = curves.see(values, iteration)
-        return self._limits.see(values, iteration) or stalled
+        return self._judge.see(values, iteration) or stalled
 
     def stop_all(self) -> bool:
         return False

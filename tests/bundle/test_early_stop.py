@@ -15,14 +15,14 @@ pytestmark = pytest.mark.slow  # it has studies of its own
 CURVES = ("train_loss", "val_loss", "val_rmse")
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
 HOPELESS = {
-    "criteria": "model_size_kb<=0.001",
+    "limits": "model_size_kb<=0.001",
     "space": "{batch_size: 256, learning_rate: 0.01, alpha: [0.0001, 0.001]}",
     "folds": "3",
     "cpus": "2",
 }
 # After this many steps batches of two have seen little, so that ASHA ends what comes after the batches of 64.
 SCHEDULED = {
-    "criteria": "peak_memory_mb<=100000",
+    "limits": "peak_memory_mb<=100000",
     "scheduler": "asha",
     "space": "{batch_size: [64, 2], learning_rate: [0.001, 10], alpha: [0.0001, 0.001, 0.01]}",
     "folds": "3",
@@ -155,7 +155,7 @@ def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:
         assert metrics[f"saved_{unit}_percent"] == pytest.approx(100 * saved_s / (spent_s + saved_s))
         assert metrics[f"saved_{unit}_percent"] > 50
     (row,) = early.rows("budget.json")
-    assert (row["reason"], row["trials"], row["skipped"]) == (f"`{under_limits.criterion}`", 3, how["skipped"])
+    assert (row["reason"], row["trials"], row["skipped"]) == (f"`{under_limits.limit}`", 3, how["skipped"])
     assert row["counted_against"] == full.run.info.run_id
     assert row["saved_cpu_s"] == pytest.approx(metrics["saved_cpu_s"])
 
@@ -165,13 +165,13 @@ def test_limits_and_what_they_saved_are_told_on_the_terminal_and_on_the_page(und
     early, output = under_limits.study, under_limits.study.command.stdout
     page, metrics = early.run.data.tags["mlflow.note.content"], early.run.data.metrics
     assert page.startswith("**Take ")
-    assert f"the best within the limits `{under_limits.criterion}`" in page.splitlines()[0]
-    says = rf"Under (`?){re.escape(under_limits.criterion)}\1 3 of 6 trials were stopped.* and "
+    assert f"the best within the limits `{under_limits.limit}`" in page.splitlines()[0]
+    says = rf"Under (`?){re.escape(under_limits.limit)}\1 3 of 6 trials were stopped.* and "
     says += rf"{metrics['saved_cpu_percent']:.0f} % of the CPU time saved.*counted against the full study"
     assert re.search(f"^- {says}", page, re.M)
     assert re.search(f"^{says}", output, re.M)
     assert "cannot tell the trials apart" not in page
-    assert f"\nLimits: {under_limits.criterion}; they may end the search sooner\n" in output
+    assert f"\nLimits: {under_limits.limit}; they may end the search sooner\n" in output
     assert "\n6 trials: 3 ran to the end, 3 stopped by the limits.\n" in output
     assert re.search(r"^6/6 trials, best val_rmse within the limits 0\.\d{4}, ", output, re.M)
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
@@ -197,7 +197,7 @@ def test_limit_that_nobody_meets_is_answered_with_the_nearest(new_store: Path, t
     assert hopeless.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
 
 
-def test_scheduler_ends_trials_beside_the_criteria(new_store: Path, tmp_path: Path) -> None:
+def test_scheduler_ends_trials_beside_the_limits(new_store: Path, tmp_path: Path) -> None:
     """They are KILLED and say who ended them; the best is one that came to its end."""
     scheduled = early_stop(copy_store(new_store, tmp_path), **SCHEDULED)
     assert scheduled.command.exit_code == 0, scheduled.command.stderr

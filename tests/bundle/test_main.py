@@ -73,7 +73,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
     of_data |= {"group": "b", "time": "none", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
     of_search |= {"metric": "roc_auc", "class_weight": "balanced", "choose": "cheapest"}
-    given = of_data | of_search | {"criteria": "elapsed_s<=3"}
+    given = of_data | of_search | {"limits": "elapsed_s<=3"}
     line = [part for name, value in given.items() for part in (f"--{name}", value)]
     result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])
     assert result.exit_code == 0, result.output
@@ -83,7 +83,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
         expected += [
             ("prepare", of),
             ("tune", of | of_search),
-            ("early_stop", of | of_search | {"criteria": "elapsed_s<=3"}),
+            ("early_stop", of | of_search | {"limits": "elapsed_s<=3"}),
         ]
         expected += [("report", {"study": f"tune of {name},early_stop of {name}"})]
     assert ran == [*expected, ("report", {"study": "tune of red_wine,tune of diabetes"})]

@@ -23,7 +23,7 @@ from entrypoints.early_stop import early_stop
 from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
 from entrypoints.search.trial_end import TrialEnd
-from entrypoints.settings import Limits
+from entrypoints.settings import LimitOptions
 from entrypoints.tags import PID_SINCE
 from entrypoints.tune import tune
 from mlflow_sysmetrics.delivery.operations import now_ms
@@ -60,7 +60,7 @@ def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_
 
 
 DO = "give|use|choose|look|fix|name|add|lower|set|leave|the largest batch|write|keep|one of|run|resume|save"
-LIMITS = {"criteria", "predict", "scheduler"}
+LIMITS = {"limits", "predict", "scheduler"}
 RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")
 
 
@@ -120,7 +120,7 @@ def resumable(here: Path) -> dict[str, str]:
     for name in set(RUNS) - {"trial", "foreign"}:
         client.set_tag(ids[name], KIND, "study")
     for name in ("ended", "limited", "changed"):
-        limits = Limits.of("auto", "on", "none") if name == "limited" else None
+        limits = LimitOptions.of("auto", "on", "none") if name == "limited" else None
         journal.begin(RecordedRun.of(client, client.get_run(ids[name])), one, limits)
     client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
     parent = psutil.Process(os.getppid())  # lives as long as this process

@@ -17,7 +17,7 @@ from entrypoints.errors import UserError
 from entrypoints.frame import ABOUT, OF_STUDY, Frame
 from entrypoints.reading import MAX_POINTS, MAX_TRIALS, read
 
-STOPPED = {"stopped_by": "criteria", "stop_how": "predicted", "stop_metric": "elapsed_s"}
+STOPPED = {"stopped_by": "limits", "stop_how": "predicted", "stop_metric": "elapsed_s"}
 OTHER = {"sysmetrics.kind": "study", "sysmetrics.study_id": "0a1b"}  # of a study that the callback has made
 
 
@@ -158,7 +158,7 @@ def test_studies_of_one_frame_share_their_hyperparameters(client: MlflowClient) 
     frame = _read(client, full, limited)
     assert frame.hyperparameters == ("batch_size", "tol")
     assert frame.trials["tol"].tolist() == [0.1, 0.1, 0.2, 0.2]
-    assert frame.studies["criteria"].tolist() == [None, "elapsed_s<=9"]
+    assert frame.studies["limits"].tolist() == [None, "elapsed_s<=9"]
     assert frame.of([limited]).trials["study"].tolist() == [limited, limited]
 
 
@@ -199,7 +199,7 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "dataset": "red_wine",
         "digest": "0a1b",
         "key": "k",
-        "criteria": "elapsed_s<=9",
+        "limits": "elapsed_s<=9",
         "score": "val_r2",
         "higher_is_better": True,
         "baseline": [0.0, -0.1, 0.0],

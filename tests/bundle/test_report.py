@@ -21,7 +21,7 @@ def _study(
     limits: str | None = None, **params: str,
 ) -> str:  # fmt: skip
     """A finished study of two trials."""
-    tags = {"sysmetrics.dataset": dataset} | ({"sysmetrics.criteria": limits} if limits else {})
+    tags = {"sysmetrics.dataset": dataset} | ({"sysmetrics.limits": limits} if limits else {})
     study = store_study(client, f"tune {dataset}", 0, kind=kind, tags=tags, **params)
     for alpha in (1, 2):
         store_trial(client, study, {"dataset": dataset, "alpha": alpha}, {metric: {100: 0.7 + alpha}})

@@ -14,7 +14,7 @@ from saved_views import View, unpacked
 from entrypoints import views
 from entrypoints.frame import StudyRows, TrialRow, frame_of
 from entrypoints.views import LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
-from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ui import Page
 
 NEAR = [0.650 + 0.002 * place for place in range(11)]  # RMSEs of trials that are much the same
@@ -37,8 +37,8 @@ def shown(
     ]
     about = {"name": "red_wine", "score": score, "higher_is_better": not ascending}
     frame = frame_of([StudyRows(run_id, about, trials, ())])
-    criteria = Criteria.parse(limits) if limits else Criteria(())
-    return of_study(frame, 0.0, searched, criteria)
+    limits = Limits.parse(limits) if limits else Limits(())
+    return of_study(frame, 0.0, searched, limits)
 
 
 def scored(*scores: float, **changes: Any) -> dict[str, Page]:
@@ -147,7 +147,7 @@ def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: M
     parent = client.create_run("1").info.run_id
     ends = {
         "FINISHED": {},
-        "KILLED": {"sysmetrics.stopped_by": "criteria"},
+        "KILLED": {"sysmetrics.stopped_by": "limits"},
         "FAILED": {"sysmetrics.stopped_by": "budget"},
     }
     for status, tags in ends.items():

@@ -23,7 +23,7 @@ from hung_disk import hung_disk
 from mlflow import MlflowClient
 from outages import Ticks, covered
 
-from mlflow_sysmetrics import Criteria, Measurement, SystemMetricsLogger
+from mlflow_sysmetrics import Limits, Measurement, SystemMetricsLogger
 from mlflow_sysmetrics.delivery.journal import Journal, journal_path
 from mlflow_sysmetrics.delivery.operations import Operation
 from mlflow_sysmetrics.delivery.sync import deliver
@@ -234,7 +234,7 @@ def test_window_that_is_on_its_way_when_the_run_ends_is_there() -> None:
 def test_broken_limit_is_told_to_the_program() -> None:
     """Once, with the limit; the run says why, and the recording goes on."""
     broken = list[Any]()
-    with mlflow.start_run() as run, SystemMetricsLogger(criteria="elapsed_s<=0.3", on_break=broken.append) as logger:
+    with mlflow.start_run() as run, SystemMetricsLogger(limits="elapsed_s<=0.3", on_break=broken.append) as logger:
         wait_until(lambda: broken, LIMIT_S, "the limit")
         assert logger.is_recording
         time.sleep(0.3)
@@ -249,7 +249,7 @@ def test_broken_limit_ends_the_process_that_is_measured() -> None:
     with (
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child,
         mlflow.start_run() as run,
-        SystemMetricsLogger(measurement=Measurement(child.pid), criteria="elapsed_s<=0.2"),
+        SystemMetricsLogger(measurement=Measurement(child.pid), limits="elapsed_s<=0.2"),
     ):
         assert child.wait(LIMIT_S) == -signal.SIGTERM
     tags = mlflow.get_run(run.info.run_id).data.tags
@@ -269,7 +269,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(
         start(thread)
 
     with mlflow.start_run() as run:
-        logger = SystemMetricsLogger(measurement=measurement, criteria="elapsed_s<=1").start()
+        logger = SystemMetricsLogger(measurement=measurement, limits="elapsed_s<=1").start()
         monkeypatch.setattr("mlflow_sysmetrics.logger.end_tree", ended.append)
         monkeypatch.setattr(threading.Thread, "start", stop_first)
         now[0] = 5.0
@@ -286,7 +286,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(
 def test_disk_that_hangs_holds_nobody(journals: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Readings, limits and the delivery go on from memory. A journal that opens too late is free again at once."""
     broken = threading.Event()
-    more: dict[str, Any] = {"criteria": "elapsed_s<=0.5", "on_break": lambda stop: broken.set()}
+    more: dict[str, Any] = {"limits": "elapsed_s<=0.5", "on_break": lambda stop: broken.set()}
     with mlflow.start_run() as run, hung_disk(journals):
         with SystemMetricsLogger(**more):
             assert broken.wait(LIMIT_S)
@@ -363,7 +363,7 @@ def test_cycles_leave_no_thread_no_descriptor_and_no_memory() -> None:
         *[{"prefix": "a@b"}, {"prefix": 7}, {"prefix": "a/../b/"}, {"prefix": "/"}, {"prefix": "a" * 151}],
         *[{"node": ""}, {"node": "a?"}, {"node": ".."}, {"node": "a" * 151}, {"node": "/a"}, {"node": 3}],
         *[{"run_id": "0" * 32}, {"run_id": ""}, {"rank": -2}, {"rank": 1.5}, {"rank": True}, {"rank": "0"}],
-        {"criteria": Criteria.parse("mean_cpu_percent<=50")},
+        {"limits": Limits.parse("mean_cpu_percent<=50")},
     ],
     ids=str,
 )
@@ -379,9 +379,9 @@ def test_wrong_argument_raises_one_sentence_that_names_it(arguments: dict[str, A
 def test_limit_on_what_is_not_read_raises_at_once() -> None:
     """Before anything is recorded, also by a measurement that was made before; a name may be as long as is said."""
     with mlflow.start_run(), pytest.raises(ValueError, match="needs the group gpu"):
-        SystemMetricsLogger(prefix="a" * 150, criteria="peak_gpu_memory_mb<=2")
+        SystemMetricsLogger(prefix="a" * 150, limits="peak_gpu_memory_mb<=2")
     with mlflow.start_run(), pytest.raises(ValueError, match="needs the group process"):
-        SystemMetricsLogger(measurement=Measurement(groups=("container",)), criteria="peak_memory_mb<=2")
+        SystemMetricsLogger(measurement=Measurement(groups=("container",)), limits="peak_memory_mb<=2")
 
 
 def test_nothing_raises_once_it_is_made(
@@ -390,7 +390,7 @@ def test_nothing_raises_once_it_is_made(
     """A process that has ended; an address that cannot be read, whose password nobody sees; no place for a journal."""
     with mlflow.start_run() as run:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        logger = SystemMetricsLogger(pid=child.pid, criteria="elapsed_s<=0.2")
+        logger = SystemMetricsLogger(pid=child.pid, limits="elapsed_s<=0.2")
         child.communicate(b"\n")
         with logger, logger.step():
             time.sleep(0.5)

@@ -81,7 +81,7 @@ def test_program_ends_at_its_limit_unless_it_says_otherwise(
         (tmp_path / "told").write_text(str(child.pid))
         time.sleep(15)
 
-    code, run = recorded(program, f"http://127.0.0.1:{free_port()}" if away else "", criteria="elapsed_s<=2")
+    code, run = recorded(program, f"http://127.0.0.1:{free_port()}" if away else "", limits="elapsed_s<=2")
     assert code == -signal.SIGTERM
     with contextlib.suppress(psutil.NoSuchProcess):
         assert psutil.Process(int((tmp_path / "told").read_text())).status() == psutil.STATUS_ZOMBIE

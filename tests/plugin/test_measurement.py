@@ -119,8 +119,8 @@ def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
     with child() as program:
         program.do(f"exec({SPIN!r}); print()")
         m = Measurement(program.pid, interval_s=0.02)
-        m.tell(lambda summary: 1 / 0)  # type: ignore[arg-type,return-value]
-        m.tell(told.put)
+        m.subscribe(lambda summary: 1 / 0)  # type: ignore[arg-type,return-value]
+        m.subscribe(told.put)
         m.start()
         wait_until(lambda: m.so_far().get("process_cpu_percent"), LIMIT_S, "a CPU figure", every_s=0.02)
         program.do("kept = b'x' * 50_000_000; print()")
@@ -164,7 +164,7 @@ def test_peaks_are_of_all_readings() -> None:
     """That of memory stays when it is over; that of GPUs is what all of them held at once."""
     now, told = {"process_memory_mb": 10.0, "gpu_0_process_memory_mb": 10_000.0}, list[dict[str, float]]()
     m = Measurement(sample=now.copy, interval_s=3600)
-    m.tell(told.append)
+    m.subscribe(told.append)
     m.start()
     now |= {"process_memory_mb": 50.0, "gpu_1_process_memory_mb": 2_000.0, "gpu_1_memory_mb": 30_000.0}
     m.interval()

@@ -20,10 +20,10 @@ from mlflow.cli import cli as mlflow_cli
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
-from entrypoints.settings import AUTO, DEFAULT_CRITERIA
+from entrypoints.settings import AUTO, DEFAULT_LIMITS
 from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.supervisor import Settings
-from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics.limits import Limits
 
 LIMIT_S = 60.0
 PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -106,11 +106,11 @@ def test_command_on_a_page_is_taken(line: str) -> None:
             parameters = dict(each.split("=", 1) for each in given["param_list"])
             assert parameters.keys() <= ENTRY_POINTS[given["entry_point"]]["parameters"].keys()
             options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
-            criteria = taken(entry_command(given["entry_point"]), options).get("criteria", AUTO)
-            Criteria.parse(DEFAULT_CRITERIA if criteria == AUTO else criteria)
+            limits = taken(entry_command(given["entry_point"]), options).get("limits", AUTO)
+            Limits.parse(DEFAULT_LIMITS if limits == AUTO else limits)
             Settings.of(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
-            Settings.of(given["groups"], given["criteria"])
+            Settings.of(given["groups"], given["limits"])
 
 
 def test_commands_of_every_kind_are_found() -> None:

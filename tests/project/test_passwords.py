@@ -83,7 +83,7 @@ def place() -> Iterator[Place]:
 
 def test_study_leaves_no_password(place: Place) -> None:
     """Not in its output, the store, the artifacts, Ray's logs and pickles; but in the link that `mlflow run` prints."""
-    early_stop = place.run(*project_line("early_stop", {**SHORT, "criteria": "training_time_s<=100"}))
+    early_stop = place.run(*project_line("early_stop", {**SHORT, "limits": "training_time_s<=100"}))
     report = place.run("-m", "entrypoints.report")
     for finished in (early_stop, report):
         assert finished.exit_code == 0, finished.stdout + finished.stderr

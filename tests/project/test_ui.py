@@ -219,7 +219,7 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     killed = {icon for icon, why in zip(icons, shown, strict=True) if why != "-"}
     assert (len(finished), len(killed), len(finished | killed)) == (1, 1, 2)
     _open(page, server, _links(study)["who met the limits"].replace("TABLE", "CHART"))
-    page.get_by_text(under_limits.criterion).first.wait_for()
+    page.get_by_text(under_limits.limit).first.wait_for()
     card = page.locator(CARD).filter(has=page.get_by_text("training_time_s", exact=True)).first
     known = [run for run in study.trials if "training_time_s" in run.data.metrics]
     card.locator(f"{BARS} .point").nth(len(known) - 1).wait_for(state="attached")
@@ -228,7 +228,7 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
 def test_menu_opens_each_view(under_limits: UnderLimits, report: Run, server: str, page: Page) -> None:
     """The newest of each name comes first. It lists the runs that it is for, as a table; a button shows its charts."""
     study = under_limits.study
-    stopped = [run for run in study.trials if run.data.tags.get("sysmetrics.stopped_by") == "criteria"]
+    stopped = [run for run in study.trials if run.data.tags.get("sysmetrics.stopped_by") == "limits"]
     finished = [run for run in _able(study) if run.info.status == "FINISHED"]
     of_study = {"table": study.trials, "limits": study.trials, "stopped": stopped, "training": finished}
     tags = study.client.get_experiment("0").tags

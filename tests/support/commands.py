@@ -262,7 +262,7 @@ class UnderLimits:
     limit_s: float
 
     @property
-    def criterion(self) -> str:
+    def limit(self) -> str:
         """The limit, as it is given."""
         return f"training_time_s<={self.limit_s}"
 

@@ -111,7 +111,7 @@ def study(
         "dataset": "red_wine",
         "digest": "d",
         "key": "k",
-        "criteria": None,
+        "limits": None,
         "score": metric,
         "higher_is_better": metric is not None and "accuracy" in metric,
         "baseline": None,
@@ -143,7 +143,7 @@ def stopped(frame: Frame, *batch_sizes: int, **about: Any) -> Frame:
     """The same study with the trials of these batch sizes stopped by its limits, or as these columns say."""
     trials = frame.trials.copy()
     rows = trials["batch_size"].isin(batch_sizes)
-    for name, value in ({"status": "KILLED", "stopped_by": "criteria"} | about).items():
+    for name, value in ({"status": "KILLED", "stopped_by": "limits"} | about).items():
         trials[name] = trials[name].mask(rows, value)
     return replace(frame, trials=trials)
 

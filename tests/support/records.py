@@ -19,13 +19,13 @@ from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, PLACE, REPEAT
-from mlflow_sysmetrics.limits import Criteria, Stop, Values
+from mlflow_sysmetrics.limits import Limits, Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
 
 
-def ended_by(criterion: str, how: How = "crossed", value: float = 9.0, limit: float = 1.0) -> EarlyEnd:
+def ended_by(rule: str, how: How = "crossed", value: float = 9.0, limit: float = 1.0) -> EarlyEnd:
     """That a limit ended a trial."""
-    return EarlyEnd(Stop(criterion, criterion.partition("<")[0], value, limit, 100), how)
+    return EarlyEnd(Stop(rule, rule.partition("<")[0], value, limit, 100), how)
 
 
 def trial(
@@ -79,7 +79,7 @@ def of_every_end() -> list[TrialRecord]:
 
 def recorded(
     trials: Sequence[TrialRecord] = (),
-    criteria: str = "",
+    limits: str = "",
     *,
     planned: int = 0,
     task: Any = "regression",
@@ -88,7 +88,7 @@ def recorded(
 ) -> Record:
     """What a search has recorded of these trials."""
     score = scores.find(None, task)
-    parsed = Criteria.parse(criteria, metrics(score.validated, score.higher_is_better)) if criteria else None
+    parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else None
     progress = Progress(planned or len(trials), score.validated, stream or io.StringIO())
     return Record(score, progress, parsed, trials, begins=begins)
 

@@ -132,7 +132,7 @@ def under_limits(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Unde
         limit_s = float(f"{median(run['training_time_s'] for run in long) / 6:.4g}")
         assert max(run["training_time_s"] for run in short) < limit_s
         limits = UnderLimits(study, study, limit_s)
-        early = early_stop(folder, **UNDER_LIMITS, criteria=limits.criterion)
+        early = early_stop(folder, **UNDER_LIMITS, limits=limits.limit)
         assert early.command.exit_code == 0, early.command.stderr
         return replace(limits, study=early)
 

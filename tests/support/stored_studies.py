@@ -10,7 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 _later = itertools.count(int(time.time() * 1000))
 FULL = {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
-LIMITED = {**FULL, "sysmetrics.criteria": "elapsed_s<=9"}
+LIMITED = {**FULL, "sysmetrics.limits": "elapsed_s<=9"}
 
 
 def experiment_id(client: MlflowClient) -> str:

@@ -16,7 +16,7 @@ from entrypoints.limits.costs import USUAL_NOISE, compared
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
-from entrypoints.reporting.questions.limits_saved import criteria, judged
+from entrypoints.reporting.questions.limits_saved import judged, limits_of
 from entrypoints.reporting.statistics import TOLD, by_noise, over_folds
 from entrypoints.reporting.words import configuration, digits, percent, value
 from entrypoints.settings import CHEAPEST
@@ -88,7 +88,7 @@ def decide(frame: Frame, noise: pd.DataFrame | None = None) -> Decision:
     noise_of = not_beaten(frame, equal, margin)
     if math.isnan(noise_of.iloc[0]):
         equal = equal[noise_of.isna()]
-    cost = next((name for name in compared(criteria(frame)) if name in trials), None)
+    cost = next((name for name in compared(limits_of(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
     cheaper = _cheapest(equal, cost, noise, 0.0 if cost is None else float(frame.ended[cost].mean()))
@@ -204,7 +204,7 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
 
     The figure of one that was stopped is that of the moment.
     """
-    none = f"no trial that ran to its end meets `{criteria(frame)}`"
+    none = f"no trial that ran to its end meets `{limits_of(frame)}`"
     known = verdicts[verdicts["broken"].notna()]
     if known.empty:
         return none
@@ -222,7 +222,7 @@ def _take(frame: Frame, decision: Decision) -> str:
     assert chosen is not None
     test = score.replace("val_", "test_")
     tested = f" ({test} {value(test, chosen[test])})" if test != score and test in chosen else ""
-    limits = criteria(frame)
+    limits = limits_of(frame)
     trials, diverged = len(frame.complete), _diverged(frame)
     among = f" of {trials} trials" if trials > 1 else " of 1 trial"
     among += f"; {diverged} more diverged" if diverged else ""
@@ -268,7 +268,7 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     cheaper, better = decision.cheaper, decision.better
     alone = decision.margin and len(within) > 1 and _worse(frame, within, chosen)[1:].gt(decision.margin).all()
     if alone and better is None:
-        yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
+        yield f"All others{' within the limits' if limits_of(frame).rules else ''} are worse by more than {noise}."
     elif decision.margin is not None and others and chosen.name == decision.equal.index[0]:
         cost = str(decision.cost)
         than = f"; none takes less `{cost}` beyond noise" if decision.cost else ""

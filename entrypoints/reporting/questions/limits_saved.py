@@ -14,9 +14,9 @@ from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import digits, listed, percent
-from entrypoints.settings import DEFAULT_CRITERIA
-from mlflow_sysmetrics.limits import Criteria, finite
-from mlflow_sysmetrics.tags import BY_CRITERIA
+from entrypoints.settings import DEFAULT_LIMITS
+from mlflow_sysmetrics.limits import Limits, finite
+from mlflow_sysmetrics.tags import BY_LIMITS
 
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
@@ -24,11 +24,11 @@ _ELSE = "something else"
 _OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a person"}
 
 
-def criteria(frame: Frame, text: str | None = None) -> Criteria:
+def limits_of(frame: Frame, text: str | None = None) -> Limits:
     """The limits of the first study that has some, none without; or those of a text."""
-    text = text or next((text for text in frame.studies["criteria"] if text), None)
+    text = text or next((text for text in frame.studies["limits"] if text), None)
     metrics = costs.metrics(str(frame.score), frame.higher_is_better)
-    return Criteria.parse(text, metrics) if text else Criteria(())
+    return Limits.parse(text, metrics) if text else Limits(())
 
 
 def judged(frame: Frame) -> pd.DataFrame:
@@ -44,21 +44,21 @@ def judged(frame: Frame) -> pd.DataFrame:
         known; excess: by how much it breaks them, relative to each; broken: the stop of the limit that it breaks most,
         None without one; unknown: the limits that it could not be judged by, in words.
     """
-    given, trials = criteria(frame), frame.trials[frame.trials["study"] == frame.first]
+    given, trials = limits_of(frame), frame.trials[frame.trials["study"] == frame.first]
     complete = rows_of(frame.complete)
-    by_itself = bool(frame.studies["criteria"].iloc[0])
+    by_itself = bool(frame.studies["limits"].iloc[0])
     numbers = resolved(given, [] if by_itself else complete)
     nearer = resolved(given, complete)  # good enough for an order, whatever has been stopped
-    inactive = {str(limit) for limit in given.limits if not by_itself and limit.resolve(complete) is None}
+    inactive = {str(limit) for limit in given.bounds if not by_itself and limit.resolve(complete) is None}
     rows = []
     for trial in rows_of(trials):
         stops = violations(numbers, trial)
-        missing = [each for each in given.limits if str(each) in inactive or finite(trial, each.metric.name) is None]
+        missing = [each for each in given.bounds if str(each) in inactive or finite(trial, each.metric.name) is None]
         ended = trial["status"] == "FINISHED" and not trial["diverged"]
         meets = None if missing or not ended else True
         if by_itself:
             meets = trial["feasible"]
-        if stops or trial["stopped_by"] == BY_CRITERIA:
+        if stops or trial["stopped_by"] == BY_LIMITS:
             meets = False
         worst = max(stops, key=lambda stop: abs(stop.value - stop.limit) / (abs(stop.limit) or 1e-9), default=None)
         rows.append((trial["trial_id"], meets, excess(nearer, trial), worst, ", ".join(map(str, missing))))
@@ -125,7 +125,7 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
         study: the one under limits; by default the first.
     """
     studies = frame.studies
-    limited = [name for name in studies.index if studies.loc[name, "criteria"]]
+    limited = [name for name in studies.index if studies.loc[name, "limits"]]
     study = study or next(iter(limited), None)
     if study is None:
         return None
@@ -140,7 +140,7 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
     known = saved.notna().all(axis=1)
     table = pd.DataFrame(
         {
-            "reason": [_reason(criteria(frame.of([study])), trial) for trial in rows_of(own[stopped][known])],
+            "reason": [_reason(limits_of(frame.of([study])), trial) for trial in rows_of(own[stopped][known])],
             "trials": 1,
             "skipped": (own[stopped][known]["stop_how"] == "skipped").astype(int).to_numpy(),
             "saved_cpu_s": saved[known]["cpu_s"].to_numpy(),
@@ -157,7 +157,7 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
 def full_study(frame: Frame, study: str) -> str | None:
     """The first study without limits that trained the same configurations in the same way as this one."""
     studies = frame.studies
-    same = studies["criteria"].isna() & (studies["key"] == studies.loc[study, "key"])
+    same = studies["limits"].isna() & (studies["key"] == studies.loc[study, "key"])
     return next((str(name) for name in studies.index[same]), None)
 
 
@@ -172,7 +172,7 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
 
 def answer(frame: Frame) -> Answer:
     """What the studies under limits saved; without one, what the default limits could save at most."""
-    limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "criteria"]]
+    limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
     if not limited:
         return _at_most(frame)
     savings = [each for each in (saving(frame, study) for study in limited) if each is not None]
@@ -222,21 +222,21 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
 
 def _at_most(frame: Frame) -> Answer:
     """What the default limits could save of a full study."""
-    limits = resolved(criteria(frame, DEFAULT_CRITERIA), rows_of(frame.complete))
+    limits = resolved(limits_of(frame, DEFAULT_LIMITS), rows_of(frame.complete))
     trials = frame.trials[frame.trials["study"] == frame.first]
     cpu_s = seconds(trials)["cpu_s"]
-    why = "" if limits.limits else "too few trials ran to their end for the default limits"
+    why = "" if limits.bounds else "too few trials ran to their end for the default limits"
     if not frame.studies["own"].iloc[0] or not cpu_s.sum():
         why = "this takes studies by tune and early_stop"
     if why:
         return Answer("limits_saved", open_question=f"What limits save: {why}.")
     broken = pd.Series([bool(violations(limits, trial)) for trial in rows_of(trials)], index=trials.index)
     share, count = 100 * float(cpu_s[broken].sum() / cpu_s.sum()), int(broken.sum())
-    row = {"limits": DEFAULT_CRITERIA, "broken_by": count, "trials": len(trials), "cpu_percent": share}
-    sentence = f"The default limits, `{DEFAULT_CRITERIA}`, save nothing: none of {len(trials)} trials breaks them."
+    row = {"limits": DEFAULT_LIMITS, "broken_by": count, "trials": len(trials), "cpu_percent": share}
+    sentence = f"The default limits, `{DEFAULT_LIMITS}`, save nothing: none of {len(trials)} trials breaks them."
     if count:
         sentence = (
-            f"The default limits, `{DEFAULT_CRITERIA}`, could save at most {percent(share)} of the CPU time, that of "
+            f"The default limits, `{DEFAULT_LIMITS}`, could save at most {percent(share)} of the CPU time, that of "
             f"the {count} of {len(trials)} trials that break them."
         )
     return Answer("limits_saved", (sentence,), pd.DataFrame([row]))
@@ -251,16 +251,16 @@ def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _reason(limits: Criteria, trial: dict[str, Any]) -> str:
-    """What ended a trial: the criterion, or who did."""
-    if trial["stopped_by"] != BY_CRITERIA:
+def _reason(limits: Limits, trial: dict[str, Any]) -> str:
+    """What ended a trial: the limit, or who did."""
+    if trial["stopped_by"] != BY_LIMITS:
         return _OTHERS.get(str(trial["stopped_by"]), _ELSE)
     of_metric = [f"`{rule}`" for rule in limits.rules if rule.metric.name == trial["stop_metric"]]
     return " or ".join(of_metric) or "a loss that had diverged"
 
 
 def _limits(frame: Frame, saved: Saving) -> str:
-    return str(frame.studies.loc[saved.study, "criteria"])
+    return str(frame.studies.loc[saved.study, "limits"])
 
 
 def _percent(saved: float, spent: float) -> float:
@@ -269,7 +269,7 @@ def _percent(saved: float, spent: float) -> float:
 
 @drawing.styled
 def _draw(frame: Frame, savings: list[Saving], title: str) -> Figure:
-    """A bar for each study: what was spent, and what each criterion saved."""
+    """A bar for each study: what was spent, and what each limit saved."""
     figure, (axes,) = drawing.sheet(1, title, panel_in=0.8 + 0.6 * len(savings))
     for place, each in enumerate(savings):
         axes.barh(place, each.spent_cpu_s, color=drawing.BLUE, label="spent" if not place else None)

@@ -17,7 +17,7 @@ from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.limits_saved import full_study, judged
 from entrypoints.reporting.statistics import TOLD, holm
 from entrypoints.reporting.words import digits, with_interval
-from mlflow_sysmetrics.tags import BY_CRITERIA
+from mlflow_sysmetrics.tags import BY_LIMITS
 
 MIN_PAIRS = 3  # configurations that both studies ran to their end, for a ratio of their costs
 MORE, LESS, AGREES, UNCLEAR = "more", "less", "agrees", "unclear"
@@ -82,7 +82,7 @@ def differing_hosts(frame: Frame, *studies: str) -> str:
 def answer(frame: Frame) -> Answer:
     """What each study under limits lost beside its full study, and whether the machine was the same to both."""
     rows, sentences = [], list[str]()
-    for study in map(str, frame.studies.index[frame.studies["criteria"].notna()]):
+    for study in map(str, frame.studies.index[frame.studies["limits"].notna()]):
         full = full_study(frame, study)
         if full is not None:
             row = _lost(frame, full, study)
@@ -103,9 +103,9 @@ def _lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
     own = frame.trials[frame.trials["study"] == study]
     tried = configurations(own, frame.hyperparameters)
     able = whole[whole["trial_id"].map(meets).eq(True) & whole.index.isin(tried)]
-    is_lost = able.index.isin(tried[own["stopped_by"] == BY_CRITERIA])
+    is_lost = able.index.isin(tried[own["stopped_by"] == BY_LIMITS])
     left_of = able[~is_lost]
-    row = {"study": study, "limits": frame.studies.loc[study, "criteria"], "feasible": len(able)}
+    row = {"study": study, "limits": frame.studies.loc[study, "limits"], "feasible": len(able)}
     row |= {"feasible_stopped": int(is_lost.sum()), "score": score}
     sign = -1.0 if frame.studies.loc[full, "higher_is_better"] else 1.0
     for name in (score, score.replace("val_", "test_")):

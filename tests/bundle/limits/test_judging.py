@@ -1,4 +1,4 @@
-"""What a study adds to criteria: noise and errors before the end, and what is broken at the end."""
+"""What a study adds to limits: noise and errors before the end, and what is broken at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from entrypoints.limits.judging import NoisyJudge, Z, excess, resolved, violations
-from mlflow_sysmetrics.limits import Criteria, Kind, Metric, Stop
+from mlflow_sysmetrics.limits import Kind, Limits, Metric, Stop
 
 METRICS = (
     Metric("peak_memory_mb", Kind.GROWING),
@@ -21,8 +21,8 @@ METRICS = (
 NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are 1.5
 
 
-def parsed(text: str) -> Criteria:
-    return Criteria.parse(text, METRICS)
+def parsed(text: str) -> Limits:
+    return Limits.parse(text, METRICS)
 
 
 def trials(name: str, *values: float) -> list[dict[str, float]]:
@@ -69,7 +69,7 @@ def test_relative_limit_on_memory_lies_a_megabyte_above_its_statistic() -> None:
     numbers = {"<=1.2x median": 4.0, "<=2x mean": 8.0, "<=0.5x median": 4.0, "<=3.5": 3.5, ">=0.5x median": 1.5}
     finished = trials("peak_memory_mb", 1.0, 2.0, 3.0, 4.0, 10.0)
     for limit, number in numbers.items():
-        assert resolved(parsed(f"peak_memory_mb{limit}"), finished).limits[0].number == number
+        assert resolved(parsed(f"peak_memory_mb{limit}"), finished).bounds[0].number == number
 
 
 @pytest.mark.parametrize(
@@ -93,17 +93,17 @@ def test_trial_shows_at_its_end_all_that_it_breaks(
 
     Patience is not a limit, and one that too few have finished for is left out.
     """
-    criteria = parsed(
+    limits = parsed(
         "val_loss patience 1, val_accuracy>=0.8, peak_memory_mb<=300, val_loss<=-2, training_time_s<=2x median, "
         "model_size_kb<=2x median"
     )
-    numbers = resolved(criteria, iter(trials("training_time_s", 1.0, 2.0, 3.0, 4.0, 10.0)))
+    numbers = resolved(limits, iter(trials("training_time_s", 1.0, 2.0, 3.0, 4.0, 10.0)))
     assert str(numbers).endswith("training_time_s<=6, val_loss patience 1")
-    assert [stop.criterion for stop in violations(numbers, {**figures, "model_size_kb": 9.0})] == broken
+    assert [stop.rule for stop in violations(numbers, {**figures, "model_size_kb": 9.0})] == broken
     assert excess(numbers, figures) == pytest.approx(sum_of)
 
 
 def test_excess_orders_trials_by_a_limit_of_zero() -> None:
     """A limit of 0 divides by no zero, and the smaller violation is still the smaller excess."""
-    criteria = parsed("val_loss<=0")
-    assert 0 < excess(criteria, {"val_loss": 1.0}) < excess(criteria, {"val_loss": 2.0}) < math.inf
+    limits = parsed("val_loss<=0")
+    assert 0 < excess(limits, {"val_loss": 1.0}) < excess(limits, {"val_loss": 2.0}) < math.inf

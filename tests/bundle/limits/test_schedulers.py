@@ -18,7 +18,7 @@ from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, metrics
 from entrypoints.limits.schedulers import scheduling, stopping
 from entrypoints.models import scores
-from entrypoints.settings import DEFAULT_CRITERIA, Limits
+from entrypoints.settings import DEFAULT_LIMITS, LimitOptions
 
 EVERY, ROWS = 100, 1000
 TRIALS = [configured(max_steps=steps, report_every=EVERY) for steps in (50, 500)]
@@ -26,7 +26,7 @@ TASKS: list[Task] = ["regression", "classification"]
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_criteria_can_name_all_that_the_docs_say_a_trial_has(project: Path, task: Task) -> None:
+def test_limits_can_name_all_that_the_docs_say_a_trial_has(project: Path, task: Task) -> None:
     """Its summary but the test scores, the steps and what it reads and writes, and the curves of how well it learns."""
     summary = (project / "docs" / "metrics.md").read_text().partition("| summary |")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in summary.splitlines() if line.startswith("| `")]
@@ -39,23 +39,23 @@ def test_criteria_can_name_all_that_the_docs_say_a_trial_has(project: Path, task
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_default_limits_are_criteria_of_either_task(task: Task) -> None:
+def test_default_limits_are_limits_of_either_task(task: Task) -> None:
     """On this machine, which can read all that they limit."""
     score = scores.find(None, task)
-    made = stopping(score, Limits.of("auto", "on", "asha"))
+    made = stopping(score, LimitOptions.of("auto", "on", "asha"))
     assert made
-    assert (str(made.criteria), made.predict, made.scheduler) == (DEFAULT_CRITERIA, True, "asha")
+    assert (str(made.limits), made.predict, made.scheduler) == (DEFAULT_LIMITS, True, "asha")
     assert stopping(score, None) is None
 
 
 def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would never be broken. Where trials run elsewhere, their devices are not known here."""
     name, asked, score = "peak_gpu_memory_mb", ("process", "gpu"), scores.find(None, "regression")
-    limits = Limits(f"{name}<=1", True, "none")
+    limits = LimitOptions(f"{name}<=1", True, "none")
     with pytest.raises(UserError, match=rf"^groups='process': the limit on {name} needs the group gpu; add it$"):
         stopping(score, limits)
     monkeypatch.setattr("entrypoints.limits.costs.open_gpus", lambda nvml: [])
-    with pytest.raises(UserError, match=rf"^criteria={name}<=1: {name} cannot be read on this machine; leave it out$"):
+    with pytest.raises(UserError, match=rf"^limits={name}<=1: {name} cannot be read on this machine; leave it out$"):
         stopping(score, limits, asked)
     assert stopping(score, limits, asked, here=False)
 

@@ -13,7 +13,7 @@ import pytest
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.ledger import Brief
 from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping
-from mlflow_sysmetrics.limits import WARM_UP, Criteria, Prediction, Stop, Values
+from mlflow_sysmetrics.limits import WARM_UP, Limits, Prediction, Stop, Values
 
 STEPS = 500
 STEP_S = 1 / 128  # so that sums are exact
@@ -30,8 +30,8 @@ def _guard(
     noise: Mapping[str, float] | None = None,
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Guard:
-    """A guard of these criteria, or of none; figures have no noise unless it is given."""
-    stopping = Stopping(Criteria.parse(text, metrics("val_rmse", False)), predict) if text else None
+    """A guard of these limits, or of none; figures have no noise unless it is given."""
+    stopping = Stopping(Limits.parse(text, metrics("val_rmse", False)), predict) if text else None
     brief = Brief(noise=noise or {}, predictions=dict(predictions or {}))
     return Guard(stopping, brief, STEPS, may_converge=may_converge)
 
@@ -89,12 +89,12 @@ SLOW_AT_FIRST = [3.0] * 60 + [1.0] * (STEPS - 60)
 
 
 def _case(name: str, text: str, happens: Callable[[Guard], None], reason: str | None, **given: Any) -> Any:
-    """A case: what happens to a trial of these criteria ends it for this reason; None: it goes on."""
+    """A case: what happens to a trial of these limits ends it for this reason; None: it goes on."""
     return pytest.param(text, happens, reason, given, id=name)
 
 
 def _skip(text: str, skipped: str | None = None) -> Any:
-    """A case: a trial of these criteria is skipped for this metric, or not. The noise is in the bound already."""
+    """A case: a trial of these limits is skipped for this metric, or not. The noise is in the bound already."""
     reason = skipped and f"{skipped} 2 > 1.4 (predicted, skipped)"
     noise = dict.fromkeys(FORESEEN, 0.2)
     return _case(f"skip {text}", text, Guard.skip_if_predicted, reason, predictions=FORESEEN, noise=noise)
@@ -212,7 +212,7 @@ def test_tags_of_an_ending_say_all_about_it(project: Path) -> None:
     tags = EarlyEnd(stop, "predicted", Prediction(14.2, 13.8, 14.7)).tags
     reason = "training_time_s 14.2 > 10 (predicted, step 121)"
     assert tags == {
-        "sysmetrics.stopped_by": "criteria",
+        "sysmetrics.stopped_by": "limits",
         "sysmetrics.stop_reason": reason,
         "sysmetrics.stop_metric": "training_time_s",
         "sysmetrics.stop_how": "predicted",

@@ -63,7 +63,7 @@ def rich(seed: int = 0, times: float = 1.0, **changes: Any) -> Frame:
 
 def limited(made: Callable[..., Frame], *batch_sizes: int) -> Frame:
     """A study under limits that has stopped these batch sizes."""
-    frame = made(9, name="early_stop red_wine", of_study={"criteria": LIMITS})
+    frame = made(9, name="early_stop red_wine", of_study={"limits": LIMITS})
     by = {"stop_metric": "training_time_s", "stop_how": "predicted"}
     return stopped(frame, *batch_sizes, **by, training_time_s=0.2, cpu_seconds=0.2)
 

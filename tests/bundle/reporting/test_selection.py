@@ -49,16 +49,16 @@ def _under(**tags: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("studies", "found"),
     [
-        pytest.param([{}, ON, OFF, ASHA, ON, ON | _under(criteria="elapsed_s<=8"), {}], [6, 5, 4, 3, 2], id="ways"),
-        pytest.param([{}, *(_under(criteria=f"elapsed_s<={limit}") for limit in range(6))], [0, 6, 5, 4, 3, 2], id="5"),
-        pytest.param([_under(), _under(criteria="elapsed_s<=8")], [1], id="no full one to compare with"),
+        pytest.param([{}, ON, OFF, ASHA, ON, ON | _under(limits="elapsed_s<=8"), {}], [6, 5, 4, 3, 2], id="ways"),
+        pytest.param([{}, *(_under(limits=f"elapsed_s<={limit}") for limit in range(6))], [0, 6, 5, 4, 3, 2], id="5"),
+        pytest.param([_under(), _under(limits="elapsed_s<=8")], [1], id="no full one to compare with"),
         pytest.param([{}, _under(study_key="other")], [0], id="another key"),
         pytest.param([{}, _under() | {"status": "FAILED"}], [0], id="failed"),
         pytest.param([{}, _under() | {"status": "RUNNING"}], [0], id="running"),
         pytest.param([{}, {"status": "KILLED"}], [0], id="full but killed"),
         pytest.param([{}, {"tags": {"sysmetrics.dataset": "diabetes"}}], [0], id="another dataset"),
         pytest.param([{}, {"kind": "prepare"}], [0], id="no study"),
-        pytest.param([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.criteria": "elapsed_s<=9"}}], [0], id="no key"),
+        pytest.param([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.limits": "elapsed_s<=9"}}], [0], id="no key"),
     ],
 )
 def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(
@@ -187,7 +187,7 @@ def _kind_of(*made: tuple[Frame, Run]) -> str:
     ("studies", "kind"),
     [
         pytest.param([_made()], STUDY, id="one"),
-        pytest.param([_made(), _made(criteria="elapsed_s<=9")], STUDY, id="one and its limits"),
+        pytest.param([_made(), _made(limits="elapsed_s<=9")], STUDY, id="one and its limits"),
         pytest.param([_made(), _made(1)], REPEATS, id="seeds"),
         pytest.param([_made(), _made(), _made()], REPEATS, id="repeated"),
         pytest.param([_made(params={"max_rows": "9"}), _made(1, {"max_rows": "9"}, digest="u")], REPEATS, id="rows"),
@@ -209,7 +209,7 @@ def test_studies_have_the_kind_of_what_they_differ_in(studies: list[tuple[Frame,
         pytest.param([_made(), _made(1, score="loss")], "since their scores differ", id="scores"),
         pytest.param([_made(), _made(1, digest="u")], "since their data differ", id="table"),
         pytest.param([_made(), _made(key="other")], "since their data differ", id="key at the same seed"),
-        pytest.param([_made(), _made(1), _made(criteria="elapsed_s<=9")], "without those under limits", id="limits"),
+        pytest.param([_made(), _made(1), _made(limits="elapsed_s<=9")], "without those under limits", id="limits"),
         pytest.param([_made()] * 27, "27 studies of one dataset were given; give at most 26", id="too many"),
     ],
 )

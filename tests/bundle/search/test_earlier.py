@@ -19,7 +19,7 @@ from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import DIVERGED, END
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_EXPERIMENT_END, BY_PERSON, BY_TUNE, ERROR, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_LIMITS, BY_PERSON, BY_TUNE, ERROR, STOP_REASON, STOPPED_BY
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
@@ -71,11 +71,11 @@ AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it t
         pytest.param("FINISHED", ENDED, {}, "FINISHED", None, "finished", id="finished"),
         pytest.param("FINISHED", TrialEnd([]), {DIVERGED: "true"}, "FINISHED", None, "diverged", id="diverged"),
         pytest.param("FINISHED", LONG, {}, "FINISHED", None, "finished", id="an end in several tags"),
-        pytest.param("KILLED", STOPPED, STOP, "KILLED", BY_CRITERIA, "stopped", id="stopped by its limits"),
+        pytest.param("KILLED", STOPPED, STOP, "KILLED", BY_LIMITS, "stopped", id="stopped by its limits"),
         pytest.param("RUNNING", ENDED, {}, "FINISHED", None, "finished", id="finished, the driver was killed"),
-        pytest.param("RUNNING", STOPPED, STOP, "KILLED", BY_CRITERIA, "stopped", id="stopped, the driver was killed"),
+        pytest.param("RUNNING", STOPPED, STOP, "KILLED", BY_LIMITS, "stopped", id="stopped, the driver was killed"),
         pytest.param("KILLED", ENDED, AT_THE_END, "FINISHED", None, "finished", id="finished at the end of the search"),
-        pytest.param("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_CRITERIA, "stopped", id="stopped at that end"),
+        pytest.param("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_LIMITS, "stopped", id="stopped at that end"),
         pytest.param("KILLED", None, {STOPPED_BY: BY_TUNE}, "KILLED", BY_TUNE, "stopped", id="ended by a scheduler"),
         pytest.param(
             *("KILLED", None, {STOPPED_BY: BY_PERSON, STOP_REASON: "in other words"}),

@@ -59,7 +59,7 @@ def test_end_that_the_limits_have_made_the_best_is_not_named() -> None:
         {"trees": [50, 100, 200]},
         {"training_time_s": lambda row: row["trees"] / 100},
         lambda row: 0.7 if row["trees"] == 50 else 0.6,
-        of_study={"criteria": "training_time_s<=0.6"},
+        of_study={"limits": "training_time_s<=0.6"},
         about={"feasible": True},
     )
     frame.trials["feasible"] = frame.trials["trees"] == 50

@@ -30,7 +30,7 @@ from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import TrialRecord
-from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, CRITERIA, FEASIBLE, SCORE, STUDY_KEY
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
@@ -67,13 +67,13 @@ def finish(before: Before) -> Finish:
     """What is asked of a study whose trials these are, in the same store."""
 
     def finished(
-        trials: list[TrialRecord], criteria: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
+        trials: list[TrialRecord], limits: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
     ) -> Ended:
         client = mlflow.MlflowClient()
         run_id = before(trials)
         run = RecordedRun.of(client, client.get_run(run_id))
         client.update_run(run_id, status="RUNNING")
-        record = recorded(trials, criteria, task=data.task, **kept)
+        record = recorded(trials, limits, task=data.task, **kept)
         record.first_start, record.last_end = 1000.0, 1042.5
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
@@ -196,7 +196,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
 
 
 @pytest.mark.parametrize(
-    ("trials", "criteria", "planned", "says"),
+    ("trials", "limits", "planned", "says"),
     [
         pytest.param(
             [trial(1, diverged=True), trial(2, diverged=True), trial(3, by=BY_TUNE)], "", 3,
@@ -211,7 +211,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         ),
         pytest.param(
             [trial(1, None, ending=BY_TIME)], TIME, 1,
-            f"{NO_END}; 1 trial: 1 stopped by the limits; loosen the criteria",
+            f"{NO_END}; 1 trial: 1 stopped by the limits; loosen the limits",
             id="stopped",
         ),
         pytest.param(
@@ -230,11 +230,11 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     ],
 )  # fmt: skip
 def test_study_without_a_result_says_why_and_what_to_do(
-    finish: Finish, trials: list[TrialRecord], criteria: str, planned: int, says: str
+    finish: Finish, trials: list[TrialRecord], limits: str, planned: int, says: str
 ) -> None:
     """In one sentence, which its page begins with. A limit of time is raised where there is one."""
     settings = replace(SETTINGS, time_limit_s=90.0 if LONGER in says else None)
-    study = finish([replace(each) for each in trials], criteria, planned=planned, settings=settings)
+    study = finish([replace(each) for each in trials], limits, planned=planned, settings=settings)
     assert study.best is None
     with mlflow.start_run(run_id=study.run.run_id):
         assert last_words.tell_no_result(study) == says
@@ -244,7 +244,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
 
 
 @pytest.mark.parametrize(
-    ("criteria", "figures", "says"),
+    ("limits", "figures", "says"),
     [
         pytest.param("training_time_s<=1x median", [1.0, 2.0], "end: fewer than 5 trials have the figure.", id="few"),
         pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "to each other.", id="within noise"),
@@ -252,16 +252,14 @@ def test_study_without_a_result_says_why_and_what_to_do(
         pytest.param("peak_memory_mb<=100", [50.0, 60.0, 101.0], None, id="beyond noise"),
     ],
 )
-def test_limit_that_says_nothing_is_named(
-    finish: Finish, criteria: str, figures: list[float], says: str | None
-) -> None:
+def test_limit_that_says_nothing_is_named(finish: Finish, limits: str, figures: list[float], says: str | None) -> None:
     """Since too few trials have its figure, or since it lies within the noise of most."""
-    metric = criteria.partition("<")[0]
+    metric = limits.partition("<")[0]
     trials = [
         trial(place, figures={"val_rmse": 0.5 + place, "elapsed_s": 1.0} | ({metric: each} if each == each else {}))
         for place, each in enumerate(figures, 1)
     ]
-    said = [each for each in last_words._of_limits(finish(trials, criteria)) if each.startswith(f"`{criteria}` ")]
+    said = [each for each in last_words._of_limits(finish(trials, limits)) if each.startswith(f"`{limits}` ")]
     of_limit = [sentence for sentence in said if " stopped " not in sentence]
     assert [sentence.endswith(says) for sentence in of_limit] == [True] if says else not of_limit
 
@@ -305,7 +303,7 @@ def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before)
     """An older and larger one that fits is found behind them."""
     fits = before([*_trials(), trial(3, configuration=configured("svm", momentum=0.9))])
     before(_trials(), status="FAILED")
-    before(_trials(), tags={CRITERIA: "training_time_s<=1"})
+    before(_trials(), tags={STUDY_LIMITS: "training_time_s<=1"})
     before(_trials(), tags={STUDY_KEY: "other"})
     before([])  # its trials were deleted
     first, last = _trials()
@@ -350,16 +348,16 @@ def _saved(study: Ended) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("criteria", "more"),
+    ("limits", "more"),
     [
         ("", []),
         ("training_time_s<=1, val_loss patience 3, val_loss<=2", ["within the limits", "what was stopped, and why"]),
     ],
     ids=["full", "limits"],
 )
-def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish, criteria: str, more: list[str]) -> None:
+def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish, limits: str, more: list[str]) -> None:
     """All are views, and each link opens its own; those of limits have them in words, on one figure together."""
-    study = finish([trial(1), trial(2)], criteria)
+    study = finish([trial(1), trial(2)], limits)
     links, saved = _pages(study), _saved(study)
     pages = [
         "score against cost",
@@ -373,8 +371,8 @@ def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish, crite
     assert sorted(saved) == sorted(pages)
     ids = {page.id for page in saved.values()}
     assert len({each for each in ids for link in links.values() if f"viewStateShareKey={each}&" in link}) == len(links)
-    if criteria:
-        assert criteria in saved["within the limits"].headings
+    if limits:
+        assert limits in saved["within the limits"].headings
         assert _columns(saved["within the limits"])[2:5] == ["val_rmse", "training_time_s", "val_loss"]
 
 

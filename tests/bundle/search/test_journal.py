@@ -22,7 +22,7 @@ from entrypoints.models.algorithms import find_all
 from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
 from entrypoints.search.grid import configurations
-from entrypoints.settings import Limits, StudySettings
+from entrypoints.settings import LimitOptions, StudySettings
 from entrypoints.tags import PID_SINCE
 from mlflow_sysmetrics.tags import NODE, PID
 
@@ -58,10 +58,14 @@ RANDOM = study_settings(algorithm=MLP, space=SPACE, search="random", max_trials=
     [
         pytest.param(study_settings(), None, id="defaults"),
         pytest.param(study_settings(space={"learning_rate": [0.1, 1e-7]}, max_trials=5, seed=3), None, id="numbers"),
-        pytest.param(study_settings(dataset="/a b/ä.csv", target="é"), Limits("elapsed_s<=3", False, "asha"), id="all"),
+        pytest.param(
+            study_settings(dataset="/a b/ä.csv", target="é"), LimitOptions("elapsed_s<=3", False, "asha"), id="all"
+        ),
     ],
 )
-def test_settings_come_back_as_they_were(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
+def test_settings_come_back_as_they_were(
+    run: RecordedRun, settings: StudySettings, limits: LimitOptions | None
+) -> None:
     """With their types; execution is that of the command which reads them."""
     journal.begin(run, settings, limits)
     execution = {"cpus": 7, "time_limit_s": 2.5, "ray_address": "auto"}

@@ -20,7 +20,7 @@ from entrypoints.frame import frame_of
 from entrypoints.mlflow_io import log_tables
 from entrypoints.reading import read
 from entrypoints.search.record import Record, TrialRecord
-from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DIVERGED, FEASIBLE, SEARCHED
+from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_TUNE, KIND
 
@@ -84,7 +84,7 @@ def test_best_so_far_follows_the_direction_of_the_score(task: str, score: str, b
 )
 def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
-    record = recorded(criteria=text, planned=8, stream=(stream := io.StringIO()))
+    record = recorded(limits=text, planned=8, stream=(stream := io.StringIO()))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
     for place, (name, time_s) in enumerate(times.items()):
         _run(record, name, val_rmse=0.1 * place, training_time_s=time_s)
@@ -107,7 +107,7 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     record.on_experiment_end([])
     assert {name: (each.status, each.stopped_by, each.error) for name, each in record.trials.items()} == {
         "itself": ("FINISHED", None, None),
-        "limits": ("KILLED", "criteria", None),
+        "limits": ("KILLED", "limits", None),
         "tune": ("KILLED", BY_TUNE, None),
         "failed": ("FAILED", None, "ValueError: no such alpha"),
         "failed while it was set up": ("FAILED", None, "unknown error"),
@@ -171,7 +171,7 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     study = run.info.run_id
     searched = ["algorithm", "batch_size", "learning_rate", "alpha"]
     client.set_tag(study, SEARCHED, json.dumps(searched))
-    client.set_tag(study, CRITERIA, TIME)
+    client.set_tag(study, STUDY_LIMITS, TIME)
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
     names = {each.configuration.id: f"trial {place}" for place, each in enumerate(trials, 1)}
     for place, each in enumerate(trials, 1):
@@ -186,9 +186,9 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
     plan: Any = SimpleNamespace(names=names, searched=searched)
-    about = {"name": "s", "criteria": TIME, "experiment_id": run.info.experiment_id}
+    about = {"name": "s", "limits": TIME, "experiment_id": run.info.experiment_id}
     frame = frame_of([record.rows(study, about, plan)])
-    same = ["name", "experiment_id", "criteria", "score", "higher_is_better", "own"]
+    same = ["name", "experiment_id", "limits", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)
     ours, theirs = (each.trials.astype(object).where(each.trials.notna(), None) for each in (frame, read_back))

@@ -39,7 +39,7 @@ from entrypoints.early_stop import early_stop
 from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
 from entrypoints.search.suggester import START_UP
-from entrypoints.settings import Limits
+from entrypoints.settings import LimitOptions
 
 COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
 SAME_FIGURES = (*COUNTS, "best_val_rmse", "test_rmse", "test_loss")
@@ -142,7 +142,7 @@ def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
     space = "{batch_size: [64, 128, 256], learning_rate: [0.01, 0.003, 0.001, 0.0003], alpha: [0.001, 0.1, 1]}"
     settings = STUDY | {"space": space, "search": "tpe", "max_trials": "16", "max_epochs": "2", "cpus": "1"}
     limits = "training_time_s<=1000x median"  # which no trial breaks: times differ from run to run
-    whole = run_study(tmp_path_factory.mktemp("whole"), "early_stop", **settings, criteria=limits)
+    whole = run_study(tmp_path_factory.mktemp("whole"), "early_stop", **settings, limits=limits)
     assert "Search: 16 trials of 3 folds, chosen among 36, on 1 CPU cores" in whole.command.stdout
     in_order = sorted(whole.trials, key=lambda run: int(run.data.tags["sysmetrics.place"]))
     assert [run.data.tags["sysmetrics.place"] for run in in_order] == [str(place) for place in range(1, 17)]
@@ -193,7 +193,7 @@ SEARCH = {
     "folds": "3",
     "max_steps": "400",
     "report_every": "20",
-    "criteria": "val_loss patience 10, training_time_s<=1000x median",
+    "limits": "val_loss patience 10, training_time_s<=1000x median",
 }
 N_TRIALS = 10
 TIME_LIMIT_S = 50
@@ -458,7 +458,7 @@ def test_study_goes_on_as_it_began_where_the_command_says(
     """With its scheduler. The command's run is named after the study unless the user has named it."""
     run = store_in_use.create_run("0", run_name="a study", tags={"sysmetrics.kind": "study"})
     settings = study_settings(register="wine", ray_address="10.0.0.1:6379", folds=3)
-    journal.begin(RecordedRun.of(store_in_use, run), settings, Limits("elapsed_s<=3", True, "asha"))
+    journal.begin(RecordedRun.of(store_in_use, run), settings, LimitOptions("elapsed_s<=3", True, "asha"))
     study = run.info.run_id
     store_in_use.set_terminated(study, "KILLED")
     if chosen:

@@ -28,7 +28,7 @@ from entrypoints.models import scores
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.operations import Point, points_now
-from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 
 Config = dict[str, Any]
@@ -58,12 +58,12 @@ CONFIG = _config()
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Begin a trial in this process, with limits if criteria are given; it is stopped after the test."""
+    """Begin a trial in this process, with limits if limits are given; it is stopped after the test."""
     begun = []
 
     def begin(
         config: Config = CONFIG,
-        criteria: str = "",
+        limits: str = "",
         *,
         dataset: str = "red_wine",
         predict: bool = True,
@@ -71,7 +71,7 @@ def begin() -> Iterator[Begin]:
     ) -> Trial:
         score = scores.find(None, bundled(dataset).task)
         known = metrics(score.validated, score.higher_is_better)
-        parsed = Criteria.parse(criteria, known) if criteria else None
+        parsed = Limits.parse(limits, known) if limits else None
 
         class WithData(Trial):
             """What `tune.with_parameters` makes of it, without Ray's object store."""
@@ -221,11 +221,11 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
     assert "val_rmse" not in names
 
 
-@pytest.mark.parametrize("criteria", ["", "training_time_s<=1e9, peak_memory_mb<=1e9"], ids=["free", "limited"])
-def test_converged_trial_is_finished_with_a_tag_and_all_figures(begin: Begin, criteria: str) -> None:
+@pytest.mark.parametrize("limits", ["", "training_time_s<=1e9, peak_memory_mb<=1e9"], ids=["free", "limited"])
+def test_converged_trial_is_finished_with_a_tag_and_all_figures(begin: Begin, limits: str) -> None:
     """Its last report is at the step at which it converged; a trial of tol 0 has no such tag."""
     usual: Config = {"batch_size": 512, "max_steps": 1000, "report_every": 4, "learning_rate": 0.01}
-    results = _to_the_end(begin(_config(**usual, tol=0.1), criteria))
+    results = _to_the_end(begin(_config(**usual, tol=0.1), limits))
     last, payload = results[-1], results[-1][PAYLOAD_KEY]
     assert (payload["status"], payload["tags"]["sysmetrics.converged"]) == ("FINISHED", "true")
     assert last["figures"].keys() >= AT_THE_END | AT_EACH_REPORT
@@ -394,7 +394,7 @@ def test_time_that_others_had_the_core_ends_no_trial(
 
 
 @pytest.mark.parametrize(
-    ("criteria", "rate", "diverged"),
+    ("limits", "rate", "diverged"),
     [
         pytest.param("val_rmse<=0.001", 0.001, "false", id="a score may still become better"),
         pytest.param("inference_p99_ms<=0.000001", 0.001, "false", id="a 99th percentile of few rows says nothing"),
@@ -402,10 +402,10 @@ def test_time_that_others_had_the_core_ends_no_trial(
     ],
 )
 def test_trial_that_ends_by_itself_and_cannot_be_chosen_is_not_feasible(
-    begin: Begin, criteria: str, rate: float, diverged: str
+    begin: Begin, limits: str, rate: float, diverged: str
 ) -> None:
     """Nothing ends it before; who filters by the tag finds the trials that can be chosen."""
-    result = _to_the_end(begin(_config(learning_rate=rate, max_steps=50), criteria))[-1]
+    result = _to_the_end(begin(_config(learning_rate=rate, max_steps=50), limits))[-1]
     tags = _tags(result)
     assert (_has_ended(result), tags["diverged"], tags["feasible"]) == (True, diverged, "false")
     end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
@@ -415,18 +415,18 @@ def test_trial_that_ends_by_itself_and_cannot_be_chosen_is_not_feasible(
 
 
 @pytest.mark.parametrize(
-    ("criteria", "status", "steps"), [("elapsed_s<=1000", "KILLED", 20), ("", "FINISHED", 30)], ids=["limited", "full"]
+    ("limits", "status", "steps"), [("elapsed_s<=1000", "KILLED", 20), ("", "FINISHED", 30)], ids=["limited", "full"]
 )
 def test_diverged_trial_ends_at_its_second_report_under_limits(
-    begin: Begin, own: ModuleType, criteria: str, status: str, steps: int
+    begin: Begin, own: ModuleType, limits: str, status: str, steps: int
 ) -> None:
     """Weights that are still numbers, and a loss that has not fallen. A full study records what becomes of it."""
-    result = _to_the_end(begin(_own_config(says=1000.0), criteria))[-1]
+    result = _to_the_end(begin(_own_config(says=1000.0), limits))[-1]
     assert (result["step"], result[PAYLOAD_KEY]["status"]) == (steps, status)
     assert len(own.trained) == FOLDS * steps
     tags = _tags(result)
     assert tags["diverged"] == "true"
-    if criteria:
+    if limits:
         assert re.fullmatch(r"val_loss 1000001 > 100\.\d \(100x untrained, step 20\)", tags["stop_reason"])
         assert (tags["stop_metric"], tags["feasible"]) == ("val_loss", "false")
     else:

@@ -17,11 +17,11 @@ from mlflow_sysmetrics.command.supervisor import Settings
 
 @pytest.fixture
 def record(store_in_use: MlflowClient) -> Callable[..., Ended]:
-    """Run a command to its end and record it; options are those of `run_command`, and `criteria`."""
+    """Run a command to its end and record it; options are those of `run_command`, and `limits`."""
 
-    def record(*command: str, criteria: str = "", **options: str) -> Ended:
+    def record(*command: str, limits: str = "", **options: str) -> Ended:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        return run_command(command, environment, Settings.of(criteria=criteria), **options)
+        return run_command(command, environment, Settings.of(limits=limits), **options)
 
     return record
 

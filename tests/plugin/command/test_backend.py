@@ -178,7 +178,7 @@ def test_project_is_ended_at_its_limit(place: Place) -> None:
     """The run is KILLED, and says why, as does the error."""
     reason = r"elapsed_s [\d.]+ > 1.5"
     with pytest.raises(ExecutionException, match=f"was ended: {reason}"):
-        run_in_python(place, parameters={"seconds": 60}, backend_config={"criteria": "elapsed_s<=1.5"})
+        run_in_python(place, parameters={"seconds": 60}, backend_config={"limits": "elapsed_s<=1.5"})
     run = place.run()
     assert run.info.status == "KILLED"
     assert re.fullmatch(reason, run.data.tags["sysmetrics.stop_reason"])

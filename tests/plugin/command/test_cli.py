@@ -16,6 +16,7 @@ from server_here import server_here
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery.writer import keep_end
+from mlflow_sysmetrics.renamed import OLD_NAME
 from mlflow_sysmetrics.sampling import GROUPS
 
 LIMIT_S = 240.0
@@ -50,9 +51,10 @@ def test_help_explains_every_option(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
-        (["--criteria", "peak_memory<=3", "--", "true"], "peak_memory_mb"),
-        (["--criteria", "elapsed_s<=2x median", "--", "true"], "write a number"),
-        (["--criteria", "cpu_seconds<=3", "--groups", "container", "--", "true"], "needs the group process"),
+        ([f"--{OLD_NAME}", "elapsed_s<=3", "--", "true"], "is called limits"),
+        (["--limits", "peak_memory<=3", "--", "true"], "peak_memory_mb"),
+        (["--limits", "elapsed_s<=2x median", "--", "true"], "write a number"),
+        (["--limits", "cpu_seconds<=3", "--groups", "container", "--", "true"], "needs the group process"),
         (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
         ([], "COMMAND"),
     ],

@@ -188,11 +188,11 @@ def test_exit_code_outlasts_an_error_after_it(record: Record, tmp_path: Path, mo
 @pytest.mark.slow
 def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path) -> None:
     """Within 5 %, with its whole tree, also a child that ignores SIGTERM; the run and the exit code say so."""
-    ended = record(sys.executable, "-c", GROWING, str(tmp_path / "told"), criteria="peak_memory_mb<=300")
+    ended = record(sys.executable, "-c", GROWING, str(tmp_path / "told"), limits="peak_memory_mb<=300")
     assert ended == Ended(STOPPED, told=True)
     run = the_run(tmp_path)
     assert run.info.status == "KILLED"
-    assert run.data.tags["sysmetrics.stopped_by"] == "criteria"
+    assert run.data.tags["sysmetrics.stopped_by"] == "limits"
     assert run.data.tags["sysmetrics.stop_reason"].startswith("peak_memory_mb 3")
     assert "sysmetrics.cause_of_death" not in run.data.tags
     assert 300 < run.data.metrics["peak_memory_mb"] < 315
@@ -204,7 +204,7 @@ def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path
 def test_program_that_goes_on_at_its_limit_is_killed_but_did_not_die_by_itself(record: Record, tmp_path: Path) -> None:
     """SIGKILL ends it ten seconds after SIGTERM, and is not a cause of death."""
     program = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-    assert record(sys.executable, "-c", program, criteria="elapsed_s<=1") == Ended(STOPPED, told=True)
+    assert record(sys.executable, "-c", program, limits="elapsed_s<=1") == Ended(STOPPED, told=True)
     tags = the_run(tmp_path).data.tags
     assert tags["sysmetrics.stop_metric"] == "elapsed_s"
     assert not {"sysmetrics.cause_of_death", "sysmetrics.killed_for_memory"} & set(tags)
@@ -214,7 +214,7 @@ def test_limit_counts_while_a_disk_hangs(record: Record, tmp_path: Path) -> None
     """The journal cannot be opened, and nothing that ends the program waits for it."""
     program = "import time; time.sleep(1); x = b'x' * 400_000_000; time.sleep(60)"
     with hung_disk(tmp_path / "journals"):
-        ended = record(sys.executable, "-c", program, criteria="peak_memory_mb<=300, elapsed_s<=50")
+        ended = record(sys.executable, "-c", program, limits="peak_memory_mb<=300, elapsed_s<=50")
     assert ended == Ended(STOPPED, told=True)
     run = the_run(tmp_path)
     assert run.data.tags["sysmetrics.stop_metric"] == "peak_memory_mb"
@@ -244,7 +244,7 @@ def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
     """But for the tags that say why: whoever started the run sets its status."""
     run_id = store_in_use.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    assert record("sleep", "60", criteria="elapsed_s<=0.5") == Ended(STOPPED, told=True)
+    assert record("sleep", "60", limits="elapsed_s<=0.5") == Ended(STOPPED, told=True)
     run = store_in_use.get_run(run_id)
     assert run.info.status == "RUNNING"
     assert run.data.tags["sysmetrics.stop_metric"] == "elapsed_s"

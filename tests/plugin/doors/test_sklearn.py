@@ -225,7 +225,7 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Costs(limits="val_loss<=3"), '"val_loss<=3" is not a criterion; name one of cpu_seconds, elapsed_s'),
+        (lambda: Costs(limits="val_loss<=3"), '"val_loss<=3" is not a limit; name one of cpu_seconds, elapsed_s'),
         (lambda: (mlflow.set_tracking_uri("nowhere://x"), Costs()), "'nowhere://x': unknown kind of store; use the "),
         (
             lambda: SCALED.set_callbacks(Costs()).fit(X, y),

@@ -1,4 +1,4 @@
-"""CriteriaStopper, given the results that Tune would give it."""
+"""LimitsStopper, given the results that Tune would give it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from mlflow_sysmetrics import Criteria, CriteriaError
-from mlflow_sysmetrics.ray_tune import STOP_KEY, CriteriaStopper
+from mlflow_sysmetrics import Limits, LimitsError
+from mlflow_sysmetrics.ray_tune import STOP_KEY, LimitsStopper
 
 
-def see(stopper: CriteriaStopper, trial_id: str, number: int = 1, /, **values: Any) -> bool:
+def see(stopper: LimitsStopper, trial_id: str, number: int = 1, /, **values: Any) -> bool:
     """Its decision on the result of a trial with this number."""
     return stopper(trial_id, {**values, "training_iteration": number})
 
 
 def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
     """Two reports without an improvement end the trial that they are of, and the result says why."""
-    stopper = CriteriaStopper(Criteria.parse("loss patience 2, cpu_seconds<=2x median"))
+    stopper = LimitsStopper(Limits.parse("loss patience 2, cpu_seconds<=2x median"))
     for number in (1, 2):
         assert see(stopper, "stalls", number, loss=1.0) is False
         assert see(stopper, "improves", number, loss=1 / number) is False
@@ -27,7 +27,7 @@ def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
     assert stopper("stalls", result) is True
     assert see(stopper, "improves", 3, loss=0.1) is False
     assert result[STOP_KEY] == {
-        "sysmetrics.stopped_by": "criteria",
+        "sysmetrics.stopped_by": "limits",
         "sysmetrics.stop_reason": "loss 1, best 1 (patience 2, step 3)",
         "sysmetrics.stop_metric": "loss",
     }
@@ -39,7 +39,7 @@ def test_stopper_counts_what_it_has_stopped_in_relative_limits() -> None:
     It counts at the next result of a trial that began before any had ended, too; and only where it broke its limit:
     its memory so far is not what it would have taken.
     """
-    stopper = CriteriaStopper(Criteria.parse("costs/cpu_seconds<=1.5x median after 3, memory_mb<=2x median after 3"))
+    stopper = LimitsStopper(Limits.parse("costs/cpu_seconds<=1.5x median after 3, memory_mb<=2x median after 3"))
     assert see(stopper, "last", costs={"cpu_seconds": 1.0}) is False
     for number, cost in enumerate((1.0, 2.0, 3.0, 9.0, 9.0, 9.0)):
         values = {"costs": {"cpu_seconds": cost}, "memory_mb": 10.0 if cost < 9 else 1.0}
@@ -50,7 +50,7 @@ def test_stopper_counts_what_it_has_stopped_in_relative_limits() -> None:
 
 def test_stopper_does_not_stop_what_has_ended() -> None:
     """Tune shows the last result of a function once more when it returns: that is not another report."""
-    stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
+    stopper = LimitsStopper(Limits.parse("loss patience 2"))
     assert see(stopper, "t1", 1, loss=1.0) is see(stopper, "t1", 2, loss=1.0) is False
     result = {"loss": 1.0, "training_iteration": 2, "done": True}
     assert stopper("t1", result) is False
@@ -69,7 +69,7 @@ def test_stopper_does_not_stop_what_has_ended() -> None:
 )
 def test_stopper_has_new_patience_with_a_trial_that_begins_again(again: dict[int, float], stops: bool) -> None:
     """Its reports are compared with those of the same attempt, also by a stopper that Tune has restored."""
-    stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
+    stopper = LimitsStopper(Limits.parse("loss patience 2"))
     assert not any(see(stopper, "t1", number, loss=loss) for number, loss in enumerate((1.0, 0.8, 0.6, 0.5, 0.4), 1))
     restored = pickle.loads(pickle.dumps(stopper))
     decisions = [see(restored, "t1", number, loss=loss) for number, loss in again.items()]
@@ -78,7 +78,7 @@ def test_stopper_has_new_patience_with_a_trial_that_begins_again(again: dict[int
 
 def test_stopper_tells_the_time_of_any_trainable() -> None:
     """By Tune's own count of its seconds, unless the results have ``elapsed_s``."""
-    stopper = CriteriaStopper(Criteria.parse("loss<=1 after 10m, elapsed_s<=3600"))
+    stopper = LimitsStopper(Limits.parse("loss<=1 after 10m, elapsed_s<=3600"))
     assert see(stopper, "early", loss=2.0, time_total_s=599.0) is False
     assert see(stopper, "early", loss=2.0, time_total_s=600.0, elapsed_s=1.0) is False
     assert see(stopper, "late", loss=2.0, time_total_s=600.0) is True
@@ -94,7 +94,7 @@ def test_stopper_tells_the_time_of_any_trainable() -> None:
 )
 def test_stopper_refuses_a_limit_that_is_met_or_not_at_the_end(text: str, such: str) -> None:
     """Judged at a trial's first result it would end every trial, and at the end there is nothing left to stop."""
-    with pytest.raises(CriteriaError, match=f"so it would stop nothing; say from when it counts, such as {such}$"):
-        CriteriaStopper(Criteria.parse(text))
+    with pytest.raises(LimitsError, match=f"so it would stop nothing; say from when it counts, such as {such}$"):
+        LimitsStopper(Limits.parse(text))
     name = such.partition("<")[0].partition(">")[0]
-    assert see(CriteriaStopper(Criteria.parse(such)), "t1", **{name: 0.7}, time_total_s=1.0) is False
+    assert see(LimitsStopper(Limits.parse(such)), "t1", **{name: 0.7}, time_total_s=1.0) is False

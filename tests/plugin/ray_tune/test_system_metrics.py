@@ -15,8 +15,8 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 from tune_sweeps import tuner
 
-from mlflow_sysmetrics import Criteria
-from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
+from mlflow_sysmetrics import Limits
+from mlflow_sysmetrics.ray_tune import LimitsStopper, SystemMetricsCallback, system_metrics
 
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
@@ -80,7 +80,7 @@ def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(local_ray: Non
 
     client, uri = store_in_use, store_in_use.tracking_uri
     callbacks = [MLflowLoggerCallback(uri, experiment_name="stock"), SystemMetricsCallback(uri, experiment_name="ours")]
-    limit = CriteriaStopper(Criteria.parse("memory_growth_mb<=250"))
+    limit = LimitsStopper(Limits.parse("memory_growth_mb<=250"))
     cases = [{"mb": megabytes} for megabytes in (0, 100, 1)]
     more: dict[str, Any] = {"name": None, "tuning": {"reuse_actors": True}, "stop": limit}
     results = tuner(callbacks, cases, trainable=system_metrics(train), **more).fit()

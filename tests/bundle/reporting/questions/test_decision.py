@@ -25,22 +25,22 @@ TRIALS = {
 NOISE = {"val_rmse": (0.0032, 50), "training_time_s": (0.04, 50)}
 
 
-def made(trials: Trials = TRIALS, criteria: str | None = None, **about: Any) -> Frame:
+def made(trials: Trials = TRIALS, limits: str | None = None, **about: Any) -> Frame:
     """A study of trials by name."""
     costs = {
         "training_time_s": lambda row: trials[row["size"]][1],
         "peak_memory_mb": lambda row: trials[row["size"]][2],
     }
     exact = {"noise": 0.0, "fold_sd": 0.0, "model_sd": 0.0}
-    limits = {"of_study": {"criteria": criteria}, "name": "early_stop"} if criteria else {}
+    limits = {"of_study": {"limits": limits}, "name": "early_stop"} if limits else {}
     return study({"size": list(trials)}, costs, lambda row: trials[row["size"]][0], **exact, **limits, about=about)  # type: ignore[arg-type]
 
 
 def decided(
-    trials: Trials = TRIALS, criteria: str | None = None, noise: Mapping[str, tuple[float, float]] = NOISE
+    trials: Trials = TRIALS, limits: str | None = None, noise: Mapping[str, tuple[float, float]] = NOISE
 ) -> Decision:
     """The decision about a full study, with the limits of another one."""
-    frame = together(made(trials), *([made(trials, criteria)] if criteria else []))
+    frame = together(made(trials), *([made(trials, limits)] if limits else []))
     rows = [
         {"metric": metric, "noise": share, "degrees_of_freedom": degrees, "margin": 0.01}
         for metric, (share, degrees) in noise.items()
@@ -55,7 +55,7 @@ def names(decision: Decision) -> tuple[str | None, ...]:
 
 
 @pytest.mark.parametrize(
-    ("criteria", "expected"),
+    ("limits", "expected"),
     [
         pytest.param(None, ("a", None, None), id="no limits, none as good"),
         pytest.param("training_time_s<=3", ("b", "c", "e"), id="one as good and cheaper"),
@@ -69,9 +69,9 @@ def names(decision: Decision) -> tuple[str | None, ...]:
         pytest.param("training_time_s<=0.01", (None, None, None), id="a limit that none meets"),
     ],
 )
-def test_best_within_the_limits_is_chosen(criteria: str | None, expected: tuple[str | None, ...]) -> None:
+def test_best_within_the_limits_is_chosen(limits: str | None, expected: tuple[str | None, ...]) -> None:
     """`b` and `c` differ by less than noise; the median of the times is 2 s; `e` breaks limits less than `a`."""
-    assert names(decided(criteria=criteria)) == expected
+    assert names(decided(limits=limits)) == expected
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_memory_near_0_is_compared_in_mb(share: float, cheaper: str | None) -> N
     two = study(
         {"size": [1, 2]}, {"peak_memory_mb": lambda row: 0.63 * (row["size"] == 1)}, lambda row: row["size"] / 100
     )
-    two = replace(two, studies=two.studies.assign(criteria=limits), trials=two.trials.assign(feasible=True))
+    two = replace(two, studies=two.studies.assign(limits=limits), trials=two.trials.assign(feasible=True))
     assert "size=2 takes 0.63 MB less `peak_memory_mb`." in " ".join(answer(two).sentences)
 
 
@@ -134,7 +134,7 @@ def test_cheapest_of_many_equal_trials_is_not_called_cheaper(
 
 def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict() -> None:
     """What its relative limits came to is known to it alone; those that it stopped have broken them."""
-    judged = made(criteria="training_time_s<=1.5x median", feasible=[True, True, False, None, True])
+    judged = made(limits="training_time_s<=1.5x median", feasible=[True, True, False, None, True])
     status = ["KILLED" if size == "a" else "FINISHED" for size in judged.trials["size"]]
     meets = [size in "ce" for size in judged.trials["size"]]
     judged = replace(judged, trials=judged.trials.assign(status=status, feasible=meets))
@@ -145,7 +145,7 @@ def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict() -> None:
 
 def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
     """By its configuration; a study without limits would have taken another one."""
-    limited = made(criteria="training_time_s<=3")
+    limited = made(limits="training_time_s<=3")
     run_id = limited.trials.loc[limited.trials["size"] == "b", "run_id"].item()
     limited.trials["run_id"] = limited.trials["run_id"].str.replace("run", "limited")
     limited.studies[["model", "model_run_id"]] = ["models:/m-1", run_id.replace("run", "limited")]
@@ -157,10 +157,10 @@ def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
 
 def test_nearest_is_named_where_no_trial_meets_the_limits() -> None:
     """Nothing is chosen instead."""
-    found = answer(made(criteria="training_time_s<=0.01"))
+    found = answer(made(limits="training_time_s<=0.01"))
     assert found.sentences == ()
     assert "the nearest, size=d, has training_time_s 0.1 > 0.01" in found.open_question
-    assert "or limit model_memory_mb" in answer(made(criteria="peak_memory_mb<=10")).open_question
+    assert "or limit model_memory_mb" in answer(made(limits="peak_memory_mb<=10")).open_question
 
 
 def test_configuration_that_ran_again_has_no_others() -> None:

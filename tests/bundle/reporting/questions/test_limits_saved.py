@@ -22,13 +22,13 @@ def made(**changes: Any) -> Frame:
 
 def limited(*stops: tuple[int, float, str, str | None, str | None], **changes: Any) -> Frame:
     """The same under limits: stops are a batch size, what it had cost, who stopped it, by which metric and how."""
-    frame = made(seed=1, name="early_stop", of_study={"criteria": LIMITS} | changes)
+    frame = made(seed=1, name="early_stop", of_study={"limits": LIMITS} | changes)
     for size, spent_s, by, metric, how in stops:
         frame = stopped(frame, size, stopped_by=by, stop_metric=metric, stop_how=how, **dict.fromkeys(COSTS, spent_s))
     return frame
 
 
-TWO = ((8, 1.0, "criteria", "training_time_s", "crossed"), (64, 0.0, "criteria", "model_memory_mb", "skipped"))
+TWO = ((8, 1.0, "limits", "training_time_s", "crossed"), (64, 0.0, "limits", "model_memory_mb", "skipped"))
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -49,7 +49,7 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
 
 def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving() -> None:
     """Costs differ from run to run: with a floor at 0 noise alone would look like a saving."""
-    stops = (64, 2.5, "criteria", "training_time_s", "crossed"), (256, 0.9, "person", None, None)
+    stops = (64, 2.5, "limits", "training_time_s", "crossed"), (256, 0.9, "person", None, None)
     own = limited(*stops)
     own.trials["diverged"] = own.trials["batch_size"] == 64
     saved = saving(together(made(), own))

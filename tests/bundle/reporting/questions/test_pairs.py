@@ -26,15 +26,15 @@ def made(times: float = 1.0, noise: float = 0.01, **changes: Any) -> Frame:
 
 def limited(*batch_sizes: int, times: float = 1.0, **changes: Any) -> Frame:
     """The same under limits that have stopped these."""
-    return stopped(made(times, seed=1, name="early_stop", of_study={"criteria": LIMITS}, **changes), *batch_sizes)
+    return stopped(made(times, seed=1, name="early_stop", of_study={"limits": LIMITS}, **changes), *batch_sizes)
 
 
 @pytest.mark.parametrize(
     ("sizes", "by", "says"),
     [
-        ([8, 64], "criteria", "stopped 1 of 5 trials that meet them: not the best."),
-        ([8, 16], "criteria", "stopped 1 of 5 trials that meet them: the best of the others is 0.01 worse"),
-        (list(SECONDS), "criteria", "stopped 5 of 5 trials that meet them: no other is left."),
+        ([8, 64], "limits", "stopped 1 of 5 trials that meet them: not the best."),
+        ([8, 16], "limits", "stopped 1 of 5 trials that meet them: the best of the others is 0.01 worse"),
+        (list(SECONDS), "limits", "stopped 5 of 5 trials that meet them: no other is left."),
         ([8, 16], "tune", "stopped none of the trials that meet them (5)."),
         ([8, 16], "not begun", "stopped none of the trials that meet them (4)."),
     ],
@@ -47,7 +47,7 @@ def test_loss_is_the_best_that_meets_the_limits_less_the_best_that_they_left(
     own = replace(own, trials=own.trials[own.trials["stopped_by"] != "not begun"])
     found = answer(together(made(noise=0.0), own))
     assert found.sentences[0].startswith(f"`{LIMITS}` {says}")
-    if sizes == [8, 16] and by == "criteria":
+    if sizes == [8, 16] and by == "limits":
         assert found.table[["val_rmse_lost", "test_rmse_lost"]].iloc[0].tolist() == pytest.approx([0.01, 0.01])
 
 

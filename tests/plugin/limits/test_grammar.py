@@ -1,4 +1,4 @@
-"""Criteria: tables of texts that are read or refused, and of values that are judged."""
+"""Limits: tables of texts that are read or refused, and of values that are judged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.limits import Criteria, CriteriaError, check_readable, process_criteria
+from mlflow_sysmetrics.limits import Limits, LimitsError, check_readable, process_limits
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop
 
 PEAK = Metric("peak_memory_mb", Kind.GROWING)
@@ -22,8 +22,8 @@ ACCURACY = Metric("val_accuracy", Kind.CURVE, higher_is_better=True)
 METRICS = (PEAK, TIME, STEP, SIZE, LOSS, ACCURACY)
 
 
-def parsed(text: str) -> Criteria:
-    return Criteria.parse(text, METRICS)
+def parsed(text: str) -> Limits:
+    return Limits.parse(text, METRICS)
 
 
 def split(table: str) -> list[str]:
@@ -77,11 +77,11 @@ def _rules(name: str) -> st.SearchStrategy[Limit | Patience]:
 )
 @settings(max_examples=50)
 def test_str_parses_back_to_an_equal_object(rules: tuple[Limit | Patience, ...]) -> None:
-    """The normalised text of any criteria gives the same criteria, with the same hash."""
-    criteria = Criteria(rules)
-    again = Criteria.parse(str(criteria), [rule.metric for rule in rules])
-    assert again == criteria
-    assert hash(again) == hash(criteria)
+    """The normalised text of any limits gives the same limits, with the same hash."""
+    limits = Limits(rules)
+    again = Limits.parse(str(limits), [rule.metric for rule in rules])
+    assert again == limits
+    assert hash(again) == hash(limits)
 
 
 FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
@@ -97,13 +97,11 @@ NO_FORM = """
 
 
 @pytest.mark.parametrize("text", split(NO_FORM))
-def test_text_without_the_form_of_a_criterion_is_answered_with_the_form(text: str) -> None:
+def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text: str) -> None:
     """In one line that names the part that is wrong."""
-    with pytest.raises(CriteriaError) as caught:
+    with pytest.raises(LimitsError) as caught:
         parsed(text)
-    assert str(caught.value) in [
-        f'criteria={text}: "{part.strip()}" is not a criterion; {FORM}' for part in text.split(",")
-    ]
+    assert str(caught.value) in [f'limits={text}: "{part.strip()}" is not a limit; {FORM}' for part in text.split(",")]
 
 
 @pytest.mark.parametrize(
@@ -111,26 +109,26 @@ def test_text_without_the_form_of_a_criterion_is_answered_with_the_form(text: st
     [
         pytest.param("peak_memory<=3", "the closest is peak_memory_mb", id="unknown"),
         pytest.param("VAL_LOSS<=3", "the closest is val_loss", id="capitals"),
-        pytest.param("val_loss<1,\nq<=3", '"q<=3" is not a criterion; name one of mean_step_time_ms', id="far"),
+        pytest.param("val_loss<1,\nq<=3", '"q<=3" is not a limit; name one of mean_step_time_ms', id="far"),
         pytest.param("val_los patience 3", "to one of val_accuracy, val_loss, the closest is val_l", id="curve"),
         pytest.param("peak_memory_mb patience 3", "; give patience to one of val_acc", id="patience, cost"),
     ],
 )
-def test_mistake_in_a_criterion_says_what_may_stand_there(text: str, said: str) -> None:
+def test_mistake_in_a_limit_says_what_may_stand_there(text: str, said: str) -> None:
     """In one line."""
-    with pytest.raises(CriteriaError) as caught:
+    with pytest.raises(LimitsError) as caught:
         parsed(text)
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
 @given(st.text(st.sampled_from("ab1.,<>=x -+e%≤\n\0") | st.characters(), max_size=30))
-def test_any_text_is_criteria_or_one_sentence(text: str) -> None:
+def test_any_text_is_limits_or_one_sentence(text: str) -> None:
     """Whatever is typed, the parser accepts it or complains in one line."""
-    mistake: CriteriaError | None = None
+    mistake: LimitsError | None = None
     try:
-        Criteria.parse(text)
-    except CriteriaError as error:
+        Limits.parse(text)
+    except LimitsError as error:
         mistake = error
     assert len(str(mistake).splitlines()) == 1
 
@@ -147,26 +145,26 @@ def test_any_text_is_criteria_or_one_sentence(text: str) -> None:
 )
 def test_undeclared_metric_is_a_curve_unless_it_is_a_known_cost(name: str, kind: Kind) -> None:
     """Other people's metrics are taken as named; each value counts of what a process costs, in any group of results."""
-    assert Criteria.parse(f"{name}<=3").rules == (Limit(Metric(name, kind), "<=", 3),)
+    assert Limits.parse(f"{name}<=3").rules == (Limit(Metric(name, kind), "<=", 3),)
 
 
 @pytest.mark.parametrize("name", ["val_accuracy", "f1", "reward", "neg_log_loss", "glossary"])
 def test_patience_with_a_metric_of_unknown_direction_is_a_mistake(name: str) -> None:
     """It would stop what improves; with a mode it stops what does not."""
-    with pytest.raises(CriteriaError, match=rf'pass modes={{"{name}": "max"}} to Criteria.parse'):
-        Criteria.parse(f"{name} patience 2")
+    with pytest.raises(LimitsError, match=rf'pass modes={{"{name}": "max"}} to Limits.parse'):
+        Limits.parse(f"{name} patience 2")
     for mode, stops in {"min": [False, False, True, True], "max": [False] * 4}.items():
-        judge = Criteria.parse(f"{name} patience 2", modes={name: mode}).judge()
+        judge = Limits.parse(f"{name} patience 2", modes={name: mode}).judge()
         assert [judge.see({name: value}) is not None for value in (0.5, 0.6, 0.7, 0.8)] == stops
     with pytest.raises(ValueError, match=rf"^modes={{'{name}': 'higher'}}: give .min. or .max. for each metric$"):
-        Criteria.parse(f"{name} patience 2", modes={name: "higher"})
+        Limits.parse(f"{name} patience 2", modes={name: "higher"})
 
 
 @pytest.mark.parametrize("name", ["loss", "val_loss", "ray/Loss", "mean_squared_error", "test-rmse"])
 def test_patience_with_a_loss_or_an_error_needs_no_mode(name: str) -> None:
     """Lower is better, unless a mode says otherwise."""
-    assert not Criteria.parse(f"{name} patience 2").rules[0].metric.higher_is_better
-    assert Criteria.parse(f"{name} patience 2", modes={name: "max"}).rules[0].metric.higher_is_better
+    assert not Limits.parse(f"{name} patience 2").rules[0].metric.higher_is_better
+    assert Limits.parse(f"{name} patience 2", modes={name: "max"}).rules[0].metric.higher_is_better
 
 
 @pytest.mark.parametrize(("op", "value"), [("<=", 6.0), ("<", 5.0), (">=", 4.0), (">", 5.0)])
@@ -182,7 +180,7 @@ def test_limit_stops_as_early_as_its_kind_allows(metric: Metric, final: str, op:
     assert later.judge().crossed({name: value}) is None
     assert (later.judge().crossed({name: 5.0, "elapsed_s": 600.0}) is None) == ("=" in op)
     assert later.judge().crossed({name: value, "elapsed_s": 600.0}) is not None
-    useless = pytest.raises(CriteriaError, match=rf'"{text}" can still be met until the end.*such as {text} after 10m$')
+    useless = pytest.raises(LimitsError, match=rf'"{text}" can still be met until the end.*such as {text} after 10m$')
     with nullcontext() if at_once else useless:
         parsed(f"training_time_s<1, {text}").check_stops()
 
@@ -265,10 +263,10 @@ def test_limit_on_a_process_is_judged_at_each_reading() -> None:
     """Of whatever it costs; what could still be met until the end is refused."""
     costs = [f"{mode}cpu_seconds" for mode in ("", "user_", "system_")]
     costs += ["elapsed_s", "peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb"]
-    judge = process_criteria(", ".join(f"{name}<=1" for name in costs)).judge()
+    judge = process_limits(", ".join(f"{name}<=1" for name in costs)).judge()
     assert [judge.crossed({name: 1.1}) for name in costs] == [Stop(f"{name}<=1", name, 1.1, 1) for name in costs]
-    check_readable(process_criteria("elapsed_s<=1"), ("container",))  # the clock needs no group
-    with pytest.raises(CriteriaError, match=r"^criteria=.* such as mean_cpu_percent<=90 after 10m$"):
-        process_criteria("mean_cpu_percent<=90")
-    with pytest.raises(CriteriaError, match=r"^criteria=.* is not a criterion; write a limit$"):
-        process_criteria("elapsed_s patience 3")
+    check_readable(process_limits("elapsed_s<=1"), ("container",))  # the clock needs no group
+    with pytest.raises(LimitsError, match=r"^limits=.* such as mean_cpu_percent<=90 after 10m$"):
+        process_limits("mean_cpu_percent<=90")
+    with pytest.raises(LimitsError, match=r"^limits=.* is not a limit; write a limit$"):
+        process_limits("elapsed_s patience 3")

@@ -1,4 +1,4 @@
-"""Criteria such as ``peak_memory_mb<=300, val_loss patience 3``: their grammar, and the judge of one trial by them."""
+"""Limits such as ``peak_memory_mb<=300, val_loss patience 3``: their grammar, and the judge of one trial by them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORM = (
 )
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
 _COUNT = r"[1-9][0-9]{0,8}(?![\w.])"
-_CRITERION = re.compile(
+_RULE = re.compile(
     rf"""(?P<name>[^\W\d][\w./:-]*)
     (?:\s+patience\b\s*(?P<reports>{_COUNT}) (?:\s*min_delta\b\s*(?P<delta>{_NUMBER}))?
     |\s*(?P<op>[<>]=?)\s*(?P<number>{_NUMBER})
@@ -33,22 +33,20 @@ _LOWER_IS_BETTER = {"loss", "error", "rmse", "mse", "mae", "nll", "perplexity"}
 _NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
 
 
-class CriteriaError(ValueError):
-    """A mistake in a criteria text: `message` says what is wrong with it."""
-
-    argument = "criteria"  # what the user calls the text
+class LimitsError(ValueError):
+    """A mistake in a limits text: `message` says what is wrong with it."""
 
     def __init__(self, text: str, message: str) -> None:
         super().__init__(text, message)  # both, so that it can be pickled
         self.text, self.message = text, message
 
     def __str__(self) -> str:
-        sentence = f"{self.argument}={self.text}: {self.message}"
+        sentence = f"limits={self.text}: {self.message}"
         return "".join(character if character.isprintable() else " " for character in sentence)  # one line
 
 
 @dataclass(frozen=True)
-class Criteria:
+class Limits:
     """What a trial has to meet. Made by `parse`; `str` gives a normalised text that it reads as an equal object."""
 
     rules: tuple[Limit | Patience, ...]
@@ -56,8 +54,8 @@ class Criteria:
     @classmethod
     def parse(
         cls, text: str, metrics: Iterable[Metric] | None = None, modes: Mapping[str, str] | None = None
-    ) -> Criteria:
-        """Read a text such as ``memory_mb<=300, val_accuracy patience 3``; CriteriaError for its first mistake.
+    ) -> Limits:
+        """Read a text such as ``memory_mb<=300, val_accuracy patience 3``; LimitsError for its first mistake.
 
         It may name `metrics`. With None it may name any: each value of a known cost of a process is judged, others are
         curves, and `modes` has "max" or "min" for those with patience whose name does not say that less is better.
@@ -68,14 +66,14 @@ class Criteria:
         try:
             rules = [_rule(part.strip(), known, modes or {}) for part in text.split(",")]
         except ValueError as error:
-            raise CriteriaError(text, str(error)) from None
+            raise LimitsError(text, str(error)) from None
         return cls(tuple(dict.fromkeys(rules)))
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.rules))
 
     @property
-    def limits(self) -> tuple[Limit, ...]:
+    def bounds(self) -> tuple[Limit, ...]:
         return tuple(rule for rule in self.rules if isinstance(rule, Limit))
 
     @property
@@ -83,12 +81,12 @@ class Criteria:
         return tuple(dict.fromkeys(rule.metric.name for rule in self.rules))
 
     def check_stops(self) -> None:
-        """CriteriaError for a limit that could never stop anything."""
-        for limit in self.limits:
+        """LimitsError for a limit that could never stop anything."""
+        for limit in self.bounds:
             if not limit.stops:
                 such = f"{limit.metric.name}{limit.op}{3 if limit.statistic else f'{limit.number:g}'} after 10m"
                 why = "can still be met until the end, so it would stop nothing; say from when it counts, such as"
-                raise CriteriaError(str(self), f'"{limit}" {why} {such}')
+                raise LimitsError(str(self), f'"{limit}" {why} {such}')
 
     def judge(self, finished: Iterable[Values] = ()) -> Judge:
         """A judge of one trial, whose relative limits come from the values of the trials `finished` so far."""
@@ -98,15 +96,15 @@ class Criteria:
 class Judge:
     """What has been seen of one trial. `see` belongs to one thread; `crossed` may be called from any."""
 
-    def __init__(self, criteria: Criteria, finished: Iterable[Values]) -> None:
+    def __init__(self, limits: Limits, finished: Iterable[Values]) -> None:
         trials = list(finished)
-        numbers = ((limit, limit.resolve(trials)) for limit in criteria.limits if limit.stops)
+        numbers = ((limit, limit.resolve(trials)) for limit in limits.bounds if limit.stops)
         self._limits = [(limit, number) for limit, number in numbers if number is not None]
         # The best value of each curve, and how many reports were no better.
-        self._waits = {rule: (math.nan, 0) for rule in criteria.rules if isinstance(rule, Patience)}
+        self._waits = {rule: (math.nan, 0) for rule in limits.rules if isinstance(rule, Patience)}
 
     def see(self, values: Values, step: int | None = None) -> Stop | None:
-        """The first criterion broken by the values of a report, limits before patience, or None."""
+        """The first limit broken by the values of a report, limits before patience, or None."""
         stalled = [self._stalled(rule, values, step) for rule in self._waits]  # of all: each has to count its report
         return self.crossed(values, step) or next(filter(None, stalled), None)
 
@@ -124,43 +122,36 @@ class Judge:
         return Stop(str(rule), rule.metric.name, value, best, step) if reports >= rule.reports else None
 
 
-def process_criteria(text: str | None, argument: str = "criteria") -> Criteria:
-    """Limits on what a single process uses, none if None; CriteriaError for one that could never end it.
-
-    `argument` is what the user calls the text.
-    """
+def process_limits(text: str | None) -> Limits:
+    """Limits on what a single process uses, none if None; LimitsError for one that could never end it."""
     if text is None:
-        return Criteria(())
-    if not isinstance(text, str):  # a Criteria object may name any metric
-        raise ValueError(f"{argument}={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
-    try:
-        criteria = Criteria.parse(text, _OF_A_PROCESS)
-        if relative := next((limit for limit in criteria.limits if limit.statistic), None):
-            wrong = f'"{relative}" compares with other trials, but this is one process; write a number'
-            raise CriteriaError(text, wrong)
-        criteria.check_stops()
-    except CriteriaError as error:
-        error.argument = argument
-        raise
-    return criteria
+        return Limits(())
+    if not isinstance(text, str):  # a Limits object may name any metric
+        raise ValueError(f"limits={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
+    limits = Limits.parse(text, _OF_A_PROCESS)
+    if relative := next((limit for limit in limits.bounds if limit.statistic), None):
+        wrong = f'"{relative}" compares with other trials, but this is one process; write a number'
+        raise LimitsError(text, wrong)
+    limits.check_stops()
+    return limits
 
 
-def check_readable(criteria: Criteria | None, groups: Collection[str]) -> None:
+def check_readable(limits: Limits | None, groups: Collection[str]) -> None:
     """Raise ValueError where a limit is on a metric that is not read, since its group is not chosen."""
-    for name in criteria.metrics if criteria else ():
+    for name in limits.metrics if limits else ():
         group = {"elapsed_s": None, "peak_gpu_memory_mb": "gpu"}.get(name, "process")
         if group and group not in groups:
             raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
 
 
-def groups_for(criteria: Criteria) -> tuple[str, ...]:
-    """The groups that have to be read for limits of `process_criteria`."""
-    return ("process", "gpu") if "peak_gpu_memory_mb" in criteria.metrics else ("process",)
+def groups_for(limits: Limits) -> tuple[str, ...]:
+    """The groups that have to be read for limits of `process_limits`."""
+    return ("process", "gpu") if "peak_gpu_memory_mb" in limits.metrics else ("process",)
 
 
 def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str]) -> Limit | Patience:
-    """One criterion. ValueError: what is wrong with it."""
-    wrong, found = f'"{part}" is not a criterion; ', _CRITERION.fullmatch(part)
+    """One limit. ValueError: what is wrong with it."""
+    wrong, found = f'"{part}" is not a limit; ', _RULE.fullmatch(part)
     number, delta = (float(found[name] or 0) if found else math.nan for name in ("number", "delta"))
     if not found or not math.isfinite(number + delta) or delta < 0 or (found["statistic"] and number <= 0):
         raise ValueError(wrong + _FORM)
@@ -176,7 +167,7 @@ def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str
             raise ValueError(wrong + (f"{do} one of {', '.join(allowed)}{closest}" if allowed else "write a limit"))
         metric = known[name]
     elif reports and name not in modes and (words.isdisjoint(_LOWER_IS_BETTER) or words & _NEGATED):
-        mode = f'modes={{"{name}": "max"}} to Criteria.parse if {name} is better when higher, else "min"'
+        mode = f'modes={{"{name}": "max"}} to Limits.parse if {name} is better when higher, else "min"'
         raise ValueError(f"{wrong}pass {mode}")
     if reports:
         return Patience(metric, reports, delta)
