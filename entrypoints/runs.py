@@ -29,6 +29,7 @@ import psutil
 
 from entrypoints import signals
 from entrypoints.errors import UserError
+from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import check, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.renamed import LimitsCommand
 from mlflow_sysmetrics.tags import ERROR, KIND
@@ -312,9 +313,11 @@ def _end(status: str, error: BaseException | None = None) -> None:
                 mlflow.set_tags(tags)
         mlflow.end_run(status)
     except MlflowException as refused:
-        from mlflow_sysmetrics.delivery import keep_end, one_line
+        from mlflow_sysmetrics.delivery import one_line, writer_for
 
-        keep_end(mlflow.get_tracking_uri(), active.info.run_id, status, tags)
+        run = writer_for(mlflow.get_tracking_uri()).open(active.info.run_id)
+        run.end(Outcome(status, tags))
+        run.close(0.0)  # it goes to disk
         told = UserError(
             f"run {active.info.run_id} cannot be marked as {status}: MLflow refuses it ({one_line(refused)}); "
             "make room or start the server, then run `mlflow-sysmetrics sync`"

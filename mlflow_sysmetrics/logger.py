@@ -8,25 +8,23 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 import mlflow
 import psutil
 from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
 
-from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_path
-from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Operation, Point, log, now_ms, window_points
-from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.delivery.replay import replay
-from mlflow_sysmetrics.delivery.store import Store, find_run
-from mlflow_sysmetrics.delivery.waiting import within
-from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.limits import Brake, Stop, check_readable, end_tree, process_limits
+from mlflow_sysmetrics.delivery import Deadline, Point, RunHandle, window_points, within, writer_for
+from mlflow_sysmetrics.delivery.current_run import find_run
+from mlflow_sysmetrics.delivery.journal import InUseError
+from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
+from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.limits import Stop, Watchdog, check_readable, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement, Phase
+from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.ranks import job_summary, rank_here
-from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_text
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
@@ -34,11 +32,18 @@ logger = get_logger(__name__)
 T = TypeVar("T")
 
 _MAX_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
-_KEEP_EVERY_S, _WRITE_EVERY_S = 0.5, 2.0
-_STOP_WITHIN_S, _ENDING_S = 5.0, 0.5  # to deliver: at the end, and before the process is ended
-_DISK_S = 5.0  # for opening the journal
+_MOVE_EVERY_S = 0.5
+_STOP_WITHIN_S = 5.0  # to deliver what is left at the end
+_KILL_WITHIN_S = 0.5  # the same, before a limit ends the process
 
-_recorded: set[tuple[Path, int]] = set()  # the series that loggers of this process write, and the process
+_recorded: set[tuple[str, ...]] = set()  # the series that loggers of this process write
+
+
+class _Steps(NamedTuple):
+    """The training steps so far."""
+
+    seconds: float = 0.0
+    number: int = 0
 
 
 class SystemMetricsLogger:
@@ -63,11 +68,12 @@ class SystemMetricsLogger:
         rank: which process of a job this is, where several share a run: its names are ``system/rank_<rank>/...``, and
             the summary of the run is that of the job, see `ranks`. By default what torchrun, MPI or Slurm say in the
             environment. -1: none, whatever they say.
-        limits: limits, such as ``"peak_memory_mb<=8000, elapsed_s<=7200"``. When one is broken, the tag
+        limits: such as ``"peak_memory_mb<=8000, elapsed_s<=7200"``. When one is broken, the tag
             ``sysmetrics.stop_reason`` says so, and `on_break` is called.
         on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
             the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
         measurement: one that was made, and perhaps started or stopped, before; instead of `pid` and `groups`.
+        run: the run's handle, instead of `run_id` and `tracking_uri`: that of a run which is still to be created.
 
     Raises:
         ValueError: an argument is wrong, there is no run, or this process records it already.
@@ -86,29 +92,31 @@ class SystemMetricsLogger:
         limits: str | None = None,
         on_break: Callable[[Stop], None] | None = None,
         measurement: Measurement | None = None,
+        run: RunHandle | None = None,
     ) -> None:
         self._rank, self._ranks = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
         self._measurement = measurement or Measurement(pid, groups)
-        pid, groups = pid or self._measurement.pid, self._measurement.groups
+        pid = pid or self._measurement.pid
         parsed = process_limits(limits)
-        check_readable(parsed, groups)
-        here = "memory_mb" if "process" in groups else ""
-        self._on_break, self._brake = on_break, Brake(self._broken, parsed, judged_while=here)
-        self._steps = self._steps_before = (0.0, 0)  # their seconds and number: now, and by the last point
-        self._store = Store(tracking_uri or mlflow.get_tracking_uri())
-        self._run = find_run(run_id, self._store)
+        check_readable(parsed, self._measurement.groups)
+        self._on_break = on_break
+        here = "memory_mb" if "process" in self._measurement.groups else ""
+        self._watchdog = Watchdog(self._break, parsed, judged_while=here)
+        self._steps = _Steps()
+        self._steps_before = _Steps()  # by the last point
+        self._run = run or _opened(run_id, tracking_uri or mlflow.get_tracking_uri())
         self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: DEFINITION, PID: pid or os.getpid()}
-        self._uri, self._pid = lasting_uri(self._store.tracking_uri), os.getpid()
-        self._path = journal_path(self._uri, self.run_id, self._prefix)
-        if (self._path, self._pid) in _recorded:
+        self._pid = os.getpid()
+        self._series = (str(self._pid), self._run.tracking_uri, self._run.run_id or str(self._run.key), self._prefix)
+        if self._series in _recorded:
             raise ValueError(
-                f"run_id={self.run_id!r}: a logger of this process writes its {self._prefix}* already; "
+                f"run_id={run_id!r}: a logger of this process writes its {self._prefix}* already; "
                 "stop that one, or give this one another prefix or node"
             )
-        self._outbox, self._writer = Outbox(self.run_id), Writer(self._store, every_s=_WRITE_EVERY_S)
         self._lock = threading.RLock()  # a signal's handler may call `stop` while its thread has it
-        self._started = self._stopped = False
+        self._started = False
+        self._stopped = False
         self._process: psutil.Process | None = None
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since it was measured
             self._process = psutil.Process(pid)
@@ -116,25 +124,23 @@ class SystemMetricsLogger:
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-recorder", daemon=True)
 
     @property
-    def run_id(self) -> str:
+    def run_id(self) -> str | None:
+        """The id of the run; None for one that is still to be created."""
         return self._run.run_id
 
     @property
     def summary(self) -> dict[str, float]:
         """What the process has used so far, see `Measurement.summary`, and its steps; fixed after `stop`."""
-        seconds, count = self._steps
-        steps = {"steps": float(count), "mean_step_time_ms": 1000 * seconds / count} if count else {}
-        return {**self._measurement.summary, **steps}
+        steps = self._steps
+        if not steps.number:
+            return self._measurement.summary
+        mean_ms = 1000 * steps.seconds / steps.number
+        return {**self._measurement.summary, "steps": float(steps.number), "mean_step_time_ms": mean_ms}
 
     @property
     def is_recording(self) -> bool:
         """Whether readings are taken: between `start` and `stop`, and not where another process has the series."""
         return self._started and not self._stopped and os.getpid() == self._pid  # a forked child has no threads
-
-    @property
-    def store_is_away(self) -> bool:
-        """Whether the store did not take what it was sent last."""
-        return self._writer.is_away
 
     def start(self) -> SystemMetricsLogger:
         """Start reading. No-op if it was started before: to go on in the run after `stop`, make another logger."""
@@ -143,21 +149,18 @@ class SystemMetricsLogger:
             return self
         with self._lock:
             if not self._started and os.getpid() == self._pid:
-                try:
+                with never_raises("the start of system metrics"):
                     self._started = self._begin()
-                except Exception:
-                    logger.warning("run %s goes on without system metrics", self.run_id, exc_info=True)
         return self
 
     def stop(self) -> dict[str, float]:
         """Take a last reading, deliver what is left within five seconds, and return the summary. Idempotent."""
         if self._stops():
-            deadline = time.monotonic() + _STOP_WITHIN_S
-            try:
-                if self._end() and self._rank is not None:
-                    within(max(0.0, deadline - time.monotonic()), self._log_job)
-            except Exception as error:
-                logger.warning("the last data of run %s may be missing. %s", self.run_id, redacted_text(str(error)))
+            deadline = Deadline(_STOP_WITHIN_S)
+            with never_raises("the end of system metrics"):
+                is_delivered = self._finish(_STOP_WITHIN_S)
+                if is_delivered and self._rank is not None:
+                    within(deadline.left(), self._log_job)
         return self.summary
 
     def leave(self) -> bool:
@@ -165,7 +168,7 @@ class SystemMetricsLogger:
 
         The measurement goes on elsewhere.
         """
-        return not self._stops() or self._end(goes_on=True)
+        return not self._stops() or self._finish(_STOP_WITHIN_S, goes_on=True)
 
     def __enter__(self) -> SystemMetricsLogger:
         return self.start()
@@ -187,8 +190,8 @@ class SystemMetricsLogger:
         yield
         if self.is_recording:
             with self._lock:
-                seconds, count = self._steps
-                self._steps = seconds + time.perf_counter() - began, count + 1
+                seconds = self._steps.seconds + time.perf_counter() - began
+                self._steps = _Steps(seconds, self._steps.number + 1)
 
     def timed(self, iterable: Iterable[T]) -> Iterator[T]:
         """The same items; from handing one out to being asked for the next is one training step."""
@@ -198,23 +201,19 @@ class SystemMetricsLogger:
 
     def _begin(self) -> bool:
         """Start the threads; False where another process has the series."""
-        about = {"tracking_uri": self._uri, "run_id": self.run_id}
-        try:  # a journal that is opened too late is nobody's, and closed
-            self._outbox = within(_DISK_S, lambda: Outbox(self.run_id, journal=Journal(self._path, about)))
+        try:
+            self._run.keep_journal(self._prefix)
         except InUseError:
             logger.warning("run %s: another logger records its %s*, and this one does not", self.run_id, self._prefix)
             return False
         except OSError as error:  # a TimeoutError, too
-            logger.warning("while MLflow is away, system metrics wait in memory only, not in %s. %s", self._path, error)
-        self._outbox.start_ms = self._run.start_ms
-        self._measurement.subscribe(self._brake.see)
+            logger.warning("while MLflow is away, system metrics wait in memory only. %s", error)
+        self._measurement.subscribe(self._watchdog.see)
         self._measurement.start()
-        self._writer.attach(self._outbox)
-        self._writer.start()
+        _recorded.add(self._series)
+        atexit.register(self.stop)
         with contextlib.suppress(RuntimeError):  # no more threads: `stop` moves all windows
             self._thread.start()
-        _recorded.add((self._path, self._pid))
-        atexit.register(self.stop)
         return True
 
     def _stops(self) -> bool:
@@ -222,88 +221,91 @@ class SystemMetricsLogger:
         if os.getpid() != self._pid:  # a fork, where a thread that is not there may have the lock
             return False
         with self._lock:  # `start` may be under way
-            first = self.is_recording
-            self._stopped |= first
-        return first
+            is_first = self.is_recording
+            self._stopped |= is_first
+        return is_first
 
-    def _broken(self, tags: Mapping[str, str]) -> None:
+    def _break(self, run_id: str, outcome: Outcome) -> None:
         """A limit is broken: tag the run, then call `on_break` or end the process. Waits for no store and no disk."""
         if self._on_break is None:
             if self._stops():  # else `stop` was there first: the process has gone on without a limit
-                self._end(tags)
+                self._finish(_KILL_WITHIN_S, outcome)
                 if self._process is not None:
                     end_tree(self._process)
-        elif self._brake.broken is not None:
+        elif self._watchdog.broken is not None:
             with contextlib.suppress(TimeoutError):  # a disk may hang
-                within(_ENDING_S, lambda: self._outbox.add(log(tags=tags)))
-            self._on_break(self._brake.broken)
+                within(_KILL_WITHIN_S, lambda: self._run.log(tags=outcome.tags))
+            self._on_break(self._watchdog.broken)
 
-    def _end(self, killed: Mapping[str, str] | None = None, *, goes_on: bool = False) -> bool:
-        """Take a last reading and deliver what is left; say whether nothing is left.
+    def _finish(self, timeout_s: float, outcome: Outcome | None = None, *, goes_on: bool = False) -> bool:
+        """Take a last reading and deliver what is left, within this time; say whether nothing is left.
 
-        Where a limit ends the process: in a short time, and at last the end of its run and why. Where the measurement
-        `goes_on`: without its summary.
+        Where a limit ends the process, with the outcome of its run. Where the measurement `goes_on`, without its
+        summary.
         """
-        timeout_s = _ENDING_S if killed else _STOP_WITHIN_S
-        deadline, delivered = time.monotonic() + timeout_s, False
+        deadline = Deadline(timeout_s)
         atexit.unregister(self.stop)
-        self._brake.release()
+        self._watchdog.release()
+        summary: dict[str, float] = {}
         if not goes_on:
             self._measurement.stop(timeout_s / 5)  # in this thread: it may hold our locks
-        last = [] if goes_on else self._summary()
-        if killed:
-            last.append(Operation("end", ["KILLED", now_ms(), dict(killed)]))
+            summary = self._named_summary()
         self._stopping.set()
 
         def deliver() -> bool:
             if self._thread.is_alive():
                 self._thread.join(timeout_s / 5)  # it may be moving windows
-            self._move()
-            self._outbox.add(last)
-            whole = self._writer.close(max(0.0, deadline - 0.1 * timeout_s - time.monotonic()))
-            self._outbox.close()
-            return whole
+            self._move_windows()
+            self._run.log(summary=summary, own_since_ms=self._measurement.began_ms)
+            if outcome is not None:
+                self._run.end(outcome)
+            return self._run.close(deadline.left() - timeout_s / 10)
 
-        with contextlib.suppress(TimeoutError):
-            delivered = within(max(0.1, deadline - time.monotonic()), deliver)
-        _recorded.discard((self._path, self._pid))
-        if self._outbox.lost:
-            logger.warning("%d values of run %s could not be kept and are lost", self._outbox.lost, self.run_id)
-        elif not delivered:
-            logger.warning("MLflow has not taken all of run %s; `mlflow-sysmetrics sync` will deliver it", self.run_id)
-        return delivered
+        try:
+            return within(max(0.1, deadline.left()), deliver)
+        except TimeoutError:  # a disk hangs
+            return False
+        finally:
+            _recorded.discard(self._series)
 
     def _work(self) -> None:
-        self._outbox.add(log(tags=self._tags))
-        while not self._stopping.wait(_KEEP_EVERY_S):
-            if self._move():
-                self._outbox.say_last(*self._summary())
+        self._run.log(tags=self._tags)
+        while not self._stopping.wait(_MOVE_EVERY_S):
+            if self._move_windows():
+                self._run.checkpoint(self._named_summary(), self._measurement.began_ms)
 
-    def _move(self) -> bool:
-        """Move closed windows to the outbox, where the writer finds them; say whether there were any."""
+    def _move_windows(self) -> bool:
+        """Move closed windows into the run; say whether there were any."""
         windows = self._measurement.drain()
         points = window_points(windows, self._prefix)
-        (seconds, count), (seconds_before, count_before) = self._steps, self._steps_before
-        if windows and count > count_before:
-            mean_ms = 1000 * (seconds - seconds_before) / (count - count_before)
+        steps, before = self._steps, self._steps_before
+        if windows and steps.number > before.number:
+            mean_ms = 1000 * (steps.seconds - before.seconds) / (steps.number - before.number)
             points.append(Point(f"{self._prefix}step_time_ms", mean_ms, windows[-1].time_ms))
-            self._steps_before = seconds, count
-        self._outbox.add(log(points))
+            self._steps_before = steps
+        self._run.log(points)
         return bool(windows)
 
-    def _summary(self) -> list[Operation]:
+    def _named_summary(self) -> dict[str, float]:
         prefix = self._prefix.removeprefix(SYSTEM_PREFIX)
-        named = {f"{prefix}{name}": value for name, value in self.summary.items()}
-        return log(summary=named, own_since_ms=self._measurement.began_ms)
+        return {f"{prefix}{name}": value for name, value in self.summary.items()}
 
     def _log_job(self) -> None:
-        """The summary of all ranks together. Each rank logs it after its own, and again while more come."""
+        """Log the summary of all ranks together. Each rank does so after its own, and again while more come."""
+        writer = writer_for(self._run.tracking_uri)
         written: dict[str, float] = {}
-        while (summary := job_summary(self._store.run(self.run_id).values, self._ranks)) != written:
-            outbox = Outbox(self.run_id)
-            outbox.add(log(summary=summary))
-            replay(outbox, self._store, lambda key: None)
+        while (summary := job_summary(writer.store.run(str(self.run_id)).values, self._ranks)) != written:
+            run = writer.open(str(self.run_id))
+            run.log(summary=summary)
+            run.close(_STOP_WITHIN_S)
             written = summary
+
+
+def _opened(run_id: str | None, tracking_uri: str) -> RunHandle:
+    """The handle of the run with this id, or else of the current one. ValueError where there is none."""
+    writer = writer_for(tracking_uri)
+    run = find_run(run_id, writer.store)
+    return writer.open(run.run_id, start_ms=run.start_ms)
 
 
 def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:

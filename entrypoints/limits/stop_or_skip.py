@@ -46,8 +46,8 @@ class EarlyEnd:
             return str(self.stop)
         predicted = replace(self.stop, value=self.prediction.value)
         if self.how == "skipped":
-            return replace(predicted, step=None).told("predicted", "skipped")
-        return predicted.told("predicted")
+            return replace(predicted, step=None).described("predicted", "skipped")
+        return predicted.described("predicted")
 
     def expected(self, figures: Values, totals: Values | None = None) -> dict[str, float]:
         """The trial's last figures, without those that grow with each step: their final values are unknown.
@@ -64,7 +64,7 @@ class EarlyEnd:
     @property
     def tags(self) -> dict[str, str]:
         """It as tags of the trial's run."""
-        tags = self.stop.tags() | {STOP_REASON: self.reason, STOP_HOW: self.how}
+        tags = {**self.stop.outcome().tags} | {STOP_REASON: self.reason, STOP_HOW: self.how}
         return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
 
 

@@ -16,7 +16,7 @@ from entrypoints.links import how_to_open
 from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
-from mlflow_sysmetrics.delivery import Outbox, log, points_now, write_to
+from mlflow_sysmetrics.delivery import points_now, writer_for
 from mlflow_sysmetrics.ui import save
 
 
@@ -40,7 +40,7 @@ class BestSoFar(tune.Callback):
 
     def __init__(self, run: RecordedRun, record: Record) -> None:
         self._record = record
-        self._outbox = write_to(Outbox(run.run_id), mlflow.get_tracking_uri())
+        self._run = writer_for(mlflow.get_tracking_uri()).open(run.run_id)
 
     def __getstate__(self) -> dict[str, Any]:
         """Empty: Tune writes its callbacks to disk."""
@@ -53,4 +53,4 @@ class BestSoFar(tune.Callback):
         best = self._record.best_score()
         if best is not None:
             values[views.BEST_SO_FAR] = best
-        self._outbox.add(log(points_now(values, len(ended))))
+        self._run.log(points_now(values, len(ended)))

@@ -1,22 +1,30 @@
 """Where a measurement goes: MLflow runs, through outages of the store, and to disk.
 
-What a run is to get are `operations`. They wait, in order, in its `outbox`, which may copy them to a `journal` on disk.
-`replay` brings them to the `store`: in the thread of a `writer`, or in `sync`, which reads the journals that ended
-processes have left.
+Whoever measures has a `RunHandle` for each run. What it logs are `operations`. They wait, in order, in the `outbox` of
+the run, which may copy them to a `journal` on disk. `replay` brings them to the `store`: in the thread of the store's
+`writer`, or in `sync`, which reads the journals that ended processes have left. `current_run` says which run is active.
 """
 
 from typing import TYPE_CHECKING
 
-from mlflow_sysmetrics.delivery.operations import Point, log, now_ms, points_now, window_points
-from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery.operations import Point, now_ms, points_now, window_points
+from mlflow_sysmetrics.delivery.waiting import Deadline, within
 from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
-    from mlflow_sysmetrics.delivery.door_runs import write_to
+    from mlflow_sysmetrics.delivery.current_run import RunRef, check_store, current_run, source_tags
+    from mlflow_sysmetrics.delivery.run_handle import RunHandle
     from mlflow_sysmetrics.delivery.store import one_line
-    from mlflow_sysmetrics.delivery.writer import keep_end
+    from mlflow_sysmetrics.delivery.writer import Writer, writer_for
 
-__all__ = ["Outbox", "Point", "keep_end", "log", "now_ms", "one_line", "points_now", "window_points"]
-__all__ += ["within", "write_to"]
-__getattr__ = lazy(__name__, {"door_runs": "write_to", "store": "one_line", "writer": "keep_end"})
+__all__ = ["Deadline", "Point", "RunHandle", "RunRef", "Writer", "check_store", "current_run", "now_ms", "one_line"]
+__all__ += ["points_now", "source_tags", "window_points", "within", "writer_for"]
+__getattr__ = lazy(
+    __name__,
+    {
+        "current_run": "RunRef check_store current_run source_tags",
+        "run_handle": "RunHandle",
+        "store": "one_line",
+        "writer": "Writer writer_for",
+    },
+)

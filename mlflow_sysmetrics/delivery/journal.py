@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Operation, Summary, from_line, to_line
 
 SUFFIX = ".jsonl"
-_FORMAT = "mlflow_sysmetrics 2"
+_FORMAT = "mlflow_sysmetrics 3"
 _MAX_BYTES = 500_000_000  # about a week of one logger's points
 _open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
 
@@ -56,8 +56,8 @@ class Journal:
 
     Args:
         path: the file.
-        run: whose operations it holds: its `tracking_uri` and `run_id`, which is None for one that is to be created. By
-            default as the file says, which has to be there.
+        run: whose operations it holds: its `tracking_uri`, its `run_id`, and, of one that this project creates, its
+            `key` and `experiment_id`: then the id may be None. By default as the file says, which has to be there.
 
     Raises:
         InUseError: it is open already.
@@ -65,7 +65,9 @@ class Journal:
     """
 
     def __init__(self, path: Path, run: dict[str, Any] | None = None) -> None:
-        self._path, self._last, self.skipped = path, b"", 0
+        self._path = path
+        self._checkpoint = b""
+        self.skipped = 0  # lines that the last reading could not read
         if run:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = open(os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if run else 0), 0o600), "r+b", 0)  # noqa: PTH123, SIM115
@@ -88,35 +90,41 @@ class Journal:
 
     def append(self, operations: Iterable[Operation]) -> None:
         """Add operations at the end: all of them or none."""
-        self._write(b"".join(operation.line() for operation in operations))
+        self._write(b"".join(map(to_line, operations)))
 
-    def say_last(self, summary: Operation) -> None:
-        """Add a summary that stays when the others are dropped: it is the last one if the process is killed now."""
-        self._last = summary.line()
-        self._write(self._last)
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep what counts if the process is killed now. It stays when the operations are dropped."""
+        self._checkpoint = to_line(checkpoint)
+        self._write(self._checkpoint)
 
     def empty(self) -> None:
         """Drop the operations, since the store has them."""
         self._file.truncate(self._start)
-        self._write(self._last)
+        self._write(self._checkpoint)
 
     def read(self) -> Iterator[Operation]:
-        """The operations, and after them the last summary: each replaces those before."""
-        summary, self.skipped = None, 0
+        """The operations, and at the end the last checkpoint, unless a summary or an end came after it."""
+        checkpoint: Checkpoint | None = None
+        self.skipped = 0
         self._file.seek(self._start)
         for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffered
-            if line != b"\n":
-                try:
-                    operation = Operation(*json.loads(line))
-                except (ValueError, TypeError, RecursionError):
-                    self.skipped += 1
-                    continue
-                if operation.kind == "summary":
-                    summary = operation
-                else:
-                    yield operation
-        if summary:
-            yield summary
+            if line == b"\n":
+                continue
+            try:
+                operation = from_line(line)
+            except (ValueError, TypeError, KeyError, RecursionError):
+                self.skipped += 1
+                continue
+            if isinstance(operation, Checkpoint):
+                checkpoint = operation
+                continue
+            if isinstance(operation, (Summary, End)):
+                checkpoint = None
+            yield operation
+        if checkpoint is not None:
+            yield checkpoint.summary
+            if checkpoint.end is not None:
+                yield checkpoint.end
 
     def close(self, *, remove: bool = False) -> None:
         """Release the file, and remove it if asked. Idempotent; never raises."""

@@ -7,13 +7,13 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.redact import redacted_text
 
 SYSTEM_PREFIX = "system/"  # the MLflow UI shows names with it in the System metrics tab
-_MAX_LENGTH = {"params": 6000, "tags": 5000}  # MLflow's, of a text
+MAX_PARAM, MAX_TAG = 6000, 5000  # characters that MLflow keeps of a value
 
 
 class Point(NamedTuple):
@@ -29,20 +29,104 @@ class Point(NamedTuple):
     step: int | None = None
 
 
-class Operation(NamedTuple):
-    """One thing to do with a run, and what it needs.
+class Create(NamedTuple):
+    """Create the run. `key` is unique for ever, `parent` is the key of the run around it."""
 
-    create: experiment_id, start_ms, name, tags, its key and that of the parent run. reopen: the ended run goes on.
-    repeat: its work begins again, from an earlier step. points: unix ms, step, values by name. summary: unix ms, values
-    by name, and the unix ms since which values of these names are the program's own. params, tags: texts by name. file:
-    a path among its artifacts, a text. end: status, unix ms, tags that say why.
-    """
+    key: str
+    experiment_id: str
+    start_ms: int
+    name: str | None
+    tags: Mapping[str, str]
+    parent: str | None
 
-    kind: str
-    data: Any = None
 
-    def line(self) -> bytes:
-        return json.dumps(self, separators=(",", ":")).encode() + b"\n"
+class Reopen(NamedTuple):
+    """The ended run goes on: it is RUNNING again, and gets only the points that it lacks."""
+
+
+class Repeat(NamedTuple):
+    """The work of the run begins again, from an earlier step."""
+
+
+class Points(NamedTuple):
+    """Values by metric, at a unix time in ms and a step, see `Point`."""
+
+    time_ms: int
+    step: int | None
+    values: Mapping[str, float]
+
+
+class Summary(NamedTuple):
+    """Values by metric, at step 0. Those that the program itself has logged since `own_since_ms` are left alone."""
+
+    time_ms: int
+    values: Mapping[str, float]
+    own_since_ms: int | None
+
+
+class Params(NamedTuple):
+    """Parameters by name."""
+
+    values: Mapping[str, str]
+
+
+class Tags(NamedTuple):
+    """Tags by name."""
+
+    values: Mapping[str, str]
+
+
+class DeleteTag(NamedTuple):
+    """Remove a tag, if the run has it."""
+
+    name: str
+
+
+class File(NamedTuple):
+    """A small text file among the artifacts."""
+
+    path: str
+    text: str
+
+
+class End(NamedTuple):
+    """End the run at a unix time in ms, with tags that say why."""
+
+    status: str
+    time_ms: int
+    tags: Mapping[str, str]
+
+
+class Delete(NamedTuple):
+    """Delete the run, which somebody may restore."""
+
+
+class Checkpoint(NamedTuple):
+    """On disk only: what counts if the process is killed before it writes a summary or an end."""
+
+    summary: Summary
+    end: End | None
+
+
+Operation = Create | Reopen | Repeat | Points | Summary | Params | Tags | DeleteTag | File | End | Delete
+_KINDS = {
+    kind.__name__: kind
+    for kind in (Create, Reopen, Repeat, Points, Summary, Params, Tags, DeleteTag, File, End, Delete)
+}
+
+
+def to_line(operation: Operation | Checkpoint) -> bytes:
+    """An operation as a line of a journal."""
+    return json.dumps([type(operation).__name__, *operation], separators=(",", ":")).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Operation | Checkpoint:
+    """The operation of a line. ValueError, TypeError or KeyError for a line that is none of ours."""
+    kind, *fields = json.loads(line)
+    if kind == Checkpoint.__name__:
+        summary, end = fields
+        return Checkpoint(Summary(*summary), None if end is None else End(*end))
+    return _KINDS[kind](*fields)
 
 
 def now_ms() -> int:
@@ -57,12 +141,13 @@ def points_now(values: Mapping[str, float], step: int) -> list[Point]:
 
 def window_points(windows: Iterable[Window], prefix: str = SYSTEM_PREFIX) -> list[Point]:
     """Each window's means under their own names and its maxima under ``<name>_max``."""
-    return [
-        Point(f"{prefix}{name}{suffix}", value, window.time_ms)
-        for window in windows
-        for suffix, values in (("", window.mean), ("_max", window.maximum))
-        for name, value in values.items()
-    ]
+    points = []
+    for window in windows:
+        for name, value in window.mean.items():
+            points.append(Point(f"{prefix}{name}", value, window.time_ms))
+        for name, value in window.maximum.items():
+            points.append(Point(f"{prefix}{name}_max", value, window.time_ms))
+    return points
 
 
 def log(
@@ -73,13 +158,18 @@ def log(
     own_since_ms: int | None = None,
 ) -> list[Operation]:
     """The operations that log these. Values that are not finite are left out."""
-    operations = []
+    operations: list[Operation] = []
     for (time_ms, step), group in itertools.groupby(points, lambda point: (point.time_ms, point.step)):
-        if values := _finite({point.name: point.value for point in group}):
-            operations.append(Operation("points", [time_ms, step, values]))
-    operations += [Operation(kind, texts(kind, data)) for kind, data in (("params", params), ("tags", tags)) if data]
-    if summary and (values := _finite(summary)):
-        operations.append(Operation("summary", [now_ms(), values, own_since_ms]))
+        values = _finite({point.name: point.value for point in group})
+        if values:
+            operations.append(Points(time_ms, step, values))
+    if params:
+        operations.append(Params(texts(params, MAX_PARAM)))
+    if tags:
+        operations.append(Tags(texts(tags, MAX_TAG)))
+    known = _finite(summary or {})
+    if known:
+        operations.append(Summary(now_ms(), known, own_since_ms))
     return operations
 
 
@@ -89,25 +179,28 @@ def table(path: str, rows: Sequence[Mapping[str, float]]) -> list[Operation]:
     A column for each name; a value that is absent or not finite is null.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    data = [[value if math.isfinite(value := row.get(name, math.nan)) else None for name in columns] for row in rows]
-    listed = {"mlflow.loggedArtifacts": json.dumps([{"path": path, "type": "table"}])}
-    return [Operation("tags", listed), Operation("file", [path, json.dumps({"columns": columns, "data": data})])]
+    data = [[_or_null(row.get(name)) for name in columns] for row in rows]
+    listed = json.dumps([{"path": path, "type": "table"}])
+    return [
+        Tags({"mlflow.loggedArtifacts": listed}),
+        File(path, json.dumps({"columns": columns, "data": data})),
+    ]
 
 
-def end(status: str, tags: Mapping[str, object] | None = None, end_ms: int | None = None) -> list[Operation]:
-    """The operation that ends a run, now or at `end_ms`: FINISHED, KILLED or FAILED, with tags that say why."""
-    return [Operation("end", [status, end_ms or now_ms(), texts("tags", tags)])]
-
-
-def texts(kind: str, values: Mapping[str, object] | None) -> dict[str, str]:
+def texts(values: Mapping[str, object], max_length: int) -> dict[str, str]:
     """Params or tags as MLflow takes them."""
-    return {str(name): text(value, _MAX_LENGTH[kind]) for name, value in (values or {}).items()}
+    return {str(name): text(value, max_length) for name, value in values.items()}
 
 
 def text(value: object, max_length: int) -> str:
     """A text without passwords of addresses, nor what a database cannot hold: a run would wait for it for ever."""
-    return redacted_text(str(value)).replace("\0", "").encode("utf-8", "replace").decode()[:max_length]
+    clean = redacted_text(str(value)).replace("\0", "")
+    return clean.encode("utf-8", "replace").decode()[:max_length]
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def _or_null(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
@@ -10,19 +10,38 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics.delivery.operations import Operation, text
+from mlflow_sysmetrics.delivery.operations import (
+    Create,
+    Delete,
+    DeleteTag,
+    End,
+    File,
+    Operation,
+    Params,
+    Points,
+    Reopen,
+    Repeat,
+    Summary,
+    Tags,
+    text,
+)
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import OF_AN_END, RUN_KEY
 
 logger = get_logger(__name__)
-MAX_ENTRIES, MAX_TEXTS = 1000, 100  # in one request: in all, and of params and tags each
+MAX_ENTRIES = 1000  # in one request
+_MAX_TEXTS = 100  # in one request: params and tags each
 _MAX_NAME = 250  # of a run, in MLflow's databases
 
 
 class NoParentError(Exception):
-    """The run around this one does not exist yet."""
+    """The run around this one does not exist yet. `key` is that run's."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("the run around it is still to be created")
+        self.key = key
 
 
 def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]) -> None:
@@ -37,47 +56,15 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
         NoSuchRunError: the run does not exist, or is deleted.
     """
     while waiting := outbox.peek(MAX_ENTRIES):
-        kind, data = waiting[0]
+        first = waiting[0]
         done = waiting[:1]
-        if kind == "create":
-            _create(outbox, store, parent_id, data)
-        elif kind in ("reopen", "repeat"):
-            if kind == "reopen" and not outbox.is_superseded:
-                drop_end(str(outbox.run_id), store)
-                store.set_status(str(outbox.run_id), "RUNNING", None)
-            outbox.stored = {}
-        elif kind == "end":
-            if not outbox.is_superseded:
-                status, end_ms, tags = data
-                _send(outbox, store, [RunTag(*item) for item in tags.items()])
-                store.set_status(str(outbox.run_id), status, end_ms)
-        elif kind == "file":
-            _write_file(outbox, store, *data)
+        if isinstance(first, Create):
+            _apply_create(outbox, store, first, parent_id)
+        elif type(first) in _APPLY:
+            _APPLY[type(first)](outbox, store, first)
         else:
-            done = _log_first(outbox, store, waiting) or done  # or: a line that is none of ours
+            done = _apply_batch(outbox, store, waiting)
         outbox.forget(done)
-
-
-def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None], wanted: Mapping[str, Any]) -> None:
-    if outbox.run_id is not None:  # `sync` has found it
-        return
-    experiment_id, tags = wanted["experiment_id"], {**wanted["tags"], RUN_KEY: wanted["key"]}
-    if wanted["parent"] is not None:
-        parent = parent_id(wanted["parent"])
-        if parent is None:
-            raise NoParentError("the run around it is still to be created")
-        tags[MLFLOW_PARENT_RUN_ID] = parent
-    found = store.run_with_key(experiment_id, wanted["key"]) if outbox.failures else None  # whose answer was lost
-    outbox.start_ms, name = wanted["start_ms"], text(wanted["name"] or "", _MAX_NAME)
-    outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, name)
-
-
-def _write_file(outbox: Outbox, store: Store, path: str, content: str) -> None:
-    """Write a file, or leave it out: where artifacts go may refuse it for good, and the run's end comes after it."""
-    try:
-        store.write_file(str(outbox.run_id), path, content)
-    except Exception as error:
-        logger.warning("%s is missing in run %r: its artifacts cannot be written. %s", path, outbox.title, error)
 
 
 def drop_end(run_id: str, store: Store) -> None:
@@ -87,12 +74,77 @@ def drop_end(run_id: str, store: Store) -> None:
             store.delete_tag(run_id, name)
 
 
-def _log_first(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:
+def _apply_create(outbox: Outbox, store: Store, create: Create, parent_id: Callable[[str], str | None]) -> None:
+    if outbox.run_id is not None:  # `sync` has found it
+        return
+    tags = {**create.tags, RUN_KEY: create.key}
+    if create.parent is not None:
+        parent = parent_id(create.parent)
+        if parent is None:
+            raise NoParentError(create.parent)
+        tags[MLFLOW_PARENT_RUN_ID] = parent
+    if outbox.failures:  # the answer to an earlier attempt may have been lost
+        outbox.run_id = store.run_with_key(create.experiment_id, create.key)
+    if outbox.run_id is None:
+        name = text(create.name or "", _MAX_NAME)
+        outbox.run_id = store.create_run(create.experiment_id, create.start_ms, tags, name)
+    outbox.start_ms = create.start_ms
+
+
+def _apply_reopen(outbox: Outbox, store: Store, reopen: Reopen) -> None:
+    if not outbox.is_superseded:
+        drop_end(str(outbox.run_id), store)
+        store.set_status(str(outbox.run_id), "RUNNING", None)
+    outbox.stored = {}
+
+
+def _apply_repeat(outbox: Outbox, store: Store, repeat: Repeat) -> None:
+    outbox.stored = {}
+
+
+def _apply_delete_tag(outbox: Outbox, store: Store, delete_tag: DeleteTag) -> None:
+    if delete_tag.name in store.run(str(outbox.run_id)).tags:
+        store.delete_tag(str(outbox.run_id), delete_tag.name)
+
+
+def _apply_file(outbox: Outbox, store: Store, file: File) -> None:
+    """Write a file, or leave it out: where artifacts go may refuse it for good, and the run's end comes after it."""
+    try:
+        store.write_file(str(outbox.run_id), file.path, file.text)
+    except Exception as error:
+        name = outbox.title
+        logger.warning("%s is missing in run %r: its artifacts cannot be written. %s", file.path, name, error)
+
+
+def _apply_end(outbox: Outbox, store: Store, end: End) -> None:
+    if not outbox.is_superseded:
+        _send(outbox, store, [RunTag(*tag) for tag in end.tags.items()])
+        store.set_status(str(outbox.run_id), end.status, end.time_ms)
+
+
+def _apply_delete(outbox: Outbox, store: Store, delete: Delete) -> None:
+    store.delete_run(str(outbox.run_id))
+
+
+_APPLY: dict[type, Callable[..., None]] = {
+    Reopen: _apply_reopen,
+    Repeat: _apply_repeat,
+    DeleteTag: _apply_delete_tag,
+    File: _apply_file,
+    End: _apply_end,
+    Delete: _apply_delete,
+}
+
+
+def _apply_batch(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:
     """Write the first operations, as many as fit into one request; return them."""
-    entries, taken = list[Any](), list[Operation]()
+    entries: list[Any] = []
+    taken: list[Operation] = []
     for operation in operations:
-        added = _entries(outbox, store, operation)
-        if added is None or (entries and len(entries) + len(added) > MAX_ENTRIES):
+        if type(operation) not in _ENTRIES:
+            break
+        added = _ENTRIES[type(operation)](outbox, store, operation)
+        if entries and len(entries) + len(added) > MAX_ENTRIES:
             break
         entries += added
         taken.append(operation)
@@ -100,31 +152,43 @@ def _log_first(outbox: Outbox, store: Store, operations: list[Operation]) -> lis
     return taken
 
 
-def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any] | None:
-    """What an operation adds to the run, as MLflow's entities; None if it does something else."""
-    run_id, (kind, data) = str(outbox.run_id), operation
-    if kind == "params":
-        return [Param(*item) for item in data.items()]
-    if kind == "tags":
-        there = store.run(run_id).tags if outbox.is_superseded else {}
-        return [RunTag(*item) for item in data.items() if item[0] not in there]
-    if kind == "summary":
-        time_ms, values, own_since_ms = data
-        own_ms = {} if own_since_ms is None else store.run(run_id).times_ms
-        own = {name for name in values if own_ms.get(name, -1) >= (own_since_ms or 0)}
-        return [Metric(name, value, time_ms, 0) for name, value in values.items() if name not in own]
-    if kind != "points":
-        return None
-    time_ms, step, values = data
+def _entries_of_params(outbox: Outbox, store: Store, params: Params) -> list[Any]:
+    return [Param(*item) for item in params.values.items()]
+
+
+def _entries_of_tags(outbox: Outbox, store: Store, tags: Tags) -> list[Any]:
+    there = store.run(str(outbox.run_id)).tags if outbox.is_superseded else {}
+    return [RunTag(name, value) for name, value in tags.values.items() if name not in there]
+
+
+def _entries_of_summary(outbox: Outbox, store: Store, summary: Summary) -> list[Any]:
+    values = dict(summary.values)
+    if summary.own_since_ms is not None:
+        logged_ms = store.run(str(outbox.run_id)).times_ms
+        values = {name: value for name, value in values.items() if logged_ms.get(name, -1) < summary.own_since_ms}
+    return [Metric(name, value, summary.time_ms, 0) for name, value in values.items()]
+
+
+def _entries_of_points(outbox: Outbox, store: Store, points: Points) -> list[Any]:
+    run_id = str(outbox.run_id)
+    step, values = points.step, points.values
     if step is None:
         if outbox.start_ms is None:
-            outbox.start_ms = store.run(run_id).start_ms or time_ms
-        step = (time_ms - outbox.start_ms) // 100
+            outbox.start_ms = store.run(run_id).start_ms or points.time_ms
+        step = (points.time_ms - outbox.start_ms) // 100
     elif outbox.stored is not None:  # the run went on, or this is late
         for name in values.keys() - outbox.stored.keys():
             outbox.stored[name] = store.points(run_id, name)
         values = {name: value for name, value in values.items() if (step, value) not in outbox.stored[name]}
-    return [Metric(name, value, time_ms, step) for name, value in values.items()]
+    return [Metric(name, value, points.time_ms, step) for name, value in values.items()]
+
+
+_ENTRIES: dict[type, Callable[..., list[Any]]] = {
+    Params: _entries_of_params,
+    Tags: _entries_of_tags,
+    Summary: _entries_of_summary,
+    Points: _entries_of_points,
+}
 
 
 def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
@@ -132,27 +196,26 @@ def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
 
     A metric is refused for its name, so what comes under that name later is left out at once.
     """
-    number = len(entries)
-    entries = [each for each in entries if type(each) is not Metric or each.key not in outbox.refused_names]
-    outbox.refused += number - len(entries)
-    if not entries:
+    allowed = [entry for entry in entries if type(entry) is not Metric or entry.key not in outbox.refused_names]
+    outbox.refused += len(entries) - len(allowed)
+    if not allowed:
         return
-    metrics, params, tags = parts = [
-        [each for each in entries if type(each) is kind] for kind in (Metric, Param, RunTag)
-    ]
-    middle = len(entries) // 2
-    if len(entries) <= MAX_ENTRIES and len(params) <= MAX_TEXTS and len(tags) <= MAX_TEXTS:
+    metrics = [entry for entry in allowed if type(entry) is Metric]
+    params = [entry for entry in allowed if type(entry) is Param]
+    tags = [entry for entry in allowed if type(entry) is RunTag]
+    if len(allowed) <= MAX_ENTRIES and len(params) <= _MAX_TEXTS and len(tags) <= _MAX_TEXTS:
         try:
-            store.log_batch(str(outbox.run_id), *parts)
+            store.log_batch(str(outbox.run_id), metrics, params, tags)
             outbox.sent += len(metrics)
             return
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
                 raise
-            if not middle:
-                logger.warning("MLflow refuses %r; it is left out. %s", entries[0].key, error.message)
+            if len(allowed) == 1:
+                logger.warning("MLflow refuses %r; it is left out. %s", allowed[0].key, error.message)
                 outbox.refused += 1
-                outbox.refused_names |= {each.key for each in metrics}
+                outbox.refused_names |= {metric.key for metric in metrics}
                 return
-    _send(outbox, store, entries[:middle])
-    _send(outbox, store, entries[middle:])
+    middle = len(allowed) // 2
+    _send(outbox, store, allowed[:middle])
+    _send(outbox, store, allowed[middle:])

@@ -8,33 +8,25 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run, RunStatus, RunTag, ViewType
-from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.protos.service_pb2 import LogBatch
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_store
-from mlflow.tracking.fluent import _get_latest_active_run
-from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_USER
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request_safe
 
 from mlflow_sysmetrics.delivery.waiting import within
-from mlflow_sysmetrics.redact import get_logger, redacted
 from mlflow_sysmetrics.tags import RUN_KEY
 
-logger = get_logger(__name__)
-QUESTION_S = 5.0
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
@@ -54,6 +46,7 @@ class StoredRun:
     """
 
     run_id: str
+    experiment_id: str = ""
     start_ms: int | None = None
     status: str = "RUNNING"
     end_ms: int | None = None
@@ -64,10 +57,23 @@ class StoredRun:
     @classmethod
     def of(cls, run: Run) -> StoredRun:
         """What MLflow's own object holds, which is as old as the object."""
-        metrics, info = run.data.to_proto().metrics, run.info
-        end_ms = info.end_time if RunStatus.is_terminated(RunStatus.from_string(info.status)) else None
-        values, times_ms = {each.key: each.value for each in metrics}, {each.key: each.timestamp for each in metrics}
-        return cls(info.run_id, info.start_time, info.status, end_ms, values, times_ms, dict(run.data.tags))
+        info = run.info
+        has_ended = RunStatus.is_terminated(RunStatus.from_string(info.status))
+        values: dict[str, float] = {}
+        times_ms: dict[str, int] = {}
+        for metric in run.data.to_proto().metrics:
+            values[metric.key] = metric.value
+            times_ms[metric.key] = metric.timestamp
+        return cls(
+            info.run_id,
+            info.experiment_id,
+            info.start_time,
+            info.status,
+            info.end_time if has_ended else None,
+            values,
+            times_ms,
+            dict(run.data.tags),
+        )
 
 
 def one_line(error: BaseException) -> str:
@@ -175,6 +181,13 @@ class Store:
         """Write a small text file among the artifacts of a run, within `timeout_s` also where it goes to a disk."""
         within(self.timeout_s, lambda: MlflowClient(self.tracking_uri).log_text(run_id, text, path))
 
+    def write_files(self, run_id: str, folder: str) -> None:
+        """Write the files of a folder among the artifacts of a run. They may be large: there is no time limit."""
+        MlflowClient(self.tracking_uri).log_artifacts(run_id, folder)
+
+    def delete_run(self, run_id: str) -> None:
+        self._change("delete_run", run_id)
+
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
         """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on."""
         self._change("update_run_info", run_id, RunStatus.from_string(status), end_ms, None)
@@ -205,44 +218,3 @@ def why_unknown(tracking_uri: str) -> str:
     if tracking_uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
         return "mlflow-skinny has no database stores; install mlflow, or use a tracking server"
     return "unknown kind of store; use the address of a tracking server, or a database such as sqlite:///mlflow.db"
-
-
-def named_experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment with this name, which is made if it is not there. Raises what the store raises."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(name)
-        except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process may have been faster
-            if found is None:
-                raise
-    return str(found.experiment_id)
-
-
-def find_run(run_id: str | None, store: Store) -> StoredRun:
-    """The run with this id, or else the active one, or that in MLFLOW_RUN_ID.
-
-    The active run of this thread, or else the latest of any thread, is known without asking the store. For any other
-    run the store is asked, for some seconds. If it does not answer, the run is assumed to exist.
-
-    Raises:
-        ValueError: there is no such run, or no such kind of store.
-    """
-    if run_id is not None and not (isinstance(run_id, str) and run_id):
-        raise ValueError(f"run_id={run_id!r}: give a run's id")
-    active = mlflow.active_run() or _get_latest_active_run()  # type: ignore[no-untyped-call]
-    if active is not None and run_id in (None, active.info.run_id) and store.tracking_uri == mlflow.get_tracking_uri():
-        return StoredRun.of(active)
-    named = run_id or (active.info.run_id if active is not None else os.environ.get(MLFLOW_RUN_ID.name))
-    if not named:
-        raise ValueError("run_id=None: no run is active; call mlflow.start_run() first, or give a run's id")
-    try:
-        return within(QUESTION_S, lambda: store.run(named))
-    except NoSuchRunError as error:
-        raise ValueError(f"run_id={named!r}: {error}") from None
-    except UnsupportedModelRegistryStoreURIException:
-        raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: {why_unknown(store.tracking_uri)}") from None
-    except Exception as error:  # a database or a network raises anything, and the training has to begin
-        logger.warning("MLflow has not said yet whether it has run %s. %s", named, one_line(error))
-        return StoredRun(named)

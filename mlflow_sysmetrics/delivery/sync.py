@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import mlflow
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
+from mlflow_sysmetrics.delivery.operations import Create, End
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import MAX_ENTRIES, NoParentError, drop_end, replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
@@ -83,31 +84,54 @@ def _deliver_one(
         if path.lstat().st_size:  # else its logger ended before the first line
             delivered.left.append(f"{path.name} is not a journal: {error}")
         return
-    run_id, is_done, wanted = journal.run.get("run_id"), True, dict[str, Any]()
-    title = f"run {run_id}"
+    outbox = Outbox(journal.run["run_id"])
+    is_done = True
     try:
-        if run_id is None:
-            wanted = next(journal.read()).data
-            title = f"run {wanted['name']!r}, which is still to be created"
         uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
-        store = connect(uri, _ANSWER_S)
-        outbox = Outbox(run_id or store.run_with_key(wanted["experiment_id"], wanted["key"]), title)
-        outbox.stored, outbox.max_waiting = {}, math.inf
-        _compare_ends(outbox, journal, store)
-        operations = journal.read()
-        while part := list(itertools.islice(operations, MAX_ENTRIES)):  # it may be long
-            outbox.add(part)
-            replay(outbox, store, lambda key: store.run_with_key(wanted["experiment_id"], key))
+        _replay_journal(journal, outbox, connect(uri, _ANSWER_S))
         delivered.runs.add(str(outbox.run_id))
         delivered.counts.update(points=outbox.sent, refused=outbox.refused, skipped=journal.skipped)
     except Exception as error:
-        is_gone = isinstance(error, (NoSuchRunError, NoParentError))  # the run around it comes first in the folder
+        is_gone = isinstance(error, NoSuchRunError) or (
+            isinstance(error, NoParentError) and error.key not in map(_key_in, path.parent.glob(f"*{SUFFIX}"))
+        )
         is_done = is_gone and discard
         delivered.counts["discarded"] += is_done
         if not is_done:
             hint = " (`mlflow-sysmetrics sync --discard` removes it)" if is_gone else ""
-            delivered.left.append(f"{path.name} waits: {title}: {redacted_text(one_line(error))}{hint}")
+            why = redacted_text(one_line(error))
+            delivered.left.append(f"{path.name} waits: {_title(journal, outbox)}: {why}{hint}")
     journal.close(remove=is_done)
+
+
+def _replay_journal(journal: Journal, outbox: Outbox, store: Store) -> None:
+    experiment_id = journal.run.get("experiment_id", "")
+    if outbox.run_id is None:  # it may have been created since
+        outbox.run_id = store.run_with_key(experiment_id, journal.run["key"])
+    outbox.stored = {}
+    outbox.max_waiting = math.inf
+    _compare_ends(outbox, journal, store)
+    operations = journal.read()
+    while part := list(itertools.islice(operations, MAX_ENTRIES)):  # it may be long
+        if outbox.run_id is None and not isinstance(part[0], Create):
+            raise NoSuchRunError("it was created, and is not there any more")
+        outbox.add(part)
+        replay(outbox, store, lambda key: store.run_with_key(experiment_id, key))
+
+
+def _title(journal: Journal, outbox: Outbox) -> str:
+    if outbox.run_id is not None:
+        return f"run {outbox.run_id}"
+    first = next(journal.read(), None)
+    name = first.name if isinstance(first, Create) else journal.run.get("key")
+    return f"run {name!r}, which is still to be created"
+
+
+def _key_in(path: Path) -> str | None:
+    """The key of the run that a journal creates."""
+    with contextlib.suppress(OSError, ValueError, LookupError, AttributeError), path.open("rb") as file:
+        return json.loads(file.readline())[1].get("key")  # type: ignore[no-any-return]
+    return None
 
 
 def _compare_ends(outbox: Outbox, journal: Journal, store: Store) -> None:
@@ -115,13 +139,16 @@ def _compare_ends(outbox: Outbox, journal: Journal, store: Store) -> None:
 
     An end that only swept up what was still open says nothing about the run.
     """
-    ends = [operation.data[1] for operation in journal.read() if operation.kind == "end"]
-    if outbox.run_id is not None and ends:
-        run = store.run(outbox.run_id)
-        ended_ms = 0 if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END else run.end_ms or 0
-        outbox.is_superseded = max([ended_ms, *run.times_ms.values()]) > ends[-1]
-        if not outbox.is_superseded:
-            drop_end(outbox.run_id, store)
+    ends_ms = [operation.time_ms for operation in journal.read() if isinstance(operation, End)]
+    if outbox.run_id is None or not ends_ms:
+        return
+    run = store.run(outbox.run_id)
+    ended_ms = run.end_ms or 0
+    if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END:
+        ended_ms = 0
+    outbox.is_superseded = max([ended_ms, *run.times_ms.values()]) > ends_ms[-1]
+    if not outbox.is_superseded:
+        drop_end(outbox.run_id, store)
 
 
 def _number(number: int, what: str) -> str:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+class Deadline:
+    """A time limit that several steps share."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + min(seconds, threading.TIMEOUT_MAX)
+
+    def left(self) -> float:
+        """Seconds until then; 0 after."""
+        return max(0.0, self._at - time.monotonic())
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
@@ -23,7 +35,8 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
-    future, run = Future[T](), contextvars.copy_context().run  # MLflow keeps its workspace there
+    future = Future[T]()
+    run = contextvars.copy_context().run  # MLflow keeps its workspace there
     try:
         threading.Thread(target=run, args=(answer, future), name="mlflow-sysmetrics-question", daemon=True).start()
     except RuntimeError:

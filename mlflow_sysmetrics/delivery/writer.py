@@ -1,218 +1,277 @@
-"""What waits for runs, and the thread that brings it to one store, again and again until the store has it."""
+"""The thread that brings what waits for runs to one store, again and again until the store has it."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 import functools
+import os
 import random
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Mapping
+from multiprocessing.util import Finalize
+from pathlib import Path
+
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
-from mlflow_sysmetrics.delivery.operations import Operation, end, log, now_ms, texts
+from mlflow_sysmetrics.delivery.operations import MAX_TAG, Create, now_ms, texts
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
+from mlflow_sysmetrics.delivery.run_handle import RunHandle
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
-from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery.waiting import Deadline, within
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 
 logger = get_logger(__name__)
+EVERY_S = 2.0  # between two requests for the points of a run
 MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0  # after a failure
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 5.0, 30.0  # few at first, so that an outage is noticed; more later, for a slow server
-_KEPT_WITHIN_S = 10.0  # for each run
+_AT_EXIT_S = 5.0
+_KEPT_WITHIN_S = 10.0  # on disk, for each run
+
+_writers: dict[tuple[int, str], Writer] = {}  # by process and store
+_making = threading.Lock()
+
+
+def writer_for(tracking_uri: str) -> Writer:
+    """The one writer of this process for a store. At the end of the process it delivers what it has, or keeps it."""
+    key = (os.getpid(), tracking_uri)  # a forked child has a thread of its own
+    with _making:
+        writer = _writers.get(key)
+        if writer is None:
+            writer = _writers[key] = Writer(Store(tracking_uri))
+            Finalize(None, writer.close_all, [_AT_EXIT_S], exitpriority=0)  # also of a forked process: it skips atexit
+    return writer
 
 
 class Writer:
-    """Create, fill and end MLflow runs without making the caller wait, nor touching a disk. Only `close` waits.
+    """Creates, fills and ends MLflow runs without making the caller wait, nor touching a disk. Only `close` waits.
 
-    The thread writes the points of a live run every `every_s` seconds, and the creation and the end of a run at once.
-    After a failure the run's outbox pauses, longer and longer, and keeps its data. That of a deleted run pauses too,
-    since the run may be restored; other runs and `close` do not wait for it. No error reaches the thread that starts or
-    closes the writer.
+    Its thread runs while there are runs to write. It writes the points of a run every two seconds, and the creation and
+    the end of a run at once. After a failure the run's outbox pauses, longer and longer, and keeps its data. That of a
+    deleted run pauses too, since the run may be restored; other runs and `close` do not wait for it. No error reaches
+    the thread that uses the writer.
     """
 
-    def __init__(self, store: Store, *, every_s: float = 2.0) -> None:
-        self._store, self._every_s = store, every_s
-        self._outboxes: dict[str, Outbox] = {}  # by key
-        self._open: dict[str, Outbox] = {}  # of runs that were created and not ended since
-        self._lock = threading.Lock()
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.is_unreachable = False  # whether the store did not take what it was sent last
+        self._outboxes: dict[Outbox, None] = {}  # in the order in which they came: a run before those below it
+        self._released: set[Outbox] = set()  # to which nothing more is added
+        self._closing: set[Outbox] = set()
+        self._parents: dict[Outbox, RunHandle] = {}
+        self._lock = threading.RLock()  # a signal's handler may close a run while its thread has it
         self._wake = threading.Event()
-        self._deadline: float | None = None
-        self.is_away = False  # whether the store did not take what it was sent last
-        self._cpu_clock: int | None = None  # of its thread
-        self._cpu_s = 0.0
-        self._warned: Outbox | None = None  # whose failure began the outage
-        run = contextvars.copy_context().run  # MLflow keeps its workspace there
-        self._thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-writer", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # no more threads, or the interpreter is ending
-            logger.warning("points are kept, but not delivered by this process. %s", error)
-
-    def attach(self, outbox: Outbox) -> None:
-        """Write what waits in this outbox, too: for the first time after `every_s`."""
-        outbox.due_at = time.monotonic() + self._every_s
-        with self._lock:
-            self._outboxes[f"attached {len(self._outboxes)}"] = outbox
+        self._progress = threading.Condition()  # told after each attempt
+        self._thread: threading.Thread | None = None
+        self._cpu_clock: int | None = None  # of the thread
+        self._cpu_s = 0.0  # of threads that have ended
+        self._outage: Outbox | None = None  # the failure of which began it
 
     def create(
         self,
-        key: str,
-        *,
         experiment_id: str,
+        *,
         name: str | None = None,
         tags: Mapping[str, object] | None = None,
-        parent: str | None = None,
-        run_id: str | None = None,
+        parent: RunHandle | None = None,
+        key: str | None = None,
         start_ms: int | None = None,
-    ) -> None:
-        """Create a run that starts now, or at `start_ms`, nested under that with the key `parent`. No-op if it is open.
+    ) -> RunHandle:
+        """Have a run created that starts now, or at `start_ms`, below the parent.
 
-        With `run_id`, or a key whose run has ended, that run goes on: it is RUNNING again, gets these tags, and of its
-        metrics what it does not have: another step, or another value at a step. `key` is unique for ever: the run has
-        it as a tag.
+        The run has the key, which is unique for ever, as a tag: by it the run is found again. A tag ``mlflow.runName``
+        is the name.
         """
+        known = texts(tags or {}, MAX_TAG)
+        name = known.pop(MLFLOW_RUN_NAME, name)
+        parent_key = parent.key if parent else None
+        create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
+        outbox = Outbox(title=name or create.key)
+        outbox.created = create
+        outbox.add([create])
+        if parent is not None:
+            self._parents[outbox] = parent
+        handle = RunHandle(outbox, self)
+        self.take(outbox, at_once=True)
+        return handle
+
+    def open(
+        self, run_id: str, *, key: str | None = None, title: str | None = None, start_ms: int | None = None
+    ) -> RunHandle:
+        """The handle of a run that exists. Nothing is changed in it. `key` is that with which it was created."""
+        outbox = Outbox(run_id, title)
+        outbox.start_ms = start_ms
+        return RunHandle(outbox, self, key)
+
+    def take(self, outbox: Outbox, *, at_once: bool = False) -> None:
+        """Write what is added to an outbox from now on."""
         with self._lock:
-            if key in self._open:
-                return
-            outbox = self._outboxes.get(key)
-            if outbox is None and run_id is None:
-                outbox = Outbox(title=name or key)
-                wanted = {"key": key, "experiment_id": experiment_id, "start_ms": start_ms or now_ms(), "name": name}
-                first = [Operation("create", {**wanted, "parent": parent, "tags": texts("tags", tags)})]
-            else:
-                outbox = outbox or Outbox(run_id, name or key)
-                first = [Operation("reopen"), *log(tags=tags)]
-            outbox.add(first)
-            self._outboxes[key] = self._open[key] = outbox
-        self.hurry(outbox)
+            if outbox not in self._outboxes:
+                self._outboxes[outbox] = None
+                outbox.due_at = time.monotonic() + EVERY_S
+            self._released.discard(outbox)
+            if at_once and not outbox.failures:
+                outbox.due_at = 0.0
+            self._start()
+        if at_once:
+            self._wake.set()
 
-    def add(self, key: str, operations: Iterable[Operation]) -> None:
-        """Add operations, such as those of `log`, to an open run. KeyError if it is not open."""
-        self._open[key].add(operations)
-
-    def end(
-        self, key: str, status: str, *, tags: Mapping[str, object] | None = None, end_ms: int | None = None
-    ) -> None:
-        """End an open run, now or at `end_ms`: FINISHED, KILLED or FAILED, with tags that say why; or a KeyError."""
+    def release(self, outbox: Outbox) -> None:
+        """Forget an outbox once the store has what waits in it."""
         with self._lock:
-            outbox = self._open.pop(key)
-            outbox.add(end(status, tags, end_ms))
-        self.hurry(outbox)
-
-    def is_open(self, key: str) -> bool:
-        """Whether a run was created and not ended since."""
-        return key in self._open
-
-    def open_keys(self) -> list[str]:
-        """The runs that were created and not ended since, in the order of their creation."""
-        return list(self._open)
-
-    def run_id(self, key: str) -> str | None:
-        """MLflow's id of the run with this key; None while the store has not created it."""
-        return self._outboxes[key].run_id if key in self._outboxes else None
+            self._released.add(outbox)
+        self._wake.set()
 
     @property
     def cpu_seconds(self) -> float:
         """CPU time of its thread: what a measurement of this process may leave out."""
+        running_s = 0.0
         if self._cpu_clock is not None:
-            with contextlib.suppress(OSError):  # it has ended
-                self._cpu_s = time.clock_gettime(self._cpu_clock)
-        return self._cpu_s
+            with contextlib.suppress(OSError):  # it has just ended
+                running_s = time.clock_gettime(self._cpu_clock)
+        return self._cpu_s + running_s
 
-    def close(self, timeout_s: float = 10.0) -> bool:
-        """Write what is left, for at most `timeout_s`, and stop; say whether nothing is left. Idempotent.
+    def close(self, handles: Iterable[RunHandle], timeout_s: float) -> bool:
+        """Write what is left of these, for at most `timeout_s`; say whether nothing is left. Then they are done.
 
-        What waits for a deleted run is given up. A request that hangs goes on alone.
+        What the store does not take in time, or all at Ctrl-C, goes to disk, and `sync` delivers it. What waits for a
+        deleted run is given up. A request that hangs goes on alone.
         """
-        timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
-        self._deadline = time.monotonic() + timeout_s
+        handles = list(handles)
+        for handle in handles:
+            handle.is_open = False
+        outboxes = [handle.outbox for handle in handles]
+        deadline = Deadline(timeout_s)
+        with self._lock:
+            self._closing.update(outboxes)
+            for outbox in outboxes:
+                outbox.due_at = 0.0  # a pause may be longer than the time that is left
         self._wake.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._left()
+        try:
+            self._wait(outboxes, deadline)
+        except KeyboardInterrupt:
+            logger.warning("interrupted: what MLflow has not taken goes to disk")
+        with self._lock:
+            left = [outbox for outbox in self._outboxes if outbox in set(outboxes) and _is_left(outbox)]
+            for outbox in outboxes:
+                self._forget(outbox)
+        self._keep(left)
+        for outbox in outboxes:
+            outbox.close()
+            if outbox.lost:
+                logger.warning("%d values of run %r could not be kept and are lost", outbox.lost, outbox.title)
+        return not left
 
-    def keep(self) -> int:
-        """Write journals of what `close` could not bring to the store; return the number of runs. Never raises."""
-        moment, uri, left, kept = time.time_ns(), lasting_uri(self._store.tracking_uri), self._left(), 0
+    def close_all(self, timeout_s: float) -> bool:
+        """`close` for all runs that it writes."""
+        with self._lock:
+            handles = [RunHandle(outbox, self) for outbox in self._outboxes]
+        return self.close(handles, timeout_s)
 
-        def write(number: int, outbox: Outbox) -> None:
-            path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"  # a run around others comes before them
-            journal, is_written = Journal(path, {"tracking_uri": uri, "run_id": outbox.run_id}), False
-            try:
-                journal.append(outbox.peek())
-                is_written = True
-            finally:
-                journal.close(remove=not is_written)
+    def _wait(self, outboxes: list[Outbox], deadline: Deadline) -> None:
+        with self._progress:
+            while any(not outbox.is_empty and not outbox.gone for outbox in outboxes):
+                thread = self._thread
+                if not deadline.left() or thread is None or thread is threading.current_thread():
+                    return
+                self._progress.wait(min(deadline.left(), 1.0))
 
+    def _keep(self, left: list[Outbox]) -> None:
+        """Write journals of what the store did not take, and say what became of it. Never raises."""
+        if not left:
+            return
+        moment = time.time_ns()
+        uri = lasting_uri(self.store.tracking_uri)
+        lost: Exception | None = None
         for number, outbox in enumerate(left):
+            path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"  # a run around others comes before them
             try:
-                within(_KEPT_WITHIN_S, functools.partial(write, number, outbox))
-                kept += 1
+                if not outbox.has_journal:
+                    within(_KEPT_WITHIN_S, functools.partial(_write_journal, path, uri, outbox))
             except Exception as error:
-                last = error
+                lost = error
                 if isinstance(error, TimeoutError):  # the disk hangs
                     break
-        if kept < len(left):
-            logger.warning("data of %d runs that MLflow did not take is lost. %s", len(left) - kept, last)
-        return kept
+        runs = f"run {left[0].title!r}" if len(left) == 1 else f"{len(left)} runs"
+        if lost is None:
+            logger.warning("MLflow has not taken all of %s; `mlflow-sysmetrics sync` will deliver it", runs)
+        else:
+            logger.warning("data of %s that MLflow did not take is lost. %s", runs, lost)
 
-    def hurry(self, outbox: Outbox) -> None:
-        """Have the thread write this at once, unless it pauses after a failure."""
-        if not outbox.failures:
-            outbox.due_at = 0.0
-        self._wake.set()
+    def _forget(self, outbox: Outbox) -> None:
+        self._outboxes.pop(outbox, None)
+        self._parents.pop(outbox, None)
+        self._released.discard(outbox)
+        self._closing.discard(outbox)
 
-    def _waiting(self) -> list[Outbox]:
-        with self._lock:
-            return [outbox for outbox in self._outboxes.values() if not outbox.is_empty]
-
-    def _left(self) -> list[Outbox]:
-        return [outbox for outbox in self._waiting() if not isinstance(outbox.gone, DeletedRunError)]
+    def _start(self) -> None:
+        """Start the thread, if it does not run."""
+        if self._thread is not None:
+            return
+        run = contextvars.copy_context().run  # MLflow keeps its workspace there
+        thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-writer", daemon=True)
+        try:
+            thread.start()
+            self._thread = thread
+        except RuntimeError as error:  # no more threads, or the interpreter is ending
+            logger.warning("points are kept, but not delivered by this process. %s", error)
 
     def _work(self) -> None:
-        closing = False
         if hasattr(time, "pthread_getcpuclockid"):
             self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
         while True:
             due_at = min((outbox.due_at for outbox in self._waiting()), default=float("inf"))
-            self._wake.wait(max(0.0, min(due_at - time.monotonic(), self._every_s, threading.TIMEOUT_MAX)))
+            self._wake.wait(max(0.0, min(due_at - time.monotonic(), EVERY_S)))
             self._wake.clear()
-            if self._deadline is not None and not closing:
-                closing = True
-                for outbox in list(self._outboxes.values()):  # a pause may be longer than the time that is left
-                    outbox.due_at = 0.0
             for outbox in self._waiting():
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    return
-                if time.monotonic() >= outbox.due_at:
-                    self._attempt(outbox, closing=closing)
-                    self._cpu_s = time.thread_time()
-            if closing and all(outbox.gone for outbox in self._waiting()):
+                if time.monotonic() >= outbox.due_at and outbox in self._outboxes:
+                    self._attempt(outbox)
+                    with self._progress:
+                        self._progress.notify_all()
+            if self._may_end():
                 return
 
-    def _attempt(self, outbox: Outbox, *, closing: bool) -> None:
-        """Write what waits in an outbox, and say when it is due again. While `closing` no pause grows."""
-        times = 1.0 if closing else 2.0 ** min(outbox.failures, 10)
+    def _may_end(self) -> bool:
+        """Forget the runs that are done; say whether none is left, and the thread ends."""
+        with self._lock:
+            for outbox in [outbox for outbox in self._released if outbox.is_empty]:
+                self._forget(outbox)
+            if self._outboxes:
+                return False
+            self._thread = None
+            self._cpu_s += time.thread_time()
+            self._cpu_clock = None
+            return True
+
+    def _waiting(self) -> list[Outbox]:
+        with self._lock:
+            return [outbox for outbox in self._outboxes if not outbox.is_empty]
+
+    def _attempt(self, outbox: Outbox) -> None:
+        """Write what waits in an outbox, and say when it is due again. While it closes no pause grows."""
+        is_closing = outbox in self._closing
+        times = 1.0 if is_closing else 2.0 ** min(outbox.failures, 10)
         # A creation whose answer comes too late is made twice: its run cannot be found before that.
-        self._store.timeout_s = MAX_TIMEOUT_S if outbox.run_id is None else min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
-        outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `hurry`
+        self.store.timeout_s = MAX_TIMEOUT_S if outbox.run_id is None else min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
+        outbox.due_at = time.monotonic() + (0.0 if is_closing else EVERY_S)  # before: a caller may bring it forward
+        parent = self._parents.get(outbox)
         try:
-            replay(outbox, self._store, self.run_id)
+            replay(outbox, self.store, lambda key: parent.run_id if parent else None)
         except Exception as error:
             self._failed(outbox, error)
             outbox.failures += 1
             jitter = random.uniform(0.5, 1.0)  # so that clients do not reconnect at the same moment
             outbox.due_at = time.monotonic() + min(MIN_PAUSE_S * times, MAX_PAUSE_S) * jitter
             return
-        outbox.failures, outbox.gone, self.is_away = 0, None, False
-        if self._warned is outbox:
-            self._warned = None
+        outbox.failures = 0
+        outbox.gone = None
+        self.is_unreachable = False
+        if self._outage is outbox:
+            self._outage = None
             logger.warning("MLflow takes the data of run %r again", outbox.title)
 
     def _failed(self, outbox: Outbox, error: Exception) -> None:
@@ -220,18 +279,26 @@ class Writer:
         if isinstance(error, NoSuchRunError):
             if outbox.gone is None:
                 logger.warning("nothing more is written to run %r, unless it is restored: %s", outbox.title, error)
-            self.is_away, outbox.gone = False, error
-            self._warned = None if self._warned is outbox else self._warned
+            outbox.gone = error
+            self.is_unreachable = False
+            if self._outage is outbox:
+                self._outage = None
             return
-        self.is_away = True
-        if self._warned is None:
-            self._warned = outbox
+        self.is_unreachable = True
+        if self._outage is None:
+            self._outage = outbox
             logger.warning("MLflow does not take the data of run %r; it waits. %s", outbox.title, one_line(error))
 
 
-def keep_end(tracking_uri: str, run_id: str, status: str | None, tags: Mapping[str, object] | None = None) -> None:
-    """Keep the end of a run, or without a status tags of it, that the store did not take, for `sync`. Never raises."""
-    outbox, writer = Outbox(run_id), Writer(Store(tracking_uri))
-    outbox.add(end(status, tags) if status else log(tags=tags))
-    writer.attach(outbox)
-    writer.keep()
+def _write_journal(path: Path, tracking_uri: str, outbox: Outbox) -> None:
+    journal = Journal(path, outbox.header(tracking_uri))
+    is_written = False
+    try:
+        journal.append(outbox.peek())
+        is_written = True
+    finally:
+        journal.close(remove=not is_written)
+
+
+def _is_left(outbox: Outbox) -> bool:
+    return not outbox.is_empty and not isinstance(outbox.gone, DeletedRunError)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
-from mlflow_sysmetrics.tags import BY_LIMITS, STOP_METRIC, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.outcome import Outcome, killed
+from mlflow_sysmetrics.tags import BY_LIMITS, STOP_METRIC
 
 Values = Mapping[str, float]
 AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
@@ -46,7 +47,7 @@ class Stop:
     limit: float
     step: int | None = None
 
-    def told(self, *how: str) -> str:
+    def described(self, *how: str) -> str:
         """For people: `training_time_s 5.1 > 4 (2x median, step 120)`; `how` goes before the step."""
         text = self.rule.removeprefix(self.metric)
         op = next(op for op in _BROKEN if text.startswith(op))  # patience has none
@@ -58,11 +59,12 @@ class Stop:
         words = ", ".join(filter(None, [rule if " " in rule else "", *how, step]))  # of a plain limit, only these
         return f"{shown} ({words})" if words else shown
 
-    __str__ = told
+    __str__ = described
 
-    def tags(self, *how: str) -> dict[str, str]:
-        """Tags of the run that it ends; `how` goes into the reason."""
-        return {STOPPED_BY: BY_LIMITS, STOP_REASON: self.told(*how), STOP_METRIC: self.metric}
+    def outcome(self, *how: str) -> Outcome:
+        """The outcome of the run that it ends; `how` goes into the reason."""
+        status, tags = killed(BY_LIMITS, self.described(*how))
+        return Outcome(status, {**tags, STOP_METRIC: self.metric})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+"""Which MLflow run this process writes, and where: the one way to find it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import NamedTuple
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_RUN_ID
+from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _tracking_store_registry
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.tracking.fluent import _get_experiment_id, _get_latest_active_run
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, one_line, why_unknown
+from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.redact import get_logger, redacted
+
+logger = get_logger(__name__)
+QUESTION_S = 5.0
+source_tags = functools.cache(resolve_tags)  # user, source, host: the same for all of a process
+
+
+class RunRef(NamedTuple):
+    """Where a run is: its store, its experiment, and its id; None for a run that is still to be created."""
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str | None = None
+
+
+def current_run() -> RunRef:
+    """The run that is active here, or else only the experiment in use. Sends no request.
+
+    It is that of this thread, or else the latest of any thread, or else the one that MLFLOW_RUN_ID names, as `mlflow
+    run` does.
+    """
+    uri = mlflow.get_tracking_uri()
+    run = _active_run()
+    if run is not None:
+        return RunRef(uri, run.info.experiment_id, run.info.run_id)
+    return RunRef(uri, str(_get_experiment_id() or "0"), os.environ.get(MLFLOW_RUN_ID.name))
+
+
+def check_store() -> None:
+    """Raise ValueError where MLflow has no kind of store for its address. Sends no request."""
+    uri = mlflow.get_tracking_uri()
+    try:
+        _tracking_store_registry.get_store_builder(uri)  # type: ignore[no-untyped-call]
+    except UnsupportedModelRegistryStoreURIException:
+        raise ValueError(f"tracking_uri={redacted(uri)!r}: {why_unknown(uri)}") from None
+
+
+def find_run(run_id: str | None, store: Store) -> StoredRun:
+    """The run with this id, or else the current one.
+
+    A run that is active here is known without asking the store. For any other the store is asked, for some seconds. If
+    it does not answer, the run is assumed to exist.
+
+    Raises:
+        ValueError: there is no such run, or no such kind of store.
+    """
+    if run_id is not None and not (isinstance(run_id, str) and run_id):
+        raise ValueError(f"run_id={run_id!r}: give a run's id")
+    active = _active_run() if store.tracking_uri == mlflow.get_tracking_uri() else None
+    if active is not None and run_id in (None, active.info.run_id):
+        return StoredRun.of(active)
+    wanted = run_id or current_run().run_id
+    if not wanted:
+        raise ValueError("run_id=None: no run is active; call mlflow.start_run() first, or give a run's id")
+    try:
+        return within(QUESTION_S, lambda: store.run(wanted))
+    except NoSuchRunError as error:
+        raise ValueError(f"run_id={wanted!r}: {error}") from None
+    except UnsupportedModelRegistryStoreURIException:
+        raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: {why_unknown(store.tracking_uri)}") from None
+    except Exception as error:  # a database or a network raises anything, and the training has to begin
+        logger.warning("MLflow has not said yet whether it has run %s. %s", wanted, one_line(error))
+        return StoredRun(wanted)
+
+
+def named_experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment with this name, which is made if it is not there. Raises what the store raises."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process may have been faster
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _active_run() -> mlflow.entities.Run | None:
+    return mlflow.active_run() or _get_latest_active_run()  # type: ignore[no-untyped-call]

@@ -1,0 +1,125 @@
+"""What has a run ended before its own end: a broken limit, or the tag ``sysmetrics.stop`` that a person sets."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Mapping
+
+from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.limits.grammar import Limits
+from mlflow_sysmetrics.limits.rules import Stop, Values
+from mlflow_sysmetrics.outcome import Outcome, killed
+from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.tags import BY_PERSON, STOP, STOP_REASON
+
+logger = get_logger(__name__)
+EVERY_S = 2.0  # between two requests for the tag
+MAX_PAUSE_S = 30.0  # the same, after failures
+
+
+class Watchdog:
+    """Calls `end` with a run's id and outcome, once for each run, in a thread of its own. Nothing raises.
+
+    Args:
+        end: ends what writes the run; may take its time.
+        limits: broken by a reading that `see` gets, they end the run with the id "".
+        judged_while: a reading without this metric is not judged: the process is gone, and only its time goes on.
+        stop_tags: asks the store for the runs whose tag is set, and to which text; only those that `end` can end.
+        clear: removes the tag of a run that was ended: whoever goes on in the run would be ended again.
+        is_unreachable: whether the store is known not to answer: then it is not asked.
+    """
+
+    def __init__(
+        self,
+        end: Callable[[str, Outcome], None],
+        limits: Limits | None = None,
+        *,
+        judged_while: str = "",
+        stop_tags: Callable[[], Mapping[str, str]] | None = None,
+        clear: Callable[[str], None] | None = None,
+        is_unreachable: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._end = end
+        self._judge = (limits or Limits(())).judge()
+        self._judged_while = judged_while
+        self._stop_tags = stop_tags
+        self._clear = clear
+        self._is_unreachable = is_unreachable
+        self.outcome: Outcome | None = None  # of the first run that was ended
+        self.broken: Stop | None = None  # the limit, if it was one
+        self._ended: dict[str, threading.Thread] = {}  # by run
+        self._cleared: set[str] = set()
+        self._lock = threading.RLock()  # a signal's handler may call `release` while its thread has it
+        self._released = threading.Event()
+
+    def start(self) -> Watchdog:
+        """Begin to ask for the tag."""
+        if self._stop_tags is not None:
+            run = contextvars.copy_context().run  # MLflow keeps its workspace there
+            thread = threading.Thread(target=run, args=(self._poll,), name="mlflow-sysmetrics-watchdog", daemon=True)
+            with never_raises("asking for the tag that stops a run"):  # there may be no more threads
+                thread.start()
+        return self
+
+    def see(self, values: Values) -> None:
+        """Judge a reading. It takes microseconds."""
+        if self._judged_while and self._judged_while not in values:
+            return
+        stop = self._judge.crossed(values)
+        if stop is not None:
+            self.request_stop("", stop.outcome(), stop)
+
+    def request_stop(self, run_id: str, outcome: Outcome, broken: Stop | None = None) -> None:
+        """Have a run ended, unless that was requested before."""
+        with self._lock:
+            if self._released.is_set() or run_id in self._ended:
+                return
+            if self.outcome is None:
+                self.outcome = outcome
+                self.broken = broken
+            name = "mlflow-sysmetrics-stop"
+            thread = threading.Thread(target=self._call_end, args=(run_id, outcome), name=name, daemon=True)
+            self._ended[run_id] = thread
+        with never_raises("ending a run"):  # there may be no more threads
+            thread.start()
+        logger.warning("stopping: %s", outcome.tags[STOP_REASON])  # last: the log may be on a disk that hangs
+
+    def release(self) -> None:
+        """From now on nothing is ended."""
+        with self._lock:
+            self._released.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until what is being ended has ended."""
+        for thread in list(self._ended.values()):
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(timeout_s)
+
+    def _call_end(self, run_id: str, outcome: Outcome) -> None:
+        with never_raises("ending a run"):
+            self._end(run_id, outcome)
+
+    def _poll(self) -> None:
+        pause_s = EVERY_S
+        while not self._released.wait(pause_s):
+            try:
+                if not self._is_unreachable():
+                    self._ask()
+                pause_s = EVERY_S
+            except Exception:  # whoever delivers says that the store is unreachable
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def _ask(self) -> None:
+        assert self._stop_tags is not None
+        for run_id, text in self._stop_tags().items():
+            self.request_stop(run_id, stopped_by_person(text))
+            if self._clear is not None and run_id in self._ended and run_id not in self._cleared:
+                self._clear(run_id)
+                self._cleared.add(run_id)
+
+
+def stopped_by_person(text: str) -> Outcome:
+    """The outcome of a run whose tag ``sysmetrics.stop`` was set to this text."""
+    reason = f"the tag {STOP} was set to {text!r}" if text else f"the tag {STOP} was set"
+    return killed(BY_PERSON, reason)
