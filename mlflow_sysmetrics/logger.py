@@ -16,7 +16,7 @@ import psutil
 from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
 
 from mlflow_sysmetrics.delivery import Deadline, Point, RunHandle, window_points, within, writer_for
-from mlflow_sysmetrics.delivery.current_run import find_run
+from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.guard import never_raises

@@ -2,7 +2,7 @@
 
 Whoever measures has a `RunHandle` for each run. What it logs are `operations`. They wait, in order, in the `outbox` of
 the run, which may copy them to a `journal` on disk. `replay` brings them to the `store`: in the thread of the store's
-`writer`, or in `sync`, which reads the journals that ended processes have left. `current_run` says which run is active.
+`writer`, or in `sync`, which reads the journals that ended processes have left. `location` says which run is active.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from mlflow_sysmetrics.delivery.waiting import Deadline, within
 from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
-    from mlflow_sysmetrics.delivery.current_run import RunRef, check_store, current_run, source_tags
+    from mlflow_sysmetrics.delivery.location import RunRef, check_store, current_run, source_tags
     from mlflow_sysmetrics.delivery.run_handle import RunHandle
     from mlflow_sysmetrics.delivery.store import one_line
     from mlflow_sysmetrics.delivery.writer import Writer, writer_for
@@ -22,7 +22,7 @@ __all__ += ["points_now", "source_tags", "window_points", "within", "writer_for"
 __getattr__ = lazy(
     __name__,
     {
-        "current_run": "RunRef check_store current_run source_tags",
+        "location": "RunRef check_store current_run source_tags",
         "run_handle": "RunHandle",
         "store": "one_line",
         "writer": "Writer writer_for",
