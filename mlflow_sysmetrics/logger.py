@@ -16,8 +16,8 @@ import psutil
 from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
 
 from mlflow_sysmetrics.delivery import Deadline, Point, RunHandle, window_points, within, writer_for
-from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.journal import InUseError
+from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Stop, Watchdog, check_readable, end_tree, process_limits
@@ -111,7 +111,7 @@ class SystemMetricsLogger:
         self._series = (str(self._pid), self._run.tracking_uri, self._run.run_id or str(self._run.key), self._prefix)
         if self._series in _recorded:
             raise ValueError(
-                f"run_id={run_id!r}: a logger of this process writes its {self._prefix}* already; "
+                f"run_id={self.run_id!r}: a logger of this process writes its {self._prefix}* already; "
                 "stop that one, or give this one another prefix or node"
             )
         self._lock = threading.RLock()  # a signal's handler may call `stop` while its thread has it

@@ -84,7 +84,7 @@ def _deliver_one(
         if path.lstat().st_size:  # else its logger ended before the first line
             delivered.left.append(f"{path.name} is not a journal: {error}")
         return
-    outbox = Outbox(journal.run["run_id"])
+    outbox = Outbox(journal.run.get("run_id"))
     is_done = True
     try:
         uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())

@@ -159,6 +159,7 @@ class Writer:
             left = [outbox for outbox in self._outboxes if outbox in set(outboxes) and _is_left(outbox)]
             for outbox in outboxes:
                 self._forget(outbox)
+        self._wake.set()  # the thread ends with the last of them
         self._keep(left)
         for outbox in outboxes:
             outbox.close()

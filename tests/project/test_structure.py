@@ -24,6 +24,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
     "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
         ("tags", "redact", "lazy", "renamed"),
+        ("guard", "outcome"),
         ("sampling",),
         ("monitor",),
         ("measurement", "delivery"),

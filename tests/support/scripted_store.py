@@ -129,4 +129,4 @@ class ScriptedStore(Store):
         latest = {name: max(p for p in run.points if p[0] == name) for name, *_ in run.points}
         values, times_ms = ({name: point[at] for name, point in latest.items()} for at in (1, 2))
         ended = None if run.status == "RUNNING" else run.end_ms
-        return StoredRun(run_id, run.start_ms, run.status, ended, values, times_ms, dict(run.tags))
+        return StoredRun(run_id, "0", run.start_ms, run.status, ended, values, times_ms, dict(run.tags))

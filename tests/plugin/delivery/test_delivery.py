@@ -16,7 +16,7 @@ from scripted_store import Kept, ScriptedStore
 
 from mlflow_sysmetrics.delivery import outbox, sync
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal
-from mlflow_sysmetrics.delivery.operations import Operation, Point, log
+from mlflow_sysmetrics.delivery.operations import Checkpoint, Create, End, Point, Reopen, Repeat, Summary, log
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import NoParentError, replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError
@@ -63,15 +63,8 @@ class Deliveries(RuleBasedStateMachine):
 
     def _create(self, key: str, parent: str | None) -> None:
         made = self.live[key] = Outbox(title=key)
-        wanted = {
-            "key": key,
-            "experiment_id": "0",
-            "start_ms": next(self.clock),
-            "name": key,
-            "parent": parent,
-            "tags": {},
-        }
-        made.add([Operation("create", wanted)])
+        made.created = Create(key, "0", next(self.clock), key, {}, parent)
+        made.add([made.created])
         self.open.add(key)
 
     # --- trials ------------------------------------------------------------------------------------------
@@ -85,7 +78,7 @@ class Deliveries(RuleBasedStateMachine):
             self._create(key, "study")
         elif key in self.live and key not in self.open:
             self.open.add(key)
-            self.live[key].add([Operation("reopen"), *log(tags=self.tags[key])])
+            self.live[key].add([Reopen(), *log(tags=self.tags[key])])
             self._sample(key)  # as it soon does: by this `sync` sees that it went on
         return key in self.live
 
@@ -101,7 +94,7 @@ class Deliveries(RuleBasedStateMachine):
             return
         if back:
             self.next_step[key] = max(0, self.next_step[key] - back)
-            self.live[key].add([Operation("repeat")])
+            self.live[key].add([Repeat()])
         for _ in range(number):
             if samples:
                 self._sample(key)
@@ -127,7 +120,7 @@ class Deliveries(RuleBasedStateMachine):
     def _end(self, key: str, status: str) -> None:
         tags, end_ms = {STOP_REASON: "limit"} if status == "KILLED" else {}, next(self.clock)
         self.ends[key] = status, end_ms, tags
-        self.live[key].add([Operation("end", [status, end_ms, tags])])
+        self.live[key].add([End(status, end_ms, tags)])
         self.open.remove(key)
 
     @rule(fates=FATES)
@@ -144,13 +137,13 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(status=st.sampled_from(["FINISHED", "KILLED"]))
     def end_driver(self, status: str) -> None:
-        """All that is open ends, and what waits is kept, as `Writer.keep` does."""
+        """All that is open ends, and what waits is kept, as a writer does."""
         for key, box in self.live.items():
             if key in self.open:
                 self._end(key, status)
             if not box.is_empty:
-                about = {"tracking_uri": "scripted://", "run_id": box.run_id}
-                journal = Journal(self.folder / f"left-{next(self.files):06}{SUFFIX}", about)
+                path = self.folder / f"left-{next(self.files):06}{SUFFIX}"
+                journal = Journal(path, box.header("scripted://"))
                 journal.append(box.peek())
                 journal.close()
         self.done += self.live.values()
@@ -163,7 +156,8 @@ class Deliveries(RuleBasedStateMachine):
     def start_logger(self) -> None:
         """It takes up what an earlier one has left."""
         journal = Journal(self.folder / f"logger{SUFFIX}", {"tracking_uri": "scripted://", "run_id": LOGGER})
-        self.recorder = Outbox(LOGGER, journal=journal), journal
+        self.recorder = Outbox(LOGGER), journal
+        self.recorder[0].keep_in(journal)
         self.began_ms = next(self.clock)
 
     @precondition(lambda self: self.recorder is not None)
@@ -176,7 +170,7 @@ class Deliveries(RuleBasedStateMachine):
             self.points[LOGGER].append(Point("system/x", float(time_ms), time_ms))
             self.recorder[0].add(log(self.points[LOGGER][-1:]))
         self.summary[LOGGER] = float(time_ms)
-        self.recorder[0].say_last(Operation("summary", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms]))
+        self.recorder[0].checkpoint(Checkpoint(self._logger_summary(time_ms), None))
 
     @precondition(lambda self: self.recorder is not None)
     @rule(killed=st.booleans())
@@ -189,9 +183,12 @@ class Deliveries(RuleBasedStateMachine):
         else:
             time_ms = next(self.clock)
             self.summary[LOGGER] = float(time_ms)
-            box.add([Operation("summary", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms])])
+            box.add([self._logger_summary(time_ms)])
             box.close()
         self.recorder = None
+
+    def _logger_summary(self, time_ms: int) -> Summary:
+        return Summary(time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms)
 
     # --- others ------------------------------------------------------------------------------------------
 

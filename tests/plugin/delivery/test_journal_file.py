@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder
-from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Points, Summary, Tags
 
 ABOUT = {"tracking_uri": "there", "run_id": "abc"}
-OPERATIONS = [Operation("points", [1000 + step, step, {"loss": 1 / (3 + step)}]) for step in range(3)]
+OPERATIONS = [Points(1000 + step, step, {"loss": 1 / (3 + step)}) for step in range(3)]
 needs_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
@@ -48,13 +48,17 @@ def test_operations_come_back_as_they_were(path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_was_said_last_stays_when_the_rest_has_been_delivered(path: Path) -> None:
-    """A kill may come before it is said again."""
-    journal, last = Journal(path, ABOUT), Operation("summary", [1, {"cpu_seconds": 2.0}, 0])
-    journal.say_last(last)
+def test_checkpoint_stays_when_the_rest_has_been_delivered(path: Path) -> None:
+    """A kill may come before the next one. A summary or an end that comes after it takes its place."""
+    journal = Journal(path, ABOUT)
+    summary = Summary(1, {"cpu_seconds": 2.0}, 0)
+    end = End("KILLED", 1, {})
+    journal.checkpoint(Checkpoint(summary, end))
     journal.append(OPERATIONS)
     journal.empty()
-    assert list(journal.read()) == [last]
+    assert list(journal.read()) == [summary, end]
+    journal.append([Summary(2, {"cpu_seconds": 3.0}, 0)])
+    assert list(journal.read()) == [Summary(2, {"cpu_seconds": 3.0}, 0)]
     journal.close()
 
 
@@ -128,8 +132,8 @@ def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
         try:
             journal.append(OPERATIONS * 9)
         except OSError:
-            journal.append([Operation("tags", {"a": "b"})])
-            return list(journal.read()) == [*OPERATIONS, Operation("tags", {"a": "b"})]
+            journal.append([Tags({"a": "b"})])
+            return list(journal.read()) == [*OPERATIONS, Tags({"a": "b"})]
         return False
 
     assert in_fork(child) == 1
@@ -145,7 +149,7 @@ def test_full_journal_takes_nothing_more(path: Path, monkeypatch: pytest.MonkeyP
     journal.close()
 
 
-@given(st.lists(st.one_of(st.binary(max_size=20), st.just(b'["points",'), st.just(b"[" * 5000)), max_size=4))
+@given(st.lists(st.one_of(st.binary(max_size=20), st.just(b'["Points",'), st.just(b"[" * 5000)), max_size=4))
 def test_lines_that_are_not_ours_are_skipped_and_counted(tmp_path_factory: Any, noise: list[bytes]) -> None:
     """As the last one of a process that was killed; those around them come back."""
     path = tmp_path_factory.mktemp("noise") / "a.jsonl"
@@ -153,7 +157,7 @@ def test_lines_that_are_not_ours_are_skipped_and_counted(tmp_path_factory: Any, 
     journal.append(OPERATIONS)
     journal.close()
     with path.open("ab") as file:
-        file.write(b"".join(line.replace(b'["', b"{") + b"\n" for line in noise) + b'["points",[1')
+        file.write(b"".join(line.replace(b'["', b"{") + b"\n" for line in noise) + b'["Points",[1')
     journal = Journal(path, ABOUT)
     journal.append(OPERATIONS)
     read = list(journal.read())
@@ -162,7 +166,7 @@ def test_lines_that_are_not_ours_are_skipped_and_counted(tmp_path_factory: Any, 
     journal.close()
 
 
-@pytest.mark.parametrize("first", [b"", b'["mlflow_sysmetrics 2", '], ids=repr)
+@pytest.mark.parametrize("first", [b"", b'["mlflow_sysmetrics 3", '], ids=repr)
 def test_file_whose_writer_was_killed_at_once_is_started_afresh(first: bytes, path: Path) -> None:
     """By the next logger of the series."""
     path.parent.mkdir()

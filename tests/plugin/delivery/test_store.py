@@ -18,7 +18,8 @@ from mlflow.exceptions import MlflowException
 from server_here import server_here
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, why_unknown
+from mlflow_sysmetrics.delivery.location import find_run
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, why_unknown
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,9 @@ def test_run_is_created_filled_ended_and_goes_on(store: Store, client: MlflowCli
     assert (run.info.start_time, run.info.end_time, run.info.status) == (1_000, 5_000, "KILLED")
     assert (run.info.run_name, run.info.user_id, run.data.params) == ("trial 1", "me", {"alpha": "0.1"})
     assert run.data.tags.items() >= {"t": "x", "kind": "trial"}.items()
-    assert store.run(run_id) == StoredRun(run_id, 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags))
+    assert store.run(run_id) == StoredRun(
+        run_id, "0", 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags)
+    )
     assert (store.points(run_id, "a"), store.points(run_id, "b")) == ({(7, 1.5), (2**40, 2.5)}, set())
     store.delete_tag(run_id, "t")
     store.set_status(run_id, "RUNNING", None)

@@ -9,17 +9,38 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from scripted_store import Kept, ScriptedStore
 from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.journal import Journal
-from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Operation, Points, Reopen, Summary, Tags
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
 from mlflow_sysmetrics.delivery.writer import Writer
+from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOP_REASON, STOPPED_BY
 
-LOSS = [Operation("points", [4_100 + step, step, {"loss": 1.0 / (1 + step)}]) for step in range(3)]
+LOSS: list[Operation] = [Points(4_100 + step, step, {"loss": 1.0 / (1 + step)}) for step in range(3)]
+
+
+def leave_study(uri: str) -> None:
+    """Leave a study and two trials below it, as a Tune process does whose store was away until its end."""
+    writer = Writer(Away(uri))
+    study = writer.create("0", name="study")
+    trials = [writer.create("0", name=name, parent=study) for name in ("x", "y")]
+    for run in (study, *trials):
+        run.end(FINISHED)
+    assert not writer.close([study, *trials], 0.0)
+
+
+class Away(Store):
+    """A store that does not answer."""
+
+    def create_run(self, *arguments: Any) -> str:
+        raise ConnectionError("away")
+
+    run_with_key = create_run
 
 
 def leave(folder: Path, run_id: str, uri: str, operations: list[Operation], name: str = "a.jsonl") -> Path:
@@ -38,8 +59,8 @@ def run_id(client: MlflowClient) -> str:
 
 def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     """Also one of which the store has a part, or one that comes back from a backup."""
-    samples = [Operation("points", [4_000 + 100 * step, None, {"system/x": 1.0}]) for step in range(3)]
-    operations = [*LOSS, *samples, Operation("tags", {"a": "b"})]
+    samples = [Points(4_000 + 100 * step, None, {"system/x": 1.0}) for step in range(3)]
+    operations = [*LOSS, *samples, Tags({"a": "b"})]
     path = leave(tmp_path, run_id, client.tracking_uri, operations)
     content = path.read_bytes()
     client.log_metric(run_id, "loss", 1.0, 4_100, 0)
@@ -72,9 +93,9 @@ def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, 
     if then == "swept up":
         client.set_tag(run_id, STOPPED_BY, BY_EXPERIMENT_END)
     happened(client, run_id)
-    end = Operation("end", ["KILLED", 5_000, {STOP_REASON: "limit"}])
+    end = End("KILLED", 5_000, {STOP_REASON: "limit"})
     superseded = status != "KILLED"
-    left = [Operation("reopen"), *LOSS, Operation("tags", {"a": "old", "b": "old"}), end]
+    left = [Reopen(), *LOSS, Tags({"a": "old", "b": "old"}), end]
     leave(tmp_path, run_id, client.tracking_uri, left)
     assert not deliver(tmp_path).left
     run = client.get_run(run_id)
@@ -88,7 +109,7 @@ def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, 
 def test_end_keeps_the_tags_that_came_just_before_it(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     """As of a program that a limit has ended; what an earlier end has said is gone."""
     client.set_tag(run_id, STOPPED_BY, BY_EXPERIMENT_END)
-    end = [Operation("tags", {STOP_REASON: "limit"}), Operation("end", ["KILLED", 5_000, {}])]
+    end: list[Operation] = [Tags({STOP_REASON: "limit"}), End("KILLED", 5_000, {})]
     leave(tmp_path, run_id, client.tracking_uri, end)
     assert not deliver(tmp_path).left
     tags = client.get_run(run_id).data.tags
@@ -123,28 +144,27 @@ def test_runs_of_a_deleted_experiment_are_discarded(client: MlflowClient) -> Non
     """Those that were still to be created there, with those below them; not before they are asked for."""
     gone = client.create_experiment("gone")
     client.delete_experiment(gone)
-    writer = Writer(Store(client.tracking_uri))
-    for key, parent in (("study", None), ("trial", "study")):
-        writer.create(key, experiment_id=gone, parent=parent)
-    assert writer.keep() == 2
-    assert ["sync --discard" in said for said in deliver().left] == [True, True]
+    writer = Writer(Away(client.tracking_uri))
+    study = writer.create(gone)
+    writer.close([study, writer.create(gone, parent=study)], 0.0)
+    assert ["sync --discard" in said for said in deliver().left] == [True, False]
     assert (deliver(discard=True).counts["discarded"], deliver()) == (2, Delivered())
 
 
 def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     """It stays untouched; values that MLflow refuses, and lines that cannot be read, are counted."""
-    odd = Operation("points", [4_100, 0, {"odd@": 1.0}])
-    good = leave(tmp_path, run_id, client.tracking_uri, [*LOSS, odd, Operation("of a later version", 5)], "c.jsonl")
+    odd = Points(4_100, 0, {"odd@": 1.0})
+    good = leave(tmp_path, run_id, client.tracking_uri, [*LOSS, odd], "c.jsonl")
     with good.open("ab") as file:
-        file.write(b"cos\nsystem\n[1,2")
+        file.write(b'["OfALaterVersion",5]\ncos\nsystem\n[1,2')
     (tmp_path / "a.jsonl").write_text("dear diary\n")
-    (tmp_path / "b.jsonl").write_text('["mlflow_sysmetrics 2", {}]\n["points",7]\n')
+    (tmp_path / "b.jsonl").write_text('["mlflow_sysmetrics 3", {}]\n["Points",7]\n')
     (tmp_path / "d.jsonl").symlink_to("nowhere")
     (tmp_path / "e.jsonl").touch()
     for path in (tmp_path / "b.jsonl", tmp_path / "e.jsonl"):
         path.chmod(0o600)
     delivered = deliver(tmp_path, client.tracking_uri)
-    assert delivered.counts == Counter(points=3, refused=1, skipped=3, discarded=0)
+    assert delivered.counts == Counter(points=3, refused=1, skipped=4, discarded=0)
     assert [said.partition(" ")[0] for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
     assert not good.exists()
 
@@ -163,3 +183,38 @@ def test_two_syncs_at_once_deliver_once(tmp_path: Path) -> None:
     first.join(10)
     assert found[0].counts["points"] == len(store.runs["r"].points) == 3
     assert deliver(tmp_path) == Delivered()
+
+
+def test_trials_wait_for_the_run_around_them_that_a_passing_error_kept_away(client: MlflowClient) -> None:
+    """With --discard, too: they are discarded only with it, or where nothing will create it."""
+
+    class Flaky(Store):
+        failures = 1
+
+        def create_run(self, *arguments: Any) -> str:
+            if Flaky.failures:
+                Flaky.failures -= 1
+                raise MlflowException("API request failed with error code 502 != 200. Response body: 'Bad Gateway'")
+            return super().create_run(*arguments)
+
+    leave_study(client.tracking_uri)
+    delivered = deliver(discard=True, connect=Flaky)
+    assert (delivered.counts["discarded"], len(delivered.left)) == (0, 3)
+    assert len(deliver(discard=True).runs) == 3
+    assert len(client.search_runs(["0"])) == 3
+
+
+def test_run_whose_process_was_killed_ends_as_its_checkpoint_says(client: MlflowClient, tmp_path: Path) -> None:
+    """With the last summary; unless it has come to an end after all."""
+    for status, ends in (("KILLED", False), ("FINISHED", True)):
+        run_id = client.create_run("0", 4_000).info.run_id
+        journal = Journal(tmp_path / "a.jsonl", {"tracking_uri": client.tracking_uri, "run_id": run_id})
+        checkpoint = Checkpoint(Summary(5_000, {"cpu_seconds": 2.0}, None), End("KILLED", 5_000, {STOP_REASON: "kill"}))
+        journal.checkpoint(checkpoint)
+        if ends:
+            journal.append([Summary(6_000, {"cpu_seconds": 3.0}, None), End("FINISHED", 6_000, {})])
+        journal.close()
+        assert not deliver(tmp_path).left
+        run = client.get_run(run_id)
+        assert (run.info.status, run.data.metrics) == (status, {"cpu_seconds": 3.0 if ends else 2.0})
+        assert run.data.tags.get(STOP_REASON) == (None if ends else "kill")
