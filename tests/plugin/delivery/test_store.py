@@ -53,9 +53,8 @@ def test_run_is_created_filled_ended_and_goes_on(store: Store, client: MlflowCli
     assert (run.info.start_time, run.info.end_time, run.info.status) == (1_000, 5_000, "KILLED")
     assert (run.info.run_name, run.info.user_id, run.data.params) == ("trial 1", "me", {"alpha": "0.1"})
     assert run.data.tags.items() >= {"t": "x", "kind": "trial"}.items()
-    assert store.run(run_id) == StoredRun(
-        run_id, "0", 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags)
-    )
+    stored = StoredRun(run_id, "0", 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags))
+    assert store.run(run_id) == stored
     assert (store.points(run_id, "a"), store.points(run_id, "b")) == ({(7, 1.5), (2**40, 2.5)}, set())
     store.delete_tag(run_id, "t")
     store.set_status(run_id, "RUNNING", None)
