@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.redact import redacted_text
@@ -109,10 +109,7 @@ class Checkpoint(NamedTuple):
 
 
 Operation = Create | Reopen | Repeat | Points | Summary | Params | Tags | DeleteTag | File | End | Delete
-_KINDS = {
-    kind.__name__: kind
-    for kind in (Create, Reopen, Repeat, Points, Summary, Params, Tags, DeleteTag, File, End, Delete)
-}
+_KINDS = {kind.__name__: kind for kind in get_args(Operation)}
 
 
 def to_line(operation: Operation | Checkpoint) -> bytes:
@@ -126,7 +123,7 @@ def from_line(line: bytes) -> Operation | Checkpoint:
     if kind == Checkpoint.__name__:
         summary, end = fields
         return Checkpoint(Summary(*summary), None if end is None else End(*end))
-    return _KINDS[kind](*fields)
+    return _KINDS[kind](*fields)  # type: ignore[no-any-return]
 
 
 def now_ms() -> int:

@@ -32,6 +32,9 @@ class Outbox:
         self.run_id = run_id
         self.title = title or run_id
         self.created: Create | None = None  # of a run that this project creates: how
+        self.parent: Outbox | None = None  # of the run around it, if that was created here
+        self.is_released = False  # whether nothing more is added, so that it is forgotten once it is empty
+        self.is_closing = False  # whether somebody waits for it
         self.start_ms: int | None = None  # of the run, once it is known
         # The step and value of each point that the run has, by metric; None: all that waits is new.
         self.stored: dict[str, set[tuple[int, float]]] | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
+import math
 import os
 import random
 import threading
@@ -59,16 +59,12 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.is_unreachable = False  # whether the store did not take what it was sent last
+        self.cpu_seconds = 0.0  # of its thread: what a measurement of this process may leave out
         self._outboxes: dict[Outbox, None] = {}  # in the order in which they came: a run before those below it
-        self._released: set[Outbox] = set()  # to which nothing more is added
-        self._closing: set[Outbox] = set()
-        self._parents: dict[Outbox, RunHandle] = {}
         self._lock = threading.RLock()  # a signal's handler may close a run while its thread has it
         self._wake = threading.Event()
         self._progress = threading.Condition()  # told after each attempt
         self._thread: threading.Thread | None = None
-        self._cpu_clock: int | None = None  # of the thread
-        self._cpu_s = 0.0  # of threads that have ended
         self._outage: Outbox | None = None  # the failure of which began it
 
     def create(
@@ -88,16 +84,13 @@ class Writer:
         """
         known = texts(tags or {}, MAX_TAG)
         name = known.pop(MLFLOW_RUN_NAME, name)
+        outbox = Outbox(title=name)
+        outbox.parent = parent.outbox if parent else None
         parent_key = parent.key if parent else None
-        create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
-        outbox = Outbox(title=name or create.key)
-        outbox.created = create
-        outbox.add([create])
-        if parent is not None:
-            self._parents[outbox] = parent
-        handle = RunHandle(outbox, self)
+        outbox.created = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
+        outbox.add([outbox.created])
         self.take(outbox, at_once=True)
-        return handle
+        return RunHandle(outbox, self)
 
     def open(
         self, run_id: str, *, key: str | None = None, title: str | None = None, start_ms: int | None = None
@@ -113,7 +106,7 @@ class Writer:
             if outbox not in self._outboxes:
                 self._outboxes[outbox] = None
                 outbox.due_at = time.monotonic() + EVERY_S
-            self._released.discard(outbox)
+            outbox.is_released = False
             if at_once and not outbox.failures:
                 outbox.due_at = 0.0
             self._start()
@@ -122,18 +115,8 @@ class Writer:
 
     def release(self, outbox: Outbox) -> None:
         """Forget an outbox once the store has what waits in it."""
-        with self._lock:
-            self._released.add(outbox)
+        outbox.is_released = True
         self._wake.set()
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU time of its thread: what a measurement of this process may leave out."""
-        running_s = 0.0
-        if self._cpu_clock is not None:
-            with contextlib.suppress(OSError):  # it has just ended
-                running_s = time.clock_gettime(self._cpu_clock)
-        return self._cpu_s + running_s
 
     def close(self, handles: Iterable[RunHandle], timeout_s: float) -> bool:
         """Write what is left of these, for at most `timeout_s`; say whether nothing is left. Then they are done.
@@ -141,24 +124,21 @@ class Writer:
         What the store does not take in time, or all at Ctrl-C, goes to disk, and `sync` delivers it. What waits for a
         deleted run is given up. A request that hangs goes on alone.
         """
-        handles = list(handles)
+        outboxes = []
         for handle in handles:
             handle.is_open = False
-        outboxes = [handle.outbox for handle in handles]
-        deadline = Deadline(timeout_s)
-        with self._lock:
-            self._closing.update(outboxes)
-            for outbox in outboxes:
-                outbox.due_at = 0.0  # a pause may be longer than the time that is left
+            handle.outbox.is_closing = True
+            handle.outbox.due_at = 0.0  # a pause may be longer than the time that is left
+            outboxes.append(handle.outbox)
         self._wake.set()
         try:
-            self._wait(outboxes, deadline)
+            self._wait(outboxes, Deadline(timeout_s))
         except KeyboardInterrupt:
             logger.warning("interrupted: what MLflow has not taken goes to disk")
         with self._lock:
-            left = [outbox for outbox in self._outboxes if outbox in set(outboxes) and _is_left(outbox)]
+            left = [outbox for outbox in self._outboxes if outbox in outboxes and _is_left(outbox)]
             for outbox in outboxes:
-                self._forget(outbox)
+                self._outboxes.pop(outbox, None)
         self._wake.set()  # the thread ends with the last of them
         self._keep(left)
         for outbox in outboxes:
@@ -203,12 +183,6 @@ class Writer:
         else:
             logger.warning("data of %s that MLflow did not take is lost. %s", runs, lost)
 
-    def _forget(self, outbox: Outbox) -> None:
-        self._outboxes.pop(outbox, None)
-        self._parents.pop(outbox, None)
-        self._released.discard(outbox)
-        self._closing.discard(outbox)
-
     def _start(self) -> None:
         """Start the thread, if it does not run."""
         if self._thread is not None:
@@ -222,31 +196,25 @@ class Writer:
             logger.warning("points are kept, but not delivered by this process. %s", error)
 
     def _work(self) -> None:
-        if hasattr(time, "pthread_getcpuclockid"):
-            self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
-        while True:
-            due_at = min((outbox.due_at for outbox in self._waiting()), default=float("inf"))
+        used_before_s = self.cpu_seconds
+        while self._goes_on():
+            due_at = min((outbox.due_at for outbox in self._waiting()), default=math.inf)
             self._wake.wait(max(0.0, min(due_at - time.monotonic(), EVERY_S)))
             self._wake.clear()
             for outbox in self._waiting():
                 if time.monotonic() >= outbox.due_at and outbox in self._outboxes:
                     self._attempt(outbox)
+                    self.cpu_seconds = used_before_s + time.thread_time()
                     with self._progress:
                         self._progress.notify_all()
-            if self._may_end():
-                return
 
-    def _may_end(self) -> bool:
-        """Forget the runs that are done; say whether none is left, and the thread ends."""
+    def _goes_on(self) -> bool:
+        """Forget the runs that are done; say whether some are left, or else the thread ends."""
         with self._lock:
-            for outbox in [outbox for outbox in self._released if outbox.is_empty]:
-                self._forget(outbox)
-            if self._outboxes:
-                return False
-            self._thread = None
-            self._cpu_s += time.thread_time()
-            self._cpu_clock = None
-            return True
+            self._outboxes = {outbox: None for outbox in self._outboxes if not (outbox.is_released and outbox.is_empty)}
+            if not self._outboxes:
+                self._thread = None
+            return bool(self._outboxes)
 
     def _waiting(self) -> list[Outbox]:
         with self._lock:
@@ -254,14 +222,14 @@ class Writer:
 
     def _attempt(self, outbox: Outbox) -> None:
         """Write what waits in an outbox, and say when it is due again. While it closes no pause grows."""
-        is_closing = outbox in self._closing
-        times = 1.0 if is_closing else 2.0 ** min(outbox.failures, 10)
+        times = 1.0 if outbox.is_closing else 2.0 ** min(outbox.failures, 10)
         # A creation whose answer comes too late is made twice: its run cannot be found before that.
         self.store.timeout_s = MAX_TIMEOUT_S if outbox.run_id is None else min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
-        outbox.due_at = time.monotonic() + (0.0 if is_closing else EVERY_S)  # before: a caller may bring it forward
-        parent = self._parents.get(outbox)
+        outbox.due_at = time.monotonic() + (
+            0.0 if outbox.is_closing else EVERY_S
+        )  # before: a caller may bring it forward
         try:
-            replay(outbox, self.store, lambda key: parent.run_id if parent else None)
+            replay(outbox, self.store, lambda key: outbox.parent and outbox.parent.run_id)
         except Exception as error:
             self._failed(outbox, error)
             outbox.failures += 1
