@@ -84,11 +84,12 @@ class Writer:
         """
         known = texts(tags or {}, MAX_TAG)
         name = known.pop(MLFLOW_RUN_NAME, name)
-        outbox = Outbox(title=name)
-        outbox.parent = parent.outbox if parent else None
         parent_key = parent.key if parent else None
-        outbox.created = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
-        outbox.add([outbox.created])
+        create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
+        outbox = Outbox(title=name or create.key)
+        outbox.created = create
+        outbox.parent = parent.outbox if parent else None
+        outbox.add([create])
         self.take(outbox, at_once=True)
         return RunHandle(outbox, self)
 
@@ -107,6 +108,7 @@ class Writer:
                 self._outboxes[outbox] = None
                 outbox.due_at = time.monotonic() + EVERY_S
             outbox.is_released = False
+            outbox.is_closing = False
             if at_once and not outbox.failures:
                 outbox.due_at = 0.0
             self._start()
@@ -136,7 +138,8 @@ class Writer:
         except KeyboardInterrupt:
             logger.warning("interrupted: what MLflow has not taken goes to disk")
         with self._lock:
-            left = [outbox for outbox in self._outboxes if outbox in outboxes and _is_left(outbox)]
+            closing = set(outboxes)
+            left = [outbox for outbox in self._outboxes if outbox in closing and _is_left(outbox)]
             for outbox in outboxes:
                 self._outboxes.pop(outbox, None)
         self._wake.set()  # the thread ends with the last of them
@@ -225,11 +228,10 @@ class Writer:
         times = 1.0 if outbox.is_closing else 2.0 ** min(outbox.failures, 10)
         # A creation whose answer comes too late is made twice: its run cannot be found before that.
         self.store.timeout_s = MAX_TIMEOUT_S if outbox.run_id is None else min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
-        outbox.due_at = time.monotonic() + (
-            0.0 if outbox.is_closing else EVERY_S
-        )  # before: a caller may bring it forward
+        # Before the attempt: during it a caller may bring the next one forward.
+        outbox.due_at = time.monotonic() + (0.0 if outbox.is_closing else EVERY_S)
         try:
-            replay(outbox, self.store, lambda key: outbox.parent and outbox.parent.run_id)
+            replay(outbox, self.store, lambda key: outbox.parent.run_id if outbox.parent else None)
         except Exception as error:
             self._failed(outbox, error)
             outbox.failures += 1
