@@ -21,20 +21,9 @@ _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
 _REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 _MAX_NAME = 100  # of MLflow's 250, with what stands around it
 
-CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial
-SUMMARY = (  # of the whole time; those of phases come with them
-    *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds", "mean_cpu_percent"),
-    *("peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb", "read_mb", "write_mb"),
-)
 _RUN_AFTER_THE_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 Listener = Callable[[dict[str, float]], None]
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def summary_names(groups: Collection[str]) -> set[str]:
-    """The names of the summary values that a measurement of these groups may have."""
-    of_group = {"elapsed_s": "", "peak_gpu_memory_mb": "gpu"}
-    return {name for name in SUMMARY if of_group.get(name, "process") in ("", *groups)}
 
 
 def measure(pid: int | None = None, groups: Collection[str] = ("process",)) -> Measurement:
@@ -193,10 +182,10 @@ class Measurement:
         """
         self._listeners = (*self._listeners, listener)
 
-    def saw_peak_rss(self, megabytes: float) -> None:
+    def record_peak_rss(self, megabytes: float) -> None:
         """Count a high-water mark of a process of the tree that somebody else has read, as wait4(2) gives it."""
         if self._process is not None:
-            self._process.saw_peak_rss(megabytes)
+            self._process.record_peak_rss(megabytes)
             if self._summary is not None:
                 self._summary |= self._memory()
 

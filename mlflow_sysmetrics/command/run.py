@@ -19,7 +19,7 @@ from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
 from mlflow_sysmetrics.delivery.store import named_experiment
-from mlflow_sysmetrics.measurement import SUMMARY
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.redact import absolute_uri, get_logger
 from mlflow_sysmetrics.ui import address
 

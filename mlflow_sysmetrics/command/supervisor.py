@@ -102,7 +102,7 @@ class Supervisor:
         """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
         tags = {**self.stopped, **self._died_of(ended.code)}
         if ended.peak_rss_mb is not None:
-            self._measurement.saw_peak_rss(ended.peak_rss_mb)
+            self._measurement.record_peak_rss(ended.peak_rss_mb)
         if self.stopped:
             ended = Ended(STOPPED, told=True)
         self._follower.finish(ended.status, tags, ends=ends)

@@ -121,7 +121,7 @@ class ProcessSampler:
         """Include in the next reading what is otherwise read every 0.4 s, and children that have begun since."""
         self._slow_due = self._walk_due = -math.inf
 
-    def saw_peak_rss(self, mark_mb: float) -> None:
+    def record_peak_rss(self, mark_mb: float) -> None:
         """Take what the kernel says of processes that have ended, such as wait4 of the root, into ``peak_rss_mb``.
 
         A process begins with the mark of the one that has started it: no higher one says nothing.
@@ -264,7 +264,7 @@ class ProcessSampler:
                 mark_mb = max([mark_mb, *reset_marks_mb[self._resets :]])
             if mark_mb > self._mark_before_mb:
                 self.peak_rss_mb = max(mark_mb, self.peak_rss_mb or 0.0)
-            self.saw_peak_rss(reaped_mb)
+            self.record_peak_rss(reaped_mb)
         else:
             self._mark_before_mb = mark_mb
             if 0 < mark_mb <= (1 + _MATERIAL) * highest.levels.get(_RSS, 0.0):  # as after a reset

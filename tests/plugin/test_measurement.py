@@ -18,7 +18,8 @@ from children import child
 from commands import wait_until
 
 from mlflow_sysmetrics import Measurement, measure
-from mlflow_sysmetrics.measurement import Phase, summary_names
+from mlflow_sysmetrics.measurement import Phase
+from mlflow_sysmetrics.metrics import summary_names
 
 LIMIT_S = 10.0
 ABSENT = {"peak_rss_mb"}  # where the process has had a higher one before
