@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_sysmetrics.host import CHANNEL, is_on
+from mlflow_sysmetrics.channel import CHANNEL, emit
+from mlflow_sysmetrics.host import is_on
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.logger import SystemMetricsLogger
@@ -50,7 +48,7 @@ def follow() -> None:
     from mlflow.utils.import_hooks import register_post_import_hook
 
     _enabled = True
-    _say(mlflow=os.getpid())
+    emit(mlflow=os.getpid())
     register_post_import_hook(_hook, "mlflow.tracking.fluent")
 
 
@@ -93,7 +91,7 @@ def _opened(run: Any, around: Any) -> None:
         recorder = Measurement()
         parent = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
         uri = lasting_uri(mlflow.get_tracking_uri())
-        _say(start=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent=parent)
+        emit(start=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent=parent)
     _open[os.getpid(), run_id] = recorder
     recorder.start()
 
@@ -101,12 +99,4 @@ def _opened(run: Any, around: Any) -> None:
 def _ended(run_id: str) -> None:
     if (recorder := _open.pop((os.getpid(), run_id), None)) is not None:
         summary = recorder.stop()
-        if os.environ.get(CHANNEL):
-            _say(end=run_id, summary=summary)
-
-
-def _say(**line: object) -> None:
-    """Append a line to the channel, at once: several processes may write there. Nothing raises."""
-    said = json.dumps(line | {"pid": os.getpid(), "time_ms": time.time_ns() // 1_000_000}).encode() + b"\n"
-    with contextlib.suppress(OSError), Path(os.environ[CHANNEL]).open("ab", buffering=0) as channel:
-        channel.write(said)
+        emit(end=run_id, summary=summary)

@@ -118,10 +118,11 @@ class Pairs:
         command = [word.replace("{pair}", str(pair)) for word in side.command]
         with tempfile.TemporaryFile() as output:
             where = {"cwd": side.folder, "env": environment, "stdout": output, "stderr": output}
-            exit_code, costs = self._measured(follower, command, where)
+            exit_code, costs, measurement = self._measured(follower, command, where)
             output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
             said = output.read().decode(errors="replace")
         follower.finish(Ended(exit_code).status, about, ends=True)
+        costs[1] = max(costs[1], measurement.summary.get("peak_rss_mb", 0.0))  # with what the program told last
         if exit_code:
             last = "".join(f"\n  {line}" for line in said.splitlines()[-5:])
             raise side.failed(f"failed with exit code {exit_code}{last}")
@@ -130,8 +131,10 @@ class Pairs:
         ask_store(self.parent.uri, lambda: client.log_batch(run_id, metrics))
         return ask_store(self.parent.uri, lambda: client.get_run(run_id).data.metrics)
 
-    def _measured(self, follower: Follower, command: Sequence[str], where: dict[str, Any]) -> tuple[int, list[float]]:
-        """Run a program to its end: its exit code and `COSTS`."""
+    def _measured(
+        self, follower: Follower, command: Sequence[str], where: dict[str, Any]
+    ) -> tuple[int, list[float], Measurement]:
+        """Run a program to its end: its exit code, `COSTS`, and what has measured it."""
         hear, tell = os.pipe()
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(tell), *command]
         process = subprocess.Popen(launcher, stdin=subprocess.PIPE, pass_fds=[tell], start_new_session=True, **where)
@@ -147,6 +150,5 @@ class Pairs:
             told = heard.read()
         self._launched.remove(process)
         exit_code, cpu_s, peak_kb, elapsed_s = json.loads(told) if told else (-9, 0.0, 0.0, 1.0)  # it was killed
-        seen = measurement.summary  # with processes that nobody has waited for, as Ray's
-        used = max(cpu_s, seen.get("cpu_seconds", 0.0)), max(peak_kb * _KB_MB, seen.get("peak_rss_mb", 0.0))
-        return exit_code, [*used, elapsed_s]
+        cpu_s = max(cpu_s, measurement.summary.get("cpu_seconds", 0.0))  # with processes that nobody has waited for
+        return exit_code, [cpu_s, peak_kb * _KB_MB, elapsed_s], measurement

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mlflow_sysmetrics.channel import CHANNEL
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Operation, Point, log, now_ms, window_points
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.delivery.writer import Writer, keep_end
-from mlflow_sysmetrics.host import CHANNEL
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger, with_login
@@ -161,6 +161,8 @@ class Follower:
 
     def _take(self, said: Mapping[str, Any]) -> None:
         self._saw_mlflow |= "mlflow" in said
+        if "peak_rss_mb" in said:
+            self._measurement.record_peak_rss(said["peak_rss_mb"])
         if "end" in said:
             opened = self._opened[said["end"]]
             opened.is_open, opened.summary = False, said["summary"]

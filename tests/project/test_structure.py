@@ -23,7 +23,7 @@ PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 LAYERS: dict[str, list[tuple[str, ...]]] = {
     "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
-        ("tags", "redact", "lazy", "renamed", "metrics"),
+        ("tags", "redact", "lazy", "renamed", "metrics", "channel"),
         ("guard", "outcome"),
         ("sampling",),
         ("monitor",),

@@ -314,3 +314,11 @@ def test_run_that_was_made_and_never_answered_for_is_ended_by_sync(
     assert not deliver().left
     (run,) = all_runs()
     assert (run.info.status, "elapsed_s" in run.data.metrics) == ("FINISHED", True)
+
+
+def test_peak_before_a_reset_of_the_kernels_mark_is_kept(record: Record, all_runs: Runs) -> None:
+    """Integrations reset it, so that each trial has a peak of its own; from outside nobody sees what it was."""
+    code = "from mlflow_sysmetrics.sampling import reset_peak_rss\nkept = bytearray(b'x') * 100_000_000\ndel kept\n"
+    assert record(sys.executable, "-c", f"{code}assert reset_peak_rss()") == Ended(0)
+    (run,) = all_runs()
+    assert run.data.metrics["peak_rss_mb"] > 100
