@@ -29,7 +29,7 @@ METRICS = (
     SummaryMetric("system_cpu_seconds", "s", "CPU time in the operating system for it", sum, sum),
     SummaryMetric("mean_cpu_percent", "%", "`cpu_seconds` over `elapsed_s`; 100 is one core", is_mean=True),
     SummaryMetric("peak_memory_mb", "MB", "highest RSS - SHR at one reading", max, sum),
-    SummaryMetric("memory_growth_mb", "MB", "that, less RSS - SHR at the first reading", max, sum),
+    SummaryMetric("memory_growth_mb", "MB", "that, less RSS - SHR at the start", max, sum),
     SummaryMetric(
         "peak_rss_mb",
         "MB",

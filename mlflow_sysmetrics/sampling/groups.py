@@ -12,7 +12,7 @@ from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling.container import ContainerSampler
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
 from mlflow_sysmetrics.sampling.one_process import ALONE, HERE
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 _OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
 GROUPS = ("process", *_OTHERS)
@@ -33,7 +33,7 @@ class Sampler:
     `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
     second, and are absent in between. docs/metrics.md has the names. A call never raises: a group that fails is logged
     once, and costs its own numbers only. One thread at a time may call it; what it has counted may be asked by any.
-    Construction raises ValueError where a group is unknown, none is chosen, or there is no such process.
+    Construction raises ValueError where a group is unknown, or none is chosen.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Sampler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_groups(groups)
-        check_pid(pid)
         system = ALONE if alone else HERE
         self.process = ProcessSampler(pid, clock=clock, system=system) if "process" in groups else None
         self._clock = clock
-        self._began = self._due = clock()
+        self._began = clock()
+        self._due = self._began
         self._others: dict[str, Callable[[], Mapping[str, float]]] = {}
         for group in groups:
             if group in _OTHERS:
@@ -60,12 +60,14 @@ class Sampler:
 
     def __call__(self) -> dict[str, float]:
         values = {} if self.process is None else self.process()
-        if (now := self._clock()) >= self._due:
-            self._due = now + min(_EVERY_S, now - self._began)  # soon at first: a short run has them too
-            for group, read in [*self._others.items()]:
-                try:
-                    values |= read()
-                except Exception as error:  # likewise
-                    logger.warning("the group %r cannot be read any more", group, exc_info=error)
-                    del self._others[group]
+        now = self._clock()
+        if now < self._due:
+            return values
+        self._due = now + min(_EVERY_S, now - self._began)  # soon at first: a short run has them too
+        for group, read in tuple(self._others.items()):
+            try:
+                values |= read()
+            except Exception as error:  # likewise
+                logger.warning("the group %r cannot be read any more", group, exc_info=error)
+                del self._others[group]
         return values
