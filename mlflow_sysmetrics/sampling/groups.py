@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.sampling.container import ContainerSampler
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
 from mlflow_sysmetrics.sampling.one_process import ALONE, HERE
@@ -17,8 +17,6 @@ from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 _OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
 GROUPS = ("process", *_OTHERS)
 _EVERY_S = 0.5  # for the other groups: one number per window, and few calls that interrupt the training
-
-logger = get_logger(__name__)
 
 
 def check_groups(groups: Collection[str]) -> None:
@@ -53,10 +51,8 @@ class Sampler:
         self._others: dict[str, Callable[[], Mapping[str, float]]] = {}
         for group in groups:
             if group in _OTHERS:
-                try:
+                with never_raises(f"the group {group!r}"):  # a kernel or a driver may return anything
                     self._others[group] = _OTHERS[group](pid)
-                except Exception as error:  # a kernel or a driver may return anything, and must not end the training
-                    logger.warning("the group %r cannot be read here", group, exc_info=error)
 
     def __call__(self) -> dict[str, float]:
         values = {} if self.process is None else self.process()
@@ -64,10 +60,7 @@ class Sampler:
         if now < self._due:
             return values
         self._due = now + min(_EVERY_S, now - self._began)  # soon at first: a short run has them too
-        for group, read in tuple(self._others.items()):
-            try:
+        for group, read in self._others.items():
+            with never_raises(f"the group {group!r}"):
                 values |= read()
-            except Exception as error:  # likewise
-                logger.warning("the group %r cannot be read any more", group, exc_info=error)
-                del self._others[group]
         return values

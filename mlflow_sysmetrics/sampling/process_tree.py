@@ -115,7 +115,8 @@ class ProcessSampler:
         try:
             readings = self._read()
         except _UNREADABLE as error:
-            _warn_once("process %d cannot be read now: %s", self._pid, str(error))
+            if not self._readings:  # a gap later on is in the series
+                _warn_once("process %d cannot be read now: %s", self._pid, str(error))
             return {}
         if not readings:
             return {}
@@ -124,9 +125,8 @@ class ProcessSampler:
         self.peak_rss.add(readings)
         self._readings = readings
         self._read_at = now
-        totals = _sums([reading.counters for reading in readings.values()])
-        if self.cpu.is_known:
-            totals[_CPU] = 100 * self.cpu.shown_s
+        totals = _sums(reading.counters for reading in readings.values())
+        totals[_CPU] = 100 * self.cpu.shown_s
         for key, total in totals.items():
             if key not in self._counters:
                 self._counters[key] = Counter(total, now)
@@ -134,7 +134,7 @@ class ProcessSampler:
         self.root_cpu_s = readings[self._root].cpu_s
         if readings[self._root].ended:
             return {}
-        values = _sums([reading.levels for reading in readings.values() if not reading.ended])
+        values = _sums(reading.levels for reading in readings.values() if not reading.ended)
         if _MEMORY in values:
             values[_MEMORY] = self._shared.less_shared(values[_MEMORY], readings)
         if now >= self._rates_due:
