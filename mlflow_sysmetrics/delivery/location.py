@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.environment_variables import MLFLOW_RUN_ID
+from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import fluent
 from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id, _get_latest_active_run
@@ -42,7 +43,7 @@ def current_run() -> RunRef:
     run = _active_run()
     if run is not None:
         return RunRef(uri, run.info.experiment_id, run.info.run_id)
-    return RunRef(uri, str(_get_experiment_id() or "0"), os.environ.get(MLFLOW_RUN_ID.name))
+    return RunRef(uri, _experiment_in_use(), os.environ.get(MLFLOW_RUN_ID.name))
 
 
 def check_store() -> None:
@@ -93,6 +94,14 @@ def named_experiment(client: MlflowClient, name: str) -> str:
             if found is None:
                 raise
     return str(found.experiment_id)
+
+
+def _experiment_in_use() -> str:
+    """Its id. That in MLFLOW_EXPERIMENT_ID is believed: MLflow would ask the store, for minutes where that is away."""
+    named = os.environ.get(MLFLOW_EXPERIMENT_ID.name)
+    if named and MLFLOW_EXPERIMENT_NAME.name not in os.environ and fluent._active_experiment_id is None:
+        return named
+    return str(_get_experiment_id() or "0")
 
 
 def _active_run() -> mlflow.entities.Run | None:

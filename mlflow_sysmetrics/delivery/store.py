@@ -168,6 +168,25 @@ class Store:
         found = self._connect().search_runs([experiment_id], wanted, ViewType.ALL, 1)
         return next((str(run.info.run_id) for run in found), None)
 
+    def experiment_named(self, name: str) -> str:
+        """The id of the experiment with this name, which is made if it is not there."""
+        store = self._connect()
+        found = store.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(store.create_experiment(name))
+            except MlflowException:
+                found = store.get_experiment_by_name(name)  # another process may have been faster
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+    def runs_with(self, experiment_id: str, tag: str, value: str) -> list[StoredRun]:
+        """The runs of an experiment with this value of a tag. At most 50,000, as many as MLflow gives in one answer."""
+        wanted = f"tags.`{tag}` = '{value}'"
+        found = self._connect().search_runs([experiment_id], wanted, ViewType.ACTIVE_ONLY, 50_000)
+        return [StoredRun.of(run) for run in found]
+
     def running_with(self, experiment_id: str, tag: str) -> dict[str, str]:
         """The ids of the runs of an experiment that are RUNNING and have this tag, and its value. At most 1000."""
         wanted = f"tags.`{tag}` LIKE '%' and attributes.status = 'RUNNING'"

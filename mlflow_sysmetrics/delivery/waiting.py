@@ -23,24 +23,30 @@ class Deadline:
         return max(0.0, self._at - time.monotonic())
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return or raise what the call does, or TimeoutError: then its thread goes on alone.
+def in_background(call: Callable[[], T]) -> Future[T]:
+    """Call this in a thread that never holds up the end of the program; the future is what it returns or raises.
 
-    Where no thread can be started, as at the end of the interpreter, it takes as long as it takes.
+    Where no thread can be started, as at the end of the interpreter, it is called here and now.
     """
+    future = Future[T]()
 
-    def answer(future: Future[T]) -> None:
+    def work() -> None:
         try:
             future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
 
-    future = Future[T]()
     run = contextvars.copy_context().run  # MLflow keeps its workspace there
     try:
-        threading.Thread(target=run, args=(answer, future), name="mlflow-sysmetrics-question", daemon=True).start()
+        threading.Thread(target=run, args=(work,), name="mlflow-sysmetrics-question", daemon=True).start()
     except RuntimeError:
-        return call()
+        work()
+    return future
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return or raise what the call does, or TimeoutError: then its thread goes on alone, see `in_background`."""
+    future = in_background(call)
     if not wait([future], seconds).done:
         del future  # a late answer is nobody's, such as an open file: it goes with its thread
         raise TimeoutError(f"no answer within {seconds:g} s")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from multiprocessing.util import Finalize
 from pathlib import Path
 
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
 from mlflow_sysmetrics.delivery.operations import MAX_TAG, Create, now_ms, texts
@@ -84,6 +84,9 @@ class Writer:
         """
         known = texts(tags or {}, MAX_TAG)
         name = known.pop(MLFLOW_RUN_NAME, name)
+        if parent is not None and parent.run_id is not None:
+            known.setdefault(MLFLOW_PARENT_RUN_ID, parent.run_id)
+            parent = None
         parent_key = parent.key if parent else None
         create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
         outbox = Outbox(title=name or create.key)

@@ -2,119 +2,122 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-import mlflow
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-from mlflow.tracking.fluent import _get_experiment_id
 
-from mlflow_sysmetrics.delivery.store import QUESTION_S, Store, StoredRun, named_experiment, one_line
-from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery import RunRef, current_run, one_line, within
+from mlflow_sysmetrics.delivery.location import QUESTION_S, find_run
+from mlflow_sysmetrics.delivery.store import Store, StoredRun
 from mlflow_sysmetrics.metrics import combined_in_turn
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
-
-_MAX_RUNS = 50_000  # that MLflow gives in one answer
+STUDY = "study"  # the name of the run around the trials, among the ids of these
 _WITH_THE_END_MS = 1000  # before it: a summary is queued just before the end
+_BY_ID = ", or give experiment_id=, then trials begin and their runs wait for it"
+T = TypeVar("T")
 
 
-class Earlier(NamedTuple):
-    """A run of an experiment that was interrupted."""
-
-    run_id: str | None
-    status: str | None = None  # of its end; None if it has not ended
-    summary: Mapping[str, float] | None = None  # at its end; {} if nothing was measured, None if it is not known
-
-    def followed_by(self, summary: Mapping[str, float]) -> dict[str, float]:
-        """The summary with that from before the interruption; {} where that is unknown."""
-        return combined_in_turn([self.summary, summary]) if summary and self.summary != {} else dict(summary)
-
-    @classmethod
-    def of(cls, run: Run) -> Earlier:
-        stored = StoredRun.of(run)
-        if stored.end_ms is None:
-            return cls(stored.run_id)
-        if TRIAL_ID in stored.tags and PID not in stored.tags:  # it failed before it had a process
-            return cls(stored.run_id, stored.status, {})
-        since_ms = stored.end_ms - _WITH_THE_END_MS  # what is older is of a part of the run
-        summary = {name: value for name, value in stored.values.items() if stored.times_ms[name] > since_ms}
-        return cls(stored.run_id, stored.status, summary if "elapsed_s" in summary else None)
-
-
-NEW = Earlier(None, None, {})  # there was none before
-
-
-class Destination(NamedTuple):
-    """An experiment, the run that trials are nested under, and what an interrupted experiment has left there."""
-
-    experiment_id: str
-    parent_run_id: str | None = None  # None: a run of the callback's own
-    study: Earlier = NEW  # that run, from before
-    trials: Mapping[str, Earlier] = {}
-
-
-def find_destination(
-    client: MlflowClient,
+def find_around(
+    store: Store,
     experiment_id: str | None = None,
     experiment_name: str | None = None,
     parent_run_id: str | None = None,
-    study_id: str | None = None,
-) -> Destination:
-    """Find the place for an experiment's runs.
+) -> RunRef:
+    """Find where an experiment's runs go: its store, experiment, and the run around them; None: one of their own.
 
     What was named wins: the experiment's id, then its name, then that of the named parent. Else it is the active run
     of this process (or the one in MLFLOW_RUN_ID, under ``mlflow run``) and its experiment, or else the experiment in
-    use. Where no run of that experiment is named or active, trials have one of their own. Of an experiment that was
-    interrupted, ``study_id`` tells which it is; only then are its runs looked for.
+    use. Where no run of that experiment is named or active, trials have one of their own.
 
     Raises:
-        mlflow.exceptions.MlflowException: the store has no such experiment or run, or cannot be asked for it. An
-            experiment's id is believed where the store does not answer within seconds.
+        mlflow.exceptions.MlflowException: the store has no such experiment or run, or does not answer within seconds.
+            An experiment's id is believed without an answer, and so is a parent that is named with an experiment.
     """
-    around, named = _run_around(client, parent_run_id), experiment_id or experiment_name
-    if experiment_id is None and experiment_name is not None:
-        experiment_id = named_experiment(client, experiment_name)
-    if experiment_id is None:
-        experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
-    if not _may_have_experiment(client, experiment_id):
-        said = f"experiment {named or experiment_id!r} does not exist, or was deleted; restore it, or name another one"
-        raise MlflowException(said, RESOURCE_DOES_NOT_EXIST)
-    parent = around.info.run_id if around and (parent_run_id or around.info.experiment_id == experiment_id) else None
-    wanted = f"tags.`{STUDY_ID}` = '{study_id}'"
-    runs = client.search_runs([experiment_id], wanted, max_results=_MAX_RUNS) if study_id else []
-    trials = {run.data.tags[TRIAL_ID]: Earlier.of(run) for run in runs if TRIAL_ID in run.data.tags}
-    studies = (Earlier.of(run) for run in runs if run.data.tags.get(KIND) == "study" and parent is None)
-    return Destination(experiment_id, parent, next(studies, NEW), trials)
+    named = _named_experiment(store, experiment_id, experiment_name, parent_run_id)
+    if named is None or parent_run_id is None:
+        here = _run_here(store)
+        named = named or here.experiment_id
+        if parent_run_id is None and here.experiment_id == named:
+            parent_run_id = here.run_id
+    if not _may_have_experiment(store, named):
+        asked = experiment_name or named
+        text = f"experiment {asked!r} does not exist, or was deleted; restore it, or name another one"
+        raise MlflowException(text)
+    return RunRef(store.tracking_uri, named, parent_run_id)
 
 
-def _may_have_experiment(client: MlflowClient, experiment_id: str) -> bool:
+def _named_experiment(
+    store: Store, experiment_id: str | None, experiment_name: str | None, parent_run_id: str | None
+) -> str | None:
+    """The id of the experiment that is named, or else that of the run that is named."""
+    if experiment_id is not None:
+        return experiment_id
+    if experiment_name is not None:
+        asked = f"experiment_name={experiment_name!r}"
+        return _answer(store, asked, lambda: store.experiment_named(experiment_name))
+    if parent_run_id is not None:
+        return _answer(store, f"parent_run_id={parent_run_id!r}", lambda: store.run(parent_run_id).experiment_id)
+    return None
+
+
+def _run_here(store: Store) -> RunRef:
+    """The run that is active here, or in the environment, if this store has it; else only the experiment in use."""
+    here = current_run()
+    if here.run_id is None or here.tracking_uri != store.tracking_uri:
+        return here._replace(run_id=None)
     try:
-        return within(QUESTION_S, lambda: Store(client.tracking_uri).has_experiment(experiment_id))
-    except Exception as error:  # it is away, and the training has to begin
+        found = find_run(None, store)
+    except ValueError as error:
+        logger.warning("trials get a study run. %s", error)
+        return here._replace(run_id=None)
+    return here._replace(experiment_id=found.experiment_id or here.experiment_id)  # "": it has not answered
+
+
+def _may_have_experiment(store: Store, experiment_id: str) -> bool:
+    try:
+        return within(QUESTION_S, lambda: store.has_experiment(experiment_id))
+    except Exception as error:  # the store is away, and the training has to begin
         logger.warning("MLflow has not said yet whether it has experiment %s. %s", experiment_id, one_line(error))
         return True
 
 
-def _run_around(client: MlflowClient, parent_run_id: str | None) -> Run | None:
-    """The run that is named, active here, or in the environment, if this store has it."""
-    if parent_run_id is not None:
-        return client.get_run(parent_run_id)
-    if client.tracking_uri != mlflow.get_tracking_uri():
-        return None
-    if (active := mlflow.active_run()) is not None:
-        return active
-    inherited = os.environ.get(MLFLOW_RUN_ID.name)
+def find_earlier(store: Store, experiment_id: str, study_id: str) -> dict[str, StoredRun]:
+    """The runs that an interrupted experiment has left, by trial; STUDY is the callback's own run around them.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store does not answer within seconds.
+    """
+    runs = _answer(store, "runs to restore", lambda: store.runs_with(experiment_id, STUDY_ID, study_id), "")
+    earlier = {}
+    for run in runs:
+        if TRIAL_ID in run.tags:
+            earlier[run.tags[TRIAL_ID]] = run
+        elif run.tags.get(KIND) == "study":
+            earlier[STUDY] = run
+    return earlier
+
+
+def _answer(store: Store, asked: str, call: Callable[[], T], otherwise: str = _BY_ID) -> T:
+    """The answer of the store within seconds, or else an error that says what was asked, and what to do."""
     try:
-        return client.get_run(inherited) if inherited else None
-    except MlflowException as error:
-        said = "MLFLOW_RUN_ID=%s is not a run of %s: trials get a study run. %s"
-        logger.warning(said, inherited, client.tracking_uri, error)
-        return None
+        return within(QUESTION_S, call)
+    except Exception as error:
+        asked = f"{asked}: {store.tracking_uri} has not found it within {QUESTION_S:g} s"
+        raise MlflowException(f"{asked}; start the server{otherwise}. {one_line(error)}") from None
+
+
+def summary_of_all(earlier: StoredRun | None, later: Sequence[Mapping[str, float] | None]) -> dict[str, float]:
+    """The summary of a run from those of its parts, with the one from before an interruption; {} if one is unknown.
+
+    What the run has from before is known if it was written with its end: what is older is of a part of that.
+    """
+    if earlier is None or (TRIAL_ID in earlier.tags and PID not in earlier.tags):  # it had no process
+        return combined_in_turn(later)
+    since_ms = (earlier.end_ms or math.inf) - _WITH_THE_END_MS
+    before = {name: value for name, value in earlier.values.items() if earlier.times_ms[name] > since_ms}
+    return combined_in_turn([before if "elapsed_s" in before else None, *later])

@@ -2,248 +2,289 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import queue
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Set
-from concurrent.futures import Future
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
-from mlflow.tracking.context.registry import resolve_tags
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
-from mlflow_sysmetrics.delivery.operations import Point, log
-from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.delivery.waiting import within
-from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.host import HostContext
-from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
+from mlflow_sysmetrics.delivery import Deadline, RunHandle, RunRef, in_background, source_tags, within, writer_for
+from mlflow_sysmetrics.delivery.store import Store, StoredRun
+from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.limits import Watchdog
 from mlflow_sysmetrics.metrics import COUNTS
-from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier
-from mlflow_sysmetrics.ray_tune.endings import SWEPT, End, by_person, end_by
-from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcesses
+from mlflow_sysmetrics.outcome import Outcome
+from mlflow_sysmetrics.ray_tune.destination import STUDY, summary_of_all
+from mlflow_sysmetrics.ray_tune.endings import UNFINISHED, outcome_by_state, process_died
+from mlflow_sysmetrics.ray_tune.inside import Located
+from mlflow_sysmetrics.ray_tune.measuring import Nodes, Used
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 from mlflow_sysmetrics.tags import KIND, STOP, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
-_LAST_READINGS_S, _VIEW_S, _LOOK_EVERY_S = 10.0, 10.0, 0.2
+_LAST_READINGS_S = 10.0
+_VIEW_S = 10.0
+_LOOK_EVERY_S = 0.2
 
 
-@dataclass(eq=False)
 class TrialRun:
-    """A trial until its end: its run, and what is known of it."""
+    """A trial until its run has ended: the handle of the run, and what is known of the trial."""
 
-    trial: Trial
-    key: str  # of its run
-    earlier: Earlier  # the same, before an interruption
-    processes: TrialProcesses
-    params: dict[str, Any] = field(default_factory=dict)  # as they were last
-    params_at_end: dict[str, Any] = field(default_factory=dict)  # that are still to be logged
-    reported: set[str] = field(default_factory=set)  # names of metrics
-    told: Mapping[str, float] = field(default_factory=dict)  # the summary of a trial that measures itself, so far
-    diverged: bool = False  # a value was not finite
-    asked_to_stop: str | None = None  # by somebody, who has set the tag to this
-    state: Future[Any] | None = None  # what its trainable says of itself, where a result says that it is done
+    def __init__(self, trial: Trial, handle: RunHandle) -> None:
+        self.trial = trial
+        self.handle = handle
+        self.params: Mapping[str, Any] = {}  # as they were last
+        self.reported: set[str] = set()  # names of metrics
+        self.summary: Mapping[str, float] = {}  # of a trial that measures itself, so far
+        self.has_begun = False  # else it has failed before
+        self.has_diverged = False  # a value was not finite
+        self.state: Future[Any] | None = None  # what its trainable says of itself, where a result says that it is done
+        self.outcome: Outcome | None = None  # if it is known: None can also mean that only its trainable knows
+        self.end: Future[None] | None = None  # of the run, once Tune has ended the trial
+        self._released = threading.Event()  # once its present process is not measured
+        self._used: list[Future[Used | None]] = []
+        self._node_tags: dict[str, str] = {}  # of the node of its last process
+
+    def measure(self, located: Located, nodes: Nodes) -> None:
+        """Measure this process of the trial from now on, and the one before no more."""
+        self.release()
+        self._released = released = threading.Event()
+        self._used.append(in_background(lambda: nodes.measure(located, released, self.handle, self._node_tags)))
+
+    def release(self) -> None:
+        """Measure its process no more: another trial may get it."""
+        self._released.set()
+
+    def used(self) -> list[Used | None]:
+        """What its processes used until they were released; None for one of which that is unknown. Waits for it."""
+        used = []
+        for future in self._used:
+            with suppress(Exception):  # the trial failed before it had a process
+                used.append(future.result())
+        return used
 
 
 class Experiment:
     """The runs of one experiment. Only `close` and `save_view` wait."""
 
-    def __init__(self, client: MlflowClient, place: Destination, study_id: str, groups: Collection[str]) -> None:
-        self.place, self.study_id, self._client = place, study_id, client
-        self._about: dict[str, Any] = {"experiment_id": place.experiment_id}
-        self.trials: dict[str, TrialRun] = {}  # that have not ended
-        self.restarts = int((place.study.summary or {}).get("restarts", 0))
-        # Who runs what, as MLflow tags the runs that it makes itself: user, source, commit.
-        self._source_tags = {name: value for name, value in resolve_tags().items() if name.startswith("mlflow.")}
-        self._study_tags = {**self._source_tags, **HostContext().tags(), KIND: "study", STUDY_ID: study_id}
-        self._study = self.key("study")  # of the run around the trials, where that is made here
+    def __init__(
+        self, around: RunRef, study_id: str, earlier: Mapping[str, StoredRun], groups: Collection[str]
+    ) -> None:
+        self.around = around  # where the run is that trials are nested under; without an id it is made here
+        self.study_id = study_id
+        self.nodes = Nodes(groups)
+        self.trials: dict[str, TrialRun] = {}  # whose runs have not ended
+        self.restarts = 0
+        self._earlier = earlier  # runs from before an interruption, see `find_earlier`
         self._began = time.time()
-        self._ends = {self.key(trial_id): End(run.status) for trial_id, run in place.trials.items() if run.status}
-        self.writer = Writer(Store(client.tracking_uri))
-        self._store = Store(client.tracking_uri)  # with a time limit of its own: the writer changes that of the other
-        ask = functools.partial(self._store.running_with, place.experiment_id, STOP)
-        self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
-        self._nodes = Nodes(groups)
-        self._written: bool | None = None  # known after close
-        self._with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
-        # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
-        self._copying = threading.Thread(target=self._copy_files, name="mlflow-sysmetrics-files", daemon=True)
+        self._handles: dict[str, RunHandle] = {}  # by trial; STUDY is the run around the trials
+        self._outcomes: dict[str, Outcome] = {}  # of trials that have ended
+        self._writer = writer_for(around.tracking_uri)
+        self._store = Store(around.tracking_uri)  # with a time limit of its own: the writer changes that of its store
+        self._watchdog = Watchdog(
+            self._stop, stop_tags=self._stop_tags, is_unreachable=lambda: self._writer.is_unreachable
+        )
+        self._copies: list[Future[None]] = []
+        self._is_delivered: bool | None = None  # known after close
 
     def start(self) -> Experiment:
-        """Start the threads that write, measure, and ask whether somebody stops a run."""
-        self.writer.start()
-        self._nodes.start()
-        self._button.start()
+        """Start the thread that asks whether somebody stops a run."""
+        self._watchdog.start()
         return self
 
-    def key(self, trial_id: str) -> str:
-        return f"{self.study_id}/{trial_id}"
-
-    def open(self, trial: Trial, name: str, tags: Mapping[str, str], run_id: str | None) -> TrialRun:
+    def open(self, trial: Trial, title: str, tags: Mapping[str, str], run_id: str | None) -> TrialRun:
         """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
-        key, parent = self.key(trial.trial_id), self.place.parent_run_id
-        earlier = self.place.trials.get(trial.trial_id, NEW)
-        own = {KIND: "trial", STUDY_ID: self.study_id, TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
-        around = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
-        about = {**self._about, "name": name, "tags": {**around, **self._source_tags, **own, **tags}}
-        if parent is None:
-            self._open_study(f"tune {getattr(trial, 'experiment_dir_name', trial)}")
-        self.writer.create(key, run_id=run_id or earlier.run_id, parent=None if parent else self._study, **about)
-
-        def write(points: list[Point], tags: Mapping[str, str]) -> None:
-            with suppress(KeyError):  # it has been ended, since time was up
-                self.writer.add(key, log(points, tags=tags))
-
-        self.trials[trial.trial_id] = run = TrialRun(trial, key, earlier, TrialProcesses(self._nodes, write))
+        study = self._open_study(f"tune {getattr(trial, 'experiment_dir_name', trial)}")
+        own = {KIND: "trial", TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
+        handle = self._open(trial.trial_id, title, {**own, **tags}, run_id, study)
+        run = TrialRun(trial, handle)
+        self.trials[trial.trial_id] = run
         return run
 
-    def where(self, run: TrialRun) -> dict[str, str | None]:
+    def location(self, run: TrialRun) -> dict[str, str | None]:
         """What the trial's process has to know to find its run. Nothing of it is secret."""
-        known = {**self._about, "uri": lasting_uri(self._client.tracking_uri)}
-        return {**known, "key": run.key, "run_id": self.writer.run_id(run.key), "trial_id": run.trial.trial_id}
+        return {
+            "uri": lasting_uri(self.around.tracking_uri),
+            "experiment_id": self.around.experiment_id,
+            "key": run.handle.key,
+            "run_id": run.handle.run_id,
+            "trial_id": run.trial.trial_id,
+        }
 
-    def end(self, run: TrialRun, end: End | None) -> None:
-        """End a trial's run once the last readings of its process are there; None: as its trainable says."""
+    def run_id(self, trial_id: str) -> str | None:
+        """MLflow's id of a trial's run; None while the store has not created it."""
+        handle = self._handles.get(trial_id)
+        return handle.run_id if handle else None
 
-        def then(measured: dict[str, float], death: Mapping[str, str], said: Any) -> None:
-            known = end or end_by(said, run.trial.run_metadata.last_result)
-            summary = {**run.told, **run.earlier.followed_by(measured)}
-            own = {name: value for name, value in summary.items() if name not in run.reported}
-            self._end(run.key, known, own, death, run.params_at_end)
+    def end(self, run: TrialRun, outcome: Outcome | None, *, with_files: bool = False) -> None:
+        """End a trial's run once the last readings of its processes are there; None: as its trainable says.
 
-        self.trials.pop(run.trial.trial_id, None)  # a signal's handler may close in the middle of a close
-        run.processes.end(then, None if end else run.state)
+        The files that Tune keeps of the trial are copied into it after that, if they are wanted.
+        """
+        run.outcome = outcome
+        run.release()
+        run.end = in_background(lambda: self._end_after_last_readings(run, with_files))
+        if with_files:
+            self._copies.append(run.end)
 
-    def count_only(self, trial_ids: Set[str]) -> None:
-        """Say at the end what became of these trials alone: a failed one that Tune restarts has a new id."""
-        for trial_id in self.place.trials.keys() - trial_ids:
-            self._ends.pop(self.key(trial_id), None)
+    def count(self, trial_ids: Collection[str]) -> None:
+        """Say at the end what became of these trials, also if they had ended before an interruption."""
+        for trial_id in trial_ids:
+            earlier = self._earlier.get(trial_id)
+            if earlier is not None and earlier.end_ms is not None:
+                self._outcomes.setdefault(trial_id, Outcome(earlier.status))
 
     def close(self, timeout_s: float) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
 
         The rest goes to disk, or all at Ctrl-C, and ``mlflow-sysmetrics sync`` delivers it.
         """
-        if self._written is not None:
-            return self._written
-        timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
-        deadline = time.monotonic() + timeout_s
-        self._button.stop()
-        for trial in list(self.trials.values()):
-            self.end(trial, SWEPT)
-        self._nodes.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
-        if self.place.study is not NEW:  # it says what became of the trials, though none may have gone on
-            self._open_study()
-        for trial_id, run in self.place.trials.items():
-            if run.status is None and self.key(trial_id) not in self._ends:  # left open, and not gone on
-                self.writer.create(self.key(trial_id), run_id=run.run_id, **self._about)
-        for key in self.writer.open_keys():
-            if key != self._study:
-                self._end(key, SWEPT, {}, {}, {})
+        if self._is_delivered is not None:
+            return self._is_delivered
+        deadline = Deadline(timeout_s)
+        self._watchdog.release()
+        self._end_trials(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
         self._end_study()
-        try:
-            left_s = max(0.0, deadline - time.monotonic())
-            if self.writer.is_away:
-                said = "waiting up to %.0f s for MLflow to take what is left; Ctrl-C leaves it on disk at once"
-                logger.warning(said, left_s)
-            self._written = self.writer.close(left_s)
-        except KeyboardInterrupt:
-            self._written, deadline = False, 0.0
-        if not self._written:
-            said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
-            logger.warning(said, self.writer.keep())
-        if self._copying.is_alive():
-            self._with_files.put(None)
-            self._copying.join(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
-        if self._copying.is_alive():
+        left_s = deadline.left()
+        if self._writer.is_unreachable:
+            text = "waiting up to %.0f s for MLflow to take what is left; Ctrl-C leaves it on disk at once"
+            logger.warning(text, left_s)
+        self._is_delivered = self._writer.close(self._handles.values(), left_s)
+        if wait(self._copies, deadline.left()).not_done:  # last: how runs ended matters more
             logger.warning("not all files were copied in time: those of some trials are missing from their runs")
-        return self._written
+        return self._is_delivered
 
     def save_view(self) -> str | None:
         """Save the view of the UI that compares the trials by what they cost, within seconds; return its link."""
         from mlflow_sysmetrics.ui import save_costs, trials_of
 
-        place, parent = self.place, self.place.parent_run_id or self.writer.run_id(self._study)
-        if parent is None:
+        study = self.run_id(STUDY)
+        if study is None:
             return None
+        client = MlflowClient(self.around.tracking_uri)
+        experiment_id = self.around.experiment_id
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
-        return within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
+        return within(_VIEW_S, lambda: save_costs(client, experiment_id, name, trials_of(study), study))
 
-    def save_files(self, run: TrialRun) -> None:
-        """Have the files that Tune keeps of a trial copied into its run."""
-        self._with_files.put(run)
-        if self._copying.ident is None:  # the first: most experiments have none
-            self._copying.start()
+    def _open_study(self, title: str = "") -> RunHandle:
+        """The run around the trials, which is created at its first use, unless it is somebody else's."""
+        if STUDY in self._handles:
+            return self._handles[STUDY]
+        if self.around.run_id is None:
+            return self._open(STUDY, title, {KIND: "study"})
+        self._handles[STUDY] = handle = self._writer.open(self.around.run_id)
+        return handle
 
-    def _copy_files(self) -> None:
-        """Copy the files of trials into their runs, one trial after the other: they may be large."""
-        while (run := self._with_files.get()) is not None:
-            try:
-                while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
-                    time.sleep(_LOOK_EVERY_S)
-                self._client.log_artifacts(str(run_id), run.trial.local_path)
-            except Exception:
-                logger.warning("the files of trial %s are not in its run", run.trial, exc_info=True)
+    def _open(
+        self,
+        name: str,
+        title: str,
+        own_tags: Mapping[str, str],
+        run_id: str | None = None,
+        parent: RunHandle | None = None,
+    ) -> RunHandle:
+        """Have the run of this trial, or STUDY, created; one with an id, or from before an interruption, goes on."""
+        # Who runs what, as MLflow tags the runs that it makes itself. The host of a trial may be another than this.
+        source = {tag: text for tag, text in source_tags().items() if name == STUDY or tag.startswith("mlflow.")}
+        tags = {**source, STUDY_ID: self.study_id, **own_tags}
+        key = f"{self.study_id}/{name}"
+        if run_id is None and name in self._earlier:
+            run_id = self._earlier[name].run_id
+        if run_id is None:
+            experiment_id = self.around.experiment_id
+            handle = self._writer.create(experiment_id, name=title, tags=tags, parent=parent, key=key)
+        else:
+            handle = self._writer.open(run_id, key=key, title=title)
+            handle.reopen(tags)
+        self._handles[name] = handle
+        return handle
 
-    def _open_study(self, name: str = "") -> None:
-        """Have the run around the trials created, unless it has been."""
-        about = {**self._about, "name": name, "tags": self._study_tags}
-        self.writer.create(self._study, run_id=self.place.study.run_id, **about)
+    def _end_after_last_readings(self, run: TrialRun, with_files: bool) -> None:
+        used = run.used()
+        outcome = run.outcome or outcome_by_state(run.state, run.trial.run_metadata.last_result)
+        if used:
+            summaries = [process and process.summary for process in used]
+            run.summary = {**run.summary, **summary_of_all(self._earlier.get(run.trial.trial_id), summaries)}
+            if used[-1] is not None and outcome.status == "FAILED" and process_died(run.trial):
+                outcome = Outcome(outcome.status, {**used[-1].death, **outcome.tags})
+        self._end(run, outcome)
+        if with_files:
+            while run.handle.run_id is None and self._is_delivered is None:
+                time.sleep(_LOOK_EVERY_S)
+            with never_raises("copying the files of a trial"):
+                self._store.write_files(str(run.handle.run_id), run.trial.local_path)
 
-    def _end(
-        self, key: str, end: End, summary: Mapping[str, float], death: Mapping[str, str], params: Mapping[str, object]
-    ) -> None:
-        with suppress(KeyError):  # it has been ended, since its time was up: perhaps by another thread, just now
-            self.writer.add(key, log(params=params, summary=summary))
-            self.writer.end(key, end.status, tags={**(death if end.process_died else {}), **end.tags})
-            self._ends[key] = end
+    def _end(self, run: TrialRun, outcome: Outcome) -> None:
+        summary = {name: value for name, value in run.summary.items() if name not in run.reported}
+        run.handle.log(summary=summary)
+        run.handle.end(outcome)
+        self._outcomes[run.trial.trial_id] = outcome
+        self.trials.pop(run.trial.trial_id, None)
+
+    def _end_trials(self, timeout_s: float) -> None:
+        """End what Tune has not ended: trials that run, and those of an interrupted experiment that did not go on."""
+        for run in list(self.trials.values()):
+            if run.end is None:
+                self.end(run, UNFINISHED)
+        wait([run.end for run in list(self.trials.values()) if run.end is not None], timeout_s)
+        for run in list(self.trials.values()):  # whose last readings have not come in time
+            self._end(run, run.outcome or UNFINISHED)
+        self.nodes.close()
+        for name, earlier in self._earlier.items():
+            if earlier.end_ms is None and name != STUDY and name not in self._handles:
+                self._handles[name] = handle = self._writer.open(earlier.run_id)
+                handle.end(UNFINISHED)
+                self._outcomes[name] = UNFINISHED
 
     def _end_study(self) -> None:
         """End the run around the trials, if it was made here, with what became of them."""
-        if not self.writer.is_open(self._study):
+        earlier = self._earlier.get(STUDY)
+        if earlier is not None:  # it says what became of the trials, though none may have gone on
+            self._open_study()
+            self.restarts += int(earlier.values.get("restarts", 0))
+        if STUDY not in self._handles or self.around.run_id is not None:
             return
-        counts = Counter(end.status for end in self._ends.values())
-        trials, finished, killed, failed = counts.total(), counts["FINISHED"], counts["KILLED"], counts["FAILED"]
-        summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self.restarts)), strict=True))
-        summary |= self.place.study.followed_by({"elapsed_s": time.time() - self._began})
-        ended = f"{finished} came to their end, {killed} were ended by Tune, a limit or a person, {failed} failed"
-        self.writer.add(self._study, log(summary=summary))
-        status = "KILLED" if SWEPT in self._ends.values() else "FINISHED"
-        self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: f"**{trials} trials**: {ended}."})
+        counts = Counter(outcome.status for outcome in self._outcomes.values())
+        summary = summary_of_all(earlier, [{"elapsed_s": time.time() - self._began}])
+        numbers = (counts.total(), counts["KILLED"], counts["FAILED"], self.restarts)
+        summary.update(zip(COUNTS, numbers, strict=True))
+        note = (
+            f"**{counts.total()} trials**: {counts['FINISHED']} came to their end, {counts['KILLED']} were ended by "
+            f"Tune, a limit or a person, {counts['FAILED']} failed."
+        )
+        study = self._handles[STUDY]
+        study.log(summary=summary)
+        study.end(Outcome("KILLED" if UNFINISHED in self._outcomes.values() else "FINISHED", {MLFLOW_RUN_NOTE: note}))
 
-    def _is_study(self, run_id: str) -> bool:
-        return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))
+    def _stop_tags(self) -> dict[str, str]:
+        """The runs of this experiment that somebody asks to stop, and what the tag is set to."""
+        tagged = self._store.running_with(self.around.experiment_id, STOP)
+        own = {handle.run_id for handle in list(self._handles.values())}
+        return {run_id: text for run_id, text in tagged.items() if run_id in own}
 
-    def _stop_asked(self, run_id: str, said: str) -> bool:
-        """Stop the trial or the experiment of this run; say whether the run is ours. Runs in the asking thread."""
-        run = next((each for each in list(self.trials.values()) if self.writer.run_id(each.key) == run_id), None)
-        if self._is_study(run_id):
+    def _stop(self, run_id: str, outcome: Outcome) -> None:
+        """Stop the trial or the experiment of this run.
+
+        The tag is removed before: whoever continues the run would be ended again. The run around says who set it.
+        """
+        if run_id == self.run_id(STUDY):
+            self._handles[STUDY].log(tags=outcome.tags)
+            self._handles[STUDY].delete_tag(STOP)
             os.kill(os.getpid(), signal.SIGINT)
-            self._said = said
-        elif run is not None:
-            run.asked_to_stop = said
-            # The loop reads it at the trial's next result, and ends the trial as one that has done what was planned.
-            # One that is paused has that result when it goes on.
-            run.trial.stopping_criterion = {**run.trial.stopping_criterion, TRAINING_ITERATION: 0}
-        else:
-            return False
-        logger.warning("stopping %s: %s", f"trial {run.trial}" if run else "all trials", reason_of_a_person(said))
-        return True
-
-    def _clear_stop(self, run_id: str) -> None:
-        """Remove the tag, so that it does not end a process that continues the run; the run around says who set it."""
-        if self._is_study(run_id):
-            tags = by_person(self._said).tags
-            self._store.log_batch(run_id, [], [], [RunTag(name, value) for name, value in tags.items()])
-        self._store.delete_tag(run_id, STOP)
+            return
+        for run in list(self.trials.values()):
+            if run.handle.run_id == run_id:
+                run.handle.delete_tag(STOP)
+                run.outcome = outcome
+                # The loop reads it at the trial's next result, and ends the trial as one that has done what was
+                # planned. One that is paused has that result when it goes on.
+                run.trial.stopping_criterion = {**run.trial.stopping_criterion, TRAINING_ITERATION: 0}

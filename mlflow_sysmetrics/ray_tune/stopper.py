@@ -40,7 +40,7 @@ class LimitsStopper(Stopper):
         # Of one that has ended there is nothing left to stop, and a function's last result comes a second time.
         stop = None if result.get(DONE) else self._see(trial_id, values, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:
-            result[STOP_KEY] = stop.tags()
+            result[STOP_KEY] = stop.outcome().tags
         if stop is not None or result.get(DONE):
             # A stopped trial, if left out, would move the limit for those that follow.
             names = self._rules.metrics if stop is None else (stop.metric,)

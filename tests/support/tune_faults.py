@@ -34,7 +34,8 @@ from tracking_server import TrackingServer
 from tune_sweeps import AtResult, Place, environment, fit, trainables, tuner
 
 import mlflow_sysmetrics
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, measuring
+from mlflow_sysmetrics import guard
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
@@ -171,7 +172,7 @@ def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtim
         with contextlib.suppress(pytest.fail.Exception):  # it is seen at the end
             wait_until(lambda: _is_read_after(began_ms, here, run), LIMIT_S, "readings of the trial that began again")
 
-    warned = mock.patch.object(measuring.logger, "warning", lambda text, *words: said.append(text % words))
+    warned = mock.patch.object(guard.logger, "warning", lambda text, *words, **more: said.append(text % words))
     kept, at_once = SystemMetricsCallback(here.uri), AtResult(12, act, here.folder / "acted")
     again, cases = tune.FailureConfig(max_failures=max_failures), [{"steps": 40, "step_s": 0.3}] * 3
     ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False)

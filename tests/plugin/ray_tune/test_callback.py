@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,8 +127,7 @@ def experiment(
         client.tracking_uri,
         experiment_id=of["tuning"],
         parent_run_id=parent.info.run_id,
-        tags={"mlflow.user": "somebody"},
-        run_name=lambda trial: f"case {trial.config['case']}",
+        tags=lambda trial: {"mlflow.user": "somebody", "mlflow.runName": f"case {trial.config['case']}"},
         views=False,
     )
     beside = [
@@ -144,17 +144,20 @@ def experiment(
     ]
     uri = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
-        said: dict[str, list[str]] = {"printed": [], "logged": []}
+        printed: list[str] = []
+        logged: list[str] = []
 
         def interrupt_waiting(text: str, *words: object) -> None:
-            said["logged"].append(text)
+            logged.append(text)
             if text.startswith("waiting up to"):
-                signal.raise_signal(signal.SIGINT)
+                # Once the writer waits: `raise_signal` would interrupt what comes before.
+                threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
 
         patch.setattr("mlflow_sysmetrics.ray_tune.runs.logger.warning", interrupt_waiting)
-        patch.setattr("click.echo", said["printed"].append)
-        logger = "mlflow_sysmetrics.ray_tune.callback.logger.exception"
-        patch.setattr(logger, lambda text, *words: said["logged"].append(text % words))
+        patch.setattr(
+            "mlflow_sysmetrics.guard.logger.warning", lambda text, *words, **more: logged.append(text % words)
+        )
+        patch.setattr("click.echo", printed.append)
         results = tune.Tuner(
             tune.with_resources(_trainable(folder / "begun"), {"cpu": 1}),
             param_space={"case": tune.grid_search(list(CASES)), "deep": {"alpha": 0.5}},
@@ -173,9 +176,9 @@ def experiment(
     runs, others = ({run.data.params["case"]: run for run in each if run.data.params} for each in (found, own))
     assert len(runs) == len(found)
     (study,) = (run for run in own if run.data.tags["sysmetrics.kind"] == "study")
-    told = ["\n".join(said[name]) for name in ("printed", "logged")]
     uris, spool = {uri, mlflow.get_tracking_uri()}, os.environ["MLFLOW_SYSMETRICS_SPOOL"]
-    return Experiment(client, runs, others, study, callback, results, *told, uris, spool)
+    texts = ["\n".join(printed), "\n".join(logged)]
+    return Experiment(client, runs, others, study, callback, results, *texts, uris, spool)
 
 
 def _own_metrics(run: Run) -> dict[str, float]:
@@ -184,7 +187,7 @@ def _own_metrics(run: Run) -> dict[str, float]:
 
 
 def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) -> None:
-    """With its name, by default its parameters that vary; its parameters, flat, and the tags that say what it is."""
+    """With its name, which a tag may set; by default its parameters that vary. Its parameters, flat, and tags."""
     assert set(experiment.runs) == set(CASES)
     for case, run in experiment.runs.items():
         assert run.info.run_name == f"case {case}"
@@ -296,7 +299,7 @@ def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(expe
     journals = [path.read_text() for path in Path(experiment.spool).glob("*.jsonl")]
     assert sum(NOWHERE in each for each in journals) == len(CASES) + 1
     assert len(experiment.results.errors) == 2
-    assert "SystemMetricsCallback.log_trial_start failed; training goes on" in experiment.logged
+    assert "SystemMetricsCallback.log_trial_start failed; the program goes on" in experiment.logged
     assert "not all files were copied" not in experiment.logged  # none were to be
     assert len(experiment.uris) == 1  # of the process, before and after
 

@@ -2,82 +2,138 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from collections.abc import Iterator, Sequence
+
 import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier, find_destination
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.ray_tune.destination import STUDY, find_around, find_earlier, summary_of_all
+
+REFUSING = "http://me:hush42@127.0.0.1:9"  # nobody listens there
 
 
-def test_named_experiment_wins_over_that_in_use(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def store(store_in_use: MlflowClient) -> Store:
+    """The store in use."""
+    return Store(store_in_use.tracking_uri)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a tracking server that takes requests and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://me:hush42@127.0.0.1:{server.getsockname()[1]}"
+
+
+def found(store: Store, **named: str) -> tuple[str, str | None]:
+    """The experiment, and the run around the trials."""
+    uri, *where = find_around(store, **named)
+    assert uri == store.tracking_uri
+    return tuple(where)
+
+
+def test_named_experiment_wins_over_that_in_use(
+    store: Store, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is made if it is not there, and its id wins over its name. What can get no run is told, in one sentence."""
-    assert find_destination(store_in_use) == Destination("0")
+    assert found(store) == ("0", None)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    made = find_destination(store_in_use, experiment_name="mine").experiment_id
+    made = find_around(store, experiment_name="mine").experiment_id
     assert store_in_use.get_experiment_by_name("mine").experiment_id == made
-    assert find_destination(store_in_use, experiment_name="mine").experiment_id == made
-    assert find_destination(store_in_use, experiment_id="0", experiment_name="mine").experiment_id == "0"
+    assert found(store, experiment_name="mine")[0] == made
+    assert found(store, experiment_id="0", experiment_name="mine")[0] == "0"
     with pytest.raises(MlflowException, match="name"):
-        find_destination(store_in_use, experiment_name="x" * 1000)
+        find_around(store, experiment_name="x" * 1000)
     store_in_use.delete_experiment(made)
     for named in ({"experiment_name": "mine"}, {"experiment_id": made}, {"experiment_id": "987654"}):
         with pytest.raises(MlflowException, match=f"experiment '{next(iter(named.values()))}' does not exist, or was"):
-            find_destination(store_in_use, **named)
+            find_around(store, **named)
+
+
+@pytest.mark.parametrize("named", [{"experiment_name": "mine"}, {"parent_run_id": "f" * 32}], ids=["name", "parent"])
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+def test_store_that_is_away_is_asked_once_for_what_a_name_means(how: str, named: dict[str, str], silent: str) -> None:
+    """For seconds, not for the minutes of MLflow's own repetitions. The error says what to do, and no password."""
+    began = time.monotonic()
+    with pytest.raises(MlflowException, match=r"start the server, or give experiment_id=") as refused:
+        SystemMetricsCallback(silent if how == "is silent" else REFUSING, **named).setup()
+    assert time.monotonic() - began < 15
+    assert next(iter(named.values())) in str(refused.value)
+    assert "hush42" not in str(refused.value)
+
+
+def test_ids_are_believed_where_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the experiment, with its parent or that of `mlflow run`: the trials begin."""
+    away = Store("http://127.0.0.1:9")
+    around = ("7", "f" * 32)
+    began = time.monotonic()
+    assert found(away, experiment_id="7", parent_run_id="f" * 32) == around
+    mlflow.set_tracking_uri(away.tracking_uri)
+    monkeypatch.setenv("MLFLOW_RUN_ID", "f" * 32)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "7")
+    assert found(away) == around
+    assert time.monotonic() - began < 15
 
 
 def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    store: Store, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In its experiment, but not where another one is named. One that is named has to be there."""
     experiment_id = store_in_use.create_experiment("mine")
     run_id = store_in_use.create_run(experiment_id).info.run_id
-    around = Destination(experiment_id, run_id)
-    assert find_destination(store_in_use, parent_run_id=run_id) == around
-    with pytest.raises(MlflowException):
-        find_destination(store_in_use, parent_run_id="f" * 32)
-    for given, found in ((run_id, around), ("f" * 32, Destination("0"))):
+    around = (experiment_id, run_id)
+    assert found(store, parent_run_id=run_id) == around
+    assert found(store, experiment_id="0", parent_run_id=run_id) == ("0", run_id)
+    with pytest.raises(MlflowException, match="parent_run_id='ffff"):
+        find_around(store, parent_run_id="f" * 32)
+    for given, expected in ((run_id, around), ("f" * 32, ("0", None))):
         monkeypatch.setenv("MLFLOW_RUN_ID", given)
-        assert find_destination(store_in_use) == found
+        assert found(store) == expected
     monkeypatch.delenv("MLFLOW_RUN_ID")
     with mlflow.start_run() as active:
-        assert find_destination(store_in_use) == Destination("0", active.info.run_id)
-        assert find_destination(store_in_use, experiment_name="other").parent_run_id is None
+        assert found(store) == ("0", active.info.run_id)
+        assert found(store, experiment_name="other")[1] is None
 
 
-def test_interrupted_experiment_is_found_with_its_trials(store_in_use: MlflowClient) -> None:
-    """By the id that the run around them is tagged with; trials that had ended, with their status and summary.
+def _finished(client: MlflowClient, tags: dict[str, str], status: str | None, now: Sequence[str] = ()) -> str:
+    """A run with a summary of 3 s, of which only what is named was written at its end."""
+    run_id = str(client.create_run("0", tags=tags).info.run_id)
+    for name in ("elapsed_s", "cpu_seconds"):
+        client.log_metric(run_id, name, 3.0, step=0, timestamp=None if name in now else 1)
+    if status is not None:
+        client.set_terminated(run_id, status)
+    return run_id
 
-    The summary of one whose driver was killed is not known: what the run has is older. Nor is one that was not written
-    at the last end. Nothing was measured of one that failed before it had a process.
+
+def test_interrupted_experiment_is_found_with_its_trials(store: Store, store_in_use: MlflowClient) -> None:
+    """By the id that the run around them is tagged with. A summary covers what was before, or is not known.
+
+    It is unknown of a trial whose driver was killed: what the run has is older. Nor is one known that was not written
+    at the last end. Nothing was measured of a trial that failed before it had a process.
     """
     client = store_in_use
     study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
     client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
-    of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.pid": "1"}
-    client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2", "sysmetrics.trial_id": "t1"})
-    trials = {}
-
-    def add(trial_id: str, status: str | None, summary: dict[str, float] | None, now: str = "") -> None:
-        tags = {**of_trial, "sysmetrics.trial_id": trial_id}
-        if summary == {}:
-            del tags["sysmetrics.pid"]
-        run_id = client.create_run("0", tags=tags).info.run_id
-        for name in ("elapsed_s", "cpu_seconds"):
-            client.log_metric(run_id, name, 3.0, step=0, timestamp=None if name == now else 1)
-        if status is not None:
-            client.set_terminated(run_id, status)
-        trials[trial_id] = Earlier(run_id, status, summary)
-
-    add("running", None, None, now="elapsed_s")
-    add("failed in setup", "FAILED", {})
-    add("killed", "KILLED", {"elapsed_s": 3.0}, now="elapsed_s")
-    add("older", "KILLED", None)
-    assert find_destination(client, study_id="s1") == Destination("0", None, Earlier(study), trials)
-    client.log_metric(study, "elapsed_s", 9.0, step=0)
-    client.set_terminated(study, "KILLED")
-    assert find_destination(client, study_id="s1").study == Earlier(study, "KILLED", {"elapsed_s": 9.0})
-    assert find_destination(client, study_id="s3") == Destination("0")
-    other = client.create_run("0").info.run_id
-    expected = Destination("0", other, NEW, trials)
-    assert find_destination(client, study_id="s1", parent_run_id=other) == expected
+    of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t"}
+    client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2"})
+    cases: dict[str, tuple[dict[str, str], str | None, list[str], dict[str, float]]] = {
+        "running": ({"sysmetrics.pid": "1"}, None, ["elapsed_s"], {}),
+        "failed in setup": ({}, "FAILED", ["elapsed_s"], {"elapsed_s": 1.0}),
+        "killed": ({"sysmetrics.pid": "1"}, "KILLED", ["elapsed_s"], {"elapsed_s": 4.0}),
+        "older": ({"sysmetrics.pid": "1"}, "KILLED", [], {}),
+    }
+    runs = {STUDY: study}
+    for trial_id, (tags, status, now, _) in cases.items():
+        runs[trial_id] = _finished(client, {**of_trial, "sysmetrics.trial_id": trial_id, **tags}, status, now)
+    found_runs = find_earlier(store, "0", "s1")
+    assert {name: run.run_id for name, run in found_runs.items()} == runs
+    for trial_id, (_, _, _, summary) in cases.items():
+        assert summary_of_all(found_runs[trial_id], [{"elapsed_s": 1.0}]) == summary
+    assert summary_of_all(None, [{"elapsed_s": 1.0}]) == {"elapsed_s": 1.0}
+    assert find_earlier(store, "0", "s3") == {}

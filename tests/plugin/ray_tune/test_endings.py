@@ -11,7 +11,7 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 from mlflow_sysmetrics.ray_tune import error_line
-from mlflow_sysmetrics.ray_tune.endings import failure, known_end
+from mlflow_sysmetrics.ray_tune.endings import failure, known_outcome, process_died
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, STOP_REASON, STOPPED_BY
 
 
@@ -31,7 +31,7 @@ def trial(status: str = "RUNNING", planned: bool = False) -> Any:
 )
 def test_end_is_told_from_the_last_result(of: Any, done: bool, status: str | None) -> None:
     """Whose word the end was: the plan's or a scheduler's. `test_callback` and `test_sweeps` have the trial's own."""
-    end = known_end(of, {"training_iteration": 3, "loss": 1.0, "done": done})
+    end = known_outcome(of, {"training_iteration": 3, "loss": 1.0, "done": done})
     assert (end and end.status) == status
     if status == "KILLED":
         assert end.tags == {STOPPED_BY: "tune", STOP_REASON: "Tune ended it at iteration 3"}
@@ -64,7 +64,7 @@ def test_process_has_died_by_the_class_of_what_tune_has_kept(
     (tmp_path / "error.txt").write_text("Failure # 1\nThe last line\n")
     kept: Any = SimpleNamespace(pickled_error_file=str(tmp_path / "error.pkl"), error_file=str(tmp_path / "error.txt"))
     end = failure(kept)
-    assert (end.status, end.process_died, end.tags["sysmetrics.error"]) == ("FAILED", died, "The last line")
+    assert (end.status, process_died(kept), end.tags["sysmetrics.error"]) == ("FAILED", died, "The last line")
     assert (cause or "None") in str(end.tags.get(CAUSE_OF_DEATH))
 
 

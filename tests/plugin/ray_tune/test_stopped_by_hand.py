@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +12,8 @@ from mlflow import MlflowClient
 from tune_sweeps import trainables, tuner
 
 from mlflow_sysmetrics.delivery.operations import Point
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, runs
+from mlflow_sysmetrics.limits import watchdog
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
 LIMIT_S = 300.0
@@ -23,7 +23,7 @@ LONG = {"steps": 450, "step_s": 0.1}
 @pytest.fixture(autouse=True)
 def quick(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is asked more often than every two seconds. Ctrl-C is Tune's, as in a script."""
-    monkeypatch.setattr(runs, "StopButton", partial(runs.StopButton, every_s=0.1))
+    monkeypatch.setattr(watchdog, "EVERY_S", 0.1)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 
 
@@ -52,7 +52,7 @@ def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> Non
     assert STOPPED_BY not in other.data.tags
     assert runs_of_kind(store_in_use, "study")[0].info.status == "FINISHED"
     assert store_in_use.get_run(others.info.run_id).data.tags[STOP] == "enough"
-    asking = "mlflow-sysmetrics-button"  # which would end what the script does next
+    asking = "mlflow-sysmetrics-watchdog"  # which would end what the script does next
     wait_until(lambda: all(each.name != asking for each in threading.enumerate()), LIMIT_S, "the end of its thread")
 
 
