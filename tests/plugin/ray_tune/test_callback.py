@@ -149,9 +149,8 @@ def experiment(
 
         def interrupt_waiting(text: str, *words: object) -> None:
             logged.append(text)
-            if text.startswith("waiting up to"):
-                # Once the writer waits: `raise_signal` would interrupt what comes before.
-                threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
+            if text.startswith("waiting up to") and words > (10.0,):  # seconds: for the store that refuses
+                threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()  # once it waits
 
         patch.setattr("mlflow_sysmetrics.ray_tune.runs.logger.warning", interrupt_waiting)
         patch.setattr(
