@@ -12,16 +12,18 @@ from mlflow_sysmetrics.delivery.waiting import Deadline, within
 from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
+    from mlflow_sysmetrics.delivery.child_runs import child_run
     from mlflow_sysmetrics.delivery.location import RunRef, check_store, current_run, source_tags
     from mlflow_sysmetrics.delivery.run_handle import RunHandle
     from mlflow_sysmetrics.delivery.store import one_line
     from mlflow_sysmetrics.delivery.writer import Writer, writer_for
 
-__all__ = ["Deadline", "Point", "RunHandle", "RunRef", "Writer", "check_store", "current_run", "now_ms", "one_line"]
+__all__ = ["Deadline", "Point", "RunHandle", "RunRef", "Writer", "check_store", "child_run", "current_run", "now_ms", "one_line"]
 __all__ += ["points_now", "source_tags", "window_points", "within", "writer_for"]
 __getattr__ = lazy(
     __name__,
     {
+        "child_runs": "child_run",
         "location": "RunRef check_store current_run source_tags",
         "run_handle": "RunHandle",
         "store": "one_line",

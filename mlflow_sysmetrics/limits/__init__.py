@@ -7,6 +7,7 @@ from mlflow_sysmetrics.limits.grammar import (
     Judge,
     Limits,
     LimitsError,
+    check_attainable,
     check_readable,
     groups_for,
     process_limits,
@@ -15,6 +16,6 @@ from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, 
 from mlflow_sysmetrics.limits.watchdog import Watchdog, stopped_by_person
 
 __all__ = ["Judge", "Kind", "Limit", "Limits", "LimitsError", "Metric", "Patience", "Stop", "Values", "finite"]
-__all__ += ["check_readable", "groups_for", "process_limits"]
+__all__ += ["check_attainable", "check_readable", "groups_for", "process_limits"]
 __all__ += ["MIN_BLOCKS", "WARM_UP", "Extrapolation", "Prediction"]
 __all__ += ["GRACE_S", "KILLED_WITHIN_S", "MemoryKills", "Watchdog", "end_tree", "stopped_by_person"]

@@ -30,6 +30,7 @@ _OF_A_PROCESS = tuple(
     for metric in table.METRICS
     if metric.of == "process"
 )
+_OF_WHOLE_PROCESS = ("peak_memory_mb", "peak_rss_mb")  # with all that it had loaded before
 # Of metrics that nobody has declared: costs of which each value counts, and words of those that are better when lower.
 _COSTS = {metric.name for metric in _OF_A_PROCESS if metric.kind is Kind.GROWING} | {*table.CURVES, "gpu_memory_mb"}
 _COSTS |= {"model_memory_mb", "training_time_s", "training_iteration", "time_total_s"}
@@ -146,6 +147,14 @@ def check_readable(limits: Limits | None, groups: Collection[str]) -> None:
         group = table.group_of(name)
         if group and group not in groups:
             raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
+
+
+def check_attainable(limits: Limits, values: Values) -> None:
+    """LimitsError where a limit on memory is broken before the work has begun, by what this process has (`values`)."""
+    memory = {name: values[name] for name in _OF_WHOLE_PROCESS if name in values}
+    if stop := limits.judge().crossed(memory):
+        has = f"this process has {stop.metric} {rules.digits(stop.value, 4)} before the work begins"
+        raise LimitsError(str(limits), f"{has}; raise the limit, or limit memory_growth_mb in its place")
 
 
 def groups_for(limits: Limits) -> tuple[str, ...]:
