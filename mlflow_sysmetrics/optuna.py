@@ -25,9 +25,9 @@ from mlflow_sysmetrics.limits import (
     process_limits,
 )
 from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.outcome import FINISHED, Outcome, failed, killed
+from mlflow_sysmetrics.outcome import Outcome, ended_by, failed, killed
 from mlflow_sysmetrics.sampling import reset_peak_rss
-from mlflow_sysmetrics.tags import BY_PERSON, BY_PRUNER, KIND, STUDY_ID
+from mlflow_sysmetrics.tags import BY_PRUNER, KIND, STUDY_ID
 
 _OF_THREADS = "elapsed_s"  # all that is known of trials that run at once in threads of one process
 _KILLED_WITHIN_S = 30.0
@@ -64,9 +64,7 @@ def system_metrics(limits: str | None = None, isolated: bool = False) -> Callabl
     check_store()
     parsed = process_limits(limits)
     if not isolated:
-        reset_peak_rss()
-        with Measurement() as measurement:
-            check_attainable(parsed, measurement.summary)
+        check_attainable(parsed)
 
     def decorate(objective: Objective) -> Objective:
         if isinstance(objective, type) or not callable(objective):
@@ -210,13 +208,9 @@ class _Trial:
             return self._broken.outcome()
         if isinstance(error, optuna.TrialPruned):
             return killed(BY_PRUNER, str(error) or "pruned")
-        if isinstance(error, KeyboardInterrupt):
-            return killed(BY_PERSON, "interrupted")
-        if error is not None:
-            return failed(error)
-        if not values:
+        if error is None and not values:
             return failed(f"the objective has returned {value!r}, which is not a number for each goal")
-        return FINISHED
+        return ended_by(error)
 
 
 def _by_name(value: Any, study: optuna.Study) -> dict[str, float]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from mlflow_sysmetrics import metrics as table
 from mlflow_sysmetrics.limits import rules
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values
+from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.sampling import reset_peak_rss
 
 _FORM = (
     "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
@@ -149,11 +151,18 @@ def check_readable(limits: Limits | None, groups: Collection[str]) -> None:
             raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
 
 
-def check_attainable(limits: Limits, values: Values) -> None:
-    """LimitsError where a limit on memory is broken before the work has begun, by what this process has (`values`)."""
+def check_attainable(limits: Limits, values: Values | None = None) -> None:
+    """LimitsError where a process is above a limit on memory before its work has begun.
+
+    `values` are its summary so far. None: this process is read, and its kernel's high-water mark is reset.
+    """
+    if values is None:
+        reset_peak_rss()
+        with Measurement() as measurement:
+            values = measurement.summary
     memory = {name: values[name] for name in _OF_WHOLE_PROCESS if name in values}
     if stop := limits.judge().crossed(memory):
-        has = f"this process has {stop.metric} {rules.digits(stop.value, 4)} before the work begins"
+        has = f"the process has {stop.metric} {rules.digits(stop.value, 4)} before the work begins"
         raise LimitsError(str(limits), f"{has}; raise the limit, or limit memory_growth_mb in its place")
 
 

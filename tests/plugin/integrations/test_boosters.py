@@ -135,7 +135,7 @@ def test_run_that_goes_on_after_a_limit_and_fails_is_failed(store_in_use: Mlflow
     assert store_in_use.get_run(run.info.run_id).info.status == "FAILED"
 
 
-SENTENCE = r"^limits=peak_memory_mb<=20: this process has peak_memory_mb [\d.]+ .*; raise .* memory_growth_mb"
+SENTENCE = r"^limits=peak_memory_mb<=20: the process has peak_memory_mb [\d.]+ .*; raise .* memory_growth_mb"
 
 
 @pytest.mark.parametrize("callback", CALLBACKS)

@@ -230,7 +230,7 @@ def test_study_inside_a_trial_has_the_process_for_itself(store_in_use: MlflowCli
 @pytest.mark.parametrize("isolated", [False, True])
 def test_limit_below_what_the_process_has_is_one_sentence(store_in_use: MlflowClient, isolated: bool) -> None:
     """Where the objective is decorated, or before a process of its own calls it."""
-    sentence = r"^limits=peak_memory_mb<=20: this process has peak_memory_mb [\d.]+ .*; raise .* memory_growth_mb"
+    sentence = r"^limits=peak_memory_mb<=20: the process has peak_memory_mb [\d.]+ .*; raise .* memory_growth_mb"
     called: list[Any] = []
     with pytest.raises(ValueError, match=sentence):
         studied(system_metrics("peak_memory_mb<=20", isolated=isolated)(called.append))
