@@ -61,7 +61,7 @@ class BoosterCallback:
 
     def __del__(self) -> None:
         """End a training whose end the library does not tell. In a thread: this one may hold any lock."""
-        if hasattr(self, "_training"):
+        if hasattr(self, "_training") and self._training.is_open:
             with contextlib.suppress(RuntimeError):  # the process ends, and ends the training
                 _thread.start_new_thread(self._training.end, ())  # unlike `Thread.start`, it waits for nothing
 
@@ -79,6 +79,7 @@ class Training:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.measurement = Measurement(None, groups_for(limits))
+        self.is_open = False  # its measurement was started, and it has not ended
         self.has_begun = False
         self.stopped_early: Callable[[], bool] = lambda: False  # by the library, which does not tell
         self._judge = limits.judge()
@@ -88,7 +89,6 @@ class Training:
         self._run: RunHandle | None = None
         self._is_own_run = False
         self._ending = threading.Lock()
-        self._has_ended = False
         self._done = 0  # iterations
         self._first_s = self._now_s = 0.0  # when the first and the last of them were done
         self._drawn = 0  # iterations up to the last point of the curves
@@ -102,6 +102,7 @@ class Training:
 
     def start(self) -> None:
         """Begin to measure. ValueError where this process has more memory than a limit allows."""
+        self.is_open = True
         self._at_exit = Finalize(None, self.end, exitpriority=1)  # before the writer's
         self.measurement.start()
         check_attainable(self.limits, self.measurement.summary)
@@ -117,7 +118,7 @@ class Training:
                 self._run = child_run(place, "training")
             else:
                 self._run = writer_for(place.tracking_uri).open(str(place.run_id))
-        if self.measurement.began_ms is None:
+        if not self.is_open:
             self.start()
 
     @never_raises("recording a training")
@@ -149,8 +150,8 @@ class Training:
     def end(self, outcome: Outcome | None = None) -> None:
         """Log the summary, up to the last iteration, and how it has ended; None: not told. Idempotent."""
         with self._ending:
-            if not self._has_ended:
-                self._has_ended = True
+            if self.is_open:
+                self.is_open = False
                 self._at_exit.cancel()
                 self.measurement.stop()
                 self._deliver(outcome or self._untold_outcome())

@@ -78,7 +78,7 @@ class SystemMetricsCallback:
             here = f"{type(self).__name__} on {type(estimator).__name__}"
             raise ValueError(f"{here}: set it on a search, such as GridSearchCV")
         if self.limits.rules:
-            self._check(params["error_score"], params["n_jobs"])
+            self._check(params["error_score"], params.get("n_jobs"))
         with _guard():
             estimator._sysmetrics = _Search(estimator, self.limits)
 
@@ -131,7 +131,10 @@ class _FarSearch:
     writing_s = 0.0
 
     def __init__(self, search: StandIn) -> None:
-        self.note = search.note
+        self._search = search
+
+    def note(self, row: int, split: int, costs: Values | None = None) -> bool:
+        return bool(self._search.note(row, split, costs))
 
 
 class _Fit:
