@@ -18,19 +18,8 @@ if TYPE_CHECKING:  # what needs MLflow
     from mlflow_sysmetrics.delivery.store import one_line
     from mlflow_sysmetrics.delivery.writer import Writer, writer_for
 
-__all__ = [
-    "Deadline",
-    "Point",
-    "RunHandle",
-    "RunRef",
-    "Writer",
-    "check_store",
-    "child_run",
-    "current_run",
-    "now_ms",
-    "one_line",
-]
-__all__ += ["points_now", "source_tags", "window_points", "within", "writer_for"]
+__all__ = ["Deadline", "Point", "RunHandle", "RunRef", "Writer", "check_store", "child_run", "current_run", "now_ms"]
+__all__ += ["one_line", "points_now", "source_tags", "window_points", "within", "writer_for"]
 __getattr__ = lazy(
     __name__,
     {
