@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 import mlflow  # noqa: E402
 import optuna  # noqa: E402
 
-from mlflow_sysmetrics.optuna import measured  # noqa: E402
+from mlflow_sysmetrics.optuna import system_metrics  # noqa: E402
 
 FULL_S = 0.2
 SPACES = {"half": 0.5**0.5, "one in 25": 0.2}  # the share of each side that meets the limit
@@ -52,7 +52,7 @@ def share_over(how: str, limit_s: float, seed: int, trials: int) -> float:
 
     samplers = optuna.samplers
     sampler = samplers.RandomSampler(seed=seed) if how == "random" else samplers.TPESampler(seed=seed)
-    objective = failing if how == "failed" else measured(f"elapsed_s<={limit_s}")(slow)
+    objective = failing if how == "failed" else system_metrics(f"elapsed_s<={limit_s}")(slow)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.optimize(objective, n_trials=trials, catch=(OverLimitError,))
     return mean(FULL_S * max(each.params.values()) > limit_s for each in study.trials[20:])
@@ -69,7 +69,7 @@ def filling(trial: optuna.Trial) -> None:
 def by_force() -> str:
     study = optuna.create_study()
     began = time.monotonic()
-    study.optimize(measured("memory_growth_mb<=500", apart=True)(filling), n_trials=1)
+    study.optimize(system_metrics("memory_growth_mb<=500", isolated=True)(filling), n_trials=1)
     (trial,), took_s = study.trials, time.monotonic() - began
     peak_mb, end_s = trial.user_attrs["memory_growth_mb"], trial.user_attrs["elapsed_s"]
     return f"{trial.state.name}, grown to {peak_mb:.0f} MB, ended after {end_s:.2f} s of its own, {took_s:.2f} s in all"
@@ -77,7 +77,9 @@ def by_force() -> str:
 
 def near(trials: int, jobs: int) -> str:
     """Trials of which about half break the limit."""
-    objective = measured("elapsed_s<=0.02")(lambda trial: time.sleep(0.02 * trial.suggest_float("x", 0.8, 1.1)) or 1.0)
+    objective = system_metrics("elapsed_s<=0.02")(
+        lambda trial: time.sleep(0.02 * trial.suggest_float("x", 0.8, 1.1)) or 1.0
+    )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     with mlflow.start_run() as run:
         study.optimize(objective, n_trials=trials, n_jobs=jobs)

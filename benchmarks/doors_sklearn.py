@@ -1,11 +1,11 @@
-"""What `mlflow_sysmetrics.sklearn.Costs` says and costs, beside the same fits alone and the same searches without it.
+"""What the callback for scikit-learn says and costs, beside the same fits alone and the same searches without it.
 
     python benchmarks/doors_sklearn.py [--jobs 1] [--jobs 2]
 
 Random forests: 60 candidates on 5 splits. Just before each fit of five of them a fresh process, which has imported the
 same and has done a small fit, does it alone, so that both meet the same machine; a thread there reads /proc every
 20 ms. A candidate's difference is the median over its splits. The same forests under a limit at the median time. Then
-fits that take a given CPU time, with and without `Costs`, on 5 splits and on 25.
+fits that take a given CPU time, with and without the callback, on 5 splits and on 25.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sklearn.datasets import make_classification  # noqa: E402
 from sklearn.ensemble import RandomForestClassifier  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402
 
-from mlflow_sysmetrics.sklearn import Costs  # noqa: E402
+from mlflow_sysmetrics.sklearn import SystemMetricsCallback  # noqa: E402
 
 GRID = {"max_depth": [4, 8, 12, 16], "max_features": [2, 4, 8], "n_estimators": [10, 20, 40, 60, 80]}
 SAMPLE = range(3, 60, 14)  # each number of trees once
@@ -49,13 +49,13 @@ import json, os, psutil, sys, threading, time
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
-from mlflow_sysmetrics.sklearn import Costs
+from mlflow_sysmetrics.sklearn import SystemMetricsCallback
 
 candidate, split, jobs, grid = json.loads(sys.argv[1])
 X, y = make_classification(3000, 20, n_informative=8, random_state=0)
 before = GridSearchCV(RandomForestClassifier(1), {}, cv=2)
 if jobs == 1:  # the process of the search has written runs, and holds what that takes
-    before.set_callbacks(Costs())
+    before.set_callbacks(SystemMetricsCallback())
 before.fit(X[:20], y[:20])
 model = RandomForestClassifier(random_state=0, **ParameterGrid(grid)[candidate])
 train, test = list(StratifiedKFold(5).split(X, y))[split]
@@ -117,7 +117,7 @@ class Alone:
             (Path(self.folder) / f"{candidate}.{split}.json").write_bytes(done.stdout.splitlines()[-1])
 
 
-def forests(jobs: int, costs: Costs, *others: Any) -> tuple[Any, list[Any]]:
+def forests(jobs: int, costs: SystemMetricsCallback, *others: Any) -> tuple[Any, list[Any]]:
     """The run of a search under these callbacks, and those of its candidates in order."""
     X, y = make_classification(3000, 20, n_informative=8, random_state=0)
     search = GridSearchCV(RandomForestClassifier(random_state=0), GRID, cv=SPLITS, n_jobs=jobs, refit=False)
@@ -131,7 +131,7 @@ def forests(jobs: int, costs: Costs, *others: Any) -> tuple[Any, list[Any]]:
 def show_truth(jobs: int) -> None:
     """Compare some candidates with their fits alone, and say what a limit saves."""
     folder = str(Path.cwd())
-    whole, runs = forests(jobs, Costs(), Alone(jobs, folder))
+    whole, runs = forests(jobs, SystemMetricsCallback(), Alone(jobs, folder))
     cpu_s = whole.data.metrics["cpu_seconds"]
     print(f"n_jobs={jobs}: {len(runs)} candidates x {SPLITS} splits, {cpu_s:.0f} CPU seconds")
     print(
@@ -152,7 +152,7 @@ def show_truth(jobs: int) -> None:
             flush=True,
         )
     limit_s = median(run.data.metrics["cpu_seconds"] for run in runs)
-    limited, its_runs = forests(jobs, Costs(f"cpu_seconds<={limit_s:.4g}"))
+    limited, its_runs = forests(jobs, SystemMetricsCallback(f"cpu_seconds<={limit_s:.4g}"))
     saved = 1 - limited.data.metrics["cpu_seconds"] / cpu_s
     beyond = sum(run.data.metrics["cpu_seconds"] * SPLITS for run in runs if run.data.metrics["cpu_seconds"] > limit_s)
     foreseen = sum("foreseen" in run.data.tags.get("sysmetrics.stop_reason", "") for run in its_runs)
@@ -177,7 +177,7 @@ def cpu_of(jobs: int, search: Callable[[], object]) -> float:
 
 
 def show_overhead(jobs: int) -> None:
-    """What `Costs` adds to a fit and to a candidate."""
+    """What the callback adds to a fit and to a candidate."""
     X, y = make_classification(400, 5, random_state=0)
     extra = {}
     for cpu_s, candidates, splits in SPINS:
@@ -186,7 +186,7 @@ def show_overhead(jobs: int) -> None:
             for costs in (False, True):
                 grid = {"gives": [each / candidates for each in range(candidates)], "cpu_s": [cpu_s]}
                 search = GridSearchCV(Fit(), grid, cv=splits, n_jobs=jobs, refit=False)
-                search.set_callbacks(*([Costs()] if costs else []))
+                search.set_callbacks(*([SystemMetricsCallback()] if costs else []))
                 used_s = cpu_of(jobs, lambda: search.fit(X, y))  # noqa: B023
                 if turn or cpu_s >= 0.1:  # the first one starts workers
                     taken[costs].append(used_s)

@@ -135,8 +135,8 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
 
 def _trial(configuration: Any, data: Any, forecasts: list[tuple[int, float]]) -> tuple[list[Any], float]:
     """The accuracies of each fold on its held-out rows and the test part, and the seconds of training of all."""
+    from entrypoints.limits.extrapolation import Extrapolation
     from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
-    from mlflow_sysmetrics.limits import Extrapolation
 
     training, expected = CrossValidation(configuration, data), Extrapolation()
     totals_s: dict[int, float] = {}

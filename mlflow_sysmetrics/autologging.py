@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _enabled = _hooked = False
 _open: dict[tuple[int, str], Measurement | SystemMetricsLogger] = {}  # by process and run
+_statuses: dict[str, str] = {}  # of runs that are to end otherwise than FINISHED
 
 
 def autolog(disable: bool = False) -> None:
@@ -36,10 +37,14 @@ def autolog(disable: bool = False) -> None:
     if os.environ.get(CHANNEL) or not is_on():
         return
     _enabled = not disable
-    if _enabled and not _hooked:
-        from mlflow.tracking import fluent
+    if _enabled:
+        _hook_now()
 
-        _hook(fluent)
+
+def end_as(run_id: str, status: str) -> None:
+    """Have a run of this process end with this status where MLflow would say FINISHED."""
+    _statuses[run_id] = status
+    _hook_now()
 
 
 def follow() -> None:
@@ -50,6 +55,13 @@ def follow() -> None:
     _enabled = True
     emit(mlflow=os.getpid())
     register_post_import_hook(_hook, "mlflow.tracking.fluent")
+
+
+def _hook_now() -> None:
+    if not _hooked:
+        from mlflow.tracking import fluent
+
+        _hook(fluent)
 
 
 def _hook(fluent: Any) -> None:
@@ -65,10 +77,13 @@ def _hook(fluent: Any) -> None:
             _opened(self, fluent.active_run())
 
     @functools.wraps(set_terminated)
-    def ended(self: Any, run_id: str, *args: Any, **kwargs: Any) -> Any:
+    def ended(self: Any, run_id: str, status: str | None = None, end_time: int | None = None) -> Any:
         with contextlib.suppress(Exception):
             _ended(run_id)
-        return set_terminated(self, run_id, *args, **kwargs)
+        other = _statuses.pop(run_id, None)
+        if status in (None, "FINISHED"):
+            status = other or status
+        return set_terminated(self, run_id, status, end_time)
 
     run_class.__init__, client_class.set_terminated = opened, ended
     _hooked = True

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-import atexit
+import _thread
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.util import Finalize
 
-from mlflow_sysmetrics.delivery.door_runs import check_store, child_run, place_here, source_tags, write_to
-from mlflow_sysmetrics.delivery.operations import end, log, points_now
-from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.limits import Extrapolation, Limits, groups_for, process_limits
+from mlflow_sysmetrics.autologging import end_as
+from mlflow_sysmetrics.delivery import (
+    RunHandle,
+    check_store,
+    child_run,
+    current_run,
+    points_now,
+    source_tags,
+    writer_for,
+)
+from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.limits import Limits, check_attainable, groups_for, process_limits
 from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.outcome import FINISHED, Outcome, failed
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import ERROR, STOP_REASON
 
 logger = get_logger(__name__)
-MAX_POINTS, MIN_POINT_S = 200, 0.05  # of a curve, and between two: CPU time over less says little
-PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
+MIN_POINT_S = 0.05  # between two points of a curve: CPU time over less says little
+MIN_POINT_SHARE = 0.01  # of the time so far, so that a curve of an hour has at most 800 points
+_REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
+
 _recorded: set[str | None] = {None}  # runs that cannot have the curves of a training: they have some, or are none
-
-# Whose callbacks do not end a training, but for early stopping.
-_LIBRARIES = {"lightgbm", "xgboost", "mlflow", "mlflow_sysmetrics"}
-
 Size = Callable[[int, int], int]  # the bytes of a model's rounds from one up to another
 
 
-class BoosterCosts:
+class BoosterCallback:
     """A callback that records what a training costs in the active MLflow run, and ends it once limits are broken.
 
     Measuring begins here, so that building the data counts. A callback that is used again, copied or unpickled measures
     from its first call. Another training in the same run has a run of its own below it, and so has one without an
-    active run. After construction nothing raises.
+    active run. Nothing else raises.
 
     Args:
-        limits: such as ``"elapsed_s<=600, peak_memory_mb<=8000"``. A training ends once a limit is broken, or when its
-            iterations so far tell that it will be, unless it may stop early by its score. The model can be used.
+        limits: such as ``"elapsed_s<=600, peak_memory_mb<=8000"``. A training ends after the iteration that breaks one,
+            and its run is KILLED. The model can be used.
 
     Raises:
-        ValueError: a limit is wrong, or MLflow has no such store.
+        ValueError: a limit is wrong, or MLflow has no such store; or this process has more memory than a limit allows,
+            also where the training of a copy begins.
     """
 
     def __init__(self, limits: str | None = None) -> None:
@@ -47,144 +55,155 @@ class BoosterCosts:
         check_store()
         self._training = Training(process_limits(limits))
         with contextlib.suppress(Exception):  # it takes MLflow a second for the first time, which is not training
-            place_here()
+            current_run()
             source_tags()
         self._training.start()
 
     def __del__(self) -> None:
-        if hasattr(self, "_training"):  # its limits were right
-            self._training.end()  # LightGBM does not tell when it stops early
+        """End a training whose end the library does not tell. In a thread: this one may hold any lock."""
+        if hasattr(self, "_training") and self._training.is_open:
+            with contextlib.suppress(RuntimeError):  # the process ends, and ends the training
+                _thread.start_new_thread(self._training.end, ())  # unlike `Thread.start`, it waits for nothing
 
-    def _begin(self, iterations: int, callbacks: Iterable[object] | None) -> None:
-        """A training of this many iterations begins, with these callbacks; None: unknown."""
+    def _begin(self) -> None:
+        """A training begins."""
         if self._training.has_begun:
             self._training.end()
             self._training = Training(self._training.limits)
-        self._training.begin(iterations, callbacks)
+        self._training.begin()
 
 
 class Training:
     """One training: what it costs since its measurement was started, the run that gets this, and its limits."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits, self._judge = limits, limits.judge()
+        self.limits = limits
         self.measurement = Measurement(None, groups_for(limits))
-        self._read: dict[str, float] = {}
-        self.measurement.subscribe(self._read.update)
-        self._costs: dict[str, float] = {}  # as they were read at the end of the last iteration
-        self._outbox, self._has_own_run = Outbox(), False
-        self.has_begun = self._has_ended = False
-        self._iterations = 0  # how many there are to be
-        self._totals: dict[str, Extrapolation] = {}  # to predict; none if it may stop early
-        self._may_stop_early = True
-        self._times_s = [0.0]  # when it began, and when each iteration was done
-        self._drawn = self._rounds = self._bytes = 0  # up to the last point: iterations, and what the model has
+        self.is_open = False  # its measurement was started, and it has not ended
+        self.has_begun = False
+        self.stopped_early: Callable[[], bool] = lambda: False  # by the library, which does not tell
+        self._judge = limits.judge()
+        self._latest: dict[str, float] = {}  # of the summary, at the last reading
+        self.measurement.subscribe(self._latest.update)
+        self._costs: dict[str, float] = {}  # of the summary, when the last iteration was done
+        self._run: RunHandle | None = None
+        self._is_own_run = False
+        self._ending = threading.Lock()
+        self._done = 0  # iterations
+        self._first_s = self._now_s = 0.0  # when the first and the last of them were done
+        self._drawn = 0  # iterations up to the last point of the curves
+        self._drawn_s = 0.0  # when that was
+        self._draw_last: Callable[[], None] | None = None  # a point of the last iteration, which has none
+        self._rounds = self._bytes = 0  # of the model, up to that point
 
     def __reduce__(self) -> tuple[type[Training], tuple[Limits]]:
         """A copy is another training. It is not measured yet: its model may be there only to predict."""
         return Training, (self.limits,)
 
     def start(self) -> None:
-        """Begin to measure, unless that has begun."""
-        atexit.register(self.end)
+        """Begin to measure. ValueError where this process has more memory than a limit allows."""
+        self.is_open = True
+        self._at_exit = Finalize(None, self.end, exitpriority=1)  # before the writer's
         self.measurement.start()
+        check_attainable(self.limits, self.measurement.summary)
 
-    def begin(self, iterations: int, callbacks: Iterable[object] | None) -> None:
+    def begin(self) -> None:
         """Find its run: the active one, or one of its own below that if that has another training already."""
-        self.has_begun, self._iterations = True, iterations
-        self._may_stop_early = callbacks is None or any(map(_may_stop, callbacks))
-        if not self._may_stop_early:
-            adds_up = {"elapsed_s", "cpu_seconds"}.intersection(self.limits.metrics)
-            self._totals = {name: Extrapolation(block_steps=1) for name in adds_up}
-        try:
-            place = place_here()
-            self._has_own_run = place.run_id in _recorded
+        self.has_begun = True
+        with never_raises("finding the MLflow run of a training"):
+            place = current_run()
+            self._is_own_run = place.run_id in _recorded
             _recorded.add(place.run_id)
-            own = child_run(place, "training", {}) if self._has_own_run else None
-            self._outbox = own or write_to(Outbox(place.run_id), place.tracking_uri)
-        except Exception:
-            logger.warning("this training has no MLflow run", exc_info=True)
-        self.start()
+            if self._is_own_run:
+                self._run = child_run(place, "training")
+            else:
+                self._run = writer_for(place.tracking_uri).open(str(place.run_id))
+        if not self.is_open:
+            self.start()
 
+    @never_raises("recording a training")
     def iterated(self, rounds: int, scores: Mapping[str, float], size: Size) -> bool:
-        """Note that an iteration is done, and how many rounds the model has; say whether to end before the last one."""
-        done = len(self._times_s)
-        self._times_s.append(self.measurement.elapsed_s)
-        self._costs = {**self._read, "elapsed_s": self._times_s[-1]}
-        for name, total in self._totals.items():
-            total.add(self._costs.get(name, 0.0) - total.total)
-        is_last = done == self._iterations
-        why = {} if is_last else self._why_end(done)
-        is_due = done - self._drawn >= self._iterations / (MAX_POINTS - 2)
-        is_due &= self._times_s[done] - self._times_s[self._drawn] >= MIN_POINT_S
-        if not self._drawn or is_due or is_last or why:
-            self._add_point(done, rounds, scores, size)
-        if why:
-            logger.warning("training ends: %s", why[STOP_REASON])
-        if why or is_last:
-            self.end(why)
-        return bool(why)
+        """Note that an iteration is done, and how many rounds the model has; say whether a limit ends the training."""
+        self._done += 1
+        self._now_s = self.measurement.elapsed_s
+        if self._done == 1:
+            self._first_s = self._now_s
+        self._costs = {**self._latest, "elapsed_s": self._now_s}
+        broken = self._judge.crossed(self._costs, self._done)
+        pause_s = max(MIN_POINT_S, MIN_POINT_SHARE * self._now_s)
+        self._draw_last = lambda: self._draw(rounds, scores, size)
+        if broken or self._done == 1 or self._now_s - self._drawn_s >= pause_s:
+            self._draw_last()
+        if broken:
+            logger.warning("training ends: %s", broken)
+            self.end(broken.outcome())
+        return broken is not None
 
-    def _why_end(self, done: int) -> dict[str, str]:
-        """Tags that name the limit that is broken, or will be as the iterations so far tell; {} if none is."""
-        stop, how = self._judge.crossed(self._costs, done), ""
-        if not stop and self._costs["elapsed_s"] >= PREDICT_AFTER_S:
-            least = {name: at_least(total, self._iterations) for name, total in self._totals.items()}
-            stop, how = self._judge.crossed(least, done), "predicted"
-        return stop.tags(how) if stop else {}
+    @never_raises("recording a training")
+    def complete(self) -> None:
+        """The library says that the training has come to its end."""
+        if self._draw_last:
+            self._draw_last()
+        self.end(FINISHED)
 
-    def _add_point(self, done: int, rounds: int, scores: Mapping[str, float], size: Size) -> None:
+    @never_raises("recording a training")
+    def end(self, outcome: Outcome | None = None) -> None:
+        """Log the summary, up to the last iteration, and how it has ended; None: not told. Idempotent."""
+        with self._ending:
+            if self.is_open:
+                self.is_open = False
+                self._at_exit.cancel()
+                self.measurement.stop()
+                self._deliver(outcome or self._untold_outcome())
+
+    def _draw(self, rounds: int, scores: Mapping[str, float], size: Size) -> None:
         """Add a point to the curves: means since the last one, and how it is now."""
-        values = {re.sub(r"[^\w\-. /]", "_", name): score for name, score in scores.items()}  # MLflow refuses others
+        values = {_REFUSED.sub("_", name): score for name, score in scores.items()}
         values |= self.measurement.interval()
-        seconds = self._times_s[done] - self._times_s[self._drawn]
+        seconds = self._now_s - self._drawn_s
         if seconds < MIN_POINT_S:
             values.pop("cpu_percent", None)
         if self._drawn:
-            values["step_time_ms"] = 1000 * seconds / (done - self._drawn)
+            values["step_time_ms"] = 1000 * seconds / (self._done - self._drawn)
         with contextlib.suppress(Exception):  # such as of a linear model, which has no rounds to ask for
-            # Of the new rounds alone: a copy of the whole model would be part of the peak of memory. They come with one
-            # that is known, whose bytes are taken off together with what each part has beside its rounds.
-            first = max(0, self._rounds - 1)
-            self._bytes += size(first, rounds) - (size(first, self._rounds) if self._rounds else 0)
-            self._rounds = rounds
-            values["model_size_kb"] = self._bytes / 1000
-        self._outbox.add(log(points_now(values, done)))
-        self._drawn = done
-        self._costs |= self._read  # which is as new as the point
+            values["model_size_kb"] = self._bytes_of(rounds, size) / 1000
+        if self._run:
+            self._run.log(points_now(values, self._done))
+        self._costs |= self._latest  # which is as new as the point
+        self._drawn = self._done
+        self._drawn_s = self._now_s
+        self._draw_last = None
 
-    def end(self, why: Mapping[str, str] | None = None, *, is_sound: bool = False) -> None:
-        """Log the summary, up to the last iteration, and why it was stopped. Idempotent.
+    def _bytes_of(self, rounds: int, size: Size) -> int:
+        """What the model has by now.
 
-        `is_sound`: the library says that it has come to its end, which otherwise its last iteration tells.
+        Only its new rounds are asked for, since a copy of the whole model would be part of the peak of memory. They
+        come with a known one, whose bytes are taken off together with what each part has beside its rounds.
         """
-        if self._has_ended:
+        first = max(0, self._rounds - 1)
+        known = size(first, self._rounds) if self._rounds else 0
+        self._bytes += size(first, rounds) - known
+        self._rounds = rounds
+        return self._bytes
+
+    def _untold_outcome(self) -> Outcome:
+        if self.stopped_early():
+            return FINISHED
+        return failed(f"the training has ended after iteration {self._done}")
+
+    def _deliver(self, outcome: Outcome) -> None:
+        """Log the summary. End a run of its own; have another end as KILLED if a limit has ended the training."""
+        if self._run is None:
             return
-        self._has_ended = True
-        atexit.unregister(self.end)
-        self.measurement.stop()
-        times_s, summary = self._times_s[1:], {**self._costs, "steps": len(self._times_s) - 1}
+        summary = {**self._costs, "steps": self._done}
         summary.pop("memory_mb", None)  # a curve has that name
-        if len(times_s) > 1:  # what there was before the first one's end is not the time of a step
-            summary["mean_step_time_ms"] = 1000 * (times_s[-1] - times_s[0]) / (len(times_s) - 1)
-        self._outbox.add(log(tags=why, summary=summary))
-        if self._has_own_run:
-            done = len(times_s)
-            if why:
-                self._outbox.add(end("KILLED"))
-            elif is_sound or self._may_stop_early or done >= self._iterations:
-                self._outbox.add(end("FINISHED"))
-            else:
-                error = f"the training has ended after iteration {done} of {self._iterations}"
-                self._outbox.add(end("FAILED", {ERROR: error}))
-
-
-def _may_stop(callback: Any) -> bool:
-    library = str(callback.__module__).partition(".")[0]
-    return library not in _LIBRARIES or "EarlyStopping" in type(callback).__name__
-
-
-def at_least(total: Extrapolation, iterations: int) -> float:
-    """The least that this many iterations cost. Later trees often cost less: of the rest half is counted."""
-    prediction = total.at(iterations)
-    return total.total if prediction is None else (total.total + prediction.low) / 2
+        if self._done > 1:  # what there was before the first one's end is not the time of a step
+            summary["mean_step_time_ms"] = 1000 * (self._now_s - self._first_s) / (self._done - 1)
+        self._run.log(summary=summary)
+        if self._is_own_run:
+            self._run.end(outcome)
+            return
+        if outcome.status == "KILLED" and self._run.run_id:
+            self._run.log(tags=outcome.tags)
+            end_as(self._run.run_id, outcome.status)
+        self._run.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mlflow_sysmetrics.tags import ERROR, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, ERROR, STOP_REASON, STOPPED_BY
 
 
 class Outcome(NamedTuple):
@@ -27,3 +27,12 @@ def failed(error: BaseException | str) -> Outcome:
     """Of a run that ended with an error. Only the first line of its message is kept."""
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     return Outcome("FAILED", {ERROR: text.partition("\n")[0]})
+
+
+def ended_by(error: BaseException | None) -> Outcome:
+    """Of a run around which this was raised; None: nothing."""
+    if error is None:
+        return FINISHED
+    if isinstance(error, KeyboardInterrupt):
+        return killed(BY_PERSON, "interrupted")
+    return failed(error)

@@ -42,11 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with files that start projects or Ray, which take longest; skip what takes long unless asked for.
 
-    Doors come last: what they load, and their threads, stay in the process.
+    Integrations come last: what they load, and their threads, stay in the process.
     """
     starts = {"start_project", "local_ray", "observed", "place"}
     long = {item.path for item in items if starts.intersection(getattr(item, "fixturenames", ()))}
-    items.sort(key=lambda item: (item.path.parent.name == "doors", item.path not in long))
+    items.sort(key=lambda item: (item.path.parent.name == "integrations", item.path not in long))
     if os.environ.get("RUN_SLOW") != "1":
         for item in items:
             if any(item.get_closest_marker(mark) for mark in ("slow", "browser", "alone")):

@@ -14,9 +14,10 @@ from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import SMALL_MB, is_memory
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.limits import Prediction, Values
+from mlflow_sysmetrics.limits import Values
 
 MIN_TRIALS = 8  # for an expected cost,
 MIN_FORESEEN = 20  # and for its interval: that of 8 ruled out 2 to 5 % of the configurations that meet a limit

@@ -15,9 +15,10 @@ from ray.actor import ActorHandle
 from entrypoints.compute.workers import ALONE, beside_the_driver
 from entrypoints.limits.cost_model import TOTALS, CostModel
 from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import group, noise_at_limits
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.limits import Prediction, Values
+from mlflow_sysmetrics.limits import Values
 
 PREDICTED = (
     *("mean_step_time_ms", "training_time_s", "elapsed_s"),

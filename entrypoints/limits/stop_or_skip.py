@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from entrypoints.limits.cost_model import TOTALS
+from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.judging import NoisyJudge
 from entrypoints.limits.ledger import Brief, End
 from entrypoints.tags import STOP_HOW, STOP_PREDICTION
-from mlflow_sysmetrics.limits import WARM_UP, Extrapolation, Limits, Prediction, Stop, Values
+from mlflow_sysmetrics.limits import Limits, Stop, Values
 from mlflow_sysmetrics.tags import STOP_REASON
 
 How = Literal["crossed", "predicted", "skipped"]

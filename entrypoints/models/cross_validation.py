@@ -24,7 +24,6 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.learners import Outputs
 from entrypoints.models.losses import Array
-from mlflow_sysmetrics.limits import WARM_UP
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
@@ -33,7 +32,7 @@ LATENCY_ROWS = 150  # predicted one at a time, by the models of all folds togeth
 FEW_ROWS = 50  # enough for a median
 BATCH_ROWS = 1024  # predicted at once
 LOSS_ROWS = 1000  # about as many training rows, evenly spread, have the training loss of a fit on all of them
-MEASURED_MODELS = MEASURED_STEPS = WARM_UP  # whose memory is measured: later models and steps take no more
+MEASURED_MODELS = MEASURED_STEPS = 2  # whose memory is measured: later models and steps take no more
 TURN_STEPS = 5  # of a fold before the next one's: what a change of folds costs the core's caches is shared by them
 TURN_S = 0.005  # long steps need no such turns, and limits are looked at in between
 

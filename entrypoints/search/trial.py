@@ -18,6 +18,7 @@ from ray.actor import ActorHandle
 from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import OF_UNTRAINED
+from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import ask
 from entrypoints.limits.schedulers import SCORE
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
@@ -28,7 +29,6 @@ from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.limits import MIN_BLOCKS
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION

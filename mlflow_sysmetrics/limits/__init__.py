@@ -2,19 +2,18 @@
 
 from mlflow_sysmetrics.limits.cause_of_death import MemoryKills
 from mlflow_sysmetrics.limits.end_tree import GRACE_S, KILLED_WITHIN_S, end_tree
-from mlflow_sysmetrics.limits.extrapolation import MIN_BLOCKS, WARM_UP, Extrapolation, Prediction
 from mlflow_sysmetrics.limits.grammar import (
     Judge,
     Limits,
     LimitsError,
+    check_attainable,
     check_readable,
     groups_for,
     process_limits,
 )
-from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values, finite
+from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values, digits, finite
 from mlflow_sysmetrics.limits.watchdog import Watchdog, stopped_by_person
 
 __all__ = ["Judge", "Kind", "Limit", "Limits", "LimitsError", "Metric", "Patience", "Stop", "Values", "finite"]
-__all__ += ["check_readable", "groups_for", "process_limits"]
-__all__ += ["MIN_BLOCKS", "WARM_UP", "Extrapolation", "Prediction"]
+__all__ += ["check_attainable", "check_readable", "digits", "groups_for", "process_limits"]
 __all__ += ["GRACE_S", "KILLED_WITHIN_S", "MemoryKills", "Watchdog", "end_tree", "stopped_by_person"]

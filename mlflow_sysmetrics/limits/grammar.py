@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from mlflow_sysmetrics import metrics as table
 from mlflow_sysmetrics.limits import rules
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values
+from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.sampling import reset_peak_rss
 
 _FORM = (
     "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
@@ -30,6 +32,7 @@ _OF_A_PROCESS = tuple(
     for metric in table.METRICS
     if metric.of == "process"
 )
+_OF_WHOLE_PROCESS = ("peak_memory_mb", "peak_rss_mb")  # with all that it had loaded before
 # Of metrics that nobody has declared: costs of which each value counts, and words of those that are better when lower.
 _COSTS = {metric.name for metric in _OF_A_PROCESS if metric.kind is Kind.GROWING} | {*table.CURVES, "gpu_memory_mb"}
 _COSTS |= {"model_memory_mb", "training_time_s", "training_iteration", "time_total_s"}
@@ -146,6 +149,21 @@ def check_readable(limits: Limits | None, groups: Collection[str]) -> None:
         group = table.group_of(name)
         if group and group not in groups:
             raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
+
+
+def check_attainable(limits: Limits, values: Values | None = None) -> None:
+    """LimitsError where a process is above a limit on memory before its work has begun.
+
+    `values` are its summary so far. None: this process is read, and its kernel's high-water mark is reset.
+    """
+    if values is None:
+        reset_peak_rss()
+        with Measurement() as measurement:
+            values = measurement.summary
+    memory = {name: values[name] for name in _OF_WHOLE_PROCESS if name in values}
+    if stop := limits.judge().crossed(memory):
+        has = f"the process has {stop.metric} {rules.digits(stop.value, 4)} before the work begins"
+        raise LimitsError(str(limits), f"{has}; raise the limit, or limit memory_growth_mb in its place")
 
 
 def groups_for(limits: Limits) -> tuple[str, ...]:

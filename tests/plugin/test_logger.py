@@ -46,7 +46,7 @@ _before: set[threading.Thread] = set()
 
 @pytest.fixture(autouse=True)
 def threads_before() -> None:
-    """Those of doors stay as long as the process."""
+    """Those of integrations stay as long as the process."""
     _before.clear()
     _before.update(threading.enumerate())
 

@@ -197,7 +197,7 @@ def test_block_about_a_study_from_python_runs(store_in_use: MlflowClient, monkey
     ("page", "place"),
     [
         (page, place)
-        for page in sorted(PAGES.keys() - {"doors", "study", "tune-scripts"})
+        for page in sorted(PAGES.keys() - {"integrations", "study", "tune-scripts"})
         for place in range(len(blocks("python", page)))
     ],
 )
@@ -216,8 +216,8 @@ def test_block_of_another_page_runs(
         assert re.search(r"peak memory \d+ MB, loading took \d", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("block", blocks("python", "doors"))
-def test_example_of_a_door_runs(store_in_use: MlflowClient, block: str) -> None:
+@pytest.mark.parametrize("block", blocks("python", "integrations"))
+def test_example_of_an_integration_runs(store_in_use: MlflowClient, block: str) -> None:
     """In at most 15 lines. What it costs is in its runs, which have ended."""
     for package in set(re.findall(r"^import (optuna|lightgbm|xgboost)$", block, re.MULTILINE)):
         pytest.importorskip(package)

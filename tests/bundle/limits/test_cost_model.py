@@ -11,8 +11,8 @@ import pytest
 from reference import MLP_CLASSIFIER, configured
 
 from entrypoints.limits.cost_model import MIN_FORESEEN, MIN_TRIALS, CostModel, features
+from entrypoints.limits.extrapolation import Prediction
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.limits import Prediction
 
 ROWS = 1000
 STEP, PEAK = "mean_step_time_ms", "peak_memory_mb"

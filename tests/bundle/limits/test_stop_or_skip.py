@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.extrapolation import WARM_UP, Prediction
 from entrypoints.limits.ledger import Brief
 from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping
-from mlflow_sysmetrics.limits import WARM_UP, Limits, Prediction, Stop, Values
+from mlflow_sysmetrics.limits import Limits, Stop, Values
 
 STEPS = 500
 STEP_S = 1 / 128  # so that sums are exact

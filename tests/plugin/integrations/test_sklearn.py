@@ -1,4 +1,4 @@
-"""`mlflow_sysmetrics.sklearn.Costs` on real searches: their runs, what a limit skips, and how they end."""
+"""The callback for scikit-learn on real searches: their runs, what a limit skips, and how they end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, Randomize
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlflow_sysmetrics.sklearn import Costs
+from mlflow_sysmetrics.sklearn import SystemMetricsCallback
 
 pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks since 1.9")
 X, y = np.arange(40.0).reshape(-1, 1), np.arange(40) % 2
@@ -60,7 +60,7 @@ def test_each_candidate_is_a_run_with_its_params_scores_and_costs(
     kind: str, n_jobs: int, store_in_use: MlflowClient
 ) -> None:
     """As `cv_results_` has them; the row of a split has that split's score, and the run what one fit costs."""
-    found = SEARCHES[kind](cv=3, n_jobs=n_jobs).set_callbacks(Costs()).fit(X, y)
+    found = SEARCHES[kind](cv=3, n_jobs=n_jobs).set_callbacks(SystemMetricsCallback()).fit(X, y)
     results = found.cv_results_
     search, candidates = runs_of(store_in_use)
     assert search.info.status == "FINISHED"
@@ -88,7 +88,7 @@ def test_fit_is_charged_for_what_it_uses_itself(n_jobs: int, store_in_use: Mlflo
     """Not for what earlier fits took, workers that wait, or the writing of runs."""
     joblib.Parallel(n_jobs=2)(joblib.delayed(Fit(200).fit)(X, y) for _ in range(4))  # which leaves workers
     grid = [{"megabytes": [150], "cpu_s": [0.0]}, {"megabytes": [1], "cpu_s": [0.0, 0.3]}]
-    GridSearchCV(Fit(), grid, cv=2, n_jobs=n_jobs, refit=False).set_callbacks(Costs()).fit(X, y)
+    GridSearchCV(Fit(), grid, cv=2, n_jobs=n_jobs, refit=False).set_callbacks(SystemMetricsCallback()).fit(X, y)
     large, small, slow = (run.data.metrics for run in runs_of(store_in_use)[1])
     assert large["peak_memory_mb"] - small["peak_memory_mb"] == pytest.approx(149, abs=15)
     assert large["memory_growth_mb"] == pytest.approx(150, abs=10)
@@ -100,7 +100,7 @@ def test_fit_is_charged_for_what_it_uses_itself(n_jobs: int, store_in_use: Mlflo
 def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_use: MlflowClient) -> None:
     """The fit that breaks it ends; of one beyond no fit begins. What is chosen meets the limit."""
     grid = {"gives": [0.1], "megabytes": [1, 10, 150, 250, 300]}
-    costs = Costs(limits="memory_growth_mb<=80")
+    costs = SystemMetricsCallback(limits="memory_growth_mb<=80")
     found = GridSearchCV(Fit(), grid, cv=4, n_jobs=n_jobs).set_callbacks(costs).fit(X, y)
     search, candidates = runs_of(store_in_use)
     assert [run.info.status for run in candidates] == ["FINISHED"] * 2 + ["KILLED"] * 3
@@ -124,7 +124,7 @@ def test_candidate_that_may_meet_the_limit_is_tried(store_in_use: MlflowClient) 
     """One between two, one with none on the other side, or only one at more than half the cost."""
     grid = [{"gives": [0.1, 0.2], "megabytes": [150, 200, 1, 40]}, {"gives": [0.3], "megabytes": [60, 100, 200]}]
     search = GridSearchCV(Fit(), grid, cv=2, refit=False)
-    search.set_callbacks(Costs(limits="memory_growth_mb<=80")).fit(X, y)
+    search.set_callbacks(SystemMetricsCallback(limits="memory_growth_mb<=80")).fit(X, y)
     candidates = runs_of(store_in_use)[1]
     statuses = ["KILLED", "KILLED", "FINISHED", "FINISHED"] * 2 + ["FINISHED", "KILLED", "KILLED"]
     assert [run.info.status for run in candidates] == statuses
@@ -144,7 +144,7 @@ def test_search_that_does_not_go_well_ends_its_runs(
     grid: dict[str, Any], more: dict[str, Any], raised: Any, status: str, of_candidates: list[str], store_in_use: Any
 ) -> None:
     """With why, and with the costs of the fits that have ended."""
-    search = GridSearchCV(Fit(), grid, cv=2, **more).set_callbacks(Costs())
+    search = GridSearchCV(Fit(), grid, cv=2, **more).set_callbacks(SystemMetricsCallback())
     try:
         raise LookupError("of the user's, which is not an error of the search")
     except LookupError:
@@ -162,8 +162,10 @@ def test_search_that_does_not_go_well_ends_its_runs(
 
 def test_search_inside_another_has_runs_of_its_own(store_in_use: MlflowClient) -> None:
     """Each candidate of the outer one is charged for all that the inner one does in its process."""
-    inner = GridSearchCV(Fit(), {"cpu_s": [0.0, 0.1]}, cv=2).set_callbacks(Costs())
-    outer = GridSearchCV(inner, {"estimator__megabytes": [1, 2]}, cv=2, refit=False).set_callbacks(Costs())
+    inner = GridSearchCV(Fit(), {"cpu_s": [0.0, 0.1]}, cv=2).set_callbacks(SystemMetricsCallback())
+    outer = GridSearchCV(inner, {"estimator__megabytes": [1, 2]}, cv=2, refit=False).set_callbacks(
+        SystemMetricsCallback()
+    )
     outer.fit(X, y)
     searches = runs_of_kind(store_in_use, "study")
     of_outer, *of_inner = sorted(searches, key=lambda run: run.info.start_time)
@@ -179,7 +181,7 @@ def test_search_inside_another_has_runs_of_its_own(store_in_use: MlflowClient) -
 def test_estimator_that_sends_itself_to_processes_is_fitted(store_in_use: MlflowClient) -> None:
     """It has what scikit-learn gives to callbacks, and what this one has put there."""
     search = GridSearchCV(BaggingRegressor(n_jobs=2), {"n_estimators": [2]}, cv=2, error_score="raise")
-    search.set_callbacks(Costs()).fit(X, y)
+    search.set_callbacks(SystemMetricsCallback()).fit(X, y)
     (candidate,) = runs_of_kind(store_in_use, "trial")
     assert candidate.info.status == "FINISHED"
 
@@ -188,7 +190,7 @@ def test_fits_in_threads_have_only_their_time(store_in_use: MlflowClient, caplog
     """What a thread uses of its process cannot be known; the log says so, and that other limits do not act."""
     search = GridSearchCV(Fit(), {"cpu_s": [0.2, 0.3]}, cv=4, n_jobs=4, refit=False)
     with joblib.parallel_backend("threading"):
-        search.set_callbacks(Costs(limits="cpu_seconds<=0.01")).fit(X, y)
+        search.set_callbacks(SystemMetricsCallback(limits="cpu_seconds<=0.01")).fit(X, y)
     run, candidates = runs_of(store_in_use)
     known = [each for candidate in candidates for each in table_of(candidate)]
     assert {name for row in known if row["elapsed_s"] for name in row} == {"split", "test_score", "elapsed_s"}
@@ -202,7 +204,7 @@ def test_search_lies_in_the_active_run_beside_autologging(store_in_use: MlflowCl
     mlflow.sklearn.autolog(log_models=False, log_datasets=False, silent=True)
     try:
         with mlflow.start_run() as active:
-            search = GridSearchCV(Fit(), {"megabytes": [1, 2]}, cv=2).set_callbacks(Costs()).fit(X, y)
+            search = GridSearchCV(Fit(), {"megabytes": [1, 2]}, cv=2).set_callbacks(SystemMetricsCallback()).fit(X, y)
     finally:
         mlflow.sklearn.autolog(disable=True, silent=True)
     run, candidates = runs_of(store_in_use)
@@ -217,7 +219,7 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
     """The search ends as without us, and `mlflow-sysmetrics sync` finds what is left."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spool"))
     mlflow.set_tracking_uri("http://127.0.0.1:9")
-    search = GridSearchCV(Fit(), {"megabytes": [1, 2]}, cv=2).set_callbacks(Costs()).fit(X, y)
+    search = GridSearchCV(Fit(), {"megabytes": [1, 2]}, cv=2).set_callbacks(SystemMetricsCallback()).fit(X, y)
     assert len(search.cv_results_["params"]) == 2
     assert len([*(tmp_path / "spool").rglob("left-*")]) == 3
 
@@ -225,22 +227,40 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Costs(limits="val_loss<=3"), '"val_loss<=3" is not a limit; name one of cpu_seconds, elapsed_s'),
-        (lambda: (mlflow.set_tracking_uri("nowhere://x"), Costs()), "'nowhere://x': unknown kind of store; use the "),
         (
-            lambda: SCALED.set_callbacks(Costs()).fit(X, y),
-            "Costs on Pipeline: set it on a search, such as GridSearchCV",
+            lambda: SystemMetricsCallback(limits="val_loss<=3"),
+            '"val_loss<=3" is not a limit; name one of cpu_seconds, elapsed_s',
         ),
         (
-            lambda: GridSearchCV(Fit(), {}, error_score="raise").set_callbacks(Costs(limits="elapsed_s<=9")).fit(X, y),
+            lambda: (mlflow.set_tracking_uri("nowhere://x"), SystemMetricsCallback()),
+            "'nowhere://x': unknown kind of store; use the ",
+        ),
+        (
+            lambda: SCALED.set_callbacks(SystemMetricsCallback()).fit(X, y),
+            "SystemMetricsCallback on Pipeline: set it on a search, such as GridSearchCV",
+        ),
+        (
+            lambda: (
+                GridSearchCV(Fit(), {}, error_score="raise")
+                .set_callbacks(SystemMetricsCallback(limits="elapsed_s<=9"))
+                .fit(X, y)
+            ),
             "limits=.elapsed_s<=9.: error_score='raise' would end the search; use error_score=nan",
         ),
         (
-            lambda: GridSearchCV(Fit(), {}, error_score=0.0).set_callbacks(Costs(limits="elapsed_s<=9")).fit(X, y),
+            lambda: GridSearchCV(Fit(), {}).set_callbacks(SystemMetricsCallback(limits="peak_rss_mb<=20")).fit(X, y),
+            r"limits=peak_rss_mb<=20: the process has peak_rss_mb [\d.]+ .*; raise .* memory_growth_mb",
+        ),
+        (
+            lambda: (
+                GridSearchCV(Fit(), {}, error_score=0.0)
+                .set_callbacks(SystemMetricsCallback(limits="elapsed_s<=9"))
+                .fit(X, y)
+            ),
             "error_score=0.0 of a skipped candidate may be the best one; use error_score=nan",
         ),
     ],
-    ids=["unknown metric", "no store", "no search", "errors raise", "errors have a score"],
+    ids=["unknown metric", "no store", "no search", "errors raise", "too much memory", "errors have a score"],
 )
 def test_mistake_is_one_sentence(make: Callable[[], Any], said: str, store_in_use: MlflowClient) -> None:
     """Before any fit."""
@@ -253,7 +273,7 @@ def test_older_scikit_learn_is_named(store_in_use: MlflowClient, monkeypatch: py
     """With what to install."""
     monkeypatch.setitem(sys.modules, "sklearn.callback", None)
     with pytest.raises(ImportError, match=r"scikit-learn 1\.\d+\.\d+ has no callbacks: install scikit-learn>=1.9"):
-        Costs()
+        SystemMetricsCallback()
 
 
 def test_worker_that_unpickles_the_callback_does_without_mlflow() -> None:

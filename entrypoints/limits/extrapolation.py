@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from statistics import stdev
 
-from mlflow_sysmetrics.limits.rules import digits
+from mlflow_sysmetrics.limits import digits
 
 # Student's t of one bound at 99.9 %, by degrees of freedom: a trial is looked at many times.
 _T = {4: 7.1732, 5: 5.8934, 6: 5.2076, 7: 4.7853, 8: 4.5008, 9: 4.2968}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mlflow.entities import Run
 optuna = pytest.importorskip("optuna", "5")
 
 from mlflow_sysmetrics.delivery.sync import deliver  # noqa: E402
-from mlflow_sysmetrics.optuna import measured  # noqa: E402
+from mlflow_sysmetrics.optuna import system_metrics  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SUMMARY = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
@@ -61,11 +62,11 @@ def living(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, apart: bool) -> None:
+@pytest.mark.parametrize("isolated", [False, True])
+def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, isolated: bool) -> None:
     """Nested under the active one, with parameters, value, what it reported, and how it ended."""
 
-    @measured(limits="elapsed_s<=1000", apart=apart)
+    @system_metrics(limits="elapsed_s<=1000", isolated=isolated)
     def objective(trial: Any) -> float:
         x = trial.suggest_float("x", 1, 2)
         trial.report(10 * x, step=3)
@@ -99,7 +100,7 @@ def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, apart: bool) 
 def test_trial_that_optuna_fails_for_its_values_is_failed(store_in_use: MlflowClient, returned: Any) -> None:
     """With two goals; it has no value then."""
     study = optuna.create_study(directions=["minimize", "minimize"])
-    study.optimize(measured()(lambda trial: returned), 1)
+    study.optimize(system_metrics()(lambda trial: returned), 1)
     (run,) = runs_of(store_in_use, 1)
     assert (study.trials[0].state, run.info.status) == (FAIL, "FAILED")
     assert not any("value" in name for name in run.data.metrics)
@@ -128,7 +129,7 @@ def _fails(trial: Any) -> None:
 @pytest.mark.parametrize("objective", [_reports, _asks, _returns, _fails])
 def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Callable[[Any], Any]) -> None:
     """Whatever its objective does about it: a sampler learns nothing from a failed trial."""
-    (trial,) = studied(measured(LIMIT)(objective)).trials
+    (trial,) = studied(system_metrics(LIMIT)(objective)).trials
     assert trial.state == PRUNED
     assert 0.9 < trial.constraints[LIMIT] < 1.5
     (run,) = runs_of(store_in_use, 1)
@@ -140,8 +141,8 @@ def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
     """Nor has it that of an earlier one, though it may end before a reading."""
     code = (
         "import os, optuna\n"
-        "from mlflow_sysmetrics.optuna import measured\n"
-        "@measured()\n"
+        "from mlflow_sysmetrics.optuna import system_metrics\n"
+        "@system_metrics()\n"
         "def objective(trial):\n"
         "    return float(len(os.urandom(1) * (200_000_000 if trial.number else 400_000_000)))\n"
         "study = optuna.create_study()\n"
@@ -157,7 +158,7 @@ def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
 def test_trial_of_its_own_process_is_ended_by_force(store_in_use: MlflowClient) -> None:
     """Though it asks nothing; with what it has started; and the figures of those beside it are their own."""
 
-    @measured(LIMIT, apart=True)
+    @system_metrics(LIMIT, isolated=True)
     def objective(trial: Any) -> float:
         if trial.suggest_categorical("large", [False, True]):
             trial.set_user_attr("child", subprocess.Popen(["sleep", "1000"]).pid)
@@ -181,7 +182,7 @@ def test_trial_of_its_own_process_is_ended_by_force(store_in_use: MlflowClient) 
 def test_process_that_dies_fails_its_trial(store_in_use: MlflowClient) -> None:
     """As an objective that raises does."""
 
-    @measured(apart=True)
+    @system_metrics(isolated=True)
     def objective(trial: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -201,16 +202,45 @@ def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient)
         both.wait(WITHIN_S)
         return 1.0
 
-    for trial in studied(measured("elapsed_s<=1000")(objective), 2, n_jobs=2).trials:
+    for trial in studied(system_metrics("elapsed_s<=1000")(objective), 2, n_jobs=2).trials:
         assert set(trial.user_attrs) == {"elapsed_s"}
-    with pytest.raises(ValueError, match=r"^limits=memory_growth_mb<=50: .*apart=True"):
-        studied(measured(LIMIT)(objective), 4, n_jobs=2)
+    with pytest.raises(ValueError, match=r"^limits=memory_growth_mb<=50: .*isolated=True"):
+        studied(system_metrics(LIMIT)(objective), 4, n_jobs=2)
+
+
+def test_study_in_another_thread_is_measured_as_in_the_main_one(store_in_use: MlflowClient) -> None:
+    """Such as in a web service: its trials have the process for themselves."""
+    with ThreadPoolExecutor(1) as pool:
+        study = pool.submit(studied, system_metrics(LIMIT)(lambda trial: 1.0), 2).result(WITHIN_S)
+    for trial in study.trials:
+        assert trial.state == COMPLETE
+        assert trial.user_attrs.keys() >= SUMMARY
+        assert trial.constraints[LIMIT] < 0
+
+
+def test_study_inside_a_trial_has_the_process_for_itself(store_in_use: MlflowClient) -> None:
+    """The trial around it waits."""
+    inner = system_metrics(LIMIT)(lambda trial: 1.0)
+    outer = system_metrics(LIMIT)(lambda trial: studied(inner).best_value)
+    (trial,) = studied(outer).trials
+    assert trial.user_attrs.keys() >= SUMMARY
+    assert len(runs_of(store_in_use, 2)) == 2
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_limit_below_what_the_process_has_is_one_sentence(store_in_use: MlflowClient, isolated: bool) -> None:
+    """Where the objective is decorated, or before a process of its own calls it."""
+    sentence = r"^limits=peak_memory_mb<=20: the process has peak_memory_mb [\d.]+ .*; raise .* memory_growth_mb"
+    called: list[Any] = []
+    with pytest.raises(ValueError, match=sentence):
+        studied(system_metrics("peak_memory_mb<=20", isolated=isolated)(called.append))
+    assert called == []
 
 
 def test_interrupted_trial_leaves_no_run_that_goes_on(store_in_use: MlflowClient) -> None:
     """Ctrl-C ends the study."""
 
-    @measured()
+    @system_metrics()
     def objective(trial: Any) -> None:
         raise KeyboardInterrupt
 
@@ -225,8 +255,8 @@ def test_process_of_a_trial_ends_with_its_study(empty_store: Path, sent: signal.
     """With what it has started, however the study's process is ended."""
     (empty_store / "script.py").write_text(
         "import subprocess, time, optuna\n"
-        "from mlflow_sysmetrics.optuna import measured\n"
-        "@measured(apart=True)\n"
+        "from mlflow_sysmetrics.optuna import system_metrics\n"
+        "@system_metrics(isolated=True)\n"
         "def objective(trial):\n"
         "    trial.set_user_attr('pid', subprocess.Popen(['sleep', '1000']).pid)\n"
         "    print(trial.user_attrs['pid'], flush=True)\n"
@@ -245,7 +275,7 @@ def test_process_of_a_trial_ends_with_its_study(empty_store: Path, sent: signal.
 
 def test_objective_can_be_called_without_a_study(store_in_use: MlflowClient) -> None:
     """As Optuna's own pages do with the best trial."""
-    objective = measured(LIMIT)(lambda trial: trial.suggest_float("x", 0, 1))
+    objective = system_metrics(LIMIT)(lambda trial: trial.suggest_float("x", 0, 1))
     assert objective(optuna.trial.FixedTrial({"x": 0.5})) == 0.5
 
 
@@ -253,9 +283,9 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
     """One without `if __name__ == "__main__"`, while the store is away: `sync` brings its runs."""
     (empty_store / "script.py").write_text(
         "import mlflow, optuna\n"
-        "from mlflow_sysmetrics.optuna import measured\n"
+        "from mlflow_sysmetrics.optuna import system_metrics\n"
         "class Wrong(Exception): pass\n"
-        "@measured('elapsed_s<=100', apart=True)\n"
+        "@system_metrics('elapsed_s<=100', isolated=True)\n"
         "def objective(trial):\n"
         "    if trial.suggest_int('x', 0, 9) > 9: raise Wrong\n"
         "    if trial.number: raise Wrong('one')\n"
@@ -282,12 +312,12 @@ class Objective:
 @pytest.mark.parametrize(
     ("decorate", "uri", "said"),
     [
-        (lambda: measured("peak_memry_mb<=3"), None, "^limits=.*the closest is peak_memory_mb"),
-        (lambda: measured("mean_cpu_percent<=90"), None, "^limits=.*would stop nothing"),
-        (lambda: measured("elapsed_s<=2x median"), None, "^limits=.*write a number"),
-        (lambda: measured(print), None, "^limits=.*give a text such as"),
-        (lambda: measured(LIMIT)(Objective), None, "^objective=.*an instance of the class"),
-        (measured, "nowhere://", "^tracking_uri=.*unknown kind of store"),
+        (lambda: system_metrics("peak_memry_mb<=3"), None, "^limits=.*the closest is peak_memory_mb"),
+        (lambda: system_metrics("mean_cpu_percent<=90"), None, "^limits=.*would stop nothing"),
+        (lambda: system_metrics("elapsed_s<=2x median"), None, "^limits=.*write a number"),
+        (lambda: system_metrics(print), None, "^limits=.*give a text such as"),
+        (lambda: system_metrics(LIMIT)(Objective), None, "^objective=.*an instance of the class"),
+        (system_metrics, "nowhere://", "^tracking_uri=.*unknown kind of store"),
     ],
 )
 def test_mistake_is_one_sentence(
@@ -304,4 +334,4 @@ def test_optuna_before_5_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no constraints that a trial sets itself."""
     monkeypatch.setattr(optuna, "__version__", "4.9.1")
     with pytest.raises(ValueError, match="install optuna>=5"):
-        measured()
+        system_metrics()

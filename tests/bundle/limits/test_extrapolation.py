@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from mlflow_sysmetrics.limits.extrapolation import BLOCK_STEPS, MIN_BLOCKS, WARM_UP, Extrapolation, Prediction
+from entrypoints.limits.extrapolation import BLOCK_STEPS, MIN_BLOCKS, WARM_UP, Extrapolation, Prediction
 
 FIRST_LOOK = WARM_UP + BLOCK_STEPS * MIN_BLOCKS
 STEPS = 500
