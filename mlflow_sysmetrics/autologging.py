@@ -1,8 +1,8 @@
 """Each MLflow run that this process opens is measured: because it asks for it, or for the command around it.
 
 `autolog` gives every run a logger of its own. Under `mlflow-sysmetrics run` and the project backend that command
-records the program, so there the runs are only measured, and the command reads in a file, the channel, when each run
-began and ended, and its summary. It decides what is written into which run.
+records the program, so there the runs are only measured, and the command reads in a file of events when each run was
+opened, ended and deleted, and its summary. It decides what is written into which run.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_sysmetrics.host import CHANNEL, is_on
+from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.host import EVENT_FILE, is_on
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.measurement import Measurement
 
-_enabled = _hooked = False
+_enabled = False
+_hooked = False
 _open: dict[tuple[int, str], Measurement | SystemMetricsLogger] = {}  # by process and run
 
 
@@ -35,7 +37,7 @@ def autolog(disable: bool = False) -> None:
         disable: do so no more. Runs that are open are recorded to their end.
     """
     global _enabled
-    if os.environ.get(CHANNEL) or not is_on():
+    if os.environ.get(EVENT_FILE) or not is_on():
         return
     _enabled = not disable
     if _enabled and not _hooked:
@@ -44,35 +46,45 @@ def autolog(disable: bool = False) -> None:
         _hook(fluent)
 
 
-def follow() -> None:
+def emit_events() -> None:
     """Tell the command around this process of its runs from now on. Called while `mlflow` is being imported."""
     global _enabled
     from mlflow.utils.import_hooks import register_post_import_hook
 
     _enabled = True
-    _say(mlflow=os.getpid())
+    _emit("imported")
     register_post_import_hook(_hook, "mlflow.tracking.fluent")
 
 
 def _hook(fluent: Any) -> None:
-    """Have MLflow call us when a run was opened, and before it is ended, by whichever of its functions."""
+    """Have MLflow call us when a run was opened or deleted, and before it ends, by whichever of its functions."""
     global _hooked
-    run_class, client_class = fluent.ActiveRun, fluent.MlflowClient
-    init, set_terminated = run_class.__init__, client_class.set_terminated
+    run_class = fluent.ActiveRun
+    client_class = fluent.MlflowClient
+    init = run_class.__init__
+    set_terminated = client_class.set_terminated
+    delete_run = client_class.delete_run
 
     @functools.wraps(init)
     def opened(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        with contextlib.suppress(Exception):  # the program matters more
+        with never_raises("measuring an MLflow run"):
             _opened(self, fluent.active_run())
 
     @functools.wraps(set_terminated)
     def ended(self: Any, run_id: str, *args: Any, **kwargs: Any) -> Any:
-        with contextlib.suppress(Exception):
+        with never_raises("measuring an MLflow run"):
             _ended(run_id)
         return set_terminated(self, run_id, *args, **kwargs)
 
-    run_class.__init__, client_class.set_terminated = opened, ended
+    @functools.wraps(delete_run)
+    def deleted(self: Any, run_id: str) -> None:
+        delete_run(self, run_id)
+        _emit("deleted", run_id=run_id)
+
+    run_class.__init__ = opened
+    client_class.set_terminated = ended
+    client_class.delete_run = deleted
     _hooked = True
 
 
@@ -80,10 +92,11 @@ def _opened(run: Any, around: Any) -> None:
     run_id = run.info.run_id
     if not _enabled or (os.getpid(), run_id) in _open:  # the latter: suspended, and taken up again
         return
-    if not os.environ.get(CHANNEL):
+    recorder: Measurement | SystemMetricsLogger
+    if not os.environ.get(EVENT_FILE):
         from mlflow_sysmetrics.logger import SystemMetricsLogger
 
-        recorder: Measurement | SystemMetricsLogger = SystemMetricsLogger(run_id)
+        recorder = SystemMetricsLogger(run_id)
     else:
         import mlflow
 
@@ -91,22 +104,23 @@ def _opened(run: Any, around: Any) -> None:
         from mlflow_sysmetrics.redact import lasting_uri
 
         recorder = Measurement()
-        parent = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
+        parent_id = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
         uri = lasting_uri(mlflow.get_tracking_uri())
-        _say(start=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent=parent)
+        _emit("opened", run_id=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent_id=parent_id)
     _open[os.getpid(), run_id] = recorder
     recorder.start()
 
 
 def _ended(run_id: str) -> None:
-    if (recorder := _open.pop((os.getpid(), run_id), None)) is not None:
-        summary = recorder.stop()
-        if os.environ.get(CHANNEL):
-            _say(end=run_id, summary=summary)
+    recorder = _open.pop((os.getpid(), run_id), None)
+    if recorder is not None:
+        _emit("ended", run_id=run_id, summary=recorder.stop())
 
 
-def _say(**line: object) -> None:
-    """Append a line to the channel, at once: several processes may write there. Nothing raises."""
-    said = json.dumps(line | {"pid": os.getpid(), "time_ms": time.time_ns() // 1_000_000}).encode() + b"\n"
-    with contextlib.suppress(OSError), Path(os.environ[CHANNEL]).open("ab", buffering=0) as channel:
-        channel.write(said)
+def _emit(event: str, **fields: object) -> None:
+    """Append an event to the file, at once: several processes may write there. No-op without one; nothing raises."""
+    path = os.environ.get(EVENT_FILE)
+    if path:
+        line = json.dumps({"event": event, "time_ms": time.time_ns() // 1_000_000, **fields}) + "\n"
+        with contextlib.suppress(OSError), Path(path).open("ab", buffering=0) as file:
+            file.write(line.encode())

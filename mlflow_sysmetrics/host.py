@@ -16,7 +16,9 @@ from pathlib import Path
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 SYSTEM_FACTS = frozenset({"os", "python"})  # that an update changes, which does not make it another host
-CHANNEL = "MLFLOW_SYSMETRICS_CHANNEL"  # in the environment of a program that a command of ours follows, see autologging
+EVENT_FILE = (
+    "MLFLOW_SYSMETRICS_EVENT_FILE"  # in the environment of a program that a command of ours records, see autologging
+)
 
 
 def is_on() -> bool:
@@ -109,7 +111,7 @@ class Host:
         return {name.strip(): value.strip() for name, _, value in parts}
 
 
-if os.environ.get(CHANNEL) and is_on():
-    from mlflow_sysmetrics.autologging import follow
+if os.environ.get(EVENT_FILE) and is_on():
+    from mlflow_sysmetrics.autologging import emit_events
 
-    follow()
+    emit_events()

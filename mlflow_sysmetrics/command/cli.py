@@ -61,7 +61,15 @@ def main(context: click.Context) -> None:
 @option("--limits", metavar="LIMITS", default="", help=_LIMITS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any) -> None:
+def run(
+    environment: dict[str, str],
+    /,
+    command: tuple[str, ...],
+    run_name: str | None,
+    experiment_name: str | None,
+    groups: str,
+    limits: str,
+) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
 
     A program that opens one MLflow run is recorded in that; one that opens none, in a new run. Where it opens several,
@@ -74,19 +82,18 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
     processes below it: by SIGTERM, and ten seconds later by SIGKILL. The tag sysmetrics.stop_reason says why, and the
     exit code is 124. The run is KILLED; one that MLFLOW_RUN_ID names keeps its status.
     """
-    names = {name: options.pop(name) for name in ("run_name", "experiment_name")}
-    if os.environ.get("MLFLOW_RUN_ID") and any(names.values()):
+    if os.environ.get("MLFLOW_RUN_ID") and (run_name or experiment_name):
         wrong = "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
         raise click.UsageError(wrong)
     from mlflow_sysmetrics.command.passthrough import end_as
     from mlflow_sysmetrics.command.run import run_command
-    from mlflow_sysmetrics.command.supervisor import Settings
+    from mlflow_sysmetrics.command.supervisor import Supervisor
 
     try:
-        settings = Settings.of(**options)
+        supervisor = Supervisor(groups, limits)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    end_as(run_command(command, environment, settings, **names))
+    end_as(run_command(command, environment, supervisor, run_name=run_name, experiment_name=experiment_name))
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

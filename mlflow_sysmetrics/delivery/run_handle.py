@@ -12,6 +12,7 @@ from mlflow_sysmetrics.delivery.operations import (
     Delete,
     DeleteTag,
     End,
+    File,
     Operation,
     Point,
     Reopen,
@@ -83,6 +84,10 @@ class RunHandle:
     def log_table(self, path: str, rows: Sequence[Mapping[str, float]]) -> None:
         """Add a small table, as `mlflow.log_table` does: a column for each name, null where a row has none."""
         self._add(table(path, rows))
+
+    def log_text(self, path: str, text: str) -> None:
+        """Add a small text file to the artifacts."""
+        self._add([File(path, text)])
 
     def delete_tag(self, name: str) -> None:
         """Remove a tag, if the run has it."""
