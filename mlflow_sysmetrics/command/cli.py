@@ -14,8 +14,9 @@ from mlflow_sysmetrics.ui import PORT
 
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
-    **{"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"},
-    **{"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"},
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 _GROUPS = """What to read, separated by commas: process (the command and all below it), container (limits and use), gpu
 (use by these processes)."""
@@ -23,7 +24,7 @@ _LIMITS = """End the command when it breaks one of these, such as "peak_memory_m
 mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, memory_growth_mb,
 peak_rss_mb, peak_gpu_memory_mb."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
-cpu_seconds, 2% of peak_rss_mb, 25% of elapsed_s, and 1sd of a metric."""
+cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
 password in MLFLOW_TRACKING_URI, not here: others see the options of a command."""
 
@@ -101,7 +102,7 @@ def run(
 @option(
     "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
 )
-@option("--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: memory and metrics alone.")
+@option("--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: peak_rss_mb and metrics alone.")
 @option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
 @option("--lower", metavar="METRIC", multiple=True, help="A metric that the program logs, of which lower is better.")
 @option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")
@@ -122,9 +123,10 @@ def check(
 ) -> None:
     """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
 
-    Both run in pairs, at once where the machine has room, until each summary is decided, after 3, 5, 7 or 10 pairs:
-    cpu_seconds, peak_rss_mb (the highest memory of one process), and each --lower or --higher metric of the program's
-    MLflow run. At most one in a hundred checks of equal programs finds anything worse. `{pair}` in a command
+    Both run in pairs, at once where the machine has room, until each metric is decided, after 3, 5, 7 or 10 pairs:
+    cpu_seconds, peak_rss_mb (the highest memory of one process), peak_memory_mb (that of all processes together), and
+    each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal programs
+    finds anything worse. `{pair}` in a command
     and SYSMETRICS_PAIR are the number of the pair, for a program to use as its seed: it makes noise small. All runs are
     recorded below a run of the check, which has the verdict.
 
