@@ -144,7 +144,7 @@ def _result(pairs: Pairs, compared: Sequence[ComparedMetric]) -> output.Result:
         if count in verdict.LOOKS:
             before, after = ([*values.values()] for values in runs.values())
             judged = verdict.judge(compared, before, after, judged)
-            click.echo("; ".join(map(output.sentence, judged)), err=True)
+            click.echo("\n".join(f"  {output.sentence(metric)}" for metric in judged), err=True)
             if all(each.verdict != verdict.UNDECIDED for each in judged):
                 break
     how = f"in turn: {pairs.why_in_turn}" if pairs.why_in_turn else "both at once"

@@ -70,7 +70,7 @@ def sentence(judged: Judged) -> str:
         return f"{start}{amount(judged.change)} ({nearest:{digits}} to {farthest:{digits}}{unit})"
     said = f"{start}between {amount(judged.low)} and {amount(judged.high)}"
     if judged.verdict == UNDECIDED:
-        said += f"; a change below {judged.detectable:{digits}}{unit} is lost in the noise"
+        said += f"; in so few pairs with this noise only a change of {judged.detectable:{digits}}{unit} would be found"
     return said
 
 

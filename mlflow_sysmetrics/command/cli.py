@@ -102,7 +102,9 @@ def run(
 @option(
     "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
 )
-@option("--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: peak_rss_mb and metrics alone.")
+@option(
+    "--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: peak_rss_mb and metrics alone."
+)
 @option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
 @option("--lower", metavar="METRIC", multiple=True, help="A metric that the program logs, of which lower is better.")
 @option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")

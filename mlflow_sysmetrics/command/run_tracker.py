@@ -46,11 +46,10 @@ class _ProgramRun:
 
     run: RunRef
     handle: RunHandle
-    is_nested: bool
     since_ms: int
+    is_orphan: bool  # at the top, and not yet below the program's run
     is_open: bool = True
     summary: Mapping[str, float] | None = None  # until it is logged
-    has_parent: bool = False  # from us
 
 
 class RunTracker:
@@ -150,9 +149,9 @@ class RunTracker:
         elif kind == "opened" and known is None:
             run = RunRef(with_login(event["tracking_uri"], self._home.tracking_uri), event["experiment_id"], run_id)
             handle = writer_for(run.tracking_uri).open(run_id)
-            is_nested = event["parent_id"] is not None
-            self._program_runs[run_id] = _ProgramRun(run, handle, is_nested, event["time_ms"])
-            if not is_nested:
+            is_at_top = event["parent_id"] is None
+            self._program_runs[run_id] = _ProgramRun(run, handle, event["time_ms"], is_orphan=is_at_top)
+            if is_at_top:
                 self._tracked.opened(run)
         elif known is not None:
             known.is_open = kind == "opened"
@@ -199,7 +198,7 @@ class RunTracker:
 
     def _others(self) -> list[_ProgramRun]:
         """The program's runs but that in which it is recorded."""
-        return [each for each in self._program_runs.values() if each.run.run_id != self.run.run_id]
+        return [opened for run_id, opened in self._program_runs.items() if run_id != self.run.run_id]
 
     def _record_others(self) -> None:
         """Log the summary of each other run that the program has opened, and hang it below the program's."""
@@ -207,9 +206,8 @@ class RunTracker:
         if own.run_id is None:
             return
         for other in self._others():
-            is_below = other.run.tracking_uri == own.tracking_uri and not other.is_nested
-            if is_below and not other.has_parent:
-                other.has_parent = True
+            if other.is_orphan and other.run.tracking_uri == own.tracking_uri:
+                other.is_orphan = False
                 other.handle.log(tags={MLFLOW_PARENT_RUN_ID: own.run_id})
             if other.summary is not None:
                 other.handle.log(summary=other.summary, own_since_ms=other.since_ms)
@@ -228,10 +226,10 @@ class RunTracker:
             self.handle.end(Outcome(outcome.status))
         self.handle.close(_CLOSE_S)
         self._record_others()  # below a run that was made just now
-        by_store: dict[str, list[RunHandle]] = {}
-        for other in self._others():
+        others = self._others()
+        for other in others:
             if other.is_open:
                 other.handle.end(Outcome(outcome.status))
-            by_store.setdefault(other.run.tracking_uri, []).append(other.handle)
-        for uri, handles in by_store.items():
+        for uri in {other.run.tracking_uri for other in others}:
+            handles = [other.handle for other in others if other.run.tracking_uri == uri]
             writer_for(uri).close(handles, _CLOSE_S)

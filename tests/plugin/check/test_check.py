@@ -128,7 +128,7 @@ def test_what_cannot_be_judged_has_a_code_of_its_own_unless_it_is_allowed(check:
     turn = "import os; turn = (int(os.environ['SYSMETRICS_PAIR']) + {}) % 2; kept = b'x' * (30 + 60 * turn) * 1_000_000"
     one, other = ([sys.executable, "-c", turn.format(side)] for side in (0, 1))
     both = ("--baseline-command", quoted(one))
-    assert "lost in the noise" in check(*both, "--", *other, code=3).stdout
+    assert "would be found" in check(*both, "--", *other, code=3).stdout
     assert "is allowed" in check(*both, "--allow-unjudged", "--", *other, code=0).stderr
 
 

@@ -147,7 +147,7 @@ def test_peak_that_readings_see_or_miss_is_no_difference() -> None:
         (
             Judged("cpu_seconds", "cannot be judged", "%", 10, -12, 38, noise=30, detectable=65.1),
             "cpu_seconds: cannot be judged, between 12.0 % less and 38.0 % more; "
-            "a change below 65.1 % is lost in the noise",
+            "in so few pairs with this noise only a change of 65.1 % would be found",
         ),
     ],
     ids=lambda value: value.verdict if isinstance(value, Judged) else "",
