@@ -21,12 +21,13 @@ from typing import Any
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.command.tracked_run import State, TrackedRun
-from mlflow_sysmetrics.delivery import Point, RunHandle, RunRef, window_points, writer_for
+from mlflow_sysmetrics.delivery import RunHandle, RunRef, window_points, writer_for
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.host import EVENT_FILE
 from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import get_logger, with_login
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
@@ -72,8 +73,8 @@ class RunTracker:
         self._program_runs: dict[str, _ProgramRun] = {}
         self.handle: RunHandle | None = None  # of the run in which the program is recorded
         self._recorded_in: RunRef | None = None  # as `TrackedRun` says it
-        self._is_only_reader = True  # else the program records itself in this run
-        self._points: list[Point] = []  # all so far: the program may belong elsewhere later
+        self._is_recorder = True  # else the program records itself in this run
+        self._windows: list[Window] = []  # all so far: the program may belong elsewhere later
         self._looking = threading.Lock()
         self._stopping = threading.Event()
         run = contextvars.copy_context().run  # MLflow keeps its workspace there
@@ -159,15 +160,15 @@ class RunTracker:
 
     def _record(self) -> None:
         """Log what is new to the run in which the program belongs, and all so far where that is another one now."""
-        points = window_points(self._measurement.drain())
-        self._points += points
+        windows = self._measurement.drain()
+        self._windows += windows
         if self._tracked.state is State.WAITING:
             return
         if self._tracked.run != self._recorded_in:
             self._move()
-            points = self._points
-        if self.handle is not None and self._is_only_reader and points:
-            self.handle.log(points)
+            windows = self._windows
+        if self.handle is not None and self._is_recorder and windows:
+            self.handle.log(window_points(windows))
             self.handle.checkpoint(self._measurement.summary, self._measurement.began_ms)
 
     def _move(self) -> None:
@@ -186,12 +187,12 @@ class RunTracker:
             handle = writer.create(run.experiment_id, name=self._name, tags=self._tags, start_ms=began_ms)
             handle.outcome_if_killed = _IF_KILLED
         self.handle = handle
-        self._is_only_reader = True
+        self._is_recorder = True
         try:
             handle.keep_journal(SYSTEM_PREFIX)
         except InUseError:
             logger.warning("run %s: another logger records its system metrics, and this one does not", run.run_id)
-            self._is_only_reader = False
+            self._is_recorder = False
         except OSError as error:
             logger.warning("while MLflow is away, system metrics wait in memory only. %s", error)
         handle.log(tags=self._series_tags)
@@ -220,7 +221,7 @@ class RunTracker:
         if opened is not None and self._name is not None:
             tags[MLFLOW_RUN_NAME] = self._name
         self.handle.log(tags=tags)
-        if self._is_only_reader:
+        if self._is_recorder:
             self.handle.log(summary=summary, own_since_ms=self._measurement.began_ms)
         if ends and (opened is None or opened.is_open or outcome.status != "FINISHED"):
             self.handle.end(Outcome(outcome.status))

@@ -55,8 +55,8 @@ class Page:
 
     def state(self) -> str:
         """What the UI keeps of a saved view, compressed as it does: see savedViewEnvelope.ts there."""
-        cards = []
-        sections = []
+        cards: list[Card] = []
+        sections: list[Card] = []
         for number, section in enumerate(self.sections):
             shown = {"name": section.heading, "display": True, "columns": section.columns}
             sections.append({**shown, "uuid": str(number), "isReordered": True, **_OWN})
