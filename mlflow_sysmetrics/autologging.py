@@ -7,16 +7,13 @@ opened, ended and deleted, and its summary. It decides what is written into whic
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import os
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlflow_sysmetrics.events import EVENT_FILE, emit
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.host import EVENT_FILE, is_on
+from mlflow_sysmetrics.host import is_on
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.logger import SystemMetricsLogger
@@ -52,7 +49,7 @@ def emit_events() -> None:
     from mlflow.utils.import_hooks import register_post_import_hook
 
     _enabled = True
-    _emit("imported")
+    emit("imported")
     register_post_import_hook(_hook, "mlflow.tracking.fluent")
 
 
@@ -80,7 +77,7 @@ def _hook(fluent: Any) -> None:
     @functools.wraps(delete_run)
     def deleted(self: Any, run_id: str) -> None:
         delete_run(self, run_id)
-        _emit("deleted", run_id=run_id)
+        emit("deleted", run_id=run_id)
 
     run_class.__init__ = opened
     client_class.set_terminated = ended
@@ -106,7 +103,7 @@ def _opened(run: Any, around: Any) -> None:
         recorder = Measurement()
         parent_id = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
         uri = lasting_uri(mlflow.get_tracking_uri())
-        _emit("opened", run_id=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent_id=parent_id)
+        emit("opened", run_id=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent_id=parent_id)
     _open[os.getpid(), run_id] = recorder
     recorder.start()
 
@@ -114,13 +111,4 @@ def _opened(run: Any, around: Any) -> None:
 def _ended(run_id: str) -> None:
     recorder = _open.pop((os.getpid(), run_id), None)
     if recorder is not None:
-        _emit("ended", run_id=run_id, summary=recorder.stop())
-
-
-def _emit(event: str, **fields: object) -> None:
-    """Append an event to the file, at once: several processes may write there. No-op without one; nothing raises."""
-    path = os.environ.get(EVENT_FILE)
-    if path:
-        line = json.dumps({"event": event, "time_ms": time.time_ns() // 1_000_000, **fields}) + "\n"
-        with contextlib.suppress(OSError), Path(path).open("ab", buffering=0) as file:
-            file.write(line.encode())
+        emit("ended", run_id=run_id, summary=recorder.stop())

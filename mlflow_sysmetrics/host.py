@@ -13,12 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlflow_sysmetrics.events import EVENT_FILE
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 SYSTEM_FACTS = frozenset({"os", "python"})  # that an update changes, which does not make it another host
-EVENT_FILE = (
-    "MLFLOW_SYSMETRICS_EVENT_FILE"  # in the environment of a program that a command of ours records, see autologging
-)
 
 
 def is_on() -> bool:

@@ -154,6 +154,7 @@ class Pairs:
             _go_on(launcher)
             events.readline()
             measurement.stop()
+            tracker.look()  # the program may have said more of its memory
             _go_on(launcher)
             account = events.read()
         launcher.communicate()

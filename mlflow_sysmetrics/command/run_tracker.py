@@ -24,8 +24,8 @@ from mlflow_sysmetrics.command.tracked_run import State, TrackedRun
 from mlflow_sysmetrics.delivery import RunHandle, RunRef, window_points, writer_for
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
+from mlflow_sysmetrics.events import EVENT_FILE
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.host import EVENT_FILE
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.outcome import Outcome
@@ -75,7 +75,7 @@ class RunTracker:
         self._recorded_in: RunRef | None = None  # as `TrackedRun` says it
         self._is_recorder = True  # else the program records itself in this run
         self._windows: list[Window] = []  # all so far: the program may belong elsewhere later
-        self._looking = threading.Lock()
+        self._looking = threading.RLock()
         self._stopping = threading.Event()
         run = contextvars.copy_context().run  # MLflow keeps its workspace there
         self._thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-tracker", daemon=True)
@@ -97,12 +97,23 @@ class RunTracker:
         with never_raises("recording the program"):
             self._thread.start()
 
+    def look(self) -> None:
+        """See what the program has done since the last look, and record it where that leads."""
+        with never_raises("recording the program"), self._looking:
+            for event in self._new_events():
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # none of ours
+                    self._take(json.loads(event))
+            if self._measurement.elapsed_s >= (_WITHOUT_RUN_S if self._imports_mlflow else _WITHOUT_MLFLOW_S):
+                self._tracked.stop_waiting()
+            self._record()
+            self._record_others()
+
     def close(self) -> None:
         """The program has not begun, or was recorded to its end."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def finish(self, outcome: Outcome, *, ends: bool, figures: Mapping[str, float] | None = None) -> None:
-        """The program has ended: deliver what is left, tag its run, and end so the runs that it left open.
+        """The program has ended: deliver what is left, tag its run, and end with this the runs that it left open.
 
         Its own run, too, if this `ends` it; unless the program has succeeded and ended it, and so knows best.
         `figures` replace those of the summary that was measured.
@@ -110,24 +121,13 @@ class RunTracker:
         self._stopping.set()
         with never_raises("recording the end of the program"), self._looking:
             self._tracked.stop_waiting()
-            self._look()
+            self.look()
             self._finish(outcome, ends, {**self._measurement.summary, **(figures or {})})
         self.close()
 
     def _work(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_S):
-            with never_raises("recording the program"), self._looking:
-                self._look()
-
-    def _look(self) -> None:
-        """See what the program has done since, and record it where that leads."""
-        for event in self._new_events():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # none of ours
-                self._take(json.loads(event))
-        if self._measurement.elapsed_s >= (_WITHOUT_RUN_S if self._imports_mlflow else _WITHOUT_MLFLOW_S):
-            self._tracked.stop_waiting()
-        self._record()
-        self._record_others()
+            self.look()
 
     def _new_events(self) -> list[bytes]:
         lines: list[bytes] = []
@@ -141,6 +141,9 @@ class RunTracker:
         kind = event["event"]
         if kind == "imported":
             self._imports_mlflow = True
+            return
+        if kind == "peak_rss":
+            self._measurement.saw_peak_rss(event["megabytes"])
             return
         run_id = event["run_id"]
         known = self._program_runs.get(run_id)
