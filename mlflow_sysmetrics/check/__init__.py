@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.run import checked_run, script_of
 from mlflow_sysmetrics.delivery import RunRef, source_tags, writer_for
 from mlflow_sysmetrics.outcome import Outcome, failed
-from mlflow_sysmetrics.redact import redacted, redacted_text
+from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui import address
 
@@ -49,30 +49,21 @@ def check(
     program logs, and whether higher is better. click.ClickException: what was given is wrong, a program failed, or the
     store does not answer.
     """
-    given = {kind: baseline for kind, baseline in baselines.items() if baseline}
-    if len(given) != 1:
-        raise click.UsageError("give one of --baseline-command, --baseline-commit and --baseline")
-    ((kind, baseline),) = given.items()
+    kind, baseline = _only_baseline(baselines)
     if setup and kind != "commit":
         raise click.UsageError("--setup prepares the code of a commit: give --baseline-commit with it")
-    if wall_time and kind == "run":
-        raise click.UsageError("--wall-time of a stored run is that of another hour: give --baseline-command")
-    compared = _compared(kind, wall_time, metrics, tolerate)
-    uri = mlflow.get_tracking_uri()
-    client = MlflowClient(uri)
-    candidate = Side("candidate", command, Path.cwd(), environment)
     why_in_turn = "wall time is asked for" if wall_time else ""
-    with contextlib.ExitStack() as stack:
+    if kind == "run":
+        if wall_time:
+            raise click.UsageError("--wall-time of a stored run is that of another hour: give --baseline-command")
+        why_in_turn = "the baseline is a stored run; for CPU time, run the baseline again with --baseline-command"
+    compared = _compared(kind, wall_time, metrics, tolerate)
+    candidate = Side("candidate", command, Path.cwd(), environment)
+    with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
-        if kind == "commit":
-            both = stack.enter_context(sides.of_commit(candidate, baseline, setup))
-        elif kind == "command":
-            both = [replace(candidate, name="baseline", command=shlex.split(baseline)), candidate]
-        else:
-            both = [sides.stored(ask_store(uri, lambda: client.get_run(baseline))), candidate]
-            why_in_turn = "the baseline is a stored run; for CPU time, run the baseline again with --baseline-command"
+        both = stack.enter_context(_both_sides(kind, baseline, candidate, setup))
         run = _begin(command, baseline)
-        handle = writer_for(uri).open(str(run.run_id))
+        handle = writer_for(run.tracking_uri).open(str(run.run_id))
         try:
             result = _result(Pairs(both, run, why_in_turn), compared)
         except BaseException as error:
@@ -82,11 +73,27 @@ def check(
     output.record(handle, result)
     handle.close(_CLOSE_S)
     try:
-        link = ask_store(uri, lambda: output.save_page(client, run, result))
-        click.echo(f"see {address(link, uri)}", err=True)
+        link = ask_store(run.tracking_uri, lambda: output.save_page(run, result))
+        click.echo(f"see {address(link, run.tracking_uri)}", err=True)
     except click.ClickException as error:  # the verdict is worth more than its page
         click.echo(f"the store did not take the page of the verdict: {error.message}", err=True)
     return result
+
+
+def _only_baseline(baselines: Mapping[str, str | None]) -> tuple[str, str]:
+    given = [(kind, baseline) for kind, baseline in baselines.items() if baseline]
+    if len(given) != 1:
+        raise click.UsageError("give one of --baseline-command, --baseline-commit and --baseline")
+    return given[0]
+
+
+def _both_sides(kind: str, baseline: str, candidate: Side, setup: str | None) -> AbstractContextManager[list[Side]]:
+    if kind == "commit":
+        return sides.of_commit(candidate, baseline, setup)
+    if kind == "command":
+        return nullcontext([replace(candidate, name="baseline", command=shlex.split(baseline)), candidate])
+    uri = mlflow.get_tracking_uri()
+    return nullcontext([sides.stored(ask_store(uri, lambda: MlflowClient(uri).get_run(baseline))), candidate])
 
 
 def _compared(kind: str, wall_time: bool, metrics: Mapping[str, bool], tolerate: str) -> list[ComparedMetric]:
@@ -119,8 +126,7 @@ def _begin(command: Sequence[str], baseline: str) -> RunRef:
         handle = writer.open(run.run_id)
     else:
         handle = writer.create(run.experiment_id, name=f"check {Path(script_of(command)).name}", tags=source_tags())
-        params = {"command": shlex.join(command), "baseline": baseline}
-        handle.log(params={name: redacted_text(value)[:500] for name, value in params.items()})
+        handle.log(params={"command": shlex.join(command), "baseline": baseline})
     handle.log(tags={KIND: "check"})
     handle.close(_CLOSE_S)
     if handle.run_id is None:

@@ -115,7 +115,7 @@ def record(run: RunHandle, result: Result) -> None:
     run.end(FINISHED)
 
 
-def save_page(client: MlflowClient, run: RunRef, result: Result) -> str:
+def save_page(run: RunRef, result: Result) -> str:
     """Save the view that compares the sides, and return its link."""
     names = [judged.name for judged in result.metrics]
     wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and {ui.tag(PAIR)} != '0'"
@@ -123,4 +123,5 @@ def save_page(client: MlflowClient, run: RunRef, result: Result) -> str:
     sections = [ui.Section("Baseline and candidate", [ui.bars(name) for name in names])]
     title = f"Check: {result.headline}"
     page = ui.Page(title, wanted, sort_by=names[0], columns=columns, sections=sections, group_by=SIDE)
+    client = MlflowClient(run.tracking_uri)
     return ui.save(client, run.experiment_id, str(run.run_id), {"check": page})["check"]

@@ -127,10 +127,9 @@ def check(
 
     Both run in pairs, at once where the machine has room, until each metric is decided, after 3, 5, 7 or 10 pairs:
     cpu_seconds, peak_rss_mb (the highest memory of one process), peak_memory_mb (that of all processes together), and
-    each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal programs
-    finds anything worse. `{pair}` in a command
-    and SYSMETRICS_PAIR are the number of the pair, for a program to use as its seed: it makes noise small. All runs are
-    recorded below a run of the check, which has the verdict.
+    each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal programs finds
+    anything worse. `{pair}` in a command and SYSMETRICS_PAIR are the number of the pair, for a program to use as its
+    seed: it makes noise small. All runs are recorded below a run of the check, which has the verdict.
 
     \b
     Examples:

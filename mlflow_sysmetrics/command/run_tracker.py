@@ -221,7 +221,7 @@ class RunTracker:
         assert self.handle is not None  # the last look has opened or made it
         opened = self._program_runs.get(str(self.handle.run_id))
         tags = dict(outcome.tags)
-        if opened is not None and self._name is not None:
+        if self._name is not None:
             tags[MLFLOW_RUN_NAME] = self._name
         self.handle.log(tags=tags)
         if self._is_recorder:
