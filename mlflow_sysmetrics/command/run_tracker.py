@@ -150,6 +150,8 @@ class RunTracker:
         if kind == "deleted":
             self._program_runs.pop(run_id, None)
             self._tracked.deleted(run_id)
+            if self.handle is not None and self.handle.run_id == run_id:
+                self.handle.discard()
         elif kind == "opened" and known is None:
             run = RunRef(with_login(event["tracking_uri"], self._home.tracking_uri), event["experiment_id"], run_id)
             handle = writer_for(run.tracking_uri).open(run_id)
