@@ -10,7 +10,6 @@ import json
 import math
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -143,25 +142,25 @@ class Pairs:
     ) -> tuple[Exit, dict[str, float]]:
         """Run a program to its end; return also what it cost, with all processes below it."""
         read_end, write_end = os.pipe()
+        go_read, go_write = os.pipe()
         line = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(write_end), *command]
-        launcher = subprocess.Popen(line, stdin=subprocess.PIPE, pass_fds=[write_end], start_new_session=True, **popen)
+        launcher = subprocess.Popen(line, stdin=go_read, pass_fds=[write_end], start_new_session=True, **popen)
         self._launchers.append(launcher)
         os.close(write_end)
+        os.close(go_read)
         with os.fdopen(read_end) as events:
-            pid = int(events.readline() or launcher.pid)
+            pid = int(events.readline())
             measurement = Measurement(pid, interval_s=_READ_EVERY_S).start()
             tracker.start(self.parent._replace(run_id=None), measurement, pid)
-            _go_on(launcher)
+            os.write(go_write, b"\n")
             events.readline()
             measurement.stop()
             tracker.look()  # the program may have said more of its memory
-            _go_on(launcher)
-            account = events.read()
-        launcher.communicate()
+            os.write(go_write, b"\n")
+            exit_code, cpu_s, peak_kb, elapsed_s = json.loads(events.read())
+        os.close(go_write)
+        launcher.wait()
         self._launchers.remove(launcher)
-        if not account:
-            return Exit(-signal.SIGKILL), {}
-        exit_code, cpu_s, peak_kb, elapsed_s = json.loads(account)
         seen = measurement.summary  # with processes that nobody has waited for, as Ray's
         costs = {
             "cpu_seconds": max(cpu_s, seen.get("cpu_seconds", 0.0)),
@@ -170,10 +169,3 @@ class Pairs:
             "elapsed_s": elapsed_s,
         }
         return Exit(exit_code), costs
-
-
-def _go_on(launcher: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # it was killed
-        assert launcher.stdin is not None
-        launcher.stdin.write(b"\n")
-        launcher.stdin.flush()

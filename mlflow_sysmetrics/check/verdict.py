@@ -63,7 +63,6 @@ class Judged:
     high: float
     noise: float = 0.0
     detectable: float = 0.0  # the smallest change for the worse that would have been found in 95 %
-    spread: float = 0.0  # of the baseline's runs, where that is the measure of its change: a standard deviation
     why: str = ""  # how it was judged, where not by its noise
 
 
@@ -74,7 +73,6 @@ class _Differences(NamedTuple):
     tolerance: float
     min_change: float
     min_noise: float
-    spread: float = 0.0
 
 
 def judge(
@@ -108,8 +106,8 @@ def _by_noise(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, p_worse: flo
     pairs = _differences(metric, a, b)
     mean = float(pairs.values.mean())
     noise = max(float(pairs.values.std(ddof=1)), pairs.min_noise)
-    share = 1 / n + (1 if len(a) == 1 else 0)  # one stored value is as noisy as one of these
-    error = noise * math.sqrt(share)
+    variance = 1 / n + (1 if len(a) == 1 else 0)  # one stored value is as noisy as one of these
+    error = noise * math.sqrt(variance)
     # A one-sided t test finds a mean that is at least so much.
     surely = -stdtrit(n - 1, p_worse * (n / LOOKS[-1]) ** 2) * error
     half = -stdtrit(n - 1, _P_PASSES) * error
@@ -120,7 +118,7 @@ def _by_noise(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, p_worse: flo
     elif pairs.tolerance - mean >= half:
         verdict = BETTER if -mean >= max(surely, pairs.min_change) else PASSES
     change = -mean if metric.higher_is_better else mean
-    amounts = [change, change - half, change + half, noise, detectable, pairs.spread]
+    amounts = [change, change - half, change + half, noise, detectable]
     if metric.is_cost:
         amounts = [100 * math.expm1(amount) for amount in amounts]  # of logarithms of ratios
     return Judged(metric.name, verdict, metric.unit.replace("sd", ""), *amounts)
@@ -139,7 +137,7 @@ def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> _Diffe
     n = len(b)
     at_most, at_least = spread * np.sqrt((n - 1) / chdtri(n - 1, [0.95, 0.05]))
     tolerance = metric.tolerance * at_least
-    return _Differences(worse_by, tolerance, metric.min_change * at_most, metric.min_noise * spread, spread)
+    return _Differences(worse_by, tolerance, metric.min_change * at_most, metric.min_noise * spread)
 
 
 def _exactly(metric: ComparedMetric, a: float, b: float) -> Judged:

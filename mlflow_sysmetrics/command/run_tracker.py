@@ -21,7 +21,7 @@ from typing import Any
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.command.tracked_run import State, TrackedRun
-from mlflow_sysmetrics.delivery import RunHandle, RunRef, window_points, writer_for
+from mlflow_sysmetrics.delivery import Deadline, RunHandle, RunRef, window_points, writer_for
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.events import EVENT_FILE
@@ -232,10 +232,8 @@ class RunTracker:
             self.handle.end(Outcome(outcome.status))
         self.handle.close(_CLOSE_S)
         self._record_others()  # below a run that was made just now
-        others = self._others()
-        for other in others:
+        deadline = Deadline(_CLOSE_S)
+        for other in self._others():
             if other.is_open:
                 other.handle.end(Outcome(outcome.status))
-        for uri in {other.run.tracking_uri for other in others}:
-            handles = [other.handle for other in others if other.run.tracking_uri == uri]
-            writer_for(uri).close(handles, _CLOSE_S)
+            other.handle.close(deadline.left())

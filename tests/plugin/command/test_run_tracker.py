@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import psutil
@@ -21,7 +20,6 @@ from mlflow.entities import Run, ViewType
 from server_here import server_here
 
 from mlflow_sysmetrics.command.passthrough import Exit
-from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import deliver
 
 LIMIT_S = 300.0
@@ -281,14 +279,6 @@ def test_program_without_us_in_its_way(record: Record, all_runs: Runs, monkeypat
     assert not [name for name in by_name["mine"].tags if name.startswith("sysmetrics.")]
 
 
-@SLOW
-def test_event_file_that_is_gone_is_no_matter_to_the_program(record: Record, all_runs: Runs) -> None:
-    """It goes on, whatever happens to the file, and has a run of its own beside."""
-    gone = 'import shutil; shutil.rmtree(os.path.dirname(os.environ["MLFLOW_SYSMETRICS_EVENT_FILE"]))'
-    assert record(sys.executable, "-c", f"{WORK}\n{gone}\n{ONE}") == Exit(0)
-    assert {run.info.run_name for run in all_runs() if run.info.run_name != "mine"} != set()
-
-
 def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
     record: Record, all_runs: Runs, store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,21 +302,3 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
     assert (run.info.run_name, run.info.status) == ("night", "FAILED")
     assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
     assert run.info.end_time - run.info.start_time > 1000
-
-
-def test_run_that_was_made_and_never_answered_for_is_ended_by_sync(
-    record: Record, all_runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no second one."""
-    made = Store.create_run
-
-    def unanswered(store: Store, *about: Any) -> str:
-        made(store, *about)
-        raise OSError("Read timed out.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "create_run", unanswered)
-        assert record("true") == Exit(0)
-    assert not deliver().left
-    (run,) = all_runs()
-    assert (run.info.status, "elapsed_s" in run.data.metrics) == ("FINISHED", True)
