@@ -262,4 +262,4 @@ def test_metric_that_a_program_logs_is_judged_with_equal_seeds(check: Callable[.
     both = ("--baseline-command", " ".join([*command, "0"]), "--lower", "rmse", "--tolerate", "peak_rss_mb=10%")
     said = check(*both, "--", *command, "2", code=1).stdout
     assert said.startswith("worse: rmse\n")
-    assert "rmse: worse, +" in said
+    assert "rmse: worse, 2 more" in said
