@@ -39,7 +39,7 @@ STEPS, FOLDS, ROWS = (100, 200, 300, 400, 500), 10, 1119
 SHARED = {"dataset": "red_wine", "target": "auto", "max_rows": "all", "folds": FOLDS, "seed": 0}
 SHARED |= {"max_steps": STEPS[-1], "max_epochs": "none", "report_every": STEPS[0]}
 SAMPLED = ("cpu_percent", "memory_mb", "rss_mb", "threads")
-SAMPLED += ("read_mb_per_s", "write_mb_per_s", "context_switches_per_s", "page_faults_per_s")
+SAMPLED += ("read_mb_per_s", "write_mb_per_s", "page_faults_per_s")
 STUDY_KEY = "0123456789abcdef"
 CHUNK = 100  # trials in one transaction
 

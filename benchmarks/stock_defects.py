@@ -48,7 +48,7 @@ from tune_sweeps import (  # noqa: E402
     tuner,
 )
 
-from mlflow_sysmetrics.measurement import SUMMARY  # noqa: E402
+from mlflow_sysmetrics.metrics import SUMMARY  # noqa: E402
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback  # noqa: E402
 
 CALLBACKS = {"stock": MLflowLoggerCallback, "ours": SystemMetricsCallback}

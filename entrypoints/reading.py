@@ -32,7 +32,7 @@ from entrypoints.tags import (
     STUDY_LIMITS,
 )
 from mlflow_sysmetrics.host import SYSTEM_FACTS
-from mlflow_sysmetrics.measurement import SUMMARY
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.tags import (
     HOST_PREFIX,
     KIND,

@@ -66,24 +66,28 @@ class Host:
 
     def usable_cores(self) -> str:
         """How many processors this process may keep busy: those it is bound to, within its container's quota."""
-        return f"{min(len(os.sched_getaffinity(0)), self._limits()[1]):g}"
+        cores = min(len(os.sched_getaffinity(0)), self._limits()[1])
+        return f"{cores:g}"
 
     def memory_limit_mb(self) -> str:
         """The memory it may use, in megabytes (1e6 bytes): its container's limit, or all there is."""
-        return f"{min(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), self._limits()[0]) / 1e6:.0f}"
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return f"{min(installed, self._limits()[0]) / 1e6:.0f}"
 
     def gpus(self) -> str:
         """The names of NVIDIA's GPUs, each with its number if it is there more than once, and which CUDA may see."""
-        told = sorted(Path(self._root, "proc/driver/nvidia/gpus").glob("*/information"))
-        names = [self._read(str(path), ":").get("Model", "") for path in told]
+        files = sorted(Path(self._root, "proc/driver/nvidia/gpus").glob("*/information"))
+        names = [self._read(str(file), ":").get("Model", "") for file in files]
         if not names:  # in WSL
             from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
             nvml = import_nvml()
             names = [os.fsdecode(nvml.nvmlDeviceGetName(handle)) for handle in open_gpus(nvml).values()]
-        each = [name if number == 1 else f"{number} x {name}" for name, number in Counter(names).items()]
+        text = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in Counter(names).items())
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        return ", ".join(each) + (f" (CUDA_VISIBLE_DEVICES={visible})" if each and visible is not None else "")
+        if not text or visible is None:
+            return text
+        return f"{text} (CUDA_VISIBLE_DEVICES={visible})"
 
     def os(self) -> str:
         """The operating system's name and release; on Linux the distribution's and the kernel's."""

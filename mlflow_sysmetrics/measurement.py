@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
+from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import ProcessSampler, Sampler, check_groups, check_pid
@@ -21,20 +23,9 @@ _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
 _REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 _MAX_NAME = 100  # of MLflow's 250, with what stands around it
 
-CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial
-SUMMARY = (  # of the whole time; those of phases come with them
-    *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds", "mean_cpu_percent"),
-    *("peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb", "read_mb", "write_mb"),
-)
 _RUN_AFTER_THE_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 Listener = Callable[[dict[str, float]], None]
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def summary_names(groups: Collection[str]) -> set[str]:
-    """The names of the summary values that a measurement of these groups may have."""
-    of_group = {"elapsed_s": "", "peak_gpu_memory_mb": "gpu"}
-    return {name for name in SUMMARY if of_group.get(name, "process") in ("", *groups)}
 
 
 def measure(pid: int | None = None, groups: Collection[str] = ("process",)) -> Measurement:
@@ -83,16 +74,21 @@ class Measurement:
     ) -> None:
         check_groups(groups)
         check_pid(pid)
-        self.pid, self.groups = pid, groups
-        self._clock, self._sample, self._is_alone = clock, sample, alone
+        self.pid = pid
+        self.groups = groups
+        self._clock = clock
+        self._sample = sample
+        self._is_alone = alone
         self._process: ProcessSampler | None = None
-        self._monitor = Monitor(self._take, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
+        self._monitor = Monitor(
+            self._read, interval_s=interval_s, window_s=window_s, on_sample=self._on_reading, clock=clock
+        )
         self._is_own = pid in (None, os.getpid())
-        self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock
-        self._ended_s: tuple[float, ...] = ()  # then: CPU time of this process's ended children
+        self._tree_cpu_s = 0.0  # at the last reading
+        self._own_cpu_s = 0.0  # at the last reading: of this process, by its own clock
+        self._ended_s: tuple[float, ...] = ()  # CPU time of this process's ended children then
         self._phases: dict[str, Phase] = {}
         self._listeners: tuple[Listener, ...] = ()
-        self._failed: list[Listener] = []
         self._peak_gpu_mb: float | None = None
         self._first_mb: float | None = None
         self._last_mb: float | None = None
@@ -104,14 +100,13 @@ class Measurement:
     def start(self) -> Measurement:
         """Begin. No-op if it was begun or stopped before."""
         if self._began is None and self._summary is None:
-            self._began, self.began_ms = self._clock(), time.time_ns() // 1_000_000
+            self._began = self._clock()
+            self.began_ms = time.time_ns() // 1_000_000
             self._cut = (self._began, 0.0)
             if self._sample is None:
-                try:
-                    self._sample = read = Sampler(self.groups, pid=self.pid, alone=self._is_alone)
-                    self._process = read.process
-                except ValueError:  # the process has ended since
-                    self._sample = dict
+                sampler = Sampler(self.groups, pid=self.pid, alone=self._is_alone)
+                self._process = sampler.process
+                self._sample = sampler
             self._first_mb = self._monitor.read().get(_MEMORY)
             self._monitor.start()
         return self
@@ -149,14 +144,20 @@ class Measurement:
             )
 
         @functools.wraps(function)
-        def measured(*args: Any, **named: Any) -> Any:
-            with Measurement(self.pid, self.groups) as each:
+        def wrapper(*args: Any, **named: Any) -> Any:
+            with Measurement(self.pid, self.groups) as call:
                 try:
                     return function(*args, **named)
                 finally:
-                    measured.summary = each.stop()  # type: ignore[attr-defined]
+                    wrapper.summary = call.stop()  # type: ignore[attr-defined]
 
-        return measured  # type: ignore[return-value]
+        return wrapper  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        """The summary without phases, as of the last reading."""
+        values = self._own_summary() if self._summary is None else self._summary
+        shown = ", ".join(f"{name}={round(values[name], 2)}" for name in SUMMARY if name in values)
+        return f"Measurement({shown})"
 
     @property
     def summary(self) -> dict[str, float]:
@@ -193,12 +194,12 @@ class Measurement:
         """
         self._listeners = (*self._listeners, listener)
 
-    def saw_peak_rss(self, megabytes: float) -> None:
+    def record_peak_rss(self, megabytes: float) -> None:
         """Count a high-water mark of a process of the tree that somebody else has read, as wait4(2) gives it."""
         if self._process is not None:
-            self._process.saw_peak_rss(megabytes)
+            self._process.peak_rss.record(megabytes)
             if self._summary is not None:
-                self._summary |= self._memory()
+                self._summary |= self._process.used
 
     @property
     def elapsed_s(self) -> float:
@@ -214,8 +215,9 @@ class Measurement:
     def interval(self) -> dict[str, float]:
         """``cpu_percent`` since the last call (100 is one core), and ``memory_mb`` now; absent if not readable."""
         memory_mb = self._monitor.read().get(_MEMORY)
-        now, cpu_s = self._clock(), self._cpu_seconds
+        now = self._clock()
         cut_at, cut_cpu_s = self._cut
+        cpu_s = self._cpu_seconds
         if memory_mb is None or cpu_s is None or now <= cut_at:
             return {}
         self._cut = (now, cpu_s)
@@ -230,13 +232,15 @@ class Measurement:
             values = window.mean | {f"{name}_max": value for name, value in window.maximum.items()}
         return values | interval | self.summary
 
-    def _take(self) -> Mapping[str, float]:
+    def _read(self) -> Mapping[str, float]:
         self._ended_s = os.times()[2:4]
         return self._sample() if self._sample is not None else {}
 
     @property
     def _cpu_seconds(self) -> float | None:
-        return None if self._process is None else self._process.cpu_seconds
+        if self._process is None or not self._process.cpu.is_known:
+            return None
+        return self._process.cpu.seconds
 
     def _cpu_until_now(self) -> float | None:
         """As `_cpu_seconds`, up to now: this process's own time needs no reading, that of its children does."""
@@ -244,51 +248,54 @@ class Measurement:
             return None
         if len(self._process.pids) > 1 or os.times()[2:4] != self._ended_s:
             self._monitor.read()
-        read_s, own_s = self._cpu_read
-        return read_s + (max(0.0, time.process_time() - own_s) if self._is_own else 0.0)
+        if not self._is_own:
+            return self._tree_cpu_s
+        return self._tree_cpu_s + max(0.0, time.process_time() - self._own_cpu_s)
 
     def _so_far(self) -> dict[str, float]:
-        phases = {f"phase/{name}/{key}": v for name, each in [*self._phases.items()] for key, v in each.summary.items()}
-        return self._times() | self._memory() | phases
+        values = self._own_summary()
+        for name, phase in tuple(self._phases.items()):
+            for key, value in phase.summary.items():
+                values[f"phase/{name}/{key}"] = value
+        return values
 
-    def _times(self) -> dict[str, float]:
-        elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
-        if cpu_s is None or self._process is None or self._first_mb is None or not elapsed_s:
-            return {"elapsed_s": elapsed_s}
-        user_s, system_s = self._process.user_cpu_seconds, self._process.system_cpu_seconds
-        cpu = {"cpu_seconds": cpu_s, "user_cpu_seconds": user_s, "system_cpu_seconds": system_s}
-        return {"elapsed_s": elapsed_s, **cpu, "mean_cpu_percent": 100 * cpu_s / elapsed_s, **self._process.io_mb}
-
-    def _memory(self) -> dict[str, float]:
-        values = {"peak_gpu_memory_mb": self._peak_gpu_mb}
+    def _own_summary(self) -> dict[str, float]:
+        """The summary without phases."""
+        elapsed_s = self.elapsed_s
+        values = {"elapsed_s": elapsed_s}
         if self._process is not None:
-            values["peak_rss_mb"] = self._process.peak_rss_mb
-        if self._first_mb is not None:
-            values["peak_memory_mb"] = self._monitor.peaks[_MEMORY]
-            values["memory_growth_mb"] = self._monitor.peaks[_MEMORY] - self._first_mb
-        return {name: value for name, value in values.items() if value is not None}
+            values |= self._process.used
+        if "cpu_seconds" in values and elapsed_s:
+            values["mean_cpu_percent"] = 100 * values["cpu_seconds"] / elapsed_s
+        peak_mb = self._monitor.peaks.get(_MEMORY)
+        if peak_mb is not None:
+            values["peak_memory_mb"] = peak_mb
+            if self._first_mb is not None:  # else nothing tells how much of it was there at the start
+                values["memory_growth_mb"] = peak_mb - self._first_mb
+        if self._peak_gpu_mb is not None:
+            values["peak_gpu_memory_mb"] = self._peak_gpu_mb
+        return values
 
-    def _seen(self, reading: Mapping[str, float]) -> None:
-        if (cpu_s := self._cpu_seconds) is not None:
-            self._cpu_read = (cpu_s, self._process.root_cpu_s if self._process and self._is_own else 0.0)
-        if _MEMORY in reading:
-            self._last_mb = reading[_MEMORY]
+    def _on_reading(self, reading: Mapping[str, float]) -> None:
+        if self._process is not None:
+            self._tree_cpu_s = self._process.cpu.seconds
+            self._own_cpu_s = self._process.root_cpu_s
+        memory_mb = reading.get(_MEMORY)
+        if memory_mb is not None:
+            self._last_mb = memory_mb
             for phase in tuple(self._phases.values()):
-                phase.see(reading[_MEMORY])
-        if on_gpus := [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]:
+                phase.add_reading(memory_mb)
+        on_gpus = [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]
+        if on_gpus:
             self._peak_gpu_mb = max(sum(on_gpus), self._peak_gpu_mb or 0.0)
         if not self._listeners:
             return
-        summary = self._times() | self._memory()
-        if _MEMORY in reading:
-            summary["memory_mb"] = reading[_MEMORY]
+        summary = self._own_summary()
+        if memory_mb is not None:
+            summary["memory_mb"] = memory_mb
         for listener in self._listeners:
-            try:
+            with never_raises("a listener of a measurement"):  # the other listeners still get the reading
                 listener(summary)
-            except Exception as error:  # the other listeners still get the reading
-                if listener not in self._failed:
-                    self._failed.append(listener)
-                    logger.warning("a listener failed after a reading; the measurement goes on", exc_info=error)
 
 
 class Phase:
@@ -302,25 +309,30 @@ class Phase:
     def __init__(
         self, clock: Callable[[], float], cpu_s: Callable[[], float | None], last_mb: Callable[[], float | None]
     ) -> None:
-        self._clock, self._cpu_s, self._read_mb = clock, cpu_s, last_mb
+        self._clock = clock
+        self._cpu_s = cpu_s
+        self._last_mb = last_mb
         self._lock = threading.RLock()  # a signal's handler may end the measurement while its thread is in here
         self._entered: list[float] = []  # when each of those that are in it came: which one leaves makes no difference
-        self._elapsed_s = self._used_cpu_s = 0.0
+        self._elapsed_s = 0.0
+        self._used_cpu_s = 0.0
         self._began_cpu_s: float | None = None  # of the process, when the first of them came
         self._before_mb: float | None = None
         self._peak_mb: float | None = None
 
     def __enter__(self) -> Phase:
-        cpu_s, now = self._cpu_s(), self._clock()  # a reading is none of its time
+        cpu_s = self._cpu_s()
+        now = self._clock()  # after it: a reading is none of its time
         with self._lock:
             if not self._entered:
                 self._began_cpu_s = cpu_s
             self._entered.append(now)
-            self._before_mb = max(self._before_mb or 0.0, self._read_mb() or 0.0) or None
+            self._before_mb = max(self._before_mb or 0.0, self._last_mb() or 0.0) or None
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        now, cpu_s = self._clock(), self._cpu_s()
+        now = self._clock()
+        cpu_s = self._cpu_s()
         with self._lock:
             if self._entered:  # else the measurement has ended
                 self._elapsed_s += now - self._entered.pop()
@@ -332,16 +344,21 @@ class Phase:
         while self._entered:
             self.__exit__()
 
-    def see(self, memory_mb: float) -> None:
+    def add_reading(self, memory_mb: float) -> None:
         if self._entered:
             self._peak_mb = max(memory_mb, self._peak_mb or 0.0)
 
     @property
     def summary(self) -> dict[str, float]:
         """``elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, of times that go on up to now."""
-        now, entered = self._clock(), tuple(self._entered)
-        values = {"elapsed_s": self._elapsed_s + sum(now - each for each in entered)}
+        now = self._clock()
+        entered = tuple(self._entered)
+        values = {"elapsed_s": self._elapsed_s + sum(now - entered_at for entered_at in entered)}
         if self._began_cpu_s is not None:
-            values["cpu_seconds"] = self._used_cpu_s + ((self._cpu_s() or 0.0) - self._began_cpu_s if entered else 0.0)
+            values["cpu_seconds"] = self._used_cpu_s
+            if entered:
+                values["cpu_seconds"] += (self._cpu_s() or 0.0) - self._began_cpu_s
         peak_mb = self._before_mb if self._peak_mb is None else self._peak_mb
-        return values if peak_mb is None else {**values, "peak_memory_mb": peak_mb}
+        if peak_mb is not None:
+            values["peak_memory_mb"] = peak_mb
+        return values

@@ -20,7 +20,8 @@ logger = get_logger(__name__)
 _MIN_SPAN_S = 1e-9  # so that readings at one moment count alike
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
 _MAX_WINDOWS = 1200  # that wait, about 2 MB
-_WINDOW_SHARE, _MAX_WINDOW_S = 1 / 1200, 10.0  # of the time so far: 12 hours have 7,000 windows, not 43,200
+_WINDOW_SHARE = 1 / 1200  # of the time so far: 12 hours have 7,000 windows, not 43,200
+_MAX_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class _Fold:
     seconds: float = 0.0
 
     def add(self, value: float, now: float) -> None:
-        span, self.at = now - self.at + _MIN_SPAN_S, now
+        span = now - self.at + _MIN_SPAN_S
+        self.at = now
         self.seconds += span
         self.mean += (value - self.mean) * span / self.seconds
         if value > self.maximum:
@@ -56,7 +58,8 @@ class _Fold:
 class Monitor:
     """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
 
-    In a long run windows become longer: a 1200th of the time since its start, up to ten seconds.
+    However long a reading takes, the next one begins at a multiple of the interval since the start. In a long run
+    windows become longer: a 1200th of the time since its start, up to ten seconds.
     `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older
     ones are dropped. It is started once, stopped once, and belongs to the process that made it: in a forked child it
     reads nothing. What `sample` or `on_sample` raises is counted in `failures`, and the first is logged.
@@ -71,8 +74,11 @@ class Monitor:
         on_sample: Callable[[Mapping[str, float]], None] = lambda reading: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sample, self._on_sample = sample, on_sample
-        self._interval_s, self._window_s, self._clock = interval_s, window_s, clock
+        self._sample = sample
+        self._on_sample = on_sample
+        self._interval_s = interval_s
+        self._window_s = window_s
+        self._clock = clock
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-monitor", daemon=True)
         self._stopping = threading.Event()
@@ -133,10 +139,14 @@ class Monitor:
         return os.getpid() != self._pid
 
     def _run(self) -> None:
-        while True:
+        due = time.monotonic()
+        is_stopping = False
+        while not is_stopping:
             self._take(-1)
-            if self._stopping.wait(self._interval_s):
-                return
+            now = time.monotonic()
+            missed = (now - due) // self._interval_s  # not made up for: a burst of readings says nothing new
+            due += (1 + missed) * self._interval_s
+            is_stopping = self._stopping.wait(due - now)
 
     def _take(self, patience_s: float) -> Mapping[str, float]:
         """Take a reading, fold it, and show it to `on_sample`: outside the locks, so that it may call this monitor."""
@@ -166,7 +176,8 @@ class Monitor:
         if self._opened_at is None:
             self._began_at = self._opened_at = now
         for name, value in values.items():
-            if (fold := self._folds.get(name)) is None:
+            fold = self._folds.get(name)
+            if fold is None:
                 fold = self._folds[name] = _Fold(self._opened_at, value, value)
             fold.add(value, now)
             if value > self.peaks.get(name, -math.inf):
@@ -178,9 +189,9 @@ class Monitor:
 
     def _close_window(self) -> None:
         """Put the window among those to drain, unless nothing could be read in it."""
-        folds, self._folds = self._folds, {}
-        if folds:
-            mean = {name: fold.mean for name, fold in folds.items()}
-            maximum = {name: fold.maximum for name, fold in folds.items()}
+        if self._folds:
+            mean = {name: fold.mean for name, fold in self._folds.items()}
+            maximum = {name: fold.maximum for name, fold in self._folds.items()}
+            self._folds = {}
             self._closed_ms = max(int(time.time() * 1000), self._closed_ms + 1)
             self._windows.append(Window(self._closed_ms, mean, maximum))

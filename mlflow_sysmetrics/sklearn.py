@@ -22,7 +22,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing.connection import Client, Listener
 from numbers import Real
-from statistics import fmean
 from typing import Any
 from uuid import uuid4
 
@@ -31,7 +30,8 @@ import psutil
 from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.delivery.operations import log, now_ms, table
 from mlflow_sysmetrics.limits import Limits, Stop, Values, groups_for, process_limits
-from mlflow_sysmetrics.measurement import SUMMARY, Measurement
+from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.metrics import mean_of_splits
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import reset_peak_rss
 
@@ -191,9 +191,7 @@ class _Candidate:
     @property
     def summary(self) -> Values:
         """Of one fit: the means, and of memory the highest."""
-        known = {name: [costs[name] for costs in self.splits.values() if name in costs] for name in SUMMARY}
-        of = {name: max if name.startswith(("peak_", "memory_")) else fmean for name in SUMMARY}
-        return {name: of[name](values) for name, values in known.items() if values}
+        return mean_of_splits(self.splits.values())
 
 
 class _Search:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.sampling import own_mark_mb, reset_peak_rss
+from mlflow_sysmetrics.sampling import own_high_water_mb, reset_peak_rss
 
 
 def release() -> None:
@@ -43,7 +43,7 @@ def raised(call: Callable[[], None]) -> Raised | None:
         return None
     before_mb = _released_mb()
     call()
-    peak_mb = own_mark_mb()
+    peak_mb = own_high_water_mb()
     return Raised(peak_mb - before_mb, _released_mb() - before_mb)
 
 
@@ -57,4 +57,4 @@ def _released_mb() -> float:
     """What this process holds once its free memory is returned."""
     release()
     reset_peak_rss()
-    return own_mark_mb()
+    return own_high_water_mb()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click import option
 
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.renamed import LimitsCommand
 from mlflow_sysmetrics.ui import PORT
 
@@ -20,9 +21,8 @@ _OWN_ENVIRONMENT = {
 }
 _GROUPS = """What to read, separated by commas: process (the command and all below it), container (limits and use), gpu
 (use by these processes)."""
-_LIMITS = """End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
-mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, memory_growth_mb,
-peak_rss_mb, peak_gpu_memory_mb."""
+_LIMITS = f"""End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
+mean_cpu_percent>=5 after 10m". Metrics: {", ".join(SUMMARY)}."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a

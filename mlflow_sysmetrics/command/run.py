@@ -18,7 +18,7 @@ from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.command.supervisor import Supervisor
 from mlflow_sysmetrics.delivery import RunRef, current_run
 from mlflow_sysmetrics.delivery.location import named_experiment
-from mlflow_sysmetrics.measurement import SUMMARY
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.redact import absolute_uri, get_logger
 from mlflow_sysmetrics.ui import address
 

@@ -143,7 +143,7 @@ class RunTracker:
             self._imports_mlflow = True
             return
         if kind == "peak_rss":
-            self._measurement.saw_peak_rss(event["megabytes"])
+            self._measurement.record_peak_rss(event["megabytes"])
             return
         run_id = event["run_id"]
         known = self._program_runs.get(run_id)

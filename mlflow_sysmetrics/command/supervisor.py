@@ -97,7 +97,7 @@ class Supervisor:
     def finish(self, program_exit: Exit, *, ends: bool) -> Exit:
         """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
         if program_exit.peak_rss_mb is not None:
-            self._measurement.saw_peak_rss(program_exit.peak_rss_mb)
+            self._measurement.record_peak_rss(program_exit.peak_rss_mb)
         if self.outcome is not None:
             program_exit = Exit(STOPPED, was_asked=True)
             outcome = self.outcome

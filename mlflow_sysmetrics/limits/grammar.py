@@ -8,9 +8,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from mlflow_sysmetrics import metrics as table
 from mlflow_sysmetrics.limits import rules
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values
-from mlflow_sysmetrics.measurement import CURVES, SUMMARY
 
 _FORM = (
     "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
@@ -25,9 +25,13 @@ _RULE = re.compile(
         |\s*after\b\s*(?P<time>[0-9]{{1,9}}(?:\.[0-9]{{1,17}})?|\.[0-9]{{1,17}})(?P<unit>[smh]))?)""",
     re.VERBOSE,
 )
-_OF_A_PROCESS = tuple(Metric(name, Kind.MEAN if name.startswith("mean_") else Kind.GROWING) for name in SUMMARY)
+_OF_A_PROCESS = tuple(
+    Metric(metric.name, Kind.MEAN if metric.is_mean else Kind.GROWING)
+    for metric in table.METRICS
+    if metric.of == "process"
+)
 # Of metrics that nobody has declared: costs of which each value counts, and words of those that are better when lower.
-_COSTS = {metric.name for metric in _OF_A_PROCESS if metric.kind is Kind.GROWING} | {*CURVES, "gpu_memory_mb"}
+_COSTS = {metric.name for metric in _OF_A_PROCESS if metric.kind is Kind.GROWING} | {*table.CURVES, "gpu_memory_mb"}
 _COSTS |= {"model_memory_mb", "training_time_s", "training_iteration", "time_total_s"}
 _LOWER_IS_BETTER = {"loss", "error", "rmse", "mse", "mae", "nll", "perplexity"}
 _NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
@@ -139,14 +143,15 @@ def process_limits(text: str | None) -> Limits:
 def check_readable(limits: Limits | None, groups: Collection[str]) -> None:
     """Raise ValueError where a limit is on a metric that is not read, since its group is not chosen."""
     for name in limits.metrics if limits else ():
-        group = {"elapsed_s": None, "peak_gpu_memory_mb": "gpu"}.get(name, "process")
+        group = table.group_of(name)
         if group and group not in groups:
             raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
 
 
 def groups_for(limits: Limits) -> tuple[str, ...]:
     """The groups that have to be read for limits of `process_limits`."""
-    return ("process", "gpu") if "peak_gpu_memory_mb" in limits.metrics else ("process",)
+    needs_gpu = any(table.group_of(name) == "gpu" for name in limits.metrics)
+    return ("process", "gpu") if needs_gpu else ("process",)
 
 
 def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str]) -> Limit | Patience:

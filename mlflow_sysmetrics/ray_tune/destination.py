@@ -16,7 +16,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 
 from mlflow_sysmetrics.delivery.store import QUESTION_S, Store, StoredRun, named_experiment, one_line
 from mlflow_sysmetrics.delivery.waiting import within
-from mlflow_sysmetrics.ranks import summary_in_turn
+from mlflow_sysmetrics.metrics import combined_in_turn
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
@@ -35,7 +35,7 @@ class Earlier(NamedTuple):
 
     def followed_by(self, summary: Mapping[str, float]) -> dict[str, float]:
         """The summary with that from before the interruption; {} where that is unknown."""
-        return summary_in_turn([self.summary, summary]) if summary and self.summary != {} else dict(summary)
+        return combined_in_turn([self.summary, summary]) if summary and self.summary != {} else dict(summary)
 
     @classmethod
     def of(cls, run: Run) -> Earlier:

@@ -18,8 +18,8 @@ from mlflow_sysmetrics.delivery.store import one_line
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.metrics import combined_in_turn
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.ranks import summary_in_turn
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
 from mlflow_sysmetrics.tags import HOST_PREFIX, NODE, PID
@@ -196,7 +196,7 @@ class TrialProcesses:
         try:
             each = await asyncio.gather(*map(asyncio.wrap_future, self._used), return_exceptions=True)
             used = [it for it in each if not isinstance(it, BaseException)]
-            summary = summary_in_turn(it and it.summary for it in used)
+            summary = combined_in_turn(it and it.summary for it in used)
             death = used[-1].death if used and used[-1] else {}
             with suppress(Exception):  # its process may be gone
                 said = answer and await asyncio.wrap_future(answer)

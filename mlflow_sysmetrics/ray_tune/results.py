@@ -10,7 +10,7 @@ from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATIO
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.delivery.operations import Point, points_now
-from mlflow_sysmetrics.measurement import summary_names
+from mlflow_sysmetrics.metrics import summary_names
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a LimitsStopper has ended the trial for: tags that say why

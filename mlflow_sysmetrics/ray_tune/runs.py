@@ -28,7 +28,7 @@ from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
-from mlflow_sysmetrics.ranks import COUNTS
+from mlflow_sysmetrics.metrics import COUNTS
 from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, End, by_person, end_by
 from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcesses

@@ -10,7 +10,8 @@ from ray.tune import Trainable
 from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
-from mlflow_sysmetrics.measurement import SUMMARY, Measurement
+from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 
 _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept

@@ -31,18 +31,22 @@ class ContainerSampler:
     """
 
     def __init__(self, pid: int | None = None, *, root: str = "/", clock: Callable[[], float] = time.monotonic) -> None:
-        self._folders, self._clock = find_folders(pid, root), clock
-        self._cpu: tuple[float, str, float | None] = (-math.inf, "", None)  # when, and what the group had used by then
+        self._folders = find_folders(pid, root)
+        self._clock = clock
+        self._read_at = -math.inf  # the CPU time that a group had used by then
+        self._group = ""
+        self._used_us: float | None = None
         self()
 
     def __call__(self) -> dict[str, float]:
+        values: dict[str, float] = {}
         if not self._folders:
-            return {}
-        now, values = self._clock(), dict[str, float]()
+            return values
         limits = {folder: _limits(folder) for folder in self._folders}  # a cluster may change them meanwhile
         memory_group = min(limits, key=lambda folder: limits[folder][0])  # the innermost of those with the lowest
         cpu_group = min(limits, key=lambda folder: limits[folder][1])
-        memory_limit, cpu_limit = limits[memory_group][0], limits[cpu_group][1]
+        memory_limit = limits[memory_group][0]
+        cpu_limit = limits[cpu_group][1]
         used = _number(f"{memory_group}/memory.current")
         dropped = _number(f"{memory_group}/memory.stat", "inactive_file ")
         if used is not None and dropped is not None:
@@ -51,26 +55,39 @@ class ContainerSampler:
             values["container_memory_limit_mb"] = memory_limit / 1e6
         if cpu_limit < math.inf:
             values["container_cpu_limit_cores"] = cpu_limit
-        at, group, before = self._cpu
-        if now - at >= _MIN_SPAN_S:
-            self._cpu = now, cpu_group, _number(f"{cpu_group}/cpu.stat", "usage_usec ")
-            grown = (self._cpu[2] or 0.0) - (math.inf if before is None or group != cpu_group else before)
-            if grown >= 0:  # else the counter was reset, or another group's
-                values["container_cpu_percent"] = 100 * grown / 1e6 / (now - at)
-        return values
+        return values | self._cpu_percent(cpu_group)
+
+    def _cpu_percent(self, group: str) -> dict[str, float]:
+        now = self._clock()
+        span_s = now - self._read_at
+        if span_s < _MIN_SPAN_S:
+            return {}
+        before_us = self._used_us if group == self._group else None
+        used_us = _number(f"{group}/cpu.stat", "usage_usec ")
+        self._read_at = now
+        self._group = group
+        self._used_us = used_us
+        if used_us is None or before_us is None or used_us < before_us:  # the last: it was reset
+            return {}
+        return {"container_cpu_percent": 100 * (used_us - before_us) / 1e6 / span_s}
 
 
 def cgroup_limits(folders: list[str]) -> tuple[float, float]:
     """The memory in bytes and the cores that a process of these groups may use; infinite where no limit is set."""
-    memory, cores = zip((math.inf, math.inf), *map(_limits, folders), strict=True)
-    return min(memory), min(cores)
+    memory_bytes = cores = math.inf
+    for folder in folders:
+        limits = _limits(folder)
+        memory_bytes = min(memory_bytes, limits[0])
+        cores = min(cores, limits[1])
+    return memory_bytes, cores
 
 
 def _limits(folder: str) -> tuple[float, float]:
     """As `cgroup_limits`, of one group. The files say "max" where none is set."""
-    memory = _number(f"{folder}/memory.max")
-    cores = re.match(rb"(\d+) (\d+)", read_file(f"{folder}/cpu.max"))
-    return math.inf if memory is None else memory, int(cores[1]) / int(cores[2]) if cores else math.inf
+    memory_bytes = _number(f"{folder}/memory.max")
+    quota = re.match(rb"(\d+) (\d+)", read_file(f"{folder}/cpu.max"))
+    cores = int(quota[1]) / int(quota[2]) if quota else math.inf
+    return math.inf if memory_bytes is None else memory_bytes, cores
 
 
 def _number(path: str, name: str = "") -> float | None:
@@ -85,7 +102,8 @@ def find_folders(pid: int | None = None, root: str = "/", version: int = 2) -> l
     The machine's own group is not among them. With `version` 1, the groups of its memory controller. `root` is the
     folder under which proc and the mount points are.
     """
-    root, (of_process, of_mount) = root.rstrip("/"), _VERSIONS[version]
+    root = root.rstrip("/")
+    of_process, of_mount = _VERSIONS[version]
     named = re.search(of_process, read_file(f"{root}/proc/{pid or 'self'}/cgroup"), re.MULTILINE)
     mounts = re.findall(of_mount, read_file(f"{root}/proc/self/mountinfo").decode(errors="replace"), re.MULTILINE)
     if not named or not mounts:
@@ -93,12 +111,13 @@ def find_folders(pid: int | None = None, root: str = "/", version: int = 2) -> l
     path = PurePosixPath(named[1].decode(errors="replace"))
     around = [mount for mount in mounts if path.is_relative_to(mount[0]) and ".." not in path.parts]
     group, point = max(around or mounts, key=lambda mount: len(mount[0]))
-    folder, below = Path(root + point), path.relative_to(group) if around else PurePosixPath()
-    if not (folder / below).is_dir():
+    top = Path(root + point)
+    below = path.relative_to(group) if around else PurePosixPath()
+    if not (top / below).is_dir():
         below = PurePosixPath()  # another container's view of its own group: what is mounted is all that can be seen
-    folders = [folder / each for each in (below, *below.parents)]
-    mark = "cgroup.events" if version == 2 else "../memory.oom_control"  # which the machine's group has not
-    return [str(folder) for folder in folders if (folder / mark).exists()]
+    folders = [top / inner for inner in (below, *below.parents)]
+    not_of_the_machine = "cgroup.events" if version == 2 else "../memory.oom_control"
+    return [str(folder) for folder in folders if (folder / not_of_the_machine).exists()]
 
 
 def read_file(path: str) -> bytes:

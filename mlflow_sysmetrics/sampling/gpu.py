@@ -20,39 +20,51 @@ class GpuSampler:
     """
 
     def __init__(self, pid: int | None = None, *, nvml: Any = None) -> None:
-        self._root, self._nvml = os.getpid() if pid is None else pid, nvml or import_nvml()
+        self._root = os.getpid() if pid is None else pid
+        self._nvml = nvml or import_nvml()
         self._handles = open_gpus(self._nvml)
         self._seen_us = dict.fromkeys(self._handles, 0)  # the time of the newest sample of a process's utilization
 
     def __call__(self) -> dict[str, float]:
-        found = {f"gpu_{index}_{name}": value for index in self._handles for name, value in self._read(index).items()}
-        return {name: float(value) for name, value in found.items() if value is not None}
+        values: dict[str, float] = {}
+        for index in self._handles:
+            for name, value in self._read(index).items():
+                if value is not None:
+                    values[f"gpu_{index}_{name}"] = float(value)
+        return values
 
     def _read(self, index: int) -> dict[str, float | None]:
-        nvml, handle = self._nvml, self._handles[index]
-        rates, memory = _ask(nvml.nvmlDeviceGetUtilizationRates, handle), _ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        nvml = self._nvml
+        handle = self._handles[index]
+        rates = _ask(nvml.nvmlDeviceGetUtilizationRates, handle)
+        memory = _ask(nvml.nvmlDeviceGetMemoryInfo, handle)
         milliwatts = _ask(nvml.nvmlDeviceGetPowerUsage, handle)
         processes = _ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
-        ours = {each.pid: each.usedGpuMemory for each in processes if self._is_ours(each.pid)}
-        is_told = ours and None not in ours.values()  # with MIG the driver may not tell
-        return {
+        ours = {process.pid: process.usedGpuMemory for process in processes if self._is_ours(process.pid)}
+        values = {
             "utilization_percent": rates and rates.gpu,
             "memory_mb": memory and memory.used / 1e6,
             "power_w": None if milliwatts is None else milliwatts / 1000,
-            "process_memory_mb": sum(ours.values()) / 1e6 if is_told else None,
-            "process_utilization_percent": self._used_percent(index, ours, rates and rates.gpu) if ours else None,
         }
+        if ours:
+            values["process_utilization_percent"] = self._used_percent(index, ours, rates and rates.gpu)
+            if None not in ours.values():  # with MIG the driver may not tell
+                values["process_memory_mb"] = sum(ours.values()) / 1e6
+        return values
 
     def _used_percent(self, index: int, ours: Collection[int], busy: float | None) -> float | None:
         """The sum of our processes' newest samples, of those that are new. The driver has none of an idle process."""
         new = _ask(self._nvml.nvmlDeviceGetProcessUtilization, self._handles[index], self._seen_us[index])
         if not new:  # an error, where there is none
             return 0.0 if busy == 0 else None  # a busy GPU's driver has not looked again yet
-        new = sorted(new, key=lambda sample: int(sample.timeStamp))
-        self._seen_us[index] = new[-1].timeStamp
-        percents = {sample.pid: float(sample.smUtil) for sample in new if sample.pid in ours}
-        garbage = max(percents.values(), default=0) > 100  # drivers have been seen to answer it
-        return None if garbage else min(100.0, sum(percents.values()))
+        percents: dict[int, float] = {}
+        for sample in sorted(new, key=lambda sample: int(sample.timeStamp)):
+            self._seen_us[index] = sample.timeStamp
+            if sample.pid in ours:
+                percents[sample.pid] = float(sample.smUtil)
+        if max(percents.values(), default=0) > 100:  # garbage, which drivers have been seen to answer
+            return None
+        return min(100.0, sum(percents.values()))
 
     def _is_ours(self, pid: int) -> bool:
         try:

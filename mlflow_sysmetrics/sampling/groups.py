@@ -8,17 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.sampling.container import ContainerSampler
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
 from mlflow_sysmetrics.sampling.one_process import ALONE, HERE
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 _OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
 GROUPS = ("process", *_OTHERS)
 _EVERY_S = 0.5  # for the other groups: one number per window, and few calls that interrupt the training
-
-logger = get_logger(__name__)
 
 
 def check_groups(groups: Collection[str]) -> None:
@@ -33,7 +31,7 @@ class Sampler:
     `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
     second, and are absent in between. docs/metrics.md has the names. A call never raises: a group that fails is logged
     once, and costs its own numbers only. One thread at a time may call it; what it has counted may be asked by any.
-    Construction raises ValueError where a group is unknown, none is chosen, or there is no such process.
+    Construction raises ValueError where a group is unknown, or none is chosen.
     """
 
     def __init__(
@@ -45,27 +43,24 @@ class Sampler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_groups(groups)
-        check_pid(pid)
         system = ALONE if alone else HERE
         self.process = ProcessSampler(pid, clock=clock, system=system) if "process" in groups else None
         self._clock = clock
-        self._began = self._due = clock()
+        self._began = clock()
+        self._due = self._began
         self._others: dict[str, Callable[[], Mapping[str, float]]] = {}
         for group in groups:
             if group in _OTHERS:
-                try:
+                with never_raises(f"the group {group!r}"):  # a kernel or a driver may return anything
                     self._others[group] = _OTHERS[group](pid)
-                except Exception as error:  # a kernel or a driver may return anything, and must not end the training
-                    logger.warning("the group %r cannot be read here", group, exc_info=error)
 
     def __call__(self) -> dict[str, float]:
         values = {} if self.process is None else self.process()
-        if (now := self._clock()) >= self._due:
-            self._due = now + min(_EVERY_S, now - self._began)  # soon at first: a short run has them too
-            for group, read in [*self._others.items()]:
-                try:
-                    values |= read()
-                except Exception as error:  # likewise
-                    logger.warning("the group %r cannot be read any more", group, exc_info=error)
-                    del self._others[group]
+        now = self._clock()
+        if now < self._due:
+            return values
+        self._due = now + min(_EVERY_S, now - self._began)  # soon at first: a short run has them too
+        for group, read in self._others.items():
+            with never_raises(f"the group {group!r}"):
+                values |= read()
         return values

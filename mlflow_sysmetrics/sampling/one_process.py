@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import re
 import time
@@ -20,12 +19,15 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from mlflow_sysmetrics.events import emit
+
 if psutil.POSIX:
     import resource
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1
-_BLOCK_MB, _KB_MB = 512 / 1e6, 1024 / 1e6  # a block of getrusage on Linux, whatever the disk's are
-_SIZE = 4096  # more than any of these files has; the kernel gives them whole
+_BLOCK_MB = 512 / 1e6  # a block of getrusage on Linux, whatever the disk's are
+_KB_MB = 1024 / 1e6
+_CHUNK = 4096  # few of these files are longer: status, of a user in hundreds of groups
 _NUMBERS = re.compile(  # of status, io and smaps_rollup
     rb"\n(VmHWM|Threads|(?:read|write)_bytes|(?:Pss_)?Anon(?:ymous)?):\s+(\d+)"
 )
@@ -36,13 +38,13 @@ class Reading(NamedTuple):
 
     started: float  # with the pid, names the process: a reused pid has another start
     ended: bool  # a zombie: it holds no memory, but its counters have not moved to its parent yet
-    cpu_s: float  # user and system; NaN if unknown
+    cpu_s: float  # user and system
     reaped_cpu_s: float  # the same, of its ended children
     system_cpu_s: float  # the system's part of both
     levels: dict[str, float]  # metrics that add up over a tree: megabytes, threads
     counters: dict[str, float]  # metrics whose growth is a rate, in the rate's unit times seconds
-    mark_mb: float | None = None  # the highest RSS that it has had
-    reaped_mark_mb: float | None = None  # the highest that one of its ended children has had; known of this process
+    high_water_mb: float | None = None  # the highest RSS that it has had
+    reaped_high_water_mb: float | None = None  # that of one of its ended children; known of this process alone
 
 
 @dataclass(frozen=True)
@@ -52,41 +54,58 @@ class System:
     `read` takes a process and whether what is read rarely is wanted too; it raises `psutil.NoSuchProcess` when the
     process is gone. `descendants` returns parents before their children; it may keep in its second argument who has
     started whom. `read_shared` returns how many megabytes of a process's memory are left to others, (n - 1) / n of what
-    n processes hold, or None where that is unknown.
+    n processes hold, or 0 where that is unknown; None where it always is.
     """
 
     read: Callable[[Any, bool], Reading]
     descendants: Callable[[Any, dict[int, int]], list[Any]]
     open: Callable[[int], Any] = psutil.Process
     is_same: Callable[[Any], bool] = psutil.Process.is_running  # False where the pid is gone, or another process's
-    read_shared: Callable[[Any], float | None] = lambda process: None
+    read_shared: Callable[[Any], float] | None = None
     cpu_clock: Callable[[], float] = time.thread_time
 
 
 def _read_linux(process: psutil.Process, slow: bool, with_reaped: bool = True) -> Reading:
     """Read `statm` and `stat`, and `status` and `io` if `slow`. Without `with_reaped` ended children do not count."""
     pid = process.pid
-    levels, status = _read_memory(pid), _read_numbers(pid, "status") if slow else {}
-    if status:
+    levels = _read_memory(pid)
+    status = _read_numbers(pid, "status") if slow else {}
+    if b"Threads" in status:
         levels["process_threads"] = float(status[b"Threads"])
-    mark_mb = _mark_mb(status)
+    high_water_mb = _high_water_mb(status)
     if pid == os.getpid():
-        return _read_own(levels, mark_mb, with_reaped)
-    io = _read_numbers(pid, "io") if slow else {}
+        return _read_own(levels, high_water_mb, with_reaped)
+    counters = _read_io(pid) if slow else {}
     line = _read_file(pid, "stat")  # last: it raises where the process has ended meanwhile
     fields = line[line.rindex(b")") + 1 :].split(None, 20)  # from number 3 on: a name may hold spaces and parentheses
     minflt, cminflt, majflt, cmajflt, utime, stime, cutime, cstime = map(int, fields[7:15])
     if not with_reaped:
         cminflt = cmajflt = cutime = cstime = 0
-    cpu_s, reaped_s, system_s = (ticks / _TICKS_PER_S for ticks in (utime + stime, cutime + cstime, stime + cstime))
-    counters = {"process_page_faults_per_s": float(minflt + cminflt + majflt + cmajflt)}  # own, and ended children's
-    if io:  # from and to storage, not the page cache; of ended children too
-        counters["process_read_mb_per_s"] = io[b"read_bytes"] / 1e6
-        counters["process_write_mb_per_s"] = io[b"write_bytes"] / 1e6
-    return Reading(float(fields[19]), fields[0] == b"Z", cpu_s, reaped_s, system_s, levels, counters, mark_mb)
+    counters["process_page_faults_per_s"] = float(minflt + cminflt + majflt + cmajflt)  # own, and ended children's
+    return Reading(
+        started=float(fields[19]),
+        ended=fields[0] == b"Z",
+        cpu_s=(utime + stime) / _TICKS_PER_S,
+        reaped_cpu_s=(cutime + cstime) / _TICKS_PER_S,
+        system_cpu_s=(stime + cstime) / _TICKS_PER_S,
+        levels=levels,
+        counters=counters,
+        high_water_mb=high_water_mb,
+    )
 
 
-def _read_own(levels: dict[str, float], mark_mb: float | None, with_reaped: bool) -> Reading:
+def _read_io(pid: int) -> dict[str, float]:
+    """What it and its ended children have read from storage and written to it, not to the page cache."""
+    io = _read_numbers(pid, "io")
+    if not io:
+        return {}
+    return {
+        "process_read_mb_per_s": io[b"read_bytes"] / 1e6,
+        "process_write_mb_per_s": io[b"write_bytes"] / 1e6,
+    }
+
+
+def _read_own(levels: dict[str, float], high_water_mb: float | None, with_reaped: bool) -> Reading:
     """Read this process. getrusage has the same numbers, finer, of all threads, and without a file.
 
     At each call that may block, training in another thread takes the interpreter lock, and must be asked for it again.
@@ -97,48 +116,61 @@ def _read_own(levels: dict[str, float], mark_mb: float | None, with_reaped: bool
         "process_page_faults_per_s": float(own.ru_minflt + own.ru_majflt + reaped.ru_minflt + reaped.ru_majflt),
         "process_read_mb_per_s": (own.ru_inblock + reaped.ru_inblock) * _BLOCK_MB,
         "process_write_mb_per_s": (own.ru_oublock + reaped.ru_oublock) * _BLOCK_MB,
-        "process_context_switches_per_s": float(own.ru_nvcsw + own.ru_nivcsw),  # of others /proc has one thread's
     }
-    seconds = (time.process_time(), reaped.ru_utime + reaped.ru_stime, own.ru_stime + reaped.ru_stime)
-    return Reading(0.0, False, *seconds, levels, counters, mark_mb, reaped.ru_maxrss * _KB_MB)
+    return Reading(
+        started=0.0,
+        ended=False,
+        cpu_s=time.process_time(),
+        reaped_cpu_s=reaped.ru_utime + reaped.ru_stime,
+        system_cpu_s=own.ru_stime + reaped.ru_stime,
+        levels=levels,
+        counters=counters,
+        high_water_mb=high_water_mb,
+        reaped_high_water_mb=reaped.ru_maxrss * _KB_MB,
+    )
 
 
 def _read_memory(pid: int) -> dict[str, float]:
     """Resident memory, and that less what is shared."""
-    resident, shared = (int(pages) * PAGESIZE / 1e6 for pages in _read_file(pid, "statm").split(None, 3)[1:3])
-    return {"process_memory_mb": resident - shared, "process_rss_mb": resident}
+    _, resident, shared, _ = _read_file(pid, "statm").split(None, 3)
+    resident_mb = int(resident) * PAGESIZE / 1e6
+    shared_mb = int(shared) * PAGESIZE / 1e6
+    return {"process_memory_mb": resident_mb - shared_mb, "process_rss_mb": resident_mb}
 
 
-def _read_shared(process: psutil.Process) -> float | None:
+def _read_shared(process: psutil.Process) -> float:
     """RSS - SHR has what forked processes share until one of them writes. Expensive: the kernel looks at every page."""
-    try:
-        sizes = _read_numbers(process.pid, "smaps_rollup")
-        return max(0, sizes[b"Anonymous"] - sizes[b"Pss_Anon"]) * _KB_MB
-    except KeyError:  # gone, refused, or of an older kernel
-        return None
+    sizes = _read_numbers(process.pid, "smaps_rollup")
+    if b"Pss_Anon" not in sizes:  # gone, refused, or of an older kernel
+        return 0.0
+    return max(0, sizes[b"Anonymous"] - sizes[b"Pss_Anon"]) * _KB_MB
 
 
-def _mark_mb(status: Mapping[bytes, int]) -> float | None:
+def _high_water_mb(status: Mapping[bytes, int]) -> float | None:
     # Not getrusage's own: with that a process begins where the one that has started it was.
     return status[b"VmHWM"] * _KB_MB if b"VmHWM" in status else None
 
 
-def own_mark_mb() -> float:
+def own_high_water_mb() -> float:
     """The highest RSS that this process has had, since the last reset if any; 0 where that is unknown."""
-    return _mark_mb(_read_numbers(os.getpid(), "status")) or 0.0
+    return _high_water_mb(_read_numbers(os.getpid(), "status")) or 0.0
 
 
-reset_marks_mb: list[float] = []  # what it was at each reset, which measurements under way take into account
+reset_high_waters_mb: list[float] = []  # what it was before each reset, for the measurements under way here
 
 
 def reset_peak_rss() -> bool:
-    """Reset the kernel's mark of this process's highest RSS; False where the kernel does not let us."""
-    mark_mb = own_mark_mb()
+    """Reset the kernel's high-water mark of this process's RSS; False where the kernel does not let us.
+
+    A command that measures this program from outside cannot see that, and is told what it was.
+    """
+    high_water_mb = own_high_water_mb()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return False
-    reset_marks_mb.append(mark_mb)
+    reset_high_waters_mb.append(high_water_mb)
+    emit("peak_rss", megabytes=high_water_mb)
     return True
 
 
@@ -154,7 +186,11 @@ def _read_file(pid: int, name: str) -> bytes:
     try:
         descriptor = os.open(f"{getattr(psutil, 'PROCFS_PATH', '/proc')}/{pid}/{name}", os.O_RDONLY)
         try:
-            return os.read(descriptor, _SIZE)
+            content = chunk = os.read(descriptor, _CHUNK)
+            while len(chunk) == _CHUNK:
+                chunk = os.read(descriptor, _CHUNK)
+                content += chunk
+            return content
         finally:
             os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError):
@@ -169,13 +205,17 @@ def _descendants_linux(process: psutil.Process, parents: dict[int, int]) -> list
         except ChildProcessError:
             return []
     there = set(psutil.pids())
-    for pid in [pid for pid, parent in parents.items() if pid not in there or parent not in there]:
-        del parents[pid]
-    parents |= {pid: _parent(pid) for pid in there - parents.keys()}
-    found, level = [process.pid], {process.pid}
+    for pid, parent in list(parents.items()):
+        if pid not in there or parent not in there:
+            del parents[pid]
+    for pid in there - parents.keys():
+        parents[pid] = _parent(pid)
+    found = [process.pid]
+    level = {process.pid}
     while level:
         below = [pid for pid, parent in parents.items() if parent in level and pid not in found]
-        parents |= {pid: _parent(pid) for pid in below}
+        for pid in below:
+            parents[pid] = _parent(pid)  # it may have another one by now
         level = {pid for pid in below if parents[pid] in found}
         found += level
     processes = []
@@ -197,12 +237,13 @@ def _read_portable(process: psutil.Process, slow: bool) -> Reading:
     """Read what psutil can of a process on every system. A zombie counts as gone here."""
     if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:  # not running: also when the pid is reused
         raise psutil.NoSuchProcess(process.pid)
-    known = process.as_dict(["cpu_times", "memory_full_info", "num_threads"])  # None where the system refuses it
-    levels = {"process_threads": float(known["num_threads"])} if known["num_threads"] else {}
-    if memory := known["memory_full_info"]:
-        levels |= {"process_memory_mb": memory.uss / 1e6, "process_rss_mb": memory.rss / 1e6}
-    user_s, system_s, *_ = known["cpu_times"] or (math.nan, math.nan)
-    return Reading(0.0, False, user_s + system_s, 0.0, system_s, levels, {})
+    times = process.cpu_times()
+    levels = {"process_threads": float(process.num_threads())}
+    with contextlib.suppress(psutil.AccessDenied):
+        memory = process.memory_full_info()
+        levels["process_memory_mb"] = memory.uss / 1e6
+        levels["process_rss_mb"] = memory.rss / 1e6
+    return Reading(0.0, False, times.user + times.system, 0.0, times.system, levels, {})
 
 
 LINUX = System(_read_linux, _descendants_linux, read_shared=_read_shared)

@@ -11,8 +11,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
-from mlflow_sysmetrics.measurement import CURVES, SUMMARY
-from mlflow_sysmetrics.ranks import COUNTS, JOB_SUMMARY
+from mlflow_sysmetrics.metrics import COUNTS, CURVES, names
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.ui import page as ui
@@ -22,7 +21,7 @@ MAX_STUDIES = 10  # whose views are kept, the newest
 OF_RUNS = "runs"  # the owner of the view of all runs of an experiment
 _PREFIX, _MARK = "mlflow.sharedViewState.", '"sysmetrics":'  # MLflow's; in a value, until a user changes it in the UI
 _link = (ui.runs_page("{}") + "&viewStateShareKey={}&compareRunsMode={}").format
-_COSTS = (*SUMMARY, "mean_step_time_ms", "steps", *JOB_SUMMARY)
+_COSTS = names("process", "steps", "job")
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
 _NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results of `system_metrics`, or a library's
     rf"{SYSTEM_PREFIX}.*|(.*/)?({'|'.join((*_COSTS, *CURVES, *COUNTS))})|pid|timestamp|training_iteration"

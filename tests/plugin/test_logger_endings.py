@@ -22,7 +22,7 @@ from tracking_server import free_port
 
 from mlflow_sysmetrics import SystemMetricsLogger
 from mlflow_sysmetrics.delivery.sync import deliver
-from mlflow_sysmetrics.measurement import summary_names
+from mlflow_sysmetrics.metrics import summary_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SUMMARY = summary_names(["process"]) - {"peak_rss_mb"}  # is absent where a process has had a higher one before

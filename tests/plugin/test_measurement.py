@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import resource
 import subprocess
 import sys
 import threading
@@ -15,10 +16,12 @@ import psutil
 import pytest
 from busy_worker import use_cpu
 from children import child
+from clock import Clock
 from commands import wait_until
 
 from mlflow_sysmetrics import Measurement, measure
-from mlflow_sysmetrics.measurement import Phase, summary_names
+from mlflow_sysmetrics.measurement import Phase
+from mlflow_sysmetrics.metrics import summary_names
 
 LIMIT_S = 10.0
 ABSENT = {"peak_rss_mb"}  # where the process has had a higher one before
@@ -110,6 +113,34 @@ def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
     assert tree.summary["cpu_seconds"] - alone.summary["cpu_seconds"] > 0.3
 
 
+def test_measurement_that_cannot_be_read_at_first_goes_on_trying(caplog: pytest.LogCaptureFixture) -> None:
+    """No file can be opened at the start: all counts from the first reading that succeeds, but what was there then."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    m = Measurement(interval_s=0.01)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        m.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: "peak_memory_mb" in m.summary, LIMIT_S, "a reading", every_s=0.01)
+    kept = b"x" * 50_000_000
+    use_cpu(0.1)
+    summary = m.stop()
+    assert summary.keys() | ABSENT == summary_names(["process"]) - {"memory_growth_mb"}
+    assert summary["peak_memory_mb"] > len(kept) / 1e6
+    assert summary["cpu_seconds"] >= 0.1
+    assert "Too many open files" in caplog.text
+
+
+def test_measurement_prints_as_its_summary() -> None:
+    """From the last reading, without phases; before the start, too."""
+    m = Measurement(sample=lambda: {"process_memory_mb": 12.3456}, interval_s=3600, clock=Clock())
+    assert repr(m) == "Measurement(elapsed_s=0.0)"
+    with m, m.phase("load"):
+        pass
+    assert repr(m) == "Measurement(elapsed_s=0.0, peak_memory_mb=12.35, memory_growth_mb=0.0)"
+
+
 # --- another process ---------------------------------------------------------------------------------------
 
 
@@ -196,7 +227,7 @@ class Machine:
         if memory_mb is not None:
             self.memory_mb = memory_mb  # type: ignore[assignment]
             for phase in self.phases.values():
-                phase.see(memory_mb)
+                phase.add_reading(memory_mb)
 
     def of(self, name: str) -> tuple[float | None, ...]:
         """The summary of a phase."""

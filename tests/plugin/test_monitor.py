@@ -118,6 +118,25 @@ def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
     release.set()
 
 
+def test_readings_keep_the_interval_however_long_each_takes() -> None:
+    """Ten take half of it each; what the eleventh has missed is not made up for by a burst."""
+    moments, enough = list[float](), threading.Event()
+
+    def sample() -> Mapping[str, float]:
+        moments.append(time.monotonic())
+        if len(moments) == 15:
+            enough.set()
+        time.sleep(0.05 if len(moments) <= 10 else 0.43 if len(moments) == 11 else 0.0)
+        return {"x": 1.0}
+
+    monitor = Monitor(sample, interval_s=0.1)
+    monitor.start()
+    assert enough.wait(LIMIT_S)
+    monitor.stop(LIMIT_S)
+    assert 0.9 <= moments[9] - moments[0] + 0.01 < 1.25
+    assert moments[14] - moments[11] > 0.2
+
+
 @pytest.mark.parametrize("reading", [OSError("out of luck"), None, {"x": "fast"}, 3], ids=repr)
 def test_reading_that_fails_is_counted_and_told_once(reading: Any, caplog: pytest.LogCaptureFixture) -> None:
     """An exception, or what is not a mapping of numbers; the next one counts."""

@@ -31,7 +31,7 @@ class Task:
     system_s: float = 0.0  # of both
     zombie: bool = False
     memory_mb: float = 10.0
-    shared_mb: float | None = 0.0  # of its memory, what counts for others
+    shared_mb: float = 0.0  # of its memory, what counts for others
     faults_mb: float = 0.0
     denied: set[str] = field(default_factory=set)
 
@@ -101,10 +101,10 @@ class Kernel:
     def is_same(self, handle: Handle) -> bool:
         return handle.pid in self.tasks and self.tasks[handle.pid].handle == handle
 
-    def read_shared(self, handle: Handle) -> float | None:
+    def read_shared(self, handle: Handle) -> float:
         self.sampler_s += self.shared_s
         self.shared_reads.append((self.now, handle.pid))
-        return self.tasks[handle.pid].shared_mb if self.is_same(handle) else None
+        return self.tasks[handle.pid].shared_mb if self.is_same(handle) else 0.0
 
     def read(self, handle: Handle, slow: bool) -> Reading:
         self.between(self.read_count)

@@ -302,3 +302,11 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
     assert (run.info.run_name, run.info.status) == ("night", "FAILED")
     assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
     assert run.info.end_time - run.info.start_time > 1000
+
+
+def test_peak_before_a_reset_of_the_kernels_mark_is_kept(record: Record, all_runs: Runs) -> None:
+    """Integrations reset it, so that each trial has a peak of its own; from outside nobody sees what it was."""
+    code = "from mlflow_sysmetrics.sampling import reset_peak_rss\nkept = bytearray(b'x') * 100_000_000\ndel kept\n"
+    assert record(sys.executable, "-c", f"{code}assert reset_peak_rss()") == Exit(0)
+    (run,) = all_runs()
+    assert run.data.metrics["peak_rss_mb"] > 100

@@ -25,7 +25,7 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 
 from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.measurement import SUMMARY
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, payload, system_metrics
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX

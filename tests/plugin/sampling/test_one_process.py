@@ -53,7 +53,7 @@ def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:
     assert reading.reaped_cpu_s == pytest.approx(times.children_user + times.children_system)
     assert reading.system_cpu_s == pytest.approx(times.system + times.children_system)
     status, stat = (Path(f"/proc/{frozen}/{name}").read_text() for name in ("status", "stat"))
-    assert reading.mark_mb == pytest.approx(int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6)
+    assert reading.high_water_mb == pytest.approx(int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6)
     assert min(times.user, times.children_user) > 0
     assert reading.started / os.sysconf("SC_CLK_TCK") == pytest.approx(
         known.create_time() - psutil.boot_time(), abs=0.02
@@ -80,13 +80,16 @@ def test_what_psutil_says_elsewhere_is_nearly_the_same(frozen: int) -> None:
 class Mac:
     """A process as psutil shows it on macOS: another user's memory is refused."""
 
-    pid, cpu_times, memory_full_info, num_threads = 1, (5.0, 1.0), None, 3
+    pid = 1
 
     def __init__(self, running: bool = True, status: str = "running") -> None:
-        self.is_running, self.status = lambda: running, lambda: status
+        self.is_running = lambda: running
+        self.status = lambda: status
+        self.cpu_times = lambda: SimpleNamespace(user=5.0, system=1.0)
+        self.num_threads = lambda: 3
 
-    def as_dict(self, names: list[str]) -> dict[str, object]:
-        return {name: getattr(self, name) for name in names}
+    def memory_full_info(self) -> None:
+        raise psutil.AccessDenied(1)
 
 
 def test_what_the_os_refuses_elsewhere_is_absent() -> None:
@@ -112,9 +115,8 @@ def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> Non
     faults, times, before = page_faults(), known.cpu_times(), time.process_time()
     reading = LINUX.read(known, True)
     assert before <= reading.cpu_s <= time.process_time()
-    assert set(reading.counters) == {*IO, "process_page_faults_per_s", "process_context_switches_per_s"}
+    assert set(reading.counters) == {*IO, "process_page_faults_per_s"}
     assert faults <= reading.counters["process_page_faults_per_s"] <= page_faults()
-    assert reading.counters["process_context_switches_per_s"] > 0
     io = known.io_counters()
     assert reading.counters["process_read_mb_per_s"] == pytest.approx(io.read_bytes / 1e6, abs=0.1)
     assert reading.counters["process_write_mb_per_s"] == pytest.approx(io.write_bytes / 1e6, abs=0.1)
@@ -140,6 +142,14 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_status_of_a_user_in_hundreds_of_groups_is_read_whole(proc: Path) -> None:
+    """The line of groups comes before what is read."""
+    groups = " ".join(str(10**9 + number) for number in range(1000))
+    lay(proc, {"77/status": f"Name:\ta\nGroups:\t{groups}\nVmHWM:\t    2000 kB\nThreads:\t3\n"})
+    reading = LINUX.read(SimpleNamespace(pid=77), True)
+    assert (reading.high_water_mb, reading.levels["process_threads"]) == (2.048, 3)
+
+
 ROLLUP = "1000-2000 ---p 00000000 00:00 0   [rollup]\nPss_Anon: 2000 kB\nAnonymous: 5000 kB\nKSM: 0 kB\n"
 
 
@@ -149,16 +159,16 @@ ROLLUP = "1000-2000 ---p 00000000 00:00 0   [rollup]\nPss_Anon: 2000 kB\nAnonymo
         (ROLLUP, 3.072),
         (ROLLUP.replace("5000", "2000"), 0),
         (ROLLUP.replace("5000", "1999"), 0),
-        (ROLLUP.replace("Pss_Anon", "Pss_Dirty"), None),
-        ("", None),
-        (None, None),
+        (ROLLUP.replace("Pss_Anon", "Pss_Dirty"), 0),
+        ("", 0),
+        (None, 0),
     ],
     ids=["shared", "alone", "rounded", "older kernel", "ended", "no such file"],
 )
 def test_what_is_shared_is_the_anonymous_pages_less_ones_own_part(
-    rollup: str | None, megabytes: float | None, proc: Path
+    rollup: str | None, megabytes: float, proc: Path
 ) -> None:
-    """In megabytes of 1e6 bytes; None where the kernel does not say."""
+    """In megabytes of 1e6 bytes; 0 where the kernel does not say."""
     lay(proc, {} if rollup is None else {"77/smaps_rollup": rollup})
     assert LINUX.read_shared(SimpleNamespace(pid=77)) == megabytes
 
