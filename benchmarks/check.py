@@ -27,10 +27,10 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
-from mlflow_sysmetrics.check.pairs import COSTS, Pairs
+from mlflow_sysmetrics.check.pairs import Pairs
 from mlflow_sysmetrics.check.sides import Side
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, TIME, Judged, Summary, judge
-from mlflow_sysmetrics.command.follow import Run
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, TIME, ComparedMetric, Judged, judge
+from mlflow_sysmetrics.delivery import RunRef
 
 PROGRAMS = {
     "scikit-learn": """
@@ -54,10 +54,13 @@ for _ in range(25):
     np.sort(random.random(600_000))
 """,
 }
+COSTS = ("cpu_seconds", "peak_rss_mb", "peak_memory_mb", "elapsed_s")
 PAIRS = 30
-SCORE = Summary("score")
-ALL = (CPU, MEMORY, SCORE)
-Numbers = dict[str, list[list[float]]]  # of a program: "at once" and "in turn", by run: CPU seconds, memory, time
+SCORE = ComparedMetric("score")
+ALL = (CPU, PEAK_RSS, MEMORY, SCORE)
+Numbers = dict[
+    str, list[list[float]]
+]  # of a program: "at once" and "in turn", by run: CPU seconds, both kinds of memory, time
 Check = tuple[np.ndarray, np.ndarray]  # baseline and candidate, by summary and pair
 
 
@@ -73,7 +76,7 @@ def collect() -> dict[str, Numbers]:
             command = [sys.executable, "-c", code]
             sides = [Side(side, command, Path(folder), environment) for side in ("baseline", "candidate")]
             for how in ("at once", "in turn"):
-                pairs = Pairs(sides, Run(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
+                pairs = Pairs(sides, RunRef(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
                 pairs.run(0)
                 each = found.setdefault(name, {}).setdefault(how, [])
                 for pair in range(1, PAIRS + 1):
@@ -109,13 +112,13 @@ def checks(
     for number in range(count):
         name = names[number % len(names)]
         begin = 2 * random.integers(0, PAIRS - LOOKS[-1] + 1)
-        stretch = np.array(runs[name][how][begin : begin + 2 * LOOKS[-1]]).reshape(-1, 2, 3)
+        stretch = np.array(runs[name][how][begin : begin + 2 * LOOKS[-1]]).reshape(-1, 2, 4)
         coin = random.random(LOOKS[-1]) < 0.5
         stretch[coin] = stretch[coin][:, ::-1]
         first = random.permutation(60)[: 2 * LOOKS[-1]]
         second = known["other"][first[:10]] if seeds == "paired" else known["one"][first[10:]]
         score = np.stack([known["one"][first[:10]], second])
-        kept = (0, 1, 2) if time else (0, 1)
+        kept = (0, 1, 2, 3) if time else (0, 1, 2)
         costs = [stretch[:, side, kept].T for side in (0, 1)]
         yield name, (np.vstack([costs[0], score[0]]), np.vstack([costs[1], score[1]]))
 
@@ -128,7 +131,7 @@ def changed(check: Check, row: int, by: float) -> Check:
     return before, after
 
 
-def decided(check: Check, summaries: Sequence[Summary] = ALL) -> tuple[dict[str, Judged], int]:
+def decided(check: Check, summaries: Sequence[ComparedMetric] = ALL) -> tuple[dict[str, Judged], int]:
     """What the check says at its end, and after how many pairs."""
     judged: list[Judged] = []
     for looks in LOOKS:
@@ -140,7 +143,7 @@ def decided(check: Check, summaries: Sequence[Summary] = ALL) -> tuple[dict[str,
 
 def show_ours(runs: dict[str, Numbers], how: str, count: int) -> None:
     """False alarms, noise, pairs and share judged; what is found of changes, and what passes."""
-    summaries = (CPU, MEMORY, TIME, SCORE) if how == "in turn" else ALL
+    summaries = (CPU, PEAK_RSS, MEMORY, TIME, SCORE) if how == "in turn" else ALL
     kept = list(checks(runs, how, count, time=how == "in turn"))
     results = [(name, *decided(check, summaries)) for name, check in kept]
     alarms = np.mean([any(each.verdict == "worse" for each in judged.values()) for _, judged, _ in results])
@@ -177,7 +180,7 @@ def show_ours(runs: dict[str, Numbers], how: str, count: int) -> None:
         print(f"  {summary.name}: smallest change found in 95 % with 5 and 10 pairs: {said}", flush=True)
 
 
-def _smallest(kept: Sequence[Check], summaries: Sequence[Summary], row: int, pairs: int) -> float:
+def _smallest(kept: Sequence[Check], summaries: Sequence[ComparedMetric], row: int, pairs: int) -> float:
     low, high = 0.0, 4.0
     for _ in range(9):
         middle = (low + high) / 2
@@ -217,7 +220,7 @@ def show_simulated(count: int) -> None:
         "drift of 1 sd a run": lambda: random.normal(size=steps) + np.arange(steps),
         "a step of 8 sd": lambda: random.normal(size=steps) + 8 * (np.arange(steps) > random.integers(steps)),
     }
-    three = [CPU, MEMORY, TIME]
+    three = [CPU, PEAK_RSS, TIME]
     print(f"\nsimulated noise, {count} checks each: false alarms")
     for name, draw in kinds.items():
         alarms = 0

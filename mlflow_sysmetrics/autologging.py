@@ -1,25 +1,26 @@
 """Each MLflow run that this process opens is measured: because it asks for it, or for the command around it.
 
 `autolog` gives every run a logger of its own. Under `mlflow-sysmetrics run` and the project backend that command
-records the program, so there the runs are only measured, and the command reads in a file, the channel, when each run
-began and ended, and its summary. It decides what is written into which run.
+records the program, so there the runs are only measured, and the command reads in a file of events when each run was
+opened, ended and deleted, and its summary. It decides what is written into which run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING, Any
 
-from mlflow_sysmetrics.channel import CHANNEL, emit
+from mlflow_sysmetrics.events import EVENT_FILE, emit
+from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.host import is_on
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.measurement import Measurement
 
-_enabled = _hooked = False
+_enabled = False
+_hooked = False
 _open: dict[tuple[int, str], Measurement | SystemMetricsLogger] = {}  # by process and run
 _statuses: dict[str, str] = {}  # of runs that are to end otherwise than FINISHED
 
@@ -34,7 +35,7 @@ def autolog(disable: bool = False) -> None:
         disable: do so no more. Runs that are open are recorded to their end.
     """
     global _enabled
-    if os.environ.get(CHANNEL) or not is_on():
+    if os.environ.get(EVENT_FILE) or not is_on():
         return
     _enabled = not disable
     if _enabled:
@@ -47,13 +48,13 @@ def end_as(run_id: str, status: str) -> None:
     _hook_now()
 
 
-def follow() -> None:
+def emit_events() -> None:
     """Tell the command around this process of its runs from now on. Called while `mlflow` is being imported."""
     global _enabled
     from mlflow.utils.import_hooks import register_post_import_hook
 
     _enabled = True
-    emit(mlflow=os.getpid())
+    emit("imported")
     register_post_import_hook(_hook, "mlflow.tracking.fluent")
 
 
@@ -65,27 +66,37 @@ def _hook_now() -> None:
 
 
 def _hook(fluent: Any) -> None:
-    """Have MLflow call us when a run was opened, and before it is ended, by whichever of its functions."""
+    """Have MLflow call us when a run was opened or deleted, and before it ends, by whichever of its functions."""
     global _hooked
-    run_class, client_class = fluent.ActiveRun, fluent.MlflowClient
-    init, set_terminated = run_class.__init__, client_class.set_terminated
+    run_class = fluent.ActiveRun
+    client_class = fluent.MlflowClient
+    init = run_class.__init__
+    set_terminated = client_class.set_terminated
+    delete_run = client_class.delete_run
 
     @functools.wraps(init)
     def opened(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        with contextlib.suppress(Exception):  # the program matters more
+        with never_raises("measuring an MLflow run"):
             _opened(self, fluent.active_run())
 
     @functools.wraps(set_terminated)
     def ended(self: Any, run_id: str, status: str | None = None, end_time: int | None = None) -> Any:
-        with contextlib.suppress(Exception):
+        with never_raises("measuring an MLflow run"):
             _ended(run_id)
         other = _statuses.pop(run_id, None)
         if status in (None, "FINISHED"):
             status = other or status
         return set_terminated(self, run_id, status, end_time)
 
-    run_class.__init__, client_class.set_terminated = opened, ended
+    @functools.wraps(delete_run)
+    def deleted(self: Any, run_id: str) -> None:
+        delete_run(self, run_id)
+        emit("deleted", run_id=run_id)
+
+    run_class.__init__ = opened
+    client_class.set_terminated = ended
+    client_class.delete_run = deleted
     _hooked = True
 
 
@@ -93,10 +104,11 @@ def _opened(run: Any, around: Any) -> None:
     run_id = run.info.run_id
     if not _enabled or (os.getpid(), run_id) in _open:  # the latter: suspended, and taken up again
         return
-    if not os.environ.get(CHANNEL):
+    recorder: Measurement | SystemMetricsLogger
+    if not os.environ.get(EVENT_FILE):
         from mlflow_sysmetrics.logger import SystemMetricsLogger
 
-        recorder: Measurement | SystemMetricsLogger = SystemMetricsLogger(run_id)
+        recorder = SystemMetricsLogger(run_id)
     else:
         import mlflow
 
@@ -104,14 +116,14 @@ def _opened(run: Any, around: Any) -> None:
         from mlflow_sysmetrics.redact import lasting_uri
 
         recorder = Measurement()
-        parent = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
+        parent_id = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
         uri = lasting_uri(mlflow.get_tracking_uri())
-        emit(start=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent=parent)
+        emit("opened", run_id=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent_id=parent_id)
     _open[os.getpid(), run_id] = recorder
     recorder.start()
 
 
 def _ended(run_id: str) -> None:
-    if (recorder := _open.pop((os.getpid(), run_id), None)) is not None:
-        summary = recorder.stop()
-        emit(end=run_id, summary=summary)
+    recorder = _open.pop((os.getpid(), run_id), None)
+    if recorder is not None:
+        emit("ended", run_id=run_id, summary=recorder.stop())

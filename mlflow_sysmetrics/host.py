@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlflow_sysmetrics.channel import CHANNEL
+from mlflow_sysmetrics.events import EVENT_FILE
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 SYSTEM_FACTS = frozenset({"os", "python"})  # that an update changes, which does not make it another host
@@ -113,7 +113,7 @@ class Host:
         return {name.strip(): value.strip() for name, _, value in parts}
 
 
-if os.environ.get(CHANNEL) and is_on():
-    from mlflow_sysmetrics.autologging import follow
+if os.environ.get(EVENT_FILE) and is_on():
+    from mlflow_sysmetrics.autologging import emit_events
 
-    follow()
+    emit_events()

@@ -73,7 +73,6 @@ class SystemMetricsLogger:
         on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
             the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
         measurement: one that was made, and perhaps started or stopped, before; instead of `pid` and `groups`.
-        run: the run's handle, instead of `run_id` and `tracking_uri`: that of a run which is still to be created.
 
     Raises:
         ValueError: an argument is wrong, there is no run, or this process records it already.
@@ -92,7 +91,6 @@ class SystemMetricsLogger:
         limits: str | None = None,
         on_break: Callable[[Stop], None] | None = None,
         measurement: Measurement | None = None,
-        run: RunHandle | None = None,
     ) -> None:
         self._rank, self._ranks = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
@@ -105,10 +103,10 @@ class SystemMetricsLogger:
         self._watchdog = Watchdog(self._break, parsed, judged_while=here)
         self._steps = _Steps()
         self._steps_before = _Steps()  # by the last point
-        self._run = run or _opened(run_id, tracking_uri or mlflow.get_tracking_uri())
+        self._run = _opened(run_id, tracking_uri or mlflow.get_tracking_uri())
         self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: DEFINITION, PID: pid or os.getpid()}
         self._pid = os.getpid()
-        self._series = (str(self._pid), self._run.tracking_uri, self._run.run_id or str(self._run.key), self._prefix)
+        self._series = (str(self._pid), self._run.tracking_uri, str(self._run.run_id), self._prefix)
         if self._series in _recorded:
             raise ValueError(
                 f"run_id={self.run_id!r}: a logger of this process writes its {self._prefix}* already; "
@@ -162,13 +160,6 @@ class SystemMetricsLogger:
                 if is_delivered and self._rank is not None:
                     within(deadline.left(), self._log_job)
         return self.summary
-
-    def leave(self) -> bool:
-        """Deliver what there is within five seconds, and record nothing more; say whether nothing is left.
-
-        The measurement goes on elsewhere.
-        """
-        return not self._stops() or self._finish(_STOP_WITHIN_S, goes_on=True)
 
     def __enter__(self) -> SystemMetricsLogger:
         return self.start()
@@ -237,19 +228,16 @@ class SystemMetricsLogger:
                 within(_KILL_WITHIN_S, lambda: self._run.log(tags=outcome.tags))
             self._on_break(self._watchdog.broken)
 
-    def _finish(self, timeout_s: float, outcome: Outcome | None = None, *, goes_on: bool = False) -> bool:
+    def _finish(self, timeout_s: float, outcome: Outcome | None = None) -> bool:
         """Take a last reading and deliver what is left, within this time; say whether nothing is left.
 
-        Where a limit ends the process, with the outcome of its run. Where the measurement `goes_on`, without its
-        summary.
+        Where a limit ends the process, with the outcome of its run.
         """
         deadline = Deadline(timeout_s)
         atexit.unregister(self.stop)
         self._watchdog.release()
-        summary: dict[str, float] = {}
-        if not goes_on:
-            self._measurement.stop(timeout_s / 5)  # in this thread: it may hold our locks
-            summary = self._named_summary()
+        self._measurement.stop(timeout_s / 5)  # in this thread: it may hold our locks
+        summary = self._named_summary()
         self._stopping.set()
 
         def deliver() -> bool:

@@ -1,8 +1,8 @@
 """Is the candidate worse than the baseline? Pure functions on the numbers of pairs of runs.
 
-A summary is looked at after 3, 5, 7 and 10 pairs, and each look has its share of the error that all may make: with the
+A metric is judged after 3, 5, 7 and 10 pairs, and each look has its share of the error that all may make: with the
 limits below, a one-sided paired t test finds in 1 % of checks that something is worse where nothing has changed, and in
-5 % that a summary passes whose change is the tolerance. The limits were found by simulation of normal noise; those of
+5 % that a metric passes whose change is the tolerance. The limits were found by simulation of normal noise; those of
 *worse* grow with the square of the number of pairs, as early looks are the least reliable.
 """
 
@@ -11,17 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtri, stdtrit
 
 LOOKS = (3, 5, 7, 10)
-_WORSE, _PASSES = 0.0057, 0.0175  # p at the last look, of all summaries together; p at each look, of each
+WORSE, BETTER, PASSES, UNDECIDED = "worse", "better", "passes", "cannot be judged"
+_P_WORSE, _P_PASSES = 0.0057, 0.0175  # at the last look, of all metrics together; at each look, of each metric
+_P_MISSED = 0.05  # of a change of the detectable size
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A number of a run that is compared; by default a metric that the program logs.
+class ComparedMetric:
+    """A metric of a run that is compared; by default one that the program logs.
 
     Amounts are in `unit`. "%" is relative to the baseline, of a cost by the logarithm of each pair's ratio. "sd" is the
     standard deviation of the baseline's runs: how much seeds change it.
@@ -30,94 +33,124 @@ class Summary:
     name: str
     unit: str = "sd"
     tolerance: float = 1.0  # a change that is shown to be smaller passes
-    least: float = 0.25  # a smaller change is never worse
-    least_noise: float = 1e-9  # pairs that differ less do so by luck
+    min_change: float = 0.25  # a smaller change is never worse
+    min_noise: float = 1e-9  # pairs that differ less do so by luck
     higher_is_better: bool = False
     is_cost: bool = False  # measured by us: positive, and never without noise
 
 
-CPU = Summary("cpu_seconds", "%", 5.0, 2.0, 0.3, is_cost=True)
-MEMORY = Summary("peak_rss_mb", "%", 2.0, 1.0, 0.1, is_cost=True)
-TIME = Summary("elapsed_s", "%", 25.0, 5.0, 0.3, is_cost=True)
+CPU = ComparedMetric("cpu_seconds", "%", 5.0, 2.0, 0.3, is_cost=True)
+PEAK_RSS = ComparedMetric("peak_rss_mb", "%", 2.0, 1.0, 0.1, is_cost=True)
+# Of the whole program, and sampled: a short peak is seen in one run and missed in the next, so a few equal pairs do not
+# tell how much they can differ.
+MEMORY = ComparedMetric("peak_memory_mb", "%", 10.0, 5.0, 2.0, is_cost=True)
+TIME = ComparedMetric("elapsed_s", "%", 25.0, 5.0, 0.3, is_cost=True)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of a summary: its change with an interval, and the noise between pairs.
+    """What is known of a metric: its change with an interval, and the noise between pairs.
 
-    They are in `unit`: "%", or that of the metric itself.
-
-    The interval holds in 96.5 % at one look, so that its upper end holds in 95 % over all looks. `seen` is the smallest
-    change for the worse that would have been found in 95 %.
+    They are in `unit`: "%", or that of the metric itself. The interval holds in 96.5 % at one look, so that its upper
+    end holds in 95 % over all looks.
     """
 
     name: str
-    verdict: str  # "worse", "better", "passes" or "cannot be judged"
+    verdict: str  # WORSE, BETTER, PASSES or UNDECIDED
     unit: str
     change: float
     low: float
     high: float
     noise: float = 0.0
-    seen: float = 0.0
-    spread: float = 0.0  # of the baseline's runs, where that is the measure of its change: a standard deviation
+    detectable: float = 0.0  # the smallest change for the worse that would have been found in 95 %
     why: str = ""  # how it was judged, where not by its noise
 
 
+class _Differences(NamedTuple):
+    """What the pairs differ by, more is worse; and the amounts of `ComparedMetric` in the same unit."""
+
+    values: np.ndarray
+    tolerance: float
+    min_change: float
+    min_noise: float
+
+
 def judge(
-    summaries: Sequence[Summary],
+    metrics: Sequence[ComparedMetric],
     baseline: Sequence[Sequence[float]],
     candidate: Sequence[Sequence[float]],
     before: Sequence[Judged] = (),
 ) -> list[Judged]:
-    """Judge each summary by its values in pairs of runs: row n of both has those of summary n.
+    """Judge each metric by its values in pairs of runs: row n of both has those of metric n.
 
     A row of the baseline may have a single value: that of a stored run, beside which all runs of the candidate stand.
     What was found to be worse at the look before stays so.
     """
-    worse = {each.name for each in before if each.verdict == "worse"}
-    judged = []
-    for summary, *rows in zip(summaries, baseline, candidate, strict=True):
-        a, b = (np.asarray(row, float) for row in rows)
-        varies = summary.is_cost or np.ptp(a) or np.ptp(b)
-        each = _judge(summary, a, b, _WORSE / len(summaries)) if varies else _exactly(summary, a[0], b[0])
-        judged.append(replace(each, verdict="worse") if summary.name in worse else each)
-    return judged
+    was_worse = {judged.name for judged in before if judged.verdict == WORSE}
+    found = []
+    for metric, baseline_row, candidate_row in zip(metrics, baseline, candidate, strict=True):
+        a = np.asarray(baseline_row, float)
+        b = np.asarray(candidate_row, float)
+        if metric.is_cost or np.ptp(a) or np.ptp(b):
+            judged = _by_noise(metric, a, b, _P_WORSE / len(metrics))
+        else:
+            judged = _exactly(metric, a[0], b[0])
+        if metric.name in was_worse:
+            judged = replace(judged, verdict=WORSE)
+        found.append(judged)
+    return found
 
 
-def _judge(summary: Summary, a: np.ndarray, b: np.ndarray, error: float) -> Judged:
-    n, sign = len(b), -1.0 if summary.higher_is_better else 1.0  # worse is more
-    least, tolerance, least_noise, spread = summary.least, summary.tolerance, summary.least_noise, 0.0
-    if summary.is_cost:
-        differences = np.log(b) - np.log(a)
-        least, tolerance, least_noise = (math.log1p(each / 100) for each in (least, tolerance, least_noise))
-    elif summary.unit == "%":
-        differences = sign * 100 * (b - a) / abs(a.mean())
-    else:  # in spreads of the candidate, where there is one baseline, or one seed
-        differences, spread = sign * (b - a), float((a if np.ptp(a) else b).std(ddof=1))
-        # A few runs tell it roughly: in 95 % it is at most this, and in 95 % at least that.
-        at_most, at_least = spread * np.sqrt((n - 1) / chdtri(n - 1, [0.95, 0.05]))
-        least, tolerance, least_noise = least * at_most, tolerance * at_least, least_noise * spread
-    mean, noise = float(differences.mean()), max(float(differences.std(ddof=1)), least_noise)
-    se = noise * math.sqrt(1 / n + (1 if len(a) == 1 else 0))  # one stored value is as noisy as one of these
-    # A one-sided t test finds a mean that is at least so much; p at this look, for worse, to pass, and of a miss.
-    surely, passes, found = -stdtrit(n - 1, [error * (n / LOOKS[-1]) ** 2, _PASSES, 0.05]) * se
-    verdict = "cannot be judged"
-    if mean >= max(surely, least):
-        verdict = "worse"
-    elif tolerance - mean >= passes:
-        verdict = "better" if -mean >= max(surely, least) else "passes"
-    change = sign * mean
-    amounts = [change, change - passes, change + passes, noise, max(least, surely + found), spread]
-    if summary.is_cost:
-        amounts = [100 * math.expm1(each) for each in amounts]  # of logarithms of ratios
-    return Judged(summary.name, verdict, summary.unit.replace("sd", ""), *amounts)
+def _by_noise(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, p_worse: float) -> Judged:
+    n = len(b)
+    pairs = _differences(metric, a, b)
+    mean = float(pairs.values.mean())
+    noise = max(float(pairs.values.std(ddof=1)), pairs.min_noise)
+    variance = 1 / n + (1 if len(a) == 1 else 0)  # one stored value is as noisy as one of these
+    error = noise * math.sqrt(variance)
+    # A one-sided t test finds a mean that is at least so much.
+    surely = -stdtrit(n - 1, p_worse * (n / LOOKS[-1]) ** 2) * error
+    half = -stdtrit(n - 1, _P_PASSES) * error
+    detectable = max(pairs.min_change, surely - stdtrit(n - 1, _P_MISSED) * error)
+    verdict = UNDECIDED
+    if mean >= max(surely, pairs.min_change):
+        verdict = WORSE
+    elif pairs.tolerance - mean >= half:
+        verdict = BETTER if -mean >= max(surely, pairs.min_change) else PASSES
+    change = -mean if metric.higher_is_better else mean
+    amounts = [change, change - half, change + half, noise, detectable]
+    if metric.is_cost:
+        amounts = [100 * math.expm1(amount) for amount in amounts]  # of logarithms of ratios
+    return Judged(metric.name, verdict, metric.unit.replace("sd", ""), *amounts)
 
 
-def _exactly(summary: Summary, a: float, b: float) -> Judged:
+def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> _Differences:
+    amounts = (metric.tolerance, metric.min_change, metric.min_noise)
+    if metric.is_cost:
+        return _Differences(np.log(b) - np.log(a), *(math.log1p(amount / 100) for amount in amounts))
+    worse_by = a - b if metric.higher_is_better else b - a
+    if metric.unit == "%":
+        return _Differences(100 * worse_by / abs(a.mean()), *amounts)
+    # In spreads of the candidate, where there is one baseline, or one seed.
+    spread = float((a if np.ptp(a) else b).std(ddof=1))
+    # A few runs tell it roughly: in 95 % it is at most this, and in 95 % at least that.
+    n = len(b)
+    at_most, at_least = spread * np.sqrt((n - 1) / chdtri(n - 1, [0.95, 0.05]))
+    tolerance = metric.tolerance * at_least
+    return _Differences(worse_by, tolerance, metric.min_change * at_most, metric.min_noise * spread)
+
+
+def _exactly(metric: ComparedMetric, a: float, b: float) -> Judged:
     """The verdict on a metric that all runs of a side have alike."""
-    worse_by = a - b if summary.higher_is_better else b - a
+    worse_by = a - b if metric.higher_is_better else b - a
     rounding = 1e-9 * abs(a)
-    tolerated = max(rounding, abs(a) * summary.tolerance / 100 if summary.unit == "%" else 0.0)
-    verdict = "worse" if worse_by > tolerated else "better" if worse_by < -rounding else "passes"
-    why = "compared exactly, as it does not vary: give {pair} as a seed to judge it beyond this one"
-    return Judged(summary.name, verdict, "", b - a, b - a, b - a, why=f"{a:.6g} -> {b:.6g}, {why}")
+    tolerated = rounding
+    if metric.unit == "%":
+        tolerated = max(rounding, abs(a) * metric.tolerance / 100)
+    verdict = PASSES
+    if worse_by > tolerated:
+        verdict = WORSE
+    elif worse_by < -rounding:
+        verdict = BETTER
+    why = f"{a:.6g} -> {b:.6g} in every run; with {{pair}} as its seed, more than one case is judged"
+    return Judged(metric.name, verdict, "", b - a, b - a, b - a, why=why)

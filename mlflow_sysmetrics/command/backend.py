@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 import click
-from mlflow import MlflowClient, get_tracking_uri
+from mlflow import get_tracking_uri
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.exceptions import ExecutionException
 from mlflow.projects import _wait_for
@@ -25,14 +25,16 @@ from mlflow.projects.submitted_run import LocalSubmittedRun, SubmittedRun
 from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_SYNCHRONOUS
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
-from mlflow_sysmetrics.command.follow import Follower, Run
-from mlflow_sysmetrics.command.passthrough import Ended, reap
-from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
+from mlflow_sysmetrics.command.passthrough import Exit, reap
+from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.command.supervisor import Supervisor
+from mlflow_sysmetrics.delivery import RunRef, writer_for
 from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.renamed import OLD_NAME, SENTENCE
 from mlflow_sysmetrics.tags import STOP_REASON
 
 NAME = "system-metrics"
+_CLOSE_S = 5.0
 
 
 class SystemMetricsBackend(LocalBackend):
@@ -46,8 +48,10 @@ class SystemMetricsBackend(LocalBackend):
         """Start the project: see ``AbstractBackend.run``. From ``mlflow run`` it returns when the project has ended."""
         if sys.platform != "linux":
             raise ExecutionException(f"the backend {NAME} needs Linux; use the backend local")
-        *project, config, tracking_uri, experiment_id = arguments
-        settings, command, config = _settings(config), _command_line(), {**config}
+        *project, given, tracking_uri, experiment_id = arguments
+        config = {**given}
+        supervisor = _supervisor(config)
+        command = _command_line()
         if command is not None:
             config[PROJECT_SYNCHRONOUS] = True
             if command["run_id"]:
@@ -55,11 +59,11 @@ class SystemMetricsBackend(LocalBackend):
         if not config[PROJECT_SYNCHRONOUS]:
             wrong = f"synchronous=False: {NAME} waits for its project; use a thread, or the backend local"
             raise ExecutionException(wrong)
-        follower = Follower(Run(tracking_uri, experiment_id))
-        with mock.patch.dict(os.environ, follower.environment):  # which MLflow hands on
+        tracker = RunTracker()
+        with mock.patch.dict(os.environ, tracker.environment):  # which MLflow hands on
             submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[call-arg,no-untyped-call]
-        follower.run = follower.run._replace(run_id=submitted.run_id)
-        measured = _MeasuredRun(submitted, Supervisor(settings, follower))
+        supervisor.start(submitted.command_proc.pid, tracker, RunRef(tracking_uri, experiment_id, submitted.run_id))
+        measured = _MeasuredRun(submitted, supervisor)
         if command is not None:
             _wait_like_local(measured, command["run_name"])
         return measured
@@ -71,34 +75,34 @@ class _MeasuredRun(LocalSubmittedRun):
     def __init__(self, submitted: LocalSubmittedRun, supervisor: Supervisor) -> None:
         super().__init__(submitted.run_id, submitted.command_proc)  # type: ignore[no-untyped-call]
         self._supervisor = supervisor
-        self._ended: Ended | None = None
-        supervisor.start(submitted.command_proc.pid)
+        self._exit: Exit | None = None
 
     def wait(self) -> bool:
         """Whether it has succeeded. If this backend ended it, the run is KILLED, and ExecutionException is raised."""
-        if self._ended is None:
+        if self._exit is None:
             os.waitid(os.P_PID, self.command_proc.pid, os.WEXITED | os.WNOWAIT)
             self._supervisor.ended()
-            ends = bool(self._supervisor.stopped)
-            self._ended = self._supervisor.finish(reap(self.command_proc), ends=ends)
-        if stopped := self._supervisor.stopped:  # MLflow would mark a run FAILED that is KILLED already
-            raise ExecutionException(f"Run (ID '{self.run_id}') was ended: {stopped[STOP_REASON]}")
-        return self._ended.code == 0
+            is_ours = self._supervisor.outcome is not None
+            self._exit = self._supervisor.finish(reap(self.command_proc), ends=is_ours)
+        outcome = self._supervisor.outcome
+        if outcome is not None:  # MLflow would mark a run FAILED that is KILLED already
+            raise ExecutionException(f"Run (ID '{self.run_id}') was ended: {outcome.tags[STOP_REASON]}")
+        return self._exit.code == 0
 
     def cancel(self) -> None:
-        if self._ended is None:
+        if self._exit is None:
             super().cancel()  # type: ignore[no-untyped-call]
             self._supervisor.ended()
-            self._ended = self._supervisor.finish(Ended(1), ends=False)
+            self._exit = self._supervisor.finish(Exit(1), ends=False)
 
 
-def _settings(config: Mapping[str, Any]) -> Settings:
+def _supervisor(config: Mapping[str, Any]) -> Supervisor:
     if OLD_NAME in config:
         raise ExecutionException(f"backend configuration of {NAME}: {SENTENCE}")
     groups = config.get("groups", "process")
     text = ",".join(map(str, groups)) if isinstance(groups, (list, tuple)) else str(groups)
     try:
-        return Settings.of(text, str(config.get("limits") or ""))
+        return Supervisor(text, str(config.get("limits") or ""))
     except ValueError as error:
         raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
 
@@ -112,10 +116,13 @@ def _command_line() -> Mapping[str, Any] | None:
 
 def _wait_like_local(measured: _MeasuredRun, run_name: str | None) -> None:
     """Do what MLflow does for ``local`` after its return: name the run, wait, mark it; raise where it failed."""
-    if redacted(uri := get_tracking_uri()) != uri:
+    uri = get_tracking_uri()
+    if redacted(uri) != uri:
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]  # its link has the password
-    client = MlflowClient()
-    client.set_tag(measured.run_id, MLFLOW_PROJECT_BACKEND, NAME)
+    tags = {MLFLOW_PROJECT_BACKEND: NAME}
     if run_name is not None:
-        client.set_tag(measured.run_id, MLFLOW_RUN_NAME, run_name)
+        tags[MLFLOW_RUN_NAME] = run_name
+    handle = writer_for(uri).open(measured.run_id)
+    handle.log(tags=tags)
+    handle.close(_CLOSE_S)
     _wait_for(measured)  # type: ignore[no-untyped-call]

@@ -15,15 +15,16 @@ from mlflow_sysmetrics.ui import PORT
 
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
-    **{"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"},
-    **{"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"},
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 _GROUPS = """What to read, separated by commas: process (the command and all below it), container (limits and use), gpu
 (use by these processes)."""
 _LIMITS = f"""End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
 mean_cpu_percent>=5 after 10m". Metrics: {", ".join(SUMMARY)}."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
-cpu_seconds, 2% of peak_rss_mb, 25% of elapsed_s, and 1sd of a metric."""
+cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
 password in MLFLOW_TRACKING_URI, not here: others see the options of a command."""
 
@@ -61,7 +62,15 @@ def main(context: click.Context) -> None:
 @option("--limits", metavar="LIMITS", default="", help=_LIMITS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any) -> None:
+def run(
+    environment: dict[str, str],
+    /,
+    command: tuple[str, ...],
+    run_name: str | None,
+    experiment_name: str | None,
+    groups: str,
+    limits: str,
+) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
 
     A program that opens one MLflow run is recorded in that; one that opens none, in a new run. Where it opens several,
@@ -74,19 +83,18 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
     processes below it: by SIGTERM, and ten seconds later by SIGKILL. The tag sysmetrics.stop_reason says why, and the
     exit code is 124. The run is KILLED; one that MLFLOW_RUN_ID names keeps its status.
     """
-    names = {name: options.pop(name) for name in ("run_name", "experiment_name")}
-    if os.environ.get("MLFLOW_RUN_ID") and any(names.values()):
+    if os.environ.get("MLFLOW_RUN_ID") and (run_name or experiment_name):
         wrong = "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
         raise click.UsageError(wrong)
     from mlflow_sysmetrics.command.passthrough import end_as
     from mlflow_sysmetrics.command.run import run_command
-    from mlflow_sysmetrics.command.supervisor import Settings
+    from mlflow_sysmetrics.command.supervisor import Supervisor
 
     try:
-        settings = Settings.of(**options)
+        supervisor = Supervisor(groups, limits)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    end_as(run_command(command, environment, settings, **names))
+    end_as(run_command(command, environment, supervisor, run_name=run_name, experiment_name=experiment_name))
 
 
 @main.command(context_settings={"allow_interspersed_args": False})
@@ -94,7 +102,9 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
 @option(
     "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
 )
-@option("--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: memory and metrics alone.")
+@option(
+    "--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: peak_rss_mb and metrics alone."
+)
 @option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
 @option("--lower", metavar="METRIC", multiple=True, help="A metric that the program logs, of which lower is better.")
 @option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")
@@ -115,11 +125,11 @@ def check(
 ) -> None:
     """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
 
-    Both run in pairs, at once where the machine has room, until each summary is decided, after 3, 5, 7 or 10 pairs:
-    cpu_seconds, peak_rss_mb (the highest memory of one process), and each --lower or --higher metric of the program's
-    MLflow run. At most one in a hundred checks of equal programs finds anything worse. `{pair}` in a command
-    and SYSMETRICS_PAIR are the number of the pair, for a program to use as its seed: it makes noise small. All runs are
-    recorded below a run of the check, which has the verdict.
+    Both run in pairs, at once where the machine has room, until each metric is decided, after 3, 5, 7 or 10 pairs:
+    cpu_seconds, peak_rss_mb (the highest memory of one process), peak_memory_mb (that of all processes together), and
+    each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal programs finds
+    anything worse. `{pair}` in a command and SYSMETRICS_PAIR are the number of the pair, for a program to use as its
+    seed: it makes noise small. All runs are recorded below a run of the check, which has the verdict.
 
     \b
     Examples:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from mlflow_sysmetrics.outcome import FINISHED, Outcome
+
 _TYPED = (signal.SIGINT, signal.SIGQUIT)  # what keys send, to every process in the terminal's foreground
 _STOPPING = (*_TYPED, signal.SIGTERM, signal.SIGHUP)
 _HANDED_ON = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
@@ -24,20 +26,21 @@ _KB = 1.024e-3  # in MB
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended: its exit code, or minus the signal that killed it; and whether it was told to end."""
+class Exit:
+    """How a command ended: its exit code, or minus the signal that killed it; and whether it was asked to end."""
 
     code: int
-    told: bool = False
+    was_asked: bool = False
     peak_rss_mb: float | None = field(default=None, compare=False)  # see `reap`
 
     @property
-    def status(self) -> str:
-        """MLflow's word: ``FINISHED``, ``FAILED`` (an error), or ``KILLED`` (stopped from outside)."""
+    def outcome(self) -> Outcome:
+        """That of its run: FINISHED, FAILED (an error), or KILLED (stopped from outside)."""
         if self.code == 0:
-            return "FINISHED"
+            return FINISHED
         # A shell says 128 + the signal when the command that it ran died of one.
-        return "KILLED" if self.told or -self.code in _KILLED or self.code - 128 in _KILLED else "FAILED"
+        was_killed = self.was_asked or -self.code in _KILLED or self.code - 128 in _KILLED
+        return Outcome("KILLED" if was_killed else "FAILED")
 
 
 class Passthrough:
@@ -50,7 +53,7 @@ class Passthrough:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
-        self._told = False
+        self._was_asked = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Passthrough:
@@ -79,18 +82,18 @@ class Passthrough:
         while waiting.is_alive():
             waiting.join(1.0)  # a signal that comes just before this is handed on after it
 
-    def reap(self, process: subprocess.Popen[bytes]) -> Ended:
-        return replace(reap(process), told=self._told)
+    def reap(self, process: subprocess.Popen[bytes]) -> Exit:
+        return replace(reap(process), was_asked=self._was_asked)
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
-        self._told = self._told or number in _STOPPING
+        self._was_asked = self._was_asked or number in _STOPPING
         if self._process is None:
             self._early.append(number)
         elif self._process.returncode is None and not (number in _TYPED and _has_terminal()):
             os.kill(self._process.pid, number)  # not `send_signal`, which takes the exit status of one that has ended
 
 
-def reap(process: subprocess.Popen[Any]) -> Ended:
+def reap(process: subprocess.Popen[Any]) -> Exit:
     """How a child of this process ended, with the most memory in MB that one of its processes had, if that is known.
 
     Until it became the command it was a copy of this process, whose memory the kernel counts as well.
@@ -98,7 +101,7 @@ def reap(process: subprocess.Popen[Any]) -> Ended:
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     is_its_own = used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Ended(process.returncode, peak_rss_mb=used.ru_maxrss * _KB if is_its_own else None)
+    return Exit(process.returncode, peak_rss_mb=used.ru_maxrss * _KB if is_its_own else None)
 
 
 def _has_terminal() -> bool:
@@ -108,12 +111,12 @@ def _has_terminal() -> bool:
     return False
 
 
-def end_as(ended: Ended) -> NoReturn:
+def end_as(program_exit: Exit) -> NoReturn:
     """End this process the way the command ended: with its exit code, or by the signal that it died of."""
-    if ended.code < 0:
+    if program_exit.code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left its own core
-        if -ended.code != signal.SIGKILL:
-            signal.signal(-ended.code, signal.SIG_DFL)
-        os.kill(os.getpid(), -ended.code)
+        if -program_exit.code != signal.SIGKILL:
+            signal.signal(-program_exit.code, signal.SIG_DFL)
+        os.kill(os.getpid(), -program_exit.code)
     # The first process of a container does not die of its own signals.
-    raise SystemExit(ended.code if ended.code >= 0 else 128 - ended.code)
+    raise SystemExit(program_exit.code if program_exit.code >= 0 else 128 - program_exit.code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,14 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
-from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
 from mlflow_sysmetrics.command.ask_store import ask_store
-from mlflow_sysmetrics.command.follow import Follower, Run
-from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
-from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
-from mlflow_sysmetrics.delivery.store import named_experiment
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Exit, Passthrough
+from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.command.supervisor import Supervisor
+from mlflow_sysmetrics.delivery import RunRef, current_run
+from mlflow_sysmetrics.delivery.location import named_experiment
 from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.redact import absolute_uri, get_logger
 from mlflow_sysmetrics.ui import address
@@ -30,11 +29,11 @@ _SCRIPTS = {".py", ".sh", ".R", ".jl"}
 def run_command(
     command: Sequence[str],
     environment: Mapping[str, str],
-    settings: Settings,
+    supervisor: Supervisor,
     *,
     run_name: str | None = None,
     experiment_name: str | None = None,
-) -> Ended:
+) -> Exit:
     """Run a command to its end in this environment, record what its processes use, and print a summary.
 
     It is ended when it breaks a limit, or when somebody sets the tag ``sysmetrics.stop`` of its run: exit code 124.
@@ -43,36 +42,40 @@ def run_command(
         click.ClickException: the store does not answer, or has no run with the id that was named. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
-    run = ask_store(uri, lambda: named_run(uri, experiment_name))
-    follower = Follower(run, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: script_of(command)}))
-    told = {**environment, "MLFLOW_TRACKING_URI": absolute_uri(uri), **follower.environment}
+    run = ask_store(uri, lambda: checked_run(experiment_name))
+    tracker = RunTracker(name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: script_of(command)}))
+    given = {**environment, "MLFLOW_TRACKING_URI": absolute_uri(uri), **tracker.environment}
     if experiment_name:  # not by its name: one that the program sets has to win in its children, too
-        told.pop("MLFLOW_EXPERIMENT_NAME", None)
-        told["MLFLOW_EXPERIMENT_ID"] = run.experiment_id
-    supervisor = Supervisor(settings, follower)
+        given.pop("MLFLOW_EXPERIMENT_NAME", None)
+        given["MLFLOW_EXPERIMENT_ID"] = run.experiment_id
     with Passthrough() as passthrough:
         try:
-            process = passthrough.start(command, told)
+            process = passthrough.start(command, given)
         except OSError as error:
-            follower.close()
+            tracker.close()
             logger.error("%s: %s", command[0], error.strerror)
-            return Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
-        supervisor.start(process.pid)
+            return Exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
+        supervisor.start(process.pid, tracker, run)
         passthrough.wait(process)
         supervisor.ended()
-        ended = supervisor.finish(passthrough.reap(process), ends=not run.run_id)
-    _show(follower.run, supervisor.summary)
-    return ended
+        program_exit = supervisor.finish(passthrough.reap(process), ends=run.run_id is None)
+    _show(tracker.run, supervisor.summary)
+    return program_exit
 
 
-def named_run(uri: str, experiment_name: str | None) -> Run:
-    """The run that MLFLOW_RUN_ID names, or the experiment of one that may have to be made."""
-    client, given = MlflowClient(uri), os.environ.get("MLFLOW_RUN_ID")
-    if given:
-        return Run(uri, client.get_run(given).info.experiment_id, given)
+def checked_run(experiment_name: str | None = None) -> RunRef:
+    """The run that MLFLOW_RUN_ID names, or the experiment of one that may have to be made.
+
+    Raises what the store raises where one of them is not there.
+    """
+    client = MlflowClient()
+    here = current_run()
+    if here.run_id is not None:
+        return here._replace(experiment_id=client.get_run(here.run_id).info.experiment_id)
     if experiment_name:
-        return Run(uri, named_experiment(client, experiment_name))
-    return Run(uri, client.get_experiment(_get_experiment_id() or "0").experiment_id)
+        return here._replace(experiment_id=named_experiment(client, experiment_name))
+    client.get_experiment(here.experiment_id)
+    return here
 
 
 def script_of(command: Sequence[str]) -> str:
@@ -87,12 +90,12 @@ def _is_script(word: str) -> bool:
         return False
 
 
-def _show(run: Run, summary: Mapping[str, float]) -> None:
+def _show(run: RunRef, summary: Mapping[str, float]) -> None:
     """Print what the command has used, and where to see more, after its own output."""
     lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in SUMMARY if name in summary]
-    if not (run.run_id and run.uri.startswith(("http://", "https://"))):
+    if not (run.run_id and run.tracking_uri.startswith(("http://", "https://"))):
         lines.append("  see it with: mlflow-sysmetrics ui")
     if run.run_id:
-        lines.append(f"  {address(f'#/experiments/{run.experiment_id}/runs/{run.run_id}', run.uri)}")
+        lines.append(f"  {address(f'#/experiments/{run.experiment_id}/runs/{run.run_id}', run.tracking_uri)}")
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
         print("mlflow-sysmetrics:", *lines, sep="\n", file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from mlflow_sysmetrics.delivery.operations import (
     Delete,
     DeleteTag,
     End,
+    File,
     Operation,
     Point,
     Reopen,
@@ -84,6 +85,10 @@ class RunHandle:
         """Add a small table, as `mlflow.log_table` does: a column for each name, null where a row has none."""
         self._add(table(path, rows))
 
+    def log_text(self, path: str, text: str) -> None:
+        """Add a small text file to the artifacts."""
+        self._add([File(path, text)])
+
     def delete_tag(self, name: str) -> None:
         """Remove a tag, if the run has it."""
         self._add([DeleteTag(name)])
@@ -101,6 +106,10 @@ class RunHandle:
         """End the run, now or at a unix time in ms. The writer forgets it once that is delivered."""
         self._add([End(outcome.status, end_ms or now_ms(), texts(outcome.tags, MAX_TAG))], at_once=True)
         self.release()
+
+    def discard(self) -> None:
+        """Drop what waits for the run."""
+        self.outbox.forget(self.outbox.peek())
 
     def delete(self) -> None:
         """Delete the run."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from mlflow_sysmetrics.channel import emit
+from mlflow_sysmetrics.events import emit
 
 if psutil.POSIX:
     import resource
@@ -170,7 +170,7 @@ def reset_peak_rss() -> bool:
     except OSError:
         return False
     reset_high_waters_mb.append(high_water_mb)
-    emit(peak_rss_mb=high_water_mb)
+    emit("peak_rss", megabytes=high_water_mb)
     return True
 
 

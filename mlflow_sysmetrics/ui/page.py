@@ -55,23 +55,37 @@ class Page:
 
     def state(self) -> str:
         """What the UI keeps of a saved view, compressed as it does: see savedViewEnvelope.ts there."""
-        cards = [{**card, "metricSectionId": str(n)} for n, each in enumerate(self.sections) for card in each.cards]
-        shown = [{"name": each.heading, "display": True, "columns": each.columns} for each in self.sections]
-        shown += [{"name": heading, "display": False} for heading in _REST]
-        sections = [{**each, "uuid": str(n), "isReordered": True, **_OWN} for n, each in enumerate(shown)]
-        state = {
+        cards: list[Card] = []
+        sections: list[Card] = []
+        for number, section in enumerate(self.sections):
+            shown = {"name": section.heading, "display": True, "columns": section.columns}
+            sections.append({**shown, "uuid": str(number), "isReordered": True, **_OWN})
+            for card in section.cards:
+                cards.append({**card, "metricSectionId": str(number), "uuid": f"card-{len(cards)}", **_OWN})
+        for heading in _REST:
+            folded = {"name": heading, "display": False}
+            sections.append({**folded, "uuid": str(len(sections)), "isReordered": True, **_OWN})
+        columns = list(self.columns)
+        state: dict[str, Any] = {
             "searchFilter": self.wanted,
-            **({"orderByKey": metric(self.sort_by)} if self.sort_by else {}),
             "orderByAsc": self.ascending,
-            **({"groupBy": _means_by(self.group_by)} if self.group_by else {}),
-            **{"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"},
-            **{chosen: list(self.columns) for chosen in ("selectedColumns", "columnOrder")},
-            "columnWidths": {each: 440 if each in self.wide else 150 for each in self.columns},
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "datasetsFilter": [],
+            "modelVersionFilter": "All Runs",
+            "selectedColumns": columns,
+            "columnOrder": columns,
+            "columnWidths": {column: 440 if column in self.wide else 150 for column in columns},
             "runsHiddenMode": "SHOW_ALL" if self.all_runs else "FIRST_10_RUNS",
-            "compareRunCharts": [{**card, "uuid": f"card-{n}", **_OWN} for n, card in enumerate(cards)],
+            "compareRunCharts": cards,
             "compareRunSections": sections,
-            **{"isAccordionReordered": True, "hideEmptyCharts": True},
+            "isAccordionReordered": True,
+            "hideEmptyCharts": True,
         }
+        if self.sort_by:
+            state["orderByKey"] = metric(self.sort_by)
+        if self.group_by:
+            state["groupBy"] = _means_by(self.group_by)
         packed = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)
         return f"deflate;{base64.b64encode(packed).decode()}"
 

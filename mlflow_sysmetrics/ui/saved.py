@@ -73,23 +73,33 @@ def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str,
 
 def _page(runs: Sequence[Run], name: str, wanted: str) -> ui.Page:
     """The page of these and of all others that the condition finds, as charts; the most expensive first."""
-    names = dict.fromkeys(each for run in runs for each in run.data.metrics)
-    costs = [each for each in _COSTS if each in names]
-    series = [each for kind in _SERIES for each in names if re.fullmatch(SYSTEM_PREFIX + kind, each)]
-    own = [each for each in names if not _NOT_SHOWN.fullmatch(each)][:6]
-    given = dict.fromkeys(each for run in runs for each in run.data.params)
-    varied = [each for each in given if len({run.data.params.get(each) for run in runs}) > 1]
-    params, shown, why = (varied or list(given))[:6], costs or series, ui.tag(STOP_REASON)
-    against = [ui.scatter(cost, each) for each in own[:2] for cost in ("elapsed_s", "peak_memory_mb") if cost in costs]
+    names = dict.fromkeys(metric for run in runs for metric in run.data.metrics)
+    costs = [cost for cost in _COSTS if cost in names]
+    series = [metric for kind in _SERIES for metric in names if re.fullmatch(SYSTEM_PREFIX + kind, metric)]
+    own = [metric for metric in names if not _NOT_SHOWN.fullmatch(metric)][:6]
+    params = _telling_params(runs)[:6]
+    against = []
+    for metric in own[:2]:
+        against += [ui.scatter(cost, metric) for cost in ("elapsed_s", "peak_memory_mb") if cost in costs]
     together = [ui.parallel(params, [*costs[:4], *own[:2]])] if params and costs else []
     sections = [
         ui.Section("Metrics against cost", against),
         ui.Section("Parameters, costs and metrics", together, columns=1),
-        ui.Section("Costs", [ui.bars(each) for each in costs]),
-        ui.Section("During the run", [ui.lines(each, against="time-relative") for each in series]),
+        ui.Section("Costs", [ui.bars(cost) for cost in costs]),
+        ui.Section("During the run", [ui.lines(metric, against="time-relative") for metric in series]),
     ]
-    columns, drawn = [*map(ui.param, params), *map(ui.metric, (*own, *shown)), why], [s for s in sections if s.cards]
-    return ui.Page(name, wanted, sort_by=next(iter(shown), None), columns=columns, wide=[why], sections=drawn)
+    sections = [section for section in sections if section.cards]
+    shown = costs or series
+    why = ui.tag(STOP_REASON)
+    columns = [*map(ui.param, params), *map(ui.metric, [*own, *shown]), why]
+    return ui.Page(name, wanted, sort_by=next(iter(shown), None), columns=columns, wide=[why], sections=sections)
+
+
+def _telling_params(runs: Sequence[Run]) -> list[str]:
+    """The parameters that differ between runs, or else all."""
+    given = dict.fromkeys(param for run in runs for param in run.data.params)
+    varied = [param for param in given if len({run.data.params.get(param) for run in runs}) > 1]
+    return varied or list(given)
 
 
 def _remove_old(client: MlflowClient, experiment_id: str) -> None:

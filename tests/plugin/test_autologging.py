@@ -19,7 +19,7 @@ LIMIT_S = 300.0
 @pytest.fixture
 def client(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
     """The store in use, with autolog on."""
-    monkeypatch.delenv("MLFLOW_SYSMETRICS_CHANNEL", raising=False)
+    monkeypatch.delenv("MLFLOW_SYSMETRICS_EVENT_FILE", raising=False)
     autolog()
     yield store_in_use
     autolog(disable=True)

@@ -53,7 +53,7 @@ print(json.dumps([loaded, early, {name: text for name, text in tags.items() if n
     )
     assert done.returncode == 0, done.stderr
     loaded, early, tags = json.loads(done.stdout.splitlines()[-1])
-    assert {name.partition(".")[2] for name in loaded} == {"", "channel", "host", "lazy", "tags"}
+    assert {name.partition(".")[2] for name in loaded} == {"", "events", "host", "lazy", "tags"}
     assert "mlflow_sysmetrics.sampling" not in early
     assert tags == (Host().tags() if is_on else {})
 

@@ -22,7 +22,7 @@ from ray.scripts.scripts import cli as ray_cli
 
 from entrypoints.settings import AUTO, DEFAULT_LIMITS
 from mlflow_sysmetrics.command.cli import main as plugin_cli
-from mlflow_sysmetrics.command.supervisor import Settings
+from mlflow_sysmetrics.command.supervisor import Supervisor
 from mlflow_sysmetrics.limits import Limits
 
 LIMIT_S = 60.0
@@ -108,9 +108,9 @@ def test_command_on_a_page_is_taken(line: str) -> None:
             options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
             limits = taken(entry_command(given["entry_point"]), options).get("limits", AUTO)
             Limits.parse(DEFAULT_LIMITS if limits == AUTO else limits)
-            Settings.of(**json.loads(given["backend_config"] or "{}"))
+            Supervisor(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
-            Settings.of(given["groups"], given["limits"])
+            Supervisor(given["groups"], given["limits"])
 
 
 def test_commands_of_every_kind_are_found() -> None:

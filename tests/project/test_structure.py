@@ -23,7 +23,7 @@ PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 LAYERS: dict[str, list[tuple[str, ...]]] = {
     "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
-        ("tags", "redact", "lazy", "renamed", "metrics", "channel"),
+        ("tags", "redact", "lazy", "renamed", "metrics", "events"),
         ("guard", "outcome"),
         ("sampling",),
         ("monitor",),

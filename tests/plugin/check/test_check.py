@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     said = json.loads(
         check("--baseline-command", quoted(program(40)), "--format", "json", "--", *program(50), code=1).stdout
     )
-    memory = next(each for each in said["summaries"] if each["name"] == "peak_rss_mb")
+    memory = next(each for each in said["metrics"] if each["name"] == "peak_rss_mb")
     assert (said["verdict"], memory["verdict"]) == ("worse", "worse")
     runs = said["runs"]
     assert len(runs["baseline"]["peak_rss_mb"]) == len(runs["candidate"]["cpu_seconds"]) == said["pairs"]
@@ -74,12 +75,16 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     numbers = range(said["pairs"] + 1)
     assert sorted(pairs) == sorted((side, pair) for side in ("baseline", "candidate") for pair in numbers)
     assert {each.info.status for each in below} == {"FINISHED"}
-    for name in ("cpu_seconds", "peak_rss_mb"):
+    for name in ("cpu_seconds", "peak_rss_mb", "peak_memory_mb"):
         logged = {pair: each.data.metrics[name] for pair, each in zip(pairs, below, strict=True) if pair[1]}
         assert logged == {(side, pair): values[name][pair - 1] for side, values in runs.items() for pair in numbers[1:]}
     (view,) = listed(store_in_use, "0").values()
     assert view.state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "sysmetrics.side"}]
-    assert [card["metricKey"] for card in view.cards["Baseline and candidate"]] == ["cpu_seconds", "peak_rss_mb"]
+    assert [card["metricKey"] for card in view.cards["Baseline and candidate"]] == [
+        "cpu_seconds",
+        "peak_rss_mb",
+        "peak_memory_mb",
+    ]
 
 
 def test_memory_of_a_process_that_nobody_waits_for_counts(check: Callable[..., Result]) -> None:
@@ -91,13 +96,30 @@ def test_memory_of_a_process_that_nobody_waits_for_counts(check: Callable[..., R
     assert check("--baseline-command", quoted(program(40)), "--", *command, code=1).stdout.startswith("worse: peak_rss")
 
 
+def test_workers_that_run_at_once_take_more_memory_than_one_after_another(check: Callable[..., Result]) -> None:
+    """Although none of them takes more than before."""
+    work = """import os, time
+for first in range(0, 4, {0}):
+    for number in range({0}):
+        if os.fork() == 0:
+            kept = bytearray(40_000_000)
+            time.sleep(0.2)
+            os._exit(0)
+    for number in range({0}):
+        os.wait()
+"""
+    one, four = ([sys.executable, "-c", work.format(number)] for number in (1, 4))
+    said = check("--baseline-command", shlex.join(one), "--", *four, code=1).stdout
+    assert said.startswith("worse: peak_memory_mb\n")
+
+
 def test_program_that_is_the_same_passes_in_each_format(check: Callable[..., Result]) -> None:
     both = ("--baseline-command", quoted(program(40)))
     assert "cpu_seconds: " in (text := check(*both, "--", *program(40), code=0).stdout)
     assert text.startswith("passes: nothing is worse")
     assert check(*both, "--format", "markdown", "--", *program(40), code=0).stdout.startswith("**passes")
     suite = ElementTree.fromstring(check(*both, "--format", "junit", "--", *program(40), code=0).stdout)
-    assert [each.get("name") for each in suite] == ["cpu_seconds", "peak_rss_mb"]
+    assert [each.get("name") for each in suite] == ["cpu_seconds", "peak_rss_mb", "peak_memory_mb"]
     assert suite.get("failures") == suite.get("errors") == "0"
 
 
@@ -106,7 +128,7 @@ def test_what_cannot_be_judged_has_a_code_of_its_own_unless_it_is_allowed(check:
     turn = "import os; turn = (int(os.environ['SYSMETRICS_PAIR']) + {}) % 2; kept = b'x' * (30 + 60 * turn) * 1_000_000"
     one, other = ([sys.executable, "-c", turn.format(side)] for side in (0, 1))
     both = ("--baseline-command", quoted(one))
-    assert "would have been found" in check(*both, "--", *other, code=3).stdout
+    assert "would be found" in check(*both, "--", *other, code=3).stdout
     assert "is allowed" in check(*both, "--allow-unjudged", "--", *other, code=0).stderr
 
 
@@ -240,4 +262,4 @@ def test_metric_that_a_program_logs_is_judged_with_equal_seeds(check: Callable[.
     both = ("--baseline-command", " ".join([*command, "0"]), "--lower", "rmse", "--tolerate", "peak_rss_mb=10%")
     said = check(*both, "--", *command, "2", code=1).stdout
     assert said.startswith("worse: rmse\n")
-    assert "rmse: worse, +" in said
+    assert "rmse: worse, 2 more" in said

@@ -8,19 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, Judged, Summary, judge
+from mlflow_sysmetrics.check.output import sentence
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, ComparedMetric, Judged, judge
 
 CHECKS = 1000
-RMSE = Summary("rmse")
+RMSE = ComparedMetric("rmse")
 
 
 def decided(
-    summaries: Sequence[Summary], baseline: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]
+    metrics: Sequence[ComparedMetric], baseline: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]
 ) -> list[Judged]:
-    """As a check does it: a look after another, until each summary is decided."""
+    """As a check does it: a look after another, until each metric is decided."""
     judged: list[Judged] = []
     for n in LOOKS:
-        judged = judge(summaries, [row[:n] for row in baseline], [row[:n] for row in candidate], judged)
+        judged = judge(metrics, [row[:n] for row in baseline], [row[:n] for row in candidate], judged)
         if all(each.verdict != "cannot be judged" for each in judged):
             break
     return judged
@@ -31,9 +32,9 @@ def verdicts(change: float, noise: float, seed: int) -> list[list[str]]:
     random = np.random.default_rng(seed)
     found = []
     for _ in range(CHECKS):
-        sides = np.exp(noise * random.normal(size=(2, 3, LOOKS[-1])))
+        sides = np.exp(noise * random.normal(size=(2, 4, LOOKS[-1])))
         sides[1, 0] *= change
-        found.append([each.verdict for each in decided((CPU, MEMORY, RMSE), *sides)])
+        found.append([each.verdict for each in decided((CPU, PEAK_RSS, MEMORY, RMSE), *sides)])
     return found
 
 
@@ -64,7 +65,7 @@ def test_change_and_its_interval_are_those_of_the_pairs() -> None:
 
 def test_small_change_is_not_worse_however_sure_it_is() -> None:
     before = np.linspace(100, 110, 10)
-    judged = decided([CPU, MEMORY], [before, before], [1.015 * before, 1.025 * before])
+    judged = decided([CPU, PEAK_RSS], [before, before], [1.015 * before, 1.025 * before])
     assert [each.verdict for each in judged] == ["passes", "worse"]
 
 
@@ -73,7 +74,7 @@ def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_fo
     before, after = np.exp(0.3 * random.normal(size=(2, 10)))
     (cpu,) = decided([CPU], [before], [after])
     assert cpu.verdict == "cannot be judged"
-    assert cpu.seen > 40
+    assert cpu.detectable > 40
     was_worse = replace(cpu, verdict="worse")
     assert [each.verdict for each in judge([CPU], [before[:3]], [after[:3]], [was_worse])] == ["worse"]
 
@@ -81,7 +82,7 @@ def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_fo
 @pytest.mark.parametrize("higher_is_better", [False, True])
 def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better: bool) -> None:
     seeds = np.random.default_rng(5).normal(0.8, 0.1, 10)
-    summary = Summary("score", higher_is_better=higher_is_better)
+    summary = ComparedMetric("score", higher_is_better=higher_is_better)
     for shift in (-0.2, 0.2):
         (score,) = decided([summary], [seeds], [seeds + shift])
         assert score.verdict == ("worse" if (shift < 0) == higher_is_better else "better")
@@ -91,7 +92,7 @@ def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better
 @pytest.mark.parametrize(("change", "wrong", "most"), [(0.5, "worse", 0.02), (1.0, "passes", 0.05)])
 def test_few_seeds_tell_roughly_what_seeds_change(change: float, wrong: str, most: float) -> None:
     """With equal seeds a change is known far better than the spread that it is compared with: here 1, the tolerance."""
-    random, summary = np.random.default_rng(6), Summary("rmse", tolerance=1.0, least=1.0)
+    random, summary = np.random.default_rng(6), ComparedMetric("rmse", tolerance=1.0, min_change=1.0)
     seeds = random.normal(size=(CHECKS, LOOKS[-1]))
     after = seeds + change + 0.1 * random.normal(size=seeds.shape)
     found = [decided([summary], [one], [other])[0] for one, other in zip(seeds, after, strict=True)]
@@ -103,7 +104,7 @@ def test_few_seeds_tell_roughly_what_seeds_change(change: float, wrong: str, mos
     ("after", "verdict"), [(0.1 + 0.4 + 1e-13, "passes"), (0.5, "passes"), (0.49, "worse"), (0.51, "better")]
 )
 def test_metric_that_never_varies_is_compared_exactly(after: float, verdict: str) -> None:
-    (score,) = judge([Summary("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
+    (score,) = judge([ComparedMetric("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
     assert score.verdict == verdict
     assert "seed" in score.why
 
@@ -111,7 +112,45 @@ def test_metric_that_never_varies_is_compared_exactly(after: float, verdict: str
 def test_stored_value_is_as_noisy_as_the_candidate() -> None:
     """A single number of the baseline: the same runs decide less than beside a baseline that ran as often."""
     runs = [100.0, 102.0, 99.0, 101.0, 100.0]
-    (alone,) = judge([MEMORY], [[100.0]], [runs])
-    (beside,) = judge([MEMORY], [[100.0] * 5], [runs])
+    (alone,) = judge([PEAK_RSS], [[100.0]], [runs])
+    (beside,) = judge([PEAK_RSS], [[100.0] * 5], [runs])
     assert alone.high - alone.low > 2 * (beside.high - beside.low)
-    assert decided([MEMORY], [[100.0]], [[110.0, 110.1, 110.0]])[0].verdict == "worse"
+    assert decided([PEAK_RSS], [[100.0]], [[110.0, 110.1, 110.0]])[0].verdict == "worse"
+
+
+def test_peak_that_readings_see_or_miss_is_no_difference() -> None:
+    """Of equal programs one in a hundred is worse at most, and few cannot be judged; four workers for one are worse."""
+    random = np.random.default_rng(8)
+    found = []
+    for _ in range(CHECKS):
+        before, after = random.choice([75.0, 83.0], size=(2, LOOKS[-1]))
+        found.append(
+            decided([CPU, PEAK_RSS, MEMORY], [[9.0] * 10, [90.0] * 10, before], [[9.0] * 10, [90.0] * 10, after])
+        )
+    verdicts = [judged[2].verdict for judged in found]
+    assert verdicts.count("worse") <= 0.01 * CHECKS
+    assert verdicts.count("cannot be judged") <= 0.05 * CHECKS
+    (memory,) = decided([MEMORY], [[65.3, 65.4, 65.3, 65.3, 65.4]], [[246.1, 246.0, 246.2, 246.1, 246.1]])
+    assert memory.verdict == "worse"
+
+
+@pytest.mark.parametrize(
+    ("judged", "said"),
+    [
+        (
+            Judged("cpu_seconds", "better", "%", -23.7, -27.0, -20.1),
+            "cpu_seconds: better, 23.7 % less (20.1 to 27.0 %)",
+        ),
+        (Judged("rmse", "worse", "", 4.478, 1.91, 7.05), "rmse: worse, 4.48 more (1.91 to 7.05)"),
+        (Judged("elapsed_s", "passes", "%", -23.7, -45, 1.2), "elapsed_s: passes, between 45.0 % less and 1.2 % more"),
+        (Judged("acc", "passes", "", 0, 0, 0, why="0.5 -> 0.5 in every run"), "acc: passes, 0.5 -> 0.5 in every run"),
+        (
+            Judged("cpu_seconds", "cannot be judged", "%", 10, -12, 38, noise=30, detectable=65.1),
+            "cpu_seconds: cannot be judged, between 12.0 % less and 38.0 % more; "
+            "in so few pairs with this noise only a change of 65.1 % would be found",
+        ),
+    ],
+    ids=lambda value: value.verdict if isinstance(value, Judged) else "",
+)
+def test_sentence_says_one_thing(judged: Judged, said: str) -> None:
+    assert sentence(judged) == said

@@ -10,18 +10,18 @@ from commands import ROOT
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from mlflow_sysmetrics.command.passthrough import Ended
+from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.run import run_command
-from mlflow_sysmetrics.command.supervisor import Settings
+from mlflow_sysmetrics.command.supervisor import Supervisor
 
 
 @pytest.fixture
-def record(store_in_use: MlflowClient) -> Callable[..., Ended]:
+def record(store_in_use: MlflowClient) -> Callable[..., Exit]:
     """Run a command to its end and record it; options are those of `run_command`, and `limits`."""
 
-    def record(*command: str, limits: str = "", **options: str) -> Ended:
+    def record(*command: str, limits: str = "", **options: str) -> Exit:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        return run_command(command, environment, Settings.of(limits=limits), **options)
+        return run_command(command, environment, Supervisor(limits=limits), **options)
 
     return record
 

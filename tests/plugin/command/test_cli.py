@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +17,9 @@ from mlflow import MlflowClient
 from server_here import server_here
 
 from mlflow_sysmetrics.command.cli import main
-from mlflow_sysmetrics.delivery.writer import keep_end
+from mlflow_sysmetrics.delivery import writer_for
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.renamed import OLD_NAME
 from mlflow_sysmetrics.sampling import GROUPS
 
@@ -112,21 +116,40 @@ def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
     assert the_run(tmp_path).info.status == "FINISHED"
 
 
-def test_sync_delivers_what_an_outage_left(empty_store: Path) -> None:
+@pytest.fixture
+def leave(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Outcome | None], None]:
+    """Leave on disk the end of a run, or None for a tag alone, while the store is away."""
+
+    def leave(run_id: str, outcome: Outcome | None) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "run", Mock(side_effect=OSError("away")))
+            patch.setattr(Store, "log_batch", Mock(side_effect=OSError("away")))
+            run = writer_for(store_uri(empty_store)).open(run_id)
+            run.log(tags={"why": "late"})
+            if outcome is not None:
+                run.end(outcome)
+            assert not run.close(0.1)
+
+    return leave
+
+
+def test_sync_delivers_what_an_outage_left(empty_store: Path, leave: Callable[[str, Outcome | None], None]) -> None:
     """Twice: the second time there is nothing left to do."""
     client = MlflowClient(store_uri(empty_store))
     ids = [client.create_run("0").info.run_id for _ in range(2)]
-    for run_id, status in zip(ids, ("KILLED", None), strict=True):  # None: somebody else ends it
-        keep_end(client.tracking_uri, run_id, status, {"why": "late"})
+    leave(ids[0], Outcome("KILLED"))
+    leave(ids[1], None)  # somebody else ends it
     assert "of 2 runs." in shown("sync")
     assert "of 0 runs." in shown("sync")
     runs = [client.get_run(run_id) for run_id in ids]
     assert [(run.info.status, run.data.tags["why"]) for run in runs] == [("KILLED", "late"), ("RUNNING", "late")]
 
 
-def test_sync_that_leaves_something_says_so_and_discards_it_if_asked(empty_store: Path, journals: Path) -> None:
+def test_sync_that_leaves_something_says_so_and_discards_it_if_asked(
+    leave: Callable[[str, Outcome | None], None], journals: Path
+) -> None:
     """With the reason, and an exit code that a scheduler sees; a file that is none of ours stays."""
-    keep_end(store_uri(empty_store), "0" * 32, "KILLED", {})
+    leave("0" * 32, Outcome("KILLED"))
     assert "--discard" in shown("sync", code=1)
     assert "Discarded 1 file" in shown("sync", "--discard")
     (journals / "other.jsonl").write_text("something else\n")

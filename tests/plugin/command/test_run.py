@@ -21,8 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_server import free_port
 
-from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
-from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Exit
 
 LIMIT_S = 300.0
 PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s")
@@ -49,7 +48,7 @@ for _ in range(120):
     kept.append(b"x" * 5_000_000)
     time.sleep(0.05 if len(kept) < 50 else 0.4)
 """
-Record = Callable[..., Ended]
+Record = Callable[..., Exit]
 Runs = Callable[[], list[Run]]
 
 
@@ -60,7 +59,7 @@ def test_short_command_leaves_a_point_of_each_metric_and_a_summary(
     record: Record, tmp_path: Path, store_in_use: MlflowClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Of the command and the processes below it; CPU time is what it knows itself. It is printed as well."""
-    assert record(sys.executable, "-c", BUSY, "0.5", run_name="short") == Ended(0)
+    assert record(sys.executable, "-c", BUSY, "0.5", run_name="short") == Exit(0)
     run, (out, err) = the_run(tmp_path), capfd.readouterr()
     metrics = run.data.metrics
     assert metrics["cpu_seconds"] == pytest.approx(float(out), rel=0.02, abs=0.1)  # ticks, and what its end takes
@@ -113,7 +112,7 @@ def test_command_finds_the_store_and_the_experiment_in_its_environment(
 def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[str], source: str) -> None:
     """The UI's column Source shows the script, not this wrapper, and no arguments, which may be secrets."""
     (tmp_path / "train.py").write_text("")
-    assert record(*(word.format(folder=tmp_path) for word in command)) == Ended(0)
+    assert record(*(word.format(folder=tmp_path) for word in command)) == Exit(0)
     assert the_run(tmp_path).data.tags["mlflow.source.name"] == source.format(folder=tmp_path)
 
 
@@ -123,15 +122,15 @@ def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[st
 @pytest.mark.parametrize(
     ("script", "ended", "status"),
     [
-        ("exit 3", Ended(3), "FAILED"),
-        ("kill -SEGV $$", Ended(-signal.SIGSEGV), "FAILED"),
-        ("exit 139", Ended(128 + signal.SIGSEGV), "FAILED"),
-        ("exit 130", Ended(128 + signal.SIGINT), "KILLED"),
-        ("kill -TERM $$", Ended(-signal.SIGTERM), "KILLED"),
-        ("sleep 0.2; kill -KILL $$", Ended(-signal.SIGKILL), "KILLED"),
+        ("exit 3", Exit(3), "FAILED"),
+        ("kill -SEGV $$", Exit(-signal.SIGSEGV), "FAILED"),
+        ("exit 139", Exit(128 + signal.SIGSEGV), "FAILED"),
+        ("exit 130", Exit(128 + signal.SIGINT), "KILLED"),
+        ("kill -TERM $$", Exit(-signal.SIGTERM), "KILLED"),
+        ("sleep 0.2; kill -KILL $$", Exit(-signal.SIGKILL), "KILLED"),
     ],
 )
-def test_run_ends_as_the_command_did(record: Record, tmp_path: Path, script: str, ended: Ended, status: str) -> None:
+def test_run_ends_as_the_command_did(record: Record, tmp_path: Path, script: str, ended: Exit, status: str) -> None:
     """And the end is handed to the caller as it was; a run that was killed says what of."""
     assert record("sh", "-c", script) == ended
     run = the_run(tmp_path)
@@ -150,7 +149,7 @@ def test_signal_ends_the_command_and_marks_its_run(record: Record, tmp_path: Pat
     before = signal.getsignal(signal.SIGTERM)
     with meanwhile(send):
         script = "trap 'echo bye > bye; exit 5' TERM; touch up; while :; do sleep 0.05; done"
-        assert record("sh", "-c", script) == Ended(5, told=True)
+        assert record("sh", "-c", script) == Exit(5, was_asked=True)
     assert (tmp_path / "bye").read_text() == "bye\n"
     assert the_run(tmp_path).info.status == "KILLED"
     assert signal.getsignal(signal.SIGTERM) == before
@@ -165,21 +164,18 @@ def test_command_that_cannot_start_fails_as_in_a_shell(
     """With a shell's exit code, and without a run."""
     if mode is not None:
         (tmp_path / "command").touch(mode)
-    assert record(str(tmp_path / "command")) == Ended(code)
+    assert record(str(tmp_path / "command")) == Exit(code)
     assert all_runs() == []
 
 
-def test_exit_code_outlasts_an_error_after_it(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ending the run raises; the end is kept for `sync`."""
+def test_exit_code_outlasts_an_error_after_it(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever recording it raises."""
 
-    def fail(run_id: str) -> None:
+    def fail(tracking_uri: str) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("mlflow_sysmetrics.command.follow.Outbox", fail)
-        assert record("sh", "-c", "sleep 0.5; exit 7") == Ended(7)
-    deliver()
-    assert the_run(tmp_path).info.status == "FAILED"
+    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.writer_for", fail)
+    assert record("sh", "-c", "sleep 0.5; exit 7") == Exit(7)
 
 
 # --- what ends it -----------------------------------------------------------------------------------------------------
@@ -189,7 +185,7 @@ def test_exit_code_outlasts_an_error_after_it(record: Record, tmp_path: Path, mo
 def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path) -> None:
     """Within 5 %, with its whole tree, also a child that ignores SIGTERM; the run and the exit code say so."""
     ended = record(sys.executable, "-c", GROWING, str(tmp_path / "told"), limits="peak_memory_mb<=300")
-    assert ended == Ended(STOPPED, told=True)
+    assert ended == Exit(STOPPED, was_asked=True)
     run = the_run(tmp_path)
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stopped_by"] == "limits"
@@ -204,7 +200,7 @@ def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path
 def test_program_that_goes_on_at_its_limit_is_killed_but_did_not_die_by_itself(record: Record, tmp_path: Path) -> None:
     """SIGKILL ends it ten seconds after SIGTERM, and is not a cause of death."""
     program = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-    assert record(sys.executable, "-c", program, limits="elapsed_s<=1") == Ended(STOPPED, told=True)
+    assert record(sys.executable, "-c", program, limits="elapsed_s<=1") == Exit(STOPPED, was_asked=True)
     tags = the_run(tmp_path).data.tags
     assert tags["sysmetrics.stop_metric"] == "elapsed_s"
     assert not {"sysmetrics.cause_of_death", "sysmetrics.killed_for_memory"} & set(tags)
@@ -215,7 +211,7 @@ def test_limit_counts_while_a_disk_hangs(record: Record, tmp_path: Path) -> None
     program = "import time; time.sleep(1); x = b'x' * 400_000_000; time.sleep(60)"
     with hung_disk(tmp_path / "journals"):
         ended = record(sys.executable, "-c", program, limits="peak_memory_mb<=300, elapsed_s<=50")
-    assert ended == Ended(STOPPED, told=True)
+    assert ended == Exit(STOPPED, was_asked=True)
     run = the_run(tmp_path)
     assert run.data.tags["sysmetrics.stop_metric"] == "peak_memory_mb"
     assert run.data.metrics["elapsed_s"] < 20  # of the 60 that it would take
@@ -229,7 +225,7 @@ def test_program_is_ended_by_the_tag_of_its_run(record: Record, all_runs: Runs, 
         store_in_use.set_tag(all_runs()[0].info.run_id, "sysmetrics.stop", "enough")
 
     with meanwhile(set_tag):
-        assert record("sleep", "60") == Ended(STOPPED, told=True)
+        assert record("sleep", "60") == Exit(STOPPED, was_asked=True)
     (run,) = all_runs()
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stopped_by"] == "person"
@@ -244,7 +240,7 @@ def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
     """But for the tags that say why: whoever started the run sets its status."""
     run_id = store_in_use.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    assert record("sleep", "60", limits="elapsed_s<=0.5") == Ended(STOPPED, told=True)
+    assert record("sleep", "60", limits="elapsed_s<=0.5") == Exit(STOPPED, was_asked=True)
     run = store_in_use.get_run(run_id)
     assert run.info.status == "RUNNING"
     assert run.data.tags["sysmetrics.stop_metric"] == "elapsed_s"

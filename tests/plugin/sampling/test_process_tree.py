@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_up_kernel import Forked, Kernel
 
-from mlflow_sysmetrics.channel import CHANNEL
+from mlflow_sysmetrics.events import EVENT_FILE
 from mlflow_sysmetrics.sampling import ProcessSampler, reset_peak_rss
 from mlflow_sysmetrics.sampling.one_process import HERE, LINUX, PORTABLE, System
 
@@ -150,13 +150,12 @@ def test_a_command_that_measures_from_outside_is_told_of_a_reset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could not see what the mark was."""
-    monkeypatch.setenv(CHANNEL, str(tmp_path / "channel"))
+    monkeypatch.setenv(EVENT_FILE, str(tmp_path / "events"))
     exec(PEAK.format(80))
     least_mb = psutil.Process().memory_info().rss / 1e6 + 70
     assert reset_peak_rss()
-    event = json.loads((tmp_path / "channel").read_text())
-    assert event["peak_rss_mb"] > least_mb
-    assert event["pid"] == os.getpid()
+    event = json.loads((tmp_path / "events").read_text())
+    assert event["megabytes"] > least_mb
 
 
 def test_a_peak_from_before_is_none_of_the_measurement() -> None:
@@ -191,7 +190,6 @@ def test_the_peak_is_that_of_any_one_process_of_the_tree() -> None:
 
 CHILDREN = """
 import os, subprocess, sys
-from mlflow_sysmetrics.channel import CHANNEL
 from mlflow_sysmetrics.sampling import ProcessSampler
 
 take = "bytearray(b'x') * {}_000_000"

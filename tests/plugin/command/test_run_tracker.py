@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mlflow
+import psutil
 import pytest
-from commands import copy_store, store_uri, wait_until
+from commands import ROOT, copy_store, store_uri, wait_until
 from fault_proxy import FaultProxy
 from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from server_here import server_here
 
-from mlflow_sysmetrics.command.passthrough import Ended
-from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.delivery.sync import deliver
 
 LIMIT_S = 300.0
@@ -62,7 +62,7 @@ for alpha in (1, 2): Ridge(alpha).fit([[1], [2], [3]], [1, 2, 3])
 """
 ONE = 'with mlflow.start_run(run_name="mine"): work(); mlflow.log_metric("loss", 0.5)'
 SLOW = pytest.mark.slow  # each imports MLflow
-Record = Callable[..., Ended]
+Record = Callable[..., Exit]
 Runs = Callable[[], list[Run]]
 
 
@@ -111,7 +111,7 @@ def test_program_has_one_run_around_those_that_it_opens(
     record: Record, all_runs: Runs, store_in_use: MlflowClient, program: str, wanted: set[tuple[str, str, str]]
 ) -> None:
     """In the experiment that it uses. The whole program's costs are in that run, and each other one has its own."""
-    assert record(sys.executable, "-c", WORK + program) == Ended(0)
+    assert record(sys.executable, "-c", WORK + program) == Exit(0)
     runs = all_runs()
     assert tree(store_in_use, runs) == wanted
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -137,36 +137,53 @@ def test_names_that_the_program_has_logged_are_left_alone(record: Record, all_ru
     assert all_runs()[-1].data.metrics["cpu_seconds"] > 1
 
 
-def test_series_that_take_long_to_copy_hold_up_nothing_else(
-    record: Record, all_runs: Runs, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
+def test_series_from_before_the_second_run_is_in_the_run_around_both(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient
 ) -> None:
-    """A program goes on in an older run for hours, and then opens another one: all runs have their costs and ends.
-
-    Of the older run's series, those of the program are copied.
-    """
-    has_time, history = threading.Event(), MlflowClient.get_metric_history
-
-    def slow(*about: Any) -> Any:
-        assert has_time.wait(LIMIT_S)
-        return history(*about)
-
+    """A program goes on in an older run, and then opens another one. What the older run had before stays there."""
     older = store_in_use.create_run("0").info.run_id
     store_in_use.log_metric(older, "system/process_memory_mb", 7.0, timestamp=1000)
-    monkeypatch.setattr(MlflowClient, "get_metric_history", slow)
     goes_on = f"with mlflow.start_run(run_id={older!r}): time.sleep(2)"
     program = f"{WORK}\n{goes_on}\nwith mlflow.start_run(run_name='last'): work()"
-    assert record(sys.executable, "-c", program, run_name="whole") == Ended(0)
+    assert record(sys.executable, "-c", program, run_name="whole") == Exit(0)
     runs = {run.info.run_name: run for run in all_runs()}
     assert [run.info.status for run in runs.values()] == ["FINISHED"] * 3
     assert [name for name, run in runs.items() if SUMMARY - run.data.metrics.keys()] == []
-    has_time.set()
+    whole = runs["whole"].info.run_id
+    times_ms = [point.timestamp for point in store_in_use.get_metric_history(whole, "system/process_memory_mb")]
+    assert 1000 < min(times_ms) < runs["last"].info.start_time - 1000
+    assert len(times_ms) == len(set(times_ms))
 
-    def times_ms() -> list[int]:
-        whole = runs["whole"].info.run_id
-        return [point.timestamp for point in store_in_use.get_metric_history(whole, "system/process_memory_mb")]
 
-    wait_until(lambda: min(times_ms()) < runs["last"].info.start_time - 1000, LIMIT_S, "what came before the last run")
-    assert min(times_ms()) > 1000
+def test_program_that_deletes_its_only_run_has_another_one(
+    record: Record, all_runs: Runs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the summary and the series of all its time; the link leads there. Nothing is left for the deleted one."""
+    program = f"{WORK}\nwith mlflow.start_run() as run: time.sleep(1.5)\nmlflow.delete_run(run.info.run_id); work()"
+    assert record(sys.executable, "-c", program, run_name="whole") == Exit(0)
+    assert not deliver().left
+    (run,) = all_runs()
+    assert (run.info.run_name, run.info.status) == ("whole", "FINISHED")
+    assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
+    assert run.data.metrics["elapsed_s"] > 1.5
+    assert capfd.readouterr().err.rstrip().endswith(f"/runs/{run.info.run_id}")
+
+
+def test_run_is_ended_by_sync_where_this_command_was_killed(all_runs: Runs, store_in_use: MlflowClient) -> None:
+    """A run that was made here, for a program that opens none: with the summary so far, and why."""
+    line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "run", "--", "sleep", "30"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": store_in_use.tracking_uri}
+    with subprocess.Popen(line, env=environment) as command:
+        wait_until(lambda: all_runs() and "system/process_memory_mb" in all_runs()[0].data.metrics, LIMIT_S, "the run")
+        children = psutil.Process(command.pid).children()
+        command.kill()
+    for child in children:
+        child.kill()
+    assert not deliver().left
+    (run,) = all_runs()
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.cause_of_death"].startswith("mlflow-sysmetrics was killed")
+    assert run.data.metrics["elapsed_s"] > 5
 
 
 def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
@@ -202,14 +219,11 @@ def test_runs_that_a_dying_program_leaves_open_end_with_it(
 with mlflow.start_run(run_name="done"): work()
 mlflow.start_run(run_name="open")
 mlflow.start_run(run_name="inner", nested=True)
-mlflow.start_run(run_name="ended by another client", nested=True)
-mlflow.MlflowClient().update_run(mlflow.active_run().info.run_id, status="KILLED")
 {end}
 """
     record(sys.executable, "-c", program, run_name="whole")
     statuses = {run.info.run_name: run.info.status for run in all_runs()}
-    ended = {"done": "FINISHED", "ended by another client": "KILLED"}
-    assert statuses == {"whole": status, "open": status, "inner": status} | ended
+    assert statuses == {"whole": status, "open": status, "inner": status, "done": "FINISHED"}
 
 
 @pytest.mark.parametrize(
@@ -237,7 +251,7 @@ mlflow.MlflowClient().update_run({run_id!r}, status="RUNNING")
 with mlflow.start_run(run_name="other"): work()
 sys.exit(4)
 """
-    assert record(sys.executable, "-c", program) == Ended(4)
+    assert record(sys.executable, "-c", program) == Exit(4)
     assert tree(store_in_use, all_runs()) == {("Default", "given", ""), ("Default", "other", "given")}
     given = store_in_use.get_run(run_id)
     assert (given.info.status, given.data.metrics["loss"]) == ("RUNNING", 0.5)
@@ -265,14 +279,6 @@ def test_program_without_us_in_its_way(record: Record, all_runs: Runs, monkeypat
     assert not [name for name in by_name["mine"].tags if name.startswith("sysmetrics.")]
 
 
-@SLOW
-def test_channel_that_is_gone_is_no_matter_to_the_program(record: Record, all_runs: Runs) -> None:
-    """It goes on, whatever happens to the file, and has a run of its own beside."""
-    gone = 'import shutil; shutil.rmtree(os.path.dirname(os.environ["MLFLOW_SYSMETRICS_CHANNEL"]))'
-    assert record(sys.executable, "-c", f"{WORK}\n{gone}\n{ONE}") == Ended(0)
-    assert {run.info.run_name for run in all_runs() if run.info.run_name != "mine"} != set()
-
-
 def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
     record: Record, all_runs: Runs, store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,7 +295,7 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
 
         script = f"touch {tmp_path}/up; until [ -e {tmp_path}/gone ]; do sleep 0.05; done; sleep 1; exit 3"
         with meanwhile(go_away):
-            assert record("sh", "-c", script, run_name="night") == Ended(3)
+            assert record("sh", "-c", script, run_name="night") == Exit(3)
     assert all_runs() == []
     assert not deliver(tracking_uri=local).left
     (run,) = all_runs()
@@ -298,27 +304,9 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
     assert run.info.end_time - run.info.start_time > 1000
 
 
-def test_run_that_was_made_and_never_answered_for_is_ended_by_sync(
-    record: Record, all_runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no second one."""
-    made = Store.create_run
-
-    def unanswered(store: Store, *about: Any) -> str:
-        made(store, *about)
-        raise OSError("Read timed out.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "create_run", unanswered)
-        assert record("true") == Ended(0)
-    assert not deliver().left
-    (run,) = all_runs()
-    assert (run.info.status, "elapsed_s" in run.data.metrics) == ("FINISHED", True)
-
-
 def test_peak_before_a_reset_of_the_kernels_mark_is_kept(record: Record, all_runs: Runs) -> None:
     """Integrations reset it, so that each trial has a peak of its own; from outside nobody sees what it was."""
     code = "from mlflow_sysmetrics.sampling import reset_peak_rss\nkept = bytearray(b'x') * 100_000_000\ndel kept\n"
-    assert record(sys.executable, "-c", f"{code}assert reset_peak_rss()") == Ended(0)
+    assert record(sys.executable, "-c", f"{code}assert reset_peak_rss()") == Exit(0)
     (run,) = all_runs()
     assert run.data.metrics["peak_rss_mb"] > 100
