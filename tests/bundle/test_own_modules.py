@@ -76,8 +76,8 @@ def test_model_gets_the_python_files_of_a_package_alone(tmp_path: Path) -> None:
         path.touch()
     with own_modules.python_files([tmp_path / "mine", tmp_path / "a.py"]) as copies:
         package, module = map(Path, copies)
-        files = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()}
-        assert files == {"__init__.py", "inner/part.py"}
+        copied = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()}
+        assert copied == {"__init__.py", "inner/part.py"}
         assert module.name == "a.py"
 
 
