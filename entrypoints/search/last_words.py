@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -48,8 +50,11 @@ def tell(study: Ended, model: LoggedModel) -> str:
     best, links = study.best, _pages(study)
     assert best is not None
     known = study.frame.studies.assign(model=model.uri, model_run_id=best.run_id)
+    take, *others = decision.answer(replace(study.frame, studies=known)).sentences
     sentences = [
-        *decision.answer(replace(study.frame, studies=known)).sentences,
+        take,
+        *_spoilt(study, model),
+        *others,
         f"{counted(study)}.",
         *_of_limits(study),
         *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.data.split.max_batch_size),
@@ -177,6 +182,22 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
         f"Refitted on the whole training part it has {score} {value(score, figures[score])}, trained in "
         f"{training_s} s{memory}; it predicts a row of a DataFrame in {latency_ms} ms."
     )
+
+
+def _spoilt(study: Ended, model: LoggedModel) -> Iterator[str]:
+    """A warning where the logged model is no better than the baseline, although those of the folds are."""
+    name = study.record.score.replace("val_", "test_")
+    baseline = fmean(study.plan.baseline)
+    sign = 1 if study.plan.score.higher_is_better else -1
+    refitted = model.figures[name]
+    assert study.best is not None
+    of_folds = study.best.figures.get(name, math.nan)
+    if sign * refitted <= sign * baseline < sign * of_folds:
+        yield (
+            "**Do not use the logged model**: trained on the whole training part it has "
+            f"{name} {value(name, refitted)}, no better than the baseline ({value(name, baseline)}), while the models "
+            f"of the folds have {value(name, of_folds)}; leave this configuration out."
+        )
 
 
 def _of_limits(study: Ended) -> Iterator[str]:
