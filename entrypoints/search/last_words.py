@@ -84,7 +84,7 @@ def counted(study: Ended) -> str:
     """What became of the trials, in counts that add up."""
     record, trials, limit_s = study.record, study.frame.trials, study.plan.settings.time_limit_s or 0.0
     became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
-    became = became.mask(trials["diverged"], "diverged")
+    became = became.mask(trials["diverged"], "diverged").mask(_unscored(study), "unscored")
     converged = int((trials["converged"] & (became == "FINISHED")).sum())
     words = {
         "FINISHED": f"ran to the end{f' ({converged} of them converged)' if converged else ''}",
@@ -93,6 +93,7 @@ def counted(study: Ended) -> str:
         BY_PERSON: "stopped by a person",
         BY_TIME_LIMIT: f"cut off by time_limit_s={limit_s:g}",
         "diverged": f"diverged{_in_common(study.frame, trials[trials['diverged']])}",
+        "unscored": f"have no score, since {record.score} is not defined for their predictions",
         "FAILED": "failed",
         "not started": "not started",
     }
@@ -101,6 +102,13 @@ def counted(study: Ended) -> str:
     said = f"{record.planned} {trial}: {', '.join(f'{counts[end]} {words[end]}' for end in words if counts.get(end))}"
     again = f"; {record.restarts} times a trial began again because its process or node had died"
     return said + (again if record.restarts else "")
+
+
+def _unscored(study: Ended) -> pd.Series[bool]:
+    """Which trials ran to their end without a score that is defined."""
+    trials = study.frame.trials
+    missing = trials[study.record.score].isna() if study.record.score in trials else True
+    return (trials["status"] == "FINISHED") & ~trials["diverged"] & missing
 
 
 def _in_common(frame: Frame, trials: pd.DataFrame) -> str:
@@ -124,6 +132,8 @@ def _advice(study: Ended) -> str:
         return ""  # the decision says what to do
     if errors:
         return f"; the first error was {errors[0]}"
+    if _unscored(study).any():
+        return f"; use another metric than {study.record.score.removeprefix('val_')}"
     by_limits = (trials["stopped_by"] == BY_LIMITS) & ~trials["diverged"]
     return "; loosen the limits" if by_limits.any() else "; lower the learning rates or max_steps"
 
