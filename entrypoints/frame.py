@@ -84,12 +84,14 @@ class Frame:
 
     @property
     def complete(self) -> pd.DataFrame:
-        """The first study's trials that ran to their end without diverging, each configuration once, the best first.
+        """The first study's trials with a score, which did not diverge, each configuration once, the best first.
 
         Of equal scores the cheapest in ``training_time_s`` comes first.
         """
         ended = self.ended
         once: pd.DataFrame = ended[ended["repeat"] == 0]
+        if self.score in once:
+            once = once.dropna(subset=[self.score])
         keys = [name for name in (self.score, "training_time_s") if name is not None and name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
         return once.sort_values(keys, ascending=up, kind="stable", key=without_rounding) if keys else once

@@ -7,8 +7,10 @@ import importlib
 import importlib.util
 import inspect
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions
@@ -86,6 +88,28 @@ def sources(algorithm: str) -> list[Path]:
     installed = packages_distributions() if "." in algorithm else {}
     own = [sys.modules[name] for name in _named(algorithm) if name not in installed and name in sys.modules]
     return sorted({path for module in own for path in _imported_from(_source(module).parent)})
+
+
+@contextlib.contextmanager
+def python_files(paths: Iterable[Path]) -> Iterator[list[str]]:
+    """Copies of modules, and of packages without what is not Python: beside it there may be data and secrets."""
+    with tempfile.TemporaryDirectory() as folder:
+        copies = []
+        for path in paths:
+            copy = Path(folder, path.name)
+            if path.is_dir():
+                shutil.copytree(path, copy, ignore=_not_python)
+            else:
+                shutil.copy(path, copy)
+            copies.append(str(copy))
+        yield copies
+
+
+def _not_python(folder: str, names: list[str]) -> list[str]:
+    """Those of the names in a folder that are no modules and no folders of modules."""
+    hidden = [name for name in names if name.startswith((".", "__pycache__"))]
+    other = [name for name in names if not name.endswith(".py") and not Path(folder, name).is_dir()]
+    return hidden + other
 
 
 def _named(algorithm: str) -> list[str]:

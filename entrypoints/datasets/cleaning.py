@@ -94,7 +94,7 @@ def clean(
     groups = None if group is None else pd.factorize(_complete(frame, "group", group, target, what))[0]
     times = None if time is None else _times(_complete(frame, "time", time, target, what), what)
     no_features = dict.fromkeys(drop, "drop") | ({} if group is None else {group: "group"})
-    columns, features, useless = _taken(frame.drop(columns=[target, *no_features]), what, keep_all)
+    columns, features, useless = _taken(frame.drop(columns=[target, *no_features]), set(names), what, keep_all)
     left_out = no_features | useless
     treatment = {target: ("target", "")} | _told(columns, features)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
@@ -150,23 +150,34 @@ def _times(column: pd.Series[Any], what: str) -> NDArray[np.float64]:
 
 
 def _taken(
-    frame: pd.DataFrame, what: str, keep_all: bool
+    frame: pd.DataFrame, names: Collection[str], what: str, keep_all: bool
 ) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, str]]:
-    """The columns that tell a model something, or all; the features that they become; and why the others do not."""
+    """The columns that tell a model something, or all; the features that they become; and why the others do not.
+
+    `names` are those of all columns of the file, the target's among them.
+    """
     columns: list[Column] = []
     features: dict[str, pd.Series[Any]] = {}
     useless = {}
     for name in map(str, frame.columns):
-        column = _how_read(frame[name], what)
+        column = _named_apart(_how_read(frame[name], what), names)
         found = _features(column, frame[name])
         if not keep_all and (why := _useless(found[name])):
             useless[name] = why
             continue
         # A time of day that is always midnight, or a month that is always January, is not a feature.
-        column = replace(column, parts=tuple(part for part in column.parts if found[f"{name} {part}"].nunique() > 1))
+        parts = zip(column.parts, column.names[1:], strict=True)
+        column = replace(column, parts=tuple(part for part, feature in parts if found[feature].nunique() > 1))
         columns.append(column)
         features |= {each: found[each] for each in column.names}
     return columns, features, useless
+
+
+def _named_apart(column: Column, names: Collection[str]) -> Column:
+    """The same column, none of whose derived features has the name of a column of the file."""
+    while not set(names).isdisjoint(column.names[1:]):
+        column = replace(column, stem=f"{column.stem or column.name} date")
+    return column
 
 
 def _how_read(column: pd.Series[Any], what: str) -> Column:

@@ -15,6 +15,7 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.runs import RecordedRun
 
 SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
+DIGEST_CHARACTERS = 36  # likewise
 
 
 def log_dataset(run: RecordedRun, table: Table) -> None:
@@ -23,12 +24,13 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
     A table among its artifacts, columns.json, says how each column of the user's file is treated.
     """
     source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else "file"
-    about = {"source": source, "targets": table.target, "name": table.name}
+    digest = table.digest[:DIGEST_CHARACTERS]  # MLflow's own is of numbers alone, and of the first 10,000 rows
+    about = {"source": source, "targets": table.target, "name": table.name, "digest": digest}
     warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")  # as MLflow says of any path
     dataset = from_pandas(table.frame, **about)
     if len(dataset.to_dict()["schema"]) > SCHEMA_CHARACTERS:
         click.echo(f"The dataset's {table.frame.shape[1]} columns are too many for MLflow's record of its schema")
-        dataset = from_pandas(table.frame[[table.target]], digest=dataset.digest, **about)
+        dataset = from_pandas(table.frame[[table.target]], **about)
     try:
         mlflow.log_input(dataset, context="training")
     except MlflowException:

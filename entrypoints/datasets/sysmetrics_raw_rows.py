@@ -49,6 +49,7 @@ class Column:
         month_first: whether dates are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
         digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
         parts: which parts of a date are features of their own.
+        stem: how the names of these begin, if not with the column's own name.
     """
 
     __module__ = NAME
@@ -59,11 +60,12 @@ class Column:
     month_first: bool = False
     digits: int = 0
     parts: tuple[str, ...] = ()
+    stem: str = ""
 
     @property
     def names(self) -> list[str]:
         """Of the features that it becomes."""
-        return [self.name, *(f"{self.name} {part}" for part in self.parts)]
+        return [self.name, *(f"{self.stem or self.name} {part}" for part in self.parts)]
 
     def features(self, column: pd.Series[Any]) -> dict[str, NDArray[Any]]:
         """The (rows,) features that a column becomes, by name: float64, or text with NaN for missing.

@@ -176,19 +176,20 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
     packages = packages_distributions().get(module, [])
     storage = _storage(model)
     required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])
-    mlflow.sklearn.log_model(
-        model,
-        model_id=model_id,
-        # Metrics that the run has at the model's step become the model's own; those of the study stand at step 0.
-        step=1,
-        signature=_signature(data, model.predict(example)),
-        input_example=example,
-        # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
-        pip_requirements=[f"{name}=={version(name)}" for name in required],
-        # Modules that belong to no package go with the model.
-        code_paths=[sysmetrics_raw_rows.__file__, *([] if packages else map(str, own_modules.sources(f"{module}.")))],
-        **storage,
-    )
+    own = [] if packages else own_modules.sources(f"{module}.")  # modules that belong to no package go with the model
+    with own_modules.python_files(own) as copies:
+        mlflow.sklearn.log_model(
+            model,
+            model_id=model_id,
+            # Metrics that the run has at the model's step become the model's own; those of the study stand at step 0.
+            step=1,
+            signature=_signature(data, model.predict(example)),
+            input_example=example,
+            # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
+            pip_requirements=[f"{name}=={version(name)}" for name in required],
+            code_paths=[sysmetrics_raw_rows.__file__, *copies],
+            **storage,
+        )
 
 
 def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:

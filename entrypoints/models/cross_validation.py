@@ -343,9 +343,10 @@ class CrossValidation:
 
         Losses and score are means over folds, ``val_loss_sd`` and ``val_<score>_sd`` standard deviations over folds.
         ``step_time_ms`` is the mean time of a ``partial_fit`` since the last report, ``training_time_s`` that of one
-        fold so far. Sets ``diverged``: the score is not finite; or a validation loss has been beyond
-        ``hopeless_loss``, and this one is not below that of the untrained model. A loss that jumps about may end below
-        the former by chance.
+        fold so far. Sets ``diverged``: the loss is not finite; or a validation loss has been beyond ``hopeless_loss``,
+        and this one is not below that of the untrained model. A loss that jumps about may end below the former by
+        chance. A score that is not defined for the predictions, such as the logarithm of a negative one, says nothing
+        of the training.
         """
         figures = self._interval()
         if self.overflowed:
@@ -358,7 +359,7 @@ class CrossValidation:
             figures |= {"val_loss_sd": np.std(losses, ddof=1), f"val_{self._score}_sd": np.std(scores, ddof=1)}
         self._was_hopeless |= not figures["val_loss"] <= self.hopeless_loss
         hopeless = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
-        self.diverged = hopeless or not math.isfinite(figures[f"val_{self._score}"])
+        self.diverged = hopeless or not math.isfinite(figures["val_loss"])
         return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
     def times(self) -> dict[str, float]:

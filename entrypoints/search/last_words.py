@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -48,8 +50,11 @@ def tell(study: Ended, model: LoggedModel) -> str:
     best, links = study.best, _pages(study)
     assert best is not None
     known = study.frame.studies.assign(model=model.uri, model_run_id=best.run_id)
+    take, *others = decision.answer(replace(study.frame, studies=known)).sentences
     sentences = [
-        *decision.answer(replace(study.frame, studies=known)).sentences,
+        take,
+        *_spoilt(study, model),
+        *others,
         f"{counted(study)}.",
         *_of_limits(study),
         *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.data.split.max_batch_size),
@@ -79,7 +84,7 @@ def counted(study: Ended) -> str:
     """What became of the trials, in counts that add up."""
     record, trials, limit_s = study.record, study.frame.trials, study.plan.settings.time_limit_s or 0.0
     became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
-    became = became.mask(trials["diverged"], "diverged")
+    became = became.mask(trials["diverged"], "diverged").mask(_unscored(study), "unscored")
     converged = int((trials["converged"] & (became == "FINISHED")).sum())
     words = {
         "FINISHED": f"ran to the end{f' ({converged} of them converged)' if converged else ''}",
@@ -88,6 +93,7 @@ def counted(study: Ended) -> str:
         BY_PERSON: "stopped by a person",
         BY_TIME_LIMIT: f"cut off by time_limit_s={limit_s:g}",
         "diverged": f"diverged{_in_common(study.frame, trials[trials['diverged']])}",
+        "unscored": f"have no score, since {record.score} is not defined for their predictions",
         "FAILED": "failed",
         "not started": "not started",
     }
@@ -96,6 +102,13 @@ def counted(study: Ended) -> str:
     said = f"{record.planned} {trial}: {', '.join(f'{counts[end]} {words[end]}' for end in words if counts.get(end))}"
     again = f"; {record.restarts} times a trial began again because its process or node had died"
     return said + (again if record.restarts else "")
+
+
+def _unscored(study: Ended) -> pd.Series[bool]:
+    """Which trials ran to their end without a score that is defined."""
+    trials = study.frame.trials
+    missing = trials[study.record.score].isna() if study.record.score in trials else True
+    return (trials["status"] == "FINISHED") & ~trials["diverged"] & missing
 
 
 def _in_common(frame: Frame, trials: pd.DataFrame) -> str:
@@ -119,6 +132,8 @@ def _advice(study: Ended) -> str:
         return ""  # the decision says what to do
     if errors:
         return f"; the first error was {errors[0]}"
+    if _unscored(study).any():
+        return f"; use another metric than {study.record.score.removeprefix('val_')}"
     by_limits = (trials["stopped_by"] == BY_LIMITS) & ~trials["diverged"]
     return "; loosen the limits" if by_limits.any() else "; lower the learning rates or max_steps"
 
@@ -177,6 +192,22 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
         f"Refitted on the whole training part it has {score} {value(score, figures[score])}, trained in "
         f"{training_s} s{memory}; it predicts a row of a DataFrame in {latency_ms} ms."
     )
+
+
+def _spoilt(study: Ended, model: LoggedModel) -> Iterator[str]:
+    """A warning where the logged model is no better than the baseline, although those of the folds are."""
+    name = study.record.score.replace("val_", "test_")
+    baseline = fmean(study.plan.baseline)
+    sign = 1 if study.plan.score.higher_is_better else -1
+    refitted = model.figures[name]
+    assert study.best is not None
+    of_folds = study.best.figures.get(name, math.nan)
+    if sign * refitted <= sign * baseline < sign * of_folds:
+        yield (
+            "**Do not use the logged model**: trained on the whole training part it has "
+            f"{name} {value(name, refitted)}, no better than the baseline ({value(name, baseline)}), while the models "
+            f"of the folds have {value(name, of_folds)}; leave this configuration out."
+        )
 
 
 def _of_limits(study: Ended) -> Iterator[str]:

@@ -178,6 +178,7 @@ class Trial(tune.Trainable):
         curves = self._measurement.interval()  # first: scoring takes memory of its own
         curves |= training.report()
         self._add(curves, training.step_number)
+        self._summary.pop(training.folds[0].score.validated, None)  # it may not be defined any more
         self._summary |= curves
         summary = self._summary | self._costs()
         val_loss = curves.get("val_loss", math.inf)
@@ -214,7 +215,8 @@ class Trial(tune.Trainable):
             tags[CONVERGED] = str(training.converged).lower()
         expected = None
         if self._guard.active:
-            feasible = ended and not training.diverged and self._guard.feasible(self._summary)
+            can_be_chosen = ended and not training.diverged and training.folds[0].score.validated in self._summary
+            feasible = can_be_chosen and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
             expected = self._guard.expected(self._summary)
             how = end_of(ending.how if ending else None, finished=ended, diverged=training.diverged)

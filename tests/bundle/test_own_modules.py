@@ -61,6 +61,26 @@ def test_package_is_sent_whole(folders: Path) -> None:
     assert own_modules.sources("own_package.small.models.Far") == [folders / "user" / "own_package"]
 
 
+def test_model_gets_the_python_files_of_a_package_alone(tmp_path: Path) -> None:
+    """Beside them there may be a table of customers, or a password."""
+    for name in (
+        "mine/__init__.py",
+        "mine/data/rows.csv",
+        "mine/.env",
+        "mine/.git/hook.py",
+        "mine/inner/part.py",
+        "a.py",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with own_modules.python_files([tmp_path / "mine", tmp_path / "a.py"]) as copies:
+        package, module = map(Path, copies)
+        copied = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()}
+        assert copied == {"__init__.py", "inner/part.py"}
+        assert module.name == "a.py"
+
+
 @pytest.mark.usefixtures("_as_it_was")
 def test_package_whose_import_failed_half_way_is_passed_over(folders: Path) -> None:
     """Python forgets the package, but not the folder in it, whose place it then cannot tell."""

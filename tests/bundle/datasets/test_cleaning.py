@@ -147,6 +147,17 @@ def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
     }
 
 
+@pytest.mark.parametrize("target", ["when month", "y"])
+def test_parts_of_a_date_take_the_name_of_no_other_column(target: str) -> None:
+    """Neither the target's nor a feature's, before it or after it."""
+    days = pd.Series(pd.date_range("2024-01-01", periods=ROWS, freq="37D")).astype(str)
+    month = np.linspace(5, 6, ROWS)
+    frame = _frame(**{"when month": month, "when": days, "when weekday": month})
+    table, _ = _clean(frame, target)
+    assert table.frame["when month"].tolist() == table.frame["when weekday"].tolist() == month.tolist()
+    assert {"when", "when date month", "when date weekday"} < set(table.frame.columns)
+
+
 def test_how_columns_are_read_is_said_in_one_line() -> None:
     """Nothing is chosen in silence. The table keeps some rows as they are in the file."""
     lines: list[str] = []

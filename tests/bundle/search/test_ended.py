@@ -166,6 +166,17 @@ def test_page_and_last_words_say_the_same(finish: Finish) -> None:
     assert table == [["batch_size", "val_rmse"], ["1", "2"], ["2", "4"]]
 
 
+def test_model_that_its_refit_has_spoilt_is_warned_of(finish: Finish) -> None:
+    """One that trains on each fold, and diverges on the whole training part; not one that is a little worse."""
+    figures = {"training_time_s": 1.0, "val_rmse": 0.6, "test_rmse": 0.6}
+    study = finish([trial(1, figures=figures)])
+    for refitted, is_warned in ((0.99, False), (9.0, True)):
+        with mlflow.start_run(run_id=study.run.run_id):
+            words = last_words.tell(study, replace(MODEL, figures=MODEL.figures | {"test_rmse": refitted}))
+        said = "Do not use the logged model: trained on the whole training part it has test_rmse 9, no better than"
+        assert (said in words) == is_warned
+
+
 def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Finish) -> None:
     """On the page, on the terminal and in the run; a study that asks for the best says what it takes instead."""
     by_place = {2: 0.61, 9: 0.6}  # its training time; the folds differ by more than the scores
