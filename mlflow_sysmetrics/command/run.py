@@ -17,7 +17,7 @@ from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Exi
 from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.command.supervisor import Supervisor
 from mlflow_sysmetrics.delivery import RunRef, current_run
-from mlflow_sysmetrics.delivery.location import named_experiment
+from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.redact import absolute_uri, get_logger
 from mlflow_sysmetrics.ui import address
@@ -73,7 +73,7 @@ def checked_run(experiment_name: str | None = None) -> RunRef:
     if here.run_id is not None:
         return here._replace(experiment_id=client.get_run(here.run_id).info.experiment_id)
     if experiment_name:
-        return here._replace(experiment_id=named_experiment(client, experiment_name))
+        return here._replace(experiment_id=Store(here.tracking_uri, timeout_s=60.0).experiment_named(experiment_name))
     client.get_experiment(here.experiment_id)
     return here
 

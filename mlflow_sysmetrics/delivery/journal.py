@@ -25,7 +25,6 @@ from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Operation, Su
 
 SUFFIX = ".jsonl"
 _FORMAT = "mlflow_sysmetrics 3"
-_MAX_BYTES = 500_000_000  # about a week of one logger's points
 _open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
 
 
@@ -151,8 +150,6 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         size = self._file.seek(0, os.SEEK_END)
-        if size + len(data) > _MAX_BYTES:
-            raise OSError(f"{self._path} would be larger than {_MAX_BYTES} bytes")
         try:
             while data:
                 data = data[self._file.write(data) :]

@@ -147,26 +147,13 @@ def window_points(windows: Iterable[Window], prefix: str = SYSTEM_PREFIX) -> lis
     return points
 
 
-def log(
-    points: Iterable[Point] = (),
-    params: Mapping[str, object] | None = None,
-    tags: Mapping[str, object] | None = None,
-    summary: Mapping[str, float] | None = None,
-    own_since_ms: int | None = None,
-) -> list[Operation]:
-    """The operations that log these. Values that are not finite are left out."""
+def grouped(points: Iterable[Point]) -> list[Operation]:
+    """The operations that log these points. Values that are not finite are left out."""
     operations: list[Operation] = []
     for (time_ms, step), group in itertools.groupby(points, lambda point: (point.time_ms, point.step)):
-        values = _finite({point.name: point.value for point in group})
+        values = finite({point.name: point.value for point in group})
         if values:
             operations.append(Points(time_ms, step, values))
-    if params:
-        operations.append(Params(texts(params, MAX_PARAM)))
-    if tags:
-        operations.append(Tags(texts(tags, MAX_TAG)))
-    known = _finite(summary or {})
-    if known:
-        operations.append(Summary(now_ms(), known, own_since_ms))
     return operations
 
 
@@ -195,7 +182,8 @@ def text(value: object, max_length: int) -> str:
     return clean.encode("utf-8", "replace").decode()[:max_length]
 
 
-def _finite(values: Mapping[str, float]) -> dict[str, float]:
+def finite(values: Mapping[str, float]) -> dict[str, float]:
+    """These without those that are NaN or infinite."""
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 

@@ -56,14 +56,10 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
         NoSuchRunError: the run does not exist, or is deleted.
     """
     while waiting := outbox.peek(MAX_ENTRIES):
-        first = waiting[0]
-        done = waiting[:1]
-        if isinstance(first, Create):
-            _apply_create(outbox, store, first, parent_id)
-        elif type(first) in _APPLY:
-            _APPLY[type(first)](outbox, store, first)
-        else:
-            done = _apply_batch(outbox, store, waiting)
+        done = _write_batch(outbox, store, waiting)
+        if not done:
+            _apply(outbox, store, waiting[0], parent_id)
+            done = waiting[:1]
         outbox.forget(done)
 
 
@@ -74,7 +70,7 @@ def drop_end(run_id: str, store: Store) -> None:
             store.delete_tag(run_id, name)
 
 
-def _apply_create(outbox: Outbox, store: Store, create: Create, parent_id: Callable[[str], str | None]) -> None:
+def _create(outbox: Outbox, store: Store, create: Create, parent_id: Callable[[str], str | None]) -> None:
     if outbox.run_id is not None:  # `sync` has found it
         return
     tags = {**create.tags, RUN_KEY: create.key}
@@ -91,60 +87,42 @@ def _apply_create(outbox: Outbox, store: Store, create: Create, parent_id: Calla
     outbox.start_ms = create.start_ms
 
 
-def _apply_reopen(outbox: Outbox, store: Store, reopen: Reopen) -> None:
-    if not outbox.is_superseded:
-        drop_end(str(outbox.run_id), store)
-        store.set_status(str(outbox.run_id), "RUNNING", None)
-    outbox.stored = {}
+def _apply(outbox: Outbox, store: Store, operation: Operation, parent_id: Callable[[str], str | None]) -> None:
+    """Do what needs a request of its own."""
+    run_id = str(outbox.run_id)
+    match operation:
+        case Create():
+            _create(outbox, store, operation, parent_id)
+        case Reopen():
+            if not outbox.is_superseded:
+                drop_end(run_id, store)
+                store.set_status(run_id, "RUNNING", None)
+            outbox.stored = {}
+        case Repeat():
+            outbox.stored = {}
+        case DeleteTag(name):
+            if name in store.run(run_id).tags:
+                store.delete_tag(run_id, name)
+        case File(path, content):
+            try:
+                store.write_file(run_id, path, content)
+            except Exception as error:  # where artifacts go may refuse it for good, and the run's end comes after it
+                logger.warning("%s is missing in run %r: it cannot be written. %s", path, outbox.title, error)
+        case End(status, time_ms, tags):
+            if not outbox.is_superseded:
+                _send(outbox, store, [RunTag(name, value) for name, value in tags.items()])
+                store.set_status(run_id, status, time_ms)
+        case Delete():
+            store.delete_run(run_id)
 
 
-def _apply_repeat(outbox: Outbox, store: Store, repeat: Repeat) -> None:
-    outbox.stored = {}
-
-
-def _apply_delete_tag(outbox: Outbox, store: Store, delete_tag: DeleteTag) -> None:
-    if delete_tag.name in store.run(str(outbox.run_id)).tags:
-        store.delete_tag(str(outbox.run_id), delete_tag.name)
-
-
-def _apply_file(outbox: Outbox, store: Store, file: File) -> None:
-    """Write a file, or leave it out: where artifacts go may refuse it for good, and the run's end comes after it."""
-    try:
-        store.write_file(str(outbox.run_id), file.path, file.text)
-    except Exception as error:
-        name = outbox.title
-        logger.warning("%s is missing in run %r: its artifacts cannot be written. %s", file.path, name, error)
-
-
-def _apply_end(outbox: Outbox, store: Store, end: End) -> None:
-    if not outbox.is_superseded:
-        _send(outbox, store, [RunTag(*tag) for tag in end.tags.items()])
-        store.set_status(str(outbox.run_id), end.status, end.time_ms)
-
-
-def _apply_delete(outbox: Outbox, store: Store, delete: Delete) -> None:
-    store.delete_run(str(outbox.run_id))
-
-
-_APPLY: dict[type, Callable[..., None]] = {
-    Reopen: _apply_reopen,
-    Repeat: _apply_repeat,
-    DeleteTag: _apply_delete_tag,
-    File: _apply_file,
-    End: _apply_end,
-    Delete: _apply_delete,
-}
-
-
-def _apply_batch(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:
+def _write_batch(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:
     """Write the first operations, as many as fit into one request; return them."""
     entries: list[Any] = []
     taken: list[Operation] = []
     for operation in operations:
-        if type(operation) not in _ENTRIES:
-            break
-        added = _ENTRIES[type(operation)](outbox, store, operation)
-        if entries and len(entries) + len(added) > MAX_ENTRIES:
+        added = _entries(outbox, store, operation)
+        if added is None or (entries and len(entries) + len(added) > MAX_ENTRIES):
             break
         entries += added
         taken.append(operation)
@@ -152,26 +130,29 @@ def _apply_batch(outbox: Outbox, store: Store, operations: list[Operation]) -> l
     return taken
 
 
-def _entries_of_params(outbox: Outbox, store: Store, params: Params) -> list[Any]:
-    return [Param(*item) for item in params.values.items()]
-
-
-def _entries_of_tags(outbox: Outbox, store: Store, tags: Tags) -> list[Any]:
-    there = store.run(str(outbox.run_id)).tags if outbox.is_superseded else {}
-    return [RunTag(name, value) for name, value in tags.values.items() if name not in there]
-
-
-def _entries_of_summary(outbox: Outbox, store: Store, summary: Summary) -> list[Any]:
-    values = dict(summary.values)
-    if summary.own_since_ms is not None:
-        logged_ms = store.run(str(outbox.run_id)).times_ms
-        values = {name: value for name, value in values.items() if logged_ms.get(name, -1) < summary.own_since_ms}
-    return [Metric(name, value, summary.time_ms, 0) for name, value in values.items()]
-
-
-def _entries_of_points(outbox: Outbox, store: Store, points: Points) -> list[Any]:
+def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any] | None:
+    """What an operation adds to a batch; None for one that needs a request of its own."""
     run_id = str(outbox.run_id)
-    step, values = points.step, points.values
+    match operation:
+        case Params(values):
+            return [Param(name, value) for name, value in values.items()]
+        case Tags(values):
+            there = store.run(run_id).tags if outbox.is_superseded else {}
+            return [RunTag(name, value) for name, value in values.items() if name not in there]
+        case Summary(time_ms, numbers, own_since_ms):
+            own: set[str] = set()
+            if own_since_ms is not None:
+                own = {name for name, logged_ms in store.run(run_id).times_ms.items() if logged_ms >= own_since_ms}
+            return [Metric(name, value, time_ms, 0) for name, value in numbers.items() if name not in own]
+        case Points():
+            return _point_entries(outbox, store, operation)
+    return None
+
+
+def _point_entries(outbox: Outbox, store: Store, points: Points) -> list[Any]:
+    run_id = str(outbox.run_id)
+    step = points.step
+    values = points.values
     if step is None:
         if outbox.start_ms is None:
             outbox.start_ms = store.run(run_id).start_ms or points.time_ms
@@ -181,14 +162,6 @@ def _entries_of_points(outbox: Outbox, store: Store, points: Points) -> list[Any
             outbox.stored[name] = store.points(run_id, name)
         values = {name: value for name, value in values.items() if (step, value) not in outbox.stored[name]}
     return [Metric(name, value, points.time_ms, step) for name, value in values.items()]
-
-
-_ENTRIES: dict[type, Callable[..., list[Any]]] = {
-    Params: _entries_of_params,
-    Tags: _entries_of_tags,
-    Summary: _entries_of_summary,
-    Points: _entries_of_points,
-}
 
 
 def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:

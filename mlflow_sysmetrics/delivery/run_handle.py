@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_sysmetrics.delivery.journal import Journal, journal_path
 from mlflow_sysmetrics.delivery.operations import (
+    MAX_PARAM,
     MAX_TAG,
     Checkpoint,
     Delete,
@@ -14,11 +15,14 @@ from mlflow_sysmetrics.delivery.operations import (
     End,
     File,
     Operation,
+    Params,
     Point,
     Reopen,
     Repeat,
     Summary,
-    log,
+    Tags,
+    finite,
+    grouped,
     now_ms,
     table,
     texts,
@@ -60,11 +64,6 @@ class RunHandle:
     def tracking_uri(self) -> str:
         return self._writer.store.tracking_uri
 
-    @property
-    def is_deleted(self) -> bool:
-        """Whether the store answered that there is no such run, or that it was deleted."""
-        return self.outbox.gone is not None
-
     def log(
         self,
         points: Iterable[Point] = (),
@@ -79,7 +78,15 @@ class RunHandle:
         Summary values whose names the program itself has logged since `own_since_ms` are left alone.
         """
         with never_raises("logging to an MLflow run"):
-            self._add(log(points, params, tags, summary, own_since_ms))
+            operations = grouped(points)
+            if params:
+                operations.append(Params(texts(params, MAX_PARAM)))
+            if tags:
+                operations.append(Tags(texts(tags, MAX_TAG)))
+            known = finite(summary or {})
+            if known:
+                operations.append(Summary(now_ms(), known, own_since_ms))
+            self._add(operations)
 
     def log_table(self, path: str, rows: Sequence[Mapping[str, float]]) -> None:
         """Add a small table, as `mlflow.log_table` does: a column for each name, null where a row has none."""
@@ -96,7 +103,7 @@ class RunHandle:
     def reopen(self, tags: Mapping[str, object] | None = None) -> None:
         """Have an ended run go on: it is RUNNING again, and gets these tags and only the points that it lacks."""
         self.is_open = True
-        self._add([Reopen(), *log(tags=tags)], at_once=True)
+        self._add([Reopen(), Tags(texts(tags or {}, MAX_TAG))], at_once=True)
 
     def repeat(self) -> None:
         """Its work begins again, from an earlier step: it gets only the points that it lacks."""
@@ -104,7 +111,7 @@ class RunHandle:
 
     def end(self, outcome: Outcome, end_ms: int | None = None) -> None:
         """End the run, now or at a unix time in ms. The writer forgets it once that is delivered."""
-        self._add([End(outcome.status, end_ms or now_ms(), texts(outcome.tags, MAX_TAG))], at_once=True)
+        self._add([_end(outcome, end_ms or now_ms())], at_once=True)
         self.release()
 
     def discard(self) -> None:
@@ -141,12 +148,8 @@ class RunHandle:
 
     def checkpoint(self, summary: Mapping[str, float], own_since_ms: int | None = None) -> None:
         """Have the journal hold what `sync` delivers if this process is killed now."""
-        end = None
-        if self.outcome_if_killed is not None:
-            end = End(self.outcome_if_killed.status, now_ms(), texts(self.outcome_if_killed.tags, MAX_TAG))
-        for operation in log(summary=summary, own_since_ms=own_since_ms):
-            if isinstance(operation, Summary):
-                self.outbox.checkpoint(Checkpoint(operation, end))
+        end = None if self.outcome_if_killed is None else _end(self.outcome_if_killed, now_ms())
+        self.outbox.checkpoint(Checkpoint(Summary(now_ms(), finite(summary), own_since_ms), end))
 
     def close(self, timeout_s: float) -> bool:
         """Deliver what waits, for at most `timeout_s`, and be done; say whether nothing is left. See `Writer.close`."""
@@ -156,3 +159,7 @@ class RunHandle:
         if self.is_open:
             self.outbox.add(operations)
             self._writer.take(self.outbox, at_once=at_once)
+
+
+def _end(outcome: Outcome, time_ms: int) -> End:
+    return End(outcome.status, time_ms, texts(outcome.tags, MAX_TAG))

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,33 +21,31 @@ from mlflow_sysmetrics.redact import redacted_text, with_login
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOPPED_BY
 
 _ANSWER_S = 60.0  # long: no training waits
-_WORDS = {  # of each count: the sentence, and what is counted
-    "refused": ("MLflow refused {}.", "value"),
-    "skipped": ("Skipped {}.", "unreadable line"),
-    "in_use": ("Left alone {} of loggers that are still running.", "file"),
-    "discarded": ("Discarded {} of runs that do not exist.", "file"),
-}
 
 
 @dataclass
 class Delivered:
-    """The result of a delivery. `str` is for the user.
+    """The result of a delivery. `str` is for the user."""
 
-    Attributes:
-        counts: `points` (including those that an earlier attempt had stored), entries that MLflow `refused`,
-            `skipped` lines that cannot be read, journals `in_use` and `discarded`.
-        runs: the ids of the runs of which everything was delivered.
-        left: a sentence for each other journal that stays.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    runs: set[str] = field(default_factory=set)
-    left: list[str] = field(default_factory=list)
+    points: int = 0  # delivered, including those that an earlier attempt had stored
+    runs: set[str] = field(default_factory=set)  # the ids of those of which everything was delivered
+    refused: int = 0  # values, by MLflow
+    skipped: int = 0  # lines that cannot be read
+    in_use: int = 0  # journals
+    discarded: int = 0  # journals
+    left: list[str] = field(default_factory=list)  # a sentence for each other journal that stays
 
     def __str__(self) -> str:
-        said = [f"Delivered {_number(self.counts['points'], 'point')} of {_number(len(self.runs), 'run')}."]
-        said += [text.format(_number(self.counts[it], what)) for it, (text, what) in _WORDS.items() if self.counts[it]]
-        return "\n".join([*said, *self.left])
+        lines = [f"Delivered {_number(self.points, 'point')} of {_number(len(self.runs), 'run')}."]
+        if self.refused:
+            lines.append(f"MLflow refused {_number(self.refused, 'value')}.")
+        if self.skipped:
+            lines.append(f"Skipped {_number(self.skipped, 'unreadable line')}.")
+        if self.in_use:
+            lines.append(f"Left alone {_number(self.in_use, 'file')} of loggers that are still running.")
+        if self.discarded:
+            lines.append(f"Discarded {_number(self.discarded, 'file')} of runs that do not exist.")
+        return "\n".join([*lines, *self.left])
 
 
 def deliver(
@@ -78,7 +75,7 @@ def _deliver_one(
     try:
         journal = Journal(path)
     except InUseError:
-        delivered.counts["in_use"] += 1
+        delivered.in_use += 1
         return
     except (OSError, ValueError) as error:
         if path.lstat().st_size:  # else its logger ended before the first line
@@ -90,16 +87,17 @@ def _deliver_one(
         uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
         _replay_journal(journal, outbox, connect(uri, _ANSWER_S))
         delivered.runs.add(str(outbox.run_id))
-        delivered.counts.update(points=outbox.sent, refused=outbox.refused, skipped=journal.skipped)
+        delivered.points += outbox.sent
+        delivered.refused += outbox.refused
+        delivered.skipped += journal.skipped
     except Exception as error:
-        is_gone = isinstance(error, NoSuchRunError) or (
-            isinstance(error, NoParentError) and error.key not in map(_key_in, path.parent.glob(f"*{SUFFIX}"))
-        )
+        is_gone = _is_gone(error, path.parent)
         is_done = is_gone and discard
-        delivered.counts["discarded"] += is_done
-        if not is_done:
-            hint = " (`mlflow-sysmetrics sync --discard` removes it)" if is_gone else ""
+        if is_done:
+            delivered.discarded += 1
+        else:
             why = redacted_text(one_line(error))
+            hint = " (`mlflow-sysmetrics sync --discard` removes it)" if is_gone else ""
             delivered.left.append(f"{path.name} waits: {_title(journal, outbox)}: {why}{hint}")
     journal.close(remove=is_done)
 
@@ -117,6 +115,13 @@ def _replay_journal(journal: Journal, outbox: Outbox, store: Store) -> None:
             raise NoSuchRunError("it was created, and is not there any more")
         outbox.add(part)
         replay(outbox, store, lambda key: store.run_with_key(experiment_id, key))
+
+
+def _is_gone(error: Exception, folder: Path) -> bool:
+    """Whether no store will ever take a journal that failed so: its run, or that around it, does not exist."""
+    if isinstance(error, NoParentError):
+        return error.key not in [_key_in(path) for path in folder.glob(f"*{SUFFIX}")]
+    return isinstance(error, NoSuchRunError)
 
 
 def _title(journal: Journal, outbox: Outbox) -> str:

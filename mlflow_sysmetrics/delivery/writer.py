@@ -17,6 +17,7 @@ from pathlib import Path
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
+from mlflow_sysmetrics.delivery.location import RunRef, source_tags
 from mlflow_sysmetrics.delivery.operations import MAX_TAG, Create, now_ms, texts
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
@@ -45,6 +46,13 @@ def writer_for(tracking_uri: str) -> Writer:
             writer = _writers[key] = Writer(Store(tracking_uri))
             Finalize(None, writer.close_all, [_AT_EXIT_S], exitpriority=0)  # also of a forked process: it skips atexit
     return writer
+
+
+def child_run(parent: RunRef, name: str, tags: Mapping[str, object] | None = None) -> RunHandle:
+    """Have a run created that starts now: below `parent`, or where that has no id in the same experiment."""
+    writer = writer_for(parent.tracking_uri)
+    around = writer.open(parent.run_id) if parent.run_id else None
+    return writer.create(parent.experiment_id, name=name, tags={**source_tags(), **(tags or {})}, parent=around)
 
 
 class Writer:
@@ -84,14 +92,17 @@ class Writer:
         """
         known = texts(tags or {}, MAX_TAG)
         name = known.pop(MLFLOW_RUN_NAME, name)
+        parent_key = None
+        parent_outbox = None
         if parent is not None and parent.run_id is not None:
             known.setdefault(MLFLOW_PARENT_RUN_ID, parent.run_id)
-            parent = None
-        parent_key = parent.key if parent else None
+        elif parent is not None:
+            parent_key = parent.key
+            parent_outbox = parent.outbox
         create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
         outbox = Outbox(title=name or create.key)
         outbox.created = create
-        outbox.parent = parent.outbox if parent else None
+        outbox.parent = parent_outbox
         outbox.add([create])
         self.take(outbox, at_once=True)
         return RunHandle(outbox, self)

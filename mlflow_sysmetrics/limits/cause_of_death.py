@@ -10,6 +10,12 @@ from mlflow_sysmetrics.limits.rules import Values
 from mlflow_sysmetrics.sampling import cgroup_limits, find_folders, read_file
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
+_HOW = {
+    True: "killed by the kernel for memory",
+    False: "{}, not killed by the kernel for memory",
+    None: "{}; whether the kernel killed it for memory cannot be read here",
+}
+
 
 class MemoryKills:
     """Detects whether the kernel kills a process, this one by default, for memory. Nothing raises.
@@ -19,8 +25,9 @@ class MemoryKills:
     """
 
     def __init__(self, pid: int | None = None, root: str = "/") -> None:
-        self._pid, self._root = os.getpid() if pid is None else pid, root
-        self._folder = ""  # of the nearest group that counts
+        self._pid = os.getpid() if pid is None else pid
+        self._root = root
+        self._folder = ""  # of the process's group
         self._counts: list[int] = []  # at the last two looks
         self._allowed_mb = math.inf
         self.look()
@@ -29,31 +36,40 @@ class MemoryKills:
         """See in which group the process is now, and what it may use there. What was seen of one that is gone stays."""
         with contextlib.suppress(OSError, ValueError):  # a kernel may answer anything
             folders = find_folders(self._pid, self._root)
-            for folder in [*folders, *find_folders(self._pid, self._root, version=1)]:
-                if (count := _kills(folder)) is not None:
-                    self._counts = [*(self._counts[-1:] if folder == self._folder else []), count]
-                    self._folder, self._allowed_mb = folder, cgroup_limits(folders)[0] / 1e6
-                    break
+            for folder in folders:
+                count = _kills(folder)
+                if count is None:
+                    continue
+                before = self._counts[-1:] if folder == self._folder else []
+                self._counts = [*before, count]
+                self._folder = folder
+                self._allowed_mb = cgroup_limits(folders)[0] / 1e6
+                return
 
     def happened(self) -> bool | None:
         """Whether it has; None if that is unknown. Call it right after the process's end: later kills would count."""
+        if not self._counts:
+            return None
         now = _kills(self._folder)
-        return (now is not None and now > self._counts[0]) if self._counts else None
+        return now is not None and now > self._counts[0]
 
     def death(self, summary: Values, for_memory: bool | None, seen: str = "ended by SIGKILL") -> dict[str, str]:
         """Tags that say what a process with this summary died of: what `happened` said, and what else was `seen`."""
-        how = {
-            True: "killed by the kernel for memory",
-            False: f"{seen}, not killed by the kernel for memory",
-            None: f"{seen}; whether the kernel killed it for memory cannot be read here",
-        }[for_memory]
-        peak = f": peak {summary['peak_memory_mb']:,.0f} MB" if "peak_memory_mb" in summary else ""
-        allowed = f" of {self._allowed_mb:,.0f} MB allowed" if peak and self._allowed_mb < math.inf else ""
-        known = {} if for_memory is None else {KILLED_FOR_MEMORY: str(for_memory).lower()}
-        return {CAUSE_OF_DEATH: how + peak + allowed, **known}
+        text = _HOW[for_memory].format(seen)
+        if "peak_memory_mb" in summary:
+            text += f": peak {summary['peak_memory_mb']:,.0f} MB"
+            if self._allowed_mb < math.inf:
+                text += f" of {self._allowed_mb:,.0f} MB allowed"
+        tags = {CAUSE_OF_DEATH: text}
+        if for_memory is not None:
+            tags[KILLED_FOR_MEMORY] = str(for_memory).lower()
+        return tags
 
 
 def _kills(folder: str) -> int | None:
-    """How often the kernel has killed in a group or in those inside it."""
-    lines = (read_file(f"{folder}/memory.events") or read_file(f"{folder}/memory.oom_control")).splitlines()
-    return next((int(line[9:]) for line in lines if line.startswith(b"oom_kill ")), None)
+    """How often the kernel has killed in a group or in those inside it; None where it does not count."""
+    for line in read_file(f"{folder}/memory.events").splitlines():
+        name, _, number = line.partition(b" ")
+        if name == b"oom_kill":
+            return int(number)
+    return None

@@ -12,12 +12,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 _MIN_SPAN_S = 0.01  # a rate over less says nothing
-# Of version 2, and of the memory of version 1: which line of cgroups(7) names the group, and of proc_pid_mountinfo(5)
-# the group and the folder of a mount.
-_VERSIONS = {
-    2: (rb"^0::(/.*)$", r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 "),
-    1: (rb"^\d+:memory:(/.*)$", r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup \S+ (?:\S+,)?memory$"),
-}
+_NAMED = re.compile(rb"^0::(/.*)$", re.MULTILINE)  # the group, in a line of cgroups(7)
+_MOUNT = re.compile(r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 ", re.MULTILINE)  # group and folder, proc_pid_mountinfo(5)
 
 
 class ContainerSampler:
@@ -96,16 +92,14 @@ def _number(path: str, name: str = "") -> float | None:
     return float(found[1]) if found else None
 
 
-def find_folders(pid: int | None = None, root: str = "/", version: int = 2) -> list[str]:
+def find_folders(pid: int | None = None, root: str = "/") -> list[str]:
     """Find the group of the process `pid` (this one) and those around it, as far as they can be seen, as folders.
 
-    The machine's own group is not among them. With `version` 1, the groups of its memory controller. `root` is the
-    folder under which proc and the mount points are.
+    The machine's own group is not among them. `root` is the folder under which proc and the mount points are.
     """
     root = root.rstrip("/")
-    of_process, of_mount = _VERSIONS[version]
-    named = re.search(of_process, read_file(f"{root}/proc/{pid or 'self'}/cgroup"), re.MULTILINE)
-    mounts = re.findall(of_mount, read_file(f"{root}/proc/self/mountinfo").decode(errors="replace"), re.MULTILINE)
+    named = _NAMED.search(read_file(f"{root}/proc/{pid or 'self'}/cgroup"))
+    mounts = _MOUNT.findall(read_file(f"{root}/proc/self/mountinfo").decode(errors="replace"))
     if not named or not mounts:
         return []
     path = PurePosixPath(named[1].decode(errors="replace"))
@@ -116,8 +110,7 @@ def find_folders(pid: int | None = None, root: str = "/", version: int = 2) -> l
     if not (top / below).is_dir():
         below = PurePosixPath()  # another container's view of its own group: what is mounted is all that can be seen
     folders = [top / inner for inner in (below, *below.parents)]
-    not_of_the_machine = "cgroup.events" if version == 2 else "../memory.oom_control"
-    return [str(folder) for folder in folders if (folder / not_of_the_machine).exists()]
+    return [str(folder) for folder in folders if (folder / "cgroup.events").exists()]  # not that of the machine
 
 
 def read_file(path: str) -> bytes:

@@ -9,18 +9,20 @@ import sys
 import tempfile
 import time
 import webbrowser
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import click
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from mlflow_sysmetrics.redact import absolute_uri, redacted, redacted_text
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui.page import FIRST, Page, address, runs_page, trials_of
 from mlflow_sysmetrics.ui.saved import OF_RUNS, save_costs, saved_link
 
-_HOST, _NAME, _NEWEST = "127.0.0.1", "What runs cost", ["attributes.start_time DESC"]
+_HOST = "127.0.0.1"
 
 
 def newest_page(uri: str, experiment_name: str | None) -> str:
@@ -33,19 +35,35 @@ def newest_page(uri: str, experiment_name: str | None) -> str:
         raise ValueError(f"there is no {file[1]}; go to the folder of your runs, or give --tracking-uri")
     client = MlflowClient(uri)
     experiments = {each.name: each.experiment_id for each in client.search_experiments(max_results=10_000)}
-    if experiment_name not in (None, *experiments):
-        raise ValueError(f"there is no experiment {experiment_name!r}; there are {', '.join(list(experiments)[:10])}")
-    ids = [experiments[experiment_name]] if experiment_name else list(experiments.values())
-    studies = client.search_runs(ids, f"tags.`{KIND}` = 'study'", max_results=1, order_by=_NEWEST)
-    if not (runs := studies or client.search_runs(ids, max_results=1, order_by=_NEWEST)):
+    if experiment_name is not None:
+        if experiment_name not in experiments:
+            known = ", ".join(list(experiments)[:10])
+            raise ValueError(f"there is no experiment {experiment_name!r}; there are {known}")
+        experiments = {experiment_name: experiments[experiment_name]}
+    study = _newest(client, experiments.values(), f"tags.`{KIND}` = 'study'")
+    if study is not None:
+        return _page_of_study(client, study)
+    run = _newest(client, experiments.values(), "")
+    if run is None:
         return "#/experiments"
-    study, where, began = runs[0].info.run_id, runs[0].info.experiment_id, runs[0].info.start_time / 1000
-    if not studies:
-        return save_costs(client, where, _NAME, "", OF_RUNS) or runs_page(where)
-    first = saved_link(client.get_experiment(where).tags, where, study, FIRST)
-    name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(began))}"
-    plain = Page(name, trials_of(study), "TABLE", sort_by="elapsed_s")
-    return first or save_costs(client, where, name, plain.wanted, study) or plain.plain_link(where)
+    where = run.info.experiment_id
+    return save_costs(client, where, "What runs cost", "", OF_RUNS) or runs_page(where)
+
+
+def _newest(client: MlflowClient, experiment_ids: Iterable[str], wanted: str) -> Run | None:
+    found = client.search_runs(list(experiment_ids), wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    return found[0] if found else None
+
+
+def _page_of_study(client: MlflowClient, study: Run) -> str:
+    where = study.info.experiment_id
+    study_id = study.info.run_id
+    saved = saved_link(client.get_experiment(where).tags, where, study_id, FIRST)
+    if saved is not None:
+        return saved
+    began = time.localtime(study.info.start_time / 1000)
+    page = Page(f"What trials cost, {time.strftime('%d %b %H:%M', began)}", trials_of(study_id), "TABLE", "elapsed_s")
+    return save_costs(client, where, page.name, page.wanted, study_id) or page.plain_link(where)
 
 
 def show(uri: str, page: str, port: int, *, with_browser: bool) -> None:
@@ -55,9 +73,12 @@ def show(uri: str, page: str, port: int, *, with_browser: bool) -> None:
     port = next((each for each in range(port, 65536) if not _listens(each)), port)
     line = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port), "--workers", "1"]
     line += ["--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 1"]
-    env = {"MLFLOW_BACKEND_STORE_URI": absolute_uri(uri)}  # its password is not in the list of processes
-    env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # else there are eight more processes, and three times the wait
-    env |= {"PYTHONSAFEPATH": "1", "UVICORN_APP_DIR": os.devnull}  # else modules of the current folder come first
+    env = {
+        "MLFLOW_BACKEND_STORE_URI": absolute_uri(uri),  # its password is not in the list of processes
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else there are eight more processes, and three times the wait
+        "PYTHONSAFEPATH": "1",  # else modules of the current folder come first
+        "UVICORN_APP_DIR": os.devnull,
+    }
     click.echo(f"Starting mlflow server on port {port} for {redacted(absolute_uri(uri))} ...")
     for number in (signal.SIGTERM, signal.SIGHUP):  # then the server is ended, too
         signal.signal(number, lambda number, _: sys.exit(128 + number))

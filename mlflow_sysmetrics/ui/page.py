@@ -19,7 +19,6 @@ Card = Mapping[str, Any]
 metric, param, tag = "metrics.`{}`".format, "params.`{}`".format, "tags.`{}`".format  # the columns of these names
 runs_page = ("#/experiments/{}/runs?" + MODE).format  # the address of an experiment's runs, on any server
 trials_of = f"tags.mlflow.parentRunId = '{{}}' and {tag(KIND)} = 'trial'".format  # a condition: those below a run
-_REST = ("Model metrics", "System metrics")  # where the UI puts a chart of each metric that no card shows
 _OWN = {"deleted": False, "isGenerated": False}  # of a section, and of a card
 
 
@@ -36,6 +35,10 @@ class Section:
     heading: str
     cards: Sequence[Card]
     columns: int = 3
+
+
+# Folded: where the UI puts a chart of each metric that no card shows.
+_REST = [Section("Model metrics", ()), Section("System metrics", ())]
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,20 @@ class Page:
         """What the UI keeps of a saved view, compressed as it does: see savedViewEnvelope.ts there."""
         cards: list[Card] = []
         sections: list[Card] = []
-        for number, section in enumerate(self.sections):
-            shown = {"name": section.heading, "display": True, "columns": section.columns}
-            sections.append({**shown, "uuid": str(number), "isReordered": True, **_OWN})
+        for section in [*self.sections, *_REST]:
+            section_id = str(len(sections))
+            sections.append(
+                {
+                    "uuid": section_id,
+                    "name": section.heading,
+                    "display": section not in _REST,
+                    "columns": section.columns,
+                    "isReordered": True,
+                    **_OWN,
+                }
+            )
             for card in section.cards:
-                cards.append({**card, "metricSectionId": str(number), "uuid": f"card-{len(cards)}", **_OWN})
-        for heading in _REST:
-            folded = {"name": heading, "display": False}
-            sections.append({**folded, "uuid": str(len(sections)), "isReordered": True, **_OWN})
+                cards.append({**card, "metricSectionId": section_id, "uuid": f"card-{len(cards)}", **_OWN})
         columns = list(self.columns)
         state: dict[str, Any] = {
             "searchFilter": self.wanted,

@@ -20,7 +20,10 @@ logger = get_logger(__name__)
 MAX_STUDIES = 10  # whose views are kept, the newest
 OF_RUNS = "runs"  # the owner of the view of all runs of an experiment
 _PREFIX, _MARK = "mlflow.sharedViewState.", '"sysmetrics":'  # MLflow's; in a value, until a user changes it in the UI
+_OF_A_STUDY = re.compile(re.escape(_PREFIX) + "sysmetrics-([0-9a-f]{32})-")
+_WRITTEN = re.compile(r'"createdAt": ?(\d+)')
 _link = (ui.runs_page("{}") + "&viewStateShareKey={}&compareRunsMode={}").format
+_MAX_VALUE = 5_000  # characters: MLflow refuses longer tags
 _COSTS = names("process", "steps", "job")
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
 _NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results of `system_metrics`, or a library's
@@ -38,21 +41,31 @@ def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[st
     """
     links = {word: page.plain_link(experiment_id) for word, page in pages.items()}
     try:
-        if not _has_views(client.tracking_uri):
-            return links
-        tags, now_ms = client.get_experiment(experiment_id).tags, int(time.time() * 1000)
-        for place, (word, page) in enumerate(pages.items()):
-            view_id = f"sysmetrics-{owner}-{word}"
-            view = {"name": page.name, "createdAt": now_ms - place, "state": page.state(), "sysmetrics": True}
-            if _MARK in tags.get(_PREFIX + view_id, _MARK):
-                if len(value := json.dumps(view, separators=(",", ":"))) > 5_000:  # MLflow refuses longer tags
-                    continue
-                client.set_experiment_tag(experiment_id, _PREFIX + view_id, value)
-            links[word] = _link(experiment_id, view_id, page.shown)
-        _remove_old(client, experiment_id)
+        if _has_views(client.tracking_uri):
+            _write(client, experiment_id, owner, pages, links)
+            _remove_old(client, experiment_id)
     except Exception as error:  # a view is not worth a study
         logger.warning("the views of experiment %s could not be written: %s", experiment_id, error)
     return links
+
+
+def _write(
+    client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[str, ui.Page], links: dict[str, str]
+) -> None:
+    """Write the views, and change the links to those that there are then."""
+    tags = client.get_experiment(experiment_id).tags
+    created_ms = int(time.time() * 1000)
+    for word, page in pages.items():
+        view_id = f"sysmetrics-{owner}-{word}"
+        key = _PREFIX + view_id
+        if key not in tags or _MARK in tags[key]:
+            view = {"name": page.name, "createdAt": created_ms, "state": page.state(), "sysmetrics": True}
+            value = json.dumps(view, separators=(",", ":"))
+            if len(value) > _MAX_VALUE:
+                continue
+            client.set_experiment_tag(experiment_id, key, value)
+        created_ms -= 1  # the menu has the newest on top
+        links[word] = _link(experiment_id, view_id, page.shown)
 
 
 def saved_link(tags: Mapping[str, str], where: str, owner: str, word: str, shown: ui.Shown = "CHART") -> str | None:
@@ -65,10 +78,13 @@ def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str,
     """Save the view of the runs that a condition finds, and return its link; None if none of them was measured."""
     found: dict[str, Run] = {}
     for sign in ("metrics.elapsed_s >= 0", f"metrics.`{SYSTEM_PREFIX}process_memory_mb` >= 0"):  # ended, or not yet
-        both = f"{wanted} and {sign}" if wanted else sign
-        found |= {run.info.run_id: run for run in client.search_runs([experiment_id], both, max_results=100)}
-    pages = {"costs": _page(list(found.values()), name, wanted)}
-    return save(client, experiment_id, owner, pages)["costs"] if found else None
+        measured = f"{wanted} and {sign}" if wanted else sign
+        for run in client.search_runs([experiment_id], measured, max_results=100):
+            found[run.info.run_id] = run
+    if not found:
+        return None
+    page = _page(list(found.values()), name, wanted)
+    return save(client, experiment_id, owner, {"costs": page})["costs"]
 
 
 def _page(runs: Sequence[Run], name: str, wanted: str) -> ui.Page:
@@ -92,7 +108,8 @@ def _page(runs: Sequence[Run], name: str, wanted: str) -> ui.Page:
     shown = costs or series
     why = ui.tag(STOP_REASON)
     columns = [*map(ui.param, params), *map(ui.metric, [*own, *shown]), why]
-    return ui.Page(name, wanted, sort_by=next(iter(shown), None), columns=columns, wide=[why], sections=sections)
+    sort_by = shown[0] if shown else None
+    return ui.Page(name, wanted, sort_by=sort_by, columns=columns, wide=[why], sections=sections)
 
 
 def _telling_params(runs: Sequence[Run]) -> list[str]:
@@ -103,12 +120,19 @@ def _telling_params(runs: Sequence[Run]) -> list[str]:
 
 
 def _remove_old(client: MlflowClient, experiment_id: str) -> None:
+    """Remove the views of all but the newest studies; those that a user has changed stay."""
     tags = client.get_experiment(experiment_id).tags
-    studies = {key: found[1] for key in tags if (found := re.match(_PREFIX + "sysmetrics-([0-9a-f]{32})-", key))}
-    newest = sorted(studies, key=lambda key: re.findall(r'"createdAt": ?(\d+)', tags[key]), reverse=True)
-    kept = list(dict.fromkeys(map(studies.__getitem__, newest)))[:MAX_STUDIES]
-    for key, study in studies.items():
-        if study not in kept and _MARK in tags[key]:
+    views: list[tuple[int, str, str]] = []  # when it was written, its study, its tag
+    for key, value in tags.items():
+        study = _OF_A_STUDY.match(key)
+        written = _WRITTEN.search(value)
+        if study and written:
+            views.append((int(written[1]), study[1], key))
+    newest: list[str] = []
+    for _, study_id, key in sorted(views, reverse=True):
+        if study_id not in newest:
+            newest.append(study_id)
+        if newest.index(study_id) >= MAX_STUDIES and _MARK in tags[key]:
             client.delete_experiment_tag(experiment_id, key)
 
 

@@ -293,7 +293,7 @@ def test_disk_that_hangs_holds_nobody(journals: Path, caplog: pytest.LogCaptureF
             wait_until(lambda: "system/process_memory_mb" in metrics(run.info.run_id), LIMIT_S, "a window")
         assert metrics(run.info.run_id)["elapsed_s"] > 0.5
     assert "in memory only" in caplog.text
-    wait_until(lambda: not deliver().counts["in_use"], LIMIT_S, "the lock")
+    wait_until(lambda: not deliver().in_use, LIMIT_S, "the lock")
     with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger() as logger:
         assert logger.is_recording
 

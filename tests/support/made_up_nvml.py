@@ -19,7 +19,6 @@ class Gpu:
     used: int | None = 5_000_000_000
     milliwatts: int | None = 250_500
     processes: dict[int, int | None] | None = field(default_factory=dict)  # bytes by process
-    samples: list[tuple[int, int, int]] | None = field(default_factory=list)  # time in us, process, percent
 
 
 class Nvml:
@@ -55,14 +54,6 @@ class Nvml:
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: Gpu) -> list[Any]:  # noqa: N802
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self._told(gpu.processes).items()]
-
-    def nvmlDeviceGetProcessUtilization(self, gpu: Gpu, since: int) -> list[Any]:  # noqa: N802
-        samples = [
-            SimpleNamespace(timeStamp=at, pid=pid, smUtil=percent)
-            for at, pid, percent in self._told(gpu.samples)
-            if at > since
-        ]
-        return self._told(samples or None)  # NVML_ERROR_NOT_FOUND
 
     def nvmlDeviceGetName(self, gpu: Gpu) -> str:  # noqa: N802
         return "NVIDIA H100"

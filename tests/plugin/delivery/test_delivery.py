@@ -16,7 +16,7 @@ from scripted_store import Kept, ScriptedStore
 
 from mlflow_sysmetrics.delivery import outbox, sync
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal
-from mlflow_sysmetrics.delivery.operations import Checkpoint, Create, End, Point, Reopen, Repeat, Summary, log
+from mlflow_sysmetrics.delivery.operations import Checkpoint, Create, End, Point, Reopen, Repeat, Summary, Tags, grouped
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import NoParentError, replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError
@@ -78,14 +78,14 @@ class Deliveries(RuleBasedStateMachine):
             self._create(key, "study")
         elif key in self.live and key not in self.open:
             self.open.add(key)
-            self.live[key].add([Reopen(), *log(tags=self.tags[key])])
+            self.live[key].add([Reopen(), Tags(dict(self.tags[key]))])
             self._sample(key)  # as it soon does: by this `sync` sees that it went on
         return key in self.live
 
     def _sample(self, key: str) -> None:
         time_ms = next(self.clock)
         self.points[key].append(Point("sample", float(time_ms), time_ms))
-        self.live[key].add(log(self.points[key][-1:]))
+        self.live[key].add(grouped(self.points[key][-1:]))
 
     @rule(key=TRIALS, refused=st.booleans(), samples=st.booleans(), number=st.integers(1, 3), back=st.integers(0, 3))
     def log_points(self, key: str, refused: bool, samples: bool, number: int, back: int) -> None:
@@ -102,14 +102,14 @@ class Deliveries(RuleBasedStateMachine):
             self.next_step[key] += 1
             self.points[key].append(Point("loss", float(time_ms), time_ms, step))
             odd = [Point("odd@", 1.0, time_ms, step)] if refused else []
-            self.live[key].add([*log(self.points[key][-1:]), *log(odd)])
+            self.live[key].add([*grouped(self.points[key][-1:]), *grouped(odd)])
 
     @rule(key=TRIALS, value=st.integers(0, 3))
     def tag(self, key: str, value: int) -> None:
         """A tag is set again."""
         if self._open_trial(key):
             self.tags[key]["a"] = str(value)
-            self.live[key].add(log(tags=self.tags[key]))
+            self.live[key].add([Tags(dict(self.tags[key]))])
 
     @rule(key=TRIALS, status=st.sampled_from(["FINISHED", "KILLED"]))
     def end(self, key: str, status: str) -> None:
@@ -168,7 +168,7 @@ class Deliveries(RuleBasedStateMachine):
         for _ in range(number):
             time_ms = next(self.clock)
             self.points[LOGGER].append(Point("system/x", float(time_ms), time_ms))
-            self.recorder[0].add(log(self.points[LOGGER][-1:]))
+            self.recorder[0].add(grouped(self.points[LOGGER][-1:]))
         self.summary[LOGGER] = float(time_ms)
         self.recorder[0].checkpoint(Checkpoint(self._logger_summary(time_ms), None))
 

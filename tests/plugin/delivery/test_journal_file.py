@@ -139,16 +139,6 @@ def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
     assert in_fork(child) == 1
 
 
-def test_full_journal_takes_nothing_more(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a long outage does not fill a disk."""
-    journal = Journal(path, ABOUT)
-    monkeypatch.setattr(journals, "_MAX_BYTES", 300)
-    with pytest.raises(OSError, match="larger than 300"):
-        journal.append(OPERATIONS * 9)
-    assert list(journal.read()) == []
-    journal.close()
-
-
 @given(st.lists(st.one_of(st.binary(max_size=20), st.just(b'["Points",'), st.just(b"[" * 5000)), max_size=4))
 def test_lines_that_are_not_ours_are_skipped_and_counted(tmp_path_factory: Any, noise: list[bytes]) -> None:
     """As the last one of a process that was killed; those around them come back."""

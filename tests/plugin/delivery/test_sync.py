@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: s
     path = leave(tmp_path, run_id, client.tracking_uri, operations)
     content = path.read_bytes()
     client.log_metric(run_id, "loss", 1.0, 4_100, 0)
-    assert deliver(tmp_path) == Delivered(Counter(points=5, refused=0, skipped=0), {run_id})
+    assert deliver(tmp_path) == Delivered(points=5, runs={run_id})
     path.write_bytes(content)
     path.chmod(0o600)
     assert not deliver(tmp_path).left
@@ -131,13 +130,13 @@ def test_journal_waits_for_its_run_unless_it_is_discarded(
     assert ("sync --discard" in said) == (gone != "away")
     if gone == "deleted":
         client.restore_run(run_id)
-        assert deliver(tmp_path, discard=True).counts["points"] == 3
+        assert deliver(tmp_path, discard=True).points == 3
     else:
         delivered = deliver(tmp_path, discard=True)
-        assert (delivered.counts["discarded"], len(delivered.left)) == ((0, 1) if gone == "away" else (1, 0))
+        assert (delivered.discarded, len(delivered.left)) == ((0, 1) if gone == "away" else (1, 0))
     assert path.exists() == (gone == "away")
     if gone == "away":
-        assert deliver(tmp_path, client.tracking_uri).counts["points"] == 3
+        assert deliver(tmp_path, client.tracking_uri).points == 3
 
 
 def test_runs_of_a_deleted_experiment_are_discarded(client: MlflowClient) -> None:
@@ -148,7 +147,7 @@ def test_runs_of_a_deleted_experiment_are_discarded(client: MlflowClient) -> Non
     study = writer.create(gone)
     writer.close([study, writer.create(gone, parent=study)], 0.0)
     assert ["sync --discard" in said for said in deliver().left] == [True, False]
-    assert (deliver(discard=True).counts["discarded"], deliver()) == (2, Delivered())
+    assert (deliver(discard=True).discarded, deliver()) == (2, Delivered())
 
 
 def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
@@ -164,7 +163,7 @@ def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: s
     for path in (tmp_path / "b.jsonl", tmp_path / "e.jsonl"):
         path.chmod(0o600)
     delivered = deliver(tmp_path, client.tracking_uri)
-    assert delivered.counts == Counter(points=3, refused=1, skipped=4, discarded=0)
+    assert (delivered.points, delivered.refused, delivered.skipped, delivered.discarded) == (3, 1, 4, 0)
     assert [said.partition(" ")[0] for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
     assert not good.exists()
 
@@ -178,10 +177,10 @@ def test_two_syncs_at_once_deliver_once(tmp_path: Path) -> None:
     first = threading.Thread(target=lambda: found.append(deliver(tmp_path, connect=lambda uri, timeout_s: store)))
     first.start()
     assert store.entered.wait(10)
-    assert deliver(tmp_path, connect=lambda uri, timeout_s: store).counts["in_use"] == 1
+    assert deliver(tmp_path, connect=lambda uri, timeout_s: store).in_use == 1
     store.open.set()
     first.join(10)
-    assert found[0].counts["points"] == len(store.runs["r"].points) == 3
+    assert found[0].points == len(store.runs["r"].points) == 3
     assert deliver(tmp_path) == Delivered()
 
 
@@ -199,7 +198,7 @@ def test_trials_wait_for_the_run_around_them_that_a_passing_error_kept_away(clie
 
     leave_study(client.tracking_uri)
     delivered = deliver(discard=True, connect=Flaky)
-    assert (delivered.counts["discarded"], len(delivered.left)) == (0, 3)
+    assert (delivered.discarded, len(delivered.left)) == (0, 3)
     assert len(deliver(discard=True).runs) == 3
     assert len(client.search_runs(["0"])) == 3
 

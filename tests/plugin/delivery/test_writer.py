@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from hung_disk import hung_disk
 from mlflow import MlflowClient
 from scripted_store import LIMIT_S, Kept, ScriptedStore
 
-from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
-from mlflow_sysmetrics.delivery.journal import journal_folder
-from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.journal import Journal, journal_folder
+from mlflow_sysmetrics.delivery.operations import Operation, Point
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.delivery.writer import Writer, writer_for
 from mlflow_sysmetrics.outcome import FINISHED, killed
@@ -169,7 +168,7 @@ def test_close_is_bounded_and_what_is_left_is_kept(
     assert 0.2 < time.monotonic() - began < LIMIT_S / 2
     assert "MLflow has not taken all of 3 runs; `mlflow-sysmetrics sync` will deliver it" in caplog.text
     delivered = deliver(tracking_uri=client.tracking_uri)
-    assert (delivered.left, delivered.counts["points"], len(delivered.runs)) == ([], 4, 3)
+    assert (delivered.left, delivered.points, len(delivered.runs)) == ([], 4, 3)
     runs = {run.info.run_name: run for run in client.search_runs(["0"])}
     assert runs["x"].data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
     assert [runs[name].info.status for name in ("study", "x", "y")] == ["RUNNING", "FINISHED", "FINISHED"]
@@ -223,13 +222,21 @@ def test_run_that_the_disk_does_not_take_costs_only_itself(
     client: MlflowClient, store: ScriptedStore, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runs after it are kept, and nothing of it is in the way of their delivery."""
-    monkeypatch.setattr(journals, "_MAX_BYTES", 1000)
+    append = Journal.append
+
+    def full(journal: Journal, operations: Iterable[Operation]) -> None:
+        added = list(operations)
+        if len(added) > 50:
+            raise OSError("no space left on device")
+        append(journal, added)
+
+    monkeypatch.setattr(Journal, "append", full)
     store.away = lambda request, run: True
     for key, number in (("a", 1), ("b", 100), ("c", 1)):
         writer.create("0", name=key).log(points(*range(number)))
     assert not writer.close_all(0.0)
     delivered = deliver(tracking_uri=client.tracking_uri)
-    assert (delivered.left, delivered.counts["points"], len(delivered.runs)) == ([], 2, 2)
+    assert (delivered.left, delivered.points, len(delivered.runs)) == ([], 2, 2)
 
 
 @pytest.mark.parametrize("disk", ["hangs", "is in the way"])

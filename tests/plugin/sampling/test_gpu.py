@@ -17,23 +17,17 @@ def sampler(*gpus: Gpu) -> GpuSampler:
 
 
 @pytest.mark.parametrize(
-    ("root", "percents", "of_tree"),
-    [
-        pytest.param(None, (30, 12), (1000, 30), id="this process"),
-        pytest.param(STRANGER, (30, 12), (1500, 42), id="a parent"),
-        pytest.param(STRANGER, (80, 80), (1500, 100), id="no more than the whole card"),
-    ],
+    ("root", "of_tree_mb"), [pytest.param(None, 1000, id="this process"), pytest.param(STRANGER, 1500, id="a parent")]
 )
-def test_use_of_the_card_and_of_the_tree_is_read(
-    root: int | None, percents: tuple[int, int], of_tree: tuple[int, int]
-) -> None:
+def test_use_of_the_card_and_of_the_tree_is_read(root: int | None, of_tree_mb: float) -> None:
     """Megabytes, percent and watts of the card; of the tree the sum over its processes, without others'."""
-    processes = {OURS: 1_000_000_000, STRANGER: 500_000_000, GHOST: 1}
-    samples = [(5, pid, percent) for pid, percent in zip((OURS, STRANGER), percents, strict=True)]
-    reading = GpuSampler(root, nvml=Nvml(Gpu(processes=processes, samples=samples)))()
-    of_all = {"gpu_0_utilization_percent": 70, "gpu_0_memory_mb": 5000, "gpu_0_power_w": 250.5}
-    names = ("gpu_0_process_memory_mb", "gpu_0_process_utilization_percent")
-    assert reading == of_all | dict(zip(names, of_tree, strict=True))
+    processes: dict[int, int | None] = {OURS: 1_000_000_000, STRANGER: 500_000_000, GHOST: 1}
+    assert GpuSampler(root, nvml=Nvml(Gpu(processes=processes)))() == {
+        "gpu_0_utilization_percent": 70,
+        "gpu_0_memory_mb": 5000,
+        "gpu_0_power_w": 250.5,
+        "gpu_0_process_memory_mb": of_tree_mb,
+    }
 
 
 def test_each_card_has_its_number() -> None:
@@ -46,47 +40,21 @@ def test_each_card_has_its_number() -> None:
     assert reading["gpu_1_process_memory_mb"] == 2
 
 
-def test_only_new_samples_of_utilization_count_and_the_newest_of_each() -> None:
-    """The driver keeps some seconds of samples: each is used once."""
-    gpu = Gpu(processes={OURS: 1}, samples=[(1, OURS, 90), (3, OURS, 20), (2, OURS, 50)])
-    sample = sampler(gpu)
-    assert sample()["gpu_0_process_utilization_percent"] == 20
-    assert "gpu_0_process_utilization_percent" not in sample()  # the card is busy, and the driver has not looked again
-    assert gpu.samples is not None
-    gpu.samples.append((4, OURS, 60))
-    assert sample()["gpu_0_process_utilization_percent"] == 60
-
-
-@pytest.mark.parametrize(
-    ("gpu", "percent"),
-    [
-        pytest.param(Gpu(processes={OURS: 1}, busy=0), 0, id="idle card"),
-        pytest.param(Gpu(processes={OURS: 1}, samples=[(1, STRANGER, 70)]), 0, id="others only"),
-        pytest.param(Gpu(processes={OURS: 1}, samples=[(1, OURS, 4_294_967_295)]), None, id="garbage"),
-        pytest.param(Gpu(processes={OURS: 1}, samples=None), None, id="not told, busy"),
-        pytest.param(Gpu(processes={OURS: 1}, samples=None, busy=None), None, id="nothing told"),
-    ],
-)
-def test_odd_samples_of_utilization(gpu: Gpu, percent: float | None) -> None:
-    """0 where nothing is done, absent where nothing is known."""
-    assert sampler(gpu)().get("gpu_0_process_utilization_percent") == percent
-
-
 @pytest.mark.parametrize(
     ("told", "absent"),
     [
         pytest.param({"busy": None}, {"utilization_percent"}, id="utilization"),
         pytest.param({"used": None}, {"memory_mb"}, id="memory"),
         pytest.param({"milliwatts": None}, {"power_w"}, id="power"),
-        pytest.param({"processes": None}, {"process_memory_mb", "process_utilization_percent"}, id="processes"),
+        pytest.param({"processes": None}, {"process_memory_mb"}, id="processes"),
         pytest.param({"processes": {OURS: None}}, {"process_memory_mb"}, id="memory of one process"),
-        pytest.param({"processes": {}}, {"process_memory_mb", "process_utilization_percent"}, id="other process ids"),
+        pytest.param({"processes": {}}, {"process_memory_mb"}, id="other process ids"),
     ],
 )
 def test_what_the_driver_does_not_tell_is_absent(told: dict[str, None], absent: set[str]) -> None:
     """Each number alone; a sum without one process's memory would be too small."""
-    gpu = Gpu(**{"processes": {OURS: 1}, "samples": [(1, OURS, 5)], **told})
-    names = {"utilization_percent", "memory_mb", "power_w", "process_memory_mb", "process_utilization_percent"}
+    gpu = Gpu(**{"processes": {OURS: 1}, **told})
+    names = {"utilization_percent", "memory_mb", "power_w", "process_memory_mb"}
     assert {f"gpu_0_{name}" for name in names - absent} == set(sampler(gpu)())
 
 
@@ -105,6 +73,5 @@ def test_the_substitute_has_the_real_names() -> None:
     """Where nvidia-ml-py is installed, every function that is used here exists there."""
     real = pytest.importorskip("pynvml")
     assert all(hasattr(real, name) for name in dir(Nvml) if name.startswith("nvml"))
-    assert {"timeStamp", "pid", "smUtil"} <= {name for name, _ in real.c_nvmlProcessUtilizationSample_t._fields_}
     assert {"pid", "usedGpuMemory"} <= {name for name, _ in real.c_nvmlProcessInfo_v3_t._fields_}
     assert "gpu" in {name for name, _ in real.c_nvmlUtilization_t._fields_}
