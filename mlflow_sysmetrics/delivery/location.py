@@ -7,9 +7,7 @@ import os
 from typing import NamedTuple
 
 import mlflow
-from mlflow import MlflowClient
 from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import fluent
 from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 from mlflow.tracking.context.registry import resolve_tags
@@ -81,19 +79,6 @@ def find_run(run_id: str | None, store: Store) -> StoredRun:
     except Exception as error:  # a database or a network raises anything, and the training has to begin
         logger.warning("MLflow has not said yet whether it has run %s. %s", wanted, one_line(error))
         return StoredRun(wanted)
-
-
-def named_experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment with this name, which is made if it is not there. Raises what the store raises."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(name)
-        except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process may have been faster
-            if found is None:
-                raise
-    return str(found.experiment_id)
 
 
 def _experiment_in_use() -> str:

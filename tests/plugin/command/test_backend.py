@@ -150,7 +150,7 @@ def test_run_of_an_id_is_used_and_runs_that_the_project_opens_besides_are_below_
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        ({"backend_config": {"groups": ["gpu", "x"]}}, "gpu,x"),
+        ({"backend_config": {"groups": "gpu,x"}}, "gpu,x"),
         ({"synchronous": False}, r"synchronous=False: .* backend local"),
     ],
     ids=["list of groups", "asynchronous"],
