@@ -107,10 +107,6 @@ class RunHandle:
         self._add([End(outcome.status, end_ms or now_ms(), texts(outcome.tags, MAX_TAG))], at_once=True)
         self.release()
 
-    def discard(self) -> None:
-        """Drop what waits for the run."""
-        self.outbox.forget(self.outbox.peek())
-
     def delete(self) -> None:
         """Delete the run."""
         self._add([Delete()], at_once=True)
