@@ -31,7 +31,6 @@ MIN_POINT_SHARE = 0.01  # of the time so far, so that a curve of an hour has at 
 _REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 
 _recorded: set[str | None] = {None}  # runs that cannot have the curves of a training: they have some, or are none
-Size = Callable[[int, int], int]  # the bytes of a model's rounds from one up to another
 
 
 class BoosterCallback:
@@ -94,7 +93,6 @@ class Training:
         self._drawn = 0  # iterations up to the last point of the curves
         self._drawn_s = 0.0  # when that was
         self._draw_last: Callable[[], None] | None = None  # a point of the last iteration, which has none
-        self._rounds = self._bytes = 0  # of the model, up to that point
 
     def __reduce__(self) -> tuple[type[Training], tuple[Limits]]:
         """A copy is another training. It is not measured yet: its model may be there only to predict."""
@@ -122,8 +120,8 @@ class Training:
             self.start()
 
     @never_raises("recording a training")
-    def iterated(self, rounds: int, scores: Mapping[str, float], size: Size) -> bool:
-        """Note that an iteration is done, and how many rounds the model has; say whether a limit ends the training."""
+    def iterated(self, scores: Mapping[str, float]) -> bool:
+        """Note that an iteration is done; say whether a limit ends the training."""
         self._done += 1
         self._now_s = self.measurement.elapsed_s
         if self._done == 1:
@@ -131,7 +129,7 @@ class Training:
         self._costs = {**self._latest, "elapsed_s": self._now_s}
         broken = self._judge.crossed(self._costs, self._done)
         pause_s = max(MIN_POINT_S, MIN_POINT_SHARE * self._now_s)
-        self._draw_last = lambda: self._draw(rounds, scores, size)
+        self._draw_last = lambda: self._draw(scores)
         if broken or self._done == 1 or self._now_s - self._drawn_s >= pause_s:
             self._draw_last()
         if broken:
@@ -156,7 +154,7 @@ class Training:
                 self.measurement.stop()
                 self._deliver(outcome or self._untold_outcome())
 
-    def _draw(self, rounds: int, scores: Mapping[str, float], size: Size) -> None:
+    def _draw(self, scores: Mapping[str, float]) -> None:
         """Add a point to the curves: means since the last one, and how it is now."""
         values = {_REFUSED.sub("_", name): score for name, score in scores.items()}
         values |= self.measurement.interval()
@@ -165,26 +163,12 @@ class Training:
             values.pop("cpu_percent", None)
         if self._drawn:
             values["step_time_ms"] = 1000 * seconds / (self._done - self._drawn)
-        with contextlib.suppress(Exception):  # such as of a linear model, which has no rounds to ask for
-            values["model_size_kb"] = self._bytes_of(rounds, size) / 1000
         if self._run:
             self._run.log(points_now(values, self._done))
         self._costs |= self._latest  # which is as new as the point
         self._drawn = self._done
         self._drawn_s = self._now_s
         self._draw_last = None
-
-    def _bytes_of(self, rounds: int, size: Size) -> int:
-        """What the model has by now.
-
-        Only its new rounds are asked for, since a copy of the whole model would be part of the peak of memory. They
-        come with a known one, whose bytes are taken off together with what each part has beside its rounds.
-        """
-        first = max(0, self._rounds - 1)
-        known = size(first, self._rounds) if self._rounds else 0
-        self._bytes += size(first, rounds) - known
-        self._rounds = rounds
-        return self._bytes
 
     def _untold_outcome(self) -> Outcome:
         if self.stopped_early():

@@ -23,14 +23,9 @@ class SystemMetricsCallback(BoosterCallback):
         if env.iteration == env.begin_iteration:
             self._begin()
             self._training.stopped_early = lambda: env.model.best_iteration > 0
-        model = getattr(env.model, "boosters", [env.model])[0]  # of cv: that of the first fold
         results = env.evaluation_result_list or []
         scores = {f"{result[0]}/{result[1]}": result[2] for result in results}
-
-        def size(first: int, last: int) -> int:
-            return len(model.model_to_string(last - first, first))
-
-        if self._training.iterated(env.iteration + 1, scores, size):
+        if self._training.iterated(scores):
             raise EarlyStopException(env.iteration, results)
         if env.iteration + 1 == env.end_iteration:
             self._training.complete()

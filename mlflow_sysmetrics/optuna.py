@@ -67,9 +67,6 @@ def system_metrics(limits: str | None = None, isolated: bool = False) -> Callabl
         check_attainable(parsed)
 
     def decorate(objective: Objective) -> Objective:
-        if isinstance(objective, type) or not callable(objective):
-            raise ValueError(f"objective={objective!r}: give a function of a trial, or an instance of the class")
-
         @functools.wraps(objective)
         def measured(trial: Any) -> Any:
             if not isinstance(trial, optuna.Trial):  # a fixed or a frozen one, of no study

@@ -310,7 +310,6 @@ def _only_number(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
     if one.keys() != other.keys():
         return None
     differ = [name for name in one if one[name] is not other[name]]
-    if len(differ) != 1:
-        return None
-    (name,) = differ
-    return name if isinstance(one[name], Real) and isinstance(other[name], Real) else None
+    if len(differ) == 1 and isinstance(one[differ[0]], Real) and isinstance(other[differ[0]], Real):
+        return differ[0]
+    return None

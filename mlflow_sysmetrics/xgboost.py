@@ -21,18 +21,13 @@ class SystemMetricsCallback(BoosterCallback, TrainingCallback):
         return model
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        booster = model.cvfolds[0].bst if hasattr(model, "cvfolds") else model
         scores = {}
         for data, metrics in evals_log.items():
             for name, values in metrics.items():
                 score = values[-1]
                 scores[f"{data}/{name}"] = score[0] if isinstance(score, tuple) else score  # of cv: mean and deviation
-
-        def size(first: int, last: int) -> int:
-            return len(booster[first:last].save_raw("ubj"))
-
-        ends = self._training.iterated(booster.num_boosted_rounds(), scores, size)
-        if ends and booster is not model and model.attr("best_iteration") is None:
+        ends = self._training.iterated(scores)
+        if ends and hasattr(model, "cvfolds") and model.attr("best_iteration") is None:
             model.set_attr(best_iteration=str(epoch))  # which cv reads after any end
         return ends
 

@@ -1,11 +1,10 @@
-"""What a check says: as text, Markdown, JSON or JUnit's XML, and in its MLflow run."""
+"""What a check says: as text, Markdown or JSON, and in its MLflow run."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from xml.etree import ElementTree
 
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
@@ -17,7 +16,6 @@ from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.tags import PAIR, SIDE, VERDICT
 
 _CODES = {WORSE: 1, UNDECIDED: 3}
-_OF_JUNIT = {WORSE: "failure", UNDECIDED: "error"}
 
 
 @dataclass(frozen=True)
@@ -86,31 +84,15 @@ def as_json(result: Result) -> str:
     return json.dumps({"verdict": result.verdict, "exit_code": result.exit_code, **asdict(result)}, indent=2)
 
 
-def as_junit(result: Result) -> str:
-    """A test for each metric; one that cannot be judged is an error."""
-    suite = ElementTree.Element("testsuite", name="mlflow-sysmetrics check", tests=str(len(result.metrics)))
-    for judged in result.metrics:
-        case = ElementTree.SubElement(suite, "testcase", classname="check", name=judged.name)
-        if judged.verdict in _OF_JUNIT:
-            ElementTree.SubElement(case, _OF_JUNIT[judged.verdict], message=sentence(judged))
-    for kind in _OF_JUNIT.values():
-        suite.set(f"{kind}s", str(len(suite.findall(f"*/{kind}"))))
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
-
-
-FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json, "junit": as_junit}
+FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json}
 
 
 def record(run: RunHandle, result: Result) -> None:
     """Write the verdict into the run of the check, and end it."""
-    figures = {"pairs": float(result.pairs)}
     tags = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
     for judged in result.metrics:
         tags[f"{VERDICT}.{judged.name}"] = judged.verdict
-        unit = "_percent" if judged.unit else ""
-        for figure in ("change", "low", "high", "noise"):
-            figures[f"{judged.name}/{figure}{unit}"] = getattr(judged, figure)
-    run.log(summary=figures, tags=tags)
+    run.log(summary={"pairs": result.pairs}, tags=tags)
     run.log_text("check.json", as_json(result))
     run.end(FINISHED)
 

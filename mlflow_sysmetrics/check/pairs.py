@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -108,14 +109,12 @@ class Pairs:
                 raise
 
     def _end_programs(self) -> None:
-        for launcher in [*self._launchers]:  # each waits for its program, and ends then
+        for launcher in self._launchers.copy():  # each waits for its program, and ends then
             with contextlib.suppress(psutil.NoSuchProcess):
                 for program in psutil.Process(launcher.pid).children():
                     end_tree(program, 2.0)
 
     def _run_one(self, side: Side, pair: int) -> Mapping[str, float]:
-        if side.stored is not None:
-            return side.stored
         about = {tags.KIND: "check run", tags.SIDE: side.name, tags.PAIR: str(pair)}
         about[MLFLOW_PARENT_RUN_ID] = str(self.parent.run_id)
         tracker = RunTracker(name=f"{side.name} {pair}" if pair else f"{side.name}, warm-up", tags=about)
@@ -126,13 +125,13 @@ class Pairs:
         with tempfile.TemporaryFile() as output:
             popen = {"cwd": side.folder, "env": environment, "stdout": output, "stderr": output}
             program_exit, costs = self._measure(tracker, command, popen)
-            output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
-            last_lines = output.read().decode(errors="replace").splitlines()[-5:]
+            output.seek(0)
+            last_lines = deque(output, 5)
         outcome = Outcome(program_exit.outcome.status, about)
         tracker.finish(outcome, ends=True, figures=costs)  # in place of those sampled
         if program_exit.code:
-            last = "".join(f"\n  {line}" for line in last_lines)
-            raise side.failed(f"failed with exit code {program_exit.code}{last}")
+            last = b"  ".join(last_lines).decode(errors="replace").rstrip()
+            raise side.failed(f"failed with exit code {program_exit.code}\n  {last}")
         client = MlflowClient(self.parent.tracking_uri)
         run = ask_store(self.parent.tracking_uri, lambda: client.get_run(str(tracker.run.run_id)))
         return {**run.data.metrics, **costs}

@@ -1,4 +1,4 @@
-"""What is compared with a candidate: another command, the code of a commit, or the numbers of a stored run."""
+"""What is compared with a candidate: another command, or the code of a commit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import click
-from mlflow.entities import Run
-
-from mlflow_sysmetrics.host import Host
 
 _MADE = {"__pycache__", "build", "dist", ".egg-info", ".so"}  # of the candidate's code, as an environment is
 
@@ -41,7 +38,6 @@ class Side:
     command: Sequence[str]
     folder: Path
     environment: Mapping[str, str]
-    stored: Mapping[str, float] | None = None  # its metrics, where it does not run
 
     def failed(self, how: str) -> CheckError:
         kind = CandidateError if self.name == "candidate" else CheckError
@@ -53,15 +49,6 @@ class Side:
             known = ", ".join(sorted(each for each in metrics if "/" not in each)) or "none"
             raise self.failed(f"has no finite metric {name!r} in its run, which has {known}")
         return metrics[name]
-
-
-def stored(run: Run) -> Side:
-    """A stored run as a baseline. CheckError: it was recorded on another machine, or that is not known."""
-    known, here = run.data.tags, Host().tags()
-    if differ := [name for name, value in here.items() if known.get(name) != value]:
-        there = ", ".join(f"{name} {known.get(name, 'unknown')!r} there, {here[name]!r} here" for name in differ)
-        raise CheckError(f"run {run.info.run_id} cannot be compared with runs of this machine: {there}")
-    return Side("baseline", (), Path(), {}, run.data.metrics)
 
 
 @contextlib.contextmanager

@@ -83,7 +83,6 @@ def judge(
 ) -> list[Judged]:
     """Judge each metric by its values in pairs of runs: row n of both has those of metric n.
 
-    A row of the baseline may have a single value: that of a stored run, beside which all runs of the candidate stand.
     What was found to be worse at the look before stays so.
     """
     was_worse = {judged.name for judged in before if judged.verdict == WORSE}
@@ -106,8 +105,7 @@ def _by_noise(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, p_worse: flo
     pairs = _differences(metric, a, b)
     mean = float(pairs.values.mean())
     noise = max(float(pairs.values.std(ddof=1)), pairs.min_noise)
-    variance = 1 / n + (1 if len(a) == 1 else 0)  # one stored value is as noisy as one of these
-    error = noise * math.sqrt(variance)
+    error = noise / math.sqrt(n)
     # A one-sided t test finds a mean that is at least so much.
     surely = -stdtrit(n - 1, p_worse * (n / LOOKS[-1]) ** 2) * error
     half = -stdtrit(n - 1, _P_PASSES) * error
@@ -131,7 +129,7 @@ def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> _Diffe
     worse_by = a - b if metric.higher_is_better else b - a
     if metric.unit == "%":
         return _Differences(100 * worse_by / abs(a.mean()), *amounts)
-    # In spreads of the candidate, where there is one baseline, or one seed.
+    # In spreads of the candidate, where those of the baseline are all alike.
     spread = float((a if np.ptp(a) else b).std(ddof=1))
     # A few runs tell it roughly: in 95 % it is at most this, and in 95 % at least that.
     n = len(b)

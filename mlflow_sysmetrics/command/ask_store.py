@@ -13,11 +13,19 @@ from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import check, redacted, redacted_text
 
 T = TypeVar("T")
+
+
+class StoreError(click.ClickException):
+    """The store does not do what it was asked."""
+
+    exit_code = 2
+
+
 _WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
 
 
 def ask_store(uri: str, question: Callable[[], T]) -> T:
-    """The answer to this question. ClickException, without passwords: the address is wrong, it raised or took long."""
+    """The answer to this question. StoreError, without passwords: the address is wrong, it raised or took long."""
     try:
         check(uri)
         return within(_WITHIN_S, question)
@@ -25,4 +33,4 @@ def ask_store(uri: str, question: Callable[[], T]) -> T:
         said = why_unknown(uri)
     except Exception as error:  # of a database or a network, too
         said = redacted_text(one_line(error))
-    raise click.ClickException(f"{redacted(uri)}: {said}")
+    raise StoreError(f"{redacted(uri)}: {said}")

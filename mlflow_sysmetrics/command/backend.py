@@ -99,10 +99,8 @@ class _MeasuredRun(LocalSubmittedRun):
 def _supervisor(config: Mapping[str, Any]) -> Supervisor:
     if OLD_NAME in config:
         raise ExecutionException(f"backend configuration of {NAME}: {SENTENCE}")
-    groups = config.get("groups", "process")
-    text = ",".join(map(str, groups)) if isinstance(groups, (list, tuple)) else str(groups)
     try:
-        return Supervisor(text, str(config.get("limits") or ""))
+        return Supervisor(str(config.get("groups", "process")), str(config.get("limits") or ""))
     except ValueError as error:
         raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
 

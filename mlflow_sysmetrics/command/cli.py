@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -25,6 +26,8 @@ _LIMITS = f"""End the command when it breaks one of these, such as "peak_memory_
 mean_cpu_percent>=5 after 10m". Metrics: {", ".join(SUMMARY)}."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
+_UNTOUCHED: dict[str, Any] = {"allow_interspersed_args": False}  # options after the command are its own
+_COMMAND = click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
 password in MLFLOW_TRACKING_URI, not here: others see the options of a command."""
 
@@ -55,12 +58,12 @@ def main(context: click.Context) -> None:
         os.environ.setdefault(name, value)
 
 
-@main.command(cls=LimitsCommand, context_settings={"allow_interspersed_args": False})
+@main.command(cls=LimitsCommand, context_settings=_UNTOUCHED)
 @option("--run-name", metavar="NAME", help="Name of the program's run; by default the program or MLflow chooses.")
 @option("--experiment-name", metavar="NAME", help="Experiment of the program's runs, unless the program sets another.")
 @option("--groups", metavar="NAMES", default="process", show_default=True, help=_GROUPS)
 @option("--limits", metavar="LIMITS", default="", help=_LIMITS)
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@_COMMAND
 @click.pass_obj
 def run(
     environment: dict[str, str],
@@ -97,22 +100,19 @@ def run(
     end_as(run_command(command, environment, supervisor, run_name=run_name, experiment_name=experiment_name))
 
 
-@main.command(context_settings={"allow_interspersed_args": False})
+@main.command(context_settings=_UNTOUCHED)
 @option("--baseline-command", metavar="COMMAND", help="The command to compare with.")
 @option(
     "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
-)
-@option(
-    "--baseline", "baseline_run", metavar="RUN_ID", help="A stored run of this machine: peak_rss_mb and metrics alone."
 )
 @option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
 @option("--lower", metavar="METRIC", multiple=True, help="A metric that the program logs, of which lower is better.")
 @option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE)
 @option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
-@option("--format", "form", type=click.Choice(["text", "markdown", "json", "junit"]), default="text", show_default=True)
+@option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
 @option("--allow-unjudged", is_flag=True, help="Exit with 0 where nothing is worse, and something cannot be judged.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@_COMMAND
 @click.pass_obj
 def check(
     environment: dict[str, str],
@@ -135,7 +135,7 @@ def check(
     Examples:
       mlflow-sysmetrics check --baseline-commit main -- python train.py --seed {pair}
       mlflow-sysmetrics check --baseline-command "python old.py" --lower val_rmse -- python new.py
-      mlflow-sysmetrics check --baseline 0a1b... --tolerate "peak_rss_mb=3%" -- python train.py
+      mlflow-sysmetrics check --baseline-commit HEAD --tolerate "peak_rss_mb=3%" -- python train.py
 
     The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
     something cannot be judged or the baseline fails.
@@ -147,14 +147,10 @@ def check(
     from mlflow_sysmetrics.check.output import FORMATS
     from mlflow_sysmetrics.check.sides import CheckError
 
-    baselines = {kind: options.pop(f"baseline_{kind}") for kind in ("command", "commit", "run")}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
     try:
-        result = check.check(environment=environment, baselines=baselines, metrics=metrics, **options)
-    except click.ClickException as error:
-        if error.exit_code != 1 or isinstance(error, CheckError):
-            raise
-        raise click.UsageError(error.message) from None  # what the store says
+        result = check.check(environment=environment, metrics=metrics, **options)
     except (OSError, ValueError) as error:  # git is missing, or a folder of the baseline, or the end of a quotation
         raise CheckError(f"nothing can be compared: {error}") from None
     except KeyboardInterrupt:

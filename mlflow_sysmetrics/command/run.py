@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow
-from mlflow import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
@@ -68,26 +68,22 @@ def checked_run(experiment_name: str | None = None) -> RunRef:
 
     Raises what the store raises where one of them is not there.
     """
-    client = MlflowClient()
     here = current_run()
+    store = Store(here.tracking_uri, timeout_s=60.0)  # nothing runs yet that would wait
     if here.run_id is not None:
-        return here._replace(experiment_id=client.get_run(here.run_id).info.experiment_id)
+        return here._replace(experiment_id=store.run(here.run_id).experiment_id)
     if experiment_name:
-        return here._replace(experiment_id=Store(here.tracking_uri, timeout_s=60.0).experiment_named(experiment_name))
-    client.get_experiment(here.experiment_id)
+        return here._replace(experiment_id=store.experiment_named(experiment_name))
+    mlflow.get_experiment(here.experiment_id)
     return here
 
 
 def script_of(command: Sequence[str]) -> str:
     """The script that a command runs, or else its program."""
-    return next((word for word in command if _is_script(word)), command[0])
-
-
-def _is_script(word: str) -> bool:
-    try:
-        return Path(word).suffix in _SCRIPTS and Path(word).is_file()
-    except OSError:  # longer than any file's name: a text of commands, which may hold secrets
-        return False
+    for word in command:
+        if Path(word).suffix in _SCRIPTS and os.path.isfile(word):  # noqa: PTH113, raises nothing for long texts
+            return word
+    return command[0]
 
 
 def _show(run: RunRef, summary: Mapping[str, float]) -> None:

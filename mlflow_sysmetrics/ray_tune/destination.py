@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
@@ -38,31 +39,22 @@ def find_around(
         mlflow.exceptions.MlflowException: the store has no such experiment or run, or does not answer within seconds.
             An experiment's id is believed without an answer, and so is a parent that is named with an experiment.
     """
-    named = _named_experiment(store, experiment_id, experiment_name, parent_run_id)
-    if named is None or parent_run_id is None:
-        here = _run_here(store)
-        named = named or here.experiment_id
-        if parent_run_id is None and here.experiment_id == named:
-            parent_run_id = here.run_id
-    if not _may_have_experiment(store, named):
-        asked = experiment_name or named
-        text = f"experiment {asked!r} does not exist, or was deleted; restore it, or name another one"
-        raise MlflowException(text)
-    return RunRef(store.tracking_uri, named, parent_run_id)
-
-
-def _named_experiment(
-    store: Store, experiment_id: str | None, experiment_name: str | None, parent_run_id: str | None
-) -> str | None:
-    """The id of the experiment that is named, or else that of the run that is named."""
-    if experiment_id is not None:
-        return experiment_id
-    if experiment_name is not None:
+    if experiment_id is None and experiment_name is not None:
         asked = f"experiment_name={experiment_name!r}"
-        return _answer(store, asked, lambda: store.experiment_named(experiment_name))
-    if parent_run_id is not None:
-        return _answer(store, f"parent_run_id={parent_run_id!r}", lambda: store.run(parent_run_id).experiment_id)
-    return None
+        experiment_id = _answer(store, asked, partial(store.experiment_named, experiment_name))
+    elif experiment_id is None and parent_run_id is not None:
+        asked = f"parent_run_id={parent_run_id!r}"
+        experiment_id = _answer(store, asked, partial(store.run, parent_run_id)).experiment_id
+    if parent_run_id is None:
+        here = _run_here(store)
+        experiment_id = experiment_id or here.experiment_id
+        if here.experiment_id == experiment_id:
+            parent_run_id = here.run_id
+    assert experiment_id is not None
+    if not _may_have_experiment(store, experiment_id):
+        named = experiment_name or experiment_id
+        raise MlflowException(f"experiment {named!r} does not exist, or was deleted; restore it, or name another one")
+    return RunRef(store.tracking_uri, experiment_id, parent_run_id)
 
 
 def _run_here(store: Store) -> RunRef:

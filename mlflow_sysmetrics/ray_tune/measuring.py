@@ -76,21 +76,12 @@ class Nodes:
         self._numbers = itertools.count()  # of processes
         self._lock = threading.Lock()
 
-    def measure(
-        self, located: Located, released: threading.Event, run: RunHandle, node_tags: dict[str, str]
-    ) -> Used | None:
-        """Log what a process uses until it is released; return None if that is unknown.
-
-        `node_tags` are those of the node of the run's process before, and become those of this node.
-        """
+    def measure(self, located: Located, released: threading.Event, run: RunHandle) -> Used | None:
+        """Log what a process uses until it is released, and on which node; return None if that is unknown."""
         node_id, host, pid = located.result()
         number = next(self._numbers)
-        known = self._ask(node_id, "start", number, pid) or {}
-        for name in node_tags.keys() - known.keys():
-            run.delete_tag(name)
-        node_tags.clear()
-        node_tags.update(known)
-        run.log(tags={NODE: host, PID: str(pid), **known})
+        node_tags = self._ask(node_id, "start", number, pid) or {}
+        run.log(tags={NODE: host, PID: str(pid), **node_tags})
         while not released.wait(DRAIN_EVERY_S):
             run.log(window_points(self._ask(node_id, "drain", number) or []))
         used: Used | None = self._ask(node_id, "stop", number)  # if the node has died, that may take time

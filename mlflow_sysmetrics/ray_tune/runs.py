@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
@@ -52,13 +51,12 @@ class TrialRun:
         self.end: Future[None] | None = None  # of the run, once Tune has ended the trial
         self._released = threading.Event()  # once its present process is not measured
         self._used: list[Future[Used | None]] = []
-        self._node_tags: dict[str, str] = {}  # of the node of its last process
 
     def measure(self, located: Located, nodes: Nodes) -> None:
         """Measure this process of the trial from now on, and the one before no more."""
         self.release()
         self._released = released = threading.Event()
-        self._used.append(in_background(lambda: nodes.measure(located, released, self.handle, self._node_tags)))
+        self._used.append(in_background(lambda: nodes.measure(located, released, self.handle)))
 
     def release(self) -> None:
         """Measure its process no more: another trial may get it."""
@@ -103,7 +101,7 @@ class Experiment:
 
     def open(self, trial: Trial, title: str, tags: Mapping[str, str], run_id: str | None) -> TrialRun:
         """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
-        study = self._open_study(f"tune {getattr(trial, 'experiment_dir_name', trial)}")
+        study = self._open_study(f"tune {trial.experiment_dir_name}")
         own = {KIND: "trial", TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
         handle = self._open(trial.trial_id, title, {**own, **tags}, run_id, study)
         run = TrialRun(trial, handle)
@@ -257,13 +255,9 @@ class Experiment:
         summary = summary_of_all(earlier, [{"elapsed_s": time.time() - self._began}])
         numbers = (counts.total(), counts["KILLED"], counts["FAILED"], self.restarts)
         summary.update(zip(COUNTS, numbers, strict=True))
-        note = (
-            f"**{counts.total()} trials**: {counts['FINISHED']} came to their end, {counts['KILLED']} were ended by "
-            f"Tune, a limit or a person, {counts['FAILED']} failed."
-        )
         study = self._handles[STUDY]
         study.log(summary=summary)
-        study.end(Outcome("KILLED" if UNFINISHED in self._outcomes.values() else "FINISHED", {MLFLOW_RUN_NOTE: note}))
+        study.end(Outcome("KILLED" if UNFINISHED in self._outcomes.values() else "FINISHED"))
 
     def _stop_tags(self) -> dict[str, str]:
         """The runs of this experiment that somebody asks to stop, and what the tag is set to."""

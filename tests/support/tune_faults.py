@@ -81,7 +81,7 @@ class BeganAgain(tune.Callback):
 
 def left(here: Place, error: str | None) -> Observed:
     """What the store has in the end, counted."""
-    trials, runs, reported = here.trials(), here.runs(), Reported.results(here.folder)
+    trials, reported = here.trials(), Reported.results(here.folder)
     stored: Counter[tuple[str, float]] = Counter()
     for run in trials:
         stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
@@ -91,7 +91,6 @@ def left(here: Place, error: str | None) -> Observed:
         for run in trials
         for name in ("error", "retried_after", "cause_of_death")
     ]
-    notes = [run.data.tags["mlflow.note.content"] for run in runs if "mlflow.note.content" in run.data.tags]
     return {
         "error": error,
         "reported": len(reported),
@@ -99,7 +98,7 @@ def left(here: Place, error: str | None) -> Observed:
         "twice": sum(count - 1 for count in stored.values()) + sum(count - 1 for count in ids.values()),
         "running": here.statuses().get("RUNNING", 0),
         "trials": here.trial_statuses(),
-        "says": [text for text in texts if text] + notes,
+        "says": [text for text in texts if text],
     }
 
 
@@ -283,13 +282,14 @@ def wrong_with(fault: str, observed: Observed) -> list[str]:
     """What is wrong with what is left of a study."""
     if "broken" in observed:
         return [str(observed["broken"])]
+    said = SAYS[FAULTS[fault]]
     wrong = {
         f"the study ended with {observed['error']}": observed["error"] is not None,
         "results are lost": observed["stored"] < observed["reported"] or not observed["reported"],
         "something is there twice": observed["twice"] > 0,
         "runs are left RUNNING": observed["running"] > 0,
         "processes are not measured": observed.get("unmeasured", 0) > 0,
-        "nothing says what happened": not any(SAYS[FAULTS[fault]] in text for text in observed["says"]),
+        "nothing says what happened": said != "" and not any(said in text for text in observed["says"]),
     }
     return [what for what, is_so in wrong.items() if is_so]
 

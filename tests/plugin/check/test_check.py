@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import psutil
 import pytest
@@ -21,7 +20,6 @@ from mlflow.artifacts import load_dict
 from saved_views import listed
 
 from mlflow_sysmetrics.command.cli import main
-from mlflow_sysmetrics.host import Host
 
 LIMIT_S = 300.0
 ANY_CPU = ("--tolerate", "cpu_seconds=1000%")  # programs this short differ by more than any check could judge
@@ -66,8 +64,6 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     assert run.info.status == "FINISHED"
     assert run.data.tags["sysmetrics.verdict"] == run.data.tags["sysmetrics.verdict.peak_rss_mb"] == "worse"
     assert run.data.tags["mlflow.note.content"].startswith("**worse: peak_rss_mb")
-    figures = {name: run.data.metrics[f"peak_rss_mb/{name}_percent"] for name in ("change", "low", "high", "noise")}
-    assert figures == pytest.approx({name: memory[name] for name in figures})
     assert run.data.metrics["pairs"] == said["pairs"]
     assert load_dict(f"{run.info.artifact_uri}/check.json") == said
     below = store_in_use.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
@@ -118,9 +114,6 @@ def test_program_that_is_the_same_passes_in_each_format(check: Callable[..., Res
     assert "cpu_seconds: " in (text := check(*both, "--", *program(40), code=0).stdout)
     assert text.startswith("passes: nothing is worse")
     assert check(*both, "--format", "markdown", "--", *program(40), code=0).stdout.startswith("**passes")
-    suite = ElementTree.fromstring(check(*both, "--format", "junit", "--", *program(40), code=0).stdout)
-    assert [each.get("name") for each in suite] == ["cpu_seconds", "peak_rss_mb", "peak_memory_mb"]
-    assert suite.get("failures") == suite.get("errors") == "0"
 
 
 def test_what_cannot_be_judged_has_a_code_of_its_own_unless_it_is_allowed(check: Callable[..., Result]) -> None:
@@ -181,20 +174,6 @@ def test_commit_is_refused_where_both_sides_would_import_one_code(
     assert "give --setup" in check("--baseline-commit", "HEAD", "--", "true", code=2).stderr
 
 
-def test_stored_run_is_compared_on_the_same_machine(check: Callable[..., Result], store_in_use: MlflowClient) -> None:
-    """By memory, and not by CPU time, which is another one at another hour."""
-    command, tags = program(40), Host().tags()
-    run_ids = [store_in_use.create_run("0", tags=each).info.run_id for each in (tags, {})]
-    for run_id in run_ids:
-        store_in_use.log_metric(run_id, "peak_rss_mb", 30.0)
-    said = CliRunner().invoke(main, ["check", "--baseline", run_ids[0], "--", *command])
-    assert said.exit_code == 1
-    assert said.stdout.startswith("worse: peak_rss_mb")
-    assert "run the baseline again" in said.stdout
-    said = CliRunner().invoke(main, ["check", "--baseline", run_ids[1], "--", *command])
-    assert (said.exit_code, "sysmetrics.host_cpu_model" in said.stderr) == (3, True)
-
-
 def test_program_that_fails_says_which_and_why(check: Callable[..., Result], store_in_use: MlflowClient) -> None:
     fails = [sys.executable, "-c", "print('no data'); raise SystemExit(4)"]
     said = check("--baseline-command", quoted(program(1)), "--", *fails, code=1).stderr
@@ -210,11 +189,9 @@ def test_program_that_fails_says_which_and_why(check: Callable[..., Result], sto
     ("arguments", "code", "wrong"),
     [
         (["--", "true"], 2, "give one of --baseline-command"),
-        (["--baseline", "a", "--baseline-commit", "b", "--", "true"], 2, "give one of --baseline-command"),
+        (["--baseline-command", "a", "--baseline-commit", "b", "--", "true"], 2, "give one of --baseline-command"),
         (["--baseline-command", "python -c 'x", "--", "true"], 3, "No closing quotation"),
         (["--baseline-command", "true", "--setup", "true", "--", "true"], 2, "give --baseline-commit with it"),
-        (["--tolerate", "", "--baseline", "0123", "--wall-time", "--", "true"], 2, "give --baseline-command"),
-        (["--tolerate", "", "--baseline", "0123", "--", "true"], 2, "0123"),
         (["--baseline-command", "true", "--tolerate", "elapsed_s=1h", "--", "true"], 2, "write name=5%"),
         (["--baseline-command", "true", "--tolerate", "rmse=1sd", "--", "true"], 2, "the names here are cpu_seconds"),
         (

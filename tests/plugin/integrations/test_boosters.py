@@ -103,7 +103,7 @@ def test_training_leaves_its_curves_and_its_summary(
     assert metrics["steps"] == 30
     assert metrics.keys() >= {"elapsed_s", "cpu_seconds", "peak_memory_mb", "memory_growth_mb"}
     scores = [name for name in metrics if "/" in name]
-    for curve in ("memory_mb", "model_size_kb", "step_time_ms", scores[0]):
+    for curve in ("memory_mb", "step_time_ms", scores[0]):
         steps = [point.step for point in store_in_use.get_metric_history(run.info.run_id, curve)]
         assert steps == list(range(2 if curve == "step_time_ms" else 1, 31)), curve
     assert metrics["elapsed_s"] > 0.9 * 30 * metrics["mean_step_time_ms"] / 1000
@@ -164,22 +164,6 @@ def test_curves_of_a_long_training_are_thinned(
     history = store_in_use.get_metric_history(run.info.run_id, "step_time_ms")
     assert 2 < len(history) <= 2 + summary["elapsed_s"] / 0.01
     assert history[-1].step == 1001
-
-
-@pytest.mark.parametrize(
-    ("callback", "stored"),
-    [
-        (LightgbmCallback, lambda c: lightgbm.train(LGB, lightgbm.Dataset(X, y), 300, callbacks=[c]).model_to_string()),
-        (XgboostCallback, lambda c: xgboost.train(XGB, xgboost.DMatrix(X, y), 300, callbacks=[c]).save_raw("ubj")),
-    ],
-)
-def test_model_size_is_that_of_the_model_when_stored(
-    store_in_use: MlflowClient, callback: type[BoosterCallback], stored: Callable[[Any], Any]
-) -> None:
-    """Though it is added up from parts."""
-    with mlflow.start_run() as run:
-        whole = len(stored(callback()))
-    assert after(store_in_use, run.info.run_id).data.metrics["model_size_kb"] == pytest.approx(whole / 1000, rel=0.01)
 
 
 @pytest.mark.parametrize("callback", CALLBACKS)

@@ -305,10 +305,6 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
     assert runs[1].data.tags["sysmetrics.error"] == "Wrong: one"
 
 
-class Objective:
-    pass
-
-
 @pytest.mark.parametrize(
     ("decorate", "uri", "said"),
     [
@@ -316,7 +312,6 @@ class Objective:
         (lambda: system_metrics("mean_cpu_percent<=90"), None, "^limits=.*would stop nothing"),
         (lambda: system_metrics("elapsed_s<=2x median"), None, "^limits=.*write a number"),
         (lambda: system_metrics(print), None, "^limits=.*give a text such as"),
-        (lambda: system_metrics(LIMIT)(Objective), None, "^objective=.*an instance of the class"),
         (system_metrics, "nowhere://", "^tracking_uri=.*unknown kind of store"),
     ],
 )

@@ -155,6 +155,6 @@ def test_server_is_started_for_a_store_and_ends_with_the_command(
 def test_server_that_fails_says_its_last_words_without_a_password(empty_store: Path) -> None:
     """Here since a setting of the user's is of another kind."""
     command = start(empty_store, MLFLOW_SERVE_ARTIFACTS="postgresql://me:hush42@there/x").wait(LIMIT_S)
-    assert command.exit_code == 1
+    assert command.exit_code == 2
     assert re.search(r"(?s)^Error: mlflow server has ended:\n  .*'postgresql://me@there/x' is not a", command.stderr)
     assert "hush42" not in command.stdout + command.stderr
