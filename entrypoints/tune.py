@@ -41,7 +41,7 @@ def search(command: str, resume: str | None, options: dict[str, Any], limits: Ma
     folder = user_folder()
     with recorded_command("study", f"{command} {Path(options['dataset']).name}", as_typed(given)) as run:
         settings = StudySettings(**options)
-        from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
+        from entrypoints.search.begin import begin  # imports what a mistake above need not wait for
 
         begin(run, settings, LimitOptions.of(**limits) if limits else None, folder=folder)
 
