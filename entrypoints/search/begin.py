@@ -24,8 +24,10 @@ def begin(command: CommandRun, settings: StudySettings, limits: LimitOptions | N
     if "." in settings.algorithm or settings.register:
         command.open()  # before the user's own module, or the model registry, asks for MLflow's current run and store
     plan = planned(settings, limits, folder=folder)
-    with plan.place:  # Ray starts while MLflow, and what else the study needs, is imported
+    with plan.backend:  # Ray starts while MLflow, and what else the study needs, is imported
         run = command.open()
+        from entrypoints.search.resume import keep
         from entrypoints.search.study import run_study
 
+        keep(run, settings, limits)
         run_study(run, plan)

@@ -15,12 +15,13 @@ from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of
 from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.mlflow_io import log_tables, search_runs
-from entrypoints.reading import rows_of, said_of_trial
+from entrypoints.models.trial_record import Trial
+from entrypoints.reading import rows_of
 from entrypoints.reporting.questions import decision, effects, limits_saved, pareto
 from entrypoints.reporting.questions.pairs import differing_hosts
 from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan, study_key
-from entrypoints.search.record import Record, TrialRecord
+from entrypoints.search.record import Record
 from entrypoints.tags import FEASIBLE, STUDY_KEY, STUDY_LIMITS
 
 
@@ -53,7 +54,7 @@ class Ended:
     hosts: str = ""
 
     @property
-    def best(self) -> TrialRecord | None:
+    def best(self) -> Trial | None:
         """The trial whose configuration is the result."""
         chosen = self.decision.chosen
         return None if chosen is None else self.record.trials[chosen["trial_id"]]
@@ -129,7 +130,7 @@ def _priced(study: Ended) -> Frame:
     """
     seconds = dict(zip((trial.id for trial in study.plan.trials), study.forecast.trials_s, strict=True))
     ran = [trial.configuration for trial in study.record.trials.values() if not trial.configuration.may_converge]
-    by_place = {configuration.place: seconds[configuration.id] for configuration in ran}
+    by_place = {configuration.number: seconds[configuration.id] for configuration in ran}
     trials = study.frame.trials
     full_s = trials["place"].map(by_place).astype(float)
     took = limits_saved.seconds(trials)[trials.index.isin(study.frame.ended.index) & full_s.notna()]
@@ -152,12 +153,11 @@ def _log_tables(study: Ended) -> None:
     log_tables(study.run.client, study.run.run_id, rows)
 
 
-def _row(study: Ended, trial: TrialRecord) -> dict[str, Any]:
+def _row(study: Ended, trial: Trial) -> dict[str, Any]:
     """A trial in trials.json: ids, how it ended, configuration and every figure outside ``system/``."""
-    said = said_of_trial(trial.tags)
-    about = {name: getattr(trial, name) for name in ("trial_id", "run_id", "status")}
-    about |= {"diverged": said["diverged"], "converged": said["converged"]}
-    about |= {"place": trial.configuration.place, "repeat": trial.configuration.repeat}
+    names = ("trial_id", "run_id", "status", "diverged", "converged", "place", "repeat")
+    row = trial.row()
+    about = {name: row[name] for name in names}
     return about | trial.configuration.searched | study.plan.settings.shared | trial.figures
 
 

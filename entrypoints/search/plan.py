@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from entrypoints import own_modules
-from entrypoints.compute.places import Place, place
+from entrypoints.compute.backends import Backend, backend
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, Request
 from entrypoints.datasets.splits import Split, make_split
@@ -44,7 +44,7 @@ class Plan:
     table: Table
     split: Split
     trials: list[Configuration]
-    place: Place
+    backend: Backend
     score: Score
     baseline: list[float]
 
@@ -99,7 +99,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         from entrypoints.models import registered  # which imports MLflow
 
         registered.check(settings.register)
-    where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
+    where = backend(settings.ray_address, settings.cpus or 0, imports=TRIALS)
     table = known.load(
         settings.dataset, target=settings.target, drop=settings.drop, group=settings.group, time=settings.time
     )

@@ -37,13 +37,12 @@ from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
-from entrypoints.search import first_trials, journal
-from entrypoints.search.earlier import NOTHING, Earlier
+from entrypoints.search import first_trials
 from entrypoints.search.pages import BestSoFar, open_from_the_start
 from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, Phases
 from entrypoints.search.plan import Plan, study_key
-from entrypoints.search.record import Record
-from entrypoints.search.trial import Trial
+from entrypoints.search.record import NOTHING, Earlier, Record
+from entrypoints.search.trial import TrialTrainable
 from entrypoints.tags import BY_TIME_LIMIT, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
@@ -56,12 +55,11 @@ INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.
 def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
     """Search the grid, refit the best model, and leave everything in the study's run and its children.
 
-    Within the context of the plan's place.
+    Within the context of the plan's backend.
     """
     settings, stopping = plan.settings, plan.stopping
     with Phases(run) as phases:
-        journal.begin(run, settings, plan.limits)
-        joined = plan.place.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
+        joined = plan.backend.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
         if joined:
             click.echo(joined)
         phases.begin(PREPARE)
@@ -118,7 +116,7 @@ def search(
     settings, stopping, trials, left = plan.settings, plan.stopping, plan.trials, plan.size - len(earlier.done)
     limits = stopping.limits if stopping else None
     rows = data.split.fit_rows
-    cpus = min(plan.place.cores(), max(1, left))
+    cpus = min(plan.backend.cores(), max(1, left))
     barrier = Barrier(cpus)
 
     @cache
@@ -129,21 +127,22 @@ def search(
         if plan.learns:  # nobody knows which ones
             of_left = dict.fromkeys(range(len(earlier.done) + 1, plan.size + 1), fmean(forecast().trials_s))
         else:
-            seconds = dict(zip((trial.place for trial in trials), forecast().trials_s, strict=True))
-            of_left = {trial.place: seconds[trial.place] for trial in earlier.left(trials)}
+            seconds = dict(zip((trial.number for trial in trials), forecast().trials_s, strict=True))
+            of_left = {trial.number: seconds[trial.number] for trial in earlier.left(trials)}
         first_trials.announce(plan, left, cpus, search_seconds(of_left.values(), cpus))
         begins()
         progress.expect(of_left)
 
     score = f"{plan.score.validated}{' within the limits' if limits else ''}"
     progress = Progress(plan.size, score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
-    record = Record(plan.score, progress, limits, earlier.done, earlier.search_s, say_forecast)
+    record = Record(plan.score, progress, limits, earlier, say_forecast)
     open_from_the_start(run, plan, data, record)
     try:
         if left:
-            costs = ledger.start(rows, limits.metrics, trials, earlier.known) if limits else None
+            known = [trial for trial in earlier.done if trial.was_judged]
+            costs = ledger.start(rows, limits.metrics, trials, known) if limits else None
             trainable = tune.with_parameters(
-                Trial,
+                TrialTrainable,
                 data=data,
                 first=first_trials.FirstTrials(barrier, one_of_each(trials), costs),
                 stopping=stopping,
@@ -153,7 +152,7 @@ def search(
             )
             _run_trials(run, plan, data, earlier, trainable, record, _searching(plan, record, earlier, costs, cpus))
         if plan.learns and limits:
-            known = [trial.known for trial in record.trials.values() if trial.end.expected is not None]
+            known = [trial for trial in record.trials.values() if trial.was_judged]
             record.to_come = ledger.Ledger(rows, limits.metrics, trials, known).to_come()
         return record, forecast()
     finally:
@@ -165,11 +164,11 @@ def _searching(
 ) -> tuple[dict[str, Any], SearchAlgorithm, int]:
     """What Tune is to try: its space, what takes trials from it, and how often."""
     if not plan.learns:
-        in_order = RecoveringTrials(max_concurrent=plan.place.max_concurrent)
+        in_order = RecoveringTrials(max_concurrent=plan.backend.max_concurrent)
         return {"configuration": tune.grid_search(earlier.left(plan.trials))}, in_order, 1
-    from entrypoints.search.suggestions import Suggestions  # which imports Optuna
+    from entrypoints.search.sampler import TuneSampler  # which imports Optuna
 
-    suggested = RecoveringSuggestions(Suggestions(plan, record, earlier, costs, cpus))
+    suggested = RecoveringSuggestions(TuneSampler(plan, record, costs, cpus))
     return {}, suggested, plan.size - len(earlier.done)
 
 
@@ -230,7 +229,7 @@ def _run_trials(
     for trial in record.trials.values():
         trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
     _tell_of_outside(run, record, settings.time_limit_s or 0.0)
-    in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.place)
+    in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.number)
     record.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
 
 

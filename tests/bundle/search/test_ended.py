@@ -22,6 +22,7 @@ from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.mlflow_io import load_rows
 from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
+from entrypoints.models.trial_record import Trial
 from entrypoints.reading import read
 from entrypoints.reporting.questions import decision
 from entrypoints.runs import RecordedRun
@@ -29,7 +30,6 @@ from entrypoints.search import ended, last_words
 from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
-from entrypoints.search.record import TrialRecord
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
@@ -51,7 +51,7 @@ def before(empty_store: Path) -> Any:
     with in_use(empty_store) as client:
         experiment_id = client.create_experiment("studies", (empty_store / "artifacts").as_uri())
 
-        def ran(trials: list[TrialRecord], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
+        def ran(trials: list[Trial], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
             about = {KIND: "study", STUDY_KEY: study_key(SETTINGS, DATA), **(tags or {})}
             run_id = client.create_run(experiment_id, tags=about).info.run_id
             for each in trials:
@@ -67,7 +67,7 @@ def finish(before: Before) -> Finish:
     """What is asked of a study whose trials these are, in the same store."""
 
     def finished(
-        trials: list[TrialRecord], limits: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
+        trials: list[Trial], limits: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
     ) -> Ended:
         client = mlflow.MlflowClient()
         run_id = before(trials)
@@ -103,7 +103,7 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
 def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
     """Spent by all that say so; saved against the full study, also where a trial cost more than there."""
     before([trial(place) for place in range(1, 11)])
-    trials = [each for each in of_every_end() if not each.figures or each.configuration.place not in (8, 9)]
+    trials = [each for each in of_every_end() if not each.figures or each.configuration.number not in (8, 9)]
     study = finish(trials, TIME)
     found = metrics(study)
     assert {name: found[name] for name in COUNTS} == {
@@ -138,12 +138,12 @@ def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Fi
     trials = [trial(place, 0.7 - place / 100) for place in (5, 4, 3, 2, 1)]  # scores improve as costs rise
     study = finish(trials, "training_time_s<=1x median")
     assert study.best is not None
-    assert study.best.configuration.place == 3
+    assert study.best.configuration.number == 3
     rows = load_rows(study.run.client, study.run.run_id, "pareto.json")
     assert [(row["cost"], row["trial_id"]) for row in rows] == [("training_time_s", f"t{each}") for each in (1, 2, 3)]
     for each in trials:
         tag = study.run.client.get_run(str(each.run_id)).data.tags[FEASIBLE]
-        assert tag == str(each.configuration.place < 4).lower()
+        assert tag == str(each.configuration.number < 4).lower()
 
 
 def test_page_and_last_words_say_the_same(finish: Finish) -> None:
@@ -241,7 +241,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     ],
 )  # fmt: skip
 def test_study_without_a_result_says_why_and_what_to_do(
-    finish: Finish, trials: list[TrialRecord], limits: str, planned: int, says: str
+    finish: Finish, trials: list[Trial], limits: str, planned: int, says: str
 ) -> None:
     """In one sentence, which its page begins with. A limit of time is raised where there is one."""
     settings = replace(SETTINGS, time_limit_s=90.0 if LONGER in says else None)
@@ -282,11 +282,11 @@ def _host(cores: str) -> dict[str, str]:
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
 
 
-def _trials(cores: str = "2") -> list[TrialRecord]:
+def _trials(cores: str = "2") -> list[Trial]:
     return [trial(place, configuration=each, tags=_host(cores)) for place, each in enumerate(WANTED, 1)]
 
 
-def _full(finish: Finish, trials: list[TrialRecord] | None = None) -> str | None:
+def _full(finish: Finish, trials: list[Trial] | None = None) -> str | None:
     """The full study that a saving is counted against."""
     study = finish(trials or _trials(), "val_loss<=9")
     assert study.saving is not None
