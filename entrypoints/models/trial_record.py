@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 from entrypoints.models.configuration import Configuration
-from entrypoints.reading import said_of_trial
 from entrypoints.tags import DIVERGED, END, STOP_HOW
 from mlflow_sysmetrics.tags import BY_LIMITS, STOPPED_BY
 
@@ -93,6 +92,8 @@ class Trial:
 
     def row(self) -> dict[str, Any]:
         """It in the frame, but for the name of its run, and for whether it meets the limits."""
+        from entrypoints.reading import said_of_trial  # with MLflow, which the processes of trials do without
+
         searched = {name: str(value) for name, value in self.configuration.searched.items()}
         about: dict[str, Any] = {"trial_id": self.trial_id, "run_id": self.run_id, "status": self.status}
         about |= {"place": self.configuration.number, "repeat": self.configuration.repeat}
