@@ -24,7 +24,7 @@ from entrypoints.limits.stop_or_skip import Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
 from entrypoints.models.trial_record import Trial, end_tags
-from entrypoints.search.first_trials import FirstTrials
+from entrypoints.search.warm_up import WarmUp
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
@@ -53,7 +53,7 @@ class TrialTrainable(tune.Trainable):
         self,
         config: dict[str, Any],
         data: Prepared,
-        first: FirstTrials | None = None,
+        first: WarmUp | None = None,
         stopping: Stopping | None = None,
         ledger: ActorHandle | None = None,
         every_report: bool = False,
@@ -78,7 +78,7 @@ class TrialTrainable(tune.Trainable):
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
-        self._first = first if first and first.wait(data) else None
+        self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
 

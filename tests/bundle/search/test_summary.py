@@ -18,7 +18,6 @@ from reference import bundled, configured
 from saved_views import listed
 from study_settings import study_settings
 
-from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.mlflow_io import load_rows
 from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
@@ -26,10 +25,11 @@ from entrypoints.models.trial_record import Trial
 from entrypoints.reading import read
 from entrypoints.reporting.questions import decision
 from entrypoints.runs import RecordedRun
-from entrypoints.search import ended, last_words
-from entrypoints.search.ended import Ended, metrics
+from entrypoints.search import summary
 from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
+from entrypoints.search.summary import Summary, metrics
+from entrypoints.search.warm_up import Forecast
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
@@ -41,7 +41,7 @@ COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
 NO_END = "no trial ran to its end without diverging"
 LONGER = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
 
-Finish = Callable[..., Ended]
+Finish = Callable[..., Summary]
 Before = Callable[..., str]
 
 
@@ -68,7 +68,7 @@ def finish(before: Before) -> Finish:
 
     def finished(
         trials: list[Trial], limits: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
-    ) -> Ended:
+    ) -> Summary:
         client = mlflow.MlflowClient()
         run_id = before(trials)
         run = RecordedRun.of(client, client.get_run(run_id))
@@ -79,7 +79,7 @@ def finish(before: Before) -> Finish:
         unused: Any = None
         score, baseline = scores.find(None, data.task), [1.0, 1.0, 1.0]
         plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused, score, baseline)
-        return ended.ended(run, plan, data, record, Forecast([10.0] * len(plan.trials), 50.0))
+        return summary.summarise(run, plan, data, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
 
     return finished
 
@@ -87,7 +87,7 @@ def finish(before: Before) -> Finish:
 def test_counts_of_trials_add_up(finish: Finish) -> None:
     """Each trial is in one of them, and what diverged is named: what it has in common, or some runs."""
     study = finish(of_every_end(), TIME, planned=12)
-    said = last_words.counted(study)
+    said = summary.counted(study)
     assert said == (
         "12 trials: 2 ran to the end (1 of them converged), 2 stopped by the limits, 1 stopped by the scheduler, "
         "1 stopped by a person, 1 cut off by time_limit_s=90, 2 diverged (all with batch_size 256), 1 failed, "
@@ -95,9 +95,9 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     )
     assert sum(map(int, re.findall(r"(?:: |, )(\d+) ", said))) == 12
     study.record.restarts = 3
-    assert last_words.counted(study).endswith("; 3 times a trial began again because its process or node had died")
+    assert summary.counted(study).endswith("; 3 times a trial began again because its process or node had died")
     many = finish([trial(place, diverged=place > 1, ending=BY_TIME if place == 6 else None) for place in range(1, 7)])
-    assert last_words.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
+    assert summary.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
 
 
 def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
@@ -146,11 +146,11 @@ def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Fi
         assert tag == str(each.configuration.number < 4).lower()
 
 
-def test_page_and_last_words_say_the_same(finish: Finish) -> None:
+def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     """What to take, what it costs and how to load it come first, then where to look, then what became of the trials."""
     study = finish(of_every_end(), TIME)
     with mlflow.start_run(run_id=study.run.run_id):
-        words = last_words.tell(study, MODEL)
+        words = summary.tell(study, MODEL, {})
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
     take, look, _, *rest = page.splitlines()
     assert take.startswith("**Take batch_size=2")
@@ -172,7 +172,7 @@ def test_model_that_its_refit_has_spoilt_is_warned_of(finish: Finish) -> None:
     study = finish([trial(1, figures=figures)])
     for refitted, is_warned in ((0.99, False), (9.0, True)):
         with mlflow.start_run(run_id=study.run.run_id):
-            words = last_words.tell(study, replace(MODEL, figures=MODEL.figures | {"test_rmse": refitted}))
+            words = summary.tell(study, replace(MODEL, figures=MODEL.figures | {"test_rmse": refitted}), {})
         said = "Do not use the logged model: trained on the whole training part it has test_rmse 9, no better than"
         assert (said in words) == is_warned
 
@@ -188,7 +188,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     for choose in ("best", "cheapest"):
         study = finish(trials, settings=replace(SETTINGS, choose=choose))
         with mlflow.start_run(run_id=study.run.run_id):
-            words = last_words.tell(study, MODEL)
+            words = summary.tell(study, MODEL, {})
         assert study.best is not None
         run, own, first = study.run.client.get_run(study.run.run_id), study.best, words.splitlines()[2].split()
         taken = f"batch_size={own.configuration.batch_size}"
@@ -248,7 +248,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
     study = finish([replace(each) for each in trials], limits, planned=planned, settings=settings)
     assert study.best is None
     with mlflow.start_run(run_id=study.run.run_id):
-        assert last_words.tell_no_result(study) == says
+        assert summary.tell_no_result(study, {}) == says
     data = study.run.client.get_run(study.run.run_id).data
     assert data.tags["mlflow.note.content"].startswith(f"**No model was chosen**: {says}.\n")
     assert data.metrics["trials"] == len(trials)
@@ -270,7 +270,7 @@ def test_limit_that_says_nothing_is_named(finish: Finish, limits: str, figures: 
         trial(place, figures={"val_rmse": 0.5 + place, "elapsed_s": 1.0} | ({metric: each} if each == each else {}))
         for place, each in enumerate(figures, 1)
     ]
-    said = [each for each in last_words._of_limits(finish(trials, limits)) if each.startswith(f"`{limits}` ")]
+    said = [each for each in summary.of_limits(finish(trials, limits), {}) if each.startswith(f"`{limits}` ")]
     of_limit = [sentence for sentence in said if " stopped " not in sentence]
     assert [sentence.endswith(says) for sentence in of_limit] == [True] if says else not of_limit
 
@@ -290,7 +290,7 @@ def _full(finish: Finish, trials: list[Trial] | None = None) -> str | None:
     """The full study that a saving is counted against."""
     study = finish(trials or _trials(), "val_loss<=9")
     assert study.saving is not None
-    assert ("other machines" in " ".join(last_words._of_limits(study))) == bool(study.hosts)
+    assert ("other machines" in " ".join(summary.of_limits(study, {}))) == bool(study.hosts)
     return study.saving.full
 
 
@@ -348,11 +348,11 @@ def _columns(page: Any) -> list[str]:
     return [column.split("`")[1] for column in page.state["selectedColumns"]]
 
 
-def _pages(study: Ended) -> dict[str, str]:
+def _pages(study: Summary) -> dict[str, str]:
     return save_pages(study.run, study.plan, study.record, study.frame)
 
 
-def _saved(study: Ended) -> dict[str, Any]:
+def _saved(study: Summary) -> dict[str, Any]:
     """The pages in the menu of the experiment, by what is on them."""
     found = listed(study.run.client, study.run.experiment_id)
     return {name.rpartition(" · ")[2]: page for name, page in found.items()}
