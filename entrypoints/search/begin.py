@@ -44,5 +44,5 @@ def begin(command: CommandRun, settings: StudySettings, limits: LimitOptions | N
             from entrypoints.search.resume import keep
             from entrypoints.search.study import run_study
 
-            keep(run, settings, limits)
+            command.continued_by = keep(run, settings, limits)
             run_study(run, plan, command=cost)

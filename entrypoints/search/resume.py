@@ -22,12 +22,12 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints import search_space
 from entrypoints.errors import UserError, say
-from entrypoints.links import run_view
+from entrypoints.links import how_to_resume, run_view
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, read_end
 from entrypoints.own_modules import user_folder
-from entrypoints.runs import RecordedRun, continued_run, recorded_run
+from entrypoints.runs import RecordedRun, continued_run, recorded_command
 from entrypoints.search.plan import Plan, planned, study_key
 from entrypoints.search.record import Earlier
 from entrypoints.settings import SHARED, LimitOptions, StudySettings, as_typed
@@ -38,6 +38,7 @@ from entrypoints.tags import (
     DIVERGED,
     END,
     FEASIBLE,
+    NOTE,
     PID_SINCE,
     PLACE,
     REPEAT,
@@ -65,14 +66,21 @@ _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is count
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
 
 
-def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None) -> None:
-    """Record the settings of a search in its run, and that this process runs it."""
+def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None) -> str:
+    """Record the settings of a search in its run, and that this process runs it; return the command to continue it.
+
+    Until the study has ended, its page says that command, too.
+    """
     about = {
         "settings": asdict(settings) | {"space": search_space.described(settings.space)},
         "limits": limits and asdict(limits),
     }
     run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
     _claim(run.client, run.run_id)
+    command = how_to_resume("early_stop" if limits else "tune", run.run_id)
+    note = f"**Not finished.** If the study was interrupted, continue it with `{command}`: finished trials are skipped."
+    run.client.set_tag(run.run_id, NOTE, note)
+    return command
 
 
 def kept(
@@ -102,7 +110,9 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
     """
     execution = {name: options[name] for name in EXECUTION}
     folder = user_folder()
-    with recorded_run("resume", f"resume {command}", {"resume": run_id, **as_typed(execution)}) as run:
+    given = {"resume": run_id, **as_typed(execution)}
+    with recorded_command("resume", f"resume {command}", given) as command_run:
+        run = command_run.open()
         _refuse_others(options)
         found = _study(run.client, run_id)
         name = found.info.run_name
@@ -127,13 +137,13 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         )
         link = f"[{name}]({run_view(found.info.experiment_id, run_id)})"
         run.client.set_tag(run.run_id, "mlflow.parentRunId", run_id)
-        run.client.set_tag(run.run_id, "mlflow.note.content", f"Continues {link}: {says}.")
+        run.client.set_tag(run.run_id, NOTE, f"Continues {link}: {says}.")
         run.rename(f"resume {command}", f"resume {name}")
         say(f"Study: {name} in run {run_id} goes on; {says}")
         from entrypoints.search.study import run_study  # imports what a mistake above need not wait for
 
         with continued_run(run, run_id) as continued, plan.backend:
-            keep(continued, plan.settings, plan.limits)
+            command_run.continued_by = keep(continued, plan.settings, plan.limits)
             run_study(continued, plan, earlier)
 
 

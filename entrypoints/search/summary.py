@@ -34,7 +34,7 @@ from entrypoints.search.pages import save_pages
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
 from entrypoints.search.warm_up import Forecast
-from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, STUDY_KEY, STUDY_LIMITS
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, NOTE, STUDY_KEY, STUDY_LIMITS
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Limit, Limits
 from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON, BY_TUNE
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 TOP = 5
 SHOWN = ("training_time_s", "mean_step_time_ms", "peak_memory_mb", "mean_cpu_percent", "inference_latency_ms")
 MOSTLY = 0.5  # of the trials
-NOTE = "mlflow.note.content"
+BY_CHANCE_PERCENT = 25.0  # by so much the CPU times of two equal commands may differ that did not run side by side
 COMMAND_CPU, COMMAND_ELAPSED = "command_cpu_seconds", "command_elapsed_s"
 PAGES = {
     views.SCORE: "score against cost",
@@ -404,15 +404,14 @@ def _of_command(study: Summary, command: Mapping[str, float]) -> Iterator[str]:
     """What the whole command took, beside that of the full study where this has run on the same machine."""
     if COMMAND_CPU not in command:
         return
-    took = f"The whole command, with its start, Ray and the refit, took {_seconds(command)}"
+    said = f"The whole command, with its start, Ray and the refit, took {_seconds(command)}"
     full = study.saving.full if study.saving else None
     of_full = {} if full is None or study.hosts else study.run.client.get_run(full).data.metrics
-    if COMMAND_CPU not in of_full:
-        yield f"{took}."
-        return
-    less = 100 * (1 - command[COMMAND_CPU] / of_full[COMMAND_CPU])
-    change = f"{percent(abs(less))} {'less' if less >= 0 else 'more'}"
-    yield f"{took}: {change} CPU time than that of the full study, {_seconds(of_full)}."
+    if COMMAND_CPU in of_full:
+        said += f", that of the full study {_seconds(of_full)}"
+        less = 100 * (1 - command[COMMAND_CPU] / of_full[COMMAND_CPU])
+        said += f": {percent(less)} less CPU time" if less > BY_CHANCE_PERCENT else ""
+    yield f"{said}."
 
 
 def _seconds(command: Mapping[str, float]) -> str:

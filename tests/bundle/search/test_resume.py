@@ -358,7 +358,9 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(continued: Continued, nam
     assert ended.addresses == {"127.0.0.1"}
     assert (ended.processes_after, ended.seconds < ENDED_WITHIN_S) == ([], True)
     assert ended.command.process.returncode != 0
-    assert "What was measured is in MLflow." in ended.command.stderr
+    continued_by = f"mlflow run . -e early_stop -P resume={ended.study.info.run_id} --env-manager local"
+    assert f"What was measured is in MLflow.\nContinue with: {continued_by}\n" in ended.command.stderr
+    assert continued_by in ended.study.data.tags["mlflow.note.content"]
     assert "entrypoints/" not in ended.command.stderr
     assert ended.study.info.status == "KILLED"
     done = {run.info.run_id for run in ended.done}

@@ -96,10 +96,12 @@ def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
         wait_until(lambda: not is_alive(tags), 300, "the end")  # a zombie until it is waited for
 
 
-def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:
-    """As it begins."""
-    keep(run, study_settings(), None)
+def test_study_names_the_process_that_runs_it_and_the_command_that_continues_it(run: RecordedRun) -> None:
+    """As it begins: a process that is killed says nothing at its end."""
+    command = keep(run, study_settings(), None)
     tags = run.client.get_run(run.run_id).data.tags
+    assert command == f"mlflow run . -e tune -P resume={run.run_id} --env-manager local"
+    assert f"`{command}`" in tags["mlflow.note.content"]
     assert (tags[NODE], tags[PID]) == (platform.node(), str(os.getpid()))
     assert float(tags[PID_SINCE]) == pytest.approx(psutil.Process().create_time())
     assert is_alive(tags) is False  # it is this one

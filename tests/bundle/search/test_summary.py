@@ -115,6 +115,31 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     assert found["saved_cpu_percent"] == pytest.approx(100 * 4 / 28)
 
 
+@pytest.mark.parametrize(
+    ("full", "says"),
+    [
+        pytest.param(
+            (149.0, 110.0), ", that of the full study 150 s of CPU time in 110 s: 72 % less CPU time", id="less"
+        ),
+        pytest.param((50.0, 60.0), ", that of the full study 50 s of CPU time in 60 s", id="maybe by chance"),
+        pytest.param(None, "", id="not known of the full study"),
+    ],
+)
+def test_whole_command_is_told_beside_its_trials(
+    finish: Finish, before: Before, full: tuple[float, float] | None, says: str
+) -> None:
+    """What lies outside the trials, such as the start and the refit, no limit saves."""
+    of_full = before([trial(1), trial(2)])
+    names = ("command_cpu_seconds", "command_elapsed_s")
+    for name, seconds in zip(names, full or (), strict=False):
+        mlflow.MlflowClient().log_metric(of_full, name, seconds)
+    study = finish([trial(1), trial(2, None, ending=BY_TIME)], TIME)
+    said = list(summary.of_limits(study, dict(zip(names, (42.0, 37.0), strict=True))))
+    took = "The whole command, with its start, Ray and the refit, took 42 s of CPU time in 37 s"
+    assert f"{took}{says}." in said
+    assert not [sentence for sentence in summary.of_limits(study, {}) if "whole command" in sentence]
+
+
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
     """At the rate at which trials came to their end; not of those that might have converged, at a length unknown."""
     trials = [trial(4, 0.6), trial(2, None, ending=BY_TIME)]
