@@ -199,9 +199,9 @@ class TuneSampler(Searcher):
         if trial is None:
             return Tried(i)
         too_much = excess(limits, trial.expected)
-        if not trial.complete:
+        score = trial.figures.get(self._record.score)
+        if score is None or not trial.complete:
             return Tried(i, TrialState.PRUNED, excess=too_much)
-        score = trial.figures[self._record.score]
         return Tried(i, TrialState.COMPLETE, -score if self._record.higher_is_better else score, too_much)
 
     def _allowed(self, indices: list[int]) -> list[bool]:

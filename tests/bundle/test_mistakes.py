@@ -120,7 +120,7 @@ def resumable(here: Path) -> dict[str, str]:
     for name in set(RUNS) - {"trial", "foreign"}:
         client.set_tag(ids[name], KIND, "study")
     for name in ("ended", "limited", "changed"):
-        limits = LimitOptions.of("auto", "on", "none") if name == "limited" else None
+        limits = LimitOptions("auto", True, "none") if name == "limited" else None
         resume.keep(RecordedRun.of(client, client.get_run(ids[name])), one, limits)
     client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
     parent = psutil.Process(os.getppid())  # lives as long as this process

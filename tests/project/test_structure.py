@@ -42,7 +42,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("reporting.questions reporting.answer reporting.statistics reporting.drawing reporting.words",),
         ("search",),
         ("reporting",),
-        ("prepare tune early_stop report main options option_types",),
+        ("prepare tune early_stop report main",),
     ],
     f"{BUNDLE}.reporting": [("answer words statistics drawing",), ("questions",), ("",)],
 }

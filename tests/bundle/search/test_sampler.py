@@ -170,6 +170,16 @@ def test_as_many_run_as_may_and_each_place_is_taken_once() -> None:
     assert sorted(Counter(each.key for each in handed_out).values()) == [1] * 7 + [3]
 
 
+def test_search_goes_on_after_trials_without_a_score() -> None:
+    """Some scores are not defined for all predictions, such as the error of logarithms for one below 0."""
+    plan, record = _plan(max_trials=12), recorded()
+    searcher = TuneSampler(plan, record, None, at_once=1)
+    for number in range(1, 9):
+        ended = trial(number, None if number % 2 else 0.5, _suggested(searcher))
+        record.trials[ended.trial_id] = ended
+    assert len({each.configuration.id for each in record.trials.values()}) == 8
+
+
 def test_what_an_earlier_command_began_comes_first() -> None:
     """Then what was neither done nor begun; nothing is left when all was tried."""
     plan = _plan(max_trials=12)
