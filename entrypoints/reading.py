@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
-from entrypoints.frame import OF_POINT, Frame, StudyRows, TrialRow, frame_of
+from entrypoints.frame import OF_POINT, Frame, StudyRows, frame_of
 from entrypoints.mlflow_io import figures_of, find_run, load_rows, search_runs
 from entrypoints.settings import SHARED
 from entrypoints.tags import (
@@ -89,8 +89,8 @@ def rows_of(
             "or of one around the trials of a SystemMetricsCallback"
         )
     about = _study(client, run, trials, metric, mode)
-    rows = [TrialRow(about_trial(each), each.data.params, figures_of(each)) for each in trials]
-    ids = {row.about["trial_id"] for row in rows}
+    rows = [_row(each) for each in trials]
+    ids = {row["trial_id"] for row in rows}
     pairs = list(zip(rows, trials, strict=True))
     return StudyRows(
         run.info.run_id,
@@ -104,16 +104,11 @@ def rows_of(
     )
 
 
-def about_trial(run: Run) -> dict[str, Any]:
-    """What the run of a trial says about it, by the names of ``frame.ABOUT``, be it of a study or of another script."""
-    tags, info = run.data.tags, run.info
-    trial_id = tags.get(TRIAL_ID) or info.run_id
-    return said_of_trial(tags) | {
-        "trial_id": trial_id,
-        "run_id": info.run_id,
-        "name": info.run_name,
-        "status": info.status,
-    }
+def _row(run: Run) -> dict[str, Any]:
+    """A trial in the frame, be it of a study or of another script."""
+    about = {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status}
+    about["trial_id"] = run.data.tags.get(TRIAL_ID) or run.info.run_id
+    return {**figures_of(run), **said_of_trial(run.data.tags), **about, "params": run.data.params}
 
 
 def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
@@ -233,10 +228,10 @@ def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> lis
 
 
 def _curves(
-    client: MlflowClient, study: str, trials: Sequence[tuple[TrialRow, Run]], names: Collection[str], *, own: bool
+    client: MlflowClient, study: str, trials: Sequence[tuple[dict[str, Any], Run]], names: Collection[str], *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """The curves of trials of one study that ran to their end."""
-    ended = [each for each in trials if each[0].about["status"] == "FINISHED" and not each[0].about["diverged"]]
+    ended = [each for each in trials if each[0]["status"] == "FINISHED" and not each[0]["diverged"]]
     for row, run in (ended[place] for place in _spread(len(ended), MAX_TRIALS)):
         points: dict[str, Sequence[Metric]] = {}
         for name in run.data.metrics:
@@ -256,7 +251,7 @@ def _curves(
             if own or len(pairs) > 1:
                 pairs = pairs[np.isfinite(pairs[:, 1])]
                 pairs = pairs[_spread(len(pairs), MAX_POINTS)]
-                columns = (study, row.about["trial_id"], name, axis, pairs[:, 0], pairs[:, 1])
+                columns = (study, row["trial_id"], name, axis, pairs[:, 0], pairs[:, 1])
                 yield pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
 
 

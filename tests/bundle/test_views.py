@@ -12,7 +12,7 @@ from mlflow.entities import Metric, RunTag
 from saved_views import View, unpacked
 
 from entrypoints import views
-from entrypoints.frame import StudyRows, TrialRow, frame_of
+from entrypoints.frame import StudyRows, frame_of
 from entrypoints.views import LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
 from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ui import Page
@@ -32,7 +32,7 @@ def shown(
 ) -> dict[str, Page]:
     """The pages of a study of trials with these figures."""
     trials = [
-        TrialRow({"status": "FINISHED", "diverged": False, "converged": False, "repeat": 0}, {}, each)
+        {"status": "FINISHED", "diverged": False, "converged": False, "repeat": 0, "params": {}, **each}
         for each in figures
     ]
     about = {"name": "red_wine", "score": score, "higher_is_better": not ascending}

@@ -114,9 +114,14 @@ def margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def answer(frame: Frame) -> Answer:
-    """The model to take, its costs and its address, in this order; then its neighbours."""
-    decision = decide(frame)
+def answer(frame: Frame, decision: Decision | None = None) -> Answer:
+    """The model to take, its costs and its address, in this order; then its neighbours.
+
+    Args:
+        frame: of the study, and maybe of one under limits.
+        decision: of ``decide``, where that is known already.
+    """
+    decision = decision or decide(frame)
     if decision.chosen is None:
         return Answer("decision", open_question=f"Which model to take: {decision.nothing}.")
     sentences = [_take(frame, decision), costs_in_words(decision.chosen), load_in_words(frame, decision.chosen)]
