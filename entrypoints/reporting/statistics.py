@@ -21,7 +21,7 @@ MIN_DEGREES = 3  # of freedom, for a model to have an interaction,
 MIN_OF_PLACE = 8  # and for the place in the order, which in a study of eight trials hides what they show
 ENDS = 0.9  # of the largest effect of a number: where its lowest and highest level differ by as much, they are named
 LEVEL = 0.05
-TOLD = 0.01  # the level at which effects and trends are told, after Holm's correction within one metric
+REPORTED = 0.01  # the level at which effects and trends are told, after Holm's correction within one metric
 DRAWS = 9999  # of rankings by chance
 
 
@@ -204,7 +204,7 @@ class LinearModel:
             if fitted.degrees >= MIN_DEGREES:
                 found.append(((one.name, other.name), fitted.p_value(main)))
         adjusted = holm([p for _, p in found])
-        told = [pair for (pair, _), p in zip(found, adjusted, strict=True) if p < TOLD]
+        told = [pair for (pair, _), p in zip(found, adjusted, strict=True) if p < REPORTED]
         return told if told and self._fitted(self.terms, told).degrees >= MIN_DEGREES else []
 
     @cached_property

@@ -16,8 +16,8 @@ from entrypoints.frame import Frame, StudyRows, frame_of
 from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.mlflow_io import log_tables, search_runs
 from entrypoints.reading import rows_of, said_of_trial
+from entrypoints.reporting.paired import differing_hosts
 from entrypoints.reporting.questions import decision, effects, limits_saved, pareto
-from entrypoints.reporting.questions.pairs import differing_hosts
 from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record, TrialRecord

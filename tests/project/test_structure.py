@@ -39,12 +39,13 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("datasets",),
         ("models",),
         ("limits",),
-        ("reporting.questions reporting.answer reporting.statistics reporting.drawing reporting.words",),
+        ("reporting.answer reporting.statistics reporting.drawing reporting.words reporting.paired",),
+        ("reporting.questions",),
         ("search",),
         ("reporting",),
         ("prepare tune early_stop report main options option_types",),
     ],
-    f"{BUNDLE}.reporting": [("answer words statistics drawing",), ("questions",), ("",)],
+    f"{BUNDLE}.reporting": [("answer words statistics drawing",), ("paired",), ("questions",), ("",)],
 }
 
 

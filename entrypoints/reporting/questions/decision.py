@@ -17,7 +17,7 @@ from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, 
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.questions.limits_saved import judged, limits_of
-from entrypoints.reporting.statistics import TOLD, by_noise, over_folds
+from entrypoints.reporting.statistics import REPORTED, by_noise, over_folds
 from entrypoints.reporting.words import configuration, digits, percent, value
 from entrypoints.settings import CHEAPEST
 
@@ -191,7 +191,7 @@ def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame, mean: 
     if len(known):
         share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
     first, values = equal[cost].iloc[0], equal[cost]
-    chance = by_noise(share, degrees, TOLD / (len(equal) - 1))
+    chance = by_noise(share, degrees, REPORTED / (len(equal) - 1))
     in_mb = is_memory(cost)
     below = first - max(SMALL_MB, SMALL * first, chance * mean) if in_mb else first / (1 + max(SMALL, chance))
     cheap = values[values < below]

@@ -21,7 +21,7 @@ from entrypoints.reporting.statistics import (
     MAX_LEVELS,
     MIN_DEGREES,
     PLACE,
-    TOLD,
+    REPORTED,
     Array,
     Fit,
     LinearModel,
@@ -154,7 +154,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
         row |= {"p_value": p_values[name], "p_holm": adjusted[name], "noise": model.noise, "margin": model.margin}
         if math.isnan(row["change"]):
             continue
-        told = bool(row["p_holm"] < TOLD) and _matters(row)
+        told = bool(row["p_holm"] < REPORTED) and _matters(row)
         if name == PLACE:
             told = told and _share(row, model) > max(DRIFT, 2 * model.margin)
         yield row | {"told": told}

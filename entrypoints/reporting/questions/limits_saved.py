@@ -1,23 +1,27 @@
-"""What limits save: which trials meet them, and the seconds that stopping the others saved."""
+"""What limits save and lose: which trials meet them, what stopping the others saved, and which of the good it ended."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, configurations
 from entrypoints.limits import costs
 from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
+from entrypoints.reporting.paired import LESS, MORE, complete_of, differing_hosts, ratio_in_words, ratios
 from entrypoints.reporting.words import digits, listed, percent
 from entrypoints.settings import DEFAULT_LIMITS
 from mlflow_sysmetrics.limits import Limits, finite
 from mlflow_sysmetrics.tags import BY_LIMITS
 
+ROUNDING = 1e-9  # of a score
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
 _ELSE = "something else"
@@ -171,7 +175,7 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(frame: Frame) -> Answer:
-    """What the studies under limits saved; without one, what the default limits could save at most."""
+    """What each study under limits saved, and lost beside its full study; without one, what limits could save."""
     limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
     if not limited:
         return _at_most(frame)
@@ -181,17 +185,87 @@ def answer(frame: Frame) -> Answer:
             "limits_saved",
             open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
         )
-    tables = [
-        (each.reasons if len(each.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])).assign(
-            of_trials=each.trials, spent_cpu_s=each.spent_cpu_s, limits=_limits(frame, each), study=each.study
-        )
-        for each in savings
-    ]
+    tables, sentences = [], list[str]()
+    for each in savings:
+        reasons = each.reasons if len(each.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])
+        loss = lost(frame, each.full, each.study) if each.full else {}
+        about: dict[str, Any] = {"of_trials": each.trials, "spent_cpu_s": each.spent_cpu_s, "limits": _limits(frame, each)}
+        tables.append(reasons.assign(**about, **loss, study=each.study))
+        first, *others = sentences_of(each, _limits(frame, each))
+        if loss and (len(each.reasons) or each.unknown):
+            first = f"{first} {_lost_in_words(loss)}".rstrip()
+        sentences += [first, *others, *_reservations(loss)]
+    first_one = savings[0]
+    metrics = {"saved_cpu_percent": first_one.saved_cpu_percent, "saved_wall_percent": first_one.saved_wall_percent}
     table = pd.concat(tables, ignore_index=True)
-    sentences = [sentence for each in savings for sentence in sentences_of(each, _limits(frame, each))]
-    first = savings[0]
-    metrics = {"saved_cpu_percent": first.saved_cpu_percent, "saved_wall_percent": first.saved_wall_percent}
     return Answer("limits_saved", tuple(sentences), table, lambda: _draw(frame, savings, sentences[0]), "", metrics)
+
+
+def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
+    """What limits stopped that meets them in the full study, and how much worse the best is that they left.
+
+    Of the configurations that both studies began. What a scheduler, a time limit or a person ended, limits have not.
+
+    Returns:
+        feasible, not_judged, feasible_stopped (counts of configurations), val_lost and test_lost (of the score and of that on the
+        test part, above 0 is worse; NaN where not known), score, cpu_ratio, cpu_low, cpu_high, cpu_verdict (of
+        ``paired.ratios``) and hosts (see ``paired.differing_hosts``).
+    """
+    score = str(frame.studies.loc[full, "score"])
+    whole = complete_of(frame, full)
+    meets = judged(frame.of([full, study])).set_index("trial_id")["meets"]
+    own = frame.trials[frame.trials["study"] == study]
+    tried = configurations(own, frame.hyperparameters)
+    both = whole[whole.index.isin(tried)]
+    verdicts = both["trial_id"].map(meets)
+    able = both[verdicts.eq(True)]
+    is_stopped = able.index.isin(tried[own["stopped_by"] == BY_LIMITS])
+    sign = -1.0 if frame.studies.loc[full, "higher_is_better"] else 1.0
+    found = {
+        "feasible": len(able),
+        "not_judged": int(verdicts.isna().sum()),
+        "feasible_stopped": int(is_stopped.sum()),
+        "score": score,
+        "val_lost": _worse_best(able, is_stopped, score, sign),
+        "test_lost": _worse_best(able, is_stopped, score.replace("val_", "test_"), sign),
+        "hosts": differing_hosts(frame, full, study),
+    }
+    cpu = next((row for row in rows_of(ratios(frame, full, study)) if row["metric"] == "cpu_seconds"), {})
+    return found | {f"cpu_{name}": cpu.get(name) for name in ("ratio", "low", "high", "verdict")}
+
+
+def _worse_best(able: pd.DataFrame, is_stopped: Any, metric: str, sign: float) -> float:
+    """By how much the best trial that was left is worse than the best of all; NaN without one."""
+    left = able[~is_stopped]
+    if left.empty or metric not in able:
+        return math.nan
+    return sign * float(left[metric].iloc[0] - able[metric].iloc[0])
+
+
+def _lost_in_words(loss: Mapping[str, Any]) -> str:
+    able, stopped, worse = loss["feasible"], loss["feasible_stopped"], loss["val_lost"]
+    if not able and loss["not_judged"]:
+        return ""
+    if not able:
+        return "In the full study no trial meets these limits."
+    if not stopped:
+        return f"None of the {able} trials that meet the limits was stopped."
+    if math.isnan(worse):
+        left = "no other is left"
+    elif worse > ROUNDING:
+        left = f"the best of the others is {digits(worse, 2)} worse in {loss['score']}"
+    else:
+        left = "not the best"
+    return f"Of {able} trials that meet the limits {stopped} {'was' if stopped == 1 else 'were'} stopped: {left}."
+
+
+def _reservations(loss: Mapping[str, Any]) -> Iterator[str]:
+    """Why the saving may be that of the machine."""
+    if loss.get("hosts"):
+        yield f"It ran on another machine than the full study ({loss['hosts']}): its saving compares two machines."
+    elif loss.get("cpu_verdict") in (MORE, LESS):
+        times = ratio_in_words({name: loss[f"cpu_{name}"] for name in ("ratio", "low", "high")})
+        yield f"Trials that ran to their end in both took {times} as much CPU time under limits: savings are off by it."
 
 
 def sentences_of(saved: Saving, limits: str) -> list[str]:

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from entrypoints.frame import Frame, without_rounding
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions import decision
-from entrypoints.reporting.questions.pairs import (
+from entrypoints.reporting.paired import (
     AGREES,
     LESS,
     MORE,
@@ -22,6 +21,7 @@ from entrypoints.reporting.questions.pairs import (
     ratio_in_words,
     ratios,
 )
+from entrypoints.reporting.questions import decision
 from entrypoints.reporting.words import digits, listed
 
 

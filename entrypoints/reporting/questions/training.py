@@ -15,7 +15,7 @@ from entrypoints.frame import Frame
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.statistics import TOLD, Array, holm, is_learned
+from entrypoints.reporting.statistics import REPORTED, Array, holm, is_learned
 from entrypoints.reporting.words import digits, listed, with_interval
 
 Row = Mapping[Any, Any]  # of a table
@@ -134,7 +134,7 @@ def _verdict(row: Row) -> str:
     if row["level_share"] == row["level_share"]:
         return way if row["agree"] >= MOST and row["level_share"] > 0 else UNCLEAR
     small = SMALL_MB if is_memory(row["metric"]) else SMALL
-    if row["p_holm"] < TOLD and abs(row["change"]) > small:
+    if row["p_holm"] < REPORTED and abs(row["change"]) > small:
         return way
     return STEADY if -small <= row["low"] and row["high"] <= small else UNCLEAR
 
