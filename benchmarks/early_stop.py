@@ -90,7 +90,7 @@ def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> li
     client = MlflowClient()
     full = study("tune", params | {"seed": seed}, store, client)
     limits = {"limits": f"{limited}<={_between(read(client, [full]), limited):.4g}"} if limited else {}
-    rows = []
+    rows = list[dict[str, float | str]]()
     for predict in ("off", "on") if limited else ("on",):
         run = study("early_stop", params | {"seed": seed, "predict": predict} | limits, store, client)
         frame = read(client, [full, run])

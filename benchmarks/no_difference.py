@@ -71,7 +71,7 @@ def main(draws: int, studies: int, repeats: int) -> None:
     for name, levels in (("features", list(HALVES)), ("algorithm", list(LOSSES))):
         began = time.monotonic()
         rows = [_claimed(_scored(seed, name, levels), name) for seed in range(draws)]
-        told, changes = [row for row in rows if row["told"]], np.array([row["change"] for row in rows])
+        told, changes = [row for row in rows if row["reported"]], np.array([row["change"] for row in rows])
         rises = sum(row["change"] > 0 for row in told)
         click.echo(
             f"A/A of scores, {name}: {len(told)} of {draws} claim a difference ({rises} that it rises); "
@@ -79,7 +79,7 @@ def main(draws: int, studies: int, repeats: int) -> None:
             f"({time.monotonic() - began:.0f} s)"
         )
     tables = [effects.of_costs(_timed(seed)) for seed in range(studies)]
-    claims = [table[table["told"]] for table in tables]
+    claims = [table[table["reported"]] for table in tables]
     click.echo(f"A/A of costs: {sum(not table.empty for table in claims)} of {studies} claim something")
     for row in pd.concat(claims).to_dict("records"):
         click.echo(f"      {row['hyperparameter']}: {row['metric']}, {row['low']:.3g} to {row['high']:.3g} times")
@@ -207,11 +207,11 @@ def _leak(levels: Mapping[str, Sequence[Any]], seed: int) -> dict[Any, Any]:
         return 177 + LEAK_MB * share + random.normal(0, 0.2)
 
     row = training.courses(study({**levels, **ALGORITHM}, curves={"memory_mb": memory_mb}, seed=seed)).iloc[0]
-    return {**row.to_dict(), "told": row["verdict"] == training.RISES}
+    return {**row.to_dict(), "reported": row["verdict"] == training.RISES}
 
 
 def _share(found: Sequence[Mapping[Any, Any]], planted: float, about: dict[str, Any]) -> dict[str, Any]:
-    told = np.mean([row["told"] for row in found])
+    told = np.mean([row["reported"] for row in found])
     holds = np.mean([row["low"] <= planted <= row["high"] for row in found])
     return about | {"found %": round(100 * told), "holds %": round(100 * holds)}
 
@@ -222,7 +222,7 @@ def _scores(repeats: int) -> list[dict[str, Any]]:
     for trials, levels in SIZES.items():
         row: dict[str, Any] = {"trials": trials}
         for errors in ERRORS:
-            told = [_lower(levels, seed, errors)["told"] for seed in range(repeats)]
+            told = [_lower(levels, seed, errors)["reported"] for seed in range(repeats)]
             row[f"{errors} errors"] = round(100 * float(np.mean(told)))
         rows.append(row)
     return rows

@@ -154,6 +154,7 @@ def _study(
     shared = {name: value for name, value in trials[0].data.params.items() if _is_shared(name, value, trials)}
     params = shared | run.data.params
     tables = run.inputs.dataset_inputs if run.inputs else []
+    figures = run.data.metrics
     return {
         "name": info.run_name,
         "experiment_id": info.experiment_id,
@@ -170,6 +171,11 @@ def _study(
         "model": _model(client, run),
         "model_run_id": tags.get(BEST_TRIAL_RUN_ID),
         "own": own,
+        "command_cpu_seconds": figures.get("command_cpu_seconds"),
+        "command_elapsed_s": figures.get("command_elapsed_s"),
+        "duplicate_rows_percent": (
+            None if params.get("duplicates") == "together" else figures.get("duplicate_rows_percent")
+        ),
     }
 
 

@@ -144,7 +144,7 @@ def _log_tables(study: Ended) -> None:
     if record.limits.rules:
         within = frame.trials[frame.trials["feasible"].eq(True)]
         of = replace(frame, trials=within) if len(within) else frame
-        tables["pareto.json"] = pareto.front(of, decision.margins(frame, study.noise))
+        tables["pareto.json"] = pareto.front(of, decision.least_differences(frame, study.noise))
     if study.saving:
         tables["budget.json"] = study.saving.reasons.assign(counted_against=study.saving.full or "forecast")
     rows: dict[str, list[Any]] = {"trials.json": [_row(study, trial) for trial in record.trials.values()]}

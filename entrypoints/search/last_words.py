@@ -19,7 +19,7 @@ from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory
 from entrypoints.links import how_to_open, run_view
 from entrypoints.reporting.questions import decision, limits_saved
-from entrypoints.reporting.words import value
+from entrypoints.reporting.words import digits, percent, value
 from entrypoints.search import edges
 from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.pages import save_pages
@@ -222,18 +222,23 @@ def _of_limits(study: Ended) -> Iterator[str]:
         acting = resolved(Limits((limit,)), finished).bounds
         if not acting:
             yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
-        elif _is_within_noise(study, acting[0]):
-            yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
+            continue
+        noise = _noise_at(study, acting[0])
+        if noise:
+            yield f"`{limit}` cannot tell the trials apart: most are within noise ({noise}) of it."
 
 
-def _is_within_noise(study: Ended, limit: Limit) -> bool:
-    """Whether most trials are so near to a limit that chance says which of them meet it."""
+def _noise_at(study: Ended, limit: Limit) -> str:
+    """The noise at a limit, in words, if most trials are so near that chance says which meet it; else empty."""
     name, number, ended = limit.metric.name, limit.number, study.frame.ended
-    band = decision.noise_margins(study.frame, study.noise).get(name, 0.0)
+    noise = decision.noise_at(study.frame, study.noise).get(name, 0.0)
+    if not noise:
+        return ""
+    band, words = noise, digits(noise, 2)
     if name != study.frame.score:
         band *= float(ended[name].mean()) if is_memory(name) else abs(number)
-    if not band:
-        return False
+        words = percent(100 * noise)
     told_apart = (study.frame.trials["stop_metric"] == name).sum()
     near = (ended[name] - number).abs() <= band
-    return bool(near.sum() > MOSTLY * (ended[name].notna().sum() + told_apart))
+    is_most = near.sum() > MOSTLY * (ended[name].notna().sum() + told_apart)
+    return words if is_most else ""

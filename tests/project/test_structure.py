@@ -39,13 +39,19 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("datasets",),
         ("models",),
         ("limits",),
-        ("reporting.answer reporting.statistics reporting.drawing reporting.words reporting.paired",),
+        ("reporting.answer reporting.statistics reporting.drawing reporting.words",),
+        ("reporting.paired reporting.verdicts reporting.effect_words",),
         ("reporting.questions",),
         ("search",),
         ("reporting",),
         ("prepare tune early_stop report main options option_types",),
     ],
-    f"{BUNDLE}.reporting": [("answer words statistics drawing",), ("paired",), ("questions",), ("",)],
+    f"{BUNDLE}.reporting": [
+        ("answer words statistics drawing",),
+        ("paired verdicts effect_words",),
+        ("questions",),
+        ("",),
+    ],
 }
 
 

@@ -15,7 +15,8 @@ from entrypoints.frame import Frame, configurations, level, without_rounding
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions.effects import MAIN_COSTS, change_in_words
+from entrypoints.reporting.effect_words import change_in_words
+from entrypoints.reporting.questions.effects import MAIN_COSTS
 from entrypoints.reporting.statistics import LEVEL, by_chance, holm
 from entrypoints.reporting.words import listed
 
