@@ -74,7 +74,6 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "limits": str(limits) if limits.rules else None,
         "baseline": plan.baseline,
         "choose": settings.choose,
-        "rows": data.split.fit_rows,
         "seed": settings.seed,
     }
     own = record.rows(run.run_id, about, plan)

@@ -117,7 +117,6 @@ def study(
         "baseline": None,
         "choose": "best",
         "folds": folds if metric else None,
-        "rows": 1000,
         "seed": seed,
         "elapsed_s": 60.0,
         "model": None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -124,6 +124,23 @@ def least_differences(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
         name: share if name == frame.score else max(share, small(name, float(trials[name].median())))
         for name, share in noise_at(frame, noise).items()
     }
+
+
+def differing_costs(frame: Frame, least: Mapping[str, float] | None = None) -> list[str]:
+    """The costs in which trials differ by more than equal ones do.
+
+    Args:
+        frame: of their study.
+        least: of ``least_differences``; by default what is usual.
+    """
+    if least is None:
+        least = least_differences(frame, pd.DataFrame(columns=effects.NOISE))
+    trials = frame.complete
+    return [
+        name
+        for name in SHOWN_COSTS
+        if name in trials and np.ptp(trials[name].dropna()) > least.get(name, 0.0) * trials[name].median()
+    ]
 
 
 def answer(frame: Frame) -> Answer:
@@ -364,7 +381,7 @@ def _break_at_their_end(frame: Frame, decision: Decision) -> Iterator[str]:
     if not limits:
         return
     by_limit: dict[str, list[str]] = {}
-    for index, trial in frame.complete.iterrows():
+    for _, trial in frame.complete.iterrows():
         verdict = decision.verdict(trial)
         if verdict["verdict"] != Verdict.BREAKS:
             continue

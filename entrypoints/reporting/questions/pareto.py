@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,7 +12,7 @@ from entrypoints.frame import Frame
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions import effects
-from entrypoints.reporting.questions.decision import SHOWN_COSTS, Decision, decide, least_differences
+from entrypoints.reporting.questions.decision import Decision, decide, differing_costs, least_differences
 from entrypoints.reporting.verdicts import Verdict
 from entrypoints.reporting.words import value
 
@@ -30,14 +29,9 @@ def front(frame: Frame, least_differences: dict[str, float]) -> pd.DataFrame:
         noise alone.
     """
     score, trials = str(frame.score), frame.complete
-    costs = [
-        name
-        for name in SHOWN_COSTS
-        if name in trials and np.ptp(trials[name].dropna()) > least_differences.get(name, 0.0) * trials[name].median()
-    ]
     named = [name for name in ("trial_id", "run_id", *frame.hyperparameters) if name in trials]
     fronts = []
-    for cost in costs:
+    for cost in differing_costs(frame, least_differences):
         of_cost = steps(
             trials, score, cost, higher_is_better=frame.higher_is_better, least_differences=least_differences
         )
