@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -126,13 +126,8 @@ def order_of(trials: pd.DataFrame, degree: int) -> Term:
     return _bent(ORDER, ["the first trial", "the last"], trials.index.to_numpy(float), degree)
 
 
-def design(terms: Iterable[Term], interactions: Sequence[tuple[str, str]] = ()) -> Array:
-    """The columns of these terms and of these interactions, behind one for the mean."""
-    columns = {term.name: term.columns for term in terms}
-    return _joined(columns, interactions)
-
-
-def _joined(blocks: Mapping[str, Array], interactions: Sequence[tuple[str, str]]) -> Array:
+def design(blocks: Mapping[str, Array], interactions: Sequence[tuple[str, str]] = ()) -> Array:
+    """These columns, by the names of their terms, and those of these interactions, behind one for the mean."""
     rows = len(next(iter(blocks.values())))
     products = [(blocks[one][:, :, None] * blocks[other][:, None, :]).reshape(rows, -1) for one, other in interactions]
     return np.hstack([np.ones((rows, 1)), *blocks.values(), *products])
@@ -281,7 +276,8 @@ class LinearModel:
 
     def _fitted(self, terms: Mapping[str, Term], interactions: Sequence[tuple[str, str]] = ()) -> Any:
         values = np.log(self.values) if self.in_logarithms else self.values
-        columns = design(terms.values(), interactions) if terms else np.ones((len(values), 1))
+        blocks = {name: term.columns for name, term in terms.items()}
+        columns = design(blocks, interactions) if blocks else np.ones((len(values), 1))
         return OLS(values, columns).fit()
 
 
@@ -291,7 +287,7 @@ def _row_at(terms: Mapping[str, Term], interactions: Sequence[tuple[str, str]], 
         name: term.at[[levels[name]]] if name in levels else term.at.mean(axis=0, keepdims=True)
         for name, term in terms.items()
     }
-    row: Array = _joined(blocks, interactions)[0]
+    row: Array = design(blocks, interactions)[0]
     return row
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,7 +160,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
         row |= {"p_value": p_values[name], "p_holm": adjusted[name]}
         is_sure = row["p_holm"] < REPORTED and _matters(row, model)
         if name == ORDER:
-            is_reported = is_sure and _size(row["change"], model) > 2 * model.least_difference
+            is_reported = is_sure and abs(_size(row["change"], model)) > 2 * model.least_difference
         else:
             is_reported = is_sure and model.is_beyond_order(name, first, second)
         yield row | {"reported": bool(is_reported)}
@@ -208,21 +207,18 @@ def _change(model: LinearModel, name: str, ends: tuple[int, int], beside: Mappin
 def _matters(row: Mapping[str, Any], model: LinearModel) -> bool:
     """Whether an effect is more than what is too small for a sentence, and surely more than half of that."""
     least = SMALL if model.in_logarithms else max(SMALL_SHARE, SMALL_MB / model.level)
-    ends = row["low"], row["high"]
-    nearest = min(_size(end, model) for end in ends)
-    is_one_way = _sign(ends[0], model) == _sign(ends[1], model)
-    return _size(row["change"], model) > least and is_one_way and nearest > least / 2
+    sizes = [_size(row[name], model) for name in ("change", "low", "high")]
+    if not all(size > 0 for size in sizes) and not all(size < 0 for size in sizes):
+        return False
+    change, low, high = map(abs, sizes)
+    return change > least and min(low, high) > least / 2
 
 
 def _size(change: float, model: LinearModel) -> float:
     """Of a change, as a share of the cost."""
-    if model.in_logarithms:
-        return max(change, 1 / change) - 1
-    return abs(change) / model.level
-
-
-def _sign(change: float, model: LinearModel) -> bool:
-    return change > (1 if model.in_logarithms else 0)
+    if not model.in_logarithms:
+        return change / model.level
+    return change - 1 if change > 1 else 1 - 1 / change
 
 
 def _model(frame: Frame, cost: str) -> LinearModel | None:
@@ -300,9 +296,8 @@ def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) 
     found = terms_of(trials.loc[models.index], frame.hyperparameters)
     if name not in found or found[name].is_categorical:
         return None
-    own = found.pop(name)
-    straight = replace(own, columns=own.columns[:, :1])
-    explained = design([straight, *found.values()])
+    straight = {name: found.pop(name).columns[:, :1]}
+    explained = design(straight | {other: term.columns for other, term in found.items()})
     fit = OLS(models.mean(axis=1).to_numpy(), explained).fit()
     if fit.df_resid < MIN_DEGREES:
         return None

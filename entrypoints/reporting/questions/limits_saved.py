@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame, configurations
 from entrypoints.limits.judging import resolved, violations
-from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import LESS, MORE, complete_of, differing_hosts, ratio_in_words, ratios
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of
@@ -178,7 +176,7 @@ def answer(frame: Frame) -> Answer:
     first_one = savings[0]
     metrics = {"saved_cpu_percent": first_one.saved_cpu_percent, "saved_wall_percent": first_one.saved_wall_percent}
     table = pd.concat(tables, ignore_index=True)
-    return Answer("limits_saved", tuple(sentences), table, lambda: _draw(frame, savings, sentences[0]), "", metrics)
+    return Answer("limits_saved", tuple(sentences), table, metrics=metrics)
 
 
 def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
@@ -327,20 +325,3 @@ def _limits(frame: Frame, saved: Saving) -> str:
 
 def _percent(saved: float, spent: float) -> float:
     return 100 * saved / (saved + spent) if saved + spent else 0.0
-
-
-@drawing.styled
-def _draw(frame: Frame, savings: list[Saving], title: str) -> Figure:
-    """A bar for each study: what was spent, and what each limit saved."""
-    figure, (axes,) = drawing.sheet(1, title, panel_in=0.8 + 0.6 * len(savings))
-    for place, each in enumerate(savings):
-        axes.barh(place, each.spent_cpu_s, color=drawing.BLUE, label="spent" if not place else None)
-        left = each.spent_cpu_s
-        for row, color in zip(rows_of(each.reasons), drawing.PALETTE[1:] * len(each.reasons), strict=False):
-            saved_s = max(float(row["saved_cpu_s"]), 0.0)
-            axes.barh(place, saved_s, left=left, color=color, alpha=0.5)
-            axes.text(left, place, f" {row['reason']}".replace("`", ""), va="center", fontsize=8)
-            left += saved_s
-    axes.set_yticks(range(len(savings)), [_limits(frame, each)[:40] for each in savings])
-    axes.set_xlabel("CPU time (s): spent, then saved by each limit")
-    return figure

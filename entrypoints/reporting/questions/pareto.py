@@ -46,9 +46,9 @@ def steps(
 ) -> pd.DataFrame:
     """The trials on the front of score against one cost, from the cheapest on.
 
-    It is built from its most expensive trial down: of the trials whose score is within the margin of the best one, the
-    cheapest, or the best of those within the margin of its cost. The next is chosen in the same way among the trials
-    that are cheaper by more than the margin of the cost, and so on. So of several trials that differ only by noise, the
+    It is built from its most expensive trial down: of the trials as good as the best one, the cheapest, or the best
+    of those as cheap. The next is chosen in the same way among the trials
+    that are cheaper by more than noise, and so on. So of several trials that differ only by noise, the
     best is on the front, in whatever order they are given. Without least_differences it is the usual front.
 
     Args:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame, without_rounding
-from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import (
     AGREES,
@@ -47,14 +44,12 @@ def answer(frame: Frame) -> Answer:
     reported = list(_of_costs(frame, costs, names))
     if score is None:
         why = "Which model to take: nothing says which metric ranks the trials; give metric and mode."
-        return Answer(
-            "repeats", tuple(reported), costs, partial(_draw, costs, reported[0]) if len(costs) else None, why
-        )
+        return Answer("repeats", tuple(reported), costs, open_question=why)
     table = _losses(frame, complete, shared, score)
     sentences = [*_take(frame, complete, table, names), *reported]
     losses = table.rename(columns=names).reset_index(names="configuration")
     rows: pd.DataFrame = pd.concat([losses, costs], ignore_index=True)
-    return Answer("repeats", tuple(sentences), rows, partial(_draw, costs, sentences[0]) if len(costs) else None)
+    return Answer("repeats", tuple(sentences), rows)
 
 
 def _losses(frame: Frame, complete: dict[str, pd.DataFrame], shared: list[str], score: str) -> pd.DataFrame:
@@ -124,20 +119,3 @@ def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Itera
     hosts = differing_hosts(frame, *names)
     if hosts:
         yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
-
-
-@drawing.styled
-def _draw(costs: pd.DataFrame, title: str) -> Figure:
-    """The ratio of each cost to the first study's, with its interval, by study."""
-    metrics = list(dict.fromkeys(costs["metric"]))
-    note = "What the same configurations cost in each study, as a multiple of the first: mean and 95 % interval."
-    figure, (axes,) = drawing.sheet(1, title, note, panel_in=0.8 + 0.35 * len(metrics))
-    for number, (_, own) in enumerate(costs.groupby("study", sort=False)):
-        at = [metrics.index(metric) + 0.12 * number for metric in own["metric"]]
-        reach = [own["ratio"] - own["low"], own["high"] - own["ratio"]]
-        color, marker = drawing.PALETTE[number % len(drawing.PALETTE)], drawing.MARKERS[number % len(drawing.MARKERS)]
-        axes.errorbar(own["ratio"], at, xerr=reach, fmt=marker, color=color, capsize=3)
-    axes.axvline(1.0, color=drawing.GREY)
-    axes.set_yticks(range(len(metrics)), metrics)
-    drawing.scale_axis(axes, "x", costs["ratio"])
-    return figure
