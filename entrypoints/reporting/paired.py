@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from entrypoints.frame import Frame, configurations
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.noise import small
 from entrypoints.reporting.answer import rows_of
-from entrypoints.reporting.statistics import REPORTED, holm
+from entrypoints.reporting.statistics import REPORTED, holm, mean_of
 from entrypoints.reporting.words import digits, with_interval
 
 MIN_PAIRS = 3  # configurations that both studies ran to their end, for a ratio of their costs
@@ -56,18 +55,9 @@ def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
 
 
 def _ratio(both: pd.DataFrame) -> dict[str, float]:
-    logarithms = np.log(both["second"] / both["first"])
-    mean = float(logarithms.mean())
-    error = max(float(stats.sem(logarithms)), 1e-12)
-    distribution = stats.t(len(both) - 1)
-    reach = float(distribution.ppf(0.975)) * error
-    return {
-        "configurations": len(both),
-        "ratio": math.exp(mean),
-        "low": math.exp(mean - reach),
-        "high": math.exp(mean + reach),
-        "p_value": 2 * float(distribution.sf(abs(mean) / error)),
-    }
+    *logarithms, p_value = mean_of(np.log(both["second"] / both["first"]).to_numpy())
+    ratio, low, high = map(math.exp, logarithms)
+    return {"configurations": len(both), "ratio": ratio, "low": low, "high": high, "p_value": p_value}
 
 
 def _verdict(row: dict[str, Any]) -> str:

@@ -60,6 +60,15 @@ def over_folds(differences: NDArray[np.float64], error_rate: float = LEVEL) -> t
     return mean, float(stats.t.ppf(1 - error_rate / 2, folds - 1)) * error, p
 
 
+def mean_of(values: Array) -> tuple[float, float, float, float]:
+    """The mean of independent values, its 95 % interval, and the p-value of the t-test that it is 0."""
+    mean = float(values.mean())
+    error = max(float(stats.sem(values)), 1e-12)
+    distribution = stats.t(len(values) - 1)
+    reach = float(distribution.ppf(0.975)) * error
+    return mean, mean - reach, mean + reach, 2 * float(distribution.sf(abs(mean) / error))
+
+
 def by_noise(noise: float, degrees: float, error_rate: float) -> float:
     """By how much one of two equal costs exceeds the other, as a share, in no more than this share of cases."""
     return math.expm1(min(math.sqrt(2) * noise * float(stats.t.isf(error_rate, degrees)), 100.0))

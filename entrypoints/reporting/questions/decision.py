@@ -50,6 +50,8 @@ class Decision:
         cost: what is compared of them: the first cost with an upper limit, else the training time.
         is_noise_known: whether the study shows how much this cost differs between equal trials.
         judged: of ``verdicts.judged``.
+        unbeaten_within: the noise within which the best is no better than the baseline; NaN where it is better, or
+            that is not known.
         nothing: why there is none to choose, in a sentence without its full stop.
     """
 
@@ -61,6 +63,7 @@ class Decision:
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str | None = None
     is_noise_known: bool = False
+    unbeaten_within: float = math.nan
     nothing: str = ""
 
     def verdict(self, trial: pd.Series[Any]) -> dict[str, Any]:
@@ -95,9 +98,10 @@ def decide(frame: Frame, noise: pd.DataFrame | None = None) -> Decision:
     worse = _worse(frame, trials, best)
     least = least_differences(frame, noise).get(frame.score)
     equal = within[worse.loc[within.index] <= (least or 0.0)]
-    noise_of = not_beaten(frame, equal, least)
-    if math.isnan(noise_of.iloc[0]):
-        equal = equal[noise_of.isna()]
+    unbeaten = not_beaten(frame, equal, least)
+    unbeaten_within = float(unbeaten.iloc[0])
+    if math.isnan(unbeaten_within):
+        equal = equal[unbeaten.isna()]
     cost = next((name for name in compared(limits_of(frame)) if name in trials), None)
     better = trials[worse < -(least or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
@@ -106,7 +110,7 @@ def decide(frame: Frame, noise: pd.DataFrame | None = None) -> Decision:
     chosen = best
     if cheaper is not None and (frame.studies["choose"] == CHEAPEST).any():
         chosen, cheaper = cheaper, None
-    return Decision(chosen, verdicts, cheaper, nearest, least, equal, cost, is_noise_known)
+    return Decision(chosen, verdicts, cheaper, nearest, least, equal, cost, is_noise_known, unbeaten_within)
 
 
 def noise_at(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
@@ -226,16 +230,19 @@ def _cheapest(equal: pd.DataFrame, cost: str, noise: pd.DataFrame, mean: float) 
     share, degrees = USUAL_NOISE.get(cost, math.inf), math.inf
     if len(known):
         share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
-    first, values = equal[cost].iloc[0], equal[cost]
+    values = equal[cost]
+    first = values.iloc[0]
     chance = by_noise(share, degrees, REPORTED / (len(equal) - 1))
-    below = min(first / (1 + max(SMALL, chance)), first - _floor(cost, is_noise_known=len(known) > 0))
+    floor = _floor(cost, is_noise_known=len(known) > 0)
     if is_memory(cost):
-        below = first - max(_floor(cost, is_noise_known=len(known) > 0), SMALL * first, chance * mean)
+        below, unit = first - max(floor, SMALL * first, chance * mean), mean
+    else:
+        below, unit = min(first - floor, first / (1 + max(SMALL, chance))), values.min()
     cheap = values[values < below]
     if cheap.empty:
         return None
-    as_cheap = cheap.min() + REPEATABILITY * share * (mean if is_memory(cost) else cheap.min())
-    found: pd.Series[Any] = equal.loc[cheap.index[cheap <= as_cheap][0]]
+    as_cheap = cheap[cheap <= cheap.min() + REPEATABILITY * share * unit]
+    found: pd.Series[Any] = equal.loc[as_cheap.index[0]]
     return found
 
 
@@ -321,7 +328,7 @@ def _saved(decision: Decision, dear: pd.Series[Any], cheap: pd.Series[Any]) -> s
 
 def _beside_baseline(frame: Frame, decision: Decision) -> str:
     """A warning, where no model beats the baseline; else empty."""
-    noise = not_beaten(frame, decision.equal.head(1), decision.least_difference).item()
+    noise = decision.unbeaten_within
     if math.isnan(noise):
         return ""
     beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
@@ -360,8 +367,7 @@ def _others(frame: Frame, decision: Decision) -> Iterator[str]:
         none = decision.is_noise_known and decision.cheaper is None
         than = f"; none takes less `{decision.cost}` beyond noise" if none else ""
         yield f"{others} {other} {good} {score}{than}."
-    noise_of_best = not_beaten(frame, decision.equal.head(1), least).item()
-    if frame.studies["baseline"].iloc[0] is not None and math.isnan(noise_of_best):
+    if frame.studies["baseline"].iloc[0] is not None and math.isnan(decision.unbeaten_within):
         yield f"The baseline: {_baseline(frame)}."
 
 

@@ -15,7 +15,7 @@ from entrypoints.frame import Frame
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.statistics import REPORTED, Array, holm, is_learned
+from entrypoints.reporting.statistics import REPORTED, Array, holm, is_learned, mean_of
 from entrypoints.reporting.words import digits, listed, with_interval
 
 Row = Mapping[Any, Any]  # of a table
@@ -122,11 +122,8 @@ def _together(metric: str, each: Sequence[dict[str, float]], learned: bool) -> d
     row |= {"agree": agree, "low": math.nan, "high": math.nan}
     if learned:
         return row | {"p_value": math.nan}
-    error = float(stats.sem(changes))
-    reach = float(stats.t.ppf(0.975, len(changes) - 1)) * error
-    mean = float(changes.mean())
-    p = 2 * float(stats.t.sf(abs(mean) / error, len(changes) - 1)) if error else float(mean == 0)
-    return row | {"change": mean, "low": mean - reach, "high": mean + reach, "p_value": p}
+    mean, low, high, p = mean_of(changes)
+    return row | {"change": mean, "low": low, "high": high, "p_value": p}
 
 
 def _verdict(row: Row) -> str:
