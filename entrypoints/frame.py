@@ -18,7 +18,8 @@ ABOUT = (
 )
 OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "limits", "score", "higher_is_better"),
-    *("baseline", "choose", "rows", "seed", "model", "model_run_id", "own"),
+    *("baseline", "choose", "seed", "model", "model_run_id", "own"),
+    *("command_cpu_seconds", "command_elapsed_s", "duplicate_rows_percent"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -32,8 +33,10 @@ class Frame:
             (equal for studies of equal configurations and training), limits (the text of its limits, None for a full
             study), score (the metric that ranks, None where not known), higher_is_better, baseline (on each fold the
             score of a model that ignores all features), choose (best or cheapest: of models that are equal within
-            noise), rows (in the training part of a fold), seed, model (the address of the logged model), model_run_id
-            (the trial's that it is of) and own (whether the bundle made it). None where something is not known.
+            noise), seed, model (the address of the logged model), model_run_id
+            (the trial's that it is of), own (whether the bundle made it), command_cpu_seconds and command_elapsed_s
+            (of the whole command, with starting and preparing) and duplicate_rows_percent (the rows that are exact
+            copies of others, where these may lie on both sides of a split). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``place`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.

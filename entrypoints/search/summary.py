@@ -25,8 +25,8 @@ from entrypoints.links import how_to_open, run_view
 from entrypoints.mlflow_io import log_tables, search_runs
 from entrypoints.models.trial_record import Trial
 from entrypoints.reading import rows_of
+from entrypoints.reporting.paired import differing_hosts
 from entrypoints.reporting.questions import decision, effects, limits_saved, pareto
-from entrypoints.reporting.questions.pairs import differing_hosts
 from entrypoints.reporting.words import digits, percent, value
 from entrypoints.runs import RecordedRun
 from entrypoints.search import edges
@@ -107,7 +107,6 @@ def summarise(run: RecordedRun, plan: Plan, data: Prepared, record: Record, fore
         "limits": str(limits) if limits.rules else None,
         "baseline": plan.baseline,
         "choose": settings.choose,
-        "rows": data.split.fit_rows,
         "seed": settings.seed,
     }
     own = record.rows(run.run_id, about, plan)
@@ -177,7 +176,7 @@ def _log_tables(study: Summary) -> None:
     if record.limits.rules:
         within = frame.trials[frame.trials["feasible"].eq(True)]
         of = replace(frame, trials=within) if len(within) else frame
-        tables["pareto.json"] = pareto.front(of, decision.margins(frame, study.noise))
+        tables["pareto.json"] = pareto.front(of, decision.least_differences(frame, study.noise))
     if study.saving:
         tables["budget.json"] = study.saving.reasons.assign(counted_against=study.saving.full or "forecast")
     rows: dict[str, list[Any]] = {"trials.json": [_row(study, trial) for trial in record.trials.values()]}
@@ -396,8 +395,10 @@ def of_limits(study: Summary, command: Mapping[str, float]) -> Iterator[str]:
         acting = resolved(Limits((limit,)), finished).bounds
         if not acting:
             yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
-        elif _is_within_noise(study, acting[0]):
-            yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
+            continue
+        noise = _noise_at(study, acting[0])
+        if noise:
+            yield f"`{limit}` cannot tell the trials apart: most are within noise ({noise}) of it."
 
 
 def _of_command(study: Summary, command: Mapping[str, float]) -> Iterator[str]:
@@ -418,14 +419,17 @@ def _seconds(command: Mapping[str, float]) -> str:
     return f"{digits(command[COMMAND_CPU], 2)} s of CPU time in {digits(command[COMMAND_ELAPSED], 2)} s"
 
 
-def _is_within_noise(study: Summary, limit: Limit) -> bool:
-    """Whether most trials are so near to a limit that chance says which of them meet it."""
+def _noise_at(study: Summary, limit: Limit) -> str:
+    """The noise at a limit, in words, if most trials are so near that chance says which meet it; else empty."""
     name, number, ended = limit.metric.name, limit.number, study.frame.ended
-    band = decision.noise_margins(study.frame, study.noise).get(name, 0.0)
+    noise = decision.noise_at(study.frame, study.noise).get(name, 0.0)
+    if not noise:
+        return ""
+    band, words = noise, digits(noise, 2)
     if name != study.frame.score:
         band *= float(ended[name].mean()) if is_memory(name) else abs(number)
-    if not band:
-        return False
+        words = percent(100 * noise)
     told_apart = (study.frame.trials["stop_metric"] == name).sum()
     near = (ended[name] - number).abs() <= band
-    return bool(near.sum() > MOSTLY * (ended[name].notna().sum() + told_apart))
+    is_most = near.sum() > MOSTLY * (ended[name].notna().sum() + told_apart)
+    return words if is_most else ""

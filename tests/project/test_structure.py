@@ -40,12 +40,19 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("datasets",),
         ("models",),
         ("limits",),
-        ("reporting.questions reporting.answer reporting.statistics reporting.drawing reporting.words",),
+        ("reporting.answer reporting.statistics reporting.drawing reporting.words",),
+        ("reporting.paired reporting.verdicts reporting.effect_words",),
+        ("reporting.questions",),
         ("search",),
         ("reporting",),
         ("prepare tune early_stop report main",),
     ],
-    f"{BUNDLE}.reporting": [("answer words statistics drawing",), ("questions",), ("",)],
+    f"{BUNDLE}.reporting": [
+        ("answer words statistics drawing",),
+        ("paired verdicts effect_words",),
+        ("questions",),
+        ("",),
+    ],
 }
 
 

@@ -226,9 +226,10 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         report = decision.answer(read(study.run.client, [study.run.client.get_run(run.info.run_id)]))
         assert report.sentences[0] == run.data.tags["mlflow.note.content"].splitlines()[0]
         says[choose] = words[words.index("\nTake ") :]
-    assert "1 other is as good within noise (0.029) of val_rmse; of these, batch_size=4 takes 22 % of" in says["best"]
-    take = "Take batch_size=4: val_rmse 0.61, the cheapest in training_time_s of 2 as good within noise (0.029)"
-    assert f"{take} as the best (0.6) of 2 trials." in says["cheapest"]
+    saved = "as good within noise (0.029), for 22 % of its training_time_s (2 of 9 s)."
+    assert f"the best of 2 trials; or batch_size=4, {saved}" in says["best"]
+    take = "Take batch_size=4: val_rmse 0.61, as good within noise (0.029) as the best, batch_size=512 with 0.6,"
+    assert take in says["cheapest"]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
     ("limits", "figures", "says"),
     [
         pytest.param("training_time_s<=1x median", [1.0, 2.0], "end: fewer than 5 trials have the figure.", id="few"),
-        pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "to each other.", id="within noise"),
+        pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "of it.", id="within noise"),
         pytest.param("model_memory_mb<=1.2x median", [0.9, 0.9, 0.9, 0.8, 0.8], None, id="1 MB above the median"),
         pytest.param("peak_memory_mb<=100", [50.0, 60.0, 101.0], None, id="beyond noise"),
     ],
