@@ -55,7 +55,7 @@ def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
 
 
 def _ratio(both: pd.DataFrame) -> dict[str, float]:
-    *logarithms, p_value = mean_of(np.log(both["second"] / both["first"]).to_numpy())
+    *logarithms, p_value = mean_of(np.log((both["second"] / both["first"]).to_numpy()))
     ratio, low, high = map(math.exp, logarithms)
     return {"configurations": len(both), "ratio": ratio, "low": low, "high": high, "p_value": p_value}
 
