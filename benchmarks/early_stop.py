@@ -31,7 +31,7 @@ from mlflow.entities import Run  # noqa: E402
 
 from entrypoints.frame import Frame  # noqa: E402
 from entrypoints.reading import read  # noqa: E402
-from entrypoints.reporting.questions import limits_saved, pairs  # noqa: E402
+from entrypoints.reporting.questions import limits_saved  # noqa: E402
 
 EPOCHS = {"max_epochs": "5"}
 SCENARIOS = {
@@ -90,13 +90,12 @@ def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> li
     client = MlflowClient()
     full = study("tune", params | {"seed": seed}, store, client)
     limits = {"limits": f"{limited}<={_between(read(client, [full]), limited):.4g}"} if limited else {}
-    rows = []
+    rows = list[dict[str, float | str]]()
     for predict in ("off", "on") if limited else ("on",):
         run = study("early_stop", params | {"seed": seed, "predict": predict} | limits, store, client)
         frame = read(client, [full, run])
-        saved, lost = limits_saved.saving(frame), pairs.answer(frame).table.iloc[0]
+        saved, lost = limits_saved.saving(frame), limits_saved.answer(frame).table.iloc[0]
         assert saved is not None
-        test = lost["score"].replace("val_", "test_")
         rows.append(
             {
                 "seed": seed,
@@ -105,8 +104,8 @@ def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> li
                 "wall saved %": saved.saved_wall_percent,
                 "feasible": int(lost["feasible"]),
                 "stopped": int(lost["feasible_stopped"]),
-                "val regret": float(lost[f"{lost['score']}_lost"]),
-                "test regret": float(lost[f"{test}_lost"]),
+                "val regret": float(lost["val_lost"]),
+                "test regret": float(lost["test_lost"]),
             }
         )
         click.echo(f"seed {seed}: {saved.trials} trials; {limits_saved.answer(frame).sentences[0]}")

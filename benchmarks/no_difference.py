@@ -9,6 +9,9 @@ claim that it changes the score.
 
 A/A of costs: each study times 24 trials that all do the same. At most 1 of 20 may claim anything.
 
+A/A of memory: made-up studies of 8, 24 and 108 trials, whose memory grows from start to start and by nothing else. At
+most 1 of 20 may claim anything.
+
 A/B: made-up studies of 8, 24 and 108 trials, in which one hyperparameter of three changes a cost by a known factor or
 amount, models leak memory while they train, or the score of one level is lower by some standard errors of the folds.
 Shares of them in which that is found, and in which its 95 % interval holds the true value.
@@ -42,6 +45,7 @@ from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 from entrypoints.frame import Frame  # noqa: E402
 from entrypoints.reporting.questions import effects, training  # noqa: E402
+from entrypoints.reporting.statistics import ORDER  # noqa: E402
 
 ROWS, FOLDS, EPOCHS = 768, 10, 10
 SCORE = "val_accuracy"
@@ -56,6 +60,7 @@ SIZES: dict[int, dict[str, list[Any]]] = {
 ALGORITHM = {"algorithm": ["logistic", "svm"]}
 FACTORS, NOISES = (1.1, 1.5, 8.0), (0.01, 0.03, 0.1)
 MEMORY_MB, LEAK_MB = 5.0, 5.0
+LEVELS_MB, GROWTH_MB = (177.0, 5.0), 1.0  # of a process; of the smallest, and how much it grows
 MODEL_SD = 0.01  # of what the models of one level do on a fold
 ERRORS = (0, 1, 2, 4)
 # Of the difference between two models, as Nadeau and Bengio have it.
@@ -71,7 +76,7 @@ def main(draws: int, studies: int, repeats: int) -> None:
     for name, levels in (("features", list(HALVES)), ("algorithm", list(LOSSES))):
         began = time.monotonic()
         rows = [_claimed(_scored(seed, name, levels), name) for seed in range(draws)]
-        told, changes = [row for row in rows if row["told"]], np.array([row["change"] for row in rows])
+        told, changes = [row for row in rows if row["reported"]], np.array([row["change"] for row in rows])
         rises = sum(row["change"] > 0 for row in told)
         click.echo(
             f"A/A of scores, {name}: {len(told)} of {draws} claim a difference ({rises} that it rises); "
@@ -79,10 +84,16 @@ def main(draws: int, studies: int, repeats: int) -> None:
             f"({time.monotonic() - began:.0f} s)"
         )
     tables = [effects.of_costs(_timed(seed)) for seed in range(studies)]
-    claims = [table[table["told"]] for table in tables]
+    claims = [table[table["reported"]] for table in tables]
     click.echo(f"A/A of costs: {sum(not table.empty for table in claims)} of {studies} claim something")
     for row in pd.concat(claims).to_dict("records"):
         click.echo(f"      {row['hyperparameter']}: {row['metric']}, {row['low']:.3g} to {row['high']:.3g} times")
+    for level_mb in LEVELS_MB:
+        for trials, levels in SIZES.items():
+            tables = [effects.of_costs(_grown(seed, levels, level_mb)) for seed in range(studies)]
+            claims = [table["reported"] & (table["hyperparameter"] != ORDER) for table in tables]
+            count = sum(claim.any() for claim in claims)
+            click.echo(f"A/A of memory of {level_mb:g} MB, {trials} trials: {count} of {studies} claim something")
     click.echo("\nA/B of costs: found, and interval holds the true value, in % of studies")
     click.echo(pd.DataFrame(_costs(repeats)).to_string(index=False))
     click.echo("\nA/B of scores: found, in % of studies, by how many standard errors one level is lower")
@@ -167,6 +178,15 @@ def _timed(seed: int) -> Frame:
     return study(levels, costs, metric=None, noise=0, seed=seed)
 
 
+def _grown(seed: int, levels: Mapping[str, Sequence[Any]], level_mb: float) -> Frame:
+    """A study whose trials find a process that grows, most of all in its first ones."""
+
+    def peak_memory_mb(row: Mapping[str, Any]) -> float:
+        return level_mb + GROWTH_MB * (1 - float(np.exp(-row["place"] / 5)))
+
+    return study({**levels, **ALGORITHM}, {"peak_memory_mb": peak_memory_mb}, metric=None, noise=1e-4, seed=seed)
+
+
 def _costs(repeats: int) -> list[dict[str, Any]]:
     """A row for each planted cost, size of study and noise."""
     rows = []
@@ -206,12 +226,12 @@ def _leak(levels: Mapping[str, Sequence[Any]], seed: int) -> dict[Any, Any]:
     def memory_mb(row: Mapping[str, Any], share: float) -> float:
         return 177 + LEAK_MB * share + random.normal(0, 0.2)
 
-    row = training.courses(study({**levels, **ALGORITHM}, curves={"memory_mb": memory_mb}, seed=seed)).iloc[0]
-    return {**row.to_dict(), "told": row["verdict"] == training.RISES}
+    row = training.learning_curves(study({**levels, **ALGORITHM}, curves={"memory_mb": memory_mb}, seed=seed)).iloc[0]
+    return {**row.to_dict(), "reported": row["verdict"] == training.RISES}
 
 
 def _share(found: Sequence[Mapping[Any, Any]], planted: float, about: dict[str, Any]) -> dict[str, Any]:
-    told = np.mean([row["told"] for row in found])
+    told = np.mean([row["reported"] for row in found])
     holds = np.mean([row["low"] <= planted <= row["high"] for row in found])
     return about | {"found %": round(100 * told), "holds %": round(100 * holds)}
 
@@ -222,7 +242,7 @@ def _scores(repeats: int) -> list[dict[str, Any]]:
     for trials, levels in SIZES.items():
         row: dict[str, Any] = {"trials": trials}
         for errors in ERRORS:
-            told = [_lower(levels, seed, errors)["told"] for seed in range(repeats)]
+            told = [_lower(levels, seed, errors)["reported"] for seed in range(repeats)]
             row[f"{errors} errors"] = round(100 * float(np.mean(told)))
         rows.append(row)
     return rows

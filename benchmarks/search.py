@@ -45,7 +45,7 @@ from entrypoints.limits.ledger import Ledger  # noqa: E402
 from entrypoints.limits.stop_or_skip import Stopping, is_ruled_out  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
-from entrypoints.search.suggester import Known, Suggester  # noqa: E402
+from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
 from mlflow_sysmetrics.limits import Limits  # noqa: E402
 
 COST = "training_time_s"
@@ -151,8 +151,8 @@ def _configuration(values: dict[str, Any]) -> Configuration:
 def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: int | None = None) -> Replay:
     """A search of a problem, ``at_once`` trials at a time."""
     ledger = Ledger(1, [COST], of.configurations)
-    suggester = Suggester([each.searched for each in of.configurations], seed)
-    known: dict[int, Known] = {}
+    sampler = Sampler([each.searched for each in of.configurations], seed)
+    known: dict[int, Tried] = {}
     running: list[tuple[float, int]] = []
     clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()
 
@@ -166,12 +166,12 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
     while True:
         while len(running) < at_once and (trials is None or len(known) < trials):
             if learns:
-                place = suggester.next(known.values(), allowed)
+                place = sampler.next(known.values(), allowed)
             else:
                 place = next((each for each in in_order if allowed([each])[0]), None)
             if place is None:
                 break
-            known[place] = Known(place)
+            known[place] = Tried(place)
             heapq.heappush(running, (clock + min(of.costs[place], of.limit), place))
         if not running:
             return Replay(np.array(costs), np.array(regrets), ruled_out)
@@ -179,7 +179,7 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
         ended, cost = bool(of.feasible[place]), float(of.costs[place])
         figures, expected = {COST: min(cost, of.limit)}, {COST: cost}
         ledger.record(of.configurations[place], figures, expected, "finished" if ended else "stopped")
-        known[place] = Known(
+        known[place] = Tried(
             place,
             TrialState.COMPLETE if ended else TrialState.PRUNED,
             of.scores[place] if ended else None,

@@ -84,7 +84,7 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
     began = time.time()
     if not tracked:
         study.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
-    with recorded_run("study", "benchmark", {}) as run, plan.place:
+    with recorded_run("study", "benchmark", {}) as run, plan.backend:
         data = prepared(plan.table, plan.split)
         fit = time.time()
         cpu_before = time.process_time()

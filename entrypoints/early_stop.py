@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from entrypoints.options import limit_options, resume_option, study_options
 from entrypoints.runs import RecordedCommand
+from entrypoints.settings import limit_options, resume_option, study_options
 from entrypoints.tune import search
 
 
@@ -24,7 +24,7 @@ from entrypoints.tune import search
 @study_options
 @resume_option
 @limit_options
-def early_stop(limits: str, predict: str, scheduler: str, resume: str | None, **options: Any) -> None:
+def early_stop(limits: str, predict: bool, scheduler: str, resume: str | None, **options: Any) -> None:
     search("early_stop", resume, options, {"limits": limits, "predict": predict, "scheduler": scheduler})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, TypeVar
@@ -18,7 +18,8 @@ ABOUT = (
 )
 OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "limits", "score", "higher_is_better"),
-    *("baseline", "choose", "rows", "seed", "model", "model_run_id", "own"),
+    *("baseline", "choose", "seed", "model", "model_run_id", "own"),
+    *("command_cpu_seconds", "command_elapsed_s", "duplicate_rows_percent"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -32,8 +33,10 @@ class Frame:
             (equal for studies of equal configurations and training), limits (the text of its limits, None for a full
             study), score (the metric that ranks, None where not known), higher_is_better, baseline (on each fold the
             score of a model that ignores all features), choose (best or cheapest: of models that are equal within
-            noise), rows (in the training part of a fold), seed, model (the address of the logged model), model_run_id
-            (the trial's that it is of) and own (whether the bundle made it). None where something is not known.
+            noise), seed, model (the address of the logged model), model_run_id
+            (the trial's that it is of), own (whether the bundle made it), command_cpu_seconds and command_elapsed_s
+            (of the whole command, with starting and preparing) and duplicate_rows_percent (the rows that are exact
+            copies of others, where these may lie on both sides of a split). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``place`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
@@ -131,28 +134,14 @@ def level(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class TrialRow:
-    """A trial that becomes a row of a frame.
-
-    Attributes:
-        about: what is known of the columns ``ABOUT`` but ``study``.
-        params: what it has chosen, and maybe what all trials share.
-        metrics: the last value of each.
-    """
-
-    about: Mapping[str, Any]
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class StudyRows:
     """A study that becomes a part of a frame.
 
     Attributes:
         study: the id of its run.
         about: what is known of the columns ``OF_STUDY``.
-        trials: in the order of their starts.
+        trials: a row for each, in the order of their starts: what is known of the columns ``ABOUT`` but ``study``, the
+            last value of each metric, and as ``params`` what it has chosen, and maybe what all trials share.
         searched: which of their params are hyperparameters if trials differ in them, in this order.
         folds: the rows of its folds, without the study.
         curves: the points of its curves.
@@ -160,7 +149,7 @@ class StudyRows:
 
     study: str
     about: Mapping[str, Any]
-    trials: Sequence[TrialRow]
+    trials: Sequence[Mapping[str, Any]]
     searched: Sequence[str]
     folds: Sequence[Mapping[str, Any]] = ()
     curves: Sequence[pd.DataFrame] = ()
@@ -168,30 +157,23 @@ class StudyRows:
 
 def frame_of(studies: Sequence[StudyRows]) -> Frame:
     """One frame of these studies, which is asked of the first."""
-    rows = [row for each in studies for row in each.trials]
-    facts = [
-        {**{name: row.about.get(name) for name in ABOUT}, "study": each.study}
-        for each in studies
-        for row in each.trials
-    ]
-    about: pd.DataFrame = pd.DataFrame(facts, columns=list(ABOUT), dtype=object)
+    rows = [{**row, "study": each.study} for each in studies for row in each.trials]
+    about: pd.DataFrame = pd.DataFrame([_some(row, ABOUT) for row in rows], columns=list(ABOUT), dtype=object)
     about = about.astype({"repeat": int, "diverged": bool, "converged": bool})
-    params: pd.DataFrame = pd.DataFrame([row.params for row in rows], index=about.index, dtype=object)
+    params: pd.DataFrame = pd.DataFrame([row["params"] for row in rows], about.index, dtype=object)
     searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
     varied = [name for name in searched if params[name].map(str).nunique() > 1]
-    metrics: pd.DataFrame = pd.DataFrame([row.metrics for row in rows], index=about.index, dtype=float)
+    ranking = sorted({str(each.about["score"]) for each in studies if each.about.get("score")})
+    measured = dict.fromkeys([*(name for row in rows for name in row), *ranking])  # no trial may have come so far
     # A name that has another meaning here already keeps that.
-    metrics = metrics.drop(columns=[name for name in metrics if name in ABOUT or name in varied])
-    ranking = {str(each.about["score"]) for each in studies if each.about.get("score")}
-    metrics = metrics.reindex(
-        columns=list(dict.fromkeys([*metrics, *sorted(ranking)]))
-    )  # no trial may have come so far
+    columns = [name for name in measured if name not in (*ABOUT, *varied, "params")]
+    metrics: pd.DataFrame = pd.DataFrame([_some(row, columns) for row in rows], about.index, columns, dtype=float)
     chosen: pd.DataFrame = pd.DataFrame({name: _column(params[name]) for name in varied}, index=about.index)
     folds = [{"study": each.study, **fold} for each in studies for fold in each.folds]
     curves = [points for each in studies for points in each.curves]
     return Frame(
         pd.DataFrame(
-            [{name: each.about.get(name) for name in OF_STUDY} for each in studies],
+            [_some(each.about, OF_STUDY) for each in studies],
             index=[each.study for each in studies],
             dtype=object,
         ),
@@ -200,6 +182,11 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
         pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=list(OF_POINT)),
         tuple(varied),
     )
+
+
+def _some(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What a row has of these names; None where it has nothing."""
+    return {name: row.get(name) for name in names}
 
 
 def _column(values: pd.Series[Any]) -> pd.Series[Any]:

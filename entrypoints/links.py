@@ -15,6 +15,11 @@ def run_view(experiment_id: str, run_id: str | None, tab: str = "overview") -> s
     return f"#/experiments/{experiment_id}/runs/{run_id}/{tab}?{MODE}"
 
 
+def how_to_resume(command: str, run_id: str) -> str:
+    """What to type to continue a study of this command, tune or early_stop."""
+    return f"mlflow run . -e {command} -P resume={run_id} --env-manager local"
+
+
 def how_to_open(page: str, tracking_uri: str, which: Callable[[str], str | None] = shutil.which) -> str:
     """What to type to see a page, and its address, in lines for a terminal.
 

@@ -22,21 +22,19 @@ import psutil
 from mlflow.exceptions import ExecutionException
 
 from entrypoints.errors import UserError
-from entrypoints.options import main_options
 from entrypoints.own_modules import OF_STEPS, user_folder
 from entrypoints.runs import Interrupted, RecordedCommand, RecordedRun, recorded_run
-from entrypoints.settings import as_typed
+from entrypoints.settings import OF_DATA, as_typed, main_options
 
 PROJECT = Path(__file__).parent.parent
 END_CHILDREN_WITHIN_S = 7.0
-OF_DATA = ("target", "drop", "max_rows", "folds", "group", "time", "seed")
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @main_options
 def main(dataset: tuple[str, ...], limits: str, **options: object) -> None:
     name, given = ", ".join(Path(each).name for each in dataset), as_typed(options)
-    of_data = {each: given[each] for each in OF_DATA}
+    of_data = {each: given[each] for each in OF_DATA if each in given}
     params = {"dataset": ",".join(dataset), **given, "limits": limits}
     os.environ[OF_STEPS] = str(user_folder())
     with recorded_run("main", f"main {name}", params) as run:

@@ -1,23 +1,24 @@
-"""What the text of an option stands for, and the sentence, a ``UserError``, for a text that is refused."""
+"""Options of commands: what their texts stand for, and the sentence, a ``UserError``, for a text that is refused."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from entrypoints import search_space
-from entrypoints.datasets import known
 from entrypoints.errors import UserError
 from entrypoints.own_modules import user_folder
-from entrypoints.settings import AUTO
 from mlflow_sysmetrics.sampling import GROUPS
 
-NONE, ALL = "none", "all"
+AUTO, NONE, ALL = "auto", "none", "all"
+# Datasets that have a name. ``datasets.known``, which says what they are, is above this.
+NAMED_DATASETS = ("red_wine", "diabetes", "mnist_784", "wave_energy")
 MAX_MODEL_NAME = 250  # characters
 
 
@@ -26,14 +27,38 @@ class Kind:
     """A kind of option.
 
     Attributes:
-        read: a text -> what it stands for; ValueError, KeyError: it is refused.
+        read: a text -> what it stands for; ValueError: it is refused.
         allowed: what texts are allowed, in words.
         metavar: the same in short, for ``--help``.
+        words: those that stand for something else, which ``read`` is not asked about.
     """
 
     read: Callable[[str], Any]
     allowed: str
     metavar: str
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+    def parse(self, given: str) -> Any:
+        """What a text stands for."""
+        return self.words[given] if given in self.words else self.read(given)
+
+    def write(self, value: Any) -> str:
+        """A text that stands for a value."""
+        for word, meaning in self.words.items():
+            if meaning == value and type(meaning) is type(value):
+                return word
+        if isinstance(value, tuple):
+            return ",".join(value)
+        return json.dumps(search_space.described(value)) if isinstance(value, dict) else str(value)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is to be known of an option but its name."""
+
+    default: str
+    kind: Kind
+    explanation: str
 
 
 class Option(click.Option):
@@ -46,16 +71,38 @@ class Option(click.Option):
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """What a text stands for."""
         try:
-            return self.kind.read(str(value))
-        except (ValueError, KeyError):
+            return self.kind.parse(str(value))
+        except ValueError:
             raise UserError(
                 f"{self.name}={value}: {self.kind.allowed} allowed; leave it out for the default, {self.default}"
             ) from None
 
 
+def option(default: str, kind: Kind, explanation: str) -> Any:
+    """A field of settings that is an option of that name."""
+    return field(metadata={"option": Spec(default, kind, explanation)})
+
+
+def declared(settings: type) -> dict[str, Spec]:
+    """The options that the fields of settings are."""
+    return {each.name: each.metadata["option"] for each in fields(settings)}
+
+
+def add_options(specs: Mapping[str, Spec]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a command these options; each help text is the explanation and the default."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, spec in reversed(list(specs.items())):
+            about = {"default": spec.default, "show_default": True, "help": spec.explanation}
+            command = click.option(f"--{name}", cls=Option, kind=spec.kind, **about)(command)
+        return command
+
+    return add
+
+
 def text(metavar: str, **words: Any) -> Kind:
     """A text as it stands, or one of some words that stand for something else."""
-    return Kind(lambda given: words.get(given, given), "a text is", metavar)
+    return Kind(str, "a text is", metavar, words)
 
 
 def whole(least: int, **words: Any) -> Kind:
@@ -71,27 +118,27 @@ def above_0(**words: Any) -> Kind:
 def one_of(*choices: str, **words: Any) -> Kind:
     """One of these choices, or of some words that stand for something else."""
     allowed = words | {choice: choice for choice in choices}
-    return Kind(allowed.__getitem__, f"{' or '.join(allowed)} is", "|".join(allowed))
+    return Kind(_refuse, f"{' or '.join(allowed)} is", "|".join(allowed), allowed)
 
 
 def _number(kind: Callable[[str], Any], name: str, is_allowed: Callable[[Any], bool], words: dict[str, Any]) -> Kind:
     def read(given: str) -> Any:
-        if given in words:
-            return words[given]
         number = kind(given)
-        if not is_allowed(number):
-            raise ValueError(given)
-        return number
+        return number if is_allowed(number) else _refuse(given)
 
-    return Kind(read, f"{' or '.join([*words, name])} is", "|".join([*words, "N"]))
+    return Kind(read, f"{' or '.join([*words, name])} is", "|".join([*words, "N"]), words)
 
 
-def _parts(given: str) -> list[str]:
+def _refuse(given: str) -> Any:
+    raise ValueError(given)
+
+
+def _parts(given: str) -> tuple[str, ...]:
     """The names in a list separated by commas, each once."""
     parts = [part.strip() for part in given.split(",")]
     if not all(parts):
         raise ValueError(given)
-    return list(dict.fromkeys(parts))
+    return tuple(dict.fromkeys(parts))
 
 
 def _file(name: str) -> Path | None:
@@ -105,7 +152,7 @@ def _file(name: str) -> Path | None:
 
 def _dataset(name: str) -> str:
     """A dataset's name, or the absolute path of a file."""
-    return name if name in known.KNOWN else str(_file(name) or name)
+    return name if name in NAMED_DATASETS else str(_file(name) or name)
 
 
 def _datasets(given: str) -> tuple[str, ...]:
@@ -120,32 +167,32 @@ def _groups(given: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["process", *names]))
 
 
-def _model_name(given: str) -> str | None:
+def _model_name(given: str) -> str:
     name = given.strip()
     if name in ("", ".", "..") or len(name) > MAX_MODEL_NAME or set("/:") & set(name):
         raise ValueError(given)
-    return None if name == NONE else name
+    return name
 
 
-def _run_id(given: str) -> str | None:
+def _run_id(given: str) -> str:
     (run_id,) = _parts(given)
-    return None if run_id == NONE else run_id
+    return run_id
 
 
 DATASET = Kind(_dataset, "a dataset is", "NAME")
 DATASETS = Kind(_datasets, "a dataset or several separated by commas are", "NAMES")
 SPACE = Kind(
-    lambda given: {} if given == AUTO else search_space.parse(given, user_folder()),
+    lambda given: search_space.parse(given, user_folder()),
     f"{AUTO} or values by name are",
     f"{AUTO}|YAML|FILE",
+    {AUTO: {}},
 )
 GROUP_NAMES = Kind(_groups, f"a list of {', '.join(GROUPS)}, separated by commas, is", "NAMES")
 MODEL_NAME = Kind(
-    _model_name, f"{NONE} or a name of at most {MAX_MODEL_NAME} characters without / and : is", f"{NONE}|NAME"
+    _model_name,
+    f"{NONE} or a name of at most {MAX_MODEL_NAME} characters without / and : is",
+    f"{NONE}|NAME",
+    {NONE: None},
 )
-RUN_ID = Kind(_run_id, f"{NONE} or the run id of a study is", f"{NONE}|ID")
-RUN_IDS = Kind(
-    lambda given: None if given == AUTO else tuple(_parts(given)),
-    f"{AUTO} or run ids separated by commas are",
-    f"{AUTO}|IDS",
-)
+RUN_ID = Kind(_run_id, f"{NONE} or the run id of a study is", f"{NONE}|ID", {NONE: None})
+RUN_IDS = Kind(_parts, f"{AUTO} or run ids separated by commas are", f"{AUTO}|IDS", {AUTO: None})

@@ -22,9 +22,8 @@ from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.stored import store
 from entrypoints.errors import say
-from entrypoints.options import dataset_options
 from entrypoints.runs import RecordedCommand, recorded_run
-from entrypoints.settings import as_typed
+from entrypoints.settings import as_typed, dataset_options
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

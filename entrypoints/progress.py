@@ -74,9 +74,9 @@ class Progress:
             return  # said already
         self._last_line = now
         line = self._line(best(), now, last)
-        self._stream.write(f"\r\033[K{line}" if terminal else f"{line}\n")
-        if terminal and last:
-            self._stream.write("\n")
+        is_replaced = terminal and not last and self._began is not None  # other lines follow the first one
+        self._stream.write(f"\r\033[K{line}" if terminal else line)
+        self._stream.write("" if is_replaced else "\n")
         self._stream.flush()
 
     def _line(self, best: float | None, now: float, last: bool) -> str:

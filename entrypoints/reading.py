@@ -11,10 +11,11 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
 
 from entrypoints.errors import UserError
-from entrypoints.frame import OF_POINT, Frame, StudyRows, TrialRow, frame_of
-from entrypoints.mlflow_io import figures_of, find_run, load_rows, search_runs
+from entrypoints.frame import OF_POINT, Frame, StudyRows, frame_of
+from entrypoints.mlflow_io import figures_of, load_rows, search_runs
 from entrypoints.settings import SHARED
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
@@ -23,7 +24,6 @@ from entrypoints.tags import (
     DIVERGED,
     FEASIBLE,
     PLACE,
-    PREPARE_RUN_ID,
     REPEAT,
     SCORE,
     SEARCHED,
@@ -43,6 +43,7 @@ from mlflow_sysmetrics.tags import (
 )
 from mlflow_sysmetrics.ui import trials_of
 
+Array = NDArray[np.float64]
 SCORES = {"val_rmse": False, "val_accuracy": True}  # usual ones of studies, and whether higher is better
 MAX_TRIALS = 200  # of a study whose curves are read
 MAX_POINTS = 200  # of one curve
@@ -89,8 +90,8 @@ def rows_of(
             "or of one around the trials of a SystemMetricsCallback"
         )
     about = _study(client, run, trials, metric, mode)
-    rows = [TrialRow(about_trial(each), each.data.params, figures_of(each)) for each in trials]
-    ids = {row.about["trial_id"] for row in rows}
+    rows = [_row(each) for each in trials]
+    ids = {row["trial_id"] for row in rows}
     pairs = list(zip(rows, trials, strict=True))
     return StudyRows(
         run.info.run_id,
@@ -104,16 +105,11 @@ def rows_of(
     )
 
 
-def about_trial(run: Run) -> dict[str, Any]:
-    """What the run of a trial says about it, by the names of ``frame.ABOUT``, be it of a study or of another script."""
-    tags, info = run.data.tags, run.info
-    trial_id = tags.get(TRIAL_ID) or info.run_id
-    return said_of_trial(tags) | {
-        "trial_id": trial_id,
-        "run_id": info.run_id,
-        "name": info.run_name,
-        "status": info.status,
-    }
+def _row(run: Run) -> dict[str, Any]:
+    """A trial in the frame, be it of a study or of another script."""
+    about = {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status}
+    about["trial_id"] = run.data.tags.get(TRIAL_ID) or run.info.run_id
+    return {**figures_of(run), **said_of_trial(run.data.tags), **about, "params": run.data.params}
 
 
 def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
@@ -154,6 +150,7 @@ def _study(
     shared = {name: value for name, value in trials[0].data.params.items() if _is_shared(name, value, trials)}
     params = shared | run.data.params
     tables = run.inputs.dataset_inputs if run.inputs else []
+    figures = run.data.metrics
     return {
         "name": info.run_name,
         "experiment_id": info.experiment_id,
@@ -165,11 +162,15 @@ def _study(
         "higher_is_better": higher_is_better,
         "baseline": said.get("baseline"),
         "choose": params.get("choose"),
-        "rows": _rows(client, tags.get(PREPARE_RUN_ID)),
         "seed": int(params["seed"]) if own and "seed" in params else None,
         "model": _model(client, run),
         "model_run_id": tags.get(BEST_TRIAL_RUN_ID),
         "own": own,
+        "command_cpu_seconds": figures.get("command_cpu_seconds"),
+        "command_elapsed_s": figures.get("command_elapsed_s"),
+        "duplicate_rows_percent": (
+            None if params.get("duplicates") == "together" else figures.get("duplicate_rows_percent")
+        ),
     }
 
 
@@ -183,15 +184,6 @@ def _model(client: MlflowClient, run: Run) -> str | None:
 
 def _is_shared(name: str, value: str, trials: Sequence[Run]) -> bool:
     return all(trial.data.params.get(name) == value for trial in trials)
-
-
-def _rows(client: MlflowClient, prepare_run_id: str | None) -> int | None:
-    """The rows that a fold trains on, from the run that prepared the dataset, as far as it says."""
-    run = find_run(client, prepare_run_id) if prepare_run_id else None
-    if run is None or "train_rows" not in run.data.metrics:
-        return None
-    rows = int(run.data.metrics["train_rows"])
-    return rows - rows // int(run.data.params["folds"])
 
 
 def _searched(run: Run, trials: Sequence[Run], *, own: bool) -> list[str]:
@@ -233,33 +225,41 @@ def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> lis
 
 
 def _curves(
-    client: MlflowClient, study: str, trials: Sequence[tuple[TrialRow, Run]], names: Collection[str], *, own: bool
+    client: MlflowClient, study: str, trials: Sequence[tuple[dict[str, Any], Run]], names: Collection[str], *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """The curves of trials of one study that ran to their end."""
-    ended = [each for each in trials if each[0].about["status"] == "FINISHED" and not each[0].about["diverged"]]
-    for row, run in (ended[place] for place in _spread(len(ended), MAX_TRIALS)):
+    ended = [each for each in trials if each[0]["status"] == "FINISHED" and not each[0]["diverged"]]
+    for number in _spread(len(ended), MAX_TRIALS):
+        row, run = ended[number]
         points: dict[str, Sequence[Metric]] = {}
         for name in run.data.metrics:
             is_curve = name in names if own or name.startswith(SERIES) else name not in SUMMARY
             if is_curve:
                 points[name] = client.get_metric_history(run.info.run_id, name)
-        began_ms = min(
-            (each.timestamp for name in points if name.startswith(SERIES) for each in points[name]), default=0
-        )
-        for name, found in points.items():
-            ordered = sorted(found, key=lambda point: (point.timestamp, point.step))
-            axis, last = "step", {point.step: point.value for point in ordered}
-            pairs = np.array(sorted(last.items()), dtype=float)
-            if name.startswith(SERIES):
-                axis = "seconds"
-                pairs = np.array([((point.timestamp - began_ms) / 1000, point.value) for point in ordered])
-            if own or len(pairs) > 1:
-                pairs = pairs[np.isfinite(pairs[:, 1])]
-                pairs = pairs[_spread(len(pairs), MAX_POINTS)]
-                columns = (study, row.about["trial_id"], name, axis, pairs[:, 0], pairs[:, 1])
+        times = [point.timestamp for name in points if name.startswith(SERIES) for point in points[name]]
+        for name, history in points.items():
+            is_series = name.startswith(SERIES)
+            curve = _by_time(history, min(times)) if is_series else _by_step(history)
+            if own or len(curve) > 1:
+                curve = curve[np.isfinite(curve[:, 1])]
+                curve = curve[_spread(len(curve), MAX_POINTS)]
+                axis = "seconds" if is_series else "step"
+                columns = (study, row["trial_id"], name, axis, curve[:, 0], curve[:, 1])
                 yield pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
 
 
+def _by_step(points: Sequence[Metric]) -> Array:
+    """Step and value, the last one of each step."""
+    last = {point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}
+    return np.array(sorted(last.items()), dtype=float).reshape(-1, 2)
+
+
+def _by_time(points: Sequence[Metric], began_ms: int) -> Array:
+    """Seconds since the beginning, and value."""
+    ordered = sorted(points, key=lambda point: (point.timestamp, point.step))
+    return np.array([((point.timestamp - began_ms) / 1000, point.value) for point in ordered]).reshape(-1, 2)
+
+
 def _spread(count: int, most: int) -> list[int]:
-    """Evenly spaced places of a sequence, the first and the last included."""
-    return [int(place) for place in np.linspace(0, max(count - 1, 0), min(count, most)).round()]
+    """The numbers of evenly spaced members of a sequence, the first and the last included."""
+    return [int(number) for number in np.linspace(0, max(count - 1, 0), min(count, most)).round()]

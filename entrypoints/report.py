@@ -24,10 +24,9 @@ from entrypoints import reading
 from entrypoints.early_stop import early_stop
 from entrypoints.errors import say
 from entrypoints.frame import Frame
-from entrypoints.options import report_options
 from entrypoints.reporting import questions, selection
 from entrypoints.runs import RecordedCommand, recorded_run
-from entrypoints.settings import as_typed
+from entrypoints.settings import as_typed, report_options
 from entrypoints.tags import STUDY_LIMITS
 from entrypoints.text import listed
 

@@ -88,6 +88,7 @@ class CommandRun:
         params: logged as parameters.
         given: the id of the run that ``mlflow run`` has made; None: there is none, and one is created.
         tried: whether MLflow has been asked for it.
+        continued_by: what to type to go on if it is interrupted; empty if that is not possible.
     """
 
     kind: str
@@ -95,6 +96,7 @@ class CommandRun:
     params: Mapping[str, object]
     given: str | None
     tried: bool = field(default=False, init=False)
+    continued_by: str = field(default="", init=False)
     _opened: RecordedRun | None = field(default=None, init=False)
 
     def open(self) -> RecordedRun:
@@ -164,6 +166,8 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
             if command.given:
                 signals.mark_killed(_open)
             click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
+            if command.continued_by:
+                click.echo(f"Continue with: {command.continued_by}", err=True)
             raise SystemExit(_received[0].exit_code) from None
 
 

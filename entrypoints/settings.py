@@ -1,25 +1,42 @@
-"""What a study searches, and what its trials may cost, as the commands' options say it."""
+"""What a study searches, and what its trials may cost, each field an option of a command."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from entrypoints import search_space
 from entrypoints.errors import UserError
+from entrypoints.option_types import (
+    ALL,
+    AUTO,
+    DATASET,
+    DATASETS,
+    GROUP_NAMES,
+    MODEL_NAME,
+    NAMED_DATASETS,
+    NONE,
+    RUN_ID,
+    RUN_IDS,
+    SPACE,
+    Spec,
+    above_0,
+    add_options,
+    declared,
+    one_of,
+    option,
+    text,
+    whole,
+)
 
-AUTO = "auto"  # the value of an option that leaves the choice to the study
 BEST, CHEAPEST = "best", "cheapest"  # which of the models that are equal within noise a study chooses
 DEFAULT_LIMITS = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 # Of 5 to 40 epochs on red_wine and diabetes: the best RMSE is 0.6592 here (elsewhere 0.6588 at best), the best accuracy
 # 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 10, 1500
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-_ABSENT = {"max_rows": "all", "cpus": "all"} | dict.fromkeys(
-    ("target", "max_trials", "repeats", "report_every", "study", "metric", "mode"), AUTO
-)
+_DATASETS = f"{', '.join(NAMED_DATASETS)}, openml:<id>, or the path of a CSV or Parquet file"
 
 
 @dataclass(frozen=True)
@@ -31,30 +48,123 @@ class StudySettings:
     is, it sets no limit.
     """
 
-    dataset: str
-    target: str | None
-    drop: str | None
-    max_rows: int | None
-    algorithm: str
-    space: search_space.Space
-    metric: str | None
-    class_weight: str | None
-    choose: str
-    search: str
-    max_trials: int | None
-    repeats: int | None
-    folds: int
-    group: str | None
-    time: str | None
-    seed: int
-    max_steps: int | None
-    max_epochs: int | None
-    time_limit_s: float | None
-    report_every: int | None
-    cpus: int | None
-    ray_address: str
-    groups: tuple[str, ...]
-    register: str | None
+    dataset: str = option("red_wine", DATASET, f"The dataset: {_DATASETS}.")
+    target: str | None = option(
+        AUTO, text("COLUMN", auto=None), "The column to predict. auto: the dataset's own; required for a file."
+    )
+    drop: str | None = option(
+        NONE, text("COLUMNS", none=None), "Columns to leave out as features, separated by commas."
+    )
+    max_rows: int | None = option(ALL, whole(1, all=None), "Rows to sample at random.")
+    folds: int = option("10", whole(2), "Cross-validation folds of the training part.")
+    group: str | None = option(
+        NONE,
+        text("COLUMN", none=None),
+        "A column such as a patient's number: rows of one value stay together in the training or test part, and in one "
+        "fold. It is not a feature.",
+    )
+    time: str | None = option(
+        NONE,
+        text("COLUMN", none=None),
+        "A column of dates or numbers: the test part is the latest rows, and each fold is predicted from earlier ones.",
+    )
+    seed: int = option("0", whole(0), "Fixes the split, the folds, and the order of batches and trials.")
+    algorithm: str = option(
+        AUTO,
+        text("NAMES"),
+        "linear (regression), logistic or svm (classification), mlp, forest, extra_trees, boosting, xgboost, lightgbm, "
+        "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, several separated by "
+        "commas, or auto: of the first three those that fit the dataset's task.",
+    )
+    space: search_space.Space = option(
+        AUTO,
+        SPACE,
+        "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], forest: {max_depth: [4, "
+        "8]}}. A name is for each algorithm that takes it, or under an algorithm's name for that one alone. linear, "
+        "logistic and svm take batch_size, learning_rate, alpha and tol; the others what the constructor takes, and "
+        "with partial_fit batch_size and tol. What is left out keeps its default. search=random and "
+        "search=tpe also draw from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all "
+        "defaults.",
+    )
+    metric: str | None = option(
+        AUTO,
+        text("NAME", auto=None),
+        "The score that ranks models, by the name of a scikit-learn scorer: roc_auc, average_precision, f1_macro, "
+        "neg_mean_absolute_error .. auto: RMSE, or the accuracy of classes.",
+    )
+    class_weight: str | None = option(
+        NONE,
+        one_of("balanced", none=None),
+        "balanced: rows of rare classes count more in training, so that all classes count the same.",
+    )
+    choose: str = option(
+        BEST,
+        one_of(BEST, CHEAPEST),
+        "Which model is the result. best: that with the best score, of equal scores the cheapest; cheapest: of those "
+        "as good within noise the one with the lowest cost, in the first limit's metric or training_time_s.",
+    )
+    search: str = option(
+        "grid",
+        one_of("grid", "random", "tpe"),
+        "grid: every combination of the values; random: some of them, in which values may come from distributions; "
+        "tpe: those that look best by the trials so far, also from distributions.",
+    )
+    max_trials: int | None = option(
+        AUTO,
+        whole(1, auto=None),
+        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, 20 of a random search, "
+        "or with search=tpe a quarter of the combinations, at least 30.",
+    )
+    repeats: int | None = option(
+        AUTO,
+        whole(2, auto=None, none=1),
+        "How often to run one configuration from the middle of the space, to measure how much figures differ from run "
+        "to run. none: once. auto: 3 with any algorithm but linear, logistic and svm, and at least 8 configurations, "
+        "else once.",
+    )
+    max_steps: int | None = option(
+        AUTO,
+        whole(1, auto=AUTO, none=None),
+        f"Training steps of a trial on batches. auto: {DEFAULT_STEPS} if max_epochs is auto too, else none.",
+    )
+    max_epochs: int | None = option(
+        AUTO,
+        whole(1, auto=AUTO, none=None),
+        f"Passes over the training rows in batches. auto: {DEFAULT_EPOCHS} if max_steps is auto too, else none. The "
+        "limit that is reached first ends the trial.",
+    )
+    time_limit_s: float | None = option(
+        NONE,
+        above_0(none=None),
+        "Maximum seconds for the search, from the start of its first trial; the best trial finished by then is the "
+        "result.",
+    )
+    report_every: int | None = option(
+        AUTO,
+        whole(1, auto=None),
+        "Training steps between two points of each curve. auto: about 20 points a trial.",
+    )
+    cpus: int | None = option(
+        ALL, whole(1, all=None), "CPU cores, one trial on each. all: those that this process may use."
+    )
+    ray_address: str = option(
+        "local",
+        text("ADDRESS"),
+        "The Ray cluster to run on, auto or host:port; start the study on one of its nodes. local: the cluster in the "
+        "environment variable RAY_ADDRESS, or else this machine.",
+    )
+    groups: tuple[str, ...] = option(
+        "process",
+        GROUP_NAMES,
+        "What to measure, e.g. process,gpu. container adds series of the trial's container, and gpu adds "
+        "peak_gpu_memory_mb.",
+    )
+    register: str | None = option(
+        NONE,
+        MODEL_NAME,
+        "Register the best model under this name in MLflow's model registry, as its newest version, with the alias "
+        "candidate and its score and costs as tags.",
+    )
 
     def __post_init__(self) -> None:
         length: dict[str, Any] = {"max_steps": self.max_steps, "max_epochs": self.max_epochs}
@@ -78,24 +188,86 @@ class StudySettings:
 class LimitOptions:
     """What a trial may cost, as a text, and what acts on it."""
 
-    text: str
-    predict: bool
-    scheduler: str
+    limits: str = option(
+        AUTO,
+        text("LIMITS"),
+        "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
+        "study's trials), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
+        f"improvement). auto: {DEFAULT_LIMITS}.",
+    )
+    predict: bool = option(
+        "on",
+        one_of(on=True, off=False),
+        "on: stop or skip a trial as soon as it is predicted to break a limit; off: stop it only when it breaks one.",
+    )
+    scheduler: str = option(
+        NONE,
+        one_of(NONE, "asha", "median"),
+        "Ray Tune's asha or median stopping rule on the score, besides the limits.",
+    )
 
-    @classmethod
-    def of(cls, limits: str, predict: str, scheduler: str) -> LimitOptions:
-        """What the texts of the options mean."""
-        return cls(DEFAULT_LIMITS if limits == AUTO else limits, predict == "on", scheduler)
+    @property
+    def text(self) -> str:
+        """The limits, those by default where the study chooses."""
+        return DEFAULT_LIMITS if self.limits == AUTO else self.limits
+
+
+_OF_STUDY, _OF_LIMITS = declared(StudySettings), declared(LimitOptions)
+OF_DATA = ("dataset", "target", "drop", "max_rows", "folds", "group", "time", "seed")
+_OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose")
+_RESUME = Spec(
+    NONE,
+    RUN_ID,
+    "The run id of an interrupted study to continue. Finished trials are skipped; settings come from that study, "
+    "except cpus, time_limit_s, ray_address and, if given, register. none: a new study.",
+)
+_OF_REPORT = {
+    "dataset": Spec(
+        "red_wine",
+        DATASET,
+        "Report on the newest studies of this dataset, named as for tune; not used if study is given.",
+    ),
+    "study": Spec(
+        AUTO,
+        RUN_IDS,
+        "Run ids of finished studies, separated by commas: one full study of a dataset and those under limits; or full "
+        "ones of a dataset that differ in seed or host; or one of each of several datasets. auto: the dataset's newest "
+        "tune in this experiment, and the newest early_stop of the same trials under each set of limits.",
+    ),
+    "metric": Spec(
+        AUTO,
+        text("NAME", auto=None),
+        "The metric that ranks the trials of another Tune script's study. auto: val_rmse or val_accuracy.",
+    ),
+    "mode": Spec(
+        AUTO,
+        one_of("min", "max", auto=None),
+        "Whether the lowest (min) or highest (max) values of that metric are better. auto: known for val_rmse and "
+        "val_accuracy.",
+    ),
+}
+_ALL = {**_OF_STUDY, **_OF_LIMITS, **_OF_REPORT, "resume": _RESUME}
+
+study_options = add_options(_OF_STUDY)
+resume_option = add_options({"resume": _RESUME})
+limit_options = add_options(_OF_LIMITS)
+report_options = add_options(_OF_REPORT)
+dataset_options = add_options({name: _OF_STUDY[name] for name in OF_DATA})
+# What is studied, and within which limits.
+main_options = add_options(
+    {
+        **{name: _OF_STUDY[name] for name in (*OF_DATA, *_OF_MODELS)},
+        "dataset": Spec(
+            "red_wine",
+            DATASETS,
+            f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then "
+            "compared.",
+        ),
+        "limits": _OF_LIMITS["limits"],
+    }
+)
 
 
 def as_typed(options: Mapping[str, Any]) -> dict[str, str]:
     """Options as a user types them: ``max_rows=all`` for None."""
-    return {name: _typed(name, value) for name, value in options.items()}
-
-
-def _typed(name: str, value: Any) -> str:
-    if value is None:
-        return _ABSENT.get(name, "none")
-    if name == "space":
-        return json.dumps(search_space.described(value)) if value else AUTO
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return {name: _ALL[name].kind.write(value) for name, value in options.items()}

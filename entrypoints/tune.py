@@ -11,16 +11,14 @@ if __name__ == "__main__":
     signals.end_at_once()  # until all that follows is imported
     environment.set_defaults()  # libraries read it when they are imported
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from entrypoints.options import resume_option, study_options
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedCommand, recorded_command
-from entrypoints.settings import LimitOptions, StudySettings, as_typed
+from entrypoints.settings import LimitOptions, StudySettings, as_typed, resume_option, study_options
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -30,9 +28,9 @@ def tune(resume: str | None, **options: Any) -> None:
     search("tune", resume, options)
 
 
-def search(command: str, resume: str | None, options: dict[str, Any], limits: Mapping[str, str] | None = None) -> None:
+def search(command: str, resume: str | None, options: dict[str, Any], limits: dict[str, Any] | None = None) -> None:
     """Carry out a study with these options, or go on with the one in the run to resume."""
-    given = options | dict(limits or {})
+    given = options | (limits or {})
     if resume is not None:
         from entrypoints.search.resume import resume_study
 
@@ -41,9 +39,9 @@ def search(command: str, resume: str | None, options: dict[str, Any], limits: Ma
     folder = user_folder()
     with recorded_command("study", f"{command} {Path(options['dataset']).name}", as_typed(given)) as run:
         settings = StudySettings(**options)
-        from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
+        from entrypoints.search.begin import begin  # imports what a mistake above need not wait for
 
-        begin(run, settings, LimitOptions.of(**limits) if limits else None, folder=folder)
+        begin(run, settings, LimitOptions(**limits) if limits else None, folder=folder)
 
 
 if __name__ == "__main__":

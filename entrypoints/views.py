@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from statistics import quantiles
@@ -38,7 +38,9 @@ _MIN_TRIALS = 8  # of fewer none can be told to be far worse
 _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 
-def of_study(frame: Frame, start: float, searched: Sequence[str], limits: Limits) -> dict[str, Page]:
+def of_study(
+    frame: Frame, start: float, searched: Sequence[str], limits: Limits, differing: Collection[str] = ()
+) -> dict[str, Page]:
     """The pages of a study's trials, without those that would spoil an axis: that diverged, or are far worse.
 
     Args:
@@ -46,53 +48,59 @@ def of_study(frame: Frame, start: float, searched: Sequence[str], limits: Limits
         start: when it began, in unix seconds.
         searched: the names of its hyperparameters.
         limits: the limits on its trials.
+        differing: the costs in which trials differ by more than noise; the axes of all others would show noise alone.
     """
     score, ascending, trials = str(frame.score), not frame.higher_is_better, trials_of(frame.first)
-    told = _told(frame.trials)
+    comparable = _comparable(frame.trials)
     title = f"{frame.studies['name'].iloc[0]} {time.strftime('%d %b %H:%M', time.localtime(start))}"
-    able = f"{trials} and tags.`{DIVERGED}` = 'false'"
-    near, fence, said = able, _fence(told[score].dropna(), ascending), "score against cost"
+    sound = f"{trials} and tags.`{DIVERGED}` = 'false'"
+    near, content = sound, "score against cost"
+    fence = _fence(comparable[score].dropna(), ascending)
     if fence is not None:
         near += f" and metrics.`{score}` {'<=' if ascending else '>='} {_plain(fence)}"
-        said += ", without the far worse"
-    costs = [name for name in COSTS if name in told and told[name].notna().any()]
-    if told.empty:
+        content += ", without the far worse"
+    costs = [name for name in COSTS if name in comparable and comparable[name].notna().any()]
+    if comparable.empty:
         costs = list(COSTS[:-1])  # a study that has just begun: nothing tells whether it uses a GPU
-    # The memory that tells trials apart is that of one model, or of the process where models are small.
-    memory = _ONE_MODEL if _ONE_MODEL in told and told[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
-    compared = [_TIME, memory, _LATENCY]
+    axes = _axes(comparable, differing)
     # The UI draws only trials that have all of these, and of several algorithms each has its own.
     shared = [name for name in searched if name not in frame.trials or frame.trials[name].notna().all()]
     against = [
-        Section("Score against cost", [scatter(name, score) for name in compared]),
-        Section("Hyperparameters, costs and score", [parallel(shared, [*compared, score])], columns=1),
+        Section("Score against cost", [scatter(name, score) for name in axes]),
+        Section("Hyperparameters, costs and score", [parallel(shared, [*axes, score])], columns=1),
     ]
     why = [tag(STOP_REASON)] if limits.rules else []
     columns = [*map(param, searched), metric(score), *map(metric, costs), *why]
-    best = f"{able} and attributes.status = 'FINISHED'"
+    best = f"{sound} and attributes.status = 'FINISHED'"
+    during = f"{title} · during training, the ten best"
+    own = f"attributes.run_id = '{frame.first}'"
     pages = {
-        SCORE: Page(f"{title} · {said}", near, columns=columns, sections=against),
+        SCORE: Page(f"{title} · {content}", near, columns=columns, sections=against),
         TABLE: Page(f"{title} · table", trials, "TABLE", columns=columns, sections=against),
-        TRAINING: Page(
-            f"{title} · during training, the ten best",
-            best, columns=columns, sections=_training(score), all_runs=False,
-        ),
-    }  # fmt: skip
+        TRAINING: Page(during, best, columns=columns, sections=_training(score), all_runs=False),
+        PROGRESS: Page(f"{title} · best score so far", own, sections=_progress()),
+    }
     if limits.rules:
         limited = [tag(FEASIBLE), *why, *map(metric, dict.fromkeys([score, *limits.metrics])), *map(param, searched)]
         bounds = [Section(", ".join(map(str, limits.rules)), [bars(name) for name in limits.metrics], columns=2)]
         stopped = f"{trials} and tags.`{STOPPED_BY}` = '{BY_LIMITS}'"
-        pages |= {
-            LIMITS: Page(f"{title} · within the limits", trials, "TABLE", columns=limited, sections=bounds),
-            STOPPED: Page(
-                f"{title} · what was stopped, and why",
-                stopped, "TABLE", columns=limited, sections=_training(score, log=ascending), all_runs=False,
-            ),
-        }  # fmt: skip
-    own = f"attributes.run_id = '{frame.first}'"
-    pages[PROGRESS] = Page(f"{title} · best score so far", own, sections=_progress())
-    about = {"sort_by": score, "ascending": ascending, "wide": why}
-    return {word: replace(page, **about) for word, page in pages.items()}  # type: ignore[arg-type]
+        curves = _training(score, log=ascending)
+        within, reasons = f"{title} · within the limits", f"{title} · what was stopped, and why"
+        pages[LIMITS] = Page(within, trials, "TABLE", columns=limited, sections=bounds)
+        pages[STOPPED] = Page(reasons, stopped, "TABLE", columns=limited, sections=curves, all_runs=False)
+    return {word: replace(page, sort_by=score, ascending=ascending, wide=why) for word, page in pages.items()}
+
+
+def _axes(trials: pd.DataFrame, differing: Collection[str]) -> list[str]:
+    """The costs that scores are drawn against; the training time where trials differ in none.
+
+    The memory that tells trials apart is that of one model, or of the process where models are small.
+    """
+    memory = _ONE_MODEL if _ONE_MODEL in trials and trials[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
+    axes = [_TIME, memory, _LATENCY]
+    if len(trials) < 2:
+        return axes
+    return [name for name in axes if name in differing] or [_TIME]
 
 
 def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
@@ -110,11 +118,11 @@ def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
     }
 
 
-def _told(trials: pd.DataFrame) -> pd.DataFrame:
+def _comparable(trials: pd.DataFrame) -> pd.DataFrame:
     """Those whose figures say what their configuration costs: what else than limits ended has those of where it was."""
     ended = (trials["status"] == "FINISHED") | (trials["stopped_by"] == BY_LIMITS)
-    told: pd.DataFrame = trials[ended & ~trials["diverged"]]
-    return told
+    found: pd.DataFrame = trials[ended & ~trials["diverged"]]
+    return found
 
 
 def _fence(scores: Iterable[float], ascending: bool) -> float | None:

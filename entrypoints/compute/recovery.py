@@ -46,8 +46,8 @@ class RecoveringTrials(BasicVariantGenerator):
         return _recovering(super().next_trial())
 
 
-class RecoveringSuggestions(SearchGenerator):
-    """Tune's trials of a searcher, as ``RecoveringTrial``."""
+class RecoveringSamples(SearchGenerator):
+    """Tune's trials of a sampler, as ``RecoveringTrial``."""
 
     def next_trial(self) -> Trial | None:
         """The next one; None if none can begin now."""

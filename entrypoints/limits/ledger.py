@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -18,6 +18,7 @@ from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import group, noise_at_limits
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.trial_record import End, Trial
 from mlflow_sysmetrics.limits import Values
 
 PREDICTED = (
@@ -28,11 +29,6 @@ OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # those that do not gr
 ANSWER_WITHIN_S = 10.0
 MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
 _ROUNDING = 1e-9  # as a share: sums of the same steps
-
-End = Literal["finished", "stopped", "skipped", "diverged"]
-
-# A trial: its last figures, what they would have been at its end, and how it ended.
-Known = tuple[Configuration, Values, Values, End]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +66,7 @@ class Ledger:
         rows: int,
         metrics: Iterable[str],
         trials: Iterable[Configuration] = (),
-        earlier: Iterable[Known] = (),
+        earlier: Iterable[Trial] = (),
     ) -> None:
         self._metrics = tuple(metrics)
         to_come = islice((trial for trial in trials if not trial.repeat), MAX_EXPECTED)
@@ -79,7 +75,7 @@ class Ledger:
         self._finished: list[tuple[Hashable, Values]] = []
         self._costs: list[Values] = []  # what relative limits are taken of
         for trial in earlier:
-            self.record(*trial)
+            self.record(trial.configuration, trial.figures, trial.expected, trial.end)
 
     def observe(self, figures: Iterable[tuple[Configuration, Values]]) -> None:
         """Note what trials of some configurations would cost, as timed before the first of them."""
@@ -147,7 +143,7 @@ def start(
     rows: int,
     metrics: Iterable[str],
     trials: Iterable[Configuration] = (),
-    earlier: Iterable[Known] = (),
+    earlier: Iterable[Trial] = (),
 ) -> ActorHandle:
     """A ledger in a separate process. Ray must be running."""
     actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver(), runtime_env=ALONE)(Ledger)

@@ -10,7 +10,7 @@ from typing import Literal
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.judging import NoisyJudge
-from entrypoints.limits.ledger import Brief, End
+from entrypoints.limits.ledger import Brief
 from entrypoints.tags import STOP_HOW, STOP_PREDICTION
 from mlflow_sysmetrics.limits import Limits, Stop, Values
 from mlflow_sysmetrics.tags import STOP_REASON
@@ -67,15 +67,6 @@ class EarlyEnd:
         """It as tags of the trial's run."""
         tags = {**self.stop.outcome().tags} | {STOP_REASON: self.reason, STOP_HOW: self.how}
         return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
-
-
-def end_of(how: str | None, *, finished: bool, diverged: bool) -> End:
-    """How a trial ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
-    if diverged:
-        return "diverged"
-    if how == "skipped":
-        return "skipped"
-    return "finished" if finished else "stopped"
 
 
 def is_ruled_out(stopping: Stopping, brief: Brief) -> bool:

@@ -9,8 +9,8 @@ from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models.estimators import Estimator, estimator
 from entrypoints.models.learners import ALGORITHMS, SGD
+from entrypoints.option_types import AUTO
 from entrypoints.search_space import Space
-from entrypoints.settings import AUTO
 
 Algorithm = SGD | Estimator
 

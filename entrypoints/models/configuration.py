@@ -37,7 +37,7 @@ class Configuration:
     iterations: int = 1
     tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
-    place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
+    number: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
     repeat: int = 0  # which repetition of the same configuration this trial is; 0: its first run, the one that counts
 
     @property

@@ -21,7 +21,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 SKY, BLACK, GREY = "#56B4E9", "#000000", "#595959"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 WIDTH_IN, DPI = 10.0, 110
 LOG_SPAN = 20.0  # from here on, the largest value over the smallest one needs a log axis

@@ -17,7 +17,6 @@ from entrypoints.frame import Frame
 from entrypoints.links import how_to_open, run_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions import DATASETS
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
 from entrypoints.views import SCORE
@@ -60,7 +59,7 @@ def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: st
     note = page(run.experiment_id, run.run_id, frame, answers, drawn, trials_page, command)
     mlflow.set_tag("mlflow.note.content", note)
     address = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
-    click.echo("\n" + "\n".join(_for_terminal(answers, frame)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
+    click.echo("\n" + "\n".join(_for_terminal(answers)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
 
 
 def page(
@@ -86,7 +85,7 @@ def page(
         trials: the link of the trials of the first study.
         command: what a reader may run next; empty for nothing.
     """
-    head, short, further = _sorted(answers, frame)
+    head, short, further = _sorted(answers)
     facts = {
         "head": head,
         "short": short,
@@ -129,17 +128,13 @@ def _cell(column: str, cell: Any) -> str:
     return str(cell).replace("|", "/")
 
 
-def _sorted(answers: Sequence[Answer], frame: Frame) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
-    """The lines at the top of the page, one for each dataset or three; each answer's sentence below; and the others.
-
-    What several datasets say one by one has no sentence below the top.
-    """
-    datasets = frame.studies["dataset"].nunique(dropna=False)  # of another script's study it is not known
-    head = datasets if datasets > 1 else HEAD
-    first, further = answers[0], {each.name: list(each.sentences) for each in answers}
-    further[first.name] = further[first.name][head:]
-    short = {name: own.pop(0) if own and (datasets == 1 or name == DATASETS) else "" for name, own in further.items()}
-    return [*first.sentences[:head]] or [first.open_question], short, further
+def _sorted(answers: Sequence[Answer]) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
+    """The lines at the top of the page; of each answer the first sentence that is not there; and the others."""
+    first = answers[0]
+    further = {each.name: list(each.sentences) for each in answers}
+    further[first.name] = further[first.name][HEAD:]
+    short = {name: own.pop(0) if own else "" for name, own in further.items()}
+    return [*first.sentences[:HEAD]] or [first.open_question], short, further
 
 
 def _not_answered(answers: Sequence[Answer], head: Sequence[str]) -> list[str]:
@@ -168,7 +163,7 @@ def _studies(frame: Frame) -> list[Mapping[str, Any]]:
     ]
 
 
-def _for_terminal(answers: Sequence[Answer], frame: Frame) -> list[str]:
-    head, short, _ = _sorted(answers, frame)
+def _for_terminal(answers: Sequence[Answer]) -> list[str]:
+    head, short, _ = _sorted(answers)
     lines = [*head, *filter(None, short.values()), *_not_answered(answers, head)]
     return [line.replace("`", "").replace("**", "") for line in lines]

@@ -19,7 +19,6 @@ from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui import trials_of
 
 MAX_LIMITED = 5
-MAX_REPEATED = 26  # full studies of one dataset
 SEED = "seed"  # the one parameter in which full studies of one dataset may differ, of those that change a trial
 EQUAL = ("target", "max_rows", "folds", "max_steps", "max_epochs", "report_every", "class_weight", "group", "time")
 
@@ -110,8 +109,6 @@ def _check_repeated(frame: Frame, runs: Sequence[Run], given: str) -> None:
             f"{given}: several full studies are compared without those under limits; give the full ones alone, or one "
             "of them with those under limits"
         )
-    if len(studies) > MAX_REPEATED:
-        raise UserError(f"study: {len(studies)} studies of one dataset were given; give at most {MAX_REPEATED}")
     params = [run.data.params for run in runs]
     wrong = [name for name in EQUAL if len({each.get(name) for each in params}) > 1]
     if wrong or studies["score"].nunique(dropna=False) > 1:

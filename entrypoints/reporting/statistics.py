@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 Array = NDArray[np.float64]
-PLACE = "place"
+ORDER = "start order"  # a term that no hyperparameter is called
 MAX_LEVELS = 12  # of a number; with more, or with more than trials have halves, it counts as a continuous one
 MIN_DEGREES = 3  # of freedom, for a model to have an interaction,
-MIN_OF_PLACE = 8  # and for the place in the order, which in a study of eight trials hides what they show
+MIN_OF_ORDER = 8  # and for the order of the starts, which in a study of eight trials hides what they show
 ENDS = 0.9  # of the largest effect of a number: where its lowest and highest level differ by as much, they are named
 LEVEL = 0.05
-TOLD = 0.01  # the level at which effects and trends are told, after Holm's correction within one metric
+REPORTED = 0.01  # the level at which effects and trends are reported, after Holm's correction within one metric
 DRAWS = 9999  # of rankings by chance
 
 
@@ -59,6 +60,15 @@ def over_folds(differences: NDArray[np.float64], error_rate: float = LEVEL) -> t
     return mean, float(stats.t.ppf(1 - error_rate / 2, folds - 1)) * error, p
 
 
+def mean_of(values: Array) -> tuple[float, float, float, float]:
+    """The mean of independent values, its 95 % interval, and the p-value of the t-test that it is 0."""
+    mean = float(values.mean())
+    error = max(float(stats.sem(values)), 1e-12)
+    distribution = stats.t(len(values) - 1)
+    reach = float(distribution.ppf(0.975)) * error
+    return mean, mean - reach, mean + reach, 2 * float(distribution.sf(abs(mean) / error))
+
+
 def by_noise(noise: float, degrees: float, error_rate: float) -> float:
     """By how much one of two equal costs exceeds the other, as a share, in no more than this share of cases."""
     return math.expm1(min(math.sqrt(2) * noise * float(stats.t.isf(error_rate, degrees)), 100.0))
@@ -73,17 +83,14 @@ class Term:
         levels: its values, in order; of a number with many the lowest and the highest.
         columns: of the design, a row per trial; of one that lacks the hyperparameter the mean over the levels.
         at: the same of each level.
+        is_categorical: whether each level has an effect of its own.
     """
 
     name: str
     levels: Sequence[Any]
     columns: Array
     at: Array
-
-    @property
-    def is_categorical(self) -> bool:
-        """Whether each level has an effect of its own."""
-        return self.name != PLACE and self.at.shape == (len(self.levels), len(self.levels) - 1)
+    is_categorical: bool = False
 
 
 def term_of(name: str, values: pd.Series[Any]) -> Term | None:
@@ -96,143 +103,141 @@ def term_of(name: str, values: pd.Series[Any]) -> Term | None:
         return None
     if not is_many:
         at = np.eye(len(levels))[:, 1:]
-        return Term(name, list(levels), np.vstack([at, at.mean(axis=0)])[codes], at)  # what is missing has the code -1
+        columns = np.vstack([at, at.mean(axis=0)])[codes]  # what is missing has the code -1
+        return Term(name, list(levels), columns, at, is_categorical=True)
     numbers = values.to_numpy(float)
-    numbers = np.log(numbers) if np.nanmin(numbers) > 0 else numbers
-    scaled = np.nan_to_num((numbers - np.nanmin(numbers)) / (np.nanmax(numbers) - np.nanmin(numbers)), nan=0.5)
+    if np.nanmin(numbers) > 0:
+        numbers = np.log(numbers)
     # A cost such as `a + b / rows` bends in the logarithm of its rows.
-    return _bent(name, [values.min(), values.max()], scaled)
+    return _bent(name, [values.min(), values.max()], numbers)
 
 
-def _bent(name: str, levels: Sequence[Any], scaled: Array) -> Term:
-    """That of a number from 0 to 1, whose effect is a parabola."""
-    return Term(name, levels, np.column_stack([scaled, scaled**2]), np.array([[0.0, 0.0], [1.0, 1.0]]))
+def _bent(name: str, ends: Sequence[Any], numbers: Array, degree: int = 2) -> Term:
+    """That of a number, whose effect is a parabola."""
+    lowest, highest = np.nanmin(numbers), np.nanmax(numbers)
+    scaled = np.nan_to_num((numbers - lowest) / (highest - lowest), nan=0.5)
+    powers = range(1, degree + 1)
+    at = np.array([[0.0] * degree, [1.0] * degree])
+    return Term(name, ends, np.column_stack([scaled**power for power in powers]), at)
 
 
-def terms(trials: pd.DataFrame, hyperparameters: Sequence[str]) -> list[Term]:
-    """Those of all hyperparameters, and of the place in the order where it is known and trials are not too few."""
-    found = [term for name in hyperparameters if (term := term_of(name, trials[name])) is not None]
-    places = pd.to_numeric(trials[PLACE], errors="coerce").to_numpy(float)
-    left = len(trials) - 3 - sum(term.columns.shape[1] for term in found)
-    if left < MIN_OF_PLACE or not np.isfinite(places).all() or np.ptp(places) == 0:
-        return found
-    # Memory grows in the first trials most; and one that meets them more often than others would look cheap.
-    return [*found, _bent(PLACE, ["the first trial", "the last"], (places - places.min()) / np.ptp(places))]
+def terms_of(trials: pd.DataFrame, hyperparameters: Sequence[str]) -> dict[str, Term]:
+    """Those of all hyperparameters that differ, by name."""
+    found = [term_of(name, trials[name]) for name in hyperparameters]
+    return {term.name: term for term in found if term is not None}
 
 
-def design(blocks: Mapping[str, Array], together: Sequence[tuple[str, str]] = ()) -> Array:
-    """The columns of these terms and of these interactions, behind one for the mean."""
+def order_of(trials: pd.DataFrame, degree: int) -> Term:
+    """That of the order of the starts, in which trials are given.
+
+    Memory grows in the first trials most; and a level that meets them more often than others would look cheap.
+    """
+    return _bent(ORDER, ["the first trial", "the last"], trials.index.to_numpy(float), degree)
+
+
+def design(blocks: Mapping[str, Array], interactions: Sequence[tuple[str, str]] = ()) -> Array:
+    """These columns, by the names of their terms, and those of these interactions, behind one for the mean."""
     rows = len(next(iter(blocks.values())))
-    products = [(blocks[one][:, :, None] * blocks[other][:, None, :]).reshape(rows, -1) for one, other in together]
+    products = [(blocks[one][:, :, None] * blocks[other][:, None, :]).reshape(rows, -1) for one, other in interactions]
     return np.hstack([np.ones((rows, 1)), *blocks.values(), *products])
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """Least squares of values on the columns of a design, of which some may say the same."""
+def p_of(fit: Any, without: Any) -> float:
+    """Of the F test that the columns that another fit lacks do nothing; NaN where they say what others do."""
+    if without.df_resid == fit.df_resid or not fit.df_resid:
+        return math.nan
+    with np.errstate(divide="ignore", invalid="ignore"):  # a size in bytes has no noise
+        return float(fit.compare_f_test(without)[1])
 
-    values: Array
-    columns: Array
 
-    @cached_property
-    def products(self) -> Array:
-        """X'X. Of 5,000 trials its pseudo-inverse takes a tenth of the time of that of X, which statsmodels takes."""
-        products: Array = self.columns.T @ self.columns
-        return products
-
-    @cached_property
-    def inverse(self) -> Array:
-        """The pseudo-inverse of X'X."""
-        return np.asarray(np.linalg.pinv(self.products, hermitian=True), dtype=np.float64)
-
-    @cached_property
-    def params(self) -> Array:
-        """One of each column; the smallest ones where columns say the same."""
-        params: Array = self.inverse @ (self.columns.T @ self.values)
-        return params
-
-    @cached_property
-    def degrees(self) -> int:
-        """Of freedom, that are left."""
-        return len(self.values) - int(np.linalg.matrix_rank(self.products, hermitian=True))
-
-    @cached_property
-    def left(self) -> float:
-        """The sum of the squares of what is left."""
-        return float(((self.values - self.columns @ self.params) ** 2).sum())
-
-    @property
-    def variance(self) -> float:
-        """Of what is left."""
-        return self.left / self.degrees if self.degrees else math.nan
-
-    def p_value(self, without: Fit) -> float:
-        """Of the F test that the columns that another fit lacks do nothing; NaN where they say what others do."""
-        more = without.degrees - self.degrees
-        if not more or not self.degrees:
-            return math.nan
-        with np.errstate(divide="ignore"):  # a size in bytes has no noise
-            return float(stats.f.sf(np.divide((without.left - self.left) / more, self.variance), more, self.degrees))
-
-    def combined(self, contrast: Array) -> tuple[float, float]:
-        """A combination of the params, and its standard error; NaN where the columns do not tell it."""
-        if not np.allclose(self.inverse @ self.products @ contrast, contrast, atol=1e-6):
-            return math.nan, math.nan
-        error = math.sqrt(max(float(contrast @ self.inverse @ contrast) * self.variance, 0.0))
-        return float(contrast @ self.params), error
+def combined(fit: Any, contrast: Array) -> tuple[float, float]:
+    """A combination of a fit's params, and its standard error; NaN where the columns do not tell it."""
+    model = fit.model
+    if not np.allclose(contrast @ model.pinv_wexog @ model.exog, contrast, atol=1e-6):
+        return math.nan, math.nan
+    variance = contrast @ fit.normalized_cov_params @ contrast * fit.mse_resid
+    return float(contrast @ fit.params), math.sqrt(max(float(variance), 0.0))
 
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
-    """What the levels of hyperparameters, the place in the order, and interactions of two that matter do to a cost."""
+    """What the levels of hyperparameters, the order of the starts, and interactions of two that matter do to a cost.
+
+    Attributes:
+        values: of the cost, one a trial.
+        terms: by name.
+        order: that of the order, be it among the terms or not.
+        in_logarithms: whether effects multiply.
+    """
 
     values: Array
     terms: Mapping[str, Term]
+    order: Term
     in_logarithms: bool
 
+    @classmethod
+    def of(
+        cls, trials: pd.DataFrame, values: Array, hyperparameters: Sequence[str], *, in_logarithms: bool
+    ) -> LinearModel:
+        """The order is a term unless trials are so few that it would hide what they show."""
+        terms = terms_of(trials, hyperparameters)
+        left = len(trials) - 3 - sum(term.columns.shape[1] for term in terms.values())
+        if left < MIN_OF_ORDER:
+            return cls(values, terms, order_of(trials, degree=1), in_logarithms)
+        order = order_of(trials, degree=2)
+        return cls(values, {**terms, ORDER: order}, order, in_logarithms)
+
     @cached_property
-    def together(self) -> list[tuple[str, str]]:
-        """The interactions that matter, of those that trials show at all levels, by F tests with Holm's correction."""
-        some = [term for term in self.terms.values() if term.is_categorical]
-        main, found = self._fitted(self.terms, []), []
-        for one, other in itertools.combinations(some, 2):
+    def interactions(self) -> list[tuple[str, str]]:
+        """Those that matter, of those that trials show at all levels, by F tests with Holm's correction."""
+        categorical = [term for term in self.terms.values() if term.is_categorical]
+        main = self._fitted(self.terms)
+        p_values = dict[tuple[str, str], float]()
+        for one, other in itertools.combinations(categorical, 2):
             seen = np.unique(np.hstack([one.columns, other.columns]), axis=0)
             of_levels = seen[~np.mod(seen, 1).any(axis=1)]
             if len(of_levels) < len(one.levels) * len(other.levels):
                 continue
-            fitted = self._fitted(self.terms, [(one.name, other.name)])
-            if fitted.degrees >= MIN_DEGREES:
-                found.append(((one.name, other.name), fitted.p_value(main)))
-        adjusted = holm([p for _, p in found])
-        told = [pair for (pair, _), p in zip(found, adjusted, strict=True) if p < TOLD]
-        return told if told and self._fitted(self.terms, told).degrees >= MIN_DEGREES else []
+            pair = (one.name, other.name)
+            fit = self._fitted(self.terms, [pair])
+            if fit.df_resid >= MIN_DEGREES:
+                p_values[pair] = p_of(fit, main)
+        adjusted = holm(list(p_values.values()))
+        found = [pair for pair, p in zip(p_values, adjusted, strict=True) if p < REPORTED]
+        is_known = found and self._fitted(self.terms, found).df_resid >= MIN_DEGREES
+        return found if is_known else []
 
     @cached_property
-    def fit(self) -> Fit:
-        """With these interactions."""
-        return self._fitted(self.terms, self.together)
+    def fit(self) -> Any:
+        """With these interactions: results of statsmodels."""
+        return self._fitted(self.terms, self.interactions)
 
     @property
     def degrees(self) -> int:
         """Of freedom, that are left."""
-        return self.fit.degrees
+        return int(self.fit.df_resid)
+
+    @property
+    def level(self) -> float:
+        """The mean of the cost."""
+        return max(abs(float(self.values.mean())), 1e-12)
 
     @property
     def noise(self) -> float:
         """The standard deviation of what the model leaves, as a share."""
-        left = math.sqrt(self.fit.variance)
-        return left if self.in_logarithms else left / abs(float(self.values.mean()))
+        left = math.sqrt(self.fit.mse_resid)
+        return left if self.in_logarithms else left / self.level
 
     @property
-    def margin(self) -> float:
+    def least_difference(self) -> float:
         """Two trials that differ by no more may be equal, as a share (the repeatability limit of ISO 5725-6)."""
         return by_noise(self.noise, self.degrees, LEVEL / 2)
 
     def p_value(self, name: str) -> float:
         """Of the F test that no level of a hyperparameter differs (type II); NaN where others say the same."""
         others = {other: term for other, term in self.terms.items() if other != name}
-        without = self._fitted(others, [pair for pair in self.together if name not in pair])
-        return self.fit.p_value(without)
+        without = self._fitted(others, [pair for pair in self.interactions if name not in pair])
+        return p_of(self.fit, without)
 
     def ends(self, name: str) -> tuple[int, int]:
         """The numbers of the levels that cost least and most, all else equal, in their own order.
@@ -240,7 +245,8 @@ class LinearModel:
         Of a number the lowest and the highest, if they differ by nearly as much.
         """
         levels = self.terms[name].levels
-        means = [float(self._at({name: level}) @ self.fit.params) for level in range(len(levels))]
+        rows = [_row_at(self.terms, self.interactions, {name: number}) for number in range(len(levels))]
+        means = [float(row @ self.fit.params) for row in rows]
         is_number = not isinstance(levels[0], str)
         if np.ptp(means) == 0 or (is_number and abs(means[-1] - means[0]) >= ENDS * np.ptp(means)):
             return 0, len(means) - 1
@@ -254,28 +260,44 @@ class LinearModel:
             The difference, in logarithms the factor, and the ends of its 95 % interval, which allows for the choice of
             two among all levels (Bonferroni). NaN where trials do not tell it from another hyperparameter's.
         """
-        contrast = self._at({name: second, **beside}) - self._at({name: first, **beside})
-        change, error = self.fit.combined(contrast)
+        at_second = _row_at(self.terms, self.interactions, {name: second, **beside})
+        at_first = _row_at(self.terms, self.interactions, {name: first, **beside})
+        change, error = combined(self.fit, at_second - at_first)
         pairs = math.comb(len(self.terms[name].levels), 2)
         reach = float(stats.t.ppf(1 - 0.025 / pairs, self.degrees)) * error
         if not self.in_logarithms:
             return change, change - reach, change + reach
-        low, high = (math.exp(min(max(each, -700.0), 700.0)) for each in (change - reach, change + reach))
+        low, high = (math.exp(min(max(end, -700.0), 700.0)) for end in (change - reach, change + reach))
         return math.exp(change), low, high
 
-    def _fitted(self, terms: Mapping[str, Term], together: Sequence[tuple[str, str]]) -> Fit:
-        blocks = {name: term.columns for name, term in terms.items()}
-        columns = design(blocks, together) if blocks else np.ones((len(self.values), 1))
-        return Fit(np.log(self.values) if self.in_logarithms else self.values, columns)
+    def is_beyond_order(self, name: str, first: int, second: int) -> bool:
+        """Whether a change is more than twice what the order of the starts makes of it.
 
-    def _at(self, levels: Mapping[str, int]) -> Array:
-        """The design's row at these levels, and in the mean over those of all other hyperparameters."""
-        blocks = {
-            name: term.at[[levels[name]]] if name in levels else term.at.mean(axis=0, keepdims=True)
-            for name, term in self.terms.items()
-        }
-        row: Array = design(blocks, self.together)[0]
-        return row
+        That is by how much it differs where the order is a term and where it is none; False where the order says the
+        same as the hyperparameter.
+        """
+        without = {other: term for other, term in self.terms.items() if other != ORDER}
+        changes = []
+        for terms in (without, without | {ORDER: self.order}):
+            contrast = _row_at(terms, (), {name: second}) - _row_at(terms, (), {name: first})
+            changes.append(combined(self._fitted(terms), contrast)[0])
+        return abs(changes[1]) > 2 * abs(changes[1] - changes[0])
+
+    def _fitted(self, terms: Mapping[str, Term], interactions: Sequence[tuple[str, str]] = ()) -> Any:
+        values = np.log(self.values) if self.in_logarithms else self.values
+        blocks = {name: term.columns for name, term in terms.items()}
+        columns = design(blocks, interactions) if blocks else np.ones((len(values), 1))
+        return OLS(values, columns).fit()
+
+
+def _row_at(terms: Mapping[str, Term], interactions: Sequence[tuple[str, str]], levels: Mapping[str, int]) -> Array:
+    """The design's row at these levels, and in the mean over those of all other hyperparameters."""
+    blocks = {
+        name: term.at[[levels[name]]] if name in levels else term.at.mean(axis=0, keepdims=True)
+        for name, term in terms.items()
+    }
+    row: Array = design(blocks, interactions)[0]
+    return row
 
 
 def is_number(values: pd.Series[Any]) -> bool:

@@ -1,6 +1,6 @@
 """From a grid to trials, their record, and the run of the study.
 
-`plan` and `study` do one after the other. Before: `grid`, `earlier` (what an interrupted command has left). In the
-processes of trials: `first_trials`, `trial`. Meanwhile: `record`, `journal`, `phases`, and where the search learns
-`suggester`, which Tune asks through `suggestions`. After: `ended`, `last_words`, `edges`.
+`plan` says what is done, as data: `grid` what is tried, `run_names` what it is called. `begin` and `resume` are the two
+ways into `study`, which carries a plan out. In the processes of trials: `warm_up`, `trial`. Meanwhile: `record`,
+`pages`, and where the search learns `sampler`. After: `summary`, `edges`.
 """

@@ -8,6 +8,7 @@ from pandas.api.types import is_numeric_dtype
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.questions.decision import Decision
+from entrypoints.reporting.verdicts import Verdict
 from entrypoints.search_space import Space, is_distribution
 
 
@@ -24,9 +25,9 @@ def sentences(frame: Frame, decision: Decision, space: Space, rows: int) -> Iter
         rows: the largest batch that is possible.
     """
     trials, score, sign = frame.trials, str(frame.score), -1.0 if frame.higher_is_better else 1.0
-    complete = frame.complete[decision.judged.loc[frame.complete.index, "meets"].ne(False)]
-    chosen, margin = decision.chosen, decision.margin
-    if chosen is None or margin is None:
+    complete = frame.complete[decision.judged.loc[frame.complete.index, "verdict"] != Verdict.BREAKS]
+    chosen, least = decision.chosen, decision.least_difference
+    if chosen is None or least is None:
         return
     if "algorithm" in frame.hyperparameters:
         trials, complete = (each[each["algorithm"] == chosen["algorithm"]] for each in (trials, complete))
@@ -40,6 +41,6 @@ def sentences(frame: Frame, decision: Decision, space: Space, rows: int) -> Iter
             continue
         is_low = value == values[0]
         next_best = complete.loc[complete[name] == values[1 if is_low else -2], score].head(1)
-        if not next_best.empty and sign * (next_best.iloc[0] - chosen[score]) > margin:
+        if not next_best.empty and sign * (next_best.iloc[0] - chosen[score]) > least:
             end, next_ones = ("smallest", "smaller") if is_low else ("largest", "larger")
             yield f"The best {name}, {value:g}, is the {end} that was tried: try {next_ones} ones as well."

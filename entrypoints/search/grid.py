@@ -58,8 +58,8 @@ def configurations(
     own = [each.name for each in algorithms if isinstance(each, Estimator)]
     of = {each.name: each for each in algorithms}
     return [
-        _configuration(settings, of[values["algorithm"]], values, n_classes, place, repeat)
-        for place, (values, repeat) in enumerate(_in_order(settings, _chosen(settings, spaces), own), 1)
+        _configuration(settings, of[values["algorithm"]], values, n_classes, number, repeat)
+        for number, (values, repeat) in enumerate(_in_order(settings, _chosen(settings, spaces), own), 1)
     ]
 
 
@@ -71,12 +71,12 @@ def tried(settings: StudySettings, candidates: int) -> int:
 
 
 def _configuration(
-    settings: StudySettings, algorithm: Algorithm, values: Choice, n_classes: int, place: int, repeat: int
+    settings: StudySettings, algorithm: Algorithm, values: Choice, n_classes: int, number: int, repeat: int
 ) -> Configuration:
     of_batches = {name: values.get(name) for name in _OF_BATCHES if algorithm.by_batch}
     own = {name: value for name, value in values.items() if name != "algorithm" and name not in of_batches}
     return Configuration(
-        place=place,
+        number=number,
         repeat=repeat,
         algorithm=algorithm.name,
         batch_size=of_batches.get("batch_size"),

@@ -13,6 +13,7 @@ from entrypoints import views
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.frame import Frame, frame_of
 from entrypoints.links import how_to_open
+from entrypoints.reporting.questions.decision import differing_costs
 from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
@@ -23,7 +24,7 @@ from mlflow_sysmetrics.ui import save
 def save_pages(run: RecordedRun, plan: Plan, record: Record, frame: Frame) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
     searched = frame.hyperparameters or plan.varied or plan.searched
-    pages = views.of_study(frame, run.start, searched, record.limits)
+    pages = views.of_study(frame, run.start, searched, record.limits, differing_costs(frame))
     links = save(run.client, run.experiment_id, run.run_id, pages)
     return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(record.score))
 

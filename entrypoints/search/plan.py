@@ -1,4 +1,4 @@
-"""Settings -> what a study does. All that can be wrong with them is found here, before Ray is started."""
+"""Settings -> what a study does, as data. All that can be wrong with them is found here, before Ray is started."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from entrypoints import own_modules
-from entrypoints.compute.places import Place, place
+from entrypoints.compute.backends import Backend, backend
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, Request
 from entrypoints.datasets.splits import Split, make_split
@@ -20,7 +20,6 @@ from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
-from entrypoints.runs import CommandRun
 from entrypoints.search.grid import configurations, tried
 from entrypoints.search.run_names import run_names
 from entrypoints.settings import LimitOptions, StudySettings
@@ -45,7 +44,7 @@ class Plan:
     table: Table
     split: Split
     trials: list[Configuration]
-    place: Place
+    backend: Backend
     score: Score
     baseline: list[float]
 
@@ -100,7 +99,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         from entrypoints.models import registered  # which imports MLflow
 
         registered.check(settings.register)
-    where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
+    where = backend(settings.ray_address, settings.cpus or 0, imports=TRIALS)
     table = known.load(
         settings.dataset, target=settings.target, drop=settings.drop, group=settings.group, time=settings.time
     )
@@ -136,19 +135,3 @@ def study_key(settings: StudySettings, data: Prepared | Table) -> str:
     same = {name: getattr(settings, name) for name in _OF_KEY}
     same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
     return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
-
-
-def begin(command: CommandRun, settings: StudySettings, limits: LimitOptions | None = None, *, folder: Path) -> None:
-    """Plan a study and carry it out in its command's run. Arguments as of ``planned``.
-
-    Raises:
-        UserError: the settings cannot be carried out, or no trial came to a usable end.
-    """
-    if "." in settings.algorithm or settings.register:
-        command.open()  # before the user's own module, or the model registry, asks for MLflow's current run and store
-    plan = planned(settings, limits, folder=folder)
-    with plan.place:  # Ray starts while MLflow, and what else the study needs, is imported
-        run = command.open()
-        from entrypoints.search.study import run_study
-
-        run_study(run, plan)

@@ -5,81 +5,46 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from entrypoints.frame import StudyRows, TrialRow
+from entrypoints.frame import StudyRows
 from entrypoints.limits.judging import resolved, violations
-from entrypoints.limits.ledger import Known, counted
-from entrypoints.limits.stop_or_skip import end_of
+from entrypoints.limits.ledger import counted
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
+from entrypoints.models.trial_record import Trial
 from entrypoints.progress import Progress
-from entrypoints.reading import said_of_trial
 from entrypoints.search.plan import Plan
-from entrypoints.search.trial_end import TrialEnd
-from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, STOP_HOW
+from entrypoints.tags import BY_TIME_LIMIT
 from mlflow_sysmetrics.limits import Limits, Values
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, error_line
-from mlflow_sysmetrics.tags import BY_LIMITS, BY_TUNE, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_TUNE, STOPPED_BY
 
 
-@dataclass
-class TrialRecord:
-    """What the study knows of one trial, which is what its run holds.
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier commands have left of a study that is continued.
 
     Attributes:
-        trial_id: Tune's.
-        configuration: what it trains.
-        status: of its run.
-        figures: the last value of every metric outside ``system/``.
-        tags: what became of it, and where.
-        run_id: of its run; None while the search goes on.
-        error: why it failed.
+        done: the trials that need not be run again, in the order of the study's configurations.
+        open_runs: the run that each other trial has already, by the id of its configuration.
+        search_s: seconds in which at least one of the done trials ran.
     """
 
-    trial_id: str
-    configuration: Configuration
-    status: str = "RUNNING"
-    figures: dict[str, float] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    run_id: str | None = None
-    error: str | None = None
+    done: tuple[Trial, ...] = ()
+    open_runs: Mapping[str, str] = field(default_factory=dict)
+    search_s: float = 0.0
 
-    @property
-    def diverged(self) -> bool:
-        """Whether its loss became infinite."""
-        return self.tags.get(DIVERGED) == "true"
+    def left(self, trials: Iterable[Configuration]) -> list[Configuration]:
+        """Those of the study's configurations that have not been run."""
+        done = {trial.configuration.id for trial in self.done}
+        return [trial for trial in trials if trial.id not in done]
 
-    @property
-    def complete(self) -> bool:
-        """Whether it ran to its end and did not diverge: then its figures are those of its configuration."""
-        return self.status == "FINISHED" and not self.diverged
 
-    @property
-    def stopped_by(self) -> str | None:
-        """Who ended it early."""
-        return self.tags.get(STOPPED_BY)
-
-    @property
-    def ended_from_outside(self) -> bool:
-        """Whether it failed, or a scheduler, a time limit or a person ended it: its last result was one on its way."""
-        return self.status != "FINISHED" and self.stopped_by != BY_LIMITS
-
-    @cached_property
-    def end(self) -> TrialEnd:
-        """What it has left at its end, which must have come."""
-        return TrialEnd.read(self.tags) or TrialEnd([])
-
-    @property
-    def known(self) -> Known:
-        """What it tells the ledger."""
-        how = end_of(self.tags.get(STOP_HOW), finished=self.status == "FINISHED", diverged=self.diverged)
-        expected = self.end.expected
-        return self.configuration, self.figures, self.figures if expected is None else expected, how
+NOTHING = Earlier()
 
 
 class Record(tune.Callback):
@@ -89,8 +54,7 @@ class Record(tune.Callback):
         score: of the study.
         progress: its line on the terminal.
         limits: what its trials have to meet.
-        earlier: the trials that an interrupted command has run,
-        before_s: which took it so long.
+        earlier: what interrupted commands have left.
         begins: called when the first trial begins.
     """
 
@@ -99,15 +63,15 @@ class Record(tune.Callback):
         score: Score,
         progress: Progress,
         limits: Limits | None = None,
-        earlier: Iterable[TrialRecord] = (),
-        before_s: float = 0.0,
+        earlier: Earlier = NOTHING,
         begins: Callable[[], None] = lambda: None,
     ) -> None:
-        self.trials = {record.trial_id: record for record in earlier}
+        self.trials = {trial.trial_id: trial for trial in earlier.done}
+        self.open_runs = earlier.open_runs
         self.first_start: float | None = None
         self.last_end: float | None = None
         self.planned = progress.total  # trials, if the time is enough
-        self.before_s = before_s
+        self.before_s = earlier.search_s
         self.to_come: Sequence[Values] = ()  # the expected costs of what a search that learns does not try
         self.restarts = 0  # deaths of processes and nodes after which a trial began again
         self.score, self.higher_is_better = score.validated, score.higher_is_better
@@ -124,8 +88,8 @@ class Record(tune.Callback):
         if self.first_start is None:
             self.first_start = time.time()
             self._begins()
-        self._progress.trial_started(trial.config["configuration"].place)
-        self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
+        self._progress.trial_started(trial.config["configuration"].number)
+        self.trials[trial.trial_id] = Trial(trial.trial_id, trial.config["configuration"])
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -175,8 +139,9 @@ class Record(tune.Callback):
     @property
     def costs(self) -> list[Values]:
         """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
-        counts = (counted(*trial.known) for trial in self.trials.values() if not trial.ended_from_outside)
-        return [*(figures for figures in counts if figures is not None), *self.to_come]
+        ended = (trial for trial in self.trials.values() if not trial.ended_from_outside)
+        costs = (counted(trial.configuration, trial.figures, trial.expected, trial.end) for trial in ended)
+        return [*(figures for figures in costs if figures is not None), *self.to_come]
 
     def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.
@@ -186,46 +151,31 @@ class Record(tune.Callback):
             about: what else is known of it, by the names of ``frame.OF_STUDY``.
             plan: of it.
         """
-        limits, trials, names = self.resolved_limits, list(self.trials.values()), plan.names
-        return StudyRows(
-            study,
-            {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about},
-            [
-                TrialRow(
-                    self._about(trial, limits) | {"name": names[trial.configuration.id]},
-                    {key: str(value) for key, value in trial.configuration.searched.items()},
-                    trial.figures,
-                )
-                for trial in trials
-            ],
-            plan.searched,
-            [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.end.folds],
-        )
+        limits, names = self.resolved_limits, plan.names
+        rows = []
+        for trial in self.trials.values():
+            is_judged = bool(self.limits.rules) and not trial.ended_from_outside
+            feasible = self._can_be_chosen(trial, limits) if is_judged else None
+            rows.append(trial.row() | {"name": names[trial.configuration.id], "feasible": feasible})
+        folds = [{"trial_id": trial.trial_id, **fold} for trial in self.trials.values() for fold in trial.folds]
+        known = {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about}
+        return StudyRows(study, known, rows, plan.searched, folds)
 
-    def _about(self, trial: TrialRecord, limits: Limits) -> dict[str, Any]:
-        """What is known of a trial, by the names of ``frame.ABOUT``; it meets the limits as these are by now."""
-        judged = bool(self.limits.rules) and not trial.ended_from_outside
-        return said_of_trial(trial.tags) | {
-            "trial_id": trial.trial_id,
-            "run_id": trial.run_id,
-            "place": trial.configuration.place,
-            "repeat": trial.configuration.repeat,
-            "status": trial.status,
-            "feasible": trial.complete and not violations(limits, trial.figures) if judged else None,
-        }
-
-    def _end(self, trial: TuneTrial) -> TrialRecord:
+    def _end(self, trial: TuneTrial) -> Trial:
         self.last_end = time.time()
-        self._progress.trial_ended(trial.config["configuration"].place)
+        self._progress.trial_ended(trial.config["configuration"].number)
         return self._of(trial)
 
-    def _of(self, trial: TuneTrial) -> TrialRecord:
-        return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))
+    def _of(self, trial: TuneTrial) -> Trial:
+        return self.trials.setdefault(trial.trial_id, Trial(trial.trial_id, trial.config["configuration"]))
 
     def best_score(self) -> float | None:
         """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the limits."""
         limits = self.resolved_limits
-        able = [trial for trial in self.trials.values() if trial.complete and not violations(limits, trial.figures)]
+        able = [trial for trial in self.trials.values() if self._can_be_chosen(trial, limits)]
         better = max if self.higher_is_better else min
         scores = (trial.figures[self.score] for trial in able if self.score in trial.figures)
         return better(scores, default=None)
+
+    def _can_be_chosen(self, trial: Trial, limits: Limits) -> bool:
+        return trial.complete and not violations(limits, trial.figures)

@@ -1,31 +1,100 @@
-"""Continue an interrupted study: find it, check that it can go on, and give its search what earlier commands have left.
+"""Continue an interrupted study: what a study leaves in its runs for that, and the command that goes on from there.
 
 Results go to the study's run. The command that continues it also has a run, nested under the study's.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import psutil
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, RunTag
+from mlflow.exceptions import MlflowException
 
+from entrypoints import search_space
 from entrypoints.errors import UserError, say
-from entrypoints.links import run_view
-from entrypoints.mlflow_io import find_run
+from entrypoints.links import how_to_resume, run_view
+from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.trial_record import Trial, read_end
 from entrypoints.own_modules import user_folder
-from entrypoints.runs import continued_run, recorded_run
-from entrypoints.search import journal
-from entrypoints.settings import as_typed
-from entrypoints.tags import DATASET, STUDY_KEY
-from mlflow_sysmetrics.tags import KIND, NODE, PID
-
-if TYPE_CHECKING:
-    from entrypoints.search.plan import Plan
+from entrypoints.runs import RecordedRun, continued_run, recorded_command
+from entrypoints.search.plan import Plan, planned, study_key
+from entrypoints.search.record import Earlier
+from entrypoints.settings import SHARED, LimitOptions, StudySettings, as_typed
+from entrypoints.tags import (
+    BEST_TRIAL_RUN_ID,
+    CONVERGED,
+    DATASET,
+    DIVERGED,
+    END,
+    FEASIBLE,
+    NOTE,
+    PID_SINCE,
+    PLACE,
+    REPEAT,
+    STOP_HOW,
+    STUDY_KEY,
+)
+from mlflow_sysmetrics.tags import (
+    BY_LIMITS,
+    BY_PERSON,
+    BY_TUNE,
+    ERROR,
+    KIND,
+    NODE,
+    OF_AN_END,
+    PID,
+    STOP,
+    STOPPED_BY,
+    TRIAL_ID,
+)
 
 EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which does not change what it searches
+SETTINGS = "settings.json"
+RESUMED_BY = "resumed_by_"  # and a number: params of a study, each the run of a command that continues it
+_SAME_START_S = 2.0  # the kernel's clock, from which a process's start is counted, is set now and then
+_OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
+
+
+def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None) -> str:
+    """Record the settings of a search in its run, and that this process runs it; return the command to continue it.
+
+    Until the study has ended, its page says that command, too.
+    """
+    about = {
+        "settings": asdict(settings) | {"space": search_space.described(settings.space)},
+        "limits": limits and asdict(limits),
+    }
+    run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
+    _claim(run.client, run.run_id)
+    command = how_to_resume("early_stop" if limits else "tune", run.run_id)
+    note = f"**Not finished.** If the study was interrupted, continue it with `{command}`: finished trials are skipped."
+    run.client.set_tag(run.run_id, NOTE, note)
+    return command
+
+
+def kept(
+    client: MlflowClient, run_id: str, execution: Mapping[str, Any]
+) -> tuple[StudySettings, LimitOptions | None] | None:
+    """What ``keep`` has recorded, but for how it is run now; None if it is missing or unreadable."""
+    try:
+        about = load_json(client, run_id, SETTINGS)
+        settings: dict[str, Any] = about["settings"] | execution
+        settings["groups"] = tuple(settings["groups"])
+        settings["space"] = settings["space"] and search_space.parse(json.dumps(settings["space"]), Path())
+        return StudySettings(**settings), about["limits"] and LimitOptions(**about["limits"])
+    except (MlflowException, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
@@ -41,46 +110,49 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
     """
     execution = {name: options[name] for name in EXECUTION}
     folder = user_folder()
-    with recorded_run("resume", f"resume {command}", {"resume": run_id, **as_typed(execution)}) as run:
+    given = {"resume": run_id, **as_typed(execution)}
+    with recorded_command("resume", f"resume {command}", given) as command_run:
+        run = command_run.open()
         _refuse_others(options)
         found = _study(run.client, run_id)
         name = found.info.run_name
         if options["register"] is not None:
-            execution |= {"register": options["register"]}
+            execution["register"] = options["register"]
         plan = _plan(run.client, found, command, execution, folder)
-        # They import what a mistake above need not wait for.
-        from entrypoints.search import earlier
-        from entrypoints.search.study import run_study
-
-        children = earlier.children_of(run.client, found)
-        done = earlier.read(children, plan.trials)
-        left, goes_on = plan.size - len(done.done), len(done.open_runs)
+        children = children_of(run.client, found)
+        earlier = earlier_trials(children, plan.trials)
+        n_done = len(earlier.done)
+        n_open = len(earlier.open_runs)
+        left = plan.size - n_done
         if found.info.status == "FINISHED" and not left:
             raise _refused(found, f"{name} is finished, so there is nothing to resume; run a new study")
-        if not journal.take(found, run):
+        if not take(found, run):
             why = (
                 f"another command has begun to continue {name} at the same moment; leave it alone until that has ended"
             )
             raise _refused(found, why)
-        earlier.settle(run.client, found, children)
+        settle(run.client, found, children)
         says = (
-            f"{len(done.done)} of {plan.size} trials are done, {goes_on} were begun and keep their runs, "
-            f"{left - goes_on} are new"
+            f"{n_done} of {plan.size} trials are done, {n_open} were begun and keep their runs, {left - n_open} are new"
         )
         link = f"[{name}]({run_view(found.info.experiment_id, run_id)})"
         run.client.set_tag(run.run_id, "mlflow.parentRunId", run_id)
-        run.client.set_tag(run.run_id, "mlflow.note.content", f"Continues {link}: {says}.")
+        run.client.set_tag(run.run_id, NOTE, f"Continues {link}: {says}.")
         run.rename(f"resume {command}", f"resume {name}")
         say(f"Study: {name} in run {run_id} goes on; {says}")
-        with continued_run(run, run_id) as continued, plan.place:
-            run_study(continued, plan, done)
+        from entrypoints.search.study import run_study  # imports what a mistake above need not wait for
+
+        with continued_run(run, run_id) as continued, plan.backend:
+            command_run.continued_by = keep(continued, plan.settings, plan.limits)
+            run_study(continued, plan, earlier)
 
 
 def _refuse_others(options: dict[str, Any]) -> None:
     """Refuse options that the study has from its beginning; under `mlflow run` the others come with their defaults."""
     context = click.get_current_context()
     usual = {
-        str(each.name): each.type_cast_value(context, each.get_default(context)) for each in context.command.params
+        str(option.name): option.type_cast_value(context, option.get_default(context))
+        for option in context.command.params
     }
     allowed = (*EXECUTION, "register")
     given = [name for name, value in options.items() if name not in allowed and value != usual[name]]
@@ -97,8 +169,9 @@ def _study(client: MlflowClient, run_id: str) -> Run:
         raise UserError(f"resume={run_id}: MLflow has no run with this id; give the run id on the page of a study")
     if run.data.tags.get(KIND) != "study":
         raise _refused(run, "this run is not a study; give the id of a run of tune or early_stop")
-    name, where = run.info.run_name, f"process {run.data.tags.get(PID)} on {run.data.tags.get(NODE)}"
-    lives = journal.lives(run.data.tags)
+    name = run.info.run_name
+    where = f"process {run.data.tags.get(PID)} on {run.data.tags.get(NODE)}"
+    lives = is_alive(run.data.tags)
     if lives:
         raise _refused(run, f"{name} is run by another command, {where}; leave it alone until that has ended")
     if lives is None and run.info.status == "RUNNING":
@@ -112,15 +185,15 @@ def _study(client: MlflowClient, run_id: str) -> Run:
 
 def _plan(client: MlflowClient, study: Run, command: str, execution: dict[str, Any], folder: Path) -> Plan:
     """What the study has begun, as it is to be run now."""
-    begun = journal.read(client, study.info.run_id, execution)
+    begun = kept(client, study.info.run_id, execution)
     if begun is None:
-        raise _refused(study, f"this study holds no {journal.SETTINGS} that can be read; run a new study")
-    made_by = "early_stop" if begun[1] else "tune"
+        raise _refused(study, f"this study holds no {SETTINGS} that can be read; run a new study")
+    settings, limits = begun
+    made_by = "early_stop" if limits else "tune"
     if made_by != command:
         raise _refused(study, f"this is a study of {made_by}; use mlflow run . -e {made_by} to continue it")
-    from entrypoints.search.plan import planned, study_key
-
-    plan, tags = planned(*begun, folder=folder), study.data.tags
+    plan = planned(settings, limits, folder=folder)
+    tags = study.data.tags
     if tags.get(STUDY_KEY) not in (None, study_key(plan.settings, plan.table)):
         raise _refused(
             study,
@@ -132,3 +205,124 @@ def _plan(client: MlflowClient, study: Run, command: str, execution: dict[str, A
 
 def _refused(study: Run, why: str) -> UserError:
     return UserError(f"resume={study.info.run_id}: {why}")
+
+
+def _claim(client: MlflowClient, run_id: str) -> None:
+    """Record that this process writes to the run from now on."""
+    process = psutil.Process()
+    about = {NODE: platform.node(), PID: str(process.pid), PID_SINCE: str(process.create_time())}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in about.items()])
+
+
+def take(study: Run, by: RecordedRun) -> bool:
+    """Whether this command may continue a study, which several may try at the same time.
+
+    Each tries to set the same param of the study, and MLflow lets only one succeed.
+    """
+    times = sum(name.startswith(RESUMED_BY) for name in study.data.params)
+    try:
+        by.client.log_param(study.info.run_id, f"{RESUMED_BY}{times + 1}", by.run_id)
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        return False
+    _claim(by.client, study.info.run_id)
+    return True
+
+
+def is_alive(tags: Mapping[str, str]) -> bool | None:
+    """Whether another process runs the study with these tags; None if it is one of another machine."""
+    if tags.get(NODE, platform.node()) != platform.node():
+        return None
+    if PID not in tags or int(tags[PID]) == os.getpid():
+        return False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(int(tags[PID]))
+        same = abs(process.create_time() - float(tags[PID_SINCE])) <= _SAME_START_S  # ids are used again
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def children_of(client: MlflowClient, study: Run) -> list[Run]:
+    """The runs below a study's."""
+    return list(search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'"))
+
+
+def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> Earlier:
+    """What the runs below a study's hold of its trials."""
+    of_trials = [run for run in children if _is_trial(run)]
+    of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
+    runs = {_key(run.data.params, int(run.data.tags.get(REPEAT, 0))): run for run in of_trials}
+    done, open_runs, spans = [], {}, []
+    for configuration in trials:
+        run = runs.get(_key(configuration.searched, configuration.repeat))
+        if run is None:
+            continue
+        if _status(run) is None:
+            open_runs[configuration.id] = run.info.run_id
+            continue
+        done.append(_done(run, configuration))
+        ended_s = (run.info.end_time or run.info.start_time) / 1000
+        spans.append((ended_s - run.data.metrics.get("elapsed_s", 0.0), ended_s))
+    return Earlier(tuple(done), open_runs, _covered_s(spans))
+
+
+def _done(run: Run, configuration: Configuration) -> Trial:
+    tags = dict(run.data.tags)
+    if read_end(tags):  # a command that was killed may have said since that it ended the trial
+        tags.pop(STOPPED_BY, None)
+        if STOP_HOW in tags:
+            tags[STOPPED_BY] = BY_LIMITS
+    run_id = run.info.run_id
+    configuration = replace(configuration, number=int(tags.get(PLACE, configuration.number)))
+    return Trial(tags.get(TRIAL_ID, run_id), configuration, str(_status(run)), figures_of(run), tags, run_id)
+
+
+def settle(client: MlflowClient, study: Run, children: Iterable[Run]) -> None:
+    """Correct the status of every run of a study that no process works on, and remove the tags of an earlier end."""
+    for run in children:
+        if _is_trial(run) and not run.data.params:
+            client.delete_run(run.info.run_id)  # created just before the command was killed: its trial is unknown
+            continue
+        before, status = run.info.status, _status(run)
+        now = status or ("KILLED" if before == "RUNNING" else before)
+        if now != before:
+            client.set_terminated(run.info.run_id, now)
+        if _is_trial(run) and status is None:
+            _forget(client, run, _OF_AN_END)
+    _forget(client, study, (ERROR, BEST_TRIAL_RUN_ID, STOP, STOPPED_BY))
+
+
+def _is_trial(run: Run) -> bool:
+    return bool(run.data.tags.get(KIND) == "trial")
+
+
+def _status(run: Run) -> str | None:
+    """The status of a trial that ended by itself, or was ended by its limits, a scheduler or a person; else None.
+
+    A trial writes its figures and the tags of its end last; the status of its run may be missing.
+    """
+    tags = run.data.tags
+    if read_end(tags) and "elapsed_s" in run.data.metrics:
+        return "KILLED" if STOP_HOW in tags else "FINISHED"
+    return "KILLED" if run.info.status == "KILLED" and tags.get(STOPPED_BY) in (BY_TUNE, BY_PERSON) else None
+
+
+def _key(params: Mapping[str, Any], repeat: int) -> Hashable:
+    """What tells a trial from the others of its study: the texts of its values, as its run has them."""
+    return repeat, frozenset((name, str(value)) for name, value in params.items() if name not in SHARED)
+
+
+def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None:
+    for name in run.data.tags:
+        if name.startswith(beginnings):
+            client.delete_tag(run.info.run_id, name)
+
+
+def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
+    """The length of a union of stretches of time."""
+    covered, until = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return covered

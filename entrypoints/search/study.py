@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -17,33 +18,29 @@ import mlflow
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from ray import tune
-from ray.actor import ActorHandle
 from ray.tune import Stopper
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import SearchAlgorithm
 
 from entrypoints import own_modules
-from entrypoints.compute.barrier import Barrier
-from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSuggestions, RecoveringTrials
+from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSamples, RecoveringTrials
 from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
-from entrypoints.limits.duration_forecast import Forecast, one_of_each, search_seconds
 from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
-from entrypoints.search import first_trials, journal
-from entrypoints.search.earlier import NOTHING, Earlier
 from entrypoints.search.pages import BestSoFar, open_from_the_start
-from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, Phases
 from entrypoints.search.plan import Plan, study_key
-from entrypoints.search.record import Record
-from entrypoints.search.trial import Trial
+from entrypoints.search.record import NOTHING, Earlier, Record
+from entrypoints.search.trial import TrialTrainable
+from entrypoints.search.warm_up import Forecast, WarmUp, announce, representatives, search_seconds, time_kinds
+from entrypoints.search.warm_up import forecast as forecast_of
 from entrypoints.tags import BY_TIME_LIMIT, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
@@ -53,39 +50,43 @@ from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
 
-def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
+def run_study(
+    run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING, command: Callable[[], dict[str, float]] = dict
+) -> None:
     """Search the grid, refit the best model, and leave everything in the study's run and its children.
 
-    Within the context of the plan's place.
-    """
-    settings, stopping = plan.settings, plan.stopping
-    with Phases(run) as phases:
-        journal.begin(run, settings, plan.limits)
-        joined = plan.place.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
-        if joined:
-            click.echo(joined)
-        phases.begin(PREPARE)
-        data = _data(run, plan)
-        phases.begin(FORECAST)
-        if stopping:
-            run.client.set_tag(run.run_id, STUDY_LIMITS, str(stopping.limits))
-        record, expected = search(run, plan, data, earlier, lambda: phases.begin(SEARCH))
-        phases.begin(SUMMARY)
-        from entrypoints.search import ended, last_words  # their imports take seconds, which no trial need wait for
+    Within the context of the plan's backend.
 
-        study = ended.ended(run, plan, data, record, expected)
-        best = study.best
-        if best is None:
-            raise UserError(last_words.tell_no_result(study))
-        phases.begin(REFIT)
-        model = best_model.log(run, best_model.refit(best.configuration, data), data, best.figures, settings.shared)
-        phases.begin(SUMMARY)
-        click.echo(last_words.tell(study, model))
-        if settings.register:
-            try:
-                say(registered.register(settings.register, model))
-            except UserError as refused:
-                refused.show()  # nothing of the study is lost
+    Args:
+        run: of the study.
+        plan: what it does.
+        earlier: what interrupted commands have left.
+        command: what the whole command has cost so far, if that is known.
+
+    Raises:
+        UserError: no trial came to a usable end.
+    """
+    settings = plan.settings
+    joined = plan.backend.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
+    if joined:
+        click.echo(joined)
+    data = _data(run, plan)
+    if plan.stopping:
+        run.client.set_tag(run.run_id, STUDY_LIMITS, str(plan.stopping.limits))
+    record, forecast = search(run, plan, data, earlier)
+    from entrypoints.search import summary  # its imports take seconds, which no trial need wait for
+
+    study = summary.summarise(run, plan, data, record, forecast)
+    best = study.best
+    if best is None:
+        raise UserError(summary.tell_no_result(study, command()))
+    model = best_model.log(run, best_model.refit(best.configuration, data), data, best.figures, settings.shared)
+    click.echo(summary.tell(study, model, command()))
+    if settings.register:
+        try:
+            say(registered.register(settings.register, model))
+        except UserError as refused:
+            refused.show()  # nothing of the study is lost
 
 
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
@@ -108,83 +109,75 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     return data
 
 
-def search(
-    run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTHING, begins: Callable[[], None] = lambda: None
-) -> tuple[Record, Forecast]:
+def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTHING) -> tuple[Record, Forecast]:
     """Run one trial per configuration that is not done yet. Ray must be running.
 
-    Returns what came of all trials, and how long they were expected to take; ``begins`` is called when that is said.
+    Returns what came of all trials, and how long they were expected to take.
     """
-    settings, stopping, trials, left = plan.settings, plan.stopping, plan.trials, plan.size - len(earlier.done)
-    limits = stopping.limits if stopping else None
+    limits = plan.stopping.limits if plan.stopping else None
     rows = data.split.fit_rows
-    cpus = min(plan.place.cores(), max(1, left))
-    barrier = Barrier(cpus)
+    left = plan.size - len(earlier.done)
+    cpus = min(plan.backend.cores(), max(1, left))
+    costs = None
+    if limits and left:
+        known = [trial for trial in earlier.done if trial.was_judged]
+        costs = ledger.start(rows, limits.metrics, plan.trials, known)
+    warm_up = WarmUp(cpus, representatives(plan.trials), costs)
 
     @cache
     def forecast() -> Forecast:
-        return first_trials.expected(barrier, plan, data, cpus)
+        rounds = warm_up.timed() or [time_kinds(warm_up.kinds, data)]
+        of_all = forecast_of(plan.trials, cpus, rounds)
+        return replace(of_all, search_s=of_all.search_s * plan.size / len(plan.trials))  # which ones is not known
 
     def say_forecast() -> None:
+        seconds = forecast().trials_s
         if plan.learns:  # nobody knows which ones
-            of_left = dict.fromkeys(range(len(earlier.done) + 1, plan.size + 1), fmean(forecast().trials_s))
+            of_left = dict.fromkeys(range(len(earlier.done) + 1, plan.size + 1), fmean(seconds.values()))
         else:
-            seconds = dict(zip((trial.place for trial in trials), forecast().trials_s, strict=True))
-            of_left = {trial.place: seconds[trial.place] for trial in earlier.left(trials)}
-        first_trials.announce(plan, left, cpus, search_seconds(of_left.values(), cpus))
-        begins()
+            of_left = {trial.number: seconds[trial.id] for trial in earlier.left(plan.trials)}
+        announce(plan, left, cpus, search_seconds(of_left.values(), cpus))
         progress.expect(of_left)
 
     score = f"{plan.score.validated}{' within the limits' if limits else ''}"
-    progress = Progress(plan.size, score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
-    record = Record(plan.score, progress, limits, earlier.done, earlier.search_s, say_forecast)
+    progress = Progress(plan.size, score, done=len(earlier.done), limit_s=plan.settings.time_limit_s or 0.0)
+    record = Record(plan.score, progress, limits, earlier, say_forecast)
     open_from_the_start(run, plan, data, record)
     try:
         if left:
-            costs = ledger.start(rows, limits.metrics, trials, earlier.known) if limits else None
-            trainable = tune.with_parameters(
-                Trial,
-                data=data,
-                first=first_trials.FirstTrials(barrier, one_of_each(trials), costs),
-                stopping=stopping,
-                ledger=costs,
-                every_report=stopping is not None and stopping.scheduler != "none",
-                groups=settings.groups,
-            )
-            _run_trials(run, plan, data, earlier, trainable, record, _searching(plan, record, earlier, costs, cpus))
+            _run_trials(run, plan, data, earlier, record, warm_up)
         if plan.learns and limits:
-            known = [trial.known for trial in record.trials.values() if trial.end.expected is not None]
-            record.to_come = ledger.Ledger(rows, limits.metrics, trials, known).to_come()
+            known = [trial for trial in record.trials.values() if trial.was_judged]
+            record.to_come = ledger.Ledger(rows, limits.metrics, plan.trials, known).to_come()
         return record, forecast()
     finally:
-        barrier.remove()
-
-
-def _searching(
-    plan: Plan, record: Record, earlier: Earlier, costs: ActorHandle | None, cpus: int
-) -> tuple[dict[str, Any], SearchAlgorithm, int]:
-    """What Tune is to try: its space, what takes trials from it, and how often."""
-    if not plan.learns:
-        in_order = RecoveringTrials(max_concurrent=plan.place.max_concurrent)
-        return {"configuration": tune.grid_search(earlier.left(plan.trials))}, in_order, 1
-    from entrypoints.search.suggestions import Suggestions  # which imports Optuna
-
-    suggested = RecoveringSuggestions(Suggestions(plan, record, earlier, costs, cpus))
-    return {}, suggested, plan.size - len(earlier.done)
+        warm_up.remove()
 
 
 def _run_trials(
-    run: RecordedRun,
-    plan: Plan,
-    data: Prepared,
-    earlier: Earlier,
-    trainable: type[tune.Trainable],
-    record: Record,
-    searching: tuple[dict[str, Any], SearchAlgorithm, int],
+    run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier, record: Record, warm_up: WarmUp
 ) -> None:
     """Have Tune run the trials that are left, each in its run, and complete their record."""
-    settings, trials, names = plan.settings, plan.trials, plan.names
-    space, searcher, samples = searching
+    settings, names = plan.settings, plan.names
+    scheduler = plan.stopping.scheduler if plan.stopping else "none"
+    trainable = tune.with_parameters(
+        TrialTrainable,
+        data=data,
+        first=warm_up,
+        stopping=plan.stopping,
+        ledger=warm_up.ledger,
+        every_report=scheduler != "none",
+        groups=settings.groups,
+    )
+    space: dict[str, Any] = {"configuration": tune.grid_search(earlier.left(plan.trials))}
+    searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=plan.backend.max_concurrent)
+    samples = 1
+    if plan.learns:
+        from entrypoints.search.sampler import TuneSampler  # which imports Optuna
+
+        space = {}
+        searcher = RecoveringSamples(TuneSampler(plan, record, warm_up.ledger, warm_up.parties))
+        samples = plan.size - len(earlier.done)
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
 
     def of(trial: TuneTrial) -> Configuration:
@@ -209,8 +202,8 @@ def _run_trials(
                     search_alg=searcher,
                     num_samples=samples,
                     **scheduling(
-                        plan.stopping.scheduler if plan.stopping else "none",
-                        trials,
+                        scheduler,
+                        plan.trials,
                         data.split.fit_rows,
                         higher_is_better=plan.score.higher_is_better,
                     ),
@@ -230,7 +223,7 @@ def _run_trials(
     for trial in record.trials.values():
         trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
     _tell_of_outside(run, record, settings.time_limit_s or 0.0)
-    in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.place)
+    in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.number)
     record.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
 
 

@@ -21,11 +21,11 @@ from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import ask
 from entrypoints.limits.schedulers import SCORE
-from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
+from entrypoints.limits.stop_or_skip import Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
-from entrypoints.search.first_trials import FirstTrials
-from entrypoints.search.trial_end import TrialEnd
+from entrypoints.models.trial_record import Trial, end_tags
+from entrypoints.search.warm_up import WarmUp
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
@@ -41,7 +41,7 @@ CPU = "process_cpu_percent"
 CURVE = "training_time_s"  # the last point of which is its value in the summary
 
 
-class Trial(tune.Trainable):
+class TrialTrainable(tune.Trainable):
     """A trial that trains for about a second per result and sends all points since the last one with it.
 
     Tune's ``config`` holds one value, ``configuration``.
@@ -53,7 +53,7 @@ class Trial(tune.Trainable):
         self,
         config: dict[str, Any],
         data: Prepared,
-        first: FirstTrials | None = None,
+        first: WarmUp | None = None,
         stopping: Stopping | None = None,
         ledger: ActorHandle | None = None,
         every_report: bool = False,
@@ -78,7 +78,7 @@ class Trial(tune.Trainable):
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
-        self._first = first if first and first.wait(data) else None
+        self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
 
@@ -110,7 +110,7 @@ class Trial(tune.Trainable):
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
-        self._untold = {PLACE: str(self._configuration.place), **self._where}
+        self._untold = {PLACE: str(self._configuration.number), **self._where}
         self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
         if self._guard.active:
             self._measurement.subscribe(self._judge)
@@ -219,11 +219,12 @@ class Trial(tune.Trainable):
             feasible = can_be_chosen and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
             expected = self._guard.expected(self._summary)
-            how = end_of(ending.how if ending else None, finished=ended, diverged=training.diverged)
-            if self._ledger:
-                self._ledger.record.remote(self._configuration, self._summary, expected, how)
-        tags |= TrialEnd(folds, expected).tags
-        return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True}
+        tags |= end_tags(folds, expected)
+        status: Literal["FINISHED", "KILLED"] = "FINISHED" if ended else "KILLED"
+        if self._ledger and self._guard.active:
+            trial = Trial("", self._configuration, status, self._summary, tags)
+            self._ledger.record.remote(trial.configuration, trial.figures, trial.expected, trial.end)
+        return self._result(final, tags, status) | {"done": True}
 
     def _result(
         self,
@@ -258,4 +259,5 @@ class Trial(tune.Trainable):
         self._points += points_now(curves, step)
 
 
-setattr(Trial, MEASURES_ITSELF, True)  # its points hold its process's series: it is not watched from outside as well
+# Its points hold its process's series: it is not watched from outside as well.
+setattr(TrialTrainable, MEASURES_ITSELF, True)

@@ -167,7 +167,7 @@ def test_limits_and_what_they_saved_are_told_on_the_terminal_and_on_the_page(und
     assert page.startswith("**Take ")
     assert f"the best within the limits `{under_limits.limit}`" in page.splitlines()[0]
     says = rf"Under (`?){re.escape(under_limits.limit)}\1 3 of 6 trials were stopped.* and "
-    says += rf"{metrics['saved_cpu_percent']:.0f} % of the CPU time saved.*counted against the full study"
+    says += rf"{metrics['saved_cpu_percent']:.0f} % of the CPU time of the trials saved.*counted against the full study"
     assert re.search(f"^- {says}", page, re.M)
     assert re.search(f"^{says}", output, re.M)
     assert "cannot tell the trials apart" not in page

@@ -20,9 +20,9 @@ from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from study_settings import study_settings
 
 from entrypoints.early_stop import early_stop
+from entrypoints.models.trial_record import end_tags
 from entrypoints.runs import RecordedRun
-from entrypoints.search import journal
-from entrypoints.search.trial_end import TrialEnd
+from entrypoints.search import resume
 from entrypoints.settings import LimitOptions
 from entrypoints.tags import PID_SINCE
 from entrypoints.tune import tune
@@ -120,14 +120,14 @@ def resumable(here: Path) -> dict[str, str]:
     for name in set(RUNS) - {"trial", "foreign"}:
         client.set_tag(ids[name], KIND, "study")
     for name in ("ended", "limited", "changed"):
-        limits = LimitOptions.of("auto", "on", "none") if name == "limited" else None
-        journal.begin(RecordedRun.of(client, client.get_run(ids[name])), one, limits)
+        limits = LimitOptions("auto", True, "none") if name == "limited" else None
+        resume.keep(RecordedRun.of(client, client.get_run(ids[name])), one, limits)
     client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
     parent = psutil.Process(os.getppid())  # lives as long as this process
     for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
         about = {NODE: node, PID: parent.pid, PID_SINCE: parent.create_time()}
         client.log_batch(ids[name], tags=[RunTag(key, str(value)) for key, value in about.items()])
-    own = {KIND: "trial", "mlflow.parentRunId": ids["ended"], "sysmetrics.trial_id": "0", **TrialEnd([]).tags}
+    own = {KIND: "trial", "mlflow.parentRunId": ids["ended"], "sysmetrics.trial_id": "0", **end_tags([])}
     searched = {"algorithm": "linear", "batch_size": 64, "learning_rate": 0.01, "alpha": 0.001}
     params = [Param(name, str(value)) for name, value in (searched | one.shared).items()]
     client.log_batch(ids["trial"], [Metric("elapsed_s", 1.0, 0, 0)], params, [RunTag(*tag) for tag in own.items()])

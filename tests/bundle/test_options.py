@@ -10,20 +10,25 @@ import pytest
 from click.testing import CliRunner
 from study_settings import parsed
 
+from entrypoints.datasets.known import KNOWN
 from entrypoints.early_stop import early_stop
 from entrypoints.errors import UserError
-from entrypoints.options import (
+from entrypoints.option_types import NAMED_DATASETS
+from entrypoints.report import report
+from entrypoints.settings import (
+    StudySettings,
+    as_typed,
     limit_options,
     main_options,
     report_options,
     resume_option,
     study_options,
-    together,
 )
-from entrypoints.report import report
-from entrypoints.settings import StudySettings, as_typed
 
-ALL = together(study_options, resume_option, limit_options)
+
+def ALL(command: Any) -> Any:  # noqa: N802 - options as the others
+    """Those of early_stop."""
+    return study_options(resume_option(limit_options(command)))
 
 
 def _with(name: str) -> Any:
@@ -43,7 +48,7 @@ def _with(name: str) -> Any:
         pytest.param("register", "none", None, id="not registered"),
         pytest.param("register", " wine quality, é ", "wine quality, é", id="model name"),
         pytest.param("register", "x" * 250, "x" * 250, id="longest model name"),
-        pytest.param("predict", "off", "off", id="predict"),
+        pytest.param("predict", "off", False, id="predict"),
         pytest.param("study", "b, a,b", ("b", "a"), id="studies, each once"),
     ],
 )
@@ -89,7 +94,14 @@ def test_option_refuses_another_value_in_one_sentence(
 
 def test_options_are_written_as_they_are_typed() -> None:
     """In a run's parameters, and for the commands that main starts; the defaults, too."""
-    given = {"max_rows": "all", "max_steps": "none", "time_limit_s": "2.5", "groups": "process,gpu", "seed": "3"}
+    given = {
+        "max_rows": "all",
+        "max_steps": "none",
+        "time_limit_s": "2.5",
+        "groups": "process,gpu",
+        "seed": "3",
+        "repeats": "none",
+    }
     given |= {"max_trials": "auto", "cpus": "all", "register": "none", "space": '{"alpha": [0.1], "tol": [0, 1]}'}
     line = [part for name, text in given.items() for part in (f"--{name}", text)]
     written = as_typed(parsed(*line))
@@ -144,6 +156,11 @@ def test_datasets_are_names_separated_by_commas(
         Path(name).write_text("x")
     expected = tuple(name.replace("HERE", str(tmp_path)) for name in names) or tuple(text.split(","))
     assert parsed("--dataset", text, options=main_options)["dataset"] == expected
+
+
+def test_each_dataset_that_has_a_name_is_offered() -> None:
+    """In the help text, too."""
+    assert set(NAMED_DATASETS) == set(KNOWN)
 
 
 def test_dataset_that_is_missing_among_several_is_a_mistake() -> None:

@@ -180,13 +180,13 @@ def test_folds_come_from_the_study_s_table(client: MlflowClient) -> None:
 
 
 def test_study_says_what_it_is(client: MlflowClient) -> None:
-    """From its tags, its params, its inputs and outputs, and the run that prepared its data."""
-    prepare = store_study(client, kind="prepare", tags={}, trials=0, folds=3)
-    client.log_metric(prepare, "train_rows", 300.0)
-    tags = LIMITED | {"sysmetrics.prepare_run_id": prepare, "sysmetrics.best_trial_run_id": "r"}
+    """From its tags, its params, its figures, its inputs and outputs."""
+    tags = LIMITED | {"sysmetrics.best_trial_run_id": "r"}
     tags["sysmetrics.score"] = '{"score": "val_r2", "higher_is_better": true, "baseline": [0.0, -0.1, 0.0]}'
     study = store_study(client, "early_stop red_wine", 0, tags=tags, folds=3, seed=7, choose="cheapest")
     store_trial(client, study, points={"val_rmse": {100: 0.7}, "val_r2": {100: 0.3}})
+    client.log_metric(study, "command_cpu_seconds", 84.0)
+    client.log_metric(study, "duplicate_rows_percent", 18.5)
     client.log_inputs(study, [DatasetInput(Dataset("wine", "0a1b", "local", "/"), [])])
     for _ in range(2):  # it was continued
         model = client.create_logged_model(client.get_run(study).info.experiment_id, "model", source_run_id=study)
@@ -203,12 +203,16 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "higher_is_better": True,
         "baseline": [0.0, -0.1, 0.0],
         "choose": "cheapest",
-        "rows": 200,
         "seed": 7,
         "model": f"models:/{model.model_id}",
         "model_run_id": "r",
         "own": True,
+        "command_cpu_seconds": 84.0,
+        "command_elapsed_s": None,
+        "duplicate_rows_percent": 18.5,
     }
+    client.log_param(study, "duplicates", "together")
+    assert _read(client, study).studies.loc[study, "duplicate_rows_percent"] is None
     assert (frame.first, frame.score) == (study, "val_r2")
 
 

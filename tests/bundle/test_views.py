@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from made_up_frames import study
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from saved_views import View, unpacked
 
 from entrypoints import views
-from entrypoints.frame import StudyRows, TrialRow, frame_of
+from entrypoints.frame import StudyRows, frame_of
+from entrypoints.reporting.questions.decision import differing_costs
 from entrypoints.views import LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
 from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ui import Page
@@ -29,16 +31,17 @@ def shown(
     run_id: str = "abc",
     limits: str = "",
     searched: Sequence[str] = ("batch_size", "alpha"),
+    differing: Sequence[str] = views.COSTS,
 ) -> dict[str, Page]:
     """The pages of a study of trials with these figures."""
     trials = [
-        TrialRow({"status": "FINISHED", "diverged": False, "converged": False, "repeat": 0}, {}, each)
+        {"status": "FINISHED", "diverged": False, "converged": False, "repeat": 0, "params": {}, **each}
         for each in figures
     ]
     about = {"name": "red_wine", "score": score, "higher_is_better": not ascending}
     frame = frame_of([StudyRows(run_id, about, trials, ())])
     limits = Limits.parse(limits) if limits else Limits(())
-    return of_study(frame, 0.0, searched, limits)
+    return of_study(frame, 0.0, searched, limits, differing)
 
 
 def scored(*scores: float, **changes: Any) -> dict[str, Page]:
@@ -140,6 +143,22 @@ def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
     (parallel,) = page.cards["Hyperparameters, costs and score"]
     assert parallel["selectedMetrics"] == [*drawn, "val_rmse"]
     assert parallel["selectedParams"] == ["batch_size", "alpha"]
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "drawn"),
+    [
+        pytest.param((176.7, 176.9), ["training_time_s"], id="noise"),
+        pytest.param((176.7, 190.0), ["training_time_s", "peak_memory_mb"], id="beyond noise"),
+    ],
+)
+def test_cost_that_differs_by_noise_alone_is_no_axis(memory_mb: tuple[float, ...], drawn: list[str]) -> None:
+    """As the memory of a process, most of which is libraries, and the latency of equal models."""
+    costs = {"training_time_s": lambda row: row["size"], "inference_latency_ms": lambda row: 0.078}
+    costs["peak_memory_mb"] = lambda row: memory_mb[row["size"] - 1]
+    frame = study({"size": [1, 2]}, costs, noise=0.0)
+    page = view(of_study(frame, 0.0, ("size",), Limits(()), differing_costs(frame))[SCORE])
+    assert [card["xaxis"]["key"] for card in page.cards["Score against cost"]] == drawn
 
 
 def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: MlflowClient) -> None:

@@ -20,7 +20,8 @@ from mlflow.cli import cli as mlflow_cli
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
-from entrypoints.settings import AUTO, DEFAULT_LIMITS
+from entrypoints.option_types import AUTO
+from entrypoints.settings import DEFAULT_LIMITS
 from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.supervisor import Supervisor
 from mlflow_sysmetrics.limits import Limits

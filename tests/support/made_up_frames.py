@@ -117,12 +117,14 @@ def study(
         "baseline": None,
         "choose": "best",
         "folds": folds if metric else None,
-        "rows": 1000,
         "seed": seed,
         "elapsed_s": 60.0,
         "model": None,
         "model_run_id": None,
         "own": metric is not None,
+        "command_cpu_seconds": None,
+        "command_elapsed_s": None,
+        "duplicate_rows_percent": None,
     }
     studies: pd.DataFrame = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
     points = _curves(run_id, ids, rows, trials, curves or {})

@@ -15,9 +15,9 @@ from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import EarlyEnd, How
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
-from entrypoints.search.record import Record, TrialRecord
-from entrypoints.search.trial_end import TrialEnd
+from entrypoints.search.record import Earlier, Record
 from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, PLACE, REPEAT
 from mlflow_sysmetrics.limits import Limits, Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
@@ -40,27 +40,27 @@ def trial(
     diverged: bool = False,
     converged: bool = False,
     **values: Any,
-) -> TrialRecord:
+) -> Trial:
     """A trial of this place, which ran to its end unless the values say otherwise; its time is its place in seconds.
 
     ``ending`` is why its limits ended it, ``by`` who else did.
     """
     tags = {DIVERGED: str(diverged).lower(), CONVERGED: str(converged).lower(), **values.pop("tags", {})}
     tags |= (ending.tags if ending else {}) | ({STOPPED_BY: by} if by else {})
-    tags |= TrialEnd(list(folds), expected).tags
+    tags |= end_tags(list(folds), expected)
     values["status"] = values.get("status", "KILLED" if ending or by else "FINISHED")
     figures = {"training_time_s": float(place), "elapsed_s": 2.0 * place, "cpu_seconds": float(place)}
     figures |= {} if score is None else {"val_rmse": score}
     figures = values.pop("figures", figures)
-    made = replace(configuration or configured(batch_size=2**place), place=place)
-    return TrialRecord(f"t{place}", made, **{"figures": figures, "tags": tags, "run_id": f"r{place}"} | values)
+    made = replace(configuration or configured(batch_size=2**place), number=place)
+    return Trial(f"t{place}", made, **{"figures": figures, "tags": tags, "run_id": f"r{place}"} | values)
 
 
 TIME = "training_time_s<=2"
 BY_TIME = ended_by(TIME)
 
 
-def of_every_end() -> list[TrialRecord]:
+def of_every_end() -> list[Trial]:
     """Two trials that can be chosen, with three folds around their scores, and one of each kind that cannot."""
     folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
     return [
@@ -78,7 +78,7 @@ def of_every_end() -> list[TrialRecord]:
 
 
 def recorded(
-    trials: Sequence[TrialRecord] = (),
+    trials: Sequence[Trial] = (),
     limits: str = "",
     *,
     planned: int = 0,
@@ -90,13 +90,13 @@ def recorded(
     score = scores.find(None, task)
     parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else None
     progress = Progress(planned or len(trials), score.validated, stream or io.StringIO())
-    return Record(score, progress, parsed, trials, begins=begins)
+    return Record(score, progress, parsed, Earlier(tuple(trials)), begins)
 
 
-def store(client: MlflowClient, study: str, each: TrialRecord, name: str = "a trial", **tags: str) -> str:
+def store(client: MlflowClient, study: str, each: Trial, name: str = "a trial", **tags: str) -> str:
     """Write the run of a trial into a study of ``stored_studies`` as a search leaves it, and note its id."""
     configuration = each.configuration
-    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, PLACE: str(configuration.place)}
+    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, PLACE: str(configuration.number)}
     about |= {REPEAT: str(configuration.repeat)} if configuration.repeat else {}
     points = {metric: {0: value} for metric, value in each.figures.items()}
     params = configuration.searched | {"folds": 3, "seed": 0}

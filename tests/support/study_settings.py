@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from entrypoints.options import study_options
-from entrypoints.settings import StudySettings
+from entrypoints.settings import StudySettings, study_options
 
 
 def parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> dict[str, Any]:

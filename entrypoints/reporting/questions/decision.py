@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -16,15 +16,21 @@ from entrypoints.limits.costs import USUAL_NOISE, compared
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
-from entrypoints.reporting.questions.limits_saved import judged, limits_of
-from entrypoints.reporting.statistics import TOLD, by_noise, over_folds
+from entrypoints.reporting.statistics import REPORTED, by_noise, over_folds
+from entrypoints.reporting.verdicts import Verdict, judged, limits_of
 from entrypoints.reporting.words import configuration, digits, percent, value
 from entrypoints.settings import CHEAPEST
+from entrypoints.text import listed
 
-CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
+CHOSEN, BEST, CHEAPER, BETTER = "chosen", "best", "as good, cheaper", "better"
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
 ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
 FOLDS = 10  # fewer may tell too little
+MAX_NAMED = 3  # trials in a sentence
+MANY_COPIES_PERCENT = 1.0  # of the rows
+# Differences that nobody would choose by; and those that, where the noise is not known, may be a process's first fit or
+# the order in which processes started.
+SMALL_S, UNSURE_S, UNSURE_MB = 0.02, 1.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +43,15 @@ class Decision:
             known to meet the limits, of those that may. None: see ``nothing``.
         cheaper: of the equal ones the cheapest, where that is more than noise, and not chosen.
         better: of those whose score is better beyond noise the one that breaks the limits least.
-        margin: by how much the scores of two trials must differ to be told apart; None where that is not known.
-        equal: the trials that may be chosen, the best first: no worse than that by more than the margin, and better
-            than the baseline where the best is.
+        least_difference: by how much the scores of two trials must differ to be told apart; None where that is not
+            known.
+        equal: the trials that may be chosen, the best first: no worse than that by more than the least difference, and
+            better than the baseline where the best is.
         cost: what is compared of them: the first cost with an upper limit, else the training time.
-        judged: of ``limits_saved.judged``.
+        is_noise_known: whether the study shows how much this cost differs between equal trials.
+        judged: of ``verdicts.judged``.
+        unbeaten_within: the noise within which the best is no better than the baseline; NaN where it is better, or
+            that is not known.
         nothing: why there is none to choose, in a sentence without its full stop.
     """
 
@@ -49,9 +59,11 @@ class Decision:
     judged: pd.DataFrame
     cheaper: pd.Series[Any] | None = None
     better: pd.Series[Any] | None = None
-    margin: float | None = None
+    least_difference: float | None = None
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str | None = None
+    is_noise_known: bool = False
+    unbeaten_within: float = math.nan
     nothing: str = ""
 
     def verdict(self, trial: pd.Series[Any]) -> dict[str, Any]:
@@ -76,51 +88,84 @@ def decide(frame: Frame, noise: pd.DataFrame | None = None) -> Decision:
         known = verdicts["broken"].notna().any()
         why = _nearest(frame, verdicts) if known else "no trial ran to its end without diverging"
         return Decision(None, verdicts, nothing=why)
-    meets = verdicts.loc[trials.index, "meets"]
-    within = trials[meets.eq(True)]
-    within = trials[meets.isna()] if within.empty else within
+    verdict = verdicts.loc[trials.index, "verdict"]
+    within = trials[verdict == Verdict.MEETS]
+    if within.empty:
+        within = trials[verdict == Verdict.UNKNOWN]
     if within.empty:
         return Decision(None, verdicts, nothing=_nearest(frame, verdicts))
     best = within.iloc[0]
     worse = _worse(frame, trials, best)
-    margin = margins(frame, noise).get(frame.score)
-    equal = within[worse.loc[within.index] <= (margin or 0.0)]
-    noise_of = not_beaten(frame, equal, margin)
-    if math.isnan(noise_of.iloc[0]):
-        equal = equal[noise_of.isna()]
+    least = least_differences(frame, noise).get(frame.score)
+    equal = within[worse.loc[within.index] <= (least or 0.0)]
+    unbeaten = not_beaten(frame, equal, least)
+    unbeaten_within = float(unbeaten.iloc[0])
+    if math.isnan(unbeaten_within):
+        equal = equal[unbeaten.isna()]
     cost = next((name for name in compared(limits_of(frame)) if name in trials), None)
-    better = trials[worse < -(margin or 0.0)]
+    better = trials[worse < -(least or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
-    cheaper = _cheapest(equal, cost, noise, 0.0 if cost is None else float(frame.ended[cost].mean()))
+    cheaper = None if cost is None else _cheapest(equal, cost, noise, float(frame.ended[cost].mean()))
+    is_noise_known = bool((noise["metric"] == cost).any())
     chosen = best
     if cheaper is not None and (frame.studies["choose"] == CHEAPEST).any():
         chosen, cheaper = cheaper, None
-    return Decision(chosen, verdicts, cheaper, nearest, margin, equal, cost)
+    return Decision(chosen, verdicts, cheaper, nearest, least, equal, cost, is_noise_known, unbeaten_within)
 
 
-def noise_margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
+def noise_at(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     """By how much two equal trials may differ: in the score by a difference, in a cost by a share of it."""
     known = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()}
-    known |= {row["metric"]: row["margin"] for row in rows_of(noise.dropna(subset=["margin"]))}
+    column = "least_significant_difference"
+    known |= {row["metric"]: row[column] for row in rows_of(noise.dropna(subset=[column]))}
     return {name: share for name, share in known.items() if name in frame.complete}
 
 
-def margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
+def least_differences(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     """The smallest difference that is worth a word: of the score a difference, of a cost a share of it."""
     trials = frame.complete
     return {
         name: share if name == frame.score else max(share, small(name, float(trials[name].median())))
-        for name, share in noise_margins(frame, noise).items()
+        for name, share in noise_at(frame, noise).items()
     }
 
 
-def answer(frame: Frame) -> Answer:
-    """The model to take, its costs and its address, in this order; then its neighbours."""
-    decision = decide(frame)
+def differing_costs(frame: Frame, least: Mapping[str, float] | None = None) -> list[str]:
+    """The costs in which trials differ by more than equal ones do.
+
+    Args:
+        frame: of their study.
+        least: of ``least_differences``; by default what is usual.
+    """
+    if least is None:
+        least = least_differences(frame, pd.DataFrame(columns=effects.NOISE))
+    trials = frame.complete
+    return [
+        name
+        for name in SHOWN_COSTS
+        if name in trials and np.ptp(trials[name].dropna()) > least.get(name, 0.0) * trials[name].median()
+    ]
+
+
+def answer(frame: Frame, decision: Decision | None = None) -> Answer:
+    """The model to take, its costs and its address, in this order; then its neighbours.
+
+    Args:
+        frame: of the study, and maybe of one under limits.
+        decision: of ``decide``, where that is known already.
+    """
+    decision = decision or decide(frame)
     if decision.chosen is None:
         return Answer("decision", open_question=f"Which model to take: {decision.nothing}.")
-    sentences = [_take(frame, decision), costs_in_words(decision.chosen), load_in_words(frame, decision.chosen)]
-    sentences += _neighbours(frame, decision)
+    sentences = [
+        _take(frame, decision),
+        costs_in_words(decision.chosen),
+        load_in_words(frame, decision.chosen),
+        *_others(frame, decision),
+        *_better(frame, decision),
+        *_break_at_their_end(frame, decision),
+        *_copies(frame),
+    ]
     return Answer("decision", tuple(filter(None, sentences)), _table(frame, decision))
 
 
@@ -146,11 +191,11 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     return f"No model of it is logged; its run is `{trial['name']}`."
 
 
-def not_beaten(frame: Frame, trials: pd.DataFrame, margin: float | None) -> pd.Series[float]:
+def not_beaten(frame: Frame, trials: pd.DataFrame, least_difference: float | None) -> pd.Series[float]:
     """The noise within which each is no better than a model that ignores all features; NaN where it is better.
 
-    They are compared fold by fold. That the best is chosen among all is allowed for by the margin. NaN, too, where the
-    baseline or the scores of folds are not known.
+    They are compared fold by fold. That the best is chosen among all is allowed for by the least difference. NaN, too,
+    where the baseline or the scores of folds are not known.
     """
     baseline = frame.studies["baseline"].iloc[0]
     scores = effects.fold_scores(frame)
@@ -163,7 +208,7 @@ def not_beaten(frame: Frame, trials: pd.DataFrame, margin: float | None) -> pd.S
         if trial_id not in gains.index:
             return math.nan
         gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
-        noise = float(np.nanmax([reach, margin or 0.0]))
+        noise = float(np.nanmax([reach, least_difference or 0.0]))
         return noise if gain <= noise else math.nan
 
     found: pd.Series[float] = trials["trial_id"].map(noise_of)
@@ -178,25 +223,41 @@ def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Ser
     return worse
 
 
-def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame, mean: float) -> pd.Series[Any] | None:
-    """Of equal trials the cheapest, if it costs less than the first by more than 5 % and than chance.
+def _cheapest(equal: pd.DataFrame, cost: str, noise: pd.DataFrame, mean: float) -> pd.Series[Any] | None:
+    """Of equal trials the cheapest, if it costs less than the first by more than 5 %, than chance, and than a floor.
 
     Chance would make the cheapest of as many look so much cheaper in 1 % of studies (Bonferroni). Of several that are
     as cheap it is the best one. The noise of memory adds up: it is a share of the mean of all trials.
     """
-    if cost is None or len(equal) < 2:
+    if len(equal) < 2:
         return None
     known = noise[noise["metric"] == cost].dropna(subset=["noise"])
     share, degrees = USUAL_NOISE.get(cost, math.inf), math.inf
     if len(known):
         share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
-    first, values = equal[cost].iloc[0], equal[cost]
-    chance = by_noise(share, degrees, TOLD / (len(equal) - 1))
-    in_mb = is_memory(cost)
-    below = first - max(SMALL_MB, SMALL * first, chance * mean) if in_mb else first / (1 + max(SMALL, chance))
+    values = equal[cost]
+    first = values.iloc[0]
+    chance = by_noise(share, degrees, REPORTED / (len(equal) - 1))
+    floor = _floor(cost, is_noise_known=len(known) > 0)
+    if is_memory(cost):
+        below, unit = first - max(floor, SMALL * first, chance * mean), mean
+    else:
+        below, unit = min(first - floor, first / (1 + max(SMALL, chance))), values.min()
     cheap = values[values < below]
-    as_cheap = cheap.min() + REPEATABILITY * share * (mean if in_mb else cheap.min())
-    return None if cheap.empty else equal.loc[cheap.index[cheap <= as_cheap][0]]
+    if cheap.empty:
+        return None
+    as_cheap = cheap[cheap <= cheap.min() + REPEATABILITY * share * unit]
+    found: pd.Series[Any] = equal.loc[as_cheap.index[0]]
+    return found
+
+
+def _floor(cost: str, *, is_noise_known: bool) -> float:
+    """The difference in a cost up to which none is called cheaper, in its unit."""
+    if is_memory(cost):
+        return SMALL_MB if is_noise_known else UNSURE_MB
+    if cost.endswith(("_s", "seconds")):
+        return SMALL_S if is_noise_known else UNSURE_S
+    return 0.0 if is_noise_known else math.inf
 
 
 def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
@@ -218,35 +279,71 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
 
 
 def _take(frame: Frame, decision: Decision) -> str:
+    """The best model, and the cheapest that is as good; or this one alone, where that is what a study chooses."""
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
+    best = decision.equal.iloc[0]
+    has = f"{score} {value(score, chosen[score])}"
     test = score.replace("val_", "test_")
-    tested = f" ({test} {value(test, chosen[test])})" if test != score and test in chosen else ""
-    limits = limits_of(frame)
+    if test != score and test in chosen:
+        has += f" ({test} {value(test, chosen[test])})"
+    if best.name != chosen.name:
+        as_good = f"as good within {_noise(decision)} as the best, {configuration(best, frame.hyperparameters)}"
+        which = f"{as_good} with {value(score, best[score])}, for {_saved(decision, best, chosen)},"
+    else:
+        which = "the best"
+    taken = f"**Take {configuration(chosen, frame.hyperparameters)}**: {has}, {which}{_among(frame, decision)}"
+    if decision.cheaper is not None:
+        named = configuration(decision.cheaper, frame.hyperparameters)
+        saved = _saved(decision, chosen, decision.cheaper)
+        same = f"as good within {_noise(decision)}" if decision.least_difference else f"with the same {score}"
+        taken += f"; or **{named}**, {same}, for {saved}"
+    return f"{taken}.{_beside_baseline(frame, decision)}"
+
+
+def _among(frame: Frame, decision: Decision) -> str:
+    """Among which trials it was chosen."""
     trials, diverged = len(frame.complete), _diverged(frame)
     among = f" of {trials} trials" if trials > 1 else " of 1 trial"
-    among += f"; {diverged} more diverged" if diverged else ""
-    if limits.rules:
-        found = decision.verdict(chosen)
-        among += f"; whether it meets `{found['unknown'] or limits}` is not known"
-        among = f" within the limits `{limits}`" if found["meets"] else among
-    named, best = configuration(chosen, frame.hyperparameters), decision.equal.iloc[0]
-    is_the = "the best"
-    if best.name != chosen.name:
-        others = f"{len(decision.equal)} as good within noise ({digits(decision.margin or 0.0, 2)})"
-        is_the = f"the cheapest in `{decision.cost}` of {others} as the best ({value(score, best[score])})"
-    taken = f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, {is_the}{among}."
-    noise = not_beaten(frame, decision.equal.head(1), decision.margin).item()
+    if diverged:
+        among += f" ({diverged} more diverged)"
+    limits = limits_of(frame)
+    assert decision.chosen is not None
+    verdict = decision.verdict(decision.chosen)
+    if not limits.rules:
+        return among
+    if verdict["verdict"] == Verdict.MEETS:
+        return f" within the limits `{limits}`"
+    return f"{among}, though whether it meets `{verdict['unknown'] or limits}` is not known"
+
+
+def _noise(decision: Decision) -> str:
+    return f"noise ({digits(decision.least_difference or 0.0, 2)})"
+
+
+def _saved(decision: Decision, dear: pd.Series[Any], cheap: pd.Series[Any]) -> str:
+    """Such as ``2 % of its `training_time_s` (0.0052 of 0.32 s)``."""
+    cost = str(decision.cost)
+    unit = " MB" if is_memory(cost) else " s" if cost.endswith(("_s", "seconds")) else ""
+    of = f"({value(cost, cheap[cost])} of {value(cost, dear[cost])}{unit})"
+    if is_memory(cost):
+        return f"{digits(dear[cost] - cheap[cost], 2)} MB less `{cost}` {of}"
+    return f"{percent(100 * cheap[cost] / dear[cost])} of its `{cost}` {of}"
+
+
+def _beside_baseline(frame: Frame, decision: Decision) -> str:
+    """A warning, where no model beats the baseline; else empty."""
+    noise = decision.unbeaten_within
     if math.isnan(noise):
-        return taken
+        return ""
     beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
     baseline = frame.studies["baseline"].iloc[0]
     advice = ""
-    if score == "val_accuracy" and fmean(baseline) >= ONE_CLASS:
+    if frame.score == "val_accuracy" and fmean(baseline) >= ONE_CLASS:
         advice = " Accuracy hides rare classes: try metric=balanced_accuracy."
     elif len(baseline) < FOLDS:
         advice = f" {len(baseline)} folds tell little: try folds={FOLDS}."
-    return f"{taken} **But no model beats the baseline**{beyond}: {_baseline(frame)}.{advice}"
+    return f" **But no model beats the baseline**{beyond}: {_baseline(frame)}.{advice}"
 
 
 def _baseline(frame: Frame) -> str:
@@ -259,30 +356,29 @@ def _diverged(frame: Frame) -> int:
     return int(frame.trials.loc[frame.trials["study"] == frame.first, "diverged"].sum())
 
 
-def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
-    """What a cheaper and a better model would cost."""
+def _others(frame: Frame, decision: Decision) -> Iterator[str]:
+    """How many are as good, and how good the baseline is."""
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
-    within = frame.complete[decision.judged.loc[frame.complete.index, "meets"].eq(True)]  # without repeats
-    others, noise = len(decision.equal) - 1, f"noise ({digits(decision.margin or 0.0, 2)})"
-    cheaper, better = decision.cheaper, decision.better
-    alone = decision.margin and len(within) > 1 and _worse(frame, within, chosen)[1:].gt(decision.margin).all()
-    if alone and better is None:
-        yield f"All others{' within the limits' if limits_of(frame).rules else ''} are worse by more than {noise}."
-    elif decision.margin is not None and others and chosen.name == decision.equal.index[0]:
-        cost = str(decision.cost)
-        than = f"; none takes less `{cost}` beyond noise" if decision.cost else ""
-        if cheaper is not None:
-            takes = f"{percent(100 * cheaper[cost] / chosen[cost])} of its"
-            if is_memory(cost):
-                takes = f"{digits(chosen[cost] - cheaper[cost], 2)} MB less"
-            than = f"; of these, {configuration(cheaper, frame.hyperparameters)} takes {takes} `{cost}`"
+    within = frame.complete[decision.judged.loc[frame.complete.index, "verdict"] == Verdict.MEETS]  # without repeats
+    least, others = decision.least_difference, len(decision.equal) - 1
+    is_alone = least and len(within) > 1 and _worse(frame, within, chosen)[1:].gt(least).all()
+    if is_alone and decision.better is None:
+        where = " within the limits" if limits_of(frame).rules else ""
+        yield f"All others{where} are worse by more than {_noise(decision)}."
+    elif least is not None and others and chosen.name == decision.equal.index[0]:
         are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
-        good = f"{are} as good within {noise} of" if decision.margin else f"{have} the same"
+        good = f"{are} as good within {_noise(decision)} of" if least else f"{have} the same"
+        none = decision.is_noise_known and decision.cheaper is None
+        than = f"; none takes less `{decision.cost}` beyond noise" if none else ""
         yield f"{others} {other} {good} {score}{than}."
-    noise_of_best = not_beaten(frame, decision.equal.head(1), decision.margin).item()
-    if frame.studies["baseline"].iloc[0] is not None and math.isnan(noise_of_best):
+    if frame.studies["baseline"].iloc[0] is not None and math.isnan(decision.unbeaten_within):
         yield f"The baseline: {_baseline(frame)}."
+
+
+def _better(frame: Frame, decision: Decision) -> Iterator[str]:
+    """What a better model would break."""
+    better, score = decision.better, str(frame.score)
     if better is not None:
         stop = _broken(decision, better)
         breaks = f"has {stop}" if stop else "breaks the limits, or may"
@@ -290,22 +386,58 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
         yield f"The next better one, {named} with {score} {value(score, better[score])}, {breaks}."
 
 
+def _break_at_their_end(frame: Frame, decision: Decision) -> Iterator[str]:
+    """Which trials of a study under limits ran to their end and break one: each by the limit that it breaks most."""
+    limits = frame.studies["limits"].iloc[0]
+    if not limits:
+        return
+    by_limit: dict[str, list[str]] = {}
+    for _, trial in frame.complete.iterrows():
+        verdict = decision.verdict(trial)
+        if verdict["verdict"] != Verdict.BREAKS:
+            continue
+        named, stop = configuration(trial, frame.hyperparameters), verdict["broken"]
+        if stop is None:  # a relative limit, which the study has resolved
+            by_limit.setdefault(limits, []).append(named)
+        else:
+            by_limit.setdefault(stop.rule, []).append(f"{named} ({value(stop.metric, stop.value)})")
+    for rule, trials in by_limit.items():
+        breaks = "breaks" if len(trials) == 1 else "break"
+        yield f"{len(trials)} ran to the end but {breaks} `{rule}`: {listed(trials, MAX_NAMED)}."
+
+
+def _copies(frame: Frame) -> Iterator[str]:
+    """That many rows are exact copies."""
+    share = frame.studies["duplicate_rows_percent"].iloc[0]
+    if share is not None and share > MANY_COPIES_PERCENT:
+        yield (
+            f"{percent(share)} of the rows are exact copies of others, and a model that memorises rows looks better by "
+            "them: `-P duplicates=together` keeps copies on one side of each split."
+        )
+
+
 def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
     """A row for the chosen trial and each neighbour, with the address of its model where one is logged."""
     rows = {CHOSEN: decision.chosen, CHEAPER: decision.cheaper, BETTER: decision.better}
-    score, trials = str(frame.score), frame.trials
-    figures = [name for name in (score, score.replace("val_", "test_"), *SHOWN_COSTS) if name in trials]
+    if decision.chosen is not None and decision.chosen.name != decision.equal.index[0]:
+        rows |= {BEST: decision.equal.iloc[0]}
+    score = str(frame.score)
+    figures = [name for name in (score, score.replace("val_", "test_"), *SHOWN_COSTS) if name in frame.trials]
     columns = dict.fromkeys([*frame.hyperparameters, *figures, "name", "run_id"])
-    table: pd.DataFrame = pd.DataFrame(
-        [
-            {"role": role, **{name: trial[name] for name in columns}}
-            | {"meets": decision.verdict(trial)["meets"], "breaks": _broken(decision, trial)}
-            | {"margin": decision.margin, "model": logged_model(frame, trial)}
-            | {"as_good": len(decision.equal) - 1, "trials": len(frame.complete), "diverged": _diverged(frame)}
-            for role, trial in rows.items()
-            if trial is not None
-        ]
-    )
+    found = []
+    for role, trial in rows.items():
+        if trial is None:
+            continue
+        row = {"role": role, **{name: trial[name] for name in columns}}
+        row["limits"] = str(decision.verdict(trial)["verdict"])
+        row["breaks"] = _broken(decision, trial)
+        row["least_significant_difference"] = decision.least_difference
+        row["model"] = logged_model(frame, trial)
+        row["as_good"] = len(decision.equal) - 1
+        row["trials"] = len(frame.complete)
+        row["diverged"] = _diverged(frame)
+        found.append(row)
+    table: pd.DataFrame = pd.DataFrame(found)
     return table
 
 

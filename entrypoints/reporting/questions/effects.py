@@ -4,43 +4,39 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
-from entrypoints.frame import Frame, configurations, level, without_rounding
+from entrypoints.frame import Frame, configurations, without_rounding
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
-from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.drawing import BLUE, GREY, scale_axis, sheet, styled
+from entrypoints.reporting import effect_words
+from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.statistics import (
     LEVEL,
     MAX_LEVELS,
     MIN_DEGREES,
-    PLACE,
-    TOLD,
+    ORDER,
+    REPORTED,
     Array,
-    Fit,
     LinearModel,
+    combined,
     design,
     holm,
     is_learned,
     is_number,
     over_folds,
-    terms,
+    terms_of,
 )
-from entrypoints.reporting.words import digits, listed, with_interval
 
-Row = Mapping[Any, Any]  # of a table
-MAX_PARTS, MAX_PANELS = 3, 4  # of the first sentence, of the figure
-DRIFT = 0.01  # of a cost, over the order of trials, from which on a sentence warns of it
+NOISE = ("metric", "noise", "degrees_of_freedom", "least_significant_difference")  # columns
+SMALL_SHARE = 0.02  # of memory, of which a process alone has more than a hundred megabytes
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
-MAX_DIGITS = 9  # of a level
 ROUNDING = 1e-12  # of a score
-MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
 # Of costs that say the same, one: a trial's elapsed time follows its training time.
 MAIN_COSTS = (
     "training_time_s",
@@ -56,23 +52,23 @@ _NO_COST = ("steps", "step_time_ms", "cpu_percent", "memory_mb")  # arithmetic, 
 def of_costs(frame: Frame) -> pd.DataFrame:
     """The effect of each hyperparameter on each cost, over the first study's trials that ran to their end.
 
-    One linear model a cost: of its logarithm, of memory as it is, on the levels of all hyperparameters, on the place in
-    the order of the trials, and on those interactions of two that matter. So a rate at which only cheap trials are left
-    does not look cheap. Repeated trials count.
+    One linear model a cost: of its logarithm, of memory as it is, on the levels of all hyperparameters, on the order of
+    the starts, and on those interactions of two that matter. So a rate at which only cheap trials are left does not
+    look cheap. Repeated trials count.
 
     Returns:
-        A row per cost and hyperparameter, and one of ``place``; and two per interaction that is told, with the effect
-        at either end of the other hyperparameter:
+        A row per cost and hyperparameter, and one of ``ORDER``; and two per interaction that is reported, with the
+        effect at either end of the other hyperparameter:
 
         - metric, hyperparameter, beside (of an interaction the other hyperparameter and its value, else empty)
         - first_at, second_at: the levels that cost least and most, all else equal, in their own order
         - change: the factor from first to second; of memory the difference in MB, which ``unit`` says
         - low, high: its 95 % interval, which allows for the choice of two levels among all
         - p_value, p_holm: of the F test that no level differs (type II), as it is and adjusted within this cost
-        - trials; noise and margin: as of ``noise``
-        - told: whether it is worth a sentence: p_holm below 0.01, and more than 5 %, of memory than 0.1 MB, and by
-          the interval more than half of that; of ``place`` also more than 1 % and than twice what two trials may differ
-          by
+        - trials; noise and least_significant_difference: as of ``noise``
+        - reported: whether it is worth a sentence: p_holm below 0.01; more than 5 %, of memory than 2 % and 0.1 MB, and
+          by the interval more than half of that; and more than twice what the order of the starts makes of it. Of
+          ``ORDER``: more than twice what two trials may differ by
     """
     rows: list[dict[str, Any]] = []
     for cost in _costs(frame):
@@ -93,10 +89,10 @@ def of_score(frame: Frame) -> pd.DataFrame:
 
     Returns:
         A row per hyperparameter: metric, hyperparameter, first_at, second_at, change (of the score, from first to
-        second), low, high, reach (its 95 % interval, and half of that), trials (compared), models (the different ones
-        of the study), same (whether no pair of levels makes another model), p_value, p_holm (over hyperparameters),
-        told (p_holm below 0.05). Of several pairs of levels the one with the largest change of those that differ, else
-        the one with the smallest p-value; both allow for the choice.
+        second), low, high, reach (its 95 % interval, and half of that), trials (compared), of_trials and models (of the
+        study, and the different ones of these), same (whether no pair of levels makes another model), p_value, p_holm
+        (over hyperparameters), reported (p_holm below 0.05). Of several pairs of levels the one with the largest change
+        of those that differ, else the one with the smallest p-value; both allow for the choice.
     """
     scores = fold_scores(frame)
     nothing: pd.DataFrame = pd.DataFrame()
@@ -107,9 +103,10 @@ def of_score(frame: Frame) -> pd.DataFrame:
     if not rows:
         return nothing
     table: pd.DataFrame = pd.DataFrame(rows)
+    table["of_trials"] = len(scores)
     table["models"] = len(scores.drop_duplicates())
     table["p_holm"] = holm(table["p_value"])
-    table["told"] = (table["p_holm"] < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
+    table["reported"] = (table["p_holm"] < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
     return table
 
 
@@ -122,17 +119,17 @@ def noise(frame: Frame) -> pd.DataFrame:
         - noise: of a cost the standard deviation that its model leaves, as a share of it; of the score the standard
           error of the difference between two models (Nadeau and Bengio), over the better half of the different ones
         - degrees_of_freedom: of that
-        - margin: two trials that differ by no more may be equal. Of a cost a share; of the score in its own unit, for
-          one of all models against any other (Bonferroni), and never less than the standard error of the best one's
-          folds. NaN where a study has one fold
+        - least_significant_difference: two trials that differ by no more may be equal. Of a cost a share; of the score
+          in its own unit, for one of all models against any other (Bonferroni), and never less than the standard error
+          of the best one's folds. NaN where a study has one fold
     """
     rows = [_noise_of_score(frame)] if len(fold_scores(frame)) else []
     for cost in _costs(frame, all_of_them=True):
         model = _model(frame, cost)
         if model is not None:
-            known = {"noise": model.noise, "degrees_of_freedom": model.degrees, "margin": model.margin}
-            rows.append({"metric": cost, **known})
-    table: pd.DataFrame = pd.DataFrame(rows, columns=["metric", "noise", "degrees_of_freedom", "margin"])
+            known = (cost, model.noise, model.degrees, model.least_difference)
+            rows.append(dict(zip(NOISE, known, strict=True)))
+    table: pd.DataFrame = pd.DataFrame(rows, columns=list(NOISE))
     return table
 
 
@@ -145,39 +142,58 @@ def _costs(frame: Frame, *, all_of_them: bool = False) -> list[str]:
 
 
 def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
-    """The rows of ``of_costs`` of one of them."""
+    """The rows of ``of_costs`` of one of them, the smallest p-value first."""
     p_values = {name: model.p_value(name) for name in model.terms}
     adjusted = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
+    of_cost = {
+        "metric": cost,
+        "unit": "MB" if is_memory(cost) else "times",
+        "trials": len(model.values),
+        "noise": model.noise,
+        "least_significant_difference": model.least_difference,
+    }
     for name in sorted(p_values, key=lambda name: np.nan_to_num(p_values[name], nan=1.0)):
         first, second = model.ends(name)
-        row = _change(cost, model, name, (first, second), {})
-        row |= {"p_value": p_values[name], "p_holm": adjusted[name], "noise": model.noise, "margin": model.margin}
+        row = of_cost | _change(model, name, (first, second), {})
         if math.isnan(row["change"]):
             continue
-        told = bool(row["p_holm"] < TOLD) and _matters(row)
-        if name == PLACE:
-            told = told and _share(row, model) > max(DRIFT, 2 * model.margin)
-        yield row | {"told": told}
-        for one, other in model.together if told else []:
-            if name == one:
-                each = [
-                    row | _change(cost, model, name, (first, second), {other: place}) | {"told": True}
-                    for place in range(len(model.terms[other].levels))
-                ]
-                each.sort(key=lambda found: float(found["change"]))
-                if _apart(each[0], each[-1]):
-                    yield from (each[0], each[-1])
+        row |= {"p_value": p_values[name], "p_holm": adjusted[name]}
+        is_sure = row["p_holm"] < REPORTED and _matters(row, model)
+        if name == ORDER:
+            is_reported = is_sure and abs(_size(row["change"], model)) > 2 * model.least_difference
+        else:
+            is_reported = is_sure and model.is_beyond_order(name, first, second)
+        yield row | {"reported": bool(is_reported)}
+        if is_reported:
+            yield from _interactions(row, model, name, (first, second))
 
 
-def _change(
-    cost: str, model: LinearModel, name: str, ends: tuple[int, int], beside: Mapping[str, int]
-) -> dict[str, Any]:
+def _interactions(
+    row: Mapping[str, Any], model: LinearModel, name: str, ends: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    """The least and the largest effect beside another hyperparameter, if they differ much."""
+    for one, other in model.interactions:
+        if name != one:
+            continue
+        levels = range(len(model.terms[other].levels))
+        found = [{**row, **_change(model, name, ends, {other: number}), "reported": True} for number in levels]
+        found.sort(key=lambda effect: float(effect["change"]))
+        least, most = found[0], found[-1]
+        is_apart = most["change"] > least["change"] * (1 + APART)
+        if row["unit"] == "MB":
+            is_apart = most["change"] - least["change"] > SMALL_MB
+        if is_apart:
+            yield from (least, most)
+
+
+def _change(model: LinearModel, name: str, ends: tuple[int, int], beside: Mapping[str, int]) -> dict[str, Any]:
     """From one level to another, in the mean over those of the others or beside one of them."""
     change, low, high = model.change(name, *ends, beside)
     levels = model.terms[name].levels
-    at = [f"{other} {_text(model.terms[other].levels[place])}" for other, place in beside.items()]
+    at = [
+        f"{other} {effect_words.level_in_words(model.terms[other].levels[number])}" for other, number in beside.items()
+    ]
     return {
-        "metric": cost,
         "hyperparameter": name,
         "beside": "".join(at),
         "first_at": levels[ends[0]],
@@ -185,44 +201,37 @@ def _change(
         "change": change,
         "low": low,
         "high": high,
-        "unit": "MB" if is_memory(cost) else "times",
-        "trials": len(model.values),
     }
 
 
-def _matters(row: Row) -> bool:
-    """Whether it is more than what is too small for a sentence, and surely more than half of that."""
-    low, high = row["low"], row["high"]
-    if row["unit"] == "MB":
-        return bool(abs(row["change"]) > SMALL_MB and max(low, -high) > SMALL_MB / 2)
-    return bool(max(row["change"], 1 / row["change"]) > 1 + SMALL and max(low, 1 / high) > 1 + SMALL / 2)
+def _matters(row: Mapping[str, Any], model: LinearModel) -> bool:
+    """Whether an effect is more than what is too small for a sentence, and surely more than half of that."""
+    least = SMALL if model.in_logarithms else max(SMALL_SHARE, SMALL_MB / model.level)
+    sizes = [_size(row[name], model) for name in ("change", "low", "high")]
+    if not all(size > 0 for size in sizes) and not all(size < 0 for size in sizes):
+        return False
+    change, low, high = map(abs, sizes)
+    return change > least and min(low, high) > least / 2
 
 
-def _share(row: Row, model: LinearModel) -> float:
-    """The size of a change as a share of the cost."""
-    if row["unit"] == "MB":
-        return float(abs(row["change"]) / abs(model.values.mean()))
-    return float(max(row["change"], 1 / row["change"]) - 1)
-
-
-def _apart(least: Row, most: Row) -> bool:
-    if least["unit"] == "MB":
-        return bool(most["change"] - least["change"] > SMALL_MB)
-    return bool(most["change"] > least["change"] * (1 + APART))
+def _size(change: float, model: LinearModel) -> float:
+    """Of a change, as a share of the cost."""
+    if not model.in_logarithms:
+        return change / model.level
+    return change - 1 if change > 1 else 1 - 1 / change
 
 
 def _model(frame: Frame, cost: str) -> LinearModel | None:
     """None where the trials are too few."""
     trials = frame.ended
     values = trials[cost].to_numpy(float)
-    known = np.isfinite(values) & ((values > 0) | is_memory(cost))
+    in_logarithms = not is_memory(cost)
+    known = np.isfinite(values)
+    if in_logarithms:
+        known &= values > 0
     if known.sum() < MIN_DEGREES or np.ptp(values[known]) == 0:
         return None
-    model = LinearModel(
-        values[known],
-        {each.name: each for each in terms(trials[known], frame.hyperparameters)},
-        in_logarithms=not is_memory(cost),
-    )
+    model = LinearModel.of(trials[known], values[known], frame.hyperparameters, in_logarithms=in_logarithms)
     return model if model.degrees >= 2 else None
 
 
@@ -249,10 +258,10 @@ def _noise_of_score(frame: Frame) -> dict[str, Any]:
         degrees = (len(better) - 1) * (folds - 1)
         error = math.sqrt(2 * float((left**2).sum()) / degrees * (1 / folds + 1 / (folds - 1)))
     t = float(stats.t.isf(0.025 / max(len(models) - 1, 1), max(degrees, 1)))
-    margin = float(np.fmax(t * error, of_best))
-    if margin < ROUNDING * abs(float(models[0].mean())):  # each fold has the same, as where no model finds a rare class
-        margin = 0.0
-    return {"metric": frame.score, "noise": error, "degrees_of_freedom": degrees, "margin": margin}
+    least = float(np.fmax(t * error, of_best))
+    if least < ROUNDING * abs(float(models[0].mean())):  # each fold has the same, as where no model finds a rare class
+        least = 0.0
+    return dict(zip(NOISE, (frame.score, error, degrees, least), strict=True))
 
 
 def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
@@ -284,17 +293,17 @@ def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.D
 def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
     """Of a number with many values what a straight line in its logarithm changes from the lowest to the highest."""
     models = scores.drop_duplicates()
-    found = {term.name: term for term in terms(trials.loc[models.index], frame.hyperparameters)}
+    found = terms_of(trials.loc[models.index], frame.hyperparameters)
     if name not in found or found[name].is_categorical:
         return None
-    others = {other: term.columns for other, term in found.items() if other != name}
-    explained = design({name: found[name].columns[:, :1], **others})
-    fit = Fit(models.mean(axis=1).to_numpy(), explained)
-    if fit.degrees < MIN_DEGREES:
+    straight = {name: found.pop(name).columns[:, :1]}
+    explained = design(straight | {other: term.columns for other, term in found.items()})
+    fit = OLS(models.mean(axis=1).to_numpy(), explained).fit()
+    if fit.df_resid < MIN_DEGREES:
         return None
-    per_fold = (fit.inverse @ explained.T @ models.to_numpy())[1]
-    slope, error = fit.combined(np.eye(explained.shape[1])[1])
-    over_trials = 2 * float(stats.t.sf(abs(slope) / error, fit.degrees)) if error else math.nan
+    per_fold = (fit.model.pinv_wexog @ models.to_numpy())[1]
+    slope, error = combined(fit, np.eye(explained.shape[1])[1])
+    over_trials = 2 * float(stats.t.sf(abs(slope) / error, fit.df_resid)) if error else math.nan
     row = _score_row(frame, name, (trials[name].min(), trials[name].max()), per_fold, pairs=1)
     return row | {"trials": len(models), "same": False, "p_value": max(row["p_value"], over_trials)}
 
@@ -323,142 +332,14 @@ def answer(frame: Frame) -> Answer:
     if table.empty:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
         return Answer("effects", open_question=why)
-    told = [row for row in rows_of(costs) if row["told"]]
-    parts = [*_of_score(score), *_of_costs(told)]
-    found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
-    sentences = [*found, *_beside(told), *_of_place(told), *_busy(costs), *_not_shown(frame, score, costs)]
+    varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1}
+    sentences = effect_words.sentences(score, costs, varied)
     open_question = ""
     if score.empty and frame.score is not None:
         open_question = (
             f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
         )
-    table = table.sort_values("told", ascending=False, kind="stable").reset_index(drop=True)
-    drawn = table[table["told"] & (table["beside"] == "") & (table["hyperparameter"] != PLACE)]
-    draw = None if drawn.empty else lambda: _drawn(frame, drawn, sentences[0])
+    table = table.sort_values("reported", ascending=False, kind="stable").reset_index(drop=True)
+    drawn = table[table["reported"] & (table["beside"] == "") & (table["hyperparameter"] != ORDER)]
+    draw = None if drawn.empty else lambda: effect_words.drawn(frame, drawn, sentences[0])
     return Answer("effects", tuple(sentences), table, draw, open_question)
-
-
-def _of_score(score: pd.DataFrame) -> Iterator[str]:
-    """What changes the score, the largest change first."""
-    told = [row for row in rows_of(score) if row["told"]]
-    for row in sorted(told, key=lambda row: -abs(row["change"])):
-        by = with_interval(*_digits(abs(row["change"]), abs(row["low"]), abs(row["high"])))
-        yield f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by {by}"
-
-
-def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterator[str]:
-    """Which hyperparameters change no model, and where nothing is shown."""
-    rows = rows_of(score)
-    same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
-    if same:
-        trials = len(fold_scores(frame))
-        yield (
-            f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {trials} trials are "
-            f"{rows[0]['models']} different models."
-        )
-    tested = [row for row in rows if not row["told"] and not row["same"] and row["high"] == row["high"]]
-    if tested:
-        names = listed([f"`{row['hyperparameter']}`" for row in tested])
-        unseen = max(row["reach"] for row in tested)
-        yield (
-            f"No effect of {names} on `{frame.score}` is shown: folds differ so much that an effect below "
-            f"{digits(unseen, 2)} may go unnoticed."
-        )
-    if not costs.empty and not costs["told"].any():
-        varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1}
-        # Where trials do not tell two hyperparameters apart, either may have an effect.
-        by_cost = costs.groupby("metric", sort=False)["hyperparameter"]
-        known = [f"`{cost}`" for cost, names in by_cost if varied <= {*names}]
-        if known:
-            yield f"No effect on {listed(known)} is shown, beyond noise and 5 %."
-
-
-def _of_costs(told: Sequence[Row]) -> list[str]:
-    """A part of a sentence for each two levels, with all costs that they change, the first of ``MAIN_COSTS`` first."""
-    by_ends: dict[str, list[Row]] = {}
-    for row in told:
-        if not row["beside"] and row["hyperparameter"] != PLACE:
-            by_ends.setdefault(_ends_in_words(row), []).append(row)
-    return [f"{ends}: {listed([_of_metric(row) for row in rows])}" for ends, rows in by_ends.items()]
-
-
-def _beside(told: Sequence[Row]) -> Iterator[str]:
-    """The interactions, one sentence each."""
-    rows = [row for row in told if row["beside"]]
-    for low, high in zip(rows[::2], rows[1::2], strict=True):
-        yield (
-            f"{_ends_in_words(low)}: `{low['metric']}` {change_in_words(low)} with {low['beside']}, but "
-            f"{change_in_words(high)} with {high['beside']}."
-        )
-
-
-def _of_place(told: Sequence[Row]) -> list[str]:
-    rows = [_of_metric(row) for row in told if row["hyperparameter"] == PLACE]
-    return [f"From the first trial to the last, {listed(rows)}, whatever their hyperparameters."] if rows else []
-
-
-def _busy(costs: pd.DataFrame) -> list[str]:
-    rows = [row for row in rows_of(costs) if row["metric"] == "training_time_s"][:1]
-    return [
-        f"The machine was busy: equal trials differ by {digits(100 * row['noise'], 2)} % in `{row['metric']}`, so two "
-        f"trials surely differ only if one takes {digits(1 + row['margin'], 2)} times as long."
-        for row in rows
-        if row["noise"] > MAX_NOISE
-    ]
-
-
-def _of_metric(row: Row) -> str:
-    return f"`{row['metric']}` {change_in_words(row)}"
-
-
-def _ends_in_words(row: Row) -> str:
-    return f"`{row['hyperparameter']}` {_text(row['first_at'])} -> {_text(row['second_at'])}"
-
-
-def change_in_words(row: Row) -> str:
-    """Such as ``falls to 1/7.9 (1/8.4 to 1/7.4)``, ``rises by 12 % (10 to 14)``, ``rises by 5 MB (4.8 to 5.2)``."""
-    values = change, low, high = row["change"], row["low"], row["high"]
-    if row["unit"] == "MB":
-        verb = "rises" if change > 0 else "falls"
-        return f"{verb} by {with_interval(*_digits(abs(change), abs(low), abs(high)), unit='MB')}"
-    if change >= 2:
-        return f"rises to {with_interval(*_digits(*values), unit='times')}"
-    if change <= 0.5:
-        value, least, most = _digits(1 / change, 1 / low, 1 / high)
-        return f"falls to {with_interval(f'1/{value}', f'1/{most}', f'1/{least}')}"
-    verb = "rises" if change > 1 else "falls"
-    shares = _digits(*[100 * abs(each - 1) for each in values])
-    return f"{verb} by {with_interval(*shares, unit='%')}"
-
-
-def _digits(value: float, *ends: float) -> tuple[str, str, str]:
-    """A value and the ends of its interval, the lower one first."""
-    low, high = sorted(ends)
-    return digits(value, 2), digits(low, 2), digits(high, 2)
-
-
-@styled
-def _drawn(frame: Frame, told: pd.DataFrame, title: str) -> Figure:
-    """The trials by the levels that change a metric, and their medians."""
-    strongest = told.sort_values("p_value").head(MAX_PANELS)
-    figure, panels = sheet(len(strongest), title, "Dots: trials that ran to their end. Lines: medians of the levels.")
-    for row, axes in zip(rows_of(strongest), panels, strict=True):
-        name, metric = row["hyperparameter"], row["metric"]
-        trials = frame.complete[[name, metric]].dropna()
-        if is_number(trials[name]):
-            scale_axis(axes, "x", trials[name])
-        else:
-            trials = trials.assign(**{name: trials[name].astype(str)}).sort_values(name)
-        axes.plot(trials[name], trials[metric], "o", color=GREY, alpha=0.4, markersize=4)
-        if trials[name].nunique() <= MAX_LEVELS:
-            axes.plot(trials.groupby(name)[metric].median(), color=BLUE, marker="o")
-        scale_axis(axes, "y", trials[metric])
-        axes.set_xlabel(name)
-        axes.set_ylabel(metric)
-    return figure
-
-
-def _text(value: Any) -> str:
-    """A level as it was given; one that was drawn at random with three digits."""
-    text = level(value)
-    return text if len(text) <= MAX_DIGITS or isinstance(value, str) else f"{value:.3g}"

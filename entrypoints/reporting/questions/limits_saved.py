@@ -1,71 +1,38 @@
-"""What limits save: which trials meet them, and the seconds that stopping the others saved."""
+"""What limits save and lose: which trials meet them, what stopping the others saved, and which of the good it ended."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from entrypoints.frame import Frame
-from entrypoints.limits import costs
-from entrypoints.limits.judging import excess, resolved, violations
-from entrypoints.reporting import drawing
+from entrypoints.frame import Frame, configurations
+from entrypoints.limits.judging import resolved, violations
 from entrypoints.reporting.answer import Answer, rows_of
+from entrypoints.reporting.paired import LESS, MORE, complete_of, differing_hosts, ratio_in_words, ratios
+from entrypoints.reporting.verdicts import Verdict, judged, limits_of
 from entrypoints.reporting.words import digits, listed, percent
 from entrypoints.settings import DEFAULT_LIMITS
-from mlflow_sysmetrics.limits import Limits, finite
+from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.tags import BY_LIMITS
 
+ROUNDING = 1e-9  # of a score
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
 _ELSE = "something else"
 _OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a person"}
 
 
-def limits_of(frame: Frame, text: str | None = None) -> Limits:
-    """The limits of the first study that has some, none without; or those of a text."""
-    text = text or next((text for text in frame.studies["limits"] if text), None)
-    metrics = costs.metrics(str(frame.score), frame.higher_is_better)
-    return Limits.parse(text, metrics) if text else Limits(())
+@dataclass(frozen=True)
+class OfCommand:
+    """What limits saved of the whole command, which starts processes, prepares data, trains and sums up."""
 
-
-def judged(frame: Frame) -> pd.DataFrame:
-    """Which trials of the first study meet the limits of the first study that has some.
-
-    A study under limits has judged its own trials: what its relative limits came to is known to it alone.
-
-    Args:
-        frame: of the study, and maybe of the one under limits.
-
-    Returns:
-        A row per trial, with the index of ``frame.trials``: trial_id; meets: True, False, or None where that is not
-        known; excess: by how much it breaks them, relative to each; broken: the stop of the limit that it breaks most,
-        None without one; unknown: the limits that it could not be judged by, in words.
-    """
-    given, trials = limits_of(frame), frame.trials[frame.trials["study"] == frame.first]
-    complete = rows_of(frame.complete)
-    by_itself = bool(frame.studies["limits"].iloc[0])
-    numbers = resolved(given, [] if by_itself else complete)
-    nearer = resolved(given, complete)  # good enough for an order, whatever has been stopped
-    inactive = {str(limit) for limit in given.bounds if not by_itself and limit.resolve(complete) is None}
-    rows = []
-    for trial in rows_of(trials):
-        stops = violations(numbers, trial)
-        missing = [each for each in given.bounds if str(each) in inactive or finite(trial, each.metric.name) is None]
-        ended = trial["status"] == "FINISHED" and not trial["diverged"]
-        meets = None if missing or not ended else True
-        if by_itself:
-            meets = trial["feasible"]
-        if stops or trial["stopped_by"] == BY_LIMITS:
-            meets = False
-        worst = max(stops, key=lambda stop: abs(stop.value - stop.limit) / (abs(stop.limit) or 1e-9), default=None)
-        rows.append((trial["trial_id"], meets, excess(nearer, trial), worst, ", ".join(map(str, missing))))
-    columns = ["trial_id", "meets", "excess", "broken", "unknown"]
-    made = pd.DataFrame(rows, index=trials.index, columns=columns, dtype=object)
-    table: pd.DataFrame = made.astype({"excess": float})
-    return table
+    cpu_percent: float
+    full_s: float
+    own_s: float
 
 
 @dataclass(frozen=True)
@@ -82,6 +49,7 @@ class Saving:
         diverged: how many of these had diverged.
         unknown: how many stopped trials are in none of the savings, since what they have cost, or would have, is not
             recorded.
+        of_command: None without a full study, or where one of the two does not say what its command took.
     """
 
     study: str
@@ -92,6 +60,7 @@ class Saving:
     reasons: pd.DataFrame
     diverged: int
     unknown: int
+    of_command: OfCommand | None = None
 
     @property
     def saved_cpu_s(self) -> float:
@@ -151,7 +120,17 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
     in_all = spent["cpu_s"].sum() + reasons["saved_cpu_s"].sum()
     reasons["saved_cpu_percent"] = 100 * reasons["saved_cpu_s"] / in_all if in_all else 0.0
     diverged, unknown = int(own[stopped][known]["diverged"].sum()), int((~known).sum())
-    return Saving(study, full, len(own), spent["cpu_s"].sum(), spent["wall_s"].sum(), reasons, diverged, unknown)
+    spent_cpu_s, spent_wall_s = spent.sum()
+    of_command = _of_command(studies, study, full) if full else None
+    return Saving(study, full, len(own), spent_cpu_s, spent_wall_s, reasons, diverged, unknown, of_command)
+
+
+def _of_command(studies: pd.DataFrame, study: str, full: str) -> OfCommand | None:
+    took = studies.loc[[full, study], ["command_cpu_seconds", "command_elapsed_s"]].astype(float)
+    if took.isna().any(axis=None):
+        return None
+    (full_cpu_s, full_s), (own_cpu_s, own_s) = took.to_numpy()
+    return OfCommand(_percent(full_cpu_s - own_cpu_s, own_cpu_s), full_s, own_s)
 
 
 def full_study(frame: Frame, study: str) -> str | None:
@@ -171,7 +150,7 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(frame: Frame) -> Answer:
-    """What the studies under limits saved; without one, what the default limits could save at most."""
+    """What each study under limits saved, and lost beside its full study; without one, what limits could save."""
     limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
     if not limited:
         return _at_most(frame)
@@ -181,17 +160,90 @@ def answer(frame: Frame) -> Answer:
             "limits_saved",
             open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
         )
-    tables = [
-        (each.reasons if len(each.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])).assign(
-            of_trials=each.trials, spent_cpu_s=each.spent_cpu_s, limits=_limits(frame, each), study=each.study
-        )
-        for each in savings
-    ]
+    tables, sentences = [], list[str]()
+    for each in savings:
+        reasons = each.reasons if len(each.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])
+        loss = lost(frame, each.full, each.study) if each.full else {}
+        about: dict[str, Any] = {"of_trials": each.trials, "spent_cpu_s": each.spent_cpu_s}
+        about["limits"] = _limits(frame, each)
+        if each.of_command:
+            about |= {f"command_{name}": number for name, number in asdict(each.of_command).items()}
+        tables.append(reasons.assign(**about, **loss, study=each.study))
+        first, *others = sentences_of(each, _limits(frame, each))
+        if loss and (len(each.reasons) or each.unknown):
+            first = f"{first} {_lost_in_words(loss)}".rstrip()
+        sentences += [first, *others, *_reservations(loss)]
+    first_one = savings[0]
+    metrics = {"saved_cpu_percent": first_one.saved_cpu_percent, "saved_wall_percent": first_one.saved_wall_percent}
     table = pd.concat(tables, ignore_index=True)
-    sentences = [sentence for each in savings for sentence in sentences_of(each, _limits(frame, each))]
-    first = savings[0]
-    metrics = {"saved_cpu_percent": first.saved_cpu_percent, "saved_wall_percent": first.saved_wall_percent}
-    return Answer("limits_saved", tuple(sentences), table, lambda: _draw(frame, savings, sentences[0]), "", metrics)
+    return Answer("limits_saved", tuple(sentences), table, metrics=metrics)
+
+
+def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
+    """What limits stopped that meets them in the full study, and how much worse the best is that they left.
+
+    Of the configurations that both studies began. What a scheduler, a time limit or a person ended, limits have not.
+
+    Returns:
+        feasible, not_judged, feasible_stopped (counts of configurations), score, val_lost and test_lost (of the score
+        and of that on the test part, above 0 is worse; NaN where not known), cpu_ratio, cpu_low, cpu_high,
+        cpu_verdict (of ``paired.ratios``) and hosts (see ``paired.differing_hosts``).
+    """
+    score = str(frame.studies.loc[full, "score"])
+    whole = complete_of(frame, full)
+    verdicts = judged(frame.of([full, study])).set_index("trial_id")["verdict"]
+    own = frame.trials[frame.trials["study"] == study]
+    tried = configurations(own, frame.hyperparameters)
+    both = whole[whole.index.isin(tried)]
+    of_both = both["trial_id"].map(verdicts)
+    able = both[of_both == Verdict.MEETS]
+    is_stopped = able.index.isin(tried[own["stopped_by"] == BY_LIMITS])
+    sign = -1.0 if frame.studies.loc[full, "higher_is_better"] else 1.0
+    found = {
+        "feasible": len(able),
+        "not_judged": int((of_both == Verdict.UNKNOWN).sum()),
+        "feasible_stopped": int(is_stopped.sum()),
+        "score": score,
+        "val_lost": _worse_best(able, is_stopped, score, sign),
+        "test_lost": _worse_best(able, is_stopped, score.replace("val_", "test_"), sign),
+        "hosts": differing_hosts(frame, full, study),
+    }
+    cpu = next((row for row in rows_of(ratios(frame, full, study)) if row["metric"] == "cpu_seconds"), {})
+    return found | {f"cpu_{name}": cpu.get(name) for name in ("ratio", "low", "high", "verdict")}
+
+
+def _worse_best(able: pd.DataFrame, is_stopped: Any, metric: str, sign: float) -> float:
+    """By how much the best trial that was left is worse than the best of all; NaN without one."""
+    left = able[~is_stopped]
+    if left.empty or metric not in able:
+        return math.nan
+    return sign * float(left[metric].iloc[0] - able[metric].iloc[0])
+
+
+def _lost_in_words(loss: Mapping[str, Any]) -> str:
+    able, stopped, worse = loss["feasible"], loss["feasible_stopped"], loss["val_lost"]
+    if not able and loss["not_judged"]:
+        return ""
+    if not able:
+        return "In the full study no trial meets these limits."
+    if not stopped:
+        return f"None of the {able} trials that meet the limits was stopped."
+    if math.isnan(worse):
+        left = "no other is left"
+    elif worse > ROUNDING:
+        left = f"the best of the others is {digits(worse, 2)} worse in {loss['score']}"
+    else:
+        left = "not the best"
+    return f"Of {able} trials that meet the limits {stopped} {'was' if stopped == 1 else 'were'} stopped: {left}."
+
+
+def _reservations(loss: Mapping[str, Any]) -> Iterator[str]:
+    """Why the saving may be that of the machine."""
+    if loss.get("hosts"):
+        yield f"It ran on another machine than the full study ({loss['hosts']}): its saving compares two machines."
+    elif loss.get("cpu_verdict") in (MORE, LESS):
+        times = ratio_in_words({name: loss[f"cpu_{name}"] for name in ("ratio", "low", "high")})
+        yield f"Trials that ran to their end in both took {times} as much CPU time under limits: savings are off by it."
 
 
 def sentences_of(saved: Saving, limits: str) -> list[str]:
@@ -208,16 +260,24 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
     early = f", of these {listed(parts)}," if parts else ""
     first = f"Under `{limits}` {stopped} of {saved.trials} trials {'was' if stopped == 1 else 'were'} stopped{early}"
     if saved.saved_cpu_percent < SMALL_PERCENT:
-        return [f"{first} and less than {SMALL_PERCENT:.0f} % of the CPU time saved, which may be noise{unknown}."]
+        return [f"{first} and less than {SMALL_PERCENT:.0f} % of their CPU time saved, which may be noise{unknown}."]
     against = "the full study" if saved.full else "a forecast"
-    said = [
-        f"{first} and {percent(saved.saved_cpu_percent)} of the CPU time saved: {digits(saved.spent_cpu_s, 2)} s were "
-        f"spent, {digits(saved.saved_cpu_s, 2)} s saved, counted against {against}{unknown}."
+    whole = ""
+    if saved.of_command:
+        full_s, own_s = (digits(seconds, 2) for seconds in (saved.of_command.full_s, saved.of_command.own_s))
+        whole = (
+            f"; of the whole command, with starting and preparing, {percent(saved.of_command.cpu_percent)}: it took "
+            f"{own_s} s, not {full_s} s"
+        )
+    sentences = [
+        f"{first} and {percent(saved.saved_cpu_percent)} of the CPU time of the trials saved: "
+        f"{digits(saved.spent_cpu_s, 2)} s were spent, {digits(saved.saved_cpu_s, 2)} s saved, counted against "
+        f"{against}{unknown}{whole}."
     ]
     if len(reasons) > 1:
         parts = [f"{row['reason']} {percent(row['saved_cpu_percent'])}" for row in rows_of(reasons)]
-        said.append(f"By what stopped them: {', '.join(parts)}.")
-    return said
+        sentences.append(f"By what stopped them: {', '.join(parts)}.")
+    return sentences
 
 
 def _at_most(frame: Frame) -> Answer:
@@ -265,20 +325,3 @@ def _limits(frame: Frame, saved: Saving) -> str:
 
 def _percent(saved: float, spent: float) -> float:
     return 100 * saved / (saved + spent) if saved + spent else 0.0
-
-
-@drawing.styled
-def _draw(frame: Frame, savings: list[Saving], title: str) -> Figure:
-    """A bar for each study: what was spent, and what each limit saved."""
-    figure, (axes,) = drawing.sheet(1, title, panel_in=0.8 + 0.6 * len(savings))
-    for place, each in enumerate(savings):
-        axes.barh(place, each.spent_cpu_s, color=drawing.BLUE, label="spent" if not place else None)
-        left = each.spent_cpu_s
-        for row, color in zip(rows_of(each.reasons), drawing.PALETTE[1:] * len(each.reasons), strict=False):
-            saved_s = max(float(row["saved_cpu_s"]), 0.0)
-            axes.barh(place, saved_s, left=left, color=color, alpha=0.5)
-            axes.text(left, place, f" {row['reason']}".replace("`", ""), va="center", fontsize=8)
-            left += saved_s
-    axes.set_yticks(range(len(savings)), [_limits(frame, each)[:40] for each in savings])
-    axes.set_xlabel("CPU time (s): spent, then saved by each limit")
-    return figure

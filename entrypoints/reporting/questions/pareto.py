@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,31 +12,29 @@ from entrypoints.frame import Frame
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions import effects
-from entrypoints.reporting.questions.decision import SHOWN_COSTS, Decision, decide, margins
+from entrypoints.reporting.questions.decision import Decision, decide, differing_costs, least_differences
+from entrypoints.reporting.verdicts import Verdict
 from entrypoints.reporting.words import value
 
 
-def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
+def front(frame: Frame, least_differences: dict[str, float]) -> pd.DataFrame:
     """The front of score against each cost, over the complete trials of the first study, the cheapest first.
 
     Args:
         frame: of a study with a score.
-        margins: see ``decision.margins``.
+        least_differences: see ``decision.least_differences``.
 
     Returns:
         cost, value, the score's own column, trial_id, run_id and the hyperparameters; nothing of costs that differ by
         noise alone.
     """
     score, trials = str(frame.score), frame.complete
-    costs = [
-        name
-        for name in SHOWN_COSTS
-        if name in trials and np.ptp(trials[name].dropna()) > margins.get(name, 0.0) * trials[name].median()
-    ]
     named = [name for name in ("trial_id", "run_id", *frame.hyperparameters) if name in trials]
     fronts = []
-    for cost in costs:
-        of_cost = steps(trials, score, cost, higher_is_better=frame.higher_is_better, margins=margins)
+    for cost in differing_costs(frame, least_differences):
+        of_cost = steps(
+            trials, score, cost, higher_is_better=frame.higher_is_better, least_differences=least_differences
+        )
         fronts.append(of_cost[[score, *named]].assign(cost=cost, value=of_cost[cost]))
     columns = ["cost", "value", score, *named]
     table: pd.DataFrame = pd.concat(fronts, ignore_index=True)[columns] if fronts else pd.DataFrame()
@@ -45,28 +42,28 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
 
 
 def steps(
-    trials: pd.DataFrame, score: str, cost: str, *, higher_is_better: bool, margins: Mapping[str, float]
+    trials: pd.DataFrame, score: str, cost: str, *, higher_is_better: bool, least_differences: Mapping[str, float]
 ) -> pd.DataFrame:
     """The trials on the front of score against one cost, from the cheapest on.
 
-    It is built from its most expensive trial down: of the trials whose score is within the margin of the best one, the
-    cheapest, or the best of those within the margin of its cost. The next is chosen in the same way among the trials
-    that are cheaper by more than the margin of the cost, and so on. So of several trials that differ only by noise, the
-    best is on the front, in whatever order they are given. Without margins it is the usual front.
+    It is built from its most expensive trial down: of the trials as good as the best one, the cheapest, or the best
+    of those as cheap. The next is chosen in the same way among the trials
+    that are cheaper by more than noise, and so on. So of several trials that differ only by noise, the
+    best is on the front, in whatever order they are given. Without least_differences it is the usual front.
 
     Args:
         trials: with their score, cost and trial_id. Those that lack a figure are not on the front.
         score: the figure that ranks them.
         cost: a figure where less is better.
         higher_is_better: of the score.
-        margins: what may be noise: of the score a difference, of the cost a share.
+        least_differences: what may be noise: of the score a difference, of the cost a share.
     """
     sign = -1.0 if higher_is_better else 1.0
     left: pd.DataFrame = trials.dropna(subset=[score, cost])
-    as_cheap_as = 1 + margins.get(cost, 0.0)
+    as_cheap_as = 1 + least_differences.get(cost, 0.0)
     chosen = []
     while len(left):
-        as_good = left[sign * left[score] <= (sign * left[score]).min() + margins.get(score, 0.0)]
+        as_good = left[sign * left[score] <= (sign * left[score]).min() + least_differences.get(score, 0.0)]
         as_cheap = as_good[as_good[cost] <= as_good[cost].min() * as_cheap_as]
         best = as_cheap.sort_values([score, cost, "trial_id"], ascending=[not higher_is_better, True, True]).index[0]
         chosen.append(best)
@@ -81,7 +78,7 @@ def answer(frame: Frame) -> Answer:
     decision = decide(frame, noise=noise)
     if frame.score is None or decision.chosen is None:
         return Answer("pareto")
-    table = front(frame, margins(frame, noise))
+    table = front(frame, least_differences(frame, noise))
     if table.empty:
         return Answer("pareto", open_question="Score against cost: the trials differ in no cost beyond noise.")
     sentence = _sentence(table, frame.score)
@@ -110,7 +107,7 @@ def _draw(frame: Frame, decision: Decision, table: pd.DataFrame, title: str) -> 
     costs = list(dict.fromkeys(table["cost"]))
     note = "Points: trials. Line: the front. Star: the chosen model. Crosses break the limits."
     figure, panels = drawing.sheet(len(costs), title, note, panel_in=3.4)
-    breaks = decision.judged.loc[trials.index, "meets"].eq(False)
+    breaks = decision.judged.loc[trials.index, "verdict"] == Verdict.BREAKS
     for cost, axes in zip(costs, panels, strict=True):
         own = table[table["cost"] == cost]
         for some, marker in ((trials[~breaks], "o"), (trials[breaks], "x")):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame, without_rounding
-from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions import decision
-from entrypoints.reporting.questions.pairs import (
+from entrypoints.reporting.paired import (
     AGREES,
     LESS,
     MORE,
@@ -22,6 +18,7 @@ from entrypoints.reporting.questions.pairs import (
     ratio_in_words,
     ratios,
 )
+from entrypoints.reporting.questions import decision
 from entrypoints.reporting.words import digits, listed
 
 
@@ -30,8 +27,8 @@ def called(frame: Frame) -> dict[str, str]:
     seeds = frame.studies["seed"]
     by_seed = seeds.notna().all() and seeds.is_unique
     return {
-        str(study): f"seed {seed}" if by_seed else f"study {place}"
-        for place, (study, seed) in enumerate(seeds.items(), 1)
+        str(study): f"seed {seed}" if by_seed else f"study {number}"
+        for number, (study, seed) in enumerate(seeds.items(), 1)
     }
 
 
@@ -44,32 +41,32 @@ def answer(frame: Frame) -> Answer:
     if not shared:
         return Answer("repeats", open_question="What is stable: no configuration ran to its end in all studies.")
     costs = _costs(frame, names)
-    told = list(_of_costs(frame, costs, names))
+    reported = list(_of_costs(frame, costs, names))
     if score is None:
         why = "Which model to take: nothing says which metric ranks the trials; give metric and mode."
-        return Answer("repeats", tuple(told), costs, partial(_draw, costs, told[0]) if len(costs) else None, why)
+        return Answer("repeats", tuple(reported), costs, open_question=why)
     table = _losses(frame, complete, shared, score)
-    sentences = [*_take(frame, complete, table, names), *told]
+    sentences = [*_take(frame, complete, table, names), *reported]
     losses = table.rename(columns=names).reset_index(names="configuration")
     rows: pd.DataFrame = pd.concat([losses, costs], ignore_index=True)
-    return Answer("repeats", tuple(sentences), rows, partial(_draw, costs, sentences[0]) if len(costs) else None)
+    return Answer("repeats", tuple(sentences), rows)
 
 
 def _losses(frame: Frame, complete: dict[str, pd.DataFrame], shared: list[str], score: str) -> pd.DataFrame:
     """By how much each shared configuration is worse in each study than the best of all there, the safest first.
 
-    Beside them the smallest margin of any study, and the costs in the first.
+    Beside them the smallest least significant difference of any study, and the costs in the first.
     """
     sign = -1.0 if frame.higher_is_better else 1.0
     signed: pd.DataFrame = pd.DataFrame(
         {study: sign * without_rounding(trials[score]) for study, trials in complete.items()}
     )
     losses = (signed - signed.min()).loc[shared]
-    margins = [decision.decide(frame.of([study])).margin for study in complete]
-    known = min((margin for margin in margins if margin is not None), default=None)
+    least = [decision.decide(frame.of([study])).least_difference for study in complete]
+    known = min((difference for difference in least if difference is not None), default=None)
     of_first = complete[frame.first]
     costs = of_first[[cost for cost in decision.SHOWN_COSTS if cost in of_first]]
-    whole = losses.assign(worst_loss=losses.max(axis=1), margin=known).join(costs)
+    whole = losses.assign(worst_loss=losses.max(axis=1), least_significant_difference=known).join(costs)
     ordered: pd.DataFrame = whole.sort_values("worst_loss", kind="stable")
     return ordered
 
@@ -77,13 +74,13 @@ def _losses(frame: Frame, complete: dict[str, pd.DataFrame], shared: list[str], 
 def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
     """The configuration that is never far from the best, its costs and its address."""
     safest, worst = str(table.index[0]), float(table["worst_loss"].iloc[0])
-    margin = table["margin"].iloc[0]
-    within = f", within noise ({digits(margin, 2)})" if margin is not None and 0 < worst <= margin else ""
+    least = table["least_significant_difference"].iloc[0]
+    within = f", within noise ({digits(least, 2)})" if least is not None and 0 < worst <= least else ""
     lost = f"at most {digits(worst, 2)} worse in {frame.score} than the best" if worst > 0 else "the best"
     weak = [
         names[study]
         for study, trials in complete.items()
-        if decision.not_beaten(frame.of([study]), trials.loc[[safest]], margin).notna().all()
+        if decision.not_beaten(frame.of([study]), trials.loc[[safest]], least).notna().all()
     ]
     but = f" **But in {listed(weak)} it does not beat the baseline** beyond noise." if weak else ""
     tried = f"configurations that ran to their end in all: {len(table)}"
@@ -122,20 +119,3 @@ def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Itera
     hosts = differing_hosts(frame, *names)
     if hosts:
         yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
-
-
-@drawing.styled
-def _draw(costs: pd.DataFrame, title: str) -> Figure:
-    """The ratio of each cost to the first study's, with its interval, by study."""
-    metrics = list(dict.fromkeys(costs["metric"]))
-    note = "What the same configurations cost in each study, as a multiple of the first: mean and 95 % interval."
-    figure, (axes,) = drawing.sheet(1, title, note, panel_in=0.8 + 0.35 * len(metrics))
-    for number, (_, own) in enumerate(costs.groupby("study", sort=False)):
-        at = [metrics.index(metric) + 0.12 * number for metric in own["metric"]]
-        reach = [own["ratio"] - own["low"], own["high"] - own["ratio"]]
-        color, marker = drawing.PALETTE[number % len(drawing.PALETTE)], drawing.MARKERS[number % len(drawing.MARKERS)]
-        axes.errorbar(own["ratio"], at, xerr=reach, fmt=marker, color=color, capsize=3)
-    axes.axvline(1.0, color=drawing.GREY)
-    axes.set_yticks(range(len(metrics)), metrics)
-    drawing.scale_axis(axes, "x", costs["ratio"])
-    return figure

@@ -15,7 +15,7 @@ from entrypoints.frame import Frame
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.statistics import TOLD, Array, holm, is_learned
+from entrypoints.reporting.statistics import REPORTED, Array, holm, is_learned, mean_of
 from entrypoints.reporting.words import digits, listed, with_interval
 
 Row = Mapping[Any, Any]  # of a table
@@ -29,7 +29,7 @@ SHARES = np.linspace(0, 1, 41)  # of the training at which a figure has a median
 SERIES = "system/process_"
 
 
-def courses(frame: Frame) -> pd.DataFrame:
+def learning_curves(frame: Frame) -> pd.DataFrame:
     """What each metric does from the beginning of a trial to its end, over the first study's trials that ran to theirs.
 
     Losses of different algorithms are different functions, so each has rows of its own.
@@ -52,8 +52,8 @@ def courses(frame: Frame) -> pd.DataFrame:
     rows = []
     for (metric, algorithm), own in _curves(frame).groupby(["metric", "algorithm"], sort=False):
         learned = metric == frame.score or is_learned(str(metric))
-        each = [_course(str(metric), trial, learned) for _, trial in own.groupby("trial_id", sort=False)]
-        known = [course for course in each if course is not None]
+        each = [_learning_curve(str(metric), trial, learned) for _, trial in own.groupby("trial_id", sort=False)]
+        known = [curve for curve in each if curve is not None]
         if len(known) >= MIN_TRIALS:
             rows.append({"metric": metric, "algorithm": algorithm, **_together(str(metric), known, learned)})
     table: pd.DataFrame = pd.DataFrame(rows)
@@ -61,13 +61,13 @@ def courses(frame: Frame) -> pd.DataFrame:
         return table
     table["p_holm"] = holm(table["p_value"])
     table["verdict"] = [_verdict(row) for row in rows_of(table)]
-    told: pd.DataFrame = table.drop(columns=["p_value", "agree"])
-    return told
+    whole: pd.DataFrame = table.drop(columns=["p_value", "agree"])
+    return whole
 
 
 def answer(frame: Frame) -> Answer:
     """What is learned, when that is over, and which costs change."""
-    table = courses(frame)
+    table = learning_curves(frame)
     if table.empty:
         why = f"What changes during training: fewer than {MIN_TRIALS} trials have curves of {MIN_POINTS} points."
         return Answer("training", open_question=why)
@@ -92,7 +92,7 @@ def _curves(frame: Frame) -> pd.DataFrame:
     return table
 
 
-def _course(metric: str, trial: pd.DataFrame, learned: bool) -> dict[str, float] | None:
+def _learning_curve(metric: str, trial: pd.DataFrame, learned: bool) -> dict[str, float] | None:
     """What one curve does; None of one that is too short."""
     at, value = trial["at"].to_numpy(float), trial["value"].to_numpy(float)
     if len(value) < (2 if learned else MIN_POINTS):
@@ -111,22 +111,19 @@ def _course(metric: str, trial: pd.DataFrame, learned: bool) -> dict[str, float]
 
 
 def _together(metric: str, each: Sequence[dict[str, float]], learned: bool) -> dict[str, Any]:
-    """A row of ``courses``, but for the verdict."""
+    """A row of ``learning_curves``, but for the verdict."""
     table: pd.DataFrame = pd.DataFrame(each)
     row: dict[str, Any] = {"trials": len(table)} | table[["start", "end", "change", "level_from"]].median().to_dict()
     lengths = table["length"]
     row |= {"level_share": float((table["level_from"] / lengths).median()), "same_length": lengths.nunique() == 1}
     changes = table["change"].to_numpy(float)
-    is_told = (table["end"] - table["start"]).abs().median() > REPEATABILITY * table["noise"].median()
-    agree = float(np.mean(np.sign(changes) == np.sign(row["change"]))) if is_told else 0.0
+    is_beyond_noise = (table["end"] - table["start"]).abs().median() > REPEATABILITY * table["noise"].median()
+    agree = float(np.mean(np.sign(changes) == np.sign(row["change"]))) if is_beyond_noise else 0.0
     row |= {"agree": agree, "low": math.nan, "high": math.nan}
     if learned:
         return row | {"p_value": math.nan}
-    error = float(stats.sem(changes))
-    reach = float(stats.t.ppf(0.975, len(changes) - 1)) * error
-    mean = float(changes.mean())
-    p = 2 * float(stats.t.sf(abs(mean) / error, len(changes) - 1)) if error else float(mean == 0)
-    return row | {"change": mean, "low": mean - reach, "high": mean + reach, "p_value": p}
+    mean, low, high, p = mean_of(changes)
+    return row | {"change": mean, "low": low, "high": high, "p_value": p}
 
 
 def _verdict(row: Row) -> str:
@@ -134,7 +131,7 @@ def _verdict(row: Row) -> str:
     if row["level_share"] == row["level_share"]:
         return way if row["agree"] >= MOST and row["level_share"] > 0 else UNCLEAR
     small = SMALL_MB if is_memory(row["metric"]) else SMALL
-    if row["p_holm"] < TOLD and abs(row["change"]) > small:
+    if row["p_holm"] < REPORTED and abs(row["change"]) > small:
         return way
     return STEADY if -small <= row["low"] and row["high"] <= small else UNCLEAR
 
@@ -196,14 +193,14 @@ def _drawn(frame: Frame, table: pd.DataFrame, title: str) -> Figure:
     curves, metrics = _curves(frame), list(dict.fromkeys(table["metric"]))
     figure, panels = sheet(len(metrics), title, "Lines: medians over trials; bands: the middle 80 % of them.")
     for metric, axes in zip(metrics, panels, strict=True):
-        for place, algorithm in enumerate(table.loc[table["metric"] == metric, "algorithm"]):
+        for number, algorithm in enumerate(table.loc[table["metric"] == metric, "algorithm"]):
             own = curves[(curves["metric"] == metric) & (curves["algorithm"] == algorithm)]
             values = np.array([_along(trial) for _, trial in own.groupby("trial_id") if len(trial) > 1])
             known = np.isfinite(values).any(axis=0)
             low, middle, high = np.nanquantile(values[:, known], [0.1, 0.5, 0.9], axis=0)
-            shares, color = 100 * SHARES[known], PALETTE[place % len(PALETTE)]
+            shares, color = 100 * SHARES[known], PALETTE[number % len(PALETTE)]
             axes.fill_between(shares, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(shares, middle, LINES[place % len(LINES)], color=color, label=algorithm or None)
+            axes.plot(shares, middle, LINES[number % len(LINES)], color=color, label=algorithm or None)
         scale_axis(axes, "y", np.concatenate([line.get_ydata() for line in axes.lines]))
         axes.set_xlabel("% of the training")
         axes.set_ylabel(metric)

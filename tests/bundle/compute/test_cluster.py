@@ -28,7 +28,7 @@ from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import tracking_server
 
-from entrypoints.compute.places import Cluster, check_store
+from entrypoints.compute.backends import Cluster, check_store
 from entrypoints.errors import UserError
 
 CURVES = ("train_loss", "val_loss", "val_rmse")

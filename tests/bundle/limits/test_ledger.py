@@ -17,6 +17,7 @@ from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.ledger import Brief, Ledger, ask, ask_to_come, start, tell
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.trial_record import Trial
 
 ROWS = 1000
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -97,7 +98,7 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
     They count for relative limits, too.
     """
     trials = [(_of(size), _costs(0.01 * size)) for size in SIZES[:MIN_ENDED]]
-    ledger = Ledger(ROWS, NAMED, earlier=[(trial, costs, costs, "finished") for trial, costs in trials])
+    ledger = Ledger(ROWS, NAMED, earlier=[Trial("", trial, "FINISHED", costs) for trial, costs in trials])
     for _ in range(16):
         ledger.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
     assert _brief(ledger, _of(100)).predictions["training_time_s"].low < 1.0

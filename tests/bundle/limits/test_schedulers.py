@@ -42,7 +42,7 @@ def test_limits_can_name_all_that_the_docs_say_a_trial_has(project: Path, task: 
 def test_default_limits_are_limits_of_either_task(task: Task) -> None:
     """On this machine, which can read all that they limit."""
     score = scores.find(None, task)
-    made = stopping(score, LimitOptions.of("auto", "on", "asha"))
+    made = stopping(score, LimitOptions("auto", True, "asha"))
     assert made
     assert (str(made.limits), made.predict, made.scheduler) == (DEFAULT_LIMITS, True, "asha")
     assert stopping(score, None) is None

@@ -180,14 +180,6 @@ def test_study_whose_dataset_is_not_known_keeps_its_answers() -> None:
     assert "- **What hyperparameters change**: `depth` 1 -> 3: `total_s` rises to " in text
 
 
-def test_files_of_one_name_in_two_folders_keep_their_answers() -> None:
-    """By their paths."""
-    files = [f"/{year}/orders.csv" for year in (2023, 2024)]
-    frame = together(*(dull(seed, of_study={"dataset": file, "key": file}) for seed, file in enumerate(files)))
-    sentences = questions.ask(DATASETS, frame)[0].sentences
-    assert [sum(each.startswith(f"{file}: **Take ") for each in sentences) for file in files] == [1, 1]
-
-
 def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None:
     """The first question has room before others."""
     wide: pd.DataFrame = pd.DataFrame({f"column_{number}": ["x" * 80] * 8 for number in range(8)})

@@ -210,7 +210,6 @@ def test_studies_have_the_kind_of_what_they_differ_in(studies: list[tuple[Frame,
         pytest.param([_made(), _made(1, digest="u")], "since their data differ", id="table"),
         pytest.param([_made(), _made(key="other")], "since their data differ", id="key at the same seed"),
         pytest.param([_made(), _made(1), _made(limits="elapsed_s<=9")], "without those under limits", id="limits"),
-        pytest.param([_made()] * 27, "27 studies of one dataset were given; give at most 26", id="too many"),
     ],
 )
 def test_full_studies_that_differ_in_more_than_the_seed_are_a_mistake(

@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 
-from entrypoints.reporting.statistics import LinearModel, by_chance, holm, over_folds, terms
+from entrypoints.reporting.statistics import ORDER, LinearModel, by_chance, holm, over_folds, terms_of
 
 LEVELS = {"batch_size": [8, 32, 128, 512], "learning_rate": [0.1, 0.01, 0.001], "algorithm": ["logistic", "svm"]}
 COSTS = {"training_time_s": lambda row: 0.05 + 8 / row["batch_size"]}
@@ -28,12 +28,9 @@ def test_linear_model_is_that_of_a_formula(seed: int) -> None:
     """Type II tests, and the interval of the one contrast of a hyperparameter of two levels."""
     frame = study(LEVELS, COSTS, noise=0.1, repeats=3, seed=seed)
     trials = frame.ended
-    model = LinearModel(
-        trials["training_time_s"].to_numpy(),
-        {term.name: term for term in terms(trials, frame.hyperparameters)},
-        in_logarithms=True,
-    )
-    assert model.together == []
+    times = trials["training_time_s"].to_numpy()
+    model = LinearModel.of(trials, times, frame.hyperparameters, in_logarithms=True)
+    assert model.interactions == []
     formula = smf.ols(
         "np.log(training_time_s) ~ C(batch_size) + C(learning_rate) + C(algorithm) + place + I(place**2)",
         trials.astype({"place": float}),
@@ -41,7 +38,7 @@ def test_linear_model_is_that_of_a_formula(seed: int) -> None:
     expected = anova_lm(formula, typ=2)["PR(>F)"]
     for name in LEVELS:
         assert model.p_value(name) == pytest.approx(expected[f"C({name})"], rel=1e-6)
-    assert model.p_value("place") == pytest.approx(formula.f_test("place = 0, I(place ** 2) = 0").pvalue, rel=1e-6)
+    assert model.p_value(ORDER) == pytest.approx(formula.f_test("place = 0, I(place ** 2) = 0").pvalue, rel=1e-6)
     assert model.degrees == formula.df_resid
     assert model.noise == pytest.approx(math.sqrt(formula.mse_resid))
     (of_svm,) = (name for name in formula.params.index if "svm" in name)
@@ -52,7 +49,7 @@ def test_linear_model_is_that_of_a_formula(seed: int) -> None:
 def test_hyperparameter_of_many_values_bends() -> None:
     """As many as trials have halves, or thirteen."""
     few, many = (
-        terms(study([{"alpha": 1.5**place} for place in range(count)] * 2, {}).ended, ["alpha"])[0]
+        terms_of(study([{"alpha": 1.5**number} for number in range(count)] * 2, {}).ended, ["alpha"])["alpha"]
         for count in (12, 13)
     )
     assert (few.is_categorical, many.is_categorical) == (True, False)

@@ -10,14 +10,14 @@ from scipy.stats import uniform
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.questions.decision import Decision, decide
-from entrypoints.reporting.questions.limits_saved import judged
+from entrypoints.reporting.verdicts import judged
 from entrypoints.search.edges import sentences
 
 ROWS = 1007  # the largest batch
 
 
 def _decision(frame: Frame, margin: float) -> Decision:
-    return Decision(frame.complete.iloc[0], judged(frame), margin=margin)
+    return Decision(frame.complete.iloc[0], judged(frame), least_difference=margin)
 
 
 def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> list[str]:

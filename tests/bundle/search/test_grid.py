@@ -77,13 +77,13 @@ def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name: str, values
 def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
     """No rank correlation of a place with a batch size, a rate or an algorithm is beyond chance; seeds differ."""
     tried = _tried(seed=3)
-    assert [each.place for each in tried] == list(range(1, 193))
+    assert [each.number for each in tried] == list(range(1, 193))
     assert tried != _tried(seed=4)
     assert _searched(tried) == _searched(_tried(seed=4))
     names = {"algorithm": lambda each: each.algorithm == "svm", "batch size": lambda each: each.batch_size}
     names |= {name: lambda each, name=name: each.hyperparameters[name] for name in ("learning_rate", "alpha")}
     for name, value in names.items():
-        correlation = spearmanr([each.place for each in tried], [value(each) for each in tried]).statistic
+        correlation = spearmanr([each.number for each in tried], [value(each) for each in tried]).statistic
         assert abs(correlation) < 0.19, name  # 1 % of shuffled orders exceed it
 
 
@@ -105,14 +105,14 @@ def test_one_configuration_from_the_middle_runs_again(
     name = "max_iter" if MLP in algorithm else "learning_rate"
     values = list(range(1, widths + 1))
     tried = _tried(space={"batch_size": 16, "alpha": 0.1, name: values}, algorithm=algorithm, repeats=repeats)
-    assert [each.place for each in tried] == list(range(1, len(tried) + 1))
+    assert [each.number for each in tried] == list(range(1, len(tried) + 1))
     assert len(tried) == len(_searched(tried)) + runs - 1
     (often, _), *_ = Counter(each.key for each in tried).most_common()
     same = [each for each in tried if each.key == often]
     assert [each.repeat for each in same] == list(range(runs))
     if runs > 1:
         assert same[0].searched[name] == values[widths // 2]
-        gaps = np.diff([each.place for each in same])
+        gaps = np.diff([each.number for each in same])
         assert max(gaps) - min(gaps) <= 1
         assert min(gaps) > len(tried) / runs - 1
 
@@ -136,7 +136,7 @@ def test_search_that_learns_tries_some_of_many(space: Any, max_trials: int | Non
     plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused, unused, [])
     assert plan.size == size + 2
     (often, _), *_ = Counter(each.key for each in tried).most_common()
-    assert max(each.place for each in tried if each.key == often) <= plan.size
+    assert max(each.number for each in tried if each.key == often) <= plan.size
 
 
 @pytest.mark.parametrize("search", ["grid", "random"])

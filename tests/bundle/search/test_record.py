@@ -18,8 +18,9 @@ from reference import configured
 
 from entrypoints.frame import frame_of
 from entrypoints.mlflow_io import log_tables
+from entrypoints.models.trial_record import Trial
 from entrypoints.reading import read
-from entrypoints.search.record import Record, TrialRecord
+from entrypoints.search.record import Record
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_TUNE, KIND
@@ -43,7 +44,7 @@ def _run(
     tags: dict[str, str] | None = None,
     error_file: Path | None = None,
     **figures: float,
-) -> TrialRecord:
+) -> Trial:
     """Have a trial hand over one result, and end or not."""
     trial = _trial(trial_id, error_file)
     record.on_trial_start(0, [], trial)
@@ -155,10 +156,10 @@ EXPECTED = {"training_time_s": 9.0}
     ],
 )  # fmt: skip
 def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
-    trial: TrialRecord, end: str, counted: float | None
+    trial: Trial, end: str, counted: float | None
 ) -> None:
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
-    assert trial.known[-1] == end
+    assert trial.end == end
     assert [each["training_time_s"] for each in recorded([trial]).costs] == ([] if counted is None else [counted])
 
 
@@ -182,7 +183,7 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
             names[each.configuration.id],
             **({FEASIBLE: feasible[place]} if place in feasible else {}),
         )
-    rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.end.folds]
+    rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
     plan: Any = SimpleNamespace(names=names, searched=searched)

@@ -37,8 +37,8 @@ from study_settings import study_settings
 
 from entrypoints.early_stop import early_stop
 from entrypoints.runs import RecordedRun
-from entrypoints.search import journal
-from entrypoints.search.suggester import START_UP
+from entrypoints.search.resume import keep
+from entrypoints.search.sampler import START_UP
 from entrypoints.settings import LimitOptions
 
 COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
@@ -358,7 +358,9 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(continued: Continued, nam
     assert ended.addresses == {"127.0.0.1"}
     assert (ended.processes_after, ended.seconds < ENDED_WITHIN_S) == ([], True)
     assert ended.command.process.returncode != 0
-    assert "What was measured is in MLflow." in ended.command.stderr
+    continued_by = f"mlflow run . -e early_stop -P resume={ended.study.info.run_id} --env-manager local"
+    assert f"What was measured is in MLflow.\nContinue with: {continued_by}\n" in ended.command.stderr
+    assert continued_by in ended.study.data.tags["mlflow.note.content"]
     assert "entrypoints/" not in ended.command.stderr
     assert ended.study.info.status == "KILLED"
     done = {run.info.run_id for run in ended.done}
@@ -458,13 +460,13 @@ def test_study_goes_on_as_it_began_where_the_command_says(
     """With its scheduler. The command's run is named after the study unless the user has named it."""
     run = store_in_use.create_run("0", run_name="a study", tags={"sysmetrics.kind": "study"})
     settings = study_settings(register="wine", ray_address="10.0.0.1:6379", folds=3)
-    journal.begin(RecordedRun.of(store_in_use, run), settings, LimitOptions("elapsed_s<=3", True, "asha"))
+    keep(RecordedRun.of(store_in_use, run), settings, LimitOptions("elapsed_s<=3", True, "asha"))
     study = run.info.run_id
     store_in_use.set_terminated(study, "KILLED")
     if chosen:
         monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name=chosen).info.run_id)
     place, run_study = Mock(return_value=_Here()), Mock()
-    monkeypatch.setattr("entrypoints.search.plan.place", place)
+    monkeypatch.setattr("entrypoints.search.plan.backend", place)
     monkeypatch.setattr("entrypoints.search.study.run_study", run_study)
     result = CliRunner().invoke(early_stop, ["--resume", study, "--ray_address", "auto", "--register", "wine again"])
     assert result.exit_code == 0, result.output

@@ -25,14 +25,14 @@ from entrypoints.limits.costs import metrics
 from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import scores
-from entrypoints.search.trial import RESULT_EVERY_S, Trial
-from entrypoints.search.trial_end import TrialEnd
+from entrypoints.models.trial_record import read_end
+from entrypoints.search.trial import RESULT_EVERY_S, TrialTrainable
 from mlflow_sysmetrics.delivery.operations import Point, points_now
 from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 
 Config = dict[str, Any]
-Begin = Callable[..., Trial]
+Begin = Callable[..., TrialTrainable]
 AT_EACH_REPORT = {
     *("train_loss", "val_loss", "val_loss_sd", "val_rmse", "val_rmse_sd"),
     *("training_time_s", "step_time_ms", "cpu_percent", "memory_mb"),
@@ -68,12 +68,12 @@ def begin() -> Iterator[Begin]:
         dataset: str = "red_wine",
         predict: bool = True,
         ledger: ActorHandle | None = None,
-    ) -> Trial:
+    ) -> TrialTrainable:
         score = scores.find(None, bundled(dataset).task)
         known = metrics(score.validated, score.higher_is_better)
         parsed = Limits.parse(limits, known) if limits else None
 
-        class WithData(Trial):
+        class WithData(TrialTrainable):
             """What `tune.with_parameters` makes of it, without Ray's object store."""
 
             def setup(self, config: Config) -> None:  # type: ignore[override]
@@ -95,7 +95,7 @@ def _points(results: list[dict[str, Any]]) -> list[Point]:
     return points + points_now(summary, step=0)
 
 
-def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
+def _to_the_end(trial: TrialTrainable) -> list[dict[str, Any]]:
     results = [trial.train()]
     while not results[-1]["done"]:
         results.append(trial.train())
@@ -372,10 +372,10 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(
     assert len(own.trained) == FOLDS * 3
     assert re.fullmatch(r"training_time_s 0\.3\d* > 0\.2 \(step 3\)", _tags(result)["stop_reason"])
     assert result["figures"]["training_time_s"] == pytest.approx(0.3)
-    end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
+    end = read_end(result[PAYLOAD_KEY]["tags"])
     assert end
-    assert end.expected
-    assert (end.folds, end.expected["training_time_s"]) == ([], pytest.approx(30 * 0.1, rel=0.01))
+    assert end["expected"]
+    assert (end["folds"], end["expected"]["training_time_s"]) == ([], pytest.approx(30 * 0.1, rel=0.01))
     assert trial.reset(_config(max_steps=100))
     last = _to_the_end(trial)[-1]
     assert "stop_reason" not in _tags(last)
@@ -408,10 +408,10 @@ def test_trial_that_ends_by_itself_and_cannot_be_chosen_is_not_feasible(
     result = _to_the_end(begin(_config(learning_rate=rate, max_steps=50), limits))[-1]
     tags = _tags(result)
     assert (_has_ended(result), tags["diverged"], tags["feasible"]) == (True, diverged, "false")
-    end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
+    end = read_end(result[PAYLOAD_KEY]["tags"])
     assert end
-    assert end.expected == result["figures"]
-    assert (end.folds == []) is ("test_rmse" not in result["figures"]) is (diverged == "true")
+    assert end["expected"] == result["figures"]
+    assert (end["folds"] == []) is ("test_rmse" not in result["figures"]) is (diverged == "true")
 
 
 @pytest.mark.parametrize(

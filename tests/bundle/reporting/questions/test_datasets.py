@@ -8,7 +8,6 @@ import pytest
 from made_up_frames import study, together
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions import datasets
 from entrypoints.reporting.questions.datasets import answer
 
 LEVELS = {"batch_size": [8, 64, 512], "learning_rate": [0.1, 0.01, 0.001], "algorithm": ["a", "b"]}
@@ -33,26 +32,18 @@ def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
     of = {"dataset": "d3"}
     accuracy = study(LEVELS, {}, lambda row: 0.9 - 3 * row["learning_rate"], metric="val_accuracy", seed=3, of_study=of)
     found = answer(together(*frames, accuracy))
-    assert found.sentences[0] == "`score` is best at `learning_rate` 0.001 and worst at 0.1, over all datasets."
-    assert set(found.table.dropna(subset=["p_holm"])["hyperparameter"]) == {"batch_size", "learning_rate"}
+    assert "`score` is best at `learning_rate` 0.001 and worst at 0.1" in found.sentences[0]
+    assert set(found.table["hyperparameter"]) == {"batch_size", "learning_rate"}
 
 
 @pytest.mark.slow
 def test_reports_on_nothing_find_little() -> None:
     """One family of tests per metric, at 5 %; a cost has to differ by 5 % in the middle dataset as well."""
-    told = 0
+    claims = 0
     for draw in range(20):
         frames = [made(number, rate=0.0, seed=4 * draw + number) for number in range(4)]
-        told += answer(together(*frames)).table["told"].any()
-    assert told <= 2
-
-
-def test_batch_sizes_that_differ_are_compared_by_their_share_of_the_rows() -> None:
-    """Where fewer than three are the same."""
-    sizes = {number: [16 * number, 64 * number, 256 * number] for number in (1, 2, 3)}
-    frames = [made(number, levels={"batch_size": of}, rows=1024 * number) for number, of in sizes.items()]
-    (factor,) = datasets.factors(together(*frames))
-    assert factor.levels == ["1/64 of the rows", "1/16 of the rows", "1/4 of the rows"]
+        claims += answer(together(*frames)).table["reported"].any()
+    assert claims <= 2
 
 
 def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None:
@@ -65,14 +56,6 @@ def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None
         frames.append(frame)
     table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
     assert table.loc[("training_time_s", "learning_rate"), "change"] == pytest.approx(1.0, abs=0.1)
-
-
-def test_level_whose_trials_did_not_end_is_not_called_worse() -> None:
-    """In one dataset they failed, which says nothing of their models."""
-    *others, last = (made(number) for number in range(4))
-    last.trials.loc[last.trials["batch_size"] == 8, "status"] = "FAILED"
-    (said,) = (each for each in answer(together(*others, last)).sentences if each.startswith("Each of 4 datasets"))
-    assert "`batch_size` 64 or 512;" in said
 
 
 def test_dataset_without_a_finished_trial_is_named() -> None:

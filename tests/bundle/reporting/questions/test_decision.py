@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,10 +43,13 @@ def decided(
     """The decision about a full study, with the limits of another one."""
     frame = together(made(trials), *([made(trials, limits)] if limits else []))
     rows = [
-        {"metric": metric, "noise": share, "degrees_of_freedom": degrees, "margin": 0.01}
+        {"metric": metric, "noise": share, "degrees_of_freedom": degrees, "least_significant_difference": 0.01}
         for metric, (share, degrees) in noise.items()
     ]
-    return decide(frame, noise=pd.DataFrame(rows, columns=["metric", "noise", "degrees_of_freedom", "margin"]))
+    return decide(
+        frame,
+        noise=pd.DataFrame(rows, columns=["metric", "noise", "degrees_of_freedom", "least_significant_difference"]),
+    )
 
 
 def names(decision: Decision) -> tuple[str | None, ...]:
@@ -100,11 +104,79 @@ def test_memory_near_0_is_compared_in_mb(share: float, cheaper: str | None) -> N
     trials = {"a": (0.6, 1.0, 0.63), "b": (0.605, 1.0, 0.0), "c": (0.7, 1.0, 12.0)}
     limits = "peak_memory_mb<=100"
     assert names(decided(trials, limits, NOISE | {"peak_memory_mb": (share, 50)}))[1] == cheaper
-    two = study(
-        {"size": [1, 2]}, {"peak_memory_mb": lambda row: 0.63 * (row["size"] == 1)}, lambda row: row["size"] / 100
+    eight = study(
+        {"size": [1, 2], "alpha": [1, 2, 3, 4]},
+        {"peak_memory_mb": lambda row: 0.63 * (row["size"] == 1)},
+        lambda row: row["size"] / 1e4,
+        noise=0.001,
+        same_model=["alpha"],
+        of_study={"limits": limits},
+        about={"feasible": True},
     )
-    two = replace(two, studies=two.studies.assign(limits=limits), trials=two.trials.assign(feasible=True))
-    assert "size=2 takes 0.63 MB less `peak_memory_mb`." in " ".join(answer(two).sentences)
+    assert "for 0.63 MB less `peak_memory_mb` (below 0.1 of 0.63 MB)." in answer(eight).sentences[0]
+
+
+def priced(choose: str = "best", seconds: Mapping[int, float] | None = None, **changes: Any) -> Frame:
+    """Eight trials of two sizes, of which one is a little better and the other cheaper."""
+    times = seconds or {8: 0.4, 512: 0.008}
+    costs = {"training_time_s": lambda row: times[row["size"]]}
+    levels = {"size": list(times), "alpha": [1, 2, 3, 4]}
+    return study(
+        changes.pop("levels", levels),
+        costs,
+        lambda row: 0.6 + row["size"] / 1e6,
+        same_model=["alpha"],
+        of_study={"choose": choose, **changes},
+        noise=0.01,
+    )
+
+
+def test_first_sentence_offers_the_best_and_the_cheapest_that_is_as_good() -> None:
+    """With what that saves; a study that chooses the cheapest names the best beside it, with the same figures."""
+    best = answer(priced()).sentences[0]
+    saved = r"for 2 % of its `training_time_s` \(0\.00\d+ of 0\.\d+ s\)"
+    noise = r"as good within noise \(0\.00\d+\)"
+    assert re.search(
+        rf"^\*\*Take size=8, .*, the best of 8 trials; or \*\*size=512, alpha=\d\*\*, {noise}, {saved}\.$", best
+    )
+    cheapest = answer(priced("cheapest")).sentences[0]
+    as_the_best = rf"{noise} as the best, size=8, alpha=\d with 0\.\d+, {saved}"
+    assert re.search(rf"^\*\*Take size=512, alpha=\d\*\*: val_rmse 0\.\d+, {as_the_best}, of 8 trials\.$", cheapest)
+
+
+@pytest.mark.parametrize(
+    ("levels", "seconds"),
+    [
+        pytest.param({"size": [8, 512]}, {8: 0.02, 512: 0.0006}, id="noise unknown"),
+        pytest.param(None, {8: 0.02, 512: 0.0006}, id="milliseconds"),
+    ],
+)
+def test_single_fits_of_milliseconds_are_not_called_cheaper(levels: Any, seconds: dict[int, float]) -> None:
+    """Of two in fresh processes the first one warms up, and nothing says how much equal ones differ."""
+    frame = priced(seconds=seconds, **({"levels": levels} if levels else {}))
+    first, *others = answer(frame).sentences
+    assert "; or " not in first
+    assert (levels is None) == any("none takes less" in each for each in others)
+
+
+def test_trials_that_break_a_limit_at_their_end_are_named() -> None:
+    """Each by the limit that it breaks most; of relative limits the study knows alone what they came to."""
+    frame = priced(limits="training_time_s<=0.1")
+    frame = replace(frame, trials=frame.trials.assign(feasible=frame.trials["size"] == 512))
+    (said,) = (each for each in answer(frame).sentences if " ran to the end but " in each)
+    assert re.search(
+        r"^4 ran to the end but break `training_time_s<=0\.1`: size=8, alpha=\d \(0\.\d+\), .* and 1 more\.$", said
+    )
+    relative = replace(frame, studies=frame.studies.assign(limits="training_time_s<=1.5x median"))
+    (said,) = (each for each in answer(relative).sentences if " ran to the end but " in each)
+    assert said.startswith("4 ran to the end but break `training_time_s<=1.5x median`: size=8, alpha=")
+
+
+@pytest.mark.parametrize(("percent", "said"), [(18.5, "18 % of the rows are exact copies"), (0.5, ""), (None, "")])
+def test_many_exact_copies_of_rows_are_named(percent: float | None, said: str) -> None:
+    """A model that memorises looks better by them."""
+    found = [each for each in answer(priced(duplicate_rows_percent=percent)).sentences if "exact copies" in each]
+    assert [each.startswith(said) for each in found] == ([True] if said else [])
 
 
 @pytest.mark.parametrize(
@@ -138,9 +210,11 @@ def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict() -> None:
     status = ["KILLED" if size == "a" else "FINISHED" for size in judged.trials["size"]]
     meets = [size in "ce" for size in judged.trials["size"]]
     judged = replace(judged, trials=judged.trials.assign(status=status, feasible=meets))
-    found = decide(judged, noise=pd.DataFrame(columns=["metric", "noise", "degrees_of_freedom", "margin"]))
+    found = decide(
+        judged, noise=pd.DataFrame(columns=["metric", "noise", "degrees_of_freedom", "least_significant_difference"])
+    )
     assert found.chosen is not None
-    assert (found.chosen["size"], found.margin) == ("e", None)
+    assert (found.chosen["size"], found.least_difference) == ("e", None)
 
 
 def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
@@ -199,7 +273,7 @@ def test_few_folds_are_named_where_no_model_beats_the_baseline() -> None:
 def test_cheapest_that_is_taken_beats_the_baseline_where_the_best_does(baseline: Any, chosen: int) -> None:
     """Within noise of the best is not better than nothing; nor is it said that the other one is worse beyond noise."""
     score, of_study = {8: 0.675, 512: 0.69}, {"baseline": baseline, "choose": "cheapest"}
-    costs = {"training_time_s": lambda row: 8 / row["size"]}
+    costs = {"training_time_s": lambda row: 80 / row["size"]}
     frame = study(
         {"size": [8, 512]}, costs, lambda row: score[row["size"]], model_sd=0.02, fold_sd=0.0, of_study=of_study
     )

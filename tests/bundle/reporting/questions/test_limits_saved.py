@@ -15,14 +15,15 @@ COSTS = {name: lambda row: CPU_S[row["batch_size"]] for name in ("training_time_
 LIMITS = "training_time_s<=1.5, model_memory_mb<=100"
 
 
-def made(**changes: Any) -> Frame:
+def made(about: Any = None, **of_study: Any) -> Frame:
     """A study of five trials without noise."""
-    return study({"batch_size": list(CPU_S)}, COSTS, noise=0.0, **changes)
+    return study({"batch_size": list(CPU_S)}, COSTS, noise=0.0, about=about, of_study=of_study)
 
 
 def limited(*stops: tuple[int, float, str, str | None, str | None], **changes: Any) -> Frame:
     """The same under limits: stops are a batch size, what it had cost, who stopped it, by which metric and how."""
-    frame = made(seed=1, name="early_stop", of_study={"limits": LIMITS} | changes)
+    of_study = {"limits": LIMITS} | changes
+    frame = study({"batch_size": list(CPU_S)}, COSTS, noise=0.0, seed=1, name="early_stop", of_study=of_study)
     for size, spent_s, by, metric, how in stops:
         frame = stopped(frame, size, stopped_by=by, stop_metric=metric, stop_how=how, **dict.fromkeys(COSTS, spent_s))
     return frame
@@ -42,9 +43,18 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
     assert saved.reasons[["trials", "skipped", "saved_cpu_s"]].to_numpy().tolist() == [[1, 0, 15.0], [1, 1, 2.0]]
     assert answer(frame).sentences == (
         f"Under `{LIMITS}` 2 of 5 trials were stopped, of these 1 before the first step, and 85 % of the CPU time "
-        "saved: 3 s were spent, 17 s saved, counted against the full study.",
+        "of the trials saved: 3 s were spent, 17 s saved, counted against the full study.",
         "By what stopped them: `training_time_s<=1.5` 75 %, `model_memory_mb<=100` 10 %.",
     )
+
+
+def test_saving_is_told_of_the_whole_command_too() -> None:
+    """Where both studies say what theirs took."""
+    full, own = made(command_cpu_seconds=100.0, command_elapsed_s=110.0), limited(*TWO)
+    assert "whole command" not in answer(together(full, own)).sentences[0]
+    own = limited(*TWO, command_cpu_seconds=28.0, command_elapsed_s=37.0)
+    said = "; of the whole command, with starting and preparing, 72 %: it took 37 s, not 110 s."
+    assert said in answer(together(full, own)).sentences[0]
 
 
 def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving() -> None:

@@ -29,8 +29,8 @@ def test_front_leads_from_the_cheapest_model_to_the_best_one() -> None:
     assert sentence.endswith("3 models are worth a choice.")
 
 
-def test_margins_widen_what_counts_as_equal() -> None:
-    """Models no worse than by the margin of the score are as good; without margins each better score is a step."""
+def test_least_differences_widen_what_counts_as_equal() -> None:
+    """Models no worse than by the least difference are as good; without one each better score is a step."""
     frame = study({"batch_size": list(SECONDS)}, COSTS, lambda row: SCORES[row["batch_size"]], **EXACT)  # type: ignore[arg-type]
     times = front(frame, {})["cost"].eq("training_time_s").sum()
     assert (times, len(front(frame, {"val_rmse": 0.1, "training_time_s": 0.1, "peak_memory_mb": 0.05}))) == (3, 1)
@@ -40,7 +40,7 @@ EQUAL = {"cost": 0.1, "score": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("trials", "higher", "margins", "names"),
+    ("trials", "higher", "least_differences", "names"),
     [
         pytest.param({"a": (1, 5.0), "b": (2, 4.0), "c": (3, 4.0), "d": (2, 3.0)}, False, {}, "ad", id="exact"),
         pytest.param({"a": (100, 5.0), "b": (50, 5.9)}, False, EQUAL, "b", id="as-good-and-cheaper"),
@@ -53,12 +53,12 @@ EQUAL = {"cost": 0.1, "score": 1.0}
     ],
 )
 def test_front_of_one_cost(
-    trials: dict[str, tuple[float, float]], higher: bool, margins: dict[str, float], names: str
+    trials: dict[str, tuple[float, float]], higher: bool, least_differences: dict[str, float], names: str
 ) -> None:
     """From the cheapest on; the order in which trials are given does not matter."""
     for order in permutations((name, *figures) for name, figures in trials.items()):
         given = pd.DataFrame(order, columns=["trial_id", "cost", "score"])
-        found = steps(given, "score", "cost", higher_is_better=higher, margins=margins)
+        found = steps(given, "score", "cost", higher_is_better=higher, least_differences=least_differences)
         assert "".join(found["trial_id"]) == names
 
 
@@ -68,7 +68,7 @@ def test_no_two_on_the_front_are_within_noise() -> None:
     for _ in range(20):
         trials = pd.DataFrame({"cost": random.uniform(1, 3, 40), "score": random.uniform(0, 9, 40)})
         trials["trial_id"] = trials.index.astype(str)
-        found = steps(trials, "score", "cost", higher_is_better=False, margins=EQUAL)
+        found = steps(trials, "score", "cost", higher_is_better=False, least_differences=EQUAL)
         assert all(one * 1.1 < other for one, other in pairwise(found["cost"]))
         for _, trial in trials.iterrows():
             as_good, as_cheap = found["score"] <= trial["score"] + 1.0, found["cost"] <= trial["cost"] * 1.1

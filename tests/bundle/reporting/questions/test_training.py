@@ -11,7 +11,7 @@ import pytest
 from made_up_frames import study
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.training import answer, courses
+from entrypoints.reporting.questions.training import answer, learning_curves
 
 Curve = Callable[[Mapping[str, Any], float], float]
 LEVELS = {"batch_size": [8, 64], "learning_rate": [0.01, 0.001], "algorithm": ["logistic", "svm"]}
@@ -61,7 +61,7 @@ def test_curve_that_hardly_changes_is_level_within_its_noise() -> None:
     frame = made({"val_accuracy": noisy(lambda share: 0.76 - 0.04 * float(np.exp(-30 * share)), 0.002)})
     (said,) = answer(frame).sentences
     assert said.startswith("`val_accuracy` rises from 0.72 to 0.76 and is level from step ")
-    assert courses(frame)["level_share"].iloc[0] < 0.5
+    assert learning_curves(frame)["level_share"].iloc[0] < 0.5
 
 
 def test_trials_of_different_length_are_compared_by_share_of_the_training() -> None:
@@ -84,7 +84,7 @@ def test_leak_is_found_with_an_interval_that_holds_it(leak_mb: float) -> None:
     holds = 0
     for seed in range(20):
         frame = made({"memory_mb": noisy(lambda share: 177 + leak_mb * share, 0.05, seed)})
-        (row,) = courses(frame).to_dict("records")
+        (row,) = learning_curves(frame).to_dict("records")
         assert row["verdict"] == "rises"
         holds += row["low"] <= leak_mb <= row["high"]
     assert holds >= 17
@@ -120,7 +120,7 @@ def test_equal_costs_lead_to_no_claim() -> None:
     claims = 0
     for seed in range(100):
         frame = made({name: noisy(lambda share: 1.0, 0.1, 3 * seed + place) for place, name in enumerate(names)})
-        claims += courses(frame)["verdict"].isin(["rises", "falls"]).any()
+        claims += learning_curves(frame)["verdict"].isin(["rises", "falls"]).any()
     assert claims <= 2
 
 
@@ -128,4 +128,4 @@ def test_sampled_series_stand_in_for_curves_that_a_script_does_not_report() -> N
     """Of both the curve by step counts."""
     series = {"system/process_memory_mb": falls(2.0), "system/process_cpu_percent": noisy(lambda share: 98, 1)}
     frame = made(series | {"cpu_percent": noisy(lambda share: 98, 1)})
-    assert set(courses(frame)["metric"]) == {"system/process_memory_mb", "cpu_percent"}
+    assert set(learning_curves(frame)["metric"]) == {"system/process_memory_mb", "cpu_percent"}

@@ -157,7 +157,7 @@ class Cluster:
             ) from error
 
 
-Place = LocalRay | Cluster  # where trials run: on this machine alone, or not
+Backend = LocalRay | Cluster  # where trials run: on this machine alone, or not
 
 
 def _import(module: str) -> None:
@@ -194,7 +194,7 @@ def check_store(store_uri: str, n_nodes: int) -> None:
         )
 
 
-def place(ray_address: str, cpus: int | None, imports: str) -> Place:
+def backend(ray_address: str, cpus: int | None, imports: str) -> Backend:
     """The cluster at the given address, or else at RAY_ADDRESS; a Ray on this machine if both are local.
 
     Raises:

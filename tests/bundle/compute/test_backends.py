@@ -1,4 +1,4 @@
-"""Where a study's trials run: what the settings say, and what is there when a place is entered."""
+"""Where a study's trials run: what the settings say, and what is there when it is entered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 from commands import ROOT, clean_environment
 
-from entrypoints.compute.places import place
+from entrypoints.compute.backends import backend
 from entrypoints.errors import UserError
 from entrypoints.search.plan import TRIALS
 
@@ -30,7 +30,7 @@ def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if environment is not None:
         monkeypatch.setenv("RAY_ADDRESS", environment)
-    chosen = place(given, 3, TRIALS)
+    chosen = backend(given, 3, TRIALS)
     assert (chosen.is_here, getattr(chosen, "address", None)) == (address is None, address)
     assert chosen.max_concurrent == (0 if chosen.is_here else 3)
 
@@ -39,15 +39,15 @@ def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch:
     """The user sees which of the two is meant."""
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(UserError, match=r"^RAY_ADDRESS=ray://head:10001: .*ray job submit"):
-        place("local", 1, TRIALS)
+        backend("local", 1, TRIALS)
 
 
 TRIAL_PROCESSES = f"""
 import os, sys, time, psutil
 from entrypoints import environment
 environment.set_defaults()
-from entrypoints.compute.places import place
-with place("local", 1, {TRIALS!r}) as here:
+from entrypoints.compute.backends import backend
+with backend("local", 1, {TRIALS!r}) as here:
     assert here.join([], "sqlite:///mlflow.db") is None
     import ray
     from ray import tune
@@ -76,7 +76,7 @@ print(ray.is_initialized())
 
 
 def test_trials_run_in_a_process_that_has_imported_what_they_need_and_nothing_else() -> None:
-    """It has begun to do so when Ray started, and Ray ends with the place.
+    """It has begun to do so when Ray started, and Ray ends with its context.
 
     Beside other programs it has its share of the cores.
     """

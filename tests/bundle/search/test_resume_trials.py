@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,19 +16,19 @@ from records import ended_by, store
 from reference import MLP_REGRESSOR, configured
 
 from entrypoints.models.configuration import Configuration
-from entrypoints.search import earlier
-from entrypoints.search.record import TrialRecord
-from entrypoints.search.trial_end import TrialEnd
+from entrypoints.models.trial_record import Trial, end_tags
+from entrypoints.search.record import NOTHING, Earlier
+from entrypoints.search.resume import children_of, earlier_trials, settle
 from entrypoints.tags import DIVERGED, END
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_LIMITS, BY_PERSON, BY_TUNE, ERROR, STOP_REASON, STOPPED_BY
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
-ENDED, STOPPED = TrialEnd(FOLDS), TrialEnd([], {"elapsed_s": 9.0})
-LONG = TrialEnd(FOLDS * 45, {"val_loss": math.inf})
+ENDED, STOPPED = end_tags(FOLDS), end_tags([], {"elapsed_s": 9.0})
+LONG = end_tags(FOLDS * 45, {"val_loss": math.inf})
 STOP = ended_by("training_time_s<=0.1").tags
 TRIALS = [
-    replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), place=place)
+    replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), number=place)
     for place, (sizes, alpha) in enumerate(product([[8], [8, 4]], [1 / 3, 1e-7, 3]), 1)
 ]
 
@@ -43,23 +44,23 @@ def _trial(
     study: Run,
     configuration: Configuration,
     status: str = "RUNNING",
-    end: TrialEnd | None = None,
+    end: Mapping[str, str] = MappingProxyType({}),
     tags: Mapping[str, str] | None = None,
     figures: dict[str, float] = FIGURES,
-) -> TrialRecord:
+) -> Trial:
     """A trial whose run is in the store."""
-    tags = {**(end.tags if end else {}), **(tags or {})}
-    made = TrialRecord(f"t{configuration.place}", configuration, status, figures, tags)
+    tags = {**end, **(tags or {})}
+    made = Trial(f"t{configuration.number}", configuration, status, figures, tags)
     store(client, study.info.run_id, made)
     return made
 
 
-def _read(client: MlflowClient, study: Run, trials: list[Configuration] = TRIALS) -> earlier.Earlier:
-    return earlier.read(earlier.children_of(client, study), trials)
+def _read(client: MlflowClient, study: Run, trials: list[Configuration] = TRIALS) -> Earlier:
+    return earlier_trials(children_of(client, study), trials)
 
 
 def _settle(client: MlflowClient, study: Run) -> None:
-    earlier.settle(client, study, earlier.children_of(client, study))
+    settle(client, study, children_of(client, study))
 
 
 AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it took for running
@@ -69,16 +70,16 @@ AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it t
     ("said", "end", "tags", "status", "by", "how"),
     [
         pytest.param("FINISHED", ENDED, {}, "FINISHED", None, "finished", id="finished"),
-        pytest.param("FINISHED", TrialEnd([]), {DIVERGED: "true"}, "FINISHED", None, "diverged", id="diverged"),
+        pytest.param("FINISHED", end_tags([]), {DIVERGED: "true"}, "FINISHED", None, "diverged", id="diverged"),
         pytest.param("FINISHED", LONG, {}, "FINISHED", None, "finished", id="an end in several tags"),
         pytest.param("KILLED", STOPPED, STOP, "KILLED", BY_LIMITS, "stopped", id="stopped by its limits"),
         pytest.param("RUNNING", ENDED, {}, "FINISHED", None, "finished", id="finished, the driver was killed"),
         pytest.param("RUNNING", STOPPED, STOP, "KILLED", BY_LIMITS, "stopped", id="stopped, the driver was killed"),
         pytest.param("KILLED", ENDED, AT_THE_END, "FINISHED", None, "finished", id="finished at the end of the search"),
         pytest.param("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_LIMITS, "stopped", id="stopped at that end"),
-        pytest.param("KILLED", None, {STOPPED_BY: BY_TUNE}, "KILLED", BY_TUNE, "stopped", id="ended by a scheduler"),
+        pytest.param("KILLED", {}, {STOPPED_BY: BY_TUNE}, "KILLED", BY_TUNE, "stopped", id="ended by a scheduler"),
         pytest.param(
-            *("KILLED", None, {STOPPED_BY: BY_PERSON, STOP_REASON: "in other words"}),
+            *("KILLED", {}, {STOPPED_BY: BY_PERSON, STOP_REASON: "in other words"}),
             *("KILLED", BY_PERSON, "stopped"),
             id="ended by a person",
         ),
@@ -88,7 +89,7 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     client: MlflowClient,
     study: Run,
     said: str,
-    end: TrialEnd | None,
+    end: dict[str, str],
     tags: dict[str, str],
     status: str,
     by: str | None,
@@ -101,11 +102,11 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     found, before = _read(client, study), client.get_run(run_id)
     (done,) = found.done
     assert done == replace(made, status=status, tags=done.tags)
-    assert (done.stopped_by, done.known[-1], done.end) == (by, how, end or TrialEnd([]))
+    assert (done.stopped_by, done.end, done.was_judged) == (by, how, end in (STOPPED, LONG))
+    assert end_tags(done.folds, done.expected if done.was_judged else None) == (end or end_tags([]))
     assert done.tags.items() >= {name: tag for name, tag in made.tags.items() if name != STOPPED_BY}.items()
     assert found.left(TRIALS) == [TRIALS[0], *TRIALS[2:]]
     assert found.open_runs == {}
-    assert found.known == ([(TRIALS[1], FIGURES, end.expected, how)] if end and end.expected else [])
     _settle(client, study)
     after = client.get_run(run_id)
     assert after.info.status == status
@@ -115,17 +116,17 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
 @pytest.mark.parametrize(
     ("status", "end", "tags"),
     [
-        pytest.param("RUNNING", None, {}, id="driver-killed"),
-        pytest.param("KILLED", None, {}, id="interrupted"),
-        pytest.param("KILLED", None, AT_THE_END, id="swept"),
-        pytest.param("KILLED", None, {STOPPED_BY: "time_limit", STOP_REASON: "time_limit_s=15"}, id="time-limit"),
-        pytest.param("FAILED", None, {ERROR: "MemoryError"}, id="failed"),
+        pytest.param("RUNNING", {}, {}, id="driver-killed"),
+        pytest.param("KILLED", {}, {}, id="interrupted"),
+        pytest.param("KILLED", {}, AT_THE_END, id="swept"),
+        pytest.param("KILLED", {}, {STOPPED_BY: "time_limit", STOP_REASON: "time_limit_s=15"}, id="time-limit"),
+        pytest.param("FAILED", {}, {ERROR: "MemoryError"}, id="failed"),
         pytest.param("RUNNING", ENDED, {}, id="its last figures are missing"),
-        pytest.param("RUNNING", None, {END: LONG.tags[END]}, id="a part of its end is missing"),
+        pytest.param("RUNNING", {}, {END: LONG[END]}, id="a part of its end is missing"),
     ],
 )
 def test_trial_that_is_not_done_goes_on_in_its_own_run(
-    client: MlflowClient, study: Run, status: str, end: TrialEnd | None, tags: dict[str, str]
+    client: MlflowClient, study: Run, status: str, end: dict[str, str], tags: dict[str, str]
 ) -> None:
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
     figures = {"val_rmse": 1.0} if END not in tags else FIGURES
@@ -151,7 +152,7 @@ def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
     )
     client.set_terminated(prepare, "FINISHED")
     client.set_tag(resume, "sysmetrics.error", "why")
-    assert _read(client, study) == earlier.NOTHING
+    assert _read(client, study) == NOTHING
     _settle(client, study)
     assert [client.get_run(run_id).info.status for run_id in (prepare, resume)] == ["FINISHED", "KILLED"]
     assert client.get_run(resume).data.tags["sysmetrics.error"] == "why"
@@ -182,7 +183,7 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study:
 def test_trial_is_recognised_whatever_its_values_are(client: MlflowClient, study: Run, values: tuple[Any, Any]) -> None:
     """Texts that look like a number or None, too."""
     trials = [
-        replace(configured(MLP_REGRESSOR, solver=value), place=place) for place, value in enumerate(values, start=1)
+        replace(configured(MLP_REGRESSOR, solver=value), number=place) for place, value in enumerate(values, start=1)
     ]
     _trial(client, study, trials[1], "FINISHED", ENDED)
     assert _read(client, study, trials).left(trials) == trials[:1]
@@ -190,7 +191,7 @@ def test_trial_is_recognised_whatever_its_values_are(client: MlflowClient, study
 
 def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, study: Run) -> None:
     """Each is done, goes on or is left by itself, by the tag that its run has from the beginning."""
-    trials = [replace(TRIALS[0], repeat=repeat, place=repeat + 1) for repeat in range(4)]
+    trials = [replace(TRIALS[0], repeat=repeat, number=repeat + 1) for repeat in range(4)]
     _trial(client, study, trials[0], "FINISHED", ENDED)
     begun = _trial(client, study, trials[1])
     _trial(client, study, trials[2], "FINISHED", ENDED)

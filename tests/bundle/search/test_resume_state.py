@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,8 +21,8 @@ from entrypoints.datasets.known import load
 from entrypoints.datasets.splits import make_split
 from entrypoints.models.algorithms import find_all
 from entrypoints.runs import RecordedRun
-from entrypoints.search import journal
 from entrypoints.search.grid import configurations
+from entrypoints.search.resume import is_alive, keep, kept, take
 from entrypoints.settings import LimitOptions, StudySettings
 from entrypoints.tags import PID_SINCE
 from mlflow_sysmetrics.tags import NODE, PID
@@ -42,14 +43,14 @@ def test_study_is_taken_by_one_of_two_commands(client: MlflowClient, run: Record
     seen = client.get_run(run.run_id)
     first, second, third = (RecordedRun.of(client, client.create_run(run.experiment_id)) for _ in range(3))
     with ThreadPoolExecutor(2) as executor:
-        taken = list(executor.map(lambda by: journal.take(seen, by), (first, second)))
+        taken = list(executor.map(lambda by: take(seen, by), (first, second)))
     assert sorted(taken) == [False, True]
     seen = client.get_run(run.run_id)
     assert seen.data.params["resumed_by_1"] == (first, second)[taken.index(True)].run_id
-    assert journal.take(seen, third)
+    assert take(seen, third)
 
 
-SPACE = search_space.parse(GRID, journal.Path()) | {"batch_size": [16, 64]}
+SPACE = search_space.parse(GRID, Path()) | {"batch_size": [16, 64]}
 RANDOM = study_settings(algorithm=MLP, space=SPACE, search="random", max_trials=9)
 
 
@@ -67,15 +68,15 @@ def test_settings_come_back_as_they_were(
     run: RecordedRun, settings: StudySettings, limits: LimitOptions | None
 ) -> None:
     """With their types; execution is that of the command which reads them."""
-    journal.begin(run, settings, limits)
+    keep(run, settings, limits)
     execution = {"cpus": 7, "time_limit_s": 2.5, "ray_address": "auto"}
-    assert journal.read(run.client, run.run_id, execution) == (replace(settings, **execution), limits)
+    assert kept(run.client, run.run_id, execution) == (replace(settings, **execution), limits)
 
 
 def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
     """From distributions and lists that were written down, to the last digit."""
-    journal.begin(run, RANDOM, None)
-    found = journal.read(run.client, run.run_id, {})
+    keep(run, RANDOM, None)
+    found = kept(run.client, run.run_id, {})
     assert found is not None
     table = load("red_wine")
     split = make_split(table, folds=10, seed=0)
@@ -89,16 +90,18 @@ def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         since = psutil.Process(process.pid).create_time()
         tags = {NODE: platform.node(), PID: str(process.pid), PID_SINCE: str(since)}
-        assert journal.lives(tags) is True
-        assert journal.lives(tags | {PID_SINCE: str(since - 3600)}) is False
+        assert is_alive(tags) is True
+        assert is_alive(tags | {PID_SINCE: str(since - 3600)}) is False
         process.kill()
-        wait_until(lambda: not journal.lives(tags), 300, "the end")  # a zombie until it is waited for
+        wait_until(lambda: not is_alive(tags), 300, "the end")  # a zombie until it is waited for
 
 
-def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:
-    """As it begins."""
-    journal.begin(run, study_settings(), None)
+def test_study_names_the_process_that_runs_it_and_the_command_that_continues_it(run: RecordedRun) -> None:
+    """As it begins: a process that is killed says nothing at its end."""
+    command = keep(run, study_settings(), None)
     tags = run.client.get_run(run.run_id).data.tags
+    assert command == f"mlflow run . -e tune -P resume={run.run_id} --env-manager local"
+    assert f"`{command}`" in tags["mlflow.note.content"]
     assert (tags[NODE], tags[PID]) == (platform.node(), str(os.getpid()))
     assert float(tags[PID_SINCE]) == pytest.approx(psutil.Process().create_time())
-    assert journal.lives(tags) is False  # it is this one
+    assert is_alive(tags) is False  # it is this one

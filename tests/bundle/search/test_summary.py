@@ -18,18 +18,18 @@ from reference import bundled, configured
 from saved_views import listed
 from study_settings import study_settings
 
-from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.mlflow_io import load_rows
 from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
+from entrypoints.models.trial_record import Trial
 from entrypoints.reading import read
 from entrypoints.reporting.questions import decision
 from entrypoints.runs import RecordedRun
-from entrypoints.search import ended, last_words
-from entrypoints.search.ended import Ended, metrics
+from entrypoints.search import summary
 from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
-from entrypoints.search.record import TrialRecord
+from entrypoints.search.summary import Summary, metrics
+from entrypoints.search.warm_up import Forecast
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
@@ -41,7 +41,7 @@ COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
 NO_END = "no trial ran to its end without diverging"
 LONGER = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
 
-Finish = Callable[..., Ended]
+Finish = Callable[..., Summary]
 Before = Callable[..., str]
 
 
@@ -51,7 +51,7 @@ def before(empty_store: Path) -> Any:
     with in_use(empty_store) as client:
         experiment_id = client.create_experiment("studies", (empty_store / "artifacts").as_uri())
 
-        def ran(trials: list[TrialRecord], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
+        def ran(trials: list[Trial], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
             about = {KIND: "study", STUDY_KEY: study_key(SETTINGS, DATA), **(tags or {})}
             run_id = client.create_run(experiment_id, tags=about).info.run_id
             for each in trials:
@@ -67,8 +67,8 @@ def finish(before: Before) -> Finish:
     """What is asked of a study whose trials these are, in the same store."""
 
     def finished(
-        trials: list[TrialRecord], limits: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
-    ) -> Ended:
+        trials: list[Trial], limits: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
+    ) -> Summary:
         client = mlflow.MlflowClient()
         run_id = before(trials)
         run = RecordedRun.of(client, client.get_run(run_id))
@@ -79,7 +79,7 @@ def finish(before: Before) -> Finish:
         unused: Any = None
         score, baseline = scores.find(None, data.task), [1.0, 1.0, 1.0]
         plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused, score, baseline)
-        return ended.ended(run, plan, data, record, Forecast([10.0] * len(plan.trials), 50.0))
+        return summary.summarise(run, plan, data, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
 
     return finished
 
@@ -87,7 +87,7 @@ def finish(before: Before) -> Finish:
 def test_counts_of_trials_add_up(finish: Finish) -> None:
     """Each trial is in one of them, and what diverged is named: what it has in common, or some runs."""
     study = finish(of_every_end(), TIME, planned=12)
-    said = last_words.counted(study)
+    said = summary.counted(study)
     assert said == (
         "12 trials: 2 ran to the end (1 of them converged), 2 stopped by the limits, 1 stopped by the scheduler, "
         "1 stopped by a person, 1 cut off by time_limit_s=90, 2 diverged (all with batch_size 256), 1 failed, "
@@ -95,15 +95,15 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     )
     assert sum(map(int, re.findall(r"(?:: |, )(\d+) ", said))) == 12
     study.record.restarts = 3
-    assert last_words.counted(study).endswith("; 3 times a trial began again because its process or node had died")
+    assert summary.counted(study).endswith("; 3 times a trial began again because its process or node had died")
     many = finish([trial(place, diverged=place > 1, ending=BY_TIME if place == 6 else None) for place in range(1, 7)])
-    assert last_words.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
+    assert summary.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
 
 
 def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
     """Spent by all that say so; saved against the full study, also where a trial cost more than there."""
     before([trial(place) for place in range(1, 11)])
-    trials = [each for each in of_every_end() if not each.figures or each.configuration.place not in (8, 9)]
+    trials = [each for each in of_every_end() if not each.figures or each.configuration.number not in (8, 9)]
     study = finish(trials, TIME)
     found = metrics(study)
     assert {name: found[name] for name in COUNTS} == {
@@ -113,6 +113,31 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     assert "forecast_error_percent" not in found
     assert (found["spent_cpu_s"], found["saved_cpu_s"]) == (1 + 2 + 3 + 0 + 5 + 6 + 7, 4)
     assert found["saved_cpu_percent"] == pytest.approx(100 * 4 / 28)
+
+
+@pytest.mark.parametrize(
+    ("full", "says"),
+    [
+        pytest.param(
+            (149.0, 110.0), ", that of the full study 150 s of CPU time in 110 s: 72 % less CPU time", id="less"
+        ),
+        pytest.param((50.0, 60.0), ", that of the full study 50 s of CPU time in 60 s", id="maybe by chance"),
+        pytest.param(None, "", id="not known of the full study"),
+    ],
+)
+def test_whole_command_is_told_beside_its_trials(
+    finish: Finish, before: Before, full: tuple[float, float] | None, says: str
+) -> None:
+    """What lies outside the trials, such as the start and the refit, no limit saves."""
+    of_full = before([trial(1), trial(2)])
+    names = ("command_cpu_seconds", "command_elapsed_s")
+    for name, seconds in zip(names, full or (), strict=False):
+        mlflow.MlflowClient().log_metric(of_full, name, seconds)
+    study = finish([trial(1), trial(2, None, ending=BY_TIME)], TIME)
+    said = list(summary.of_limits(study, dict(zip(names, (42.0, 37.0), strict=True))))
+    took = "The whole command, with its start, Ray and the refit, took 42 s of CPU time in 37 s"
+    assert f"{took}{says}." in said
+    assert not [sentence for sentence in summary.of_limits(study, {}) if "whole command" in sentence]
 
 
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
@@ -138,19 +163,19 @@ def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Fi
     trials = [trial(place, 0.7 - place / 100) for place in (5, 4, 3, 2, 1)]  # scores improve as costs rise
     study = finish(trials, "training_time_s<=1x median")
     assert study.best is not None
-    assert study.best.configuration.place == 3
+    assert study.best.configuration.number == 3
     rows = load_rows(study.run.client, study.run.run_id, "pareto.json")
     assert [(row["cost"], row["trial_id"]) for row in rows] == [("training_time_s", f"t{each}") for each in (1, 2, 3)]
     for each in trials:
         tag = study.run.client.get_run(str(each.run_id)).data.tags[FEASIBLE]
-        assert tag == str(each.configuration.place < 4).lower()
+        assert tag == str(each.configuration.number < 4).lower()
 
 
-def test_page_and_last_words_say_the_same(finish: Finish) -> None:
+def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     """What to take, what it costs and how to load it come first, then where to look, then what became of the trials."""
     study = finish(of_every_end(), TIME)
     with mlflow.start_run(run_id=study.run.run_id):
-        words = last_words.tell(study, MODEL)
+        words = summary.tell(study, MODEL, {})
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
     take, look, _, *rest = page.splitlines()
     assert take.startswith("**Take batch_size=2")
@@ -172,7 +197,7 @@ def test_model_that_its_refit_has_spoilt_is_warned_of(finish: Finish) -> None:
     study = finish([trial(1, figures=figures)])
     for refitted, is_warned in ((0.99, False), (9.0, True)):
         with mlflow.start_run(run_id=study.run.run_id):
-            words = last_words.tell(study, replace(MODEL, figures=MODEL.figures | {"test_rmse": refitted}))
+            words = summary.tell(study, replace(MODEL, figures=MODEL.figures | {"test_rmse": refitted}), {})
         said = "Do not use the logged model: trained on the whole training part it has test_rmse 9, no better than"
         assert (said in words) == is_warned
 
@@ -188,7 +213,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     for choose in ("best", "cheapest"):
         study = finish(trials, settings=replace(SETTINGS, choose=choose))
         with mlflow.start_run(run_id=study.run.run_id):
-            words = last_words.tell(study, MODEL)
+            words = summary.tell(study, MODEL, {})
         assert study.best is not None
         run, own, first = study.run.client.get_run(study.run.run_id), study.best, words.splitlines()[2].split()
         taken = f"batch_size={own.configuration.batch_size}"
@@ -201,9 +226,10 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         report = decision.answer(read(study.run.client, [study.run.client.get_run(run.info.run_id)]))
         assert report.sentences[0] == run.data.tags["mlflow.note.content"].splitlines()[0]
         says[choose] = words[words.index("\nTake ") :]
-    assert "1 other is as good within noise (0.029) of val_rmse; of these, batch_size=4 takes 22 % of" in says["best"]
-    take = "Take batch_size=4: val_rmse 0.61, the cheapest in training_time_s of 2 as good within noise (0.029)"
-    assert f"{take} as the best (0.6) of 2 trials." in says["cheapest"]
+    saved = "as good within noise (0.029), for 22 % of its training_time_s (2 of 9 s)."
+    assert f"the best of 2 trials; or batch_size=4, {saved}" in says["best"]
+    take = "Take batch_size=4: val_rmse 0.61, as good within noise (0.029) as the best, batch_size=512 with 0.6,"
+    assert take in says["cheapest"]
 
 
 @pytest.mark.parametrize(
@@ -241,14 +267,14 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     ],
 )  # fmt: skip
 def test_study_without_a_result_says_why_and_what_to_do(
-    finish: Finish, trials: list[TrialRecord], limits: str, planned: int, says: str
+    finish: Finish, trials: list[Trial], limits: str, planned: int, says: str
 ) -> None:
     """In one sentence, which its page begins with. A limit of time is raised where there is one."""
     settings = replace(SETTINGS, time_limit_s=90.0 if LONGER in says else None)
     study = finish([replace(each) for each in trials], limits, planned=planned, settings=settings)
     assert study.best is None
     with mlflow.start_run(run_id=study.run.run_id):
-        assert last_words.tell_no_result(study) == says
+        assert summary.tell_no_result(study, {}) == says
     data = study.run.client.get_run(study.run.run_id).data
     assert data.tags["mlflow.note.content"].startswith(f"**No model was chosen**: {says}.\n")
     assert data.metrics["trials"] == len(trials)
@@ -258,7 +284,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
     ("limits", "figures", "says"),
     [
         pytest.param("training_time_s<=1x median", [1.0, 2.0], "end: fewer than 5 trials have the figure.", id="few"),
-        pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "to each other.", id="within noise"),
+        pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "of it.", id="within noise"),
         pytest.param("model_memory_mb<=1.2x median", [0.9, 0.9, 0.9, 0.8, 0.8], None, id="1 MB above the median"),
         pytest.param("peak_memory_mb<=100", [50.0, 60.0, 101.0], None, id="beyond noise"),
     ],
@@ -270,7 +296,7 @@ def test_limit_that_says_nothing_is_named(finish: Finish, limits: str, figures: 
         trial(place, figures={"val_rmse": 0.5 + place, "elapsed_s": 1.0} | ({metric: each} if each == each else {}))
         for place, each in enumerate(figures, 1)
     ]
-    said = [each for each in last_words._of_limits(finish(trials, limits)) if each.startswith(f"`{limits}` ")]
+    said = [each for each in summary.of_limits(finish(trials, limits), {}) if each.startswith(f"`{limits}` ")]
     of_limit = [sentence for sentence in said if " stopped " not in sentence]
     assert [sentence.endswith(says) for sentence in of_limit] == [True] if says else not of_limit
 
@@ -282,15 +308,15 @@ def _host(cores: str) -> dict[str, str]:
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
 
 
-def _trials(cores: str = "2") -> list[TrialRecord]:
+def _trials(cores: str = "2") -> list[Trial]:
     return [trial(place, configuration=each, tags=_host(cores)) for place, each in enumerate(WANTED, 1)]
 
 
-def _full(finish: Finish, trials: list[TrialRecord] | None = None) -> str | None:
+def _full(finish: Finish, trials: list[Trial] | None = None) -> str | None:
     """The full study that a saving is counted against."""
     study = finish(trials or _trials(), "val_loss<=9")
     assert study.saving is not None
-    assert ("other machines" in " ".join(last_words._of_limits(study))) == bool(study.hosts)
+    assert ("other machines" in " ".join(summary.of_limits(study, {}))) == bool(study.hosts)
     return study.saving.full
 
 
@@ -348,11 +374,11 @@ def _columns(page: Any) -> list[str]:
     return [column.split("`")[1] for column in page.state["selectedColumns"]]
 
 
-def _pages(study: Ended) -> dict[str, str]:
+def _pages(study: Summary) -> dict[str, str]:
     return save_pages(study.run, study.plan, study.record, study.frame)
 
 
-def _saved(study: Ended) -> dict[str, Any]:
+def _saved(study: Summary) -> dict[str, Any]:
     """The pages in the menu of the experiment, by what is on them."""
     found = listed(study.run.client, study.run.experiment_id)
     return {name.rpartition(" · ")[2]: page for name, page in found.items()}

@@ -1,0 +1,241 @@
+"""What a search that learns tries next, by Optuna's TPE: it learns from scores, and from what broke a limit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.actor import ActorHandle
+from ray.tune.search.searcher import Searcher
+
+from entrypoints.limits.judging import excess
+from entrypoints.limits.ledger import ask, ask_to_come
+from entrypoints.limits.stop_or_skip import is_ruled_out
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.trial_record import Trial
+from entrypoints.search.plan import Plan
+from entrypoints.search.record import Record
+from mlflow_sysmetrics.limits import Limits
+
+START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
+_AT_ONCE = 16  # candidates about which the cost model is asked at once
+_ABSENT = -1  # the level of what a candidate does not have
+
+Allowed = Callable[[list[int]], Sequence[bool]]
+
+
+class Tried(NamedTuple):
+    """What is known of a candidate that was tried.
+
+    Attributes:
+        i: its index in the list of candidates.
+        state: whether it runs (RUNNING), came to its end (COMPLETE), or did not (PRUNED).
+        score: less is better; None: unknown.
+        excess: by how much its final costs break the limits, or would have.
+    """
+
+    i: int
+    state: TrialState = TrialState.RUNNING
+    score: float | None = None
+    excess: float = 0.0
+
+
+class Sampler:
+    """Suggests each candidate at most once, by its index in their list. The first ones are taken from its beginning.
+
+    TPE sees a number as its rank among the values of its name, and anything else as a category. What it would try is
+    replaced by the nearest candidate that is left. It keeps nothing: a suggestion depends on the seed and on what is
+    known, so a study that goes on after an interruption is suggested what it would have been without.
+
+    Args:
+        candidates: the values of each by name, in random order; those with the same ``algorithm`` have the same names.
+        seed: of what is random.
+    """
+
+    def __init__(self, candidates: Sequence[Mapping[str, Any]], seed: int) -> None:
+        self._seed = seed
+        self._distributions: dict[str, IntDistribution | CategoricalDistribution] = {}
+        columns = []
+        for name in dict.fromkeys(name for each in candidates for name in each):
+            levels, is_number = _levels([each[name] for each in candidates if name in each])
+            if len(levels) > 1:
+                columns.append([levels[repr(each[name])] if name in each else _ABSENT for each in candidates])
+                last = len(levels) - 1
+                self._distributions[name] = IntDistribution(0, last) if is_number else _categories(last)
+        self._levels = np.array(columns, dtype=int).reshape(len(columns), len(candidates)).T
+
+    def next(self, history: Collection[Tried], allowed: Allowed = lambda indices: [True] * len(indices)) -> int | None:
+        """The index of the candidate to try next; None if none is left.
+
+        Args:
+            history: those that were tried, in the order in which they began.
+            allowed: whether each of some candidates may be tried; it is asked about few.
+        """
+        left = np.ones(len(self._levels), dtype=bool)
+        left[[each.i for each in history]] = False
+        order = np.flatnonzero(left)
+        if len(history) >= START_UP:
+            order = order[np.argsort(self._distances(order, self._wanted(history)), kind="stable")]
+        for start in range(0, len(order), _AT_ONCE):
+            nearest = order[start : start + _AT_ONCE].tolist()
+            for i, is_allowed in zip(nearest, allowed(nearest), strict=True):
+                if is_allowed:
+                    return int(i)
+        return None
+
+    def _wanted(self, history: Collection[Tried]) -> dict[str, int]:
+        """What TPE would try next, whether it is a candidate or not: a level of each name."""
+        seed = int(np.random.SeedSequence([self._seed, len(history)]).generate_state(1)[0])
+        is_conditional = bool((self._levels == _ABSENT).any())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = TPESampler(n_startup_trials=0, multivariate=True, group=is_conditional, seed=seed)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=sampler)
+        study.add_trials([self._trial(tried) for tried in history])
+        trial, wanted = study.ask(), {}
+        columns = dict(zip(self._distributions, self._levels.T, strict=True))
+        rows = np.ones(len(self._levels), dtype=bool)  # those of the algorithm, which is asked for first
+        for name in sorted(columns, key=lambda name: name != "algorithm"):
+            if (columns[name][rows] != _ABSENT).any():
+                wanted[name] = _asked(trial, name, self._distributions[name])
+                if name == "algorithm":
+                    rows = columns[name] == wanted[name]
+        return wanted
+
+    def _trial(self, tried: Tried) -> FrozenTrial:
+        levels = zip(self._distributions, self._levels[tried.i].tolist(), strict=True)
+        params = {name: level for name, level in levels if level != _ABSENT}
+        return create_trial(
+            state=tried.state,
+            params=params,
+            distributions={name: self._distributions[name] for name in params},
+            value=tried.score,
+            constraints={"limits": tried.excess},
+        )
+
+    def _distances(self, indices: NDArray[Any], wanted: Mapping[str, int]) -> NDArray[Any]:
+        """Between candidates and what is wanted: of a number the share of its range, of a category 1."""
+        total = np.zeros(len(indices))
+        for column, (name, is_of) in zip(self._levels[indices].T, self._distributions.items(), strict=True):
+            level = wanted.get(name, _ABSENT)
+            away = np.abs(column - level) / is_of.high if isinstance(is_of, IntDistribution) else column != level
+            total += np.where((column == _ABSENT) | (level == _ABSENT), column != level, away)
+        return total
+
+
+class TuneSampler(Searcher):
+    """Tune's side: has it run as many trials of a plan as run at once, and the next when one has ended.
+
+    First those that an earlier command had begun, then what the sampler says; repetitions have their numbers in the
+    plan. What is known of trials is what the record says, also of those that an earlier command has run, so nothing has
+    to be kept for a study to go on.
+
+    Args:
+        plan: of the study.
+        record: of its trials, also of those that earlier commands have run or begun.
+        ledger: of the costs of trials, if there are limits.
+        at_once: how many trials run at the same time.
+    """
+
+    def __init__(self, plan: Plan, record: Record, ledger: ActorHandle | None, at_once: int) -> None:
+        super().__init__()
+        self._plan = plan
+        self._record = record
+        self._ledger = ledger
+        self._at_once = at_once
+        self._candidates = [trial for trial in plan.trials if not trial.repeat]
+        self._indices = {trial.key: i for i, trial in enumerate(self._candidates)}
+        self._sampler = Sampler([trial.searched for trial in self._candidates], plan.settings.seed)
+        repeated = {trial.key for trial in plan.trials if trial.repeat}
+        self._repeated = {trial.number: trial for trial in plan.trials if trial.key in repeated}
+        self._begun = [trial for trial in plan.trials if trial.id in record.open_runs]
+        self._handed_out: dict[int, Configuration] = {}  # by their numbers in the order of the study's trials
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty, as of the record: Tune writes what it was given to disk."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The ``config`` of the next trial; None while as many run as may, FINISHED if nothing is left to try."""
+        trials = [trial for trial in self._record.trials.values() if trial.status != "RUNNING"]
+        ended = {trial.configuration.number: trial for trial in trials}
+        if len(self._handed_out.keys() - ended) >= self._at_once:
+            return None
+        taken = {number: trial.configuration for number, trial in ended.items()} | self._handed_out
+        number = next(number for number in count(1) if number not in taken)
+        configuration = self._next(number, taken, ended)
+        if configuration is None:
+            return str(Searcher.FINISHED)
+        self._handed_out[number] = replace(configuration, number=number)
+        return {"configuration": self._handed_out[number]}
+
+    def _next(self, number: int, taken: dict[int, Configuration], ended: dict[int, Trial]) -> Configuration | None:
+        if self._begun:
+            return self._begun.pop(0)
+        repeated = self._repeated.get(number)
+        if repeated and repeated.id not in {trial.id for trial in taken.values()}:
+            return repeated
+        self._record.to_come = ask_to_come(self._ledger)
+        limits = self._record.resolved_limits
+        history = [
+            self._tried(taken[each], ended.get(each), limits) for each in sorted(taken) if not taken[each].repeat
+        ]
+        i = self._sampler.next(history, self._allowed)
+        return None if i is None else self._candidates[i]
+
+    def _tried(self, configuration: Configuration, trial: Trial | None, limits: Limits) -> Tried:
+        i = self._indices[configuration.key]
+        if trial is None:
+            return Tried(i)
+        too_much = excess(limits, trial.expected)
+        score = trial.figures.get(self._record.score)
+        if score is None or not trial.complete:
+            return Tried(i, TrialState.PRUNED, excess=too_much)
+        return Tried(i, TrialState.COMPLETE, -score if self._record.higher_is_better else score, too_much)
+
+    def _allowed(self, indices: list[int]) -> list[bool]:
+        """Which of the candidates are not known to break a limit."""
+        stopping = self._plan.stopping
+        if stopping is None or not stopping.predict:
+            return [True] * len(indices)
+        briefs = ask(self._ledger, [self._candidates[i] for i in indices])
+        return [not is_ruled_out(stopping, brief) for brief in briefs]
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """No-op: the record follows the trials."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """No-op: a study goes on from what its runs hold."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """No-op."""
+
+
+def _levels(values: Sequence[Any]) -> tuple[dict[str, int], bool]:
+    """The number of each distinct value, by its text, and whether these are ranks of numbers."""
+    distinct = {repr(value): value for value in values}
+    is_number = all(isinstance(value, Real) and not isinstance(value, bool) for value in distinct.values())
+    ordered = sorted(distinct, key=distinct.__getitem__) if is_number else list(distinct)
+    return {text: level for level, text in enumerate(ordered)}, is_number
+
+
+def _categories(last: int) -> CategoricalDistribution:
+    return CategoricalDistribution(range(last + 1))
+
+
+def _asked(trial: optuna.Trial, name: str, is_of: IntDistribution | CategoricalDistribution) -> int:
+    if isinstance(is_of, IntDistribution):
+        return int(trial.suggest_int(name, is_of.low, is_of.high))
+    level: Any = trial.suggest_categorical(name, is_of.choices)
+    return int(level)

@@ -1,0 +1,262 @@
+"""Before the first trials: their processes wait for each other, and time each kind of trial for the forecast.
+
+Tune gives a finished trial's process to the next trial and drops the process that was starting for it. With trials
+shorter than a process's start, one process would end up with all the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import logging
+import math
+import time
+import uuid
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+from ray.experimental import internal_kv
+
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.limits.ledger import tell
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.cross_validation import FEW_ROWS, LATENCY_ROWS, Fold
+from entrypoints.progress import duration
+from entrypoints.search.plan import Plan
+from mlflow_sysmetrics.limits import Values
+
+WAIT_TIMEOUT_S = 60.0
+BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
+POLL_S = 0.01  # for each process that waits, so that many ask no more often than few
+MAX_POLL_S = 0.2
+KIND_WITHIN_S = 0.2
+ALL_WITHIN_S = 10.0
+MAX_STEPS, MIN_STEPS = 100, 3
+# The overhead of a trial: free the last one's memory, send a result to the driver, get the next configuration.
+BETWEEN_TRIALS_S = 0.03
+LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
+
+_ARRIVED, _TIMED, _BEGUN, _OPEN = "arrived", "timed", "begun", "open"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What the first processes of a study do at once, as loaded as in the search. Ray must be running.
+
+    They meet by a few keys in the table that Ray's head process keeps for all nodes. A process that does not come costs
+    time, not the study.
+
+    Attributes:
+        parties: how many processes wait for each other.
+        kinds: one configuration of each kind, which each of them times.
+        ledger: of the costs of trials, if there are limits.
+        name: of the keys.
+    """
+
+    parties: int
+    kinds: list[Configuration]
+    ledger: ActorHandle | None = None
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def join(self, data: Prepared) -> bool:
+        """Wait until all processes are up, and time each kind; False for a process that comes later: it does neither.
+
+        What it has seen is then known here and in the ledger.
+        """
+        if len(self._keys(_ARRIVED)) >= self.parties or self._keys(_OPEN):
+            return False
+        self._meet(_ARRIVED, self.parties, WAIT_TIMEOUT_S)
+        timed = time_kinds(self.kinds, data)
+        tell(self.ledger, [(kind, costs) for kind, costs in zip(self.kinds, timed, strict=True) if costs])
+        self._meet(_TIMED, len(self._keys(_ARRIVED)), WAIT_TIMEOUT_S, timed)
+        return True
+
+    def begin(self) -> None:
+        """Return when Tune has begun all of the first trials.
+
+        When a trial ends, Tune drops other processes that it does not yet know to be up. A skipped trial takes only a
+        few milliseconds, so without this wait the whole study could run in one process.
+        """
+        self._meet(_BEGUN, len(self._keys(_ARRIVED)), BEGIN_TIMEOUT_S)
+
+    def timed(self) -> list[list[dict[str, float] | None]]:
+        """What each process has seen of the ``kinds``."""
+        return [json.loads(internal_kv._internal_kv_get(key)) for key in self._keys(_TIMED)]
+
+    def remove(self) -> None:
+        """Delete its keys: a cluster outlives the study."""
+        with contextlib.suppress(RayError):
+            internal_kv._internal_kv_del(self._key(), del_by_prefix=True)
+
+    def _key(self, stage: str = "") -> str:
+        return f"sysmetrics/{self.name}/{stage}"
+
+    def _keys(self, stage: str) -> list[bytes]:
+        return list(internal_kv._internal_kv_list(self._key(stage)))
+
+    def _put(self, stage: str, value: Any = None) -> None:
+        internal_kv._internal_kv_put(f"{self._key(stage)}/{uuid.uuid4().hex}", json.dumps(value))
+
+    def _meet(self, stage: str, parties: int, timeout_s: float, found: Any = None) -> None:
+        """Wait until this number have come this far, or one that waits has given up."""
+        self._put(stage, found)
+        deadline = time.monotonic() + timeout_s
+        while len(self._keys(stage)) < parties and not self._keys(_OPEN):
+            if time.monotonic() > deadline:
+                logger.warning("The study starts without waiting for all of its processes: not within %g s", timeout_s)
+                self._put(_OPEN)
+            time.sleep(min(MAX_POLL_S, POLL_S * self.parties))
+
+
+class Timing(NamedTuple):
+    """Seconds of one fold's model: a step, the ``partial_fit`` in it, a validation, and its evaluation at the end."""
+
+    step_s: float
+    fit_s: float
+    validate_s: float
+    ending_s: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The expected seconds of each trial, by the id of its configuration, and of the whole search.
+
+    For a trial that may converge, this is the time of all its steps: an upper bound.
+    """
+
+    trials_s: dict[str, float]
+    search_s: float
+
+
+def kind(configuration: Configuration) -> Hashable:
+    """What a step is timed for."""
+    return configuration.algorithm, configuration.batch_size, configuration.iterations
+
+
+def representatives(configurations: Sequence[Configuration]) -> list[Configuration]:
+    """The first configuration of each kind."""
+    return list({kind(configuration): configuration for configuration in reversed(configurations)}.values())
+
+
+def time_kinds(kinds: Iterable[Configuration], data: Prepared) -> list[dict[str, float] | None]:
+    """What a trial of each configuration would cost, from a model that is timed in this process.
+
+    None for those that fail, or for which no time is left.
+    """
+    began = time.perf_counter()
+    timed: list[dict[str, float] | None] = []
+    for configuration in kinds:
+        costs = None
+        if time.perf_counter() - began < ALL_WITHIN_S:
+            with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the trial itself will report the error
+                costs = trial_costs(configuration, data, _timing(configuration, data))
+        timed.append(costs)
+    return timed
+
+
+def trial_costs(configuration: Configuration, data: Prepared, timing: Timing) -> dict[str, float]:
+    """The times of a trial at this timing: it does all its steps, on all folds."""
+    rows = data.split.fit_rows
+    steps = configuration.steps(rows)
+    reports = math.ceil(steps / configuration.report_steps(rows))
+    fold_s = steps * timing.step_s + reports * timing.validate_s + timing.ending_s
+    return {
+        "mean_step_time_ms": timing.fit_s * 1e3,
+        "training_time_s": timing.fit_s * steps,
+        "elapsed_s": len(data.split.folds) * fold_s + BETWEEN_TRIALS_S,
+    }
+
+
+def forecast(trials: Sequence[Configuration], cpus: int, rounds: Iterable[Iterable[Values | None]]) -> Forecast:
+    """How long trials take.
+
+    Args:
+        trials: their configurations.
+        cpus: how many run at once.
+        rounds: what each of some processes has timed for their ``representatives``. A kind that none has timed takes
+            the mean of the others.
+    """
+    kinds = representatives(trials)
+    seen: dict[Hashable, list[float]] = {}
+    for timed in rounds:
+        for configuration, costs in zip(kinds, timed, strict=True):
+            if costs is not None:
+                seen.setdefault(kind(configuration), []).append(costs["elapsed_s"])
+    seconds = {each: fmean(elapsed_s) for each, elapsed_s in seen.items()}
+    usual_s = fmean(seconds.values()) if seconds else BETWEEN_TRIALS_S
+    trials_s = {trial.id: seconds.get(kind(trial), usual_s) for trial in trials}
+    return Forecast(trials_s, search_seconds(trials_s.values(), cpus))
+
+
+def search_seconds(trials_s: Iterable[float], cpus: int) -> float:
+    """The wall time of a search: trials are handed out in order, each to the first free core."""
+    free_at = [0.0] * cpus
+    for trial_s in trials_s:
+        heapq.heapreplace(free_at, free_at[0] + trial_s)
+    return max(free_at)
+
+
+def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
+    """Say what is about to happen.
+
+    Args:
+        plan: of the study.
+        trials: how many are to be run.
+        cpus: how many at once.
+        search_s: how long they are expected to take in all.
+    """
+    settings, takes = plan.settings, duration(search_s)
+    within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
+    of = f" of {plan.size}" if trials < plan.size else ""
+    among = f", chosen among {len(plan.trials)}," if plan.learns else ""
+    click.echo(
+        f"Search: {trials}{of} trials of {settings.folds} folds{among} on {cpus} CPU cores, about {takes}{within}"
+    )
+    if min(search_s, settings.time_limit_s or math.inf) > LONG_S:
+        within_an_hour = max(1, int(trials * 3600 / search_s))
+        learn = "search=tpe (it tries a quarter of the grid), " if settings.search == "grid" else ""
+        click.echo(
+            f"This study takes about {takes} on {cpus} CPU cores and starts now. To shorten it, stop it and set "
+            f"{learn}max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, "
+            f"folds (now {settings.folds}), max_steps, max_epochs, or time_limit_s (the best by then counts)."
+        )
+    if plan.stopping:
+        click.echo(f"Limits: {plan.stopping.limits}; they may end the search sooner")
+
+
+def _timing(configuration: Configuration, data: Prepared) -> Timing:
+    (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
+    fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
+    longest, steps = configuration.steps(data.split.fit_rows), 0
+    if longest > MIN_STEPS:
+        fold.step()  # the first step allocates
+    began, trained_s = time.perf_counter(), fold.training_time_s
+    with contextlib.suppress(FloatingPointError):  # until then a diverging model costs what any other does
+        while steps < MIN_STEPS or (steps < MAX_STEPS and time.perf_counter() - began < KIND_WITHIN_S):
+            fold.step()
+            steps += 1
+            if fold.steps == longest:
+                break
+    took_s = time.perf_counter() - began
+    began = time.perf_counter()
+    fold.validate()
+    validate_s = time.perf_counter() - began
+    test_s = validate_s * len(data.split.test) / len(held_out)
+    # A fit that is not complete may not predict a row yet.
+    a_row_s = median(fold.latencies_ms(FEW_ROWS)) / 1e3 if fold.by_batch or fold.steps == longest else 0.0
+    latency_s = a_row_s * LATENCY_ROWS / len(data.split.folds)
+    return Timing(
+        step_s=took_s / steps,
+        fit_s=(fold.training_time_s - trained_s) / steps,
+        validate_s=validate_s,
+        ending_s=validate_s + test_s + latency_s,
+    )

@@ -1,0 +1,194 @@
+"""What a search that learns tries: by made-up scores and costs, without Ray and without training."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from records import recorded, trial
+from reference import bundled
+from study_settings import study_settings
+
+from entrypoints.models import scores
+from entrypoints.models.algorithms import find_all
+from entrypoints.models.configuration import Configuration
+from entrypoints.search.grid import configurations
+from entrypoints.search.plan import Plan
+from entrypoints.search.record import Record
+from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
+
+Choice = dict[str, Any]
+RATES = [10.0**-each for each in range(8)]
+ONE = [{"rate": rate, "size": 2**size, "word": word} for rate, size, word in product(RATES, range(8), ("a", "b"))]
+SEVERAL = [{"algorithm": "sgd", "rate": rate, "size": 2**size} for rate, size in product(RATES, range(8))] + [
+    {"algorithm": "forest", "trees": trees, "size": 2**size} for trees, size in product(range(10, 90, 10), range(8))
+]
+random.Random(0).shuffle(ONE)
+random.Random(0).shuffle(SEVERAL)
+
+
+def _score(choice: Choice) -> float:
+    """Least at a rate of 1e-3 or 50 trees, and a size of 16."""
+    away = abs(RATES.index(choice["rate"]) - 3) if "rate" in choice else 1 + abs(choice["trees"] - 50) / 10
+    return away + abs(choice["size"].bit_length() - 5) + (choice.get("word") == "a")
+
+
+def _free(choice: Choice) -> float:
+    return 0.0
+
+
+def _search(
+    candidates: list[Choice],
+    trials: int = 60,
+    seed: int = 0,
+    excess: Callable[[Choice], float] = _free,
+    stops: bool = True,
+    known: list[Tried] | None = None,
+    **allowed: Any,
+) -> list[Tried]:
+    """What a search with this budget tries, one after the other, after what it has tried before."""
+    sampler, known = Sampler(candidates, seed), list(known or [])
+    while len(known) < trials and (place := sampler.next(known, **allowed)) is not None:
+        too_much = excess(candidates[place])
+        if too_much and stops:
+            known.append(Tried(place, TrialState.PRUNED, excess=too_much))
+        else:
+            known.append(Tried(place, TrialState.COMPLETE, _score(candidates[place]), too_much))
+    return known
+
+
+@pytest.mark.parametrize("candidates", [pytest.param(ONE, id="one algorithm"), pytest.param(SEVERAL, id="several")])
+def test_best_candidate_is_found_long_before_all_are_tried(candidates: list[Choice]) -> None:
+    """With any seed, among 128 within 60; none is suggested twice, and in the end all are."""
+    for seed in range(5):
+        places = [each.i for each in _search(candidates, seed=seed)]
+        assert min(_score(candidates[place]) for place in places) == min(map(_score, candidates))
+        assert len(set(places)) == len(places) == 60
+    assert {each.i for each in _search(candidates[:40], trials=99)} == set(range(40))
+
+
+def test_first_suggestions_are_the_first_candidates() -> None:
+    """In whose random order a grid would begin: there is nothing to learn from yet."""
+    places = [each.i for each in _search(ONE, trials=START_UP + 1)]
+    assert places[:-1] == list(range(START_UP))
+    assert places[-1] != START_UP
+
+
+@pytest.mark.parametrize("stops", [pytest.param(True, id="stopped"), pytest.param(False, id="at its end")])
+def test_what_breaks_a_limit_is_avoided(stops: bool) -> None:
+    """However that became known, and although the best scores lie there; the best within the limit is found."""
+
+    def excess(choice: Choice) -> float:
+        return max(0.0, choice["size"] / 8 - 1)
+
+    broken = {"limit": 0, "no limit": 0}
+    for seed in range(3):
+        told = _search(ONE, trials=40, seed=seed, excess=excess, stops=stops)[START_UP:]
+        free = _search(ONE, trials=40, seed=seed)[START_UP:]
+        for name, tried in {"limit": told, "no limit": free}.items():
+            broken[name] += sum(excess(ONE[each.i]) > 0 for each in tried)
+        best = min((each for each in told if not each.excess), key=lambda each: each.score or 0.0)
+        assert ONE[best.i] == {"rate": RATES[3], "size": 8, "word": "b"}
+    assert broken["limit"] < 0.7 * broken["no limit"]  # before the cost model rules any out
+
+
+def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is() -> None:
+    """Also among the first. Where nothing is allowed there is no suggestion."""
+
+    def allowed(places: list[int]) -> list[bool]:
+        return [ONE[place]["size"] != 16 for place in places]
+
+    tried = [ONE[each.i] for each in _search(ONE, allowed=allowed)]
+    assert len(tried) == 60
+    assert {choice["size"] for choice in tried} == {2**size for size in range(8)} - {16}
+    assert min(map(_score, tried)) == 1
+    assert _search(ONE, allowed=lambda places: [False] * len(places)) == []
+
+
+def test_search_that_goes_on_suggests_what_it_would_have_suggested() -> None:
+    """From what is known alone; another seed suggests others, and so does another score."""
+    whole = _search(ONE)
+    assert _search(ONE, known=whole[:25]) == whole
+    assert _search(ONE, seed=1) != whole
+    assert _search(ONE, known=[each._replace(score=-(each.score or 0.0)) for each in whole[:25]])[25:] != whole[25:]
+
+
+def test_trials_that_run_at_once_are_different_and_learn_from_what_has_ended() -> None:
+    """Of four at a time none is known when the next is suggested."""
+    sampler, known = Sampler(ONE, seed=0), []
+    for _ in range(15):
+        batch: list[Tried] = []
+        for _ in range(4):
+            place = sampler.next([*known, *batch])
+            assert place is not None
+            batch.append(Tried(place))
+        known += [Tried(each.i, TrialState.COMPLETE, _score(ONE[each.i])) for each in batch]
+    assert len({each.i for each in known}) == 60
+    assert min(each.score for each in known) == 0
+
+
+SPACE = {"batch_size": [8, 64], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.1, 0.01]}
+
+
+def _plan(**settings: Any) -> Plan:
+    """Of twelve configurations."""
+    asked, data, unused = study_settings(search="tpe", space=SPACE, **settings), bundled("red_wine", 3), None
+    tried = configurations(asked, data.split, find_all(data.task, "linear"), 0)
+    nowhere: Any = unused
+    return Plan(asked, None, None, nowhere, nowhere, nowhere, tried, nowhere, scores.find(None, "regression"), [])
+
+
+def _suggested(searcher: TuneSampler) -> Configuration:
+    """The next configuration, where one more may run."""
+    config = searcher.suggest("any id")
+    assert isinstance(config, dict)
+    configuration: Configuration = config["configuration"]
+    return configuration
+
+
+def _end(record: Record, configuration: Configuration) -> None:
+    ended = trial(configuration.number, configuration.searched["learning_rate"], configuration)
+    record.trials[ended.trial_id] = ended
+
+
+def test_as_many_run_as_may_and_each_place_is_taken_once() -> None:
+    """The next begins when any has ended; what runs several times does so within the trials that there are."""
+    plan, record = _plan(max_trials=8, repeats=3), recorded()
+    searcher = TuneSampler(plan, record, None, at_once=2)
+    handed_out = [_suggested(searcher), _suggested(searcher)]
+    for _ in range(plan.size - 2):
+        assert searcher.suggest("any id") is None
+        _end(record, handed_out[-2])
+        handed_out.append(_suggested(searcher))
+    assert [each.number for each in handed_out] == list(range(1, 11))
+    assert len({each.id for each in handed_out}) == 10
+    assert sorted(Counter(each.key for each in handed_out).values()) == [1] * 7 + [3]
+
+
+def test_search_goes_on_after_trials_without_a_score() -> None:
+    """Some scores are not defined for all predictions, such as the error of logarithms for one below 0."""
+    plan, record = _plan(max_trials=12), recorded()
+    searcher = TuneSampler(plan, record, None, at_once=1)
+    for number in range(1, 9):
+        ended = trial(number, None if number % 2 else 0.5, _suggested(searcher))
+        record.trials[ended.trial_id] = ended
+    assert len({each.configuration.id for each in record.trials.values()}) == 8
+
+
+def test_what_an_earlier_command_began_comes_first() -> None:
+    """Then what was neither done nor begun; nothing is left when all was tried."""
+    plan = _plan(max_trials=12)
+    done = [trial(place, 0.5, each) for place, each in zip((1, 3), plan.trials[:2], strict=True)]
+    begun, record = plan.trials[5], recorded(done)
+    record.open_runs = {begun.id: "a run"}
+    searcher = TuneSampler(plan, record, None, at_once=99)
+    handed_out = [_suggested(searcher) for _ in range(10)]
+    assert [each.number for each in handed_out] == [2, *range(4, 13)]
+    assert handed_out[0].id == begun.id
+    assert {each.id for each in handed_out} == {each.id for each in plan.trials[2:]}
+    assert searcher.suggest("any id") == TuneSampler.FINISHED

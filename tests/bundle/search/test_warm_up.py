@@ -1,0 +1,201 @@
+"""Before the first trials: processes wait for each other, models are timed, and what trials do is counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from reference import MLP_CLASSIFIER, bundled, configured
+from study_settings import study_settings
+
+from entrypoints.models.configuration import Configuration
+from entrypoints.search import warm_up as warm_ups
+from entrypoints.search.warm_up import (
+    BETWEEN_TRIALS_S,
+    Timing,
+    WarmUp,
+    announce,
+    forecast,
+    representatives,
+    search_seconds,
+    time_kinds,
+    trial_costs,
+)
+
+FOLDS = 4
+NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)
+DATA = bundled("red_wine", FOLDS)
+
+
+SHORT_S = 0.3
+LONG_S = 300.0
+KINDS = [configured()]
+
+
+@pytest.fixture
+def other() -> Iterator[ThreadPoolExecutor]:
+    """Does what another process would."""
+    with ThreadPoolExecutor() as other:
+        yield other
+
+
+def _still_waits(waiting: Future[Any]) -> bool:
+    return not wait([waiting], timeout=SHORT_S).done
+
+
+def _joined(parties: int, other: ThreadPoolExecutor) -> WarmUp:
+    """One that all have joined."""
+    warm_up = WarmUp(parties, KINDS)
+    assert list(other.map(warm_up.join, [DATA] * parties, timeout=LONG_S)) == [True] * parties
+    return warm_up
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_all_wait_until_the_last_has_come(other: ThreadPoolExecutor) -> None:
+    """Two of three wait; when the third comes all three time each kind, and leave it. One that comes late does not."""
+    warm_up = WarmUp(3, KINDS)
+    waiting = [other.submit(warm_up.join, DATA) for _ in range(2)]
+    assert all(_still_waits(each) for each in waiting)
+    assert warm_up.timed() == []
+    assert warm_up.join(DATA)
+    assert [each.result(LONG_S) for each in waiting] == [True, True]
+    assert [len(timed) for timed in warm_up.timed()] == [1] * 3
+    assert not warm_up.join(DATA)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_first_trials_begin_at_once(other: ThreadPoolExecutor) -> None:
+    """When Tune knows of all, before a trial can end that is skipped."""
+    warm_up = _joined(2, other)
+    first = other.submit(warm_up.begin)
+    assert _still_waits(first)
+    warm_up.begin()
+    first.result(LONG_S)
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("stage", ["join", "begin"])
+def test_the_others_go_on_without_one_that_does_not_come(
+    stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, other: ThreadPoolExecutor
+) -> None:
+    """Its process is late, or has died: the first that gives up warns, and lets the others go."""
+    given = (DATA,) if stage == "join" else ()
+    warm_up = WarmUp(3, KINDS) if stage == "join" else _joined(3, other)
+    patient = other.submit(getattr(warm_up, stage), *given)
+    assert _still_waits(patient)
+    for limit in ("WAIT_TIMEOUT_S", "BEGIN_TIMEOUT_S"):
+        monkeypatch.setattr(warm_ups, limit, 0.0)
+    with caplog.at_level(logging.WARNING, warm_ups.logger.name):
+        getattr(warm_up, stage)(*given)
+        patient.result(LONG_S)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The study starts without waiting for all of its processes: not within 0 s"
+    ]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_studies_of_one_cluster_are_independent_and_leave_nothing(other: ThreadPoolExecutor) -> None:
+    """One does not wait for the processes of another."""
+    ended, goes_on = _joined(1, other), _joined(1, other)
+    ended.remove()
+    assert (len(ended.timed()), len(goes_on.timed())) == (0, 1)
+    assert (ended.join(DATA), goes_on.join(DATA)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("limits", "timing", "seconds"),
+    [
+        pytest.param({"max_steps": 100}, {"step_s": 0.5}, 100 * 0.5, id="steps"),
+        pytest.param({"max_steps": 500, "max_epochs": 2, "batch_size": 100}, {"step_s": 1.0}, 18, id="first-limit"),
+        pytest.param({"max_steps": 250, "report_every": 100}, {"validate_s": 2.0}, 3 * 2.0, id="reports"),
+        pytest.param({"max_steps": 250, "report_every": None}, {"validate_s": 2.0}, 21 * 2.0, id="reports-by-length"),
+        pytest.param({"max_steps": 250}, {"ending_s": 3.0}, 3.0, id="ending-once"),
+        pytest.param({"max_steps": 250}, {"fit_s": 4.0}, 0.0, id="fit-is-in-the-step"),
+    ],
+)
+def test_trial_costs_what_all_that_it_does_takes(
+    limits: dict[str, int], timing: dict[str, float], seconds: float
+) -> None:
+    """On all folds: the steps, the validation at each report, and the evaluation at the end."""
+    costs = trial_costs(configured(**limits), DATA, NO_TIME._replace(**timing))
+    assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
+    fit_s = timing.get("fit_s", 0.0)
+    assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, limits["max_steps"] * fit_s)
+
+
+def test_trials_are_handed_out_in_order_to_the_first_free_core() -> None:
+    """The search takes as long as its busiest core, which a long trial at the end makes idle others wait for."""
+    assert search_seconds([10, 20], cpus=1) == 30
+    assert search_seconds([10, 10, 10], cpus=2) == 20
+    assert search_seconds([10, 10, 10, 90], cpus=2) == 100
+    assert search_seconds([90, 10, 10, 10], cpus=2) == 90
+
+
+def test_trial_has_the_time_of_its_algorithm_and_batch_size() -> None:
+    """The mean of what several processes have timed; a kind that none could time has the mean of the others."""
+    trials = [configured(batch_size=size, learning_rate=rate) for size in (8, 64, 512) for rate in (0.1, 0.01)]
+    kinds = representatives(trials)
+    assert {(each.batch_size, each.hyperparameters["learning_rate"]) for each in kinds} == {
+        *((8, 0.1), (64, 0.1), (512, 0.1))
+    }
+    timed = ({8: 1.0, 64: 7.0}, {8: 3.0, 64: 5.0})
+    rounds = [[{"elapsed_s": of[each.batch_size]} if each.batch_size in of else None for each in kinds] for of in timed]
+    expected = forecast(trials, 1, rounds)
+    assert list(expected.trials_s.values()) == [2.0, 2.0, 6.0, 6.0, 4.0, 4.0]
+    assert expected.search_s == 24.0
+
+
+def test_larger_models_are_timed_as_such() -> None:
+    """Real steps, on the real clock; what is between them is not training time."""
+    layers = ([2], [800, 800])
+    trials = [configured(MLP_CLASSIFIER, hidden_layer_sizes=each) for each in layers]
+    small, large = (costs for costs in time_kinds(trials, bundled("diabetes")) if costs)
+    for name, cost in small.items():
+        assert 0 < cost < large[name]
+    for costs in (small, large):
+        assert 3 * costs["training_time_s"] < costs["elapsed_s"]
+
+
+def test_time_for_the_forecast_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many kinds there are."""
+    monkeypatch.setattr(warm_ups, "ALL_WITHIN_S", 0.001)  # the first kind takes longer
+    first, *others = time_kinds([configured(batch_size=size) for size in (8, 64, 512)], DATA)
+    assert first
+    assert others == [None, None]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("wrong", "timed"),
+    [
+        pytest.param(configured(learning_rate=1e300), False, id="overflows-at-once"),
+        pytest.param(configured(learning_rate=1e60), True, id="overflows-after-some-steps"),
+        pytest.param(configured("sklearn.naive_bayes.MultinomialNB"), False, id="raises"),
+    ],
+)
+def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong: Configuration, timed: bool) -> None:
+    """What is wrong, its trial will say; steps before an overflow are like any other's."""
+    (timing,) = time_kinds([wrong], bundled("red_wine" if wrong.algorithm == "linear" else "diabetes"))
+    assert bool(timing) is timed
+
+
+def _announced(capsys: pytest.CaptureFixture[str], trials: int, left: int, search_s: float, **settings: Any) -> str:
+    plan: Any = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
+    plan.stopping, plan.size, plan.learns = None, trials, False
+    announce(plan, left, 2, search_s)
+    return capsys.readouterr().out
+
+
+def test_long_study_is_told_how_to_shorten_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """In hours, with each parameter that helps, and how many trials an hour holds, unless its time is limited."""
+    said = _announced(capsys, 240, 200, 5 * 3600.0 + 120, folds=4)
+    assert said.startswith("Search: 200 of 240 trials of 4 folds on 2 CPU cores, about 5 h 2 min\nThis study takes")
+    assert "set search=tpe (it tries a quarter of the grid), max_trials (about 39 of the 200 take an hour)," in said
+    assert "max_rows, folds (now 4), max_steps, max_epochs, or" in said
+    assert "max_trials (about 1 of the 3 take" in _announced(capsys, 3, 3, 40 * 3600.0)
+    said = _announced(capsys, 3, 3, 40 * 3600.0, time_limit_s=60.0)
+    assert said == "Search: 3 trials of 10 folds on 2 CPU cores, about 40 h 0 min, at most 1 min 0 s\n"
