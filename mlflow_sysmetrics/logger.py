@@ -19,8 +19,9 @@ from mlflow_sysmetrics.delivery import Deadline, Point, RunHandle, window_points
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
+from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.limits import Stop, Watchdog, check_readable, end_tree, process_limits
+from mlflow_sysmetrics.limits import Stop, Watchdog, check_attainable, check_readable, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement, Phase
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.ranks import job_summary, rank_here
@@ -98,6 +99,8 @@ class SystemMetricsLogger:
         pid = pid or self._measurement.pid
         parsed = process_limits(limits)
         check_readable(parsed, self._measurement.groups)
+        if parsed.rules and measurement is None and pid in (None, os.getpid()):
+            check_attainable(parsed)
         self._on_break = on_break
         here = "memory_mb" if "process" in self._measurement.groups else ""
         self._watchdog = Watchdog(self._break, parsed, judged_while=here)
@@ -281,8 +284,9 @@ class SystemMetricsLogger:
     def _log_job(self) -> None:
         """Log the summary of all ranks together. Each rank does so after its own, and again while more come."""
         writer = writer_for(self._run.tracking_uri)
+        store = Store(self._run.tracking_uri)  # with a time limit of its own
         written: dict[str, float] = {}
-        while (summary := job_summary(writer.store.run(str(self.run_id)).values, self._ranks)) != written:
+        while (summary := job_summary(store.run(str(self.run_id)).values, self._ranks)) != written:
             run = writer.open(str(self.run_id))
             run.log(summary=summary)
             run.close(_STOP_WITHIN_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -229,5 +230,5 @@ def _excess(limit: Limit, summary: Values) -> float:
     if not limit.is_upper:
         share = -share
     if limit.broken(summary, limit.number):
-        return share
+        return share or sys.float_info.min  # at the number itself, which `<` does not allow
     return min(share, 0.0)  # it may not count yet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import shutil
 import subprocess
 import tempfile
@@ -69,7 +70,7 @@ def of_commit(candidate: Side, revision: str, setup: str | None) -> Iterator[lis
                 tree = Path(folder) / place
                 _git(top, "worktree", "add", "--quiet", "--detach", str(tree), commit)
                 _take_untracked(top, tree)
-                paths = candidate.environment.get("PYTHONPATH", "").replace(str(top), str(tree))
+                paths = _moved(candidate.environment.get("PYTHONPATH", ""), top, tree)
                 environment, here = {**candidate.environment, "PYTHONPATH": paths}, candidate.folder.relative_to(top)
                 found.append(side := replace(candidate, name=name, folder=tree / here, environment=environment))
                 if setup:
@@ -95,6 +96,15 @@ def _check_imports(top: Path) -> None:
         if told.get("dir_info", {}).get("editable") and f"{told['url']}/".startswith(f"{top.as_uri()}/"):
             said = f"{each.name} is installed from {top}, so that both sides would import that code"
             raise click.UsageError(f"{said}: give --setup, which installs the code of each side, or PYTHONPATH=.")
+
+
+def _moved(paths: str, top: Path, tree: Path) -> str:
+    """A search path with the folders of a worktree in place of those of the repository."""
+    moved = []
+    for folder in paths.split(os.pathsep):
+        is_inside = Path(folder).is_relative_to(top)
+        moved.append(str(tree / Path(folder).relative_to(top)) if is_inside else folder)
+    return os.pathsep.join(moved)
 
 
 def _take_untracked(top: Path, tree: Path) -> None:

@@ -70,9 +70,9 @@ def trial_run() -> Iterator[Run]:
 
     uri, run_id = _find_run()
     uri_before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    active = mlflow.get_run(run_id)  # not an ActiveRun: nobody opens or ends it here
+    active = mlflow.MlflowClient(uri).get_run(run_id)  # not an ActiveRun: nobody opens or ends it here
     runs = _active_run_stack.get()  # type: ignore[no-untyped-call]
+    mlflow.set_tracking_uri(uri)
     runs.append(active)
     try:
         yield active

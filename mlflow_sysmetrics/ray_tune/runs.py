@@ -218,8 +218,9 @@ class Experiment:
         if with_files:
             while run.handle.run_id is None and self._is_delivered is None:
                 time.sleep(_LOOK_EVERY_S)
-            with never_raises("copying the files of a trial"):
-                self._store.write_files(str(run.handle.run_id), run.trial.local_path)
+            if run.handle.run_id is not None:
+                with never_raises("copying the files of a trial"):
+                    self._store.write_files(run.handle.run_id, run.trial.local_path)
 
     def _end(self, run: TrialRun, outcome: Outcome) -> None:
         summary = {name: value for name, value in run.summary.items() if name not in run.reported}

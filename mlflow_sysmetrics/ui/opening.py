@@ -40,7 +40,7 @@ def newest_page(uri: str, experiment_name: str | None) -> str:
             known = ", ".join(list(experiments)[:10])
             raise ValueError(f"there is no experiment {experiment_name!r}; there are {known}")
         experiments = {experiment_name: experiments[experiment_name]}
-    study = _newest(client, experiments.values(), f"tags.`{KIND}` = 'study'")
+    study = _newest(client, experiments.values(), f"tags.`{KIND}` = 'study' and attributes.status != 'FAILED'")
     if study is not None:
         return _page_of_study(client, study)
     run = _newest(client, experiments.values(), "")
