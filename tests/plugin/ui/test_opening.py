@@ -57,7 +57,7 @@ def invoke(*line: str) -> list[str]:
 def refusal(*line: str) -> str:
     """The sentence with which a command is refused, without a traceback and without a password."""
     done = CliRunner().invoke(main, list(line))
-    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit)
     assert "hush" not in done.output
     (said,) = done.output.splitlines()
     return said
@@ -155,6 +155,6 @@ def test_server_is_started_for_a_store_and_ends_with_the_command(
 def test_server_that_fails_says_its_last_words_without_a_password(empty_store: Path) -> None:
     """Here since a setting of the user's is of another kind."""
     command = start(empty_store, MLFLOW_SERVE_ARTIFACTS="postgresql://me:hush42@there/x").wait(LIMIT_S)
-    assert command.exit_code == 2
+    assert command.exit_code == 1
     assert re.search(r"(?s)^Error: mlflow server has ended:\n  .*'postgresql://me@there/x' is not a", command.stderr)
     assert "hush42" not in command.stdout + command.stderr
