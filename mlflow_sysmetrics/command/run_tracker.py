@@ -147,7 +147,12 @@ class RunTracker:
             return
         run_id = event["run_id"]
         known = self._program_runs.get(run_id)
-        if kind == "opened" and known is None:
+        if kind == "deleted":
+            self._program_runs.pop(run_id, None)
+            self._tracked.deleted(run_id)
+            if self.handle is not None and self.handle.run_id == run_id:
+                self.handle.discard()
+        elif kind == "opened" and known is None:
             run = RunRef(with_login(event["tracking_uri"], self._home.tracking_uri), event["experiment_id"], run_id)
             handle = writer_for(run.tracking_uri).open(run_id)
             is_at_top = event["parent_id"] is None

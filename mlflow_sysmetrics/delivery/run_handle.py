@@ -114,6 +114,10 @@ class RunHandle:
         self._add([_end(outcome, end_ms or now_ms())], at_once=True)
         self.release()
 
+    def discard(self) -> None:
+        """Drop what waits for the run."""
+        self.outbox.forget(self.outbox.peek())
+
     def delete(self) -> None:
         """Delete the run."""
         self._add([Delete()], at_once=True)

@@ -35,13 +35,13 @@ _MAX_NAME = 60
 
 def trial_name(trial: Trial) -> str:
     """The parameters in which trials differ, as ``rate=0.1 depth=3``; Ray's name where that is long or says nothing."""
-    words = []
+    words = {}
     for path, value in trial.evaluated_params.items():
-        if not isinstance(value, (str, int, float)):
+        name = path.rpartition("/")[2]
+        if name in words or not isinstance(value, (str, int, float)):
             return str(trial)
-        text = f"{value:.4g}" if isinstance(value, float) else value
-        words.append(f"{path.rpartition('/')[2]}={text}")
-    title = " ".join(words)
+        words[name] = f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+    title = " ".join(words.values())
     return title if 0 < len(title) <= _MAX_NAME else str(trial)
 
 

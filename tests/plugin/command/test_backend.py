@@ -153,7 +153,7 @@ def test_run_of_an_id_is_used_and_runs_that_the_project_opens_besides_are_below_
         ({"backend_config": {"groups": "gpu,x"}}, "gpu,x"),
         ({"synchronous": False}, r"synchronous=False: .* backend local"),
     ],
-    ids=["unknown group", "asynchronous"],
+    ids=["list of groups", "asynchronous"],
 )
 def test_what_cannot_be_is_said_before_anything_starts(place: Place, options: dict[str, Any], wrong: str) -> None:
     """One sentence names the value, and there is no run."""

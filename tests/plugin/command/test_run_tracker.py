@@ -155,6 +155,20 @@ def test_series_from_before_the_second_run_is_in_the_run_around_both(
     assert len(times_ms) == len(set(times_ms))
 
 
+def test_program_that_deletes_its_only_run_has_another_one(
+    record: Record, all_runs: Runs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the summary and the series of all its time; the link leads there. Nothing is left for the deleted one."""
+    program = f"{WORK}\nwith mlflow.start_run() as run: time.sleep(1.5)\nmlflow.delete_run(run.info.run_id); work()"
+    assert record(sys.executable, "-c", program, run_name="whole") == Exit(0)
+    assert not deliver().left
+    (run,) = all_runs()
+    assert (run.info.run_name, run.info.status) == ("whole", "FINISHED")
+    assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
+    assert run.data.metrics["elapsed_s"] > 1.5
+    assert capfd.readouterr().err.rstrip().endswith(f"/runs/{run.info.run_id}")
+
+
 def test_run_is_ended_by_sync_where_this_command_was_killed(all_runs: Runs, store_in_use: MlflowClient) -> None:
     """A run that was made here, for a program that opens none: with the summary so far, and why."""
     line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "run", "--", "sleep", "30"]

@@ -23,15 +23,22 @@ WAITED = None
         pytest.param(HOME, [ONE, TWO, ONE], OWN, ONE._replace(run_id=None), id="two"),
         pytest.param(HOME, [WAITED, ONE], ADOPTED, ONE, id="one, late"),
         pytest.param(HOME, [WAITED, ONE, TWO], OWN, ONE._replace(run_id=None), id="two, late"),
-        pytest.param(ONE, [WAITED, TWO], ADOPTED, ONE, id="given"),
+        pytest.param(HOME, [ONE, "one"], OWN, ONE._replace(run_id=None), id="one, deleted"),
+        pytest.param(HOME, [ONE, "one", TWO], ADOPTED, TWO, id="one after a deleted one"),
+        pytest.param(HOME, [ONE, "two"], ADOPTED, ONE, id="another deleted"),
+        pytest.param(ONE, [WAITED, TWO, "one"], ADOPTED, ONE, id="given"),
     ],
 )
-def test_run_in_which_a_program_belongs(home: RunRef, steps: list[RunRef | None], state: State, run: RunRef) -> None:
-    """After each run that it has opened, and the end of waiting."""
+def test_run_in_which_a_program_belongs(
+    home: RunRef, steps: list[RunRef | str | None], state: State, run: RunRef
+) -> None:
+    """After each run that it has opened, each id that it has deleted, and the end of waiting."""
     tracked = TrackedRun(home)
     for step in steps:
         if step is WAITED:
             tracked.stop_waiting()
+        elif isinstance(step, str):
+            tracked.deleted(step)
         else:
             tracked.opened(step)
     assert (tracked.state, tracked.run) == (state, run)
