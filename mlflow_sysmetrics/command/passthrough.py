@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,7 +76,11 @@ class Passthrough:
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until the command has ended. The system knows it until `reap`."""
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        how = (os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        waiting = threading.Thread(target=os.waitid, args=how, name="mlflow-sysmetrics-command", daemon=True)
+        waiting.start()
+        while waiting.is_alive():
+            waiting.join(1.0)  # a signal that comes just before this is handed on after it
 
     def reap(self, process: subprocess.Popen[bytes]) -> Exit:
         return replace(reap(process), was_asked=self._was_asked)

@@ -28,8 +28,8 @@ def payload(
 ) -> dict[str, dict[str, Any]]:
     """What a trainable adds to a result so that the callback writes these points, with their own times and steps.
 
-    A trainable class that sends its process's ``system/`` series so has the attribute that ``MEASURES_ITSELF`` names: then it is
-    not measured from outside as well.
+    A trainable class that sends its process's ``system/`` series so has the attribute that ``MEASURES_ITSELF`` names:
+    then it is not measured from outside as well.
 
     Args:
         points: all points since the trial's last result.
