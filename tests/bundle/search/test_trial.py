@@ -126,7 +126,7 @@ def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
         figures = results[-1]["figures"]
         assert _has_ended(results[-1])
         assert figures["elapsed_s"] <= took_s
-        assert figures["mean_cpu_percent"] > 50 * used_s / took_s < 2 * interval
+        assert figures["mean_cpu_percent"] > 25 * used_s / took_s < 2 * interval
 
 
 def test_points_are_spread_over_a_trials_training(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
