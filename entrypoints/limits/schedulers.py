@@ -8,7 +8,7 @@ from typing import Any
 
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
-from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.limits.guard import Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.settings import LimitOptions

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from entrypoints.limits.ledger import Known
+from entrypoints.limits.cost_history import Cost
 from entrypoints.mlflow_io import figures_of, search_runs
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.record import TrialRecord
@@ -36,8 +36,8 @@ class Earlier:
     search_s: float = 0.0
 
     @property
-    def known(self) -> list[Known]:
-        """What the done trials tell the ledger."""
+    def known(self) -> list[tuple[Configuration, Cost]]:
+        """What the done trials tell the history of costs."""
         return [trial.known for trial in self.done if trial.end.expected is not None]
 
     def left(self, trials: Iterable[Configuration]) -> list[Configuration]:

@@ -11,8 +11,8 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute.barrier import Barrier
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.limits.cost_history import tell
 from entrypoints.limits.duration_forecast import Forecast, forecast, one_of_each, time_kinds
-from entrypoints.limits.ledger import tell
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import duration
 

@@ -15,8 +15,8 @@ from entrypoints.datasets.prepared import Prepared, Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
+from entrypoints.limits.guard import Stopping
 from entrypoints.limits.schedulers import stopping
-from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score

@@ -12,9 +12,9 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.frame import StudyRows, TrialRow
+from entrypoints.limits.cost_history import Cost
+from entrypoints.limits.guard import end_of
 from entrypoints.limits.judging import resolved, violations
-from entrypoints.limits.ledger import Known, counted
-from entrypoints.limits.stop_or_skip import end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.progress import Progress
@@ -75,11 +75,12 @@ class TrialRecord:
         return TrialEnd.read(self.tags) or TrialEnd([])
 
     @property
-    def known(self) -> Known:
-        """What it tells the ledger."""
+    def known(self) -> tuple[Configuration, Cost]:
+        """What it tells the history of costs."""
         how = end_of(self.tags.get(STOP_HOW), finished=self.status == "FINISHED", diverged=self.diverged)
         expected = self.end.expected
-        return self.configuration, self.figures, self.figures if expected is None else expected, how
+        projected = self.figures if expected is None else expected
+        return self.configuration, Cost(self.figures, projected, how)
 
 
 class Record(tune.Callback):
@@ -175,7 +176,8 @@ class Record(tune.Callback):
     @property
     def costs(self) -> list[Values]:
         """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
-        counts = (counted(*trial.known) for trial in self.trials.values() if not trial.ended_from_outside)
+        known = (trial.known for trial in self.trials.values() if not trial.ended_from_outside)
+        counts = (cost.counted(configuration) for configuration, cost in known)
         return [*(figures for figures in counts if figures is not None), *self.to_come]
 
     def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:

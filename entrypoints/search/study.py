@@ -29,7 +29,7 @@ from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
-from entrypoints.limits import ledger
+from entrypoints.limits import cost_history
 from entrypoints.limits.duration_forecast import Forecast, one_of_each, search_seconds
 from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
@@ -141,7 +141,7 @@ def search(
     open_from_the_start(run, plan, data, record)
     try:
         if left:
-            costs = ledger.start(rows, limits.metrics, trials, earlier.known) if limits else None
+            costs = cost_history.start(rows, limits.metrics, trials, earlier.known) if limits else None
             trainable = tune.with_parameters(
                 Trial,
                 data=data,
@@ -154,7 +154,7 @@ def search(
             _run_trials(run, plan, data, earlier, trainable, record, _searching(plan, record, earlier, costs, cpus))
         if plan.learns and limits:
             known = [trial.known for trial in record.trials.values() if trial.end.expected is not None]
-            record.to_come = ledger.Ledger(rows, limits.metrics, trials, known).to_come()
+            record.to_come = cost_history.CostHistory(rows, limits.metrics, trials, known).to_come()
         return record, forecast()
     finally:
         barrier.remove()

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from ray.actor import ActorHandle
 from ray.tune.search.searcher import Searcher
 
+from entrypoints.limits.cost_history import ask, ask_to_come
+from entrypoints.limits.guard import is_ruled_out
 from entrypoints.limits.judging import excess
-from entrypoints.limits.ledger import ask, ask_to_come
-from entrypoints.limits.stop_or_skip import is_ruled_out
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.earlier import Earlier
 from entrypoints.search.plan import Plan
@@ -82,20 +82,20 @@ class Suggestions(Searcher):
         place = self._places[configuration.key]
         if trial is None:
             return Known(place)
-        _, _, expected, _ = trial.known
+        _, cost = trial.known
         if not trial.complete:
-            return Known(place, TrialState.PRUNED, excess=excess(limits, expected))
+            return Known(place, TrialState.PRUNED, excess=excess(limits, cost.projected))
         score = trial.figures[self._record.score]
         score = -score if self._plan.score.higher_is_better else score
-        return Known(place, TrialState.COMPLETE, score, excess(limits, expected))
+        return Known(place, TrialState.COMPLETE, score, excess(limits, cost.projected))
 
     def _allowed(self, places: list[int]) -> list[bool]:
         """Which of the candidates are not known to break a limit."""
         stopping = self._plan.stopping
         if stopping is None or not stopping.predict:
             return [True] * len(places)
-        briefs = ask(self._ledger, [self._candidates[place] for place in places])
-        return [not is_ruled_out(stopping, brief) for brief in briefs]
+        contexts = ask(self._ledger, [self._candidates[place] for place in places])
+        return [not is_ruled_out(stopping, context) for context in contexts]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """No-op: the record follows the trials."""

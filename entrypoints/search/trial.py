@@ -17,10 +17,10 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.limits.cost_history import Cost, ask
 from entrypoints.limits.costs import OF_UNTRAINED
-from entrypoints.limits.ledger import ask
+from entrypoints.limits.guard import Guard, Stopping, end_of
 from entrypoints.limits.schedulers import SCORE
-from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
 from entrypoints.search.first_trials import FirstTrials
@@ -105,9 +105,9 @@ class Trial(tune.Trainable):
         self._summary: dict[str, float] = {}
         self._shares: list[float] = []
         self._steps_done = 0
-        (brief,) = ask(self._ledger, [self._configuration])
+        (context,) = ask(self._ledger, [self._configuration])
         steps = self._configuration.steps(self._data.split.fit_rows)
-        self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
+        self._guard = Guard(self._stopping, context, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
         self._untold = {PLACE: str(self._configuration.place), **self._where}
@@ -218,10 +218,10 @@ class Trial(tune.Trainable):
             can_be_chosen = ended and not training.diverged and training.folds[0].score.validated in self._summary
             feasible = can_be_chosen and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._guard.expected(self._summary)
+            expected = self._guard.projected(self._summary)
             how = end_of(ending.how if ending else None, finished=ended, diverged=training.diverged)
             if self._ledger:
-                self._ledger.record.remote(self._configuration, self._summary, expected, how)
+                self._ledger.record.remote(self._configuration, Cost(self._summary, expected, how))
         tags |= TrialEnd(folds, expected).tags
         return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True}
 

@@ -18,7 +18,7 @@ class TrialEnd:
 
     Attributes:
         folds: one row per fold.
-        expected: its expected final costs, for the ledger; None without a ledger.
+        expected: its expected final costs, for the history of costs; None without one.
     """
 
     folds: list[dict[str, float]]

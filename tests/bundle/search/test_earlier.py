@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from records import ended_by, store
 from reference import MLP_REGRESSOR, configured
 
+from entrypoints.limits.cost_history import Cost
 from entrypoints.models.configuration import Configuration
 from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
@@ -101,11 +102,11 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     found, before = _read(client, study), client.get_run(run_id)
     (done,) = found.done
     assert done == replace(made, status=status, tags=done.tags)
-    assert (done.stopped_by, done.known[-1], done.end) == (by, how, end or TrialEnd([]))
+    assert (done.stopped_by, done.known[-1].end, done.end) == (by, how, end or TrialEnd([]))
     assert done.tags.items() >= {name: tag for name, tag in made.tags.items() if name != STOPPED_BY}.items()
     assert found.left(TRIALS) == [TRIALS[0], *TRIALS[2:]]
     assert found.open_runs == {}
-    assert found.known == ([(TRIALS[1], FIGURES, end.expected, how)] if end and end.expected else [])
+    assert found.known == ([(TRIALS[1], Cost(FIGURES, end.expected, how))] if end and end.expected else [])
     _settle(client, study)
     after = client.get_run(run_id)
     assert after.info.status == status

@@ -158,7 +158,7 @@ def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
     trial: TrialRecord, end: str, counted: float | None
 ) -> None:
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
-    assert trial.known[-1] == end
+    assert trial.known[-1].end == end
     assert [each["training_time_s"] for each in recorded([trial]).costs] == ([] if counted is None else [counted])
 
 

@@ -21,9 +21,9 @@ from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured,
 from sklearn import get_config
 
 from entrypoints.compute import memory
+from entrypoints.limits.cost_history import Cost, CostHistory
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.ledger import Ledger
-from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.limits.guard import Stopping
 from entrypoints.models import scores
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
@@ -434,24 +434,24 @@ def test_diverged_trial_ends_at_its_second_report_under_limits(
 
 
 class Here:
-    """A ledger in this process, called as the one that has its own."""
+    """A history in this process, called as the one that has its own."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.briefs, self.record = SimpleNamespace(remote=ledger.briefs), SimpleNamespace(remote=ledger.record)
+    def __init__(self, history: CostHistory) -> None:
+        self.contexts, self.record = SimpleNamespace(remote=history.contexts), SimpleNamespace(remote=history.record)
 
 
 @pytest.mark.parametrize("others_took_s", [pytest.param(0.0, id="no others"), pytest.param(100.0, id="too long")])
 def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, others_took_s: float
 ) -> None:
-    """If others like it did. What it does itself is far below that; the ledger is told what it cost or would have."""
+    """If others like it did. What it does itself is far below that; the history is told what it cost or would have."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
-    known = Ledger(746, ["training_time_s"])
+    known = CostHistory(746, ["training_time_s"])
     for _ in range(20 if others_took_s else 0):
-        known.record(_config()["configuration"], {}, {"training_time_s": others_took_s}, "stopped")
+        known.record(_config()["configuration"], Cost({}, {"training_time_s": others_took_s}, "stopped"))
     here: Any = Here(known)
     result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", ledger=here))[-1]
-    tags, told = _tags(result), known.briefs([configured()])[0].costs[-1]
+    tags, told = _tags(result), known.contexts([configured()])[0].costs[-1]
     if not others_took_s:
         assert (result["step"], _has_ended(result), tags["feasible"]) == (60, True, "true")
         assert told == {"training_time_s": result["figures"]["training_time_s"]}
