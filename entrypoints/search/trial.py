@@ -20,7 +20,7 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.cost_history import Cost, ask
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.guard import Guard, Stopping, end_of
-from entrypoints.limits.schedulers import SCORE
+from entrypoints.limits.schedulers import PERCENT, SCORE, percent
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
 from entrypoints.search.first_trials import FirstTrials
@@ -239,6 +239,7 @@ class Trial(tune.Trainable):
         worst = -math.inf if score.higher_is_better else math.inf
         return {
             "step": self._training.step_number,
+            PERCENT: percent(self._training.step_number, self._training.steps),
             SCORE: self._summary.get(score.validated, worst),
             "figures": self._summary,
             **payload(points, tags=tags, status=status, summary=summary),

@@ -212,6 +212,7 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
         assert every_s <= took < 60  # the whole trial takes minutes
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
         assert reports[-1] <= result["step"] < reports[-1] + 2
+        assert result["percent"] == 100 * result["step"] / 1_000_000  # by which schedulers compare trials
         assert len(reports) > 1
     assert trial.reset(_config(max_steps=1_000_000, report_every=1_000_000))
     result = trial.train()
