@@ -80,6 +80,17 @@ class Table:
         """The labels that occur, sorted as text; empty for regression."""
         return tuple(np.unique(self.y).tolist()) if self.task == "classification" else ()
 
+    @property
+    def class_names(self) -> tuple[Any, ...]:
+        """The classes as the user's file spells them, in their order."""
+        return tuple(self.class_values.get(label, label) for label in self.classes)
+
+    def features(self, rows: NDArray[np.int64]) -> pd.DataFrame:
+        """The raw features of these rows: float64, and text with NaN for missing where categorical."""
+        types = {name: object if name in self.categories else np.float64 for name in self.feature_names}
+        features: pd.DataFrame = self.frame.iloc[rows, :-1].astype(types)
+        return features
+
     @cached_property
     def duplicate_rows(self) -> int:
         """How many rows equal an earlier one, target and missing values included."""

@@ -90,7 +90,7 @@ class Fold:
     ) -> None:
         weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
         self.learner = configuration.find_algorithm(data.task).learner(
-            weights | dict(configuration.hyperparameters), len(data.classes), configuration.seed
+            weights | dict(configuration.hyperparameters), data.n_classes, configuration.seed
         )
         self.by_batch = configuration.batch_size is not None
         self.score = scores.find(configuration.metric, data.task)

@@ -66,11 +66,11 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
     """
     settings, limits = plan.settings, record.limits
     about = {
-        "name": data.name,
+        "name": plan.table.name,
         "experiment_id": run.experiment_id,
         "dataset": settings.dataset,
-        "digest": data.digest,
-        "key": study_key(settings, data),
+        "digest": plan.table.digest,
+        "key": study_key(settings, plan.table),
         "limits": str(limits) if limits.rules else None,
         "baseline": plan.baseline,
         "choose": settings.choose,

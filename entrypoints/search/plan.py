@@ -11,7 +11,7 @@ from statistics import fmean
 from entrypoints import own_modules
 from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, Request
+from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
@@ -63,7 +63,7 @@ class Plan:
     def score_line(self) -> str:
         """What ranks its trials, in one line."""
         better = "higher" if self.score.higher_is_better else "lower"
-        classes = [self.table.class_values.get(label, label) for label in self.table.classes]
+        classes = self.table.class_names
         positive = f"; {classes[1]} is the positive class" if len(classes) == 2 and not self.score.in_numpy else ""
         baseline = f"a model that ignores all features has {fmean(self.baseline):.4g}"
         return f"{self.score.validated}, {better} is better{positive}; {baseline}"
@@ -131,11 +131,11 @@ def _check_models(score: Score, settings: StudySettings, trials: list[Configurat
             )
 
 
-def study_key(settings: StudySettings, data: Prepared | Table) -> str:
+def study_key(settings: StudySettings, table: Table) -> str:
     """Studies with the same key train the same configurations in the same way."""
     same = {name: getattr(settings, name) for name in _OF_KEY}
     same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
-    return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([table.digest, table.target, same]).encode()).hexdigest()[:16]
 
 
 def begin(command: CommandRun, settings: StudySettings, limits: LimitOptions | None = None, *, folder: Path) -> None:

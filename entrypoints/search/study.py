@@ -78,7 +78,13 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
         if best is None:
             raise UserError(last_words.tell_no_result(study))
         phases.begin(REFIT)
-        model = best_model.log(run, best_model.refit(best.configuration, data), data, best.figures, settings.shared)
+        model = best_model.log(
+            run,
+            best_model.refit(best.configuration, data, plan.table),
+            plan.table,
+            best.figures,
+            settings.shared,
+        )
         phases.begin(SUMMARY)
         click.echo(last_words.tell(study, model))
         if settings.register:
@@ -97,7 +103,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     about = {
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
-        STUDY_KEY: study_key(plan.settings, data),
+        STUDY_KEY: study_key(plan.settings, plan.table),
         SEARCHED: json.dumps(plan.searched),
         SCORE: json.dumps(score),
         **Host().tags(),
@@ -138,7 +144,7 @@ def search(
     score = f"{plan.score.validated}{' within the limits' if limits else ''}"
     progress = Progress(plan.size, score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
     record = Record(plan.score, progress, limits, earlier.done, earlier.search_s, say_forecast)
-    open_from_the_start(run, plan, data, record)
+    open_from_the_start(run, plan, record)
     try:
         if left:
             costs = cost_history.start(rows, limits.metrics, trials, earlier.known) if limits else None
