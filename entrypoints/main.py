@@ -29,7 +29,7 @@ from entrypoints.settings import as_typed
 
 PROJECT = Path(__file__).parent.parent
 END_CHILDREN_WITHIN_S = 7.0
-OF_DATA = ("target", "drop", "max_rows", "folds", "group", "time", "seed")
+OF_DATA = ("target", "drop", "max_rows", "folds", "group", "time", "duplicates", "seed")
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

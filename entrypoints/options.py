@@ -78,6 +78,12 @@ _split = together(
         text("COLUMN", none=None),
         "A column of dates or numbers: the test part is the latest rows, and each fold is predicted from earlier ones.",
     ),
+    option(
+        "duplicates",
+        "keep",
+        one_of("together", keep=None),
+        "together: exact copies of a row, target included, stay in one part and one fold. keep: they are rows as any.",
+    ),
     option("seed", "0", whole(0), "Fixes the split, the folds, and the order of batches and trials."),
 )
 _models = together(

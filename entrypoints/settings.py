@@ -17,7 +17,7 @@ DEFAULT_LIMITS = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 # 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 10, 1500
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-_ABSENT = {"max_rows": "all", "cpus": "all"} | dict.fromkeys(
+_ABSENT = {"max_rows": "all", "cpus": "all", "duplicates": "keep"} | dict.fromkeys(
     ("target", "max_trials", "repeats", "report_every", "study", "metric", "mode"), AUTO
 )
 
@@ -26,9 +26,9 @@ _ABSENT = {"max_rows": "all", "cpus": "all"} | dict.fromkeys(
 class StudySettings:
     """What a study searches, and how.
 
-    None is the dataset's own target, ``all`` rows and cores, no limit of time, steps or epochs, and of the others what
-    ``auto`` stands for. ``max_steps`` and ``max_epochs`` become the default length if both are ``auto``. If only one
-    is, it sets no limit.
+    None is the dataset's own target, ``all`` rows and cores, no limit of time, steps or epochs, ``keep`` of duplicates
+    and of the others what ``auto`` stands for. ``max_steps`` and ``max_epochs`` become the default length if both are
+    ``auto``. If only one is, it sets no limit.
     """
 
     dataset: str
@@ -46,6 +46,7 @@ class StudySettings:
     folds: int
     group: str | None
     time: str | None
+    duplicates: str | None
     seed: int
     max_steps: int | None
     max_epochs: int | None

@@ -23,6 +23,7 @@ class Request:
     seed: int
     group: str | None = None
     time: str | None = None
+    duplicates: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

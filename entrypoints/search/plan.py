@@ -27,7 +27,7 @@ from entrypoints.settings import LimitOptions, StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-_OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time")
+_OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
-    split = make_split(table, folds=settings.folds, seed=settings.seed)
+    split = make_split(table, folds=settings.folds, seed=settings.seed, duplicates=settings.duplicates)
     made = configurations(settings, split, searched, len(table.classes))
     trials = [replace(trial, folders=folders) for trial in made]
     baseline = score.baseline(table, split)

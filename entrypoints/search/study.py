@@ -25,7 +25,7 @@ from ray.tune.search import SearchAlgorithm
 from entrypoints import own_modules
 from entrypoints.compute.barrier import Barrier
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSuggestions, RecoveringTrials
-from entrypoints.datasets.dataset_input import data_line, log_dataset
+from entrypoints.datasets.dataset_input import data_line, log_dataset, record_duplicates
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
@@ -110,6 +110,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     }
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
     say(f"Data: {data_line(plan.table, plan.split, prepare_run_id, reused)}")
+    record_duplicates(run, plan.table, plan.split)
     say(f"Score: {plan.score_line}")
     return data
 
