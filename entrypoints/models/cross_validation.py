@@ -318,39 +318,24 @@ class CrossValidation:
         target = self.step_number + self._turn(turn)
         try:
             with _quiet():
-                if not (self.by_batch or self._one_by_one) and self.step_number < MEASURED_STEPS:
-                    if stop():
-                        return
+                if not (self.by_batch or self._one_by_one) and self.step_number < MEASURED_STEPS and not stop():
                     self._advance(self.folds[0], target)
                     together_mb = len(self.folds) * self.folds[0].memory_at_end_mb(self.steps)
                     self._one_by_one = together_mb > memory.share_mb()
-                has_ended = self._each_to_its_end(stop) if self._one_by_one else self._all_to(target, stop)
-                if not has_ended:
-                    return
+                for fold in self.folds:
+                    if stop():
+                        return
+                    self._advance(fold, self.steps if self._one_by_one else target)
+                    if self._one_by_one:
+                        fold.forget_model(self._latency_rows)
         except FloatingPointError:
             self.overflowed = True
         self.step_number = max(fold.steps for fold in self.folds)
         if self._convergence.due(self.step_number) and not self.overflowed:
             self._convergence.see(fmean(fold.take_row_loss() for fold in self.folds))
 
-    def _all_to(self, target: int, stop: Callable[[], bool]) -> bool:
-        """Advance each fold to this step; whether all have reached it."""
-        for fold in self.folds:
-            if stop():
-                return False
-            self._advance(fold, target)
-        return True
-
-    def _each_to_its_end(self, stop: Callable[[], bool]) -> bool:
-        """Train each fold to its end and forget its model; whether all have ended."""
-        for fold in self.folds:
-            if stop():
-                return False
-            self._advance(fold, self.steps)
-            fold.forget_model(self._latency_rows)
-        return True
-
     def _advance(self, fold: Fold, target: int) -> None:
+        """Train a fold up to this step, its memory measured where that says something new."""
         # What a fit on all rows adds, such as trees, is memory of the model.
         measured = self.step_number < MEASURED_STEPS or not self.by_batch
         advance = fold.measured_step if measured and fold.number < MEASURED_MODELS else fold.step
