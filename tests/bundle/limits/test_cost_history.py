@@ -52,9 +52,9 @@ def test_predictions_learn_what_trials_would_have_cost() -> None:
     for size in SIZES * 3:
         history.record(_of(size), Cost(_costs(1.0), _costs(50.0), "stopped"))
     assert _context(history, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
-    seen = _context(history, _of(48)).predictions
+    seen = _context(history, _of(32)).predictions
     history.record(_of(8), Cost({}, _costs(99.0), "skipped"))
-    assert _context(history, _of(48)).predictions == seen
+    assert _context(history, _of(32)).predictions == seen
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
     """They may all be twice too slow. Then the bound by which trials are skipped follows what others have cost."""
     history = _history(timed=[(_of(size), _costs(0.02 * size)) for size in SIZES * 2])
     for size in SIZES[:MIN_ENDED]:
-        context = _context(history, _of(100))
+        context = _context(history, _of(64))
         assert context.predictions == {}
         history.record(_of(size), _finished(_costs(0.01 * size)))
-    prediction = _context(history, _of(100)).predictions["training_time_s"]
+    prediction = _context(history, _of(64)).predictions["training_time_s"]
     assert MIN_ENDED == 5
-    assert prediction.low < 1.0 < prediction.high
+    assert prediction.low < 0.64 < prediction.high
 
 
 def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_ended() -> None:
@@ -105,8 +105,8 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
     history = CostHistory(ROWS, NAMED, earlier=[(trial, _finished(costs)) for trial, costs in trials])
     for _ in range(16):
         history.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
-    assert _context(history, _of(100)).predictions["training_time_s"].low < 1.0
-    assert _context(history, _of(100)).costs == tuple(costs for _, costs in trials)
+    assert _context(history, _of(64)).predictions["training_time_s"].low < 0.64
+    assert _context(history, _of(64)).costs == tuple(costs for _, costs in trials)
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
