@@ -16,12 +16,13 @@ from reference import configured
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, metrics
-from entrypoints.limits.schedulers import scheduling, stopping
+from entrypoints.limits.schedulers import PERCENT, SCORE, percent, scheduling, stopping
 from entrypoints.models import scores
 from entrypoints.settings import DEFAULT_LIMITS, LimitOptions
 
-EVERY, ROWS = 100, 1000
-TRIALS = [configured(max_steps=steps, report_every=EVERY) for steps in (50, 500)]
+ROWS = 1000
+LONG, SHORT = 500, 10  # steps of two trials
+TRIALS = [configured(max_steps=LONG, report_every=100), configured(max_steps=SHORT)]
 TASKS: list[Task] = ["regression", "classification"]
 
 
@@ -75,8 +76,10 @@ class Controller:
         return [Scheduled("waiting", Trial.PENDING)]
 
 
-def _decisions(name: str, curves: Sequence[Sequence[float]], *, higher_is_better: bool = False) -> list[list[str]]:
-    """What a scheduler says to each report of trials that come one after the other."""
+def _decisions(
+    name: str, curves: Sequence[Sequence[float]], *, steps: int = LONG, higher_is_better: bool = False
+) -> list[list[str]]:
+    """What a scheduler says to each report of trials that come one after the other, five over the whole length."""
     arguments = scheduling(name, TRIALS, ROWS, higher_is_better=higher_is_better)
     scheduler: Any = arguments["scheduler"]
     scheduler.set_search_properties(arguments["metric"], arguments["mode"])
@@ -86,7 +89,9 @@ def _decisions(name: str, curves: Sequence[Sequence[float]], *, higher_is_better
         scheduler.on_trial_add(Controller(), trial)
         of_trial = []
         for place, loss in enumerate(losses, start=1):
-            result = {"step": EVERY * place, "score": -loss if higher_is_better else loss}
+            step = steps * place // 5
+            score = -loss if higher_is_better else loss
+            result = {"step": step, PERCENT: percent(step, steps), SCORE: score}
             of_trial.append(scheduler.on_trial_result(Controller(), trial, result))
             if of_trial[-1] != TrialScheduler.CONTINUE:
                 break
@@ -104,6 +109,15 @@ def test_asha_stops_the_worse_and_no_trial_at_its_last_step(higher_is_better: bo
     first, second, third = _decisions("asha", curves, higher_is_better=higher_is_better)
     assert first == third == [TrialScheduler.CONTINUE] * 5
     assert second == [TrialScheduler.STOP]
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+@pytest.mark.parametrize("steps", [SHORT, LONG])
+def test_schedulers_compare_at_equal_shares_of_the_length(name: str, steps: int) -> None:
+    """A bad trial is stopped at its first report, also one that ends before the longest trial has reported."""
+    *good, bad = _decisions(name, [[1.0] * 5] * 5 + [[9.0] * 5], steps=steps)
+    assert good == [[TrialScheduler.CONTINUE] * 5] * 5
+    assert bad == [TrialScheduler.STOP]
 
 
 def test_median_rule_waits_for_five_trials() -> None:
