@@ -87,13 +87,13 @@ def _work(data: Prepared, work: Any, times: Any, ready: Any, level: str) -> None
 
 
 def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> float:
-    algorithm, classes = configuration.find_algorithm(data.task), np.arange(len(data.classes))
+    algorithm, classes = configuration.find_algorithm(data.task), np.arange(data.n_classes)
     steps, total_s = configuration.steps(max(len(fit) for fit, _ in data.split.folds)), 0.0
     for number, ((fit, _), (X, y)) in enumerate(zip(data.split.folds, tables, strict=True)):
         estimator = algorithm.learner(configuration.hyperparameters, len(classes), configuration.seed).estimator
         rows = batches(fit, configuration.batch_size, (configuration.seed, number))
-        first_call = {"classes": classes} if data.classes else {}
-        target = data.y if data.classes else y
+        first_call = {"classes": classes} if data.n_classes else {}
+        target = data.y if data.n_classes else y
         for _ in range(steps):
             batch = next(rows)
             some, some_y = X[batch], target[batch]

@@ -4,7 +4,7 @@
 
 It runs full studies by `tune` of red_wine, diabetes, MLPClassifier on diabetes and, where its table is given, MNIST:
 594 trials, 522 without MNIST, in a few minutes. Each trial is predicted before its first step from those that had
-ended, by the ledger that trials under limits ask, and held against what it cost. With --store nothing is run: every
+ended, by the history that trials under limits ask, and held against what it cost. With --store nothing is run: every
 full study in that store is read. Its aim: a median within 0.95 to 1.05, and 93 % inside.
 """
 
@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Run  # noqa: E402
 
-from entrypoints.limits.ledger import PREDICTED, Ledger  # noqa: E402
+from entrypoints.limits.cost_history import PREDICTED, Cost, CostHistory  # noqa: E402
 from entrypoints.mlflow_io import figures_of, find_run, search_runs  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.settings import SHARED  # noqa: E402
@@ -140,7 +140,7 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
     prepare = find_run(client, study.data.tags[PREPARE_RUN_ID])
     assert prepare is not None
     rows = int(prepare.data.metrics["train_rows"])
-    ledger = Ledger(rows - rows // int(prepare.data.params["folds"]), PREDICTED)
+    history = CostHistory(rows - rows // int(prepare.data.params["folds"]), PREDICTED)
     runs = list(search_runs(client, study.info.experiment_id, trials_of(study.info.run_id), "ASC"))
     ended = sorted((run for run in runs if run.info.status == "FINISHED"), key=lambda run: run.info.end_time)
     found: list[dict[str, Any]] = []
@@ -148,11 +148,11 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
         while ended and ended[0].info.end_time <= run.info.start_time:
             other, figures = ended[0], figures_of(ended.pop(0))
             diverged = other.data.tags.get(DIVERGED) == "true"
-            ledger.record(configuration(other), figures, figures, "diverged" if diverged else "finished")
+            history.record(configuration(other), Cost(figures, figures, "diverged" if diverged else "finished"))
         if run.data.tags.get(DIVERGED) != "true":
             measured = figures_of(run)
-            (brief,) = ledger.briefs([configuration(run)])
-            for metric, prediction in brief.predictions.items():
+            (context,) = history.contexts([configuration(run)])
+            for metric, prediction in context.predictions.items():
                 if metric in measured:
                     value, by_chance = measured[metric], metric.endswith("_mb") and prediction.value < 0.1
                     row = {"metric": metric, "inside": prediction.low <= value <= prediction.high}

@@ -123,7 +123,7 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
         accuracies.append(np.mean(scores[0], axis=0)[0])
     chosen = configurations[int(np.argmax(accuracies))]
     scaler, model, _ = _fit(algorithm, chosen, data, data.split.train, folds)
-    best, test = best_model.refit(chosen, data).pipeline, data.frame(data.split.test)
+    best, test = best_model.refit(chosen, data, found).pipeline, found.features(data.split.test)
     how = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
     off = abs(getattr(best, how)(test) - getattr(model, how)(scaler.transform(test))).max()
     (cpu_s, hand_s), (training_s, fits_s), _ = costs.sum(axis=1).T

@@ -39,10 +39,10 @@ from scipy.stats import binomtest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from entrypoints.limits.cost_history import Cost, CostHistory  # noqa: E402
 from entrypoints.limits.costs import metrics  # noqa: E402
+from entrypoints.limits.guard import Stopping, is_ruled_out  # noqa: E402
 from entrypoints.limits.judging import excess  # noqa: E402
-from entrypoints.limits.ledger import Ledger  # noqa: E402
-from entrypoints.limits.stop_or_skip import Stopping, is_ruled_out  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
@@ -150,15 +150,15 @@ def _configuration(values: dict[str, Any]) -> Configuration:
 
 def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: int | None = None) -> Replay:
     """A search of a problem, ``at_once`` trials at a time."""
-    ledger = Ledger(1, [COST], of.configurations)
+    history = CostHistory(1, [COST], of.configurations)
     sampler = Sampler([each.searched for each in of.configurations], seed)
     known: dict[int, Tried] = {}
     running: list[tuple[float, int]] = []
     clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()
 
     def allowed(places: Sequence[int]) -> list[bool]:
-        briefs = ledger.briefs([of.configurations[place] for place in places])
-        out = [is_ruled_out(of.stopping, brief) for brief in briefs]
+        contexts = history.contexts([of.configurations[place] for place in places])
+        out = [is_ruled_out(of.stopping, context) for context in contexts]
         ruled_out.update(place for place, is_out in zip(places, out, strict=True) if is_out)
         return [not is_out for is_out in out]
 
@@ -178,7 +178,7 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
         clock, place = heapq.heappop(running)
         ended, cost = bool(of.feasible[place]), float(of.costs[place])
         figures, expected = {COST: min(cost, of.limit)}, {COST: cost}
-        ledger.record(of.configurations[place], figures, expected, "finished" if ended else "stopped")
+        history.record(of.configurations[place], Cost(figures, expected, "finished" if ended else "stopped"))
         known[place] = Tried(
             place,
             TrialState.COMPLETE if ended else TrialState.PRUNED,

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from entrypoints.datasets import known
-from entrypoints.datasets.dataset_input import data_line, log_dataset
+from entrypoints.datasets.dataset_input import data_line, log_dataset, record_duplicates
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.stored import store
@@ -34,10 +34,11 @@ def prepare(target: str | None, drop: str | None, **options: Any) -> None:
     with recorded_run("prepare", name, as_typed(vars(request) | {"target": target, "drop": drop})) as run:
         table = known.load(request.dataset, target=target, drop=drop, group=request.group, time=request.time)
         table = table.sample(request.max_rows, request.seed)
-        split = make_split(table, folds=request.folds, seed=request.seed)
+        split = make_split(table, folds=request.folds, seed=request.seed, duplicates=request.duplicates)
         store(run.client, run.run_id, table, split, request)
         log_dataset(run, table)
         say(f"Data: {data_line(table, split, run.run_id, reused=False)}")
+        record_duplicates(run, table, split)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,9 @@ _DATASETS = f"{', '.join(NAMED_DATASETS)}, openml:<id>, or the path of a CSV or 
 class StudySettings:
     """What a study searches, and how.
 
-    None is the dataset's own target, ``all`` rows and cores, no limit of time, steps or epochs, and of the others what
-    ``auto`` stands for. ``max_steps`` and ``max_epochs`` become the default length if both are ``auto``. If only one
-    is, it sets no limit.
+    None is the dataset's own target, ``all`` rows and cores, no limit of time, steps or epochs, ``keep`` of duplicates
+    and of the others what ``auto`` stands for. ``max_steps`` and ``max_epochs`` become the default length if both are
+    ``auto``. If only one is, it sets no limit.
     """
 
     dataset: str = option("red_wine", DATASET, f"The dataset: {_DATASETS}.")
@@ -67,6 +67,11 @@ class StudySettings:
         NONE,
         text("COLUMN", none=None),
         "A column of dates or numbers: the test part is the latest rows, and each fold is predicted from earlier ones.",
+    )
+    duplicates: str | None = option(
+        "keep",
+        one_of("together", keep=None),
+        "together: exact copies of a row, target included, stay in one part and one fold. keep: they are rows as any.",
     )
     seed: int = option("0", whole(0), "Fixes the split, the folds, and the order of batches and trials.")
     algorithm: str = option(
@@ -213,7 +218,7 @@ class LimitOptions:
 
 
 _OF_STUDY, _OF_LIMITS = declared(StudySettings), declared(LimitOptions)
-OF_DATA = ("dataset", "target", "drop", "max_rows", "folds", "group", "time", "seed")
+OF_DATA = ("dataset", "target", "drop", "max_rows", "folds", "group", "time", "duplicates", "seed")
 _OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose")
 _RESUME = Spec(
     NONE,

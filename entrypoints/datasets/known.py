@@ -41,7 +41,7 @@ def without_converters(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Known:
+class DatasetSpec:
     """A dataset that studies name.
 
     Attributes:
@@ -58,19 +58,19 @@ class Known:
 
 
 KNOWN = {
-    "diabetes": Known(
+    "diabetes": DatasetSpec(
         *("classification", 37, 768, "a93e97d51d3c791bb41f1769f371179a28811e744f7164a735ec1c8d0e45004c"),
         bundled=True,
     ),
-    "red_wine": Known(
+    "red_wine": DatasetSpec(
         *("regression", 44972, 1599, "aac7f095efc699870e1b14aa826ecf0aa3e0c6ff10208e921f4644e9efaee5c8"),
         bundled=True,
     ),
-    "mnist_784": Known(
+    "mnist_784": DatasetSpec(
         "classification", 554, 70000, "02f5d0fafe5028ebba6f7a78bee07292d3d4af3ae6e2686540031a80891e2446"
     ),
     # Not verified against the original: no digest, only its number of rows and what `without_converters` expects.
-    "wave_energy": Known("regression", 44975, 72000, None, prepare=without_converters),
+    "wave_energy": DatasetSpec("regression", 44975, 72000, None, prepare=without_converters),
 }
 
 

@@ -1,4 +1,4 @@
-"""A dataset made ready for a study: its split, and the preprocessing of each fold. Trials work on it."""
+"""A table made ready for trials: arrays, the split, and the preprocessing of each fold."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from entrypoints.datasets.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.datasets.splits import Split
-from entrypoints.datasets.sysmetrics_raw_rows import Column
 from entrypoints.datasets.tables import Table, Task
 
 
@@ -25,62 +23,41 @@ class Request:
     seed: int
     group: str | None = None
     time: str | None = None
+    duplicates: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A table, its split and the preprocessing of each fold.
+    """What trials need of a table and its split, as arrays.
 
-    ``X`` (rows, features) holds raw values: uint8 or float64, a category as its place in ``categories``, NaN for
-    missing. ``y`` (rows,) is the raw target, or for classification each row's place in ``classes``, which are the
-    classes as the user's file spells them. ``preprocessings`` has one entry per fold, fitted on that fold's training
-    rows alone. ``columns`` and ``examples`` are those of the table.
+    Attributes:
+        task: of the table.
+        n_classes: the number of classes; 0 for regression.
+        X: (rows, features) raw values: uint8 or float64, a category as its place in the table's categories, NaN for
+            missing.
+        y: (rows,) the raw target, or for classification each row's place in the table's classes.
+        categorical: the places of the categorical features.
+        split: of the rows.
+        preprocessings: one per fold, fitted on that fold's training rows alone.
     """
 
-    name: str
     task: Task
-    feature_names: tuple[str, ...]
-    target: str
-    classes: tuple[Any, ...]
-    categories: dict[str, tuple[str, ...]]
-    digest: str
+    n_classes: int
     X: NDArray[Any]
     y: NDArray[Any]
+    categorical: tuple[int, ...]
     split: Split
-    preprocessings: tuple[Preprocessing, ...]
-    columns: tuple[Column, ...]
-    examples: pd.DataFrame
+    preprocessings: tuple[Preprocessing, ...] = ()
 
     def fit_preprocessing(self, rows: NDArray[np.int64]) -> Preprocessing:
         """The preprocessing fitted on these rows and no others."""
-        categorical = tuple(place for place, name in enumerate(self.feature_names) if name in self.categories)
-        return fit_preprocessing(self.X, self.y if self.task == "regression" else None, rows, categorical)
-
-    def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
-        """The raw feature columns of these rows: float64, and text with NaN for missing where categorical."""
-        frame: pd.DataFrame = pd.DataFrame(self.X[rows].astype(np.float64), columns=list(self.feature_names))
-        for name, texts in self.categories.items():
-            codes = frame[name].fillna(len(texts)).astype(int)
-            frame[name] = np.array([*texts, np.nan], dtype=object)[codes]
-        return frame
+        return fit_preprocessing(self.X, self.y if self.task == "regression" else None, rows, self.categorical)
 
 
 def prepared(table: Table, split: Split) -> Prepared:
     """Fit the preprocessing of each fold of a table's split."""
-    y = np.searchsorted(table.classes, table.y) if table.classes else table.y
-    data = Prepared(
-        name=table.name,
-        task=table.task,
-        feature_names=table.feature_names,
-        target=table.target,
-        classes=tuple(table.class_values.get(label, label) for label in table.classes),
-        categories=table.categories,
-        digest=table.digest,
-        X=table.X,
-        y=y,
-        split=split,
-        preprocessings=(),
-        columns=table.columns,
-        examples=table.examples,
-    )
+    classes = table.classes
+    y = np.searchsorted(classes, table.y) if classes else table.y
+    categorical = tuple(place for place, name in enumerate(table.feature_names) if name in table.categories)
+    data = Prepared(table.task, len(classes), table.X, y, categorical, split)
     return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

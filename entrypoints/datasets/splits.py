@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import (
     GroupKFold,
     GroupShuffleSplit,
@@ -61,13 +63,13 @@ class Split:
         }
 
 
-def make_split(table: Table, *, folds: int, seed: int) -> Split:
+def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = None) -> Split:
     """Split the rows of a table in two, then the training part into folds; the same seed gives the same split.
 
     Every part holds the classes in the table's proportions. If the table has groups, no two parts hold rows of one. If
     it has times, each part is later than what is trained on for it: the test part is the end, and the folds' validation
     rows divide the second half of the rest, each after all rows that its model is fitted on. Rows of the same time stay
-    together.
+    together. With ``duplicates`` equal rows stay together, too, as one group.
 
     Raises:
         UserError: the arguments or the classes of the table do not allow it.
@@ -76,6 +78,8 @@ def make_split(table: Table, *, folds: int, seed: int) -> Split:
         raise UserError(f"seed={seed}: a whole number from 0 to {2**32 - 1} is allowed; choose one of these")
     if table.groups is not None and table.times is not None:
         raise UserError("group and time: rows are split by one of them; leave one out")
+    if duplicates is not None:
+        table = _with_copies_together(table, duplicates)
     y, stratify = table.y, table.task == "classification"
     test_rows = math.ceil(len(y) * TEST_FRACTION)
     _check_folds(folds, training_rows=len(y) - test_rows)
@@ -109,6 +113,24 @@ def make_split(table: Table, *, folds: int, seed: int) -> Split:
                 "one in every fold; lower folds, or merge or drop the class"
             )
     return Split(train, test, rows)
+
+
+def _with_copies_together(table: Table, duplicates: str) -> Table:
+    """The table with groups that no two equal rows are parted by: groups that share a row's content become one."""
+    if table.times is not None:
+        raise UserError(f"duplicates={duplicates} and time: rows are split by their time alone; leave one out")
+    if table.groups is None:
+        return replace(table, groups=table.contents)
+    contents = table.contents + table.groups.max() + 1  # groups and contents are the nodes of a graph, rows its edges
+    nodes = contents.max() + 1
+    rows = coo_array((np.ones(len(contents)), (table.groups, contents)), shape=(nodes, nodes))
+    _, joined = connected_components(rows, directed=False)
+    return replace(table, groups=joined[table.groups])
+
+
+def copied_percent(table: Table, split: Split) -> float:
+    """How much of the test part equals rows of the training part."""
+    return 100 * float(np.isin(table.contents[split.test], table.contents[split.train]).mean())
 
 
 def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:

@@ -57,7 +57,7 @@ def find(client: MlflowClient, experiment_id: str, request: Request, digest: str
         f"params.folds = '{request.folds}'",
         f"params.seed = '{request.seed}'",
     ]
-    by = {name: value for name, value in as_typed(vars(request)).items() if name in ("group", "time")}
+    by = {name: value for name, value in as_typed(vars(request)).items() if name in ("group", "time", "duplicates")}
     runs = client.search_runs([experiment_id], " and ".join(conditions))
     return next((run for run in runs if by.items() <= run.data.params.items()), None)
 

@@ -80,11 +80,30 @@ class Table:
         """The labels that occur, sorted as text; empty for regression."""
         return tuple(np.unique(self.y).tolist()) if self.task == "classification" else ()
 
+    @property
+    def class_names(self) -> tuple[Any, ...]:
+        """The classes as the user's file spells them, in their order."""
+        return tuple(self.class_values.get(label, label) for label in self.classes)
+
+    def features(self, rows: NDArray[np.int64]) -> pd.DataFrame:
+        """The raw features of these rows: float64, and text with NaN for missing where categorical."""
+        types = {name: object if name in self.categories else np.float64 for name in self.feature_names}
+        features: pd.DataFrame = self.frame.iloc[rows, :-1].astype(types)
+        return features
+
     @cached_property
+    def contents(self) -> NDArray[np.int64]:
+        """(rows,) the number of each row's content: rows that are equal, target and missing values included, share one.
+
+        Rows are compared by a 64-bit hash: a comparison of whole rows takes several copies of the table.
+        """
+        numbers: NDArray[np.int64] = pd.factorize(pd.util.hash_pandas_object(self.frame, index=False))[0]
+        return numbers
+
+    @property
     def duplicate_rows(self) -> int:
-        """How many rows equal an earlier one, target and missing values included."""
-        # Rows are compared by a 64-bit hash: a comparison of whole rows takes several copies of the table.
-        return int(pd.util.hash_pandas_object(self.frame, index=False).duplicated().sum())
+        """How many rows equal an earlier one."""
+        return len(self.frame) - len(np.unique(self.contents))
 
     def sample(self, rows: int | None, seed: int) -> Table:
         """A sample of at most ``rows`` rows, in their order, with each class's share kept; None: all.

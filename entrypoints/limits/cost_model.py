@@ -1,72 +1,52 @@
-"""Predict what a configuration will cost from the costs of others."""
+"""Predict what a configuration will cost from what others of its kind have cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
-
-import numpy as np
-from sklearn.feature_extraction import DictVectorizer
-from sklearn.linear_model import BayesianRidge
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist, median
 
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.noise import SMALL_MB, is_memory
+from entrypoints.limits.noise import MIN_DEGREES, SMALL_MB, is_memory
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.limits import Values
 
-MIN_TRIALS = 8  # for an expected cost,
-MIN_FORESEEN = 20  # and for its interval: that of 8 ruled out 2 to 5 % of the configurations that meet a limit
-MIN_ENDED = MIN_TRIALS // 2 + 1  # then the median of the last eight is theirs, not that of timings on a slow machine
-REFIT_AT = 1.1  # times the observations that a model was fitted to
+MIN_ENDED = 5  # trials of the study, for an interval: timings on a machine that was slow say little alone
+LAST = 8  # trials that have ended, whose differences from their kinds say how fast the machine is now
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuration's number of steps is known
-MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
-Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
-_NOTHING: Range = (set(), math.inf, -math.inf)
+MIN_SPREAD = 0.05  # of a prediction's logarithm
 BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
 _Z = NormalDist().inv_cdf(BOUND)
 
 
+@dataclass
+class _Observed:
+    """The logarithms of one metric by kind, and of the trials that have ended, in their order, with their kinds."""
+
+    by_kind: dict[Hashable, list[float]] = field(default_factory=dict)
+    ended: list[tuple[Hashable, float]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
-class _Learned:
-    """A fitted model and the number of observations that it is fitted to, the number by now and, of these, of trials
-    that have ended, the median residual of the last ones, and the ranges of features."""
+class _Levels:
+    """The usual logarithm of each kind, by how much the last trials were above theirs, and the spread within kinds."""
 
-    fitted_to: int
-    observed: int
-    ended: int
-    model: Pipeline
+    of_kind: dict[Hashable, float]
     shift: float
-    ranges: dict[str, Range]
-
-    def covers(self, asked: dict[str, Any]) -> bool:
-        """Whether every feature lies within those seen, with one doubling to spare."""
-        for name, value in asked.items():
-            words, least, largest = self.ranges.get(name, _NOTHING)
-            if value not in words if isinstance(value, str) else not least - 1 <= value <= largest + 1:
-                return False
-        return True
+    spread: float | None  # None: too little is known for an interval
 
 
 class CostModel:
-    """Bayesian ridge regression of a cost's logarithm on the logarithms of the hyperparameters, and their squares.
+    """The median of each kind of configuration. A kind is all that is equal but for rates: see ``kind``.
 
-    Words are categories. One model per metric; it is fitted again when it is asked after a tenth more observations.
-
-    A machine becomes faster or slower while a study runs, and its processes grow less once they have grown. So the
-    prediction is shifted by the median residual of the last eight trials. Its interval also allows for no shift.
+    A machine becomes faster or slower while a study runs, so predictions are shifted by the median difference of the
+    last eight trials from their kinds. The interval also allows for no shift.
     """
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._features: list[dict[str, Any]] = []
-        self._figures: list[Values] = []
-        self._ended: list[bool] = []
-        self._fitted: dict[str, _Learned] = {}
+        self._observed: dict[str, _Observed] = {}
 
     def observe(self, configuration: Configuration, figures: Values, *, ended: bool = True) -> None:
         """Learn what a configuration costs; figures of 0 or below are ignored.
@@ -76,100 +56,66 @@ class CostModel:
             figures: what it has cost, or would have.
             ended: whether the trial has ended; else a few batches were timed before the first one.
         """
-        place = len(self._ended) if ended else 0  # timings of a study that goes on are not what was seen last
-        self._ended.insert(place, ended)
-        self._features.insert(place, features(configuration))
-        figures = {name: value / self._unit(name, configuration) for name, value in figures.items()}
-        self._figures.insert(place, figures)
+        of = kind(configuration)
+        for name, value in figures.items():
+            if value > 0:
+                observed = self._observed.setdefault(name, _Observed())
+                cost = math.log(value / self._unit(name, configuration))
+                observed.by_kind.setdefault(of, []).append(cost)
+                if ended:
+                    observed.ended.append((of, cost))
 
     def predict(
         self, configurations: Sequence[Configuration], metric: str, noise: float = 0.0
     ) -> list[Prediction | None]:
-        """What each configuration will cost; None with too few trials, or if it is too different from them.
+        """What each configuration will cost; None of a kind that is not known, or before five trials have ended.
 
-        At least five of them have ended. The interval is at least as wide as the ``noise`` of equal trials (a share),
-        and for memory as the few pages that a process takes or keeps by chance: these are most of a small model's
-        memory, which often measures as 0.
+        The interval is at least as wide as the ``noise`` of equal trials (a share), and for memory as the few pages
+        that a process takes or keeps by chance: these are most of a small model's memory, which often measures as 0.
         """
-        learned = self._learned(metric)
-        if learned is None or learned.observed < MIN_FORESEEN or learned.ended < MIN_ENDED or not configurations:
+        levels = self._levels(metric)
+        if levels.spread is None:
             return [None] * len(configurations)
-        asked = [features(configuration) for configuration in configurations]
-        means, spreads = learned.model.predict(asked, return_std=True)
+        half = _Z * max(levels.spread, noise, MIN_SPREAD)
         pages = SMALL_MB if is_memory(metric) else 0.0
         predictions: list[Prediction | None] = []
-        for each, configuration, mean, spread in zip(asked, configurations, means, spreads, strict=True):
-            half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
-            lower, upper = min(0.0, learned.shift) - half, max(0.0, learned.shift) + half
-            value, low, high = (unit * math.exp(mean + away) for away in (learned.shift, lower, upper))
-            prediction = Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages))
-            predictions.append(prediction if learned.covers(each) else None)
+        for configuration in configurations:
+            level = levels.of_kind.get(kind(configuration))
+            if level is None:
+                predictions.append(None)
+                continue
+            unit = self._unit(metric, configuration)
+            value = unit * math.exp(level + levels.shift)
+            low = unit * math.exp(level + min(0.0, levels.shift) - half)
+            high = unit * math.exp(level + max(0.0, levels.shift) + half)
+            predictions.append(Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages)))
         return predictions
 
     def expected(self, configurations: Sequence[Configuration], metric: str) -> list[float | None]:
-        """What each will cost, without intervals; all together take as long as one call of ``predict``."""
-        learned = self._learned(metric)
-        if learned is None or not configurations:
-            return [None] * len(configurations)
-        asked = [features(configuration) for configuration in configurations]
-        means = learned.model.predict(asked)
-        return [
-            self._unit(metric, configuration) * math.exp(mean + learned.shift) if learned.covers(each) else None
-            for configuration, each, mean in zip(configurations, asked, means, strict=True)
-        ]
+        """What each will cost, without intervals."""
+        levels = self._levels(metric)
+        values: list[float | None] = []
+        for configuration in configurations:
+            level = levels.of_kind.get(kind(configuration))
+            unit = self._unit(metric, configuration)
+            values.append(None if level is None else unit * math.exp(level + levels.shift))
+        return values
 
-    def _learned(self, metric: str) -> _Learned | None:
-        """The model of a metric; None while too few trials have it."""
-        known = [place for place, figures in enumerate(self._figures) if figures.get(metric, 0.0) > 0]
-        if len(known) < MIN_TRIALS:
-            return None
-        learned = self._fitted.get(metric)
-        if learned is None or learned.observed != len(known):
-            costs = np.log([self._figures[place][metric] for place in known])
-            seen = [self._features[place] for place in known]
-            fitted_to = len(known)
-            if learned and fitted_to < REFIT_AT * learned.fitted_to:
-                model, fitted_to = learned.model, learned.fitted_to
-            else:
-                numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
-                model = make_pipeline(*numbers, BayesianRidge()).fit(seen, costs)
-            last = slice(-MIN_TRIALS, None)
-            shift = float(np.median(costs[last] - model.predict(seen[last])))
-            ended = sum(self._ended[place] for place in known)
-            self._fitted[metric] = _Learned(fitted_to, len(known), ended, model, shift, _ranges(seen))
-        return self._fitted[metric]
+    def _levels(self, metric: str) -> _Levels:
+        observed = self._observed.get(metric, _Observed())
+        of_kind = {of: median(costs) for of, costs in observed.by_kind.items()}
+        shift = median([cost - of_kind[of] for of, cost in observed.ended[-LAST:]] or [0.0])
+        squares = sum((cost - of_kind[of]) ** 2 for of, costs in observed.by_kind.items() for cost in costs)
+        degrees = sum(len(costs) - 1 for costs in observed.by_kind.values())
+        if len(observed.ended) < MIN_ENDED or degrees < MIN_DEGREES:
+            return _Levels(of_kind, shift, None)
+        return _Levels(of_kind, shift, math.sqrt(2 * squares / degrees))  # of a new one, and of its kind's level
 
     def _unit(self, metric: str, configuration: Configuration) -> int:
         return configuration.steps(self._rows) if metric in TOTALS else 1
 
 
-def features(configuration: Configuration) -> dict[str, Any]:
-    """What a cost may depend on: log2 of the amounts (batch size, layer sizes) and rates, and each word as it is."""
-    values: dict[str, Any] = {"algorithm": configuration.algorithm}
-    if configuration.batch_size is not None:
-        values["batch_size"] = math.log2(configuration.batch_size)
-    for name, value in configuration.hyperparameters.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float, list, tuple)):
-            values[name] = str(value)
-        elif isinstance(value, int):
-            values[name] = math.log2(1 + abs(value))
-        elif isinstance(value, float):
-            values[name] = math.log2(abs(value)) if value else "0"
-        else:
-            amounts = [abs(each) for each in value if isinstance(each, (int, float))]
-            values[f"{name} count"] = float(len(value))
-            values[f"{name} sum"] = math.log2(1 + sum(amounts))
-    return values
-
-
-def _ranges(seen: Sequence[dict[str, Any]]) -> dict[str, Range]:
-    values: dict[str, set[Any]] = {}
-    for each in seen:
-        for name, value in each.items():
-            values.setdefault(name, set()).add(value)
-    ranges = {}
-    for name, known in values.items():
-        words = {value for value in known if isinstance(value, str)}
-        numbers = known - words
-        ranges[name] = words, min(numbers, default=math.inf), max(numbers, default=-math.inf)
-    return ranges
+def kind(configuration: Configuration) -> Hashable:
+    """What a cost may depend on: the algorithm, the batch size, amounts and words, but no rates."""
+    amounts = {name: value for name, value in configuration.hyperparameters.items() if not isinstance(value, float)}
+    return configuration.algorithm, configuration.batch_size, configuration.iterations, repr(sorted(amounts.items()))

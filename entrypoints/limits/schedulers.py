@@ -8,13 +8,15 @@ from typing import Any
 
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
-from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.limits.guard import Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.settings import LimitOptions
 from mlflow_sysmetrics.limits import Limits, check_readable
 
-SCORE = "score"  # of a trial's results for Tune: whatever ranks the trials, as it was at the last report
+# Of a trial's results for Tune:
+SCORE = "score"  # whatever ranks the trials, as it was at the last report
+PERCENT = "percent"  # of its own steps that it has done
 
 
 def stopping(
@@ -47,10 +49,12 @@ def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_
     """The arguments of Tune's configuration for a scheduler that looks at the score at every report.
 
     Losses of different algorithms are different functions: by these it would stop one algorithm and keep another.
+    Trials are compared at equal shares of their lengths: at equal steps a small batch has seen few rows, and trials of
+    large batches end before they are looked at.
 
     Args:
         name: none, asha or median.
-        trials: those of the study. Each is judged from the first report of the longest one on.
+        trials: those of the study. Each is judged from the share on at which the longest one reports first.
         rows: training rows of a fold.
         higher_is_better: of the score.
     """
@@ -59,14 +63,19 @@ def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_
     from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule  # slow to import, and rules are read first
 
     longest = max(trials, key=lambda trial: trial.steps(rows))
-    grace_period = longest.report_steps(rows)
+    first_report = percent(longest.report_steps(rows), longest.steps(rows))
     if name == "asha":
-        # A trial that reaches max_t is stopped, so max_t is one step more than the longest trial has.
-        scheduler = ASHAScheduler(time_attr="step", max_t=longest.steps(rows) + 1, grace_period=grace_period)
+        # A trial that reaches max_t is stopped by the scheduler, and these end by themselves.
+        scheduler = ASHAScheduler(time_attr=PERCENT, max_t=101, grace_period=first_report)
     else:
         # Never pause a trial to let others run: it has no checkpoint, so it could not go on.
         never = math.inf
         scheduler = MedianStoppingRule(
-            time_attr="step", grace_period=grace_period, min_samples_required=5, min_time_slice=never
+            time_attr=PERCENT, grace_period=first_report, min_samples_required=5, min_time_slice=never
         )
     return {"scheduler": scheduler, "metric": SCORE, "mode": "max" if higher_is_better else "min"}
+
+
+def percent(step: int, steps: int) -> float:
+    """How much of its length a trial has done."""
+    return min(100.0, 100 * step / steps)

@@ -26,7 +26,9 @@ from entrypoints.compute import memory
 from entrypoints.datasets import sysmetrics_raw_rows
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing, Scaling, fill_and_scale, transformer
+from entrypoints.datasets.splits import Rows
 from entrypoints.datasets.sysmetrics_raw_rows import RawRows
+from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
@@ -48,7 +50,7 @@ OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_siz
 class BestModel:
     """A pipeline from a frame of raw feature columns to the target, its score on the test part, and what it cost.
 
-    The target is in its own units; of classes it is their places in ``Prepared.classes``. ``ranked_by`` is the metric
+    The target is in its own units; of classes it is their places in ``Table.classes``. ``ranked_by`` is the metric
     of its trial that chose it.
     """
 
@@ -71,8 +73,10 @@ class LoggedModel:
         return f"models:/{self.model_id}"
 
 
-def refit(configuration: Configuration, data: Prepared) -> BestModel:
+def refit(configuration: Configuration, data: Prepared, table: Table) -> BestModel:
     """Train a configuration on the whole training part as a trial does on a fold's, and score it once on the test part.
+
+    ``data`` is made of ``table``, of whose rows the pipeline predicts.
 
     Raises:
         UserError: it diverges there, as it did on no fold.
@@ -91,7 +95,7 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     estimator = fold.learner.estimator
     if data.task == "regression":
         estimator = _in_units_of_target(estimator, preprocessing.scaling)
-    pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
+    pipeline = make_pipeline(_fitted_transformer(preprocessing, table, train), estimator)
     figures = {f"test_{fold.score.name}": score, "test_loss": loss} | costs
     return BestModel(pipeline, fold.score.validated, figures, configuration.searched)
 
@@ -125,7 +129,7 @@ def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration
 
 
 def log(
-    run: RecordedRun, best: BestModel, data: Prepared, trial: Figures, shared: Mapping[str, Any] | None = None
+    run: RecordedRun, best: BestModel, table: Table, trial: Figures, shared: Mapping[str, Any] | None = None
 ) -> LoggedModel:
     """Log the model with signature and input example: ``mlflow.pyfunc.load_model`` serves it by its address.
 
@@ -135,31 +139,31 @@ def log(
     Args:
         run: the study's, which is open.
         best: the model.
-        data: what it was trained on.
+        table: what it was trained on.
         trial: figures of the trial that chose it.
         shared: further params, such as the dataset, that tell models of several studies apart.
     """
-    model = raw_rows_model(best, data)
+    model = raw_rows_model(best, table)
     chosen_by = {f"best_{best.ranked_by}": trial[best.ranked_by]}
-    figures = chosen_by | best.figures | {"refit_latency_ms": latency_ms(model, data)}
+    figures = chosen_by | best.figures | {"refit_latency_ms": latency_ms(model, table)}
     params = {name: str(value) for name, value in {**best.searched, **(shared or {})}.items()}
     # Made here: log_model would give it the params of the run, where `algorithm` may be `auto`.
     model_id = str(
         run.client.create_logged_model(run.experiment_id, MODEL_NAME, source_run_id=run.run_id, params=params).model_id
     )
-    _store(model_id, model, data)
+    _store(model_id, model, table)
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}
     mlflow.log_metrics(finite, step=0, model_id=model_id)
     mlflow.log_metrics({name: trial[name] for name in OF_TRIAL if name in trial}, step=0)
     return LoggedModel(model_id, figures)
 
 
-def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time.perf_counter) -> float:
+def latency_ms(model: RawRows, table: Table, clock: Callable[[], float] = time.perf_counter) -> float:
     """The median time to predict one row of a frame, over 50 rows or as many as fit in a second, at least five."""
     times_s: list[float] = []
     began = clock()
     for row in range(FEW_ROWS):
-        frame = data.examples.iloc[[row % len(data.examples)]]
+        frame = table.examples.iloc[[row % len(table.examples)]]
         started = clock()
         model.predict(frame)
         ended = clock()
@@ -169,9 +173,9 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
     return 1e3 * median(times_s)
 
 
-def _store(model_id: str, model: RawRows, data: Prepared) -> None:
+def _store(model_id: str, model: RawRows, table: Table) -> None:
     """Store the model's files."""
-    example = data.examples.head(5)
+    example = table.examples.head(5)
     module = type(_trained(model.pipeline)).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
     storage = _storage(model)
@@ -183,7 +187,7 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
             model_id=model_id,
             # Metrics that the run has at the model's step become the model's own; those of the study stand at step 0.
             step=1,
-            signature=_signature(data, model.predict(example)),
+            signature=_signature(table, model.predict(example)),
             input_example=example,
             # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
             pip_requirements=[f"{name}=={version(name)}" for name in required],
@@ -192,12 +196,12 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
         )
 
 
-def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
+def raw_rows_model(best: BestModel, table: Table) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    return RawRows(best.pipeline, list(data.columns), dict(enumerate(data.classes)))
+    return RawRows(best.pipeline, list(table.columns), dict(enumerate(table.class_names)))
 
 
-def _signature(data: Prepared, predicted: Any) -> ModelSignature:
+def _signature(table: Table, predicted: Any) -> ModelSignature:
     """Columns of any type, since a typed one refuses what pandas makes of another part of the same file.
 
     For a column of whole numbers pandas takes integers, or floats if one is missing; MLflow converts neither into the
@@ -205,7 +209,7 @@ def _signature(data: Prepared, predicted: Any) -> ModelSignature:
     MLflow's error repeats all rows and columns.
     """
     anything: Any = AnyType
-    inputs = [ColSpec(anything(), column.name, required=False) for column in data.columns]
+    inputs = [ColSpec(anything(), column.name, required=False) for column in table.columns]
     return ModelSignature(inputs=Schema([*inputs]), outputs=infer_signature(None, predicted).outputs)
 
 
@@ -242,16 +246,17 @@ def _storage(model: RawRows) -> dict[str, Any]:
     return {"serialization_format": "skops", "skops_trusted_types": trusted}
 
 
-def _fitted_transformer(preprocessing: Preprocessing, data: Prepared) -> Any:
+def _fitted_transformer(preprocessing: Preprocessing, table: Table, train: Rows) -> Any:
     """The preprocessing that was trained with, as scikit-learn's own."""
-    if data.categories or preprocessing.has_missing:
-        numeric = [name for name in data.feature_names if name not in data.categories]
-        return transformer(numeric, list(data.categories)).fit(data.frame(data.split.train))
+    if table.categories or preprocessing.has_missing:
+        numeric = [name for name in table.feature_names if name not in table.categories]
+        return transformer(numeric, list(table.categories)).fit(table.features(train))
     # A large table of numbers is not copied to fit it again: what is known already is put in.
-    scaling, few = preprocessing.scaling, data.frame(data.split.train[:2])
+    scaling = preprocessing.scaling
+    few = table.features(train[:2])
     fitted = fill_and_scale().fit(few)  # sets what scikit-learn checks: the names and number of columns
     imputer, scaler = fitted[0], fitted[-1]
     imputer.statistics_ = scaler.mean_ = scaling.mean  # numbers may be missing in the rows to predict alone
     scaler.scale_, scaler.var_ = scaling.scale, scaling.scale**2
-    scaler.n_samples_seen_ = len(data.split.train)
+    scaler.n_samples_seen_ = len(train)
     return fitted

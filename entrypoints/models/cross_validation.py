@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from statistics import fmean, median
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,16 @@ class _Size:
         self.bytes += memoryview(data).nbytes
 
 
+class FoldResult(NamedTuple):
+    """What a trained model shows: loss and score on the held-out rows and on the test part, inference and size."""
+
+    validation: tuple[float, float]
+    test: tuple[float, float]
+    latencies_ms: list[float]
+    rows_per_s: float
+    model_size_kb: float
+
+
 class Fold:
     """One model with its rows, its preprocessing and its batches, and the time that its steps took.
 
@@ -89,12 +99,14 @@ class Fold:
     ) -> None:
         weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
         self.learner = configuration.find_algorithm(data.task).learner(
-            weights | dict(configuration.hyperparameters), len(data.classes), configuration.seed
+            weights | dict(configuration.hyperparameters), data.n_classes, configuration.seed
         )
         self.by_batch = configuration.batch_size is not None
         self.score = scores.find(configuration.metric, data.task)
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling
+        self.number = number
+        self.result: FoldResult | None = None  # of a model that is forgotten
         self.steps = 0
         self.training_time_s = 0.0  # without the time in which other processes had the core
         self.memory_mb: float | None = None  # known after a measured step
@@ -179,20 +191,22 @@ class Fold:
         return self._last_kept_mb * steps if self.steps > 1 else 0.0
 
     def forget_model(self, latency_rows: int) -> None:
-        """Keep what the trained model shows, and not the model."""
-        shown: dict[str, Any] = {
-            "validate": self.validate(),
-            "test": self.test(),
-            "latencies_ms": self.latencies_ms(latency_rows),
-        }
-        shown |= {"rows_per_s": self.rows_per_s(), "model_size_kb": self.model_size_kb()}
-        for name, value in shown.items():
-            setattr(self, name, lambda *_, value=value: value)
+        """Keep what the trained model shows, and its last training loss, and not the model."""
+        self.result = self.shown(latency_rows)
+        del self.train_losses[:-1]
         del self.learner
+
+    def shown(self, latency_rows: int) -> FoldResult:
+        """What the trained model shows; its latency on this number of rows."""
+        if self.result is not None:
+            return self.result
+        return FoldResult(
+            self.validate(), self.test(), self.latencies_ms(latency_rows), self.rows_per_s(), self.model_size_kb()
+        )
 
     def validate(self) -> tuple[float, float]:
         """Loss and score on the held-out rows; the score is in the target's own units."""
-        return self._evaluate(self._held_out)
+        return self.result.validation if self.result is not None else self._evaluate(self._held_out)
 
     def test(self) -> tuple[float, float]:
         """Loss and score on the test part, which no choice ever sees."""
@@ -262,7 +276,8 @@ class CrossValidation:
         self.by_batch = configuration.batch_size is not None
         self.steps = configuration.steps(data.split.fit_rows)
         self._report_steps = configuration.report_steps(data.split.fit_rows)
-        self._one_by_one = False  # each fold to its end, and its model forgotten, before the next one
+        # Each fold to its end, and its model forgotten, before the next one; the first of longer fits has to show it.
+        self._one_by_one = not self.by_batch and self.steps == 1
         self._latency_rows = math.ceil(LATENCY_ROWS / len(self.folds))
         self.step_number = 0
         self.diverged = False
@@ -299,28 +314,32 @@ class CrossValidation:
         With ``turn`` by up to that many, one fold after the other, but never past a report that is due. Where fits on
         all rows would not fit into memory together, and where one is a single step, each goes to its end.
         """
-        # What a fit on all rows adds, such as trees, is memory of the model.
-        measured = self.step_number < MEASURED_STEPS or not self.by_batch
-        steps = self._turn(turn)
+        target = self.step_number + self._turn(turn)
         try:
             with _quiet():
-                for place, fold in enumerate(self.folds):
+                if not (self.by_batch or self._one_by_one) and self.step_number < MEASURED_STEPS and not stop():
+                    self._advance(self.folds[0], target)
+                    together_mb = len(self.folds) * self.folds[0].memory_at_end_mb(self.steps)
+                    self._one_by_one = together_mb > memory.share_mb()
+                for fold in self.folds:
                     if stop():
                         return
-                    advance = fold.measured_step if measured and place < MEASURED_MODELS else fold.step
-                    advance(steps)
-                    if not self.by_batch and not place and self.step_number < MEASURED_STEPS:
-                        together_mb = len(self.folds) * fold.memory_at_end_mb(self.steps)
-                        self._one_by_one = self.steps == 1 or together_mb > memory.share_mb()
+                    self._advance(fold, self.steps if self._one_by_one else target)
                     if self._one_by_one:
-                        if fold.steps < self.steps:
-                            advance(self.steps - fold.steps)
                         fold.forget_model(self._latency_rows)
         except FloatingPointError:
             self.overflowed = True
-        self.step_number = fold.steps  # of the last one, or of that which overflowed
+        self.step_number = max(fold.steps for fold in self.folds)
         if self._convergence.due(self.step_number) and not self.overflowed:
             self._convergence.see(fmean(fold.take_row_loss() for fold in self.folds))
+
+    def _advance(self, fold: Fold, target: int) -> None:
+        """Train a fold up to this step, its memory measured where that says something new."""
+        # What a fit on all rows adds, such as trees, is memory of the model.
+        measured = self.step_number < MEASURED_STEPS or not self.by_batch
+        advance = fold.measured_step if measured and fold.number < MEASURED_MODELS else fold.step
+        if fold.steps < target:
+            advance(target - fold.steps)
 
     def _turn(self, most: int) -> int:
         """How many steps each fold takes in its turn."""
@@ -401,23 +420,29 @@ class CrossValidation:
     def fold_figures(self) -> list[dict[str, float]]:
         """One row per fold of the trained models: validation and test loss and score, and the time trained."""
         rows = []
-        for number, fold in enumerate(self.folds):
-            (val_loss, val_score), (test_loss, test_score) = fold.validate(), fold.test()
-            row = {"fold": number, "val_loss": val_loss, f"val_{self._score}": val_score}
-            row |= {"test_loss": test_loss, f"test_{self._score}": test_score}
-            rows.append(row | {"training_time_s": fold.training_time_s})
+        for fold, result in zip(self.folds, self._results, strict=True):
+            row: dict[str, float] = {"fold": fold.number}
+            row["val_loss"], row[f"val_{self._score}"] = result.validation
+            row["test_loss"], row[f"test_{self._score}"] = result.test
+            row["training_time_s"] = fold.training_time_s
+            rows.append(row)
         return rows
 
     def final_figures(self, folds: list[dict[str, float]]) -> dict[str, float]:
         """The one-off figures: test loss and score as means of ``fold_figures``, inference, size."""
         tests = {key: fmean(row[key] for row in folds) for key in ("test_loss", f"test_{self._score}")}
-        return tests | self.inference() | {"model_size_kb": fmean(fold.model_size_kb() for fold in self.folds)}
+        return tests | self.inference() | {"model_size_kb": fmean(result.model_size_kb for result in self._results)}
 
     def inference(self) -> dict[str, float]:
         """How fast the models predict: one row at a time, median and 99th percentile, and rows a second in a batch."""
-        latencies_ms = [latency_ms for fold in self.folds for latency_ms in fold.latencies_ms(self._latency_rows)]
+        latencies_ms = [latency_ms for result in self._results for latency_ms in result.latencies_ms]
         return {
             "inference_latency_ms": median(latencies_ms),
             "inference_p99_ms": float(np.quantile(latencies_ms, 0.99)),
-            "rows_per_s": median(fold.rows_per_s() for fold in self.folds),
+            "rows_per_s": median(result.rows_per_s for result in self._results),
         }
+
+    @cached_property
+    def _results(self) -> list[FoldResult]:
+        """Of the trained models, in the order of the folds."""
+        return [fold.shown(self._latency_rows) for fold in self.folds]

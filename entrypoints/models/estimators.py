@@ -19,9 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
+from entrypoints.models.full_fits import full_fit
 from entrypoints.models.learners import BatchLearner, Learner, Loss, predicted
 from entrypoints.models.losses import Array
-from entrypoints.models.whole_fits import whole_fit
 from entrypoints.search_space import Space
 from entrypoints.text import one_line
 
@@ -61,7 +61,7 @@ class Estimator:
         settings = {name: value for name, value in usual.items() if name in self.hyperparameters}
         settings |= _OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {})
         made = self.make(**settings | dict(hyperparameters))
-        learner = BatchLearner if self.by_batch else whole_fit
+        learner = BatchLearner if self.by_batch else full_fit
         return learner(made, n_classes, *_outputs_and_loss(made, n_classes))
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:

@@ -20,7 +20,10 @@ from mlflow_sysmetrics.ui import trials_of
 
 MAX_LIMITED = 5
 SEED = "seed"  # the one parameter in which full studies of one dataset may differ, of those that change a trial
-EQUAL = ("target", "max_rows", "folds", "max_steps", "max_epochs", "report_every", "class_weight", "group", "time")
+EQUAL = (
+    *("target", "max_rows", "folds", "group", "time", "duplicates"),
+    *("max_steps", "max_epochs", "report_every", "class_weight"),
+)
 
 
 def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:

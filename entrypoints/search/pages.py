@@ -10,7 +10,6 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints import views
-from entrypoints.datasets.prepared import Prepared
 from entrypoints.frame import Frame, frame_of
 from entrypoints.links import how_to_open
 from entrypoints.reporting.questions.decision import differing_costs
@@ -29,9 +28,9 @@ def save_pages(run: RecordedRun, plan: Plan, record: Record, frame: Frame) -> di
     return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(record.score))
 
 
-def open_from_the_start(run: RecordedRun, plan: Plan, data: Prepared, record: Record) -> None:
+def open_from_the_start(run: RecordedRun, plan: Plan, record: Record) -> None:
     """Save the pages while no trial of this command has begun, and say how to watch them fill."""
-    links = save_pages(run, plan, record, frame_of([record.rows(run.run_id, {"name": data.name}, plan)]))
+    links = save_pages(run, plan, record, frame_of([record.rows(run.run_id, {"name": plan.table.name}, plan)]))
     click.echo("Watch the trials in the MLflow UI:")
     click.echo(how_to_open(links[views.SCORE], mlflow.get_tracking_uri()))
 

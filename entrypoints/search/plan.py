@@ -11,12 +11,12 @@ from statistics import fmean
 from entrypoints import own_modules
 from entrypoints.compute.backends import Backend, backend
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, Request
+from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
+from entrypoints.limits.guard import Stopping
 from entrypoints.limits.schedulers import stopping
-from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
@@ -26,7 +26,7 @@ from entrypoints.settings import LimitOptions, StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-_OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time")
+_OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Plan:
     def score_line(self) -> str:
         """What ranks its trials, in one line."""
         better = "higher" if self.score.higher_is_better else "lower"
-        classes = [self.table.class_values.get(label, label) for label in self.table.classes]
+        classes = self.table.class_names
         positive = f"; {classes[1]} is the positive class" if len(classes) == 2 and not self.score.in_numpy else ""
         baseline = f"a model that ignores all features has {fmean(self.baseline):.4g}"
         return f"{self.score.validated}, {better} is better{positive}; {baseline}"
@@ -110,7 +110,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
-    split = make_split(table, folds=settings.folds, seed=settings.seed)
+    split = make_split(table, folds=settings.folds, seed=settings.seed, duplicates=settings.duplicates)
     made = configurations(settings, split, searched, len(table.classes))
     trials = [replace(trial, folders=folders) for trial in made]
     baseline = score.baseline(table, split)
@@ -130,8 +130,8 @@ def _check_models(score: Score, settings: StudySettings, trials: list[Configurat
             )
 
 
-def study_key(settings: StudySettings, data: Prepared | Table) -> str:
+def study_key(settings: StudySettings, table: Table) -> str:
     """Studies with the same key train the same configurations in the same way."""
     same = {name: getattr(settings, name) for name in _OF_KEY}
     same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
-    return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([table.digest, table.target, same]).encode()).hexdigest()[:16]

@@ -11,8 +11,8 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.frame import StudyRows
+from entrypoints.limits.cost_history import Cost
 from entrypoints.limits.judging import resolved, violations
-from entrypoints.limits.ledger import counted
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.models.trial_record import Trial
@@ -140,8 +140,8 @@ class Record(tune.Callback):
     def costs(self) -> list[Values]:
         """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
         ended = (trial for trial in self.trials.values() if not trial.ended_from_outside)
-        costs = (counted(trial.configuration, trial.figures, trial.expected, trial.end) for trial in ended)
-        return [*(figures for figures in costs if figures is not None), *self.to_come]
+        counts = (Cost.of(trial).counted(trial.configuration) for trial in ended)
+        return [*(figures for figures in counts if figures is not None), *self.to_come]
 
     def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.

@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.actor import ActorHandle
 from ray.tune.search.searcher import Searcher
 
+from entrypoints.limits.cost_history import ask, ask_to_come
+from entrypoints.limits.guard import is_ruled_out
 from entrypoints.limits.judging import excess
-from entrypoints.limits.ledger import ask, ask_to_come
-from entrypoints.limits.stop_or_skip import is_ruled_out
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial
 from entrypoints.search.plan import Plan
@@ -144,15 +144,15 @@ class TuneSampler(Searcher):
     Args:
         plan: of the study.
         record: of its trials, also of those that earlier commands have run or begun.
-        ledger: of the costs of trials, if there are limits.
+        cost_history: of the costs of trials, if there are limits.
         at_once: how many trials run at the same time.
     """
 
-    def __init__(self, plan: Plan, record: Record, ledger: ActorHandle | None, at_once: int) -> None:
+    def __init__(self, plan: Plan, record: Record, cost_history: ActorHandle | None, at_once: int) -> None:
         super().__init__()
         self._plan = plan
         self._record = record
-        self._ledger = ledger
+        self._cost_history = cost_history
         self._at_once = at_once
         self._candidates = [trial for trial in plan.trials if not trial.repeat]
         self._indices = {trial.key: i for i, trial in enumerate(self._candidates)}
@@ -186,7 +186,7 @@ class TuneSampler(Searcher):
         repeated = self._repeated.get(number)
         if repeated and repeated.id not in {trial.id for trial in taken.values()}:
             return repeated
-        self._record.to_come = ask_to_come(self._ledger)
+        self._record.to_come = ask_to_come(self._cost_history)
         limits = self._record.resolved_limits
         history = [
             self._tried(taken[each], ended.get(each), limits) for each in sorted(taken) if not taken[each].repeat
@@ -209,8 +209,8 @@ class TuneSampler(Searcher):
         stopping = self._plan.stopping
         if stopping is None or not stopping.predict:
             return [True] * len(indices)
-        briefs = ask(self._ledger, [self._candidates[i] for i in indices])
-        return [not is_ruled_out(stopping, brief) for brief in briefs]
+        contexts = ask(self._cost_history, [self._candidates[i] for i in indices])
+        return [not is_ruled_out(stopping, context) for context in contexts]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """No-op: the record follows the trials."""

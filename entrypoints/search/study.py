@@ -24,11 +24,11 @@ from ray.tune.search import SearchAlgorithm
 
 from entrypoints import own_modules
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSamples, RecoveringTrials
-from entrypoints.datasets.dataset_input import data_line, log_dataset
+from entrypoints.datasets.dataset_input import data_line, log_dataset, record_duplicates
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
-from entrypoints.limits import ledger
+from entrypoints.limits import cost_history
 from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, registered
@@ -80,7 +80,8 @@ def run_study(
     best = study.best
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
-    model = best_model.log(run, best_model.refit(best.configuration, data), data, best.figures, settings.shared)
+    refitted = best_model.refit(best.configuration, data, plan.table)
+    model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
     click.echo(summary.tell(study, model, command()))
     if settings.register:
         try:
@@ -98,13 +99,14 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     about = {
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
-        STUDY_KEY: study_key(plan.settings, data),
+        STUDY_KEY: study_key(plan.settings, plan.table),
         SEARCHED: json.dumps(plan.searched),
         SCORE: json.dumps(score),
         **Host().tags(),
     }
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
     say(f"Data: {data_line(plan.table, plan.split, prepare_run_id, reused)}")
+    record_duplicates(run, plan.table, plan.split)
     say(f"Score: {plan.score_line}")
     return data
 
@@ -121,7 +123,7 @@ def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTH
     costs = None
     if limits and left:
         known = [trial for trial in earlier.done if trial.was_judged]
-        costs = ledger.start(rows, limits.metrics, plan.trials, known)
+        costs = cost_history.start(rows, limits.metrics, plan.trials, known)
     warm_up = WarmUp(cpus, representatives(plan.trials), costs)
 
     @cache
@@ -142,13 +144,13 @@ def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTH
     score = f"{plan.score.validated}{' within the limits' if limits else ''}"
     progress = Progress(plan.size, score, done=len(earlier.done), limit_s=plan.settings.time_limit_s or 0.0)
     record = Record(plan.score, progress, limits, earlier, say_forecast)
-    open_from_the_start(run, plan, data, record)
+    open_from_the_start(run, plan, record)
     try:
         if left:
             _run_trials(run, plan, data, earlier, record, warm_up)
         if plan.learns and limits:
             known = [trial for trial in record.trials.values() if trial.was_judged]
-            record.to_come = ledger.Ledger(rows, limits.metrics, plan.trials, known).to_come()
+            record.to_come = cost_history.CostHistory(rows, limits.metrics, plan.trials, known).to_come()
         return record, forecast()
     finally:
         warm_up.remove()
@@ -165,7 +167,7 @@ def _run_trials(
         data=data,
         first=warm_up,
         stopping=plan.stopping,
-        ledger=warm_up.ledger,
+        cost_history=warm_up.cost_history,
         every_report=scheduler != "none",
         groups=settings.groups,
     )
@@ -176,7 +178,7 @@ def _run_trials(
         from entrypoints.search.sampler import TuneSampler  # which imports Optuna
 
         space = {}
-        searcher = RecoveringSamples(TuneSampler(plan, record, warm_up.ledger, warm_up.parties))
+        searcher = RecoveringSamples(TuneSampler(plan, record, warm_up.cost_history, warm_up.parties))
         samples = plan.size - len(earlier.done)
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
 

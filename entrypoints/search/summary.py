@@ -99,11 +99,11 @@ def summarise(run: RecordedRun, plan: Plan, data: Prepared, record: Record, fore
     """
     settings, limits = plan.settings, record.limits
     about = {
-        "name": data.name,
+        "name": plan.table.name,
         "experiment_id": run.experiment_id,
         "dataset": settings.dataset,
-        "digest": data.digest,
-        "key": study_key(settings, data),
+        "digest": plan.table.digest,
+        "key": study_key(settings, plan.table),
         "limits": str(limits) if limits.rules else None,
         "baseline": plan.baseline,
         "choose": settings.choose,

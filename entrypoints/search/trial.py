@@ -17,11 +17,11 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.limits.cost_history import Cost, ask
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
-from entrypoints.limits.ledger import ask
-from entrypoints.limits.schedulers import SCORE
-from entrypoints.limits.stop_or_skip import Guard, Stopping
+from entrypoints.limits.guard import Guard, Stopping
+from entrypoints.limits.schedulers import PERCENT, SCORE, percent
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
 from entrypoints.models.trial_record import Trial, end_tags
@@ -55,7 +55,7 @@ class TrialTrainable(tune.Trainable):
         data: Prepared,
         first: WarmUp | None = None,
         stopping: Stopping | None = None,
-        ledger: ActorHandle | None = None,
+        cost_history: ActorHandle | None = None,
         every_report: bool = False,
         groups: Collection[str] = ("process",),
     ) -> None:
@@ -66,7 +66,7 @@ class TrialTrainable(tune.Trainable):
             data: the dataset, from Ray's shared memory.
             first: what to do before the first trial of this process.
             stopping: what ends a trial early.
-            ledger: what the trials of the study have cost so far.
+            cost_history: what the trials of the study have cost so far.
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
             groups: what is read of this process.
         """
@@ -77,7 +77,7 @@ class TrialTrainable(tune.Trainable):
         self._where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION, **Host().tags()}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
-        self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
+        self._data, self._stopping, self._cost_history, self._every_report = data, stopping, cost_history, every_report
         self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
@@ -105,9 +105,9 @@ class TrialTrainable(tune.Trainable):
         self._summary: dict[str, float] = {}
         self._shares: list[float] = []
         self._steps_done = 0
-        (brief,) = ask(self._ledger, [self._configuration])
+        (context,) = ask(self._cost_history, [self._configuration])
         steps = self._configuration.steps(self._data.split.fit_rows)
-        self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
+        self._guard = Guard(self._stopping, context, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
         self._untold = {PLACE: str(self._configuration.number), **self._where}
@@ -218,12 +218,12 @@ class TrialTrainable(tune.Trainable):
             can_be_chosen = ended and not training.diverged and training.folds[0].score.validated in self._summary
             feasible = can_be_chosen and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._guard.expected(self._summary)
+            expected = self._guard.projected(self._summary)
         tags |= end_tags(folds, expected)
         status: Literal["FINISHED", "KILLED"] = "FINISHED" if ended else "KILLED"
-        if self._ledger and self._guard.active:
+        if self._cost_history and self._guard.active:
             trial = Trial("", self._configuration, status, self._summary, tags)
-            self._ledger.record.remote(trial.configuration, trial.figures, trial.expected, trial.end)
+            self._cost_history.record.remote(trial.configuration, Cost.of(trial))
         return self._result(final, tags, status) | {"done": True}
 
     def _result(
@@ -240,6 +240,7 @@ class TrialTrainable(tune.Trainable):
         worst = -math.inf if score.higher_is_better else math.inf
         return {
             "step": self._training.step_number,
+            PERCENT: percent(self._training.step_number, self._training.steps),
             SCORE: self._summary.get(score.validated, worst),
             "figures": self._summary,
             **payload(points, tags=tags, status=status, summary=summary),

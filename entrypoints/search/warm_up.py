@@ -25,7 +25,7 @@ from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.ledger import tell
+from entrypoints.limits.cost_history import tell
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import FEW_ROWS, LATENCY_ROWS, Fold
 from entrypoints.progress import duration
@@ -58,25 +58,25 @@ class WarmUp:
     Attributes:
         parties: how many processes wait for each other.
         kinds: one configuration of each kind, which each of them times.
-        ledger: of the costs of trials, if there are limits.
+        cost_history: of the costs of trials, if there are limits.
         name: of the keys.
     """
 
     parties: int
     kinds: list[Configuration]
-    ledger: ActorHandle | None = None
+    cost_history: ActorHandle | None = None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def join(self, data: Prepared) -> bool:
         """Wait until all processes are up, and time each kind; False for a process that comes later: it does neither.
 
-        What it has seen is then known here and in the ledger.
+        What it has seen is then known here and in the history of costs.
         """
         if len(self._keys(_ARRIVED)) >= self.parties or self._keys(_OPEN):
             return False
         self._meet(_ARRIVED, self.parties, WAIT_TIMEOUT_S)
         timed = time_kinds(self.kinds, data)
-        tell(self.ledger, [(kind, costs) for kind, costs in zip(self.kinds, timed, strict=True) if costs])
+        tell(self.cost_history, [(kind, costs) for kind, costs in zip(self.kinds, timed, strict=True) if costs])
         self._meet(_TIMED, len(self._keys(_ARRIVED)), WAIT_TIMEOUT_S, timed)
         return True
 

@@ -70,7 +70,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
 
     monkeypatch.setattr(mlflow.projects, "run", run)
     of_data = {"target": "a", "drop": "b,c", "max_rows": "500", "folds": "3"}
-    of_data |= {"group": "b", "time": "none", "seed": "7"}
+    of_data |= {"group": "b", "time": "none", "duplicates": "together", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
     of_search |= {"metric": "roc_auc", "class_weight": "balanced", "choose": "cheapest"}
     given = of_data | of_search | {"limits": "elapsed_s<=3"}

@@ -34,7 +34,7 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     expected = "Data: diabetes, class (classification), 537 training and 231 test rows, 8 features, prepared in run "
     assert command.stdout == f"{expected}{run.info.run_id}\n"
     params = {"dataset": "diabetes", "target": "auto", "drop": "none", "max_rows": "all", "folds": "4", "seed": "7"}
-    assert run.data.params == params | {"group": "none", "time": "none"}
+    assert run.data.params == params | {"group": "none", "time": "none", "duplicates": "keep"}
     sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert {name: run.data.metrics[name] for name in sizes} == sizes
     table = known.load("diabetes")
@@ -65,6 +65,13 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
     rows = [*table.frame.itertuples(index=False, name=None)]
     # Fifteen values of a, each with both labels: at most thirty rows differ.
     assert run.data.metrics["duplicate_rows"] == 60 - len(set(rows)) >= 30
+    percent = run.data.metrics["duplicate_rows_percent"]
+    assert percent == run.data.metrics["duplicate_rows"] / 0.6
+    in_training = run.data.metrics["test_rows_in_training_percent"]
+    assert (
+        f"Duplicates: {percent:.3g} % of the rows are exact copies of others, and {in_training:.3g} % of the test"
+        in (command.stdout)
+    )
 
 
 def test_table_of_openml_is_prepared_from_the_copy_that_is_kept(

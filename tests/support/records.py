@@ -12,7 +12,7 @@ from reference import configured
 from stored_studies import store_run
 
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.stop_or_skip import EarlyEnd, How
+from entrypoints.limits.guard import EarlyEnd, How
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags

@@ -50,14 +50,20 @@ STUDIES = [
 
 
 @cache
+def table_of(name: str) -> Table:
+    """A bundled dataset."""
+    return known.load(name)
+
+
+@cache
 def bundled(name: str, folds: int = FOLDS) -> Prepared:
     """A bundled dataset, split with seed 0."""
-    return split_up(known.load(name), folds)
+    return split_up(table_of(name), folds)
 
 
-def split_up(table: Table, folds: int = FOLDS) -> Prepared:
+def split_up(rows: Table, folds: int = FOLDS) -> Prepared:
     """A table, split with seed 0."""
-    return prepared(table, make_split(table, folds=folds, seed=0))
+    return prepared(rows, make_split(rows, folds=folds, seed=0))
 
 
 def configured(algorithm: str = "linear", **changes: Any) -> Configuration:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.splits import Split, make_split
+from entrypoints.datasets.splits import Split, copied_percent, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
@@ -78,6 +78,18 @@ def test_rows_of_one_group_are_in_one_part_and_one_fold(table: Table) -> None:
         assert not set(GROUPS[one]) & set(GROUPS[other])
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(200) % 50], ids=["alone", "with groups"])
+def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups: Any) -> None:
+    """Each content occurs eight times, and in two groups: these become one. By default copies are anywhere."""
+    table = replace(_table(np.arange(200.0) % 50 // 2), groups=groups)
+    usual, together = (make_split(table, folds=5, seed=1, duplicates=each) for each in (None, "together"))
+    assert copied_percent(table, usual) > 20
+    assert copied_percent(table, together) == 0
+    for fit, validation in together.folds:
+        assert not set(table.contents[fit]) & set(table.contents[validation])
+    assert sorted([*together.train, *together.test]) == list(range(200))
+
+
 @pytest.mark.parametrize(
     ("rows", "starts"),
     [
@@ -136,6 +148,10 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
             "folds, or merge or drop the class",
         ),
         ({"groups": GROUPS[:20], "times": GROUPS[:20]}, "group and time: rows are split by one of them; leave one out"),
+        (
+            {"times": GROUPS[:20], "duplicates": "together"},
+            "duplicates=together and time: rows are split by their time alone; leave one out",
+        ),
         ({"seed": -1}, f"seed=-1: {SEEDS}"),
         ({"seed": 2**32}, f"seed=4294967296: {SEEDS}"),
     ],

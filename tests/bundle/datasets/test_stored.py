@@ -45,7 +45,7 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     assert json.loads((folder / "split.json").read_text()) == make_split(table, folds=4, seed=1).to_json()
     asked = {"dataset": "diabetes", "max_rows": "all", "folds": "4", "seed": "1"}
     run = parent.client.get_run(run_id)
-    assert run.data.params == asked | {"group": "none", "time": "none"}
+    assert run.data.params == asked | {"group": "none", "time": "none", "duplicates": "keep"}
     assert run.data.tags["sysmetrics.digest"] == table.digest
 
 

@@ -16,26 +16,34 @@ from reference import configured
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, metrics
-from entrypoints.limits.schedulers import scheduling, stopping
+from entrypoints.limits.schedulers import PERCENT, SCORE, percent, scheduling, stopping
 from entrypoints.models import scores
 from entrypoints.settings import DEFAULT_LIMITS, LimitOptions
 
-EVERY, ROWS = 100, 1000
-TRIALS = [configured(max_steps=steps, report_every=EVERY) for steps in (50, 500)]
+ROWS = 1000
+LONG, SHORT = 500, 10  # steps of two trials
+TRIALS = [configured(max_steps=LONG, report_every=100), configured(max_steps=SHORT)]
 TASKS: list[Task] = ["regression", "classification"]
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_limits_can_name_all_that_the_docs_say_a_trial_has(project: Path, task: Task) -> None:
     """Its summary but the test scores, the steps and what it reads and writes, and the curves of how well it learns."""
-    summary = (project / "docs" / "metrics.md").read_text().partition("| summary |")[2].partition("\n\n")[0]
-    cells = [line.split("|")[1] for line in summary.splitlines() if line.startswith("| `")]
-    listed = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if not name.startswith("test_")}
+    text = (project / "docs" / "metrics.md").read_text()
+    own, of_any_run = _first_column(text, "| summary |"), _first_column(text, "| metric |")
+    listed = {name for name in own if not name.startswith("test_")} | set(of_any_run[: of_any_run.index("steps") + 1])
     learning = {"train_loss", "val_loss", "val_rmse" if task == "regression" else "val_accuracy"}
     costs = listed - {"steps", "read_mb", "write_mb"} | {"training_time_s"}
     score = scores.find(None, task)
     assert {metric.name for metric in metrics(score.validated, score.higher_is_better)} == costs | learning
     assert set(COSTS) < costs
+
+
+def _first_column(text: str, head: str) -> list[str]:
+    """The names in the table whose line of heads begins like this."""
+    table = text.partition(f"\n{head}")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -75,8 +83,10 @@ class Controller:
         return [Scheduled("waiting", Trial.PENDING)]
 
 
-def _decisions(name: str, curves: Sequence[Sequence[float]], *, higher_is_better: bool = False) -> list[list[str]]:
-    """What a scheduler says to each report of trials that come one after the other."""
+def _decisions(
+    name: str, curves: Sequence[Sequence[float]], *, steps: int = LONG, higher_is_better: bool = False
+) -> list[list[str]]:
+    """What a scheduler says to each report of trials that come one after the other, five over the whole length."""
     arguments = scheduling(name, TRIALS, ROWS, higher_is_better=higher_is_better)
     scheduler: Any = arguments["scheduler"]
     scheduler.set_search_properties(arguments["metric"], arguments["mode"])
@@ -86,7 +96,9 @@ def _decisions(name: str, curves: Sequence[Sequence[float]], *, higher_is_better
         scheduler.on_trial_add(Controller(), trial)
         of_trial = []
         for place, loss in enumerate(losses, start=1):
-            result = {"step": EVERY * place, "score": -loss if higher_is_better else loss}
+            step = steps * place // 5
+            score = -loss if higher_is_better else loss
+            result = {"step": step, PERCENT: percent(step, steps), SCORE: score}
             of_trial.append(scheduler.on_trial_result(Controller(), trial, result))
             if of_trial[-1] != TrialScheduler.CONTINUE:
                 break
@@ -104,6 +116,15 @@ def test_asha_stops_the_worse_and_no_trial_at_its_last_step(higher_is_better: bo
     first, second, third = _decisions("asha", curves, higher_is_better=higher_is_better)
     assert first == third == [TrialScheduler.CONTINUE] * 5
     assert second == [TrialScheduler.STOP]
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+@pytest.mark.parametrize("steps", [SHORT, LONG])
+def test_schedulers_compare_at_equal_shares_of_the_length(name: str, steps: int) -> None:
+    """A bad trial is stopped at its first report, also one that ends before the longest trial has reported."""
+    *good, bad = _decisions(name, [[1.0] * 5] * 5 + [[9.0] * 5], steps=steps)
+    assert good == [[TrialScheduler.CONTINUE] * 5] * 5
+    assert bad == [TrialScheduler.STOP]
 
 
 def test_median_rule_waits_for_five_trials() -> None:

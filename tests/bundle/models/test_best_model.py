@@ -31,11 +31,12 @@ from reference import (
     configured,
     configured_whole,
     split_up,
+    table_of,
 )
 
 from entrypoints import own_modules
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models import best_model
 from entrypoints.runs import RecordedRun
@@ -111,17 +112,17 @@ def test_refitted_pipeline_and_its_figures_are_those_of_plain_scikit_learn(name:
     data, configuration = bundled(name), configured(algorithm, max_steps=40)
     if algorithm in ("forest", "boosting", SVR):
         configuration = configured_whole(algorithm, 1 if algorithm == SVR else 40)
-    best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration)
+    best, plain = best_model.refit(configuration, data, table_of(name)), Plain.of_whole(data, configuration)
     plain.train(configuration.steps(len(data.split.train)))
-    predicted = best.pipeline.predict(known.load(name).frame.drop(columns=data.target))
+    predicted = best.pipeline.predict(table_of(name).frame.iloc[:, :-1])
     expected = plain.predict(np.arange(len(data.X)))
     if data.task == "regression":
         np.testing.assert_allclose(predicted, expected, rtol=1e-9)
         assert 5 < predicted.mean() < 6.5
     else:
         assert predicted.tolist() == expected.tolist()
-        model = best_model.raw_rows_model(best, data)
-        assert model.predict(data.frame(np.arange(len(data.X)))).tolist() == LABELS[expected].tolist()
+        model = best_model.raw_rows_model(best, table_of(name))
+        assert model.predict(table_of(name).features(np.arange(len(data.X)))).tolist() == LABELS[expected].tolist()
         assert list(model.classes_) == LABELS.tolist()
     score = "test_rmse" if name == "red_wine" else "test_accuracy"
     figures = {score: plain.score(data.split.test), "test_loss": plain.loss(data.split.test)}
@@ -139,9 +140,9 @@ def test_users_own_estimator_gets_and_gives_in_the_logged_model_what_it_does_in_
     (tmp_path / "particular.py").write_text(PARTICULAR)
     monkeypatch.syspath_prepend(tmp_path)
     data = bundled(name)
-    best = best_model.refit(configured(f"particular.{made}", max_steps=40), data)
+    best = best_model.refit(configured(f"particular.{made}", max_steps=40), data, table_of(name))
     test = data.split.test
-    predicted = best_model.raw_rows_model(best, data).predict(data.frame(test))
+    predicted = best_model.raw_rows_model(best, table_of(name)).predict(table_of(name).features(test))
     if name == "diabetes":
         assert np.mean(predicted == LABELS[data.y[test]]) == best.figures["test_accuracy"] > 0.6
     else:
@@ -156,7 +157,8 @@ def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
     (tmp_path / "costly_model.py").write_text(COSTLY)
     monkeypatch.syspath_prepend(tmp_path)
     np.ones(50 * 125_000)
-    costs = best_model.refit(configured("costly_model.Costly", max_steps=12), bundled("red_wine")).figures
+    configuration = configured("costly_model.Costly", max_steps=12)
+    costs = best_model.refit(configuration, bundled("red_wine"), table_of("red_wine")).figures
     assert costs["refit_memory_growth_mb"] == pytest.approx(20, abs=1)
     assert costs["refit_cpu_seconds"] == pytest.approx(12 * 0.05, rel=0.25)
     assert costs["refit_training_time_s"] == pytest.approx(12 * 0.05, rel=0.25)
@@ -165,16 +167,16 @@ def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
 def test_refit_that_diverges_names_what_was_chosen() -> None:
     """A model can overflow on the whole training part though it did on no fold; the user learns which values did."""
     with pytest.raises(UserError, match=r"algorithm=linear, batch_size=32, learning_rate=1e\+300, alpha=0\.001: "):
-        best_model.refit(configured(learning_rate=1e300), bundled("red_wine"))
+        best_model.refit(configured(learning_rate=1e300), bundled("red_wine"), table_of("red_wine"))
 
 
 @pytest.mark.parametrize("algorithm", ["linear", MLP_REGRESSOR])
 def test_refitted_pipeline_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone(algorithm: str) -> None:
     """No number is missing in the table that it was trained on."""
-    data = bundled("red_wine")
-    pipeline = best_model.refit(configured(algorithm), data).pipeline
-    frame = data.frame(data.split.test)
-    mean = float(data.X[data.split.train, data.feature_names.index("alcohol")].mean())
+    data, wine = bundled("red_wine"), table_of("red_wine")
+    pipeline = best_model.refit(configured(algorithm), data, wine).pipeline
+    frame = wine.features(data.split.test)
+    mean = float(wine.frame["alcohol"].iloc[data.split.train].mean())
     predicted = pipeline.predict(frame.assign(alcohol=np.nan))
     np.testing.assert_allclose(predicted, pipeline.predict(frame.assign(alcohol=mean)), rtol=1e-9)
 
@@ -205,7 +207,7 @@ def test_latency_is_measured_within_about_a_second(row_s: float, rows: int) -> N
             now_s[0] += row_s
 
     model: Any = Slow()
-    assert best_model.latency_ms(model, bundled("red_wine"), lambda: now_s[0]) == pytest.approx(1e3 * row_s)
+    assert best_model.latency_ms(model, table_of("red_wine"), lambda: now_s[0]) == pytest.approx(1e3 * row_s)
     assert seen == [1] * rows
 
 
@@ -226,9 +228,9 @@ def opened_run(folder: Path) -> Iterator[RecordedRun]:
         yield RecordedRun.of(client, active)
 
 
-def _logged_as(run: RecordedRun, best: best_model.BestModel, data: Prepared) -> str:
+def _logged_as(run: RecordedRun, best: best_model.BestModel, of: Table) -> str:
     """The address of a model whose trial has measured its score alone."""
-    return best_model.log(run, best, data, {"val_rmse": 0.5, "val_accuracy": 0.5}).uri
+    return best_model.log(run, best, of, {"val_rmse": 0.5, "val_accuracy": 0.5}).uri
 
 
 def test_models_of_several_studies_are_compared_by_params_score_and_costs(module_store: Path) -> None:
@@ -236,13 +238,13 @@ def test_models_of_several_studies_are_compared_by_params_score_and_costs(module
 
     MLflow knows its columns, what it predicts, and five rows as an example.
     """
-    data = bundled("red_wine")
-    best = best_model.refit(configured(batch_size=32, learning_rate=0.01, alpha=0.1), data)
+    wine = table_of("red_wine")
+    best = best_model.refit(configured(batch_size=32, learning_rate=0.01, alpha=0.1), bundled("red_wine"), wine)
     of_trial = {"val_rmse": 0.66, "inference_latency_ms": 0.1, "model_memory_mb": 2.0, "peak_memory_mb": 180.0}
     with opened_run(module_store) as run:
         mlflow.log_params({"algorithm": "auto", "batch_sizes": "2,4,8"})
         mlflow.log_metrics({"search_time_s": 9.0}, step=0)
-        logged = best_model.log(run, best, data, of_trial, {"dataset": "red_wine"})
+        logged = best_model.log(run, best, wine, of_trial, {"dataset": "red_wine"})
         (model,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
         own_metrics = run.client.get_run(run.run_id).data.metrics
         about, path = mlflow.pyfunc.load_model(logged.uri).metadata, get_model_info(logged.uri).artifact_path
@@ -254,10 +256,10 @@ def test_models_of_several_studies_are_compared_by_params_score_and_costs(module
     assert {metric.key: metric.value for metric in model.metrics or []} == logged.figures
     of_trial = {"inference_latency_ms": 0.1, "model_memory_mb": 2.0}  # not the model's own
     assert own_metrics == logged.figures | of_trial | {"search_time_s": 9.0}
-    assert about.signature.inputs.input_names() == list(data.feature_names)
+    assert about.signature.inputs.input_names() == list(wine.feature_names)
     assert [np.dtype(output.type).kind for output in about.signature.outputs] == ["f"]
     example = about.load_input_example(path)
-    assert example[list(data.feature_names)].to_numpy() == pytest.approx(data.X[:5])
+    assert example[list(wine.feature_names)].to_numpy() == pytest.approx(wine.X[:5])
 
 
 def test_model_of_the_users_own_class_is_served_where_its_module_is_not(module_store: Path, tmp_path: Path) -> None:
@@ -265,8 +267,8 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(module_s
 
     Of a package, of a module in a folder, and of one that keeps what skops cannot hold.
     """
-    data, uris, expected = bundled("diabetes"), [], []
-    frame = data.frame(data.split.test)
+    data, people, uris, expected = bundled("diabetes"), table_of("diabetes"), [], []
+    frame = people.features(data.split.test)
     frame.to_json(tmp_path / "rows.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path / "modules")
@@ -277,11 +279,11 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(module_s
             file.write_text(NEAREST.replace("[1, 2]", keeps))
             importlib.invalidate_caches()
             module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data)
+            best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data, people)
             with opened_run(module_store) as run:
-                model_id = _logged_as(run, best, data).rpartition("/")[2]
+                model_id = _logged_as(run, best, people).rpartition("/")[2]
                 uris.append(run.client.get_logged_model(model_id).artifact_location)
-            expected.append(best_model.raw_rows_model(best, data).predict(frame).tolist())
+            expected.append(best_model.raw_rows_model(best, people).predict(frame).tolist())
     (tmp_path / "modules").rename(tmp_path / "elsewhere")
     done = subprocess.run(
         [sys.executable, "-c", SERVE, str(tmp_path / "rows.json"), *uris],
@@ -328,20 +330,20 @@ def visits(module_store: Path) -> Visits:
     """A model of that table as a CSV file, loaded; its rows as pandas reads them; and what was trained predicts."""
     path = module_store / "visits.csv"
     _visits().to_csv(path, index=False)
-    best, data = _refitted(path, "cost", "linear")
-    return _loaded(module_store, best, data), pd.read_csv(path), best.pipeline.predict(data.frame(np.arange(ROWS)))
+    best, read = _refitted(path, "cost", "linear")
+    return _loaded(module_store, best, read), pd.read_csv(path), best.pipeline.predict(read.features(np.arange(ROWS)))
 
 
-def _refitted(path: Path, target: str, algorithm: str) -> tuple[best_model.BestModel, Prepared]:
-    """The best model of a file, and what it was made of."""
-    data = split_up(known.load(str(path), target=target))
-    return best_model.refit(configured(algorithm, batch_size=16, max_steps=300), data), data
+def _refitted(path: Path, target: str, algorithm: str) -> tuple[best_model.BestModel, Table]:
+    """The best model of a file, and its table."""
+    rows = known.load(str(path), target=target)
+    return best_model.refit(configured(algorithm, batch_size=16, max_steps=300), split_up(rows), rows), rows
 
 
-def _loaded(module_store: Path, best: best_model.BestModel, data: Prepared) -> Any:
+def _loaded(module_store: Path, best: best_model.BestModel, of: Table) -> Any:
     """The model, logged and loaded again."""
     with opened_run(module_store) as run:
-        return mlflow.pyfunc.load_model(_logged_as(run, best, data))
+        return mlflow.pyfunc.load_model(_logged_as(run, best, of))
 
 
 def _times(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
@@ -405,9 +407,9 @@ def orders(module_store: Path) -> tuple[Any, Path, Any]:
         + 100 * (frame["Straße"] == "Königsallee")
     )
     frame.assign(Kosten=cost.round(2)).to_csv(path, sep=";", index=False, encoding="cp1252")
-    best, data = _refitted(path, "Kosten", "linear")
-    assert "Nr" not in data.feature_names
-    return _loaded(module_store, best, data), path, best.pipeline.predict(data.frame(np.arange(ROWS)))
+    best, read = _refitted(path, "Kosten", "linear")
+    assert "Nr" not in read.feature_names
+    return _loaded(module_store, best, read), path, best.pipeline.predict(read.features(np.arange(ROWS)))
 
 
 DATES = {"parse_dates": ["bestellt", "geliefert"], "dayfirst": True}
@@ -502,8 +504,8 @@ def test_classes_are_predicted_in_the_targets_own_type(
     sizes = pd.Series(np.random.default_rng(0).normal(size=ROWS))
     frame = pd.DataFrame({"size": sizes, "noise": sizes[::-1].to_numpy(), "y": target(sizes > 0)})
     frame.to_parquet(tmp_path / "t.parquet")
-    best, data = _refitted(tmp_path / "t.parquet", "y", MLP_CLASSIFIER if logged else "logistic")
-    model: Any = _loaded(module_store, best, data) if logged else best_model.raw_rows_model(best, data)
+    best, read = _refitted(tmp_path / "t.parquet", "y", MLP_CLASSIFIER if logged else "logistic")
+    model: Any = _loaded(module_store, best, read) if logged else best_model.raw_rows_model(best, read)
     predicted = model.predict(frame)
     assert predicted.dtype.kind == kind
     known = frame["y"].notna().to_numpy()

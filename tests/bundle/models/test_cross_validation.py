@@ -278,7 +278,7 @@ def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.Monkey
         assert report["step_time_ms"] == pytest.approx(took / FOLDS / steps * 1000)
         assert times["mean_step_time_ms"] == pytest.approx(total / FOLDS / training.step_number * 1000)
     # Steps go round the folds: the first one had steps 1, 4, 7 and 10.
-    assert [row["training_time_s"] for row in training.fold_figures()] == [22.0, 26.0, 30.0]
+    assert [fold.training_time_s for fold in training.folds] == [22.0, 26.0, 30.0]
 
 
 def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +301,8 @@ def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest
             return transform(X)
 
         monkeypatch.setattr(fold.learner.estimator, "predict", timed)
+        monkeypatch.setattr(fold, "model_size_kb", lambda: 1.0)
+        monkeypatch.setattr(fold, "_evaluate", lambda rows: (0.0, 0.0))
         monkeypatch.setattr(fold, "preprocessing", SimpleNamespace(transform=normalised))
     monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
     figures = training.inference()

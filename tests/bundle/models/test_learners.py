@@ -357,7 +357,7 @@ def test_check_lets_what_trains_pass(name: str, values: dict[str, Any], n_classe
         pytest.param("mine.Broken", {}, "its own defaults", "KeyError", id="without-words"),
         pytest.param(
             *("xgboost.XGBClassifier", {"learning_rate": "fast"}, "learning_rate='fast'", "could not be parsed"),
-            id="in-a-held-fit",
+            id="in-a-paused-fit",
         ),
     ],
 )

@@ -30,7 +30,7 @@ def _tried(dataset: str = "diabetes", space: Any = None, **settings: Any) -> lis
     settings = {"repeats": 1} | settings
     data = bundled(dataset, 10)
     asked = study_settings(dataset=dataset, space=parse(json.dumps(space), Path()) if space else {}, **settings)
-    return configurations(asked, data.split, find_all(data.task, asked.algorithm), len(data.classes))
+    return configurations(asked, data.split, find_all(data.task, asked.algorithm), data.n_classes)
 
 
 def _searched(tried: list[Configuration]) -> set[str]:

@@ -70,7 +70,7 @@ def test_name_holds_what_differs_and_little_else(trials: list[Configuration], na
 def test_names_of_a_default_study_are_distinct_and_short(dataset: str, longest: int) -> None:
     """Runs are told apart by their names, the repetitions among them too."""
     data, settings = bundled(dataset, 10), study_settings(dataset=dataset, repeats=3)
-    tried = configurations(settings, data.split, find_all(data.task, settings.algorithm), len(data.classes))
+    tried = configurations(settings, data.split, find_all(data.task, settings.algorithm), data.n_classes)
     names = run_names(tried)
     assert len(set(names)) == len(tried)
     assert max(map(len, names)) <= longest

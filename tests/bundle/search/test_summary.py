@@ -14,7 +14,7 @@ import mlflow
 import pytest
 from commands import in_use
 from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store, trial
-from reference import bundled, configured
+from reference import bundled, configured, table_of
 from saved_views import listed
 from study_settings import study_settings
 
@@ -35,6 +35,7 @@ from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
 DATA = bundled("red_wine")
+TABLE = table_of("red_wine")
 REFIT = {"refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52, "refit_latency_ms": 2.04}
 MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, **REFIT})
 COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
@@ -52,7 +53,7 @@ def before(empty_store: Path) -> Any:
         experiment_id = client.create_experiment("studies", (empty_store / "artifacts").as_uri())
 
         def ran(trials: list[Trial], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
-            about = {KIND: "study", STUDY_KEY: study_key(SETTINGS, DATA), **(tags or {})}
+            about = {KIND: "study", STUDY_KEY: study_key(SETTINGS, TABLE), **(tags or {})}
             run_id = client.create_run(experiment_id, tags=about).info.run_id
             for each in trials:
                 store(client, run_id, each)
@@ -67,19 +68,19 @@ def finish(before: Before) -> Finish:
     """What is asked of a study whose trials these are, in the same store."""
 
     def finished(
-        trials: list[Trial], limits: str = "", *, data: Any = DATA, settings: Any = SETTINGS, **kept: Any
+        trials: list[Trial], limits: str = "", *, table: Any = TABLE, settings: Any = SETTINGS, **kept: Any
     ) -> Summary:
         client = mlflow.MlflowClient()
         run_id = before(trials)
         run = RecordedRun.of(client, client.get_run(run_id))
         client.update_run(run_id, status="RUNNING")
-        record = recorded(trials, limits, task=data.task, **kept)
+        record = recorded(trials, limits, task=table.task, **kept)
         record.first_start, record.last_end = 1000.0, 1042.5
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
-        score, baseline = scores.find(None, data.task), [1.0, 1.0, 1.0]
-        plan = Plan(settings, unused, unused, unused, unused, unused, tried, unused, score, baseline)
-        return summary.summarise(run, plan, data, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
+        score, baseline = scores.find(None, table.task), [1.0, 1.0, 1.0]
+        plan = Plan(settings, unused, unused, unused, table, unused, tried, unused, score, baseline)
+        return summary.summarise(run, plan, DATA, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
 
     return finished
 
@@ -365,9 +366,10 @@ def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before)
 )
 def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
     """Which configurations there are, and how they are handed out, is not part of it; the data are."""
-    key = study_key(study_settings(), DATA)
-    assert (key == study_key(study_settings(**changes), DATA)) is same
-    assert key not in {study_key(study_settings(), replace(DATA, **{name: "other"})) for name in ("digest", "target")}
+    key = study_key(study_settings(), TABLE)
+    assert (key == study_key(study_settings(**changes), TABLE)) is same
+    columns = {"alcohol": "proof"}
+    assert key != study_key(study_settings(), replace(TABLE, frame=TABLE.frame.rename(columns=columns)))
 
 
 def _columns(page: Any) -> list[str]:
@@ -417,7 +419,7 @@ def test_pages_are_there_from_the_start(finish: Finish, capsys: pytest.CaptureFi
     """With the costs that trials will have; the end makes the same ones again."""
     study = finish([], "training_time_s<=1")
     plan = replace(study.plan, trials=[configured(batch_size=2), configured(batch_size=4)])
-    open_from_the_start(study.run, plan, study.data, study.record)
+    open_from_the_start(study.run, plan, study.record)
     (view,) = re.findall("viewStateShareKey=([^&]*)&", capsys.readouterr().out)
     saved = _saved(study)
     assert view == saved["score against cost"].id
@@ -433,7 +435,7 @@ def test_columns_of_the_table_are_what_differs_and_what_trials_cost_that_are_dra
     trials.append(trial(3, figures={"peak_memory_mb": 3.0}, ending=ended_by("peak_memory_mb<=1")))
     for place, values in enumerate([{"status": "FAILED"}, {"by": BY_TIME_LIMIT}, {"diverged": True}], 4):
         trials.append(trial(place, figures={"peak_gpu_memory_mb": 3.0}, **values))
-    study = finish(trials, data=bundled("diabetes"))
+    study = finish(trials, table=table_of("diabetes"))
     _pages(study)
     table = _saved(study)["table"]
     assert (table.state["orderByKey"], table.state["orderByAsc"]) == ("metrics.`val_accuracy`", False)

@@ -21,9 +21,9 @@ from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured,
 from sklearn import get_config
 
 from entrypoints.compute import memory
+from entrypoints.limits.cost_history import Cost, CostHistory
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.ledger import Ledger
-from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.limits.guard import Stopping
 from entrypoints.models import scores
 from entrypoints.models.trial_record import read_end
 from entrypoints.search.trial import RESULT_EVERY_S, TrialTrainable
@@ -67,7 +67,7 @@ def begin() -> Iterator[Begin]:
         *,
         dataset: str = "red_wine",
         predict: bool = True,
-        ledger: ActorHandle | None = None,
+        cost_history: ActorHandle | None = None,
     ) -> TrialTrainable:
         score = scores.find(None, bundled(dataset).task)
         known = metrics(score.validated, score.higher_is_better)
@@ -78,7 +78,7 @@ def begin() -> Iterator[Begin]:
 
             def setup(self, config: Config) -> None:  # type: ignore[override]
                 stopping = Stopping(parsed, predict) if parsed else None
-                super().setup(config, bundled(dataset), stopping=stopping, ledger=ledger)
+                super().setup(config, bundled(dataset), stopping=stopping, cost_history=cost_history)
 
         begun.append(WithData(config))
         return begun[-1]
@@ -212,6 +212,7 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
         assert every_s <= took < 60  # the whole trial takes minutes
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
         assert reports[-1] <= result["step"] < reports[-1] + 2
+        assert result["percent"] == 100 * result["step"] / 1_000_000  # by which schedulers compare trials
         assert len(reports) > 1
     assert trial.reset(_config(max_steps=1_000_000, report_every=1_000_000))
     result = trial.train()
@@ -434,24 +435,24 @@ def test_diverged_trial_ends_at_its_second_report_under_limits(
 
 
 class Here:
-    """A ledger in this process, called as the one that has its own."""
+    """A history in this process, called as the one that has its own."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.briefs, self.record = SimpleNamespace(remote=ledger.briefs), SimpleNamespace(remote=ledger.record)
+    def __init__(self, history: CostHistory) -> None:
+        self.contexts, self.record = SimpleNamespace(remote=history.contexts), SimpleNamespace(remote=history.record)
 
 
 @pytest.mark.parametrize("others_took_s", [pytest.param(0.0, id="no others"), pytest.param(100.0, id="too long")])
 def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
     begin: Begin, monkeypatch: pytest.MonkeyPatch, others_took_s: float
 ) -> None:
-    """If others like it did. What it does itself is far below that; the ledger is told what it cost or would have."""
+    """If others like it did. What it does itself is far below that; the history is told what it cost or would have."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
-    known = Ledger(746, ["training_time_s"])
+    known = CostHistory(746, ["training_time_s"])
     for _ in range(20 if others_took_s else 0):
-        known.record(_config()["configuration"], {}, {"training_time_s": others_took_s}, "stopped")
+        known.record(_config()["configuration"], Cost({}, {"training_time_s": others_took_s}, "stopped"))
     here: Any = Here(known)
-    result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", ledger=here))[-1]
-    tags, told = _tags(result), known.briefs([configured()])[0].costs[-1]
+    result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", cost_history=here))[-1]
+    tags, told = _tags(result), known.contexts([configured()])[0].costs[-1]
     if not others_took_s:
         assert (result["step"], _has_ended(result), tags["feasible"]) == (60, True, "true")
         assert told == {"training_time_s": result["figures"]["training_time_s"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from entrypoints.limits.cost_history import PruningContext
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import WARM_UP, Prediction
-from entrypoints.limits.ledger import Brief
-from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping
+from entrypoints.limits.guard import EarlyEnd, Guard, Stopping, Z
 from mlflow_sysmetrics.limits import Limits, Stop, Values
 
 STEPS = 500
@@ -33,8 +34,8 @@ def _guard(
 ) -> Guard:
     """A guard of these limits, or of none; figures have no noise unless it is given."""
     stopping = Stopping(Limits.parse(text, metrics("val_rmse", False)), predict) if text else None
-    brief = Brief(noise=noise or {}, predictions=dict(predictions or {}))
-    return Guard(stopping, brief, STEPS, may_converge=may_converge)
+    context = PruningContext(noise=noise or {}, predictions=dict(predictions or {}))
+    return Guard(stopping, context, STEPS, may_converge=may_converge)
 
 
 def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
@@ -162,7 +163,7 @@ def test_trial_ends_only_when_it_crosses_its_limit(given: dict[str, Any], predic
     assert guard.ending is not None
     assert (guard.ending.how, guard.ending.reason) == ("crossed", "training_time_s 1.008 > 1 (step 129)")
     assert (guard.ending.prediction and guard.ending.prediction.value) == predicted
-    assert guard.expected({"training_time_s": 1.0})["training_time_s"] == pytest.approx(FULL_S)
+    assert guard.projected({"training_time_s": 1.0})["training_time_s"] == pytest.approx(FULL_S)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,46 @@ def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
         later(each)
         assert each.ending is not None
         assert (each.ending.stop.metric == "peak_memory_mb") is (each is guard)
+
+
+NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "error", "noise", "seen", "crossed"),
+    [
+        # A broken limit stops at once only where that is final.
+        pytest.param("peak_memory_mb>=5", 4.0, None, 0, False, False, id="growing lower"),
+        pytest.param("val_loss>=5", 4.0, None, 0, False, False, id="curve lower"),
+        # A mean has to be Z standard errors beyond its limit; other kinds have no errors.
+        pytest.param("mean_step_time_ms<=5", 99.0, None, 0, False, False, id="mean without an error"),
+        pytest.param("mean_step_time_ms<=5", 5 + Z + 0.1, 1.0, 0, True, False, id="mean above by more than Z errors"),
+        pytest.param("mean_step_time_ms<=5", 5 + Z - 0.1, 1.0, 0, False, False, id="mean above by less"),
+        pytest.param("mean_step_time_ms>=5", 5 - Z - 0.1, 1.0, 0, True, False, id="mean below by more than Z errors"),
+        pytest.param("mean_step_time_ms<=5", 5.1, 0.0, 0, True, False, id="mean with no error at all"),
+        pytest.param("mean_step_time_ms<=5", 99.0, math.nan, 0, False, False, id="mean with an unknown error"),
+        pytest.param("peak_memory_mb<=5", 5.1, 1.0, 0, True, True, id="an error of what is not a mean"),
+        # Noise has to be exceeded by Z standard deviations; with an error of a mean it adds up in squares: 2.5 of both.
+        pytest.param("peak_memory_mb<=5", 6.4, None, NOISE, False, False, id="growing within the noise"),
+        pytest.param("peak_memory_mb<=5", 6.6, None, NOISE, True, True, id="growing beyond it"),
+        pytest.param("model_size_kb>=5", 3.4, None, NOISE, True, False, id="fact beyond it"),
+        pytest.param("mean_step_time_ms<=5", 7.49, 2 / 3, NOISE, False, False, id="mean within both"),
+        pytest.param("mean_step_time_ms<=5", 7.51, 2 / 3, NOISE, True, False, id="mean beyond both"),
+    ],
+)
+def test_limit_is_judged_as_early_as_its_kind_and_chance_allow(
+    text: str, value: float, error: float | None, noise: float, seen: bool, crossed: bool
+) -> None:
+    """By a report, and by a reading. At the end it always shows, whatever the noise."""
+    metric, _, _ = text.partition(text[-3:])
+    errors = {} if error is None else {metric: error}
+    reported, read = (_guard(text, noise={metric: noise}) for _ in range(2))
+    reported.reported({metric: value}, 7, errors)
+    read.crossed({metric: value}, 7)
+    stop = EarlyEnd(Stop(text, metric, value, 5.0, 7), "crossed")
+    assert reported.ending == (stop if seen else None)
+    assert read.ending == (stop if crossed else None)
+    assert not read.feasible({metric: value})
 
 
 @pytest.mark.parametrize("metric", ["training_time_s", "elapsed_s"])
@@ -277,4 +318,4 @@ def test_trial_that_ends_early_is_no_cheap_one(
     guard = _guard(text, predictions={"model_memory_mb": Prediction(500.0, 450.0, 550.0)})
     happens(guard)
     assert guard.ending is None or guard.ending.prediction is None or guard.ending.how == "skipped"
-    assert guard.expected(figures) == pytest.approx(expected)
+    assert guard.projected(figures) == pytest.approx(expected)

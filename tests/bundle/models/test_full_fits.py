@@ -13,8 +13,8 @@ from sklearn.datasets import make_classification, make_regression
 
 from entrypoints.models import losses
 from entrypoints.models.algorithms import find
+from entrypoints.models.full_fits import PausedFit
 from entrypoints.models.learners import Learner
-from entrypoints.models.whole_fits import HeldFit
 
 LENGTHS = ("n_estimators", "max_iter")
 TURNS = (1, 1, 3, 5)
@@ -79,15 +79,15 @@ def _outputs(model: Any, X: Any) -> Any:
 def test_time_of_a_fit_that_waits_is_that_of_its_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not what happens while it waits, as when its thread has to wait for a core that this one uses."""
     clock = Clock()
-    monkeypatch.setattr("entrypoints.models.whole_fits.perf_counter", clock)
-    monkeypatch.setattr("entrypoints.models.whole_fits.CoreWait", lambda: lambda: clock.now / 4)
+    monkeypatch.setattr("entrypoints.models.full_fits.perf_counter", clock)
+    monkeypatch.setattr("entrypoints.models.full_fits.CoreWait", lambda: lambda: clock.now / 4)
 
     def fit(estimator: Any, X: Any, y: Any, pause: Any) -> None:
         for _ in range(4):
             clock.now += 4.0
             pause(lambda X: X[:, 0])
 
-    learner, X = HeldFit(None, 0, lambda X: X[:, 1], losses.squared_error, 4, fit), np.zeros((1, 2))
+    learner, X = PausedFit(None, 0, lambda X: X[:, 1], losses.squared_error, 4, fit), np.zeros((1, 2))
     for turn, took_s in ((1, 3.0), (1, 6.0), (2, 12.0)):
         learner.step(X, X[:, 0], turn)
         assert learner.took_s == took_s

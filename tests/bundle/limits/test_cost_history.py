@@ -12,9 +12,9 @@ import ray
 from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
+from entrypoints.limits.cost_history import Cost, CostHistory, PruningContext, ask, ask_to_come, start, tell
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.ledger import Brief, Ledger, ask, ask_to_come, start, tell
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial
@@ -24,15 +24,15 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 NAMED = ("training_time_s", "val_loss")
 
 
-def _ledger(*metrics: str, trials: Any = (), timed: Any = ()) -> Ledger:
-    ledger = Ledger(ROWS, metrics or NAMED, trials)
-    ledger.observe(timed)
-    return ledger
+def _history(*metrics: str, trials: Any = (), timed: Any = ()) -> CostHistory:
+    history = CostHistory(ROWS, metrics or NAMED, trials)
+    history.observe(timed)
+    return history
 
 
-def _brief(ledger: Ledger, configuration: Configuration) -> Brief:
-    (brief,) = ledger.briefs([configuration])
-    return brief
+def _context(history: CostHistory, configuration: Configuration) -> PruningContext:
+    (context,) = history.contexts([configuration])
+    return context
 
 
 def _of(size: int, learning_rate: float = 0.01) -> Configuration:
@@ -43,15 +43,19 @@ def _costs(time_s: float) -> dict[str, float]:
     return {"training_time_s": time_s}
 
 
+def _finished(costs: dict[str, float]) -> Cost:
+    return Cost(costs, costs, "finished")
+
+
 def test_predictions_learn_what_trials_would_have_cost() -> None:
     """Not what they had cost when they were stopped; of a skipped one only a prediction is known."""
-    ledger = _ledger()
+    history = _history()
     for size in SIZES * 3:
-        ledger.record(_of(size), _costs(1.0), _costs(50.0), "stopped")
-    assert _brief(ledger, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
-    seen = _brief(ledger, _of(48)).predictions
-    ledger.record(_of(8), {}, _costs(99.0), "skipped")
-    assert _brief(ledger, _of(48)).predictions == seen
+        history.record(_of(size), Cost(_costs(1.0), _costs(50.0), "stopped"))
+    assert _context(history, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
+    seen = _context(history, _of(32)).predictions
+    history.record(_of(8), Cost({}, _costs(99.0), "skipped"))
+    assert _context(history, _of(32)).predictions == seen
 
 
 @pytest.mark.parametrize(
@@ -69,12 +73,13 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(
     trials: int, known: bool, alike: Callable[[int], Configuration]
 ) -> None:
     """Of those that finished: a stopped one has the figures of where it was stopped. What none shows stays as usual."""
-    ledger = _ledger()
+    history = _history()
     for number in range(trials):
         figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "val_loss": 1.0}
-        ledger.record(alike(number), figures, figures, "finished")
-        ledger.record(_of(8, learning_rate=0.002 * (number + 1)), _costs(0.1 * number), figures, "stopped")
-    noise = _brief(ledger, _of(8)).noise
+        history.record(alike(number), _finished(figures))
+        stopped = Cost(_costs(0.1 * number), figures, "stopped")
+        history.record(_of(8, learning_rate=0.002 * (number + 1)), stopped)
+    noise = _context(history, _of(8)).noise
     usual = USUAL_NOISE["training_time_s"]
     assert noise["training_time_s"] == (pytest.approx(0.0104, abs=0.001) if known else usual)
     assert noise["elapsed_s"] == USUAL_NOISE["elapsed_s"]
@@ -82,14 +87,14 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(
 
 def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
     """They may all be twice too slow. Then the bound by which trials are skipped follows what others have cost."""
-    ledger = _ledger(timed=[(_of(size), _costs(0.02 * size)) for size in SIZES * 2])
+    history = _history(timed=[(_of(size), _costs(0.02 * size)) for size in SIZES * 2])
     for size in SIZES[:MIN_ENDED]:
-        brief = _brief(ledger, _of(100))
-        assert brief.predictions == {}
-        ledger.record(_of(size), _costs(0.01 * size), _costs(0.01 * size), "finished")
-    prediction = _brief(ledger, _of(100)).predictions["training_time_s"]
+        context = _context(history, _of(64))
+        assert context.predictions == {}
+        history.record(_of(size), _finished(_costs(0.01 * size)))
+    prediction = _context(history, _of(64)).predictions["training_time_s"]
     assert MIN_ENDED == 5
-    assert prediction.low < 1.0 < prediction.high
+    assert prediction.low < 0.64 < prediction.high
 
 
 def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_ended() -> None:
@@ -98,28 +103,28 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
     They count for relative limits, too.
     """
     trials = [(_of(size), _costs(0.01 * size)) for size in SIZES[:MIN_ENDED]]
-    ledger = Ledger(ROWS, NAMED, earlier=[Trial("", trial, "FINISHED", costs) for trial, costs in trials])
+    history = CostHistory(ROWS, NAMED, earlier=[Trial("", trial, "FINISHED", costs) for trial, costs in trials])
     for _ in range(16):
-        ledger.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
-    assert _brief(ledger, _of(100)).predictions["training_time_s"].low < 1.0
-    assert _brief(ledger, _of(100)).costs == tuple(costs for _, costs in trials)
+        history.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
+    assert _context(history, _of(64)).predictions["training_time_s"].low < 0.64
+    assert _context(history, _of(64)).costs == tuple(costs for _, costs in trials)
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
     """Until they have ended; a repetition is not a trial of its own."""
     trials = [_of(size) for size in SIZES]
     timed = [(trial, _costs(0.01 * trial.batch_size)) for trial in trials]
-    ledger = _ledger("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
-    expected = [costs["training_time_s"] for costs in _brief(ledger, trials[0]).costs]
+    history = _history("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
+    expected = [costs["training_time_s"] for costs in _context(history, trials[0]).costs]
     assert expected == pytest.approx([0.01 * size for size in SIZES], rel=0.05)
-    ledger.record(replace(trials[0], repeat=1), timed[0][1], timed[0][1], "finished")
+    history.record(replace(trials[0], repeat=1), _finished(timed[0][1]))
     for trial in trials[1:]:
-        ledger.record(trial, _costs(5.0), _costs(5.0), "finished")
-    *ended, to_come = [costs["training_time_s"] for costs in _brief(ledger, trials[0]).costs]
+        history.record(trial, _finished(_costs(5.0)))
+    *ended, to_come = [costs["training_time_s"] for costs in _context(history, trials[0]).costs]
     assert ended == [5.0] * 7
     assert to_come != 5.0
-    ledger.record(trials[0], _costs(5.0), _costs(5.0), "finished")
-    assert [costs["training_time_s"] for costs in _brief(ledger, trials[0]).costs] == [5.0] * 8
+    history.record(trials[0], _finished(_costs(5.0)))
+    assert [costs["training_time_s"] for costs in _context(history, trials[0]).costs] == [5.0] * 8
 
 
 @pytest.mark.parametrize(
@@ -145,38 +150,38 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(
     """
     for tol, known in ((0.0, predicted), (0.01, predicted_with_tol)):
         asked = replace(_of(32), tol=tol)
-        ledger = _ledger(metric, trials=[asked])
+        history = _history(metric, trials=[asked])
         for size in SIZES * 3:
-            ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
-        brief = _brief(ledger, asked)
-        assert (metric in brief.predictions) is known
+            history.record(_of(size), _finished({metric: 1.0}))
+        context = _context(history, asked)
+        assert (metric in context.predictions) is known
         assert (
-            len(brief.costs) == 3 * len(SIZES) + known
+            len(context.costs) == 3 * len(SIZES) + known
         )  # for relative limits it counts with what it is expected to cost
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_have_cost() -> None:
-    """What was timed is there when `tell` returns. With a ledger that has died, or none, a trial begins all the same.
+def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_others_have_cost() -> None:
+    """What was timed is there when `tell` returns. With one that has died, or none, a trial begins all the same.
 
     It then knows nothing, which costs it no training.
     """
     process = start(ROWS, ["training_time_s"], [_of(SIZES[0])])
     ray.get(process.to_come.remote(), timeout=300)  # its process may be slow to start
     tell(process, [(_of(size), _costs(0.01 * size)) for size in SIZES])
-    (brief,) = ask(process, [_of(SIZES[0])])
-    (costs,) = brief.costs
+    (context,) = ask(process, [_of(SIZES[0])])
+    (costs,) = context.costs
     assert ask_to_come(process) == [costs]
     assert costs["training_time_s"] == pytest.approx(0.01 * SIZES[0], rel=0.5)
     last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, _costs(2.0)
-    ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=300)
-    (brief,) = ask(process, [_of(SIZES[0])])
-    assert brief.costs == (_costs(2.0),)
+    ray.get(process.record.remote(_of(SIZES[0]), Cost(last, expected, "finished")), timeout=300)
+    (context,) = ask(process, [_of(SIZES[0])])
+    assert context.costs == (_costs(2.0),)
     ray.kill(process)
-    wait_until(lambda: ask(process, [_of(8)]) == [Brief()], 300, "the end of the process")
+    wait_until(lambda: ask(process, [_of(8)]) == [PruningContext()], 300, "the end of the process")
     for nobody in (process, None):
         tell(nobody, [])
-        assert ask(nobody, [_of(8)]) == [Brief()]
+        assert ask(nobody, [_of(8)]) == [PruningContext()]
 
 
 STEP = "mean_step_time_ms"

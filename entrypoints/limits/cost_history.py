@@ -1,0 +1,211 @@
+"""The history of costs: what the trials of a study have cost so far, in one place that all of them can ask."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from entrypoints.compute.workers import ALONE, beside_the_driver
+from entrypoints.limits.cost_model import TOTALS, CostModel
+from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.extrapolation import Prediction
+from entrypoints.limits.noise import group, noise_at_limits
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.trial_record import End, Trial
+from mlflow_sysmetrics.limits import Values
+
+PREDICTED = (
+    *("mean_step_time_ms", "training_time_s", "elapsed_s"),
+    *("peak_memory_mb", "memory_growth_mb", "model_memory_mb"),
+)
+OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # those that do not grow with a trial's length
+ANSWER_WITHIN_S = 10.0
+MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
+_ROUNDING = 1e-9  # as a share: sums of the same steps
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a trial has cost, by metric.
+
+    Attributes:
+        observed: its last figures.
+        projected: what they would have been after all its steps, without those that cannot be predicted.
+        end: how it ended.
+    """
+
+    observed: Values
+    projected: Values
+    end: End
+
+    @classmethod
+    def of(cls, trial: Trial) -> Cost:
+        """That of a trial that has ended."""
+        return cls(trial.figures, trial.expected, trial.end)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it ran to its end: what was observed is what its configuration costs."""
+        return self.end == "finished"
+
+    @property
+    def learned(self) -> Values:
+        """What it shows about others: of a stopped trial no totals that are only its costs so far, a lower bound."""
+        if self.end == "skipped":  # its costs are a prediction from others
+            return {}
+        if self.end != "stopped":
+            return self.projected
+        beyond = {name: (1 + _ROUNDING) * self.observed.get(name, 0.0) for name in TOTALS}
+        return {name: value for name, value in self.projected.items() if value > beyond.get(name, -math.inf)}
+
+    def counted(self, configuration: Configuration) -> Values | None:
+        """What it counts with where relative limits are taken of all trials; None if it does not count."""
+        if configuration.repeat or self.end == "diverged":
+            return None
+        # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
+        as_observed = self.is_final or (self.end == "stopped" and configuration.may_converge)
+        return self.observed if as_observed else self.projected
+
+
+@dataclass(frozen=True)
+class PruningContext:
+    """What a trial knows of the others when it begins.
+
+    Attributes:
+        costs: the costs of each trial of the study, for relative limits. A stopped or skipped trial counts with its
+            predicted total, if known, and at least with the value it was stopped for: without it, the median would
+            fall for later trials. A trial that has not ended counts with its expected cost: the median of the first
+            few to end is not typical.
+        noise: the noise of each figure.
+        predictions: what this trial will cost.
+    """
+
+    costs: tuple[Values, ...] = ()
+    noise: Values = field(default_factory=lambda: dict(USUAL_NOISE))
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+
+
+class CostHistory:
+    """Collects what trials cost.
+
+    Args:
+        rows: training rows of a fold.
+        metrics: the metrics that limits name; others are not kept.
+        trials: all trials of the study.
+        earlier: trials of the same study that an interrupted command has run.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        metrics: Iterable[str],
+        trials: Iterable[Configuration] = (),
+        earlier: Iterable[Trial] = (),
+    ) -> None:
+        self._metrics = tuple(metrics)
+        self._predicted = tuple(name for name in PREDICTED if name in self._metrics)
+        to_come = islice((trial for trial in trials if not trial.repeat), MAX_EXPECTED)
+        self._to_come = {trial.key: trial for trial in to_come}
+        self._model = CostModel(rows)
+        self._finished: list[tuple[Hashable, Values]] = []
+        self._counted: list[Values] = []
+        for trial in earlier:
+            self.record(trial.configuration, Cost.of(trial))
+
+    def observe(self, timed: Iterable[tuple[Configuration, Values]]) -> None:
+        """Note what trials of some configurations would cost, as timed before the first of them."""
+        for configuration, costs in timed:
+            self._model.observe(configuration, costs, ended=False)
+
+    def record(self, configuration: Configuration, cost: Cost) -> None:
+        """Note a trial that has ended."""
+        if not configuration.repeat:
+            self._to_come.pop(configuration.key, None)
+        if cost.is_final:
+            self._finished.append((group(configuration, cost.observed), self._limited(cost.observed)))
+        counted = cost.counted(configuration)
+        if counted is not None:
+            self._counted.append(self._limited(counted))
+        if cost.learned:
+            self._model.observe(configuration, cost.learned)
+
+    def contexts(self, configurations: Sequence[Configuration]) -> list[PruningContext]:
+        """What each of some trials that may begin now needs to know.
+
+        The length of a trial that may converge is unknown, so costs that grow with it are not predicted.
+        """
+        noise = dict(USUAL_NOISE)
+        for name in self._metrics:
+            seen = noise_at_limits(self._finished, name)
+            if seen is not None:
+                noise[name] = seen
+        predictions: list[dict[str, Prediction]] = [{} for _ in configurations]
+        for name in self._predicted:
+            predicted = self._model.predict(configurations, name, noise.get(name, 0.0))
+            for of_one, configuration, prediction in zip(predictions, configurations, predicted, strict=True):
+                if prediction and _is_known_ahead(name, configuration):
+                    of_one[name] = prediction
+        costs = (*self._counted, *self.to_come())
+        return [PruningContext(costs, noise, of_one) for of_one in predictions]
+
+    def to_come(self) -> list[Values]:
+        """The expected costs of the trials that have not ended, where they can be predicted."""
+        trials = list(self._to_come.values())
+        costs: list[dict[str, float]] = [{} for _ in trials]
+        for name in self._predicted:
+            for of_one, trial, value in zip(costs, trials, self._model.expected(trials, name), strict=True):
+                if value is not None and _is_known_ahead(name, trial):
+                    of_one[name] = value
+        return [of_one for of_one in costs if of_one]
+
+    def _limited(self, figures: Values) -> dict[str, float]:
+        return {name: figures[name] for name in self._metrics if name in figures}
+
+
+def _is_known_ahead(name: str, configuration: Configuration) -> bool:
+    return name in OF_ANY_LENGTH or not configuration.may_converge
+
+
+def start(
+    rows: int,
+    metrics: Iterable[str],
+    trials: Iterable[Configuration] = (),
+    earlier: Iterable[Trial] = (),
+) -> ActorHandle:
+    """A history in a process of its own. Ray must be running."""
+    actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver(), runtime_env=ALONE)(CostHistory)
+    return actor.remote(rows, list(metrics), list(trials), earlier=list(earlier))
+
+
+def ask(history: ActorHandle | None, configurations: Sequence[Configuration]) -> list[PruningContext]:
+    """What each of some trials that may begin needs to know; nothing without a history, or if it does not answer."""
+    contexts: list[PruningContext] | None = _answer(history.contexts, list(configurations)) if history else None
+    return contexts or [PruningContext()] * len(configurations)
+
+
+def ask_to_come(history: ActorHandle | None) -> list[Values]:
+    """The expected costs of the trials that have not ended."""
+    return (_answer(history.to_come) if history else None) or []
+
+
+def tell(history: ActorHandle | None, timed: Sequence[tuple[Configuration, Values]]) -> None:
+    """Have a history know what trials of some configurations would cost, before this returns."""
+    if history:
+        _answer(history.observe, timed)
+
+
+def _answer(method: Any, *question: Any) -> Any:
+    try:
+        return ray.get(method.remote(*question), timeout=ANSWER_WITHIN_S)
+    except ray.exceptions.RayError as error:
+        logger.warning("A trial begins without knowing what others cost: %s", error)
+        return None
