@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
+from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 Array = NDArray[np.float64]
 ORDER = "start order"  # a term that no hyperparameter is called
@@ -287,7 +289,9 @@ class LinearModel:
         values = np.log(self.values) if self.in_logarithms else self.values
         blocks = {name: term.columns for name, term in terms.items()}
         columns = design(blocks, interactions) if blocks else np.ones((len(values), 1))
-        return OLS(values, columns).fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SingularMatrixWarning)  # few trials leave some contrasts open
+            return OLS(values, columns).fit()
 
 
 def _row_at(terms: Mapping[str, Term], interactions: Sequence[tuple[str, str]], levels: Mapping[str, int]) -> Array:
