@@ -26,7 +26,7 @@ from mlflow_sysmetrics.delivery.operations import (
     text,
 )
 from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import OF_AN_END, RUN_KEY
 
@@ -83,7 +83,15 @@ def _create(outbox: Outbox, store: Store, create: Create, parent_id: Callable[[s
         outbox.run_id = store.run_with_key(create.experiment_id, create.key)
     if outbox.run_id is None:
         name = text(create.name or "", _MAX_NAME)
-        outbox.run_id = store.create_run(create.experiment_id, create.start_ms, tags, name)
+        try:
+            outbox.run_id = store.create_run(create.experiment_id, create.start_ms, tags, name)
+        except NoSuchRunError:
+            if not store.has_experiment(create.experiment_id):
+                raise
+            # A tag is refused, which is to cost itself alone.
+            first = {tag: value for tag, value in tags.items() if tag == RUN_KEY or tag.startswith("mlflow.")}
+            outbox.run_id = store.create_run(create.experiment_id, create.start_ms, first, name)
+            _send(outbox, store, [RunTag(*tag) for tag in tags.items() if tag[0] not in first])
     outbox.start_ms = create.start_ms
 
 

@@ -18,7 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
 from mlflow_sysmetrics.delivery.location import RunRef, source_tags
-from mlflow_sysmetrics.delivery.operations import MAX_TAG, Create, Tags, now_ms, texts
+from mlflow_sysmetrics.delivery.operations import MAX_TAG, Create, now_ms, texts
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.run_handle import RunHandle
@@ -99,15 +99,11 @@ class Writer:
         elif parent is not None:
             parent_key = parent.key
             parent_outbox = parent.outbox
-        first = {tag: value for tag, value in known.items() if tag.startswith("mlflow.")}
-        others = {
-            tag: value for tag, value in known.items() if tag not in first
-        }  # one that is refused costs itself alone
-        create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, first, parent_key)
+        create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
         outbox = Outbox(title=name or create.key)
         outbox.created = create
         outbox.parent = parent_outbox
-        outbox.add([create, Tags(others)])
+        outbox.add([create])
         self.take(outbox, at_once=True)
         return RunHandle(outbox, self)
 

@@ -51,7 +51,7 @@ def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
     """More than one request takes, texts as its databases can hold them, and all around a name that it refuses."""
     writer = writer_for(client.tracking_uri)
     study = writer.create("0", name="study", start_ms=4_000)
-    tags = {"long": "x" * 9000, "mlflow.runName": "trial\0" * 100}
+    tags = {"long": "x" * 9000, "b@d": "no", "mlflow.runName": "trial\0" * 100}
     trial = writer.create("0", name="another", tags=tags, parent=study)
     params: dict[Any, Any] = {number: number for number in range(250)}
     params |= {"url": "http://me:hush42@there", "odd@": 1, "file": "a\udc80b\0c"}
