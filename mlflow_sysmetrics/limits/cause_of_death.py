@@ -27,7 +27,7 @@ class MemoryKills:
     def __init__(self, pid: int | None = None, root: str = "/") -> None:
         self._pid = os.getpid() if pid is None else pid
         self._root = root
-        self._folder = ""  # of the process's group
+        self._folder = ""  # of the nearest group that counts
         self._counts: list[int] = []  # at the last two looks
         self._allowed_mb = math.inf
         self.look()
@@ -36,7 +36,7 @@ class MemoryKills:
         """See in which group the process is now, and what it may use there. What was seen of one that is gone stays."""
         with contextlib.suppress(OSError, ValueError):  # a kernel may answer anything
             folders = find_folders(self._pid, self._root)
-            for folder in folders:
+            for folder in [*folders, *find_folders(self._pid, self._root, version=1)]:
                 count = _kills(folder)
                 if count is None:
                     continue
@@ -68,7 +68,8 @@ class MemoryKills:
 
 def _kills(folder: str) -> int | None:
     """How often the kernel has killed in a group or in those inside it; None where it does not count."""
-    for line in read_file(f"{folder}/memory.events").splitlines():
+    lines = read_file(f"{folder}/memory.events") or read_file(f"{folder}/memory.oom_control")  # the latter: version 1
+    for line in lines.splitlines():
         name, _, number = line.partition(b" ")
         if name == b"oom_kill":
             return int(number)

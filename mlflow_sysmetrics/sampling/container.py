@@ -12,8 +12,12 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 _MIN_SPAN_S = 0.01  # a rate over less says nothing
-_NAMED = re.compile(rb"^0::(/.*)$", re.MULTILINE)  # the group, in a line of cgroups(7)
-_MOUNT = re.compile(r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 ", re.MULTILINE)  # group and folder, proc_pid_mountinfo(5)
+# Of version 2, and of the memory of version 1: which line of cgroups(7) names the group, and of proc_pid_mountinfo(5)
+# the group and the folder of a mount.
+_VERSIONS = {
+    2: (rb"^0::(/.*)$", r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 "),
+    1: (rb"^\d+:memory:(/.*)$", r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup \S+ (?:\S+,)?memory$"),
+}
 
 
 class ContainerSampler:
@@ -92,14 +96,16 @@ def _number(path: str, name: str = "") -> float | None:
     return float(found[1]) if found else None
 
 
-def find_folders(pid: int | None = None, root: str = "/") -> list[str]:
+def find_folders(pid: int | None = None, root: str = "/", version: int = 2) -> list[str]:
     """Find the group of the process `pid` (this one) and those around it, as far as they can be seen, as folders.
 
-    The machine's own group is not among them. `root` is the folder under which proc and the mount points are.
+    The machine's own group is not among them. With `version` 1, the groups of its memory controller. `root` is the
+    folder under which proc and the mount points are.
     """
     root = root.rstrip("/")
-    named = _NAMED.search(read_file(f"{root}/proc/{pid or 'self'}/cgroup"))
-    mounts = _MOUNT.findall(read_file(f"{root}/proc/self/mountinfo").decode(errors="replace"))
+    of_process, of_mount = _VERSIONS[version]
+    named = re.search(of_process, read_file(f"{root}/proc/{pid or 'self'}/cgroup"), re.MULTILINE)
+    mounts = re.findall(of_mount, read_file(f"{root}/proc/self/mountinfo").decode(errors="replace"), re.MULTILINE)
     if not named or not mounts:
         return []
     path = PurePosixPath(named[1].decode(errors="replace"))
@@ -110,7 +116,8 @@ def find_folders(pid: int | None = None, root: str = "/") -> list[str]:
     if not (top / below).is_dir():
         below = PurePosixPath()  # another container's view of its own group: what is mounted is all that can be seen
     folders = [top / inner for inner in (below, *below.parents)]
-    return [str(folder) for folder in folders if (folder / "cgroup.events").exists()]  # not that of the machine
+    not_of_the_machine = "cgroup.events" if version == 2 else "../memory.oom_control"
+    return [str(folder) for folder in folders if (folder / not_of_the_machine).exists()]
 
 
 def read_file(path: str) -> bytes:

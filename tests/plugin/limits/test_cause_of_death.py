@@ -112,3 +112,22 @@ def test_real_kill_for_memory_is_told_from_any_other() -> None:
         except OSError as error:
             pytest.skip(f"no memory control group can be made here: {error}")
         assert [_killed_in(folder) for folder in (small_group, None) * 3] == [True, False] * 3
+
+
+def test_kills_are_counted_under_version_1_of_control_groups(tmp_path: Path) -> None:
+    """As the memory controller of older machines counts them."""
+    group = tmp_path / "sys/fs/cgroup/memory/job"
+    texts = {
+        "proc/1/cgroup": "5:memory:/job\n",
+        "proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+        "sys/fs/cgroup/memory/memory.oom_control": "oom_kill 0\n",
+        "sys/fs/cgroup/memory/job/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+    }
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    kills = MemoryKills(1, str(tmp_path))
+    assert kills.happened() is False
+    (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    assert kills.happened() is True
