@@ -28,6 +28,8 @@ sys.modules.setdefault(NAME, sys.modules[__name__])
 NUMBER, DATE, CATEGORY = "number", "date", "category"
 PARTS = ("month", "weekday", "hour")  # of a date
 DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?")  # 1.702,41
+PREDICT_METHOD = "predict_method"  # the param by which a prediction asks for one of these
+PREDICT, PREDICT_PROBA = "predict", "predict_proba"
 _MISSING = ("", "?")  # beside what pandas takes for missing
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
@@ -159,6 +161,25 @@ class RawRows:
         """The probabilities (rows, classes), in the order of ``classes_``."""
         shares: NDArray[np.float64] = self.pipeline.predict_proba(self.features(X))
         return shares
+
+    def score(self, X: pd.DataFrame, params: dict[str, Any] | None = None) -> NDArray[Any] | pd.DataFrame:
+        """What ``mlflow.pyfunc`` and MLflow's server answer; to no other method does MLflow pass ``params``.
+
+        That of ``predict``, or with the param ``predict_method="predict_proba"`` a frame of probabilities with a column
+        of each class, named as in the user's file. MlflowException, in one sentence, if there are none.
+        """
+        method = (params or {}).get(PREDICT_METHOD, PREDICT)
+        if method == PREDICT:
+            return self.predict(X)
+        if method != PREDICT_PROBA:
+            raise _refused(f"{PREDICT_METHOD}={method}: unknown; use {PREDICT} or {PREDICT_PROBA}")
+        if not hasattr(self, PREDICT_PROBA):
+            raise _refused(
+                f"{PREDICT_METHOD}={method}: the algorithm of this model gives no probabilities; use {PREDICT}, or "
+                "tune another algorithm, such as logistic"
+            )
+        probabilities: pd.DataFrame = pd.DataFrame(self.predict_proba(X), index=X.index, columns=list(self.classes_))
+        return probabilities
 
     @property
     def classes_(self) -> NDArray[Any]:

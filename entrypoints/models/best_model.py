@@ -15,7 +15,7 @@ import mlflow
 import mlflow.sklearn
 import numpy as np
 from mlflow.models import ModelSignature, infer_signature
-from mlflow.types.schema import AnyType, ColSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import SGDRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -27,7 +27,7 @@ from entrypoints.datasets import sysmetrics_raw_rows
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing, Scaling, fill_and_scale, transformer
 from entrypoints.datasets.splits import Rows
-from entrypoints.datasets.sysmetrics_raw_rows import RawRows
+from entrypoints.datasets.sysmetrics_raw_rows import PREDICT, PREDICT_METHOD, PREDICT_PROBA, RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
@@ -62,10 +62,11 @@ class BestModel:
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """A best model in MLflow, by its id, and its own score and costs, which are logged with it."""
+    """A best model in MLflow, by its id, its own score and costs, which are logged with it, and what else it gives."""
 
     model_id: str
     figures: Figures
+    has_probabilities: bool = False
 
     @property
     def uri(self) -> str:
@@ -155,7 +156,7 @@ def log(
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}
     mlflow.log_metrics(finite, step=0, model_id=model_id)
     mlflow.log_metrics({name: trial[name] for name in OF_TRIAL if name in trial}, step=0)
-    return LoggedModel(model_id, figures)
+    return LoggedModel(model_id, figures, hasattr(model, PREDICT_PROBA))
 
 
 def latency_ms(model: RawRows, table: Table, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -189,6 +190,8 @@ def _store(model_id: str, model: RawRows, table: Table) -> None:
             step=1,
             signature=_signature(table, model.predict(example)),
             input_example=example,
+            # Of a model of this flavor, whose predict_proba MLflow's own evaluation uses, only this method gets params.
+            pyfunc_predict_fn="score",
             # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
             pip_requirements=[f"{name}=={version(name)}" for name in required],
             code_paths=[sysmetrics_raw_rows.__file__, *copies],
@@ -210,7 +213,8 @@ def _signature(table: Table, predicted: Any) -> ModelSignature:
     """
     anything: Any = AnyType
     inputs = [ColSpec(anything(), column.name, required=False) for column in table.columns]
-    return ModelSignature(inputs=Schema([*inputs]), outputs=infer_signature(None, predicted).outputs)
+    params: Any = ParamSchema([ParamSpec(PREDICT_METHOD, DataType.string, PREDICT)]) if table.classes else None
+    return ModelSignature(Schema([*inputs]), infer_signature(None, predicted).outputs, params)
 
 
 def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from entrypoints import views
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.sysmetrics_raw_rows import PREDICT_METHOD, PREDICT_PROBA
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of, level
 from entrypoints.limits.judging import resolved
@@ -238,6 +239,7 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
         take,
         *_spoilt(study, model),
         *others,
+        *_probabilities(study, model),
         f"{counted(study)}.",
         *of_limits(study, command),
         *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.data.split.max_batch_size),
@@ -364,6 +366,13 @@ def _refitted(study: Summary, model: LoggedModel) -> str:
         f"Refitted on the whole training part it has {score} {value(score, figures[score])}, trained in "
         f"{training_s} s{memory}; it predicts a row of a DataFrame in {latency_ms} ms."
     )
+
+
+def _probabilities(study: Summary, model: LoggedModel) -> Iterator[str]:
+    """How to ask for probabilities, where they were what the score ranked models by."""
+    if model.has_probabilities and PREDICT_PROBA in study.plan.score.needs:
+        params = f'params={{"{PREDICT_METHOD}": "{PREDICT_PROBA}"}}'
+        yield f"For the probabilities of classes: `.predict(rows, {params})`; served, too (docs/table.md)."
 
 
 def _spoilt(study: Summary, model: LoggedModel) -> Iterator[str]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
+import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +21,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import in_use
+from commands import ROOT, clean_environment, in_use, store_uri, wait_until
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from mlflow.pyfunc import scoring_server
@@ -33,6 +38,7 @@ from reference import (
     split_up,
     table_of,
 )
+from tracking_server import answers, free_port
 
 from entrypoints import own_modules
 from entrypoints.datasets import known
@@ -510,3 +516,92 @@ def test_classes_are_predicted_in_the_targets_own_type(
     assert predicted.dtype.kind == kind
     known = frame["y"].notna().to_numpy()
     assert np.mean(predicted[known] == frame["y"].to_numpy()[known]) > 0.95
+
+
+PROBABILITIES = {"predict_method": "predict_proba"}
+
+
+@pytest.fixture(scope="module")
+def returned(module_store: Path) -> tuple[str, best_model.BestModel, Table]:
+    """The address of a model of the orders that the documents tell of, what was trained, and the table."""
+    random = np.random.default_rng(0)
+    orders = pd.DataFrame({"price": random.gamma(2, 20, ROWS), "region": random.choice(["north", "south"], ROWS)})
+    is_back = orders["price"] + random.normal(0, 9, ROWS) > 40
+    orders.assign(returned=np.where(is_back, "yes", "no")).to_csv(module_store / "returned.csv", index=False)
+    best, read = _refitted(module_store / "returned.csv", "returned", "logistic")
+    with opened_run(module_store) as run:
+        return _logged_as(run, best, read), best, read
+
+
+def test_classifier_gives_probabilities_where_they_are_asked_for(
+    returned: tuple[str, best_model.BestModel, Table], module_store: Path
+) -> None:
+    """With the rows' own index, the classes as columns; from a server, too. Another method is refused."""
+    uri, best, read = returned
+    with in_use(module_store):
+        model = mlflow.pyfunc.load_model(uri)
+        plain: Any = mlflow.sklearn.load_model(uri)
+    rows = read.features(np.arange(20)).set_axis(range(100, 120))
+    found = model.predict(rows, params=PROBABILITIES)
+    expected = pd.DataFrame(best.pipeline.predict_proba(rows), rows.index, ["no", "yes"])
+    pd.testing.assert_frame_equal(found, expected)
+    np.testing.assert_array_equal(plain.predict_proba(rows), expected)
+    assert model.predict(rows).tolist() == found.idxmax(axis=1).tolist()
+    assert set(model.predict(rows)) == {"no", "yes"}
+    with pytest.raises(MlflowException, match=r"^predict_method=proba: unknown; use predict or predict_proba$"):
+        model.predict(rows, params={"predict_method": "proba"})
+
+
+@pytest.mark.parametrize("kind", [bool, int], ids=["booleans", "numbers"])
+def test_columns_of_probabilities_are_the_classes_that_are_predicted(kind: type, tmp_path: Path) -> None:
+    """So that those of a row's prediction can be looked up; as JSON they are text."""
+    sizes = np.random.default_rng(0).normal(size=ROWS)
+    pd.DataFrame({"size": sizes, "y": (sizes > 0).astype(kind)}).to_csv(tmp_path / "t.csv", index=False)
+    best, read = _refitted(tmp_path / "t.csv", "y", "logistic")
+    model = best_model.raw_rows_model(best, read)
+    rows = read.features(np.arange(5))
+    found = model.score(rows, PROBABILITIES)
+    assert isinstance(found, pd.DataFrame)
+    assert found.columns.tolist() == [kind(0), kind(1)]
+    text = io.StringIO()
+    scoring_server.predictions_to_json(found, text)
+    names = ["false", "true"] if kind is bool else ["0", "1"]
+    assert [[*row] for row in json.loads(text.getvalue())["predictions"]] == [names] * 5
+
+
+def test_classifier_without_probabilities_says_so_in_one_sentence(module_store: Path) -> None:
+    """It predicts classes."""
+    people = table_of("diabetes")
+    best = best_model.refit(configured("svm"), bundled("diabetes"), people)
+    model, rows = _loaded(module_store, best, people), people.features(np.arange(5))
+    with pytest.raises(MlflowException) as raised:
+        model.predict(rows, params=PROBABILITIES)
+    assert raised.value.message.startswith("predict_method=predict_proba: the algorithm of this model gives no")
+    assert raised.value.get_http_status_code() == 400
+    assert set(model.predict(rows)) <= set(LABELS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/table.md"])
+def test_served_model_answers_what_the_documents_send_with_probabilities(
+    returned: tuple[str, best_model.BestModel, Table], module_store: Path, page: str
+) -> None:
+    """Typed as it stands there, but for the model and the port."""
+    uri, best, _ = returned
+    port = free_port()
+    typed = re.findall(r"^mlflow models serve .*$|^curl .*/invocations .*$", (ROOT / page).read_text(), re.MULTILINE)
+    serve, ask = (line.replace("models:/<model id>", uri).replace("5001", str(port)) for line in typed)
+    environment = clean_environment(MLFLOW_TRACKING_URI=store_uri(module_store))
+    server = subprocess.Popen(shlex.split(serve), env=environment, start_new_session=True)
+    try:
+        wait_until(lambda: answers(port), 120.0, "the server answers")
+        answer = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True, timeout=60).stdout
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    sent = json.loads(shlex.split(ask)[-1])
+    assert sent["params"] == PROBABILITIES
+    expected = best.pipeline.predict_proba(pd.DataFrame(sent["dataframe_records"]))
+    answered = pd.DataFrame(json.loads(answer)["predictions"])
+    assert answered.columns.tolist() == ["no", "yes"]
+    np.testing.assert_allclose(answered, expected, rtol=1e-9)

@@ -203,6 +203,21 @@ def test_model_that_its_refit_has_spoilt_is_warned_of(finish: Finish) -> None:
         assert (said in words) == is_warned
 
 
+@pytest.mark.parametrize(
+    ("metric", "has_probabilities", "is_said"),
+    [("roc_auc", True, True), ("neg_log_loss", True, True), ("f1", True, False), ("roc_auc", False, False)],
+)
+def test_model_that_was_chosen_by_ranking_is_asked_for_probabilities(
+    finish: Finish, metric: str, has_probabilities: bool, is_said: bool
+) -> None:
+    """If it gives them."""
+    study = finish([trial(1)])
+    study = replace(study, plan=replace(study.plan, score=scores.find(metric, "classification")))
+    with mlflow.start_run(run_id=study.run.run_id):
+        words = summary.tell(study, replace(MODEL, has_probabilities=has_probabilities), {})
+    assert ('.predict(rows, params={"predict_method": "predict_proba"})' in words) == is_said
+
+
 def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Finish) -> None:
     """On the page, on the terminal and in the run; a study that asks for the best says what it takes instead."""
     by_place = {2: 0.61, 9: 0.6}  # its training time; the folds differ by more than the scores
