@@ -151,7 +151,9 @@ def _trial(configuration: Any, data: Any, forecasts: list[tuple[int, float]]) ->
         if training.report_due:
             training.report()
     rows = training.fold_figures()
-    training.final_figures(rows), training.times(), training.model_memory()
+    training.final_figures()
+    training.times()
+    training.model_memory()
     forecasts += [(share, total_s / training.training_time_s) for share, total_s in totals_s.items()]
     return [(row["val_accuracy"], row["test_accuracy"]) for row in rows], training.training_time_s * len(rows)
 

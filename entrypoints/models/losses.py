@@ -38,7 +38,8 @@ def squared_error(outputs: Array, y: NDArray[Any]) -> float:
 
 def log_loss(probabilities: Array, y: NDArray[Any]) -> float:
     """``sklearn.metrics.log_loss`` of probabilities (rows, classes)."""
-    return _log_loss_of(probabilities[np.arange(len(y)), y])
+    of_true = probabilities[np.arange(len(y)), y]
+    return float(-np.log(of_true.clip(_EPS, 1 - _EPS)).mean())
 
 
 def log_loss_of_linear(outputs: Array, y: NDArray[Any]) -> float:
@@ -72,7 +73,3 @@ def hinge(outputs: Array, y: NDArray[Any]) -> float:
         others[rows, y] = -np.inf
         margin = outputs[rows, y] - others.max(axis=1)
     return float(np.maximum(0.0, 1.0 - margin).mean())
-
-
-def _log_loss_of(of_true: Array) -> float:
-    return float(-np.log(of_true.clip(_EPS, 1 - _EPS)).mean())

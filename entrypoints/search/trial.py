@@ -202,7 +202,7 @@ class TrialTrainable(tune.Trainable):
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
         ending = None if ended else self._guard.ending
         folds = training.fold_figures() if ended and not training.diverged else []
-        final = training.final_figures(folds) if folds else {}
+        final = training.final_figures() if folds else {}
         self._measurement.stop()
         final |= self._costs()  # after the last reading, so that they are those of the whole trial
         if ending and ending.how == "crossed" and ending.stop.metric not in self._summary:  # what a model has untrained
