@@ -39,11 +39,12 @@ from scipy.stats import binomtest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from entrypoints.limits.cost_history import Cost, CostHistory  # noqa: E402
+from entrypoints.limits.cost_history import CostHistory  # noqa: E402
 from entrypoints.limits.costs import metrics  # noqa: E402
-from entrypoints.limits.guard import Stopping, is_ruled_out  # noqa: E402
+from entrypoints.limits.guard import is_ruled_out  # noqa: E402
 from entrypoints.limits.judging import excess  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
+from entrypoints.models.trial_record import Trial, end_tags  # noqa: E402
 from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
 from mlflow_sysmetrics.limits import Limits  # noqa: E402
@@ -67,11 +68,11 @@ class Problem(NamedTuple):
     configurations: list[Configuration]
     scores: NDArray[Any]
     costs: NDArray[Any]
-    stopping: Stopping
+    limits: Limits
 
     @property
     def limit(self) -> float:
-        return float(self.stopping.limits.bounds[0].number)
+        return float(self.limits.bounds[0].number)
 
     @property
     def feasible(self) -> NDArray[Any]:
@@ -137,11 +138,11 @@ def problem(family: str, name: str, limit: str, seed: int, *, whole: bool = Fals
     costs = np.array([np.nanmean(row["train_time"]) for row in rows])
     scores = np.array([sign * np.nanmean(row[score]) for row in rows])
     text = f"{COST}<={LIMITS[limit](costs)}"
-    stopping = Stopping(Limits.parse(text, metrics("score", higher_is_better=False)), predict=True)
+    limits = Limits.parse(text, metrics("score", higher_is_better=False))
     values = [
         {name: values[number] for (name, values), number in zip(space.items(), choice, strict=True)} for choice in grid
     ]
-    return Problem([_configuration(each) for each in values], scores, costs, stopping)
+    return Problem([_configuration(each) for each in values], scores, costs, limits)
 
 
 def _configuration(values: dict[str, Any]) -> Configuration:
@@ -158,7 +159,7 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
 
     def allowed(places: Sequence[int]) -> list[bool]:
         contexts = history.contexts([of.configurations[place] for place in places])
-        out = [is_ruled_out(of.stopping, context) for context in contexts]
+        out = [is_ruled_out(of.limits, context) for context in contexts]
         ruled_out.update(place for place, is_out in zip(places, out, strict=True) if is_out)
         return [not is_out for is_out in out]
 
@@ -178,12 +179,13 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
         clock, place = heapq.heappop(running)
         ended, cost = bool(of.feasible[place]), float(of.costs[place])
         figures, expected = {COST: min(cost, of.limit)}, {COST: cost}
-        history.record(of.configurations[place], Cost(figures, expected, "finished" if ended else "stopped"))
+        status, tags = ("FINISHED", {}) if ended else ("KILLED", end_tags([], expected))
+        history.record(Trial("", of.configurations[place], status, figures, tags))
         known[place] = Tried(
             place,
             TrialState.COMPLETE if ended else TrialState.PRUNED,
             of.scores[place] if ended else None,
-            excess(of.stopping.limits, expected),
+            excess(of.limits, expected),
         )
         spent += figures[COST]
         best = min(best, of.regret(place)) if ended else best

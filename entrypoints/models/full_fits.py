@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from greenlet import getcurrent, greenlet
 from numpy.typing import NDArray
+from sklearn import config_context, get_config, set_config
 
 from entrypoints.models.learners import Learner, Loss, Outputs, predicted
 from entrypoints.models.losses import Array
@@ -101,7 +102,8 @@ class PausedFit(Learner):
             self._paused = greenlet(partial(_in_turns, self.fit, self.estimator, X, y))
             self._paused.gr_context = contextvars.copy_context()  # which holds numpy's settings
         self._done += iterations
-        predict = self._paused.switch(iterations if self._done != self.iterations else math.inf)
+        with config_context():  # scikit-learn's settings within a fit are not those of who waits for it
+            predict = self._paused.switch(iterations if self._done != self.iterations else math.inf)
         self.outputs = partial(_outputs_by, predict, self.n_classes) if predict else self._outputs_at_end
 
 
@@ -113,7 +115,9 @@ def _in_turns(fit: Fit, estimator: Any, X: Array, y: NDArray[Any], turn: float) 
         nonlocal left
         left -= 1
         if left <= 0:
+            within = get_config()
             left = waiting.switch(predict)
+            set_config(**within)
 
     fit(estimator, X, y, pause)
 

@@ -15,14 +15,14 @@ from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
-from entrypoints.limits.guard import Stopping
-from entrypoints.limits.schedulers import stopping
+from entrypoints.limits.schedulers import parse_limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.search.grid import configurations, tried
 from entrypoints.search.run_names import run_names
 from entrypoints.settings import LimitOptions, StudySettings
+from mlflow_sysmetrics.limits import Limits
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
@@ -38,8 +38,8 @@ class Plan:
     """
 
     settings: StudySettings
-    limits: LimitOptions | None
-    stopping: Stopping | None
+    limit_options: LimitOptions | None
+    limits: Limits | None
     request: Request
     table: Table
     split: Split
@@ -105,7 +105,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
     )
     table = table.sample(settings.max_rows, settings.seed)
     score = scores.find(settings.metric, table.task)
-    ends_early = stopping(score, limits, settings.groups, here=where.is_here)
+    parsed = parse_limits(score, limits, settings.groups, here=where.is_here)
     request = Request(**{each.name: getattr(settings, each.name) for each in fields(Request)})
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
@@ -115,7 +115,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
     trials = [replace(trial, folders=folders) for trial in made]
     baseline = score.baseline(table, split)
     _check_models(score, settings, trials, table)
-    return Plan(settings, limits, ends_early, request, table, split, trials, where, score, baseline)
+    return Plan(settings, limits, parsed, request, table, split, trials, where, score, baseline)
 
 
 def _check_models(score: Score, settings: StudySettings, trials: list[Configuration], table: Table) -> None:

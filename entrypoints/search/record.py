@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.frame import StudyRows
-from entrypoints.limits.cost_history import Cost
+from entrypoints.limits.cost_history import counted
 from entrypoints.limits.judging import resolved, violations
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
@@ -140,7 +140,7 @@ class Record(tune.Callback):
     def costs(self) -> list[Values]:
         """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
         ended = (trial for trial in self.trials.values() if not trial.ended_from_outside)
-        counts = (Cost.of(trial).counted(trial.configuration) for trial in ended)
+        counts = (counted(trial) for trial in ended)
         return [*(figures for figures in counts if figures is not None), *self.to_come]
 
     def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:

@@ -143,7 +143,7 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         from entrypoints.search.study import run_study  # imports what a mistake above need not wait for
 
         with continued_run(run, run_id) as continued, plan.backend:
-            command_run.continued_by = keep(continued, plan.settings, plan.limits)
+            command_run.continued_by = keep(continued, plan.settings, plan.limit_options)
             run_study(continued, plan, earlier)
 
 

@@ -206,11 +206,11 @@ class TuneSampler(Searcher):
 
     def _allowed(self, indices: list[int]) -> list[bool]:
         """Which of the candidates are not known to break a limit."""
-        stopping = self._plan.stopping
-        if stopping is None or not stopping.predict:
+        limits, options = self._plan.limits, self._plan.limit_options
+        if limits is None or options is None or not options.predict:
             return [True] * len(indices)
         contexts = ask(self._cost_history, [self._candidates[i] for i in indices])
-        return [not is_ruled_out(stopping, context) for context in contexts]
+        return [not is_ruled_out(limits, context) for context in contexts]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """No-op: the record follows the trials."""

@@ -71,8 +71,8 @@ def run_study(
     if joined:
         click.echo(joined)
     data = _data(run, plan)
-    if plan.stopping:
-        run.client.set_tag(run.run_id, STUDY_LIMITS, str(plan.stopping.limits))
+    if plan.limits:
+        run.client.set_tag(run.run_id, STUDY_LIMITS, str(plan.limits))
     record, forecast = search(run, plan, data, earlier)
     from entrypoints.search import summary  # its imports take seconds, which no trial need wait for
 
@@ -116,7 +116,7 @@ def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTH
 
     Returns what came of all trials, and how long they were expected to take.
     """
-    limits = plan.stopping.limits if plan.stopping else None
+    limits = plan.limits
     rows = data.split.fit_rows
     left = plan.size - len(earlier.done)
     cpus = min(plan.backend.cores(), max(1, left))
@@ -161,12 +161,13 @@ def _run_trials(
 ) -> None:
     """Have Tune run the trials that are left, each in its run, and complete their record."""
     settings, names = plan.settings, plan.names
-    scheduler = plan.stopping.scheduler if plan.stopping else "none"
+    scheduler = plan.limit_options.scheduler if plan.limit_options else "none"
     trainable = tune.with_parameters(
         TrialTrainable,
         data=data,
         first=warm_up,
-        stopping=plan.stopping,
+        limits=plan.limits,
+        predict=plan.limit_options is None or plan.limit_options.predict,
         cost_history=warm_up.cost_history,
         every_report=scheduler != "none",
         groups=settings.groups,

@@ -17,10 +17,10 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.cost_history import Cost, ask
+from entrypoints.limits.cost_history import ask
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
-from entrypoints.limits.guard import Guard, Stopping
+from entrypoints.limits.guard import Guard
 from entrypoints.limits.schedulers import PERCENT, SCORE, percent
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
@@ -29,6 +29,7 @@ from entrypoints.search.warm_up import WarmUp
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
@@ -54,7 +55,8 @@ class TrialTrainable(tune.Trainable):
         config: dict[str, Any],
         data: Prepared,
         first: WarmUp | None = None,
-        stopping: Stopping | None = None,
+        limits: Limits | None = None,
+        predict: bool = True,
         cost_history: ActorHandle | None = None,
         every_report: bool = False,
         groups: Collection[str] = ("process",),
@@ -65,7 +67,8 @@ class TrialTrainable(tune.Trainable):
             config: the configuration.
             data: the dataset, from Ray's shared memory.
             first: what to do before the first trial of this process.
-            stopping: what ends a trial early.
+            limits: what a trial may cost.
+            predict: whether one may end for what it is predicted to cost.
             cost_history: what the trials of the study have cost so far.
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
             groups: what is read of this process.
@@ -77,7 +80,8 @@ class TrialTrainable(tune.Trainable):
         self._where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION, **Host().tags()}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
-        self._data, self._stopping, self._cost_history, self._every_report = data, stopping, cost_history, every_report
+        self._data, self._cost_history, self._every_report = data, cost_history, every_report
+        self._limits, self._predict = limits or Limits(()), predict
         self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
@@ -107,7 +111,8 @@ class TrialTrainable(tune.Trainable):
         self._steps_done = 0
         (context,) = ask(self._cost_history, [self._configuration])
         steps = self._configuration.steps(self._data.split.fit_rows)
-        self._guard = Guard(self._stopping, context, steps, may_converge=self._configuration.may_converge)
+        may_converge = self._configuration.may_converge
+        self._guard = Guard(self._limits, context, steps, predict=self._predict, may_converge=may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
         self._untold = {PLACE: str(self._configuration.number), **self._where}
@@ -126,15 +131,15 @@ class TrialTrainable(tune.Trainable):
         training, guard = self._training, self._guard
         if not training.step_number:
             self._look_ahead()
-            if not guard.ending:
+            if not guard.ended():
                 self._start_curves()
-        while not (training.ended or guard.ending):
+        while not (training.ended or guard.ended()):
             self._train()
-            if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:
+            if guard.ended() or time.monotonic() - began >= RESULT_EVERY_S:
                 break
             if self._every_report and training.report_due:
                 break
-        if training.ended or guard.ending:
+        if training.ended or guard.ended():
             return self._end()
         costs = self._costs()  # a scheduler, a time limit, a person or an error may end the trial after this result
         self._summary |= costs
@@ -143,7 +148,7 @@ class TrialTrainable(tune.Trainable):
     def _look_ahead(self) -> None:
         """Judge before the first step, by predictions from other trials and by what an untrained model shows."""
         self._guard.skip_if_predicted()
-        if self._guard.active and not self._guard.ending and self._guard.names(OF_UNTRAINED):
+        if self._guard.active and not self._guard.ended() and self._guard.names(OF_UNTRAINED):
             self._guard.crossed(self._training.untrained_facts(), 0)
 
     def _start_curves(self) -> None:
@@ -200,13 +205,13 @@ class TrialTrainable(tune.Trainable):
         """The last result: with the whole summary, and how the trial has ended."""
         training = self._training
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
-        ending = None if ended else self._guard.ending
+        stop = None if ended else self._guard.stop
         folds = training.fold_figures() if ended and not training.diverged else []
         final = training.final_figures() if folds else {}
         self._measurement.stop()
         final |= self._costs()  # after the last reading, so that they are those of the whole trial
-        if ending and ending.how == "crossed" and ending.stop.metric not in self._summary:  # what a model has untrained
-            final.setdefault(ending.stop.metric, ending.stop.value)
+        if stop and not self._guard.prediction and stop.metric not in self._summary:  # what a model has untrained
+            final.setdefault(stop.metric, stop.value)
         self._summary |= final
         if CURVE in final and not ended:  # between two reports
             self._add({CURVE: final[CURVE]}, training.step_number)
@@ -217,13 +222,12 @@ class TrialTrainable(tune.Trainable):
         if self._guard.active:
             can_be_chosen = ended and not training.diverged and training.folds[0].score.validated in self._summary
             feasible = can_be_chosen and self._guard.feasible(self._summary)
-            tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
+            tags |= {FEASIBLE: str(feasible).lower()} | (self._guard.tags if stop else {})
             expected = self._guard.projected(self._summary)
         tags |= end_tags(folds, expected)
         status: Literal["FINISHED", "KILLED"] = "FINISHED" if ended else "KILLED"
         if self._cost_history and self._guard.active:
-            trial = Trial("", self._configuration, status, self._summary, tags)
-            self._cost_history.record.remote(trial.configuration, Cost.of(trial))
+            self._cost_history.record.remote(Trial("", self._configuration, status, self._summary, tags))
         return self._result(final, tags, status) | {"done": True}
 
     def _result(

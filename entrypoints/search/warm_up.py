@@ -229,8 +229,8 @@ def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
             f"{learn}max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, "
             f"folds (now {settings.folds}), max_steps, max_epochs, or time_limit_s (the best by then counts)."
         )
-    if plan.stopping:
-        click.echo(f"Limits: {plan.stopping.limits}; they may end the search sooner")
+    if plan.limits:
+        click.echo(f"Limits: {plan.limits}; they may end the search sooner")
 
 
 def _timing(configuration: Configuration, data: Prepared) -> Timing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,20 +12,19 @@ from reference import configured
 from stored_studies import store_run
 
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.guard import EarlyEnd, How
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
 from entrypoints.search.record import Earlier, Record
-from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, PLACE, REPEAT
+from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, PLACE, REPEAT, STOP_HOW
 from mlflow_sysmetrics.limits import Limits, Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
 
 
-def ended_by(rule: str, how: How = "crossed", value: float = 9.0, limit: float = 1.0) -> EarlyEnd:
-    """That a limit ended a trial."""
-    return EarlyEnd(Stop(rule, rule.partition("<")[0], value, limit, 100), how)
+def ended_by(rule: str, how: str = "crossed", value: float = 9.0, limit: float = 1.0) -> dict[str, str]:
+    """The tags that say that a limit ended a trial."""
+    return {**Stop(rule, rule.partition("<")[0], value, limit, 100).outcome().tags, STOP_HOW: how}
 
 
 def trial(
@@ -33,7 +32,7 @@ def trial(
     score: float | None = 0.7,
     configuration: Configuration | None = None,
     *,
-    ending: EarlyEnd | None = None,
+    ending: Mapping[str, str] | None = None,
     by: str | None = None,
     folds: Sequence[dict[str, float]] = (),
     expected: Values | None = None,
@@ -46,7 +45,7 @@ def trial(
     ``ending`` is why its limits ended it, ``by`` who else did.
     """
     tags = {DIVERGED: str(diverged).lower(), CONVERGED: str(converged).lower(), **values.pop("tags", {})}
-    tags |= (ending.tags if ending else {}) | ({STOPPED_BY: by} if by else {})
+    tags |= {**(ending or {})} | ({STOPPED_BY: by} if by else {})
     tags |= end_tags(list(folds), expected)
     values["status"] = values.get("status", "KILLED" if ending or by else "FINISHED")
     figures = {"training_time_s": float(place), "elapsed_s": 2.0 * place, "cpu_seconds": float(place)}
@@ -67,7 +66,7 @@ def of_every_end() -> list[Trial]:
         trial(1, 0.6, folds=folds[0]),
         trial(2, 0.65, folds=folds[1], converged=True),
         trial(3, None, ending=BY_TIME),
-        trial(4, None, figures={"elapsed_s": 0.0}, ending=replace(BY_TIME, how="skipped")),
+        trial(4, None, figures={"elapsed_s": 0.0}, ending=ended_by(TIME, "skipped")),
         trial(5, by=BY_TUNE),
         trial(6, by=BY_PERSON),
         trial(7, by=BY_TIME_LIMIT),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
 
@@ -56,10 +57,11 @@ def test_model_is_at_each_point_that_of_a_single_fit(name: str, n_classes: int, 
     in_one = "sklearn.svm" in name or "linear_model" in name or "booster" in given
     given |= {} if in_one else {length: sum(TURNS)}
     learner = algorithm.learner(given, n_classes, seed=3)
-    plain, done = clone(learner.estimator), 0
+    plain, done, usual = clone(learner.estimator), 0, get_config()
     assert learner.iterations == (1 if in_one else sum(TURNS))
     for turn in (1,) if in_one else TURNS:
         learner.step(X, y, turn)
+        assert get_config() == usual  # within a fit, scikit-learn skips checks
         done += turn
         so_far = clone(plain).set_params(**({} if in_one else {length: done})).fit(X, y)
         np.testing.assert_array_equal(learner.outputs(X), _outputs(so_far, X))

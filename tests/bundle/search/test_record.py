@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from records import BY_TIME, TIME, of_every_end, recorded, store
+from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store
 from records import trial as made
 from reference import configured
 
@@ -98,7 +98,7 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     record, error_file = recorded(planned=8), tmp_path / "error.txt"
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
-    _run(record, "limits", "KILLED", tags=BY_TIME.tags)
+    _run(record, "limits", "KILLED", tags=BY_TIME)
     _run(record, "tune", None)
     _run(record, "failed", None, end="on_trial_error", error_file=error_file)
     record.on_trial_error(0, [], _trial("failed while it was set up"))
@@ -142,7 +142,7 @@ EXPECTED = {"training_time_s": 9.0}
         pytest.param(made(1), "finished", 1.0, id="finished"),
         pytest.param(made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0, id="stopped"),
         pytest.param(
-            made(1, ending=replace(BY_TIME, how="skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
+            made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
         ),
         pytest.param(
             made(1, configuration=configured(tol=0.1), ending=BY_TIME, expected=EXPECTED), "stopped", 1.0,

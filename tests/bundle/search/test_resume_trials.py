@@ -26,7 +26,7 @@ FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "va
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
 ENDED, STOPPED = end_tags(FOLDS), end_tags([], {"elapsed_s": 9.0})
 LONG = end_tags(FOLDS * 45, {"val_loss": math.inf})
-STOP = ended_by("training_time_s<=0.1").tags
+STOP = ended_by("training_time_s<=0.1")
 TRIALS = [
     replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), number=place)
     for place, (sizes, alpha) in enumerate(product([[8], [8, 4]], [1 / 3, 1e-7, 3]), 1)
