@@ -25,7 +25,6 @@ PREDICTED = (
     *("mean_step_time_ms", "training_time_s", "elapsed_s"),
     *("peak_memory_mb", "memory_growth_mb", "model_memory_mb"),
 )
-OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # those that do not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
 MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
 _ROUNDING = 1e-9  # as a share: sums of the same steps
@@ -128,7 +127,7 @@ class CostHistory:
             predictions = {}
             for each in levels:
                 prediction = each.predict(configuration, noise.get(each.metric, 0.0))
-                if prediction and _is_known_ahead(each.metric, configuration):
+                if prediction:
                     predictions[each.metric] = prediction
             contexts.append(PruningContext(costs, noise, predictions))
         return contexts
@@ -141,7 +140,7 @@ class CostHistory:
             expected = {}
             for each in levels:
                 value = each.expected(configuration)
-                if value is not None and _is_known_ahead(each.metric, configuration):
+                if value is not None:
                     expected[each.metric] = value
             if expected:
                 costs.append(expected)
@@ -152,11 +151,6 @@ class CostHistory:
 
     def _limited(self, figures: Values) -> dict[str, float]:
         return {name: figures[name] for name in self._metrics if name in figures}
-
-
-def _is_known_ahead(name: str, configuration: Configuration) -> bool:
-    """The length of a trial that may converge is unknown, and so are costs that grow with it."""
-    return name in OF_ANY_LENGTH or not configuration.may_converge
 
 
 def start(

@@ -81,8 +81,7 @@ class Guard:
             noise = context.noise.get(limit.metric.name, 0.0)
             self._bounds.append(_Bound(limit, number, Z * noise * abs(number)))
         self._patience = patience_of(limits).judge()
-        of_steps = (*TOTALS, "mean_step_time_ms")
-        self._totals = {name: Extrapolation() for name in TOTALS} if self.names(of_steps) else {}
+        self._totals = {name: Extrapolation() for name in TOTALS} if self.active else {}
         self._step = 0
         self._elapsed_s = 0.0
         self._predict_at = WARM_UP
