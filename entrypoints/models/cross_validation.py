@@ -9,21 +9,21 @@ from functools import partial
 from itertools import islice
 from statistics import fmean, median
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
 from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
+from entrypoints.datasets.splits import Rows
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.learners import Outputs
-from entrypoints.models.losses import Array
+from entrypoints.models.losses import Array, Target
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
@@ -37,7 +37,7 @@ TURN_STEPS = 5  # of a fold before the next one's: what a change of folds costs 
 TURN_S = 0.005  # long steps need no such turns, and limits are looked at in between
 
 
-def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
+def batches(rows: Rows, batch_size: int, seed: tuple[int, int]) -> Iterator[Rows]:
     """Row numbers, batch by batch without end: each epoch is a new random order, its last batch may be smaller."""
     random = np.random.default_rng(seed)
     while True:
@@ -46,7 +46,7 @@ def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> 
             yield order[start : start + batch_size]
 
 
-def balanced(y: NDArray[np.int64]) -> dict[int, float]:
+def balanced(y: Rows) -> dict[int, float]:
     """The weight of each class for which all classes count the same: scikit-learn's ``balanced``."""
     classes = np.unique(y)
     return dict(zip(classes.tolist(), compute_class_weight("balanced", classes=classes, y=y).tolist(), strict=True))
@@ -93,8 +93,8 @@ class Fold:
         configuration: Configuration,
         data: Prepared,
         number: int,
-        fit: NDArray[np.int64],
-        held_out: NDArray[np.int64],
+        fit: Rows,
+        held_out: Rows,
         preprocessing: Preprocessing,
     ) -> None:
         weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
@@ -147,8 +147,10 @@ class Fold:
         self._kept_mb += raised.kept_mb
         self._last_kept_mb = raised.kept_mb
 
-    def _train(self, parts: Iterable[tuple[Array, NDArray[Any]]], iterations: int = 1) -> None:
-        took_s, began, waited_s = 0.0, perf_counter(), self._core_wait()
+    def _train(self, parts: Iterable[tuple[Array, Target]], iterations: int = 1) -> None:
+        took_s = 0.0
+        began = perf_counter()
+        waited_s = self._core_wait()
         try:
             for X, y in parts:
                 self.steps += iterations
@@ -156,7 +158,8 @@ class Fold:
                 self.learner.step(X, y, iterations)
                 took_s += perf_counter() - started
                 if not self.by_batch:
-                    X, y = (each[:: max(1, len(y) // LOSS_ROWS)] for each in (X, y))
+                    every = max(1, len(y) // LOSS_ROWS)
+                    X, y = X[::every], y[::every]
                 loss = self.learner.loss(self.learner.outputs(X), y)
                 self.train_losses.append(loss)
                 self._loss_sum += loss * len(y)
@@ -164,7 +167,7 @@ class Fold:
         finally:
             self.training_time_s += took_s * own_share(perf_counter() - began, self._core_wait() - waited_s)
 
-    def _rows(self, rows: NDArray[np.int64]) -> tuple[Array, NDArray[Any]]:
+    def _rows(self, rows: Rows) -> tuple[Array, Target]:
         return self.preprocessing.transform(self._data.X[rows]), self._target[rows]
 
     def take_train_loss(self) -> float:
@@ -246,7 +249,7 @@ class Fold:
         pickle.Pickler(size, protocol=5, buffer_callback=copy).dump(self.learner.estimator)
         return size.bytes / 1e3
 
-    def _evaluate(self, part: str, rows: NDArray[np.int64]) -> dict[str, float]:
+    def _evaluate(self, part: str, rows: Rows) -> dict[str, float]:
         learner, scaling, y = self.learner, self._scaling, self._target[rows]
         outputs = self._in_chunks(learner.outputs, rows)
         loss = learner.loss(outputs, y)
@@ -259,7 +262,7 @@ class Fold:
             score = self.score.of(in_units, self._data.y[rows], learner.loss)
         return {f"{part}_loss": loss, f"{part}_{self.score.name}": score}
 
-    def _in_chunks(self, outputs: Outputs, rows: NDArray[np.int64]) -> Array:
+    def _in_chunks(self, outputs: Outputs, rows: Rows) -> Array:
         chunks = (rows[start : start + _CHUNK_ROWS] for start in range(0, len(rows), _CHUNK_ROWS))
         return np.concatenate([outputs(self.preprocessing.transform(self._data.X[each])) for each in chunks])
 
@@ -273,8 +276,8 @@ class CrossValidation:
     """All folds of one configuration. The figures have the names and units of the project's metrics."""
 
     def __init__(self, configuration: Configuration, data: Prepared) -> None:
-        self._fold = partial(_fold, configuration, data)
-        self.folds = [self._fold(number) for number in range(len(data.split.folds))]
+        self._make_fold = partial(_fold, configuration, data)
+        self.folds = [self._make_fold(number) for number in range(len(data.split.folds))]
         self.by_batch = configuration.batch_size is not None
         self.steps = configuration.steps(data.split.fit_rows)
         self._report_steps = configuration.report_steps(data.split.fit_rows)
@@ -285,7 +288,8 @@ class CrossValidation:
         self.step_number = 0
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
-        self.overflowed = self._was_hopeless = False
+        self.overflowed = False
+        self._was_hopeless = False
         self._reported = 0.0, 0.0  # steps and training time of the last report
         self.untrained_loss = fmean(fold.untrained_loss() for fold in self.folds)
         self.hopeless_loss = DIVERGED_LOSS * self.untrained_loss
@@ -357,11 +361,15 @@ class CrossValidation:
 
     def _advance(self, fold: Fold, target: int) -> None:
         """Train a fold up to this step, its memory measured where that says something new."""
+        steps = target - fold.steps
+        if steps <= 0:
+            return
         # What a fit on all rows adds, such as trees, is memory of the model.
-        measured = self.step_number < MEASURED_STEPS or not self.by_batch
-        advance = fold.measured_step if measured and fold.number < MEASURED_MODELS else fold.step
-        if fold.steps < target:
-            advance(target - fold.steps)
+        grows = self.step_number < MEASURED_STEPS or not self.by_batch
+        if grows and fold.number < MEASURED_MODELS:
+            fold.measured_step(steps)
+        else:
+            fold.step(steps)
 
     def _turn(self, most: int) -> int:
         """How many steps each fold takes in its turn."""
@@ -439,7 +447,7 @@ class CrossValidation:
         """
         if not self.by_batch:
             return {}
-        fold = self._fold(0)  # not one of those that train: they begin with their own first batch
+        fold = self._make_fold(0)  # not one of those that train: they begin with their own first batch
         fold.step()
         return {"inference_latency_ms": median(fold.latencies_ms(FEW_ROWS)), "model_size_kb": fold.model_size_kb()}
 

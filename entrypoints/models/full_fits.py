@@ -16,15 +16,14 @@ from typing import Any
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from numpy.typing import NDArray
 from sklearn import config_context, get_config, set_config
 
 from entrypoints.models.learners import Learner, Loss, Outputs, predicted
-from entrypoints.models.losses import Array
+from entrypoints.models.losses import Array, Target
 
 Predict = Callable[[Array], Any]
 Pause = Callable[[Predict], None]  # called after an iteration, with what predicts by then
-Fit = Callable[[Any, Array, NDArray[Any], Pause], None]  # an estimator, on X and y
+Fit = Callable[[Any, Array, Target, Pause], None]  # an estimator, on X and y
 
 
 def full_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> Learner:
@@ -58,7 +57,7 @@ def _by_iterations(estimator: Any, given: Mapping[str, Any]) -> tuple[Any, Fit |
 class OneFit(Learner):
     """In one step."""
 
-    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
         """Fit it."""
         self.estimator.fit(X, y)
 
@@ -68,7 +67,7 @@ class WarmStarts(Learner):
 
     _done = 0
 
-    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
         """Add this number of trees."""
         self._done += iterations
         self.estimator.set_params(n_estimators=self._done, warm_start=True).fit(X, y)
@@ -95,7 +94,7 @@ class PausedFit(Learner):
         self._done = 0
         self._paused: greenlet | None = None
 
-    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
         """Let the fit go on; the last time, to its end."""
         if self._paused is None:
             # It knows nothing of this learner, so that it ends, with its rows, as soon as the learner is forgotten.
@@ -107,7 +106,7 @@ class PausedFit(Learner):
         self.outputs = partial(_outputs_by, predict, self.n_classes) if predict else self._outputs_at_end
 
 
-def _in_turns(fit: Fit, estimator: Any, X: Array, y: NDArray[Any], turn: float) -> None:
+def _in_turns(fit: Fit, estimator: Any, X: Array, y: Target, turn: float) -> None:
     """Fit, and after each turn of so many iterations hand what predicts by then to the one who waits for it."""
     waiting, left = getcurrent().parent, turn
 
@@ -130,7 +129,7 @@ def _outputs_by(predict: Predict, n_classes: int, X: Array) -> Array:
     return outputs.astype(np.float64)
 
 
-def _xgboost(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
+def _xgboost(estimator: Any, X: Array, y: Target, pause: Pause) -> None:
     from xgboost.callback import TrainingCallback
 
     class Pausing(TrainingCallback):  # type: ignore[misc]
@@ -143,11 +142,11 @@ def _xgboost(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
     estimator.set_params(callbacks=before)
 
 
-def _lightgbm(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
+def _lightgbm(estimator: Any, X: Array, y: Target, pause: Pause) -> None:
     estimator.fit(X, y, callbacks=[lambda state: pause(state.model.predict)])
 
 
-def _gradient_boosting(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
+def _gradient_boosting(estimator: Any, X: Array, y: Target, pause: Pause) -> None:
     def monitor(number: int, model: Any, _: Any) -> bool:
         now = copy.copy(model)
         now.estimators_ = model.estimators_[: number + 1]  # there is a place for all
@@ -162,7 +161,7 @@ def _predict(model: Any) -> Predict:
     return predict
 
 
-def _hist_gradient_boosting(estimator: Any, X: Array, y: NDArray[Any], pause: Pause) -> None:
+def _hist_gradient_boosting(estimator: Any, X: Array, y: Target, pause: Pause) -> None:
     """It calls a scorer after each iteration, and before the first one, which here never has it stop."""
 
     def score(model: Any, *_: Any, **__: Any) -> float:

@@ -9,16 +9,15 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
-from entrypoints.models.losses import Array
+from entrypoints.models.losses import Array, Target
 from entrypoints.search_space import Space
 
 Outputs = Callable[[Array], Array]
-Loss = Callable[[Array, NDArray[Any]], float]
+Loss = Callable[[Array, Target], float]
 
 _DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
 
@@ -45,7 +44,7 @@ class Learner:
     iterations: int | None = None
     decisions: Outputs | None = None
 
-    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
         """Train on one batch, or advance by some iterations of a fit on all rows, the same ones each time.
 
         Raises:
@@ -53,7 +52,7 @@ class Learner:
         """
         raise NotImplementedError
 
-    def untrained_loss(self, y: NDArray[Any]) -> float:
+    def untrained_loss(self, y: Target) -> float:
         """The loss of predicting the mean of a standardised target, or no class more than another."""
         if self.n_classes:
             return self.loss(np.full((len(y), self.n_classes), 1 / self.n_classes), y)
@@ -70,7 +69,7 @@ class BatchLearner(Learner):
         if self.n_classes and "classes" in inspect.signature(self.estimator.partial_fit).parameters:
             self._first_call = {"classes": np.arange(self.n_classes)}
 
-    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
         """Train on one batch."""
         if self._would_divide:
             self.estimator.batch_size = len(X)
