@@ -182,21 +182,21 @@ class Guard:
 
         The figure that ended the trial is never left out: it has at least the value that ended it.
         """
-        known = dict(figures)
+        final = dict(figures)
         if self.stop:
-            known = {name: value for name, value in figures.items() if name not in GROWING_BY_STEP}
+            final = {name: value for name, value in figures.items() if name not in GROWING_BY_STEP}
         for name, total in self._totals.items():
             if total.steps < self._steps:
-                known.pop(name, None)
+                final.pop(name, None)
                 value = total.roughly_at(self._steps)
                 if value is not None:
-                    known[name] = value
+                    final[name] = value
         if self.stop is None:
-            return known
+            return final
         if self.prediction:
-            known.setdefault(self.stop.metric, self.prediction.value)
-        known[self.stop.metric] = max(self.stop.value, known.get(self.stop.metric, self.stop.value))
-        return known
+            final.setdefault(self.stop.metric, self.prediction.value)
+        final[self.stop.metric] = max(self.stop.value, final.get(self.stop.metric, self.stop.value))
+        return final
 
     def _broken_for_good(self, figures: Values, step: int) -> Stop | None:
         for bound in self._bounds:
