@@ -163,7 +163,7 @@ def _priced(study: Summary) -> Frame:
     ran = [trial.configuration for trial in study.record.trials.values() if not trial.configuration.may_converge]
     by_number = {configuration.number: seconds[configuration.id] for configuration in ran}
     trials = study.frame.trials
-    full_s = trials["place"].map(by_number).astype(float)
+    full_s = trials["number"].map(by_number).astype(float)
     took = limits_saved.seconds(trials)[trials.index.isin(study.frame.ended.index) & full_s.notna()]
     scales = took.sum() / full_s[took.index].sum() if len(took) else (1.0, 1.0)
     columns = {name: full_s * scale for name, scale in zip(limits_saved.FORECASTS, scales, strict=True)}
@@ -187,7 +187,7 @@ def _log_tables(study: Summary) -> None:
 def _row(study: Summary, trial: Trial) -> dict[str, Any]:
     """A trial in trials.json: ids, how it ended, configuration and every figure outside ``system/``."""
     row = trial.row()
-    names = ("trial_id", "run_id", "status", "diverged", "converged", "place", "repeat")
+    names = ("trial_id", "run_id", "status", "diverged", "converged", "number", "repeat")
     about = {name: row[name] for name in names}
     return about | trial.configuration.searched | study.plan.settings.shared | trial.figures
 

@@ -26,7 +26,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.warm_up import WarmUp
-from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
+from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.measurement import Measurement
@@ -110,7 +110,7 @@ class TrialTrainable(tune.Trainable):
         self._guard = Guard(self._stopping, context, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
-        self._untold = {PLACE: str(self._configuration.number), **self._where}
+        self._untold = {NUMBER: str(self._configuration.number), **self._where}
         self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
         if self._guard.active:
             self._measurement.subscribe(self._judge)

@@ -87,8 +87,8 @@ def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
     record = recorded(limits=text, planned=8, stream=(stream := io.StringIO()))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
-    for place, (name, time_s) in enumerate(times.items()):
-        _run(record, name, val_rmse=0.1 * place, training_time_s=time_s)
+    for number, (name, time_s) in enumerate(times.items()):
+        _run(record, name, val_rmse=0.1 * number, training_time_s=time_s)
     record.on_experiment_end([])
     assert f"val_rmse {best}, " in stream.getvalue().splitlines()[-1]
 
@@ -174,14 +174,14 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     client.set_tag(study, SEARCHED, json.dumps(searched))
     client.set_tag(study, STUDY_LIMITS, TIME)
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
-    names = {each.configuration.id: f"trial {place}" for place, each in enumerate(trials, 1)}
-    for place, each in enumerate(trials, 1):
+    names = {each.configuration.id: f"trial {number}" for number, each in enumerate(trials, 1)}
+    for number, each in enumerate(trials, 1):
         store(
             client,
             study,
             each,
             names[each.configuration.id],
-            **({FEASIBLE: feasible[place]} if place in feasible else {}),
+            **({FEASIBLE: feasible[number]} if number in feasible else {}),
         )
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
