@@ -253,18 +253,16 @@ def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> 
     of_trials = [run for run in children if _is_trial(run)]
     of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
     runs = {_key(run.data.params, int(run.data.tags.get(REPEAT, 0))): run for run in of_trials}
-    done, open_runs, spans = [], {}, []
+    done, open_runs = [], {}
     for configuration in trials:
         run = runs.get(_key(configuration.searched, configuration.repeat))
         if run is None:
             continue
         if _status(run) is None:
             open_runs[configuration.id] = run.info.run_id
-            continue
-        done.append(_done(run, configuration))
-        ended_s = (run.info.end_time or run.info.start_time) / 1000
-        spans.append((ended_s - run.data.metrics.get("elapsed_s", 0.0), ended_s))
-    return Earlier(tuple(done), open_runs, _covered_s(spans))
+        else:
+            done.append(_done(run, configuration))
+    return Earlier(tuple(done), open_runs)
 
 
 def _done(run: Run, configuration: Configuration) -> Trial:
@@ -317,12 +315,3 @@ def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None
     for name in run.data.tags:
         if name.startswith(beginnings):
             client.delete_tag(run.info.run_id, name)
-
-
-def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
-    """The length of a union of stretches of time."""
-    covered, until = 0.0, float("-inf")
-    for start, end in sorted(spans):
-        covered += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return covered

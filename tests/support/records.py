@@ -88,9 +88,9 @@ def recorded(
 ) -> Record:
     """What a search has recorded of these trials."""
     score = scores.find(None, task)
-    parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else None
+    parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else Limits(())
     progress = Progress(planned or len(trials), score.validated, stream or io.StringIO())
-    return Record(score, progress, parsed, Earlier(tuple(trials)), begins)
+    return Record(score, parsed, progress, Earlier(tuple(trials)), begins)
 
 
 def store(client: MlflowClient, study: str, each: Trial, name: str = "a trial", **tags: str) -> str:

@@ -21,6 +21,7 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.models.trial_record import Trial
 from entrypoints.reading import read
 from entrypoints.search.record import Record
+from entrypoints.search.run_names import run_names, searched
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_TUNE, KIND
@@ -170,11 +171,11 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     record = recorded(trials, TIME)
     run = client.create_run(client.get_experiment_by_name("studies").experiment_id, run_name="s", tags={KIND: "study"})
     study = run.info.run_id
-    searched = ["algorithm", "batch_size", "learning_rate", "alpha"]
-    client.set_tag(study, SEARCHED, json.dumps(searched))
+    tried = [each.configuration for each in trials]
+    client.set_tag(study, SEARCHED, json.dumps(searched(tried)))
     client.set_tag(study, STUDY_LIMITS, TIME)
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
-    names = {each.configuration.id: f"trial {number}" for number, each in enumerate(trials, 1)}
+    names = run_names(tried)
     for number, each in enumerate(trials, 1):
         store(
             client,
@@ -186,7 +187,7 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
-    plan: Any = SimpleNamespace(names=names, searched=searched)
+    plan: Any = SimpleNamespace(trials=tried)
     about = {"name": "s", "limits": TIME, "experiment_id": run.info.experiment_id}
     frame = frame_of([record.rows(study, about, plan)])
     same = ["name", "experiment_id", "limits", "score", "higher_is_better", "own"]

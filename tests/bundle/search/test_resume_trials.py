@@ -199,10 +199,3 @@ def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, stu
     assert [record.configuration.repeat for record in found.done] == [0, 2]
     assert [each.repeat for each in found.left(trials)] == [1, 3]
     assert found.open_runs == {trials[1].id: begun.run_id}
-
-
-def test_time_of_the_search_is_that_in_which_trials_ran(client: MlflowClient, study: Run) -> None:
-    """Side by side or one after the other; not the time in between."""
-    for trial, end_ms in zip(TRIALS, [1_000_000, 1_001_000, 9_000_000], strict=False):
-        client.set_terminated(str(_trial(client, study, trial, end=ENDED).run_id), "FINISHED", end_ms)
-    assert _read(client, study).search_s == pytest.approx(4.0 + 3.0)
