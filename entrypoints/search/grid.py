@@ -29,7 +29,7 @@ DEFAULT_REPEATS = 3  # of one configuration of the user's own algorithm, where n
 MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
 _OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
-_NUMBERS: dict[str, tuple[str, type, float]] = {  # what may be listed: in words, its type, and the least of them
+_NUMBERS: dict[str, tuple[str, Any, float]] = {  # what may be listed: in words, its type, and the least of them
     "batch_size": ("whole numbers from 1", Integral, 1),
     "learning_rate": ("numbers above 0", Real, math.ulp(0.0)),
     "alpha": ("numbers from 0", Real, 0),

@@ -33,8 +33,9 @@ _OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time", "duplicates")
 class Plan:
     """What a study does, and where: ``trials`` has one configuration each.
 
-    ``limits`` is None for a study without limits, whose ``stopping`` has none. ``score`` ranks trials, and ``baseline`` is what it is on each fold of a model that ignores all features.
-    A search that learns tries as many of its ``trials`` as ``size`` says.
+    ``limits`` is None for a study without limits, whose ``stopping`` has none. ``score`` ranks trials, and ``baseline``
+    is what it is on each fold of a model that ignores all features. A search that learns tries as many of its
+    ``trials`` as ``size`` says.
     """
 
     settings: StudySettings

@@ -18,7 +18,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.models.trial_record import Trial
 from entrypoints.progress import Progress
-from entrypoints.search.plan import Plan
+from entrypoints.search.run_names import run_names, searched
 from entrypoints.tags import BY_TIME_LIMIT
 from mlflow_sysmetrics.delivery import Point, points_now
 from mlflow_sysmetrics.limits import Limits, Values
@@ -179,15 +179,15 @@ class Record(tune.Callback):
         better = max if self.higher_is_better else min
         return better((trial.figures[self.score] for trial in able if self.score in trial.figures), default=None)
 
-    def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
+    def rows(self, study: str, about: Mapping[str, Any], planned: Sequence[Configuration]) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.
 
         Args:
             study: the id of its run.
             about: what else is known of it, by the names of ``frame.OF_STUDY``.
-            plan: of it.
+            planned: all its configurations.
         """
-        limits, names = self.resolved_limits, run_names(plan.trials)
+        limits, names = self.resolved_limits, run_names(planned)
         rows = []
         for trial in self.trials.values():
             is_judged = bool(self.limits.rules) and not trial.ended_from_outside
@@ -195,7 +195,7 @@ class Record(tune.Callback):
             rows.append(trial.row() | {"name": names[trial.configuration.id], "feasible": feasible})
         folds = [{"trial_id": trial.trial_id, **fold} for trial in self.trials.values() for fold in trial.folds]
         known = {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about}
-        return StudyRows(study, known, rows, searched(plan.trials), folds)
+        return StudyRows(study, known, rows, searched(planned), folds)
 
 
 def _can_be_chosen(trial: Trial, limits: Limits) -> bool:

@@ -149,13 +149,9 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
 
 def _refuse_others(options: dict[str, Any]) -> None:
     """Refuse options that the study has from its beginning; under `mlflow run` the others come with their defaults."""
-    context = click.get_current_context()
-    usual = {
-        str(option.name): option.type_cast_value(context, option.get_default(context))
-        for option in context.command.params
-    }
-    allowed = (*EXECUTION, "register")
-    given = [name for name, value in options.items() if name not in allowed and value != usual[name]]
+    usual = {option.name: option.default for option in click.get_current_context().command.params}
+    texts = as_typed({name: value for name, value in options.items() if name not in (*EXECUTION, "register")})
+    given = [name for name, text in texts.items() if text != usual[name]]
     if given:
         raise UserError(
             f"{', '.join(given)}: a study that is resumed goes on as it began; leave this out, or run a new study"

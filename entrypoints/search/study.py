@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -38,6 +39,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.pages import open_from_the_start
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import NOTHING, Earlier, Record, judged
+from entrypoints.search.run_names import run_names, searched
 from entrypoints.search.trial import TrialTrainable
 from entrypoints.search.warm_up import Forecast, WarmUp, announce, representatives, search_seconds, time_kinds
 from entrypoints.search.warm_up import forecast as forecast_of
@@ -128,7 +130,8 @@ def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTH
 
     @cache
     def forecast() -> Forecast:
-        return forecast_of(plan.trials, cpus, warm_up.timed() or [time_kinds(warm_up.kinds, data)], plan.size)
+        of_all = forecast_of(plan.trials, cpus, warm_up.timed() or [time_kinds(warm_up.kinds, data)])
+        return replace(of_all, search_s=of_all.search_s * plan.size / len(plan.trials))  # which ones is not known
 
     def say_forecast() -> None:
         seconds = forecast().trials_s

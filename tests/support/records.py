@@ -17,7 +17,7 @@ from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
-from entrypoints.search.record import Earlier, Record
+from entrypoints.search.record import Record
 from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, NUMBER, REPEAT
 from mlflow_sysmetrics.limits import Limits, Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
@@ -90,7 +90,9 @@ def recorded(
     score = scores.find(None, task)
     parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else Limits(())
     progress = Progress(planned or len(trials), score.validated, stream or io.StringIO())
-    return Record(score, parsed, progress, Earlier(tuple(trials)), begins)
+    record = Record(score, parsed, progress, begins=begins)
+    record.trials = {each.trial_id: each for each in trials}
+    return record
 
 
 def store(client: MlflowClient, study: str, each: Trial, name: str = "a trial", **tags: str) -> str:

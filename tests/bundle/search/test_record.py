@@ -187,9 +187,8 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
-    plan: Any = SimpleNamespace(trials=tried)
     about = {"name": "s", "limits": TIME, "experiment_id": run.info.experiment_id}
-    frame = frame_of([record.rows(study, about, plan)])
+    frame = frame_of([record.rows(study, about, tried)])
     same = ["name", "experiment_id", "limits", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)

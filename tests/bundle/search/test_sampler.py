@@ -14,6 +14,7 @@ from records import recorded, trial
 from reference import bundled
 from study_settings import study_settings
 
+from entrypoints.limits.guard import Stopping
 from entrypoints.models import scores
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
@@ -21,6 +22,7 @@ from entrypoints.search.grid import configurations
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
+from mlflow_sysmetrics.limits import Limits
 
 Choice = dict[str, Any]
 RATES = [10.0**-each for each in range(8)]
@@ -140,7 +142,18 @@ def _plan(**settings: Any) -> Plan:
     asked, data, unused = study_settings(search="tpe", space=SPACE, **settings), bundled("red_wine", 3), None
     tried = configurations(asked, data.split, find_all(data.task, "linear"), 0)
     nowhere: Any = unused
-    return Plan(asked, None, None, nowhere, nowhere, nowhere, tried, nowhere, scores.find(None, "regression"), [])
+    return Plan(
+        asked,
+        None,
+        Stopping(Limits(()), predict=False),
+        nowhere,
+        nowhere,
+        nowhere,
+        tried,
+        nowhere,
+        scores.find(None, "regression"),
+        [],
+    )
 
 
 def _suggested(searcher: TuneSampler) -> Configuration:

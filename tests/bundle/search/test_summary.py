@@ -79,8 +79,8 @@ def finish(before: Before) -> Finish:
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
         score, baseline = scores.find(None, table.task), [1.0, 1.0, 1.0]
-        plan = Plan(settings, unused, unused, unused, table, unused, tried, unused, score, baseline)
-        return summary.summarise(run, plan, DATA, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
+        plan = Plan(settings, unused, unused, unused, table, DATA.split, tried, unused, score, baseline)
+        return summary.summarise(run, plan, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
 
     return finished
 

@@ -12,6 +12,7 @@ import pytest
 from reference import MLP_CLASSIFIER, bundled, configured
 from study_settings import study_settings
 
+from entrypoints.limits.guard import Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.search import warm_up as warm_ups
 from entrypoints.search.warm_up import (
@@ -23,8 +24,8 @@ from entrypoints.search.warm_up import (
     representatives,
     search_seconds,
     time_kinds,
-    trial_costs,
 )
+from mlflow_sysmetrics.limits import Limits
 
 FOLDS = 4
 NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)
@@ -121,7 +122,7 @@ def test_trial_costs_what_all_that_it_does_takes(
     limits: dict[str, int], timing: dict[str, float], seconds: float
 ) -> None:
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
-    costs = trial_costs(configured(**limits), DATA, NO_TIME._replace(**timing))
+    costs = NO_TIME._replace(**timing).costs(configured(**limits), DATA)
     assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
     fit_s = timing.get("fit_s", 0.0)
     assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, limits["max_steps"] * fit_s)
@@ -185,7 +186,7 @@ def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong: Configura
 
 def _announced(capsys: pytest.CaptureFixture[str], trials: int, left: int, search_s: float, **settings: Any) -> str:
     plan: Any = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
-    plan.stopping, plan.size, plan.learns = None, trials, False
+    plan.stopping, plan.size, plan.learns = Stopping(Limits(()), predict=False), trials, False
     announce(plan, left, 2, search_s)
     return capsys.readouterr().out
 
