@@ -211,7 +211,7 @@ def _run_trials(
 def _callback(run: RecordedRun, plan: Plan, open_runs: Mapping[str, str]) -> SystemMetricsCallback:
     """What makes and fills the runs of trials."""
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
-    names = run_names(plan.trials)
+    names, shared = run_names(plan.trials), plan.settings.shared  # Tune writes what it is given to disk: not the plan
 
     def of(trial: TuneTrial) -> Configuration:
         return trial.config["configuration"]  # type: ignore[no-any-return]
@@ -221,7 +221,7 @@ def _callback(run: RecordedRun, plan: Plan, open_runs: Mapping[str, str]) -> Sys
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
         run_name=lambda trial: names[of(trial).id],
-        params=lambda trial: of(trial).searched | plan.settings.shared,
+        params=lambda trial: of(trial).searched | shared,
         continues=lambda trial: open_runs.get(of(trial).id),
         views=False,
     )
