@@ -17,7 +17,7 @@ from entrypoints.errors import UserError
 from entrypoints.models.algorithms import Algorithm
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
-from entrypoints.search_space import DISTRIBUTIONS, Space, Values, for_all, is_distribution, of_algorithm
+from entrypoints.search_space import DISTRIBUTIONS, Space, Values, distribution, for_all, is_distribution, of_algorithm
 from entrypoints.settings import SHARED, StudySettings
 from entrypoints.text import closest
 
@@ -182,7 +182,8 @@ def _some(values: Values, *, ends: bool = True) -> list[Any]:
     """The listed values; of a distribution a few, and its ends, which are hardly ever drawn."""
     if not is_distribution(values):
         return list(values)
-    return [*(values.support() if ends else ()), *values.rvs(size=3, random_state=0).tolist()]
+    drawn = distribution(values)
+    return [*(drawn.support() if ends else ()), *drawn.rvs(size=3, random_state=0).tolist()]
 
 
 def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
@@ -203,7 +204,7 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
         )
     else:
         tries = wanted if listed or settings.search == "tpe" else wanted * _DRAWS
-        drawn = ParameterSampler(spaces, tries, random_state=settings.seed)
+        drawn = ParameterSampler([_to_draw(space) for space in spaces], tries, random_state=settings.seed)
     names = dict.fromkeys(chain(*spaces))  # scikit-learn sorts them
     distinct: dict[str, Choice] = {}
     for each in drawn:
@@ -213,6 +214,10 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
         if len(distinct) == wanted:
             break
     return list(distinct.values())
+
+
+def _to_draw(space: Space) -> Space:
+    return {name: distribution(values) if is_distribution(values) else values for name, values in space.items()}
 
 
 def _in_order(

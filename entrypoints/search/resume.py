@@ -20,7 +20,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from entrypoints import search_space
 from entrypoints.errors import UserError, say
 from entrypoints.links import how_to_resume, run_view
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
@@ -71,10 +70,7 @@ def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None)
 
     Until the study has ended, its page says that command, too.
     """
-    about = {
-        "settings": asdict(settings) | {"space": search_space.described(settings.space)},
-        "limits": limits and asdict(limits),
-    }
+    about = {"settings": asdict(settings), "limits": limits and asdict(limits)}
     run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
     _claim(run.client, run.run_id)
     command = how_to_resume("early_stop" if limits else "tune", run.run_id)
@@ -91,7 +87,6 @@ def kept(
         about = load_json(client, run_id, SETTINGS)
         settings: dict[str, Any] = about["settings"] | execution
         settings["groups"] = tuple(settings["groups"])
-        settings["space"] = settings["space"] and search_space.parse(json.dumps(settings["space"]), Path())
         return StudySettings(**settings), about["limits"] and LimitOptions(**about["limits"])
     except (MlflowException, OSError, ValueError, KeyError, TypeError):
         return None
