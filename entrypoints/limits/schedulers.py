@@ -20,8 +20,8 @@ PERCENT = "percent"  # of its own steps that it has done
 
 def parse_limits(
     score: Score, limits: LimitOptions | None, groups: Collection[str] = ("process",), *, here: bool = True
-) -> Limits | None:
-    """What a user's text limits.
+) -> Limits:
+    """What a user's text limits; nothing without one.
 
     Args:
         score: of the trials.
@@ -33,7 +33,7 @@ def parse_limits(
         UserError: the text has a mistake, or what it limits is not read, or cannot be.
     """
     if limits is None:
-        return None
+        return Limits(())
     try:
         parsed = Limits.parse(limits.text, costs.metrics(score.validated, score.higher_is_better))
         check_readable(parsed, groups)

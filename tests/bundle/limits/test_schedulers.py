@@ -51,7 +51,7 @@ def test_default_limits_are_limits_of_either_task(task: Task) -> None:
     """On this machine, which can read all that they limit."""
     score = scores.find(None, task)
     assert str(parse_limits(score, LimitOptions("auto", True, "asha"))) == DEFAULT_LIMITS
-    assert parse_limits(score, None) is None
+    assert not parse_limits(score, None).rules
 
 
 def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.models.trial_record import Trial
 from entrypoints.reading import read
 from entrypoints.search.record import Record
+from entrypoints.search.run_names import run_names, searched
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_TUNE, KIND
@@ -87,8 +88,8 @@ def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
     record = recorded(limits=text, planned=8, stream=(stream := io.StringIO()))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
-    for place, (name, time_s) in enumerate(times.items()):
-        _run(record, name, val_rmse=0.1 * place, training_time_s=time_s)
+    for number, (name, time_s) in enumerate(times.items()):
+        _run(record, name, val_rmse=0.1 * number, training_time_s=time_s)
     record.on_experiment_end([])
     assert f"val_rmse {best}, " in stream.getvalue().splitlines()[-1]
 
@@ -170,25 +171,24 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     record = recorded(trials, TIME)
     run = client.create_run(client.get_experiment_by_name("studies").experiment_id, run_name="s", tags={KIND: "study"})
     study = run.info.run_id
-    searched = ["algorithm", "batch_size", "learning_rate", "alpha"]
-    client.set_tag(study, SEARCHED, json.dumps(searched))
+    tried = [each.configuration for each in trials]
+    client.set_tag(study, SEARCHED, json.dumps(searched(tried)))
     client.set_tag(study, STUDY_LIMITS, TIME)
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
-    names = {each.configuration.id: f"trial {place}" for place, each in enumerate(trials, 1)}
-    for place, each in enumerate(trials, 1):
+    names = run_names(tried)
+    for number, each in enumerate(trials, 1):
         store(
             client,
             study,
             each,
             names[each.configuration.id],
-            **({FEASIBLE: feasible[place]} if place in feasible else {}),
+            **({FEASIBLE: feasible[number]} if number in feasible else {}),
         )
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
-    plan: Any = SimpleNamespace(names=names, searched=searched)
     about = {"name": "s", "limits": TIME, "experiment_id": run.info.experiment_id}
-    frame = frame_of([record.rows(study, about, plan)])
+    frame = frame_of([record.rows(study, about, tried)])
     same = ["name", "experiment_id", "limits", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)
