@@ -111,4 +111,4 @@ def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
         if training.report_due:
             training.report()
     if not training.diverged:
-        training.final_figures(training.fold_figures())
+        training.final_figures()

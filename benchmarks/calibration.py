@@ -30,9 +30,10 @@ sys.path.insert(0, str(ROOT))
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Run  # noqa: E402
 
-from entrypoints.limits.cost_history import PREDICTED, Cost, CostHistory  # noqa: E402
+from entrypoints.limits.cost_history import PREDICTED, CostHistory  # noqa: E402
 from entrypoints.mlflow_io import figures_of, find_run, search_runs  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
+from entrypoints.models.trial_record import Trial  # noqa: E402
 from entrypoints.settings import SHARED  # noqa: E402
 from entrypoints.tags import DIVERGED, PREPARE_RUN_ID, STUDY_LIMITS  # noqa: E402
 from mlflow_sysmetrics.tags import KIND  # noqa: E402
@@ -147,8 +148,8 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
     for run in runs:
         while ended and ended[0].info.end_time <= run.info.start_time:
             other, figures = ended[0], figures_of(ended.pop(0))
-            diverged = other.data.tags.get(DIVERGED) == "true"
-            history.record(configuration(other), Cost(figures, figures, "diverged" if diverged else "finished"))
+            diverged = {DIVERGED: other.data.tags.get(DIVERGED, "false")}
+            history.record(Trial("", configuration(other), "FINISHED", figures, diverged))
         if run.data.tags.get(DIVERGED) != "true":
             measured = figures_of(run)
             (context,) = history.contexts([configuration(run)])

@@ -133,8 +133,8 @@ def _between(frame: Frame, metric: str) -> float:
     names = [name for name in ("algorithm", "batch_size", "hidden_layer_sizes") if name in frame.hyperparameters]
     costs = sorted((own[metric].median(), len(own)) for _, own in trials.groupby(names))
     below = list(accumulate(count for _, count in costs))
-    place = min(range(len(costs) - 1), key=lambda each: abs(below[each] - len(trials) / 2))
-    return math.sqrt(costs[place][0] * costs[place + 1][0])
+    i = min(range(len(costs) - 1), key=lambda each: abs(below[each] - len(trials) / 2))
+    return math.sqrt(costs[i][0] * costs[i + 1][0])
 
 
 if __name__ == "__main__":

@@ -64,10 +64,10 @@ def main() -> None:
         print(json.dumps(_row(*given.one, given.rows, given.folds)))
         return
     forecasts = []
-    for place, (table, name) in enumerate(product(("diabetes", "made"), ESTIMATORS)):
+    for i, (table, name) in enumerate(product(("diabetes", "made"), ESTIMATORS)):
         line = [sys.executable, __file__, "--one", table, name, "--rows", str(given.rows), "--folds", str(given.folds)]
         row, own = json.loads(subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout)
-        if not place:
+        if not i:
             print(f"{'table':8} {'estimator':26}", *(f"{column:>8}" for column in row))
         short = name.rpartition(".")[2]
         texts = (value if isinstance(value, str) else f"{value:.3f}" for value in row.values())
@@ -151,7 +151,9 @@ def _trial(configuration: Any, data: Any, forecasts: list[tuple[int, float]]) ->
         if training.report_due:
             training.report()
     rows = training.fold_figures()
-    training.final_figures(rows), training.times(), training.model_memory()
+    training.final_figures()
+    training.times()
+    training.model_memory()
     forecasts += [(share, total_s / training.training_time_s) for share, total_s in totals_s.items()]
     return [(row["val_accuracy"], row["test_accuracy"]) for row in rows], training.training_time_s * len(rows)
 

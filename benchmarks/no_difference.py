@@ -55,7 +55,7 @@ TRAINED = {"alpha": [0.001, 0.01, 0.1], "learning_rate": [0.1, 0.01, 0.001, 0.00
 SIZES: dict[int, dict[str, list[Any]]] = {
     8: {"batch_size": [8, 64], "learning_rate": [0.01, 0.001]},
     24: {"batch_size": [8, 32, 128, 512], "learning_rate": [0.1, 0.01, 0.001]},
-    108: {"batch_size": [2**place for place in range(1, 10)], "learning_rate": [10.0**-place for place in range(6)]},
+    108: {"batch_size": [2**i for i in range(1, 10)], "learning_rate": [10.0**-i for i in range(6)]},
 }
 ALGORITHM = {"algorithm": ["logistic", "svm"]}
 FACTORS, NOISES = (1.1, 1.5, 8.0), (0.01, 0.03, 0.1)
@@ -182,7 +182,7 @@ def _grown(seed: int, levels: Mapping[str, Sequence[Any]], level_mb: float) -> F
     """A study whose trials find a process that grows, most of all in its first ones."""
 
     def peak_memory_mb(row: Mapping[str, Any]) -> float:
-        return level_mb + GROWTH_MB * (1 - float(np.exp(-row["place"] / 5)))
+        return level_mb + GROWTH_MB * (1 - float(np.exp(-row["number"] / 5)))
 
     return study({**levels, **ALGORITHM}, {"peak_memory_mb": peak_memory_mb}, metric=None, noise=1e-4, seed=seed)
 

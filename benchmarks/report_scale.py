@@ -88,12 +88,12 @@ def synthetic(number: int, chosen: tuple[int, float, float], random: np.random.G
     score = 0.65 + 0.05 * abs(np.log10(rate) + 2.5) + 0.01 * random.normal()
     memory_mb = 200 + batch_size / 100 + random.normal()
     last, points = 0, []
-    for place, step in enumerate(STEPS, 1):
+    for i, step in enumerate(STEPS, 1):
         last = int(step * step_ms * FOLDS)
-        val_rmse = score * (1 + 0.3 / place**2)
+        val_rmse = score * (1 + 0.3 / i**2)
         curve = {"train_loss": val_rmse**2 * 1.4, "val_loss": val_rmse**2 * 1.5, "val_rmse": val_rmse}
         curve |= {"step_time_ms": step_ms * random.lognormal(0, 0.02), "training_time_s": step * step_ms / 1e3}
-        curve |= {"cpu_percent": 95 - random.gamma(2), "memory_mb": memory_mb + place / 50}
+        curve |= {"cpu_percent": 95 - random.gamma(2), "memory_mb": memory_mb + i / 50}
         points += [(name, step, last, value) for name, value in curve.items()]
     once = {"test_loss": score**2 * 1.5, "test_rmse": score * 0.98, "elapsed_s": last / 1e3 + 0.1}
     once |= {"mean_step_time_ms": step_ms, "mean_cpu_percent": 93.0, "cpu_seconds": 0.93 * last / 1e3}
@@ -119,8 +119,8 @@ def fill(uri: str, count: int, dataset: str = "red_wine", first: int = 0) -> str
     client.set_terminated(prepare)
     random = np.random.default_rng(first)
     cells = grid(max(10, -(-count // 100)))
-    places = random.permutation(len(cells))[:count]
-    trials = [synthetic(first + number, cells[place], random) for number, place in enumerate(places)]
+    chosen = random.permutation(len(cells))[:count]
+    trials = [synthetic(first + number, cells[i], random) for number, i in enumerate(chosen)]
     engine = create_engine(uri)
     for start in range(0, count, CHUNK):
         chunk = trials[start : start + CHUNK]
@@ -228,7 +228,7 @@ def main(trials: int, studies: int, other: Path | None) -> None:
         )
     click.echo(f"targets: {TARGETS}")
     if other is not None:
-        best = [tuple(min(run[place] for run in runs[side::2]) for place in (1, 2)) for side in (0, 1)]
+        best = [tuple(min(run[i] for run in runs[side::2]) for i in (1, 2)) for side in (0, 1)]
         time_ratio, memory_ratio = (one / another for one, another in zip(*best, strict=True))
         click.echo(
             f"this one takes {time_ratio:.2f} times as long as the other, and {memory_ratio:.2f} times the memory"

@@ -39,11 +39,12 @@ from scipy.stats import binomtest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from entrypoints.limits.cost_history import Cost, CostHistory  # noqa: E402
+from entrypoints.limits.cost_history import CostHistory  # noqa: E402
 from entrypoints.limits.costs import metrics  # noqa: E402
-from entrypoints.limits.guard import Stopping, is_ruled_out  # noqa: E402
+from entrypoints.limits.guard import is_ruled_out  # noqa: E402
 from entrypoints.limits.judging import excess  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
+from entrypoints.models.trial_record import Trial, end_tags  # noqa: E402
 from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
 from mlflow_sysmetrics.limits import Limits  # noqa: E402
@@ -67,20 +68,20 @@ class Problem(NamedTuple):
     configurations: list[Configuration]
     scores: NDArray[Any]
     costs: NDArray[Any]
-    stopping: Stopping
+    limits: Limits
 
     @property
     def limit(self) -> float:
-        return float(self.stopping.limits.bounds[0].number)
+        return float(self.limits.bounds[0].number)
 
     @property
     def feasible(self) -> NDArray[Any]:
         return self.costs <= self.limit
 
-    def regret(self, place: int) -> float:
+    def regret(self, i: int) -> float:
         """Of a configuration that meets the limit."""
         within = self.scores[self.feasible]
-        return float(min(1.0, (self.scores[place] - within.min()) / (np.median(within) - within.min())))
+        return float(min(1.0, (self.scores[i] - within.min()) / (np.median(within) - within.min())))
 
 
 class Replay(NamedTuple):
@@ -137,11 +138,11 @@ def problem(family: str, name: str, limit: str, seed: int, *, whole: bool = Fals
     costs = np.array([np.nanmean(row["train_time"]) for row in rows])
     scores = np.array([sign * np.nanmean(row[score]) for row in rows])
     text = f"{COST}<={LIMITS[limit](costs)}"
-    stopping = Stopping(Limits.parse(text, metrics("score", higher_is_better=False)), predict=True)
+    limits = Limits.parse(text, metrics("score", higher_is_better=False))
     values = [
         {name: values[number] for (name, values), number in zip(space.items(), choice, strict=True)} for choice in grid
     ]
-    return Problem([_configuration(each) for each in values], scores, costs, stopping)
+    return Problem([_configuration(each) for each in values], scores, costs, limits)
 
 
 def _configuration(values: dict[str, Any]) -> Configuration:
@@ -156,37 +157,38 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
     running: list[tuple[float, int]] = []
     clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()
 
-    def allowed(places: Sequence[int]) -> list[bool]:
-        contexts = history.contexts([of.configurations[place] for place in places])
-        out = [is_ruled_out(of.stopping, context) for context in contexts]
-        ruled_out.update(place for place, is_out in zip(places, out, strict=True) if is_out)
+    def allowed(indices: Sequence[int]) -> list[bool]:
+        contexts = history.contexts([of.configurations[i] for i in indices])
+        out = [is_ruled_out(of.limits, context) for context in contexts]
+        ruled_out.update(i for i, is_out in zip(indices, out, strict=True) if is_out)
         return [not is_out for is_out in out]
 
     in_order = iter(range(len(of.configurations)))
     while True:
         while len(running) < at_once and (trials is None or len(known) < trials):
             if learns:
-                place = sampler.next(known.values(), allowed)
+                i = sampler.next(known.values(), allowed)
             else:
-                place = next((each for each in in_order if allowed([each])[0]), None)
-            if place is None:
+                i = next((each for each in in_order if allowed([each])[0]), None)
+            if i is None:
                 break
-            known[place] = Tried(place)
-            heapq.heappush(running, (clock + min(of.costs[place], of.limit), place))
+            known[i] = Tried(i=i)
+            heapq.heappush(running, (clock + min(of.costs[i], of.limit), i))
         if not running:
             return Replay(np.array(costs), np.array(regrets), ruled_out)
-        clock, place = heapq.heappop(running)
-        ended, cost = bool(of.feasible[place]), float(of.costs[place])
+        clock, i = heapq.heappop(running)
+        ended, cost = bool(of.feasible[i]), float(of.costs[i])
         figures, expected = {COST: min(cost, of.limit)}, {COST: cost}
-        history.record(of.configurations[place], Cost(figures, expected, "finished" if ended else "stopped"))
-        known[place] = Tried(
-            place,
-            TrialState.COMPLETE if ended else TrialState.PRUNED,
-            of.scores[place] if ended else None,
-            excess(of.stopping.limits, expected),
+        status, tags = ("FINISHED", {}) if ended else ("KILLED", end_tags([], expected))
+        history.record(Trial("", of.configurations[i], status, figures, tags))
+        known[i] = Tried(
+            i=i,
+            state=TrialState.COMPLETE if ended else TrialState.PRUNED,
+            score=of.scores[i] if ended else None,
+            excess=excess(of.limits, expected),
         )
         spent += figures[COST]
-        best = min(best, of.regret(place)) if ended else best
+        best = min(best, of.regret(i)) if ended else best
         costs.append(spent)
         regrets.append(min(best, 1.0))
 
@@ -218,7 +220,7 @@ def judged(family: str, name: str, limit: str, seed: int, at_once: int) -> dict[
 def c_tpe_regret(of: Problem, space: dict[str, Any], sampler: Any) -> float:
     """The regret of another search after as many evaluations; it sees a cost beside the limit, and stops no trial."""
     study, best = optuna.create_study(sampler=sampler), 1.0
-    places = {str([each.searched[name] for name in space]): n for n, each in enumerate(of.configurations)}
+    indices = {str([each.searched[name] for name in space]): i for i, each in enumerate(of.configurations)}
     for _ in range(EVALUATIONS):
         trial = study.ask()
         choice = [
@@ -227,12 +229,12 @@ def c_tpe_regret(of: Problem, space: dict[str, Any], sampler: Any) -> float:
             else values[trial.suggest_int(name, 0, len(values) - 1)]
             for name, values in space.items()
         ]
-        place = places.get(str(choice))
-        cost = 2 * of.limit if place is None else of.costs[place]
+        i = indices.get(str(choice))
+        cost = 2 * of.limit if i is None else of.costs[i]
         trial.set_user_attr("excess", [cost / of.limit - 1])
-        study.tell(trial, of.scores.max() if place is None else of.scores[place])
-        if place is not None and cost <= of.limit:
-            best = min(best, of.regret(place))
+        study.tell(trial, of.scores.max() if i is None else of.scores[i])
+        if i is not None and cost <= of.limit:
+            best = min(best, of.regret(i))
     return best
 
 

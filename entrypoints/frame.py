@@ -13,7 +13,7 @@ import pandas as pd
 Values = TypeVar("Values", "pd.Series[float]", pd.DataFrame)
 # What a row of trials has besides its hyperparameters and its metrics.
 ABOUT = (
-    *("study", "trial_id", "run_id", "name", "place", "repeat", "status", "diverged", "converged", "feasible", "host"),
+    *("study", "trial_id", "run_id", "name", "number", "repeat", "status", "diverged", "converged", "feasible", "host"),
     *("stopped_by", "stop_how", "stop_metric"),
 )
 OF_STUDY = (
@@ -39,7 +39,7 @@ class Frame:
             copies of others, where these may lie on both sides of a split). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
-            ``place`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
+            ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
         folds: one row a trial and fold: study, trial_id, fold, and the metrics of that fold's model.
         curves: one row a point: study, trial_id, metric, axis (``step`` or ``seconds``), at, value. Empty where no
             question needs them.

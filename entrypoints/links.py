@@ -31,8 +31,8 @@ def how_to_open(page: str, tracking_uri: str, which: Callable[[str], str | None]
     if tracking_uri.startswith("http"):
         return f"  {address(page, tracking_uri)}"
     # A password stands neither on the screen nor in the list of processes: it stays in MLFLOW_TRACKING_URI.
-    is_secret, store = redacted(tracking_uri) != tracking_uri, shlex.quote(tracking_uri)
-    server = f"mlflow server --port {PORT}"
+    server, store = f"mlflow server --port {PORT}", shlex.quote(tracking_uri)
+    is_secret = redacted(tracking_uri) != tracking_uri
     if which("mlflow-sysmetrics"):
         command = "mlflow-sysmetrics ui" if is_secret else f"mlflow-sysmetrics ui --tracking-uri {store}"
     elif is_secret:

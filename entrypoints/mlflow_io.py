@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LifecycleStage, Run
@@ -54,21 +55,21 @@ def log_tables(client: MlflowClient, run_id: str, tables: Mapping[str, list[dict
     """
     for file, rows in tables.items():
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        data = [[_finite(row.get(name)) for name in columns] for row in rows]
-        text = json.dumps({"columns": columns, "data": data}, default=_plain, allow_nan=False)
+        data = [[_cell(row.get(name)) for name in columns] for row in rows]
+        text = json.dumps({"columns": columns, "data": data}, default=str, allow_nan=False)
         client.log_text(run_id, text, file)
-    there = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
-    listed = there + [each for file in tables if (each := {"path": file, "type": "table"}) not in there]
+    listed = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+    for file in tables:
+        if (table := {"path": file, "type": "table"}) not in listed:
+            listed.append(table)
     client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps(listed))
 
 
-def _finite(value: Any) -> Any:
+def _cell(value: Any) -> Any:
+    """A numpy number as Python's, and null for what is not finite."""
+    if isinstance(value, np.generic):
+        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plain(value: Any) -> Any:
-    """A numpy number as Python's, anything else as text."""
-    return value.item() if hasattr(value, "item") else str(value)
 
 
 def load_json(client: MlflowClient, run_id: str, path: str) -> Any:

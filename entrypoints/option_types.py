@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,7 @@ class Kind:
                 return word
         if isinstance(value, tuple):
             return ",".join(value)
-        return json.dumps(search_space.described(value)) if isinstance(value, dict) else str(value)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is to be known of an option but its name."""
-
-    default: str
-    kind: Kind
-    explanation: str
+        return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 class Option(click.Option):
@@ -78,23 +69,25 @@ class Option(click.Option):
             ) from None
 
 
+Spec = dict[str, Any]  # what `click.option` is told of an option
+
+
+def spec(default: str, kind: Kind, explanation: str) -> Spec:
+    """An option whose help text is the explanation and the default."""
+    return {"cls": Option, "kind": kind, "default": default, "show_default": True, "help": explanation}
+
+
 def option(default: str, kind: Kind, explanation: str) -> Any:
     """A field of settings that is an option of that name."""
-    return field(metadata={"option": Spec(default, kind, explanation)})
-
-
-def declared(settings: type) -> dict[str, Spec]:
-    """The options that the fields of settings are."""
-    return {each.name: each.metadata["option"] for each in fields(settings)}
+    return field(metadata=spec(default, kind, explanation))
 
 
 def add_options(specs: Mapping[str, Spec]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that gives a command these options; each help text is the explanation and the default."""
+    """A decorator that gives a command these options."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for name, spec in reversed(list(specs.items())):
-            about = {"default": spec.default, "show_default": True, "help": spec.explanation}
-            command = click.option(f"--{name}", cls=Option, kind=spec.kind, **about)(command)
+        for name in reversed(list(specs)):
+            command = click.option(f"--{name}", **specs[name])(command)
         return command
 
     return add

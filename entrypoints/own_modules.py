@@ -91,45 +91,41 @@ def sources(algorithm: str) -> list[Path]:
 
 
 @contextlib.contextmanager
-def python_files(paths: Iterable[Path]) -> Iterator[list[str]]:
+def python_files(paths: Sequence[Path]) -> Iterator[list[str]]:
     """Copies of modules, and of packages without what is not Python: beside it there may be data and secrets."""
     with tempfile.TemporaryDirectory() as folder:
-        copies = []
-        for path in paths:
-            copy = Path(folder, path.name)
-            if path.is_dir():
-                shutil.copytree(path, copy, ignore=_not_python)
-            else:
+        copies = [Path(folder, path.name) for path in paths]
+        for path, copy in zip(paths, copies, strict=True):
+            if path.is_file():
                 shutil.copy(path, copy)
-            copies.append(str(copy))
-        yield copies
-
-
-def _not_python(folder: str, names: list[str]) -> list[str]:
-    """Those of the names in a folder that are no modules and no folders of modules."""
-    hidden = [name for name in names if name.startswith((".", "__pycache__"))]
-    other = [name for name in names if not name.endswith(".py") and not Path(folder, name).is_dir()]
-    return hidden + other
+            for file in path.rglob("*.py"):
+                inner = file.relative_to(path)
+                if not any(part.startswith(".") for part in inner.parts):
+                    (copy / inner).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, copy / inner)
+        yield [str(copy) for copy in copies]
 
 
 def _named(algorithm: str) -> list[str]:
     """The top-level modules of the import paths in an algorithm's text."""
-    each = (name.strip().partition(".") for name in algorithm.split(","))
-    return [module for module, dot, _ in each if dot and module.isidentifier()]
+    paths = [name.strip().partition(".") for name in algorithm.split(",")]
+    return [module for module, dot, _ in paths if dot and module.isidentifier()]
 
 
 def _source(module: ModuleType) -> Path:
     """The file of a module, or the folder of a package."""
-    return Path(next(iter(module.__path__)) if hasattr(module, "__path__") else inspect.getfile(module))
+    if hasattr(module, "__path__"):
+        return Path(next(iter(module.__path__)))
+    return Path(inspect.getfile(module))
 
 
 def _imported_from(folder: Path) -> set[Path]:
     """The files, and folders of packages, directly in a folder that this process has imported, but for our own."""
     found = set()
     for module in list(sys.modules.values()):
-        with contextlib.suppress(KeyError):  # a folder in a package whose own import has failed
-            for source in [*(getattr(module, "__path__", None) or [getattr(module, "__file__", None)])]:
-                path = Path(source or "")
-                if path.parent == folder and (path.is_dir() or path.suffix == ".py"):
-                    found.add(path)
+        # Built in, or a folder in a package whose own import has failed.
+        with contextlib.suppress(TypeError, KeyError, StopIteration):
+            path = _source(module)
+            if path.parent == folder and (path.is_dir() or path.suffix == ".py"):
+                found.add(path)
     return found - set(PACKAGES)

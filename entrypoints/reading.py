@@ -23,7 +23,8 @@ from entrypoints.tags import (
     DATASET,
     DIVERGED,
     FEASIBLE,
-    PLACE,
+    FORMER_NUMBER,
+    NUMBER,
     REPEAT,
     SCORE,
     SEARCHED,
@@ -114,9 +115,9 @@ def _row(run: Run) -> dict[str, Any]:
 
 def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
     """What the tags of a trial's run say about it, by the names of ``frame.ABOUT``."""
-    place = tags.get(PLACE)
+    number = tags.get(NUMBER, tags.get(FORMER_NUMBER))
     return {
-        "place": None if place is None else int(place),
+        "number": None if number is None else int(number),
         "repeat": int(tags.get(REPEAT, 0)),
         "diverged": tags.get(DIVERGED) == "true",
         "converged": tags.get(CONVERGED) == "true",

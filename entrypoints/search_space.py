@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from scipy import stats
 from entrypoints.errors import UserError
 from entrypoints.text import one_line, shorten
 
-Values = Any  # a list of values, or one of scipy's distributions; under the name of an algorithm a space of its own
+Values = Any  # a list of values, or {distribution: [low, high]}; under the name of an algorithm a space of its own
 Space = dict[str, Values]
 
 DISTRIBUTIONS = {
@@ -59,42 +58,39 @@ def parse(text: str, folder: Path) -> Space:
     except (yaml.YAMLError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         raise _wrong(text, "it is not YAML" + (f": see line {where.line + 1}" if where else "")) from None
-    if not isinstance(content, Mapping) or not content:
+    if not isinstance(content, dict) or not content:
         raise _wrong(text, "it names no hyperparameter")
     return {str(name): _values(text, str(name), values) for name, values in content.items()}
 
 
-def described(space: Space) -> dict[str, Any]:
-    """What ``parse`` makes this space of."""
-    return {name: _described(values) for name, values in space.items()}
-
-
-def _described(values: Values) -> Any:
-    if isinstance(values, dict):
-        return described(values)
-    return values.given if is_distribution(values) else values
-
-
 def of_algorithm(space: Space, name: str) -> Space:
     """What a space gives for an algorithm alone, which goes before what it gives for all."""
-    return space.get(name, {}) if isinstance(space.get(name), dict) else {}
+    values = space.get(name)
+    return values if isinstance(values, dict) and not is_distribution(values) else {}
 
 
 def for_all(space: Space) -> Space:
     """What a space gives for every algorithm that takes it."""
-    return {name: values for name, values in space.items() if not isinstance(values, dict)}
+    return {name: values for name, values in space.items() if isinstance(values, list) or is_distribution(values)}
 
 
 def is_distribution(values: Values) -> bool:
     """Whether values are drawn, not listed."""
-    return not isinstance(values, list)
+    return isinstance(values, dict) and not values.keys().isdisjoint(DISTRIBUTIONS)
+
+
+def distribution(values: Values) -> Any:
+    """The distribution of scipy's that values are drawn from."""
+    ((kind, (low, high)),) = values.items()
+    return DISTRIBUTIONS[kind](low, high)
 
 
 def _values(text: str, name: str, given: Any) -> Values:
-    if isinstance(given, Mapping):
-        if set(given).isdisjoint(DISTRIBUTIONS):
-            return {str(each): _values(text, str(each), values) for each, values in given.items()}
-        return _distribution(text, name, given)
+    if is_distribution(given):
+        _check_distribution(text, name, given)
+        return given
+    if isinstance(given, dict):
+        return {str(each): _values(text, str(each), values) for each, values in given.items()}
     values = given if isinstance(given, list) else [given]
     if not values:
         raise _wrong(text, f"{name} has no value")
@@ -102,14 +98,12 @@ def _values(text: str, name: str, given: Any) -> Values:
     return list({repr(value): value for value in values}.values())
 
 
-def _distribution(text: str, name: str, given: Mapping[Any, Any]) -> Values:
+def _check_distribution(text: str, name: str, given: dict[Any, Any]) -> None:
     try:
         ((kind, (low, high)),) = given.items()
         if not low < high or not math.isfinite(high - low) or (kind == "loguniform" and low <= 0):
             raise ValueError
-        made = DISTRIBUTIONS[kind](low, high)
-        made.given = {kind: [low, high]}
-        return made
+        distribution(given)
     except (ValueError, TypeError, OverflowError, KeyError):
         raise _wrong(
             text,

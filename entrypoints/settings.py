@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from entrypoints import search_space
@@ -23,9 +23,9 @@ from entrypoints.option_types import (
     Spec,
     above_0,
     add_options,
-    declared,
     one_of,
     option,
+    spec,
     text,
     whole,
 )
@@ -217,34 +217,35 @@ class LimitOptions:
         return DEFAULT_LIMITS if self.limits == AUTO else self.limits
 
 
-_OF_STUDY, _OF_LIMITS = declared(StudySettings), declared(LimitOptions)
+_OF_STUDY: dict[str, Spec] = {each.name: dict(each.metadata) for each in fields(StudySettings)}
+_OF_LIMITS: dict[str, Spec] = {each.name: dict(each.metadata) for each in fields(LimitOptions)}
 OF_DATA = ("dataset", "target", "drop", "max_rows", "folds", "group", "time", "duplicates", "seed")
 _OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose")
-_RESUME = Spec(
+_RESUME = spec(
     NONE,
     RUN_ID,
     "The run id of an interrupted study to continue. Finished trials are skipped; settings come from that study, "
     "except cpus, time_limit_s, ray_address and, if given, register. none: a new study.",
 )
 _OF_REPORT = {
-    "dataset": Spec(
+    "dataset": spec(
         "red_wine",
         DATASET,
         "Report on the newest studies of this dataset, named as for tune; not used if study is given.",
     ),
-    "study": Spec(
+    "study": spec(
         AUTO,
         RUN_IDS,
         "Run ids of finished studies, separated by commas: one full study of a dataset and those under limits; or full "
         "ones of a dataset that differ in seed or host; or one of each of several datasets. auto: the dataset's newest "
         "tune in this experiment, and the newest early_stop of the same trials under each set of limits.",
     ),
-    "metric": Spec(
+    "metric": spec(
         AUTO,
         text("NAME", auto=None),
         "The metric that ranks the trials of another Tune script's study. auto: val_rmse or val_accuracy.",
     ),
-    "mode": Spec(
+    "mode": spec(
         AUTO,
         one_of("min", "max", auto=None),
         "Whether the lowest (min) or highest (max) values of that metric are better. auto: known for val_rmse and "
@@ -262,7 +263,7 @@ dataset_options = add_options({name: _OF_STUDY[name] for name in OF_DATA})
 main_options = add_options(
     {
         **{name: _OF_STUDY[name] for name in (*OF_DATA, *_OF_MODELS)},
-        "dataset": Spec(
+        "dataset": spec(
             "red_wine",
             DATASETS,
             f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then "
@@ -275,4 +276,4 @@ main_options = add_options(
 
 def as_typed(options: Mapping[str, Any]) -> dict[str, str]:
     """Options as a user types them: ``max_rows=all`` for None."""
-    return {name: _ALL[name].kind.write(value) for name, value in options.items()}
+    return {name: _ALL[name]["kind"].write(value) for name, value in options.items()}

@@ -5,7 +5,8 @@ RAY_NODE_ID = "sysmetrics.ray_node_id"  # Ray's id of its machine.
 PID_SINCE = "sysmetrics.pid_since"  # When it began, in unix seconds.
 
 # What became of a trial.
-PLACE = "sysmetrics.place"  # Its place in the order in which the trials of its study are started, from 1 on.
+NUMBER = "sysmetrics.number"  # Its number in the order in which the trials of its study are started, from 1 on.
+FORMER_NUMBER = "sysmetrics.place"  # The same in studies of earlier versions.
 REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.
 DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
 CONVERGED = "sysmetrics.converged"  # Whether it ended because its loss no longer improved.

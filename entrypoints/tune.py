@@ -11,14 +11,17 @@ if __name__ == "__main__":
     signals.end_at_once()  # until all that follows is imported
     environment.set_defaults()  # libraries read it when they are imported
 
+import time
 from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedCommand, recorded_command
 from entrypoints.settings import LimitOptions, StudySettings, as_typed, resume_option, study_options
+from mlflow_sysmetrics.measurement import Measurement
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -29,7 +32,11 @@ def tune(resume: str | None, **options: Any) -> None:
 
 
 def search(command: str, resume: str | None, options: dict[str, Any], limits: dict[str, Any] | None = None) -> None:
-    """Carry out a study with these options, or go on with the one in the run to resume."""
+    """Carry out a study with these options, or go on with the one in the run to resume.
+
+    Raises:
+        UserError: the options cannot be carried out, or no trial came to a usable end.
+    """
     given = options | (limits or {})
     if resume is not None:
         from entrypoints.search.resume import resume_study
@@ -37,11 +44,35 @@ def search(command: str, resume: str | None, options: dict[str, Any], limits: di
         resume_study(command, resume, given)
         return
     folder = user_folder()
-    with recorded_command("study", f"{command} {Path(options['dataset']).name}", as_typed(given)) as run:
+    before_cpu_s = time.process_time()
+    name = f"{command} {Path(options['dataset']).name}"
+    with (
+        Measurement(interval_s=0.5) as measurement,  # Ray's processes are read, too, of which there are a dozen
+        recorded_command("study", name, as_typed(given)) as recorded,
+    ):
         settings = StudySettings(**options)
-        from entrypoints.search.begin import begin  # imports what a mistake above need not wait for
+        asked = LimitOptions(**limits) if limits else None
+        from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
 
-        begin(run, settings, LimitOptions(**limits) if limits else None, folder=folder)
+        if "." in settings.algorithm or settings.register:
+            recorded.open()  # before the user's own module, or the model registry, asks for the current run and store
+        plan = planned(settings, asked, folder=folder)
+
+        def cost() -> dict[str, float]:
+            """What the command has cost since its process began: all processes, unless some are on other machines."""
+            found = {"command_elapsed_s": time.time() - psutil.Process().create_time()}
+            cpu_s = measurement.summary.get("cpu_seconds")
+            if cpu_s is not None and plan.backend.is_here:
+                found["command_cpu_seconds"] = before_cpu_s + cpu_s
+            return found
+
+        with plan.backend:  # Ray starts while MLflow, and what else the study needs, is imported
+            run = recorded.open()
+            from entrypoints.search.resume import keep
+            from entrypoints.search.study import run_study
+
+            recorded.continued_by = keep(run, settings, asked)
+            run_study(run, plan, command=cost)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
-from decimal import Decimal
+from functools import partial
 from statistics import quantiles
 
+import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame
@@ -50,45 +50,60 @@ def of_study(
         limits: the limits on its trials.
         differing: the costs in which trials differ by more than noise; the axes of all others would show noise alone.
     """
-    score, ascending, trials = str(frame.score), not frame.higher_is_better, trials_of(frame.first)
+    score = str(frame.score)
+    ascending = not frame.higher_is_better
     comparable = _comparable(frame.trials)
     title = f"{frame.studies['name'].iloc[0]} {time.strftime('%d %b %H:%M', time.localtime(start))}"
+    trials = trials_of(frame.first)
     sound = f"{trials} and tags.`{DIVERGED}` = 'false'"
+    why = [tag(STOP_REASON)] if limits.rules else []
+    page = partial(Page, sort_by=score, ascending=ascending, wide=why)
+    shown = [*map(param, searched), metric(score), *map(metric, _costs(comparable)), *why]
+    against = _against(_axes(comparable, differing), _shared(frame, searched), score)
     near, content = sound, "score against cost"
     fence = _fence(comparable[score].dropna(), ascending)
     if fence is not None:
-        near += f" and metrics.`{score}` {'<=' if ascending else '>='} {_plain(fence)}"
+        near += f" and metrics.`{score}` {'<=' if ascending else '>='} {np.format_float_positional(fence, trim='-')}"
         content += ", without the far worse"
-    costs = [name for name in COSTS if name in comparable and comparable[name].notna().any()]
-    if comparable.empty:
-        costs = list(COSTS[:-1])  # a study that has just begun: nothing tells whether it uses a GPU
-    axes = _axes(comparable, differing)
-    # The UI draws only trials that have all of these, and of several algorithms each has its own.
-    shared = [name for name in searched if name not in frame.trials or frame.trials[name].notna().all()]
-    against = [
-        Section("Score against cost", [scatter(name, score) for name in axes]),
-        Section("Hyperparameters, costs and score", [parallel(shared, [*axes, score])], columns=1),
-    ]
-    why = [tag(STOP_REASON)] if limits.rules else []
-    columns = [*map(param, searched), metric(score), *map(metric, costs), *why]
     best = f"{sound} and attributes.status = 'FINISHED'"
-    during = f"{title} · during training, the ten best"
     own = f"attributes.run_id = '{frame.first}'"
+    during = f"{title} · during training, the ten best"
     pages = {
-        SCORE: Page(f"{title} · {content}", near, columns=columns, sections=against),
-        TABLE: Page(f"{title} · table", trials, "TABLE", columns=columns, sections=against),
-        TRAINING: Page(during, best, columns=columns, sections=_training(score), all_runs=False),
-        PROGRESS: Page(f"{title} · best score so far", own, sections=_progress()),
+        SCORE: page(f"{title} · {content}", near, columns=shown, sections=against),
+        TABLE: page(f"{title} · table", trials, "TABLE", columns=shown, sections=against),
+        TRAINING: page(during, best, columns=shown, sections=_training(score), all_runs=False),
+        PROGRESS: page(f"{title} · best score so far", own, sections=_progress()),
     }
-    if limits.rules:
-        limited = [tag(FEASIBLE), *why, *map(metric, dict.fromkeys([score, *limits.metrics])), *map(param, searched)]
-        bounds = [Section(", ".join(map(str, limits.rules)), [bars(name) for name in limits.metrics], columns=2)]
-        stopped = f"{trials} and tags.`{STOPPED_BY}` = '{BY_LIMITS}'"
-        curves = _training(score, log=ascending)
-        within, reasons = f"{title} · within the limits", f"{title} · what was stopped, and why"
-        pages[LIMITS] = Page(within, trials, "TABLE", columns=limited, sections=bounds)
-        pages[STOPPED] = Page(reasons, stopped, "TABLE", columns=limited, sections=curves, all_runs=False)
-    return {word: replace(page, sort_by=score, ascending=ascending, wide=why) for word, page in pages.items()}
+    if not limits.rules:
+        return pages
+    limited = [tag(FEASIBLE), *why, *map(metric, dict.fromkeys([score, *limits.metrics])), *map(param, searched)]
+    bounds = [Section(", ".join(map(str, limits.rules)), [bars(name) for name in limits.metrics], columns=2)]
+    within = f"{title} · within the limits"
+    pages[LIMITS] = page(within, trials, "TABLE", columns=limited, sections=bounds)
+    stopped = f"{trials} and tags.`{STOPPED_BY}` = '{BY_LIMITS}'"
+    reasons = f"{title} · what was stopped, and why"
+    curves = _training(score, log=ascending)
+    pages[STOPPED] = page(reasons, stopped, "TABLE", columns=limited, sections=curves, all_runs=False)
+    return pages
+
+
+def _costs(trials: pd.DataFrame) -> list[str]:
+    """The costs that these trials have; of a study that has just begun, all but that of a GPU, which none may have."""
+    if trials.empty:
+        return list(COSTS[:-1])
+    return [name for name in COSTS if name in trials and trials[name].notna().any()]
+
+
+def _shared(frame: Frame, searched: Sequence[str]) -> list[str]:
+    """The hyperparameters that all trials have: those of one algorithm alone would hide the trials of others."""
+    return [name for name in searched if name not in frame.trials or frame.trials[name].notna().all()]
+
+
+def _against(axes: Sequence[str], hyperparameters: Sequence[str], score: str) -> list[Section]:
+    return [
+        Section("Score against cost", [scatter(name, score) for name in axes]),
+        Section("Hyperparameters, costs and score", [parallel(hyperparameters, [*axes, score])], columns=1),
+    ]
 
 
 def _axes(trials: pd.DataFrame, differing: Collection[str]) -> list[str]:
@@ -96,8 +111,8 @@ def _axes(trials: pd.DataFrame, differing: Collection[str]) -> list[str]:
 
     The memory that tells trials apart is that of one model, or of the process where models are small.
     """
-    memory = _ONE_MODEL if _ONE_MODEL in trials and trials[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
-    axes = [_TIME, memory, _LATENCY]
+    is_seen = _ONE_MODEL in trials and trials[_ONE_MODEL].max() >= _SEEN_MB
+    axes = [_TIME, _ONE_MODEL if is_seen else _PROCESS, _LATENCY]
     if len(trials) < 2:
         return axes
     return [name for name in axes if name in differing] or [_TIME]
@@ -105,16 +120,15 @@ def _axes(trials: pd.DataFrame, differing: Collection[str]) -> list[str]:
 
 def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
     """The pages over all studies of an experiment. Sorted by a metric: else the UI folds those of ``main`` away."""
+    scores = dict.fromkeys(("best_val_rmse", "best_val_accuracy", f"best_{score}"))
     costs = ("refit_training_time_s", "refit_memory_growth_mb", "refit_latency_ms")
-    scores = dict.fromkeys(f"best_{name}" for name in ("val_rmse", "val_accuracy", score))
     figures = [*scores, *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
     limits = tag(STUDY_LIMITS)
     columns = [param("dataset"), *map(metric, figures), limits]
+    studies, reports = (f"tags.`{KIND}` = '{kind}'" for kind in ("study", "report"))
     return {
-        STUDIES: Page(
-            "All studies", f"tags.`{KIND}` = 'study'", "TABLE", "search_time_s", columns=columns, wide=[limits]
-        ),
-        REPORTS: Page("Reports", f"tags.`{KIND}` = 'report'", "TABLE", "trials", columns=["attributes.`Description`"]),
+        STUDIES: Page("All studies", studies, "TABLE", "search_time_s", columns=columns, wide=[limits]),
+        REPORTS: Page("Reports", reports, "TABLE", "trials", columns=["attributes.`Description`"]),
     }
 
 
@@ -138,11 +152,6 @@ def _fence(scores: Iterable[float], ascending: bool) -> float | None:
     if upper == lower or worse[-1] <= fence:
         return None
     return fence if ascending else -fence
-
-
-def _plain(number: float) -> str:
-    """All its digits, without an exponent, which MLflow's search cannot read."""
-    return f"{Decimal(repr(number)):f}"
 
 
 def _progress() -> list[Section]:

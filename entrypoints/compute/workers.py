@@ -21,7 +21,7 @@ from entrypoints.compute import preloaded
 from entrypoints.own_modules import PACKAGES
 from mlflow_sysmetrics.host import Host
 
-MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
+MAX_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 
 ALONE = {"env_vars": {preloaded.NAME: ""}}  # the environment of an actor that runs no trial: it imports nothing for one
 
@@ -73,10 +73,10 @@ def _private_folder() -> str:
 
     Ray lets every user write into it, so it is in a folder that only this user can enter.
     """
-    place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(place) > MAX_PLACE_LENGTH and Path("/tmp").is_dir():
-        place = "/tmp"
-    folder = tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True)
+    parent = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(parent) > MAX_LENGTH and Path("/tmp").is_dir():
+        parent = "/tmp"
+    folder = tempfile.TemporaryDirectory(prefix="ray-", dir=parent, ignore_cleanup_errors=True)
     return str(Path(_files.enter_context(folder), "r"))
 
 

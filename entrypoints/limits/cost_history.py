@@ -13,19 +13,18 @@ import ray
 from ray.actor import ActorHandle
 
 from entrypoints.compute.workers import ALONE, beside_the_driver
-from entrypoints.limits.cost_model import TOTALS, CostModel
+from entrypoints.limits.cost_model import TOTALS, CostModel, Levels
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import group, noise_at_limits
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.trial_record import End, Trial
+from entrypoints.models.trial_record import Trial
 from mlflow_sysmetrics.limits import Values
 
 PREDICTED = (
     *("mean_step_time_ms", "training_time_s", "elapsed_s"),
     *("peak_memory_mb", "memory_growth_mb", "model_memory_mb"),
 )
-OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # those that do not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
 MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
 _ROUNDING = 1e-9  # as a share: sums of the same steps
@@ -33,47 +32,24 @@ _ROUNDING = 1e-9  # as a share: sums of the same steps
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a trial has cost, by metric.
+def learned(trial: Trial) -> Values:
+    """What a trial that has ended shows about others: of a stopped one no totals that are only its costs so far."""
+    if trial.end == "skipped":  # its costs are a prediction from others
+        return {}
+    if trial.end != "stopped":
+        return trial.expected
+    beyond = {name: (1 + _ROUNDING) * trial.figures.get(name, 0.0) for name in TOTALS}
+    return {name: value for name, value in trial.expected.items() if value > beyond.get(name, -math.inf)}
 
-    Attributes:
-        observed: its last figures.
-        projected: what they would have been after all its steps, without those that cannot be predicted.
-        end: how it ended.
-    """
 
-    observed: Values
-    projected: Values
-    end: End
-
-    @classmethod
-    def of(cls, trial: Trial) -> Cost:
-        """That of a trial that has ended."""
-        return cls(trial.figures, trial.expected, trial.end)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether it ran to its end: what was observed is what its configuration costs."""
-        return self.end == "finished"
-
-    @property
-    def learned(self) -> Values:
-        """What it shows about others: of a stopped trial no totals that are only its costs so far, a lower bound."""
-        if self.end == "skipped":  # its costs are a prediction from others
-            return {}
-        if self.end != "stopped":
-            return self.projected
-        beyond = {name: (1 + _ROUNDING) * self.observed.get(name, 0.0) for name in TOTALS}
-        return {name: value for name, value in self.projected.items() if value > beyond.get(name, -math.inf)}
-
-    def counted(self, configuration: Configuration) -> Values | None:
-        """What it counts with where relative limits are taken of all trials; None if it does not count."""
-        if configuration.repeat or self.end == "diverged":
-            return None
-        # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
-        as_observed = self.is_final or (self.end == "stopped" and configuration.may_converge)
-        return self.observed if as_observed else self.projected
+def counted(trial: Trial) -> Values | None:
+    """What a trial that has ended counts with where relative limits are taken of all; None if it does not count."""
+    if trial.configuration.repeat or trial.end == "diverged":
+        return None
+    # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
+    if trial.end == "stopped" and trial.configuration.may_converge:
+        return trial.figures
+    return trial.expected
 
 
 @dataclass(frozen=True)
@@ -112,67 +88,69 @@ class CostHistory:
         earlier: Iterable[Trial] = (),
     ) -> None:
         self._metrics = tuple(metrics)
-        self._predicted = tuple(name for name in PREDICTED if name in self._metrics)
         to_come = islice((trial for trial in trials if not trial.repeat), MAX_EXPECTED)
         self._to_come = {trial.key: trial for trial in to_come}
         self._model = CostModel(rows)
         self._finished: list[tuple[Hashable, Values]] = []
         self._counted: list[Values] = []
         for trial in earlier:
-            self.record(trial.configuration, Cost.of(trial))
+            self.record(trial)
 
     def observe(self, timed: Iterable[tuple[Configuration, Values]]) -> None:
         """Note what trials of some configurations would cost, as timed before the first of them."""
         for configuration, costs in timed:
             self._model.observe(configuration, costs, ended=False)
 
-    def record(self, configuration: Configuration, cost: Cost) -> None:
+    def record(self, trial: Trial) -> None:
         """Note a trial that has ended."""
+        configuration = trial.configuration
         if not configuration.repeat:
             self._to_come.pop(configuration.key, None)
-        if cost.is_final:
-            self._finished.append((group(configuration, cost.observed), self._limited(cost.observed)))
-        counted = cost.counted(configuration)
-        if counted is not None:
-            self._counted.append(self._limited(counted))
-        if cost.learned:
-            self._model.observe(configuration, cost.learned)
+        if trial.end == "finished":
+            self._finished.append((group(configuration, trial.figures), self._limited(trial.figures)))
+        counts = counted(trial)
+        if counts is not None:
+            self._counted.append(self._limited(counts))
+        self._model.observe(configuration, learned(trial))
 
     def contexts(self, configurations: Sequence[Configuration]) -> list[PruningContext]:
-        """What each of some trials that may begin now needs to know.
-
-        The length of a trial that may converge is unknown, so costs that grow with it are not predicted.
-        """
+        """What each of some trials that may begin now needs to know."""
         noise = dict(USUAL_NOISE)
         for name in self._metrics:
             seen = noise_at_limits(self._finished, name)
             if seen is not None:
                 noise[name] = seen
-        predictions: list[dict[str, Prediction]] = [{} for _ in configurations]
-        for name in self._predicted:
-            predicted = self._model.predict(configurations, name, noise.get(name, 0.0))
-            for of_one, configuration, prediction in zip(predictions, configurations, predicted, strict=True):
-                if prediction and _is_known_ahead(name, configuration):
-                    of_one[name] = prediction
         costs = (*self._counted, *self.to_come())
-        return [PruningContext(costs, noise, of_one) for of_one in predictions]
+        contexts = []
+        levels = self._levels()
+        for configuration in configurations:
+            predictions = {}
+            for each in levels:
+                prediction = each.predict(configuration, noise.get(each.metric, 0.0))
+                if prediction:
+                    predictions[each.metric] = prediction
+            contexts.append(PruningContext(costs, noise, predictions))
+        return contexts
 
     def to_come(self) -> list[Values]:
         """The expected costs of the trials that have not ended, where they can be predicted."""
-        trials = list(self._to_come.values())
-        costs: list[dict[str, float]] = [{} for _ in trials]
-        for name in self._predicted:
-            for of_one, trial, value in zip(costs, trials, self._model.expected(trials, name), strict=True):
-                if value is not None and _is_known_ahead(name, trial):
-                    of_one[name] = value
-        return [of_one for of_one in costs if of_one]
+        costs: list[Values] = []
+        levels = self._levels()
+        for configuration in self._to_come.values():
+            expected = {}
+            for each in levels:
+                value = each.expected(configuration)
+                if value is not None:
+                    expected[each.metric] = value
+            if expected:
+                costs.append(expected)
+        return costs
+
+    def _levels(self) -> list[Levels]:
+        return [self._model.levels(name) for name in PREDICTED if name in self._metrics]
 
     def _limited(self, figures: Values) -> dict[str, float]:
         return {name: figures[name] for name in self._metrics if name in figures}
-
-
-def _is_known_ahead(name: str, configuration: Configuration) -> bool:
-    return name in OF_ANY_LENGTH or not configuration.may_converge
 
 
 def start(

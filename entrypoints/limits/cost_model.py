@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass
 from statistics import NormalDist, median
+from typing import NamedTuple
 
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import MIN_DEGREES, SMALL_MB, is_memory
@@ -15,38 +16,26 @@ from mlflow_sysmetrics.limits import Values
 MIN_ENDED = 5  # trials of the study, for an interval: timings on a machine that was slow say little alone
 LAST = 8  # trials that have ended, whose differences from their kinds say how fast the machine is now
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuration's number of steps is known
+OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # do not grow with a trial's length
 MIN_SPREAD = 0.05  # of a prediction's logarithm
 BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
 _Z = NormalDist().inv_cdf(BOUND)
 
 
-@dataclass
-class _Observed:
-    """The logarithms of one metric by kind, and of the trials that have ended, in their order, with their kinds."""
+class _Seen(NamedTuple):
+    """A cost that a configuration had or would have had, as a logarithm; of a timing no trial has ended yet."""
 
-    by_kind: dict[Hashable, list[float]] = field(default_factory=dict)
-    ended: list[tuple[Hashable, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Levels:
-    """The usual logarithm of each kind, by how much the last trials were above theirs, and the spread within kinds."""
-
-    of_kind: dict[Hashable, float]
-    shift: float
-    spread: float | None  # None: too little is known for an interval
+    kind: Hashable
+    cost: float
+    ended: bool
 
 
 class CostModel:
-    """The median of each kind of configuration. A kind is all that is equal but for rates: see ``kind``.
-
-    A machine becomes faster or slower while a study runs, so predictions are shifted by the median difference of the
-    last eight trials from their kinds. The interval also allows for no shift.
-    """
+    """The median of each kind of configuration. A kind is all that is equal but for rates: see ``kind``."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._observed: dict[str, _Observed] = {}
+        self._seen: dict[str, list[_Seen]] = {}
 
     def observe(self, configuration: Configuration, figures: Values, *, ended: bool = True) -> None:
         """Learn what a configuration costs; figures of 0 or below are ignored.
@@ -56,63 +45,77 @@ class CostModel:
             figures: what it has cost, or would have.
             ended: whether the trial has ended; else a few batches were timed before the first one.
         """
-        of = kind(configuration)
         for name, value in figures.items():
             if value > 0:
-                observed = self._observed.setdefault(name, _Observed())
-                cost = math.log(value / self._unit(name, configuration))
-                observed.by_kind.setdefault(of, []).append(cost)
-                if ended:
-                    observed.ended.append((of, cost))
+                cost = math.log(value / _unit(name, configuration, self._rows))
+                self._seen.setdefault(name, []).append(_Seen(kind(configuration), cost, ended))
 
-    def predict(
-        self, configurations: Sequence[Configuration], metric: str, noise: float = 0.0
-    ) -> list[Prediction | None]:
-        """What each configuration will cost; None of a kind that is not known, or before five trials have ended.
+    def levels(self, metric: str) -> Levels:
+        """What is known of a metric by now."""
+        seen = self._seen.get(metric, [])
+        by_kind: dict[Hashable, list[float]] = {}
+        for one in seen:
+            by_kind.setdefault(one.kind, []).append(one.cost)
+        of_kind = {of: median(costs) for of, costs in by_kind.items()}
+        above = [one.cost - of_kind[one.kind] for one in seen]
+        ended_above = [one.cost - of_kind[one.kind] for one in seen if one.ended]
+        shift = median(ended_above[-LAST:] or [0.0])
+        spread = None
+        degrees = len(seen) - len(of_kind)
+        if len(ended_above) >= MIN_ENDED and degrees >= MIN_DEGREES:
+            # Of a new trial, and of the level of its kind.
+            spread = math.sqrt(2 * sum(each**2 for each in above) / degrees)
+        return Levels(metric, self._rows, of_kind, shift, spread)
 
-        The interval is at least as wide as the ``noise`` of equal trials (a share), and for memory as the few pages
-        that a process takes or keeps by chance: these are most of a small model's memory, which often measures as 0.
+
+@dataclass(frozen=True)
+class Levels:
+    """The usual cost of each kind by one metric, as a logarithm.
+
+    A machine becomes faster or slower while a study runs, so predictions are shifted by the median difference of the
+    last eight trials from their kinds. The interval also allows for no shift.
+
+    Attributes:
+        metric: its name.
+        rows: training rows of a fold.
+        of_kind: the median of each kind.
+        shift: by how much the last trials were above theirs.
+        spread: within kinds; None: too little is known for an interval.
+    """
+
+    metric: str
+    rows: int
+    of_kind: dict[Hashable, float]
+    shift: float
+    spread: float | None
+
+    def expected(self, configuration: Configuration) -> float | None:
+        """What a configuration will cost; None of a kind, or of a length, that is not known."""
+        level = self.of_kind.get(kind(configuration))
+        if level is None or (configuration.may_converge and self.metric not in OF_ANY_LENGTH):
+            return None
+        return _unit(self.metric, configuration, self.rows) * math.exp(level + self.shift)
+
+    def predict(self, configuration: Configuration, noise: float = 0.0) -> Prediction | None:
+        """The same with an interval; None also before five trials have ended.
+
+        It is at least as wide as the ``noise`` of equal trials (a share), and for memory as the few pages that a
+        process takes or keeps by chance: these are most of a small model's memory, which often measures as 0.
         """
-        levels = self._levels(metric)
-        if levels.spread is None:
-            return [None] * len(configurations)
-        half = _Z * max(levels.spread, noise, MIN_SPREAD)
-        pages = SMALL_MB if is_memory(metric) else 0.0
-        predictions: list[Prediction | None] = []
-        for configuration in configurations:
-            level = levels.of_kind.get(kind(configuration))
-            if level is None:
-                predictions.append(None)
-                continue
-            unit = self._unit(metric, configuration)
-            value = unit * math.exp(level + levels.shift)
-            low = unit * math.exp(level + min(0.0, levels.shift) - half)
-            high = unit * math.exp(level + max(0.0, levels.shift) + half)
-            predictions.append(Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages)))
-        return predictions
+        value = self.expected(configuration)
+        if value is None or self.spread is None:
+            return None
+        half = _Z * max(self.spread, noise, MIN_SPREAD)
+        low = value * math.exp(-max(0.0, self.shift) - half)
+        high = value * math.exp(-min(0.0, self.shift) + half)
+        if is_memory(self.metric):
+            low = max(0.0, min(low, value - SMALL_MB))
+            high = max(high, value + SMALL_MB)
+        return Prediction(value, low, high)
 
-    def expected(self, configurations: Sequence[Configuration], metric: str) -> list[float | None]:
-        """What each will cost, without intervals."""
-        levels = self._levels(metric)
-        values: list[float | None] = []
-        for configuration in configurations:
-            level = levels.of_kind.get(kind(configuration))
-            unit = self._unit(metric, configuration)
-            values.append(None if level is None else unit * math.exp(level + levels.shift))
-        return values
 
-    def _levels(self, metric: str) -> _Levels:
-        observed = self._observed.get(metric, _Observed())
-        of_kind = {of: median(costs) for of, costs in observed.by_kind.items()}
-        shift = median([cost - of_kind[of] for of, cost in observed.ended[-LAST:]] or [0.0])
-        squares = sum((cost - of_kind[of]) ** 2 for of, costs in observed.by_kind.items() for cost in costs)
-        degrees = sum(len(costs) - 1 for costs in observed.by_kind.values())
-        if len(observed.ended) < MIN_ENDED or degrees < MIN_DEGREES:
-            return _Levels(of_kind, shift, None)
-        return _Levels(of_kind, shift, math.sqrt(2 * squares / degrees))  # of a new one, and of its kind's level
-
-    def _unit(self, metric: str, configuration: Configuration) -> int:
-        return configuration.steps(self._rows) if metric in TOTALS else 1
+def _unit(metric: str, configuration: Configuration, rows: int) -> int:
+    return configuration.steps(rows) if metric in TOTALS else 1
 
 
 def kind(configuration: Configuration) -> Hashable:

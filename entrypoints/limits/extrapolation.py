@@ -90,11 +90,10 @@ class Extrapolation:
 
     def at(self, steps: int) -> Prediction | None:
         """The same with its interval; None while there are too few blocks for that."""
-        value, rest, error = self.roughly_at(steps), steps - self.steps, self.error
-        if value is None or (rest and error is None):
+        value, error = self.roughly_at(steps), self.error
+        if value is None or error is None:
             return None
-        half = 0.0
-        if rest and error is not None:
-            to_come = max(1.0, rest / self._block_steps)  # blocks
-            half = _T[len(self._blocks) - 1] * error * rest * math.sqrt(1 + len(self._blocks) / to_come)
+        rest = steps - self.steps
+        blocks, to_come = len(self._blocks), max(1.0, rest / self._block_steps)
+        half = _T[blocks - 1] * error * rest * math.sqrt(1 + blocks / to_come)
         return Prediction(value, value - half, value + half)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from entrypoints.limits.cost_history import PruningContext
 from entrypoints.limits.cost_model import TOTALS
@@ -14,9 +14,6 @@ from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.judging import patience_of, resolved_bounds
 from entrypoints.tags import STOP_HOW, STOP_PREDICTION
 from mlflow_sysmetrics.limits import Kind, Limit, Limits, Stop, Values, finite
-from mlflow_sysmetrics.tags import STOP_REASON
-
-How = Literal["crossed", "predicted", "skipped"]
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
@@ -27,40 +24,6 @@ PREDICT_EVERY = 10  # steps between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 
 
-@dataclass(frozen=True)
-class Stopping:
-    """What ends trials early: the limits, whether to act on predictions, and the name of a scheduler, or none."""
-
-    limits: Limits
-    predict: bool
-    scheduler: str = "none"
-
-
-@dataclass(frozen=True)
-class EarlyEnd:
-    """Why a trial ended early: the broken limit, how that was known, and the figure predicted for its end."""
-
-    stop: Stop
-    how: How
-    prediction: Prediction | None = None
-
-    @property
-    def reason(self) -> str:
-        """In one line, e.g. ``training_time_s 5.1 > 4 (predicted, step 120)``."""
-        if self.prediction is None or self.how == "crossed":
-            return str(self.stop)
-        predicted = replace(self.stop, value=self.prediction.value)
-        if self.how == "skipped":
-            return replace(predicted, step=None).described("predicted", "skipped")
-        return predicted.described("predicted")
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """It as tags of the trial's run."""
-        tags = {**self.stop.outcome().tags} | {STOP_REASON: self.reason, STOP_HOW: self.how}
-        return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
-
-
 class _Bound(NamedTuple):
     """A limit, the number that it comes to, and how far beyond it noise may take a value."""
 
@@ -68,26 +31,19 @@ class _Bound(NamedTuple):
     number: float
     noise: float
 
-    @property
-    def is_final(self) -> bool:
-        """Whether one reading breaks it for good: an upper one of what never falls, or one that holds from a time."""
-        kind = self.limit.metric.kind
-        return self.limit.from_s > 0 or (self.limit.is_upper and kind in (Kind.GROWING, Kind.FACT))
-
     def slack(self, errors: Values) -> float | None:
         """How far beyond it a value must be at a report to count; None: only the end tells."""
-        kind = self.limit.metric.kind
-        if self.is_final or kind is Kind.FACT:
+        if self.limit.stops:
             return self.noise
         error = finite(errors, self.limit.metric.name)
-        if kind is Kind.MEAN and error is not None and error >= 0:
-            return math.hypot(Z * error, self.noise)
-        return None
+        if self.limit.metric.kind is not Kind.MEAN or error is None:
+            return None
+        return math.hypot(Z * error, self.noise)
 
 
-def is_ruled_out(stopping: Stopping, context: PruningContext) -> bool:
+def is_ruled_out(limits: Limits, context: PruningContext) -> bool:
     """Whether a trial that has not begun would be skipped."""
-    guard = Guard(stopping, context, steps=0)
+    guard = Guard(limits, context, steps=0)
     guard.skip_if_predicted()
     return guard.ended()
 
@@ -98,56 +54,77 @@ class Guard:
     Before its end, a trial is stopped only for what noise does not explain. ``crossed`` may be called from any thread.
 
     Args:
-        stopping: what to act on; None for nothing.
+        limits: on its costs, its loss and its score.
         context: what other trials have shown.
         steps: how many steps the trial has.
-        may_converge: whether it may end before; then no total is predicted, since it may never be reached.
+        predict: whether it may end for what it will do; else only for what it has done.
+        may_converge: whether it may end before all steps; then no total is predicted, since it may never be reached.
+
+    Attributes:
+        stop: the limit for which the trial has to end, once it has to; without a step where it is not to begin.
+        prediction: of the final value, if that is why.
     """
 
     def __init__(
-        self, stopping: Stopping | None, context: PruningContext, steps: int, *, may_converge: bool = False
+        self, limits: Limits, context: PruningContext, steps: int, *, predict: bool = True, may_converge: bool = False
     ) -> None:
-        self._limits = stopping.limits if stopping else Limits(())
-        self._predict = stopping is not None and stopping.predict
+        self.stop: Stop | None = None
+        self.prediction: Prediction | None = None
+        self.active = bool(limits.rules)
+        self._limited = limits.metrics
+        self._predict = predict
         self._predictions = context.predictions
         self._steps = steps
         self._may_converge = may_converge
         self._bounds = []
-        for limit, number in resolved_bounds(self._limits, context.costs):
-            noise = finite(context.noise, limit.metric.name) or 0.0
+        for limit, number in resolved_bounds(limits, context.costs):
+            noise = context.noise.get(limit.metric.name, 0.0)
             self._bounds.append(_Bound(limit, number, Z * noise * abs(number)))
-        self._patience = patience_of(self._limits).judge()
-        of_steps = (*TOTALS, "mean_step_time_ms")
-        self._totals = {name: Extrapolation() for name in TOTALS} if self.names(of_steps) else {}
+        self._patience = patience_of(limits).judge()
+        self._totals = {name: Extrapolation() for name in TOTALS} if self.active else {}
         self._step = 0
         self._elapsed_s = 0.0
         self._predict_at = WARM_UP
-        self._hopeless: float | None = None  # the last loss that no trained model has
+        self._hopeless_loss = math.inf  # the last loss that no trained model has
         self._lock = threading.Lock()
-        self.ending: EarlyEnd | None = None  # why the trial has to end, once it has
-        self.active = bool(self._limits.rules)
 
     def ended(self) -> bool:
-        """Whether it has to."""
-        return self.ending is not None
+        """Whether the trial has to end."""
+        return self.stop is not None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Why the trial ends, as tags of its run; none while it goes on.
+
+        The reason is a line such as ``training_time_s 5.1 > 4 (predicted, step 120)``.
+        """
+        if self.stop is None:
+            return {}
+        if self.prediction is None:
+            return {**self.stop.outcome().tags, STOP_HOW: "crossed"}
+        predicted = replace(self.stop, value=self.prediction.value)
+        if self.stop.step is None:
+            tags = {**predicted.outcome("predicted", "skipped").tags, STOP_HOW: "skipped"}
+        else:
+            tags = {**predicted.outcome("predicted").tags, STOP_HOW: "predicted"}
+        return tags | {STOP_PREDICTION: str(self.prediction)}
 
     def names(self, metrics: Iterable[str]) -> bool:
         """Whether a limit limits one of these metrics."""
-        return not set(metrics).isdisjoint(self._limits.metrics)
+        return not set(metrics).isdisjoint(self._limited)
 
     def skip_if_predicted(self) -> None:
         """Skip the trial if it is predicted to break an upper limit."""
         if not self._predict:
             return
         for name, prediction in self._predictions.items():
-            low = {name: prediction.low}  # the noise is in the bound already, and it says nothing of a lower limit
             for bound in self._bounds:
-                if bound.limit.is_upper:
-                    self._end(bound.limit.broken(low, bound.number, 0), "skipped", prediction)
+                if bound.limit.is_upper:  # the noise is in the bound already, and it says nothing of a lower limit
+                    self._end(bound.limit.broken({name: prediction.low}, bound.number), prediction)
 
     def crossed(self, figures: Values, step: int) -> None:
         """End the trial if a limit is broken for good: latest figures, from any thread, microseconds."""
-        self._end(self._broken_for_good(figures, step), "crossed")
+        self._end(self._broken_for_good(figures, step))
 
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
         """Count the steps up to this one: their seconds of training per fold, and those of the trial so far.
@@ -158,16 +135,15 @@ class Guard:
         took = {"training_time_s": training_time_s / steps, "elapsed_s": (elapsed_s - self._elapsed_s) / steps}
         self._step = step
         self._elapsed_s = elapsed_s
-        if not self._totals:
-            return
         for name, total in self._totals.items():
             for _ in range(steps):
                 total.add(took[name])
         self.crossed({name: total.total for name, total in self._totals.items()}, step)
-        if step >= self._predict_at:
-            self._predict_at = step + PREDICT_EVERY
-            if self._predict and not self._may_converge and elapsed_s >= PREDICT_AFTER_S:
-                self._stop_if_predicted(step)
+        if step < self._predict_at:
+            return
+        self._predict_at = step + PREDICT_EVERY
+        if self._predict and not self._may_converge and elapsed_s >= PREDICT_AFTER_S:
+            self._stop_if_predicted(step)
 
     def reported(self, figures: Values, step: int, errors: Values) -> None:
         """Judge the next point of every curve, limits before patience; after the last one nothing is left to stop.
@@ -187,15 +163,15 @@ class Guard:
         for bound in self._bounds:
             slack = bound.slack(errors)
             if slack is not None:
-                self._end(bound.limit.broken(figures, bound.number, step, slack), "crossed")
-        self._end(stalled, "crossed")
+                self._end(bound.limit.broken(figures, bound.number, step, slack))
+        self._end(stalled)
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
         """Tell of a report with such a loss. If it has not fallen at the next, it ends the trial that has any limit."""
-        falling = self._hopeless is None or val_loss < self._hopeless
-        self._hopeless = val_loss
+        falling = val_loss < self._hopeless_loss
+        self._hopeless_loss = val_loss
         if self.active and step < self._steps and not falling:
-            self._end(Stop(DIVERGED, "val_loss", val_loss, hopeless_loss, step), "crossed")
+            self._end(Stop(DIVERGED, "val_loss", val_loss, hopeless_loss, step))
 
     def feasible(self, figures: Values) -> bool:
         """Whether the final figures of a trial that came to its end break no limit, whatever the noise."""
@@ -206,22 +182,25 @@ class Guard:
 
         The figure that ended the trial is never left out: it has at least the value that ended it.
         """
-        totals = {
-            name: total.roughly_at(self._steps) for name, total in self._totals.items() if total.steps < self._steps
-        }
-        unknown = {*totals, *(GROWING_BY_STEP if self.ending else ())}
-        known = {name: value for name, value in figures.items() if name not in unknown}
-        foreseen = {name: value for name, value in totals.items() if value is not None}
-        if self.ending is None:
-            return known | foreseen
-        stop, prediction = self.ending.stop, self.ending.prediction
-        if prediction:
-            foreseen.setdefault(stop.metric, prediction.value)
-        return known | foreseen | {stop.metric: max(stop.value, foreseen.get(stop.metric, stop.value))}
+        final = dict(figures)
+        if self.stop:
+            final = {name: value for name, value in figures.items() if name not in GROWING_BY_STEP}
+        for name, total in self._totals.items():
+            if total.steps < self._steps:
+                final.pop(name, None)
+                value = total.roughly_at(self._steps)
+                if value is not None:
+                    final[name] = value
+        if self.stop is None:
+            return final
+        if self.prediction:
+            final.setdefault(self.stop.metric, self.prediction.value)
+        final[self.stop.metric] = max(self.stop.value, final.get(self.stop.metric, self.stop.value))
+        return final
 
     def _broken_for_good(self, figures: Values, step: int) -> Stop | None:
         for bound in self._bounds:
-            if bound.is_final and (stop := bound.limit.broken(figures, bound.number, step, bound.noise)):
+            if bound.limit.stops and (stop := bound.limit.broken(figures, bound.number, step, bound.noise)):
                 return stop
         return None
 
@@ -229,12 +208,12 @@ class Guard:
         for name, total in self._totals.items():
             prediction = total.at(self._steps)
             if prediction is not None:
-                self._end(self._broken_for_good({name: prediction.low}, step), "predicted", prediction)
+                self._end(self._broken_for_good({name: prediction.low}, step), prediction)
 
-    def _end(self, stop: Stop | None, how: How, prediction: Prediction | None = None) -> None:
-        if stop is None or self.ending is not None:
+    def _end(self, stop: Stop | None, prediction: Prediction | None = None) -> None:
+        if stop is None:
             return
-        if prediction is None and stop.metric in self._totals and not self._may_converge:
-            prediction = self._totals[stop.metric].at(self._steps)
         with self._lock:
-            self.ending = self.ending or EarlyEnd(stop, how, prediction)
+            if self.stop is None:
+                self.prediction = prediction
+                self.stop = stop

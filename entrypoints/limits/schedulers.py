@@ -8,7 +8,6 @@ from typing import Any
 
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
-from entrypoints.limits.guard import Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.settings import LimitOptions
@@ -19,10 +18,10 @@ SCORE = "score"  # whatever ranks the trials, as it was at the last report
 PERCENT = "percent"  # of its own steps that it has done
 
 
-def stopping(
+def parse_limits(
     score: Score, limits: LimitOptions | None, groups: Collection[str] = ("process",), *, here: bool = True
-) -> Stopping | None:
-    """Translate a user's limits.
+) -> Limits:
+    """What a user's text limits; nothing without one.
 
     Args:
         score: of the trials.
@@ -31,10 +30,10 @@ def stopping(
         here: whether they run on this machine alone.
 
     Raises:
-        UserError: the text of the limits has a mistake, or what it limits is not read, or cannot be.
+        UserError: the text has a mistake, or what it limits is not read, or cannot be.
     """
     if limits is None:
-        return None
+        return Limits(())
     try:
         parsed = Limits.parse(limits.text, costs.metrics(score.validated, score.higher_is_better))
         check_readable(parsed, groups)
@@ -42,7 +41,7 @@ def stopping(
         raise UserError(str(error)) from None
     for name in costs.unreadable(parsed.metrics, here=here):
         raise UserError(f"limits={parsed}: {name} cannot be read on this machine; leave it out")
-    return Stopping(parsed, limits.predict, limits.scheduler)
+    return parsed
 
 
 def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_is_better: bool) -> dict[str, Any]:

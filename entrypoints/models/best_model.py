@@ -92,13 +92,11 @@ def refit(configuration: Configuration, data: Prepared, table: Table) -> BestMod
             f"{chosen}: the best trial's model diverges when it is trained on the whole training part; leave these "
             "values out"
         ) from None
-    loss, score = fold.test()
-    estimator = fold.learner.estimator
+    test, estimator = fold.test(), fold.learner.estimator
     if data.task == "regression":
         estimator = _in_units_of_target(estimator, preprocessing.scaling)
     pipeline = make_pipeline(_fitted_transformer(preprocessing, table, train), estimator)
-    figures = {f"test_{fold.score.name}": score, "test_loss": loss} | costs
-    return BestModel(pipeline, fold.score.validated, figures, configuration.searched)
+    return BestModel(pipeline, fold.score.validated, test | costs, configuration.searched)
 
 
 def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:

@@ -13,7 +13,7 @@ from entrypoints import own_modules
 from entrypoints.datasets.tables import Task
 from entrypoints.models import algorithms
 
-REPORTS = 20  # of a trial, spread over its training, so that short trials have a course, too
+REPORTS = 20  # of a trial, spread over its training, so that short trials have a learning curve, too
 
 
 @dataclass(frozen=True)

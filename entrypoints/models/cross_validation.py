@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from statistics import fmean, median
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
 from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
+from entrypoints.datasets.splits import Rows
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.learners import Outputs
-from entrypoints.models.losses import Array
+from entrypoints.models.losses import Array, Target
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
@@ -37,7 +37,7 @@ TURN_STEPS = 5  # of a fold before the next one's: what a change of folds costs 
 TURN_S = 0.005  # long steps need no such turns, and limits are looked at in between
 
 
-def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
+def batches(rows: Rows, batch_size: int, seed: tuple[int, int]) -> Iterator[Rows]:
     """Row numbers, batch by batch without end: each epoch is a new random order, its last batch may be smaller."""
     random = np.random.default_rng(seed)
     while True:
@@ -46,7 +46,7 @@ def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> 
             yield order[start : start + batch_size]
 
 
-def balanced(y: NDArray[np.int64]) -> dict[int, float]:
+def balanced(y: Rows) -> dict[int, float]:
     """The weight of each class for which all classes count the same: scikit-learn's ``balanced``."""
     classes = np.unique(y)
     return dict(zip(classes.tolist(), compute_class_weight("balanced", classes=classes, y=y).tolist(), strict=True))
@@ -71,8 +71,8 @@ class _Size:
 class FoldResult(NamedTuple):
     """What a trained model shows: loss and score on the held-out rows and on the test part, inference and size."""
 
-    validation: tuple[float, float]
-    test: tuple[float, float]
+    validation: dict[str, float]
+    test: dict[str, float]
     latencies_ms: list[float]
     rows_per_s: float
     model_size_kb: float
@@ -93,8 +93,8 @@ class Fold:
         configuration: Configuration,
         data: Prepared,
         number: int,
-        fit: NDArray[np.int64],
-        held_out: NDArray[np.int64],
+        fit: Rows,
+        held_out: Rows,
         preprocessing: Preprocessing,
     ) -> None:
         weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
@@ -106,7 +106,6 @@ class Fold:
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling
         self.number = number
-        self.result: FoldResult | None = None  # of a model that is forgotten
         self.steps = 0
         self.training_time_s = 0.0  # without the time in which other processes had the core
         self.memory_mb: float | None = None  # known after a measured step
@@ -142,13 +141,16 @@ class Fold:
             whole = self._rows(self._fit)
             self._rows_mb = whole[0].nbytes / 1e6
             raised = memory.raised(lambda: self._train([whole], steps))
-        if raised is not None:
-            self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
-            self._kept_mb += raised.kept_mb
-            self._last_kept_mb = raised.kept_mb
+        if raised is None:
+            return
+        self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
+        self._kept_mb += raised.kept_mb
+        self._last_kept_mb = raised.kept_mb
 
-    def _train(self, parts: Iterable[tuple[Array, NDArray[Any]]], iterations: int = 1) -> None:
-        took_s, began, waited_s = 0.0, perf_counter(), self._core_wait()
+    def _train(self, parts: Iterable[tuple[Array, Target]], iterations: int = 1) -> None:
+        took_s = 0.0
+        began = perf_counter()
+        waited_s = self._core_wait()
         try:
             for X, y in parts:
                 self.steps += iterations
@@ -156,17 +158,16 @@ class Fold:
                 self.learner.step(X, y, iterations)
                 took_s += perf_counter() - started
                 if not self.by_batch:
-                    X, y = (each[:: max(1, len(y) // LOSS_ROWS)] for each in (X, y))
+                    every = max(1, len(y) // LOSS_ROWS)
+                    X, y = X[::every], y[::every]
                 loss = self.learner.loss(self.learner.outputs(X), y)
                 self.train_losses.append(loss)
                 self._loss_sum += loss * len(y)
                 self._loss_rows += len(y)
         finally:
-            took_s *= own_share(perf_counter() - began, self._core_wait() - waited_s)
-            known_s = self.learner.took_s
-            self.training_time_s = self.training_time_s + took_s if known_s is None else known_s
+            self.training_time_s += took_s * own_share(perf_counter() - began, self._core_wait() - waited_s)
 
-    def _rows(self, rows: NDArray[np.int64]) -> tuple[Array, NDArray[Any]]:
+    def _rows(self, rows: Rows) -> tuple[Array, Target]:
         return self.preprocessing.transform(self._data.X[rows]), self._target[rows]
 
     def take_train_loss(self) -> float:
@@ -190,27 +191,28 @@ class Fold:
             return self._kept_mb + self._rows_mb
         return self._last_kept_mb * steps if self.steps > 1 else 0.0
 
-    def forget_model(self, latency_rows: int) -> None:
-        """Keep what the trained model shows, and its last training loss, and not the model."""
-        self.result = self.shown(latency_rows)
+    def forget_model(self) -> None:
+        """Keep of the training its last loss alone."""
         del self.train_losses[:-1]
         del self.learner
 
-    def shown(self, latency_rows: int) -> FoldResult:
+    def result(self, latency_rows: int) -> FoldResult:
         """What the trained model shows; its latency on this number of rows."""
-        if self.result is not None:
-            return self.result
         return FoldResult(
-            self.validate(), self.test(), self.latencies_ms(latency_rows), self.rows_per_s(), self.model_size_kb()
+            validation=self.validate(),
+            test=self.test(),
+            latencies_ms=self.latencies_ms(latency_rows),
+            rows_per_s=self.rows_per_s(),
+            model_size_kb=self.model_size_kb(),
         )
 
-    def validate(self) -> tuple[float, float]:
-        """Loss and score on the held-out rows; the score is in the target's own units."""
-        return self.result.validation if self.result is not None else self._evaluate(self._held_out)
+    def validate(self) -> dict[str, float]:
+        """``val_loss`` and ``val_<score>``: on the held-out rows; the score is in the target's own units."""
+        return self._evaluate("val", self._held_out)
 
-    def test(self) -> tuple[float, float]:
-        """Loss and score on the test part, which no choice ever sees."""
-        return self._evaluate(self._data.split.test)
+    def test(self) -> dict[str, float]:
+        """``test_loss`` and ``test_<score>``: on the test part, which no choice ever sees."""
+        return self._evaluate("test", self._data.split.test)
 
     def untrained_loss(self) -> float:
         """The loss of an untrained model on the held-out rows."""
@@ -247,17 +249,20 @@ class Fold:
         pickle.Pickler(size, protocol=5, buffer_callback=copy).dump(self.learner.estimator)
         return size.bytes / 1e3
 
-    def _evaluate(self, rows: NDArray[np.int64]) -> tuple[float, float]:
-        outputs, y = self._in_chunks(self.learner.outputs, rows), self._target[rows]
-        loss, y_scale = self.learner.loss, self._scaling.y_scale
-        decisions = self.learner.decisions if self.score.needs == ["predict"] else None
-        scored = outputs if decisions is None else self._in_chunks(decisions, rows)
+    def _evaluate(self, part: str, rows: Rows) -> dict[str, float]:
+        learner, scaling, y = self.learner, self._scaling, self._target[rows]
+        outputs = self._in_chunks(learner.outputs, rows)
+        loss = learner.loss(outputs, y)
+        if learner.decisions is not None and self.score.needs == ["predict"]:
+            outputs = self._in_chunks(learner.decisions, rows)
         if self.score.in_numpy:
-            return loss(outputs, y), self.score.in_numpy(scored, y) * y_scale
-        in_units = scored * y_scale + self._scaling.y_mean
-        return loss(outputs, y), self.score.of(in_units, self._data.y[rows], loss)
+            score = self.score.in_numpy(outputs, y) * scaling.y_scale
+        else:
+            in_units = outputs * scaling.y_scale + scaling.y_mean
+            score = self.score.of(in_units, self._data.y[rows], learner.loss)
+        return {f"{part}_loss": loss, f"{part}_{self.score.name}": score}
 
-    def _in_chunks(self, outputs: Outputs, rows: NDArray[np.int64]) -> Array:
+    def _in_chunks(self, outputs: Outputs, rows: Rows) -> Array:
         chunks = (rows[start : start + _CHUNK_ROWS] for start in range(0, len(rows), _CHUNK_ROWS))
         return np.concatenate([outputs(self.preprocessing.transform(self._data.X[each])) for each in chunks])
 
@@ -271,19 +276,20 @@ class CrossValidation:
     """All folds of one configuration. The figures have the names and units of the project's metrics."""
 
     def __init__(self, configuration: Configuration, data: Prepared) -> None:
-        self._fold = partial(_fold, configuration, data)
-        self.folds = [self._fold(number) for number in range(len(data.split.folds))]
+        self._make_fold = partial(_fold, configuration, data)
+        self.folds = [self._make_fold(number) for number in range(len(data.split.folds))]
         self.by_batch = configuration.batch_size is not None
         self.steps = configuration.steps(data.split.fit_rows)
         self._report_steps = configuration.report_steps(data.split.fit_rows)
-        # Each fold to its end, and its model forgotten, before the next one; the first of longer fits has to show it.
+        # Each fold to its end, and its model forgotten, before the next one.
         self._one_by_one = not self.by_batch and self.steps == 1
+        self._results: list[FoldResult] = []  # of the trained models, in the order of the folds
         self._latency_rows = math.ceil(LATENCY_ROWS / len(self.folds))
         self.step_number = 0
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
-        self.overflowed = self._was_hopeless = False
-        self._score = self.folds[0].score.name
+        self.overflowed = False
+        self._was_hopeless = False
         self._reported = 0.0, 0.0  # steps and training time of the last report
         self.untrained_loss = fmean(fold.untrained_loss() for fold in self.folds)
         self.hopeless_loss = DIVERGED_LOSS * self.untrained_loss
@@ -317,29 +323,53 @@ class CrossValidation:
         target = self.step_number + self._turn(turn)
         try:
             with _quiet():
-                if not (self.by_batch or self._one_by_one) and self.step_number < MEASURED_STEPS and not stop():
-                    self._advance(self.folds[0], target)
-                    together_mb = len(self.folds) * self.folds[0].memory_at_end_mb(self.steps)
-                    self._one_by_one = together_mb > memory.share_mb()
-                for fold in self.folds:
-                    if stop():
-                        return
-                    self._advance(fold, self.steps if self._one_by_one else target)
-                    if self._one_by_one:
-                        fold.forget_model(self._latency_rows)
+                self._choose_order(target)
+                all_did = self._each_to_its_end(stop) if self._one_by_one else self._all_to(target, stop)
         except FloatingPointError:
-            self.overflowed = True
+            self.overflowed = all_did = True
+        if not all_did:
+            return
         self.step_number = max(fold.steps for fold in self.folds)
         if self._convergence.due(self.step_number) and not self.overflowed:
             self._convergence.see(fmean(fold.take_row_loss() for fold in self.folds))
 
+    def _choose_order(self, target: int) -> None:
+        """Let the first steps of the first fold show whether fits on all rows have to be made one by one."""
+        if self.by_batch or self._one_by_one or self.step_number >= MEASURED_STEPS:
+            return
+        first = self.folds[0]
+        self._advance(first, target)
+        self._one_by_one = len(self.folds) * first.memory_at_end_mb(self.steps) > memory.share_mb()
+
+    def _all_to(self, target: int, stop: Callable[[], bool]) -> bool:
+        """Advance every fold to this step; False if the trial was over before one of them."""
+        for fold in self.folds:
+            if stop():
+                return False
+            self._advance(fold, target)
+        return True
+
+    def _each_to_its_end(self, stop: Callable[[], bool]) -> bool:
+        """Train one fold after the other, and keep what its model shows; False if the trial was over before one."""
+        for fold in self.folds:
+            if stop():
+                return False
+            self._advance(fold, self.steps)
+            self._results.append(fold.result(self._latency_rows))
+            fold.forget_model()
+        return True
+
     def _advance(self, fold: Fold, target: int) -> None:
         """Train a fold up to this step, its memory measured where that says something new."""
+        steps = target - fold.steps
+        if steps <= 0:
+            return
         # What a fit on all rows adds, such as trees, is memory of the model.
-        measured = self.step_number < MEASURED_STEPS or not self.by_batch
-        advance = fold.measured_step if measured and fold.number < MEASURED_MODELS else fold.step
-        if fold.steps < target:
-            advance(target - fold.steps)
+        grows = self.step_number < MEASURED_STEPS or not self.by_batch
+        if grows and fold.number < MEASURED_MODELS:
+            fold.measured_step(steps)
+        else:
+            fold.step(steps)
 
     def _turn(self, most: int) -> int:
         """How many steps each fold takes in its turn."""
@@ -372,19 +402,21 @@ class CrossValidation:
             self.diverged = True
             return figures
         with _quiet():
-            losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
+            validations = [result.validation for result in self._results] or [fold.validate() for fold in self.folds]
+            for name in validations[0]:
+                values = [of_fold[name] for of_fold in validations]
+                figures[name] = fmean(values)
+                figures[f"{name}_sd"] = float(np.std(values, ddof=1))
             figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
-            figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
-            figures |= {"val_loss_sd": np.std(losses, ddof=1), f"val_{self._score}_sd": np.std(scores, ddof=1)}
         self._was_hopeless |= not figures["val_loss"] <= self.hopeless_loss
         hopeless = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
         self.diverged = hopeless or not math.isfinite(figures["val_loss"])
-        return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def times(self) -> dict[str, float]:
         """The mean time of a step and the time trained so far; empty before the first step."""
-        steps, training_time_s = self._fold_steps, self.training_time_s
-        return {"mean_step_time_ms": training_time_s / steps * 1e3, "training_time_s": training_time_s} if steps else {}
+        steps, total_s = self._fold_steps, self.training_time_s
+        return {"mean_step_time_ms": total_s / steps * 1e3, "training_time_s": total_s} if steps else {}
 
     @property
     def _fold_steps(self) -> float:
@@ -401,10 +433,12 @@ class CrossValidation:
 
     def _interval(self) -> dict[str, float]:
         """The time of the steps since the last report, and of all."""
-        (before, time_s), self._reported = self._reported, (self._fold_steps, self.training_time_s)
-        steps, total_s = self._fold_steps - before, self.training_time_s
-        mean = {"step_time_ms": (total_s - time_s) / steps * 1e3} if steps else {}
-        return mean | {"training_time_s": total_s}
+        steps_before, time_before_s = self._reported
+        steps, total_s = self._reported = self._fold_steps, self.training_time_s
+        figures = {"training_time_s": total_s}
+        if steps > steps_before:
+            figures["step_time_ms"] = (total_s - time_before_s) / (steps - steps_before) * 1e3
+        return figures
 
     def untrained_facts(self) -> dict[str, float]:
         """Latency and size of a model of this shape after one batch, which are those of the trained one.
@@ -413,36 +447,32 @@ class CrossValidation:
         """
         if not self.by_batch:
             return {}
-        fold = self._fold(0)  # not one of those that train: they begin with their own first batch
+        fold = self._make_fold(0)  # not one of those that train: they begin with their own first batch
         fold.step()
         return {"inference_latency_ms": median(fold.latencies_ms(FEW_ROWS)), "model_size_kb": fold.model_size_kb()}
 
     def fold_figures(self) -> list[dict[str, float]]:
         """One row per fold of the trained models: validation and test loss and score, and the time trained."""
-        rows = []
-        for fold, result in zip(self.folds, self._results, strict=True):
-            row: dict[str, float] = {"fold": fold.number}
-            row["val_loss"], row[f"val_{self._score}"] = result.validation
-            row["test_loss"], row[f"test_{self._score}"] = result.test
-            row["training_time_s"] = fold.training_time_s
-            rows.append(row)
-        return rows
+        return [
+            {"fold": fold.number, **result.validation, **result.test, "training_time_s": fold.training_time_s}
+            for fold, result in zip(self.folds, self._final_results(), strict=True)
+        ]
 
-    def final_figures(self, folds: list[dict[str, float]]) -> dict[str, float]:
-        """The one-off figures: test loss and score as means of ``fold_figures``, inference, size."""
-        tests = {key: fmean(row[key] for row in folds) for key in ("test_loss", f"test_{self._score}")}
-        return tests | self.inference() | {"model_size_kb": fmean(result.model_size_kb for result in self._results)}
+    def final_figures(self) -> dict[str, float]:
+        """The one-off figures: the means of those on the test part, inference, size.
 
-    def inference(self) -> dict[str, float]:
-        """How fast the models predict: one row at a time, median and 99th percentile, and rows a second in a batch."""
-        latencies_ms = [latency_ms for result in self._results for latency_ms in result.latencies_ms]
-        return {
+        Inference: one row at a time, median and 99th percentile, and rows a second in a batch.
+        """
+        results = self._final_results()
+        figures = {name: fmean(result.test[name] for result in results) for name in results[0].test}
+        latencies_ms = [latency_ms for result in results for latency_ms in result.latencies_ms]
+        return figures | {
             "inference_latency_ms": median(latencies_ms),
             "inference_p99_ms": float(np.quantile(latencies_ms, 0.99)),
-            "rows_per_s": median(result.rows_per_s for result in self._results),
+            "rows_per_s": median(result.rows_per_s for result in results),
+            "model_size_kb": fmean(result.model_size_kb for result in results),
         }
 
-    @cached_property
-    def _results(self) -> list[FoldResult]:
-        """Of the trained models, in the order of the folds."""
-        return [fold.shown(self._latency_rows) for fold in self.folds]
+    def _final_results(self) -> list[FoldResult]:
+        self._results = self._results or [fold.result(self._latency_rows) for fold in self.folds]
+        return self._results

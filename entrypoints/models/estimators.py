@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -21,7 +20,7 @@ from entrypoints.errors import UserError
 from entrypoints.models import losses
 from entrypoints.models.full_fits import full_fit
 from entrypoints.models.learners import BatchLearner, Learner, Loss, predicted
-from entrypoints.models.losses import Array
+from entrypoints.models.losses import Array, Target
 from entrypoints.search_space import Space
 from entrypoints.text import one_line
 
@@ -123,7 +122,7 @@ def _numbers(outputs: Any) -> Array:
     return np.asarray(outputs, dtype=np.float64)
 
 
-def _share_of_wrong(outputs: Array, y: NDArray[Any]) -> float:
+def _share_of_wrong(outputs: Array, y: Target) -> float:
     return 1.0 - float(outputs[np.arange(len(y)), y].mean())
 
 

@@ -6,43 +6,45 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
-from entrypoints.models.losses import Array
+from entrypoints.models.losses import Array, Target
 from entrypoints.search_space import Space
 
 Outputs = Callable[[Array], Array]
-Loss = Callable[[Array, NDArray[Any]], float]
+Loss = Callable[[Array, Target], float]
 
 _DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
 
 
+@dataclass(eq=False)
 class Learner:
     """One model, trained step by step on X (rows, features) and y (rows,): numbers, or each row's class by number.
 
-    Args:
+    Attributes:
         estimator: scikit-learn's, or what behaves like it.
         n_classes: the number of classes; 0 for regression.
         outputs: what the loss and scores are computed from, of each row of X: a number, or one of each class.
         loss: the mean loss over rows of these outputs.
+        iterations: of one fit on all rows, each of which is a step; None: a step trains on a batch.
+        decisions: 1 for the predicted class; None: that is always the one with the highest output.
     """
 
-    iterations: int | None = None  # of one fit on all rows, each of which is a step; None: a step trains on a batch
-    holds_rows = False  # until the last step
-    took_s: float | None = None  # for its steps, without waiting for a core; known of those in a thread of its own
-    decisions: Outputs | None = None  # 1 for the predicted class; None: that is always the one with the highest output
+    holds_rows: ClassVar[bool] = False  # until the last step
 
-    def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
-        self.estimator, self.outputs, self.loss = estimator, outputs, loss
-        self.n_classes = n_classes
+    estimator: Any
+    n_classes: int
+    outputs: Outputs
+    loss: Loss
+    iterations: int | None = None
+    decisions: Outputs | None = None
 
-    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
         """Train on one batch, or advance by some iterations of a fit on all rows, the same ones each time.
 
         Raises:
@@ -50,22 +52,24 @@ class Learner:
         """
         raise NotImplementedError
 
-    def untrained_loss(self, y: NDArray[Any]) -> float:
+    def untrained_loss(self, y: Target) -> float:
         """The loss of predicting the mean of a standardised target, or no class more than another."""
-        n_classes = self.n_classes
-        return self.loss(np.full((len(y), n_classes), 1 / n_classes) if n_classes else np.zeros(len(y)), y)
+        if self.n_classes:
+            return self.loss(np.full((len(y), self.n_classes), 1 / self.n_classes), y)
+        return self.loss(np.zeros(len(y)), y)
 
 
+@dataclass(eq=False)
 class BatchLearner(Learner):
     """By ``partial_fit``."""
 
-    def __init__(self, estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> None:
-        super().__init__(estimator, n_classes, outputs, loss)
-        takes_classes = n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters
-        self._first_call = {"classes": np.arange(n_classes)} if takes_classes else {}
-        self._would_divide = getattr(estimator, "batch_size", None) == "auto"  # scikit-learn's MLP, above 200 rows
+    def __post_init__(self) -> None:
+        self._would_divide = getattr(self.estimator, "batch_size", None) == "auto"  # scikit-learn's MLP, over 200 rows
+        self._first_call: dict[str, Any] = {}
+        if self.n_classes and "classes" in inspect.signature(self.estimator.partial_fit).parameters:
+            self._first_call = {"classes": np.arange(self.n_classes)}
 
-    def step(self, X: Array, y: NDArray[Any], iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
         """Train on one batch."""
         if self._would_divide:
             self.estimator.batch_size = len(X)
@@ -94,17 +98,9 @@ class SGD:
     task: Task
     loss: str
 
-    by_batch = True
-
-    @property
-    def hyperparameters(self) -> tuple[str, ...]:
-        """The names of what it takes."""
-        return tuple(self.defaults)
-
-    @property
-    def defaults(self) -> Space:
-        """The values that are tried."""
-        return {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
+    by_batch: ClassVar[bool] = True
+    defaults: ClassVar[Space] = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
+    hyperparameters: ClassVar[tuple[str, ...]] = tuple(defaults)
 
     def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int = 0) -> Learner:
         """A new model.
@@ -122,8 +118,10 @@ class SGD:
             "alpha": hyperparameters["alpha"],
             "shuffle": False,  # batches arrive in random order already: it would only cost time
         }
-        weights = {"class_weight": hyperparameters.get("class_weight")}
-        estimator = SGDClassifier(**settings, **weights) if n_classes else SGDRegressor(**settings)
+        if n_classes:
+            estimator = SGDClassifier(**settings, class_weight=hyperparameters.get("class_weight"))
+        else:
+            estimator = SGDRegressor(**settings)
         return BatchLearner(estimator, n_classes, partial(_linear_outputs, estimator), _LOSSES[self.loss])
 
 

@@ -14,34 +14,36 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 Array = NDArray[np.float64]
+Target = NDArray[Any]  # numbers, or each row's class by number
 
 _EPS = float(np.finfo(np.float64).eps)  # what sklearn.metrics.log_loss clips probabilities to
 _LARGEST_LOG_LOSS = -math.log(_EPS)
 
 
-def rmse(outputs: Array, y: NDArray[Any]) -> float:
+def rmse(outputs: Array, y: Target) -> float:
     """The root mean squared error in the units of y."""
     return float(np.sqrt(squared_error(outputs, y)))
 
 
-def accuracy(outputs: Array, y: NDArray[Any]) -> float:
+def accuracy(outputs: Array, y: Target) -> float:
     """The share of rows whose class has the highest output; a single output per row is that of class 1 against 0."""
     predicted = outputs > 0 if outputs.ndim == 1 else outputs.argmax(axis=1)
     return float(np.mean(predicted == y))
 
 
-def squared_error(outputs: Array, y: NDArray[Any]) -> float:
+def squared_error(outputs: Array, y: Target) -> float:
     """``sklearn.metrics.mean_squared_error``."""
     error = outputs - y
     return float(error @ error) / len(error)
 
 
-def log_loss(probabilities: Array, y: NDArray[Any]) -> float:
+def log_loss(probabilities: Array, y: Target) -> float:
     """``sklearn.metrics.log_loss`` of probabilities (rows, classes)."""
-    return _log_loss_of(probabilities[np.arange(len(y)), y])
+    of_true = probabilities[np.arange(len(y)), y]
+    return float(-np.log(of_true.clip(_EPS, 1 - _EPS)).mean())
 
 
-def log_loss_of_linear(outputs: Array, y: NDArray[Any]) -> float:
+def log_loss_of_linear(outputs: Array, y: Target) -> float:
     """``sklearn.metrics.log_loss`` of what ``SGDClassifier.predict_proba`` makes of linear outputs."""
     if outputs.ndim == 1:  # in four operations: it is computed at every step
         losses = np.minimum(np.logaddexp(0.0, np.where(y, -outputs, outputs)), _LARGEST_LOG_LOSS)
@@ -62,7 +64,7 @@ def probabilities_of_linear(outputs: Array) -> Array:
     return each
 
 
-def hinge(outputs: Array, y: NDArray[Any]) -> float:
+def hinge(outputs: Array, y: Target) -> float:
     """``sklearn.metrics.hinge_loss``; for more than two classes that is the Crammer-Singer form."""
     if outputs.ndim == 1:
         margin = np.where(y == 1, outputs, -outputs)
@@ -72,7 +74,3 @@ def hinge(outputs: Array, y: NDArray[Any]) -> float:
         others[rows, y] = -np.inf
         margin = outputs[rows, y] - others.max(axis=1)
     return float(np.maximum(0.0, 1.0 - margin).mean())
-
-
-def _log_loss_of(of_true: Array) -> float:
-    return float(-np.log(of_true.clip(_EPS, 1 - _EPS)).mean())

@@ -21,7 +21,7 @@ from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
 from entrypoints.models.learners import Loss
-from entrypoints.models.losses import Array
+from entrypoints.models.losses import Array, Target
 from entrypoints.text import one_line
 
 NEGATED = "neg_"  # how scikit-learn's names of those begin whose lower values are better; there they are negative
@@ -63,7 +63,7 @@ class Score:
         needed = getattr(self.scorer, "_response_method", "predict")
         return [needed] if isinstance(needed, str) else list(needed)
 
-    def of(self, outputs: Array, y: NDArray[Any], loss: Loss) -> float:
+    def of(self, outputs: Array, y: Target, loss: Loss) -> float:
         """The score of a learner's outputs (rows,) or (rows, classes); NaN where one is not finite, or it has none.
 
         Args:
@@ -73,9 +73,8 @@ class Score:
         """
         if not np.isfinite(outputs).all():
             return math.nan
-        model = _Numbers() if loss is losses.squared_error else _Classes(outputs, loss)
         try:
-            return self._of_model(model, outputs, y)
+            return self._of_model(_model(outputs, loss), outputs, y)
         except ValueError:  # such as the logarithm of a negative prediction
             return math.nan
 
@@ -85,7 +84,7 @@ class Score:
         Raises:
             UserError: they do not.
         """
-        model = _Numbers() if loss is losses.squared_error else _Classes(np.zeros(1), loss)
+        model = _model(np.zeros(1), loss)
         if not any(hasattr(model, name) for name in self.needs):
             raise UserError(
                 f"metric={self._as_given}: it needs {' or '.join(self.needs)}, which {algorithm} has not; give another "
@@ -99,23 +98,27 @@ class Score:
             UserError: it is not defined for this target, one of the folds, or the test part.
         """
         y = np.searchsorted(table.classes, table.y) if table.classes else table.y
+        if table.classes and self._is_of_numbers():
+            raise self._cannot_score(table, "it is of numbers, not of classes")
         model = DummyClassifier(strategy="prior") if table.classes else DummyRegressor()
-        X, values = np.zeros((len(y), 1)), list[float]()
-        why = "it is of numbers, not of classes" if table.classes and self._is_of_numbers() else ""
-        try:
-            for fit, held_out in (*split.folds, (split.train, split.test)):
-                values.append(self._of_model(model.fit(X[fit], y[fit]), X[held_out], y[held_out]))
-        except (ValueError, AttributeError) as error:  # the latter: it needs probabilities
-            why = why or one_line(error)
-        if why:
-            such = _SUCH_AS[table.task]
-            raise UserError(f"metric={self._as_given}: it cannot score {table.target}: {why}; use one such as {such}")
+        X = np.zeros((len(y), 1))
+        values = []
+        for fit, held_out in (*split.folds, (split.train, split.test)):
+            model.fit(X[fit], y[fit])
+            try:
+                values.append(self._of_model(model, X[held_out], y[held_out]))
+            except (ValueError, AttributeError) as error:  # the latter: it needs probabilities
+                raise self._cannot_score(table, one_line(error)) from None
         if not np.isfinite(values).all():
             raise UserError(
                 f"metric={self._as_given}: it is not defined on each fold and the test part, such as one with rows of "
                 "one class alone; lower folds, or give another metric"
             )
         return values[:-1]
+
+    def _cannot_score(self, table: Table, why: str) -> UserError:
+        such = _SUCH_AS[table.task]
+        return UserError(f"metric={self._as_given}: it cannot score {table.target}: {why}; use one such as {such}")
 
     @property
     def _as_given(self) -> str:
@@ -129,7 +132,7 @@ class Score:
             return False
         return True
 
-    def _of_model(self, model: Any, X: Array, y: NDArray[Any]) -> float:
+    def _of_model(self, model: Any, X: Array, y: Target) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a class was never predicted, on each fold at each report
             value = float(self.scorer(model, X, y))
@@ -160,6 +163,11 @@ class _Classes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @available_if(lambda self: self.loss in (losses.hinge, losses.log_loss_of_linear))  # type: ignore[untyped-decorator]
     def decision_function(self, rows: Array) -> Array:
         return rows
+
+
+def _model(outputs: Array, loss: Loss) -> Any:
+    """What a scorer takes for the model that has put these out."""
+    return _Numbers() if loss is losses.squared_error else _Classes(outputs, loss)
 
 
 _AUTO: dict[Task, Score] = {

@@ -96,7 +96,7 @@ class Trial:
 
         searched = {name: str(value) for name, value in self.configuration.searched.items()}
         about: dict[str, Any] = {"trial_id": self.trial_id, "run_id": self.run_id, "status": self.status}
-        about |= {"place": self.configuration.number, "repeat": self.configuration.repeat}
+        about |= {"number": self.configuration.number, "repeat": self.configuration.repeat}
         return {**self.figures, **said_of_trial(self.tags), **about, "params": searched}
 
 

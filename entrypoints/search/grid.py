@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from numbers import Integral, Real
 from typing import Any
@@ -17,7 +17,7 @@ from entrypoints.errors import UserError
 from entrypoints.models.algorithms import Algorithm
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
-from entrypoints.search_space import DISTRIBUTIONS, Space, Values, for_all, is_distribution, of_algorithm
+from entrypoints.search_space import DISTRIBUTIONS, Space, Values, distribution, for_all, is_distribution, of_algorithm
 from entrypoints.settings import SHARED, StudySettings
 from entrypoints.text import closest
 
@@ -29,12 +29,11 @@ DEFAULT_REPEATS = 3  # of one configuration of the user's own algorithm, where n
 MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
 _OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
-_FROM_0 = ("numbers from 0", lambda value: isinstance(value, Real) and 0 <= float(value) < math.inf)
-_NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what may be listed, in words and for one value
-    "batch_size": ("whole numbers from 1", lambda value: isinstance(value, Integral) and int(value) >= 1),
-    "learning_rate": ("numbers above 0", lambda value: isinstance(value, Real) and 0 < float(value) < math.inf),
-    "alpha": _FROM_0,
-    "tol": _FROM_0,
+_NUMBERS: dict[str, tuple[str, Any, float]] = {  # what may be listed: in words, its type, and the least of them
+    "batch_size": ("whole numbers from 1", Integral, 1),
+    "learning_rate": ("numbers above 0", Real, math.ulp(0.0)),
+    "alpha": ("numbers from 0", Real, 0),
+    "tol": ("numbers from 0", Real, 0),
 }
 Choice = dict[str, Any]  # the values of one configuration
 
@@ -53,14 +52,20 @@ def configurations(
     Raises:
         UserError: the settings do not fit each other, the algorithms or the dataset.
     """
-    _check(settings, algorithms, split.max_batch_size, n_classes)
-    spaces = [_space(settings.space, each, split.max_batch_size) for each in algorithms]
-    own = [each.name for each in algorithms if isinstance(each, Estimator)]
-    of = {each.name: each for each in algorithms}
-    return [
-        _configuration(settings, of[values["algorithm"]], values, n_classes, number, repeat)
-        for number, (values, repeat) in enumerate(_in_order(settings, _chosen(settings, spaces), own), 1)
-    ]
+    _check_names(settings.space, algorithms)
+    spaces = []
+    for algorithm in algorithms:
+        given = _given(settings.space, algorithm)
+        _check_values(given, algorithm, settings.search, split.max_batch_size)
+        if isinstance(algorithm, Estimator):
+            _try_out(given, algorithm, n_classes)
+        spaces.append(_space(given, algorithm, split.max_batch_size))
+    by_name = {algorithm.name: algorithm for algorithm in algorithms}
+    ordered = _in_order(settings, _chosen(settings, spaces), by_name)
+    made = []
+    for number, (values, repeat) in enumerate(ordered, 1):
+        made.append(_configuration(settings, by_name[values["algorithm"]], values, n_classes, number, repeat))
+    return made
 
 
 def tried(settings: StudySettings, candidates: int) -> int:
@@ -73,8 +78,9 @@ def tried(settings: StudySettings, candidates: int) -> int:
 def _configuration(
     settings: StudySettings, algorithm: Algorithm, values: Choice, n_classes: int, number: int, repeat: int
 ) -> Configuration:
-    of_batches = {name: values.get(name) for name in _OF_BATCHES if algorithm.by_batch}
-    own = {name: value for name, value in values.items() if name != "algorithm" and name not in of_batches}
+    own = dict(values)
+    del own["algorithm"]
+    of_batches = {name: own.pop(name, None) for name in _of_batches(algorithm)}
     return Configuration(
         number=number,
         repeat=repeat,
@@ -92,15 +98,13 @@ def _configuration(
     )
 
 
-def _space(asked: Space, algorithm: Algorithm, rows: int) -> Space:
-    """What is searched of an algorithm: the values that are asked for, and its defaults."""
-    space: Space = {"algorithm": [algorithm.name]}
-    if algorithm.by_batch:
-        space["batch_size"] = [2**i for i in range(1, rows.bit_length())]
-    space |= algorithm.defaults
-    if algorithm.by_batch:
-        space["batch_size"] = [size for size in space["batch_size"] if size <= rows] or [rows]
-    return space | _given(asked, algorithm)
+def _of_batches(algorithm: Algorithm) -> tuple[str, ...]:
+    return _OF_BATCHES if algorithm.by_batch else ()
+
+
+def _names(algorithm: Algorithm) -> list[str]:
+    """The hyperparameters that a space may name for an algorithm."""
+    return [*_of_batches(algorithm), *algorithm.hyperparameters]
 
 
 def _given(asked: Space, algorithm: Algorithm) -> Space:
@@ -110,69 +114,76 @@ def _given(asked: Space, algorithm: Algorithm) -> Space:
     return {name: values for name, values in given.items() if name in names}
 
 
-def _names(algorithm: Algorithm) -> list[str]:
-    """The hyperparameters that a space may name for an algorithm."""
-    return list(dict.fromkeys([*(_OF_BATCHES if algorithm.by_batch else ()), *algorithm.hyperparameters]))
+def _space(given: Space, algorithm: Algorithm, rows: int) -> Space:
+    """What is searched of an algorithm: the values that are asked for, and its defaults."""
+    space: Space = {"algorithm": [algorithm.name]}
+    if algorithm.by_batch:
+        space["batch_size"] = [2**i for i in range(1, rows.bit_length())]
+    space |= algorithm.defaults
+    if algorithm.by_batch:
+        space["batch_size"] = [size for size in space["batch_size"] if size <= rows] or [rows]
+    return space | given
 
 
-def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], rows: int, n_classes: int) -> None:
-    _check_names(settings.space, algorithms)
-    for algorithm in algorithms:
-        given, own = _given(settings.space, algorithm), isinstance(algorithm, Estimator)
-        checked = _OF_BATCHES if own and algorithm.by_batch else () if own else tuple(_NUMBERS)
-        for name, values in given.items():
-            if is_distribution(values) and settings.search == "grid":
-                raise UserError(
-                    f"space: {name} is a distribution, which search=random and search=tpe draw from; add one of "
-                    "them, or list values"
-                )
-            for value in _some(values) if name in checked else ():
-                words, is_allowed = _NUMBERS[name]
-                if not is_allowed(value):
-                    raise UserError(f"space: {name} {value}: {words} are allowed; give some of these")
-        if algorithm.by_batch and "batch_size" in given and (largest := max(_some(given["batch_size"]))) > rows:
-            raise UserError(
-                f"space: batch_size {largest} is more than the {rows} rows that a fold trains on; the largest batch "
-                f"can be {rows}"
-            )
-        if isinstance(algorithm, Estimator):
-            tried = {name: _some(values, ends=False) for name, values in given.items() if name not in checked}
-            for each in _tried_out(tried):
-                algorithm.check(each, n_classes)
-
-
-def _check_names(space: Space, algorithms: tuple[Algorithm, ...]) -> None:
-    together = ", ".join(algorithm.name for algorithm in algorithms)
+def _check_names(space: Space, algorithms: Iterable[Algorithm]) -> None:
     allowed = {algorithm.name: _names(algorithm) for algorithm in algorithms}
-    named = [(together, name, [*chain(*allowed.values())]) for name in for_all(space)]
-    for algorithm in space.keys() - for_all(space):
-        if algorithm not in allowed:
+    together = ", ".join(allowed)
+    shared = for_all(space)
+    for unknown in space.keys() - shared.keys() - allowed.keys():
+        raise UserError(
+            f"space: {unknown} is neither a distribution ({', '.join(DISTRIBUTIONS)}) nor an algorithm of this study; "
+            f"{closest(unknown, allowed, f'choose from {together}')}"
+        )
+    asked = [(together, shared, list(chain(*allowed.values())))]
+    asked += [(name, of_algorithm(space, name), names) for name, names in allowed.items()]
+    for takes, given, names in asked:
+        for name in given:
+            if name in ("algorithm", *SHARED):
+                raise UserError(f"space: {name} is an option of its own; give it as -P {name}=")
+            if name not in names:
+                choice = "choose from " + ", ".join(dict.fromkeys(names))
+                raise UserError(f"space: {name} is not a hyperparameter of {takes}; {closest(name, names, choice)}")
+
+
+def _check_values(given: Space, algorithm: Algorithm, search: str, rows: int) -> None:
+    """Check what is listed of an algorithm; ``rows`` are those that a fold trains on."""
+    checked = _of_batches(algorithm) if isinstance(algorithm, Estimator) else _NUMBERS
+    for name, values in given.items():
+        if is_distribution(values) and search == "grid":
             raise UserError(
-                f"space: {algorithm} is neither a distribution ({', '.join(DISTRIBUTIONS)}) nor an algorithm of this "
-                f"study; {closest(algorithm, allowed, f'choose from {together}')}"
+                f"space: {name} is a distribution, which search=random and search=tpe draw from; add one of them, or "
+                "list values"
             )
-        named += [(algorithm, name, allowed[algorithm]) for name in of_algorithm(space, algorithm)]
-    for takes, name, names in named:
-        if name in ("algorithm", *SHARED):
-            raise UserError(f"space: {name} is an option of its own; give it as -P {name}=")
-        if name not in names:
-            choice = "choose from " + ", ".join(dict.fromkeys(names))
-            raise UserError(f"space: {name} is not a hyperparameter of {takes}; {closest(name, names, choice)}")
+        if name not in checked:
+            continue
+        words, kind, least = _NUMBERS[name]
+        for value in _some(values):
+            if not isinstance(value, kind) or not least <= value < math.inf:
+                raise UserError(f"space: {name} {value}: {words} are allowed; give some of these")
+            if name == "batch_size" and value > rows:
+                raise UserError(
+                    f"space: batch_size {value} is more than the {rows} rows that a fold trains on; the largest batch "
+                    f"can be {rows}"
+                )
+
+
+def _try_out(given: Space, algorithm: Estimator, n_classes: int) -> None:
+    """Make a model of the first value of each hyperparameter, then one of each other value."""
+    of_batches = _of_batches(algorithm)
+    values = {name: _some(given[name], ends=False) for name in given if name not in of_batches}
+    first = {name: some[0] for name, some in values.items()}
+    algorithm.check(first, n_classes)
+    for name, some in values.items():
+        for value in some[1:]:
+            algorithm.check({**first, name: value}, n_classes)
 
 
 def _some(values: Values, *, ends: bool = True) -> list[Any]:
     """The listed values; of a distribution a few, and its ends, which are hardly ever drawn."""
     if not is_distribution(values):
         return list(values)
-    return [*(values.support() if ends else ()), *values.rvs(size=3, random_state=0).tolist()]
-
-
-def _tried_out(tried: dict[str, list[Any]]) -> Iterator[Choice]:
-    """The first values of all, then one after the other of each."""
-    first = {name: values[0] for name, values in tried.items()}
-    yield first
-    for name, values in tried.items():
-        yield from ({**first, name: value} for value in values[1:])
+    drawn = distribution(values)
+    return [*(drawn.support() if ends else ()), *drawn.rvs(size=3, random_state=0).tolist()]
 
 
 def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
@@ -182,9 +193,8 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
     """
     listed = not any(is_distribution(values) for space in spaces for values in space.values())
     total = len(ParameterGrid(spaces)) if listed else math.inf
-    learns = settings.search == "tpe"
-    defaults = {"grid": MAX_TRIALS, "random": DEFAULT_DRAWN}
-    wanted = MAX_CANDIDATES if learns else settings.max_trials or defaults[settings.search]
+    most = {"grid": settings.max_trials or MAX_TRIALS, "random": settings.max_trials or DEFAULT_DRAWN}
+    wanted = most.get(settings.search, MAX_CANDIDATES)
     if total <= wanted:
         drawn = ParameterGrid(spaces)
     elif settings.search == "grid" and settings.max_trials is None:
@@ -193,8 +203,9 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
             "max_trials, or add search=tpe or search=random"
         )
     else:
-        drawn = ParameterSampler(spaces, wanted if listed or learns else wanted * _DRAWS, random_state=settings.seed)
-    names = dict.fromkeys(name for space in spaces for name in space)  # scikit-learn sorts them
+        tries = wanted if listed or settings.search == "tpe" else wanted * _DRAWS
+        drawn = ParameterSampler([_to_draw(space) for space in spaces], tries, random_state=settings.seed)
+    names = dict.fromkeys(chain(*spaces))  # scikit-learn sorts them
     distinct: dict[str, Choice] = {}
     for each in drawn:
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in each.items()}
@@ -205,7 +216,13 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
     return list(distinct.values())
 
 
-def _in_order(settings: StudySettings, chosen: list[Choice], own: list[str]) -> list[tuple[Choice, int]]:
+def _to_draw(space: Space) -> Space:
+    return {name: distribution(values) if is_distribution(values) else values for name, values in space.items()}
+
+
+def _in_order(
+    settings: StudySettings, chosen: list[Choice], algorithms: dict[str, Algorithm]
+) -> list[tuple[Choice, int]]:
     """The configurations, shuffled, each with its repetition: the one in the middle of their list runs several times.
 
     Of a search that learns, these are the candidates; those that it repeats are among as many as it tries.
@@ -213,11 +230,12 @@ def _in_order(settings: StudySettings, chosen: list[Choice], own: list[str]) -> 
     In grid order, memory that a process keeps from earlier trials would look like the effect of a hyperparameter.
     """
     shuffled = random.Random(settings.seed).sample(chosen, len(chosen))
+    own = [values for values in chosen if isinstance(algorithms[values["algorithm"]], Estimator)]
     times = settings.repeats or (DEFAULT_REPEATS if own and len(chosen) >= MIN_REPEATED else 1)
-    among = [values for values in chosen if values["algorithm"] in own] or chosen
-    repeated = among[len(among) // 2]
     if times == 1:
         return [(values, 0) for values in shuffled]
+    among = own or chosen
+    repeated = among[len(among) // 2]
     ordered = [(values, 0) for values in shuffled if values is not repeated]
     total = tried(settings, len(chosen)) - 1 + times
     for repeat in range(times):  # spread evenly

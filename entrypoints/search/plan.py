@@ -15,14 +15,13 @@ from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
-from entrypoints.limits.guard import Stopping
-from entrypoints.limits.schedulers import stopping
+from entrypoints.limits.schedulers import parse_limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.search.grid import configurations, tried
-from entrypoints.search.run_names import run_names
 from entrypoints.settings import LimitOptions, StudySettings
+from mlflow_sysmetrics.limits import Limits
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
@@ -31,15 +30,16 @@ _OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time", "duplicates")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study does, and where: ``trials`` has one configuration each, and the result meets the ``limits``.
+    """What a study does, and where: ``trials`` has one configuration each.
 
-    ``score`` ranks them, and ``baseline`` is what it is on each fold of a model that ignores all features.
-    A search that learns tries as many of its ``trials`` as ``size`` says.
+    ``limit_options`` is None for a study without limits, whose ``limits`` are none. ``score`` ranks trials, and
+    ``baseline`` is what it is on each fold of a model that ignores all features. A search that learns tries as many of
+    its ``trials`` as ``size`` says.
     """
 
     settings: StudySettings
-    limits: LimitOptions | None
-    stopping: Stopping | None
+    limit_options: LimitOptions | None
+    limits: Limits
     request: Request
     table: Table
     split: Split
@@ -47,16 +47,6 @@ class Plan:
     backend: Backend
     score: Score
     baseline: list[float]
-
-    @property
-    def searched(self) -> list[str]:
-        """The names of what it searches, in the order of the first trials that have them."""
-        return list(dict.fromkeys(name for trial in self.trials for name in trial.searched))
-
-    @property
-    def varied(self) -> list[str]:
-        """Those of which trials have different values."""
-        return [name for name in self.searched if len({str(trial.searched.get(name)) for trial in self.trials}) > 1]
 
     @property
     def score_line(self) -> str:
@@ -68,6 +58,16 @@ class Plan:
         return f"{self.score.validated}, {better} is better{positive}; {baseline}"
 
     @property
+    def predicts(self) -> bool:
+        """Whether a trial may end for what it is predicted to cost."""
+        return self.limit_options is not None and self.limit_options.predict
+
+    @property
+    def scheduler(self) -> str:
+        """The name of what stops trials by their score, or none."""
+        return self.limit_options.scheduler if self.limit_options else "none"
+
+    @property
     def learns(self) -> bool:
         """Whether what it tries next depends on what has come of the trials before."""
         return self.settings.search == "tpe"
@@ -77,11 +77,6 @@ class Plan:
         """How many trials it has, if the time is enough."""
         repetitions = sum(trial.repeat > 0 for trial in self.trials)
         return tried(self.settings, len(self.trials) - repetitions) + repetitions
-
-    @property
-    def names(self) -> dict[str, str]:
-        """What the runs of its trials are called, by the ids of their configurations."""
-        return dict(zip((trial.id for trial in self.trials), run_names(self.trials), strict=True))
 
 
 def planned(settings: StudySettings, limits: LimitOptions | None = None, *, folder: Path) -> Plan:
@@ -99,23 +94,34 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         from entrypoints.models import registered  # which imports MLflow
 
         registered.check(settings.register)
-    where = backend(settings.ray_address, settings.cpus or 0, imports=TRIALS)
+    where = backend(settings.ray_address, settings.cpus, imports=TRIALS)
     table = known.load(
         settings.dataset, target=settings.target, drop=settings.drop, group=settings.group, time=settings.time
     )
     table = table.sample(settings.max_rows, settings.seed)
     score = scores.find(settings.metric, table.task)
-    ends_early = stopping(score, limits, settings.groups, here=where.is_here)
-    request = Request(**{each.name: getattr(settings, each.name) for each in fields(Request)})
-    folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
+    parsed = parse_limits(score, limits, settings.groups, here=where.is_here)
+    folders = [folder]
+    if Path(settings.dataset).is_absolute():
+        folders.append(Path(settings.dataset).parent)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
     split = make_split(table, folds=settings.folds, seed=settings.seed, duplicates=settings.duplicates)
     made = configurations(settings, split, searched, len(table.classes))
-    trials = [replace(trial, folders=folders) for trial in made]
-    baseline = score.baseline(table, split)
+    trials = [replace(trial, folders=tuple(folders)) for trial in made]
     _check_models(score, settings, trials, table)
-    return Plan(settings, limits, ends_early, request, table, split, trials, where, score, baseline)
+    return Plan(
+        settings=settings,
+        limit_options=limits,
+        limits=parsed,
+        request=Request(**{each.name: getattr(settings, each.name) for each in fields(Request)}),
+        table=table,
+        split=split,
+        trials=trials,
+        backend=where,
+        score=score,
+        baseline=score.baseline(table, split),
+    )
 
 
 def _check_models(score: Score, settings: StudySettings, trials: list[Configuration], table: Table) -> None:

@@ -10,15 +10,17 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
+from entrypoints import views
 from entrypoints.frame import StudyRows
-from entrypoints.limits.cost_history import Cost
+from entrypoints.limits.cost_history import counted
 from entrypoints.limits.judging import resolved, violations
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.models.trial_record import Trial
 from entrypoints.progress import Progress
-from entrypoints.search.plan import Plan
+from entrypoints.search.run_names import run_names, searched
 from entrypoints.tags import BY_TIME_LIMIT
+from mlflow_sysmetrics.delivery import Point, points_now
 from mlflow_sysmetrics.limits import Limits, Values
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, error_line
 from mlflow_sysmetrics.tags import BY_TUNE, STOPPED_BY
@@ -31,12 +33,10 @@ class Earlier:
     Attributes:
         done: the trials that need not be run again, in the order of the study's configurations.
         open_runs: the run that each other trial has already, by the id of its configuration.
-        search_s: seconds in which at least one of the done trials ran.
     """
 
     done: tuple[Trial, ...] = ()
     open_runs: Mapping[str, str] = field(default_factory=dict)
-    search_s: float = 0.0
 
     def left(self, trials: Iterable[Configuration]) -> list[Configuration]:
         """Those of the study's configurations that have not been run."""
@@ -47,35 +47,46 @@ class Earlier:
 NOTHING = Earlier()
 
 
+def judged(trials: Iterable[Trial]) -> list[Trial]:
+    """Those that ended under limits, by themselves or by these."""
+    return [trial for trial in trials if trial.was_judged]
+
+
 class Record(tune.Callback):
     """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
 
+    The study's run gets a point of the best score so far and of the CPU seconds of all trials as each trial ends.
+
     Args:
         score: of the study.
-        progress: its line on the terminal.
         limits: what its trials have to meet.
+        progress: its line on the terminal.
         earlier: what interrupted commands have left.
         begins: called when the first trial begins.
+        log: takes the points of the study's run.
     """
 
     def __init__(
         self,
         score: Score,
+        limits: Limits,
         progress: Progress,
-        limits: Limits | None = None,
         earlier: Earlier = NOTHING,
         begins: Callable[[], None] = lambda: None,
+        log: Callable[[list[Point]], None] = lambda points: None,
     ) -> None:
         self.trials = {trial.trial_id: trial for trial in earlier.done}
         self.open_runs = earlier.open_runs
+        self.is_continued = earlier != NOTHING
         self.first_start: float | None = None
         self.last_end: float | None = None
         self.planned = progress.total  # trials, if the time is enough
-        self.before_s = earlier.search_s
         self.to_come: Sequence[Values] = ()  # the expected costs of what a search that learns does not try
         self.restarts = 0  # deaths of processes and nodes after which a trial began again
-        self.score, self.higher_is_better = score.validated, score.higher_is_better
-        self.limits = limits or Limits(())
+        self.score = score.validated
+        self.higher_is_better = score.higher_is_better
+        self.limits = limits
+        self._log = log
         self._progress = progress
         self._begins = begins
 
@@ -88,27 +99,37 @@ class Record(tune.Callback):
         if self.first_start is None:
             self.first_start = time.time()
             self._begins()
-        self._progress.trial_started(trial.config["configuration"].number)
-        self.trials[trial.trial_id] = Trial(trial.trial_id, trial.config["configuration"])
+        configuration = trial.config["configuration"]
+        self._progress.trial_started(configuration.number)
+        self.trials[trial.trial_id] = Trial(trial.trial_id, configuration)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         """Keep what is known so far: a trial that fails, or is ended from outside, says nothing more."""
-        record, carried = self._of(trial), result[PAYLOAD_KEY]
-        record.figures, record.status = result["figures"], carried["status"] or "RUNNING"
+        record, carried = self.trials[trial.trial_id], result[PAYLOAD_KEY]
+        record.figures = result["figures"]
+        record.status = carried["status"] or "RUNNING"
         record.tags |= carried["tags"]
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the end of a trial; one that has not said that it is its own was ended by a scheduler."""
         record = self._end(trial)
         if record.status == "RUNNING":
-            record.status, record.tags[STOPPED_BY] = "KILLED", BY_TUNE
+            record.status = "KILLED"
+            record.tags[STOPPED_BY] = BY_TUNE
+        ended = [each for each in self.trials.values() if each.status != "RUNNING"]
+        points = {views.SPENT_CPU_S: sum(each.figures.get("cpu_seconds", 0.0) for each in ended)}
+        best = self.best_score()
+        if best is not None:
+            points[views.BEST_SO_FAR] = best
+        self._log(points_now(points, len(ended)))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note that the trial has failed, and why."""
         record = self._end(trial)
-        record.status, record.error = "FAILED", error_line(trial)
+        record.status = "FAILED"
+        record.error = error_line(trial)
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Count that the trial begins again; it reports again what it knew until then."""
@@ -122,14 +143,22 @@ class Record(tune.Callback):
         """Write the last line of progress; what still ran was ended by a time limit."""
         for record in self.trials.values():
             if record.status == "RUNNING":
-                record.status, record.tags[STOPPED_BY] = "KILLED", BY_TIME_LIMIT
+                record.status = "KILLED"
+                record.tags[STOPPED_BY] = BY_TIME_LIMIT
                 self.last_end = time.time()
         self._progress.show(self.best_score, last=True)
 
+    def _end(self, trial: TuneTrial) -> Trial:
+        """Note the time; a trial that fails while it is set up has not begun."""
+        configuration = trial.config["configuration"]
+        self.last_end = time.time()
+        self._progress.trial_ended(configuration.number)
+        return self.trials.setdefault(trial.trial_id, Trial(trial.trial_id, configuration))
+
     @property
     def search_s(self) -> float:
-        """How long the search has taken, with what an interrupted command has done of it."""
-        return self.before_s + (self.last_end or 0.0) - (self.first_start or 0.0)
+        """How long the search of this command has taken."""
+        return (self.last_end or 0.0) - (self.first_start or 0.0)
 
     @property
     def resolved_limits(self) -> Limits:
@@ -140,42 +169,34 @@ class Record(tune.Callback):
     def costs(self) -> list[Values]:
         """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
         ended = (trial for trial in self.trials.values() if not trial.ended_from_outside)
-        counts = (Cost.of(trial).counted(trial.configuration) for trial in ended)
+        counts = (counted(trial) for trial in ended)
         return [*(figures for figures in counts if figures is not None), *self.to_come]
 
-    def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
+    def best_score(self) -> float | None:
+        """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the limits."""
+        limits = self.resolved_limits
+        able = [trial for trial in self.trials.values() if _can_be_chosen(trial, limits)]
+        better = max if self.higher_is_better else min
+        return better((trial.figures[self.score] for trial in able if self.score in trial.figures), default=None)
+
+    def rows(self, study: str, about: Mapping[str, Any], planned: Sequence[Configuration]) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.
 
         Args:
             study: the id of its run.
             about: what else is known of it, by the names of ``frame.OF_STUDY``.
-            plan: of it.
+            planned: all its configurations.
         """
-        limits, names = self.resolved_limits, plan.names
+        limits, names = self.resolved_limits, run_names(planned)
         rows = []
         for trial in self.trials.values():
             is_judged = bool(self.limits.rules) and not trial.ended_from_outside
-            feasible = self._can_be_chosen(trial, limits) if is_judged else None
+            feasible = _can_be_chosen(trial, limits) if is_judged else None
             rows.append(trial.row() | {"name": names[trial.configuration.id], "feasible": feasible})
         folds = [{"trial_id": trial.trial_id, **fold} for trial in self.trials.values() for fold in trial.folds]
         known = {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about}
-        return StudyRows(study, known, rows, plan.searched, folds)
+        return StudyRows(study, known, rows, searched(planned), folds)
 
-    def _end(self, trial: TuneTrial) -> Trial:
-        self.last_end = time.time()
-        self._progress.trial_ended(trial.config["configuration"].number)
-        return self._of(trial)
 
-    def _of(self, trial: TuneTrial) -> Trial:
-        return self.trials.setdefault(trial.trial_id, Trial(trial.trial_id, trial.config["configuration"]))
-
-    def best_score(self) -> float | None:
-        """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the limits."""
-        limits = self.resolved_limits
-        able = [trial for trial in self.trials.values() if self._can_be_chosen(trial, limits)]
-        better = max if self.higher_is_better else min
-        scores = (trial.figures[self.score] for trial in able if self.score in trial.figures)
-        return better(scores, default=None)
-
-    def _can_be_chosen(self, trial: Trial, limits: Limits) -> bool:
-        return trial.complete and not violations(limits, trial.figures)
+def _can_be_chosen(trial: Trial, limits: Limits) -> bool:
+    return trial.complete and not violations(limits, trial.figures)

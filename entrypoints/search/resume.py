@@ -20,13 +20,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from entrypoints import search_space
 from entrypoints.errors import UserError, say
 from entrypoints.links import how_to_resume, run_view
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, read_end
 from entrypoints.own_modules import user_folder
+from entrypoints.reading import said_of_trial
 from entrypoints.runs import RecordedRun, continued_run, recorded_command
 from entrypoints.search.plan import Plan, planned, study_key
 from entrypoints.search.record import Earlier
@@ -40,7 +40,6 @@ from entrypoints.tags import (
     FEASIBLE,
     NOTE,
     PID_SINCE,
-    PLACE,
     REPEAT,
     STOP_HOW,
     STUDY_KEY,
@@ -71,10 +70,7 @@ def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None)
 
     Until the study has ended, its page says that command, too.
     """
-    about = {
-        "settings": asdict(settings) | {"space": search_space.described(settings.space)},
-        "limits": limits and asdict(limits),
-    }
+    about = {"settings": asdict(settings), "limits": limits and asdict(limits)}
     run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
     _claim(run.client, run.run_id)
     command = how_to_resume("early_stop" if limits else "tune", run.run_id)
@@ -91,7 +87,6 @@ def kept(
         about = load_json(client, run_id, SETTINGS)
         settings: dict[str, Any] = about["settings"] | execution
         settings["groups"] = tuple(settings["groups"])
-        settings["space"] = settings["space"] and search_space.parse(json.dumps(settings["space"]), Path())
         return StudySettings(**settings), about["limits"] and LimitOptions(**about["limits"])
     except (MlflowException, OSError, ValueError, KeyError, TypeError):
         return None
@@ -143,19 +138,15 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         from entrypoints.search.study import run_study  # imports what a mistake above need not wait for
 
         with continued_run(run, run_id) as continued, plan.backend:
-            command_run.continued_by = keep(continued, plan.settings, plan.limits)
+            command_run.continued_by = keep(continued, plan.settings, plan.limit_options)
             run_study(continued, plan, earlier)
 
 
 def _refuse_others(options: dict[str, Any]) -> None:
     """Refuse options that the study has from its beginning; under `mlflow run` the others come with their defaults."""
-    context = click.get_current_context()
-    usual = {
-        str(option.name): option.type_cast_value(context, option.get_default(context))
-        for option in context.command.params
-    }
-    allowed = (*EXECUTION, "register")
-    given = [name for name, value in options.items() if name not in allowed and value != usual[name]]
+    usual = {option.name: option.default for option in click.get_current_context().command.params}
+    texts = as_typed({name: value for name, value in options.items() if name not in (*EXECUTION, "register")})
+    given = [name for name, text in texts.items() if text != usual[name]]
     if given:
         raise UserError(
             f"{', '.join(given)}: a study that is resumed goes on as it began; leave this out, or run a new study"
@@ -253,18 +244,16 @@ def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> 
     of_trials = [run for run in children if _is_trial(run)]
     of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
     runs = {_key(run.data.params, int(run.data.tags.get(REPEAT, 0))): run for run in of_trials}
-    done, open_runs, spans = [], {}, []
+    done, open_runs = [], {}
     for configuration in trials:
         run = runs.get(_key(configuration.searched, configuration.repeat))
         if run is None:
             continue
         if _status(run) is None:
             open_runs[configuration.id] = run.info.run_id
-            continue
-        done.append(_done(run, configuration))
-        ended_s = (run.info.end_time or run.info.start_time) / 1000
-        spans.append((ended_s - run.data.metrics.get("elapsed_s", 0.0), ended_s))
-    return Earlier(tuple(done), open_runs, _covered_s(spans))
+        else:
+            done.append(_done(run, configuration))
+    return Earlier(tuple(done), open_runs)
 
 
 def _done(run: Run, configuration: Configuration) -> Trial:
@@ -274,7 +263,7 @@ def _done(run: Run, configuration: Configuration) -> Trial:
         if STOP_HOW in tags:
             tags[STOPPED_BY] = BY_LIMITS
     run_id = run.info.run_id
-    configuration = replace(configuration, number=int(tags.get(PLACE, configuration.number)))
+    configuration = replace(configuration, number=said_of_trial(tags)["number"] or configuration.number)
     return Trial(tags.get(TRIAL_ID, run_id), configuration, str(_status(run)), figures_of(run), tags, run_id)
 
 
@@ -317,12 +306,3 @@ def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None
     for name in run.data.tags:
         if name.startswith(beginnings):
             client.delete_tag(run.info.run_id, name)
-
-
-def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
-    """The length of a union of stretches of time."""
-    covered, until = 0.0, float("-inf")
-    for start, end in sorted(spans):
-        covered += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return covered

@@ -5,16 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
-from numbers import Real
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
+import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from ray.actor import ActorHandle
 from ray.tune.search.searcher import Searcher
 
@@ -32,6 +33,7 @@ _AT_ONCE = 16  # candidates about which the cost model is asked at once
 _ABSENT = -1  # the level of what a candidate does not have
 
 Allowed = Callable[[list[int]], Sequence[bool]]
+Levels = NDArray[np.int64]
 
 
 class Tried(NamedTuple):
@@ -66,13 +68,19 @@ class Sampler:
         self._seed = seed
         self._distributions: dict[str, IntDistribution | CategoricalDistribution] = {}
         columns = []
-        for name in dict.fromkeys(name for each in candidates for name in each):
-            levels, is_number = _levels([each[name] for each in candidates if name in each])
-            if len(levels) > 1:
-                columns.append([levels[repr(each[name])] if name in each else _ABSENT for each in candidates])
-                last = len(levels) - 1
-                self._distributions[name] = IntDistribution(0, last) if is_number else _categories(last)
+        for name in dict.fromkeys(chain(*candidates)):
+            values = pd.Series({i: each[name] for i, each in enumerate(candidates) if name in each})
+            is_number = is_numeric_dtype(values) and not is_bool_dtype(values)
+            codes, levels = pd.factorize(values if is_number else values.map(repr), sort=is_number)
+            last = len(levels) - 1
+            if last == 0:
+                continue
+            self._distributions[name] = IntDistribution(0, last) if is_number else _categories(last)
+            column = np.full(len(candidates), _ABSENT)
+            column[values.index] = codes
+            columns.append(column)
         self._levels = np.array(columns, dtype=int).reshape(len(columns), len(candidates)).T
+        self._is_number = np.array([isinstance(of, IntDistribution) for of in self._distributions.values()], dtype=bool)
 
     def next(self, history: Collection[Tried], allowed: Allowed = lambda indices: [True] * len(indices)) -> int | None:
         """The index of the candidate to try next; None if none is left.
@@ -82,7 +90,7 @@ class Sampler:
             allowed: whether each of some candidates may be tried; it is asked about few.
         """
         left = np.ones(len(self._levels), dtype=bool)
-        left[[each.i for each in history]] = False
+        left[[tried.i for tried in history]] = False
         order = np.flatnonzero(left)
         if len(history) >= START_UP:
             order = order[np.argsort(self._distances(order, self._wanted(history)), kind="stable")]
@@ -93,8 +101,8 @@ class Sampler:
                     return int(i)
         return None
 
-    def _wanted(self, history: Collection[Tried]) -> dict[str, int]:
-        """What TPE would try next, whether it is a candidate or not: a level of each name."""
+    def _wanted(self, history: Collection[Tried]) -> Levels:
+        """What TPE would try next, whether it is a candidate or not: a level of each name that its algorithm has."""
         seed = int(np.random.SeedSequence([self._seed, len(history)]).generate_state(1)[0])
         is_conditional = bool((self._levels == _ABSENT).any())
         with warnings.catch_warnings():
@@ -103,19 +111,17 @@ class Sampler:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=sampler)
         study.add_trials([self._trial(tried) for tried in history])
-        trial, wanted = study.ask(), {}
-        columns = dict(zip(self._distributions, self._levels.T, strict=True))
-        rows = np.ones(len(self._levels), dtype=bool)  # those of the algorithm, which is asked for first
-        for name in sorted(columns, key=lambda name: name != "algorithm"):
-            if (columns[name][rows] != _ABSENT).any():
-                wanted[name] = _asked(trial, name, self._distributions[name])
-                if name == "algorithm":
-                    rows = columns[name] == wanted[name]
+        params = study.ask(self._distributions).params
+        wanted = np.array([params[name] for name in self._distributions], dtype=int)
+        if is_conditional:
+            column = list(self._distributions).index("algorithm")
+            alike = self._levels[self._levels[:, column] == wanted[column]]
+            wanted[(alike == _ABSENT).all(axis=0)] = _ABSENT
         return wanted
 
     def _trial(self, tried: Tried) -> FrozenTrial:
-        levels = zip(self._distributions, self._levels[tried.i].tolist(), strict=True)
-        params = {name: level for name, level in levels if level != _ABSENT}
+        levels = dict(zip(self._distributions, self._levels[tried.i].tolist(), strict=True))
+        params = {name: level for name, level in levels.items() if level != _ABSENT}
         return create_trial(
             state=tried.state,
             params=params,
@@ -124,14 +130,17 @@ class Sampler:
             constraints={"limits": tried.excess},
         )
 
-    def _distances(self, indices: NDArray[Any], wanted: Mapping[str, int]) -> NDArray[Any]:
+    def _distances(self, indices: Levels, wanted: Levels) -> NDArray[np.float64]:
         """Between candidates and what is wanted: of a number the share of its range, of a category 1."""
-        total = np.zeros(len(indices))
-        for column, (name, is_of) in zip(self._levels[indices].T, self._distributions.items(), strict=True):
-            level = wanted.get(name, _ABSENT)
-            away = np.abs(column - level) / is_of.high if isinstance(is_of, IntDistribution) else column != level
-            total += np.where((column == _ABSENT) | (level == _ABSENT), column != level, away)
-        return total
+        levels = self._levels[indices]
+        is_near = self._is_number & (levels != _ABSENT) & (wanted != _ABSENT)
+        shares = np.abs(levels - wanted) / self._levels.max(axis=0)
+        distances: NDArray[np.float64] = np.where(is_near, shares, levels != wanted).sum(axis=1)
+        return distances
+
+
+def _categories(last: int) -> CategoricalDistribution:
+    return CategoricalDistribution(range(last + 1))
 
 
 class TuneSampler(Searcher):
@@ -150,7 +159,8 @@ class TuneSampler(Searcher):
 
     def __init__(self, plan: Plan, record: Record, cost_history: ActorHandle | None, at_once: int) -> None:
         super().__init__()
-        self._plan = plan
+        self._limits = plan.limits
+        self._predicts = plan.predicts
         self._record = record
         self._cost_history = cost_history
         self._at_once = at_once
@@ -168,8 +178,8 @@ class TuneSampler(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The ``config`` of the next trial; None while as many run as may, FINISHED if nothing is left to try."""
-        trials = [trial for trial in self._record.trials.values() if trial.status != "RUNNING"]
-        ended = {trial.configuration.number: trial for trial in trials}
+        trials = self._record.trials.values()
+        ended = {trial.configuration.number: trial for trial in trials if trial.status != "RUNNING"}
         if len(self._handed_out.keys() - ended) >= self._at_once:
             return None
         taken = {number: trial.configuration for number, trial in ended.items()} | self._handed_out
@@ -188,9 +198,10 @@ class TuneSampler(Searcher):
             return repeated
         self._record.to_come = ask_to_come(self._cost_history)
         limits = self._record.resolved_limits
-        history = [
-            self._tried(taken[each], ended.get(each), limits) for each in sorted(taken) if not taken[each].repeat
-        ]
+        history = []
+        for other, configuration in sorted(taken.items()):
+            if not configuration.repeat:
+                history.append(self._tried(configuration, ended.get(other), limits))
         i = self._sampler.next(history, self._allowed)
         return None if i is None else self._candidates[i]
 
@@ -206,36 +217,10 @@ class TuneSampler(Searcher):
 
     def _allowed(self, indices: list[int]) -> list[bool]:
         """Which of the candidates are not known to break a limit."""
-        stopping = self._plan.stopping
-        if stopping is None or not stopping.predict:
+        if not self._predicts:
             return [True] * len(indices)
         contexts = ask(self._cost_history, [self._candidates[i] for i in indices])
-        return [not is_ruled_out(stopping, context) for context in contexts]
+        return [not is_ruled_out(self._limits, context) for context in contexts]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """No-op: the record follows the trials."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """No-op: a study goes on from what its runs hold."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """No-op."""
-
-
-def _levels(values: Sequence[Any]) -> tuple[dict[str, int], bool]:
-    """The number of each distinct value, by its text, and whether these are ranks of numbers."""
-    distinct = {repr(value): value for value in values}
-    is_number = all(isinstance(value, Real) and not isinstance(value, bool) for value in distinct.values())
-    ordered = sorted(distinct, key=distinct.__getitem__) if is_number else list(distinct)
-    return {text: level for level, text in enumerate(ordered)}, is_number
-
-
-def _categories(last: int) -> CategoricalDistribution:
-    return CategoricalDistribution(range(last + 1))
-
-
-def _asked(trial: optuna.Trial, name: str, is_of: IntDistribution | CategoricalDistribution) -> int:
-    if isinstance(is_of, IntDistribution):
-        return int(trial.suggest_int(name, is_of.low, is_of.high))
-    level: Any = trial.suggest_categorical(name, is_of.choices)
-    return int(level)

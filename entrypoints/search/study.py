@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -29,19 +29,22 @@ from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
 from entrypoints.limits import cost_history
+from entrypoints.limits.cost_history import CostHistory
 from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
-from entrypoints.search.pages import BestSoFar, open_from_the_start
+from entrypoints.search.pages import open_from_the_start
 from entrypoints.search.plan import Plan, study_key
-from entrypoints.search.record import NOTHING, Earlier, Record
+from entrypoints.search.record import NOTHING, Earlier, Record, judged
+from entrypoints.search.run_names import run_names, searched
 from entrypoints.search.trial import TrialTrainable
 from entrypoints.search.warm_up import Forecast, WarmUp, announce, representatives, search_seconds, time_kinds
 from entrypoints.search.warm_up import forecast as forecast_of
 from entrypoints.tags import BY_TIME_LIMIT, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
+from mlflow_sysmetrics.delivery import writer_for
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
@@ -71,12 +74,10 @@ def run_study(
     if joined:
         click.echo(joined)
     data = _data(run, plan)
-    if plan.stopping:
-        run.client.set_tag(run.run_id, STUDY_LIMITS, str(plan.stopping.limits))
     record, forecast = search(run, plan, data, earlier)
     from entrypoints.search import summary  # its imports take seconds, which no trial need wait for
 
-    study = summary.summarise(run, plan, data, record, forecast)
+    study = summary.summarise(run, plan, record, forecast)
     best = study.best
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
@@ -93,22 +94,23 @@ def run_study(
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
     """The data that all trials work on, which the study's run says."""
     prepare_run_id, reused = obtain(run, plan.table, plan.split, plan.request)
-    data = prepared(plan.table, plan.split)
     log_dataset(run, plan.table)
     score = {"score": plan.score.validated, "higher_is_better": plan.score.higher_is_better, "baseline": plan.baseline}
     about = {
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
         STUDY_KEY: study_key(plan.settings, plan.table),
-        SEARCHED: json.dumps(plan.searched),
+        SEARCHED: json.dumps(searched(plan.trials)),
         SCORE: json.dumps(score),
         **Host().tags(),
     }
+    if plan.limit_options:
+        about[STUDY_LIMITS] = str(plan.limits)
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
     say(f"Data: {data_line(plan.table, plan.split, prepare_run_id, reused)}")
     record_duplicates(run, plan.table, plan.split)
     say(f"Score: {plan.score_line}")
-    return data
+    return prepared(plan.table, plan.split)
 
 
 def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTHING) -> tuple[Record, Forecast]:
@@ -116,62 +118,60 @@ def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTH
 
     Returns what came of all trials, and how long they were expected to take.
     """
-    limits = plan.stopping.limits if plan.stopping else None
-    rows = data.split.fit_rows
-    left = plan.size - len(earlier.done)
-    cpus = min(plan.backend.cores(), max(1, left))
-    costs = None
-    if limits and left:
-        known = [trial for trial in earlier.done if trial.was_judged]
-        costs = cost_history.start(rows, limits.metrics, plan.trials, known)
-    warm_up = WarmUp(cpus, representatives(plan.trials), costs)
+    limits = plan.limits
+    n_done = len(earlier.done)
+    n_left = plan.size - n_done
+    cpus = min(plan.backend.cores(), max(1, n_left))
+    history = None
+    if limits.rules and n_left:
+        history = cost_history.start(plan.split.fit_rows, limits.metrics, plan.trials, judged(earlier.done))
+    warm_up = WarmUp(cpus, representatives(plan.trials), history)
+    left = earlier.left(plan.trials)
 
     @cache
     def forecast() -> Forecast:
-        rounds = warm_up.timed() or [time_kinds(warm_up.kinds, data)]
-        of_all = forecast_of(plan.trials, cpus, rounds)
+        of_all = forecast_of(plan.trials, cpus, warm_up.timed() or [time_kinds(warm_up.kinds, data)])
         return replace(of_all, search_s=of_all.search_s * plan.size / len(plan.trials))  # which ones is not known
 
     def say_forecast() -> None:
         seconds = forecast().trials_s
+        of_left = {trial.number: seconds[trial.id] for trial in left}
         if plan.learns:  # nobody knows which ones
-            of_left = dict.fromkeys(range(len(earlier.done) + 1, plan.size + 1), fmean(seconds.values()))
-        else:
-            of_left = {trial.number: seconds[trial.id] for trial in earlier.left(plan.trials)}
-        announce(plan, left, cpus, search_seconds(of_left.values(), cpus))
+            of_left = dict.fromkeys(range(n_done + 1, plan.size + 1), fmean(seconds.values()))
+        announce(plan, n_left, cpus, search_seconds(of_left.values(), cpus))
         progress.expect(of_left)
 
-    score = f"{plan.score.validated}{' within the limits' if limits else ''}"
-    progress = Progress(plan.size, score, done=len(earlier.done), limit_s=plan.settings.time_limit_s or 0.0)
-    record = Record(plan.score, progress, limits, earlier, say_forecast)
+    score = f"{plan.score.validated}{' within the limits' if limits.rules else ''}"
+    progress = Progress(plan.size, score, done=n_done, limit_s=plan.settings.time_limit_s or math.inf)
+    log = writer_for(mlflow.get_tracking_uri()).open(run.run_id).log
+    record = Record(plan.score, limits, progress, earlier, say_forecast, log)
     open_from_the_start(run, plan, record)
     try:
-        if left:
-            _run_trials(run, plan, data, earlier, record, warm_up)
-        if plan.learns and limits:
-            known = [trial for trial in record.trials.values() if trial.was_judged]
-            record.to_come = cost_history.CostHistory(rows, limits.metrics, plan.trials, known).to_come()
+        if n_left:
+            _run_trials(run, plan, data, left, record, warm_up)
+        if plan.learns and limits.rules:
+            known = judged(record.trials.values())
+            record.to_come = CostHistory(plan.split.fit_rows, limits.metrics, plan.trials, known).to_come()
         return record, forecast()
     finally:
         warm_up.remove()
 
 
 def _run_trials(
-    run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier, record: Record, warm_up: WarmUp
+    run: RecordedRun, plan: Plan, data: Prepared, left: list[Configuration], record: Record, warm_up: WarmUp
 ) -> None:
     """Have Tune run the trials that are left, each in its run, and complete their record."""
-    settings, names = plan.settings, plan.names
-    scheduler = plan.stopping.scheduler if plan.stopping else "none"
     trainable = tune.with_parameters(
         TrialTrainable,
         data=data,
         first=warm_up,
-        stopping=plan.stopping,
+        limits=plan.limits,
+        predict=plan.predicts,
         cost_history=warm_up.cost_history,
-        every_report=scheduler != "none",
-        groups=settings.groups,
+        every_report=plan.scheduler != "none",
+        groups=plan.settings.groups,
     )
-    space: dict[str, Any] = {"configuration": tune.grid_search(earlier.left(plan.trials))}
+    space: dict[str, Any] = {"configuration": tune.grid_search(left)}
     searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=plan.backend.max_concurrent)
     samples = 1
     if plan.learns:
@@ -179,82 +179,83 @@ def _run_trials(
 
         space = {}
         searcher = RecoveringSamples(TuneSampler(plan, record, warm_up.cost_history, warm_up.parties))
-        samples = plan.size - len(earlier.done)
-    inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
-
-    def of(trial: TuneTrial) -> Configuration:
-        return trial.config["configuration"]  # type: ignore[no-any-return]
-
-    callback = SystemMetricsCallback(
-        experiment_id=run.experiment_id,
-        parent_run_id=run.run_id,
-        tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
-        run_name=lambda trial: names[of(trial).id],
-        params=lambda trial: of(trial).searched | settings.shared,
-        continues=lambda trial: earlier.open_runs.get(of(trial).id),
-        views=False,
+        samples = plan.size - len(record.trials)
+    callback = _callback(run, plan, record.open_runs)
+    schedule = scheduling(
+        plan.scheduler, plan.trials, plan.split.fit_rows, higher_is_better=plan.score.higher_is_better
     )
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1}),
+            param_space=space,
+            tune_config=tune.TuneConfig(reuse_actors=True, search_alg=searcher, num_samples=samples, **schedule),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                stop=_TimeLimit(record, plan.settings.time_limit_s),
+                callbacks=[record, callback],
+                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        )
         try:
-            tune.Tuner(
-                tune.with_resources(trainable, {"cpu": 1}),
-                param_space=space,
-                tune_config=tune.TuneConfig(
-                    reuse_actors=True,
-                    search_alg=searcher,
-                    num_samples=samples,
-                    **scheduling(
-                        scheduler,
-                        plan.trials,
-                        data.split.fit_rows,
-                        higher_is_better=plan.score.higher_is_better,
-                    ),
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=folder,
-                    stop=_TimeLimit(record, settings.time_limit_s or math.inf),
-                    callbacks=[record, callback, BestSoFar(run, record)],
-                    failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    verbose=0,
-                ),
-            ).fit()
+            tuner.fit()
         finally:
             # Also after an interruption, when Tune calls no hook.
             callback.close(timeout_s=4.0)
     for trial in record.trials.values():
         trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
-    _tell_of_outside(run, record, settings.time_limit_s or 0.0)
+    _tell_of_outside(run, record, plan.settings.time_limit_s)
     in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.number)
     record.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
+
+
+def _callback(run: RecordedRun, plan: Plan, open_runs: Mapping[str, str]) -> SystemMetricsCallback:
+    """What makes and fills the runs of trials."""
+    inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
+    names, shared = run_names(plan.trials), plan.settings.shared  # Tune writes what it is given to disk: not the plan
+
+    def of(trial: TuneTrial) -> Configuration:
+        return trial.config["configuration"]  # type: ignore[no-any-return]
+
+    return SystemMetricsCallback(
+        experiment_id=run.experiment_id,
+        parent_run_id=run.run_id,
+        tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
+        run_name=lambda trial: names[of(trial).id],
+        params=lambda trial: of(trial).searched | shared,
+        continues=lambda trial: open_runs.get(of(trial).id),
+        views=False,
+    )
 
 
 class _TimeLimit(Stopper):  # type: ignore[misc]
     """Ends a search this many seconds after its first trial began. Tune's own limit counts the start of processes."""
 
-    def __init__(self, record: Record, seconds: float) -> None:
-        self._record, self._seconds = record, seconds
+    def __init__(self, record: Record, seconds: float | None) -> None:
+        self._record = record
+        self._seconds = seconds
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         began = self._record.first_start
-        return began is not None and time.time() - began >= self._seconds
+        return began is not None and self._seconds is not None and time.time() - began >= self._seconds
 
 
-def _tell_of_outside(run: RecordedRun, record: Record, time_limit_s: float) -> None:
+def _tell_of_outside(run: RecordedRun, record: Record, time_limit_s: float | None) -> None:
     """Tell the runs of trials that the time limit ended, and the records of those that a person ended.
 
     Only the tags of a run say that it was a person. A run that was deleted meanwhile is ignored.
     """
     stopped = f"tags.mlflow.parentRunId = '{run.run_id}' and tags.`{STOPPED_BY}` = '{BY_PERSON}'"
     by_person = {each.info.run_id for each in search_runs(run.client, run.experiment_id, stopped)}
-    why = {STOPPED_BY: BY_TIME_LIMIT, STOP_REASON: f"time_limit_s={time_limit_s:g} of the study"}
     for trial in record.trials.values():
         if trial.run_id in by_person and trial.ended_from_outside:
             trial.tags[STOPPED_BY] = BY_PERSON
         elif trial.run_id and trial.stopped_by == BY_TIME_LIMIT:
+            why = f"time_limit_s={time_limit_s:g} of the study"
             with suppress(MlflowException):
-                for name, value in why.items():
-                    run.client.set_tag(trial.run_id, name, value)
+                run.client.set_tag(trial.run_id, STOPPED_BY, BY_TIME_LIMIT)
+                run.client.set_tag(trial.run_id, STOP_REASON, why)

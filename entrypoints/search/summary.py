@@ -16,7 +16,6 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from entrypoints import views
-from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.sysmetrics_raw_rows import PREDICT_METHOD, PREDICT_PROBA
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of, level
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
 
 TOP = 5
 SHOWN = ("training_time_s", "mean_step_time_ms", "peak_memory_mb", "mean_cpu_percent", "inference_latency_ms")
+# What a trial has in trials.json beside its configuration and every figure outside ``system/``.
+OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "converged", "number", "repeat")
 MOSTLY = 0.5  # of the trials
 BY_CHANCE_PERCENT = 25.0  # by so much the CPU times of two equal commands may differ that did not run side by side
 COMMAND_CPU, COMMAND_ELAPSED = "command_cpu_seconds", "command_elapsed_s"
@@ -66,7 +67,6 @@ class Summary:
         run: its run.
         plan: what it has searched.
         record: of its trials.
-        data: what they were trained on.
         forecast: how long the search was expected to take.
         frame: of the study alone.
         noise: of ``effects.noise``.
@@ -78,7 +78,6 @@ class Summary:
     run: RecordedRun
     plan: Plan
     record: Record
-    data: Prepared
     forecast: Forecast
     frame: Frame
     noise: pd.DataFrame
@@ -92,8 +91,18 @@ class Summary:
         chosen = self.decision.chosen
         return None if chosen is None else self.record.trials[chosen["trial_id"]]
 
+    @property
+    def baseline(self) -> float:
+        """The score of a model that ignores all features."""
+        return fmean(self.plan.baseline)
 
-def summarise(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast: Forecast) -> Summary:
+    @property
+    def test_score(self) -> str:
+        """The score on the test part, as a metric is called."""
+        return self.record.score.replace("val_", "test_")
+
+
+def summarise(run: RecordedRun, plan: Plan, record: Record, forecast: Forecast) -> Summary:
     """Ask what a study has found, and leave its tables in its run, in place of those of an earlier command.
 
     The runs of its trials are told whether they meet its limits.
@@ -110,17 +119,17 @@ def summarise(run: RecordedRun, plan: Plan, data: Prepared, record: Record, fore
         "choose": settings.choose,
         "seed": settings.seed,
     }
-    own = record.rows(run.run_id, about, plan)
+    own = record.rows(run.run_id, about, plan.trials)
     frame = frame_of([own])
     noise = effects.noise(frame)
-    study = Summary(run, plan, record, data, forecast, frame, noise, decision.decide(frame, noise=noise))
+    study = Summary(run, plan, record, forecast, frame, noise, decision.decide(frame, noise=noise))
     if limits.rules:
         if any(limit.statistic for limit in limits.bounds):  # each trial knew only the earlier ones
             for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
                 run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
         beside = _beside_full(run.client, own)
-        saving = limits_saved.saving(beside or _priced(study), run.run_id)
-        study = replace(study, saving=saving, hosts=_other_hosts(beside) if beside else "")
+        saving = limits_saved.saving(_priced(study) if beside is None else beside, run.run_id)
+        study = replace(study, saving=saving, hosts="" if beside is None else _other_hosts(beside))
     _log_tables(study)
     return study
 
@@ -164,7 +173,7 @@ def _priced(study: Summary) -> Frame:
     ran = [trial.configuration for trial in study.record.trials.values() if not trial.configuration.may_converge]
     by_number = {configuration.number: seconds[configuration.id] for configuration in ran}
     trials = study.frame.trials
-    full_s = trials["place"].map(by_number).astype(float)
+    full_s = trials["number"].map(by_number).astype(float)
     took = limits_saved.seconds(trials)[trials.index.isin(study.frame.ended.index) & full_s.notna()]
     scales = took.sum() / full_s[took.index].sum() if len(took) else (1.0, 1.0)
     columns = {name: full_s * scale for name, scale in zip(limits_saved.FORECASTS, scales, strict=True)}
@@ -172,25 +181,21 @@ def _priced(study: Summary) -> Frame:
 
 
 def _log_tables(study: Summary) -> None:
-    record, frame = study.record, study.frame
+    frame = study.frame
+    trials = []
+    for trial in study.record.trials.values():
+        row = trial.row()
+        about = {name: row[name] for name in OF_TRIAL}
+        trials.append(about | trial.configuration.searched | study.plan.settings.shared | trial.figures)
     tables = {"folds.json": frame.folds.drop(columns="study"), "noise.json": study.noise}
-    if record.limits.rules:
+    if study.saving:
         within = frame.trials[frame.trials["feasible"].eq(True)]
         of = replace(frame, trials=within) if len(within) else frame
         tables["pareto.json"] = pareto.front(of, decision.least_differences(frame, study.noise))
-    if study.saving:
         tables["budget.json"] = study.saving.reasons.assign(counted_against=study.saving.full or "forecast")
-    rows: dict[str, list[Any]] = {"trials.json": [_row(study, trial) for trial in record.trials.values()]}
+    rows: dict[str, list[Any]] = {"trials.json": trials}
     rows |= {file: table.to_dict("records") for file, table in tables.items() if len(table)}
     log_tables(study.run.client, study.run.run_id, rows)
-
-
-def _row(study: Summary, trial: Trial) -> dict[str, Any]:
-    """A trial in trials.json: ids, how it ended, configuration and every figure outside ``system/``."""
-    row = trial.row()
-    names = ("trial_id", "run_id", "status", "diverged", "converged", "place", "repeat")
-    about = {name: row[name] for name in names}
-    return about | trial.configuration.searched | study.plan.settings.shared | trial.figures
 
 
 def metrics(study: Summary) -> dict[str, float]:
@@ -206,11 +211,11 @@ def metrics(study: Summary) -> dict[str, float]:
         "converged": converged.sum(),
         "search_time_s": record.search_s,
         "forecast_time_s": forecast_s,
-        "elapsed_s": record.before_s + time.time() - study.run.start,
-        f"baseline_{record.score}": fmean(study.plan.baseline),
+        "elapsed_s": time.time() - study.run.start,
+        f"baseline_{record.score}": study.baseline,
     }
     # The full time is unknown if the search or one of its trials was interrupted or cut short, or a trial converged.
-    whole = not record.before_s and len(trials) == record.planned and not stopped.any() and not converged.any()
+    whole = not record.is_continued and len(trials) == record.planned and not stopped.any() and not converged.any()
     if whole and record.search_s > 0:
         found["forecast_error_percent"] = (forecast_s / record.search_s - 1) * 100
     if record.limits.rules:
@@ -237,12 +242,12 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
     take, *others = decision.answer(replace(study.frame, studies=known), study.decision).sentences
     sentences = [
         take,
-        *_spoilt(study, model),
+        *_spoilt(study, best, model),
         *others,
         *_probabilities(study, model),
         f"{counted(study)}.",
         *of_limits(study, command),
-        *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.data.split.max_batch_size),
+        *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.plan.split.max_batch_size),
         _refitted(study, model),
     ]
     mlflow.log_metrics(metrics(study) | dict(command), step=0)
@@ -357,14 +362,16 @@ def _ranked(study: Summary) -> pd.DataFrame:
 
 def _refitted(study: Summary, model: LoggedModel) -> str:
     """The score of the logged model, what training it alone took, and its latency."""
-    score, figures = study.record.score.replace("val_", "test_"), model.figures
-    growth_mb = figures.get("refit_memory_growth_mb")
-    memory = "" if growth_mb is None else f" with {value('memory_growth_mb', growth_mb)} MB"
+    figures = model.figures
+    score = value(study.test_score, figures[study.test_score])
     training_s = value("training_time_s", figures["refit_training_time_s"])
     latency_ms = value("inference_latency_ms", figures["refit_latency_ms"])
+    memory = ""
+    if "refit_memory_growth_mb" in figures:
+        memory = f" with {value('memory_growth_mb', figures['refit_memory_growth_mb'])} MB"
     return (
-        f"Refitted on the whole training part it has {score} {value(score, figures[score])}, trained in "
-        f"{training_s} s{memory}; it predicts a row of a DataFrame in {latency_ms} ms."
+        f"Refitted on the whole training part it has {study.test_score} {score}, trained in {training_s} s{memory}; it "
+        f"predicts a row of a DataFrame in {latency_ms} ms."
     )
 
 
@@ -375,19 +382,16 @@ def _probabilities(study: Summary, model: LoggedModel) -> Iterator[str]:
         yield f"For the probabilities of classes: `.predict(rows, {params})`; served, too (docs/table.md)."
 
 
-def _spoilt(study: Summary, model: LoggedModel) -> Iterator[str]:
+def _spoilt(study: Summary, best: Trial, model: LoggedModel) -> Iterator[str]:
     """A warning where the logged model is no better than the baseline, although those of the folds are."""
-    name = study.record.score.replace("val_", "test_")
-    baseline = fmean(study.plan.baseline)
-    sign = 1 if study.plan.score.higher_is_better else -1
-    refitted = model.figures[name]
-    assert study.best is not None
-    of_folds = study.best.figures.get(name, math.nan)
-    if sign * refitted <= sign * baseline < sign * of_folds:
+    name = study.test_score
+    sign = 1 if study.record.higher_is_better else -1
+    refitted, of_folds = model.figures[name], best.figures.get(name, math.nan)
+    if sign * refitted <= sign * study.baseline < sign * of_folds:
         yield (
             "**Do not use the logged model**: trained on the whole training part it has "
-            f"{name} {value(name, refitted)}, no better than the baseline ({value(name, baseline)}), while the models "
-            f"of the folds have {value(name, of_folds)}; leave this configuration out."
+            f"{name} {value(name, refitted)}, no better than the baseline ({value(name, study.baseline)}), while the "
+            f"models of the folds have {value(name, of_folds)}; leave this configuration out."
         )
 
 

@@ -17,18 +17,20 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.cost_history import Cost, ask
+from entrypoints.limits.cost_history import ask
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
-from entrypoints.limits.guard import Guard, Stopping
+from entrypoints.limits.guard import Guard
 from entrypoints.limits.schedulers import PERCENT, SCORE, percent
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
+from entrypoints.models.scores import Score
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.warm_up import WarmUp
-from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
+from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
@@ -38,6 +40,7 @@ from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series
 CPU = "process_cpu_percent"
+Status = Literal["FINISHED", "KILLED"]
 CURVE = "training_time_s"  # the last point of which is its value in the summary
 
 
@@ -54,7 +57,8 @@ class TrialTrainable(tune.Trainable):
         config: dict[str, Any],
         data: Prepared,
         first: WarmUp | None = None,
-        stopping: Stopping | None = None,
+        limits: Limits | None = None,
+        predict: bool = True,
         cost_history: ActorHandle | None = None,
         every_report: bool = False,
         groups: Collection[str] = ("process",),
@@ -65,19 +69,24 @@ class TrialTrainable(tune.Trainable):
             config: the configuration.
             data: the dataset, from Ray's shared memory.
             first: what to do before the first trial of this process.
-            stopping: what ends a trial early.
+            limits: what a trial may cost.
+            predict: whether one may end for what it is predicted to cost.
             cost_history: what the trials of the study have cost so far.
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
             groups: what is read of this process.
         """
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
-        self._groups = groups
         # Once in this process, whose trials all have them.
         self._where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION, **Host().tags()}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
-        self._data, self._stopping, self._cost_history, self._every_report = data, stopping, cost_history, every_report
+        self._data = data
+        self._limits = limits or Limits(())
+        self._predict = predict
+        self._cost_history = cost_history
+        self._every_report = every_report
+        self._groups = groups
         self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
@@ -101,22 +110,25 @@ class TrialTrainable(tune.Trainable):
         if self._first:
             self._first.begin()
             self._first = None
+        configuration = self._configuration
         self._points: list[Point] = []
+        self._tags = {NUMBER: str(configuration.number), **self._where}  # that no result has carried yet
         self._summary: dict[str, float] = {}
         self._shares: list[float] = []
         self._steps_done = 0
-        (context,) = ask(self._cost_history, [self._configuration])
-        steps = self._configuration.steps(self._data.split.fit_rows)
-        self._guard = Guard(self._stopping, context, steps, may_converge=self._configuration.may_converge)
+        (context,) = ask(self._cost_history, [configuration])
+        steps = configuration.steps(self._data.split.fit_rows)
+        self._guard = Guard(
+            self._limits, context, steps, predict=self._predict, may_converge=configuration.may_converge
+        )
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
-        self._untold = {PLACE: str(self._configuration.number), **self._where}
         self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
         if self._guard.active:
-            self._measurement.subscribe(self._judge)
+            self._measurement.subscribe(lambda summary: self._guard.crossed(summary, self._steps_done))
         self._measurement.start()
         self._begun = True
-        self._training = CrossValidation(self._configuration, self._data)
+        self._training = CrossValidation(configuration, self._data)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
@@ -126,31 +138,31 @@ class TrialTrainable(tune.Trainable):
         training, guard = self._training, self._guard
         if not training.step_number:
             self._look_ahead()
-            if not guard.ending:
-                self._start_curves()
-        while not (training.ended or guard.ending):
+        while not (training.ended or guard.ended()):
             self._train()
-            if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:
+            is_awaited = self._every_report and training.report_due
+            if is_awaited or time.monotonic() - began >= RESULT_EVERY_S:
                 break
-            if self._every_report and training.report_due:
-                break
-        if training.ended or guard.ending:
+        if training.ended or guard.ended():
             return self._end()
         costs = self._costs()  # a scheduler, a time limit, a person or an error may end the trial after this result
         self._summary |= costs
         return self._result(costs)
 
     def _look_ahead(self) -> None:
-        """Judge before the first step, by predictions from other trials and by what an untrained model shows."""
-        self._guard.skip_if_predicted()
-        if self._guard.active and not self._guard.ending and self._guard.names(OF_UNTRAINED):
-            self._guard.crossed(self._training.untrained_facts(), 0)
+        """Judge before the first step, by predictions from other trials and by what an untrained model shows.
 
-    def _start_curves(self) -> None:
-        """The points before the first step. The first interval begins here, so it excludes the making of the models."""
-        before = self._measurement.interval()
-        memory_mb = {name: value for name, value in before.items() if name == "memory_mb"}
-        self._add(self._training.untrained() | memory_mb, step=0)
+        Then come the points before the first step, where the first interval begins: it excludes the making of the
+        models.
+        """
+        training, guard = self._training, self._guard
+        guard.skip_if_predicted()
+        if guard.active and not guard.ended() and guard.names(OF_UNTRAINED):
+            guard.crossed(training.untrained_facts(), 0)
+        if not guard.ended():
+            before = self._measurement.interval()
+            memory_mb = {name: value for name, value in before.items() if name == "memory_mb"}
+            self._points += points_now(training.untrained() | memory_mb, 0)
 
     def _train(self) -> None:
         """A few steps of every fold, and the points of the curves where they are due."""
@@ -173,91 +185,80 @@ class TrialTrainable(tune.Trainable):
 
     def _report(self) -> None:
         """A point of each curve."""
-        training = self._training
+        training, guard = self._training, self._guard
         memory.trim()  # what the model has freed is not its memory
         curves = self._measurement.interval()  # first: scoring takes memory of its own
         curves |= training.report()
-        self._add(curves, training.step_number)
-        self._summary.pop(training.folds[0].score.validated, None)  # it may not be defined any more
+        self._points += points_now(curves, training.step_number)
+        self._summary.pop(self._score.validated, None)  # it may not be defined any more
         self._summary |= curves
         summary = self._summary | self._costs()
         val_loss = curves.get("val_loss", math.inf)
         if val_loss > training.hopeless_loss:
-            self._guard.diverged(val_loss, training.hopeless_loss, training.step_number)
-        self._guard.reported(summary, training.step_number, self._errors())
+            guard.diverged(val_loss, training.hopeless_loss, training.step_number)
+        errors = {}
+        if len(self._shares) >= MIN_BLOCKS:  # the standard error of their mean
+            errors["mean_cpu_percent"] = stdev(self._shares) / math.sqrt(len(self._shares))
+        guard.reported(summary, training.step_number, errors)
+
+    @property
+    def _score(self) -> Score:
+        return self._training.folds[0].score
 
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
         training, of_process = self._training, self._measurement.summary
         return training.times() | of_process | training.model_memory() | {"steps": float(training.step_number)}
 
-    def _errors(self) -> dict[str, float]:
-        """The standard error of the mean CPU share; absent while there are too few windows."""
-        shares = self._shares
-        return {"mean_cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= MIN_BLOCKS else {}
-
     def _end(self) -> dict[str, Any]:
         """The last result: with the whole summary, and how the trial has ended."""
-        training = self._training
+        training, guard = self._training, self._guard
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
-        ending = None if ended else self._guard.ending
+        stop = None if ended else guard.stop
         folds = training.fold_figures() if ended and not training.diverged else []
-        final = training.final_figures(folds) if folds else {}
+        final = training.final_figures() if folds else {}
         self._measurement.stop()
         final |= self._costs()  # after the last reading, so that they are those of the whole trial
-        if ending and ending.how == "crossed" and ending.stop.metric not in self._summary:  # what a model has untrained
-            final.setdefault(ending.stop.metric, ending.stop.value)
+        if stop and not guard.prediction and stop.metric not in self._summary:  # what a model has untrained
+            final.setdefault(stop.metric, stop.value)
         self._summary |= final
         if CURVE in final and not ended:  # between two reports
-            self._add({CURVE: final[CURVE]}, training.step_number)
+            self._points += points_now({CURVE: final[CURVE]}, training.step_number)
         tags = {DIVERGED: str(training.diverged).lower()}
         if self._configuration.may_converge:
             tags[CONVERGED] = str(training.converged).lower()
         expected = None
-        if self._guard.active:
-            can_be_chosen = ended and not training.diverged and training.folds[0].score.validated in self._summary
-            feasible = can_be_chosen and self._guard.feasible(self._summary)
-            tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._guard.projected(self._summary)
+        if guard.active:
+            can_be_chosen = bool(folds) and self._score.validated in self._summary
+            tags[FEASIBLE] = str(can_be_chosen and guard.feasible(self._summary)).lower()
+            tags |= guard.tags if stop else {}
+            expected = guard.projected(self._summary)
         tags |= end_tags(folds, expected)
-        status: Literal["FINISHED", "KILLED"] = "FINISHED" if ended else "KILLED"
-        if self._cost_history and self._guard.active:
+        status: Status = "FINISHED" if ended else "KILLED"
+        if self._cost_history and guard.active:
             trial = Trial("", self._configuration, status, self._summary, tags)
-            self._cost_history.record.remote(trial.configuration, Cost.of(trial))
-        return self._result(final, tags, status) | {"done": True}
+            self._cost_history.record.remote(trial)
+        self._tags |= tags
+        return self._result(final, status) | {"done": True}
 
-    def _result(
-        self,
-        summary: dict[str, float],
-        tags: dict[str, str] | None = None,
-        status: Literal["FINISHED", "KILLED"] | None = None,
-    ) -> dict[str, Any]:
-        points, self._points = self._points + self._series(), []
-        summary = {name: value for name, value in summary.items() if name != CURVE}
-        tags, self._untold = {**self._untold, **(tags or {})}, {}
-        score = self._training.folds[0].score
-        # Before the first report. The median rule would stop a trial for a NaN among its results.
-        worst = -math.inf if score.higher_is_better else math.inf
-        return {
-            "step": self._training.step_number,
-            PERCENT: percent(self._training.step_number, self._training.steps),
-            SCORE: self._summary.get(score.validated, worst),
-            "figures": self._summary,
-            **payload(points, tags=tags, status=status, summary=summary),
-        }
-
-    def _series(self) -> list[Point]:
-        """The thread's windows since the last result."""
-        windows = self._measurement.drain()
+    def _result(self, summary: dict[str, float], status: Status | None = None) -> dict[str, Any]:
+        training = self._training
+        windows = self._measurement.drain()  # the thread's, since the last result
         self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
-        return window_points(windows)
-
-    def _judge(self, summary: dict[str, float]) -> None:
-        """Judge what the measurement's thread has read."""
-        self._guard.crossed(summary, self._steps_done)
-
-    def _add(self, curves: dict[str, float], step: int) -> None:
-        self._points += points_now(curves, step)
+        points = self._points + window_points(windows)
+        tags = self._tags
+        self._points = []
+        self._tags = {}
+        # Before the first report. The median rule would stop a trial for a NaN among its results.
+        worst = -math.inf if self._score.higher_is_better else math.inf
+        once = {name: value for name, value in summary.items() if name != CURVE}
+        return {
+            "step": training.step_number,
+            PERCENT: percent(training.step_number, training.steps),
+            SCORE: self._summary.get(self._score.validated, worst),
+            "figures": self._summary,
+            **payload(points, tags=tags, status=status, summary=once),
+        }
 
 
 # Its points hold its process's series: it is not watched from outside as well.

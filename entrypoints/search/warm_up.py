@@ -13,6 +13,7 @@ import logging
 import math
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
@@ -117,15 +118,6 @@ class WarmUp:
             time.sleep(min(MAX_POLL_S, POLL_S * self.parties))
 
 
-class Timing(NamedTuple):
-    """Seconds of one fold's model: a step, the ``partial_fit`` in it, a validation, and its evaluation at the end."""
-
-    step_s: float
-    fit_s: float
-    validate_s: float
-    ending_s: float
-
-
 @dataclass(frozen=True)
 class Forecast:
     """The expected seconds of each trial, by the id of its configuration, and of the whole search.
@@ -135,6 +127,27 @@ class Forecast:
 
     trials_s: dict[str, float]
     search_s: float
+
+
+class Timing(NamedTuple):
+    """Seconds of one fold's model: a step, the ``partial_fit`` in it, a validation, and its evaluation at the end."""
+
+    step_s: float
+    fit_s: float
+    validate_s: float
+    ending_s: float
+
+    def costs(self, configuration: Configuration, data: Prepared) -> dict[str, float]:
+        """The times of a trial: it does all its steps, on all folds."""
+        rows = data.split.fit_rows
+        steps = configuration.steps(rows)
+        reports = math.ceil(steps / configuration.report_steps(rows))
+        fold_s = steps * self.step_s + reports * self.validate_s + self.ending_s
+        return {
+            "mean_step_time_ms": self.fit_s * 1e3,
+            "training_time_s": self.fit_s * steps,
+            "elapsed_s": len(data.split.folds) * fold_s + BETWEEN_TRIALS_S,
+        }
 
 
 def kind(configuration: Configuration) -> Hashable:
@@ -152,28 +165,15 @@ def time_kinds(kinds: Iterable[Configuration], data: Prepared) -> list[dict[str,
 
     None for those that fail, or for which no time is left.
     """
-    began = time.perf_counter()
+    deadline = time.perf_counter() + ALL_WITHIN_S
     timed: list[dict[str, float] | None] = []
     for configuration in kinds:
         costs = None
-        if time.perf_counter() - began < ALL_WITHIN_S:
+        if time.perf_counter() < deadline:
             with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the trial itself will report the error
-                costs = trial_costs(configuration, data, _timing(configuration, data))
+                costs = _timing(configuration, data).costs(configuration, data)
         timed.append(costs)
     return timed
-
-
-def trial_costs(configuration: Configuration, data: Prepared, timing: Timing) -> dict[str, float]:
-    """The times of a trial at this timing: it does all its steps, on all folds."""
-    rows = data.split.fit_rows
-    steps = configuration.steps(rows)
-    reports = math.ceil(steps / configuration.report_steps(rows))
-    fold_s = steps * timing.step_s + reports * timing.validate_s + timing.ending_s
-    return {
-        "mean_step_time_ms": timing.fit_s * 1e3,
-        "training_time_s": timing.fit_s * steps,
-        "elapsed_s": len(data.split.folds) * fold_s + BETWEEN_TRIALS_S,
-    }
 
 
 def forecast(trials: Sequence[Configuration], cpus: int, rounds: Iterable[Iterable[Values | None]]) -> Forecast:
@@ -186,11 +186,11 @@ def forecast(trials: Sequence[Configuration], cpus: int, rounds: Iterable[Iterab
             the mean of the others.
     """
     kinds = representatives(trials)
-    seen: dict[Hashable, list[float]] = {}
+    seen: dict[Hashable, list[float]] = defaultdict(list)
     for timed in rounds:
         for configuration, costs in zip(kinds, timed, strict=True):
             if costs is not None:
-                seen.setdefault(kind(configuration), []).append(costs["elapsed_s"])
+                seen[kind(configuration)].append(costs["elapsed_s"])
     seconds = {each: fmean(elapsed_s) for each, elapsed_s in seen.items()}
     usual_s = fmean(seconds.values()) if seconds else BETWEEN_TRIALS_S
     trials_s = {trial.id: seconds.get(kind(trial), usual_s) for trial in trials}
@@ -214,7 +214,8 @@ def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
         cpus: how many at once.
         search_s: how long they are expected to take in all.
     """
-    settings, takes = plan.settings, duration(search_s)
+    settings, limits = plan.settings, plan.limits
+    takes = duration(search_s)
     within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
     of = f" of {plan.size}" if trials < plan.size else ""
     among = f", chosen among {len(plan.trials)}," if plan.learns else ""
@@ -229,33 +230,34 @@ def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
             f"{learn}max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, "
             f"folds (now {settings.folds}), max_steps, max_epochs, or time_limit_s (the best by then counts)."
         )
-    if plan.stopping:
-        click.echo(f"Limits: {plan.stopping.limits}; they may end the search sooner")
+    if limits.rules:
+        click.echo(f"Limits: {limits}; they may end the search sooner")
 
 
 def _timing(configuration: Configuration, data: Prepared) -> Timing:
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
-    longest, steps = configuration.steps(data.split.fit_rows), 0
+    longest = configuration.steps(data.split.fit_rows)
     if longest > MIN_STEPS:
         fold.step()  # the first step allocates
-    began, trained_s = time.perf_counter(), fold.training_time_s
-    with contextlib.suppress(FloatingPointError):  # until then a diverging model costs what any other does
-        while steps < MIN_STEPS or (steps < MAX_STEPS and time.perf_counter() - began < KIND_WITHIN_S):
-            fold.step()
-            steps += 1
-            if fold.steps == longest:
-                break
-    took_s = time.perf_counter() - began
+    steps_before, trained_s = fold.steps, fold.training_time_s
     began = time.perf_counter()
+    with contextlib.suppress(FloatingPointError):  # until then a diverging model costs what any other does
+        while fold.steps < longest:
+            fold.step()
+            steps = fold.steps - steps_before
+            if steps >= MAX_STEPS or (steps >= MIN_STEPS and time.perf_counter() - began >= KIND_WITHIN_S):
+                break
+    steps = fold.steps - steps_before
+    ended = time.perf_counter()
     fold.validate()
-    validate_s = time.perf_counter() - began
+    validate_s = time.perf_counter() - ended
     test_s = validate_s * len(data.split.test) / len(held_out)
     # A fit that is not complete may not predict a row yet.
     a_row_s = median(fold.latencies_ms(FEW_ROWS)) / 1e3 if fold.by_batch or fold.steps == longest else 0.0
     latency_s = a_row_s * LATENCY_ROWS / len(data.split.folds)
     return Timing(
-        step_s=took_s / steps,
+        step_s=(ended - began) / steps,
         fit_s=(fold.training_time_s - trained_s) / steps,
         validate_s=validate_s,
         ending_s=validate_s + test_s + latency_s,

@@ -57,8 +57,9 @@ def test_trials_are_rows_in_the_order_in_which_they_began(
 @pytest.mark.parametrize(
     ("status", "tags", "expected"),
     [
-        pytest.param("FINISHED", {"place": "7", "repeat": "2"}, {"place": 7, "repeat": 2}, id="place in the order"),
-        pytest.param("FINISHED", {"node": "n"}, {"place": None, "repeat": 0, "host": None}, id="unknown"),
+        pytest.param("FINISHED", {"number": "7", "repeat": "2"}, {"number": 7, "repeat": 2}, id="number in the order"),
+        pytest.param("FINISHED", {"place": "7"}, {"number": 7}, id="number in an older study"),
+        pytest.param("FINISHED", {"node": "n"}, {"number": None, "repeat": 0, "host": None}, id="unknown"),
         pytest.param("FINISHED", {"diverged": "true"}, {"diverged": True, "converged": False}, id="diverged"),
         pytest.param("FINISHED", {"feasible": "true"}, {"feasible": True, "stop_how": None}, id="feasible"),
         pytest.param(

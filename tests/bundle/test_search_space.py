@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from entrypoints.errors import UserError
-from entrypoints.search_space import is_distribution, parse
+from entrypoints.search_space import distribution, is_distribution, parse
 
 ENDS = "; give a list of values for each hyperparameter, such as {batch_size: [8, 64], learning_rate: [0.01]}"
 
@@ -74,8 +74,9 @@ def test_space_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 )
 def test_distribution_is_drawn_from_between_its_bounds(given: str, low: float, high: float, median: float) -> None:
     """Half of the draws are below the middle, which of a loguniform is that of the exponents."""
-    values = parse(f"{{x: {given}}}", Path())["x"]
-    assert is_distribution(values)
+    given_values = parse(f"{{x: {given}}}", Path())["x"]
+    assert is_distribution(given_values)
+    values = distribution(given_values)
     drawn = values.rvs(size=2000, random_state=0)
     assert low <= drawn.min() < drawn.max() <= high
     assert values.median() == pytest.approx(median)

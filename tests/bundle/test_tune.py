@@ -210,9 +210,9 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
         assert row["status"] == run.info.status
         assert str(row["diverged"]).lower() == run.data.tags["sysmetrics.diverged"]
         assert {name: str(row[name]) for name in PARAMS} == {name: run.data.params[name] for name in PARAMS}
-        assert str(row["place"]) == run.data.tags["sysmetrics.place"]
+        assert str(row["number"]) == run.data.tags["sysmetrics.number"]
         assert row["converged"] is False
-        about = {"trial_id", "run_id", "status", "place", "repeat", "diverged", "converged", *run.data.params}
+        about = {"trial_id", "run_id", "status", "number", "repeat", "diverged", "converged", *run.data.params}
         figures = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
         assert {name: value for name, value in row.items() if name not in about} == pytest.approx(figures)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from entrypoints.frame import ABOUT, Frame
 
-Row = Mapping[str, Any]  # a configuration: the value of each hyperparameter, and its place
+Row = Mapping[str, Any]  # a configuration: the value of each hyperparameter, and its number
 Folds = NDArray[np.float64]  # a value for each
 Levels = Mapping[str, Sequence[Any]]
 POINTS = 21  # of a curve, step 0 included
@@ -43,7 +43,7 @@ def study(
 
     Args:
         levels: of each hyperparameter, or one mapping a configuration as a search drew them.
-        costs: what a configuration truly costs, by metric; it is told ``place`` as well.
+        costs: what a configuration truly costs, by metric; it is told ``number`` as well.
         score: the expected score of a configuration, or one for each fold.
         curves: the true value of a metric after a share of the training, 0 to 1.
         metric: the name of the score; None: nothing ranks the trials, and there are no folds.
@@ -67,7 +67,7 @@ def study(
         configurations = [dict(each) for each in levels]
     again = [dict(configurations[len(configurations) // 2]) for _ in range(repeats)]
     order = random.permutation(len(configurations) + repeats)
-    rows = [(configurations + again)[number] | {"place": place} for place, number in enumerate(order, 1)]
+    rows = [(configurations + again)[i] | {"number": number} for number, i in enumerate(order, 1)]
     names = list(configurations[0])
     run_id = f"{name} {seed}"
     ids = [f"{seed}_{number:05d}" for number in range(len(rows))]
@@ -77,7 +77,7 @@ def study(
         "trial_id": ids,
         "run_id": [f"run_{each}" for each in ids],
         "name": [" ".join(f"{key}={row[key]}" for key in names) for row in rows],
-        "place": range(1, len(rows) + 1),
+        "number": range(1, len(rows) + 1),
         "repeat": [max(int(number) - len(configurations) + 1, 0) for number in order],
         "status": "FINISHED",
         "diverged": [diverged(row) for row in rows],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,28 +12,27 @@ from reference import configured
 from stored_studies import store_run
 
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.guard import EarlyEnd, How
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
-from entrypoints.search.record import Earlier, Record
-from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, PLACE, REPEAT
+from entrypoints.search.record import Record
+from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, NUMBER, REPEAT, STOP_HOW
 from mlflow_sysmetrics.limits import Limits, Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
 
 
-def ended_by(rule: str, how: How = "crossed", value: float = 9.0, limit: float = 1.0) -> EarlyEnd:
-    """That a limit ended a trial."""
-    return EarlyEnd(Stop(rule, rule.partition("<")[0], value, limit, 100), how)
+def ended_by(rule: str, how: str = "crossed", value: float = 9.0, limit: float = 1.0) -> dict[str, str]:
+    """The tags that say that a limit ended a trial."""
+    return {**Stop(rule, rule.partition("<")[0], value, limit, 100).outcome().tags, STOP_HOW: how}
 
 
 def trial(
-    place: int,
+    number: int,
     score: float | None = 0.7,
     configuration: Configuration | None = None,
     *,
-    ending: EarlyEnd | None = None,
+    ending: Mapping[str, str] | None = None,
     by: str | None = None,
     folds: Sequence[dict[str, float]] = (),
     expected: Values | None = None,
@@ -41,19 +40,19 @@ def trial(
     converged: bool = False,
     **values: Any,
 ) -> Trial:
-    """A trial of this place, which ran to its end unless the values say otherwise; its time is its place in seconds.
+    """A trial of this number, which ran to its end unless the values say otherwise; its time is its number in seconds.
 
     ``ending`` is why its limits ended it, ``by`` who else did.
     """
     tags = {DIVERGED: str(diverged).lower(), CONVERGED: str(converged).lower(), **values.pop("tags", {})}
-    tags |= (ending.tags if ending else {}) | ({STOPPED_BY: by} if by else {})
+    tags |= {**(ending or {})} | ({STOPPED_BY: by} if by else {})
     tags |= end_tags(list(folds), expected)
     values["status"] = values.get("status", "KILLED" if ending or by else "FINISHED")
-    figures = {"training_time_s": float(place), "elapsed_s": 2.0 * place, "cpu_seconds": float(place)}
+    figures = {"training_time_s": float(number), "elapsed_s": 2.0 * number, "cpu_seconds": float(number)}
     figures |= {} if score is None else {"val_rmse": score}
     figures = values.pop("figures", figures)
-    made = replace(configuration or configured(batch_size=2**place), number=place)
-    return Trial(f"t{place}", made, **{"figures": figures, "tags": tags, "run_id": f"r{place}"} | values)
+    made = replace(configuration or configured(batch_size=2**number), number=number)
+    return Trial(f"t{number}", made, **{"figures": figures, "tags": tags, "run_id": f"r{number}"} | values)
 
 
 TIME = "training_time_s<=2"
@@ -67,7 +66,7 @@ def of_every_end() -> list[Trial]:
         trial(1, 0.6, folds=folds[0]),
         trial(2, 0.65, folds=folds[1], converged=True),
         trial(3, None, ending=BY_TIME),
-        trial(4, None, figures={"elapsed_s": 0.0}, ending=replace(BY_TIME, how="skipped")),
+        trial(4, None, figures={"elapsed_s": 0.0}, ending=ended_by(TIME, "skipped")),
         trial(5, by=BY_TUNE),
         trial(6, by=BY_PERSON),
         trial(7, by=BY_TIME_LIMIT),
@@ -88,15 +87,17 @@ def recorded(
 ) -> Record:
     """What a search has recorded of these trials."""
     score = scores.find(None, task)
-    parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else None
+    parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else Limits(())
     progress = Progress(planned or len(trials), score.validated, stream or io.StringIO())
-    return Record(score, progress, parsed, Earlier(tuple(trials)), begins)
+    record = Record(score, parsed, progress, begins=begins)
+    record.trials = {each.trial_id: each for each in trials}
+    return record
 
 
 def store(client: MlflowClient, study: str, each: Trial, name: str = "a trial", **tags: str) -> str:
     """Write the run of a trial into a study of ``stored_studies`` as a search leaves it, and note its id."""
     configuration = each.configuration
-    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, PLACE: str(configuration.number)}
+    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, NUMBER: str(configuration.number)}
     about |= {REPEAT: str(configuration.repeat)} if configuration.repeat else {}
     points = {metric: {0: value} for metric, value in each.figures.items()}
     params = configuration.searched | {"folds": 3, "seed": 0}

@@ -12,12 +12,13 @@ import ray
 from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
-from entrypoints.limits.cost_history import Cost, CostHistory, PruningContext, ask, ask_to_come, start, tell
+from entrypoints.limits.cost_history import CostHistory, PruningContext, ask, ask_to_come, start, tell
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.trial_record import Trial
+from entrypoints.models.trial_record import Trial, end_tags
+from entrypoints.tags import STOP_HOW
 
 ROWS = 1000
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -43,18 +44,22 @@ def _costs(time_s: float) -> dict[str, float]:
     return {"training_time_s": time_s}
 
 
-def _finished(costs: dict[str, float]) -> Cost:
-    return Cost(costs, costs, "finished")
+def _finished(configuration: Configuration, costs: dict[str, float]) -> Trial:
+    return Trial("", configuration, "FINISHED", costs)
+
+
+def _stopped(configuration: Configuration, costs: dict[str, float], projected: dict[str, float], how: str) -> Trial:
+    return Trial("", configuration, "KILLED", costs, {STOP_HOW: how, **end_tags([], projected)})
 
 
 def test_predictions_learn_what_trials_would_have_cost() -> None:
     """Not what they had cost when they were stopped; of a skipped one only a prediction is known."""
     history = _history()
     for size in SIZES * 3:
-        history.record(_of(size), Cost(_costs(1.0), _costs(50.0), "stopped"))
+        history.record(_stopped(_of(size), _costs(1.0), _costs(50.0), "crossed"))
     assert _context(history, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
     seen = _context(history, _of(32)).predictions
-    history.record(_of(8), Cost({}, _costs(99.0), "skipped"))
+    history.record(_stopped(_of(8), {}, _costs(99.0), "skipped"))
     assert _context(history, _of(32)).predictions == seen
 
 
@@ -76,9 +81,9 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(
     history = _history()
     for number in range(trials):
         figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "val_loss": 1.0}
-        history.record(alike(number), _finished(figures))
-        stopped = Cost(_costs(0.1 * number), figures, "stopped")
-        history.record(_of(8, learning_rate=0.002 * (number + 1)), stopped)
+        history.record(_finished(alike(number), figures))
+        configuration = _of(8, learning_rate=0.002 * (number + 1))
+        history.record(_stopped(configuration, _costs(0.1 * number), figures, "crossed"))
     noise = _context(history, _of(8)).noise
     usual = USUAL_NOISE["training_time_s"]
     assert noise["training_time_s"] == (pytest.approx(0.0104, abs=0.001) if known else usual)
@@ -91,7 +96,7 @@ def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
     for size in SIZES[:MIN_ENDED]:
         context = _context(history, _of(64))
         assert context.predictions == {}
-        history.record(_of(size), _finished(_costs(0.01 * size)))
+        history.record(_finished(_of(size), _costs(0.01 * size)))
     prediction = _context(history, _of(64)).predictions["training_time_s"]
     assert MIN_ENDED == 5
     assert prediction.low < 0.64 < prediction.high
@@ -117,13 +122,13 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
     history = _history("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
     expected = [costs["training_time_s"] for costs in _context(history, trials[0]).costs]
     assert expected == pytest.approx([0.01 * size for size in SIZES], rel=0.05)
-    history.record(replace(trials[0], repeat=1), _finished(timed[0][1]))
+    history.record(_finished(replace(trials[0], repeat=1), timed[0][1]))
     for trial in trials[1:]:
-        history.record(trial, _finished(_costs(5.0)))
+        history.record(_finished(trial, _costs(5.0)))
     *ended, to_come = [costs["training_time_s"] for costs in _context(history, trials[0]).costs]
     assert ended == [5.0] * 7
     assert to_come != 5.0
-    history.record(trials[0], _finished(_costs(5.0)))
+    history.record(_finished(trials[0], _costs(5.0)))
     assert [costs["training_time_s"] for costs in _context(history, trials[0]).costs] == [5.0] * 8
 
 
@@ -152,7 +157,7 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(
         asked = replace(_of(32), tol=tol)
         history = _history(metric, trials=[asked])
         for size in SIZES * 3:
-            history.record(_of(size), _finished({metric: 1.0}))
+            history.record(_finished(_of(size), {metric: 1.0}))
         context = _context(history, asked)
         assert (metric in context.predictions) is known
         assert (
@@ -173,8 +178,8 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
     (costs,) = context.costs
     assert ask_to_come(process) == [costs]
     assert costs["training_time_s"] == pytest.approx(0.01 * SIZES[0], rel=0.5)
-    last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, _costs(2.0)
-    ray.get(process.record.remote(_of(SIZES[0]), Cost(last, expected, "finished")), timeout=300)
+    ended = _finished(_of(SIZES[0]), {"training_time_s": 2.0, "val_loss": 0.5})
+    ray.get(process.record.remote(ended), timeout=300)
     (context,) = ask(process, [_of(SIZES[0])])
     assert context.costs == (_costs(2.0),)
     ray.kill(process)

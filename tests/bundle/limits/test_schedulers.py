@@ -16,7 +16,7 @@ from reference import configured
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, metrics
-from entrypoints.limits.schedulers import PERCENT, SCORE, percent, scheduling, stopping
+from entrypoints.limits.schedulers import PERCENT, SCORE, parse_limits, percent, scheduling
 from entrypoints.models import scores
 from entrypoints.settings import DEFAULT_LIMITS, LimitOptions
 
@@ -50,10 +50,8 @@ def _first_column(text: str, head: str) -> list[str]:
 def test_default_limits_are_limits_of_either_task(task: Task) -> None:
     """On this machine, which can read all that they limit."""
     score = scores.find(None, task)
-    made = stopping(score, LimitOptions("auto", True, "asha"))
-    assert made
-    assert (str(made.limits), made.predict, made.scheduler) == (DEFAULT_LIMITS, True, "asha")
-    assert stopping(score, None) is None
+    assert str(parse_limits(score, LimitOptions("auto", True, "asha"))) == DEFAULT_LIMITS
+    assert not parse_limits(score, None).rules
 
 
 def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,11 +59,11 @@ def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch: pytest.MonkeyPatch)
     name, asked, score = "peak_gpu_memory_mb", ("process", "gpu"), scores.find(None, "regression")
     limits = LimitOptions(f"{name}<=1", True, "none")
     with pytest.raises(UserError, match=rf"^groups='process': the limit on {name} needs the group gpu; add it$"):
-        stopping(score, limits)
+        parse_limits(score, limits)
     monkeypatch.setattr("entrypoints.limits.costs.open_gpus", lambda nvml: [])
     with pytest.raises(UserError, match=rf"^limits={name}<=1: {name} cannot be read on this machine; leave it out$"):
-        stopping(score, limits, asked)
-    assert stopping(score, limits, asked, here=False)
+        parse_limits(score, limits, asked)
+    assert parse_limits(score, limits, asked, here=False)
 
 
 @dataclass(frozen=True)

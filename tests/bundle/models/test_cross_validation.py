@@ -88,7 +88,7 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm
         expected = {"fold": fold.number, "val_loss": val_loss, f"val_{score}": val_score}
         expected |= {"test_loss": fold.loss(test), f"test_{score}": fold.score(test)}
         assert row == pytest.approx(expected | {"training_time_s": ours.training_time_s}, rel=1e-9)
-    final = training.final_figures(rows)
+    final = training.final_figures()
     assert final["test_loss"] == pytest.approx(np.mean([fold.loss(test) for fold in folds]), rel=1e-9)
     assert final[f"test_{score}"] == pytest.approx(np.mean([fold.score(test) for fold in folds]), rel=1e-9)
     sizes = [len(pickle.dumps(fold.learner.estimator, protocol=5)) / 1000 for fold in training.folds]
@@ -115,7 +115,7 @@ def test_folds_that_do_not_fit_into_memory_run_one_after_another(
             training.step(look, turn=5)
             reports += [training.report()] if training.report_due else []
         folds = [{name: value for name, value in row.items() if "time" not in name} for row in training.fold_figures()]
-        figures.append((folds, training.final_figures(folds)["model_size_kb"], reports[-1]["val_loss"]))
+        figures.append((folds, training.final_figures()["model_size_kb"], reports[-1]["val_loss"]))
         assert training.step_number == 40
     assert figures[0] == figures[1]
     assert len(reports) == 1
@@ -158,7 +158,7 @@ def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
     report = training.report()
     assert report[f"val_{logged}"] == pytest.approx(np.mean(expected))
     assert report[f"val_{logged}_sd"] == pytest.approx(np.std(expected, ddof=1))
-    assert f"test_{logged}" in training.final_figures(training.fold_figures())
+    assert f"test_{logged}" in training.final_figures()
 
 
 @pytest.mark.parametrize("model", [SVC(C=100), SVC(decision_function_shape="ovo")], ids=["votes", "pairs"])
@@ -302,10 +302,10 @@ def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest
 
         monkeypatch.setattr(fold.learner.estimator, "predict", timed)
         monkeypatch.setattr(fold, "model_size_kb", lambda: 1.0)
-        monkeypatch.setattr(fold, "_evaluate", lambda rows: (0.0, 0.0))
+        monkeypatch.setattr(fold, "_evaluate", lambda part, rows: {part: 0.0})
         monkeypatch.setattr(fold, "preprocessing", SimpleNamespace(transform=normalised))
     monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
-    figures = training.inference()
+    figures = training.final_figures()
     assert figures["inference_latency_ms"] == pytest.approx(3.0)
     assert figures["inference_p99_ms"] == pytest.approx(61.0)
     assert figures["rows_per_s"] == pytest.approx(1024 / 4.001)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
-from clock import Clock
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
 
-from entrypoints.models import losses
 from entrypoints.models.algorithms import find
-from entrypoints.models.full_fits import PausedFit
 from entrypoints.models.learners import Learner
 
 LENGTHS = ("n_estimators", "max_iter")
@@ -58,10 +57,11 @@ def test_model_is_at_each_point_that_of_a_single_fit(name: str, n_classes: int, 
     in_one = "sklearn.svm" in name or "linear_model" in name or "booster" in given
     given |= {} if in_one else {length: sum(TURNS)}
     learner = algorithm.learner(given, n_classes, seed=3)
-    plain, done = clone(learner.estimator), 0
+    plain, done, usual = clone(learner.estimator), 0, get_config()
     assert learner.iterations == (1 if in_one else sum(TURNS))
     for turn in (1,) if in_one else TURNS:
         learner.step(X, y, turn)
+        assert get_config() == usual  # within a fit, scikit-learn skips checks
         done += turn
         so_far = clone(plain).set_params(**({} if in_one else {length: done})).fit(X, y)
         np.testing.assert_array_equal(learner.outputs(X), _outputs(so_far, X))
@@ -76,33 +76,16 @@ def _outputs(model: Any, X: Any) -> Any:
     return np.asarray(model.predict(X), dtype=np.float64)
 
 
-def test_time_of_a_fit_that_waits_is_that_of_its_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not what happens while it waits, as when its thread has to wait for a core that this one uses."""
-    clock = Clock()
-    monkeypatch.setattr("entrypoints.models.full_fits.perf_counter", clock)
-    monkeypatch.setattr("entrypoints.models.full_fits.CoreWait", lambda: lambda: clock.now / 4)
-
-    def fit(estimator: Any, X: Any, y: Any, pause: Any) -> None:
-        for _ in range(4):
-            clock.now += 4.0
-            pause(lambda X: X[:, 0])
-
-    learner, X = PausedFit(None, 0, lambda X: X[:, 1], losses.squared_error, 4, fit), np.zeros((1, 2))
-    for turn, took_s in ((1, 3.0), (1, 6.0), (2, 12.0)):
-        learner.step(X, X[:, 0], turn)
-        assert learner.took_s == took_s
-        clock.now += 1000.0
-
-
 @pytest.mark.parametrize("name", ["boosting", "sklearn.ensemble.GradientBoostingRegressor", "xgboost", "lightgbm"])
 def test_fit_that_is_forgotten_half_way_ends(name: str) -> None:
-    """As that of a trial that a limit has stopped: no thread and no rows stay behind."""
-    X, y = make_regression(100, 4, random_state=0)
-    before = set(threading.enumerate())
+    """As that of a trial that a limit has stopped: no rows stay behind."""
+    rows, y = make_regression(100, 4, random_state=0)
     learner: Learner | None = find(name, "regression").learner({}, 0, seed=0)
     assert learner is not None
-    learner.step(X, y)
-    (thread,) = set(threading.enumerate()) - before
+    learner.step(rows, y)
+    held = weakref.ref(rows)
+    del rows
+    assert held() is not None
     learner = None
-    thread.join(timeout=30)
-    assert not thread.is_alive()
+    gc.collect()
+    assert held() is None

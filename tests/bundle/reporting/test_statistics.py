@@ -32,13 +32,13 @@ def test_linear_model_is_that_of_a_formula(seed: int) -> None:
     model = LinearModel.of(trials, times, frame.hyperparameters, in_logarithms=True)
     assert model.interactions == []
     formula = smf.ols(
-        "np.log(training_time_s) ~ C(batch_size) + C(learning_rate) + C(algorithm) + place + I(place**2)",
-        trials.astype({"place": float}),
+        "np.log(training_time_s) ~ C(batch_size) + C(learning_rate) + C(algorithm) + number + I(number**2)",
+        trials.astype({"number": float}),
     ).fit()
     expected = anova_lm(formula, typ=2)["PR(>F)"]
     for name in LEVELS:
         assert model.p_value(name) == pytest.approx(expected[f"C({name})"], rel=1e-6)
-    assert model.p_value(ORDER) == pytest.approx(formula.f_test("place = 0, I(place ** 2) = 0").pvalue, rel=1e-6)
+    assert model.p_value(ORDER) == pytest.approx(formula.f_test("number = 0, I(number ** 2) = 0").pvalue, rel=1e-6)
     assert model.degrees == formula.df_resid
     assert model.noise == pytest.approx(math.sqrt(formula.mse_resid))
     (of_svm,) = (name for name in formula.params.index if "svm" in name)

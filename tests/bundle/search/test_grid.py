@@ -75,7 +75,7 @@ def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name: str, values
 
 
 def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
-    """No rank correlation of a place with a batch size, a rate or an algorithm is beyond chance; seeds differ."""
+    """No rank correlation of a number with a batch size, a rate or an algorithm is beyond chance; seeds differ."""
     tried = _tried(seed=3)
     assert [each.number for each in tried] == list(range(1, 193))
     assert tried != _tried(seed=4)
@@ -101,7 +101,7 @@ def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
 def test_one_configuration_from_the_middle_runs_again(
     algorithm: str, widths: int, repeats: int | None, runs: int
 ) -> None:
-    """Spread over the order, with places from 1 on."""
+    """Spread over the order, with numbers from 1 on."""
     name = "max_iter" if MLP in algorithm else "learning_rate"
     values = list(range(1, widths + 1))
     tried = _tried(space={"batch_size": 16, "alpha": 0.1, name: values}, algorithm=algorithm, repeats=repeats)

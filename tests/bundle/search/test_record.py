@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from records import BY_TIME, TIME, of_every_end, recorded, store
+from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store
 from records import trial as made
 from reference import configured
 
@@ -21,6 +21,7 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.models.trial_record import Trial
 from entrypoints.reading import read
 from entrypoints.search.record import Record
+from entrypoints.search.run_names import run_names, searched
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_TUNE, KIND
@@ -87,8 +88,8 @@ def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
     record = recorded(limits=text, planned=8, stream=(stream := io.StringIO()))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
-    for place, (name, time_s) in enumerate(times.items()):
-        _run(record, name, val_rmse=0.1 * place, training_time_s=time_s)
+    for number, (name, time_s) in enumerate(times.items()):
+        _run(record, name, val_rmse=0.1 * number, training_time_s=time_s)
     record.on_experiment_end([])
     assert f"val_rmse {best}, " in stream.getvalue().splitlines()[-1]
 
@@ -98,7 +99,7 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     record, error_file = recorded(planned=8), tmp_path / "error.txt"
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
-    _run(record, "limits", "KILLED", tags=BY_TIME.tags)
+    _run(record, "limits", "KILLED", tags=BY_TIME)
     _run(record, "tune", None)
     _run(record, "failed", None, end="on_trial_error", error_file=error_file)
     record.on_trial_error(0, [], _trial("failed while it was set up"))
@@ -142,7 +143,7 @@ EXPECTED = {"training_time_s": 9.0}
         pytest.param(made(1), "finished", 1.0, id="finished"),
         pytest.param(made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0, id="stopped"),
         pytest.param(
-            made(1, ending=replace(BY_TIME, how="skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
+            made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
         ),
         pytest.param(
             made(1, configuration=configured(tol=0.1), ending=BY_TIME, expected=EXPECTED), "stopped", 1.0,
@@ -170,25 +171,24 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     record = recorded(trials, TIME)
     run = client.create_run(client.get_experiment_by_name("studies").experiment_id, run_name="s", tags={KIND: "study"})
     study = run.info.run_id
-    searched = ["algorithm", "batch_size", "learning_rate", "alpha"]
-    client.set_tag(study, SEARCHED, json.dumps(searched))
+    tried = [each.configuration for each in trials]
+    client.set_tag(study, SEARCHED, json.dumps(searched(tried)))
     client.set_tag(study, STUDY_LIMITS, TIME)
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
-    names = {each.configuration.id: f"trial {place}" for place, each in enumerate(trials, 1)}
-    for place, each in enumerate(trials, 1):
+    names = run_names(tried)
+    for number, each in enumerate(trials, 1):
         store(
             client,
             study,
             each,
             names[each.configuration.id],
-            **({FEASIBLE: feasible[place]} if place in feasible else {}),
+            **({FEASIBLE: feasible[number]} if number in feasible else {}),
         )
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
-    plan: Any = SimpleNamespace(names=names, searched=searched)
     about = {"name": "s", "limits": TIME, "experiment_id": run.info.experiment_id}
-    frame = frame_of([record.rows(study, about, plan)])
+    frame = frame_of([record.rows(study, about, tried)])
     same = ["name", "experiment_id", "limits", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)

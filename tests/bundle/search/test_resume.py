@@ -144,8 +144,8 @@ def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
     limits = "training_time_s<=1000x median"  # which no trial breaks: times differ from run to run
     whole = run_study(tmp_path_factory.mktemp("whole"), "early_stop", **settings, limits=limits)
     assert "Search: 16 trials of 3 folds, chosen among 36, on 1 CPU cores" in whole.command.stdout
-    in_order = sorted(whole.trials, key=lambda run: int(run.data.tags["sysmetrics.place"]))
-    assert [run.data.tags["sysmetrics.place"] for run in in_order] == [str(place) for place in range(1, 17)]
+    in_order = sorted(whole.trials, key=lambda run: int(run.data.tags["sysmetrics.number"]))
+    assert [run.data.tags["sysmetrics.number"] for run in in_order] == [str(number) for number in range(1, 17)]
     assert len({run.info.run_name for run in in_order}) == 16
     best = min(in_order, key=lambda run: run.data.metrics["val_rmse"])
     assert in_order.index(best) >= START_UP
@@ -158,8 +158,8 @@ def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
     run = client.get_run(whole.run.info.run_id)
     continued = Study(folder, command, client, run, children(client, run, "trial"), [], set())
     _check_result(continued, whole)
-    places = {run.info.run_name: run.data.tags["sysmetrics.place"] for run in in_order}
-    assert {run.info.run_name: run.data.tags["sysmetrics.place"] for run in continued.trials} == places
+    numbers = {run.info.run_name: run.data.tags["sysmetrics.number"] for run in in_order}
+    assert {run.info.run_name: run.data.tags["sysmetrics.number"] for run in continued.trials} == numbers
 
 
 # An estimator whose trials crawl, from their middle on, once more of them have begun than the file `most` allows. The
@@ -465,13 +465,13 @@ def test_study_goes_on_as_it_began_where_the_command_says(
     store_in_use.set_terminated(study, "KILLED")
     if chosen:
         monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name=chosen).info.run_id)
-    place, run_study = Mock(return_value=_Here()), Mock()
-    monkeypatch.setattr("entrypoints.search.plan.backend", place)
+    backend, run_study = Mock(return_value=_Here()), Mock()
+    monkeypatch.setattr("entrypoints.search.plan.backend", backend)
     monkeypatch.setattr("entrypoints.search.study.run_study", run_study)
     result = CliRunner().invoke(early_stop, ["--resume", study, "--ray_address", "auto", "--register", "wine again"])
     assert result.exit_code == 0, result.output
     plan = run_study.call_args.args[1]
-    assert place.call_args.args == ("auto", 0)
-    assert (plan.settings.folds, plan.settings.register, plan.stopping.scheduler) == (3, "wine again", "asha")
+    assert backend.call_args.args == ("auto", 0)
+    assert (plan.settings.folds, plan.settings.register, plan.limit_options.scheduler) == (3, "wine again", "asha")
     (run,) = runs_of_kind(store_in_use, "resume")
     assert run.info.run_name == name

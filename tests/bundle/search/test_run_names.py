@@ -63,7 +63,7 @@ SOME = [_named(learning_rate=rate, alpha=alpha) for rate in (0.1, 0.2) for alpha
 )
 def test_name_holds_what_differs_and_little_else(trials: list[Configuration], names: list[str]) -> None:
     """A value that all trials share, or a word that all repeat, would only widen the UI's legends."""
-    assert run_names(trials) == names
+    assert list(run_names(trials).values()) == names
 
 
 @pytest.mark.parametrize(("dataset", "longest"), [("red_wine", 20), ("diabetes", 29)])
@@ -71,6 +71,6 @@ def test_names_of_a_default_study_are_distinct_and_short(dataset: str, longest: 
     """Runs are told apart by their names, the repetitions among them too."""
     data, settings = bundled(dataset, 10), study_settings(dataset=dataset, repeats=3)
     tried = configurations(settings, data.split, find_all(data.task, settings.algorithm), data.n_classes)
-    names = run_names(tried)
+    names = run_names(tried).values()
     assert len(set(names)) == len(tried)
     assert max(map(len, names)) <= longest

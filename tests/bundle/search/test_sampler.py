@@ -21,6 +21,7 @@ from entrypoints.search.grid import configurations
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
+from mlflow_sysmetrics.limits import Limits
 
 Choice = dict[str, Any]
 RATES = [10.0**-each for each in range(8)]
@@ -53,12 +54,12 @@ def _search(
 ) -> list[Tried]:
     """What a search with this budget tries, one after the other, after what it has tried before."""
     sampler, known = Sampler(candidates, seed), list(known or [])
-    while len(known) < trials and (place := sampler.next(known, **allowed)) is not None:
-        too_much = excess(candidates[place])
+    while len(known) < trials and (i := sampler.next(known, **allowed)) is not None:
+        too_much = excess(candidates[i])
         if too_much and stops:
-            known.append(Tried(place, TrialState.PRUNED, excess=too_much))
+            known.append(Tried(i, TrialState.PRUNED, excess=too_much))
         else:
-            known.append(Tried(place, TrialState.COMPLETE, _score(candidates[place]), too_much))
+            known.append(Tried(i, TrialState.COMPLETE, _score(candidates[i]), too_much))
     return known
 
 
@@ -66,17 +67,17 @@ def _search(
 def test_best_candidate_is_found_long_before_all_are_tried(candidates: list[Choice]) -> None:
     """With any seed, among 128 within 60; none is suggested twice, and in the end all are."""
     for seed in range(5):
-        places = [each.i for each in _search(candidates, seed=seed)]
-        assert min(_score(candidates[place]) for place in places) == min(map(_score, candidates))
-        assert len(set(places)) == len(places) == 60
+        indices = [each.i for each in _search(candidates, seed=seed)]
+        assert min(_score(candidates[i]) for i in indices) == min(map(_score, candidates))
+        assert len(set(indices)) == len(indices) == 60
     assert {each.i for each in _search(candidates[:40], trials=99)} == set(range(40))
 
 
 def test_first_suggestions_are_the_first_candidates() -> None:
     """In whose random order a grid would begin: there is nothing to learn from yet."""
-    places = [each.i for each in _search(ONE, trials=START_UP + 1)]
-    assert places[:-1] == list(range(START_UP))
-    assert places[-1] != START_UP
+    indices = [each.i for each in _search(ONE, trials=START_UP + 1)]
+    assert indices[:-1] == list(range(START_UP))
+    assert indices[-1] != START_UP
 
 
 @pytest.mark.parametrize("stops", [pytest.param(True, id="stopped"), pytest.param(False, id="at its end")])
@@ -100,14 +101,14 @@ def test_what_breaks_a_limit_is_avoided(stops: bool) -> None:
 def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is() -> None:
     """Also among the first. Where nothing is allowed there is no suggestion."""
 
-    def allowed(places: list[int]) -> list[bool]:
-        return [ONE[place]["size"] != 16 for place in places]
+    def allowed(indices: list[int]) -> list[bool]:
+        return [ONE[i]["size"] != 16 for i in indices]
 
     tried = [ONE[each.i] for each in _search(ONE, allowed=allowed)]
     assert len(tried) == 60
     assert {choice["size"] for choice in tried} == {2**size for size in range(8)} - {16}
     assert min(map(_score, tried)) == 1
-    assert _search(ONE, allowed=lambda places: [False] * len(places)) == []
+    assert _search(ONE, allowed=lambda indices: [False] * len(indices)) == []
 
 
 def test_search_that_goes_on_suggests_what_it_would_have_suggested() -> None:
@@ -124,9 +125,9 @@ def test_trials_that_run_at_once_are_different_and_learn_from_what_has_ended() -
     for _ in range(15):
         batch: list[Tried] = []
         for _ in range(4):
-            place = sampler.next([*known, *batch])
-            assert place is not None
-            batch.append(Tried(place))
+            i = sampler.next([*known, *batch])
+            assert i is not None
+            batch.append(Tried(i))
         known += [Tried(each.i, TrialState.COMPLETE, _score(ONE[each.i])) for each in batch]
     assert len({each.i for each in known}) == 60
     assert min(each.score for each in known) == 0
@@ -140,7 +141,18 @@ def _plan(**settings: Any) -> Plan:
     asked, data, unused = study_settings(search="tpe", space=SPACE, **settings), bundled("red_wine", 3), None
     tried = configurations(asked, data.split, find_all(data.task, "linear"), 0)
     nowhere: Any = unused
-    return Plan(asked, None, None, nowhere, nowhere, nowhere, tried, nowhere, scores.find(None, "regression"), [])
+    return Plan(
+        asked,
+        None,
+        Limits(()),
+        nowhere,
+        nowhere,
+        nowhere,
+        tried,
+        nowhere,
+        scores.find(None, "regression"),
+        [],
+    )
 
 
 def _suggested(searcher: TuneSampler) -> Configuration:
@@ -156,7 +168,7 @@ def _end(record: Record, configuration: Configuration) -> None:
     record.trials[ended.trial_id] = ended
 
 
-def test_as_many_run_as_may_and_each_place_is_taken_once() -> None:
+def test_as_many_run_as_may_and_each_number_is_taken_once() -> None:
     """The next begins when any has ended; what runs several times does so within the trials that there are."""
     plan, record = _plan(max_trials=8, repeats=3), recorded()
     searcher = TuneSampler(plan, record, None, at_once=2)
@@ -183,7 +195,7 @@ def test_search_goes_on_after_trials_without_a_score() -> None:
 def test_what_an_earlier_command_began_comes_first() -> None:
     """Then what was neither done nor begun; nothing is left when all was tried."""
     plan = _plan(max_trials=12)
-    done = [trial(place, 0.5, each) for place, each in zip((1, 3), plan.trials[:2], strict=True)]
+    done = [trial(number, 0.5, each) for number, each in zip((1, 3), plan.trials[:2], strict=True)]
     begun, record = plan.trials[5], recorded(done)
     record.open_runs = {begun.id: "a run"}
     searcher = TuneSampler(plan, record, None, at_once=99)

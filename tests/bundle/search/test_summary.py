@@ -79,8 +79,8 @@ def finish(before: Before) -> Finish:
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
         score, baseline = scores.find(None, table.task), [1.0, 1.0, 1.0]
-        plan = Plan(settings, unused, unused, unused, table, unused, tried, unused, score, baseline)
-        return summary.summarise(run, plan, DATA, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
+        plan = Plan(settings, unused, unused, unused, table, DATA.split, tried, unused, score, baseline)
+        return summary.summarise(run, plan, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
 
     return finished
 
@@ -97,13 +97,15 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     assert sum(map(int, re.findall(r"(?:: |, )(\d+) ", said))) == 12
     study.record.restarts = 3
     assert summary.counted(study).endswith("; 3 times a trial began again because its process or node had died")
-    many = finish([trial(place, diverged=place > 1, ending=BY_TIME if place == 6 else None) for place in range(1, 7)])
+    many = finish(
+        [trial(number, diverged=number > 1, ending=BY_TIME if number == 6 else None) for number in range(1, 7)]
+    )
     assert summary.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
 
 
 def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
     """Spent by all that say so; saved against the full study, also where a trial cost more than there."""
-    before([trial(place) for place in range(1, 11)])
+    before([trial(number) for number in range(1, 11)])
     trials = [each for each in of_every_end() if not each.figures or each.configuration.number not in (8, 9)]
     study = finish(trials, TIME)
     found = metrics(study)
@@ -161,7 +163,7 @@ def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> Non
 
 def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
     """A relative limit is that of all trials, and each run is told what it came to."""
-    trials = [trial(place, 0.7 - place / 100) for place in (5, 4, 3, 2, 1)]  # scores improve as costs rise
+    trials = [trial(number, 0.7 - number / 100) for number in (5, 4, 3, 2, 1)]  # scores improve as costs rise
     study = finish(trials, "training_time_s<=1x median")
     assert study.best is not None
     assert study.best.configuration.number == 3
@@ -220,10 +222,10 @@ def test_model_that_was_chosen_by_ranking_is_asked_for_probabilities(
 
 def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Finish) -> None:
     """On the page, on the terminal and in the run; a study that asks for the best says what it takes instead."""
-    by_place = {2: 0.61, 9: 0.6}  # its training time; the folds differ by more than the scores
+    by_number = {2: 0.61, 9: 0.6}  # its training time; the folds differ by more than the scores
     trials = [
-        trial(place, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 20} for fold in range(3)])
-        for place, score in by_place.items()
+        trial(number, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 20} for fold in range(3)])
+        for number, score in by_number.items()
     ]
     says = {}
     for choose in ("best", "cheapest"):
@@ -309,8 +311,8 @@ def test_limit_that_says_nothing_is_named(finish: Finish, limits: str, figures: 
     """Since too few trials have its figure, or since it lies within the noise of most."""
     metric = limits.partition("<")[0]
     trials = [
-        trial(place, figures={"val_rmse": 0.5 + place, "elapsed_s": 1.0} | ({metric: each} if each == each else {}))
-        for place, each in enumerate(figures, 1)
+        trial(number, figures={"val_rmse": 0.5 + number, "elapsed_s": 1.0} | ({metric: each} if each == each else {}))
+        for number, each in enumerate(figures, 1)
     ]
     said = [each for each in summary.of_limits(finish(trials, limits), {}) if each.startswith(f"`{limits}` ")]
     of_limit = [sentence for sentence in said if " stopped " not in sentence]
@@ -325,7 +327,7 @@ WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
 
 
 def _trials(cores: str = "2") -> list[Trial]:
-    return [trial(place, configuration=each, tags=_host(cores)) for place, each in enumerate(WANTED, 1)]
+    return [trial(number, configuration=each, tags=_host(cores)) for number, each in enumerate(WANTED, 1)]
 
 
 def _full(finish: Finish, trials: list[Trial] | None = None) -> str | None:
@@ -446,10 +448,10 @@ def test_pages_are_there_from_the_start(finish: Finish, capsys: pytest.CaptureFi
 def test_columns_of_the_table_are_what_differs_and_what_trials_cost_that_are_drawn(finish: Finish) -> None:
     """What was cut off, failed or diverged has figures of where it was, or not those of a model."""
     figures = {"val_accuracy": 0.7, "training_time_s": 0.2}
-    trials = [trial(place, figures=figures) for place in (1, 2)]
+    trials = [trial(number, figures=figures) for number in (1, 2)]
     trials.append(trial(3, figures={"peak_memory_mb": 3.0}, ending=ended_by("peak_memory_mb<=1")))
-    for place, values in enumerate([{"status": "FAILED"}, {"by": BY_TIME_LIMIT}, {"diverged": True}], 4):
-        trials.append(trial(place, figures={"peak_gpu_memory_mb": 3.0}, **values))
+    for number, values in enumerate([{"status": "FAILED"}, {"by": BY_TIME_LIMIT}, {"diverged": True}], 4):
+        trials.append(trial(number, figures={"peak_gpu_memory_mb": 3.0}, **values))
     study = finish(trials, table=table_of("diabetes"))
     _pages(study)
     table = _saved(study)["table"]

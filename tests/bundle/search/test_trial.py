@@ -21,11 +21,10 @@ from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured,
 from sklearn import get_config
 
 from entrypoints.compute import memory
-from entrypoints.limits.cost_history import Cost, CostHistory
+from entrypoints.limits.cost_history import CostHistory
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.guard import Stopping
 from entrypoints.models import scores
-from entrypoints.models.trial_record import read_end
+from entrypoints.models.trial_record import Trial, end_tags, read_end
 from entrypoints.search.trial import RESULT_EVERY_S, TrialTrainable
 from mlflow_sysmetrics.delivery.operations import Point, points_now
 from mlflow_sysmetrics.limits import Limits
@@ -77,8 +76,7 @@ def begin() -> Iterator[Begin]:
             """What `tune.with_parameters` makes of it, without Ray's object store."""
 
             def setup(self, config: Config) -> None:  # type: ignore[override]
-                stopping = Stopping(parsed, predict) if parsed else None
-                super().setup(config, bundled(dataset), stopping=stopping, cost_history=cost_history)
+                super().setup(config, bundled(dataset), limits=parsed, predict=predict, cost_history=cost_history)
 
         begun.append(WithData(config))
         return begun[-1]
@@ -449,7 +447,8 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     known = CostHistory(746, ["training_time_s"])
     for _ in range(20 if others_took_s else 0):
-        known.record(_config()["configuration"], Cost({}, {"training_time_s": others_took_s}, "stopped"))
+        ended = end_tags([], {"training_time_s": others_took_s})
+        known.record(Trial("", _config()["configuration"], "KILLED", {}, ended))
     here: Any = Here(known)
     result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", cost_history=here))[-1]
     tags, told = _tags(result), known.contexts([configured()])[0].costs[-1]

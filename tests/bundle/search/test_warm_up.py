@@ -23,8 +23,8 @@ from entrypoints.search.warm_up import (
     representatives,
     search_seconds,
     time_kinds,
-    trial_costs,
 )
+from mlflow_sysmetrics.limits import Limits
 
 FOLDS = 4
 NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)
@@ -121,7 +121,7 @@ def test_trial_costs_what_all_that_it_does_takes(
     limits: dict[str, int], timing: dict[str, float], seconds: float
 ) -> None:
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
-    costs = trial_costs(configured(**limits), DATA, NO_TIME._replace(**timing))
+    costs = NO_TIME._replace(**timing).costs(configured(**limits), DATA)
     assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
     fit_s = timing.get("fit_s", 0.0)
     assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, limits["max_steps"] * fit_s)
@@ -185,7 +185,7 @@ def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong: Configura
 
 def _announced(capsys: pytest.CaptureFixture[str], trials: int, left: int, search_s: float, **settings: Any) -> str:
     plan: Any = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
-    plan.stopping, plan.size, plan.learns = None, trials, False
+    plan.limits, plan.size, plan.learns = Limits(()), trials, False
     announce(plan, left, 2, search_s)
     return capsys.readouterr().out
 

@@ -22,8 +22,8 @@ SIZES: dict[int, dict[str, list[Any]]] = {
     8: {"batch_size": [8, 64], "learning_rate": [0.01, 0.001], "algorithm": ALGORITHMS},
     24: {"batch_size": [8, 32, 128, 512], "learning_rate": [0.1, 0.01, 0.001], "algorithm": ALGORITHMS},
     108: {
-        "batch_size": [2**place for place in range(1, 10)],
-        "learning_rate": [10.0**-place for place in range(6)],
+        "batch_size": [2**i for i in range(1, 10)],
+        "learning_rate": [10.0**-i for i in range(6)],
         "algorithm": ALGORITHMS,
     },
 }
@@ -133,7 +133,7 @@ def test_interaction_is_said_where_it_matters() -> None:
 def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter() -> None:
     """What earlier trials leave in a process is in the place, not in the algorithm."""
     frame = study(
-        SIZES[24], {"peak_memory_mb": lambda row: 177 + 0.2 * row["place"]}, noise=0.0005, metric=None, seed=2
+        SIZES[24], {"peak_memory_mb": lambda row: 177 + 0.2 * row["number"]}, noise=0.0005, metric=None, seed=2
     )
     assert not effect(frame, "algorithm", "peak_memory_mb")["reported"]
     (said,) = answer(frame).sentences[:1]
