@@ -29,8 +29,8 @@ import pandas as pd  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Run  # noqa: E402
 
-from entrypoints.frame import Frame  # noqa: E402
-from entrypoints.reading import read  # noqa: E402
+from entrypoints.frame import Frame, frame_of  # noqa: E402
+from entrypoints.reading import rows_of  # noqa: E402
 from entrypoints.reporting.questions import limits_saved  # noqa: E402
 
 EPOCHS = {"max_epochs": "5"}
@@ -89,11 +89,11 @@ def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> li
     """Run the studies of one seed: a row for each under limits."""
     client = MlflowClient()
     full = study("tune", params | {"seed": seed}, store, client)
-    limits = {"limits": f"{limited}<={_between(read(client, [full]), limited):.4g}"} if limited else {}
+    limits = {"limits": f"{limited}<={_between(frame_of([rows_of(client, full)]), limited):.4g}"} if limited else {}
     rows = list[dict[str, float | str]]()
     for predict in ("off", "on") if limited else ("on",):
         run = study("early_stop", params | {"seed": seed, "predict": predict} | limits, store, client)
-        frame = read(client, [full, run])
+        frame = frame_of([rows_of(client, full), rows_of(client, run)])
         saved, lost = limits_saved.saving(frame), limits_saved.answer(frame).table.iloc[0]
         assert saved is not None
         rows.append(

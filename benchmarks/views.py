@@ -27,7 +27,8 @@ from mlflow.entities import Metric, Param  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 from entrypoints import views  # noqa: E402
-from entrypoints.reading import read  # noqa: E402
+from entrypoints.frame import frame_of  # noqa: E402
+from entrypoints.reading import rows_of  # noqa: E402
 from mlflow_sysmetrics.limits import Limits  # noqa: E402
 from mlflow_sysmetrics.ui import save  # noqa: E402
 
@@ -69,7 +70,7 @@ def fill(client: MlflowClient, trials: int) -> dict[str, str]:
         params = [Param("batch_size", str(2 ** (number % 9 + 1))), Param("alpha", str(number % 3))]
         client.log_batch(run.info.run_id, [*metrics, *curves], params)
         client.set_terminated(run.info.run_id)
-    frame = read(client, [client.get_run(study.info.run_id)])
+    frame = frame_of([rows_of(client, client.get_run(study.info.run_id))])
     pages = views.of_study(frame, time.time(), ("batch_size", "alpha"), Limits(()))
     plain = pages[views.SCORE].plain_link("0")
     return {"no view": plain} | save(client, "0", study.info.run_id, pages)

@@ -69,7 +69,7 @@ class Option(click.Option):
             ) from None
 
 
-Spec = dict[str, Any]  # what `click.option` is told of an option
+Spec = Mapping[str, Any]  # what `click.option` is told of an option
 
 
 def spec(default: str, kind: Kind, explanation: str) -> Spec:

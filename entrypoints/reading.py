@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from entrypoints.errors import UserError
-from entrypoints.frame import OF_POINT, Frame, StudyRows, frame_of
+from entrypoints.frame import OF_POINT, StudyRows
 from entrypoints.mlflow_io import figures_of, load_rows, search_runs
 from entrypoints.settings import SHARED
 from entrypoints.tags import (
@@ -51,18 +51,18 @@ MAX_POINTS = 200  # of one curve
 SERIES = "system/"  # the beginning of what is read by the clock, not by the step
 
 
-def read(
+def rows_of(
     client: MlflowClient,
-    runs: Sequence[Run],
+    run: Run,
     metric: str | None = None,
     mode: str | None = None,
     curves: Collection[str] = (),
-) -> Frame:
-    """The studies in these runs, however they ended, as one frame.
+) -> StudyRows:
+    """A study, however it ended, as a part of a frame.
 
     Args:
         client: of the store.
-        runs: of ``tune`` or ``early_stop``, or runs that trials of another Tune script are nested under.
+        run: of ``tune`` or ``early_stop``, or one that trials of another Tune script are nested under.
         metric: what ranks the trials of another script's study; by default ``val_rmse`` or ``val_accuracy``.
         mode: min or max: which of its values are better.
         curves: the metrics whose points are read, beside the score, of at most 200 trials a study that ran to their
@@ -71,45 +71,36 @@ def read(
             studies all metrics that have several steps are read as well.
 
     Raises:
-        UserError: a study has no trials, or the metric does not fit.
+        UserError: the study has no trials, or the metric does not fit.
     """
-    return frame_of([rows_of(client, run, metric, mode, curves) for run in runs])
-
-
-def rows_of(
-    client: MlflowClient,
-    run: Run,
-    metric: str | None = None,
-    mode: str | None = None,
-    curves: Collection[str] = (),
-) -> StudyRows:
-    """One study, as a part of a frame. Arguments and errors as of ``read``."""
-    trials = list(search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"))
+    study = run.info.run_id
+    trials = list(search_runs(client, run.info.experiment_id, trials_of(study), "ASC"))
     if not trials:
         raise UserError(
-            f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
-            "or of one around the trials of a SystemMetricsCallback"
+            f"study={study}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, or of one "
+            "around the trials of a SystemMetricsCallback"
         )
     about = _study(client, run, trials, metric, mode)
-    rows = [_row(each) for each in trials]
-    ids = {row["trial_id"] for row in rows}
-    pairs = list(zip(rows, trials, strict=True))
-    return StudyRows(
-        run.info.run_id,
-        about,
-        rows,
-        _searched(run, trials, own=about["own"]),
-        _folds(client, run.info.run_id, ids) if about["own"] else (),
-        list(_curves(client, run.info.run_id, pairs, [*curves, str(about["score"])], own=about["own"]))
-        if curves
-        else (),
-    )
+    own = about["own"]
+    rows = [_row(trial) for trial in trials]
+    folds = _folds(client, study, {row["trial_id"] for row in rows}) if own else ()
+    points: list[pd.DataFrame] = []
+    if curves:
+        ended = [
+            run for run, row in zip(trials, rows, strict=True) if row["status"] == "FINISHED" and not row["diverged"]
+        ]
+        points += _curves(client, study, ended, {*curves, str(about["score"])}, own=own)
+    return StudyRows(study, about, rows, _searched(run, trials, own=own), folds, points)
+
+
+def _trial_id(run: Run) -> str:
+    return str(run.data.tags.get(TRIAL_ID) or run.info.run_id)
 
 
 def _row(run: Run) -> dict[str, Any]:
     """A trial in the frame, be it of a study or of another script."""
-    about = {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status}
-    about["trial_id"] = run.data.tags.get(TRIAL_ID) or run.info.run_id
+    info = run.info
+    about = {"trial_id": _trial_id(run), "run_id": info.run_id, "name": info.run_name, "status": info.status}
     return {**figures_of(run), **said_of_trial(run.data.tags), **about, "params": run.data.params}
 
 
@@ -226,12 +217,11 @@ def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> lis
 
 
 def _curves(
-    client: MlflowClient, study: str, trials: Sequence[tuple[dict[str, Any], Run]], names: Collection[str], *, own: bool
+    client: MlflowClient, study: str, trials: Sequence[Run], names: Collection[str], *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """The curves of trials of one study that ran to their end."""
-    ended = [each for each in trials if each[0]["status"] == "FINISHED" and not each[0]["diverged"]]
-    for number in _spread(len(ended), MAX_TRIALS):
-        row, run = ended[number]
+    for number in _spread(len(trials), MAX_TRIALS):
+        run = trials[number]
         points: dict[str, Sequence[Metric]] = {}
         for name in run.data.metrics:
             is_curve = name in names if own or name.startswith(SERIES) else name not in SUMMARY
@@ -245,7 +235,7 @@ def _curves(
                 curve = curve[np.isfinite(curve[:, 1])]
                 curve = curve[_spread(len(curve), MAX_POINTS)]
                 axis = "seconds" if is_series else "step"
-                columns = (study, row["trial_id"], name, axis, curve[:, 0], curve[:, 1])
+                columns = (study, _trial_id(run), name, axis, curve[:, 0], curve[:, 1])
                 yield pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import click
 from mlflow.entities import Run
 
-from entrypoints import reading
 from entrypoints.early_stop import early_stop
 from entrypoints.errors import say
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, frame_of
+from entrypoints.reading import rows_of
 from entrypoints.reporting import questions, selection
 from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.settings import as_typed, report_options
@@ -39,7 +39,7 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str | None, mode
     with recorded_run("report", name, as_typed(given)) as run:
         client, where = run.client, run.experiment_id
         runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset)
-        frame = reading.read(client, runs, metric, mode, curves=questions.CURVES)
+        frame = frame_of([rows_of(client, each, metric, mode, questions.CURVES) for each in runs])
         kind = selection.kind_of(frame, runs)
         if kind != questions.STUDY:
             run.rename(name, f"report {_compared(frame)}")

@@ -20,7 +20,6 @@ from entrypoints.option_types import (
     RUN_ID,
     RUN_IDS,
     SPACE,
-    Spec,
     above_0,
     add_options,
     one_of,
@@ -217,8 +216,8 @@ class LimitOptions:
         return DEFAULT_LIMITS if self.limits == AUTO else self.limits
 
 
-_OF_STUDY: dict[str, Spec] = {each.name: dict(each.metadata) for each in fields(StudySettings)}
-_OF_LIMITS: dict[str, Spec] = {each.name: dict(each.metadata) for each in fields(LimitOptions)}
+_OF_STUDY = {each.name: each.metadata for each in fields(StudySettings)}
+_OF_LIMITS = {each.name: each.metadata for each in fields(LimitOptions)}
 OF_DATA = ("dataset", "target", "drop", "max_rows", "folds", "group", "time", "duplicates", "seed")
 _OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose")
 _RESUME = spec(

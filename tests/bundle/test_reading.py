@@ -11,11 +11,11 @@ import pytest
 from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric
-from stored_studies import FULL, LIMITED, store_scores, store_study, store_trial
+from stored_studies import FULL, LIMITED, read, store_scores, store_study, store_trial
 
 from entrypoints.errors import UserError
 from entrypoints.frame import ABOUT, OF_STUDY, Frame
-from entrypoints.reading import MAX_POINTS, MAX_TRIALS, read
+from entrypoints.reading import MAX_POINTS, MAX_TRIALS
 
 STOPPED = {"stopped_by": "limits", "stop_how": "predicted", "stop_metric": "elapsed_s"}
 OTHER = {"sysmetrics.kind": "study", "sysmetrics.study_id": "0a1b"}  # of a study that the callback has made

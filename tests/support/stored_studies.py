@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from entrypoints.frame import Frame, frame_of
+from entrypoints.reading import rows_of
 
 _later = itertools.count(int(time.time() * 1000))
 FULL = {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
@@ -17,6 +22,11 @@ def experiment_id(client: MlflowClient) -> str:
     """Where the studies are: the experiment of the fixture ``client``, or MLflow's default one."""
     experiment = client.get_experiment_by_name("studies")
     return str(experiment.experiment_id) if experiment else "0"
+
+
+def read(client: MlflowClient, runs: Sequence[Run], **asked: Any) -> Frame:
+    """The studies in these runs as one frame. Arguments and errors as of ``rows_of``."""
+    return frame_of([rows_of(client, run, **asked) for run in runs])
 
 
 def store_run(

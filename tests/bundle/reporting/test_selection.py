@@ -11,11 +11,10 @@ from commands import store_uri
 from made_up_frames import study, together
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunData, RunInfo
-from stored_studies import FULL, LIMITED, experiment_id, store_study, store_trial
+from stored_studies import FULL, LIMITED, experiment_id, read, store_study, store_trial
 
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame
-from entrypoints.reading import read
 from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
 from entrypoints.reporting.selection import by_ids, find, kind_of
 

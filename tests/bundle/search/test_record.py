@@ -15,11 +15,11 @@ from mlflow import MlflowClient
 from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store
 from records import trial as made
 from reference import configured
+from stored_studies import read
 
 from entrypoints.frame import frame_of
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.trial_record import Trial
-from entrypoints.reading import read
 from entrypoints.search.record import Record
 from entrypoints.search.run_names import run_names, searched
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS

@@ -16,13 +16,13 @@ from commands import in_use
 from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store, trial
 from reference import bundled, configured, table_of
 from saved_views import listed
+from stored_studies import read
 from study_settings import study_settings
 
 from entrypoints.mlflow_io import load_rows
 from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.trial_record import Trial
-from entrypoints.reading import read
 from entrypoints.reporting.questions import decision
 from entrypoints.runs import RecordedRun
 from entrypoints.search import summary
