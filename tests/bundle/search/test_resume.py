@@ -471,7 +471,7 @@ def test_study_goes_on_as_it_began_where_the_command_says(
     result = CliRunner().invoke(early_stop, ["--resume", study, "--ray_address", "auto", "--register", "wine again"])
     assert result.exit_code == 0, result.output
     plan = run_study.call_args.args[1]
-    assert backend.call_args.args == ("auto", 0)
+    assert backend.call_args.args == ("auto", None)
     assert (plan.settings.folds, plan.settings.register, plan.limit_options.scheduler) == (3, "wine again", "asha")
     (run,) = runs_of_kind(store_in_use, "resume")
     assert run.info.run_name == name
