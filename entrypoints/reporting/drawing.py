@@ -67,11 +67,11 @@ def sheet(panels: int, title: str, note: str = "", *, panel_in: float = 2.7) -> 
 
 def scale_axis(axes: Axes, which: str, values: Iterable[float]) -> None:
     """Make the ``x`` or ``y`` axis fit its values: log where they span more than a factor of 20, with plain numbers."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis = getattr(axes, f"{which}axis")
     known = np.array([value for value in values if math.isfinite(value)])
     if known.size and known.min() > 0 and known.max() > LOG_SPAN * known.min():
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        axes.set(**{f"{which}scale": "log"})
         axis.set_minor_formatter(NullFormatter())
     else:
-        axis.set_major_locator(MaxNLocator(4 if which == "x" else 5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
