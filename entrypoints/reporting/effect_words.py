@@ -116,8 +116,8 @@ def change_in_words(row: Row) -> str:
         return f"rises to {with_interval(change, low, high, 'times')}"
     if change <= 0.5:
         return f"falls to {with_interval(1 / change, 1 / low, 1 / high, prefix='1/')}"
-    shares = [100 * abs(factor - 1) for factor in (change, low, high)]
-    return f"{'rises' if change > 1 else 'falls'} by {with_interval(*shares, '%')}"
+    share, least, most = (100 * abs(factor - 1) for factor in (change, low, high))
+    return f"{'rises' if change > 1 else 'falls'} by {with_interval(share, least, most, '%')}"
 
 
 def _change(row: Row, unit: str = "") -> str:

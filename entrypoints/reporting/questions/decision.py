@@ -238,8 +238,8 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
 def not_beaten(frame: Frame, trials: pd.DataFrame, least_difference: float | None) -> dict[Any, float]:
     """The noise within which each is no better than a model that ignores all features; NaN where it is better.
 
-    By the index of the trial. They are compared fold by fold. That the best is chosen among all is allowed for by the least difference. NaN, too,
-    where the baseline or the scores of folds are not known.
+    By the trial's index. They are compared fold by fold. That the best is chosen among all is allowed for by the least
+    difference. NaN, too, where the baseline or the scores of folds are not known.
     """
     found = dict.fromkeys(trials.index, math.nan)
     baseline = frame.studies["baseline"].iloc[0]

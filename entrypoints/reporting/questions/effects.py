@@ -32,6 +32,7 @@ from entrypoints.reporting.statistics import (
     over_folds,
     terms_of,
 )
+from entrypoints.reporting.words import quoted
 
 NOISE = ("metric", "noise", "degrees_of_freedom", "least_significant_difference")  # columns
 SMALL_SHARE = 0.02  # of memory, of which a process alone has more than a hundred megabytes
@@ -311,9 +312,12 @@ def answer(frame: Frame) -> Answer:
         return Answer("effects", open_question=why)
     varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1}
     sentences = effect_words.sentences(score, costs, varied)
+    table: pd.DataFrame = pd.concat([part for part in (score, costs) if not part.empty])
+    unknown = sorted(varied - {*table["hyperparameter"]})
     why = ""
+    if unknown:
+        why = f"What {quoted(unknown)} change: the trials do not tell them from other hyperparameters."
     if score.empty and frame.score is not None:
         why = f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
-    table: pd.DataFrame = pd.concat([part for part in (score, costs) if not part.empty])
     table = table.sort_values("reported", ascending=False, kind="stable", ignore_index=True)
     return Answer("effects", tuple(sentences), table, open_question=why)

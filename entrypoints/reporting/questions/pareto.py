@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
+from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions import effects
-from entrypoints.reporting.questions.decision import differing_costs, least_differences
+from entrypoints.reporting.questions.decision import Decision, decide, differing_costs, least_differences
+from entrypoints.reporting.verdicts import Verdict
 from entrypoints.reporting.words import value
 
 
@@ -69,13 +72,16 @@ def steps(
 
 
 def answer(frame: Frame) -> Answer:
-    """What a worse score saves, of the cost in which the front has the most steps. The UI draws the trials."""
-    if frame.score is None or frame.score not in frame.complete or frame.complete[frame.score].isna().all():
+    """What a worse score saves, of the cost in which the front has the most steps."""
+    noise = effects.noise(frame)
+    decision = decide(frame, noise)
+    if frame.score is None or decision.chosen is None:
         return Answer("pareto")
-    table = front(frame, least_differences(frame, effects.noise(frame)))
+    table = front(frame, least_differences(frame, noise))
     if table.empty:
         return Answer("pareto", open_question="Score against cost: the trials differ in no cost beyond noise.")
-    return Answer("pareto", (_sentence(table, frame.score),), table)
+    sentence = _sentence(table, frame.score)
+    return Answer("pareto", (sentence,), table, lambda: _drawn(frame, decision, table, sentence))
 
 
 def _sentence(table: pd.DataFrame, score: str) -> str:
@@ -92,3 +98,25 @@ def _sentence(table: pd.DataFrame, score: str) -> str:
         f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} down to "
         f"{value(score, cheap[score])} at {value(cost, cheap['value'])}, {len(steps)} models are worth a choice."
     )
+
+
+@drawing.styled
+def _drawn(frame: Frame, decision: Decision, table: pd.DataFrame, title: str) -> Figure:
+    """All trials, the front and the chosen model, a panel for each cost. The UI has no logarithmic axis."""
+    score, trials, chosen = str(frame.score), frame.complete, decision.chosen
+    costs = table["cost"].unique()
+    note = "Points: trials. Line: the front. Star: the chosen model. Crosses break the limits."
+    figure, panels = drawing.sheet(len(costs), title, note)
+    breaks = decision.judged.loc[trials.index, "verdict"] == Verdict.BREAKS
+    for cost, axes in zip(costs, panels, strict=True):
+        own = table[table["cost"] == cost]
+        for some, marker in ((trials[~breaks], "o"), (trials[breaks], "x")):
+            axes.plot(some[cost], some[score], marker, color=drawing.BLUE, alpha=0.5)
+        axes.plot(own["value"], own[score], "s-", color=drawing.VERMILLION, drawstyle="steps-post")
+        if chosen is not None:
+            axes.plot(chosen[cost], chosen[score], "*", color=drawing.ORANGE, markersize=16, markeredgecolor="black")
+        drawing.scale_axis(axes, "x", trials[cost])
+        drawing.scale_axis(axes, "y", trials[score])
+        axes.set_xlabel(cost)
+        axes.set_ylabel(score)
+    return figure

@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 
 from entrypoints.frame import Frame
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import REPORTED, Array, holm, is_learned, mean_of
 from entrypoints.reporting.words import digits, joined, quoted, with_interval
 
@@ -25,7 +23,6 @@ MIN_TRIALS = 3
 MOST = 0.9  # of the trials have to agree on the way of a loss
 LEVEL_WITHIN = 0.1  # of the whole change: from where a curve stays as near to its end it is level
 AT_THE_END = 0.9  # of the training, from where on a curve that becomes level is not called so
-SHARES = np.linspace(0, 1, 41)  # of the training at which a figure has a median
 SERIES = "system/process_"
 
 
@@ -50,7 +47,7 @@ def learning_curves(frame: Frame) -> pd.DataFrame:
           learned the median, of a cost the mean over trials, with low and high, its 95 % interval
         - level_share: the median share of the training from which on the curve stays as near to its end as a tenth of
           its whole change, and twice its noise from point to point; NaN of costs
-        - p_value, p_holm: of costs, of the t-test over trials that they do not change, and adjusted over all of them
+        - p_holm: of costs, of the t-test over trials that they do not change, adjusted over all of them
         - verdict: rises or falls: of what is learned nine of ten trials do, in the median by more than two points of a
           curve differ by noise; of a cost p_holm is below 0.01 and the change over 5 %, of memory 0.1 MB. steady: the
           interval of a cost lies within that. Else unclear
@@ -62,7 +59,7 @@ def learning_curves(frame: Frame) -> pd.DataFrame:
         if len(curves) >= MIN_TRIALS:
             found = _of_learned(curves) if learned else _of_cost(str(metric), curves)
             rows.append({"metric": metric, "algorithm": algorithm, "trials": len(curves), **found})
-    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+    for row, p_holm in zip(rows, holm([row.pop("p_value") for row in rows]), strict=True):
         row["p_holm"] = float(p_holm)
         row.setdefault("verdict", _verdict_on_cost(row))
     table: pd.DataFrame = pd.DataFrame(rows)
@@ -77,8 +74,7 @@ def answer(frame: Frame) -> Answer:
         return Answer("training", open_question=why)
     is_cost = table["level_share"].isna()
     sentences = [*_learned(rows_of(table[~is_cost])), *_costs(rows_of(table[is_cost]))]
-    title = sentences[0] if sentences else "No metric is shown to change during training"
-    return Answer("training", tuple(sentences), table, lambda: _drawn(frame, table, title))
+    return Answer("training", tuple(sentences), table)
 
 
 def _points(frame: Frame) -> pd.DataFrame:
@@ -211,35 +207,7 @@ def _costs(rows: Sequence[Row]) -> list[str]:
 
 def _change(row: Row) -> str:
     """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14)``."""
-    numbers = [abs(row[name]) for name in ("change", "low", "high")]
+    change, low, high = (abs(row[name]) for name in ("change", "low", "high"))
     if is_memory(row["metric"]):
-        return with_interval(*numbers, "MB")
-    return with_interval(*[100 * number for number in numbers], "%")
-
-
-@styled
-def _drawn(frame: Frame, table: pd.DataFrame, title: str) -> Figure:
-    """Each metric over the training: the median of the trials and their middle 80 %."""
-    points, metrics = _points(frame), table["metric"].unique()
-    figure, panels = sheet(len(metrics), title, "Lines: medians over trials; bands: the middle 80 % of them.")
-    for metric, axes in zip(metrics, panels, strict=True):
-        own = points[points["metric"] == metric]
-        for number, (algorithm, trials) in enumerate(own.groupby("algorithm")):
-            values = np.array([_along(curve) for curve in _curves(trials, 2)])
-            known = np.isfinite(values).any(axis=0)
-            low, middle, high = np.nanquantile(values[:, known], [0.1, 0.5, 0.9], axis=0)
-            shares, color = 100 * SHARES[known], PALETTE[number % len(PALETTE)]
-            axes.fill_between(shares, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(shares, middle, LINES[number % len(LINES)], color=color, label=algorithm or None)
-        scale_axis(axes, "y", np.concatenate([line.get_ydata() for line in axes.lines]))
-        axes.set_xlabel("% of the training")
-        axes.set_ylabel(metric)
-        if len(axes.lines) > 1:
-            axes.legend(title="algorithm")
-    return figure
-
-
-def _along(curve: Curve) -> Array:
-    """A curve at the shares of the training; straight between its points, nothing before its first."""
-    values: Array = np.interp(SHARES, curve.at / curve.at[-1], curve.value, left=np.nan)
-    return values
+        return with_interval(change, low, high, "MB")
+    return with_interval(100 * change, 100 * low, 100 * high, "%")

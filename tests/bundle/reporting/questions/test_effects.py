@@ -185,6 +185,23 @@ def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause() ->
     assert not any(sentence.startswith("No effect on") for sentence in answer(frame).sentences)
 
 
+@pytest.mark.parametrize("factor", [1.0, 3.0, 0.1])
+def test_numbers_that_always_vary_together_are_not_called_causes(factor: float) -> None:
+    """Of a random search: half of the effect of a rate would be that of an alpha that does nothing."""
+    rates = 10 ** np.random.default_rng(0).uniform(-4, 0, 40)
+    frame = study(
+        [{"learning_rate": rate, "alpha": factor * rate, "constant": 1} for rate in rates],
+        {"training_time_s": lambda row: 1 + 50 * row["learning_rate"]},
+        lambda row: 0.66 + 0.05 * np.log10(row["learning_rate"]),
+        noise=0.01,
+        model_sd=0.002,
+    )
+    found = answer(frame)
+    assert not set(found.table["hyperparameter"]) & {"learning_rate", "alpha", "constant"}
+    assert found.sentences == ()
+    assert found.open_question.startswith("What `alpha` and `learning_rate` change: the trials do not tell them from")
+
+
 @pytest.mark.parametrize(
     ("values", "lacked"), [([0.1, 0.01, 0.001, 0.0001], float("nan")), (["l1", "l2"], None)], ids=["number", "text"]
 )
