@@ -211,18 +211,15 @@ class LinearModel:
 
     @cached_property
     def interactions(self) -> list[tuple[str, str]]:
-        """Those that matter, of those that trials show at all levels, by F tests with Holm's correction."""
+        """Those that matter, of those that trials tell at all levels, by F tests with Holm's correction."""
         categorical = [term for term in self.terms.values() if term.is_categorical]
         main = self._fitted(self.terms)
         p_values = dict[tuple[str, str], float]()
         for one, other in itertools.combinations(categorical, 2):
-            seen = np.unique(np.hstack([one.columns, other.columns]), axis=0)
-            of_levels = seen[~np.mod(seen, 1).any(axis=1)]
-            if len(of_levels) < len(one.levels) * len(other.levels):
-                continue
             pair = (one.name, other.name)
             fit = self._fitted(self.terms, [pair])
-            if fit.df_resid >= MIN_DEGREES:
+            is_whole = main.df_resid - fit.df_resid == one.at.shape[1] * other.at.shape[1]
+            if is_whole and fit.df_resid >= MIN_DEGREES:
                 p_values[pair] = p_of(fit, main)
         adjusted = holm(list(p_values.values()))
         found = [pair for pair, p in zip(p_values, adjusted, strict=True) if p < REPORTED]

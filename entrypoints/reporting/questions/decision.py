@@ -503,11 +503,11 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
         row = {"role": role, **{name: trial[name] for name in columns}}
         row["limits"] = str(verdict["verdict"])
         row["breaks"] = str(verdict["broken"]) if verdict["broken"] else None
-        row["least_significant_difference"] = decision.least_difference
         row["model"] = logged_model(frame, trial)
-        row["as_good"] = len(decision.equal) - 1
-        row["trials"] = len(frame.complete)
-        row["diverged"] = _diverged(frame)
         rows.append(row)
     table: pd.DataFrame = pd.DataFrame(rows)
+    table["least_significant_difference"] = decision.least_difference
+    table["as_good"] = len(decision.equal) - 1
+    table["trials"] = len(frame.complete)
+    table["diverged"] = _diverged(frame)
     return table

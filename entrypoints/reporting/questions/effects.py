@@ -317,7 +317,7 @@ def answer(frame: Frame) -> Answer:
     why = ""
     if unknown:
         why = f"What {quoted(unknown)} change: the trials do not tell them from other hyperparameters."
-    if score.empty and frame.score is not None:
+    elif score.empty and frame.score is not None:
         why = f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
     table = table.sort_values("reported", ascending=False, kind="stable", ignore_index=True)
     return Answer("effects", tuple(sentences), table, open_question=why)

@@ -158,7 +158,8 @@ def answer(frame: Frame) -> Answer:
     limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
     if not limited:
         return Answer(
-            "limits_saved", open_question="What limits save: this takes a study of these trials under limits."
+            "limits_saved",
+            open_question="What limits save: this takes a study of these trials under limits, by early_stop.",
         )
     savings = [found for found in (saving(frame, study) for study in limited) if found is not None]
     if not savings:

@@ -80,5 +80,5 @@ def test_full_study_alone_does_not_say_what_limits_save() -> None:
     found = answer(made())
     assert (found.sentences, found.open_question) == (
         (),
-        "What limits save: this takes a study of these trials under limits.",
+        "What limits save: this takes a study of these trials under limits, by early_stop.",
     )
