@@ -95,7 +95,7 @@ def _sentence(table: pd.DataFrame, score: str) -> str:
         )
     cheap, best = steps.iloc[0], steps.iloc[-1]
     return (
-        f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} down to "
+        f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} to "
         f"{value(score, cheap[score])} at {value(cost, cheap['value'])}, {len(steps)} models are worth a choice."
     )
 
