@@ -215,8 +215,7 @@ def _effect(levels: Mapping[str, Sequence[Any]], seed: int, noise: float, cost: 
 
     of = training_time_s if cost == "training_time_s" else model_memory_mb
     table = effects.of_costs(study({**levels, **ALGORITHM}, {cost: of}, noise=noise, seed=seed))
-    main_effects = table[(table["hyperparameter"] == "algorithm") & (table["beside"] == "")]
-    return main_effects.iloc[0].to_dict()
+    return table[table["hyperparameter"] == "algorithm"].iloc[0].to_dict()
 
 
 def _leak(levels: Mapping[str, Sequence[Any]], seed: int) -> dict[Any, Any]:

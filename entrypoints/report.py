@@ -54,12 +54,17 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str | None, mode
 
 def how_to_stop_early(runs: Sequence[Run]) -> str:
     """The command for the trials of a full study under limits; empty where they have run so, or not by ``tune``."""
-    params = runs[0].data.params
+    params = {name: _unquoted(value) for name, value in runs[0].data.params.items()}
     if len(runs) > 1 or STUDY_LIMITS in runs[0].data.tags or "space" not in params:
         return ""
     defaults = {str(option.name): option.default for option in early_stop.params}
     given = [f"{name}={params[name]}" for name, default in defaults.items() if params.get(name, default) != default]
     return " ".join(["mlflow run . -e early_stop --env-manager local", *(f"-P {shlex.quote(each)}" for each in given)])
+
+
+def _unquoted(value: str) -> str:
+    """A parameter as it was given: `mlflow run` keeps one with spaces or braces in quotes, as for a shell."""
+    return shlex.split(value)[0] if value.startswith("'") and value.endswith("'") else value
 
 
 def _compared(frame: Frame) -> str:

@@ -29,7 +29,7 @@ from entrypoints.datasets.preprocessing import Preprocessing, Scaling, fill_and_
 from entrypoints.datasets.splits import Rows
 from entrypoints.datasets.sysmetrics_raw_rows import PREDICT, PREDICT_METHOD, PREDICT_PROBA, RawRows
 from entrypoints.datasets.tables import Table
-from entrypoints.errors import UserError
+from entrypoints.errors import UserError, say
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.cross_validation import FEW_ROWS, Fold
@@ -40,6 +40,7 @@ Figures = dict[str, float]
 MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 LATENCY_S = 1.0  # in which rows are timed: one of thousands of columns takes long
+MAX_DEPTH = 20  # of an object in a model, to name it
 MIN_ROWS = 5  # that are timed even if they take longer
 
 # The best trial has measured these for its bare estimators, which the logged model wraps; the study's run holds them.
@@ -236,16 +237,38 @@ def _trained(pipeline: Pipeline) -> Any:
 
 def _storage(model: RawRows) -> dict[str, Any]:
     """How MLflow is to store a model: with skops, which runs no code that a file holds, or else pickled."""
+    trusted = _trusted_types(model)
+    if trusted is not None:
+        return {"serialization_format": "skops", "skops_trusted_types": trusted}
+    say(f"The model is stored with cloudpickle: skops, whose files run no code, cannot hold {_not_held(model)}")
+    return {"serialization_format": "cloudpickle"}
+
+
+def _trusted_types(thing: Any) -> list[str] | None:
+    """The types that skops does not know of what it stores: safe all the same, made here. None: it cannot store it."""
     import skops.io  # takes most of a second, for which no study's first trial need wait
 
     try:
-        stored = skops.io.dumps(model)
-        # What skops does not know is safe all the same: it was made here.
-        trusted = skops.io.get_untrusted_types(data=stored)
+        stored = skops.io.dumps(thing)
+        trusted: list[str] = skops.io.get_untrusted_types(data=stored)
         skops.io.loads(stored, trusted=trusted)
     except Exception:  # an estimator of the user's can hold anything
-        return {"serialization_format": "cloudpickle"}
-    return {"serialization_format": "skops", "skops_trusted_types": trusted}
+        return None
+    return trusted
+
+
+def _not_held(thing: Any) -> str:
+    """The innermost object that skops cannot hold, such as ``Nearest.table, a dict``."""
+    name = "the model"
+    for _ in range(MAX_DEPTH):  # objects may hold each other
+        is_list = isinstance(thing, (list, tuple))
+        parts = dict(enumerate(thing)) if is_list else getattr(thing, "__dict__", {})
+        inner = next((key for key, part in parts.items() if _trusted_types(part) is None), None)
+        if inner is None:
+            break
+        name = name if is_list else f"{type(thing).__name__}.{inner}"
+        thing = parts[inner]
+    return f"{name}, a {type(thing).__name__}"
 
 
 def _fitted_transformer(preprocessing: Preprocessing, table: Table, train: Rows) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
+from entrypoints.text import shorten
 from entrypoints.views import SCORE
 from mlflow_sysmetrics.ui import Page, saved_link, trials_of
 
@@ -43,33 +44,23 @@ def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: st
         answers: the most important first.
         command: what a reader may run next; empty for nothing.
     """
-    tables = {f"{each.name}.json": rows_of(each.table) for each in answers if len(each.table)}
-    log_tables(run.client, run.run_id, tables)
-    drawn = []
-    for each in answers:
-        if each.draw is not None:
-            mlflow.log_figure(each.draw(), f"figures/{each.name}.png")
-            drawn.append(each.name)
     trials = frame.trials["study"] == frame.first
     metrics = {"trials": float(trials.sum()), "studies": float(len(frame.studies))}
-    for each in answers:
-        metrics |= {name: figure for name, figure in each.metrics.items() if math.isfinite(figure)}
+    for answer in answers:
+        if len(answer.table):
+            log_tables(run.client, run.run_id, {f"{answer.name}.json": rows_of(answer.table)})
+        if answer.draw is not None:
+            mlflow.log_figure(answer.draw(), f"figures/{answer.name}.png")
+        metrics |= {name: figure for name, figure in answer.metrics.items() if math.isfinite(figure)}
     mlflow.log_metrics(metrics, step=0)
-    trials_page = _trials_page(run, frame)
-    note = page(run.experiment_id, run.run_id, frame, answers, drawn, trials_page, command)
+    note = page(run.experiment_id, run.run_id, frame, answers, _trials_page(run, frame), command)
     mlflow.set_tag("mlflow.note.content", note)
     address = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
     click.echo("\n" + "\n".join(_for_terminal(answers)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
 
 
 def page(
-    experiment_id: str,
-    run_id: str,
-    frame: Frame,
-    answers: Sequence[Answer],
-    drawn: Iterable[str],
-    trials: str,
-    command: str = "",
+    experiment_id: str, run_id: str, frame: Frame, answers: Sequence[Answer], trials: str, command: str = ""
 ) -> str:
     """The report's page, in Markdown, of at most the 8000 characters that MLflow keeps of a description.
 
@@ -81,7 +72,6 @@ def page(
         run_id: its run, which holds the figures.
         frame: of the studies that it is about.
         answers: the most important first.
-        drawn: the names of those that have a figure.
         trials: the link of the trials of the first study.
         command: what a reader may run next; empty for nothing.
     """
@@ -95,18 +85,21 @@ def page(
         "trials": trials,
         "artifacts": run_view(experiment_id, run_id, "artifacts"),
     }
-    figures = {name: f"![{name}](get-artifact?path=figures%2F{name}.png&run_uuid={run_id})" for name in drawn}
-    sentences = {name: "\n".join(f"- {sentence}" for sentence in own) for name, own in further.items()}
-    tables = {each.name: table(each.table) for each in answers}
-    template, shown, text = _TEMPLATES.get_template("report.md.jinja"), dict[str, list[str]](), ""
+    parts = [(each.name, _figure(each.name, run_id)) for each in answers if each.draw]
+    parts += [(name, "\n".join(f"- {sentence}" for sentence in own)) for name, own in further.items()]
+    parts += [(each.name, table(each.table)) for each in answers]
+    template, shown = _TEMPLATES.get_template("report.md.jinja"), dict[str, list[str]]()
     text = template.render(facts, shown=shown)
-    for parts in (figures, sentences, tables):
-        for name, part in parts.items():
-            more = shown | {name: [*shown.get(name, []), part]}
-            longer = template.render(facts, shown=more)
-            if part and len(longer) <= MAX_TAG_VAL_LENGTH:
-                shown, text = more, longer
-    return text if len(text) <= MAX_TAG_VAL_LENGTH else f"{text[: MAX_TAG_VAL_LENGTH - 4]} ..."
+    for name, part in parts:
+        more = shown | {name: [*shown.get(name, []), part]}
+        longer = template.render(facts, shown=more)
+        if part and len(longer) <= MAX_TAG_VAL_LENGTH:
+            shown, text = more, longer
+    return shorten(text, MAX_TAG_VAL_LENGTH)
+
+
+def _figure(name: str, run_id: str) -> str:
+    return f"![{name}](get-artifact?path=figures%2F{name}.png&run_uuid={run_id})"
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -123,9 +116,7 @@ def table(rows: pd.DataFrame) -> str:
 def _cell(column: str, cell: Any) -> str:
     if cell is None or cell != cell:
         return "-"
-    if isinstance(cell, float) and not isinstance(cell, bool):
-        return value(column, cell)
-    return str(cell).replace("|", "/")
+    return value(column, cell) if isinstance(cell, float) else str(cell).replace("|", "/")
 
 
 def _sorted(answers: Sequence[Answer]) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:

@@ -11,9 +11,8 @@ import pandas as pd
 from entrypoints.frame import Frame, configurations
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.noise import small
-from entrypoints.reporting.answer import rows_of
 from entrypoints.reporting.statistics import REPORTED, holm, mean_of
-from entrypoints.reporting.words import digits, with_interval
+from entrypoints.reporting.words import with_interval
 
 MIN_PAIRS = 3  # configurations that both studies ran to their end, for a ratio of their costs
 MORE, LESS, AGREES, UNCLEAR = "more", "less", "agrees", "unclear"
@@ -43,35 +42,30 @@ def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
             continue
         both = pd.concat([one[cost], other[cost]], axis=1, keys=["first", "second"], join="inner").astype(float)
         both = both[(both > 0).all(axis=1)]
-        if len(both) >= MIN_PAIRS:
-            rows.append({"metric": cost, **_ratio(both), "small": small(cost, float(both["first"].median()))})
+        if len(both) < MIN_PAIRS:
+            continue
+        mean = mean_of(np.log(both["second"] / both["first"]).to_numpy())
+        row: dict[str, Any] = {"metric": cost, "configurations": len(both), "p_value": mean.p_value}
+        row |= {"ratio": math.exp(mean.value), "low": math.exp(mean.low), "high": math.exp(mean.high)}
+        rows.append(row | {"small": small(cost, float(both["first"].median()))})
+    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = float(p_holm)
+        row["verdict"] = _verdict(row, row.pop("small"))
     table: pd.DataFrame = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    table["p_holm"] = holm(table["p_value"])
-    table["verdict"] = [_verdict(row) for row in rows_of(table)]
-    whole: pd.DataFrame = table.drop(columns="small")
-    return whole
+    return table
 
 
-def _ratio(both: pd.DataFrame) -> dict[str, float]:
-    *logarithms, p_value = mean_of(np.log((both["second"] / both["first"]).to_numpy()))
-    ratio, low, high = map(math.exp, logarithms)
-    return {"configurations": len(both), "ratio": ratio, "low": low, "high": high, "p_value": p_value}
-
-
-def _verdict(row: dict[str, Any]) -> str:
+def _verdict(row: dict[str, Any], small: float) -> str:
     apart = math.exp(abs(math.log(row["ratio"]))) - 1  # as much for half as for twice
-    if row["p_holm"] < REPORTED and apart > row["small"]:
+    if row["p_holm"] < REPORTED and apart > small:
         return MORE if row["ratio"] > 1 else LESS
-    is_within = max(row["high"] - 1, 1 - row["low"]) <= row["small"]
+    is_within = row["high"] <= 1 + small and row["low"] >= 1 - small
     return AGREES if is_within else UNCLEAR
 
 
 def ratio_in_words(row: dict[str, Any]) -> str:
     """A row of ``ratios``, such as ``1.3 times (1.2 to 1.4)``."""
-    ratio, low, high = (digits(row[name], 3) for name in ("ratio", "low", "high"))
-    return with_interval(ratio, low, high, unit="times")
+    return with_interval(row["ratio"], row["low"], row["high"], "times", count=3)
 
 
 def differing_hosts(frame: Frame, *studies: str) -> str:

@@ -43,17 +43,20 @@ def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
     full = next((run for run in runs if STUDY_LIMITS not in run.data.tags), None)
     if full is None:
         return runs[:1]
-    whole, limited = rows_of(client, full), dict[tuple[str | None, ...], Run]()
+    whole = rows_of(client, full)
+    limited: dict[tuple[str | None, ...], Run] = {}
     for run, _ in studies.values():
         tags, params = run.data.tags, run.data.params
-        kind = (tags.get(STUDY_LIMITS), params.get("predict"), params.get("scheduler"))
-        same = STUDY_LIMITS in tags and STUDY_KEY in tags and tags[STUDY_KEY] == full.data.tags.get(STUDY_KEY)
-        if same and kind not in limited and len(limited) < MAX_LIMITED:
-            frame = frame_of([whole, rows_of(client, run)])
-            tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
-            if tried[run.info.run_id] <= tried[full.info.run_id]:
-                limited[kind] = run
-    return [full, *limited.values()]
+        if STUDY_LIMITS not in tags or tags.get(STUDY_KEY) != full.data.tags.get(STUDY_KEY, ""):
+            continue
+        kind = (tags[STUDY_LIMITS], params.get("predict"), params.get("scheduler"))
+        if kind in limited:
+            continue
+        frame = frame_of([whole, rows_of(client, run)])
+        tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
+        if tried[run.info.run_id] <= tried[full.info.run_id]:
+            limited[kind] = run
+    return [full, *list(limited.values())[:MAX_LIMITED]]
 
 
 def by_ids(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:

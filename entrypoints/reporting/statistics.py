@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
+
+from entrypoints.limits.noise import SMALL_MB
 
 Array = NDArray[np.float64]
 ORDER = "start order"  # a term that no hyperparameter is called
@@ -26,6 +28,16 @@ ENDS = 0.9  # of the largest effect of a number: where its lowest and highest le
 LEVEL = 0.05
 REPORTED = 0.01  # the level at which effects and trends are reported, after Holm's correction within one metric
 DRAWS = 9999  # of rankings by chance
+APART = 1.2  # times as much, if a hyperparameter changes a cost so at one level of another one, it depends on that
+
+
+class Estimate(NamedTuple):
+    """A value, the ends of its 95 % interval, and the p-value of the test that it is 0; NaN where not known."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
 
 
 def by_chance(scores: pd.DataFrame) -> float:
@@ -43,32 +55,33 @@ def by_chance(scores: pd.DataFrame) -> float:
     return float(1 + reached.sum()) / (1 + DRAWS)
 
 
-def over_folds(differences: NDArray[np.float64], error_rate: float = LEVEL) -> tuple[float, float, float]:
+def over_folds(differences: Array, error_rate: float = LEVEL) -> Estimate:
     """The corrected resampled t-test of differences between models, one a fold of a cross-validation.
 
     Nadeau and Bengio (Machine Learning 52, 2003) add to 1/n, for n folds, the share of test rows to training rows,
     since the folds' training rows overlap; Bouckaert and Frank (PAKDD 2004) use it with cross-validation.
 
     Returns:
-        The mean difference, half the width of its interval, which fails to hold the true one at the error rate, and the
-        p-value that this is 0; NaN where all differences are equal, so that their error is not known.
+        The mean difference, with an interval that fails to hold the true one at the error rate. Its ends and the
+        p-value are NaN where all differences are equal, so that their error is not known.
     """
     folds, mean = len(differences), float(differences.mean())
     spread = float(differences.std(ddof=1))
     if spread <= 1e-12 * float(np.abs(differences).max()):
-        return mean, math.nan, math.nan
+        return Estimate(mean, math.nan, math.nan, math.nan)
     error = spread * math.sqrt(1 / folds + 1 / (folds - 1))
-    p = 2 * float(stats.t.sf(abs(mean) / error, folds - 1))
-    return mean, float(stats.t.ppf(1 - error_rate / 2, folds - 1)) * error, p
+    return _by_t(mean, error, folds - 1, error_rate)
 
 
-def mean_of(values: Array) -> tuple[float, float, float, float]:
-    """The mean of independent values, its 95 % interval, and the p-value of the t-test that it is 0."""
-    mean = float(values.mean())
+def mean_of(values: Array) -> Estimate:
+    """The mean of independent values, by their t-test."""
     error = max(float(stats.sem(values)), 1e-12)
-    distribution = stats.t(len(values) - 1)
-    reach = float(distribution.ppf(0.975)) * error
-    return mean, mean - reach, mean + reach, 2 * float(distribution.sf(abs(mean) / error))
+    return _by_t(float(values.mean()), error, len(values) - 1)
+
+
+def _by_t(value: float, error: float, degrees: float, error_rate: float = LEVEL) -> Estimate:
+    reach = float(stats.t.isf(error_rate / 2, degrees)) * error
+    return Estimate(value, value - reach, value + reach, 2 * float(stats.t.sf(abs(value) / error, degrees)))
 
 
 def by_noise(noise: float, degrees: float, error_rate: float) -> float:
@@ -152,6 +165,13 @@ def p_of(fit: Any, without: Any) -> float:
         return float(fit.compare_f_test(without)[1])
 
 
+def fitted(columns: Array, values: Array) -> Any:
+    """Results of statsmodels. Few or confounded trials leave some contrasts open, which ``combined`` leaves out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        return OLS(values, columns).fit()
+
+
 def combined(fit: Any, contrast: Array) -> tuple[float, float]:
     """A combination of a fit's params, and its standard error; NaN where the columns do not tell it."""
     model = fit.model
@@ -191,18 +211,15 @@ class LinearModel:
 
     @cached_property
     def interactions(self) -> list[tuple[str, str]]:
-        """Those that matter, of those that trials show at all levels, by F tests with Holm's correction."""
+        """Those that matter, of those that trials tell at all levels, by F tests with Holm's correction."""
         categorical = [term for term in self.terms.values() if term.is_categorical]
         main = self._fitted(self.terms)
         p_values = dict[tuple[str, str], float]()
         for one, other in itertools.combinations(categorical, 2):
-            seen = np.unique(np.hstack([one.columns, other.columns]), axis=0)
-            of_levels = seen[~np.mod(seen, 1).any(axis=1)]
-            if len(of_levels) < len(one.levels) * len(other.levels):
-                continue
             pair = (one.name, other.name)
             fit = self._fitted(self.terms, [pair])
-            if fit.df_resid >= MIN_DEGREES:
+            is_whole = main.df_resid - fit.df_resid == one.at.shape[1] * other.at.shape[1]
+            if is_whole and fit.df_resid >= MIN_DEGREES:
                 p_values[pair] = p_of(fit, main)
         adjusted = holm(list(p_values.values()))
         found = [pair for pair, p in zip(p_values, adjusted, strict=True) if p < REPORTED]
@@ -247,30 +264,43 @@ class LinearModel:
         Of a number the lowest and the highest, if they differ by nearly as much.
         """
         levels = self.terms[name].levels
-        rows = [_row_at(self.terms, self.interactions, {name: number}) for number in range(len(levels))]
-        means = [float(row @ self.fit.params) for row in rows]
+        means = [self._row_at({name: number}) @ self.fit.params for number in range(len(levels))]
         is_number = not isinstance(levels[0], str)
         if np.ptp(means) == 0 or (is_number and abs(means[-1] - means[0]) >= ENDS * np.ptp(means)):
             return 0, len(means) - 1
         first, second = sorted((int(np.argmin(means)), int(np.argmax(means))))
         return first, second
 
-    def change(self, name: str, first: int, second: int, beside: Mapping[str, int]) -> tuple[float, float, float]:
-        """From one level to another, in the mean over those of all others or at some of them.
+    def change(self, name: str, first: int, second: int) -> tuple[float, float, float]:
+        """From one level to another, in the mean over those of all others.
 
         Returns:
             The difference, in logarithms the factor, and the ends of its 95 % interval, which allows for the choice of
             two among all levels (Bonferroni). NaN where trials do not tell it from another hyperparameter's.
         """
-        at_second = _row_at(self.terms, self.interactions, {name: second, **beside})
-        at_first = _row_at(self.terms, self.interactions, {name: first, **beside})
-        change, error = combined(self.fit, at_second - at_first)
+        change, error = combined(self.fit, self._row_at({name: second}) - self._row_at({name: first}))
         pairs = math.comb(len(self.terms[name].levels), 2)
         reach = float(stats.t.ppf(1 - 0.025 / pairs, self.degrees)) * error
         if not self.in_logarithms:
             return change, change - reach, change + reach
         low, high = (math.exp(min(max(end, -700.0), 700.0)) for end in (change - reach, change + reach))
         return math.exp(change), low, high
+
+    def depends_on(self, name: str, first: int, second: int) -> list[str]:
+        """The hyperparameters at whose levels a change differs by a fifth, of memory by 0.1 MB."""
+        found = []
+        for pair in self.interactions:
+            if name not in pair:
+                continue
+            other = pair[1] if pair[0] == name else pair[0]
+            changes = []
+            for number in range(len(self.terms[other].levels)):
+                beside = {other: number}
+                contrast = self._row_at({name: second} | beside) - self._row_at({name: first} | beside)
+                changes.append(contrast @ self.fit.params)
+            if np.ptp(changes) > (math.log(APART) if self.in_logarithms else SMALL_MB):
+                found.append(other)
+        return found
 
     def is_beyond_order(self, name: str, first: int, second: int) -> bool:
         """Whether a change is more than twice what the order of the starts makes of it.
@@ -285,13 +315,14 @@ class LinearModel:
             changes.append(combined(self._fitted(terms), contrast)[0])
         return abs(changes[1]) > 2 * abs(changes[1] - changes[0])
 
+    def _row_at(self, levels: Mapping[str, int]) -> Array:
+        return _row_at(self.terms, self.interactions, levels)
+
     def _fitted(self, terms: Mapping[str, Term], interactions: Sequence[tuple[str, str]] = ()) -> Any:
         values = np.log(self.values) if self.in_logarithms else self.values
-        blocks = {name: term.columns for name, term in terms.items()}
-        columns = design(blocks, interactions) if blocks else np.ones((len(values), 1))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SingularMatrixWarning)  # few trials leave some contrasts open
-            return OLS(values, columns).fit()
+        if not terms:
+            return fitted(np.ones((len(values), 1)), values)
+        return fitted(design({name: term.columns for name, term in terms.items()}, interactions), values)
 
 
 def _row_at(terms: Mapping[str, Term], interactions: Sequence[tuple[str, str]], levels: Mapping[str, int]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,18 +25,26 @@ def value(metric: str, measured: float) -> str:
     if is_memory(metric) and measured < SMALL_MB:
         return f"below {SMALL_MB}"
     noise = USUAL_NOISE.get(metric, 0.0)
-    return digits(measured, 4 if not noise else 2 if noise >= BY_A_TENTH else 3)
+    if not noise:
+        return digits(measured, 4)
+    return digits(measured, 2 if noise >= BY_A_TENTH else 3)
 
 
-def digits(number: float, count: int) -> str:
+def digits(number: float, count: int = 2) -> str:
     """A number rounded to this many digits; a dash where it is unknown."""
-    return f"{float(f'{number:.{count}g}'):.{max(count, 6)}g}" if math.isfinite(number) else "-"
+    if not math.isfinite(number):
+        return "-"
+    return f"{float(f'{number:.{count}g}'):.{max(count, 6)}g}"
 
 
-def with_interval(value: str, low: str, high: str, unit: str = "") -> str:
-    """Such as ``5 MB (4.8 to 5.2)``; without an interval whose ends are written like the value."""
-    said = f"{value} {unit}".rstrip()
-    return said if low == high == value else f"{said} ({low} to {high})"
+def with_interval(number: float, low: float, high: float, unit: str = "", *, count: int = 2, prefix: str = "") -> str:
+    """Such as ``5 MB (4.8 to 5.2)``; without an interval whose ends are written like the number."""
+    ends = [prefix + digits(end, count) for end in sorted((low, high))]
+    middle = prefix + digits(number, count)
+    said = f"{middle} {unit}".rstrip()
+    if set(ends) == {middle}:
+        return said
+    return f"{said} ({' to '.join(ends)})"
 
 
 def percent(value: float) -> str:
@@ -44,6 +52,12 @@ def percent(value: float) -> str:
     return f"{value:.0f} %" if abs(value) >= 1 or value == 0 else f"{value:.1f} %"
 
 
-def listed(words: Sequence[str]) -> str:
+def joined(words: Iterable[str]) -> str:
     """Words with commas and an `and`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names of metrics or hyperparameters, each as code, with commas and an `and`."""
+    return joined(f"`{name}`" for name in names)

@@ -258,7 +258,7 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
 def tell_no_result(study: Summary, command: Mapping[str, float]) -> str:
     """Leave what is known of a study that has no model to choose, and return why in one sentence."""
     mlflow.log_metrics(metrics(study) | dict(command), step=0)
-    why = f"{study.decision.nothing}; {counted(study)}{_advice(study)}"
+    why = f"{decision.why_none(study.frame, study.decision)}; {counted(study)}{_advice(study)}"
     said = "\n".join(f"- {sentence}" for sentence in of_limits(study, command))
     links = save_pages(study.run, study.plan, study.record, study.frame)
     note = f"**No model was chosen**: {why}.\n\nCompare its trials: {_in_markdown(links)}.\n\n{said}"

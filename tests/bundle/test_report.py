@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -144,5 +145,7 @@ def test_page_has_the_command_for_the_same_trials_under_limits(store_in_use: Mlf
     command = "mlflow run . -e early_stop --env-manager local -P 'dataset=my wine.csv' -P folds=5 "
     command += """-P 'space={"alpha": [1, 2]}'"""
     assert f"    {command}\n" in _told(store_in_use, _study(store_in_use, **params))
+    quoted = {name: shlex.quote(value) for name, value in params.items()}  # as `mlflow run` keeps them
+    assert f"    {command}\n" in _told(store_in_use, _study(store_in_use, **quoted))
     for other in (_study(store_in_use, limits="elapsed_s<=9", **params), _study(store_in_use, alpha="1")):
         assert "mlflow run" not in _told(store_in_use, other)

@@ -6,19 +6,19 @@ as far as they were drawn from those that a reader has in mind (Demsar, JMLR 7, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame, configurations, level, without_rounding
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.effect_words import change_in_words
 from entrypoints.reporting.questions.effects import MAIN_COSTS
 from entrypoints.reporting.statistics import LEVEL, by_chance, holm
-from entrypoints.reporting.words import listed
+from entrypoints.reporting.words import digits, joined, quoted
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125
 SCORE = "score"  # the metric that ranks trials, where studies call it differently
@@ -28,40 +28,43 @@ def answer(frame: Frame) -> Answer:
     """Which hyperparameters change the score and the costs on all of these datasets."""
     table = tests(frame)
     if table.empty:
-        why = f"the studies share no hyperparameter with {MIN_LEVELS} levels, nor a score"
-        without = [study for study in frame.studies.index if frame.of([study]).complete.empty]
-        if without:
-            names = listed([str(name) for name in frame.studies.loc[without, "dataset"]])
-            why = f"no trial on {names} ran to its end without diverging"
-        return Answer("datasets", open_question=f"What differs over datasets: {why}.")
-    found = list(_in_words(table[table["reported"]]))
+        return Answer("datasets", open_question=f"What differs over datasets: {_why_nothing(frame)}.")
+    found = [_in_words(row) for row in rows_of(table[table["reported"]])]
+    count = len(frame.studies)
     if found:
-        sentence = f"Over {len(frame.studies)} datasets (medians, with ranges): {'; '.join(found)}."
+        sentence = f"Over {count} datasets {'; '.join(found)}."
     else:
-        names = listed([f"`{name}`" for name in dict.fromkeys(table["hyperparameter"])])
-        sentence = f"No effect of {names} is shown over {len(frame.studies)} datasets."
+        sentence = f"No effect of {quoted(table['hyperparameter'].unique())} is shown over {count} datasets."
     return Answer("datasets", (sentence,), table)
+
+
+def _why_nothing(frame: Frame) -> str:
+    without = [study for study in frame.studies.index if frame.of([study]).complete.empty]
+    if without:
+        return f"no trial on {joined(map(str, frame.studies.loc[without, 'dataset']))} ran to its end without diverging"
+    return f"the studies share no hyperparameter with {MIN_LEVELS} levels, nor a score"
 
 
 def tests(frame: Frame) -> pd.DataFrame:
     """A row per metric and hyperparameter with three levels that all studies tried.
 
-    The columns: metric, hyperparameter; first_at, second_at: the levels with the best and the worst mean rank, in their
-    own order; best_at; datasets; change, low, high: from first_at to second_at, of a cost a factor, of memory in MB, of
-    the score a difference of which less is better, in the middle dataset and the range over all; unit; p_value of
-    Friedman's test by permutation, and p_holm over the hyperparameters of one metric; reported: p_holm below 0.05, and
-    of a cost more than 5 %, of memory 0.1 MB, in the middle dataset.
+    The columns: metric, hyperparameter; best_at, worst_at: the levels with the best and the worst mean rank; datasets;
+    times: how many times as much a cost is at the worst as at the best, in the middle dataset; p_value of Friedman's
+    test by permutation, and p_holm over the hyperparameters of one metric; reported: p_holm below 0.05, and, of a cost,
+    more than 5 %, of memory 0.1 MB, in most datasets.
     """
     scores = frame.studies["score"]
     score = SCORE if scores.nunique() > 1 else scores.iloc[0]
     metrics = [score] if scores.notna().all() else []
     metrics += [cost for cost in MAIN_COSTS if cost in frame.trials and cost in COSTS]
-    tables = [_of_metric(frame, metric, is_score=metric == score) for metric in metrics]
-    found: pd.DataFrame = pd.concat([each for each in tables if len(each)] or [pd.DataFrame()], ignore_index=True)
-    return found
+    rows = []
+    for metric in metrics:
+        rows += _of_metric(frame, metric, is_score=metric == score)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
 
 
-def _of_metric(frame: Frame, metric: str, *, is_score: bool) -> pd.DataFrame:
+def _of_metric(frame: Frame, metric: str, *, is_score: bool) -> list[dict[str, Any]]:
     """The rows of one metric."""
     rows = []
     for name in frame.hyperparameters:
@@ -72,12 +75,10 @@ def _of_metric(frame: Frame, metric: str, *, is_score: bool) -> pd.DataFrame:
         differs = medians.nunique(axis=1).gt(1).any()
         if differs and not medians.isna().any(axis=None):
             rows.append({"metric": metric, "hyperparameter": name, **_compared(metric, medians, is_score=is_score)})
-    table: pd.DataFrame = pd.DataFrame(rows)
-    if rows:
-        table["p_holm"] = holm(table["p_value"])
-        matters = [is_score or _matters(row) for row in rows]
-        table["reported"] = table["p_holm"].lt(LEVEL) & pd.Series(matters)
-    return table
+    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = float(p_holm)
+        row["reported"] = row.pop("matters") and bool(p_holm < LEVEL)
+    return rows
 
 
 def _shared_levels(frame: Frame, name: str) -> list[Any]:
@@ -111,39 +112,21 @@ def _medians(frame: Frame, name: str, levels: list[Any], cost: str | None) -> pd
 def _compared(metric: str, medians: pd.DataFrame, *, is_score: bool) -> dict[str, Any]:
     """The level that is best, that which is worst, and how they differ."""
     ranks = medians.rank(axis=1).mean()
-    best, worst = ranks.idxmin(), ranks.idxmax()
-    first, second = sorted((best, worst), key=list(medians).index)
-    in_mb = is_memory(metric)
-    changes = medians[second] / medians[first]
-    if in_mb or is_score:
-        changes = medians[second] - medians[first]
+    best, worst = medians[ranks.idxmin()], medians[ranks.idxmax()]
+    small = np.maximum(SMALL * best, SMALL_MB if is_memory(metric) else 0.0)
+    is_ratio = not is_score and (best > 0).all()
     return {
-        "first_at": first,
-        "second_at": second,
-        "best_at": best,
+        "best_at": best.name,
+        "worst_at": worst.name,
         "datasets": len(medians),
-        "change": float(changes.median()),
-        "low": float(changes.min()),
-        "high": float(changes.max()),
-        "unit": "" if is_score else "MB" if in_mb else "times",
+        "times": float((worst / best).median()) if is_ratio else math.nan,
         "p_value": by_chance(medians),
+        "matters": is_score or bool((worst - best > small).mean() > 0.5),
     }
 
 
-def _matters(row: dict[str, Any]) -> bool:
-    change = row["change"]
-    if row["unit"] == "MB":
-        return bool(abs(change) > SMALL_MB)
-    return bool(change > 0 and max(change, 1 / change) > 1 + SMALL)
-
-
-def _in_words(reported: pd.DataFrame) -> Iterator[str]:
-    """A part of the sentence for each effect."""
-    for row in rows_of(reported):
-        metric, name = f"`{row['metric']}`", f"`{row['hyperparameter']}`"
-        first, second = level(row["first_at"]), level(row["second_at"])
-        if row["unit"]:
-            yield f"{name} {first} -> {second}: {metric} {change_in_words(row)}"
-        else:
-            best, worst = (first, second) if row["best_at"] == row["first_at"] else (second, first)
-            yield f"{metric} is best at {name} {best} and worst at {worst}"
+def _in_words(row: dict[str, Any]) -> str:
+    """A part of the sentence for an effect."""
+    name, best, worst = row["hyperparameter"], level(row["best_at"]), level(row["worst_at"])
+    times = f" ({digits(row['times'])} times, in the middle dataset)" if row["times"] == row["times"] else ""
+    return f"`{row['metric']}` is best at `{name}` {best} and worst at {worst}{times}"

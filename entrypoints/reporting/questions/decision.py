@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from statistics import fmean
 from typing import Any
 
@@ -22,7 +23,6 @@ from entrypoints.reporting.words import configuration, digits, percent, value
 from entrypoints.settings import CHEAPEST
 from entrypoints.text import listed
 
-CHOSEN, BEST, CHEAPER, BETTER = "chosen", "best", "as good, cheaper", "better"
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
 ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
 FOLDS = 10  # fewer may tell too little
@@ -33,15 +33,27 @@ MANY_COPIES_PERCENT = 1.0  # of the rows
 SMALL_S, UNSURE_S, UNSURE_MB = 0.02, 1.0, 1.0
 
 
+class Case(Enum):
+    """What a study comes to; each has a sentence of its own."""
+
+    NOT_RANKED = auto()
+    NONE_ENDED = auto()
+    NONE_MEETS_LIMITS = auto()
+    BEST = auto()
+    BEST_OR_CHEAPEST = auto()  # the best, beside the cheapest that is as good
+    CHEAPEST = auto()  # instead of the best, as the study asks
+
+
 @dataclass(frozen=True, eq=False)
 class Decision:
     """The trial to take, and its neighbours: rows of ``Frame.trials``.
 
     Attributes:
-        chosen: of the trials that meet the limits the one with the best score, of equal scores the cheapest in
-            training time; where a study chooses the cheapest, the cheapest of the equal ones instead. If no trial is
-            known to meet the limits, of those that may. None: see ``nothing``.
-        cheaper: of the equal ones the cheapest, where that is more than noise, and not chosen.
+        case: what the study comes to. In the first three there is no trial to take.
+        judged: of ``verdicts.judged``.
+        best: of the trials that meet the limits the one with the best score, of equal scores the cheapest in training
+            time. If no trial is known to meet the limits, of those that may.
+        cheapest: of the equal ones, where it is cheaper than the best by more than noise.
         better: of those whose score is better beyond noise the one that breaks the limits least.
         least_difference: by how much the scores of two trials must differ to be told apart; None where that is not
             known.
@@ -49,22 +61,25 @@ class Decision:
             better than the baseline where the best is.
         cost: what is compared of them: the first cost with an upper limit, else the training time.
         is_noise_known: whether the study shows how much this cost differs between equal trials.
-        judged: of ``verdicts.judged``.
         unbeaten_within: the noise within which the best is no better than the baseline; NaN where it is better, or
             that is not known.
-        nothing: why there is none to choose, in a sentence without its full stop.
     """
 
-    chosen: pd.Series[Any] | None
+    case: Case
     judged: pd.DataFrame
-    cheaper: pd.Series[Any] | None = None
+    best: pd.Series[Any] | None = None
+    cheapest: pd.Series[Any] | None = None
     better: pd.Series[Any] | None = None
     least_difference: float | None = None
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str | None = None
     is_noise_known: bool = False
     unbeaten_within: float = math.nan
-    nothing: str = ""
+
+    @property
+    def chosen(self) -> pd.Series[Any] | None:
+        """The trial to take."""
+        return self.cheapest if self.case is Case.CHEAPEST else self.best
 
     def verdict(self, trial: pd.Series[Any]) -> dict[str, Any]:
         """What ``judged`` says of one of its trials."""
@@ -78,39 +93,58 @@ def decide(frame: Frame, noise: pd.DataFrame | None = None) -> Decision:
         frame: of it, and maybe of one under limits, whose limits count.
         noise: of ``effects.noise``, where it is known already.
     """
-    noise = effects.noise(frame) if noise is None else noise
     verdicts = judged(frame)
     if frame.score is None:
-        why = "nothing says which metric ranks the trials; give metric and mode"
-        return Decision(None, verdicts, nothing=why)
+        return Decision(Case.NOT_RANKED, verdicts)
     trials = frame.complete.dropna(subset=[frame.score])
-    if trials.empty:
-        known = verdicts["broken"].notna().any()
-        why = _nearest(frame, verdicts) if known else "no trial ran to its end without diverging"
-        return Decision(None, verdicts, nothing=why)
-    verdict = verdicts.loc[trials.index, "verdict"]
-    within = trials[verdict == Verdict.MEETS]
-    if within.empty:
-        within = trials[verdict == Verdict.UNKNOWN]
-    if within.empty:
-        return Decision(None, verdicts, nothing=_nearest(frame, verdicts))
-    best = within.iloc[0]
+    if trials.empty and verdicts["broken"].isna().all():
+        return Decision(Case.NONE_ENDED, verdicts)
+    able = _within_limits(trials, verdicts)
+    if able.empty:
+        return Decision(Case.NONE_MEETS_LIMITS, verdicts)
+    noise = effects.noise(frame) if noise is None else noise
+    best = able.iloc[0]
     worse = _worse(frame, trials, best)
     least = least_differences(frame, noise).get(frame.score)
-    equal = within[worse.loc[within.index] <= (least or 0.0)]
+    margin = least or 0.0
+    equal = able[worse.loc[able.index] <= margin]
     unbeaten = not_beaten(frame, equal, least)
-    unbeaten_within = float(unbeaten.iloc[0])
+    unbeaten_within = unbeaten[best.name]
     if math.isnan(unbeaten_within):
-        equal = equal[unbeaten.isna()]
+        equal = equal.loc[[index for index, within in unbeaten.items() if math.isnan(within)]]
     cost = next((name for name in compared(limits_of(frame)) if name in trials), None)
-    better = trials[worse < -(least or 0.0)]
-    nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
-    cheaper = None if cost is None else _cheapest(equal, cost, noise, float(frame.ended[cost].mean()))
-    is_noise_known = bool((noise["metric"] == cost).any())
-    chosen = best
-    if cheaper is not None and (frame.studies["choose"] == CHEAPEST).any():
-        chosen, cheaper = cheaper, None
-    return Decision(chosen, verdicts, cheaper, nearest, least, equal, cost, is_noise_known, unbeaten_within)
+    cheapest = None if cost is None else _cheapest(equal, cost, noise, float(frame.ended[cost].mean()))
+    case = Case.BEST
+    if cheapest is not None:
+        case = Case.CHEAPEST if (frame.studies["choose"] == CHEAPEST).any() else Case.BEST_OR_CHEAPEST
+    return Decision(
+        case,
+        verdicts,
+        best,
+        cheapest,
+        better=_least_excess(trials[worse < -margin], verdicts),
+        least_difference=least,
+        equal=equal,
+        cost=cost,
+        is_noise_known=bool((noise["metric"] == cost).any()),
+        unbeaten_within=unbeaten_within,
+    )
+
+
+def _within_limits(trials: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The trials that meet the limits; if none is known to, those that may."""
+    verdict = verdicts.loc[trials.index, "verdict"]
+    is_known = (verdict == Verdict.MEETS).any()
+    able: pd.DataFrame = trials[verdict == (Verdict.MEETS if is_known else Verdict.UNKNOWN)]
+    return able
+
+
+def _least_excess(trials: pd.DataFrame, verdicts: pd.DataFrame) -> pd.Series[Any] | None:
+    """Of some trials the one that breaks the limits least."""
+    if trials.empty:
+        return None
+    found: pd.Series[Any] = trials.loc[verdicts.loc[trials.index, "excess"].idxmin()]
+    return found
 
 
 def noise_at(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
@@ -156,17 +190,27 @@ def answer(frame: Frame, decision: Decision | None = None) -> Answer:
     """
     decision = decision or decide(frame)
     if decision.chosen is None:
-        return Answer("decision", open_question=f"Which model to take: {decision.nothing}.")
+        return Answer("decision", open_question=f"Which model to take: {why_none(frame, decision)}.")
     sentences = [
-        _take(frame, decision),
+        _take(frame, decision) + _beside_baseline(frame, decision),
         costs_in_words(decision.chosen),
         load_in_words(frame, decision.chosen),
-        *_others(frame, decision),
-        *_better(frame, decision),
+        _others(frame, decision),
+        _baseline_beaten(frame, decision),
+        _better(frame, decision),
         *_break_at_their_end(frame, decision),
-        *_copies(frame),
+        _copies(frame),
     ]
     return Answer("decision", tuple(filter(None, sentences)), _table(frame, decision))
+
+
+def why_none(frame: Frame, decision: Decision) -> str:
+    """Why there is no trial to take, in a sentence without its full stop."""
+    if decision.case is Case.NOT_RANKED:
+        return "nothing says which metric ranks the trials; give metric and mode"
+    if decision.case is Case.NONE_ENDED:
+        return "no trial ran to its end without diverging"
+    return _nearest(frame, decision.judged)
 
 
 def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
@@ -191,27 +235,25 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     return f"No model of it is logged; its run is `{trial['name']}`."
 
 
-def not_beaten(frame: Frame, trials: pd.DataFrame, least_difference: float | None) -> pd.Series[float]:
+def not_beaten(frame: Frame, trials: pd.DataFrame, least_difference: float | None) -> dict[Any, float]:
     """The noise within which each is no better than a model that ignores all features; NaN where it is better.
 
-    They are compared fold by fold. That the best is chosen among all is allowed for by the least difference. NaN, too,
-    where the baseline or the scores of folds are not known.
+    By the trial's index. They are compared fold by fold. That the best is chosen among all is allowed for by the least
+    difference. NaN, too, where the baseline or the scores of folds are not known.
     """
+    found = dict.fromkeys(trials.index, math.nan)
     baseline = frame.studies["baseline"].iloc[0]
     scores = effects.fold_scores(frame)
     if baseline is None or scores.shape[1] != len(baseline):
-        unknown: pd.Series[float] = pd.Series(math.nan, trials.index)
-        return unknown
+        return found
     gains = (1 if frame.higher_is_better else -1) * (scores - without_rounding(pd.Series(baseline)).to_numpy())
-
-    def noise_of(trial_id: str) -> float:
+    for index, trial_id in trials["trial_id"].items():
         if trial_id not in gains.index:
-            return math.nan
-        gain, reach, _ = over_folds(gains.loc[trial_id].to_numpy())
-        noise = float(np.nanmax([reach, least_difference or 0.0]))
-        return noise if gain <= noise else math.nan
-
-    found: pd.Series[float] = trials["trial_id"].map(noise_of)
+            continue
+        gain = over_folds(gains.loc[trial_id].to_numpy())
+        noise = float(np.nanmax([gain.high - gain.value, least_difference or 0.0]))
+        if gain.value <= noise:
+            found[index] = noise
     return found
 
 
@@ -240,22 +282,20 @@ def _cheapest(equal: pd.DataFrame, cost: str, noise: pd.DataFrame, mean: float) 
     chance = by_noise(share, degrees, REPORTED / (len(equal) - 1))
     floor = _floor(cost, is_noise_known=len(known) > 0)
     if is_memory(cost):
-        below, unit = first - max(floor, SMALL * first, chance * mean), mean
+        below = first - max(floor, SMALL * first, chance * mean)
+        as_cheap = values.min() + REPEATABILITY * share * mean
     else:
-        below, unit = min(first - floor, first / (1 + max(SMALL, chance))), values.min()
-    cheap = values[values < below]
-    if cheap.empty:
-        return None
-    as_cheap = cheap[cheap <= cheap.min() + REPEATABILITY * share * unit]
-    found: pd.Series[Any] = equal.loc[as_cheap.index[0]]
-    return found
+        below = min(first - floor, first / (1 + max(SMALL, chance)))
+        as_cheap = values.min() * (1 + REPEATABILITY * share)
+    cheap = equal[(values < below) & (values <= as_cheap)]
+    return None if cheap.empty else cheap.iloc[0]
 
 
 def _floor(cost: str, *, is_noise_known: bool) -> float:
     """The difference in a cost up to which none is called cheaper, in its unit."""
     if is_memory(cost):
         return SMALL_MB if is_noise_known else UNSURE_MB
-    if cost.endswith(("_s", "seconds")):
+    if _is_time(cost):
         return SMALL_S if is_noise_known else UNSURE_S
     return 0.0 if is_noise_known else math.inf
 
@@ -263,87 +303,107 @@ def _floor(cost: str, *, is_noise_known: bool) -> float:
 def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
     """That no trial meets the limits, and which comes nearest: of those that ran to their end, if any did.
 
-    The figure of one that was stopped is that of the moment.
+    One that was stopped is not named: its figure is that of the moment, and which is the lowest may be chance.
     """
     none = f"no trial that ran to its end meets `{limits_of(frame)}`"
     known = verdicts[verdicts["broken"].notna()]
     if known.empty:
         return none
     ended = known[frame.trials.loc[known.index, "status"] == "FINISHED"]
-    at, has = (known["excess"].idxmin(), "had") if ended.empty else (ended["excess"].idxmin(), "has")
-    named = configuration(frame.trials.loc[at], frame.hyperparameters)
-    broken, advice = str(known.loc[at, "broken"]), "raise these limits"
+    at = (known if ended.empty else ended)["excess"].idxmin()
+    broken = str(known.loc[at, "broken"])
+    nearest = f"the nearest had {broken} when it was stopped"
+    if len(ended):
+        nearest = f"the nearest, {configuration(frame.trials.loc[at], frame.hyperparameters)}, has {broken}"
+    advice = "raise these limits"
     if broken.startswith("peak_memory_mb") and frame.studies["own"].iloc[0]:
         advice += ", or limit model_memory_mb, in which the libraries do not count"
-    return f"{none}; the nearest, {named}, {has} {broken}{' when it was stopped' if ended.empty else ''}; {advice}"
+    return f"{none}; {nearest}; {advice}"
 
 
 def _take(frame: Frame, decision: Decision) -> str:
-    """The best model, and the cheapest that is as good; or this one alone, where that is what a study chooses."""
-    chosen, score = decision.chosen, str(frame.score)
-    assert chosen is not None
-    best = decision.equal.iloc[0]
-    has = f"{score} {value(score, chosen[score])}"
+    """The trial to take, by the template of its case."""
+    names, score = frame.hyperparameters, str(frame.score)
+    best, cheapest = decision.best, decision.cheapest
+    assert best is not None
+    among = _among(frame, decision)
+    if cheapest is None:
+        return f"**Take {configuration(best, names)}**: {_has(score, best)}, the best{among}."
+    saved = _saved(str(decision.cost), best, cheapest)
+    if decision.case is Case.CHEAPEST:
+        return (
+            f"**Take {configuration(cheapest, names)}**: {_has(score, cheapest)}, as good within {_noise(decision)} as "
+            f"the best, {configuration(best, names)} with {value(score, best[score])}, for {saved},{among}."
+        )
+    as_good = f"as good within {_noise(decision)}" if decision.least_difference else f"with the same {score}"
+    return (
+        f"**Take {configuration(best, names)}**: {_has(score, best)}, the best{among}; or "
+        f"**{configuration(cheapest, names)}**, {as_good}, for {saved}."
+    )
+
+
+def _has(score: str, trial: pd.Series[Any]) -> str:
+    """The score of a trial, and that on the test part where it is known."""
     test = score.replace("val_", "test_")
-    if test != score and test in chosen:
-        has += f" ({test} {value(test, chosen[test])})"
-    if best.name != chosen.name:
-        as_good = f"as good within {_noise(decision)} as the best, {configuration(best, frame.hyperparameters)}"
-        which = f"{as_good} with {value(score, best[score])}, for {_saved(decision, best, chosen)},"
-    else:
-        which = "the best"
-    taken = f"**Take {configuration(chosen, frame.hyperparameters)}**: {has}, {which}{_among(frame, decision)}"
-    if decision.cheaper is not None:
-        named = configuration(decision.cheaper, frame.hyperparameters)
-        saved = _saved(decision, chosen, decision.cheaper)
-        same = f"as good within {_noise(decision)}" if decision.least_difference else f"with the same {score}"
-        taken += f"; or **{named}**, {same}, for {saved}"
-    return f"{taken}.{_beside_baseline(frame, decision)}"
+    has = f"{score} {value(score, trial[score])}"
+    return has if test == score or test not in trial else f"{has} ({test} {value(test, trial[test])})"
 
 
 def _among(frame: Frame, decision: Decision) -> str:
     """Among which trials it was chosen."""
-    trials, diverged = len(frame.complete), _diverged(frame)
-    among = f" of {trials} trials" if trials > 1 else " of 1 trial"
-    if diverged:
-        among += f" ({diverged} more diverged)"
-    limits = limits_of(frame)
+    limits, trials, diverged = limits_of(frame), len(frame.complete), _diverged(frame)
     assert decision.chosen is not None
     verdict = decision.verdict(decision.chosen)
+    if limits.rules and verdict["verdict"] == Verdict.MEETS:
+        return f" within the limits `{limits}`"
+    among = f" of {_counted(trials, 'trial')}"
+    if diverged:
+        among += f" ({diverged} more diverged)"
     if not limits.rules:
         return among
-    if verdict["verdict"] == Verdict.MEETS:
-        return f" within the limits `{limits}`"
     return f"{among}, though whether it meets `{verdict['unknown'] or limits}` is not known"
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _noise(decision: Decision) -> str:
-    return f"noise ({digits(decision.least_difference or 0.0, 2)})"
+    return f"noise ({digits(decision.least_difference or 0.0)})"
 
 
-def _saved(decision: Decision, dear: pd.Series[Any], cheap: pd.Series[Any]) -> str:
+def _saved(cost: str, dear: pd.Series[Any], cheap: pd.Series[Any]) -> str:
     """Such as ``2 % of its `training_time_s` (0.0052 of 0.32 s)``."""
-    cost = str(decision.cost)
-    unit = " MB" if is_memory(cost) else " s" if cost.endswith(("_s", "seconds")) else ""
-    of = f"({value(cost, cheap[cost])} of {value(cost, dear[cost])}{unit})"
+    of = f"{value(cost, cheap[cost])} of {value(cost, dear[cost])}"
     if is_memory(cost):
-        return f"{digits(dear[cost] - cheap[cost], 2)} MB less `{cost}` {of}"
-    return f"{percent(100 * cheap[cost] / dear[cost])} of its `{cost}` {of}"
+        return f"{digits(dear[cost] - cheap[cost])} MB less `{cost}` ({of} MB)"
+    unit = " s" if _is_time(cost) else ""
+    return f"{percent(100 * cheap[cost] / dear[cost])} of its `{cost}` ({of}{unit})"
+
+
+def _is_time(cost: str) -> bool:
+    return cost.endswith(("_s", "seconds"))
 
 
 def _beside_baseline(frame: Frame, decision: Decision) -> str:
     """A warning, where no model beats the baseline; else empty."""
-    noise = decision.unbeaten_within
+    noise, score = decision.unbeaten_within, str(frame.score)
     if math.isnan(noise):
         return ""
-    beyond = f" beyond noise ({digits(noise, 2)})" if noise else ""
+    beyond = f" beyond noise ({digits(noise)})" if noise else ""
     baseline = frame.studies["baseline"].iloc[0]
     advice = ""
-    if frame.score == "val_accuracy" and fmean(baseline) >= ONE_CLASS:
+    if score == "val_accuracy" and fmean(baseline) >= ONE_CLASS:
         advice = " Accuracy hides rare classes: try metric=balanced_accuracy."
     elif len(baseline) < FOLDS:
         advice = f" {len(baseline)} folds tell little: try folds={FOLDS}."
     return f" **But no model beats the baseline**{beyond}: {_baseline(frame)}.{advice}"
+
+
+def _baseline_beaten(frame: Frame, decision: Decision) -> str:
+    """How good the baseline is, where the best beats it."""
+    is_known = frame.studies["baseline"].iloc[0] is not None
+    return f"The baseline: {_baseline(frame)}." if is_known and math.isnan(decision.unbeaten_within) else ""
 
 
 def _baseline(frame: Frame) -> str:
@@ -356,34 +416,44 @@ def _diverged(frame: Frame) -> int:
     return int(frame.trials.loc[frame.trials["study"] == frame.first, "diverged"].sum())
 
 
-def _others(frame: Frame, decision: Decision) -> Iterator[str]:
-    """How many are as good, and how good the baseline is."""
-    chosen, score = decision.chosen, str(frame.score)
-    assert chosen is not None
-    within = frame.complete[decision.judged.loc[frame.complete.index, "verdict"] == Verdict.MEETS]  # without repeats
-    least, others = decision.least_difference, len(decision.equal) - 1
-    is_alone = least and len(within) > 1 and _worse(frame, within, chosen)[1:].gt(least).all()
-    if is_alone and decision.better is None:
+def _others(frame: Frame, decision: Decision) -> str:
+    """How many are as good, or that none is; empty where that is not known, or the first sentence says it."""
+    others, least = len(decision.equal) - 1, decision.least_difference
+    if least is None or decision.case is Case.CHEAPEST:
+        return ""
+    if _is_alone(frame, decision):
         where = " within the limits" if limits_of(frame).rules else ""
-        yield f"All others{where} are worse by more than {_noise(decision)}."
-    elif least is not None and others and chosen.name == decision.equal.index[0]:
-        are, have, other = ("is", "has", "other") if others == 1 else ("are", "have", "others")
-        good = f"{are} as good within {_noise(decision)} of" if least else f"{have} the same"
-        none = decision.is_noise_known and decision.cheaper is None
-        than = f"; none takes less `{decision.cost}` beyond noise" if none else ""
-        yield f"{others} {other} {good} {score}{than}."
-    if frame.studies["baseline"].iloc[0] is not None and math.isnan(decision.unbeaten_within):
-        yield f"The baseline: {_baseline(frame)}."
+        return f"All others{where} are worse by more than {_noise(decision)}."
+    if not others:
+        return ""
+    if least:
+        as_good = f"{'is' if others == 1 else 'are'} as good within {_noise(decision)} of"
+    else:
+        as_good = f"{'has' if others == 1 else 'have'} the same"
+    none_cheaper = ""
+    if decision.is_noise_known and decision.case is Case.BEST:
+        none_cheaper = f"; none takes less `{decision.cost}` beyond noise"
+    return f"{_counted(others, 'other')} {as_good} {frame.score}{none_cheaper}."
 
 
-def _better(frame: Frame, decision: Decision) -> Iterator[str]:
+def _is_alone(frame: Frame, decision: Decision) -> bool:
+    """Whether all others that meet the limits are worse than the best beyond noise, and none is better."""
+    meet = decision.judged.loc[frame.complete.index, "verdict"] == Verdict.MEETS
+    within = frame.complete[meet]
+    if not decision.least_difference or decision.better is not None or len(within) < 2 or decision.best is None:
+        return False
+    return bool((_worse(frame, within, decision.best)[1:] > decision.least_difference).all())
+
+
+def _better(frame: Frame, decision: Decision) -> str:
     """What a better model would break."""
     better, score = decision.better, str(frame.score)
-    if better is not None:
-        stop = _broken(decision, better)
-        breaks = f"has {stop}" if stop else "breaks the limits, or may"
-        named = configuration(better, frame.hyperparameters)
-        yield f"The next better one, {named} with {score} {value(score, better[score])}, {breaks}."
+    if better is None:
+        return ""
+    stop = decision.verdict(better)["broken"]
+    breaks = f"has {stop}" if stop else "breaks the limits, or may"
+    named = configuration(better, frame.hyperparameters)
+    return f"The next better one, {named} with {score} {value(score, better[score])}, {breaks}."
 
 
 def _break_at_their_end(frame: Frame, decision: Decision) -> Iterator[str]:
@@ -406,41 +476,38 @@ def _break_at_their_end(frame: Frame, decision: Decision) -> Iterator[str]:
         yield f"{len(trials)} ran to the end but {breaks} `{rule}`: {listed(trials, MAX_NAMED)}."
 
 
-def _copies(frame: Frame) -> Iterator[str]:
+def _copies(frame: Frame) -> str:
     """That many rows are exact copies."""
     share = frame.studies["duplicate_rows_percent"].iloc[0]
-    if share is not None and share > MANY_COPIES_PERCENT:
-        yield (
-            f"{percent(share)} of the rows are exact copies of others, and a model that memorises rows looks better by "
-            "them: `-P duplicates=together` keeps copies on one side of each split."
-        )
+    if share is None or share <= MANY_COPIES_PERCENT:
+        return ""
+    return (
+        f"{percent(share)} of the rows are exact copies of others, and a model that memorises rows looks better by "
+        "them: `-P duplicates=together` keeps copies on one side of each split."
+    )
 
 
 def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
     """A row for the chosen trial and each neighbour, with the address of its model where one is logged."""
-    rows = {CHOSEN: decision.chosen, CHEAPER: decision.cheaper, BETTER: decision.better}
-    if decision.chosen is not None and decision.chosen.name != decision.equal.index[0]:
-        rows |= {BEST: decision.equal.iloc[0]}
+    cheapest_is, best_is = "as good, cheaper", "chosen"
+    if decision.case is Case.CHEAPEST:
+        cheapest_is, best_is = "chosen", "best"
     score = str(frame.score)
     figures = [name for name in (score, score.replace("val_", "test_"), *SHOWN_COSTS) if name in frame.trials]
     columns = dict.fromkeys([*frame.hyperparameters, *figures, "name", "run_id"])
-    found = []
-    for role, trial in rows.items():
+    rows = []
+    for role, trial in ((best_is, decision.best), (cheapest_is, decision.cheapest), ("better", decision.better)):
         if trial is None:
             continue
+        verdict = decision.verdict(trial)
         row = {"role": role, **{name: trial[name] for name in columns}}
-        row["limits"] = str(decision.verdict(trial)["verdict"])
-        row["breaks"] = _broken(decision, trial)
-        row["least_significant_difference"] = decision.least_difference
+        row["limits"] = str(verdict["verdict"])
+        row["breaks"] = str(verdict["broken"]) if verdict["broken"] else None
         row["model"] = logged_model(frame, trial)
-        row["as_good"] = len(decision.equal) - 1
-        row["trials"] = len(frame.complete)
-        row["diverged"] = _diverged(frame)
-        found.append(row)
-    table: pd.DataFrame = pd.DataFrame(found)
+        rows.append(row)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    table["least_significant_difference"] = decision.least_difference
+    table["as_good"] = len(decision.equal) - 1
+    table["trials"] = len(frame.complete)
+    table["diverged"] = _diverged(frame)
     return table
-
-
-def _broken(decision: Decision, trial: pd.Series[Any]) -> str | None:
-    stop = decision.verdict(trial)["broken"]
-    return str(stop) if stop else None

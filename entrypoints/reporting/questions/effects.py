@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
 
 from entrypoints.frame import Frame, configurations, without_rounding
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
@@ -26,16 +25,17 @@ from entrypoints.reporting.statistics import (
     LinearModel,
     combined,
     design,
+    fitted,
     holm,
     is_learned,
     is_number,
     over_folds,
     terms_of,
 )
+from entrypoints.reporting.words import quoted
 
 NOISE = ("metric", "noise", "degrees_of_freedom", "least_significant_difference")  # columns
 SMALL_SHARE = 0.02  # of memory, of which a process alone has more than a hundred megabytes
-APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 ROUNDING = 1e-12  # of a score
 # Of costs that say the same, one: a trial's elapsed time follows its training time.
 MAIN_COSTS = (
@@ -57,13 +57,13 @@ def of_costs(frame: Frame) -> pd.DataFrame:
     look cheap. Repeated trials count.
 
     Returns:
-        A row per cost and hyperparameter, and one of ``ORDER``; and two per interaction that is reported, with the
-        effect at either end of the other hyperparameter:
+        A row per cost and hyperparameter whose effect the trials tell from that of others, and one of ``ORDER``:
 
-        - metric, hyperparameter, beside (of an interaction the other hyperparameter and its value, else empty)
-        - first_at, second_at: the levels that cost least and most, all else equal, in their own order
-        - change: the factor from first to second; of memory the difference in MB, which ``unit`` says
+        - metric, hyperparameter
+        - from, to: the levels that cost least and most, all else equal, in their own order
+        - change: the factor from one to the other; of memory the difference in MB, which ``unit`` says
         - low, high: its 95 % interval, which allows for the choice of two levels among all
+        - depends_on: the hyperparameters on which the change depends, separated by commas
         - p_value, p_holm: of the F test that no level differs (type II), as it is and adjusted within this cost
         - trials; noise and least_significant_difference: as of ``noise``
         - reported: whether it is worth a sentence: p_holm below 0.01; more than 5 %, of memory than 2 % and 0.1 MB, and
@@ -88,8 +88,8 @@ def of_score(frame: Frame) -> pd.DataFrame:
     per fold, and trials have to agree that there is one.
 
     Returns:
-        A row per hyperparameter: metric, hyperparameter, first_at, second_at, change (of the score, from first to
-        second), low, high, reach (its 95 % interval, and half of that), trials (compared), of_trials and models (of the
+        A row per hyperparameter: metric, hyperparameter, from, to (levels), change (of the score, from one to the
+        other), low, high, reach (its 95 % interval, and half of that), trials (compared), of_trials and models (of the
         study, and the different ones of these), same (whether no pair of levels makes another model), p_value, p_holm
         (over hyperparameters), reported (p_holm below 0.05). Of several pairs of levels the one with the largest change
         of those that differ, else the one with the smallest p-value; both allow for the choice.
@@ -127,8 +127,7 @@ def noise(frame: Frame) -> pd.DataFrame:
     for cost in _costs(frame, all_of_them=True):
         model = _model(frame, cost)
         if model is not None:
-            known = (cost, model.noise, model.degrees, model.least_difference)
-            rows.append(dict(zip(NOISE, known, strict=True)))
+            rows.append(_noise_row(cost, model.noise, model.degrees, model.least_difference))
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(NOISE))
     return table
 
@@ -138,80 +137,52 @@ def _costs(frame: Frame, *, all_of_them: bool = False) -> list[str]:
     ended = frame.ended
     names = [name for name in frame.metrics if name != frame.score and not is_learned(name) and name not in _NO_COST]
     main = [name for name in MAIN_COSTS if name in names]
-    return [name for name in (names if all_of_them or not main else main) if ended[name].nunique() > 1]
+    if main and not all_of_them:
+        names = main
+    return [name for name in names if ended[name].nunique() > 1]
 
 
 def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
     """The rows of ``of_costs`` of one of them, the smallest p-value first."""
     p_values = {name: model.p_value(name) for name in model.terms}
-    adjusted = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
-    of_cost = {
-        "metric": cost,
-        "unit": "MB" if is_memory(cost) else "times",
-        "trials": len(model.values),
-        "noise": model.noise,
-        "least_significant_difference": model.least_difference,
-    }
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     for name in sorted(p_values, key=lambda name: np.nan_to_num(p_values[name], nan=1.0)):
         first, second = model.ends(name)
-        row = of_cost | _change(model, name, (first, second), {})
-        if math.isnan(row["change"]):
+        change, low, high = model.change(name, first, second)
+        if math.isnan(change):
             continue
-        row |= {"p_value": p_values[name], "p_holm": adjusted[name]}
+        levels = model.terms[name].levels
+        row = {
+            "metric": cost,
+            "hyperparameter": name,
+            "from": levels[first],
+            "to": levels[second],
+            "change": change,
+            "low": low,
+            "high": high,
+            "unit": "times" if model.in_logarithms else "MB",
+            "depends_on": ", ".join(model.depends_on(name, first, second)),
+            "p_value": p_values[name],
+            "p_holm": adjusted[name],
+            "trials": len(model.values),
+            "noise": model.noise,
+            "least_significant_difference": model.least_difference,
+        }
         is_sure = row["p_holm"] < REPORTED and _matters(row, model)
         if name == ORDER:
-            is_reported = is_sure and abs(_size(row["change"], model)) > 2 * model.least_difference
+            is_reported = is_sure and abs(_size(change, model)) > 2 * model.least_difference
         else:
             is_reported = is_sure and model.is_beyond_order(name, first, second)
         yield row | {"reported": bool(is_reported)}
-        if is_reported:
-            yield from _interactions(row, model, name, (first, second))
-
-
-def _interactions(
-    row: Mapping[str, Any], model: LinearModel, name: str, ends: tuple[int, int]
-) -> Iterator[dict[str, Any]]:
-    """The least and the largest effect beside another hyperparameter, if they differ much."""
-    for one, other in model.interactions:
-        if name != one:
-            continue
-        levels = range(len(model.terms[other].levels))
-        found = [{**row, **_change(model, name, ends, {other: number}), "reported": True} for number in levels]
-        found.sort(key=lambda effect: float(effect["change"]))
-        least, most = found[0], found[-1]
-        is_apart = most["change"] > least["change"] * (1 + APART)
-        if row["unit"] == "MB":
-            is_apart = most["change"] - least["change"] > SMALL_MB
-        if is_apart:
-            yield from (least, most)
-
-
-def _change(model: LinearModel, name: str, ends: tuple[int, int], beside: Mapping[str, int]) -> dict[str, Any]:
-    """From one level to another, in the mean over those of the others or beside one of them."""
-    change, low, high = model.change(name, *ends, beside)
-    levels = model.terms[name].levels
-    at = [
-        f"{other} {effect_words.level_in_words(model.terms[other].levels[number])}" for other, number in beside.items()
-    ]
-    return {
-        "hyperparameter": name,
-        "beside": "".join(at),
-        "first_at": levels[ends[0]],
-        "second_at": levels[ends[1]],
-        "change": change,
-        "low": low,
-        "high": high,
-    }
 
 
 def _matters(row: Mapping[str, Any], model: LinearModel) -> bool:
     """Whether an effect is more than what is too small for a sentence, and surely more than half of that."""
     least = SMALL if model.in_logarithms else max(SMALL_SHARE, SMALL_MB / model.level)
-    sizes = [_size(row[name], model) for name in ("change", "low", "high")]
-    if not all(size > 0 for size in sizes) and not all(size < 0 for size in sizes):
+    change, low, high = (_size(row[name], model) for name in ("change", "low", "high"))
+    if low <= 0 <= high:
         return False
-    change, low, high = map(abs, sizes)
-    return change > least and min(low, high) > least / 2
+    return abs(change) > least and min(abs(low), abs(high)) > least / 2
 
 
 def _size(change: float, model: LinearModel) -> float:
@@ -246,27 +217,32 @@ def fold_scores(frame: Frame) -> pd.DataFrame:
     return without_rounding(kept)
 
 
+def _noise_row(metric: str, noise: float, degrees: int, least_difference: float) -> dict[str, Any]:
+    return dict(zip(NOISE, (metric, noise, degrees, least_difference), strict=True))
+
+
 def _noise_of_score(frame: Frame) -> dict[str, Any]:
     models = fold_scores(frame).drop_duplicates().to_numpy()
-    folds = models.shape[1]
-    error, degrees, of_best = math.nan, 0, math.nan
-    if folds > 1:
-        of_best = float(models[0].std(ddof=1)) / math.sqrt(folds)
-    if folds > 1 and len(models) > 1:
-        better = models[: max(2, (len(models) + 1) // 2)]  # bad ones differ more
-        left = better - better.mean(axis=1, keepdims=True) - better.mean(axis=0) + better.mean()
-        degrees = (len(better) - 1) * (folds - 1)
-        error = math.sqrt(2 * float((left**2).sum()) / degrees * (1 / folds + 1 / (folds - 1)))
-    t = float(stats.t.isf(0.025 / max(len(models) - 1, 1), max(degrees, 1)))
-    least = float(np.fmax(t * error, of_best))
+    count, folds = models.shape
+    score = str(frame.score)
+    if folds < 2:
+        return _noise_row(score, math.nan, 0, math.nan)
+    least = float(models[0].std(ddof=1)) / math.sqrt(folds)
     if least < ROUNDING * abs(float(models[0].mean())):  # each fold has the same, as where no model finds a rare class
         least = 0.0
-    return dict(zip(NOISE, (frame.score, error, degrees, least), strict=True))
+    if count < 2:
+        return _noise_row(score, math.nan, 0, least)
+    better = models[: max(2, (count + 1) // 2)]  # bad ones differ more
+    left = better - better.mean(axis=1, keepdims=True) - better.mean(axis=0) + better.mean()
+    degrees = (len(better) - 1) * (folds - 1)
+    error = math.sqrt(2 * float((left**2).sum()) / degrees * (1 / folds + 1 / (folds - 1)))
+    t = float(stats.t.isf(0.025 / (count - 1), degrees))
+    return _noise_row(score, error, degrees, max(least, t * error))
 
 
 def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
     """The row of one hyperparameter; None where no trials differ in it alone."""
-    values = trials[name] if is_number(trials[name]) else trials[name].astype(str)
+    values = trials[name] if is_number(trials[name]) else trials[name].dropna().astype(str).reindex(trials.index)
     levels = sorted(values.dropna().unique())
     if is_number(values) and len(levels) > MAX_LEVELS:
         return _slope(frame, name, trials, scores)
@@ -276,12 +252,13 @@ def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.D
     rows = []
     for first, second in pairs:
         common = by_level[first].index.intersection(by_level[second].index)
+        if common.empty:
+            continue
         one, other = (by_level[level].loc[common].to_numpy() for level in (first, second))
         models = np.unique(np.hstack([one, other]), axis=0)
-        if len(models):
-            per_fold = (models[:, scores.shape[1] :] - models[:, : scores.shape[1]]).mean(axis=0)
-            row = _score_row(frame, name, (first, second), per_fold, len(pairs))
-            rows.append(row | {"trials": 2 * len(common), "same": np.array_equal(one, other)})
+        per_fold = (models[:, scores.shape[1] :] - models[:, : scores.shape[1]]).mean(axis=0)
+        row = _score_row(frame, name, (first, second), per_fold, len(pairs))
+        rows.append(row | {"trials": 2 * len(common), "same": np.array_equal(one, other)})
     if not rows:
         return _slope(frame, name, trials, scores)
     different = [row for row in rows if row["p_value"] < LEVEL]
@@ -291,55 +268,56 @@ def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.D
 
 
 def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
-    """Of a number with many values what a straight line in its logarithm changes from the lowest to the highest."""
+    """Of a number with many values what a straight line in its logarithm changes from the lowest to the highest.
+
+    None, too, where another hyperparameter says the same.
+    """
     models = scores.drop_duplicates()
-    found = terms_of(trials.loc[models.index], frame.hyperparameters)
-    if name not in found or found[name].is_categorical:
+    terms = terms_of(trials.loc[models.index], frame.hyperparameters)
+    if name not in terms or terms[name].is_categorical:
         return None
-    straight = {name: found.pop(name).columns[:, :1]}
-    explained = design(straight | {other: term.columns for other, term in found.items()})
-    fit = OLS(models.mean(axis=1).to_numpy(), explained).fit()
-    if fit.df_resid < MIN_DEGREES:
+    straight = terms.pop(name).columns[:, :1]
+    columns = design({name: straight} | {other: term.columns for other, term in terms.items()})
+    fit = fitted(columns, models.mean(axis=1).to_numpy())
+    slope, error = combined(fit, np.eye(columns.shape[1])[1])
+    if fit.df_resid < MIN_DEGREES or math.isnan(slope):
         return None
     per_fold = (fit.model.pinv_wexog @ models.to_numpy())[1]
-    slope, error = combined(fit, np.eye(explained.shape[1])[1])
-    over_trials = 2 * float(stats.t.sf(abs(slope) / error, fit.df_resid)) if error else math.nan
+    over_trials = 2 * float(stats.t.sf(abs(slope) / error, fit.df_resid)) if error else 0.0
     row = _score_row(frame, name, (trials[name].min(), trials[name].max()), per_fold, pairs=1)
     return row | {"trials": len(models), "same": False, "p_value": max(row["p_value"], over_trials)}
 
 
 def _score_row(frame: Frame, name: str, ends: tuple[Any, Any], per_fold: Array, pairs: int) -> dict[str, Any]:
-    mean, reach, p = over_folds(per_fold, 0.05 / pairs)
+    effect = over_folds(per_fold, LEVEL / pairs)
     return {
         "metric": frame.score,
         "hyperparameter": name,
-        "beside": "",
-        "first_at": ends[0],
-        "second_at": ends[1],
-        "change": mean,
-        "low": mean - reach,
-        "high": mean + reach,
+        "from": ends[0],
+        "to": ends[1],
+        "change": effect.value,
+        "low": effect.low,
+        "high": effect.high,
         "unit": "",
-        "reach": reach,
-        "p_value": float(np.minimum(1.0, p * pairs)),
+        "reach": effect.high - effect.value,
+        "p_value": float(np.minimum(1.0, effect.p_value * pairs)),
     }
 
 
 def answer(frame: Frame) -> Answer:
     """What changes the score, what changes the costs, and how sure that is."""
     score, costs = of_score(frame), of_costs(frame)
-    table: pd.DataFrame = pd.concat([each for each in (score, costs) if not each.empty] or [score])
-    if table.empty:
+    if score.empty and costs.empty:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
         return Answer("effects", open_question=why)
     varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1}
     sentences = effect_words.sentences(score, costs, varied)
-    open_question = ""
-    if score.empty and frame.score is not None:
-        open_question = (
-            f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
-        )
-    table = table.sort_values("reported", ascending=False, kind="stable").reset_index(drop=True)
-    drawn = table[table["reported"] & (table["beside"] == "") & (table["hyperparameter"] != ORDER)]
-    draw = None if drawn.empty else lambda: effect_words.drawn(frame, drawn, sentences[0])
-    return Answer("effects", tuple(sentences), table, draw, open_question)
+    table: pd.DataFrame = pd.concat([part for part in (score, costs) if not part.empty])
+    unknown = sorted(varied - {*table["hyperparameter"]})
+    why = ""
+    if unknown:
+        why = f"What {quoted(unknown)} change: the trials do not tell them from other hyperparameters."
+    elif score.empty and frame.score is not None:
+        why = f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
+    table = table.sort_values("reported", ascending=False, kind="stable", ignore_index=True)
+    return Answer("effects", tuple(sentences), table, open_question=why)

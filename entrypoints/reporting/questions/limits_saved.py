@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from entrypoints.frame import Frame, configurations
-from entrypoints.limits.judging import resolved, violations
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import LESS, MORE, complete_of, differing_hosts, ratio_in_words, ratios
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of
-from entrypoints.reporting.words import digits, listed, percent
-from entrypoints.settings import DEFAULT_LIMITS
+from entrypoints.reporting.words import digits, joined, percent
 from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.tags import BY_LIMITS
 
@@ -24,15 +22,6 @@ SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
 _ELSE = "something else"
 _OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a person"}
-
-
-@dataclass(frozen=True)
-class OfCommand:
-    """What limits saved of the whole command, which starts processes, prepares data, trains and sums up."""
-
-    cpu_percent: float
-    full_s: float
-    own_s: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,9 @@ class Saving:
         diverged: how many of these had diverged.
         unknown: how many stopped trials are in none of the savings, since what they have cost, or would have, is not
             recorded.
-        of_command: None without a full study, or where one of the two does not say what its command took.
+        command_cpu_percent: how much less CPU time the whole command took than that of the full study; NaN where one of
+            the two does not say.
+        command_s, full_command_s: how long the two took.
     """
 
     study: str
@@ -60,7 +51,9 @@ class Saving:
     reasons: pd.DataFrame
     diverged: int
     unknown: int
-    of_command: OfCommand | None = None
+    command_cpu_percent: float = math.nan
+    command_s: float = math.nan
+    full_command_s: float = math.nan
 
     @property
     def saved_cpu_s(self) -> float:
@@ -104,33 +97,44 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
         return None
     spent = seconds(own)
     whole = own[list(FORECASTS)].set_axis(spent.columns, axis=1) if full is None else _in_full(frame, full, own)
-    stopped = own["status"] == "KILLED"
-    saved = (whole - spent)[stopped]
+    saved = whole - spent
     known = saved.notna().all(axis=1)
-    table = pd.DataFrame(
+    is_stopped = own["status"] == "KILLED"
+    ended = own[is_stopped & known]
+    saved = saved.loc[ended.index]
+    found = Saving(
+        study,
+        full,
+        trials=len(own),
+        spent_cpu_s=float(spent["cpu_s"].sum()),
+        spent_wall_s=float(spent["wall_s"].sum()),
+        reasons=_by_reason(limits_of(frame.of([study])), ended, saved, float(spent["cpu_s"].sum())),
+        diverged=int(ended["diverged"].sum()),
+        unknown=int((is_stopped & ~known).sum()),
+    )
+    if full is None:
+        return found
+    took = studies[["command_cpu_seconds", "command_elapsed_s"]].astype(float)
+    (cpu_s, elapsed_s), (full_cpu_s, full_elapsed_s) = took.loc[study], took.loc[full]
+    less = _percent(full_cpu_s - cpu_s, cpu_s)
+    return replace(found, command_cpu_percent=less, command_s=elapsed_s, full_command_s=full_elapsed_s)
+
+
+def _by_reason(limits: Limits, ended: pd.DataFrame, saved: pd.DataFrame, spent_cpu_s: float) -> pd.DataFrame:
+    table: pd.DataFrame = pd.DataFrame(
         {
-            "reason": [_reason(limits_of(frame.of([study])), trial) for trial in rows_of(own[stopped][known])],
+            "reason": [_reason(limits, trial) for trial in rows_of(ended)],
             "trials": 1,
-            "skipped": (own[stopped][known]["stop_how"] == "skipped").astype(int).to_numpy(),
-            "saved_cpu_s": saved[known]["cpu_s"].to_numpy(),
-            "saved_wall_s": saved[known]["wall_s"].to_numpy(),
+            "skipped": (ended["stop_how"] == "skipped").astype(int).to_numpy(),
+            "saved_cpu_s": saved["cpu_s"].to_numpy(),
+            "saved_wall_s": saved["wall_s"].to_numpy(),
         }
     )
-    reasons = table.groupby("reason", sort=False).sum().reset_index().sort_values("saved_cpu_s", ascending=False)
-    in_all = spent["cpu_s"].sum() + reasons["saved_cpu_s"].sum()
+    by_reason = table.groupby("reason", sort=False).sum().reset_index()
+    reasons: pd.DataFrame = by_reason.sort_values("saved_cpu_s", ascending=False)
+    in_all = spent_cpu_s + reasons["saved_cpu_s"].sum()
     reasons["saved_cpu_percent"] = 100 * reasons["saved_cpu_s"] / in_all if in_all else 0.0
-    diverged, unknown = int(own[stopped][known]["diverged"].sum()), int((~known).sum())
-    spent_cpu_s, spent_wall_s = spent.sum()
-    of_command = _of_command(studies, study, full) if full else None
-    return Saving(study, full, len(own), spent_cpu_s, spent_wall_s, reasons, diverged, unknown, of_command)
-
-
-def _of_command(studies: pd.DataFrame, study: str, full: str) -> OfCommand | None:
-    took = studies.loc[[full, study], ["command_cpu_seconds", "command_elapsed_s"]].astype(float)
-    if took.isna().any(axis=None):
-        return None
-    (full_cpu_s, full_s), (own_cpu_s, own_s) = took.to_numpy()
-    return OfCommand(_percent(full_cpu_s - own_cpu_s, own_cpu_s), full_s, own_s)
+    return reasons
 
 
 def full_study(frame: Frame, study: str) -> str | None:
@@ -150,33 +154,36 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(frame: Frame) -> Answer:
-    """What each study under limits saved, and lost beside its full study; without one, what limits could save."""
+    """What each study under limits saved, and lost beside its full study."""
     limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
     if not limited:
-        return _at_most(frame)
-    savings = [each for each in (saving(frame, study) for study in limited) if each is not None]
-    if not savings:
         return Answer(
             "limits_saved",
-            open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
+            open_question="What limits save: this takes a study of these trials under limits, by early_stop.",
         )
+    savings = [found for found in (saving(frame, study) for study in limited) if found is not None]
+    if not savings:
+        why = "What limits saved: this needs a study without limits of the same trials, by tune."
+        return Answer("limits_saved", open_question=why)
     tables, sentences = [], list[str]()
-    for each in savings:
-        reasons = each.reasons if len(each.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])
-        loss = lost(frame, each.full, each.study) if each.full else {}
-        about: dict[str, Any] = {"of_trials": each.trials, "spent_cpu_s": each.spent_cpu_s}
-        about["limits"] = _limits(frame, each)
-        if each.of_command:
-            about |= {f"command_{name}": number for name, number in asdict(each.of_command).items()}
-        tables.append(reasons.assign(**about, **loss, study=each.study))
-        first, *others = sentences_of(each, _limits(frame, each))
-        if loss and (len(each.reasons) or each.unknown):
+    for saved in savings:
+        limits = str(frame.studies.loc[saved.study, "limits"])
+        loss = lost(frame, saved.full, saved.study) if saved.full else {}
+        tables.append(_table(saved, limits).assign(**loss))
+        first, *others = sentences_of(saved, limits)
+        if loss and (len(saved.reasons) or saved.unknown):
             first = f"{first} {_lost_in_words(loss)}".rstrip()
         sentences += [first, *others, *_reservations(loss)]
-    first_one = savings[0]
-    metrics = {"saved_cpu_percent": first_one.saved_cpu_percent, "saved_wall_percent": first_one.saved_wall_percent}
-    table = pd.concat(tables, ignore_index=True)
-    return Answer("limits_saved", tuple(sentences), table, metrics=metrics)
+    metrics = {name: getattr(savings[0], name) for name in ("saved_cpu_percent", "saved_wall_percent")}
+    return Answer("limits_saved", tuple(sentences), pd.concat(tables, ignore_index=True), metrics=metrics)
+
+
+def _table(saved: Saving, limits: str) -> pd.DataFrame:
+    reasons = saved.reasons if len(saved.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])
+    of_study = ("spent_cpu_s", "command_cpu_percent", "command_s", "full_command_s", "study")
+    about = {name: getattr(saved, name) for name in of_study}
+    table: pd.DataFrame = reasons.assign(of_trials=saved.trials, limits=limits, **about)
+    return table
 
 
 def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
@@ -257,49 +264,30 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
     others = reasons[reasons["reason"].isin([*_OTHERS.values(), _ELSE])]
     counts |= {f"by {row['reason']}": row["trials"] for row in rows_of(others)}
     parts = [f"{count} {when}" for when, count in counts.items() if count]
-    early = f", of these {listed(parts)}," if parts else ""
+    early = f", of these {joined(parts)}," if parts else ""
     first = f"Under `{limits}` {stopped} of {saved.trials} trials {'was' if stopped == 1 else 'were'} stopped{early}"
     if saved.saved_cpu_percent < SMALL_PERCENT:
         return [f"{first} and less than {SMALL_PERCENT:.0f} % of their CPU time saved, which may be noise{unknown}."]
     against = "the full study" if saved.full else "a forecast"
-    whole = ""
-    if saved.of_command:
-        full_s, own_s = (digits(seconds, 2) for seconds in (saved.of_command.full_s, saved.of_command.own_s))
-        whole = (
-            f"; of the whole command, with starting and preparing, {percent(saved.of_command.cpu_percent)}: it took "
-            f"{own_s} s, not {full_s} s"
-        )
     sentences = [
         f"{first} and {percent(saved.saved_cpu_percent)} of the CPU time of the trials saved: "
-        f"{digits(saved.spent_cpu_s, 2)} s were spent, {digits(saved.saved_cpu_s, 2)} s saved, counted against "
-        f"{against}{unknown}{whole}."
+        f"{digits(saved.spent_cpu_s)} s were spent, {digits(saved.saved_cpu_s)} s saved, counted against "
+        f"{against}{unknown}.{_command_in_words(saved)}"
     ]
     if len(reasons) > 1:
-        parts = [f"{row['reason']} {percent(row['saved_cpu_percent'])}" for row in rows_of(reasons)]
-        sentences.append(f"By what stopped them: {', '.join(parts)}.")
+        shares = [f"{row['reason']} saved {percent(row['saved_cpu_percent'])}" for row in rows_of(reasons)]
+        sentences.append(f"Of the CPU time {joined(shares)}.")
     return sentences
 
 
-def _at_most(frame: Frame) -> Answer:
-    """What the default limits could save of a full study."""
-    limits = resolved(limits_of(frame, DEFAULT_LIMITS), rows_of(frame.complete))
-    trials = frame.trials[frame.trials["study"] == frame.first]
-    cpu_s = seconds(trials)["cpu_s"]
-    why = "" if limits.bounds else "too few trials ran to their end for the default limits"
-    if not frame.studies["own"].iloc[0] or not cpu_s.sum():
-        why = "this takes studies by tune and early_stop"
-    if why:
-        return Answer("limits_saved", open_question=f"What limits save: {why}.")
-    broken = pd.Series([bool(violations(limits, trial)) for trial in rows_of(trials)], index=trials.index)
-    share, count = 100 * float(cpu_s[broken].sum() / cpu_s.sum()), int(broken.sum())
-    row = {"limits": DEFAULT_LIMITS, "broken_by": count, "trials": len(trials), "cpu_percent": share}
-    sentence = f"The default limits, `{DEFAULT_LIMITS}`, save nothing: none of {len(trials)} trials breaks them."
-    if count:
-        sentence = (
-            f"The default limits, `{DEFAULT_LIMITS}`, could save at most {percent(share)} of the CPU time, that of "
-            f"the {count} of {len(trials)} trials that break them."
-        )
-    return Answer("limits_saved", (sentence,), pd.DataFrame([row]))
+def _command_in_words(saved: Saving) -> str:
+    """What the whole command saved; empty where that is not known."""
+    if math.isnan(saved.command_cpu_percent):
+        return ""
+    return (
+        f" The whole command, with starting and preparing, took {percent(saved.command_cpu_percent)} less CPU time, "
+        f"and {digits(saved.command_s)} s in place of {digits(saved.full_command_s)} s."
+    )
 
 
 def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
@@ -317,10 +305,6 @@ def _reason(limits: Limits, trial: dict[str, Any]) -> str:
         return _OTHERS.get(str(trial["stopped_by"]), _ELSE)
     of_metric = [f"`{rule}`" for rule in limits.rules if rule.metric.name == trial["stop_metric"]]
     return " or ".join(of_metric) or "a loss that had diverged"
-
-
-def _limits(frame: Frame, saved: Saving) -> str:
-    return str(frame.studies.loc[saved.study, "limits"])
 
 
 def _percent(saved: float, spent: float) -> float:

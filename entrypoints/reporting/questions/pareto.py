@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -75,14 +74,14 @@ def steps(
 def answer(frame: Frame) -> Answer:
     """What a worse score saves, of the cost in which the front has the most steps."""
     noise = effects.noise(frame)
-    decision = decide(frame, noise=noise)
+    decision = decide(frame, noise)
     if frame.score is None or decision.chosen is None:
         return Answer("pareto")
     table = front(frame, least_differences(frame, noise))
     if table.empty:
         return Answer("pareto", open_question="Score against cost: the trials differ in no cost beyond noise.")
     sentence = _sentence(table, frame.score)
-    return Answer("pareto", (sentence,), table, partial(_draw, frame, decision, table, sentence))
+    return Answer("pareto", (sentence,), table, lambda: _drawn(frame, decision, table, sentence))
 
 
 def _sentence(table: pd.DataFrame, score: str) -> str:
@@ -91,28 +90,29 @@ def _sentence(table: pd.DataFrame, score: str) -> str:
     steps = table[table["cost"] == cost]
     if len(steps) == 1:
         return (
-            f"A worse {score} saves nothing: for each cost, one of the best models is also, within noise, the cheapest."
+            f"A {score} that is worse beyond noise saves nothing: for each cost, one of the models that are as good as "
+            "the best is, within noise, the cheapest of all."
         )
     cheap, best = steps.iloc[0], steps.iloc[-1]
     return (
-        f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} down to "
+        f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} to "
         f"{value(score, cheap[score])} at {value(cost, cheap['value'])}, {len(steps)} models are worth a choice."
     )
 
 
 @drawing.styled
-def _draw(frame: Frame, decision: Decision, table: pd.DataFrame, title: str) -> Figure:
-    """All trials, the front and the chosen model, a panel for each cost."""
+def _drawn(frame: Frame, decision: Decision, table: pd.DataFrame, title: str) -> Figure:
+    """All trials, the front and the chosen model, a panel for each cost. The UI has no logarithmic axis."""
     score, trials, chosen = str(frame.score), frame.complete, decision.chosen
-    costs = list(dict.fromkeys(table["cost"]))
+    costs = table["cost"].unique()
     note = "Points: trials. Line: the front. Star: the chosen model. Crosses break the limits."
-    figure, panels = drawing.sheet(len(costs), title, note, panel_in=3.4)
+    figure, panels = drawing.sheet(len(costs), title, note)
     breaks = decision.judged.loc[trials.index, "verdict"] == Verdict.BREAKS
     for cost, axes in zip(costs, panels, strict=True):
         own = table[table["cost"] == cost]
         for some, marker in ((trials[~breaks], "o"), (trials[breaks], "x")):
-            axes.plot(some[cost], some[score], marker, color=drawing.BLUE, alpha=0.5, markersize=5)
-        axes.plot(own["value"], own[score], "s-", color=drawing.VERMILLION, markersize=5, drawstyle="steps-post")
+            axes.plot(some[cost], some[score], marker, color=drawing.BLUE, alpha=0.5)
+        axes.plot(own["value"], own[score], "s-", color=drawing.VERMILLION, drawstyle="steps-post")
         if chosen is not None:
             axes.plot(chosen[cost], chosen[score], "*", color=drawing.ORANGE, markersize=16, markeredgecolor="black")
         drawing.scale_axis(axes, "x", trials[cost])

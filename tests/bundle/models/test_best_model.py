@@ -268,10 +268,12 @@ def test_models_of_several_studies_are_compared_by_params_score_and_costs(module
     assert example[list(wine.feature_names)].to_numpy() == pytest.approx(wine.X[:5])
 
 
-def test_model_of_the_users_own_class_is_served_where_its_module_is_not(module_store: Path, tmp_path: Path) -> None:
+def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
+    module_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The code goes along with the model: a fresh process that finds the module nowhere else loads and predicts.
 
-    Of a package, of a module in a folder, and of one that keeps what skops cannot hold.
+    Of a package, of a module in a folder, and of one that keeps what skops cannot hold, which is named.
     """
     data, people, uris, expected = bundled("diabetes"), table_of("diabetes"), [], []
     frame = people.features(data.split.test)
@@ -290,6 +292,9 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(module_s
                 model_id = _logged_as(run, best, people).rpartition("/")[2]
                 uris.append(run.client.get_logged_model(model_id).artifact_location)
             expected.append(best_model.raw_rows_model(best, people).predict(frame).tolist())
+    said = [line for line in capsys.readouterr().out.splitlines() if "stored with cloudpickle" in line]
+    assert len(said) == 1
+    assert said[0].endswith("cannot hold Memory.seen, a dict")
     (tmp_path / "modules").rename(tmp_path / "elsewhere")
     done = subprocess.run(
         [sys.executable, "-c", SERVE, str(tmp_path / "rows.json"), *uris],

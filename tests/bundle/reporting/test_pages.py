@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from made_up_frames import stopped, study, together
+from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
 from entrypoints.reporting import questions
@@ -114,9 +115,8 @@ def asked(kind: str, case: str) -> tuple[Frame, Sequence[Answer]]:
 def test_page_is_the_golden_one(kind: str, case: str) -> None:
     """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them again. A figure's title is its first sentence."""
     frame, answers = asked(kind, case)
-    drawn = [each.name for each in answers if each.draw]
     command = COMMAND if (kind, case) == (STUDY, "no effect") else ""
-    text = page("1", "a" * 32, frame, answers, drawn, "#/trials", command)
+    text = page("1", "a" * 32, frame, answers, "#/trials", command)
     file = GOLDEN / f"{kind}_{case.replace(' ', '_')}.md"
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(exist_ok=True)
@@ -175,7 +175,7 @@ def test_study_whose_dataset_is_not_known_keeps_its_answers() -> None:
     """Another script's, of which nothing says what its models cost in training."""
     levels, of_study = {"depth": [1, 2, 3], "rate": [0.1, 0.2, 0.3, 0.4]}, {"dataset": None, "own": False}
     foreign = study(levels, {"total_s": lambda row: row["depth"]}, of_study=of_study)
-    text = page("1", "a" * 32, foreign, questions.ask(STUDY, foreign), [], "#/trials")
+    text = page("1", "a" * 32, foreign, questions.ask(STUDY, foreign), "#/trials")
     assert re.search(r"11 others are as good within noise \([\d.]+\) of val_rmse\.\n", text)
     assert "- **What hyperparameters change**: `depth` 1 -> 3: `total_s` rises to " in text
 
@@ -185,9 +185,9 @@ def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None
     wide: pd.DataFrame = pd.DataFrame({f"column_{number}": ["x" * 80] * 8 for number in range(8)})
     answers = [
         Answer("decision", ("**Take it**.", "**It costs** nothing.", "**Load it**.", "One.", "Two."), wide),
-        Answer("effects", ("Three.", "Four."), wide),
+        Answer("effects", ("Three.", "Four."), wide, draw=Figure),
     ]
-    text = page("1", "a" * 32, rich(), answers, ["effects"], "#/trials")
+    text = page("1", "a" * 32, rich(), answers, "#/trials")
     assert text.startswith("**Take it**.\n**It costs** nothing.\n**Load it**.\n")
     assert [text.count(each) for each in ("One.", "- Two.", "- Four.", "![effects]", "| column_0 |")] == [1, 1, 1, 1, 1]
     assert text.index("| column_0 |") < text.index("### What hyperparameters change")
@@ -195,7 +195,7 @@ def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None
 
 def test_sentences_that_have_no_room_are_cut() -> None:
     """MLflow refuses a longer description."""
-    text = page("1", "a" * 32, rich(), [Answer("decision", ("x" * 9000,))], [], "#/trials")
+    text = page("1", "a" * 32, rich(), [Answer("decision", ("x" * 9000,))], "#/trials")
     assert (len(text), text[-4:]) == (8000, " ...")
 
 

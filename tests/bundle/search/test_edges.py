@@ -8,7 +8,7 @@ import pytest
 from made_up_frames import study
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.decision import Decision, decide
+from entrypoints.reporting.questions.decision import Case, Decision, decide
 from entrypoints.reporting.verdicts import judged
 from entrypoints.search.edges import sentences
 
@@ -16,7 +16,7 @@ ROWS = 1007  # the largest batch
 
 
 def _decision(frame: Frame, margin: float) -> Decision:
-    return Decision(frame.complete.iloc[0], judged(frame), least_difference=margin)
+    return Decision(Case.BEST, judged(frame), frame.complete.iloc[0], least_difference=margin)
 
 
 def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> list[str]:

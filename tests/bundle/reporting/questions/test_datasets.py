@@ -55,7 +55,7 @@ def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None
         frame.trials.loc[dear, "diverged"] = True
         frames.append(frame)
     table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
-    assert table.loc[("training_time_s", "learning_rate"), "change"] == pytest.approx(1.0, abs=0.1)
+    assert table.loc[("training_time_s", "learning_rate"), "times"] == pytest.approx(1.0, abs=0.1)
 
 
 def test_dataset_without_a_finished_trial_is_named() -> None:

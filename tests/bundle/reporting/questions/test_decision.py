@@ -12,7 +12,7 @@ import pytest
 from made_up_frames import study, together
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.decision import Decision, answer, decide
+from entrypoints.reporting.questions.decision import Case, Decision, answer, decide
 
 Trials = Mapping[str, tuple[float, float, float]]
 # A score, a training time and a memory each; two scores differ by chance up to 0.01.
@@ -54,7 +54,8 @@ def decided(
 
 def names(decision: Decision) -> tuple[str | None, ...]:
     """The chosen, the cheaper and the better trial."""
-    found = (decision.chosen, decision.cheaper, decision.better)
+    cheaper = decision.cheapest if decision.case is Case.BEST_OR_CHEAPEST else None
+    found = (decision.chosen, cheaper, decision.better)
     return tuple(None if each is None else each["size"] for each in found)
 
 

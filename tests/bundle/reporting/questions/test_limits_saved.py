@@ -44,7 +44,7 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
     assert answer(frame).sentences == (
         f"Under `{LIMITS}` 2 of 5 trials were stopped, of these 1 before the first step, and 85 % of the CPU time "
         "of the trials saved: 3 s were spent, 17 s saved, counted against the full study.",
-        "By what stopped them: `training_time_s<=1.5` 75 %, `model_memory_mb<=100` 10 %.",
+        "Of the CPU time `training_time_s<=1.5` saved 75 % and `model_memory_mb<=100` saved 10 %.",
     )
 
 
@@ -53,7 +53,7 @@ def test_saving_is_told_of_the_whole_command_too() -> None:
     full, own = made(command_cpu_seconds=100.0, command_elapsed_s=110.0), limited(*TWO)
     assert "whole command" not in answer(together(full, own)).sentences[0]
     own = limited(*TWO, command_cpu_seconds=28.0, command_elapsed_s=37.0)
-    said = "; of the whole command, with starting and preparing, 72 %: it took 37 s, not 110 s."
+    said = " The whole command, with starting and preparing, took 72 % less CPU time, and 37 s in place of 110 s."
     assert said in answer(together(full, own)).sentences[0]
 
 
@@ -75,8 +75,10 @@ def test_study_of_other_data_is_no_full_study() -> None:
     assert saving(together(limited(*TWO, key="other"), made())) is None
 
 
-def test_full_study_with_few_finished_trials_says_so() -> None:
-    """It takes no other study."""
-    assert answer(made(about={"status": "KILLED"})).open_question == (
-        "What limits save: too few trials ran to their end for the default limits."
+def test_full_study_alone_does_not_say_what_limits_save() -> None:
+    """What a trial would have cost when it was stopped is not in it."""
+    found = answer(made())
+    assert (found.sentences, found.open_question) == (
+        (),
+        "What limits save: this takes a study of these trials under limits, by early_stop.",
     )

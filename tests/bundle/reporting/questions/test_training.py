@@ -42,11 +42,11 @@ def made(
         ({"val_loss": lambda row, share: 1 - share / 2}, "`val_loss` falls by 50 % and still falls at the end."),
         (
             {"train_loss": lambda row, share: falls(0.4 if row["algorithm"] == "svm" else 0.6)(row, share)},
-            "`train_loss` falls by 40 % (logistic) and 60 % (svm) and is level from step 200 on.",
+            "`train_loss` falls by 40 % (logistic) and 60 % (svm) and is level after 20 % of the training.",
         ),
         (
             {"val_accuracy": lambda row, share: 0.77 - 0.27 * float(np.exp(-12 * share))},
-            "`val_accuracy` rises from 0.5 to 0.77 and is level from step 200 on.",
+            "`val_accuracy` rises from 0.5 to 0.77 and is level after 20 % of the training.",
         ),
     ],
     ids=["still falling", "two algorithms", "score"],
@@ -60,7 +60,7 @@ def test_curve_that_hardly_changes_is_level_within_its_noise() -> None:
     """An accuracy of few rows jumps by one of them at each report: at its end it does not still rise for that."""
     frame = made({"val_accuracy": noisy(lambda share: 0.76 - 0.04 * float(np.exp(-30 * share)), 0.002)})
     (said,) = answer(frame).sentences
-    assert said.startswith("`val_accuracy` rises from 0.72 to 0.76 and is level from step ")
+    assert said.startswith("`val_accuracy` rises from 0.72 to 0.76 and is level after ")
     assert learning_curves(frame)["level_share"].iloc[0] < 0.5
 
 
