@@ -7,6 +7,7 @@ copy of this file, which is imported there under its own name, without a package
 from __future__ import annotations
 
 import re
+import reprlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,27 @@ sys.modules.setdefault(NAME, sys.modules[__name__])
 
 NUMBER, DATE, CATEGORY = "number", "date", "category"
 PARTS = ("month", "weekday", "hour")  # of a date
-DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?")  # 1.702,41
 PREDICT_METHOD = "predict_method"  # the param by which a prediction asks for one of these
 PREDICT, PREDICT_PROBA = "predict", "predict_proba"
-_MISSING = ("", "?")  # beside what pandas takes for missing
+POINT, COMMA = ".", ","  # of decimals: the other one is of thousands
+MISSING = ("", "?")  # beside what pandas takes for missing
+# Among numbers and dates alone: as a category it may mean something.
+NO_VALUE = (*MISSING, "-", "--", "n/a", "n.a.", "na", "nan", "null", "k.a.", "unknown", "unbekannt")
+_MAX_WRITTEN = 60  # characters of a number
+_WRITTEN = re.compile(r"(\D*?)([.,]?\d(?:.*\d)?)(\D*)")  # what is before the digits, they, and what is behind
+_ALIKE = str.maketrans("\u2212\u2013\u2019\u00a0\u2009\u202f", "--'   ")  # minus, dash, apostrophe, blanks
+_SIGNS = {"": 1.0, "+": 1.0, "-": -1.0, "()": -1.0}
+_CODES = (
+    "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NOK|NZD|PHP|PLN|RON|"
+    "RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|ZAR"
+)
+_UNIT = re.compile(rf"%|((A|CA|HK|NZ|R|US)?[$£¥\u20a0-\u20cf]|kr\.?|zł|Kč|Fr\.?|{_CODES})*", re.IGNORECASE)
+_GROUPED = r"([1-9]\d{{0,2}}([{thousands}' ])\d{{3}}(\2\d{{3}})*|\d*)([{decimal}]\d+)?([eE][-+]?\d+)?"
+_DIGITS = {
+    POINT: re.compile(_GROUPED.format(thousands=COMMA, decimal=POINT)),
+    COMMA: re.compile(_GROUPED.format(thousands=POINT, decimal=COMMA)),
+}
+_PLAIN = {POINT: str.maketrans("", "", ",' "), COMMA: str.maketrans(",", ".", ".' ")}
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
 _DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)\.\d+")
@@ -47,7 +65,7 @@ class Column:
     Attributes:
         name: in the file.
         kind: NUMBER, DATE or CATEGORY.
-        commas: whether numbers are written as 1.702,41.
+        decimal: POINT or COMMA of numbers that are text, such as "$1,702.41" or "1.702,41 €"; empty: they are plain.
         month_first: whether dates are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
         digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
         parts: which parts of a date are features of their own.
@@ -58,7 +76,7 @@ class Column:
 
     name: str
     kind: str
-    commas: bool = False
+    decimal: str = ""
     month_first: bool = False
     digits: int = 0
     parts: tuple[str, ...] = ()
@@ -83,7 +101,7 @@ class Column:
         else:
             known = column.notna().to_numpy(dtype=bool)
             values = np.full(len(column), np.nan)
-            values[known] = [_number(value, self.commas) + 0.0 for value in column[known]]
+            values[known] = [_number(value, self.decimal) + 0.0 for value in column[known]]
         parts = _parts(values) if self.parts else {}
         return dict(zip(self.names, [values, *(parts[part] for part in self.parts)], strict=True))
 
@@ -103,7 +121,7 @@ def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
 def text_of(value: Any) -> Any:
     """A value as text, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
     text = str(_own(value)).strip()
-    if text in _MISSING:
+    if text in MISSING:
         return np.nan
     return text.capitalize() if text.casefold() in ("true", "false") else text
 
@@ -208,27 +226,43 @@ class RawRows:
         return np.array([self.classes[each] for each in predicted], dtype=object if mixed else None)
 
 
-def _number(value: Any, commas: bool) -> float:
-    text = value.strip() if isinstance(value, str) else value
-    if text in _MISSING:
+def written(text: str, decimal: str) -> tuple[float, str]:
+    """The number that a text is, and its currency or percent sign if it has one. Raises ValueError if it is none.
+
+    Signs stand before or behind, or are brackets: (5) is -5. "12.5 %" is 0.125.
+    """
+    parts = _WRITTEN.fullmatch(text.translate(_ALIKE)) if len(text) <= _MAX_WRITTEN else None
+    if parts is None:
+        raise ValueError(text)
+    before, digits, behind = parts.groups()
+    sign = "".join(re.findall(r"[-+()]", before + behind))
+    unit = re.sub(r"[-+() ]", "", before + behind)
+    if sign not in _SIGNS or not _UNIT.fullmatch(unit) or not _DIGITS[decimal].fullmatch(digits):
+        raise ValueError(text)
+    shift = "e-2" if unit == "%" else ""  # exact, where a division would round
+    return _SIGNS[sign] * float(digits.translate(_PLAIN[decimal]) + shift), unit
+
+
+def _number(value: Any, decimal: str) -> float:
+    if isinstance(value, str) and value.strip().casefold() in NO_VALUE:
         return np.nan
-    if commas and isinstance(text, str) and DECIMAL_COMMA.fullmatch(text):
-        text = text.replace(".", "").replace(",", ".")
     try:
-        return float(text)
+        return written(value.strip(), decimal)[0] if decimal and isinstance(value, str) else float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is not a number; give numbers, such as 0.5, or nothing") from None
+        raise ValueError(f"{reprlib.repr(value)} is not a number; give numbers, such as 0.5, or nothing") from None
 
 
 def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:
     """Dates and times, or text of them, as (rows,) days since 1970; a time with a zone is that of UTC."""
     found = texts(column)
-    known = ~pd.isna(found)
+    known = np.array([str(text).casefold() not in NO_VALUE for text in found], dtype=bool)
     year_first = r"\3-\1-\2\4" if month_first else r"\3-\2-\1\4"
     iso = [_WRITTEN_DATE.sub(year_first, text) for text in found[known]]
     times = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
     if times.isna().any():
-        raise ValueError(f"{found[known][times.isna()][0]!r} is not a date; give dates as in the file, or nothing")
+        raise ValueError(
+            f"{reprlib.repr(found[known][times.isna()][0])} is not a date; give dates as in the file, or nothing"
+        )
     values = np.full(len(column), np.nan)
     values[known] = (times - _EPOCH) / pd.Timedelta(days=1)
     return values

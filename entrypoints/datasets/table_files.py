@@ -63,7 +63,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
             f"dataset={name}: not readable as {kind} ({one_line(error)}); fix it or export it again"
         ) from error
     frame = _without_row_numbers(frame, name, echo)
-    frame.attrs = {"name": path.name[: suffix.start()]}
+    frame.attrs = {"name": path.name[: suffix.start()], "from_text": kind == "CSV"}
     return frame
 
 

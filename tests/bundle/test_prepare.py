@@ -33,7 +33,15 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     expected = "Data: diabetes, class (classification), 537 training and 231 test rows, 8 features, prepared in run "
     assert command.stdout == f"{expected}{run.info.run_id}\n"
-    params = {"dataset": "diabetes", "target": "auto", "drop": "none", "max_rows": "all", "folds": "4", "seed": "7"}
+    params = {
+        "dataset": "diabetes",
+        "target": "auto",
+        "drop": "none",
+        "decimal": "auto",
+        "max_rows": "all",
+        "folds": "4",
+        "seed": "7",
+    }
     assert run.data.params == params | {"group": "none", "time": "none", "duplicates": "keep"}
     sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert {name: run.data.metrics[name] for name in sizes} == sizes

@@ -46,6 +46,20 @@ def _clean(frame: pd.DataFrame, target: str = "y", **options: Any) -> tuple[Tabl
         pytest.param(["1.702,41", None, "-12,5", "12345"], [1702.41, None, -12.5, 12345], id="decimal commas"),
         pytest.param(["1,5e3", "1,702"], [1500, 1.702], id="comma that another row explains"),
         pytest.param(["0,350", "1,250"], [0.35, 1.25], id="comma after a zero"),
+        pytest.param(["1,234,567", "2,500"], [1234567, 2500], id="millions"),
+        pytest.param(["1,234.5", "2,000", ".5"], [1234.5, 2000, 0.5], id="comma that a point explains"),
+        pytest.param(["$1,243.56", None, "-$5", "$-3", "12 $"], [1243.56, None, -5, -3, 12], id="dollars"),
+        pytest.param(["EUR 12", "EUR 1.702,50", "eur 3-"], [12, 1702.5, -3], id="codes"),
+        pytest.param(["1\u00a0243,56 €", "18 000,5", "7\u202f000"], [1243.56, 18000.5, 7000], id="blanks"),
+        pytest.param(["CHF 1'243.50", "1\u2019000"], [1243.5, 1000], id="apostrophes"),
+        pytest.param(["12.5 %", "3%", "-0.3 %"], [0.125, 0.03, -0.003], id="percent"),
+        pytest.param(["12,5 %", "1.000 %"], [0.125, 10], id="percent with decimal commas"),
+        pytest.param(["(1,200.50)", "\u22123.5", "+2"], [-1200.5, -3.5, 2], id="signs"),
+        pytest.param(["0.5", "-", "unknown", "n/a", "7"], [0.5, None, None, None, 7], id="words for nothing"),
+        pytest.param(["2024-01-01", "-", "unknown"], [19723, None, None], id="no date"),
+        pytest.param(["-", "+", "unknown"], ["-", "+", "unknown"], id="the same words as categories"),
+        pytest.param(["INV 1001", "INV 1002"], ["INV 1001", "INV 1002"], id="not a currency"),
+        pytest.param(["12.5", "S", "M"], ["12.5", "S", "M"], id="sizes"),
         pytest.param(["31.1.2024 12:00", None, "01.02.2024"], [19753.5, None, 19754], id="German dates"),
         pytest.param(["31/12/2024", "01/02/2024"], [20088, 19754], id="day first"),
         pytest.param(["12/31/2024", "01/02/2024"], [20088, 19724], id="month first"),
@@ -166,6 +180,7 @@ def test_how_columns_are_read_is_said_in_one_line() -> None:
         weight=[1.702, 350] * 12,
         row=range(1, ROWS + 1),
         amount=amounts,
+        rate=["12,5 %", "3 %"] * 12,
         day=days,
         zip=["01067", "10115"] * 12,
         id=[*"abcdefghijklmnopqrstuvwx"],
@@ -173,15 +188,15 @@ def test_how_columns_are_read_is_said_in_one_line() -> None:
     frame.attrs = ABOUT
     table = clean(frame, "y", what="dataset=t.csv", echo=lines.append, drop=["b"])
     assert lines == [
-        "dataset=t.csv: read as numbers: a, weight (the point as decimal point: 1.702 is not 1702), row (whole and "
-        "different in each row: drop=row if it only names the row); numbers with decimal commas: amount; "
+        "dataset=t.csv: read as numbers: a, weight, row (whole and different in each row: drop=row if it only names "
+        "the row), amount (1.702,41 is 1702.41), rate (12,5 % is 0.125); "
         "dates: day (days since 1970, weekday); categories: zip (2 codes); "
         "left out: b (drop), id (identifier: its text hardly repeats)"
     ]
     assert table.frame["day weekday"].iloc[0] == "Mon"
     assert table.categories["day weekday"] == ("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed")
     pd.testing.assert_frame_equal(
-        table.examples, frame[["a", "weight", "row", "amount", "day", "zip"]], check_dtype=False
+        table.examples, frame[["a", "weight", "row", "amount", "rate", "day", "zip"]], check_dtype=False
     )
 
 
@@ -196,24 +211,65 @@ def test_column_to_drop_has_to_be_a_feature(name: str) -> None:
     )
 
 
+TWO_WAYS = (
+    "values such as {} of the column c can be read in two ways, and no other column tells; {}, or leave the column out "
+    "with drop=c"
+)
+ODD = "row {} of the column c holds {}, and others hold numbers such as {}; correct it, leave the cell empty, or leave "
+UNITS = "the column c has values in several units, such as {}; write all in one, or leave the column out with drop=c"
+AMOUNTS = [f"{row}.5" for row in range(ROWS - 1)]
+
+
 @pytest.mark.parametrize(
-    ("values", "example"),
+    ("values", "says"),
     [
-        pytest.param(["1,001", "2,500"], "1,001", id="thousands or decimals"),
-        pytest.param(["1,5", "0.5"], "1,5", id="commas and points"),
-        pytest.param(["1,234.5", "2,000.1"], "1,234.5", id="points after commas"),
-        pytest.param(["1,234,567", "2,500,000"], "1,234,567", id="millions"),
-        pytest.param(["01/02/2024", "11/12/2024"], "01/02/2024", id="day or month first"),
+        pytest.param(
+            ["1,001", "2,500"],
+            TWO_WAYS.format("1,001", "give decimal=. if this is 1001, or decimal=, if it is 1.001"),
+            id="thousands or decimals",
+        ),
+        pytest.param(
+            ["01/02/2024", "11/12/2024"],
+            TWO_WAYS.format("01/02/2024", "write dates as 2024-12-31"),
+            id="day or month first",
+        ),
+        pytest.param(["1,5", "0.5"], ODD.format(1, "1,5", "0.5"), id="commas and points"),
+        pytest.param([*AMOUNTS, "oops"], ODD.format(24, "oops", "0.5"), id="one word"),
+        pytest.param([*AMOUNTS, "x" * 10**7], ODD.format(24, "x" * 36 + " ...", "0.5"), id="one word of 10 MB"),
+        pytest.param(["$5", "€ 6", "7"], UNITS.format("$5, € 6"), id="two currencies"),
+        pytest.param(["12.5 %", "12.5", "3 %"], UNITS.format("12.5 %, 12.5"), id="percent or not"),
     ],
 )
-def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[str], example: str) -> None:
-    """They would become categories without a word."""
+def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[str], says: str) -> None:
+    """They would become categories, or wrong numbers, without a word. A column that is left out is not looked at."""
+    frame = _frame(c=values * (ROWS // len(values)))
     with pytest.raises(UserError) as raised:
-        _clean(_frame(c=values * (ROWS // 2)))
-    assert raised.value.message == (
-        f"dataset=t.csv: values such as {example} of the column c can be read in two ways; write numbers as 1234.5 and "
-        "dates as 2024-12-31, or leave the column out with drop=c"
-    )
+        _clean(frame)
+    assert raised.value.message.startswith(f"dataset=t.csv: {says}")
+    assert "c" not in _clean(frame, drop=["c"])[0].feature_names
+
+
+@pytest.mark.parametrize(
+    ("others", "decimal", "expected"),
+    [
+        pytest.param(["$1,243.56", "$2.00"], None, [18000, 2500], id="another column has points"),
+        pytest.param(["12,5", "1.243,56"], None, [18, 2.5], id="another column has commas"),
+        pytest.param([0.5, 1.5], ".", [18000, 2500], id="option"),
+        pytest.param(["12,5", "1.243,56"], ".", [18000, 2500], id="option against another column"),
+    ],
+)
+def test_numbers_that_do_not_tell_are_read_as_in_other_columns(
+    others: list[Any], decimal: str | None, expected: list[float]
+) -> None:
+    """Wherever these stand; the user has the last word."""
+    frame = _frame(c=["18,000", "2,500"] * 12, z=others * 12)
+    assert _clean(frame, decimal=decimal)[0].frame["c"].iloc[:2].tolist() == expected
+
+
+def test_dates_that_do_not_tell_are_read_as_in_other_columns() -> None:
+    """One day above 12 is enough for all columns."""
+    frame = _frame(c=["01/02/2024", "03/04/2024"] * 12, z=["12/31/2024", "01/01/2024"] * 12)
+    assert _clean(frame)[0].frame["c"].iloc[0] == 19724
 
 
 def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
