@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,9 @@ def clean(
 ) -> Table:
     """Return the table that a frame holds.
 
-    Rows without a target are left out. So are features without information, unless ``keep_all``: empty or constant
-    ones, and texts that hardly repeat or have more than 1000 categories. ``echo`` gets a line that says how each column
-    is read. ``what`` names the table in messages, e.g. "dataset=mine.csv".
+    Rows without a target are left out. So are features without information, unless ``keep_all``: see ``Useless``.
+    ``echo`` gets a line that says how each column is read. ``what`` names the table in messages, e.g.
+    "dataset=mine.csv".
 
     Args:
         frame: its ``attrs`` are the table's name, its OpenML id and its usual target, the last two if any.
@@ -101,7 +101,8 @@ def clean(
     groups = None if group is None else pd.factorize(_complete(frame, "group", group, target, what))[0]
     times = None if time is None else _times(_complete(frame, "time", time, target, what), reading)
     no_features = dict.fromkeys(drop, "drop") | ({} if group is None else {group: "group"})
-    columns, features, useless = _taken(frame.drop(columns=[target, *no_features]), reading, keep_all)
+    candidates = frame.drop(columns=[target, *no_features])
+    columns, features, useless = _taken(candidates, reading, None if keep_all else Useless(groups, len(missing), time))
     left_out = no_features | useless
     treatment = {target: ("target", "")} | _told(columns, features, frame)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
@@ -112,7 +113,8 @@ def clean(
     if not columns:
         raise UserError(
             f"{what}: no feature is left besides the target {target}, since columns that are empty, constant, dropped, "
-            f"or text that hardly repeats or has more than {MAX_CATEGORIES} values are not used; add a feature column"
+            f"a count of the rows, or text that hardly repeats or has more than {MAX_CATEGORIES} values are not used; "
+            "add a feature column"
         )
     if not all(values.dtype == np.uint8 for values in features.values()):
         features = {name: each.astype(float) if each.dtype == np.uint8 else each for name, each in features.items()}
@@ -157,24 +159,24 @@ def _times(column: pd.Series[Any], reading: Reading) -> NDArray[np.float64]:
 
 
 def _taken(
-    frame: pd.DataFrame, reading: Reading, keep_all: bool
+    frame: pd.DataFrame, reading: Reading, useless: Useless | None
 ) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, str]]:
-    """The columns that tell a model something, or all; the features that they become; and why the others do not."""
+    """The columns that tell a model something; the features that they become; and why the others do not."""
     columns: list[Column] = []
     features: dict[str, pd.Series[Any]] = {}
-    useless = {}
+    left_out = {}
     for name in map(str, frame.columns):
         column = _named_apart(reading.of(name), reading.ways)
         found = _features(column, frame[name])
-        if not keep_all and (why := _useless(found[name])):
-            useless[name] = why
+        if useless and (why := useless.why(column, found[name])):
+            left_out[name] = why
             continue
         # A time of day that is always midnight, or a month that is always January, is not a feature.
         parts = zip(column.parts, column.names[1:], strict=True)
         column = replace(column, parts=tuple(part for part, feature in parts if found[feature].nunique() > 1))
         columns.append(column)
         features |= {each: found[each] for each in column.names}
-    return columns, features, useless
+    return columns, features, left_out
 
 
 def _named_apart(column: Column, names: Collection[str]) -> Column:
@@ -337,16 +339,46 @@ def _stored(values: NDArray[Any]) -> Any:
         return values.astype(np.uint8) if in_range and not np.mod(values, 1).any() else values
 
 
-def _useless(values: pd.Series[Any]) -> str:
-    """Why a feature tells a model nothing; empty if it may tell something."""
-    distinct = values.nunique()
-    if distinct < 2:
-        return "constant" if distinct else "empty"
-    if is_numeric(values.dtype):
-        return ""
-    if distinct > MAX_DISTINCT * values.count():
-        return "identifier: its text hardly repeats"
-    return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
+@dataclass(frozen=True)
+class Useless:
+    """Which features tell a model nothing.
+
+    Attributes:
+        groups: of the rows (rows,), if they have some.
+        rows: in the file.
+        time: the column that orders them, which may count them.
+    """
+
+    groups: NDArray[np.int64] | None
+    rows: int
+    time: str | None
+
+    def why(self, column: Column, values: pd.Series[Any]) -> str:
+        """Why it tells nothing; empty if it may tell something."""
+        distinct = values.nunique()
+        if distinct < 2:
+            return "constant" if distinct else "empty"
+        is_text = column.kind == CATEGORY
+        if not is_text and (column.kind == DATE or not _is_whole(values)):
+            return ""
+        if self.groups is not None and _is_one_to_one(values, self.groups):
+            return "names the group"
+        if is_text and distinct > MAX_DISTINCT * values.count():
+            return "identifier: its text hardly repeats"
+        if is_text:
+            return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
+        is_counter = values.is_unique and values.max() - values.min() < self.rows
+        return "counts the rows" if is_counter and column.name != self.time else ""
+
+
+def _is_whole(values: pd.Series[Any]) -> bool:
+    with np.errstate(invalid="ignore"):
+        return not (np.mod(values, 1) > 0).any()
+
+
+def _is_one_to_one(values: pd.Series[Any], groups: NDArray[np.int64]) -> bool:
+    pairs = pd.DataFrame({"value": pd.factorize(values)[0], "group": groups}).drop_duplicates()
+    return bool(pairs["value"].is_unique and pairs["group"].is_unique)
 
 
 def _told(
@@ -364,7 +396,7 @@ def _told(
             written_so = frame[column.name][values.notna()].astype(str)
             longest: Any = written_so.str.len().idxmax()
             details = f"{written_so[longest].strip()} is {values[longest]:.15g}"
-        elif values.head(MIN_ROWS).is_unique and values.is_unique and not np.mod(values, 1).any():
+        elif values.head(MIN_ROWS).is_unique and values.is_unique and _is_whole(values):
             details = f"whole and different in each row: drop={column.name} if it only names the row"
         told[column.name] = (read_as, details)
     return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
@@ -87,7 +88,7 @@ def test_table_of_openml_is_prepared_from_the_copy_that_is_kept(
 ) -> None:
     """There is no OpenML here that could answer."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", str(empty_store / "cache"))
-    frame = pd.DataFrame({"a": range(40), "y": ["yes", "no"] * 20})
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 40), "y": ["yes", "no"] * 20})
     frame.attrs = {"name": "orders", "target": "y"}
     openml_source.keep(61, frame, pytest.fail)
     command = made(empty_store, dataset="openml:61", folds="2")

@@ -102,7 +102,7 @@ def test_column_is_read_by_its_content_alone(values: Any, expected: list[Any]) -
 )
 def test_target_sets_the_task(target: Any, task: str) -> None:
     """Text, truth values and few whole numbers are classes; other numbers are quantities."""
-    table, lines = _clean(pd.DataFrame({"a": range(len(target)), "y": target}))
+    table, lines = _clean(pd.DataFrame({"a": np.linspace(0, 1, len(target)), "y": target}))
     assert (table.task, lines) == (task, [])
     assert (table.frame["y"].dtype == np.float64) is (task == "regression")
 
@@ -172,13 +172,48 @@ def test_parts_of_a_date_take_the_name_of_no_other_column(target: str) -> None:
     assert {"when", "when date month", "when date weekday"} < set(table.frame.columns)
 
 
+@pytest.mark.parametrize(
+    ("values", "left_out"),
+    [
+        pytest.param([*range(ROWS)], True, id="in order"),
+        pytest.param([*range(1000 + ROWS, 1000, -1)], True, id="any order"),
+        pytest.param([*range(0, 5 * ROWS, 5)], False, id="with gaps"),
+        pytest.param([*range(ROWS - 1), 0], False, id="repeated"),
+        pytest.param([row + 0.5 for row in range(ROWS)], False, id="not whole"),
+        pytest.param([f"2024-01-{row:02d}" for row in range(1, ROWS + 1)], False, id="days"),
+    ],
+)
+def test_column_that_counts_the_rows_is_left_out(values: list[Any], left_out: bool) -> None:
+    """Also where rows without a target are. As the time of the rows it stays."""
+    frame = _frame(c=values, y=["no", "yes"] * 11 + [None, "no"])
+    assert (("c", "left out", "counts the rows") in _clean(frame)[0].treatment) is left_out
+    assert "c" in _clean(frame, time="c")[0].feature_names
+
+
+def test_columns_that_name_the_group_are_left_out() -> None:
+    """A name, or a second number. What groups share, or what changes within one, stays; so do amounts."""
+    patients = [row // 2 for row in range(ROWS)]
+    frame = _frame(
+        patient=patients,
+        name=[f"name {patient}" for patient in patients],
+        file=[7 * patient for patient in patients],
+        ward=[patient % 3 for patient in patients],
+        visit=range(0, 5 * ROWS, 5),
+        weight=[patient + 0.5 for patient in patients],
+    )
+    table, _ = _clean(frame, group="patient")
+    assert table.feature_names == ("a", "b", "ward", "visit", "weight")
+    why = {name: why for name, read_as, why in table.treatment if read_as == "left out"}
+    assert why == {"patient": "group", "name": "names the group", "file": "names the group"}
+
+
 def test_how_columns_are_read_is_said_in_one_line() -> None:
     """Nothing is chosen in silence. The table keeps some rows as they are in the file."""
     lines: list[str] = []
     amounts, days = ["1.702,41", "0,5"] * 12, [f"{day}.01.2024" for day in range(1, ROWS + 1)]
     frame = _frame(
         weight=[1.702, 350] * 12,
-        row=range(1, ROWS + 1),
+        row=range(10, 10 * ROWS + 1, 10),
         amount=amounts,
         rate=["12,5 %", "3 %"] * 12,
         day=days,
@@ -274,7 +309,7 @@ def test_dates_that_do_not_tell_are_read_as_in_other_columns() -> None:
 
 def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
     """A small table is not worth a second dtype: it is numbers throughout. X is an array of one's own."""
-    images = pd.DataFrame({"p1": range(ROWS), "p2": range(ROWS), "y": ["no", "yes"] * 12})
+    images = pd.DataFrame({"p1": [0, 1, 2] * 8, "p2": [0, 1, 3] * 8, "y": ["no", "yes"] * 12})
     table = _clean(images)[0]
     X = table.X
     assert (X.dtype, X.flags.c_contiguous, X[:2].tolist()) == (np.uint8, True, [[0, 0], [1, 1]])
