@@ -173,7 +173,9 @@ def _taken(
             continue
         # A time of day that is always midnight, or a month that is always January, is not a feature.
         parts = zip(column.parts, column.names[1:], strict=True)
-        column = replace(column, parts=tuple(part for part, feature in parts if found[feature].nunique() > 1))
+        varying = tuple(part for part, feature in parts if found[feature].nunique() > 1)
+        grouped = column.decimal == COMMA and _is_whole(found[name])
+        column = replace(column, parts=varying, grouped=grouped)
         columns.append(column)
         features |= {each: found[each] for each in column.names}
     return columns, features, left_out

@@ -66,6 +66,7 @@ class Column:
         name: in the file.
         kind: NUMBER, DATE or CATEGORY.
         decimal: POINT or COMMA of numbers that are text, such as "$1,702.41" or "1.702,41 €"; empty: they are plain.
+        grouped: whether these are whole, with a point for thousands: 1702.5 cannot be, and 1.702 may be 1702.
         month_first: whether dates are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
         digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
         parts: which parts of a date are features of their own.
@@ -77,6 +78,7 @@ class Column:
     name: str
     kind: str
     decimal: str = ""
+    grouped: bool = False
     month_first: bool = False
     digits: int = 0
     parts: tuple[str, ...] = ()
@@ -98,6 +100,8 @@ class Column:
             values = _days(column, self.month_first)
         elif is_numeric(column.dtype):
             values = numbers(column)
+            if self.grouped and (values % 1 > 0).any():
+                raise ValueError("thousands were read as decimals; read the file with dtype=str, or thousands='.'")
         else:
             known = column.notna().to_numpy(dtype=bool)
             values = np.full(len(column), np.nan)
