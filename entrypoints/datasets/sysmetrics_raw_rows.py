@@ -49,6 +49,7 @@ _DIGITS = {
     COMMA: re.compile(_GROUPED.format(thousands=POINT, decimal=COMMA)),
 }
 _PLAIN = {POINT: str.maketrans("", "", ",' "), COMMA: str.maketrans(",", ".", ".' ")}
+NO_CODE, NEW_CODE = -1.0, -2.0  # of a category that is missing, and of one that was not trained on
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
 _DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)\.\d+")
@@ -157,31 +158,102 @@ def own_values(column: pd.Series[Any]) -> dict[str, bool | int | float | str]:
     return found
 
 
-class RawRows:
-    """A fitted pipeline that takes rows as pandas reads them from the user's file, whatever dtypes they get there.
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Means and standard deviations: ``mean`` and ``scale`` of the numeric columns (columns,), and the target's.
 
-    Args:
-        pipeline: takes a frame of the features that the columns become.
-        columns: how each is read that it needs; the rows may have more.
-        classes: the target's own value for each class that the pipeline predicts; empty for regression.
+    A constant column has scale 1. Class labels stay as they are: ``y_mean`` 0 and ``y_scale`` 1.
     """
 
     __module__ = NAME
 
-    def __init__(self, pipeline: Any, columns: list[Column], classes: dict[int, bool | int | float | str]) -> None:
-        self.pipeline = pipeline
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    y_mean: float = 0.0
+    y_scale: float = 1.0
+
+    def transform_target(self, y: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the target ``y`` (rows,) normalised."""
+        z: NDArray[np.float64] = (np.asarray(y, dtype=np.float64) - self.y_mean) / self.y_scale
+        return z
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """The preprocessing that is fitted on one set of rows.
+
+    Attributes:
+        scaling: of the numeric columns and of the target; a missing number becomes the mean.
+        numeric: the places of the numeric columns; None if all are.
+        encoded: for each categorical column its place and the codes that get a column of their own, which are those of
+            the fitted rows (-1 for missing). Another code becomes zeros.
+        has_missing: whether a number can be missing.
+    """
+
+    __module__ = NAME
+
+    scaling: Scaling
+    numeric: NDArray[np.int64] | None
+    encoded: tuple[tuple[int, NDArray[np.float64]], ...]
+    has_missing: bool
+
+    def transform(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Return raw rows ``X`` (rows, columns) as (rows, outputs): scaled numbers, then a column per category."""
+        numbers = X if self.numeric is None else X[:, self.numeric]
+        out: NDArray[np.float64] = np.subtract(numbers, self.scaling.mean, dtype=np.float64, order="C")
+        out /= self.scaling.scale
+        if self.has_missing:
+            np.nan_to_num(out, copy=False, nan=0.0)  # the mean, once scaled
+        if not self.encoded:
+            return out
+        return np.hstack([out, *(codes_of(X[:, place])[:, None] == codes for place, codes in self.encoded)])
+
+
+def codes_of(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Categories by their codes (rows,), with one of its own for missing."""
+    codes: NDArray[np.float64] = np.nan_to_num(column, nan=NO_CODE)
+    return codes
+
+
+class RawRows:
+    """A trained model that takes rows as pandas reads them from the user's file, whatever dtypes they get there.
+
+    Args:
+        estimator: takes rows that are preprocessed, and gives the standardised target, or the place of a class.
+        preprocessing: of the features that the columns become.
+        columns: how each is read that it needs; the rows may have more.
+        categories: the code of each category that was trained on, of each feature of text.
+        classes: the target's own value for each class that the estimator predicts; empty for regression.
+    """
+
+    __module__ = NAME
+
+    def __init__(
+        self,
+        estimator: Any,
+        preprocessing: Preprocessing,
+        columns: list[Column],
+        categories: dict[str, dict[str, float]],
+        classes: dict[int, bool | int | float | str],
+    ) -> None:
+        self.estimator = estimator
+        self.preprocessing = preprocessing
         self.columns = columns
+        self.categories = categories
         self.classes = classes
 
     def predict(self, X: pd.DataFrame) -> NDArray[Any]:
         """The target in its own units, or the class as the user's file spells it, of each row."""
-        predicted: NDArray[Any] = self.pipeline.predict(self.features(X))
-        return self._own(predicted) if self.classes else predicted
+        predicted: NDArray[Any] = self.estimator.predict(self.features(X))
+        if self.classes:
+            return self._own(predicted)
+        scaling = self.preprocessing.scaling
+        return predicted * scaling.y_scale + scaling.y_mean
 
-    @available_if(lambda self: hasattr(self.pipeline, "predict_proba"))  # type: ignore[untyped-decorator]
+    @available_if(lambda self: hasattr(self.estimator, "predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: pd.DataFrame) -> NDArray[np.float64]:
         """The probabilities (rows, classes), in the order of ``classes_``."""
-        shares: NDArray[np.float64] = self.pipeline.predict_proba(self.features(X))
+        shares: NDArray[np.float64] = self.estimator.predict_proba(self.features(X))
         return shares
 
     def score(self, X: pd.DataFrame, params: dict[str, Any] | None = None) -> NDArray[Any] | pd.DataFrame:
@@ -206,10 +278,10 @@ class RawRows:
     @property
     def classes_(self) -> NDArray[Any]:
         """The classes in the target's own type."""
-        return self._own(self.pipeline.classes_)
+        return self._own(self.estimator.classes_)
 
-    def features(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The user's rows as input of the pipeline. MlflowException, in one sentence, if they do not fit."""
+    def features(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """The user's rows as input of the estimator. MlflowException, in one sentence, if they do not fit."""
         absent = [column.name for column in self.columns if column.name not in rows.columns]
         if absent:
             raise _refused(f"the rows lack {_listed(absent)}; give each column that the model was trained on")
@@ -219,11 +291,14 @@ class RawRows:
                 features |= column.features(rows[column.name])
             except ValueError as error:
                 raise _refused(f"column {column.name!r}: {error}") from None
-        infinite = [name for name, values in features.items() if values.dtype == float and np.isinf(values).any()]
+        for name, codes in self.categories.items():
+            values = features[name]
+            features[name] = np.array([np.nan if each != each else codes.get(each, NEW_CODE) for each in values])
+        X = np.column_stack(list(features.values()))
+        infinite = [name for name, is_infinite in zip(features, np.isinf(X).any(axis=0), strict=True) if is_infinite]
         if infinite:
             raise _refused(f"infinite values in {_listed(infinite)}; leave these cells empty, or give other numbers")
-        frame: pd.DataFrame = pd.DataFrame(features, index=rows.index)
-        return frame
+        return self.preprocessing.transform(X)
 
     def _own(self, predicted: NDArray[Any]) -> NDArray[Any]:
         mixed = len({type(value) for value in self.classes.values()}) > 1

@@ -36,8 +36,9 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
 
     CSV has one header line, is UTF-8 or cp1252, and is separated by commas, semicolons or tabs, whichever the header
     has most of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing. Codes with
-    leading zeros are text, and so are numbers such as 1.702 that may be thousands. A first column without a name that numbers the rows is left out. ``echo`` gets a line if it
-    is, and for cp1252. The ``attrs`` are what ``clean`` wants to know.
+    leading zeros are text, and so are numbers such as 1.702, which may be thousands. A first column without a name that
+    numbers the rows is left out. ``echo`` gets a line if it is, and for cp1252. The ``attrs`` are what ``clean`` wants
+    to know.
 
     Raises:
         UserError: the file is missing, unreadable or empty.
@@ -104,8 +105,9 @@ def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
         doubtful = whole + [each for each in numeric if _may_be_thousands(frame[each])]
         if doubtful:
             for each, values in read(usecols=doubtful, dtype=str).items():
-                are_codes = values.str.match(r"0\d").any() and values.dropna().str.fullmatch(r"\d+").all()
-                if are_codes or each not in whole and values.dropna().str.fullmatch(_THOUSANDS).all():
+                known = values.dropna().str
+                are_codes = known.match(r"0\d").any() and known.fullmatch(r"\d+").all()
+                if are_codes or (each not in whole and known.fullmatch(_THOUSANDS).all()):
                     frame[each] = values
     frame.columns = pd.Index(header)
     return frame

@@ -67,7 +67,7 @@ KINDS = {  # how a person would read each column
 
 
 def business_table(style: Style, rows: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The texts of a file, and its values as they are meant; the target ``churned`` depends on a column of each kind."""
+    """The texts of a file, and its values as they are meant; the target ``churned`` depends on some of the columns."""
     random = np.random.default_rng(seed)
     written: dict[str, Any] = {}
     meant: dict[str, Any] = {}
