@@ -21,6 +21,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from business_tables import ENGLISH, GERMAN, KINDS, Style, business_table
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
@@ -446,6 +447,29 @@ def test_rows_of_a_german_file_are_predicted_the_same_however_pandas_reads_them(
     rows = pd.read_csv(path, sep=";", encoding="cp1252", **options)
     np.testing.assert_allclose(model.predict(rows), expected, rtol=1e-9)
     np.testing.assert_allclose(model.predict(rows[3:5]), expected[3:5], rtol=1e-9)
+
+
+@pytest.mark.parametrize("style", [ENGLISH, GERMAN], ids=["English", "German"])
+def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_clean_ones(
+    style: Style, tmp_path: Path
+) -> None:
+    """40 columns: money, thousands, percent signs, brackets, dates, codes, categories, and some that name a row."""
+    written, meant = business_table(style, 300)
+    written.to_csv(tmp_path / "t.csv", sep=style.separator, index=False)
+    table = known.load(str(tmp_path / "t.csv"), target="churned", group="customer_id")
+    found = {name: why if read_as == "left out" else read_as for name, read_as, why in table.treatment}
+    assert found == KINDS | {"churned": "target"}
+    for column in table.columns:
+        if column.kind == "number":
+            assert table.frame[column.name].tolist() == meant[column.name].tolist()
+    model = best_model.raw_rows_model(best_model.refit(configured("logistic"), split_up(table)), table)
+    scores = model.predict_proba(meant)
+    assert np.array_equal(model.predict_proba(written), scores)
+    if style is GERMAN:
+        with pytest.raises(MlflowException, match="column 'count_0': thousands were read as decimals; read the file"):
+            model.predict(pd.read_csv(tmp_path / "t.csv", sep=";"))
+    else:
+        assert np.array_equal(model.predict_proba(pd.read_csv(tmp_path / "t.csv")), scores)
 
 
 @pytest.mark.parametrize("orient", ["split", "records"])
