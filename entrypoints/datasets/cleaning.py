@@ -43,6 +43,7 @@ _READ_AS = ("numbers", "dates", "categories", _LEFT_OUT)
 # A column in which so many texts are numbers, and so many of them different, is one of numbers with mistakes.
 MIN_NUMBERS = 0.95
 MIN_DIFFERENT = 20
+SOME = 100  # texts, none of which is a number in a column without any
 _MARKS = (POINT, COMMA)
 
 
@@ -213,18 +214,16 @@ class Reading:
 
     def of(self, name: str) -> Column:
         """How a column is read. Raises UserError if nothing tells, or if some of its values do not fit the others."""
-        ways = self.ways[name]
-        alike = [way for way in ways if _notation(way) in self.told]
-        way = alike[0] if len(alike) == 1 else self._first(ways)
+        ways = [way for way in self.ways[name] if _notation(way) in self.told] or self.ways[name]
+        way = ways[0] if len(ways) == 1 else self._first(*ways)
         if way.kind == CATEGORY and not way.digits:
             self._check_is_text(name)
         if way.decimal:
             self._check_has_one_unit(way)
         return way
 
-    def _first(self, ways: list[Column]) -> Column:
-        """The first of the ways, if it is the only one, or another would change nothing."""
-        way, other = ways[0], ways[-1]
+    def _first(self, way: Column, other: Column) -> Column:
+        """The first of two ways, if the other would change nothing."""
         column = self.frame[way.name]
         read, differently = (each.features(column)[way.name] for each in (way, other))
         differs = column[(read != differently) & ~pd.isna(read)].astype(str)
@@ -247,10 +246,12 @@ class Reading:
             return
         found = texts(self.frame[name])
         counts = pd.Series(found).value_counts()
-        strange = min(([text for text in counts.index if not _is_number(text, each)] for each in _MARKS), key=len)
+        if not any(written(text, each) for text in counts.index[:SOME] for each in _MARKS):
+            return  # a large column of names is not looked through
+        strange = min(([text for text in counts.index if not written(text, each)] for each in _MARKS), key=len)
         numbers = counts.drop(strange)
-        few = numbers.sum() >= MIN_NUMBERS * counts.sum() and len(numbers) > MIN_DIFFERENT
-        if strange and (few or all(any(_is_number(text, each) for each in _MARKS) for text in strange)):
+        are_few = numbers.sum() >= MIN_NUMBERS * counts.sum() and len(numbers) > MIN_DIFFERENT
+        if strange and (are_few or all(written(text, POINT) or written(text, COMMA) for text in strange)):
             raise UserError(
                 f"{self.what}: row {np.argmax(found == strange[0]) + 1} of the column {name} holds "
                 f"{shorten(strange[0], 40)}, and others hold numbers such as {numbers.index[0]}; correct it, leave the "
@@ -259,10 +260,8 @@ class Reading:
 
     def _check_has_one_unit(self, way: Column) -> None:
         """Raise UserError if a column has several currencies, or percent signs in some rows alone."""
-        examples: dict[str, str] = {}
-        for text in pd.Series(pd.unique(texts(self.frame[way.name]))).dropna():
-            if _is_number(text, way.decimal):
-                examples.setdefault(written(text, way.decimal)[1].upper(), text)
+        different = pd.Series(pd.unique(texts(self.frame[way.name]))).dropna()
+        examples = {found[1]: text for text in different if (found := written(text, way.decimal))}
         if "%" not in examples:
             examples.pop("", None)
         if len(examples) > 1:
@@ -298,14 +297,6 @@ def _ways(column: pd.Series[Any]) -> list[Column]:
         orders = (False, True) if known.str.contains("/", regex=False).any() else (False,)
         ways = [Column(name, DATE, month_first=month_first, parts=PARTS) for month_first in orders]
     return [way for way in ways if _fits(way, present)] or [category]
-
-
-def _is_number(text: str, decimal: str) -> bool:
-    try:
-        written(text, decimal)
-    except ValueError:
-        return False
-    return True
 
 
 def _fits(way: Column, present: pd.Series[str]) -> bool:

@@ -305,30 +305,34 @@ class RawRows:
         return np.array([self.classes[each] for each in predicted], dtype=object if mixed else None)
 
 
-def written(text: str, decimal: str) -> tuple[float, str]:
-    """The number that a text is, and its currency or percent sign if it has one. Raises ValueError if it is none.
+def written(text: str, decimal: str) -> tuple[float, str] | None:
+    """The number that a text is, and its currency or percent sign if it has one; None if it is no number.
 
     Signs stand before or behind, or are brackets: (5) is -5. "12.5 %" is 0.125.
     """
     parts = _WRITTEN.fullmatch(text.translate(_ALIKE)) if len(text) <= _MAX_WRITTEN else None
-    if parts is None:
-        raise ValueError(text)
-    before, digits, behind = parts.groups()
-    sign = "".join(re.findall(r"[-+()]", before + behind))
-    unit = re.sub(r"[-+() ]", "", before + behind)
-    if sign not in _SIGNS or not _UNIT.fullmatch(unit) or not _DIGITS[decimal].fullmatch(digits):
-        raise ValueError(text)
+    if parts is None or not _DIGITS[decimal].fullmatch(parts[2]):
+        return None
+    around = parts[1] + parts[3]
+    sign = re.sub(r"[^-+()]", "", around)
+    unit = re.sub(r"[-+() ]", "", around).upper()
+    if sign not in _SIGNS or not _UNIT.fullmatch(unit):
+        return None
     shift = "e-2" if unit == "%" else ""  # exact, where a division would round
-    return _SIGNS[sign] * float(digits.translate(_PLAIN[decimal]) + shift), unit
+    return _SIGNS[sign] * float(parts[2].translate(_PLAIN[decimal]) + shift), unit
 
 
 def _number(value: Any, decimal: str) -> float:
     if isinstance(value, str) and value.strip().casefold() in NO_VALUE:
         return np.nan
     try:
-        return written(value.strip(), decimal)[0] if decimal and isinstance(value, str) else float(value)
+        if not decimal or not isinstance(value, str):
+            return float(value)
+        if found := written(value.strip(), decimal):
+            return found[0]
     except (TypeError, ValueError):
-        raise ValueError(f"{reprlib.repr(value)} is not a number; give numbers, such as 0.5, or nothing") from None
+        pass
+    raise ValueError(f"{reprlib.repr(value)} is not a number; give numbers, such as 0.5, or nothing")
 
 
 def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:

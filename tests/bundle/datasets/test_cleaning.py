@@ -272,7 +272,7 @@ AMOUNTS = [f"{row}.5" for row in range(ROWS - 1)]
         pytest.param([*AMOUNTS, "oops"], ODD.format(24, "oops", "0.5"), id="one word"),
         pytest.param([*AMOUNTS, "x" * 10**7], ODD.format(24, "x" * 36 + " ...", "0.5"), id="one word of 10 MB"),
         pytest.param(["$5", "€ 6", "7"], UNITS.format("$5, € 6"), id="two currencies"),
-        pytest.param(["12.5 %", "12.5", "3 %"], UNITS.format("12.5 %, 12.5"), id="percent or not"),
+        pytest.param(["12.5 %", "12.5", "3 %"], UNITS.format("3 %, 12.5"), id="percent or not"),
     ],
 )
 def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[str], says: str) -> None:
