@@ -572,7 +572,9 @@ def test_classifier_gives_probabilities_where_they_are_asked_for(
         plain: Any = mlflow.sklearn.load_model(uri)
     rows = read.features(np.arange(20)).set_axis(range(100, 120))
     found = model.predict(rows, params=PROBABILITIES)
-    expected = pd.DataFrame(best.pipeline.predict_proba(rows), rows.index, ["no", "yes"])
+    expected = pd.DataFrame(
+        best.estimator.predict_proba(best.preprocessing.transform(read.X[:20])), rows.index, ["no", "yes"]
+    )
     pd.testing.assert_frame_equal(found, expected)
     np.testing.assert_array_equal(plain.predict_proba(rows), expected)
     assert model.predict(rows).tolist() == found.idxmax(axis=1).tolist()
@@ -601,7 +603,7 @@ def test_columns_of_probabilities_are_the_classes_that_are_predicted(kind: type,
 def test_classifier_without_probabilities_says_so_in_one_sentence(module_store: Path) -> None:
     """It predicts classes."""
     people = table_of("diabetes")
-    best = best_model.refit(configured("svm"), bundled("diabetes"), people)
+    best = best_model.refit(configured("svm"), bundled("diabetes"))
     model, rows = _loaded(module_store, best, people), people.features(np.arange(5))
     with pytest.raises(MlflowException) as raised:
         model.predict(rows, params=PROBABILITIES)
@@ -616,7 +618,7 @@ def test_served_model_answers_what_the_documents_send_with_probabilities(
     returned: tuple[str, best_model.BestModel, Table], module_store: Path, page: str
 ) -> None:
     """Typed as it stands there, but for the model and the port."""
-    uri, best, _ = returned
+    uri, best, read = returned
     port = free_port()
     typed = re.findall(r"^mlflow models serve .*$|^curl .*/invocations .*$", (ROOT / page).read_text(), re.MULTILINE)
     serve, ask = (line.replace("models:/<model id>", uri).replace("5001", str(port)) for line in typed)
@@ -630,7 +632,8 @@ def test_served_model_answers_what_the_documents_send_with_probabilities(
         server.wait(30)
     sent = json.loads(shlex.split(ask)[-1])
     assert sent["params"] == PROBABILITIES
-    expected = best.pipeline.predict_proba(pd.DataFrame(sent["dataframe_records"]))
+    rows = pd.DataFrame(sent["dataframe_records"])
+    expected = best_model.raw_rows_model(best, read).predict_proba(rows)
     answered = pd.DataFrame(json.loads(answer)["predictions"])
     assert answered.columns.tolist() == ["no", "yes"]
     np.testing.assert_allclose(answered, expected, rtol=1e-9)
