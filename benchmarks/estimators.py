@@ -123,9 +123,10 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
         accuracies.append(np.mean(scores[0], axis=0)[0])
     chosen = configurations[int(np.argmax(accuracies))]
     scaler, model, _ = _fit(algorithm, chosen, data, data.split.train, folds)
-    best, test = best_model.refit(chosen, data, found).pipeline, found.features(data.split.test)
+    best, test = best_model.refit(chosen, data), found.features(data.split.test)
+    rows = best.preprocessing.transform(data.X[data.split.test])
     how = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
-    off = abs(getattr(best, how)(test) - getattr(model, how)(scaler.transform(test))).max()
+    off = abs(getattr(best.estimator, how)(rows) - getattr(model, how)(scaler.transform(test))).max()
     (cpu_s, hand_s), (training_s, fits_s), _ = costs.sum(axis=1).T
     row = {"best": max(accuracies), "refit": f"{off:.0e}" if off else "equal", "folds": f"{equal}/{folds * 12}"}
     row |= {"CPU s": cpu_s, "hand s": hand_s, "ratio": cpu_s / hand_s}

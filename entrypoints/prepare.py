@@ -28,11 +28,12 @@ from entrypoints.settings import as_typed, dataset_options
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(target: str | None, drop: str | None, **options: Any) -> None:
+def prepare(target: str | None, drop: str | None, decimal: str | None, **options: Any) -> None:
     request = Request(**options)
+    read_as: dict[str, Any] = {"target": target, "drop": drop, "decimal": decimal}
     name = f"prepare {Path(request.dataset).name}"
-    with recorded_run("prepare", name, as_typed(vars(request) | {"target": target, "drop": drop})) as run:
-        table = known.load(request.dataset, target=target, drop=drop, group=request.group, time=request.time)
+    with recorded_run("prepare", name, as_typed(vars(request) | read_as)) as run:
+        table = known.load(request.dataset, **read_as, group=request.group, time=request.time)
         table = table.sample(request.max_rows, request.seed)
         split = make_split(table, folds=request.folds, seed=request.seed, duplicates=request.duplicates)
         store(run.client, run.run_id, table, split, request)

@@ -54,6 +54,11 @@ class StudySettings:
     drop: str | None = option(
         NONE, text("COLUMNS", none=None), "Columns to leave out as features, separated by commas."
     )
+    decimal: str | None = option(
+        AUTO,
+        one_of(".", ",", auto=None),
+        "The decimal mark of text such as 18,000 that could be 18000 or 18. auto: as in the other columns.",
+    )
     max_rows: int | None = option(ALL, whole(1, all=None), "Rows to sample at random.")
     folds: int = option("10", whole(2), "Cross-validation folds of the training part.")
     group: str | None = option(
@@ -218,7 +223,7 @@ class LimitOptions:
 
 _OF_STUDY = {each.name: each.metadata for each in fields(StudySettings)}
 _OF_LIMITS = {each.name: each.metadata for each in fields(LimitOptions)}
-OF_DATA = ("dataset", "target", "drop", "max_rows", "folds", "group", "time", "duplicates", "seed")
+OF_DATA = ("dataset", "target", "drop", "decimal", "max_rows", "folds", "group", "time", "duplicates", "seed")
 _OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose")
 _RESUME = spec(
     NONE,

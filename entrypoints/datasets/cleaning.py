@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,21 @@ from numpy.typing import NDArray
 
 from entrypoints.datasets.sysmetrics_raw_rows import (
     CATEGORY,
+    COMMA,
     DATE,
-    DECIMAL_COMMA,
+    NO_VALUE,
     NUMBER,
     PARTS,
+    POINT,
     Column,
     is_numeric,
     own_values,
     texts,
+    written,
 )
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError
-from entrypoints.text import Echo, closest, listed
+from entrypoints.text import Echo, closest, listed, shorten
 
 MIN_ROWS = 10
 EXAMPLES = 50  # rows that are kept as they are in the file
@@ -36,10 +38,13 @@ MAX_INTEGER_CLASSES = 20
 MIN_ROWS_PER_CLASS = 3  # on average
 _INFERRED_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _DATE = r"(\d{4}-\d\d-\d\d|\d{1,2}\.\d{1,2}\.\d{4}|\d{1,2}/\d{1,2}/\d{4})([T ]\d{1,2}:\d\d.*)?"
-_WITH_COMMAS = r"[-+]?(\d{1,3}([.,]\d{3})+|\d+)([.,]\d+)?([eE][-+]?\d+)?"
-_THOUSANDS = r"[-+]?[1-9]\d{0,2},\d{3}"
 _LEFT_OUT = "left out"
-_READ_AS = ("numbers", "numbers with decimal commas", "dates", "categories", _LEFT_OUT)
+_READ_AS = ("numbers", "dates", "categories", _LEFT_OUT)
+# A column in which so many texts are numbers, and so many of them different, is one of numbers with mistakes.
+MIN_NUMBERS = 0.95
+MIN_DIFFERENT = 20
+SOME = 100  # texts, none of which is a number in a column without any
+_MARKS = (POINT, COMMA)
 
 
 def clean(
@@ -53,12 +58,13 @@ def clean(
     keep_all: bool = False,
     group: str | None = None,
     time: str | None = None,
+    decimal: str | None = None,
 ) -> Table:
     """Return the table that a frame holds.
 
-    Rows without a target are left out. So are features without information, unless ``keep_all``: empty or constant
-    ones, and texts that hardly repeat or have more than 1000 categories. ``echo`` gets a line that says how each column
-    is read. ``what`` names the table in messages, e.g. "dataset=mine.csv".
+    Rows without a target are left out. So are features without information, unless ``keep_all``: see ``Useless``.
+    ``echo`` gets a line that says how each column is read. ``what`` names the table in messages, e.g.
+    "dataset=mine.csv".
 
     Args:
         frame: its ``attrs`` are the table's name, its OpenML id and its usual target, the last two if any.
@@ -68,6 +74,7 @@ def clean(
         keep_all: see above.
         group: the column whose equal values are one group of rows; it is not a feature.
         time: the column of numbers or dates that orders the rows.
+        decimal: see ``Reading``.
 
     Raises:
         UserError: the table, its target or one of these columns cannot be used.
@@ -81,7 +88,8 @@ def clean(
     for each in drop:
         _check_is_column("drop", each, [name for name in names if name != target], what)
     frame = frame.set_axis(names, axis="columns")
-    y = _features(_how_read(frame[target], what), frame[target])[target].rename(target)
+    reading = Reading(frame, what, decimal)
+    y = _features(reading.of(target), frame[target])[target].rename(target)
     missing = y.isna().to_numpy()
     if missing.any():
         echo(f"{what}: {missing.sum()} rows without a value of the target {target} are left out")
@@ -92,11 +100,12 @@ def clean(
             "needed; use a table with more rows"
         )
     groups = None if group is None else pd.factorize(_complete(frame, "group", group, target, what))[0]
-    times = None if time is None else _times(_complete(frame, "time", time, target, what), what)
+    times = None if time is None else _times(_complete(frame, "time", time, target, what), reading)
     no_features = dict.fromkeys(drop, "drop") | ({} if group is None else {group: "group"})
-    columns, features, useless = _taken(frame.drop(columns=[target, *no_features]), set(names), what, keep_all)
+    candidates = frame.drop(columns=[target, *no_features])
+    columns, features, useless = _taken(candidates, reading, None if keep_all else Useless(groups, len(missing), time))
     left_out = no_features | useless
-    treatment = {target: ("target", "")} | _told(columns, features)
+    treatment = {target: ("target", "")} | _told(columns, features, frame)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     _check_finite(features | {target: y}, what)
     task = task or task_of(y)
@@ -105,7 +114,8 @@ def clean(
     if not columns:
         raise UserError(
             f"{what}: no feature is left besides the target {target}, since columns that are empty, constant, dropped, "
-            f"or text that hardly repeats or has more than {MAX_CATEGORIES} values are not used; add a feature column"
+            f"a count of the rows, or text that hardly repeats or has more than {MAX_CATEGORIES} values are not used; "
+            "add a feature column"
         )
     if not all(values.dtype == np.uint8 for values in features.values()):
         features = {name: each.astype(float) if each.dtype == np.uint8 else each for name, each in features.items()}
@@ -139,38 +149,37 @@ def _complete(frame: pd.DataFrame, option: str, name: str, target: str, what: st
     return column
 
 
-def _times(column: pd.Series[Any], what: str) -> NDArray[np.float64]:
-    way = _how_read(column, what)
+def _times(column: pd.Series[Any], reading: Reading) -> NDArray[np.float64]:
+    way = reading.of(str(column.name))
     if way.kind == CATEGORY:
         raise UserError(
-            f"time={column.name}: numbers or dates such as 2026-03-01 are allowed, and {what} has {column.iloc[0]}; "
-            "write dates so, or choose another column"
+            f"time={column.name}: numbers or dates such as 2026-03-01 are allowed, and {reading.what} has "
+            f"{column.iloc[0]}; write dates so, or choose another column"
         )
     return way.features(column)[way.name]
 
 
 def _taken(
-    frame: pd.DataFrame, names: Collection[str], what: str, keep_all: bool
+    frame: pd.DataFrame, reading: Reading, useless: Useless | None
 ) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, str]]:
-    """The columns that tell a model something, or all; the features that they become; and why the others do not.
-
-    `names` are those of all columns of the file, the target's among them.
-    """
+    """The columns that tell a model something; the features that they become; and why the others do not."""
     columns: list[Column] = []
     features: dict[str, pd.Series[Any]] = {}
-    useless = {}
+    left_out = {}
     for name in map(str, frame.columns):
-        column = _named_apart(_how_read(frame[name], what), names)
+        column = _named_apart(reading.of(name), reading.ways)
         found = _features(column, frame[name])
-        if not keep_all and (why := _useless(found[name])):
-            useless[name] = why
+        if useless and (why := useless.why(column, found[name])):
+            left_out[name] = why
             continue
         # A time of day that is always midnight, or a month that is always January, is not a feature.
         parts = zip(column.parts, column.names[1:], strict=True)
-        column = replace(column, parts=tuple(part for part, feature in parts if found[feature].nunique() > 1))
+        varying = tuple(part for part, feature in parts if found[feature].nunique() > 1)
+        grouped = column.decimal == COMMA and _is_whole(found[name])
+        column = replace(column, parts=varying, grouped=grouped)
         columns.append(column)
         features |= {each: found[each] for each in column.names}
-    return columns, features, useless
+    return columns, features, left_out
 
 
 def _named_apart(column: Column, names: Collection[str]) -> Column:
@@ -180,41 +189,122 @@ def _named_apart(column: Column, names: Collection[str]) -> Column:
     return column
 
 
-def _how_read(column: pd.Series[Any], what: str) -> Column:
-    """How a column is read, which depends on its content alone, however it was stored.
+class Reading:
+    """How the columns of a file are read, which depends on their content alone, however they were stored.
 
-    Text is a number where it can only be one with a decimal comma, or a date. Other text, truth values, and what the
-    format calls a category are categories.
+    Text is a number or a date where all of a column is. Other text, truth values, and what the format calls a category
+    are categories. ``18,000`` and ``01/02/2024`` are read as in the columns that can be read in one way alone.
+
+    Args:
+        frame: all columns of the file.
+        what: the file in messages.
+        decimal: POINT or COMMA, in columns that can be read in both ways; None: as in the others.
     """
+
+    def __init__(self, frame: pd.DataFrame, what: str, decimal: str | None = None) -> None:
+        self.frame = frame
+        self.what = what
+        self.ways = {name: _ways(frame[name]) for name in map(str, frame.columns)}
+        told = {_notation(ways[0]) for ways in self.ways.values() if len(ways) == 1}
+        if frame.attrs.get("from_text") and any(_has_fractions(frame[name]) for name in frame):
+            told.add((NUMBER, POINT, False))
+        if decimal:
+            told = {notation for notation in told if notation[0] == DATE} | {(NUMBER, decimal, False)}
+        self.told = told
+
+    def of(self, name: str) -> Column:
+        """How a column is read. Raises UserError if nothing tells, or if some of its values do not fit the others."""
+        ways = [way for way in self.ways[name] if _notation(way) in self.told] or self.ways[name]
+        way = ways[0] if len(ways) == 1 else self._first(*ways)
+        if way.kind == CATEGORY and not way.digits:
+            self._check_is_text(name)
+        if way.decimal:
+            self._check_has_one_unit(way)
+        return way
+
+    def _first(self, way: Column, other: Column) -> Column:
+        """The first of two ways, if the other would change nothing."""
+        column = self.frame[way.name]
+        read, differently = (each.features(column)[way.name] for each in (way, other))
+        differs = column[(read != differently) & ~pd.isna(read)].astype(str)
+        if way.kind == NUMBER:
+            differs = differs[differs.str.contains(COMMA, regex=False)]  # the usual point needs no second opinion
+        if differs.empty:
+            return way
+        place = column.index.get_loc(differs.index[0])
+        advice = "write dates as 2024-12-31"
+        if way.kind == NUMBER:
+            advice = f"give decimal=. if this is {read[place]:.15g}, or decimal=, if it is {differently[place]:.15g}"
+        raise UserError(
+            f"{self.what}: values such as {differs.iloc[0]} of the column {way.name} can be read in two ways, and no "
+            f"other column tells; {advice}, or leave the column out with drop={way.name}"
+        )
+
+    def _check_is_text(self, name: str) -> None:
+        """Raise UserError if a few texts of a column are not numbers, or if all are, but not written alike."""
+        if isinstance(self.frame[name].dtype, pd.CategoricalDtype):
+            return
+        found = texts(self.frame[name])
+        counts = pd.Series(found).value_counts()
+        if not any(written(text, each) for text in counts.index[:SOME] for each in _MARKS):
+            return  # a large column of names is not looked through
+        strange = min(([text for text in counts.index if not written(text, each)] for each in _MARKS), key=len)
+        numbers = counts.drop(strange)
+        are_few = numbers.sum() >= MIN_NUMBERS * counts.sum() and len(numbers) > MIN_DIFFERENT
+        if strange and (are_few or all(written(text, POINT) or written(text, COMMA) for text in strange)):
+            raise UserError(
+                f"{self.what}: row {np.argmax(found == strange[0]) + 1} of the column {name} holds "
+                f"{shorten(strange[0], 40)}, and others hold numbers such as {numbers.index[0]}; correct it, leave the "
+                f"cell empty, or leave the column out with drop={name}"
+            )
+
+    def _check_has_one_unit(self, way: Column) -> None:
+        """Raise UserError if a column has several currencies, or percent signs in some rows alone."""
+        different = pd.Series(pd.unique(texts(self.frame[way.name]))).dropna()
+        examples = {found[1]: text for text in different if (found := written(text, way.decimal))}
+        if "%" not in examples:
+            examples.pop("", None)
+        if len(examples) > 1:
+            raise UserError(
+                f"{self.what}: the column {way.name} has values in several units, such as "
+                f"{listed(examples.values())}; write all in one, or leave the column out with drop={way.name}"
+            )
+
+
+def _notation(way: Column) -> tuple[str, str, bool]:
+    return way.kind, way.decimal, way.month_first
+
+
+def _has_fractions(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_float_dtype(column.dtype) and bool((column % 1 > 0).any())
+
+
+def _ways(column: pd.Series[Any]) -> list[Column]:
+    """The ways in which a column can be read, at least one; of two, the first is the usual one."""
     name = str(column.name)
     if is_numeric(column.dtype):
-        return Column(name, NUMBER)
-    present = pd.Series(texts(column)).dropna().astype(str)
+        return [Column(name, NUMBER)]
+    present = pd.Series(pd.unique(texts(column))).dropna().astype(str)
     is_category = isinstance(column.dtype, pd.CategoricalDtype)
     if not len(present) or (not is_category and pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS):
-        return Column(name, NUMBER)
+        return [Column(name, NUMBER)]
     category = Column(name, CATEGORY, digits=_digits(present))
-    if is_category:
-        return category
-    ways = []
-    if present.str.fullmatch(_DATE).all():
-        for month_first in (False, True) if present.str.contains("/", regex=False).any() else (False,):
-            way = Column(name, DATE, month_first=month_first, parts=PARTS)
-            with suppress(ValueError):  # no 31st of February
-                way.features(column)
-                ways.append(way)
-    with_comma = present[present.str.contains(",", regex=False)]
-    if len(with_comma) and present.str.fullmatch(_WITH_COMMAS).all():
-        ways = [Column(name, NUMBER, commas=True)]
-        if with_comma.str.fullmatch(_THOUSANDS).all() or not present.str.fullmatch(DECIMAL_COMMA).all():
-            ways *= 2
-    if len(ways) > 1:
-        example = (with_comma if len(with_comma) else present).iloc[0]
-        raise UserError(
-            f"{what}: values such as {example} of the column {name} can be read in two ways; write numbers as 1234.5 "
-            f"and dates as 2024-12-31, or leave the column out with drop={name}"
-        )
-    return ways[0] if ways else category
+    known = present[~present.str.casefold().isin(NO_VALUE)]
+    if is_category or category.digits or known.empty or present.str.fullmatch(r"\d+").all():
+        return [category]
+    ways = [Column(name, NUMBER, decimal=decimal) for decimal in _MARKS]
+    if known.str.fullmatch(_DATE).all():
+        orders = (False, True) if known.str.contains("/", regex=False).any() else (False,)
+        ways = [Column(name, DATE, month_first=month_first, parts=PARTS) for month_first in orders]
+    return [way for way in ways if _fits(way, present)] or [category]
+
+
+def _fits(way: Column, present: pd.Series[str]) -> bool:
+    try:
+        way.features(present)
+    except ValueError:  # no 31st of February
+        return False
+    return True
 
 
 def _digits(present: pd.Series[str]) -> int:
@@ -242,33 +332,64 @@ def _stored(values: NDArray[Any]) -> Any:
         return values.astype(np.uint8) if in_range and not np.mod(values, 1).any() else values
 
 
-def _useless(values: pd.Series[Any]) -> str:
-    """Why a feature tells a model nothing; empty if it may tell something."""
-    distinct = values.nunique()
-    if distinct < 2:
-        return "constant" if distinct else "empty"
-    if is_numeric(values.dtype):
-        return ""
-    if distinct > MAX_DISTINCT * values.count():
-        return "identifier: its text hardly repeats"
-    return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
+@dataclass(frozen=True)
+class Useless:
+    """Which features tell a model nothing.
+
+    Attributes:
+        groups: of the rows (rows,), if they have some.
+        rows: in the file.
+        time: the column that orders them, which may count them.
+    """
+
+    groups: NDArray[np.int64] | None
+    rows: int
+    time: str | None
+
+    def why(self, column: Column, values: pd.Series[Any]) -> str:
+        """Why it tells nothing; empty if it may tell something."""
+        distinct = values.nunique()
+        if distinct < 2:
+            return "constant" if distinct else "empty"
+        is_text = column.kind == CATEGORY
+        if not is_text and (column.kind == DATE or not _is_whole(values)):
+            return ""
+        if self.groups is not None and _is_one_to_one(values, self.groups):
+            return "names the group"
+        if is_text and distinct > MAX_DISTINCT * values.count():
+            return "identifier: its text hardly repeats"
+        if is_text:
+            return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
+        is_counter = values.is_unique and values.max() - values.min() < self.rows
+        return "counts the rows" if is_counter and column.name != self.time else ""
 
 
-def _told(columns: list[Column], features: Mapping[str, pd.Series[Any]]) -> dict[str, tuple[str, str]]:
+def _is_whole(values: pd.Series[Any]) -> bool:
+    with np.errstate(invalid="ignore"):
+        return not (np.mod(values, 1) > 0).any()
+
+
+def _is_one_to_one(values: pd.Series[Any], groups: NDArray[np.int64]) -> bool:
+    pairs = pd.DataFrame({"value": pd.factorize(values)[0], "group": groups}).drop_duplicates()
+    return bool(pairs["value"].is_unique and pairs["group"].is_unique)
+
+
+def _told(
+    columns: list[Column], features: Mapping[str, pd.Series[Any]], frame: pd.DataFrame
+) -> dict[str, tuple[str, str]]:
     """What each column is read as, and details."""
-    told, german = {}, any(column.commas for column in columns)
+    told = {}
     for column in columns:
         read_as, details, values = "numbers", "", features[column.name]
         if column.kind == DATE:
             read_as, details = "dates", ", ".join(["days since 1970", *column.parts])
         elif column.kind == CATEGORY:
             read_as, details = "categories", f"{values.nunique()}{' codes' if column.digits else ''}"
-        elif column.commas:
-            read_as = "numbers with decimal commas"
-        elif values.dtype != np.uint8 and len(fractions := values[np.mod(values, 1) > 0]):
-            if german and fractions.between(1, 1000).all() and (fractions.round(3) == fractions).all():
-                details = "the point as decimal point: 1.702 is not 1702"
-        elif values.head(MIN_ROWS).is_unique and values.is_unique:  # the first is fast
+        elif column.decimal:
+            written_so = frame[column.name][values.notna()].astype(str)
+            longest: Any = written_so.str.len().idxmax()
+            details = f"{written_so[longest].strip()} is {values[longest]:.15g}"
+        elif values.head(MIN_ROWS).is_unique and values.is_unique and _is_whole(values):
             details = f"whole and different in each row: drop={column.name} if it only names the row"
         told[column.name] = (read_as, details)
     return told

@@ -81,6 +81,7 @@ def load(
     drop: str | None = None,
     group: str | None = None,
     time: str | None = None,
+    decimal: str | None = None,
     folder: Path = DATA,
     echo: Echo = say,
 ) -> Table:
@@ -91,7 +92,7 @@ def load(
             dataset; the bundled ones never need the network.
         target: the column to predict; required for a file, the others have a default.
         drop: names of columns that are not features, separated by commas.
-        group, time: as of ``clean``.
+        group, time, decimal: as of ``clean``.
         folder: of the bundled files.
         echo: called with each line.
 
@@ -118,7 +119,7 @@ def load(
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time)
+    return clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time, decimal=decimal)
 
 
 def _openml_id(name: str) -> int:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entrypoints.datasets.preprocessing import Preprocessing, fit_preprocessing
+from entrypoints.datasets.preprocessing import fit_preprocessing
 from entrypoints.datasets.splits import Split
+from entrypoints.datasets.sysmetrics_raw_rows import Preprocessing
 from entrypoints.datasets.tables import Table, Task
 
 

@@ -7,6 +7,7 @@ copy of this file, which is imported there under its own name, without a package
 from __future__ import annotations
 
 import re
+import reprlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,28 @@ sys.modules.setdefault(NAME, sys.modules[__name__])
 
 NUMBER, DATE, CATEGORY = "number", "date", "category"
 PARTS = ("month", "weekday", "hour")  # of a date
-DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?")  # 1.702,41
 PREDICT_METHOD = "predict_method"  # the param by which a prediction asks for one of these
 PREDICT, PREDICT_PROBA = "predict", "predict_proba"
-_MISSING = ("", "?")  # beside what pandas takes for missing
+POINT, COMMA = ".", ","  # of decimals: the other one is of thousands
+MISSING = ("", "?")  # beside what pandas takes for missing
+# Among numbers and dates alone: as a category it may mean something.
+NO_VALUE = (*MISSING, "-", "--", "n/a", "n.a.", "na", "nan", "null", "k.a.", "unknown", "unbekannt")
+_MAX_WRITTEN = 60  # characters of a number
+_WRITTEN = re.compile(r"(\D*?)([.,]?\d(?:.*\d)?)(\D*)")  # what is before the digits, they, and what is behind
+_ALIKE = str.maketrans("\u2212\u2013\u2019\u00a0\u2009\u202f", "--'   ")  # minus, dash, apostrophe, blanks
+_SIGNS = {"": 1.0, "+": 1.0, "-": -1.0, "()": -1.0}
+_CODES = (
+    "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NOK|NZD|PHP|PLN|RON|"
+    "RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|ZAR"
+)
+_UNIT = re.compile(rf"%|((A|CA|HK|NZ|R|US)?[$£¥\u20a0-\u20cf]|kr\.?|zł|Kč|Fr\.?|{_CODES})*", re.IGNORECASE)
+_GROUPED = r"([1-9]\d{{0,2}}([{thousands}' ])\d{{3}}(\2\d{{3}})*|\d*)([{decimal}]\d+)?([eE][-+]?\d+)?"
+_DIGITS = {
+    POINT: re.compile(_GROUPED.format(thousands=COMMA, decimal=POINT)),
+    COMMA: re.compile(_GROUPED.format(thousands=POINT, decimal=COMMA)),
+}
+_PLAIN = {POINT: str.maketrans("", "", ",' "), COMMA: str.maketrans(",", ".", ".' ")}
+NO_CODE, NEW_CODE = -1.0, -2.0  # of a category that is missing, and of one that was not trained on
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
 _DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)\.\d+")
@@ -47,7 +66,8 @@ class Column:
     Attributes:
         name: in the file.
         kind: NUMBER, DATE or CATEGORY.
-        commas: whether numbers are written as 1.702,41.
+        decimal: POINT or COMMA of numbers that are text, such as "$1,702.41" or "1.702,41 €"; empty: they are plain.
+        grouped: whether these are whole, with a point for thousands: 1702.5 cannot be, and 1.702 may be 1702.
         month_first: whether dates are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
         digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
         parts: which parts of a date are features of their own.
@@ -58,7 +78,8 @@ class Column:
 
     name: str
     kind: str
-    commas: bool = False
+    decimal: str = ""
+    grouped: bool = False
     month_first: bool = False
     digits: int = 0
     parts: tuple[str, ...] = ()
@@ -80,10 +101,12 @@ class Column:
             values = _days(column, self.month_first)
         elif is_numeric(column.dtype):
             values = numbers(column)
+            if self.grouped and (values % 1 > 0).any():
+                raise ValueError("thousands were read as decimals; read the file with dtype=str, or thousands='.'")
         else:
             known = column.notna().to_numpy(dtype=bool)
             values = np.full(len(column), np.nan)
-            values[known] = [_number(value, self.commas) + 0.0 for value in column[known]]
+            values[known] = [_number(value, self.decimal) + 0.0 for value in column[known]]
         parts = _parts(values) if self.parts else {}
         return dict(zip(self.names, [values, *(parts[part] for part in self.parts)], strict=True))
 
@@ -103,7 +126,7 @@ def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
 def text_of(value: Any) -> Any:
     """A value as text, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
     text = str(_own(value)).strip()
-    if text in _MISSING:
+    if text in MISSING:
         return np.nan
     return text.capitalize() if text.casefold() in ("true", "false") else text
 
@@ -135,31 +158,102 @@ def own_values(column: pd.Series[Any]) -> dict[str, bool | int | float | str]:
     return found
 
 
-class RawRows:
-    """A fitted pipeline that takes rows as pandas reads them from the user's file, whatever dtypes they get there.
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Means and standard deviations: ``mean`` and ``scale`` of the numeric columns (columns,), and the target's.
 
-    Args:
-        pipeline: takes a frame of the features that the columns become.
-        columns: how each is read that it needs; the rows may have more.
-        classes: the target's own value for each class that the pipeline predicts; empty for regression.
+    A constant column has scale 1. Class labels stay as they are: ``y_mean`` 0 and ``y_scale`` 1.
     """
 
     __module__ = NAME
 
-    def __init__(self, pipeline: Any, columns: list[Column], classes: dict[int, bool | int | float | str]) -> None:
-        self.pipeline = pipeline
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    y_mean: float = 0.0
+    y_scale: float = 1.0
+
+    def transform_target(self, y: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the target ``y`` (rows,) normalised."""
+        z: NDArray[np.float64] = (np.asarray(y, dtype=np.float64) - self.y_mean) / self.y_scale
+        return z
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """The preprocessing that is fitted on one set of rows.
+
+    Attributes:
+        scaling: of the numeric columns and of the target; a missing number becomes the mean.
+        numeric: the places of the numeric columns; None if all are.
+        encoded: for each categorical column its place and the codes that get a column of their own, which are those of
+            the fitted rows (-1 for missing). Another code becomes zeros.
+        has_missing: whether a number can be missing.
+    """
+
+    __module__ = NAME
+
+    scaling: Scaling
+    numeric: NDArray[np.int64] | None
+    encoded: tuple[tuple[int, NDArray[np.float64]], ...]
+    has_missing: bool
+
+    def transform(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Return raw rows ``X`` (rows, columns) as (rows, outputs): scaled numbers, then a column per category."""
+        numbers = X if self.numeric is None else X[:, self.numeric]
+        out: NDArray[np.float64] = np.subtract(numbers, self.scaling.mean, dtype=np.float64, order="C")
+        out /= self.scaling.scale
+        if self.has_missing:
+            np.nan_to_num(out, copy=False, nan=0.0)  # the mean, once scaled
+        if not self.encoded:
+            return out
+        return np.hstack([out, *(codes_of(X[:, place])[:, None] == codes for place, codes in self.encoded)])
+
+
+def codes_of(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Categories by their codes (rows,), with one of its own for missing."""
+    codes: NDArray[np.float64] = np.nan_to_num(column, nan=NO_CODE)
+    return codes
+
+
+class RawRows:
+    """A trained model that takes rows as pandas reads them from the user's file, whatever dtypes they get there.
+
+    Args:
+        estimator: takes rows that are preprocessed, and gives the standardised target, or the place of a class.
+        preprocessing: of the features that the columns become.
+        columns: how each is read that it needs; the rows may have more.
+        categories: the code of each category that was trained on, of each feature of text.
+        classes: the target's own value for each class that the estimator predicts; empty for regression.
+    """
+
+    __module__ = NAME
+
+    def __init__(
+        self,
+        estimator: Any,
+        preprocessing: Preprocessing,
+        columns: list[Column],
+        categories: dict[str, dict[str, float]],
+        classes: dict[int, bool | int | float | str],
+    ) -> None:
+        self.estimator = estimator
+        self.preprocessing = preprocessing
         self.columns = columns
+        self.categories = categories
         self.classes = classes
 
     def predict(self, X: pd.DataFrame) -> NDArray[Any]:
         """The target in its own units, or the class as the user's file spells it, of each row."""
-        predicted: NDArray[Any] = self.pipeline.predict(self.features(X))
-        return self._own(predicted) if self.classes else predicted
+        predicted: NDArray[Any] = self.estimator.predict(self.features(X))
+        if self.classes:
+            return self._own(predicted)
+        scaling = self.preprocessing.scaling
+        return predicted * scaling.y_scale + scaling.y_mean
 
-    @available_if(lambda self: hasattr(self.pipeline, "predict_proba"))  # type: ignore[untyped-decorator]
+    @available_if(lambda self: hasattr(self.estimator, "predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: pd.DataFrame) -> NDArray[np.float64]:
         """The probabilities (rows, classes), in the order of ``classes_``."""
-        shares: NDArray[np.float64] = self.pipeline.predict_proba(self.features(X))
+        shares: NDArray[np.float64] = self.estimator.predict_proba(self.features(X))
         return shares
 
     def score(self, X: pd.DataFrame, params: dict[str, Any] | None = None) -> NDArray[Any] | pd.DataFrame:
@@ -184,10 +278,10 @@ class RawRows:
     @property
     def classes_(self) -> NDArray[Any]:
         """The classes in the target's own type."""
-        return self._own(self.pipeline.classes_)
+        return self._own(self.estimator.classes_)
 
-    def features(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The user's rows as input of the pipeline. MlflowException, in one sentence, if they do not fit."""
+    def features(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """The user's rows as input of the estimator. MlflowException, in one sentence, if they do not fit."""
         absent = [column.name for column in self.columns if column.name not in rows.columns]
         if absent:
             raise _refused(f"the rows lack {_listed(absent)}; give each column that the model was trained on")
@@ -197,38 +291,61 @@ class RawRows:
                 features |= column.features(rows[column.name])
             except ValueError as error:
                 raise _refused(f"column {column.name!r}: {error}") from None
-        infinite = [name for name, values in features.items() if values.dtype == float and np.isinf(values).any()]
+        for name, codes in self.categories.items():
+            values = features[name]
+            features[name] = np.array([np.nan if each != each else codes.get(each, NEW_CODE) for each in values])
+        X = np.column_stack(list(features.values()))
+        infinite = [name for name, is_infinite in zip(features, np.isinf(X).any(axis=0), strict=True) if is_infinite]
         if infinite:
             raise _refused(f"infinite values in {_listed(infinite)}; leave these cells empty, or give other numbers")
-        frame: pd.DataFrame = pd.DataFrame(features, index=rows.index)
-        return frame
+        return self.preprocessing.transform(X)
 
     def _own(self, predicted: NDArray[Any]) -> NDArray[Any]:
         mixed = len({type(value) for value in self.classes.values()}) > 1
         return np.array([self.classes[each] for each in predicted], dtype=object if mixed else None)
 
 
-def _number(value: Any, commas: bool) -> float:
-    text = value.strip() if isinstance(value, str) else value
-    if text in _MISSING:
+def written(text: str, decimal: str) -> tuple[float, str] | None:
+    """The number that a text is, and its currency or percent sign if it has one; None if it is no number.
+
+    Signs stand before or behind, or are brackets: (5) is -5. "12.5 %" is 0.125.
+    """
+    parts = _WRITTEN.fullmatch(text.translate(_ALIKE)) if len(text) <= _MAX_WRITTEN else None
+    if parts is None or not _DIGITS[decimal].fullmatch(parts[2]):
+        return None
+    around = parts[1] + parts[3]
+    sign = re.sub(r"[^-+()]", "", around)
+    unit = re.sub(r"[-+() ]", "", around).upper()
+    if sign not in _SIGNS or not _UNIT.fullmatch(unit):
+        return None
+    shift = "e-2" if unit == "%" else ""  # exact, where a division would round
+    return _SIGNS[sign] * float(parts[2].translate(_PLAIN[decimal]) + shift), unit
+
+
+def _number(value: Any, decimal: str) -> float:
+    if isinstance(value, str) and value.strip().casefold() in NO_VALUE:
         return np.nan
-    if commas and isinstance(text, str) and DECIMAL_COMMA.fullmatch(text):
-        text = text.replace(".", "").replace(",", ".")
     try:
-        return float(text)
+        if not decimal or not isinstance(value, str):
+            return float(value)
+        if found := written(value.strip(), decimal):
+            return found[0]
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is not a number; give numbers, such as 0.5, or nothing") from None
+        pass
+    raise ValueError(f"{reprlib.repr(value)} is not a number; give numbers, such as 0.5, or nothing")
 
 
 def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:
     """Dates and times, or text of them, as (rows,) days since 1970; a time with a zone is that of UTC."""
     found = texts(column)
-    known = ~pd.isna(found)
+    known = np.array([str(text).casefold() not in NO_VALUE for text in found], dtype=bool)
     year_first = r"\3-\1-\2\4" if month_first else r"\3-\2-\1\4"
     iso = [_WRITTEN_DATE.sub(year_first, text) for text in found[known]]
     times = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
     if times.isna().any():
-        raise ValueError(f"{found[known][times.isna()][0]!r} is not a date; give dates as in the file, or nothing")
+        raise ValueError(
+            f"{reprlib.repr(found[known][times.isna()][0])} is not a date; give dates as in the file, or nothing"
+        )
     values = np.full(len(column), np.nan)
     values[known] = (times - _EPOCH) / pd.Timedelta(days=1)
     return values

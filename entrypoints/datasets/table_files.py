@@ -19,6 +19,7 @@ from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 
 _SUFFIX = re.compile(r"\.(csv|csv\.gz|parquet|pq)$", re.IGNORECASE)
+_THOUSANDS = r"[-+]?[1-9]\d{0,2}(\.\d{3})?"
 _MAY_BE_CODE = re.compile(rb"""(^|[,;\t" ])0\d""")
 # Before 3.1 pandas' own parser is off in the last bit; since then it is exact, and the option deprecated.
 EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3.1" else {}
@@ -34,9 +35,10 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
     """Return the columns of a CSV or Parquet file, with their names as they are, repeated ones too.
 
     CSV has one header line, is UTF-8 or cp1252, and is separated by commas, semicolons or tabs, whichever the header
-    has most of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing, and codes with
-    leading zeros are text. A first column without a name that numbers the rows is left out. ``echo`` gets a line if it
-    is, and for cp1252. The ``attrs`` are what ``clean`` wants to know.
+    has most of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing. Codes with
+    leading zeros are text, and so are numbers such as 1.702, which may be thousands. A first column without a name that
+    numbers the rows is left out. ``echo`` gets a line if it is, and for cp1252. The ``attrs`` are what ``clean`` wants
+    to know.
 
     Raises:
         UserError: the file is missing, unreadable or empty.
@@ -63,7 +65,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
             f"dataset={name}: not readable as {kind} ({one_line(error)}); fix it or export it again"
         ) from error
     frame = _without_row_numbers(frame, name, echo)
-    frame.attrs = {"name": path.name[: suffix.start()]}
+    frame.attrs = {"name": path.name[: suffix.start()], "from_text": kind == "CSV"}
     return frame
 
 
@@ -98,14 +100,23 @@ def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
         frame = read()
-        whole = [each for each in frame if is_numeric(frame[each].dtype) and not (frame[each] % 1).any()]
-        if has_codes and whole:
-            texts = read(usecols=whole, dtype=str)
-            for each, values in texts.items():
-                if values.str.match(r"0\d").any() and values.dropna().str.fullmatch(r"\d+").all():
+        numeric = [each for each in frame if is_numeric(frame[each].dtype)]
+        whole = [each for each in numeric if has_codes and not (frame[each] % 1).any()]
+        doubtful = whole + [each for each in numeric if _may_be_thousands(frame[each])]
+        if doubtful:
+            for each, values in read(usecols=doubtful, dtype=str).items():
+                known = values.dropna().str
+                are_codes = known.match(r"0\d").any() and known.fullmatch(r"\d+").all()
+                if are_codes or (each not in whole and known.fullmatch(_THOUSANDS).all()):
                     frame[each] = values
     frame.columns = pd.Index(header)
     return frame
+
+
+def _may_be_thousands(numbers: pd.Series[Any]) -> bool:
+    """Whether most have three decimals and none more: 1.702 may be 1702."""
+    fractions = numbers[numbers % 1 > 0]
+    return bool((fractions.round(2) != fractions).mean() > 0.5 and (fractions.round(3) == fractions).all())
 
 
 def _without_row_numbers(frame: pd.DataFrame, name: str, echo: Echo) -> pd.DataFrame:

@@ -1,11 +1,11 @@
-"""The study's result: the best configuration refitted on the whole training part, as a model for raw columns."""
+"""The study's result: the best configuration refitted on the whole training part, as a model for raw rows."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import packages_distributions, version
 from statistics import median
@@ -13,21 +13,14 @@ from typing import Any
 
 import mlflow
 import mlflow.sklearn
-import numpy as np
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from sklearn.compose import TransformedTargetRegressor
-from sklearn.linear_model import SGDRegressor
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from entrypoints import own_modules
 from entrypoints.compute import memory
 from entrypoints.datasets import sysmetrics_raw_rows
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.datasets.preprocessing import Preprocessing, Scaling, fill_and_scale, transformer
-from entrypoints.datasets.splits import Rows
-from entrypoints.datasets.sysmetrics_raw_rows import PREDICT, PREDICT_METHOD, PREDICT_PROBA, RawRows
+from entrypoints.datasets.sysmetrics_raw_rows import PREDICT, PREDICT_METHOD, PREDICT_PROBA, Preprocessing, RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError, say
 from entrypoints.models.configuration import Configuration
@@ -49,13 +42,13 @@ OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_siz
 
 @dataclass(frozen=True)
 class BestModel:
-    """A pipeline from a frame of raw feature columns to the target, its score on the test part, and what it cost.
+    """A trained estimator, the preprocessing of its rows and target, its score on the test part, and what it cost.
 
-    The target is in its own units; of classes it is their places in ``Table.classes``. ``ranked_by`` is the metric
-    of its trial that chose it.
+    Of classes it predicts the places in ``Table.classes``. ``ranked_by`` is the metric of its trial that chose it.
     """
 
-    pipeline: Pipeline
+    estimator: Any
+    preprocessing: Preprocessing
     ranked_by: str
     figures: Figures
     searched: Mapping[str, Any]  # its hyperparameters
@@ -75,10 +68,8 @@ class LoggedModel:
         return f"models:/{self.model_id}"
 
 
-def refit(configuration: Configuration, data: Prepared, table: Table) -> BestModel:
+def refit(configuration: Configuration, data: Prepared) -> BestModel:
     """Train a configuration on the whole training part as a trial does on a fold's, and score it once on the test part.
-
-    ``data`` is made of ``table``, of whose rows the pipeline predicts.
 
     Raises:
         UserError: it diverges there, as it did on no fold.
@@ -93,11 +84,8 @@ def refit(configuration: Configuration, data: Prepared, table: Table) -> BestMod
             f"{chosen}: the best trial's model diverges when it is trained on the whole training part; leave these "
             "values out"
         ) from None
-    test, estimator = fold.test(), fold.learner.estimator
-    if data.task == "regression":
-        estimator = _in_units_of_target(estimator, preprocessing.scaling)
-    pipeline = make_pipeline(_fitted_transformer(preprocessing, table, train), estimator)
-    return BestModel(pipeline, fold.score.validated, test | costs, configuration.searched)
+    figures = fold.test() | costs
+    return BestModel(fold.learner.estimator, preprocessing, fold.score.validated, figures, configuration.searched)
 
 
 def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:
@@ -176,7 +164,7 @@ def latency_ms(model: RawRows, table: Table, clock: Callable[[], float] = time.p
 def _store(model_id: str, model: RawRows, table: Table) -> None:
     """Store the model's files."""
     example = table.examples.head(5)
-    module = type(_trained(model.pipeline)).__module__.partition(".")[0]
+    module = type(model.estimator).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
     storage = _storage(model)
     required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])
@@ -200,7 +188,10 @@ def _store(model_id: str, model: RawRows, table: Table) -> None:
 
 def raw_rows_model(best: BestModel, table: Table) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    return RawRows(best.pipeline, list(table.columns), dict(enumerate(table.class_names)))
+    categories = {name: {text: float(code) for code, text in enumerate(of)} for name, of in table.categories.items()}
+    preprocessing = replace(best.preprocessing, has_missing=True)  # in the rows to predict alone, maybe
+    classes = dict(enumerate(table.class_names))
+    return RawRows(best.estimator, preprocessing, list(table.columns), categories, classes)
 
 
 def _signature(table: Table, predicted: Any) -> ModelSignature:
@@ -214,25 +205,6 @@ def _signature(table: Table, predicted: Any) -> ModelSignature:
     inputs = [ColSpec(anything(), column.name, required=False) for column in table.columns]
     params: Any = ParamSchema([ParamSpec(PREDICT_METHOD, DataType.string, PREDICT)]) if table.classes else None
     return ModelSignature(Schema([*inputs]), infer_signature(None, predicted).outputs, params)
-
-
-def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:
-    """The regressor of a standardised target as one of the raw target."""
-    if type(estimator) is SGDRegressor:  # the scaling becomes part of the weights, and costs a prediction nothing
-        estimator.coef_ = estimator.coef_ * scaling.y_scale
-        estimator.intercept_ = estimator.intercept_ * scaling.y_scale + scaling.y_mean
-        return estimator
-    scaler = StandardScaler().fit([[scaling.y_mean]])
-    scaler.scale_ = np.array([scaling.y_scale])
-    wrapped = TransformedTargetRegressor(regressor=estimator, transformer=scaler)
-    # Set directly what a fit would set: fit would train again.
-    wrapped.regressor_, wrapped.transformer_, wrapped._training_dim = estimator, scaler, 1
-    return wrapped
-
-
-def _trained(pipeline: Pipeline) -> Any:
-    last = pipeline[-1]
-    return last.regressor_ if isinstance(last, TransformedTargetRegressor) else last
 
 
 def _storage(model: RawRows) -> dict[str, Any]:
@@ -269,19 +241,3 @@ def _not_held(thing: Any) -> str:
         name = name if is_list else f"{type(thing).__name__}.{inner}"
         thing = parts[inner]
     return f"{name}, a {type(thing).__name__}"
-
-
-def _fitted_transformer(preprocessing: Preprocessing, table: Table, train: Rows) -> Any:
-    """The preprocessing that was trained with, as scikit-learn's own."""
-    if table.categories or preprocessing.has_missing:
-        numeric = [name for name in table.feature_names if name not in table.categories]
-        return transformer(numeric, list(table.categories)).fit(table.features(train))
-    # A large table of numbers is not copied to fit it again: what is known already is put in.
-    scaling = preprocessing.scaling
-    few = table.features(train[:2])
-    fitted = fill_and_scale().fit(few)  # sets what scikit-learn checks: the names and number of columns
-    imputer, scaler = fitted[0], fitted[-1]
-    imputer.statistics_ = scaler.mean_ = scaling.mean  # numbers may be missing in the rows to predict alone
-    scaler.scale_, scaler.var_ = scaling.scale, scaling.scale**2
-    scaler.n_samples_seen_ = len(train)
-    return fitted

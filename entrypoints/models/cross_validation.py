@@ -17,8 +17,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.datasets.preprocessing import Preprocessing
 from entrypoints.datasets.splits import Rows
+from entrypoints.datasets.sysmetrics_raw_rows import Preprocessing
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence

@@ -96,7 +96,12 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         registered.check(settings.register)
     where = backend(settings.ray_address, settings.cpus, imports=TRIALS)
     table = known.load(
-        settings.dataset, target=settings.target, drop=settings.drop, group=settings.group, time=settings.time
+        settings.dataset,
+        target=settings.target,
+        drop=settings.drop,
+        decimal=settings.decimal,
+        group=settings.group,
+        time=settings.time,
     )
     table = table.sample(settings.max_rows, settings.seed)
     score = scores.find(settings.metric, table.task)

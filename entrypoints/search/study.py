@@ -81,7 +81,7 @@ def run_study(
     best = study.best
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
-    refitted = best_model.refit(best.configuration, data, plan.table)
+    refitted = best_model.refit(best.configuration, data)
     model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
     click.echo(summary.tell(study, model, command()))
     if settings.register:

@@ -69,7 +69,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
 
     monkeypatch.setattr(mlflow.projects, "run", run)
-    of_data = {"target": "a", "drop": "b,c", "max_rows": "500", "folds": "3"}
+    of_data = {"target": "a", "drop": "b,c", "decimal": ",", "max_rows": "500", "folds": "3"}
     of_data |= {"group": "b", "time": "none", "duplicates": "together", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
     of_search |= {"metric": "roc_auc", "class_weight": "balanced", "choose": "cheapest"}

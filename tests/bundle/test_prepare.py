@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
@@ -33,7 +34,15 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     expected = "Data: diabetes, class (classification), 537 training and 231 test rows, 8 features, prepared in run "
     assert command.stdout == f"{expected}{run.info.run_id}\n"
-    params = {"dataset": "diabetes", "target": "auto", "drop": "none", "max_rows": "all", "folds": "4", "seed": "7"}
+    params = {
+        "dataset": "diabetes",
+        "target": "auto",
+        "drop": "none",
+        "decimal": "auto",
+        "max_rows": "all",
+        "folds": "4",
+        "seed": "7",
+    }
     assert run.data.params == params | {"group": "none", "time": "none", "duplicates": "keep"}
     sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert {name: run.data.metrics[name] for name in sizes} == sizes
@@ -79,7 +88,7 @@ def test_table_of_openml_is_prepared_from_the_copy_that_is_kept(
 ) -> None:
     """There is no OpenML here that could answer."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", str(empty_store / "cache"))
-    frame = pd.DataFrame({"a": range(40), "y": ["yes", "no"] * 20})
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 40), "y": ["yes", "no"] * 20})
     frame.attrs = {"name": "orders", "target": "y"}
     openml_source.keep(61, frame, pytest.fail)
     command = made(empty_store, dataset="openml:61", folds="2")

@@ -46,6 +46,20 @@ def _clean(frame: pd.DataFrame, target: str = "y", **options: Any) -> tuple[Tabl
         pytest.param(["1.702,41", None, "-12,5", "12345"], [1702.41, None, -12.5, 12345], id="decimal commas"),
         pytest.param(["1,5e3", "1,702"], [1500, 1.702], id="comma that another row explains"),
         pytest.param(["0,350", "1,250"], [0.35, 1.25], id="comma after a zero"),
+        pytest.param(["1,234,567", "2,500"], [1234567, 2500], id="millions"),
+        pytest.param(["1,234.5", "2,000", ".5"], [1234.5, 2000, 0.5], id="comma that a point explains"),
+        pytest.param(["$1,243.56", None, "-$5", "$-3", "12 $"], [1243.56, None, -5, -3, 12], id="dollars"),
+        pytest.param(["EUR 12", "EUR 1.702,50", "eur 3-"], [12, 1702.5, -3], id="codes"),
+        pytest.param(["1\u00a0243,56 €", "18 000,5", "7\u202f000"], [1243.56, 18000.5, 7000], id="blanks"),
+        pytest.param(["CHF 1'243.50", "1\u2019000"], [1243.5, 1000], id="apostrophes"),
+        pytest.param(["12.5 %", "3%", "-0.3 %"], [0.125, 0.03, -0.003], id="percent"),
+        pytest.param(["12,5 %", "1.000 %"], [0.125, 10], id="percent with decimal commas"),
+        pytest.param(["(1,200.50)", "\u22123.5", "+2"], [-1200.5, -3.5, 2], id="signs"),
+        pytest.param(["0.5", "-", "unknown", "n/a", "7"], [0.5, None, None, None, 7], id="words for nothing"),
+        pytest.param(["2024-01-01", "-", "unknown"], [19723, None, None], id="no date"),
+        pytest.param(["-", "+", "unknown"], ["-", "+", "unknown"], id="the same words as categories"),
+        pytest.param(["INV 1001", "INV 1002"], ["INV 1001", "INV 1002"], id="not a currency"),
+        pytest.param(["12.5", "S", "M"], ["12.5", "S", "M"], id="sizes"),
         pytest.param(["31.1.2024 12:00", None, "01.02.2024"], [19753.5, None, 19754], id="German dates"),
         pytest.param(["31/12/2024", "01/02/2024"], [20088, 19754], id="day first"),
         pytest.param(["12/31/2024", "01/02/2024"], [20088, 19724], id="month first"),
@@ -88,7 +102,7 @@ def test_column_is_read_by_its_content_alone(values: Any, expected: list[Any]) -
 )
 def test_target_sets_the_task(target: Any, task: str) -> None:
     """Text, truth values and few whole numbers are classes; other numbers are quantities."""
-    table, lines = _clean(pd.DataFrame({"a": range(len(target)), "y": target}))
+    table, lines = _clean(pd.DataFrame({"a": np.linspace(0, 1, len(target)), "y": target}))
     assert (table.task, lines) == (task, [])
     assert (table.frame["y"].dtype == np.float64) is (task == "regression")
 
@@ -158,14 +172,50 @@ def test_parts_of_a_date_take_the_name_of_no_other_column(target: str) -> None:
     assert {"when", "when date month", "when date weekday"} < set(table.frame.columns)
 
 
+@pytest.mark.parametrize(
+    ("values", "left_out"),
+    [
+        pytest.param([*range(ROWS)], True, id="in order"),
+        pytest.param([*range(1000 + ROWS, 1000, -1)], True, id="any order"),
+        pytest.param([*range(0, 5 * ROWS, 5)], False, id="with gaps"),
+        pytest.param([*range(ROWS - 1), 0], False, id="repeated"),
+        pytest.param([row + 0.5 for row in range(ROWS)], False, id="not whole"),
+        pytest.param([f"2024-01-{row:02d}" for row in range(1, ROWS + 1)], False, id="days"),
+    ],
+)
+def test_column_that_counts_the_rows_is_left_out(values: list[Any], left_out: bool) -> None:
+    """Also where rows without a target are. As the time of the rows it stays."""
+    frame = _frame(c=values, y=["no", "yes"] * 11 + [None, "no"])
+    assert (("c", "left out", "counts the rows") in _clean(frame)[0].treatment) is left_out
+    assert "c" in _clean(frame, time="c")[0].feature_names
+
+
+def test_columns_that_name_the_group_are_left_out() -> None:
+    """A name, or a second number. What groups share, or what changes within one, stays; so do amounts."""
+    patients = [row // 2 for row in range(ROWS)]
+    frame = _frame(
+        patient=patients,
+        name=[f"name {patient}" for patient in patients],
+        file=[7 * patient for patient in patients],
+        ward=[patient % 3 for patient in patients],
+        visit=range(0, 5 * ROWS, 5),
+        weight=[patient + 0.5 for patient in patients],
+    )
+    table, _ = _clean(frame, group="patient")
+    assert table.feature_names == ("a", "b", "ward", "visit", "weight")
+    why = {name: why for name, read_as, why in table.treatment if read_as == "left out"}
+    assert why == {"patient": "group", "name": "names the group", "file": "names the group"}
+
+
 def test_how_columns_are_read_is_said_in_one_line() -> None:
     """Nothing is chosen in silence. The table keeps some rows as they are in the file."""
     lines: list[str] = []
     amounts, days = ["1.702,41", "0,5"] * 12, [f"{day}.01.2024" for day in range(1, ROWS + 1)]
     frame = _frame(
         weight=[1.702, 350] * 12,
-        row=range(1, ROWS + 1),
+        row=range(10, 10 * ROWS + 1, 10),
         amount=amounts,
+        rate=["12,5 %", "3 %"] * 12,
         day=days,
         zip=["01067", "10115"] * 12,
         id=[*"abcdefghijklmnopqrstuvwx"],
@@ -173,15 +223,15 @@ def test_how_columns_are_read_is_said_in_one_line() -> None:
     frame.attrs = ABOUT
     table = clean(frame, "y", what="dataset=t.csv", echo=lines.append, drop=["b"])
     assert lines == [
-        "dataset=t.csv: read as numbers: a, weight (the point as decimal point: 1.702 is not 1702), row (whole and "
-        "different in each row: drop=row if it only names the row); numbers with decimal commas: amount; "
+        "dataset=t.csv: read as numbers: a, weight, row (whole and different in each row: drop=row if it only names "
+        "the row), amount (1.702,41 is 1702.41), rate (12,5 % is 0.125); "
         "dates: day (days since 1970, weekday); categories: zip (2 codes); "
         "left out: b (drop), id (identifier: its text hardly repeats)"
     ]
     assert table.frame["day weekday"].iloc[0] == "Mon"
     assert table.categories["day weekday"] == ("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed")
     pd.testing.assert_frame_equal(
-        table.examples, frame[["a", "weight", "row", "amount", "day", "zip"]], check_dtype=False
+        table.examples, frame[["a", "weight", "row", "amount", "rate", "day", "zip"]], check_dtype=False
     )
 
 
@@ -196,29 +246,70 @@ def test_column_to_drop_has_to_be_a_feature(name: str) -> None:
     )
 
 
+TWO_WAYS = (
+    "values such as {} of the column c can be read in two ways, and no other column tells; {}, or leave the column out "
+    "with drop=c"
+)
+ODD = "row {} of the column c holds {}, and others hold numbers such as {}; correct it, leave the cell empty, or leave "
+UNITS = "the column c has values in several units, such as {}; write all in one, or leave the column out with drop=c"
+AMOUNTS = [f"{row}.5" for row in range(ROWS - 1)]
+
+
 @pytest.mark.parametrize(
-    ("values", "example"),
+    ("values", "says"),
     [
-        pytest.param(["1,001", "2,500"], "1,001", id="thousands or decimals"),
-        pytest.param(["1,5", "0.5"], "1,5", id="commas and points"),
-        pytest.param(["1,234.5", "2,000.1"], "1,234.5", id="points after commas"),
-        pytest.param(["1,234,567", "2,500,000"], "1,234,567", id="millions"),
-        pytest.param(["01/02/2024", "11/12/2024"], "01/02/2024", id="day or month first"),
+        pytest.param(
+            ["1,001", "2,500"],
+            TWO_WAYS.format("1,001", "give decimal=. if this is 1001, or decimal=, if it is 1.001"),
+            id="thousands or decimals",
+        ),
+        pytest.param(
+            ["01/02/2024", "11/12/2024"],
+            TWO_WAYS.format("01/02/2024", "write dates as 2024-12-31"),
+            id="day or month first",
+        ),
+        pytest.param(["1,5", "0.5"], ODD.format(1, "1,5", "0.5"), id="commas and points"),
+        pytest.param([*AMOUNTS, "oops"], ODD.format(24, "oops", "0.5"), id="one word"),
+        pytest.param([*AMOUNTS, "x" * 10**7], ODD.format(24, "x" * 36 + " ...", "0.5"), id="one word of 10 MB"),
+        pytest.param(["$5", "€ 6", "7"], UNITS.format("$5, € 6"), id="two currencies"),
+        pytest.param(["12.5 %", "12.5", "3 %"], UNITS.format("3 %, 12.5"), id="percent or not"),
     ],
 )
-def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[str], example: str) -> None:
-    """They would become categories without a word."""
+def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[str], says: str) -> None:
+    """They would become categories, or wrong numbers, without a word. A column that is left out is not looked at."""
+    frame = _frame(c=values * (ROWS // len(values)))
     with pytest.raises(UserError) as raised:
-        _clean(_frame(c=values * (ROWS // 2)))
-    assert raised.value.message == (
-        f"dataset=t.csv: values such as {example} of the column c can be read in two ways; write numbers as 1234.5 and "
-        "dates as 2024-12-31, or leave the column out with drop=c"
-    )
+        _clean(frame)
+    assert raised.value.message.startswith(f"dataset=t.csv: {says}")
+    assert "c" not in _clean(frame, drop=["c"])[0].feature_names
+
+
+@pytest.mark.parametrize(
+    ("others", "decimal", "expected"),
+    [
+        pytest.param(["$1,243.56", "$2.00"], None, [18000, 2500], id="another column has points"),
+        pytest.param(["12,5", "1.243,56"], None, [18, 2.5], id="another column has commas"),
+        pytest.param([0.5, 1.5], ".", [18000, 2500], id="option"),
+        pytest.param(["12,5", "1.243,56"], ".", [18000, 2500], id="option against another column"),
+    ],
+)
+def test_numbers_that_do_not_tell_are_read_as_in_other_columns(
+    others: list[Any], decimal: str | None, expected: list[float]
+) -> None:
+    """Wherever these stand; the user has the last word."""
+    frame = _frame(c=["18,000", "2,500"] * 12, z=others * 12)
+    assert _clean(frame, decimal=decimal)[0].frame["c"].iloc[:2].tolist() == expected
+
+
+def test_dates_that_do_not_tell_are_read_as_in_other_columns() -> None:
+    """One day above 12 is enough for all columns."""
+    frame = _frame(c=["01/02/2024", "03/04/2024"] * 12, z=["12/31/2024", "01/01/2024"] * 12)
+    assert _clean(frame)[0].frame["c"].iloc[0] == 19724
 
 
 def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
     """A small table is not worth a second dtype: it is numbers throughout. X is an array of one's own."""
-    images = pd.DataFrame({"p1": range(ROWS), "p2": range(ROWS), "y": ["no", "yes"] * 12})
+    images = pd.DataFrame({"p1": [0, 1, 2] * 8, "p2": [0, 1, 3] * 8, "y": ["no", "yes"] * 12})
     table = _clean(images)[0]
     X = table.X
     assert (X.dtype, X.flags.c_contiguous, X[:2].tolist()) == (np.uint8, True, [[0, 0], [1, 1]])

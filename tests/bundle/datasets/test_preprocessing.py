@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from entrypoints.datasets import preprocessing
-from entrypoints.datasets.preprocessing import fit_preprocessing, transformer
+from entrypoints.datasets.preprocessing import fit_preprocessing
 
 COLOURS = ("blue", "green", "red")
 ROWS = 60
@@ -39,7 +42,10 @@ def test_preprocessing_equals_scikit_learn(missing_number: bool, missing_colour:
     X, frame = table(missing_number=missing_number, missing_colour=missing_colour)
     before = X.copy()
     ours = fit_preprocessing(X, None, FIT, categorical=(1,)).transform(X)
-    theirs = transformer(["a", "b"], ["colour"]).fit(frame.iloc[FIT]).transform(frame)
+    numeric = make_pipeline(SimpleImputer(), StandardScaler())
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    transformer = make_column_transformer((numeric, ["a", "b"]), (encoder, ["colour"]))
+    theirs = transformer.fit(frame.iloc[FIT]).transform(frame)
     assert ours == pytest.approx(theirs, abs=1e-12)
     assert not ours[REST[0], 2:].any()
     np.testing.assert_array_equal(X, before)

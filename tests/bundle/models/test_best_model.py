@@ -21,6 +21,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from business_tables import ENGLISH, GERMAN, KINDS, Style, business_table
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
@@ -110,25 +111,24 @@ for model in models:
         pytest.param("red_wine", SVR, id="red_wine-SVR"),
     ],
 )
-def test_refitted_pipeline_and_its_figures_are_those_of_plain_scikit_learn(name: str, algorithm: str) -> None:
-    """From a frame of raw columns to the target's own units or the places of the labels, for every row of the table.
+def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: str, algorithm: str) -> None:
+    """From a frame of raw columns to the target's own units or labels, for every row of the table.
 
     Score and loss are those on the test part; what the training took is beside them.
     """
     data, configuration = bundled(name), configured(algorithm, max_steps=40)
     if algorithm in ("forest", "boosting", SVR):
         configuration = configured_whole(algorithm, 1 if algorithm == SVR else 40)
-    best, plain = best_model.refit(configuration, data, table_of(name)), Plain.of_whole(data, configuration)
+    best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration)
     plain.train(configuration.steps(len(data.split.train)))
-    predicted = best.pipeline.predict(table_of(name).frame.iloc[:, :-1])
+    model = best_model.raw_rows_model(best, table_of(name))
+    predicted = model.predict(table_of(name).features(np.arange(len(data.X))))
     expected = plain.predict(np.arange(len(data.X)))
     if data.task == "regression":
         np.testing.assert_allclose(predicted, expected, rtol=1e-9)
         assert 5 < predicted.mean() < 6.5
     else:
-        assert predicted.tolist() == expected.tolist()
-        model = best_model.raw_rows_model(best, table_of(name))
-        assert model.predict(table_of(name).features(np.arange(len(data.X)))).tolist() == LABELS[expected].tolist()
+        assert predicted.tolist() == LABELS[expected].tolist()
         assert list(model.classes_) == LABELS.tolist()
     score = "test_rmse" if name == "red_wine" else "test_accuracy"
     figures = {score: plain.score(data.split.test), "test_loss": plain.loss(data.split.test)}
@@ -146,7 +146,7 @@ def test_users_own_estimator_gets_and_gives_in_the_logged_model_what_it_does_in_
     (tmp_path / "particular.py").write_text(PARTICULAR)
     monkeypatch.syspath_prepend(tmp_path)
     data = bundled(name)
-    best = best_model.refit(configured(f"particular.{made}", max_steps=40), data, table_of(name))
+    best = best_model.refit(configured(f"particular.{made}", max_steps=40), data)
     test = data.split.test
     predicted = best_model.raw_rows_model(best, table_of(name)).predict(table_of(name).features(test))
     if name == "diabetes":
@@ -164,7 +164,7 @@ def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
     monkeypatch.syspath_prepend(tmp_path)
     np.ones(50 * 125_000)
     configuration = configured("costly_model.Costly", max_steps=12)
-    costs = best_model.refit(configuration, bundled("red_wine"), table_of("red_wine")).figures
+    costs = best_model.refit(configuration, bundled("red_wine")).figures
     assert costs["refit_memory_growth_mb"] == pytest.approx(20, abs=1)
     assert costs["refit_cpu_seconds"] == pytest.approx(12 * 0.05, rel=0.25)
     assert costs["refit_training_time_s"] == pytest.approx(12 * 0.05, rel=0.25)
@@ -173,18 +173,18 @@ def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
 def test_refit_that_diverges_names_what_was_chosen() -> None:
     """A model can overflow on the whole training part though it did on no fold; the user learns which values did."""
     with pytest.raises(UserError, match=r"algorithm=linear, batch_size=32, learning_rate=1e\+300, alpha=0\.001: "):
-        best_model.refit(configured(learning_rate=1e300), bundled("red_wine"), table_of("red_wine"))
+        best_model.refit(configured(learning_rate=1e300), bundled("red_wine"))
 
 
 @pytest.mark.parametrize("algorithm", ["linear", MLP_REGRESSOR])
-def test_refitted_pipeline_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone(algorithm: str) -> None:
+def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone(algorithm: str) -> None:
     """No number is missing in the table that it was trained on."""
     data, wine = bundled("red_wine"), table_of("red_wine")
-    pipeline = best_model.refit(configured(algorithm), data, wine).pipeline
+    model = best_model.raw_rows_model(best_model.refit(configured(algorithm), data), wine)
     frame = wine.features(data.split.test)
     mean = float(wine.frame["alcohol"].iloc[data.split.train].mean())
-    predicted = pipeline.predict(frame.assign(alcohol=np.nan))
-    np.testing.assert_allclose(predicted, pipeline.predict(frame.assign(alcohol=mean)), rtol=1e-9)
+    predicted = model.predict(frame.assign(alcohol=np.nan))
+    np.testing.assert_allclose(predicted, model.predict(frame.assign(alcohol=mean)), rtol=1e-9)
 
 
 def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_models_of_several_studies_are_compared_by_params_score_and_costs(module
     MLflow knows its columns, what it predicts, and five rows as an example.
     """
     wine = table_of("red_wine")
-    best = best_model.refit(configured(batch_size=32, learning_rate=0.01, alpha=0.1), bundled("red_wine"), wine)
+    best = best_model.refit(configured(batch_size=32, learning_rate=0.01, alpha=0.1), bundled("red_wine"))
     of_trial = {"val_rmse": 0.66, "inference_latency_ms": 0.1, "model_memory_mb": 2.0, "peak_memory_mb": 180.0}
     with opened_run(module_store) as run:
         mlflow.log_params({"algorithm": "auto", "batch_sizes": "2,4,8"})
@@ -287,7 +287,7 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
             file.write_text(NEAREST.replace("[1, 2]", keeps))
             importlib.invalidate_caches()
             module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data, people)
+            best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data)
             with opened_run(module_store) as run:
                 model_id = _logged_as(run, best, people).rpartition("/")[2]
                 uris.append(run.client.get_logged_model(model_id).artifact_location)
@@ -342,13 +342,19 @@ def visits(module_store: Path) -> Visits:
     path = module_store / "visits.csv"
     _visits().to_csv(path, index=False)
     best, read = _refitted(path, "cost", "linear")
-    return _loaded(module_store, best, read), pd.read_csv(path), best.pipeline.predict(read.features(np.arange(ROWS)))
+    return _loaded(module_store, best, read), pd.read_csv(path), _trained(best, read)
 
 
 def _refitted(path: Path, target: str, algorithm: str) -> tuple[best_model.BestModel, Table]:
     """The best model of a file, and its table."""
     rows = known.load(str(path), target=target)
-    return best_model.refit(configured(algorithm, batch_size=16, max_steps=300), split_up(rows), rows), rows
+    return best_model.refit(configured(algorithm, batch_size=16, max_steps=300), split_up(rows)), rows
+
+
+def _trained(best: best_model.BestModel, of: Table) -> Any:
+    """What the trained estimator predicts of the table, without reading a row again."""
+    scaling = best.preprocessing.scaling
+    return best.estimator.predict(best.preprocessing.transform(of.X)) * scaling.y_scale + scaling.y_mean
 
 
 def _loaded(module_store: Path, best: best_model.BestModel, of: Table) -> Any:
@@ -420,7 +426,7 @@ def orders(module_store: Path) -> tuple[Any, Path, Any]:
     frame.assign(Kosten=cost.round(2)).to_csv(path, sep=";", index=False, encoding="cp1252")
     best, read = _refitted(path, "Kosten", "linear")
     assert "Nr" not in read.feature_names
-    return _loaded(module_store, best, read), path, best.pipeline.predict(read.features(np.arange(ROWS)))
+    return _loaded(module_store, best, read), path, _trained(best, read)
 
 
 DATES = {"parse_dates": ["bestellt", "geliefert"], "dayfirst": True}
@@ -446,6 +452,29 @@ def test_rows_of_a_german_file_are_predicted_the_same_however_pandas_reads_them(
     rows = pd.read_csv(path, sep=";", encoding="cp1252", **options)
     np.testing.assert_allclose(model.predict(rows), expected, rtol=1e-9)
     np.testing.assert_allclose(model.predict(rows[3:5]), expected[3:5], rtol=1e-9)
+
+
+@pytest.mark.parametrize("style", [ENGLISH, GERMAN], ids=["English", "German"])
+def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_clean_ones(
+    style: Style, tmp_path: Path
+) -> None:
+    """40 columns: money, thousands, percent signs, brackets, dates, codes, categories, and some that name a row."""
+    written, meant = business_table(style, 300)
+    written.to_csv(tmp_path / "t.csv", sep=style.separator, index=False)
+    table = known.load(str(tmp_path / "t.csv"), target="churned", group="customer_id")
+    found = {name: why if read_as == "left out" else read_as for name, read_as, why in table.treatment}
+    assert found == KINDS | {"churned": "target"}
+    for column in table.columns:
+        if column.kind == "number":
+            assert table.frame[column.name].tolist() == meant[column.name].tolist()
+    model = best_model.raw_rows_model(best_model.refit(configured("logistic"), split_up(table)), table)
+    scores = model.predict_proba(meant)
+    assert np.array_equal(model.predict_proba(written), scores)
+    if style is GERMAN:
+        with pytest.raises(MlflowException, match="column 'count_0': thousands were read as decimals; read the file"):
+            model.predict(pd.read_csv(tmp_path / "t.csv", sep=";"))
+    else:
+        assert np.array_equal(model.predict_proba(pd.read_csv(tmp_path / "t.csv")), scores)
 
 
 @pytest.mark.parametrize("orient", ["split", "records"])
@@ -548,7 +577,9 @@ def test_classifier_gives_probabilities_where_they_are_asked_for(
         plain: Any = mlflow.sklearn.load_model(uri)
     rows = read.features(np.arange(20)).set_axis(range(100, 120))
     found = model.predict(rows, params=PROBABILITIES)
-    expected = pd.DataFrame(best.pipeline.predict_proba(rows), rows.index, ["no", "yes"])
+    expected = pd.DataFrame(
+        best.estimator.predict_proba(best.preprocessing.transform(read.X[:20])), rows.index, ["no", "yes"]
+    )
     pd.testing.assert_frame_equal(found, expected)
     np.testing.assert_array_equal(plain.predict_proba(rows), expected)
     assert model.predict(rows).tolist() == found.idxmax(axis=1).tolist()
@@ -577,7 +608,7 @@ def test_columns_of_probabilities_are_the_classes_that_are_predicted(kind: type,
 def test_classifier_without_probabilities_says_so_in_one_sentence(module_store: Path) -> None:
     """It predicts classes."""
     people = table_of("diabetes")
-    best = best_model.refit(configured("svm"), bundled("diabetes"), people)
+    best = best_model.refit(configured("svm"), bundled("diabetes"))
     model, rows = _loaded(module_store, best, people), people.features(np.arange(5))
     with pytest.raises(MlflowException) as raised:
         model.predict(rows, params=PROBABILITIES)
@@ -592,7 +623,7 @@ def test_served_model_answers_what_the_documents_send_with_probabilities(
     returned: tuple[str, best_model.BestModel, Table], module_store: Path, page: str
 ) -> None:
     """Typed as it stands there, but for the model and the port."""
-    uri, best, _ = returned
+    uri, best, read = returned
     port = free_port()
     typed = re.findall(r"^mlflow models serve .*$|^curl .*/invocations .*$", (ROOT / page).read_text(), re.MULTILINE)
     serve, ask = (line.replace("models:/<model id>", uri).replace("5001", str(port)) for line in typed)
@@ -606,7 +637,8 @@ def test_served_model_answers_what_the_documents_send_with_probabilities(
         server.wait(30)
     sent = json.loads(shlex.split(ask)[-1])
     assert sent["params"] == PROBABILITIES
-    expected = best.pipeline.predict_proba(pd.DataFrame(sent["dataframe_records"]))
+    rows = pd.DataFrame(sent["dataframe_records"])
+    expected = best_model.raw_rows_model(best, read).predict_proba(rows)
     answered = pd.DataFrame(json.loads(answer)["predictions"])
     assert answered.columns.tolist() == ["no", "yes"]
     np.testing.assert_allclose(answered, expected, rtol=1e-9)

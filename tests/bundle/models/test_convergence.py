@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import bundled, configured, table_of
+from reference import bundled, configured
 from sklearn.linear_model import SGDRegressor
 
 from entrypoints.models.best_model import refit
@@ -59,8 +59,8 @@ def test_trial_ends_when_its_training_loss_no_longer_improves(dataset: str, algo
     assert (training.converged, whole.converged) == (True, False)
     assert training.step_number == whole.step_number < training.steps
     assert min(losses[:-N_ITER_NO_CHANGE]) - 0.02 < min(losses[-N_ITER_NO_CHANGE:])
-    longer = refit(configured(algorithm, **given), data, table_of(dataset)).pipeline[-1]
-    shorter = refit(configured(algorithm, **given, tol=0.02), data, table_of(dataset)).pipeline[-1]
+    longer = refit(configured(algorithm, **given), data).estimator
+    shorter = refit(configured(algorithm, **given, tol=0.02), data).estimator
     assert _trained_rows(shorter) < _trained_rows(longer)
 
 
