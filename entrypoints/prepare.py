@@ -32,8 +32,15 @@ def prepare(target: str | None, drop: str | None, **options: Any) -> None:
     request = Request(**options)
     name = f"prepare {Path(request.dataset).name}"
     with recorded_run("prepare", name, as_typed(vars(request) | {"target": target, "drop": drop})) as run:
-        table = known.load(request.dataset, target=target, drop=drop, group=request.group, time=request.time)
-        table = table.sample(request.max_rows, request.seed)
+        table = known.load(
+            request.dataset,
+            target=target,
+            drop=drop,
+            group=request.group,
+            time=request.time,
+            max_rows=request.max_rows,
+            seed=request.seed,
+        )
         split = make_split(table, folds=request.folds, seed=request.seed, duplicates=request.duplicates)
         store(run.client, run.run_id, table, split, request)
         log_dataset(run, table)

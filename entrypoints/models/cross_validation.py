@@ -19,6 +19,7 @@ from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
+from entrypoints.datasets.splits import Rows
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
@@ -37,13 +38,13 @@ TURN_STEPS = 5  # of a fold before the next one's: what a change of folds costs 
 TURN_S = 0.005  # long steps need no such turns, and limits are looked at in between
 
 
-def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
+def batches(rows: Rows, batch_size: int, seed: tuple[int, int]) -> Iterator[Rows]:
     """Row numbers, batch by batch without end: each epoch is a new random order, its last batch may be smaller."""
     random = np.random.default_rng(seed)
     while True:
         order = random.permutation(rows)
         for start in range(0, len(order), batch_size):
-            yield order[start : start + batch_size]
+            yield order[start : start + batch_size].astype(np.intp)  # with which numpy is fastest
 
 
 def balanced(y: NDArray[np.int64]) -> dict[int, float]:
@@ -93,8 +94,8 @@ class Fold:
         configuration: Configuration,
         data: Prepared,
         number: int,
-        fit: NDArray[np.int64],
-        held_out: NDArray[np.int64],
+        fit: Rows,
+        held_out: Rows,
         preprocessing: Preprocessing,
     ) -> None:
         weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
@@ -115,7 +116,6 @@ class Fold:
         self._loss_sum, self._loss_rows = 0.0, 0
         self._data = data
         self._held_out = held_out
-        self._target = self._scaling.transform_target(data.y) if data.task == "regression" else data.y
         self._fit = fit
         self._batches = batches(fit, configuration.batch_size or len(fit), (configuration.seed, number))
         self._core_wait = CoreWait()
@@ -166,8 +166,13 @@ class Fold:
             known_s = self.learner.took_s
             self.training_time_s = self.training_time_s + took_s if known_s is None else known_s
 
-    def _rows(self, rows: NDArray[np.int64]) -> tuple[Array, NDArray[Any]]:
-        return self.preprocessing.transform(self._data.X[rows]), self._target[rows]
+    def _rows(self, rows: Rows) -> tuple[Array, NDArray[Any]]:
+        return self.preprocessing.transform(self._data.X[rows]), self._target(rows)
+
+    def _target(self, rows: Rows) -> NDArray[Any]:
+        """Scaled for these rows alone: a copy of the whole target for each fold would take 8 bytes a row."""
+        y = self._data.y[rows]
+        return self._scaling.transform_target(y) if self._data.task == "regression" else y
 
     def take_train_loss(self) -> float:
         """The mean loss of the steps since the last call."""
@@ -214,7 +219,7 @@ class Fold:
 
     def untrained_loss(self) -> float:
         """The loss of an untrained model on the held-out rows."""
-        return self.learner.untrained_loss(self._target[self._held_out])
+        return self.learner.untrained_loss(self._target(self._held_out))
 
     def latencies_ms(self, rows: int) -> list[float]:
         """The times to preprocess and predict one row, of this number."""
@@ -247,8 +252,8 @@ class Fold:
         pickle.Pickler(size, protocol=5, buffer_callback=copy).dump(self.learner.estimator)
         return size.bytes / 1e3
 
-    def _evaluate(self, rows: NDArray[np.int64]) -> tuple[float, float]:
-        outputs, y = self._in_chunks(self.learner.outputs, rows), self._target[rows]
+    def _evaluate(self, rows: Rows) -> tuple[float, float]:
+        outputs, y = self._in_chunks(self.learner.outputs, rows), self._target(rows)
         loss, y_scale = self.learner.loss, self._scaling.y_scale
         decisions = self.learner.decisions if self.score.needs == ["predict"] else None
         scored = outputs if decisions is None else self._in_chunks(decisions, rows)
@@ -257,7 +262,7 @@ class Fold:
         in_units = scored * y_scale + self._scaling.y_mean
         return loss(outputs, y), self.score.of(in_units, self._data.y[rows], loss)
 
-    def _in_chunks(self, outputs: Outputs, rows: NDArray[np.int64]) -> Array:
+    def _in_chunks(self, outputs: Outputs, rows: Rows) -> Array:
         chunks = (rows[start : start + _CHUNK_ROWS] for start in range(0, len(rows), _CHUNK_ROWS))
         return np.concatenate([outputs(self.preprocessing.transform(self._data.X[each])) for each in chunks])
 

@@ -101,9 +101,14 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         registered.check(settings.register)
     where = backend(settings.ray_address, settings.cpus or 0, imports=TRIALS)
     table = known.load(
-        settings.dataset, target=settings.target, drop=settings.drop, group=settings.group, time=settings.time
+        settings.dataset,
+        target=settings.target,
+        drop=settings.drop,
+        group=settings.group,
+        time=settings.time,
+        max_rows=settings.max_rows,
+        seed=settings.seed,
     )
-    table = table.sample(settings.max_rows, settings.seed)
     score = scores.find(settings.metric, table.task)
     ends_early = stopping(score, limits, settings.groups, here=where.is_here)
     request = Request(**{each.name: getattr(settings, each.name) for each in fields(Request)})
