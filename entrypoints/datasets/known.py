@@ -95,7 +95,8 @@ def load(
         target: the column to predict; required for a file, the others have a default.
         drop: names of columns that are not features, separated by commas.
         group, time: as of ``clean``.
-        max_rows, seed: see ``Table.sample``; of a Parquet file only the sample is read, and decides how columns are read.
+        max_rows, seed: as of ``Table.sample``. Of a Parquet file nothing else is kept: the sample decides how columns
+            are read.
         folder: of the bundled files.
         echo: called with each line.
 

@@ -29,9 +29,9 @@ class ParquetFiles:
     """
 
     def __init__(self, path: Path) -> None:
-        paths = (
-            sorted(each for each in path.iterdir() if each.suffix in (".parquet", ".pq")) if path.is_dir() else [path]
-        )
+        paths = [path]
+        if path.is_dir():
+            paths = sorted(each for each in path.iterdir() if each.suffix in (".parquet", ".pq"))
         if not paths:
             raise ValueError("the folder holds no file named .parquet or .pq")
         # Otherwise pyarrow keeps all that it has read, or whole row groups.
@@ -63,11 +63,12 @@ class ParquetFiles:
             UserError: one of these values would be lost.
         """
         column = self._schema.get_field_index(target) if target else -1
-        classes, counts = (None, [self.rows]) if column < 0 else self._classes(target)
+        classes, counts = self._classes(column) if column >= 0 else ([], [self.rows])
         if rows >= sum(counts):
             return self.read()
         drawing = _Drawing(np.array(counts), rows, seed)
-        if lost := np.flatnonzero(drawing.wanted == 0).tolist():
+        lost = np.flatnonzero(drawing.wanted == 0).tolist()
+        if lost and classes:
             raise lost_class(rows, classes[lost[0]], counts[lost[0]], sum(counts))
 
         def drawn() -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
@@ -81,22 +82,23 @@ class ParquetFiles:
         for file in self._files:
             yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
 
-    def _classes(self, target: str) -> tuple[list[Any] | None, list[int]]:
-        """The values of a target that may be classes, or None, and how many rows have each, or any."""
+    def _classes(self, target: int) -> tuple[list[Any], list[int]]:
+        """The values of a target that may be classes, and how many rows have each; else none, and how many have any."""
         counts: Counter[Any] = Counter()
         others = 0
         kind = self._schema.field(target).type
         is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         most = MAX_NUMBERS if is_number else MAX_CLASSES
-        for batch in self._batches([target]):
-            values = _decoded(batch.column(0)).filter(pc.invert(pc.is_null(batch.column(0), nan_is_null=True)))
+        for batch in self._batches([self._schema.field(target).name]):
+            values = _decoded(batch.column(0))
+            values = values.filter(pc.invert(pc.is_null(values, nan_is_null=True)))
             if len(counts) > most:
                 others += len(values)
                 continue
             found = pc.value_counts(values)
             counts.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
         if len(counts) > most or (is_number and any(value % 1 for value in counts)):
-            return None, [others + counts.total()]
+            return [], [others + counts.total()]
         return list(counts), list(counts.values())
 
     def _complete(self) -> set[str]:
@@ -163,10 +165,10 @@ class _Drawing:
         return np.sort(np.concatenate(drawn))
 
 
-def _strata(column: pa.Array, classes: list[Any] | None) -> NDArray[np.int64]:
+def _strata(column: pa.Array, classes: list[Any]) -> NDArray[np.int64]:
     """The place of each row's class, 0 where there are none, -1 where it has no value."""
     column = _decoded(column)
-    if classes is None:
+    if not classes:
         return np.where(pc.is_null(column, nan_is_null=True), -1, 0)
     codes = pc.index_in(column, value_set=pa.array(classes, column.type)).fill_null(-1)
     found: NDArray[np.int64] = codes.to_numpy(zero_copy_only=False)
@@ -180,4 +182,5 @@ def _decoded(column: pa.Array) -> pa.Array:
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
     pa.default_memory_pool().release_unused()
-    return frame.reset_index(drop=True)
+    frame = frame.reset_index(drop=True)
+    return frame

@@ -144,7 +144,8 @@ def _about(path: Path) -> tuple[int, float]:
     """About how many rows a CSV file has, and how many bytes each: as in its first rows."""
     with _opened(path) as file:
         sizes = [len(line) for line in islice(file, FIRST_ROWS)]
-        read_bytes = file.fileobj.tell() if isinstance(file, gzip.GzipFile) else sum(sizes)
+        packed: Any = getattr(file, "fileobj", None)
+        read_bytes = packed.tell() if packed else sum(sizes)
     rows = len(sizes) * path.stat().st_size / read_bytes
     return int(float(f"{rows:.2g}")), sum(sizes) / len(sizes)
 

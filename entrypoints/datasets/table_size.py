@@ -57,4 +57,4 @@ def bytes_a_row(first: pd.DataFrame, parser_bytes: float = 0.0) -> float:
 
 
 def _gigabytes(megabytes: float) -> str:
-    return f"{megabytes / 1e3:,.0f}" if megabytes >= 10_000 else f"{megabytes / 1e3:.1f}"
+    return f"{megabytes / 1e3:,.0f}" if megabytes >= 10_000 else f"{megabytes / 1e3:.2g}"
