@@ -182,5 +182,5 @@ def _decoded(column: pa.Array) -> pa.Array:
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
     pa.default_memory_pool().release_unused()
-    frame = frame.reset_index(drop=True)
+    frame.index = pd.RangeIndex(len(frame))
     return frame

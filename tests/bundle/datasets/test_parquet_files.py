@@ -84,7 +84,7 @@ def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path: Pat
     pd.testing.assert_frame_equal(table_files.read(str(folder), echo=pytest.fail), whole)
     assert set(_drawn(folder, 200, seed=0)["number"] >= 200) == {False, True}
     whole.assign(number=0.5).to_parquet(folder / "c.parquet")
-    with pytest.raises(UserError, match="c.parquet has other columns or types than a.parquet"):
+    with pytest.raises(UserError, match=r"c[.]parquet has other columns or types than a[.]parquet"):
         table_files.read(str(folder), echo=pytest.fail)
 
 
@@ -93,10 +93,9 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
 ) -> None:
     """With the number of rows that would fit, of which those of a Parquet file are all that is read."""
     monkeypatch.setattr(memory, "half_mb", lambda: 0.04)
-    with pytest.raises(UserError) as raised:
+    too_much = r"its 300 rows would take about 8.6e-05 GB here, and 4e-05 are allowed; choose max_rows=100$"
+    with pytest.raises(UserError, match=too_much):
         table_files.read(str(path), echo=pytest.fail)
-    words = f"dataset={path}: its 300 rows would take about 0.069 GB here, and 0.04 are allowed; choose max_rows=100"
-    assert raised.value.message == words
     assert len(_drawn(path, 100, seed=0)) == 100
     monkeypatch.setattr(table_files, "LARGE_BYTES", 0)
     for name in ("t.csv", "t.csv.gz"):
@@ -105,7 +104,7 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
             table_files.read(str(path.with_name(name)), echo=pytest.fail)
 
 
-def test_row_of_a_split_takes_a_few_bytes_however_many_folds(path: Path) -> None:
+def test_row_of_a_split_takes_a_few_bytes_however_many_folds() -> None:
     """The row numbers of ten folds would take 64."""
     table = known.load("red_wine")
     split = make_split(table, folds=10, seed=0)
