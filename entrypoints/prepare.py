@@ -33,8 +33,14 @@ def prepare(target: str | None, drop: str | None, decimal: str | None, **options
     read_as: dict[str, Any] = {"target": target, "drop": drop, "decimal": decimal}
     name = f"prepare {Path(request.dataset).name}"
     with recorded_run("prepare", name, as_typed(vars(request) | read_as)) as run:
-        table = known.load(request.dataset, **read_as, group=request.group, time=request.time)
-        table = table.sample(request.max_rows, request.seed)
+        table = known.load(
+            request.dataset,
+            **read_as,
+            group=request.group,
+            time=request.time,
+            max_rows=request.max_rows,
+            seed=request.seed,
+        )
         split = make_split(table, folds=request.folds, seed=request.seed, duplicates=request.duplicates)
         store(run.client, run.run_id, table, split, request)
         log_dataset(run, table)

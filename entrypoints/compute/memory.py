@@ -48,9 +48,13 @@ def raised(call: Callable[[], None]) -> Raised | None:
 
 
 def share_mb() -> float:
-    """What a trial may take: half of the memory that this machine, or its container, has for each core."""
-    host = Host()
-    return 0.5 * float(host.memory_limit_mb()) / max(1.0, float(host.usable_cores()))
+    """What a trial may take: its core's part of the half that the table leaves."""
+    return half_mb() / max(1.0, float(Host().usable_cores()))
+
+
+def half_mb() -> float:
+    """Half of the memory that this machine, or its container, has: a table may take one, and all trials the other."""
+    return 0.5 * float(Host().memory_limit_mb())
 
 
 def _released_mb() -> float:

@@ -119,7 +119,7 @@ def clean(
         )
     if not all(values.dtype == np.uint8 for values in features.values()):
         features = {name: each.astype(float) if each.dtype == np.uint8 else each for name, each in features.items()}
-    whole = pd.DataFrame(features | {target: y})
+    whole = pd.DataFrame(features | {target: y}, copy=False)  # a large table is not copied
     whole.attrs = about
     used = frame[[column.name for column in columns]].head(EXAMPLES)
     return Table(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from entrypoints.datasets import openml_source, table_files
 from entrypoints.datasets.cleaning import clean
@@ -82,6 +83,8 @@ def load(
     group: str | None = None,
     time: str | None = None,
     decimal: str | None = None,
+    max_rows: int | None = None,
+    seed: int = 0,
     folder: Path = DATA,
     echo: Echo = say,
 ) -> Table:
@@ -93,6 +96,8 @@ def load(
         target: the column to predict; required for a file, the others have a default.
         drop: names of columns that are not features, separated by commas.
         group, time, decimal: as of ``clean``.
+        max_rows, seed: as of ``Table.sample``. Of a Parquet file nothing else is kept: the sample decides how columns
+            are read.
         folder: of the bundled files.
         echo: called with each line.
 
@@ -107,19 +112,22 @@ def load(
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
         usual = not target or target == table.target
         if usual and not dropped and group is None and time is None:
-            return table
+            return table.sample(max_rows, seed)
         task = table.task if usual else None
         return clean(
             table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual, group=group, time=time
-        )
+        ).sample(max_rows, seed)
     if name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
-        frame = table_files.read(name, echo=echo)
+        frame = table_files.read(name, echo=echo, max_rows=max_rows, target=target, seed=seed)
     else:
         allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    return clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time, decimal=decimal)
+    table = clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time, decimal=decimal)
+    del frame
+    pa.default_memory_pool().release_unused()  # which would keep what the file's texts took
+    return table.sample(max_rows, seed)
 
 
 def _openml_id(name: str) -> int:

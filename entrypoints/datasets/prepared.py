@@ -50,7 +50,7 @@ class Prepared:
     split: Split
     preprocessings: tuple[Preprocessing, ...] = ()
 
-    def fit_preprocessing(self, rows: NDArray[np.int64]) -> Preprocessing:
+    def fit_preprocessing(self, rows: NDArray[np.integer[Any]]) -> Preprocessing:
         """The preprocessing fitted on these rows and no others."""
         return fit_preprocessing(self.X, self.y if self.task == "regression" else None, rows, self.categorical)
 

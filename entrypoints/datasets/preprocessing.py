@@ -7,6 +7,7 @@ wait for. A test holds both equal.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,30 +32,40 @@ def fit_preprocessing(
         categorical: the places of the categorical columns.
     """
     numeric = np.setdiff1d(np.arange(X.shape[1]), categorical) if categorical else None
-    numbers = X if numeric is None else X[:, numeric]
-    scaling = Scaling(*_mean_and_scale(numbers, rows))
+    scaling = Scaling(*_mean_and_scale(X, rows, numeric))
     if y is not None:
         y_mean, y_scale = _mean_and_scale(y[:, np.newaxis], rows)
         scaling = Scaling(scaling.mean, scaling.scale, float(y_mean[0]), float(y_scale[0]))
     encoded = tuple((place, np.unique(codes_of(X[rows, place]))) for place in categorical)
     # In scikit-learn's order, which has missing last.
     encoded = tuple((place, np.roll(codes, -1) if codes[0] == NO_CODE else codes) for place, codes in encoded)
-    return Preprocessing(scaling, numeric, encoded, X.dtype.kind == "f" and bool(np.isnan(numbers).any()))
+    has_missing = X.dtype.kind == "f" and any(np.isnan(chunk).any() for chunk in _chunks(X, None, numeric))
+    return Preprocessing(scaling, numeric, encoded, has_missing)
 
 
-def _mean_and_scale(X: NDArray[Any], rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _chunks(X: NDArray[Any], rows: Rows | None, columns: NDArray[np.int64] | None) -> Iterator[NDArray[np.float64]]:
+    """These rows and columns, or all, a part at a time: a large table is never copied as a whole."""
+    step = max(1, CHUNK_CELLS // (X.shape[1] if columns is None else max(1, len(columns))))
+    for start in range(0, len(X) if rows is None else len(rows), step):
+        part = slice(start, start + step)
+        chunk = X[part if rows is None else rows[part]]
+        yield (chunk if columns is None else chunk[:, columns]).astype(np.float64)
+
+
+def _mean_and_scale(
+    X: NDArray[Any], rows: Rows, columns: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """scikit-learn's own mean and population standard deviation of ``X[rows]``; no other row is read.
 
-    They are taken chunk by chunk, so that a table of bytes is never copied as numbers as a whole. A missing value
-    counts as one at the mean of those that are there, as after mean imputation; a column without any value has mean 0.
+    A missing value counts as one at the mean of those that are there, as after mean imputation; a column without any
+    value has mean 0.
     """
-    if not X.shape[1]:
+    if columns is not None and not len(columns):
         return np.zeros(0), np.ones(0)
     scaler = StandardScaler()
-    step = max(1, CHUNK_CELLS // X.shape[1])
     with np.errstate(invalid="ignore"):  # of a column without any value
-        for start in range(0, len(rows), step):
-            scaler.partial_fit(X[rows[start : start + step]].astype(np.float64))
+        for chunk in _chunks(X, rows, columns):
+            scaler.partial_fit(chunk)
         deviation = np.sqrt(scaler.var_)
     constant = scaler.scale_ != deviation  # its deviation is 0 but for rounding, and scikit-learn has put 1
     deviation *= np.sqrt(scaler.n_samples_seen_ / len(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,43 @@ from entrypoints.errors import UserError
 
 TEST_FRACTION = 0.3
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.integer[Any]]
+_NEVER = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """A sequence of (fit, validation) rows, in the order of the training part, made anew at each access.
+
+    So ten folds of a large table take a byte or two a row, not the 56 of their row numbers.
+
+    Attributes:
+        train: row numbers of the training part.
+        validated_in: of each of these the number of the fold that it validates, or -1.
+        number: of folds.
+        in_time: whether a fold is fitted on the rows before those that it validates, not on all others.
+    """
+
+    train: Rows
+    validated_in: NDArray[np.integer[Any]]
+    number: int
+    in_time: bool = False
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, fold: int) -> tuple[Rows, Rows]:
+        fold = range(self.number)[fold]
+        fit = self.validated_in < fold if self.in_time else self.validated_in != fold
+        return self.train[fit], self.train[self.validated_in == fold]
+
+    def __iter__(self) -> Iterator[tuple[Rows, Rows]]:
+        return map(self.__getitem__, range(self.number))
+
+    @cached_property
+    def fit_sizes(self) -> list[int]:
+        """How many rows each fold is trained on."""
+        return [len(fit) for fit, _ in self]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +76,17 @@ class Split:
 
     train: Rows
     test: Rows
-    folds: tuple[tuple[Rows, Rows], ...]
+    folds: Folds
 
     @property
     def fit_rows(self) -> int:
         """How many rows the largest fold is trained on."""
-        return max(len(fit) for fit, _ in self.folds)
+        return max(self.folds.fit_sizes)
 
     @property
     def max_batch_size(self) -> int:
         """How many rows a batch can have at most: as many as the smallest fold is trained on."""
-        return min(len(fit) for fit, _ in self.folds)
+        return min(self.folds.fit_sizes)
 
     def to_json(self) -> dict[str, list[Any]]:
         """Return plain lists under sorted keys; of a fold only its validation rows.
@@ -99,15 +136,17 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
         _check_distinct("times", times, of_training, folds, needed=folds + 1)
     if stratify:
         _check_classes(y[train], "training part", folds)
-    # The splitter numbers the rows it is given: translate to rows of the table.
     if table.times is not None:
-        pairs = _folds_in_time(table.times[train], folds)
+        validations = _validations_in_time(table.times[train], folds)
     else:
         by = None if table.groups is None else table.groups[train]
-        pairs = _splitter(table, folds, seed).split(train, y[train], by)
-    rows = tuple((train[fit], train[val]) for fit, val in pairs)
+        validations = (validation for _, validation in _splitter(table, folds, seed).split(train, y[train], by))
+    validated_in = np.full(len(train), _NEVER, dtype=np.min_scalar_type(-folds))
+    for number, validation in enumerate(validations):
+        validated_in[validation] = number
+    rows = Folds(train, validated_in, folds, in_time=table.times is not None)
     for number, (fit, _) in enumerate(rows if stratify else ()):
-        if lacking := sorted(set(y) - set(y[fit])):
+        if lacking := np.setdiff1d(table.classes, y[fit]).tolist():
             raise UserError(
                 f"folds={folds}: fold {number} would be trained on no row of class {lacking[0]}, and each class needs "
                 "one in every fold; lower folds, or merge or drop the class"
@@ -135,7 +174,7 @@ def copied_percent(table: Table, split: Split) -> float:
 
 def _parts(table: Table, test_rows: int, seed: int) -> tuple[Rows, Rows]:
     """The rows of the training and of the test part."""
-    rows = np.arange(len(table.frame), dtype=np.int64)
+    rows = np.arange(len(table.frame), dtype=np.int32)
     if table.times is not None:
         ordered = rows[np.argsort(table.times, kind="stable")]
         times = table.times[ordered]
@@ -158,12 +197,12 @@ def _splitter(table: Table, folds: int, seed: int) -> Any:
     return (StratifiedKFold if stratify else KFold)(folds, **shuffled)
 
 
-def _folds_in_time(times: NDArray[np.float64], folds: int) -> Iterator[tuple[Rows, Rows]]:
-    """The rows of each fold, which divide the different times."""
+def _validations_in_time(times: NDArray[np.float64], folds: int) -> Iterator[Rows]:
+    """The places of the rows that validate each fold, which divide the different times."""
     distinct, of_row = np.unique(times, return_inverse=True)
     splitter = TimeSeriesSplit(folds, test_size=max(1, len(distinct) // (2 * folds)))
-    for fit, validation in splitter.split(distinct):
-        yield np.flatnonzero(np.isin(of_row, fit)), np.flatnonzero(np.isin(of_row, validation))
+    for _, validation in splitter.split(distinct):
+        yield np.flatnonzero(np.isin(of_row, validation))
 
 
 def _check_folds(folds: int, training_rows: int) -> None:

@@ -63,10 +63,15 @@ class Table:
 
         It is uint8 if all features are, else float64: a category is its place in ``categories``, NaN is missing.
         """
-        features = self.frame.iloc[:, :-1].copy(deep=False)
-        for name in self.categories:
-            features[name] = features[name].cat.codes.replace(-1, np.nan)
-        return np.array(features, dtype=np.uint8 if (features.dtypes == np.uint8).all() else np.float64, order="C")
+        dtypes = set(self.frame.dtypes.iloc[:-1])
+        # Column by column: a copy of a whole large table would double what the array takes.
+        X = np.empty((len(self.frame), len(self.feature_names)), np.uint8 if dtypes == {np.dtype("u1")} else np.float64)
+        for place, name in enumerate(self.feature_names):
+            column = self.frame[name]
+            if name in self.categories:
+                column = column.cat.codes.where(column.notna())  # NaN for -1
+            X[:, place] = column
+        return X
 
     @property
     def y(self) -> NDArray[Any]:
@@ -85,7 +90,7 @@ class Table:
         """The classes as the user's file spells them, in their order."""
         return tuple(self.class_values.get(label, label) for label in self.classes)
 
-    def features(self, rows: NDArray[np.int64]) -> pd.DataFrame:
+    def features(self, rows: NDArray[np.integer[Any]]) -> pd.DataFrame:
         """The raw features of these rows: float64, and text with NaN for missing where categorical."""
         types = {name: object if name in self.categories else np.float64 for name in self.feature_names}
         features: pd.DataFrame = self.frame.iloc[rows, :-1].astype(types)
@@ -122,11 +127,7 @@ class Table:
         groups, times = (None if each is None else each[drawn] for each in (self.groups, self.times))
         sample = replace(self, frame=frame, groups=groups, times=times)
         if lost := sorted(set(self.classes) - set(sample.classes)):
-            of_it = np.count_nonzero(self.y == lost[0])
-            raise UserError(
-                f"max_rows={rows}: class {lost[0]} has only {of_it} of the {len(self.frame)} rows, and none would be "
-                f"among {rows}; raise max_rows, or merge or drop the class"
-            )
+            raise lost_class(rows, lost[0], int(np.count_nonzero(self.y == lost[0])), len(self.frame))
         return sample
 
     @cached_property
@@ -151,3 +152,11 @@ class Table:
         text = self.task == "classification"
         content.update(json.dumps(target.tolist()).encode() if text else (target + 0.0).astype("<f8").tobytes())
         return content.hexdigest()
+
+
+def lost_class(max_rows: int, label: Any, of_it: int, rows: int) -> UserError:
+    """That a sample would hold no row of a class, which so many of the table's rows have."""
+    return UserError(
+        f"max_rows={max_rows}: class {label} has only {of_it} of the {rows} rows, and none would be among {max_rows}; "
+        "raise max_rows, or merge or drop the class"
+    )

@@ -102,8 +102,9 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         decimal=settings.decimal,
         group=settings.group,
         time=settings.time,
+        max_rows=settings.max_rows,
+        seed=settings.seed,
     )
-    table = table.sample(settings.max_rows, settings.seed)
     score = scores.find(settings.metric, table.task)
     parsed = parse_limits(score, limits, settings.groups, here=where.is_here)
     folders = [folder]

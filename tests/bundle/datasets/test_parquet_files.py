@@ -1,0 +1,111 @@
+"""Parquet files and folders of them: random rows that are drawn while they stream, and what is too large."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entrypoints.compute import memory
+from entrypoints.datasets import known, table_files
+from entrypoints.datasets.splits import make_split
+from entrypoints.errors import UserError
+
+ROWS = 300
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Of all kinds of columns, in row groups of 37; every tenth row has no target, a fifth of the others are rare."""
+    number = np.arange(ROWS)
+    frame = pd.DataFrame(
+        {
+            "number": number,
+            "half": np.where(number % 7, number / 2, np.nan),
+            "some": pd.array([None if each % 11 == 0 else each for each in number], dtype="Int64"),
+            "kind": pd.Categorical(np.where(number % 3, "a", "b")),
+            "text": [None if each % 13 == 0 else f"text {each % 5}" for each in number],
+            "y": [None if each % 10 == 9 else "rare" if each % 5 == 0 else "usual" for each in number],
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=37)
+    return tmp_path / "t.parquet"
+
+
+def _drawn(path: Path, rows: int, seed: int, target: str = "y") -> pd.DataFrame:
+    return table_files.read(str(path), echo=pytest.fail, max_rows=rows, target=target, seed=seed)
+
+
+def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(path: Path) -> None:
+    """Rows without a target are not among them; equal seeds draw equal rows."""
+    whole, drawn = pd.read_parquet(path), _drawn(path, 90, seed=1)
+    places = drawn["number"].tolist()
+    assert places == sorted(set(places))
+    pd.testing.assert_frame_equal(drawn, whole.iloc[places].reset_index(drop=True))
+    assert drawn["y"].value_counts().to_dict() == {"usual": 70, "rare": 20}  # of 210 and 60
+    pd.testing.assert_frame_equal(drawn, _drawn(path, 90, seed=1))
+    assert not drawn.equals(_drawn(path, 90, seed=2))
+    table = known.load(str(path), target="y", max_rows=90, seed=1, echo=lambda _: None)
+    assert table.frame["number"].tolist() == places
+    assert len(_drawn(path, ROWS, seed=1)) == ROWS
+
+
+@pytest.mark.parametrize("target", ["y", "half"])
+def test_each_row_is_equally_likely(path: Path, target: str) -> None:
+    """Of classes and of numbers: each is drawn within five standard deviations as often."""
+    whole, draws, rows = pd.read_parquet(path), 150, 41
+    can_be_drawn = whole[target].notna().to_numpy()
+    drawn = sum(np.isin(whole["number"], _drawn(path, rows, seed, target)["number"]) for seed in range(draws))
+    share = rows / can_be_drawn.sum()
+    assert not np.any(drawn[~can_be_drawn])
+    assert np.abs(drawn[can_be_drawn] - draws * share).max() < 5 * np.sqrt(draws * share * (1 - share))
+
+
+def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path: Path) -> None:
+    """As that of any other table."""
+    with pytest.raises(UserError) as raised:
+        _drawn(path, 1, seed=0)
+    assert raised.value.message == (
+        "max_rows=1: class rare has only 60 of the 270 rows, and none would be among 1; raise max_rows, or merge or "
+        "drop the class"
+    )
+
+
+def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path: Path) -> None:
+    """In the order of their names; other files beside them are left alone."""
+    whole, folder = pd.read_parquet(path), path.with_name("folder")
+    folder.mkdir()
+    (folder / "_SUCCESS").touch()
+    whole[200:].to_parquet(folder / "b.parquet")
+    whole[:200].to_parquet(folder / "a.parquet")
+    pd.testing.assert_frame_equal(table_files.read(str(folder), echo=pytest.fail), whole)
+    assert set(_drawn(folder, 200, seed=0)["number"] >= 200) == {False, True}
+    whole.assign(number=0.5).to_parquet(folder / "c.parquet")
+    with pytest.raises(UserError, match=r"c[.]parquet has other columns or types than a[.]parquet"):
+        table_files.read(str(folder), echo=pytest.fail)
+
+
+def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the number of rows that would fit, of which those of a Parquet file are all that is read."""
+    monkeypatch.setattr(memory, "half_mb", lambda: 0.04)
+    too_much = r"its 300 rows would take about 8.6e-05 GB here, and 4e-05 are allowed; choose max_rows=100$"
+    with pytest.raises(UserError, match=too_much):
+        table_files.read(str(path), echo=pytest.fail)
+    assert len(_drawn(path, 100, seed=0)) == 100
+    monkeypatch.setattr(table_files, "LARGE_BYTES", 0)
+    for name in ("t.csv", "t.csv.gz"):
+        pd.read_parquet(path).to_csv(path.with_name(name), index=False)
+        with pytest.raises(UserError, match=r"its about 300 rows would .* write it as a Parquet file, and choose max_"):
+            table_files.read(str(path.with_name(name)), echo=pytest.fail)
+
+
+def test_row_of_a_split_takes_a_few_bytes_however_many_folds() -> None:
+    """The row numbers of ten folds would take 64."""
+    table = known.load("red_wine")
+    split = make_split(table, folds=10, seed=0)
+    assert len(pickle.dumps(split, protocol=5)) < 6 * len(table.frame)
