@@ -23,6 +23,7 @@ from entrypoints.tags import (
     DATASET,
     DIVERGED,
     FEASIBLE,
+    LEAK,
     PLACE,
     REPEAT,
     SCORE,
@@ -47,6 +48,7 @@ Array = NDArray[np.float64]
 SCORES = {"val_rmse": False, "val_accuracy": True}  # usual ones of studies, and whether higher is better
 MAX_TRIALS = 200  # of a study whose curves are read
 MAX_POINTS = 200  # of one curve
+IMPORTANCE = "importance.json"  # of a study's run, the table of its model
 SERIES = "system/"  # the beginning of what is read by the clock, not by the step
 
 
@@ -98,10 +100,11 @@ def rows_of(
         about,
         rows,
         _searched(run, trials, own=about["own"]),
-        _folds(client, run.info.run_id, ids) if about["own"] else (),
+        [row for row in _rows_if_there(client, run, "folds.json") if row["trial_id"] in ids] if about["own"] else (),
         list(_curves(client, run.info.run_id, pairs, [*curves, str(about["score"])], own=about["own"]))
         if curves
         else (),
+        _rows_if_there(client, run, IMPORTANCE) if about["own"] and curves else (),
     )
 
 
@@ -168,6 +171,7 @@ def _study(
         "own": own,
         "command_cpu_seconds": figures.get("command_cpu_seconds"),
         "command_elapsed_s": figures.get("command_elapsed_s"),
+        "leak": tags.get(LEAK),
         "duplicate_rows_percent": (
             None if params.get("duplicates") == "together" else figures.get("duplicate_rows_percent")
         ),
@@ -215,13 +219,12 @@ def _ranking(
     return metric, scores[metric] if mode is None else mode == "max"
 
 
-def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> list[dict[str, Any]]:
-    """The rows of a study's table of folds, which one lacks that was interrupted."""
+def _rows_if_there(client: MlflowClient, run: Run, file: str) -> list[dict[str, Any]]:
+    """The rows of a study's table, which one lacks that was interrupted."""
     try:
-        rows = load_rows(client, run_id, "folds.json")
+        return load_rows(client, run.info.run_id, file)
     except (MlflowException, OSError):
         return []
-    return [row for row in rows if row["trial_id"] in trial_ids]
 
 
 def _curves(
