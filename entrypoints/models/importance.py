@@ -17,9 +17,9 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
 from entrypoints.models.scores import Score
 
-STRONGEST, REPEATS = 10, 10  # so many columns are shuffled so often
+STRONGEST, REPEATS = 10, 20  # so many columns are shuffled so often
 MAX_ROWS, MIN_ROWS = 1_000, 50  # of the test part
-SECONDS = 3.0  # to shuffle each column once, for a first look; a slow model gets fewer rows
+SECONDS = 5.0  # for all; a slow model gets fewer rows
 BY_CHANCE = 0.01  # of tables whose columns tell nothing one is said to matter
 CORRELATED = 0.8  # from this rank correlation on
 
@@ -48,7 +48,7 @@ def importance(pipeline: Any, data: Prepared, table: Table, score: Score, seed: 
     try:
         began = time.perf_counter()
         score.scorer(model, _unshuffled(names, len(rows)), data.y[rows])
-        seconds = len(names) * (time.perf_counter() - began)
+        seconds = (len(names) + STRONGEST * REPEATS) * (time.perf_counter() - began)
         if seconds > SECONDS:
             rows = rows[: max(MIN_ROWS, int(len(rows) * SECONDS / seconds))]
             model = _of_rows(pipeline, table, rows, data.n_classes)

@@ -81,7 +81,7 @@ def run_study(
     if joined:
         click.echo(joined)
     data = _data(run, plan)
-    leak = run.tags.get(LEAK, "") if earlier.done else _leak(run, plan, data)
+    leak = run.tags.get(LEAK, "") if earlier.done else say_leak(run, plan, data)
     if plan.stopping:
         run.client.set_tag(run.run_id, STUDY_LIMITS, str(plan.stopping.limits))
     record, forecast = search(run, plan, data, earlier)
@@ -123,7 +123,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     return data
 
 
-def _leak(run: RecordedRun, plan: Plan, data: Prepared) -> str:
+def say_leak(run: RecordedRun, plan: Plan, data: Prepared) -> str:
     """Say which columns may be leaks, also in the study's run, while Ray starts."""
     leak = leaks.sentence(data, plan.table, plan.score, plan.settings.seed)
     if leak:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
+from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import digits, listed
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # takes a third of a second
 
 MAX_NAMED = 3
 NOTE = (
@@ -37,13 +36,10 @@ def _strongest(table: pd.DataFrame) -> str:
     mattering = rows_of(table[table["matters"].astype(bool)])
     if not mattering:
         return f"No column is shown to matter alone: shuffling one changes `{score}` by no more than chance."
-    named = [f"`{row['column']}` ({_with_spread(row)})" for row in mattering[:MAX_NAMED]]
-    worse = f"by how much `{score}` gets worse where the column is shuffled, with the standard deviation"
-    return f"The model needs {listed(named)} most: {worse}."
-
-
-def _with_spread(row: dict[str, float]) -> str:
-    return f"{digits(row['importance'], 2)} ± {digits(row['spread'], 1)}"
+    drops = [f"`{row['column']}` by {digits(row['importance'], 2)} ± {digits(row['spread'], 1)}" for row in mattering]
+    first, *others = drops[:MAX_NAMED]
+    named = listed([first.replace(" by ", f" makes `{score}` worse by ", 1), *others])
+    return f"Shuffled, {named} (± the standard deviation of {table['repeats'].iloc[0]} shuffles)."
 
 
 def _shared(table: pd.DataFrame) -> Iterator[str]:
@@ -67,16 +63,15 @@ def in_markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+@drawing.styled
 def _drawn(table: pd.DataFrame, title: str) -> Figure:
-    from entrypoints.reporting import drawing  # matplotlib, which a study needs only at its end
-
+    """The columns, the strongest on top."""
     note = NOTE.format(rows=table["rows"].iloc[0], repeats=table["repeats"].iloc[0])
-    with drawing.styled:
-        figure, (axes,) = drawing.sheet(1, title, note, panel_in=0.6 + 0.32 * len(table))
-        for place, row in enumerate(rows_of(table[::-1])):
-            color = drawing.BLUE if row["matters"] else drawing.GREY
-            axes.errorbar(row["importance"], place, xerr=2 * row["spread"], fmt="o", color=color, capsize=3)
-        axes.set_yticks(range(len(table)), [str(column)[:40] for column in table["column"][::-1]])
-        axes.axvline(0, color=drawing.BLACK, linewidth=0.8)
-        axes.set_xlabel(f"by how much {table['score'].iloc[0]} gets worse")
+    figure, (axes,) = drawing.sheet(1, title, note, panel_in=0.6 + 0.32 * len(table))
+    for place, row in enumerate(rows_of(table[::-1])):
+        color = drawing.BLUE if row["matters"] else drawing.GREY
+        axes.errorbar(row["importance"], place, xerr=2 * row["spread"], fmt="o", color=color, capsize=3)
+    axes.set_yticks(range(len(table)), [str(column)[:40] for column in table["column"][::-1]])
+    axes.axvline(0, color=drawing.BLACK, linewidth=0.8)
+    axes.set_xlabel(f"by how much {table['score'].iloc[0]} gets worse")
     return figure
