@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ ABOUT = (
 OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "limits", "score", "higher_is_better"),
     *("baseline", "choose", "seed", "model", "model_run_id", "own"),
-    *("command_cpu_seconds", "command_elapsed_s", "duplicate_rows_percent"),
+    *("command_cpu_seconds", "command_elapsed_s", "duplicate_rows_percent", "leak"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -35,14 +35,16 @@ class Frame:
             score of a model that ignores all features), choose (best or cheapest: of models that are equal within
             noise), seed, model (the address of the logged model), model_run_id
             (the trial's that it is of), own (whether the bundle made it), command_cpu_seconds and command_elapsed_s
-            (of the whole command, with starting and preparing) and duplicate_rows_percent (the rows that are exact
-            copies of others, where these may lie on both sides of a split). None where something is not known.
+            (of the whole command, with starting and preparing), duplicate_rows_percent (the rows that are exact copies
+            of others, where these may lie on both sides of a split) and leak (the sentence of ``leaks.sentence``). None
+            where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
         folds: one row a trial and fold: study, trial_id, fold, and the metrics of that fold's model.
         curves: one row a point: study, trial_id, metric, axis (``step`` or ``seconds``), at, value. Empty where no
             question needs them.
+        importance: one row a column of a study's file: study, and the columns of ``importance.importance``.
         hyperparameters: the names of those that differ between trials, as they were searched. A column holds numbers
             where all its values are numbers, else texts.
     """
@@ -52,6 +54,7 @@ class Frame:
     folds: pd.DataFrame
     curves: pd.DataFrame
     hyperparameters: tuple[str, ...]
+    importance: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def first(self) -> str:
@@ -145,6 +148,7 @@ class StudyRows:
         searched: which of their params are hyperparameters if trials differ in them, in this order.
         folds: the rows of its folds, without the study.
         curves: the points of its curves.
+        importance: the rows of ``Frame.importance``, without the study.
     """
 
     study: str
@@ -153,6 +157,7 @@ class StudyRows:
     searched: Sequence[str]
     folds: Sequence[Mapping[str, Any]] = ()
     curves: Sequence[pd.DataFrame] = ()
+    importance: Sequence[Mapping[str, Any]] = ()
 
 
 def frame_of(studies: Sequence[StudyRows]) -> Frame:
@@ -181,6 +186,7 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
         pd.DataFrame(folds) if folds else pd.DataFrame(columns=["study", "trial_id", "fold"]),
         pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=list(OF_POINT)),
         tuple(varied),
+        pd.DataFrame([{"study": each.study, **row} for each in studies for row in each.importance]),
     )
 
 

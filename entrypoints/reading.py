@@ -24,6 +24,7 @@ from entrypoints.tags import (
     DIVERGED,
     FEASIBLE,
     FORMER_NUMBER,
+    LEAK,
     NUMBER,
     REPEAT,
     SCORE,
@@ -48,6 +49,7 @@ Array = NDArray[np.float64]
 SCORES = {"val_rmse": False, "val_accuracy": True}  # usual ones of studies, and whether higher is better
 MAX_TRIALS = 200  # of a study whose curves are read
 MAX_POINTS = 200  # of one curve
+IMPORTANCE = "importance.json"  # of a study's run, the table of its model
 SERIES = "system/"  # the beginning of what is read by the clock, not by the step
 
 
@@ -83,14 +85,17 @@ def rows_of(
     about = _study(client, run, trials, metric, mode)
     own = about["own"]
     rows = [_row(trial) for trial in trials]
-    folds = _folds(client, study, {row["trial_id"] for row in rows}) if own else ()
+    ids = {row["trial_id"] for row in rows}
+    folds = [row for row in _rows_if_there(client, study, "folds.json") if row["trial_id"] in ids] if own else ()
     points: list[pd.DataFrame] = []
+    importance: Sequence[dict[str, Any]] = ()
     if curves:
         ended = [
             run for run, row in zip(trials, rows, strict=True) if row["status"] == "FINISHED" and not row["diverged"]
         ]
         points += _curves(client, study, ended, {*curves, str(about["score"])}, own=own)
-    return StudyRows(study, about, rows, _searched(run, trials, own=own), folds, points)
+        importance = _rows_if_there(client, study, IMPORTANCE) if own else ()
+    return StudyRows(study, about, rows, _searched(run, trials, own=own), folds, points, importance)
 
 
 def _trial_id(run: Run) -> str:
@@ -160,6 +165,7 @@ def _study(
         "own": own,
         "command_cpu_seconds": figures.get("command_cpu_seconds"),
         "command_elapsed_s": figures.get("command_elapsed_s"),
+        "leak": tags.get(LEAK),
         "duplicate_rows_percent": (
             None if params.get("duplicates") == "together" else figures.get("duplicate_rows_percent")
         ),
@@ -207,13 +213,12 @@ def _ranking(
     return metric, scores[metric] if mode is None else mode == "max"
 
 
-def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> list[dict[str, Any]]:
-    """The rows of a study's table of folds, which one lacks that was interrupted."""
+def _rows_if_there(client: MlflowClient, run_id: str, file: str) -> list[dict[str, Any]]:
+    """The rows of a study's table, which one lacks that was interrupted."""
     try:
-        rows = load_rows(client, run_id, "folds.json")
+        return load_rows(client, run_id, file)
     except (MlflowException, OSError):
         return []
-    return [row for row in rows if row["trial_id"] in trial_ids]
 
 
 def _curves(

@@ -25,6 +25,7 @@ PREPARE_RUN_ID = "sysmetrics.prepare_run_id"  # The run that prepared it.
 STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
 SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
 SCORE = "sysmetrics.score"  # What ranks its trials, whether higher is better, and the baseline on each fold: JSON.
+LEAK = "sysmetrics.leak"  # The columns that may only be known with the target, in a sentence.
 STUDY_LIMITS = "sysmetrics.limits"  # The limits of the study.
 NOTE = "mlflow.note.content"  # MLflow's own: the description on the run's page.
 BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.

@@ -32,7 +32,7 @@ from entrypoints.limits import cost_history
 from entrypoints.limits.cost_history import CostHistory
 from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
-from entrypoints.models import best_model, registered
+from entrypoints.models import best_model, importance, leaks, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
@@ -43,7 +43,17 @@ from entrypoints.search.run_names import run_names, searched
 from entrypoints.search.trial import TrialTrainable
 from entrypoints.search.warm_up import Forecast, WarmUp, announce, representatives, search_seconds, time_kinds
 from entrypoints.search.warm_up import forecast as forecast_of
-from entrypoints.tags import BY_TIME_LIMIT, DATASET, PREPARE_RUN_ID, REPEAT, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
+from entrypoints.tags import (
+    BY_TIME_LIMIT,
+    DATASET,
+    LEAK,
+    PREPARE_RUN_ID,
+    REPEAT,
+    SCORE,
+    SEARCHED,
+    STUDY_KEY,
+    STUDY_LIMITS,
+)
 from mlflow_sysmetrics.delivery import writer_for
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
@@ -74,16 +84,18 @@ def run_study(
     if joined:
         click.echo(joined)
     data = _data(run, plan)
+    leak = run.tags.get(LEAK, "") if earlier.done else say_leak(run, plan, data)
     record, forecast = search(run, plan, data, earlier)
     from entrypoints.search import summary  # its imports take seconds, which no trial need wait for
 
-    study = summary.summarise(run, plan, record, forecast)
+    study = summary.summarise(run, plan, record, forecast, leak)
     best = study.best
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
     refitted = best_model.refit(best.configuration, data)
     model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
-    click.echo(summary.tell(study, model, command()))
+    columns = importance.importance(refitted, data, plan.table, plan.score, settings.seed)
+    click.echo(summary.tell(summary.with_importance(study, columns), model, command()))
     if settings.register:
         try:
             say(registered.register(settings.register, model))
@@ -111,6 +123,15 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     record_duplicates(run, plan.table, plan.split)
     say(f"Score: {plan.score_line}")
     return prepared(plan.table, plan.split)
+
+
+def say_leak(run: RecordedRun, plan: Plan, data: Prepared) -> str:
+    """Say which columns may be leaks, also in the study's run, while Ray starts."""
+    leak = leaks.sentence(data, plan.table, plan.score, plan.settings.seed)
+    if leak:
+        run.client.set_tag(run.run_id, LEAK, leak)
+        say(f"A leak? {leak}")
+    return leak
 
 
 def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTHING) -> tuple[Record, Forecast]:

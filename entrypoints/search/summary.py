@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import mlflow
 import pandas as pd
@@ -24,9 +25,10 @@ from entrypoints.limits.noise import is_memory
 from entrypoints.links import how_to_open, run_view
 from entrypoints.mlflow_io import log_tables, search_runs
 from entrypoints.models.trial_record import Trial
-from entrypoints.reading import rows_of
+from entrypoints.reading import IMPORTANCE, rows_of
+from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.paired import differing_hosts
-from entrypoints.reporting.questions import decision, effects, limits_saved, pareto
+from entrypoints.reporting.questions import decision, effects, importance, limits_saved, pareto
 from entrypoints.reporting.words import digits, percent, value
 from entrypoints.runs import RecordedRun
 from entrypoints.search import edges
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from entrypoints.models.best_model import LoggedModel
 
 TOP = 5
+FIGURE = "figures/importance.png"
 SHOWN = ("training_time_s", "mean_step_time_ms", "peak_memory_mb", "mean_cpu_percent", "inference_latency_ms")
 # What a trial has in trials.json beside its configuration and every figure outside ``system/``.
 OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "converged", "number", "repeat")
@@ -102,7 +105,7 @@ class Summary:
         return self.record.score.replace("val_", "test_")
 
 
-def summarise(run: RecordedRun, plan: Plan, record: Record, forecast: Forecast) -> Summary:
+def summarise(run: RecordedRun, plan: Plan, record: Record, forecast: Forecast, leak: str = "") -> Summary:
     """Ask what a study has found, and leave its tables in its run, in place of those of an earlier command.
 
     The runs of its trials are told whether they meet its limits.
@@ -118,6 +121,7 @@ def summarise(run: RecordedRun, plan: Plan, record: Record, forecast: Forecast) 
         "baseline": plan.baseline,
         "choose": settings.choose,
         "seed": settings.seed,
+        "leak": leak or None,
     }
     own = record.rows(run.run_id, about, plan.trials)
     frame = frame_of([own])
@@ -132,6 +136,15 @@ def summarise(run: RecordedRun, plan: Plan, record: Record, forecast: Forecast) 
         study = replace(study, saving=saving, hosts="" if beside is None else _other_hosts(beside))
     _log_tables(study)
     return study
+
+
+def with_importance(study: Summary, columns: list[dict[str, Any]]) -> Summary:
+    """With what each column is worth to the model, which is left in its run."""
+    if not columns:
+        return study
+    log_tables(study.run.client, study.run.run_id, {IMPORTANCE: columns})
+    table: pd.DataFrame = pd.DataFrame(columns).assign(study=study.run.run_id)
+    return replace(study, frame=replace(study.frame, importance=table))
 
 
 def _beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
@@ -240,6 +253,7 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
     assert best is not None
     known = study.frame.studies.assign(model=model.uri, model_run_id=best.run_id)
     take, *others = decision.answer(replace(study.frame, studies=known), study.decision).sentences
+    columns = importance.answer(study.frame)
     sentences = [
         take,
         *_spoilt(study, best, model),
@@ -249,9 +263,10 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
         *of_limits(study, command),
         *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.plan.split.max_batch_size),
         _refitted(study, model),
+        *columns.sentences,
     ]
     mlflow.log_metrics(metrics(study) | dict(command), step=0)
-    mlflow.set_tags({BEST_TRIAL_RUN_ID: str(best.run_id), NOTE: _description(study, best, sentences, links)})
+    mlflow.set_tags({BEST_TRIAL_RUN_ID: str(best.run_id), NOTE: _description(study, best, sentences, links, columns)})
     return _closing(study, sentences, links)
 
 
@@ -321,7 +336,9 @@ def _advice(study: Summary) -> str:
     return "; loosen the limits" if by_limits.any() else "; lower the learning rates or max_steps"
 
 
-def _description(study: Summary, best: Trial, sentences: Sequence[str], links: Mapping[str, str]) -> str:
+def _description(
+    study: Summary, best: Trial, sentences: Sequence[str], links: Mapping[str, str], columns: Answer
+) -> str:
     """The study's page in the UI; its first lines, the result and the links, are seen before it is unfolded."""
     experiment_id = study.run.experiment_id
     take, *others = sentences
@@ -334,6 +351,10 @@ def _description(study: Summary, best: Trial, sentences: Sequence[str], links: M
         f"Open next: [the best trial]({run_view(experiment_id, best.run_id)}), or",
         f"[what its process did]({run_view(experiment_id, best.run_id, 'system-metrics')}).",
     ]
+    if columns.draw is not None:
+        mlflow.log_figure(columns.draw(), FIGURE)
+        figure = f"![{columns.name}](get-artifact?path={quote(FIGURE, safe='')}&run_uuid={study.run.run_id})"
+        lines += ["", "### Which columns matter", "", figure, "", importance.in_markdown(columns.table)]
     return "\n".join(lines)
 
 

@@ -184,6 +184,7 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
     """From its tags, its params, its figures, its inputs and outputs."""
     tags = LIMITED | {"sysmetrics.best_trial_run_id": "r"}
     tags["sysmetrics.score"] = '{"score": "val_r2", "higher_is_better": true, "baseline": [0.0, -0.1, 0.0]}'
+    tags["sysmetrics.leak"] = "late predicts paid alone"
     study = store_study(client, "early_stop red_wine", 0, tags=tags, folds=3, seed=7, choose="cheapest")
     store_trial(client, study, points={"val_rmse": {100: 0.7}, "val_r2": {100: 0.3}})
     client.log_metric(study, "command_cpu_seconds", 84.0)
@@ -211,6 +212,7 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "command_cpu_seconds": 84.0,
         "command_elapsed_s": None,
         "duplicate_rows_percent": 18.5,
+        "leak": "late predicts paid alone",
     }
     client.log_param(study, "duplicates", "together")
     assert _read(client, study).studies.loc[study, "duplicate_rows_percent"] is None

@@ -220,8 +220,22 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
 def test_tables_of_a_study_are_shown_as_such(study: Study) -> None:
     """Also the one that was written when it began, which says how each column of the file is read."""
     listed = {each["path"] for each in json.loads(study.run.data.tags["mlflow.loggedArtifacts"])}
-    assert listed >= {"columns.json", "trials.json", "folds.json"}
+    assert listed >= {"columns.json", "trials.json", "folds.json", "importance.json"}
     assert study.rows("columns.json")[-1] == {"column": "quality", "read as": "target", "details": ""}
+
+
+def test_page_of_a_study_shows_the_columns_that_matter(study: Study) -> None:
+    """In a sentence, a figure and a table, whose numbers are those of the table among its artifacts."""
+    page, strongest = study.run.data.tags["mlflow.note.content"], study.rows("importance.json")
+    assert [row["importance"] for row in strongest] == sorted((row["importance"] for row in strongest), reverse=True)
+    assert len(strongest) == 10
+    assert f"Shuffled, `{strongest[0]['column']}` makes `rmse` worse by 0." in page
+    assert f"![importance](get-artifact?path=figures%2Fimportance.png&run_uuid={study.run.info.run_id})" in page
+    assert [each.path for each in study.client.list_artifacts(study.run.info.run_id, "figures")] == [
+        "figures/importance.png"
+    ]
+    assert page.splitlines()[-10].startswith(f"| {strongest[0]['column']} | 0.")
+    assert "A leak?" not in page + study.command.stdout
 
 
 def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:

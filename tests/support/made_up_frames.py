@@ -125,6 +125,7 @@ def study(
         "command_cpu_seconds": None,
         "command_elapsed_s": None,
         "duplicate_rows_percent": None,
+        "leak": None,
     }
     studies: pd.DataFrame = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
     points = _curves(run_id, ids, rows, trials, curves or {})

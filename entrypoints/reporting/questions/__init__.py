@@ -9,7 +9,7 @@ from entrypoints.reporting.answer import Answer
 
 STUDY, REPEATS, DATASETS = "study", "repeats", "datasets"
 ALL = {
-    STUDY: ("decision", "training", "effects", "limits_saved", "pareto"),
+    STUDY: ("decision", "importance", "training", "effects", "limits_saved", "pareto"),
     REPEATS: ("repeats",),
     DATASETS: ("datasets",),
 }

@@ -195,6 +195,7 @@ def answer(frame: Frame, decision: Decision | None = None) -> Answer:
         _take(frame, decision) + _beside_baseline(frame, decision),
         costs_in_words(decision.chosen),
         load_in_words(frame, decision.chosen),
+        _leak(frame),
         _others(frame, decision),
         _baseline_beaten(frame, decision),
         _better(frame, decision),
@@ -474,6 +475,12 @@ def _break_at_their_end(frame: Frame, decision: Decision) -> Iterator[str]:
     for rule, trials in by_limit.items():
         breaks = "breaks" if len(trials) == 1 else "break"
         yield f"{len(trials)} ran to the end but {breaks} `{rule}`: {listed(trials, MAX_NAMED)}."
+
+
+def _leak(frame: Frame) -> str:
+    """That columns may only be known with the target; empty where none looks so."""
+    leak = frame.studies["leak"].iloc[0]
+    return f"**A leak?** {leak}" if leak else ""
 
 
 def _copies(frame: Frame) -> str:

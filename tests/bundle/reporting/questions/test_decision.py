@@ -281,3 +281,9 @@ def test_cheapest_that_is_taken_beats_the_baseline_where_the_best_does(baseline:
     first, *others = answer(frame).sentences
     assert first.startswith(f"**Take size={chosen}**: ")
     assert not any(each.startswith("All others") for each in others)
+
+
+def test_leak_that_the_study_has_named_is_named_again() -> None:
+    """After the model, its costs and its address."""
+    said = "late predicts paid alone: is it known when you predict? -P drop=late"
+    assert answer(priced(leak=said)).sentences[3] == f"**A leak?** {said}"

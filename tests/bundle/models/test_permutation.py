@@ -1,0 +1,58 @@
+"""Which columns a model needs: as scikit-learn's permutation importance has it, of the columns of the user's file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from reference import bundled, configured_whole, split_up, table_of
+from sklearn.inspection import permutation_importance
+
+from entrypoints.datasets.cleaning import clean
+from entrypoints.models import best_model, scores
+from entrypoints.models.importance import importance
+
+ROWS = 900
+
+
+def test_importance_of_numbers_is_that_of_scikit_learn() -> None:
+    """On the test part; what is random differs by the seed alone."""
+    data, table = bundled("red_wine"), table_of("red_wine")
+    best = best_model.refit(configured_whole("forest", 20), data)
+    found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0)).set_index("column")
+    test = data.split.test
+    score = "neg_root_mean_squared_error"
+    scaling, X = best.preprocessing.scaling, best.preprocessing.transform(data.X[test])
+    y = scaling.transform_target(data.y[test])
+    plain = permutation_importance(best.estimator, X, y, scoring=score, n_repeats=20)
+    expected = pd.Series(plain.importances_mean * scaling.y_scale, table.feature_names)
+    assert list(found.index[:2]) == list(expected.sort_values()[::-1].index[:2]) == ["alcohol", "sulphates"]
+    assert found["importance"].to_numpy() == pytest.approx(expected[found.index].to_numpy(), abs=0.02)
+    assert (found["score"].iloc[0], found["rows"].iloc[0], len(found)) == ("rmse", 480, 10)
+    assert found.loc["alcohol", "matters"]
+
+
+def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter() -> None:
+    """A date is several features and a category one for each value. Two columns that rise together are named."""
+    random = np.random.default_rng(0)
+    day = random.integers(360, size=ROWS)
+    shop = random.choice(["Bonn", "Ulm", "Jena"], ROWS)
+    size = random.normal(size=ROWS)
+    frame = pd.DataFrame({"size": size, "weight": -size + 0.1 * random.normal(size=ROWS), "shop": shop})
+    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, "D")
+    for name in "abcdefghi":
+        frame[name] = random.normal(size=ROWS)
+    frame["sold"] = (day // 30 == 6) + 2 * (shop == "Ulm") + size + 0.1 * random.normal(size=ROWS) > 1
+    frame.attrs["name"] = "made up"
+    table = clean(frame, "sold", what="made up", echo=lambda line: None)
+    data = split_up(table)
+    best = best_model.refit(configured_whole("forest", 50), data)
+    rows = importance(best, data, table, scores.find("roc_auc", "classification"), 0)
+    found = pd.DataFrame(rows).set_index("column")
+    assert len(found) == 10
+    assert found.index[0] == "shop"
+    matters = set(found.index[found["matters"]])
+    assert {"shop", "size", "day"} <= matters <= {"shop", "size", "day", "weight"}
+    assert found.loc["size", "like"] == "weight"
+    assert found.loc["size", "correlation"] < -0.95
+    assert found["like"].notna().sum() <= 2

@@ -1,0 +1,36 @@
+"""What is said of the columns that a model needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+from made_up_frames import study
+
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.questions.importance import answer
+
+
+def _answer(*columns: dict[str, Any]) -> Answer:
+    frame = study({"alpha": [1, 2]})
+    usual = {"spread": 0.01, "matters": False, "like": None, "correlation": None}
+    usual |= {"score": "rmse", "rows": 480, "repeats": 20, "study": frame.first}
+    return answer(replace(frame, importance=pd.DataFrame([usual | each for each in columns])))
+
+
+def test_only_columns_beyond_chance_are_named_and_shared_importance_where_there_is_some() -> None:
+    """The three strongest; of two that are alike, the pair once."""
+    columns = [{"column": f"c{n}", "importance": 0.5 - n / 10, "matters": n < 4} for n in range(6)]
+    said = "Shuffled, `c0` makes `rmse` worse by 0.5 ± 0.01, `c1` by 0.4 ± 0.01 and `c2` by 0.3 ± 0.01 "
+    assert _answer(*columns).sentences == (f"{said}(± the standard deviation of 20 shuffles).",)
+    columns[0] |= {"like": "c5", "correlation": -0.912}
+    columns[5] |= {"like": "c0", "correlation": -0.912}
+    assert _answer(*columns).sentences[1].endswith("weaker than it is: `c0` and `c5` (-0.91).")
+    (none,) = _answer(*(each | {"matters": False, "like": None} for each in columns)).sentences
+    assert none == "No column is shown to matter alone: shuffling one changes `rmse` by no more than chance."
+
+
+def test_report_without_importance_says_nothing_of_it() -> None:
+    """Of another script's study, or an older one."""
+    assert not answer(study({"alpha": [1, 2]})).sentences
