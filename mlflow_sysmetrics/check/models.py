@@ -1,0 +1,143 @@
+"""Two models as MLflow serves them: their predictions of the same rows, and the costs of pairs of fresh servers.
+
+The servers of a pair live at once. They are asked in short blocks, in an order that a coin decides, so that both meet
+the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from mlflow_sysmetrics import tags
+from mlflow_sysmetrics.check.sides import CandidateError, CheckError
+from mlflow_sysmetrics.delivery import RunRef, child_run
+from mlflow_sysmetrics.outcome import FINISHED
+from mlflow_sysmetrics.served import (
+    ServedModel,
+    Server,
+    Table,
+    asked,
+    downloaded,
+    in_batches,
+    one_by_one,
+    serving,
+    table_of,
+    warm_up,
+)
+
+_BLOCKS = 12
+_IN_BLOCK = 5  # requests
+_AFTER_ANSWER_S = 0.002  # what a server does then is part of its CPU time
+_CLOSE_S = 5.0
+
+
+@dataclass(frozen=True)
+class ModelSide:
+    """A model: ``baseline`` or ``candidate``, and the rows that it is asked for."""
+
+    name: str
+    model: ServedModel
+    table: Table
+
+    def failed(self, how: str) -> CheckError:
+        kind = CandidateError if self.name == "candidate" else CheckError
+        return kind(f"the {self.name} {how}")
+
+    def number(self, metrics: Mapping[str, float], name: str) -> float:
+        """A metric of one of its servers. CheckError: it could not be read."""
+        if name not in metrics:
+            raise self.failed(f"has no {name}: it cannot be read here")
+        return metrics[name]
+
+
+@contextmanager
+def of_models(baseline: str, candidate: str, rows: pd.DataFrame, group: str | None) -> Iterator[list[ModelSide]]:
+    """Both sides, with copies of the models. The column of groups is only for a model that names it.
+
+    ServedError: there is no such model, or it does not take these rows.
+    """
+    with ExitStack() as stack:
+        sides = []
+        for name, uri in (("baseline", baseline), ("candidate", candidate)):
+            model = stack.enter_context(downloaded(uri))
+            features = rows.drop(columns=group) if group and not model.takes(group) else rows
+            sides.append(ModelSide(name, model, table_of(model, features)))
+        yield sides
+
+
+@dataclass
+class ModelPairs:
+    """Serves baseline and candidate, and records what each server of them costs below `parent`, the run of the check.
+
+    `predictions` are known after the warm-up.
+    """
+
+    sides: Sequence[ModelSide]
+    parent: RunRef
+    how: str = "both served at once and asked in turn"
+    predictions: list[np.ndarray] = field(default_factory=list)
+
+    def warm_up(self) -> None:
+        """Have both predict all rows."""
+        with serving(*(side.model for side in self.sides)) as servers:
+            self.predictions = [_predictions(side, server) for side, server in zip(self.sides, servers, strict=True)]
+
+    def run(self, pair: int) -> list[Mapping[str, float]]:
+        """What each costs with new servers."""
+        requests = [one_by_one(side.table) for side in self.sides]
+        with serving(*(side.model for side in self.sides)) as servers:
+            costs = _asked_in_turn(servers, requests)
+        for side, figures in zip(self.sides, costs, strict=True):
+            about = {tags.KIND: "check run", tags.SIDE: side.name, tags.PAIR: str(pair)}
+            handle = child_run(self.parent, f"{side.name} {pair}", about)
+            handle.log(summary=figures)
+            handle.end(FINISHED)
+            handle.close(_CLOSE_S)
+        return costs
+
+
+def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]]) -> list[Mapping[str, float]]:
+    cpu_s: list[list[float]] = [[] for _ in servers]
+    times: list[list[float]] = [[] for _ in servers]
+    for server, some in zip(servers, requests, strict=True):
+        with server.connected() as connection:
+            warm_up(connection, some)
+        server.find_processes()
+    for block in range(_BLOCKS):
+        for place in random.sample(range(len(servers)), len(servers)):
+            some = requests[place]
+            with servers[place].connected() as connection:
+                before = servers[place].cpu_seconds()
+                for number in range(block * _IN_BLOCK, (block + 1) * _IN_BLOCK):
+                    times[place].append(asked(connection, some[number % len(some)]))
+                time.sleep(_AFTER_ANSWER_S)
+                cpu_s[place].append((servers[place].cpu_seconds() - before) / _IN_BLOCK)
+    costs: list[Mapping[str, float]] = []
+    for place, server in enumerate(servers):
+        figures = {"served_cpu_ms": 1e3 * median(cpu_s[place]), "served_p50_ms": 1e3 * median(times[place])}
+        memory_mb = server.memory_mb()
+        if memory_mb is not None:
+            figures["served_memory_mb"] = memory_mb
+        costs.append(figures)
+    return costs
+
+
+def _predictions(side: ModelSide, server: Server) -> np.ndarray:
+    """One for each row. CheckError: there are more, or fewer."""
+    found: list[object] = []
+    with server.connected() as connection:
+        for request in in_batches(side.table):
+            found += json.loads(connection.ask(request))["predictions"]
+    predictions = np.asarray(found)
+    if predictions.shape != (len(side.table),):
+        raise side.failed(f"predicts {predictions.shape} for {len(side.table)} rows: one value a row can be judged")
+    return predictions
