@@ -54,7 +54,7 @@ class Server:
         self.cold_start_s = 0.0
         self._began = time.perf_counter()
         self._process = process
-        self._port = port
+        self.port = port
         self._log = log
         self.pids = {process.pid}
 
@@ -104,7 +104,7 @@ class Server:
     @contextlib.contextmanager
     def _open(self, timeout_s: float) -> Iterator[Connection]:
         try:
-            connecting = socket.create_connection((_HOST, self._port), timeout_s)
+            connecting = socket.create_connection((_HOST, self.port), timeout_s)
         except OSError as error:
             raise ServerError(self.model.uri, f"has ended: {error.strerror}") from None
         with connecting as opened, opened.makefile("rb") as answers:

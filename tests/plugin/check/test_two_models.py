@@ -93,9 +93,7 @@ def test_alias_that_somebody_has_moved_meanwhile_stays(registry: MlflowClient) -
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
-        pytest.param(
-            (*BOTH[:2], "--target", "z", "--lower", "rmse"), 2, "no such column, but a, b, y", id="z"
-        ),
+        pytest.param((*BOTH[:2], "--target", "z", "--lower", "rmse"), 2, "no such column, but a, b, y", id="z"),
         pytest.param((*BOTH, "--tolerate", "rmse=1sd"), 2, "the names here are rmse, served_cpu_ms", id="sd"),
         pytest.param(
             ("models:/sum/2", "models:/sum/3", *BOTH[2:], "--promote", "champion"),
