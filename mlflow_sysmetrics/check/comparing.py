@@ -90,7 +90,8 @@ def in_pairs(
         runs[side.name] = {metric.name: [] for metric in compared}
     judged: list[Judged] = []
     for count in range(1, verdict.LOOKS[-1] + 1):
-        for side, metrics in zip(pairs.sides, pairs.run(count), strict=True):
+        for place, metrics in enumerate(pairs.run(count)):
+            side = pairs.sides[place]
             for name, values in runs[side.name].items():
                 values.append(side.number(metrics, name))
         click.echo(f"pair {count}", err=True)

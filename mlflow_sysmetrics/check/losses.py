@@ -57,4 +57,5 @@ def _of_groups(differences: np.ndarray, mean: float, groups: np.ndarray) -> np.n
     _, places = np.unique(groups, return_inverse=True)
     sums = np.bincount(places, differences)
     sizes = np.bincount(places)
-    return mean + (sums - mean * sizes) / sizes.mean()
+    values: np.ndarray = mean + (sums - mean * sizes) / sizes.mean()
+    return values

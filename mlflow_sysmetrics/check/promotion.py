@@ -17,7 +17,10 @@ def fixed(uri: str) -> str:
     """The same model by an address that nobody can move: an alias becomes the version that it names now."""
     if not uri.startswith("models:/"):
         return uri
-    found = ask_store(mlflow.get_tracking_uri(), lambda: get_model_name_and_version(MlflowClient(), uri))
+    found = ask_store(
+        mlflow.get_tracking_uri(),
+        lambda: get_model_name_and_version(MlflowClient(), uri),  # type: ignore[no-untyped-call]
+    )
     return "models:/" + "/".join(map(str, found))
 
 

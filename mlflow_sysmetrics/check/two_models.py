@@ -87,4 +87,4 @@ def _judged(metric: ComparedMetric, pairs: ModelPairs, truth: np.ndarray, groups
             example = f"{predicted[0]!r} where the target is {truth[0]!r}"
             raise side.failed(f"is never right: it predicts {example}")
         losses.append(of_rows)
-    return judge_loss(metric, *losses, groups, together)
+    return judge_loss(metric, losses[0], losses[1], groups, together)

@@ -179,7 +179,7 @@ def check(
 
 
 @click.command("check", epilog="Without models, `mlflow-sysmetrics check --help` is on programs.")
-@option("--data", required=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False), help=_CHECK_DATA)
+@option("--data", required=True, metavar="FILE", help=_CHECK_DATA)
 @option("--target", required=True, metavar="COLUMN", help="The column that the models predict.")
 @option("--lower", "losses", required=True, multiple=True, type=click.Choice(_LOSSES), help="What is compared on them.")
 @option("--group", metavar="COLUMN", help="Rows with one value of it, such as a patient's, are one observation.")
@@ -233,7 +233,7 @@ def _end_of_check(check: Callable[[], Result], form: str, allow_unjudged: bool =
 
 
 @main.command()
-@option("--data", type=click.Path(exists=True, dir_okay=False), help=_DATA)
+@option("--data", metavar="FILE", help=_DATA)
 @option("--limits", metavar="LIMITS", default="", help=_SERVED_LIMITS)
 @click.argument("model_uri")
 def served(model_uri: str, data: str | None, limits: str) -> None:

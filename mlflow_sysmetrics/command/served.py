@@ -28,9 +28,9 @@ def served(model_uri: str, data: str | None, limits: str) -> int:
     """
     try:
         parsed = served_limits(limits) if limits.strip() else None
-        rows = None if data is None else read_rows(data)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from None
+    rows = None if data is None else read_rows(data)
     try:
         costs = served_costs(model_uri, rows)
     except ServerError as error:
@@ -53,8 +53,11 @@ def served(model_uri: str, data: str | None, limits: str) -> int:
 
 
 def read_rows(path: str) -> pd.DataFrame:
-    """The rows of a CSV or Parquet file. ValueError or OSError: it is neither."""
-    return pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+    """The rows of a CSV or Parquet file. click.UsageError: it is not there, or neither."""
+    try:
+        return pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(f"--data {path}: {error}") from None
 
 
 def _lines(model_uri: str, costs: ServedCosts) -> list[str]:

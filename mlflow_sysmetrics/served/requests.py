@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.models import convert_input_example_to_serving_input
+from mlflow.types import TensorSpec
 
 from mlflow_sysmetrics.served.model import ServedError, ServedModel
 
@@ -36,11 +37,12 @@ def _columns_of(model: ServedModel, rows: pd.DataFrame) -> Table:
     schema = model.schema
     if schema is None:
         return rows
-    if schema.is_tensor_spec():
-        shapes = [spec.shape for spec in schema.inputs]
-        if schema.has_input_names() or len(shapes[0]) != 2:
+    tensors = [spec for spec in schema.inputs if isinstance(spec, TensorSpec)]
+    if tensors:
+        shape = tensors[0].shape
+        if schema.has_input_names() or len(shape) != 2:
             raise ServedError(f"{model.uri} takes no table: its input is {schema}")
-        return _as_wide_as(shapes[0][1], model, rows)
+        return _as_wide_as(shape[1], model, rows)
     if not schema.has_input_names():
         return _as_wide_as(len(schema.inputs), model, rows)
     missing = [name for name in schema.required_input_names() if name not in rows]
