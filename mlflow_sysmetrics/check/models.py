@@ -34,9 +34,7 @@ from mlflow_sysmetrics.served import (
     warm_up,
 )
 
-# One request each in turn: the median CPU time of two servers of one model differs by a third of what it does in blocks
-# of five requests.
-_ROUNDS = 120
+_ROUNDS = 120  # of one request each: in blocks of five, CPU times of two servers of one model differ more
 _ROUNDS_S = 15.0
 _AFTER_ANSWER_S = 0.002  # what a server does then is part of its CPU time
 _CLOSE_S = 5.0
@@ -141,7 +139,8 @@ def _predictions(side: ModelSide, server: Server) -> np.ndarray:
     with server.connected() as connection:
         for request in in_batches(side.table):
             found += json.loads(connection.ask(request))["predictions"]
-    predictions = np.asarray(found)
-    if predictions.shape != (len(side.table),):
-        raise side.failed(f"predicts {predictions.shape} for {len(side.table)} rows: one value a row can be judged")
-    return predictions
+    predictions = pd.DataFrame(found)  # of values, of lists, or of records as MLflow writes a Series
+    if predictions.shape != (len(side.table), 1):
+        shape = " x ".join(map(str, predictions.shape))
+        raise side.failed(f"predicts {shape} values for {len(side.table)} rows, of which only one a row can be judged")
+    return predictions.iloc[:, 0].to_numpy()
