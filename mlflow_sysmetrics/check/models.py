@@ -83,8 +83,13 @@ class ModelPairs:
 
     sides: Sequence[ModelSide]
     parent: RunRef
-    how: str = "both served at once and asked in turn"
     predictions: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def how(self) -> str:
+        """How the servers of a pair are asked, and what nobody can see from here."""
+        rows = len(self.sides[0].table)
+        return f"both served at once and asked in turn; losses hold if neither was trained on these {rows} rows"
 
     def warm_up(self) -> None:
         """Have both predict all rows."""
@@ -143,4 +148,5 @@ def _predictions(side: ModelSide, server: Server) -> np.ndarray:
     if predictions.shape != (len(side.table), 1):
         shape = " x ".join(map(str, predictions.shape))
         raise side.failed(f"predicts {shape} values for {len(side.table)} rows, of which only one a row can be judged")
-    return predictions.iloc[:, 0].to_numpy()
+    values: np.ndarray = predictions.iloc[:, 0].to_numpy()
+    return values

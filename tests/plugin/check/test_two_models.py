@@ -58,6 +58,7 @@ def test_model_that_is_not_worse_becomes_the_champion(check: Callable[..., str],
     said = check(*BOTH, *ANY_CPU, "--promote", "champion", code=0)
     assert said.startswith("passes: nothing is worse")
     assert "rmse: passes, " in said
+    assert "losses hold if neither was trained on these 250 rows" in said
     assert registry.get_model_version_by_alias("sum", "champion").version == 2
 
 
