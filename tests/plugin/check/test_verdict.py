@@ -66,7 +66,7 @@ def test_change_and_its_interval_are_those_of_the_pairs() -> None:
 def test_what_is_judged_beside_the_costs_shares_their_error() -> None:
     """So a change has to stand out more."""
     baseline = [[1.0, 1.02, 0.98, 1.01, 0.99]]
-    candidate = [[1.09, 1.06, 1.05, 1.11, 1.04]]
+    candidate = [[1.11, 1.09, 1.07, 1.13, 1.06]]
     (alone,) = judge([CPU], baseline, candidate)
     (among_others,) = judge([CPU], baseline, candidate, beside=20)
     assert (alone.verdict, among_others.verdict) == ("worse", "cannot be judged")
