@@ -19,6 +19,7 @@ from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 from mlflow.pyfunc import scoring_server
 
 from mlflow_sysmetrics.limits import end_tree
+from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.sampling import ProcessSampler
 from mlflow_sysmetrics.served.model import ServedError, ServedModel
 
@@ -114,7 +115,11 @@ class Server:
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {self._process.returncode}"
+        if not lines:
+            return f"exit code {self._process.returncode}"
+        if "No module named" in lines[-1]:
+            return f"{lines[-1]}; install what mlflow.pyfunc.get_model_dependencies('{self.model.uri}') lists"
+        return redacted_text(lines[-1])
 
 
 class Connection:
