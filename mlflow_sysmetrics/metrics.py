@@ -56,6 +56,15 @@ METRICS = (
     SummaryMetric("stopped", "count", "of these: KILLED, whatever ended them", of="experiment"),
     SummaryMetric("failed", "count", "of these: FAILED", of="experiment"),
     SummaryMetric("restarts", "count", "how often a trial began again after its process had died", of="experiment"),
+    SummaryMetric("served_cpu_ms", "ms", "CPU time of the server for a request of one row, the mean", of="served"),
+    SummaryMetric("served_p50_ms", "ms", "time to the answer to a request of one row: median", of="served"),
+    SummaryMetric("served_p95_ms", "ms", "the same, 95th percentile; absent with fewer than 59 requests", of="served"),
+    SummaryMetric("served_p99_ms", "ms", "the same, 99th percentile; absent with fewer than 300 requests", of="served"),
+    SummaryMetric("served_memory_mb", "MB", "RSS - SHR of the server after these requests", of="served"),
+    SummaryMetric(
+        "served_cold_start_s", "s", "from the start of the server's process to its first answer", of="served"
+    ),
+    SummaryMetric("served_rows_per_s", "1/s", "rows predicted a second, 100 in each request", of="served"),
 )
 _GROUPS = {metric.name: metric.group for metric in METRICS}
 CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial

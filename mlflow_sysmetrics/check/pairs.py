@@ -78,6 +78,11 @@ class Pairs:
     why_in_turn: str = ""  # else both at once
     _launchers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
+    @property
+    def how(self) -> str:
+        """How the programs of a pair run, and why."""
+        return f"in turn: {self.why_in_turn}" if self.why_in_turn else "both at once"
+
     def warm_up(self) -> None:
         """Run each program once, which does not count, and see whether both fit on this machine at once."""
         used = self.run(0)

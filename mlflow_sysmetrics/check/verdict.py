@@ -46,6 +46,10 @@ PEAK_RSS = ComparedMetric("peak_rss_mb", "%", 2.0, 1.0, 0.1, is_cost=True)
 MEMORY = ComparedMetric("peak_memory_mb", "%", 10.0, 5.0, 2.0, is_cost=True)
 TIME = ComparedMetric("elapsed_s", "%", 25.0, 5.0, 0.3, is_cost=True)
 
+SERVED_CPU = ComparedMetric("served_cpu_ms", "%", 10.0, 5.0, 1.0, is_cost=True)
+SERVED_MEMORY = ComparedMetric("served_memory_mb", "%", 2.0, 1.0, 0.1, is_cost=True)
+SERVED_TIME = ComparedMetric("served_p50_ms", "%", 25.0, 5.0, 1.0, is_cost=True)
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -66,7 +70,7 @@ class Judged:
     why: str = ""  # how it was judged, where not by its noise
 
 
-class _Differences(NamedTuple):
+class Differences(NamedTuple):
     """What the pairs differ by, more is worse; and the amounts of `ComparedMetric` in the same unit."""
 
     values: np.ndarray
@@ -80,18 +84,21 @@ def judge(
     baseline: Sequence[Sequence[float]],
     candidate: Sequence[Sequence[float]],
     before: Sequence[Judged] = (),
+    beside: int = 0,
 ) -> list[Judged]:
     """Judge each metric by its values in pairs of runs: row n of both has those of metric n.
 
-    What was found to be worse at the look before stays so.
+    What was found to be worse at the look before stays so. `beside` others are judged, which share the error.
     """
+    n = len(baseline[0])
+    p_worse = _P_WORSE / (len(metrics) + beside) * (n / LOOKS[-1]) ** 2
     was_worse = {judged.name for judged in before if judged.verdict == WORSE}
     found = []
     for metric, baseline_row, candidate_row in zip(metrics, baseline, candidate, strict=True):
         a = np.asarray(baseline_row, float)
         b = np.asarray(candidate_row, float)
         if metric.is_cost or np.ptp(a) or np.ptp(b):
-            judged = _by_noise(metric, a, b, _P_WORSE / len(metrics))
+            judged = by_noise(metric, _differences(metric, a, b), p_worse, _P_PASSES)
         else:
             judged = _exactly(metric, a[0], b[0])
         if metric.name in was_worse:
@@ -100,15 +107,15 @@ def judge(
     return found
 
 
-def _by_noise(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, p_worse: float) -> Judged:
-    n = len(b)
-    pairs = _differences(metric, a, b)
+def by_noise(metric: ComparedMetric, pairs: Differences, p_worse: float, p_passes: float) -> Judged:
+    """Judge the mean difference, with these errors at this look: to find it worse, and to let it pass."""
+    n = len(pairs.values)
     mean = float(pairs.values.mean())
     noise = max(float(pairs.values.std(ddof=1)), pairs.min_noise)
     error = noise / math.sqrt(n)
     # A one-sided t test finds a mean that is at least so much.
-    surely = -stdtrit(n - 1, p_worse * (n / LOOKS[-1]) ** 2) * error
-    half = -stdtrit(n - 1, _P_PASSES) * error
+    surely = -stdtrit(n - 1, p_worse) * error
+    half = -stdtrit(n - 1, p_passes) * error
     detectable = max(pairs.min_change, surely - stdtrit(n - 1, _P_MISSED) * error)
     verdict = UNDECIDED
     if mean >= max(surely, pairs.min_change):
@@ -122,20 +129,20 @@ def _by_noise(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, p_worse: flo
     return Judged(metric.name, verdict, metric.unit.replace("sd", ""), *amounts)
 
 
-def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> _Differences:
+def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> Differences:
     amounts = (metric.tolerance, metric.min_change, metric.min_noise)
     if metric.is_cost:
-        return _Differences(np.log(b) - np.log(a), *(math.log1p(amount / 100) for amount in amounts))
+        return Differences(np.log(b) - np.log(a), *(math.log1p(amount / 100) for amount in amounts))
     worse_by = a - b if metric.higher_is_better else b - a
     if metric.unit == "%":
-        return _Differences(100 * worse_by / abs(a.mean()), *amounts)
+        return Differences(100 * worse_by / abs(a.mean()), *amounts)
     # In spreads of the candidate, where those of the baseline are all alike.
     spread = float((a if np.ptp(a) else b).std(ddof=1))
     # A few runs tell it roughly: in 95 % it is at most this, and in 95 % at least that.
     n = len(b)
     at_most, at_least = spread * np.sqrt((n - 1) / chdtri(n - 1, [0.95, 0.05]))
     tolerance = metric.tolerance * at_least
-    return _Differences(worse_by, tolerance, metric.min_change * at_most, metric.min_noise * spread)
+    return Differences(worse_by, tolerance, metric.min_change * at_most, metric.min_noise * spread)
 
 
 def _exactly(metric: ComparedMetric, a: float, b: float) -> Judged:

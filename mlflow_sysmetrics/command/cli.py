@@ -5,27 +5,42 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click import option
 
-from mlflow_sysmetrics.metrics import SUMMARY
+from mlflow_sysmetrics.metrics import SUMMARY, names
 from mlflow_sysmetrics.renamed import LimitsCommand
 from mlflow_sysmetrics.ui import PORT
+
+if TYPE_CHECKING:
+    from mlflow_sysmetrics.check.output import Result
 
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _GROUPS = """What to read, separated by commas: process (the command and all below it), container (limits and use), gpu
 (use by these processes)."""
 _LIMITS = f"""End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
 mean_cpu_percent>=5 after 10m". Metrics: {", ".join(SUMMARY)}."""
+_DATA = """A CSV or Parquet file with rows to ask for; it may have more columns than the model takes. By default the
+model's own input example."""
+_SERVED_LIMITS = f"""What the model may cost, such as "served_p95_ms<=20, served_memory_mb<=300". Metrics:
+{", ".join(names("served"))}."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
+_TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
+served_cpu_ms, 2% of served_memory_mb, 25% of served_p50_ms."""
+_CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on."
+_LOSSES = ["rmse", "mae", "error_rate"]
+_MODEL_ADDRESSES = ("models:/", "runs:/")
+_FORMAT = option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
 _UNTOUCHED: dict[str, Any] = {"allow_interspersed_args": False}  # options after the command are its own
 _COMMAND = click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
@@ -45,13 +60,14 @@ def main(context: click.Context) -> None:
       mlflow-sysmetrics run --limits "peak_memory_mb<=8000, elapsed_s<=7200" -- python train.py
       MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
       mlflow-sysmetrics check --baseline-commit main -- python train.py
+      mlflow-sysmetrics served models:/m@champion --limits "served_p95_ms<=20"
       mlflow-sysmetrics ui
       mlflow-sysmetrics sync
       mlflow-sysmetrics doctor
 
     The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
     """
-    if (name := context.invoked_subcommand) in ("run", "check") and sys.platform != "linux":
+    if (name := context.invoked_subcommand) in ("run", "check", "served") and sys.platform != "linux":
         raise click.UsageError(f"{name} needs Linux; use measure() in your code, or, on macOS, autolog()")
     context.obj = dict(os.environ)  # that of a command that is run
     for name, value in _OWN_ENVIRONMENT.items():  # before MLflow is imported, which reads it then
@@ -100,7 +116,19 @@ def run(
     end_as(run_command(command, environment, supervisor, run_name=run_name, experiment_name=experiment_name))
 
 
-@main.command(context_settings=_UNTOUCHED)
+class CheckCommand(click.Command):
+    """`check` of programs; where it is given models, that of models."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        is_of_programs = any(word == "--" or word.startswith("--baseline-") for word in args)
+        if not is_of_programs and any(word.startswith(_MODEL_ADDRESSES) for word in args):
+            return check_models.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@main.command(cls=CheckCommand, context_settings=_UNTOUCHED)
 @option("--baseline-command", metavar="COMMAND", help="The command to compare with.")
 @option(
     "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
@@ -110,7 +138,7 @@ def run(
 @option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE)
 @option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
-@option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@_FORMAT
 @option("--allow-unjudged", is_flag=True, help="Exit with 0 where nothing is worse, and something cannot be judged.")
 @_COMMAND
 @click.pass_obj
@@ -137,6 +165,8 @@ def check(
       mlflow-sysmetrics check --baseline-command "python old.py" --lower val_rmse -- python new.py
       mlflow-sysmetrics check --baseline-commit HEAD --tolerate "peak_rss_mb=3%" -- python train.py
 
+    Two models are compared by `mlflow-sysmetrics check models:/m@champion models:/m/7`; --help after them says how.
+
     The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
     something cannot be judged or the baseline fails.
     """
@@ -144,13 +174,53 @@ def check(
         from mlflow_sysmetrics import check
     except ImportError as error:
         raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
+    metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
+    _end_of_check(lambda: check.check(environment=environment, metrics=metrics, **options), form, allow_unjudged)
+
+
+@click.command("check", epilog="Without models, `mlflow-sysmetrics check --help` is on programs.")
+@option("--data", required=True, metavar="FILE", help=_CHECK_DATA)
+@option("--target", required=True, metavar="COLUMN", help="The column that the models predict.")
+@option("--lower", "losses", required=True, multiple=True, type=click.Choice(_LOSSES), help="What is compared on them.")
+@option("--group", metavar="COLUMN", help="Rows with one value of it, such as a patient's, are one observation.")
+@option("--promote", metavar="ALIAS", help="If nothing is worse (exit code 0), let this alias name the candidate.")
+@option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_MODELS)
+@option("--wall-time", is_flag=True, help="Compare served_p50_ms, too.")
+@_FORMAT
+@click.argument("baseline")
+@click.argument("candidate")
+def check_models(baseline: str, candidate: str, data: str, form: str, **options: Any) -> None:
+    """Say whether the model CANDIDATE predicts worse than BASELINE, or costs more as served, beyond noise.
+
+    Both predict the rows of --data, and the differences of their losses, row by row, say whether CANDIDATE is worse.
+    Then both are served at once and asked in turn, with new servers in each pair, until each cost is decided, after 3,
+    5, 7 or 10 pairs: served_cpu_ms and served_memory_mb. At most one in a hundred checks of equal models finds anything
+    worse. Take rows that neither was trained on: those of the baseline's training make it look better than it is.
+
+    \b
+    Example:
+      mlflow-sysmetrics check models:/m@champion models:/m/7 --data rows.csv --target y --lower rmse --promote champion
+
+    The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
+    something cannot be judged, the baseline fails, or somebody else has moved the alias meanwhile.
+    """
+    try:
+        from mlflow_sysmetrics.check.two_models import check_models
+        from mlflow_sysmetrics.command.served import read_rows
+    except ImportError as error:
+        wanted = "pip install mlflow 'mlflow-sysmetrics-bundle[check]'"
+        raise click.UsageError(f"{error.name} is missing: {wanted}") from None
+    _end_of_check(lambda: check_models(baseline, candidate, read_rows(data), **options), form)
+
+
+def _end_of_check(check: Callable[[], Result], form: str, allow_unjudged: bool = False) -> NoReturn:
+    """Run a check, print its verdict, and exit with its code."""
     from mlflow_sysmetrics.check.output import FORMATS
     from mlflow_sysmetrics.check.sides import CheckError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
     try:
-        result = check.check(environment=environment, metrics=metrics, **options)
+        result = check()
     except (OSError, ValueError) as error:  # git is missing, or a folder of the baseline, or the end of a quotation
         raise CheckError(f"nothing can be compared: {error}") from None
     except KeyboardInterrupt:
@@ -160,6 +230,38 @@ def check(
     if is_allowed:
         click.echo("what cannot be judged is allowed: exit code 0", err=True)
     sys.exit(0 if is_allowed else result.exit_code)
+
+
+@main.command()
+@option("--data", metavar="FILE", help=_DATA)
+@option("--limits", metavar="LIMITS", default="", help=_SERVED_LIMITS)
+@click.argument("model_uri")
+def served(model_uri: str, data: str | None, limits: str) -> None:
+    """Serve a model and say what it costs: CPU time, latency and memory, as an application meets them.
+
+    MODEL_URI is any address that MLflow knows. The model is loaded by MLflow's own scoring server, in this environment
+    and on this machine alone, and asked for one row after another, for 10 to 20 s. The figures are logged on the model,
+    so that the tab Models compares them, in a new run that has the facts of this machine.
+
+    \b
+    Examples:
+      mlflow-sysmetrics served models:/m@champion
+      mlflow-sysmetrics served models:/m/7 --data rows.csv
+      mlflow-sysmetrics served models:/m-0a1b... --limits "served_p95_ms<=20, served_memory_mb<=300"
+
+    The exit code is 0 if all limits are met, 1 if one is broken or the model cannot be served, 2 after wrong use, and 3
+    if a limit cannot be judged: the machine was too busy, or there were too few requests.
+    """
+    try:
+        from mlflow_sysmetrics.command.served import served as measure_served
+    except ImportError as error:
+        raise click.UsageError(f"{error.name} is missing: pip install mlflow") from None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = measure_served(model_uri, data, limits)
+    except KeyboardInterrupt:
+        sys.exit(130)  # not 1, as click would have it
+    sys.exit(code)
 
 
 @main.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from served_models import Models, log_models
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +13,9 @@ def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of what waits for `sync`, of each test alone."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
     return tmp_path / "journals"
+
+
+@pytest.fixture(scope="session")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Models that can be served, and some that cannot."""
+    return log_models(tmp_path_factory.mktemp("models"))

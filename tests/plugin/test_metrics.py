@@ -47,5 +47,5 @@ def test_summary_of_one_fit_is_the_mean_over_splits_and_of_memory_the_highest() 
 def test_docs_show_the_table() -> None:
     """Each metric, and so each that a limit can name, with its unit and its meaning."""
     page = (ROOT / "docs" / "metrics.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| (s|ms|MB|%|count) \| (.+) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (s|ms|MB|%|count|1/s) \| (.+) \|$", page, re.MULTILINE)
     assert rows == [(metric.name, metric.unit, metric.meaning) for metric in METRICS]

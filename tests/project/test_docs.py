@@ -73,7 +73,9 @@ def test_docs_describe_every_parameter_with_its_default() -> None:
 def commands_in(text: str) -> list[str]:
     """The commands of ``PROGRAMS``, without what stands before and after each on its line; placeholders are filled."""
     filled = re.sub(r"<\w[\w ]*>", "filled", text).replace(" ...", "")
-    parts = [part.strip() for line in filled.splitlines() for part in re.split(r" && | >|; |(?<=-- )(?=mlflow)", line)]
+    parts = [
+        part.strip() for line in filled.splitlines() for part in re.split(r" && | >|; | \| |(?<=-- )(?=mlflow)", line)
+    ]
     found = [re.match(rf"(?:\w+=\S+ |- |entrypoint: |\S+/)*((?:{'|'.join(PROGRAMS)}) \w.*)", part) for part in parts]
     return [each[1] for each in found if each]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from commands import ROOT, clean_environment, store_uri
 from mlflow import MlflowClient
+from sklearn.datasets import load_diabetes
 from test_docs import blocks
 
 pytestmark = pytest.mark.slow
@@ -53,3 +56,28 @@ def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline: st
     assert client.get_model_version_by_alias("diabetes", "champion").version == 1
     (worse,) = client.search_runs(["0"], "tags.`sysmetrics.verdict` = 'worse'")
     assert worse.data.tags["sysmetrics.verdict.rmse"] == "worse"
+
+
+GITHUB_MODELS, GITLAB_MODELS = (yaml.safe_load(block) for block in blocks("yaml", "served"))
+OF_MODELS = {
+    "github": [step["run"] for step in GITHUB_MODELS["jobs"]["promote"]["steps"] if "run" in step],
+    "gitlab": GITLAB_MODELS["promote"]["script"],
+}
+
+
+@pytest.mark.parametrize("pipeline", OF_MODELS)
+def test_pipeline_promotes_a_version_that_is_not_worse(pipeline: str, tmp_path: Path) -> None:
+    """Here one that is the same model."""
+    environment = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), VERSION="2")
+    environment["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
+    train = [sys.executable, str(ROOT / "examples/gate/train.py"), "--champion"]
+    for _ in range(2):
+        subprocess.run(train, cwd=tmp_path, env=environment, check=True)
+    client = MlflowClient(store_uri(tmp_path))
+    client.set_registered_model_alias("diabetes", "champion", "1")
+    X, y = load_diabetes(return_X_y=True)
+    pd.DataFrame(X).assign(y=y).to_csv(tmp_path / "holdout.csv", index=False)
+    script = "\n".join(step for step in OF_MODELS[pipeline] if "pip install" not in step)
+    script = script.replace("--lower rmse", "--lower rmse --tolerate served_cpu_ms=1000%")  # beside other tests
+    subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True)
+    assert client.get_model_version_by_alias("diabetes", "champion").version == 2

@@ -29,7 +29,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("monitor",),
         ("measurement", "delivery"),
         ("limits", "ranks"),
-        ("ui", "logger"),
+        ("ui", "logger", "served"),
         ("host autologging",),
         ("command check", "ray_tune"),
         ("",),

@@ -42,7 +42,7 @@ def shown(*arguments: str, code: int = 0, **environment: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", ["run", "sync", "ui"])
+@pytest.mark.parametrize("command", ["run", "served", "sync", "ui"])
 def test_help_explains_every_option(command: str) -> None:
     """Each option has a sentence, every group is named, and the group's help shows how to begin."""
     assert shown(command, "--help")

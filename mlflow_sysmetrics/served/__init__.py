@@ -1,0 +1,13 @@
+"""What a model costs as MLflow serves it: MLflow's own server, one client, and the figures of both.
+
+from mlflow_sysmetrics.served import served_costs
+
+costs = served_costs("models:/m@champion")
+costs.figures["served_p95_ms"]
+"""
+
+from mlflow_sysmetrics.served.figures import ServedCosts, asked, served_costs, warm_up
+from mlflow_sysmetrics.served.judging import Judgement, judged, served_limits
+from mlflow_sysmetrics.served.model import ServedError, ServedModel, downloaded
+from mlflow_sysmetrics.served.requests import Table, in_batches, one_by_one, table_of
+from mlflow_sysmetrics.served.server import Connection, Server, ServerError, serving

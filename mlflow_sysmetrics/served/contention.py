@@ -1,0 +1,62 @@
+"""Whether other programs had the cores while a server was asked (Linux)."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_OTHER_CORES = 0.1
+_WAITED = 0.05
+
+
+class Contention(NamedTuple):
+    """Of a stretch of time: cores that other programs kept busy, and how long ours waited for one.
+
+    The wait is a part of the time of requests, over all threads, which may wait at once; NaN where it is unknown.
+    """
+
+    other_cores: float
+    waited: float
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether times tell of other programs, too. A model with many threads waits for a core by itself."""
+        return self.other_cores > _OTHER_CORES and not self.waited <= _WAITED
+
+
+class CoreClocks(NamedTuple):
+    """Seconds, since some moment, of wall time, of all cores that were busy, and of what ours used and waited."""
+
+    at: float
+    busy_s: float
+    own_s: float
+    waited_s: float
+
+    @classmethod
+    def read(cls, pids: Collection[int], cpu_s: float) -> CoreClocks:
+        """Now. `pids` are processes that have used `cpu_s`; this process and its thread are added."""
+        fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+        user, nice, system, _, _, interrupts, soft_interrupts, stolen = (int(ticks) / _TICKS_PER_S for ticks in fields)
+        busy_s = user + nice + system + interrupts + soft_interrupts + stolen
+        waited_s = stolen  # by other guests of the machine that this one is a guest of
+        try:
+            waited_s += _run_delay_s(Path("/proc/thread-self"))
+            for pid in pids:
+                waited_s += sum(map(_run_delay_s, Path(f"/proc/{pid}/task").iterdir()))
+        except OSError:
+            waited_s = math.nan
+        return cls(time.monotonic(), busy_s, cpu_s + time.process_time(), waited_s)
+
+    def until(self, later: CoreClocks, requests_s: float) -> Contention:
+        """What happened from here to a later reading, in which requests took so long."""
+        others_s = (later.busy_s - self.busy_s) - (later.own_s - self.own_s)
+        return Contention(others_s / (later.at - self.at), (later.waited_s - self.waited_s) / requests_s)
+
+
+def _run_delay_s(thread: Path) -> float:
+    return int((thread / "schedstat").read_text().split()[1]) / 1e9

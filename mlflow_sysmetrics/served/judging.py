@@ -1,0 +1,43 @@
+"""Limits on a served model, and which of them it breaks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mlflow_sysmetrics.limits import Kind, Limits, LimitsError, Metric
+from mlflow_sysmetrics.metrics import names
+from mlflow_sysmetrics.served.figures import MIN_REQUESTS, ServedCosts
+
+SERVED = names("served")
+
+
+class Judgement(NamedTuple):
+    """Sentences on the limits that are broken, and on those of which that cannot be said."""
+
+    broken: list[str]
+    unknown: list[str]
+
+
+def served_limits(text: str) -> Limits:
+    """Read a text such as ``served_p95_ms<=20, served_memory_mb<=300``; LimitsError for its first mistake."""
+    limits = Limits.parse(text, [Metric(name, Kind.FACT) for name in SERVED])
+    for limit in limits.bounds:
+        if limit.statistic or limit.from_s:
+            raise LimitsError(text, f'"{limit}" is on one model, which is measured once; write a number alone')
+    return limits
+
+
+def judged(limits: Limits, costs: ServedCosts) -> Judgement:
+    """Judge a model. Who is slow on a busy machine may be fast elsewhere; who is fast enough there is so everywhere."""
+    judgement = Judgement([], [])
+    for limit in limits.bounds:
+        name = limit.metric.name
+        if name not in costs.figures:
+            needs = f": it needs {MIN_REQUESTS[name]} requests" if name in MIN_REQUESTS else ""
+            judgement.unknown.append(f"{limit} cannot be judged, {name} was not measured{needs}")
+        elif stop := limit.broken(costs.figures, limit.number):
+            if name in costs.trusted:
+                judgement.broken.append(str(stop))
+            else:
+                judgement.unknown.append(f"{limit} cannot be judged, the machine was too busy ({stop})")
+    return judgement

@@ -1,0 +1,208 @@
+"""MLflow's own scoring server for one model, on loopback: started, asked, read, and always ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import IO
+
+import psutil
+from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
+from mlflow.pyfunc import scoring_server
+
+from mlflow_sysmetrics.limits import end_tree
+from mlflow_sysmetrics.redact import redacted_text
+from mlflow_sysmetrics.sampling import ProcessSampler
+from mlflow_sysmetrics.served.model import ServedError, ServedModel
+
+_HOST = "127.0.0.1"  # whoever reaches a model's server can use the model
+_START_S = 300.0  # large models take long to load
+_TIMED_OUT = 504
+_LATE_S = 5.0  # after the server's own limit for an answer, by when it says so
+_GRACE_S = 2.0
+# Becomes the server once the kernel has promised to kill it when the thread that started it is gone. The server's
+# parent may be so already.
+_LAUNCH = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class ServerError(ServedError):
+    """The server of the model at `uri` does not start, or does not answer."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        super().__init__(f"{uri} {why}")
+        self.uri = uri
+
+
+class Server:
+    """A server that answers. `cold_start_s` is the time from the start of its process to its first answer."""
+
+    def __init__(self, model: ServedModel, process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+        self.model = model
+        self.cold_start_s = 0.0
+        self._began = time.perf_counter()
+        self._process = process
+        self.port = port
+        self._log = log
+        self.pids = {process.pid}
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A connection that is kept: the server closes one that is idle for five seconds."""
+        timeout_s = float(MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
+        with self._open(timeout_s + _LATE_S) as connection:
+            yield connection
+
+    def wait(self) -> None:
+        """Wait for its first answer. ServerError: there is none."""
+        try:
+            # Connects at once: the socket listens already, and the server answers when it has loaded its model.
+            with self._open(_START_S) as connection:
+                connection.ask(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        except ServerError:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+            if self._process.poll() is None:
+                raise ServerError(self.model.uri, f"has not started within {_START_S:g} s") from None
+            raise ServerError(self.model.uri, f"cannot be served here: {self._last_words()}") from None
+        self.cold_start_s = time.perf_counter() - self._began
+
+    def cpu_seconds(self) -> float:
+        """CPU time of its processes, to the nanosecond."""
+        total = 0.0
+        for pid in self.pids:
+            cpu_clock = (~pid << 3) | 2  # as clock_getcpuclockid(3) makes it
+            with contextlib.suppress(OSError):  # it has ended
+                total += time.clock_gettime(cpu_clock)
+        return total
+
+    def find_processes(self) -> None:
+        """See which processes the model has started by now: what they use counts."""
+        self.pids |= ProcessSampler(self._process.pid).pids
+
+    def memory_mb(self) -> float | None:
+        """RSS - SHR of the server and all processes below it; None where it cannot be read."""
+        return ProcessSampler(self._process.pid)().get("process_memory_mb")
+
+    def end(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            end_tree(psutil.Process(self._process.pid), _GRACE_S)
+        self._process.wait()
+
+    @contextlib.contextmanager
+    def _open(self, timeout_s: float) -> Iterator[Connection]:
+        try:
+            connecting = socket.create_connection((_HOST, self.port), timeout_s)
+        except OSError as error:
+            raise ServerError(self.model.uri, f"has ended: {error.strerror}") from None
+        with connecting as opened, opened.makefile("rb") as answers:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield Connection(self.model.uri, opened, answers)
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        if not lines:
+            return f"exit code {self._process.returncode}"
+        if "No module named" in lines[-1]:
+            return f"{lines[-1]}; install what mlflow.pyfunc.get_model_dependencies('{self.model.uri}') lists"
+        return redacted_text(lines[-1])
+
+
+class Connection:
+    """One stream of requests: each waits for the answer to the one before."""
+
+    def __init__(self, uri: str, opened: socket.socket, answers: IO[bytes]) -> None:
+        self._uri = uri
+        self._socket = opened
+        self._answers = answers
+
+    def ask(self, request: bytes) -> bytes:
+        """The body of the answer. ServerError: there is none, or it is an error."""
+        try:
+            self._socket.sendall(request)
+            status, body = self._receive()
+        except TimeoutError:
+            status, body = _TIMED_OUT, b""
+        except OSError as error:
+            raise ServerError(self._uri, f"did not answer: {error.strerror or error}") from None
+        if status == _TIMED_OUT:
+            limit = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
+            raise ServerError(self._uri, f"did not answer within {limit.get()} s, which {limit.name} sets")  # type: ignore[no-untyped-call]
+        if status != 200:
+            raise ServerError(self._uri, f"does not predict these rows: {_message(body)}")
+        return body
+
+    def _receive(self) -> tuple[int, bytes]:
+        """Status and body. Read by hand, as little as possible: the clock runs."""
+        first = self._answers.readline()
+        length = 0
+        while (line := self._answers.readline()) != b"\r\n":
+            if not line:
+                raise ConnectionResetError("the server closed the connection")
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        return int(first.split()[1]), self._answers.read(length)
+
+
+def _message(body: bytes) -> str:
+    """The first line of an error of MLflow's server."""
+    text = body.decode(errors="replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["message"])
+    return text.strip().partition("\n")[0]
+
+
+@contextlib.contextmanager
+def serving(*models: ServedModel) -> Iterator[list[Server]]:
+    """Serve models by what `mlflow models serve --env-manager local` runs, and end all processes of it.
+
+    Call it from a thread that waits for it: the servers are killed when that thread ends. ServerError: one does not
+    start.
+    """
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for model in models:
+            server = _started(model, stack.enter_context(tempfile.TemporaryFile()))
+            stack.callback(server.end)
+            servers.append(server)
+        for server in servers:
+            server.wait()
+        yield servers
+
+
+def _started(model: ServedModel, log: IO[bytes]) -> Server:
+    with socket.socket() as listening:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
+        listening.bind((_HOST, 0))
+        listening.listen(128)
+        # The server is given the socket, so that no other program can answer at its port.
+        line, environment = scoring_server.get_cmd(model.folder)
+        program, app = shlex.split(line)
+        fd = str(listening.fileno())
+        command = [sys.executable, "-m", program, "--fd", fd, "--app-dir", model.folder, app]
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command],
+            pass_fds=[listening.fileno()],
+            cwd=model.folder,  # what lies in the current folder would be imported
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the command, which ends the server
+            env=environment,
+        )
+        return Server(model, process, listening.getsockname()[1], log)

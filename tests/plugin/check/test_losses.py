@@ -1,0 +1,68 @@
+"""Whether one model's loss is larger than another's on the same rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlflow_sysmetrics.check.losses import LOSSES, compared_loss, judge_loss
+from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Judged
+
+RANDOM = np.random.default_rng(0)
+TRUTH = RANDOM.normal(size=2000)
+BASELINE = TRUTH + RANDOM.normal(size=2000)
+EACH = np.arange(2000)
+
+
+def judged(name: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Judged:
+    of_rows = LOSSES[name].of_rows
+    return judge_loss(compared_loss(name), of_rows(truth, a), of_rows(truth, b), groups, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "verdict", "change"),
+    [
+        ("rmse", 1.0, PASSES, 0.0),
+        ("rmse", 1.03, WORSE, 3.0),
+        ("mae", 0.97, BETTER, -3.0),
+        ("rmse", 1.001, PASSES, 0.1),
+    ],
+)
+def test_loss_that_changes_by_so_much_is_judged_in_per_cent_of_the_metric(
+    name: str, factor: float, verdict: str, change: float
+) -> None:
+    """Errors of all rows that grow by 3 % make rmse and mae grow by 3 %."""
+    found = judged(name, TRUTH, BASELINE, TRUTH + factor * (BASELINE - TRUTH), EACH)
+    assert (found.verdict, found.change) == (verdict, pytest.approx(change))
+    assert found.low <= found.change <= found.high
+
+
+def test_as_many_errors_on_other_rows_are_judged_by_their_noise() -> None:
+    labels = np.arange(100) % 2
+    one, other = labels.copy(), labels.copy()
+    one[:10] = 1 - one[:10]
+    other[10:20] = 1 - other[10:20]
+    found = judged("error_rate", labels, one, other, EACH[:100])
+    assert (found.verdict, found.change) == (UNDECIDED, 0.0)
+    assert found.high > 50
+
+
+def test_baseline_without_an_error_leaves_nothing_to_compare_with() -> None:
+    found = judged("error_rate", EACH, EACH, EACH + (EACH < 3), EACH)
+    assert found.verdict == UNDECIDED
+    assert found.why.startswith("0 -> 0.0015")
+
+
+def test_rows_of_one_group_are_one_observation() -> None:
+    """Of models that are equal but for chance, one in a hundred is found worse; taken row by row, many are."""
+    groups = np.repeat(np.arange(40), 15)
+    worse = {"groups": 0, "rows": 0}
+    for _ in range(1000):
+        a = 1 + RANDOM.exponential(size=600)
+        of_group = RANDOM.normal(scale=0.3, size=40)[groups]
+        b = a + of_group + RANDOM.normal(scale=0.3, size=600)
+        metric = compared_loss("mae")
+        worse["groups"] += judge_loss(metric, a, b, groups, 1).verdict == WORSE
+        worse["rows"] += judge_loss(metric, a, b, np.arange(600), 1).verdict == WORSE
+    assert worse["groups"] <= 20
+    assert worse["rows"] > 100

@@ -1,0 +1,45 @@
+"""Which limits a served model breaks, and of which that cannot be said."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mlflow_sysmetrics.served import ServedCosts, judged, served_limits
+from mlflow_sysmetrics.served.contention import Contention
+
+QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
+FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0}
+
+
+@pytest.mark.parametrize(
+    ("contention", "limits", "broken", "unknown"),
+    [
+        pytest.param(QUIET, "served_p50_ms<=5, served_memory_mb<=200", 0, 0, id="met"),
+        pytest.param(QUIET, "served_p50_ms<=4, served_memory_mb<=200", 1, 0, id="broken"),
+        pytest.param(BUSY, "served_p50_ms<=4", 0, 1, id="slow on a busy machine"),
+        pytest.param(BUSY, "served_p50_ms<=5", 0, 0, id="fast enough even there"),
+        pytest.param(BUSY, "served_memory_mb<=100, served_p50_ms<=4", 1, 1, id="too large there as anywhere"),
+        pytest.param(QUIET, "served_p95_ms<=4", 0, 1, id="not measured"),
+    ],
+)
+def test_limit_is_broken_met_or_cannot_be_judged(
+    contention: Contention, limits: str, broken: int, unknown: int
+) -> None:
+    judgement = judged(served_limits(limits), ServedCosts(FIGURES, 30, contention))
+    assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
+
+
+@pytest.mark.parametrize(
+    ("contention", "is_busy"),
+    [
+        pytest.param(QUIET, False, id="nobody else"),
+        pytest.param(Contention(0.02, 2.0), False, id="threads of the model wait for each other"),
+        pytest.param(Contention(30.0, 0.01), False, id="others on other cores"),
+        pytest.param(BUSY, True, id="others on our cores"),
+        pytest.param(Contention(1.2, math.nan), True, id="others, and who waits is unknown"),
+    ],
+)
+def test_machine_is_busy_when_others_run_and_ours_wait(contention: Contention, is_busy: bool) -> None:
+    assert contention.is_busy == is_busy

@@ -1,0 +1,139 @@
+"""`mlflow-sysmetrics served`: MLflow's own server, what it costs, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner
+from commands import ROOT, clean_environment, in_use, store_uri, wait_until
+from served_models import Models
+
+from mlflow_sysmetrics.command.cli import main
+from mlflow_sysmetrics.metrics import names
+
+LIMIT_S = 300.0
+
+
+@pytest.fixture
+def served(logged: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Run the command to its end; no process of it is left."""
+
+    def served(*arguments: str, code: int) -> str:
+        result = CliRunner().invoke(main, ["served", *arguments])
+        assert result.exit_code == code, result.output
+        assert not isinstance(result.exception, Exception)
+        assert not _servers(psutil.Process())
+        return result.output
+
+    with in_use(logged.folder):
+        yield served
+
+
+def _servers(command: psutil.Process) -> list[psutil.Process]:
+    below = command.children(recursive=True)
+    return [each for each in below if "mlflow.pyfunc.scoring_server.app:app" in each.cmdline()]
+
+
+@pytest.mark.slow
+def test_figures_are_printed_judged_and_logged_on_the_model(served: Callable[..., str], logged: Models) -> None:
+    """Of a version of a registered model: it is the logged model that has them, in a run of kind `served`."""
+    said = served("models:/sum@champion", "--limits", "served_memory_mb<=1", code=1)
+    printed = dict(re.findall(r"^  (served_\w+) +([\d.]+)$", said, re.MULTILINE))
+    assert tuple(printed) == names("served")
+    assert re.search(r"^served_memory_mb \d+(\.\d)? > 1$", said, re.MULTILINE)
+    model = logged.client.get_logged_model(logged.uris["sum"].removeprefix("models:/"))
+    (run,) = logged.client.search_runs(["0"], "tags.`sysmetrics.kind` = 'served'")
+    found = {metric.key: metric.value for metric in model.metrics or []}
+    assert found == run.data.metrics
+    assert 100 < found["served_memory_mb"] < 400
+    assert 0.1 < found["served_cpu_ms"] < 100
+    is_busy = "The machine was busy" in said
+    assert is_busy == ("served_p50_ms" not in found)
+    assert "sysmetrics.host_cpu_model" in run.data.tags
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param(
+            "lacks package", "cannot be served here: ModuleNotFoundError: No module named 'no_such", id="lacks"
+        ),
+        pytest.param("hangs", "did not answer within 2 s", id="hangs"),
+    ],
+)
+def test_model_that_cannot_be_served_says_why_in_one_sentence(
+    served: Callable[..., str],
+    logged: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    why: str,
+) -> None:
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "2")
+    (tmp_path / "rows.csv").write_text("a,b,y\n1,2,3\n")
+    said = served(logged.uris[name], "--data", str(tmp_path / "rows.csv"), code=1)
+    assert said.startswith(f"Error: {logged.uris[name]} ")
+    assert why in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "limits", "why"),
+    [
+        pytest.param("hangs", "", "", "has no input example: give rows as --data", id="no example"),
+        pytest.param("no table", "", "", "takes no table", id="no table"),
+        pytest.param("sum", "a,c\n1,2\n", "", "--data lacks the column 'b'", id="a column is missing"),
+        pytest.param("sum", "a,b\n", "", "--data has no rows", id="no rows"),
+        pytest.param("models:/nobody/1", "", "", "cannot be loaded: Registered Model with name=nobody", id="no model"),
+        pytest.param("sum", "", "served_p95_ms<=2x median", "write a number alone", id="relative"),
+        pytest.param("sum", "", "peak_memory_mb<=2", "name one of served_cold_start_s", id="of another kind"),
+    ],
+)
+def test_mistake_is_a_sentence(
+    served: Callable[..., str], logged: Models, tmp_path: Path, name: str, rows: str, limits: str, why: str
+) -> None:
+    """Before any server has started."""
+    data: list[str] = []
+    if rows:
+        (tmp_path / "rows.csv").write_text(rows)
+        data = ["--data", str(tmp_path / "rows.csv")]
+    said = served(logged.uris.get(name, name), *data, "--limits", limits, code=2)
+    assert why in said.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)],
+    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+)
+def test_server_ends_with_the_command(logged: Models, tmp_path: Path, number: int, code: int) -> None:
+    """Also one whose model is at work and does not listen; its port is closed then."""
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    command = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "served", logged.uris["hangs"]]
+    command += ["--data", str(tmp_path / "rows.csv")]
+    environment = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(logged.folder))
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        ours = psutil.Process(running.pid)
+        wait_until(lambda: _is_asked(ours), LIMIT_S, "the server has been asked")
+        (server,) = _servers(ours)
+        os.kill(running.pid, number)
+        said = running.communicate(timeout=LIMIT_S)[1]
+    assert running.returncode == code
+    assert "Traceback" not in said
+    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 10.0, "the server's end")
+
+
+def _is_asked(command: psutil.Process) -> bool:
+    """Whether the server has answered that it is there, and the client is connected."""
+    ends = [end for server in _servers(command) for end in server.net_connections("tcp")]
+    return len([end for end in ends if end.status == psutil.CONN_ESTABLISHED]) == 1

@@ -1,0 +1,71 @@
+"""Models of a few lines, logged in a store: what tests of served models serve."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import mlflow
+import pandas as pd
+from commands import in_use
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+
+ROWS = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]})
+TAKES = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("double", "b")]), Schema([ColSpec("double")]))
+
+
+class Sum(mlflow.pyfunc.PythonModel):
+    """Adds the columns, and something to each sum; with a price in CPU time and memory."""
+
+    def __init__(self, plus: float = 0.0, loops: int = 0, megabytes: int = 0) -> None:
+        self._plus = plus
+        self._loops = loops
+        self._kept = bytes(megabytes * 1_000_000)
+
+    def predict(self, context, model_input):
+        sum(range(self._loops))
+        return model_input.sum(axis=1) + self._plus
+
+
+class LacksPackage(Sum):
+    def load_context(self, context: Any) -> None:
+        import no_such_package  # noqa: F401
+
+
+class Hangs(Sum):
+    def predict(self, context, model_input):
+        time.sleep(3600)
+
+
+@dataclass
+class Models:
+    """Addresses of models by name, and the store that has them."""
+
+    folder: Path
+    client: MlflowClient
+    uris: dict[str, str]
+
+
+def log_models(folder: Path) -> Models:
+    """Log them in the store of a folder; version 1 of the registered model `sum` is its champion."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no server can import this module
+    made: dict[str, tuple[Any, dict[str, Any]]] = {
+        "sum": (Sum(), {"input_example": ROWS, "registered_model_name": "sum"}),
+        "worse": (Sum(plus=0.1, megabytes=20), {"signature": TAKES}),
+        "lacks package": (LacksPackage(), {"signature": TAKES}),
+        "hangs": (Hangs(), {"signature": TAKES}),
+        "no table": (Sum(), {"input_example": {"question": "why?"}}),
+    }
+    uris = {}
+    with in_use(folder) as client:
+        for name, (model, options) in made.items():
+            info = mlflow.pyfunc.log_model(name=name, python_model=model, pip_requirements=[], **options)
+            uris[name] = f"models:/{info.model_id}"
+        client.set_registered_model_alias("sum", "champion", "1")
+    return Models(folder, client, uris)
