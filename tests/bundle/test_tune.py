@@ -196,8 +196,8 @@ def test_study_has_the_cost_of_its_whole_command(study: Study) -> None:
     metrics = study.run.data.metrics
     of_trials_s = sum(run.data.metrics["cpu_seconds"] for run in study.trials)
     assert of_trials_s + 1 < metrics["command_cpu_seconds"] < 60 + 3 * of_trials_s
-    created_before_s = 1.0  # by `mlflow run`, before the command's process
-    assert metrics["elapsed_s"] - created_before_s < metrics["command_elapsed_s"] < study.command.seconds
+    begun_share = 0.8  # `mlflow run` creates the run before the command's process
+    assert begun_share * metrics["elapsed_s"] < metrics["command_elapsed_s"] < study.command.seconds
 
 
 def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
