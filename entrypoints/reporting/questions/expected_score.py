@@ -15,6 +15,8 @@ from entrypoints.frame import Frame
 from entrypoints.models.jackknife import Estimate
 from entrypoints.reporting.questions import decision, effects
 
+DEGREES = 9  # of freedom; fewer than the blocks of the test part have, since the weights are estimated, too
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -31,26 +33,28 @@ class Expected:
     luck: float
 
 
-def expected(frame: Frame, noise: pd.DataFrame, test: Estimate, share: float) -> Expected | None:
+def expected(
+    frame: Frame, noise: pd.DataFrame, chosen: pd.Series[Any], test: Estimate, share: float
+) -> Expected | None:
     """What the model that a study has chosen will reach, by its folds and by its refit's test part.
 
     Args:
         frame: of the study.
         noise: of ``effects.noise``.
-        test: the score of the refitted model on the test part.
+        chosen: the trial that ``decision.decide`` chooses.
+        test: the score of the refitted model on the test part, of ``jackknife``.
         share: of the training part in the rows of both.
 
     Returns:
-        None where a trial is not scored on each fold, or the study has one fold.
+        None where ``left_out`` is.
     """
-    score = str(frame.score)
-    chosen = decision.decide(frame, noise).chosen
     others = left_out(frame, noise)
-    if chosen is None or others is None:
+    if others is None:
         return None
     mean = float(others.mean())
     sign = 1.0 if frame.higher_is_better else -1.0
-    return Expected(together(others, test, share), mean, sign * (float(chosen[score]) - mean))
+    luck = sign * (float(chosen[str(frame.score)]) - mean)
+    return Expected(together(others, test, share), mean, luck)
 
 
 def left_out(frame: Frame, noise: pd.DataFrame) -> NDArray[np.float64] | None:
@@ -84,27 +88,27 @@ def left_out(frame: Frame, noise: pd.DataFrame) -> NDArray[np.float64] | None:
 def together(left_out: NDArray[np.float64], test: Estimate, share: float) -> Estimate:
     """The scores of what is chosen without each fold, and that of the refit on the test part, as one estimate.
 
-    Each counts by the inverse of its variance. That of the mean over n folds is theirs times 1/n + 1/(n - 1) (Nadeau
-    and Bengio, Machine Learning 52, 2003): it grows where models of a few other rows differ, as single trees do. It is
-    no less than what the same correction makes of the error of as many test rows, since stratified folds differ less
-    than tables do; so the folds never count more than their share of the rows. The degrees of freedom are the fewer.
+    Each counts by the inverse of its variance as an estimate of the refit's true score. That of the mean over n folds
+    has two parts. Its rows' is what the error of the test part makes of as many rows, times n (1/n + 1/(n - 1)), since
+    the folds' training rows overlap (Nadeau and Bengio, Machine Learning 52, 2003); the folds themselves differ less
+    where they are stratified. And where they differ by more than their rows make them, models of other training rows
+    differ, such as single trees: the refit is one more of them, which adds 1 + 1/n times that variance.
 
     Args:
         left_out: of ``left_out``.
         test: of ``jackknife``.
         share: of the training part in the rows of both parts.
     """
-    folds = len(left_out)
+    folds, mean = len(left_out), float(left_out.mean())
     if test.why_unknown:
-        value = share * float(left_out.mean()) + (1 - share) * test.value
-        return Estimate(value, why_unknown=test.why_unknown)
-    corrected = 1 / folds + 1 / (folds - 1)
+        return Estimate(share * mean + (1 - share) * test.value, why_unknown=test.why_unknown)
     of_test = test.error**2
-    floor = folds * corrected * of_test * (1 - share) / share
-    of_folds = max(corrected * float(left_out.var(ddof=1)), floor)
+    of_rows = of_test * (1 - share) / share
+    of_models = max(0.0, float(left_out.var(ddof=1)) - folds * of_rows)
+    of_folds = (1 + folds / (folds - 1)) * of_rows + (1 + 1 / folds) * of_models
     weight = of_test / (of_folds + of_test)
-    value = weight * float(left_out.mean()) + (1 - weight) * test.value
-    return Estimate(value, test.error * math.sqrt(1 - weight), min(folds - 1, test.degrees))
+    value = weight * mean + (1 - weight) * test.value
+    return Estimate(value, test.error * math.sqrt(1 - weight), min(DEGREES, test.degrees))
 
 
 def _without(frame: Frame, scores: pd.DataFrame, place: int) -> Frame:

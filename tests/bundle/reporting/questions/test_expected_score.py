@@ -37,7 +37,7 @@ def test_best_of_many_is_scored_on_folds_that_had_no_part_in_its_choice() -> Non
     """Without the fold that it owes its place to, another one is chosen."""
     frame = _study({"lucky": LUCKY, "steady": STEADY}, {"lucky": 1.0, "steady": 1.0})
     noise = effects.noise(frame)
-    found = expected(frame, noise, TEST, 0.7)
+    found = expected(frame, noise, frame.complete.iloc[0], TEST, 0.7)
     others = left_out(frame, noise)
     assert others is not None
     assert others.tolist() == [0.9, 1.0, 1.0]
@@ -50,7 +50,7 @@ def test_luck_of_a_score_whose_higher_values_are_better_is_above_zero_too() -> N
     """It is by how much the choice looks better than it is."""
     folds = {"lucky": [1.0, 0.0, 0.0], "steady": [0.1, 0.1, 0.1]}
     frame = _study(folds, {"lucky": 1.0, "steady": 1.0}, metric="val_accuracy")
-    found = expected(frame, effects.noise(frame), TEST, 0.7)
+    found = expected(frame, effects.noise(frame), frame.complete.iloc[0], TEST, 0.7)
     assert found is not None
     assert found.luck == pytest.approx(1 / 3 - 0.1 / 3)
 
@@ -76,20 +76,18 @@ def test_choice_without_a_fold_is_the_studys_own(of_study: Any, is_second: bool)
     assert found == pytest.approx(SECOND if is_second else FIRST)
 
 
-def test_folds_and_test_part_count_by_the_inverse_of_their_variances() -> None:
-    """Which is at least what Nadeau and Bengio's correction makes of as many test rows."""
-    folds = 10
-    corrected = 1 / folds + 1 / (folds - 1)
-    wide = np.array([0.5, 0.9] * 5)
-    of_folds = corrected * wide.var(ddof=1)
-    found = together(wide, TEST, 0.7)
+@pytest.mark.parametrize("spread", [pytest.param(0.01, id="by-their-rows"), pytest.param(0.2, id="by-their-models")])
+def test_folds_and_test_part_count_by_the_inverse_of_their_variances(spread: float) -> None:
+    """Folds that differ by more than their rows make them say less of the refit, which is one more such model."""
+    others = 0.7 + spread * np.tile([-1.0, 1.0], 5)
+    of_rows = TEST.error**2 * 3 / 7
+    of_folds = (1 + 10 / 9) * of_rows
+    if spread == 0.2:
+        of_folds += 1.1 * (others.var(ddof=1) - 10 * of_rows)
+    found = together(others, TEST, 0.7)
     variance = 1 / (1 / of_folds + 1 / TEST.error**2)
     assert found.value == pytest.approx(variance * (0.7 / of_folds + TEST.value / TEST.error**2))
-    assert (found.error, found.degrees) == pytest.approx((math.sqrt(variance), folds - 1))
-    of_rows = TEST.error**2 * 0.3 / 0.7 * folds * corrected
-    floored = together(np.full(folds, 0.7), TEST, 0.7)
-    assert floored.error == pytest.approx(math.sqrt(1 / (1 / of_rows + 1 / TEST.error**2)))
-    assert 0.7 < floored.value < TEST.value
+    assert (found.error, found.degrees) == (pytest.approx(math.sqrt(variance)), 9)
 
 
 def test_there_is_no_interval_without_that_of_the_test_part() -> None:
@@ -103,4 +101,4 @@ def test_nothing_is_expected_of_two_folds() -> None:
     """Without one of them there is no noise to choose by."""
     frame = _study({"one": [0.5, 0.6], "other": [0.6, 0.7]}, {"one": 1.0, "other": 1.0})
     assert left_out(frame, effects.noise(frame)) is None
-    assert expected(frame, effects.noise(frame), TEST, 0.7) is None
+    assert expected(frame, effects.noise(frame), frame.complete.iloc[0], TEST, 0.7) is None
