@@ -152,7 +152,8 @@ def noise_at(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     known = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()}
     column = "least_significant_difference"
     known |= {row["metric"]: row[column] for row in rows_of(noise.dropna(subset=[column]))}
-    return {name: share for name, share in known.items() if name in frame.complete}
+    trials = frame.complete
+    return {name: share for name, share in known.items() if name in trials}
 
 
 def least_differences(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:

@@ -123,7 +123,7 @@ def noise(frame: Frame) -> pd.DataFrame:
           in its own unit, for one of all models against any other (Bonferroni), and never less than the standard error
           of the best one's folds. NaN where a study has one fold
     """
-    rows = [_noise_of_score(frame)] if len(fold_scores(frame)) else []
+    rows = [noise_of_score(frame)] if len(fold_scores(frame)) else []
     for cost in _costs(frame, all_of_them=True):
         model = _model(frame, cost)
         if model is not None:
@@ -221,7 +221,8 @@ def _noise_row(metric: str, noise: float, degrees: int, least_difference: float)
     return dict(zip(NOISE, (metric, noise, degrees, least_difference), strict=True))
 
 
-def _noise_of_score(frame: Frame) -> dict[str, Any]:
+def noise_of_score(frame: Frame) -> dict[str, Any]:
+    """The row of ``noise`` of the score."""
     models = fold_scores(frame).drop_duplicates().to_numpy()
     count, folds = models.shape
     score = str(frame.score)

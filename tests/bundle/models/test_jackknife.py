@@ -1,0 +1,77 @@
+"""The error of a score of rows, by the rows without each block."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from entrypoints.models.jackknife import BLOCKS, blocks_of, jackknife
+
+VALUES = np.random.default_rng(0).normal(3.0, 1.0, BLOCKS)
+
+
+def _mean_of(values: NDArray[np.float64]) -> Any:
+    return lambda rows: float(values[rows].mean())
+
+
+def test_error_of_a_mean_is_that_of_its_rows() -> None:
+    """With a row in each block it is the formula's; the interval is Student's."""
+    found = jackknife(_mean_of(VALUES), blocks_of(np.arange(BLOCKS)))
+    error = VALUES.std(ddof=1) / math.sqrt(BLOCKS)
+    assert (found.value, found.error) == pytest.approx((VALUES.mean(), error))
+    reach = stats.t.ppf(0.975, BLOCKS - 1) * error
+    assert (found.low, found.high) == pytest.approx((VALUES.mean() - reach, VALUES.mean() + reach))
+
+
+def test_rows_of_a_group_count_as_one() -> None:
+    """Ten equal rows say no more than one does."""
+    rows = np.repeat(VALUES, 10)
+    of_groups = jackknife(_mean_of(rows), blocks_of(np.repeat(np.arange(BLOCKS), 10)))
+    of_rows = jackknife(_mean_of(rows), blocks_of(np.arange(len(rows))))
+    assert of_groups.error == pytest.approx(VALUES.std(ddof=1) / math.sqrt(BLOCKS))
+    assert of_rows.error < 0.6 * of_groups.error
+
+
+def test_two_models_are_told_apart_better_on_the_same_rows() -> None:
+    """What makes a row hard makes it hard for both."""
+    other = VALUES + 0.1 + np.random.default_rng(1).normal(0, 0.05, BLOCKS)
+    blocks = blocks_of(np.arange(BLOCKS))
+    gain = jackknife(lambda rows: _mean_of(other)(rows) - _mean_of(VALUES)(rows), blocks)
+    assert 0 < gain.low < 0.1 < gain.high
+    assert gain.error == pytest.approx((other - VALUES).std(ddof=1) / math.sqrt(BLOCKS))
+
+
+def test_blocks_are_of_equal_size_and_each_group_lies_in_one() -> None:
+    """Of fewer groups than blocks each is a block."""
+    assert np.bincount(blocks_of(np.arange(100))).tolist() == [5] * BLOCKS
+    groups = np.random.default_rng(0).integers(0, 60, 1000)
+    blocks = blocks_of(groups)
+    assert len(np.unique(np.stack([groups, blocks]), axis=1).T) == len(np.unique(groups)) == 60
+    assert len(np.unique(blocks_of(groups % 7))) == 7
+
+
+@pytest.mark.parametrize(
+    ("score", "groups", "why"),
+    [
+        pytest.param(lambda rows: 1.0, np.arange(50), "it is the same without any of the rows", id="constant"),
+        pytest.param(
+            lambda rows: 0.5 if 7 in rows else math.nan,
+            np.arange(50),
+            "without some of the rows the score is not defined",
+            id="undefined",
+        ),
+        pytest.param(_mean_of(VALUES), np.zeros(BLOCKS), "all rows are of one group", id="one-group"),
+    ],
+)
+def test_there_is_no_interval_where_the_rows_do_not_tell_one(score: Any, groups: Any, why: str) -> None:
+    """It is said why; the score itself is there."""
+    found = jackknife(score, blocks_of(groups))
+    assert found.why_unknown == why
+    assert found.value == score(np.arange(len(groups)))
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
