@@ -35,7 +35,7 @@ from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, MEMORY_DEFINITION, NODE, PID
 
 logger = get_logger(__name__)
 _LOOK_EVERY_S = 0.5
-_WITHOUT_MLFLOW_S = 5.0  # before a program gets a run: until then it may open one
+WITHOUT_MLFLOW_S = 5.0  # before a program gets a run: until then it may open one
 _WITHOUT_RUN_S = 60.0  # the same, where it has imported mlflow
 _CLOSE_S = 5.0  # to deliver, for each store
 _IF_KILLED = Outcome("KILLED", {CAUSE_OF_DEATH: "mlflow-sysmetrics was killed; the program may have gone on"})
@@ -103,7 +103,7 @@ class RunTracker:
             for event in self._new_events():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # none of ours
                     self._take(json.loads(event))
-            if self._measurement.elapsed_s >= (_WITHOUT_RUN_S if self._imports_mlflow else _WITHOUT_MLFLOW_S):
+            if self._measurement.elapsed_s >= (_WITHOUT_RUN_S if self._imports_mlflow else WITHOUT_MLFLOW_S):
                 self._tracked.stop_waiting()
             self._record()
             self._record_others()

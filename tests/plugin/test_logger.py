@@ -283,8 +283,11 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(
 # --- stores and disks that fail ----------------------------------------------------------------------------
 
 
-def test_disk_that_hangs_holds_nobody(journals: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_disk_that_hangs_holds_nobody(
+    journals: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Readings, limits and the delivery go on from memory. A journal that opens too late is free again at once."""
+    monkeypatch.setattr("mlflow_sysmetrics.delivery.run_handle._DISK_S", 1.0)
     broken = threading.Event()
     more: dict[str, Any] = {"limits": "elapsed_s<=0.5", "on_break": lambda stop: broken.set()}
     with mlflow.start_run() as run, hung_disk(journals):
@@ -310,6 +313,7 @@ def test_disk_that_hangs_later_is_given_up(
         append(self, operations)
 
     monkeypatch.setattr(Journal, "append", hang)
+    monkeypatch.setattr("mlflow_sysmetrics.delivery.outbox._DISK_S", 1.0)
     ticks = Ticks()
     with mlflow.start_run() as run:
         with SystemMetricsLogger(measurement=Measurement(sample=ticks, interval_s=0.05, window_s=0.1)):

@@ -21,8 +21,11 @@ from reference import (
     configured,
     configured_whole,
     split_up,
+    table_of,
 )
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer, mean_absolute_error, r2_score
+from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
 from entrypoints.compute import memory
@@ -184,6 +187,22 @@ def test_score_of_two_classes_is_refused_where_a_part_has_one(rows: slice) -> No
     table = Table("two", frame, "t", "classification", None, times=np.arange(60.0))
     with pytest.raises(UserError, match="metric=roc_auc: it is not defined on each fold and the test part, such as"):
         scores.find("roc_auc", table.task).baseline(table, make_split(table, folds=3, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "metric", "model"),
+    [
+        ("red_wine", "neg_root_mean_squared_error", DummyRegressor()),
+        ("diabetes", "roc_auc", DummyClassifier(strategy="prior")),
+    ],
+)
+def test_baseline_is_the_score_of_each_fold(dataset: str, metric: str, model: Any) -> None:
+    """Of a model that ignores all features, as scikit-learn has it; the test part is not among them."""
+    table, split = table_of(dataset), bundled(dataset).split
+    y = np.searchsorted(table.classes, table.y) if table.classes else table.y
+    expected = cross_val_score(model, np.zeros((len(y), 1)), y, cv=split.folds, scoring=metric)
+    score = scores.find(metric if table.classes else None, table.task)
+    assert score.baseline(table, split) == pytest.approx(abs(expected))
 
 
 def _of_three_classes() -> Prepared:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -14,13 +16,16 @@ from records import recorded, trial
 from reference import bundled
 from study_settings import study_settings
 
+from entrypoints.limits.cost_history import CostHistory
 from entrypoints.models import scores
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
+from entrypoints.search import sampler
 from entrypoints.search.grid import configurations
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
+from entrypoints.settings import LimitOptions
 from mlflow_sysmetrics.limits import Limits
 
 Choice = dict[str, Any]
@@ -137,8 +142,9 @@ SPACE = {"batch_size": [8, 64], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0
 
 
 def _plan(**settings: Any) -> Plan:
-    """Of twelve configurations."""
-    asked, data, unused = study_settings(search="tpe", space=SPACE, **settings), bundled("red_wine", 3), None
+    """Of twelve configurations, if not of another space."""
+    asked = study_settings(search="tpe", **({"space": SPACE} | settings))
+    data, unused = bundled("red_wine", 3), None
     tried = configurations(asked, data.split, find_all(data.task, "linear"), 0)
     nowhere: Any = unused
     return Plan(
@@ -203,4 +209,39 @@ def test_what_an_earlier_command_began_comes_first() -> None:
     assert [each.number for each in handed_out] == [2, *range(4, 13)]
     assert handed_out[0].id == begun.id
     assert {each.id for each in handed_out} == {each.id for each in plan.trials[2:]}
+    assert searcher.suggest("any id") == TuneSampler.FINISHED
+
+
+@pytest.mark.parametrize(("task", "metric", "is_found"), [
+    pytest.param("regression", "val_rmse", lambda rank: rank < 2.5, id="lower is better"),
+    pytest.param("classification", "val_accuracy", lambda rank: rank > 4.5, id="higher is better"),
+])  # fmt: skip
+def test_search_goes_where_scores_are_better(task: str, metric: str, is_found: Callable[[float], bool]) -> None:
+    """Here the score is the place of the learning rate among eight: of 15 trials that follow the first, the mean."""
+    rates = [10.0**-place for place in range(8)]
+    plan = _plan(max_trials=20, space={"batch_size": [2**size for size in range(8)], "learning_rate": rates})
+    record = recorded(task=task)
+    searcher = TuneSampler(plan, record, None, at_once=1)
+    ranks = []
+    for number in range(1, START_UP + 16):
+        configuration = _suggested(searcher)
+        ranks.append(rates.index(configuration.searched["learning_rate"]))
+        record.trials[f"t{number}"] = trial(number, configuration=configuration, figures={metric: float(ranks[-1])})
+    assert is_found(fmean(ranks[START_UP:]))
+
+
+def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of 64 takes 10 s, where 1 s is allowed: once that is known, those of 8 are suggested, and then none."""
+    plan = replace(
+        _plan(max_trials=12),
+        limit_options=LimitOptions("training_time_s<=1", True, "none"),
+        limits=Limits.parse("training_time_s<=1"),
+    )
+    history = CostHistory(1000, ["training_time_s"])
+    monkeypatch.setattr(sampler, "ask", lambda _, configurations: history.contexts(configurations))
+    for configuration in plan.trials[:6] * 3:
+        cost = {"training_time_s": 10.0 if configuration.batch_size == 64 else 0.1}
+        history.record(trial(1, configuration=configuration, figures=cost))
+    searcher = TuneSampler(plan, recorded(), None, at_once=99)
+    assert [_suggested(searcher).batch_size for _ in range(6)] == [8] * 6
     assert searcher.suggest("any id") == TuneSampler.FINISHED

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Event
 from typing import Any
 
 import mlflow
@@ -137,6 +138,14 @@ def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Cal
     assert run.data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 10")
 
 
+def test_limit_that_only_the_end_shows_to_be_broken_prunes(store_in_use: MlflowClient) -> None:
+    """No reading has seen it; there is a first one, when nothing has been done."""
+    (trial,) = studied(system_metrics("elapsed_s<=0.01")(lambda trial: time.sleep(0.05) or 1.0)).trials
+    assert trial.state == PRUNED
+    (run,) = runs_of(store_in_use, 1)
+    assert run.info.status == "KILLED"
+
+
 def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
     """Nor has it that of an earlier one, though it may end before a reading."""
     code = (
@@ -194,8 +203,6 @@ def test_process_that_dies_fails_its_trial(store_in_use: MlflowClient) -> None:
 
 def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient) -> None:
     """Its memory and CPU time are not those of one trial; a limit on them is refused."""
-    from threading import Barrier
-
     both = Barrier(2)
 
     def objective(trial: Any) -> float:
@@ -204,8 +211,18 @@ def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient)
 
     for trial in studied(system_metrics("elapsed_s<=1000")(objective), 2, n_jobs=2).trials:
         assert set(trial.user_attrs) == {"elapsed_s"}
+    is_refused = Event()
+    waits = system_metrics(LIMIT)(lambda trial: is_refused.wait(WITHIN_S))
+
+    def beside_another(trial: Any) -> Any:
+        try:
+            return waits(trial)
+        except ValueError:
+            is_refused.set()
+            raise
+
     with pytest.raises(ValueError, match=r"^limits=memory_growth_mb<=50: .*isolated=True"):
-        studied(system_metrics(LIMIT)(objective), 4, n_jobs=2)
+        studied(beside_another, 4, n_jobs=2)
 
 
 def test_study_in_another_thread_is_measured_as_in_the_main_one(store_in_use: MlflowClient) -> None:

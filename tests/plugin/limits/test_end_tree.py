@@ -86,7 +86,7 @@ def test_process_that_starts_meanwhile_is_ended_too(run: Run, source: str, code:
     """By SIGKILL, as the one that started it when it, or its parent, was asked to end."""
     program = run(source)
     process, first = psutil.Process(program.pid), heard(program)
-    assert end_tree(process, grace_s=5.0)
+    assert end_tree(process, grace_s=2.0)
     assert gone(first)
     assert gone(heard(program))
     assert program.communicate()[0] == "", "it was asked once"

@@ -60,7 +60,7 @@ def _trainable(kind: str, failed: Path) -> Any:
     return train if kind == "function" else Train
 
 
-@pytest.mark.parametrize("kind", ["function", "class"])
+@pytest.mark.parametrize("kind", ["function", pytest.param("class", marks=pytest.mark.slow)])
 def test_trainable_logs_in_the_run_of_its_trial(
     kind: str, client: MlflowClient, empty_store: Path, local_ray: None, tmp_path: Path
 ) -> None:

@@ -88,7 +88,7 @@ def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
         pytest.param("class", "killed", marks=pytest.mark.slow),
         pytest.param("function", "killed", marks=pytest.mark.slow),
         pytest.param("keeps its sums", "killed", marks=pytest.mark.slow),
-        pytest.param("begins from scratch", "interrupted"),
+        pytest.param("begins from scratch", "interrupted", marks=pytest.mark.slow),
     ],
 )
 def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(

@@ -56,6 +56,7 @@ def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> Non
     wait_until(lambda: all(each.name != asking for each in threading.enumerate()), LIMIT_S, "the end of its thread")
 
 
+@pytest.mark.slow
 def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_in_use: MlflowClient) -> None:
     """Somebody asked, and its next result said how it ended."""
     says = {"more": payload([Point("loss", 1.0, 1, 1)], status="FINISHED")}

@@ -37,7 +37,7 @@ class StopAll(tune.Stopper):
         return len(self.seen) == 2
 
 
-@pytest.mark.parametrize("end", ["stop-all", "fail-fast"])
+@pytest.mark.parametrize("end", ["stop-all", pytest.param("fail-fast", marks=pytest.mark.slow)])
 def test_sweep_that_tune_ends_leaves_no_run_running(store_in_use: MlflowClient, tmp_path: Path, end: str) -> None:
     """Two trials would go on for long; the run around them is KILLED with those that are ended."""
     begun = str(tmp_path / "begun")

@@ -86,9 +86,9 @@ def test_best_within_the_limits_is_chosen(limits: str | None, expected: tuple[st
             {"a": (0.6, 1.0, 90.0), "b": (0.6, 0.9, 90.0)}, ("b", None, None), id="of equal scores the cheapest"
         ),
         pytest.param({"a": (0.6, 1.0, 90.0), "b": (0.605, 0.92, 90.0)}, ("a", None, None), id="cheaper by noise"),
-        pytest.param({"a": (0.6, 1.0, 90.0), "b": (0.62, 0.1, 90.0)}, ("a", None, None), id="worse beyond noise"),
+        pytest.param({"a": (0.6, 1.0, 90.0), "b": (0.612, 0.1, 90.0)}, ("a", None, None), id="worse beyond noise"),
         pytest.param(
-            {"a": (0.6, 1.0, 90.0), "b": (0.605, 0.5, 90.0), "c": (0.603, 0.51, 90.0), "d": (0.602, 0.75, 90.0)},
+            {"a": (0.6, 1.0, 90.0), "b": (0.609, 0.5, 90.0), "c": (0.603, 0.51, 90.0), "d": (0.602, 0.75, 90.0)},
             ("a", "c", None),
             id="the best of those that are as cheap",
         ),
