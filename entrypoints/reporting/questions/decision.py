@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame, without_rounding
-from entrypoints.limits.costs import USUAL_NOISE, compared
+from entrypoints.limits.costs import SERVED, USUAL_NOISE, compared, of_served
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
@@ -192,7 +192,7 @@ def answer(frame: Frame, decision: Decision | None = None) -> Answer:
     if decision.chosen is None:
         return Answer("decision", open_question=f"Which model to take: {why_none(frame, decision)}.")
     sentences = [
-        _take(frame, decision) + _beside_baseline(frame, decision),
+        _take(frame, decision) + _beside_baseline(frame, decision) + served_in_words(decision.chosen),
         costs_in_words(decision.chosen),
         load_in_words(frame, decision.chosen),
         _leak(frame),
@@ -219,6 +219,21 @@ def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
     same = frame.trials["run_id"][frame.configurations == configuration(trial, frame.hyperparameters)].dropna()
     logged = frame.studies[frame.studies["model_run_id"].isin(same)]["model"].dropna()
     return str(logged.iloc[0]) if len(logged) else None
+
+
+def served_in_words(trial: pd.Series[Any]) -> str:
+    """What the model of a trial costs as it is served, with a space before; empty where it was not."""
+    known = {name: digits(trial[name], 3 if is_memory(name) else 2) for name in SERVED if name in trial}
+    known = {name: figure for name, figure in known.items() if math.isfinite(trial[name])}
+    if "served_cpu_ms" not in known:
+        return ""
+    answers = ""
+    if "served_p50_ms" in known:
+        slow = f" (95 %: {known['served_p95_ms']})" if "served_p95_ms" in known else ""
+        answers = f"answers a row in {known['served_p50_ms']} ms{slow}, and "
+    memory = f"{known['served_memory_mb']} MB and " if "served_memory_mb" in known else ""
+    busy = "" if answers else "; the machine was too busy to time its answers"
+    return f" **As served** the chosen model {answers}takes {memory}{known['served_cpu_ms']} ms of CPU a row{busy}."
 
 
 def costs_in_words(trial: pd.Series[Any]) -> str:
@@ -307,6 +322,9 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
     One that was stopped is not named: its figure is that of the moment, and which is the lowest may be chance.
     """
     none = f"no trial that ran to its end meets `{limits_of(frame)}`"
+    if (verdicts.loc[frame.complete.index, "verdict"] == Verdict.UNKNOWN).any():
+        served = len(frame.complete["served_cpu_ms"].dropna())
+        none = f"no model that was served ({served}, the first of the choice) meets `{limits_of(frame)}`"
     known = verdicts[verdicts["broken"].notna()]
     if known.empty:
         return none
@@ -356,7 +374,9 @@ def _among(frame: Frame, decision: Decision) -> str:
     assert decision.chosen is not None
     verdict = decision.verdict(decision.chosen)
     if limits.rules and verdict["verdict"] == Verdict.MEETS:
-        return f" within the limits `{limits}`"
+        served = len(frame.complete["served_cpu_ms"].dropna()) if of_served(limits).rules else 0
+        of = f" of those that were served ({served})" if served > 1 else ""
+        return f" within the limits `{limits}`{of}"
     among = f" of {_counted(trials, 'trial')}"
     if diverged:
         among += f" ({diverged} more diverged)"
