@@ -18,7 +18,7 @@ from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, 
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.statistics import REPORTED, by_noise, over_folds
-from entrypoints.reporting.verdicts import Verdict, judged, limits_of
+from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_served
 from entrypoints.reporting.words import configuration, digits, percent, value
 from entrypoints.settings import CHEAPEST
 from entrypoints.text import listed
@@ -192,7 +192,7 @@ def answer(frame: Frame, decision: Decision | None = None) -> Answer:
     if decision.chosen is None:
         return Answer("decision", open_question=f"Which model to take: {why_none(frame, decision)}.")
     sentences = [
-        _take(frame, decision) + _beside_baseline(frame, decision) + served_in_words(decision.chosen),
+        _take(frame, decision) + _beside_baseline(frame, decision) + served_in_words(frame, decision.chosen),
         costs_in_words(decision.chosen),
         load_in_words(frame, decision.chosen),
         _leak(frame),
@@ -221,10 +221,11 @@ def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
     return str(logged.iloc[0]) if len(logged) else None
 
 
-def served_in_words(trial: pd.Series[Any]) -> str:
+def served_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     """What the model of a trial costs as it is served, with a space before; empty where it was not."""
-    known = {name: digits(trial[name], 3 if is_memory(name) else 2) for name in SERVED if name in trial}
-    known = {name: figure for name, figure in known.items() if math.isfinite(trial[name])}
+    figures = with_served(frame).loc[trial.name]
+    names = [name for name in SERVED if name in figures and math.isfinite(figures[name])]
+    known = {name: digits(figures[name], 3 if is_memory(name) else 2) for name in names}
     if "served_cpu_ms" not in known:
         return ""
     answers = ""
@@ -323,8 +324,7 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
     """
     none = f"no trial that ran to its end meets `{limits_of(frame)}`"
     if (verdicts.loc[frame.complete.index, "verdict"] == Verdict.UNKNOWN).any():
-        served = len(frame.complete["served_cpu_ms"].dropna())
-        none = f"no model that was served ({served}, the first of the choice) meets `{limits_of(frame)}`"
+        none = f"no model that was served ({_served(frame)}, the first of the choice) meets `{limits_of(frame)}`"
     known = verdicts[verdicts["broken"].notna()]
     if known.empty:
         return none
@@ -374,7 +374,7 @@ def _among(frame: Frame, decision: Decision) -> str:
     assert decision.chosen is not None
     verdict = decision.verdict(decision.chosen)
     if limits.rules and verdict["verdict"] == Verdict.MEETS:
-        served = len(frame.complete["served_cpu_ms"].dropna()) if of_served(limits).rules else 0
+        served = _served(frame) if of_served(limits).rules else 0
         of = f" of those that were served ({served})" if served > 1 else ""
         return f" within the limits `{limits}`{of}"
     among = f" of {_counted(trials, 'trial')}"
@@ -383,6 +383,12 @@ def _among(frame: Frame, decision: Decision) -> str:
     if not limits.rules:
         return among
     return f"{among}, though whether it meets `{verdict['unknown'] or limits}` is not known"
+
+
+def _served(frame: Frame) -> int:
+    """How many models were."""
+    trials = with_served(frame)
+    return len(trials["served_cpu_ms"].dropna())
 
 
 def _counted(count: int, noun: str) -> str:
