@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 
 RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow is the record; CSV, JSON and TensorBoard files are not
@@ -32,11 +33,27 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS
 SMALL_PAGES = {"NUMPY_MADVISE_HUGEPAGE": "0"}
 MLFLOW_SETTINGS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}  # each artifact here is read in an instant
 
+_set: set[str] = set()  # by this process, for itself and its workers
+
 
 def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
     """Set what the user has not set. Call it before numpy, mlflow or ray is imported."""
     for name, value in {**RAY_SETTINGS, **THREADS, **SMALL_PAGES, **MLFLOW_SETTINGS}.items():
-        environment.setdefault(name, value)
+        if name in environment:
+            continue
+        environment[name] = value
+        if environment is os.environ:
+            _set.add(name)
+
+
+@contextlib.contextmanager
+def users_own() -> Iterator[None]:
+    """Start processes in this context with as many threads, and pages as large, as the user's own would have."""
+    ours = {name: os.environ.pop(name) for name in _set & {*THREADS, *SMALL_PAGES}}
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
 
 
 def of_workers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

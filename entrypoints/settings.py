@@ -112,6 +112,12 @@ class StudySettings:
         "Which model is the result. best: that with the best score, of equal scores the cheapest; cheapest: of those "
         "as good within noise the one with the lowest cost, in the first limit's metric or training_time_s.",
     )
+    served: bool = option(
+        "on",
+        one_of(on=True, none=False),
+        "on: serve the model of the result at the end, for its latency and memory as an application meets them; 10 s. "
+        "none: leave that out, unless a limit is on a served_.. figure.",
+    )
     search: str = option(
         "grid",
         one_of("grid", "random", "tpe"),
@@ -201,8 +207,8 @@ class LimitOptions:
         AUTO,
         text("LIMITS"),
         "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
-        "study's trials), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
-        f"improvement). auto: {DEFAULT_LIMITS}.",
+        "study's trials), mean_cpu_percent>=50, served_p95_ms<=20 (of the model as MLflow serves it), or val_loss "
+        f"patience 3 (reports without improvement). auto: {DEFAULT_LIMITS}.",
     )
     predict: bool = option(
         "on",
@@ -224,7 +230,7 @@ class LimitOptions:
 _OF_STUDY = {each.name: each.metadata for each in fields(StudySettings)}
 _OF_LIMITS = {each.name: each.metadata for each in fields(LimitOptions)}
 OF_DATA = ("dataset", "target", "drop", "decimal", "max_rows", "folds", "group", "time", "duplicates", "seed")
-_OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose")
+_OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose", "served")
 _RESUME = spec(
     NONE,
     RUN_ID,

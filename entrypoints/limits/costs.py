@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from entrypoints.compute import memory
 from mlflow_sysmetrics.limits import Kind, Limits, Metric
+from mlflow_sysmetrics.metrics import names
 from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
 _COSTS = (
@@ -29,6 +30,7 @@ _BESIDE = (
     Metric("system_cpu_seconds", Kind.GROWING),
     Metric("peak_rss_mb", Kind.GROWING),
 )
+SERVED = names("served")  # known of finalists alone
 BESIDE = tuple(metric.name for metric in _BESIDE)
 SYSTEM_FIGURES = tuple(metric.name for metric in _COSTS)
 COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  # where less is better
@@ -61,7 +63,18 @@ def metrics(score: str, higher_is_better: bool) -> tuple[Metric, ...]:
         Metric("val_loss", Kind.CURVE),
         Metric(score, Kind.CURVE, higher_is_better=higher_is_better),
     )
-    return _COSTS + _BESIDE + curves
+    served = tuple(Metric(name, Kind.FACT) for name in SERVED)
+    return _COSTS + _BESIDE + curves + served
+
+
+def of_trials(limits: Limits) -> Limits:
+    """The limits that a trial is judged by."""
+    return Limits(tuple(rule for rule in limits.rules if rule.metric.name not in SERVED))
+
+
+def of_served(limits: Limits) -> Limits:
+    """The limits that a finalist is judged by, once it is served."""
+    return Limits(tuple(rule for rule in limits.rules if rule.metric.name in SERVED))
 
 
 def unreadable(names: Collection[str], *, here: bool = True) -> list[str]:

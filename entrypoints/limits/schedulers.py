@@ -36,7 +36,10 @@ def parse_limits(
         return Limits(())
     try:
         parsed = Limits.parse(limits.text, costs.metrics(score.validated, score.higher_is_better))
-        check_readable(parsed, groups)
+        check_readable(costs.of_trials(parsed), groups)
+        for limit in costs.of_served(parsed).bounds:
+            if limit.statistic or limit.from_s:
+                raise ValueError(f"limits={parsed}: {limit} is on one served model; write a number alone")
     except ValueError as error:
         raise UserError(str(error)) from None
     for name in costs.unreadable(parsed.metrics, here=here):

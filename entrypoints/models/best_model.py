@@ -139,7 +139,8 @@ def log(
     model_id = str(
         run.client.create_logged_model(run.experiment_id, MODEL_NAME, source_run_id=run.run_id, params=params).model_id
     )
-    _store(model_id, model, table)
+    # Metrics that the run has at the model's step become the model's own; those of the study stand at step 0.
+    _store(partial(mlflow.sklearn.log_model, model_id=model_id, step=1), model, table)
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}
     mlflow.log_metrics(finite, step=0, model_id=model_id)
     mlflow.log_metrics({name: trial[name] for name in OF_TRIAL if name in trial}, step=0)
@@ -161,8 +162,13 @@ def latency_ms(model: RawRows, table: Table, clock: Callable[[], float] = time.p
     return 1e3 * median(times_s)
 
 
-def _store(model_id: str, model: RawRows, table: Table) -> None:
-    """Store the model's files."""
+def save(best: BestModel, table: Table, folder: str) -> None:
+    """Leave the same model in a folder, which is empty."""
+    _store(partial(mlflow.sklearn.save_model, path=folder), raw_rows_model(best, table), table)
+
+
+def _store(write: Callable[..., object], model: RawRows, table: Table) -> None:
+    """Store the model's files by one of MLflow's functions."""
     example = table.examples.head(5)
     module = type(model.estimator).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
@@ -170,11 +176,8 @@ def _store(model_id: str, model: RawRows, table: Table) -> None:
     required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])
     own = [] if packages else own_modules.sources(f"{module}.")  # modules that belong to no package go with the model
     with own_modules.python_files(own) as copies:
-        mlflow.sklearn.log_model(
+        write(
             model,
-            model_id=model_id,
-            # Metrics that the run has at the model's step become the model's own; those of the study stand at step 0.
-            step=1,
             signature=_signature(table, model.predict(example)),
             input_example=example,
             # Of a model of this flavor, whose predict_proba MLflow's own evaluation uses, only this method gets params.

@@ -33,6 +33,18 @@ def limits_of(frame: Frame, text: str | None = None) -> Limits:
     return Limits.parse(text, metrics) if text else Limits(())
 
 
+def with_served(frame: Frame) -> pd.DataFrame:
+    """The first study's trials, with what their models cost as served in any study: each serves only finalists."""
+    trials = frame.trials[frame.trials["study"] == frame.first]
+    names = [name for name in costs.SERVED if name in frame.trials]
+    if not names:
+        return trials
+    configurations = frame.configurations
+    known = frame.trials[names].groupby(configurations).first()  # of each column the first value that is there
+    own: pd.DataFrame = trials.fillna(known.loc[configurations[trials.index]].set_index(trials.index))
+    return own
+
+
 def judged(frame: Frame) -> pd.DataFrame:
     """Which trials of the first study meet the limits of the first study that has some.
 
@@ -46,7 +58,7 @@ def judged(frame: Frame) -> pd.DataFrame:
         relative to each; broken: the stop of the limit that it breaks most, None without one; unknown: the limits that
         it could not be judged by, in words.
     """
-    given, trials = limits_of(frame), frame.trials[frame.trials["study"] == frame.first]
+    given, trials = limits_of(frame), with_served(frame)
     complete = rows_of(frame.complete)
     is_own = bool(frame.studies["limits"].iloc[0])
     numbers = resolved(given, [] if is_own else complete)

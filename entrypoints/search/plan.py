@@ -15,6 +15,7 @@ from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
+from entrypoints.limits.costs import of_trials
 from entrypoints.limits.schedulers import parse_limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
@@ -56,6 +57,11 @@ class Plan:
         positive = f"; {classes[1]} is the positive class" if len(classes) == 2 and not self.score.in_numpy else ""
         baseline = f"a model that ignores all features has {fmean(self.baseline):.4g}"
         return f"{self.score.validated}, {better} is better{positive}; {baseline}"
+
+    @property
+    def trial_limits(self) -> Limits:
+        """The limits without those on served models, by which no trial is judged."""
+        return of_trials(self.limits)
 
     @property
     def predicts(self) -> bool:

@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from entrypoints import views
 from entrypoints.frame import StudyRows
 from entrypoints.limits.cost_history import counted
+from entrypoints.limits.costs import of_served
 from entrypoints.limits.judging import resolved, violations
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
@@ -82,6 +83,8 @@ class Record(tune.Callback):
         self.last_end: float | None = None
         self.planned = progress.total  # trials, if the time is enough
         self.to_come: Sequence[Values] = ()  # the expected costs of what a search that learns does not try
+        # Whether the models of finalists meet the limits on served ones, by the id of the trial; others are not known.
+        self.served: dict[str, bool] = {}
         self.restarts = 0  # deaths of processes and nodes after which a trial began again
         self.score = score.validated
         self.higher_is_better = score.higher_is_better
@@ -192,6 +195,8 @@ class Record(tune.Callback):
         for trial in self.trials.values():
             is_judged = bool(self.limits.rules) and not trial.ended_from_outside
             feasible = _can_be_chosen(trial, limits) if is_judged else None
+            if feasible and of_served(limits).rules:
+                feasible = self.served.get(trial.trial_id)
             rows.append(trial.row() | {"name": names[trial.configuration.id], "feasible": feasible})
         folds = [{"trial_id": trial.trial_id, **fold} for trial in self.trials.values() for fold in trial.folds]
         known = {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about}

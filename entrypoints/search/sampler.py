@@ -159,7 +159,7 @@ class TuneSampler(Searcher):
 
     def __init__(self, plan: Plan, record: Record, cost_history: ActorHandle | None, at_once: int) -> None:
         super().__init__()
-        self._limits = plan.limits
+        self._limits = plan.trial_limits
         self._predicts = plan.predicts
         self._record = record
         self._cost_history = cost_history

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import mlflow
@@ -59,6 +59,9 @@ from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
 
+if TYPE_CHECKING:
+    from entrypoints.search.finalists import Finalists
+
 # Who ran what: trials show it in the same columns of the UI as their study.
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
@@ -85,14 +88,17 @@ def run_study(
         click.echo(joined)
     data = _data(run, plan)
     leak = run.tags.get(LEAK, "") if earlier.done else say_leak(run, plan, data)
+    if plan.limits != plan.trial_limits:
+        finalists_of(run, plan, data).check_limits()
     record, forecast = search(run, plan, data, earlier)
     from entrypoints.search import summary  # its imports take seconds, which no trial need wait for
 
-    study = summary.summarise(run, plan, record, forecast, leak)
+    finalists = finalists_of(run, plan, data)
+    study = summary.summarise(run, plan, record, forecast, leak, partial(finalists.choose, record))
     best = study.best
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
-    refitted = best_model.refit(best.configuration, data)
+    refitted = finalists.finalist(best).model
     model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
     columns = importance.importance(refitted, data, plan.table, plan.score, settings.seed)
     click.echo(summary.tell(summary.with_importance(study, columns), model, command()))
@@ -101,6 +107,13 @@ def run_study(
             say(registered.register(settings.register, model))
         except UserError as refused:
             refused.show()  # nothing of the study is lost
+
+
+def finalists_of(run: RecordedRun, plan: Plan, data: Prepared) -> Finalists:
+    """Those of a study."""
+    from entrypoints.search.finalists import Finalists  # which imports MLflow's server
+
+    return Finalists(run, plan, data)
 
 
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
@@ -139,7 +152,7 @@ def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTH
 
     Returns what came of all trials, and how long they were expected to take.
     """
-    limits = plan.limits
+    limits = plan.trial_limits
     n_done = len(earlier.done)
     n_left = plan.size - n_done
     cpus = min(plan.backend.cores(), max(1, n_left))
@@ -165,7 +178,7 @@ def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTH
     score = f"{plan.score.validated}{' within the limits' if limits.rules else ''}"
     progress = Progress(plan.size, score, done=n_done, limit_s=plan.settings.time_limit_s or math.inf)
     log = writer_for(mlflow.get_tracking_uri()).open(run.run_id).log
-    record = Record(plan.score, limits, progress, earlier, say_forecast, log)
+    record = Record(plan.score, plan.limits, progress, earlier, say_forecast, log)
     open_from_the_start(run, plan, record)
     try:
         if n_left:
@@ -186,7 +199,7 @@ def _run_trials(
         TrialTrainable,
         data=data,
         first=warm_up,
-        limits=plan.limits,
+        limits=plan.trial_limits,
         predict=plan.predicts,
         cost_history=warm_up.cost_history,
         every_report=plan.scheduler != "none",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
@@ -20,6 +20,7 @@ from entrypoints import views
 from entrypoints.datasets.sysmetrics_raw_rows import PREDICT_METHOD, PREDICT_PROBA
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of, level
+from entrypoints.limits.costs import SERVED, of_served, of_trials
 from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory
 from entrypoints.links import how_to_open, run_view
@@ -76,6 +77,7 @@ class Summary:
         decision: which trial to take.
         saving: what its limits saved; None without limits.
         hosts: the machines, where the full study that a saving is counted against ran on another one; else empty.
+        not_judged: the limits on the served model of the result of which is not known whether it meets them, and why.
     """
 
     run: RecordedRun
@@ -87,6 +89,12 @@ class Summary:
     decision: decision.Decision
     saving: limits_saved.Saving | None = None
     hosts: str = ""
+    not_judged: tuple[str, ...] = ()
+
+    def without_result(self) -> Summary:
+        """The same, where no trial of those that may meet the limits does."""
+        none = replace(self.decision, case=decision.Case.NONE_MEETS_LIMITS, best=None, cheapest=None)
+        return replace(self, decision=none)
 
     @property
     def best(self) -> Trial | None:
@@ -105,10 +113,18 @@ class Summary:
         return self.record.score.replace("val_", "test_")
 
 
-def summarise(run: RecordedRun, plan: Plan, record: Record, forecast: Forecast, leak: str = "") -> Summary:
+def summarise(
+    run: RecordedRun,
+    plan: Plan,
+    record: Record,
+    forecast: Forecast,
+    leak: str = "",
+    choose: Callable[[Callable[[], Summary]], Summary] = lambda decided: decided(),
+) -> Summary:
     """Ask what a study has found, and leave its tables in its run, in place of those of an earlier command.
 
-    The runs of its trials are told whether they meet its limits.
+    The runs of its trials are told whether they meet its limits. ``choose`` may tell the record more of trials, and
+    have the study decided again.
     """
     settings, limits = plan.settings, record.limits
     about = {
@@ -123,14 +139,20 @@ def summarise(run: RecordedRun, plan: Plan, record: Record, forecast: Forecast, 
         "seed": settings.seed,
         "leak": leak or None,
     }
-    own = record.rows(run.run_id, about, plan.trials)
-    frame = frame_of([own])
-    noise = effects.noise(frame)
-    study = Summary(run, plan, record, forecast, frame, noise, decision.decide(frame, noise=noise))
-    if limits.rules:
-        if any(limit.statistic for limit in limits.bounds):  # each trial knew only the earlier ones
-            for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
-                run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
+
+    def decided() -> Summary:
+        frame = frame_of([record.rows(run.run_id, about, plan.trials)])
+        noise = effects.noise(frame)
+        return Summary(run, plan, record, forecast, frame, noise, decision.decide(frame, noise=noise))
+
+    study = choose(decided)
+    own, frame = record.rows(run.run_id, about, plan.trials), study.frame
+    # Each trial knew only the earlier ones, and none knew what its model costs as served.
+    if any(limit.statistic or limit.metric.name in SERVED for limit in limits.bounds):
+        for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
+            is_within = "unknown" if trial["feasible"] is None else str(trial["feasible"]).lower()
+            run.client.set_tag(trial["run_id"], FEASIBLE, is_within)
+    if of_trials(limits).rules:
         beside = _beside_full(run.client, own)
         saving = limits_saved.saving(_priced(study) if beside is None else beside, run.run_id)
         study = replace(study, saving=saving, hosts="" if beside is None else _other_hosts(beside))
@@ -202,7 +224,7 @@ def _log_tables(study: Summary) -> None:
         trials.append(about | trial.configuration.searched | study.plan.settings.shared | trial.figures)
     tables = {"folds.json": frame.folds.drop(columns="study"), "noise.json": study.noise}
     if study.saving:
-        within = frame.trials[frame.trials["feasible"].eq(True)]
+        within = frame.trials[frame.trials["feasible"].ne(False)]
         of = replace(frame, trials=within) if len(within) else frame
         tables["pareto.json"] = pareto.front(of, decision.least_differences(frame, study.noise))
         tables["budget.json"] = study.saving.reasons.assign(counted_against=study.saving.full or "forecast")
@@ -256,6 +278,7 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
     columns = importance.answer(study.frame)
     sentences = [
         take,
+        *_not_judged(study, model),
         *_spoilt(study, best, model),
         *others,
         *_probabilities(study, model),
@@ -377,7 +400,7 @@ def _closing(study: Summary, sentences: Sequence[str], links: Mapping[str, str])
 def _ranked(study: Summary) -> pd.DataFrame:
     """The trials that can be chosen: the chosen one, then the best."""
     complete, chosen = study.frame.complete, study.decision.chosen
-    able = complete[complete["feasible"].eq(True)] if study.record.limits.rules else complete
+    able = complete[complete["feasible"].ne(False)] if study.record.limits.rules else complete
     return able if chosen is None else able.loc[[chosen.name, *able.index.drop([chosen.name])]]
 
 
@@ -401,6 +424,13 @@ def _probabilities(study: Summary, model: LoggedModel) -> Iterator[str]:
     if model.has_probabilities and PREDICT_PROBA in study.plan.score.needs:
         params = f'params={{"{PREDICT_METHOD}": "{PREDICT_PROBA}"}}'
         yield f"For the probabilities of classes: `.predict(rows, {params})`; served, too (docs/table.md)."
+
+
+def _not_judged(study: Summary, model: LoggedModel) -> Iterator[str]:
+    """What to do about limits of which is not known whether the served model meets them."""
+    if study.not_judged:
+        command = f'mlflow-sysmetrics served {model.uri} --limits "{of_served(study.record.limits)}"'
+        yield f"**Judge it on a quiet machine** with `{command}`: {'; '.join(study.not_judged)}."
 
 
 def _spoilt(study: Summary, best: Trial, model: LoggedModel) -> Iterator[str]:

@@ -214,7 +214,7 @@ def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
         cpus: how many at once.
         search_s: how long they are expected to take in all.
     """
-    settings, limits = plan.settings, plan.limits
+    settings, limits = plan.settings, plan.trial_limits
     takes = duration(search_s)
     within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
     of = f" of {plan.size}" if trials < plan.size else ""

@@ -48,11 +48,12 @@ class ServedCosts:
         return {name: value for name, value in self.figures.items() if name not in self.untrusted}
 
 
-def served_costs(model_uri: str, rows: pd.DataFrame | None = None) -> ServedCosts:
+def served_costs(model_uri: str, rows: pd.DataFrame | None = None, max_seconds: float | None = None) -> ServedCosts:
     """Serve a model alone on this machine, and ask it for one row after another; 10 to 20 s.
 
-    `rows` may have more columns than the model takes; without them it is asked for its input example. Call it from a
-    thread that waits for it: the server is killed when that thread ends.
+    `rows` may have more columns than the model takes; without them it is asked for its input example. `max_seconds` is
+    the time for these requests, of which a slow model may then answer too few for its p95. Call it from a thread that
+    waits for it: the server is killed when that thread ends.
 
     Raises:
         ServerError: the model does not start here, or does not answer.
@@ -64,7 +65,7 @@ def served_costs(model_uri: str, rows: pd.DataFrame | None = None) -> ServedCost
         batch = one_batch(table)
         with serving(model) as (server,), server.connected() as connection:
             warm_up(connection, requests)
-            return _measured(model, server, connection, requests, batch)
+            return _measured(model, server, connection, requests, batch, max_seconds)
 
 
 def warm_up(connection: Connection, requests: Sequence[bytes]) -> None:
@@ -83,13 +84,18 @@ def asked(connection: Connection, request: bytes) -> float:
 
 
 def _measured(
-    model: ServedModel, server: Server, connection: Connection, requests: Sequence[bytes], batch: bytes
+    model: ServedModel,
+    server: Server,
+    connection: Connection,
+    requests: Sequence[bytes],
+    batch: bytes,
+    max_seconds: float | None,
 ) -> ServedCosts:
     figures = {"served_cold_start_s": server.cold_start_s}
     server.find_processes()
     cpu_s = server.cpu_seconds()
     clocks = CoreClocks.read(server.pids, cpu_s)
-    times = _stream(connection, requests)
+    times = _stream(connection, requests, max_seconds)
     cpu_s_later = server.cpu_seconds()
     contention = clocks.until(CoreClocks.read(server.pids, cpu_s_later), sum(times))
     figures["served_cpu_ms"] = 1e3 * (cpu_s_later - cpu_s) / len(times)
@@ -104,13 +110,13 @@ def _measured(
     return ServedCosts(figures, len(times), contention, model.model_id)
 
 
-def _stream(connection: Connection, requests: Sequence[bytes]) -> list[float]:
+def _stream(connection: Connection, requests: Sequence[bytes], max_seconds: float | None) -> list[float]:
     began = time.monotonic()
     times: list[float] = []
     while len(times) < _MAX_REQUESTS:
         times.append(asked(connection, requests[len(times) % len(requests)]))
         enough = _STREAM_S if len(times) >= MIN_REQUESTS["served_p95_ms"] else _SLOW_STREAM_S
-        if time.monotonic() - began > enough:
+        if time.monotonic() - began > (max_seconds or enough):
             break
     return times
 

@@ -47,9 +47,9 @@ class ServedModel:
 @contextlib.contextmanager
 def downloaded(uri: str) -> Iterator[ServedModel]:
     """A copy of a model, as long as the context is entered. ServedError: there is no such model."""
-    with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-", ignore_cleanup_errors=True) as target:
         try:
-            mlflow.artifacts.download_artifacts(uri, dst_path=folder)
+            folder = mlflow.artifacts.download_artifacts(uri, dst_path=target)  # of a folder a copy that is within it
             metadata = Model.load(folder)
         except Exception as error:  # of a store, a network, or a storage of any kind
             raise ServedError(f"{uri} cannot be loaded: {redacted_text(one_line(error))}") from None

@@ -31,6 +31,18 @@ SCHEDULED = {
     "cpus": "2",
 }
 
+# A forest is better, and takes ten times the CPU time of a linear model for a row.
+SERVED = {
+    "limits": "served_cpu_ms<=15",
+    "algorithm": "linear,forest",
+    "space": "{n_estimators: 500, max_features: 1.0, min_samples_leaf: 3, batch_size: 64, learning_rate: 0.01, "
+    "alpha: 0.001}",
+    "max_rows": "600",
+    "folds": "3",
+    "cpus": "1",
+    "served": "on",
+}
+
 
 @pytest.fixture(scope="module")
 def early(under_limits: UnderLimits) -> Study:
@@ -216,3 +228,30 @@ def test_scheduler_ends_trials_beside_the_limits(new_store: Path, tmp_path: Path
     # There is no full study of these trials.
     assert {row["counted_against"] for row in rows} == {"forecast"}
     assert "counted against a forecast" in scheduled.command.stdout
+
+
+def test_result_is_the_best_model_that_meets_the_limits_as_served(new_store: Path, tmp_path: Path) -> None:
+    """No trial is stopped for them; figures are on the logged model, its trial's run and the study's."""
+    served = early_stop(copy_store(new_store, tmp_path), **SERVED)
+    assert served.command.exit_code == 0, served.command.stderr
+    forest, linear = served.trial(algorithm="forest"), served.trial(algorithm="linear")
+    assert forest.data.metrics["val_rmse"] < linear.data.metrics["val_rmse"]
+    assert (forest.info.status, _tag(forest, "feasible"), _tag(linear, "feasible")) == ("FINISHED", "false", "true")
+    assert _tag(served.run, "best_trial_run_id") == linear.info.run_id
+    assert linear.data.metrics["served_cpu_ms"] < 15 < forest.data.metrics["served_cpu_ms"]
+    (logged,) = (served.client.get_logged_model(model.model_id) for model in served.run.outputs.model_outputs)
+    of_model = {metric.key: metric.value for metric in logged.metrics}
+    for name in ("served_cpu_ms", "served_memory_mb"):
+        assert linear.data.metrics[name] == served.run.data.metrics[name] == of_model[name] > 1
+    page = served.run.data.tags["mlflow.note.content"].splitlines()[0]
+    assert re.search(r"the best within the limits `served_cpu_ms<=15` of those that were served \(2\)\.", page)
+    assert re.search(r" \*\*As served\*\* the chosen model .*takes \d+ MB and [\d.]+ ms of CPU a row", page)
+    assert served.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
+
+
+def test_limit_that_no_served_model_can_meet_is_said_before_the_search(new_store: Path, tmp_path: Path) -> None:
+    hopeless = early_stop(copy_store(new_store, tmp_path), **SERVED | {"limits": "served_memory_mb<=50"})
+    assert hopeless.command.exit_code != 0
+    (line,) = hopeless.command.stderr.splitlines()
+    assert line.startswith("Error: limits=served_memory_mb<=50: no model can meet served_memory_mb<=50, since a model ")
+    assert (hopeless.trials, hopeless.run.info.status) == ([], "FAILED")

@@ -72,7 +72,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
     of_data = {"target": "a", "drop": "b,c", "decimal": ",", "max_rows": "500", "folds": "3"}
     of_data |= {"group": "b", "time": "none", "duplicates": "together", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
-    of_search |= {"metric": "roc_auc", "class_weight": "balanced", "choose": "cheapest"}
+    of_search |= {"metric": "roc_auc", "class_weight": "balanced", "choose": "cheapest", "served": "none"}
     given = of_data | of_search | {"limits": "elapsed_s<=3"}
     line = [part for name, value in given.items() for part in (f"--{name}", value)]
     result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])
@@ -118,7 +118,7 @@ def full(new_store: Path, run_project: RunProject, tmp_path_factory: pytest.Temp
         hostile_files(folder / name)
     (user / "space.yaml").write_text(SPACE)
     given = {**OF_TABLE, "algorithm": ",".join(("logistic", MLP, *ALGORITHMS)), "space": "space.yaml"}
-    command = run_project("main", user, **given, max_rows="300", folds="3")
+    command = run_project("main", user, **given, max_rows="300", folds="3", served="none")
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(user))
     run = runs_of_kind(client, "study")[1]

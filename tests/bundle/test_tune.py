@@ -267,6 +267,11 @@ def test_description_links_to_what_to_open_next(study: Study) -> None:
     assert f"val_rmse {_best(study).data.metrics['val_rmse']:.4g}" in text
 
 
+def test_nothing_is_served_where_the_user_does_not_want_it(study: Study) -> None:
+    """As this study says."""
+    assert [name for run in (study.run, *study.trials) for name in run.data.metrics if "served" in name] == []
+
+
 def test_study_has_curves_of_the_best_score_and_of_what_it_has_spent(study: Study) -> None:
     """A point as each trial ends."""
     points = {

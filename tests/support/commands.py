@@ -34,6 +34,7 @@ STUDY = {
     "max_epochs": "6",
     "report_every": "50",
     "cpus": "2",
+    "served": "none",
 }
 UNDER_LIMITS = STUDY | {"cpus": "1", "groups": "process,gpu"}
 UNDER_LIMITS["space"] = "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.001], alpha: 0.001}"
@@ -277,6 +278,7 @@ def early_stop(folder: Path, **options: str) -> Study:
         MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder),
         PYTHONPATH=os.pathsep.join([str(folder / "library"), str(Path(__file__).parent)]),
     )  # fmt: skip
+    options = {"served": "none"} | options
     given = [part for name, value in options.items() for part in (f"--{name}", value)]
     line = [sys.executable, "-m", "entrypoints.early_stop", *given]
     command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()

@@ -96,7 +96,7 @@ def run_study(run_project: RunProject) -> Callable[..., Study]:
 
     def run(folder: Path, entry: str = "tune", **params: object) -> Study:
         before = _project_files()
-        command = run_project(entry, folder, **params)
+        command = run_project(entry, folder, **{"served": "none"} | params)
         assert command.exit_code == 0, f"the study did not succeed:\n{command.stdout}\n{command.stderr}"
         written = _project_files() - before
         client = MlflowClient(store_uri(folder))

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame, without_rounding
-from entrypoints.limits.costs import USUAL_NOISE, compared
+from entrypoints.limits.costs import SERVED, USUAL_NOISE, compared, of_served
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.statistics import REPORTED, by_noise, over_folds
-from entrypoints.reporting.verdicts import Verdict, judged, limits_of
+from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_served
 from entrypoints.reporting.words import configuration, digits, percent, value
 from entrypoints.settings import CHEAPEST
 from entrypoints.text import listed
@@ -193,7 +193,7 @@ def answer(frame: Frame, decision: Decision | None = None) -> Answer:
     if decision.chosen is None:
         return Answer("decision", open_question=f"Which model to take: {why_none(frame, decision)}.")
     sentences = [
-        _take(frame, decision) + _beside_baseline(frame, decision),
+        _take(frame, decision) + _beside_baseline(frame, decision) + served_in_words(frame, decision.chosen),
         costs_in_words(decision.chosen),
         load_in_words(frame, decision.chosen),
         _leak(frame),
@@ -220,6 +220,22 @@ def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
     same = frame.trials["run_id"][frame.configurations == configuration(trial, frame.hyperparameters)].dropna()
     logged = frame.studies[frame.studies["model_run_id"].isin(same)]["model"].dropna()
     return str(logged.iloc[0]) if len(logged) else None
+
+
+def served_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
+    """What the model of a trial costs as it is served, with a space before; empty where it was not."""
+    figures = with_served(frame).loc[trial.name]
+    names = [name for name in SERVED if name in figures and math.isfinite(figures[name])]
+    known = {name: digits(figures[name], 3 if is_memory(name) else 2) for name in names}
+    if "served_cpu_ms" not in known:
+        return ""
+    answers = ""
+    if "served_p50_ms" in known:
+        slow = f" (95 %: {known['served_p95_ms']})" if "served_p95_ms" in known else ""
+        answers = f"answers a row in {known['served_p50_ms']} ms{slow}, and "
+    memory = f"{known['served_memory_mb']} MB and " if "served_memory_mb" in known else ""
+    busy = "" if answers else "; the machine was too busy to time its answers"
+    return f" **As served** the chosen model {answers}takes {memory}{known['served_cpu_ms']} ms of CPU a row{busy}."
 
 
 def costs_in_words(trial: pd.Series[Any]) -> str:
@@ -308,6 +324,8 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
     One that was stopped is not named: its figure is that of the moment, and which is the lowest may be chance.
     """
     none = f"no trial that ran to its end meets `{limits_of(frame)}`"
+    if (verdicts.loc[frame.complete.index, "verdict"] == Verdict.UNKNOWN).any():
+        none = f"no model that was served ({_served(frame)}, the first of the choice) meets `{limits_of(frame)}`"
     known = verdicts[verdicts["broken"].notna()]
     if known.empty:
         return none
@@ -357,13 +375,21 @@ def _among(frame: Frame, decision: Decision) -> str:
     assert decision.chosen is not None
     verdict = decision.verdict(decision.chosen)
     if limits.rules and verdict["verdict"] == Verdict.MEETS:
-        return f" within the limits `{limits}`"
+        served = _served(frame) if of_served(limits).rules else 0
+        of = f" of those that were served ({served})" if served > 1 else ""
+        return f" within the limits `{limits}`{of}"
     among = f" of {_counted(trials, 'trial')}"
     if diverged:
         among += f" ({diverged} more diverged)"
     if not limits.rules:
         return among
     return f"{among}, though whether it meets `{verdict['unknown'] or limits}` is not known"
+
+
+def _served(frame: Frame) -> int:
+    """How many models were."""
+    trials = with_served(frame)
+    return len(trials["served_cpu_ms"].dropna())
 
 
 def _counted(count: int, noun: str) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from entrypoints.frame import Frame, configurations, without_rounding
+from entrypoints.limits.costs import SERVED
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting import effect_words
 from entrypoints.reporting.answer import Answer
@@ -46,7 +47,8 @@ MAIN_COSTS = (
     "model_size_kb",
     "peak_gpu_memory_mb",
 )
-_NO_COST = ("steps", "step_time_ms", "cpu_percent", "memory_mb")  # arithmetic, and the last value of a curve
+# Arithmetic, the last value of a curve, and what is known of few trials.
+_NO_COST = ("steps", "step_time_ms", "cpu_percent", "memory_mb", *SERVED)
 
 
 def of_costs(frame: Frame) -> pd.DataFrame:

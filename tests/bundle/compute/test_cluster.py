@@ -184,7 +184,7 @@ def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
     scaled.nodes.ask("work")  # of the node with two cores it has one
     write_own_models(scaled.folder)
     options = {**OF_TABLE, "algorithm": ",".join(ALGORITHMS), "folds": "2", "max_steps": "200"}
-    options |= {"space": "{batch_size: 8, alpha: [0.001, 0.01]}", "cpus": "2"}
+    options |= {"space": "{batch_size: 8, alpha: [0.001, 0.01]}", "cpus": "2", "served": "none"}
     done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
     assert done.exit_code == 0, done.stderr
     trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")

@@ -16,6 +16,7 @@ LONG = {
     "folds": "3",
     "max_steps": "100000",
     "cpus": "1",
+    "served": "none",
     "report_every": "100",  # else a point each 5,000 steps
 }
 

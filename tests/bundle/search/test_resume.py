@@ -193,6 +193,7 @@ SEARCH = {
     "folds": "3",
     "max_steps": "400",
     "report_every": "20",
+    "served": "none",
     "limits": "val_loss patience 10, training_time_s<=1000x median",
 }
 N_TRIALS = 10

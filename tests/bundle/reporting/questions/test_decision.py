@@ -59,6 +59,22 @@ def names(decision: Decision) -> tuple[str | None, ...]:
     return tuple(None if each is None else each["size"] for each in found)
 
 
+def test_limits_on_served_models_are_judged_by_those_that_a_study_has_served() -> None:
+    """Each has served only its finalists: the best, and under limits those after it until one met them."""
+    full, limited = made(), made(limits="served_memory_mb<=200")
+    for frame, served in ((full, {"a": 230.0}), (limited, {"a": 229.0, "e": 210.0, "b": 190.0})):
+        frame.trials["served_memory_mb"] = frame.trials["size"].map(served)
+        frame.trials["served_cpu_ms"] = frame.trials["served_memory_mb"] / 40
+    frame = together(full, limited)
+    assert names(decide(frame))[0] == "b"
+    take = answer(frame).sentences[0]
+    assert "within the limits `served_memory_mb<=200` of those that were served (3)." in take
+    assert take.endswith(
+        " **As served** the chosen model takes 190 MB and 4.8 ms of CPU a row; the machine was too busy to time its "
+        "answers."
+    )
+
+
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [

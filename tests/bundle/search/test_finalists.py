@@ -1,0 +1,198 @@
+"""Which of the models that a study would choose becomes its result, by what they cost as served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow
+import pytest
+from commands import in_use
+from records import recorded, store, trial
+from reference import bundled, table_of
+from study_settings import study_settings
+
+from entrypoints.errors import UserError
+from entrypoints.limits.costs import metrics
+from entrypoints.models import scores
+from entrypoints.models.best_model import LoggedModel
+from entrypoints.models.trial_record import Trial
+from entrypoints.runs import RecordedRun
+from entrypoints.search import summary
+from entrypoints.search.finalists import MAX_FINALISTS, Finalists
+from entrypoints.search.plan import Plan
+from entrypoints.search.summary import Summary
+from entrypoints.search.warm_up import Forecast
+from mlflow_sysmetrics.limits import Limits
+from mlflow_sysmetrics.served import ServedCosts, ServerError
+from mlflow_sysmetrics.served.contention import Contention
+
+QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
+SCORE = scores.find(None, "regression")
+ON = study_settings(folds=3)
+
+
+class Server:
+    """Serves no model, and knows what each costs in turn: a figure for one name, taken on a quiet machine or not."""
+
+    def __init__(self, name: str, *values: float, contention: Contention = QUIET, fails: int = 0) -> None:
+        self.left = list(values)
+        self.fails = fails
+        self.served = 0
+        self._name = name
+        self._contention = contention
+
+    def __call__(self, folder: str, max_seconds: float | None) -> ServedCosts:
+        assert (Path(folder) / "MLmodel").exists()
+        self.served += 1
+        if self.served <= self.fails:
+            raise ServerError(folder, "cannot be served here")
+        return ServedCosts({"served_cpu_ms": 4.0, self._name: self.left.pop(0)}, 100, self._contention)
+
+
+@pytest.fixture
+def choose(empty_store: Path) -> Iterator[Callable[..., Summary]]:
+    """The end of a study of trials with these scores under limits, in a store that is in use."""
+    with in_use(empty_store) as client:
+
+        def chosen(limits: str, server: Server, *by_score: float, trials: Any = None, settings: Any = ON) -> Summary:
+            ran: list[Trial] = trials or [trial(number, score) for number, score in enumerate(by_score, 1)]
+            run = RecordedRun.of(client, client.create_run("0"))
+            for each in ran:
+                store(client, run.run_id, each)
+            record = recorded(ran, limits)
+            unused: Any = None
+            configurations = [each.configuration for each in ran]
+            plan = Plan(
+                *(settings, unused, record.limits, unused, table_of("red_wine"), bundled("red_wine").split),
+                *(configurations, unused, SCORE, [1.0, 1.0, 1.0]),
+            )
+            finalists = Finalists(run, plan, bundled("red_wine"), server)
+            forecast = Forecast(dict.fromkeys([each.id for each in configurations], 1.0), 1.0)
+            return summary.summarise(
+                run, plan, record, forecast, choose=lambda decided: finalists.choose(record, decided)
+            )
+
+        yield chosen
+
+
+def _feasible(study: Summary) -> list[str]:
+    """What the runs of trials say, the best first."""
+    runs = [study.run.client.get_run(str(each.run_id)) for each in study.record.trials.values()]
+    return [run.data.tags["sysmetrics.feasible"] for run in runs]
+
+
+def _said(study: Summary) -> str:
+    model = LoggedModel("m-0123", {"test_rmse": 0.6, "refit_training_time_s": 1.0, "refit_latency_ms": 2.0})
+    with mlflow.start_run(run_id=study.run.run_id):
+        return summary.tell(study, model, {})
+
+
+def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(choose: Callable[..., Summary]) -> None:
+    """Those before it break a limit, which is said; those after it are not served."""
+    server = Server("served_memory_mb", 210.0, 190.0)
+    study = choose("served_memory_mb<=200", server, 0.5, 0.6, 0.7)
+    assert study.best is not None
+    assert (study.best.trial_id, server.served) == ("t2", 2)
+    assert _feasible(study) == ["false", "true", "unknown"]
+    figures = [study.run.client.get_run(f"{each.run_id}").data.metrics for each in study.record.trials.values()]
+    assert [each.get("served_memory_mb") for each in figures] == [210, 190, None]
+    said = _said(study)
+    assert "the best within the limits served_memory_mb<=200 of those that were served (2). As served the" in said
+    assert "As served the chosen model takes 190 MB and 4 ms of CPU a row" in said
+    assert "1 ran to the end but breaks served_memory_mb<=200: batch_size=2 (210)." in said
+
+
+def test_cheapest_of_equal_trials_is_served_first_where_that_is_chosen(choose: Callable[..., Summary]) -> None:
+    folds = {9: 0.6, 2: 0.61}  # by the training time; the folds differ by more than the scores
+    trials = [
+        trial(number, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 20} for fold in range(3)])
+        for number, score in folds.items()
+    ]
+    study = choose(
+        "served_memory_mb<=200",
+        Server("served_memory_mb", 190.0),
+        trials=trials,
+        settings=replace(ON, choose="cheapest"),
+    )
+    assert study.best is not None
+    assert study.best.trial_id == "t2"
+
+
+def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Summary]) -> None:
+    """It names the nearest of them, and does not say that no other one could meet it."""
+    server = Server("served_memory_mb", 250.0, 240.0, 210.0, 230.0, 220.0)
+    study = choose("served_memory_mb<=200", server, *(0.5 + number / 100 for number in range(7)))
+    assert study.best is None
+    assert server.served == MAX_FINALISTS
+    with mlflow.start_run(run_id=study.run.run_id):
+        why = summary.tell_no_result(study, {})
+    assert why.startswith(
+        "no model that was served (5, the first of the choice) meets `served_memory_mb<=200`; the nearest, "
+        "batch_size=8, has served_memory_mb 210 > 200; raise these limits; 7 trials: 7 ran to the end"
+    )
+
+
+def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_there(
+    choose: Callable[..., Summary],
+) -> None:
+    """One that is slow there may be fast elsewhere: it is the result if none is known to meet the limit."""
+    server = Server("served_p50_ms", 30.0, 10.0, contention=BUSY)
+    study = choose("served_p50_ms<=20", server, 0.5, 0.6)
+    assert study.best is not None
+    assert (study.best.trial_id, study.not_judged) == ("t2", ())
+    assert _feasible(study) == ["unknown", "true"]
+
+    study = choose("served_p50_ms<=20", Server("served_p50_ms", 30.0, 40.0, contention=BUSY), 0.5, 0.6)
+    assert study.best is not None
+    assert study.best.trial_id == "t1"
+    assert _feasible(study) == ["unknown", "unknown"]
+    said = _said(study)
+    assert "though whether it meets served_p50_ms<=20 is not known" in said
+    assert 'quiet machine with mlflow-sysmetrics served models:/m-0123 --limits "served_p50_ms<=20": served_p50' in said
+    assert "takes 4 ms of CPU a row; the machine was too busy to time its answers." in said
+
+
+def test_model_that_cannot_be_served_is_a_warning(
+    choose: Callable[..., Summary], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without limits on it; with some, the next one is tried, and nobody says that it meets them."""
+    server = Server("served_memory_mb", fails=1)
+    study = choose("", server, 0.5, 0.6)
+    assert study.best is not None
+    assert (study.best.trial_id, server.served) == ("t1", 1)
+    warning = "Warning: what it costs as served is not known: the model cannot be served here\n"
+    assert warning in capsys.readouterr().out
+    study = choose("served_memory_mb<=200", Server("served_memory_mb", 190.0, fails=1), 0.5, 0.6)
+    assert study.best is not None
+    assert study.best.trial_id == "t2"
+
+
+def test_nothing_is_served_where_the_user_does_not_want_it(choose: Callable[..., Summary]) -> None:
+    server = Server("served_memory_mb")
+    assert choose("", server, 0.5, settings=replace(ON, served=False)).best is not None
+    assert server.served == 0
+
+
+@pytest.mark.parametrize(("memory_mb", "is_refused"), [(170.0, True), (100.5, False)], ids=["far", "within noise"])
+@pytest.mark.parametrize("dataset", ["red_wine", "diabetes"])
+def test_limit_that_no_model_can_meet_is_said_before_the_search(
+    memory_mb: float, is_refused: bool, dataset: str
+) -> None:
+    """By a model that ignores all features, of numbers and of classes."""
+    limits = Limits.parse("served_memory_mb<=100", metrics("val_rmse", False))
+    plan: Any = SimpleNamespace(limits=limits, table=table_of(dataset), score=SCORE)
+    run: Any = None
+    finalists = Finalists(run, plan, bundled(dataset), Server("served_memory_mb", memory_mb))
+    if not is_refused:
+        finalists.check_limits()
+        return
+    with pytest.raises(UserError, match="no model can meet served_memory_mb<=100") as refused:
+        finalists.check_limits()
+    assert refused.value.message == (
+        "limits=served_memory_mb<=100: no model can meet served_memory_mb<=100, since a model that ignores all "
+        "features has served_memory_mb 170 > 100; loosen this limit"
+    )
