@@ -41,8 +41,8 @@ def with_served(frame: Frame) -> pd.DataFrame:
         return trials
     configurations = frame.configurations
     known = frame.trials[names].groupby(configurations).first()  # of each column the first value that is there
-    own: pd.DataFrame = trials.fillna(known.loc[configurations[trials.index]].set_index(trials.index))
-    return own
+    of_each = known.loc[configurations[trials.index]].set_index(trials.index)
+    return trials.assign(**{name: trials[name].fillna(of_each[name]) for name in names})
 
 
 def judged(frame: Frame) -> pd.DataFrame:
