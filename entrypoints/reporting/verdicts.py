@@ -35,14 +35,15 @@ def limits_of(frame: Frame, text: str | None = None) -> Limits:
 
 def with_served(frame: Frame) -> pd.DataFrame:
     """The first study's trials, with what their models cost as served in any study: each serves only finalists."""
-    trials = frame.trials[frame.trials["study"] == frame.first]
+    trials: pd.DataFrame = frame.trials[frame.trials["study"] == frame.first]
     names = [name for name in costs.SERVED if name in frame.trials]
     if not names:
         return trials
     configurations = frame.configurations
     known = frame.trials[names].groupby(configurations).first()  # of each column the first value that is there
-    own: pd.DataFrame = trials.fillna(known.loc[configurations[trials.index]].set_index(trials.index))
-    return own
+    of_each = known.loc[configurations[trials.index]].set_index(trials.index)
+    filled = {name: trials[name].fillna(of_each[name]) for name in names}
+    return trials.assign(**filled)
 
 
 def judged(frame: Frame) -> pd.DataFrame:

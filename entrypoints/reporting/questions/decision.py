@@ -224,7 +224,8 @@ def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
 
 def served_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     """What the model of a trial costs as it is served, with a space before; empty where it was not."""
-    figures = with_served(frame).loc[trial.name]
+    trials = with_served(frame)
+    figures = trials[trials["trial_id"] == trial["trial_id"]].iloc[0]
     names = [name for name in SERVED if name in figures and math.isfinite(figures[name])]
     known = {name: digits(figures[name], 3 if is_memory(name) else 2) for name in names}
     if "served_cpu_ms" not in known:
