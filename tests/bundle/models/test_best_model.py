@@ -618,14 +618,15 @@ def test_classifier_without_probabilities_says_so_in_one_sentence(module_store: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/table.md"])
-def test_served_model_answers_what_the_documents_send_with_probabilities(
-    returned: tuple[str, best_model.BestModel, Table], module_store: Path, page: str
+def test_served_model_answers_what_the_page_sends_with_probabilities(
+    returned: tuple[str, best_model.BestModel, Table], module_store: Path
 ) -> None:
     """Typed as it stands there, but for the model and the port."""
     uri, best, read = returned
     port = free_port()
-    typed = re.findall(r"^mlflow models serve .*$|^curl .*/invocations .*$", (ROOT / page).read_text(), re.MULTILINE)
+    typed = re.findall(
+        r"^mlflow models serve .*$|^curl .*/invocations .*$", (ROOT / "docs/table.md").read_text(), re.MULTILINE
+    )
     serve, ask = (line.replace("models:/<model id>", uri).replace("5001", str(port)) for line in typed)
     environment = clean_environment(MLFLOW_TRACKING_URI=store_uri(module_store))
     server = subprocess.Popen(shlex.split(serve), env=environment, start_new_session=True)
