@@ -124,54 +124,49 @@ def test_commands_of_every_kind_are_found() -> None:
     assert any("MLPClassifier " in line and "-P space=" in line for line in COMMANDS)
 
 
-# What runs each kind of command of the pages: a test, or a step of .ci/run. A kind is a subcommand, one of its options or
-# a project's parameter; values may be others. To mention a new kind on a page, run it somewhere and name it here.
-RUN_BY: dict[str, tuple[str, ...]] = {
-    "main job, as in the README": ("mlflow run -e tune", "mlflow run --env-manager", "-P dataset"),
-    "a file of one's own, named from another folder": (
-        *("-P target", "-P space", "-P group", "-P metric", "-P class_weight"),
+# What runs each kind of command on the pages: a step of .ci/run, or a test. A kind is a subcommand, one of its options,
+# or a parameter of the project, whatever the value. A new kind on a page has to be run somewhere, and named here.
+RUN_BY = {
+    "main job, as in the README": "mlflow run -e tune, mlflow run --env-manager, -P dataset",
+    "a file of one's own, named from another folder": "-P target, -P space, -P group, -P metric, -P class_weight",
+    "a small study, beside that of": "mlflow run -e check, -P baseline_commit, -P seed",
+    "bundle/test_main.py::test_main_runs_its_steps_nested": "mlflow run -e main, -P algorithm, -P max_rows",
+    "bundle/test_tune.py::test_trial_has_params_and_tags": "-P max_epochs",
+    "bundle/test_early_stop.py::test_study_has_metrics_of_its_budget": "mlflow run -e early_stop, -P limits",
+    "bundle/search/test_resume.py::test_search_that_learns_goes_on_with_what_it_would_have_suggested": (
+        "-P search, -P resume"
     ),
-    "a small study, beside that of": ("mlflow run -e check", "-P baseline_commit", "-P seed"),
-    "tests/bundle/test_main.py::test_main_runs_its_steps_nested": (
-        *("mlflow run -e main", "-P algorithm", "-P max_rows"),
+    "bundle/compute/test_cluster.py::test_study_on_three_nodes_has_the_curves_of_one": "-P ray_address",
+    "bundle/models/test_best_model.py::test_served_model_answers_what_the_page_sends_with_probabilities": (
+        "mlflow models serve, mlflow models serve -m, mlflow models serve --env-manager, mlflow models serve --port"
     ),
-    "tests/bundle/test_tune.py::test_output_ends_with_the_best_trials_and_how_to_see_all": ("-P max_epochs",),
-    "tests/bundle/test_early_stop.py::test_trials_that_would_break_the_limit_are_killed_and_say_why": (
-        *("mlflow run -e early_stop", "-P limits"),
+    "project/test_ui.py::test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials": (
+        "mlflow run -e report, -P study"
     ),
-    "tests/bundle/search/test_resume.py::test_search_that_learns_goes_on_with_what_it_would_have_suggested": (
-        *("-P search", "-P resume"),
+    "project/test_examples.py::test_commands_for_any_project_run": (
+        "mlflow run --backend, mlflow run --backend-config, mlflow-sysmetrics run, mlflow-sysmetrics run --limits, "
+        "mlflow-sysmetrics ui, mlflow-sysmetrics sync, mlflow-sysmetrics doctor"
     ),
-    "tests/bundle/compute/test_cluster.py::test_study_on_three_nodes_has_the_curves_of_one": ("-P ray_address",),
-    "tests/project/test_ui.py::test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials": (
-        *("mlflow run -e report", "-P study"),
+    "project/test_examples.py::test_server_for_a_cluster_lets_in_who_has_the_password": (
+        "mlflow server, mlflow server --app-name, mlflow server --host, mlflow server --port, mlflow server --workers, "
+        "mlflow server --backend-store-uri, mlflow server --artifacts-destination"
     ),
-    "tests/bundle/models/test_best_model.py::test_served_model_answers_what_the_page_sends_with_probabilities": (
-        *("mlflow models serve", "mlflow models serve -m", "mlflow models serve --env-manager"),
-        "mlflow models serve --port",
+    "project/test_pipelines.py::test_pipeline_lets_a_change_through_and_stops_one_that_is_worse": (
+        "mlflow-sysmetrics check, mlflow-sysmetrics check --baseline-commit, mlflow-sysmetrics check --lower, "
+        "mlflow-sysmetrics check --format"
     ),
-    "tests/project/test_examples.py::test_commands_for_any_project_run": (
-        *("mlflow run --backend", "mlflow run --backend-config", "mlflow-sysmetrics run"),
-        *("mlflow-sysmetrics run --limits", "mlflow-sysmetrics ui", "mlflow-sysmetrics sync", "mlflow-sysmetrics doctor"),
+    "project/test_pipelines.py::test_pipeline_promotes_a_version_that_is_not_worse": (
+        "mlflow-sysmetrics check --data, mlflow-sysmetrics check --target, mlflow-sysmetrics check --promote"
     ),
-    "tests/project/test_examples.py::test_server_for_a_cluster_lets_in_who_has_the_password": (
-        *("mlflow server", "mlflow server --app-name", "mlflow server --host", "mlflow server --port"),
-        *("mlflow server --workers", "mlflow server --backend-store-uri", "mlflow server --artifacts-destination"),
+    "plugin/served/test_served.py::test_figures_are_printed_judged_and_logged_on_the_model": (
+        "mlflow-sysmetrics served, mlflow-sysmetrics served --limits"
     ),
-    "tests/project/test_pipelines.py::test_pipeline_lets_a_change_through_and_stops_one_that_is_worse": (
-        *("mlflow-sysmetrics check", "mlflow-sysmetrics check --baseline-commit", "mlflow-sysmetrics check --lower"),
-        "mlflow-sysmetrics check --format",
-    ),
-    "tests/project/test_pipelines.py::test_pipeline_promotes_a_version_that_is_not_worse": (
-        *("mlflow-sysmetrics check --data", "mlflow-sysmetrics check --target", "mlflow-sysmetrics check --promote"),
-    ),
-    "tests/plugin/served/test_served.py::test_figures_are_printed_judged_and_logged_on_the_model": (
-        *("mlflow-sysmetrics served", "mlflow-sysmetrics served --limits"),
-    ),
-    "tests/plugin/served/test_served.py::test_server_ends_with_the_command": ("mlflow-sysmetrics served --data",),
+    "plugin/served/test_served.py::test_server_ends_with_the_command": "mlflow-sysmetrics served --data",
 }
-# Ray's own commands need other machines, and nothing here runs them.
-ON_OTHER_MACHINES = {"ray up", "ray attach", "ray rsync-up", "ray down", "ray start", "ray stop", "ray job submit"}
+# Ray's own commands are for other machines. Nothing here runs them; `test_ray_up_takes_the_example` reads their file.
+NOT_RUN = {
+    f"ray {name}" for name in ("up", "attach", "rsync-up", "down", "start", "stop", "job submit", "get-auth-token")
+}
 
 
 def kinds(line: str) -> set[str]:
@@ -180,24 +175,23 @@ def kinds(line: str) -> set[str]:
     command, name = PROGRAMS[program], program
     while isinstance(command, click.Group):
         command, name = command.commands[words[0]], f"{name} {words.pop(0)}"
-    if name in ON_OTHER_MACHINES or name == "ray get-auth-token":
+    if name in NOT_RUN:
         return set()
-    options = {word for word in words if re.match("-+[a-z]", word)} - {"-e"}
-    found = {f"{name} {option}" for option in options}
+    found = {f"{name} {word}" for word in words if re.match("-+[a-z]", word) and word != "-e"}
     if name == "mlflow run":
         name += f" -e {words[words.index('-e') + 1] if '-e' in words else 'main'}"
     parameters = [after for word, after in itertools.pairwise(words) if word == "-P"]
-    return {name} | found | {f"-P {parameter.partition('=')[0]}" for parameter in parameters}
+    return {name, *found, *(f"-P {parameter.partition('=')[0]}" for parameter in parameters)}
 
 
 def test_each_kind_of_command_on_the_pages_is_run_by_a_test_or_by_ci() -> None:
     """The register has those and no others, and what it names is there."""
-    typed = set().union(*map(kinds, COMMANDS))
-    assert typed == {kind for of_one in RUN_BY.values() for kind in of_one}
+    registered = ", ".join(RUN_BY.values()).split(", ")
+    assert set().union(*map(kinds, COMMANDS)) == set(registered)
     steps = (ROOT / ".ci/run").read_text()
     for runner in RUN_BY:
         file, _, test = runner.partition("::")
-        assert f"def {test}(" in (ROOT / file).read_text() if test else f'step "{runner}' in steps, runner
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text() if test else f'step "{runner}' in steps, runner
 
 
 def test_every_parameter_named_on_a_page_exists() -> None:
@@ -214,6 +208,15 @@ def test_files_that_a_page_links_to_are_there(page: str) -> None:
     links = [folder / link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if not link.startswith("http")]
     scripts = [ROOT / script for script in re.findall(r"`(benchmarks/\w+\.py)`", PAGES[page])]
     assert [file for file in (*links, *scripts) if not file.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_sections_that_a_page_links_to_are_there(page: str) -> None:
+    """By the names that GitHub and GitLab make of their headings."""
+    file = ROOT / "README.md" if page == "README" else ROOT / "docs" / f"{page}.md"
+    for link, section in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", PAGES[page]):
+        headings = re.findall(r"^#+ (.*)$", (file.parent / link if link else file).read_text(), re.MULTILINE)
+        assert section in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, link
 
 
 @pytest.fixture(scope="module")
