@@ -162,6 +162,9 @@ RUN_BY = {
         "mlflow-sysmetrics served, mlflow-sysmetrics served --limits"
     ),
     "plugin/served/test_served.py::test_server_ends_with_the_command": "mlflow-sysmetrics served --data",
+    "plugin/ui/test_opening.py::test_page_is_the_newest_studys_first_view_or_what_runs_have_cost": (
+        "mlflow-sysmetrics ui --tracking-uri"
+    ),
 }
 # Ray's own commands are for other machines. Nothing here runs them; `test_ray_up_takes_the_example` reads their file.
 NOT_RUN = {
