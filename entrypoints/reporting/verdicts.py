@@ -43,8 +43,8 @@ def with_served(frame: Frame) -> pd.DataFrame:
     known = frame.trials[names].groupby(configurations).first()  # of each column the first value that is there
     of_each = known.loc[configurations[trials.index]].set_index(trials.index)
     filled = {name: trials[name].fillna(of_each[name]) for name in names}
-    completed: pd.DataFrame = trials.assign(**filled)
-    return completed
+    own: pd.DataFrame = trials.assign(**filled)
+    return own
 
 
 def judged(frame: Frame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import ROOT
+from commands import ROOT, clean_environment
 
 from entrypoints import environment
 
@@ -33,6 +33,22 @@ def test_defaults_leave_what_the_user_has_set() -> None:
     assert given["HOME"] == "/home/me"
     assert given["OPENBLAS_NUM_THREADS"] == "1"
     assert given["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_processes_can_be_started_as_the_user_would() -> None:
+    """With the threads that their environment says, and else as many as a library takes."""
+    code = """
+import os
+from entrypoints import environment
+environment.set_defaults()
+with environment.users_own():
+    print(*environment.THREADS.keys() & os.environ.keys())
+print(os.environ["MKL_NUM_THREADS"])
+"""
+    line = [sys.executable, "-c", code]
+    env = clean_environment(OMP_NUM_THREADS="2")
+    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "OMP_NUM_THREADS\n1\n"
 
 
 def test_workers_get_threads_pages_and_folder_and_no_secret() -> None:
