@@ -109,7 +109,6 @@ class _Trial:
         self._limits = limits
         self._runner = runner
         self._watchdog = Watchdog(lambda run_id, outcome: runner.kill(), limits)
-        self._broken_at_end: Stop | None = None
         self._run: RunHandle | None = None
         self._summary: dict[str, float] = {}
         self._report = trial.report
@@ -134,7 +133,7 @@ class _Trial:
 
     @property
     def _broken(self) -> Stop | None:
-        return self._watchdog.broken or self._broken_at_end
+        return self._watchdog.broken
 
     def _join_others(self) -> None:
         """Count as running. ValueError for limits on what is not known of trials that share the process."""
@@ -177,7 +176,6 @@ class _Trial:
                 self._watchdog.release()
                 self._watchdog.join(_KILLED_WITHIN_S)
                 self._summary = {_OF_THREADS: summary[_OF_THREADS]} if self.is_shared else summary
-                self._broken_at_end = self._limits.judge().crossed(self._summary)
 
     def _reported(self, value: float, step: int) -> None:
         self._report(value, step)

@@ -58,6 +58,7 @@ def test_predictions_learn_what_trials_would_have_cost() -> None:
     for size in SIZES * 3:
         history.record(_stopped(_of(size), _costs(1.0), _costs(50.0), "crossed"))
     assert _context(history, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
+    assert _context(history, _of(32)).costs == (_costs(50.0),) * 24  # of which relative limits are taken
     seen = _context(history, _of(32)).predictions
     history.record(_stopped(_of(8), {}, _costs(99.0), "skipped"))
     assert _context(history, _of(32)).predictions == seen

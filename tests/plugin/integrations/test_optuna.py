@@ -139,7 +139,7 @@ def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Cal
 
 
 def test_limit_that_only_the_end_shows_to_be_broken_prunes(store_in_use: MlflowClient) -> None:
-    """No reading has seen it; there is a first one, when nothing has been done."""
+    """It is over before a second reading."""
     (trial,) = studied(system_metrics("elapsed_s<=0.01")(lambda trial: time.sleep(0.05) or 1.0)).trials
     assert trial.state == PRUNED
     (run,) = runs_of(store_in_use, 1)
