@@ -93,6 +93,7 @@ def run_study(
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
     refitted = best_model.refit(best.configuration, data)
+    study, refitted = summary.with_expected(study, refitted)
     model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
     columns = importance.importance(refitted, data, plan.table, plan.score, settings.seed)
     click.echo(summary.tell(summary.with_importance(study, columns), model, command()))
