@@ -20,6 +20,7 @@ OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "limits", "score", "higher_is_better"),
     *("baseline", "choose", "seed", "model", "model_run_id", "own"),
     *("command_cpu_seconds", "command_elapsed_s", "duplicate_rows_percent", "leak"),
+    *("expected", "expected_low", "expected_high", "left_out", "test", "no_interval", "adaptive"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -36,8 +37,10 @@ class Frame:
             noise), seed, model (the address of the logged model), model_run_id
             (the trial's that it is of), own (whether the bundle made it), command_cpu_seconds and command_elapsed_s
             (of the whole command, with starting and preparing), duplicate_rows_percent (the rows that are exact copies
-            of others, where these may lie on both sides of a split) and leak (the sentence of ``leaks.sentence``). None
-            where something is not known.
+            of others, where these may lie on both sides of a split) and leak (the sentence of ``leaks.sentence``);
+            expected, expected_low and expected_high (the score of its model on other rows), left_out (what is chosen
+            without a fold has it there), test (of its model on the test part), no_interval (why none is known), and
+            adaptive (whether what was tried or stopped depended on scores). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.

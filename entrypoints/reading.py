@@ -25,6 +25,7 @@ from entrypoints.tags import (
     FEASIBLE,
     FORMER_NUMBER,
     LEAK,
+    NO_INTERVAL,
     NUMBER,
     REPEAT,
     SCORE,
@@ -148,6 +149,7 @@ def _study(
     params = shared | run.data.params
     tables = run.inputs.dataset_inputs if run.inputs else []
     figures = run.data.metrics
+    scored = str(score).removeprefix("val_")
     return {
         "name": info.run_name,
         "experiment_id": info.experiment_id,
@@ -169,6 +171,13 @@ def _study(
         "duplicate_rows_percent": (
             None if params.get("duplicates") == "together" else figures.get("duplicate_rows_percent")
         ),
+        "expected": figures.get(f"expected_{scored}"),
+        "expected_low": figures.get(f"expected_{scored}_low"),
+        "expected_high": figures.get(f"expected_{scored}_high"),
+        "left_out": figures.get(f"left_out_{scored}"),
+        "test": figures.get(f"test_{scored}"),
+        "no_interval": tags.get(NO_INTERVAL),
+        "adaptive": params.get("search") == "tpe" or params.get("scheduler", "none") != "none",
     }
 
 

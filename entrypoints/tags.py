@@ -26,6 +26,7 @@ STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
 SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
 SCORE = "sysmetrics.score"  # What ranks its trials, whether higher is better, and the baseline on each fold: JSON.
 LEAK = "sysmetrics.leak"  # The columns that may only be known with the target, in a sentence.
+NO_INTERVAL = "sysmetrics.no_interval"  # Why no interval is known for the score of its model on other rows.
 STUDY_LIMITS = "sysmetrics.limits"  # The limits of the study.
 NOTE = "mlflow.note.content"  # MLflow's own: the description on the run's page.
 BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.

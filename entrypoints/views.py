@@ -120,7 +120,9 @@ def _axes(trials: pd.DataFrame, differing: Collection[str]) -> list[str]:
 
 def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
     """The pages over all studies of an experiment. Sorted by a metric: else the UI folds those of ``main`` away."""
-    scores = dict.fromkeys(("best_val_rmse", "best_val_accuracy", f"best_{score}"))
+    scored = dict.fromkeys(("rmse", "accuracy", score.removeprefix("val_")))
+    # By validation scores, each that of the best of many, studies cannot be compared.
+    scores = [f"expected_{name}{end}" for name in scored for end in ("", "_low", "_high")]
     costs = ("served_p95_ms", "served_memory_mb", "refit_training_time_s", "refit_memory_growth_mb", "refit_latency_ms")
     figures = [*scores, *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
     limits = tag(STUDY_LIMITS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 
 import mlflow
 import mlflow.sklearn
+import numpy as np
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
@@ -26,6 +28,8 @@ from entrypoints.errors import UserError, say
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.cross_validation import FEW_ROWS, Fold
+from entrypoints.models.jackknife import IN_TIME, Estimate, Rows, blocks_of, jackknife
+from entrypoints.models.learners import SGD
 from entrypoints.runs import RecordedRun
 
 Figures = dict[str, float]
@@ -45,6 +49,7 @@ class BestModel:
     """A trained estimator, the preprocessing of its rows and target, its score on the test part, and what it cost.
 
     Of classes it predicts the places in ``Table.classes``. ``ranked_by`` is the metric of its trial that chose it.
+    ``test`` is its score on the test part, with what its rows leave open.
     """
 
     estimator: Any
@@ -52,6 +57,7 @@ class BestModel:
     ranked_by: str
     figures: Figures
     searched: Mapping[str, Any]  # its hyperparameters
+    test: Estimate
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,10 @@ class LoggedModel:
 def refit(configuration: Configuration, data: Prepared) -> BestModel:
     """Train a configuration on the whole training part as a trial does on a fold's, and score it once on the test part.
 
+    Its figures are those scores, ``test_<score>_low`` and ``_high``, the interval of that score on other rows, what
+    training cost, and ``gain_<score>``, ``_low`` and ``_high``: by how much it is better on the test part than the
+    library's own defaults, for algorithms that have some. There is no interval where rows do not tell one.
+
     Raises:
         UserError: it diverges there, as it did on no fold.
     """
@@ -84,8 +94,59 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
             f"{chosen}: the best trial's model diverges when it is trained on the whole training part; leave these "
             "values out"
         ) from None
+    test, gain = _on_test_part(fold, _untuned(configuration, data, preprocessing), data)
     figures = fold.test() | costs
-    return BestModel(fold.learner.estimator, preprocessing, fold.score.validated, figures, configuration.searched)
+    figures |= ends(f"test_{fold.score.name}", test, fold.score.bounded)
+    if gain is not None:
+        figures |= {f"gain_{fold.score.name}": gain.value, **ends(f"gain_{fold.score.name}", gain)}
+    return BestModel(fold.learner.estimator, preprocessing, fold.score.validated, figures, configuration.searched, test)
+
+
+def ends(name: str, estimate: Estimate, bounded: Callable[[float], float] = float) -> Figures:
+    """``<name>_low`` and ``_high``; nothing where there is no interval."""
+    if estimate.why_unknown:
+        return {}
+    return {f"{name}_low": bounded(estimate.low), f"{name}_high": bounded(estimate.high)}
+
+
+def _on_test_part(fold: Fold, untuned: Fold | None, data: Prepared) -> tuple[Estimate, Estimate | None]:
+    """The score of a model on the test part, and by how much it is better there than another one, if there is one."""
+    rows, groups = data.split.test, data.split.test_groups
+    outputs = fold.outputs(rows)
+    if data.split.folds.in_time:
+        return Estimate(fold.scored(outputs, rows), why_unknown=IN_TIME), None
+    blocks = blocks_of(np.arange(len(rows)) if groups is None else groups)
+    test = jackknife(lambda kept: fold.scored(outputs[kept], rows[kept]), blocks)
+    if untuned is None:
+        return test, None
+    of_untuned = untuned.outputs(rows)
+    sign = 1.0 if fold.score.higher_is_better else -1.0
+
+    def gain(kept: Rows) -> float:
+        return sign * (fold.scored(outputs[kept], rows[kept]) - untuned.scored(of_untuned[kept], rows[kept]))
+
+    found = jackknife(gain, blocks)
+    return test, None if found.why_unknown else found
+
+
+def _untuned(configuration: Configuration, data: Prepared, preprocessing: Preprocessing) -> Fold | None:
+    """The same algorithm with its library's defaults, trained; None where it has none, or they cannot be trained."""
+    algorithm = configuration.find_algorithm(data.task)
+    is_tuned = len(configuration.searched) > 1  # beside the algorithm
+    if data.split.folds.in_time or isinstance(algorithm, SGD) or not is_tuned:
+        return None
+    learner = algorithm.untuned(data.n_classes, configuration.seed)
+    if learner is None:
+        return None
+    number, train, test = len(data.split.folds), data.split.train, data.split.test
+    fold = Fold(replace(configuration, batch_size=None), data, number, train, test, preprocessing, learner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that a network has not converged
+        try:
+            fold.step()
+        except Exception:  # the study has its result all the same
+            return None
+    return fold
 
 
 def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:

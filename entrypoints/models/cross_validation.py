@@ -22,7 +22,7 @@ from entrypoints.datasets.sysmetrics_raw_rows import Preprocessing
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
-from entrypoints.models.learners import Outputs
+from entrypoints.models.learners import Learner, Outputs
 from entrypoints.models.losses import Array, Target
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
@@ -86,6 +86,7 @@ class Fold:
         fit: row numbers to train on.
         held_out: row numbers to validate on.
         preprocessing: fitted on ``fit`` alone.
+        learner: the model, where it is not that of the configuration.
     """
 
     def __init__(
@@ -96,9 +97,10 @@ class Fold:
         fit: Rows,
         held_out: Rows,
         preprocessing: Preprocessing,
+        learner: Learner | None = None,
     ) -> None:
         weights = {"class_weight": balanced(data.y[fit])} if configuration.class_weight else {}
-        self.learner = configuration.find_algorithm(data.task).learner(
+        self.learner = learner or configuration.find_algorithm(data.task).learner(
             weights | dict(configuration.hyperparameters), data.n_classes, configuration.seed
         )
         self.by_batch = configuration.batch_size is not None
@@ -254,17 +256,28 @@ class Fold:
         return size.bytes / 1e3
 
     def _evaluate(self, part: str, rows: Rows) -> dict[str, float]:
-        learner, scaling, y = self.learner, self._scaling, self._target(rows)
-        outputs = self._in_chunks(learner.outputs, rows)
-        loss = learner.loss(outputs, y)
-        if learner.decisions is not None and self.score.needs == ["predict"]:
-            outputs = self._in_chunks(learner.decisions, rows)
+        outputs = self._in_chunks(self.learner.outputs, rows)
+        loss = self.learner.loss(outputs, self._target(rows))
+        if self._decisions is not None:
+            outputs = self._in_chunks(self._decisions, rows)
+        return {f"{part}_loss": loss, f"{part}_{self.score.name}": self.scored(outputs, rows)}
+
+    @property
+    def _decisions(self) -> Outputs | None:
+        """What the score is computed from, where that is not what the loss is."""
+        return self.learner.decisions if self.score.needs == ["predict"] else None
+
+    def outputs(self, rows: Rows) -> Array:
+        """What the score is computed from, of each of these rows."""
+        return self._in_chunks(self._decisions or self.learner.outputs, rows)
+
+    def scored(self, outputs: Array, rows: Rows) -> float:
+        """The score of the outputs of these rows."""
+        scaling = self._scaling
         if self.score.in_numpy:
-            score = self.score.in_numpy(outputs, y) * scaling.y_scale
-        else:
-            in_units = outputs * scaling.y_scale + scaling.y_mean
-            score = self.score.of(in_units, self._data.y[rows], learner.loss)
-        return {f"{part}_loss": loss, f"{part}_{self.score.name}": score}
+            return self.score.in_numpy(outputs, self._target(rows)) * scaling.y_scale
+        in_units = outputs * scaling.y_scale + scaling.y_mean
+        return self.score.of(in_units, self._data.y[rows], self.learner.loss)
 
     def _in_chunks(self, outputs: Outputs, rows: Rows) -> Array:
         chunks = (rows[start : start + _CHUNK_ROWS] for start in range(0, len(rows), _CHUNK_ROWS))

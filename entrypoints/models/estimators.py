@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
-from entrypoints.models.full_fits import full_fit
+from entrypoints.models.full_fits import full_fit, one_fit
 from entrypoints.models.learners import BatchLearner, Learner, Loss, predicted
 from entrypoints.models.losses import Array, Target
 from entrypoints.search_space import Space
@@ -57,11 +57,22 @@ class Estimator:
         A fit on all rows stops early only where that is given: its length is a hyperparameter.
         """
         usual = {"random_state": seed} if self.by_batch else {"random_state": seed, "early_stopping": False}
-        settings = {name: value for name, value in usual.items() if name in self.hyperparameters}
-        settings |= _OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {})
-        made = self.make(**settings | dict(hyperparameters))
+        made = self._made(usual, hyperparameters)
         learner = BatchLearner if self.by_batch else full_fit
         return learner(made, n_classes, *_outputs_and_loss(made, n_classes))
+
+    def untuned(self, n_classes: int, seed: int) -> Learner | None:
+        """A new model as the library makes and fits it by default; None: it has no fit."""
+        if not hasattr(self.make, "fit"):
+            return None
+        made = self._made({"random_state": seed}, {})
+        return one_fit(made, n_classes, *_outputs_and_loss(made, n_classes))
+
+    def _made(self, usual: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> Any:
+        """An estimator with the usual values that its constructor takes, and these hyperparameters."""
+        settings = {name: value for name, value in usual.items() if name in self.hyperparameters}
+        settings |= _OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {})
+        return self.make(**settings | dict(hyperparameters))
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:
         """Check that a model can be created with these values and begin to train on standardised features.

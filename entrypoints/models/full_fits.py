@@ -32,12 +32,17 @@ def full_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> Le
     iterations, fit = _by_iterations(estimator, given)
     stops_early = given.get("early_stopping", given.get("n_iter_no_change"))
     if stops_early or not isinstance(iterations, int) or iterations < 2:
-        # SVC has votes: what it predicts may be another class than that of its highest output.
-        decisions = partial(predicted, estimator, n_classes) if n_classes else None
-        return OneFit(estimator, n_classes, outputs, loss, 1, decisions)
+        return one_fit(estimator, n_classes, outputs, loss)
     if fit is None:
         return WarmStarts(estimator, n_classes, outputs, loss, iterations)
     return PausedFit(estimator, n_classes, outputs, loss, iterations, fit=fit)
+
+
+def one_fit(estimator: Any, n_classes: int, outputs: Outputs, loss: Loss) -> Learner:
+    """The learner of an estimator that is fitted at once."""
+    # SVC has votes: what it predicts may be another class than that of its highest output.
+    decisions = partial(predicted, estimator, n_classes) if n_classes else None
+    return OneFit(estimator, n_classes, outputs, loss, 1, decisions)
 
 
 def _by_iterations(estimator: Any, given: Mapping[str, Any]) -> tuple[Any, Fit | None]:

@@ -29,6 +29,9 @@ _SUCH_AS = {
     "classification": "roc_auc, average_precision, f1_macro or balanced_accuracy",
     "regression": "neg_mean_absolute_error, neg_median_absolute_error or r2",
 }
+# Of scores whose higher values are better those that may be below 0, and above 1.
+_BELOW_0 = ("r2", "explained_variance", "d2_", "matthews_corrcoef", "adjusted_")
+_ABOVE_1 = ("positive_likelihood_ratio", "mutual_info_score")
 # How outputs become probabilities, by the loss that is computed of them.
 _PROBABILITIES: dict[Loss, Callable[[Array], Array]] = {
     losses.log_loss: lambda outputs: outputs,
@@ -56,6 +59,14 @@ class Score:
     def validated(self) -> str:
         """The metric that ranks trials."""
         return f"val_{self.name}"
+
+    def bounded(self, value: float) -> float:
+        """The nearest value that the score can have: the end of an interval may lie beyond."""
+        if not self.name.startswith(_BELOW_0):
+            value = max(value, 0.0)
+        if self.higher_is_better and self.name not in _ABOVE_1:
+            value = min(value, 1.0)
+        return value
 
     @property
     def needs(self) -> list[str]:

@@ -47,6 +47,16 @@ def with_interval(number: float, low: float, high: float, unit: str = "", *, cou
     return f"{said} ({' to '.join(ends)})"
 
 
+def within(number: float, low: float, high: float) -> tuple[str, str]:
+    """A number and its interval, such as ``0.66`` and ``0.61 to 0.71``, with no more digits than the interval leaves.
+
+    Half the width is written as 3 to 29 of the last digit.
+    """
+    decimals = math.ceil(-math.log10((high - low) / 6))
+    middle, *ends = (f"{round(each, decimals):.{max(decimals, 0)}f}" for each in (number, low, high))
+    return middle, " to ".join(ends)
+
+
 def percent(value: float) -> str:
     """A percentage as it is read: whole from 1 on."""
     return f"{value:.0f} %" if abs(value) >= 1 or value == 0 else f"{value:.1f} %"

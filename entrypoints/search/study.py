@@ -98,7 +98,7 @@ def run_study(
     best = study.best
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
-    refitted = finalists.finalist(best).model
+    study, refitted = summary.with_expected(study, finalists.finalist(best).model)
     model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
     columns = importance.importance(refitted, data, plan.table, plan.score, settings.seed)
     click.echo(summary.tell(summary.with_importance(study, columns), model, command()))

@@ -29,21 +29,22 @@ from entrypoints.models.trial_record import Trial
 from entrypoints.reading import IMPORTANCE, rows_of
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.paired import differing_hosts
-from entrypoints.reporting.questions import decision, effects, importance, limits_saved, pareto
-from entrypoints.reporting.words import digits, percent, value
+from entrypoints.reporting.questions import decision, effects, expected_score, importance, limits_saved, pareto
+from entrypoints.reporting.questions.expected_score import MIN_FOLDS, Expected
+from entrypoints.reporting.words import digits, percent, value, within
 from entrypoints.runs import RecordedRun
 from entrypoints.search import edges
 from entrypoints.search.pages import save_pages
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
 from entrypoints.search.warm_up import Forecast
-from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, NOTE, STUDY_KEY, STUDY_LIMITS
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, NO_INTERVAL, NOTE, STUDY_KEY, STUDY_LIMITS
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Limit, Limits
 from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON, BY_TUNE
 
 if TYPE_CHECKING:
-    from entrypoints.models.best_model import LoggedModel
+    from entrypoints.models.best_model import BestModel, LoggedModel
 
 TOP = 5
 FIGURE = "figures/importance.png"
@@ -138,6 +139,7 @@ def summarise(
         "choose": settings.choose,
         "seed": settings.seed,
         "leak": leak or None,
+        "adaptive": plan.learns or plan.scheduler != "none",
     }
 
     def decided() -> Summary:
@@ -158,6 +160,48 @@ def summarise(
         study = replace(study, saving=saving, hosts="" if beside is None else _other_hosts(beside))
     _log_tables(study)
     return study
+
+
+def with_expected(study: Summary, refitted: BestModel) -> tuple[Summary, BestModel]:
+    """With what the refitted model is expected to reach on other rows: figures of the model; or why that is not known.
+
+    Args:
+        study: with a result.
+        refitted: its model.
+    """
+    chosen, split, score = study.decision.chosen, study.plan.split, study.plan.score
+    assert chosen is not None
+    share = len(split.train) / (len(split.train) + len(split.test))
+    found = expected_score.expected(study.frame, study.noise, chosen, refitted.test, share)
+    why_none = _no_interval(study, refitted, found)
+    about: dict[str, Any] = {"test": refitted.test.value}
+    if found is None or why_none:
+        study.run.client.set_tag(study.run.run_id, NO_INTERVAL, why_none)
+        about["no_interval"] = why_none
+    else:
+        about["expected"] = found.score.value
+        about["expected_low"] = score.bounded(found.score.low)
+        about["expected_high"] = score.bounded(found.score.high)
+        about["left_out"] = found.left_out
+        figures = {
+            f"expected_{score.name}": about["expected"],
+            f"expected_{score.name}_low": about["expected_low"],
+            f"expected_{score.name}_high": about["expected_high"],
+            f"left_out_{score.name}": found.left_out,
+        }
+        refitted = replace(refitted, figures=refitted.figures | figures)
+    return replace(study, frame=replace(study.frame, studies=study.frame.studies.assign(**about))), refitted
+
+
+def _no_interval(study: Summary, refitted: BestModel, found: Expected | None) -> str:
+    """Why what to expect on other rows is not known; else empty."""
+    if refitted.test.why_unknown:
+        return refitted.test.why_unknown
+    if found is not None:
+        return ""
+    if len(study.plan.split.folds) < MIN_FOLDS:
+        return f"it takes {MIN_FOLDS} folds"
+    return "without one of the folds no trial would be chosen"
 
 
 def with_importance(study: Summary, columns: list[dict[str, Any]]) -> Summary:
@@ -286,6 +330,7 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
         *of_limits(study, command),
         *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.plan.split.max_batch_size),
         _refitted(study, model),
+        *_gained(study, best, model),
         *columns.sentences,
     ]
     mlflow.log_metrics(metrics(study) | dict(command), step=0)
@@ -407,16 +452,40 @@ def _ranked(study: Summary) -> pd.DataFrame:
 def _refitted(study: Summary, model: LoggedModel) -> str:
     """The score of the logged model, what training it alone took, and its latency."""
     figures = model.figures
-    score = value(study.test_score, figures[study.test_score])
+    test = study.test_score
+    score = digits(figures[test])
+    if f"{test}_low" in figures:
+        middle, ends = within(figures[test], figures[f"{test}_low"], figures[f"{test}_high"])
+        score = f"{middle} ({ends} by its rows alone)"
     training_s = value("training_time_s", figures["refit_training_time_s"])
     latency_ms = value("inference_latency_ms", figures["refit_latency_ms"])
     memory = ""
     if "refit_memory_growth_mb" in figures:
         memory = f" with {value('memory_growth_mb', figures['refit_memory_growth_mb'])} MB"
     return (
-        f"Refitted on the whole training part it has {study.test_score} {score}, trained in {training_s} s{memory}; it "
+        f"Refitted on the whole training part it has {test} {score}, trained in {training_s} s{memory}; it "
         f"predicts a row of a DataFrame in {latency_ms} ms."
     )
+
+
+def _gained(study: Summary, best: Trial, model: LoggedModel) -> Iterator[str]:
+    """What tuning gained over the library's defaults, where it has some and the rows of the test part tell."""
+    name = study.plan.score.name
+    gain, low, high = (model.figures.get(f"gain_{name}{end}", math.nan) for end in ("", "_low", "_high"))
+    if math.isnan(gain):
+        return
+    defaults = f"{best.configuration.algorithm} with its library's defaults"
+    middle, ends = within(gain, low, high)
+    if low > 0:
+        yield f"On the test part it is better than {defaults} by {middle} ({ends}) in `{name}`."
+    elif high < 0:
+        middle, ends = within(-gain, -high, -low)
+        yield f"**On the test part it is worse** than {defaults} by {middle} ({ends}) in `{name}`."
+    else:
+        yield (
+            f"It is no better than {defaults} beyond noise ({middle}; {ends} in `{name}`): tuning gained nothing that "
+            "these rows can show."
+        )
 
 
 def _probabilities(study: Summary, model: LoggedModel) -> Iterator[str]:

@@ -185,10 +185,21 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
     tags = LIMITED | {"sysmetrics.best_trial_run_id": "r"}
     tags["sysmetrics.score"] = '{"score": "val_r2", "higher_is_better": true, "baseline": [0.0, -0.1, 0.0]}'
     tags["sysmetrics.leak"] = "late predicts paid alone"
-    study = store_study(client, "early_stop red_wine", 0, tags=tags, folds=3, seed=7, choose="cheapest")
+    tags["sysmetrics.no_interval"] = "it takes 3 folds"
+    params = {"folds": 3, "seed": 7, "choose": "cheapest", "scheduler": "asha"}
+    study = store_study(client, "early_stop red_wine", 0, tags=tags, **params)
     store_trial(client, study, points={"val_rmse": {100: 0.7}, "val_r2": {100: 0.3}})
     client.log_metric(study, "command_cpu_seconds", 84.0)
     client.log_metric(study, "duplicate_rows_percent", 18.5)
+    expected = {
+        "expected_r2": 0.3,
+        "expected_r2_low": 0.2,
+        "expected_r2_high": 0.4,
+        "left_out_r2": 0.31,
+        "test_r2": 0.29,
+    }
+    for name, figure in expected.items():
+        client.log_metric(study, name, figure)
     client.log_inputs(study, [DatasetInput(Dataset("wine", "0a1b", "local", "/"), [])])
     for _ in range(2):  # it was continued
         model = client.create_logged_model(client.get_run(study).info.experiment_id, "model", source_run_id=study)
@@ -213,6 +224,13 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "command_elapsed_s": None,
         "duplicate_rows_percent": 18.5,
         "leak": "late predicts paid alone",
+        "expected": 0.3,
+        "expected_low": 0.2,
+        "expected_high": 0.4,
+        "left_out": 0.31,
+        "test": 0.29,
+        "no_interval": "it takes 3 folds",
+        "adaptive": True,
     }
     client.log_param(study, "duplicates", "together")
     assert _read(client, study).studies.loc[study, "duplicate_rows_percent"] is None

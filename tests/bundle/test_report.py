@@ -118,8 +118,8 @@ def test_report_reads_the_studies_that_are_named(
 def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient) -> None:
     """By a metric and which of its values are better; without, it says what is missing."""
     study = _study(store_in_use, metric="f1", kind=None)
-    assert "**Take alpha=2**: f1 2.7" in _told(store_in_use, study, metric="f1", mode="max")
-    assert "**Take alpha=1**: f1 1.7" in _told(store_in_use, study, metric="f1", mode="min")
+    assert "**Take alpha=2**, the best of 2 trials: f1 2.7" in _told(store_in_use, study, metric="f1", mode="max")
+    assert "**Take alpha=1**, the best of 2 trials: f1 1.7" in _told(store_in_use, study, metric="f1", mode="min")
     assert "give metric and mode" in _told(store_in_use, study)
 
 

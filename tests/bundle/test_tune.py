@@ -15,7 +15,9 @@ import pytest
 from commands import STUDY, Study
 from logged_models import check_logged_model
 from mlflow.entities import Run
+from stored_studies import read
 
+from entrypoints.reporting.questions import decision
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
@@ -264,7 +266,21 @@ def test_description_links_to_what_to_open_next(study: Study) -> None:
     assert f"/{_best(study).info.run_id}/overview" in best
     assert f"/{_best(study).info.run_id}/system-metrics" in process
     assert text.startswith(f"**Take {', '.join(f'{name}={_best(study).data.params[name]}' for name in VARIED)}**")
-    assert f"val_rmse {_best(study).data.metrics['val_rmse']:.4g}" in text
+
+
+def test_study_says_first_what_its_model_will_reach_on_other_rows(study: Study) -> None:
+    """As figures of the study and of the model, too; a report that reads them says the same."""
+    figures, page = study.run.data.metrics, study.run.data.tags["mlflow.note.content"]
+    low, expected, high = (figures[f"expected_rmse{end}"] for end in ("_low", "", "_high"))
+    assert figures["test_rmse_low"] < low < expected < high < figures["test_rmse_high"]
+    assert low < figures["left_out_rmse"] < high
+    (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
+    of_model = {metric.key: metric.value for metric in study.client.get_logged_model(model_id).metrics}
+    assert of_model.items() >= {name: value for name, value in figures.items() if "expected" in name}.items()
+    first = page.splitlines()[0]
+    assert re.search(r"on other rows like these expect rmse 0\.\d+ \(0\.\d+ to 0\.\d+\)", first)
+    assert "val_rmse" not in first
+    assert decision.answer(read(study.client, [study.run])).sentences[0] == first
 
 
 def test_nothing_is_served_where_the_user_does_not_want_it(study: Study) -> None:

@@ -126,6 +126,13 @@ def study(
         "command_elapsed_s": None,
         "duplicate_rows_percent": None,
         "leak": None,
+        "expected": None,
+        "expected_low": None,
+        "expected_high": None,
+        "left_out": None,
+        "test": None,
+        "no_interval": None,
+        "adaptive": False,
     }
     studies: pd.DataFrame = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
     points = _curves(run_id, ids, rows, trials, curves or {})

@@ -15,6 +15,7 @@ import pandas as pd
 from entrypoints.frame import Frame, configurations, level, without_rounding
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
+from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import MAIN_COSTS
 from entrypoints.reporting.statistics import LEVEL, by_chance, holm
@@ -27,15 +28,19 @@ SCORE = "score"  # the metric that ranks trials, where studies call it different
 def answer(frame: Frame) -> Answer:
     """Which hyperparameters change the score and the costs on all of these datasets."""
     table = tests(frame)
+    names = frame.studies["dataset"].map(str).to_dict()
+    expected, numbers = tuple(expectation.of_studies(frame, names)), expectation.table(frame, names)
     if table.empty:
-        return Answer("datasets", open_question=f"What differs over datasets: {_why_nothing(frame)}.")
+        why = f"What differs over datasets: {_why_nothing(frame)}."
+        return Answer("datasets", expected, numbers, open_question=why)
     found = [_in_words(row) for row in rows_of(table[table["reported"]])]
     count = len(frame.studies)
     if found:
         sentence = f"Over {count} datasets {'; '.join(found)}."
     else:
         sentence = f"No effect of {quoted(table['hyperparameter'].unique())} is shown over {count} datasets."
-    return Answer("datasets", (sentence,), table)
+    rows: pd.DataFrame = pd.concat([table, numbers], ignore_index=True)
+    return Answer("datasets", (sentence, *expected), rows)
 
 
 def _why_nothing(frame: Frame) -> str:

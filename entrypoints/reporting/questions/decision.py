@@ -15,6 +15,7 @@ import pandas as pd
 from entrypoints.frame import Frame, without_rounding
 from entrypoints.limits.costs import SERVED, USUAL_NOISE, compared, of_served
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
+from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.statistics import REPORTED, by_noise, over_folds
@@ -196,6 +197,7 @@ def answer(frame: Frame, decision: Decision | None = None) -> Answer:
         _take(frame, decision) + _beside_baseline(frame, decision) + served_in_words(frame, decision.chosen),
         costs_in_words(decision.chosen),
         load_in_words(frame, decision.chosen),
+        _luck(frame, decision.chosen),
         _leak(frame),
         _others(frame, decision),
         _baseline_beaten(frame, decision),
@@ -217,9 +219,15 @@ def why_none(frame: Frame, decision: Decision) -> str:
 
 def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
     """The address of the model of a trial's configuration, if a study has logged it."""
+    study = _study_with_model(frame, trial)
+    return None if study is None else str(study["model"])
+
+
+def _study_with_model(frame: Frame, trial: pd.Series[Any]) -> pd.Series[Any] | None:
+    """The first study that has logged a model of a trial's configuration."""
     same = frame.trials["run_id"][frame.configurations == configuration(trial, frame.hyperparameters)].dropna()
-    logged = frame.studies[frame.studies["model_run_id"].isin(same)]["model"].dropna()
-    return str(logged.iloc[0]) if len(logged) else None
+    logged = frame.studies[frame.studies["model_run_id"].isin(same) & frame.studies["model"].notna()]
+    return None if logged.empty else logged.iloc[0]
 
 
 def served_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
@@ -349,25 +357,31 @@ def _take(frame: Frame, decision: Decision) -> str:
     assert best is not None
     among = _among(frame, decision)
     if cheapest is None:
-        return f"**Take {configuration(best, names)}**: {_has(score, best)}, the best{among}."
+        return f"**Take {configuration(best, names)}**, the best{among}: {_has(frame, best)}."
     saved = _saved(str(decision.cost), best, cheapest)
     if decision.case is Case.CHEAPEST:
         return (
-            f"**Take {configuration(cheapest, names)}**: {_has(score, cheapest)}, as good within {_noise(decision)} as "
-            f"the best, {configuration(best, names)} with {value(score, best[score])}, for {saved},{among}."
+            f"**Take {configuration(cheapest, names)}**: {_has(frame, cheapest)}; as good within {_noise(decision)} as "
+            f"the best, {configuration(best, names)}, for {saved},{among}."
         )
     as_good = f"as good within {_noise(decision)}" if decision.least_difference else f"with the same {score}"
     return (
-        f"**Take {configuration(best, names)}**: {_has(score, best)}, the best{among}; or "
+        f"**Take {configuration(best, names)}**, the best{among}: {_has(frame, best)}; or "
         f"**{configuration(cheapest, names)}**, {as_good}, for {saved}."
     )
 
 
-def _has(score: str, trial: pd.Series[Any]) -> str:
-    """The score of a trial, and that on the test part where it is known."""
-    test = score.replace("val_", "test_")
-    has = f"{score} {value(score, trial[score])}"
-    return has if test == score or test not in trial else f"{has} ({test} {value(test, trial[test])})"
+def _has(frame: Frame, trial: pd.Series[Any]) -> str:
+    """What a trial's model is expected to reach, or where no study says that, the score of the trial."""
+    study, score = _study_with_model(frame, trial), str(frame.score)
+    known = "" if study is None else expectation.or_why_none(study)
+    return known or f"{score} {value(score, trial[score])}"
+
+
+def _luck(frame: Frame, trial: pd.Series[Any]) -> str:
+    """By how much the score of a trial is too good; empty where that is little, or not known."""
+    study = _study_with_model(frame, trial)
+    return "" if study is None else expectation.luck_in_words(study, float(trial[str(frame.score)]))
 
 
 def _among(frame: Frame, decision: Decision) -> str:
@@ -528,7 +542,7 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
     if decision.case is Case.CHEAPEST:
         cheapest_is, best_is = "chosen", "best"
     score = str(frame.score)
-    figures = [name for name in (score, score.replace("val_", "test_"), *SHOWN_COSTS) if name in frame.trials]
+    figures = [name for name in (score, *SHOWN_COSTS) if name in frame.trials]
     columns = dict.fromkeys([*frame.hyperparameters, *figures, "name", "run_id"])
     rows = []
     for role, trial in ((best_is, decision.best), (cheapest_is, decision.cheapest), ("better", decision.better)):
@@ -539,6 +553,10 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
         row["limits"] = str(verdict["verdict"])
         row["breaks"] = str(verdict["broken"]) if verdict["broken"] else None
         row["model"] = logged_model(frame, trial)
+        study = _study_with_model(frame, trial)
+        if study is not None and pd.notna(study["expected_low"]):
+            row |= study[expectation.NUMBERS].to_dict()
+            row["luck"] = expectation.luck(study, trial[score])
         rows.append(row)
     table: pd.DataFrame = pd.DataFrame(rows)
     table["least_significant_difference"] = decision.least_difference

@@ -17,6 +17,8 @@ from entrypoints.reporting.questions import decision, effects
 
 DEGREES = 9  # of freedom; fewer than the blocks of the test part have, since the weights are estimated, too
 
+MIN_FOLDS = 3  # without one of two there is no noise to choose by
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -71,7 +73,7 @@ def left_out(frame: Frame, noise: pd.DataFrame) -> NDArray[np.float64] | None:
         None with fewer than three folds, or where nothing would be chosen.
     """
     scores = effects.fold_scores(frame)
-    if scores.shape[1] < 3:
+    if scores.shape[1] < MIN_FOLDS:
         return None
     of_costs = noise[noise["metric"] != frame.score]
     found = []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from entrypoints.frame import Frame, without_rounding
+from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import (
     AGREES,
@@ -47,9 +48,10 @@ def answer(frame: Frame) -> Answer:
         why = "Which model to take: nothing says which metric ranks the trials; give metric and mode."
         return Answer("repeats", tuple(sentences), costs, open_question=why)
     losses = _losses(frame, complete, shared, score)
-    sentences = [*_take(frame, complete, losses, names), *_bests(complete, losses, names), *sentences]
+    taken = [*_take(frame, complete, losses, names), *expectation.of_studies(frame, names)]
+    sentences = [*taken, *_bests(complete, losses, names), *sentences]
     named = losses.rename(columns=names).reset_index(names="configuration")
-    rows: pd.DataFrame = pd.concat([named, costs], ignore_index=True)
+    rows: pd.DataFrame = pd.concat([named, costs, expectation.table(frame, names)], ignore_index=True)
     return Answer("repeats", tuple(sentences), rows)
 
 

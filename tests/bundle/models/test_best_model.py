@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ from reference import (
     split_up,
     table_of,
 )
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.metrics import root_mean_squared_error
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from tracking_server import answers, free_port
 
 from entrypoints import own_modules
@@ -46,6 +53,7 @@ from entrypoints.datasets import known
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models import best_model
+from entrypoints.models.jackknife import IN_TIME
 from entrypoints.runs import RecordedRun
 
 LABELS = np.array(["tested_negative", "tested_positive"])
@@ -93,6 +101,18 @@ class Clipped(SGDRegressor):
     def predict(self, X):
         return np.clip(super().predict(X), -1.0, 1.0)
 """
+# A regressor that does not train without a width.
+NEEDS = """
+from sklearn.linear_model import LinearRegression
+
+class Needs(LinearRegression):
+    def __init__(self, width=None):
+        super().__init__()
+        self.width = width
+
+    def fit(self, X, y):
+        return super().fit(X * self.width, y)
+"""
 SERVE = """
 import json, sys
 import mlflow, pandas as pd
@@ -132,10 +152,52 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: st
         assert list(model.classes_) == LABELS.tolist()
     score = "test_rmse" if name == "red_wine" else "test_accuracy"
     figures = {score: plain.score(data.split.test), "test_loss": plain.loss(data.split.test)}
-    costs = {name: value for name, value in best.figures.items() if name not in figures}
+    costs = {name: value for name, value in best.figures.items() if name.startswith("refit_")}
     assert {name: best.figures[name] for name in figures} == pytest.approx(figures, rel=1e-9)
     assert costs.keys() >= {"refit_training_time_s", "refit_cpu_seconds"}
+    assert best.figures[f"{score}_low"] < best.figures[score] == best.test.value < best.figures[f"{score}_high"]
     assert all(value > 0 for name, value in costs.items() if name != "refit_memory_growth_mb")
+
+
+def test_rows_that_belong_together_say_less_of_other_rows_and_rows_in_time_nothing() -> None:
+    """Of the score on the test part."""
+    alone = bundled("red_wine")
+    groups = np.arange(len(alone.split.test)) // 48  # 10, each with rows of its own
+    together = replace(alone, split=replace(alone.split, test_groups=groups))
+    in_time = replace(alone, split=replace(alone.split, folds=replace(alone.split.folds, in_time=True)))
+    tests = [best_model.refit(configured(), data).test for data in (alone, together, in_time)]
+    assert [each.value for each in tests] == [tests[0].value] * 3
+    assert [each.degrees for each in tests[:2]] == [19, 9]
+    assert tests[2].why_unknown == IN_TIME
+
+
+@pytest.mark.parametrize("algorithm", ["forest", "mlp"])
+def test_gain_of_tuning_is_over_what_the_library_makes_by_default(algorithm: str) -> None:
+    """On the same rows of the test part. A poor model has lost; of one whose training loop is ours nothing is said."""
+    data = bundled("red_wine")
+    train, test = data.split.train, data.split.test
+    poor = configured_whole("forest", 2, max_depth=1)
+    if algorithm == "mlp":
+        poor = configured("mlp", max_steps=2)
+    figures = best_model.refit(poor, data).figures
+    make = {"forest": RandomForestRegressor, "mlp": MLPRegressor}[algorithm]
+    pipeline = make_pipeline(StandardScaler(), make(random_state=7))
+    untuned = TransformedTargetRegressor(pipeline, transformer=StandardScaler()).fit(data.X[train], data.y[train])
+    error = root_mean_squared_error(data.y[test], untuned.predict(data.X[test]))
+    assert figures["gain_rmse"] == pytest.approx(error - figures["test_rmse"])
+    assert figures["gain_rmse_low"] < figures["gain_rmse"] < figures["gain_rmse_high"] < 0
+    assert "gain_rmse" not in best_model.refit(configured(), data).figures
+
+
+def test_defaults_that_cannot_be_trained_cost_no_study_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An estimator of the user's can do anything."""
+    (tmp_path / "needs.py").write_text(NEEDS)
+    monkeypatch.syspath_prepend(tmp_path)
+    best = best_model.refit(configured_whole("needs.Needs", width=1.0), bundled("red_wine"))
+    assert "test_rmse" in best.figures
+    assert "gain_rmse" not in best.figures
 
 
 @pytest.mark.parametrize(("name", "made"), [("diabetes", "WholeNumbers"), ("red_wine", "Clipped")])

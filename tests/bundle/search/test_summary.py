@@ -21,7 +21,8 @@ from study_settings import study_settings
 
 from entrypoints.mlflow_io import load_rows
 from entrypoints.models import scores
-from entrypoints.models.best_model import LoggedModel
+from entrypoints.models.best_model import BestModel, LoggedModel
+from entrypoints.models.jackknife import IN_TIME, Estimate
 from entrypoints.models.trial_record import Trial
 from entrypoints.reporting.questions import decision
 from entrypoints.runs import RecordedRun
@@ -30,7 +31,7 @@ from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.summary import Summary, metrics
 from entrypoints.search.warm_up import Forecast
-from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, STUDY_KEY, STUDY_LIMITS
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, NO_INTERVAL, SCORE, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
@@ -205,6 +206,52 @@ def test_model_that_its_refit_has_spoilt_is_warned_of(finish: Finish) -> None:
         assert (said in words) == is_warned
 
 
+DEFAULTS = "linear with its library's defaults"
+
+
+def _refitted(test: Estimate) -> BestModel:
+    nothing: Any = None
+    return BestModel(nothing, nothing, "val_rmse", {}, {}, test)
+
+
+def test_expected_score_is_a_figure_of_the_model_or_it_is_said_why_not(finish: Finish) -> None:
+    """An interval of an error ends at 0; in time, or with two folds, there is none."""
+    trials = [trial(1, 0.6, folds=[{"fold": fold, "val_rmse": 0.6 + (fold - 1) / 100} for fold in range(3)])]
+    found, refitted = summary.with_expected(finish(trials), _refitted(Estimate(0.62, 0.3, 19)))
+    row, figures = found.frame.studies.iloc[0], refitted.figures
+    assert figures.keys() == {"expected_rmse", "expected_rmse_low", "expected_rmse_high", "left_out_rmse"}
+    assert figures["expected_rmse_low"] == row["expected_low"] == 0 < figures["expected_rmse"] < 0.7
+    assert figures["left_out_rmse"] == pytest.approx(0.6)
+    in_time, as_it_was = summary.with_expected(finish(trials), _refitted(Estimate(0.62, why_unknown=IN_TIME)))
+    assert (as_it_was.figures, in_time.frame.studies["no_interval"].item()) == ({}, IN_TIME)
+    assert in_time.run.client.get_run(in_time.run.run_id).data.tags[NO_INTERVAL] == IN_TIME
+
+
+@pytest.mark.parametrize(
+    ("gain", "says"),
+    [
+        pytest.param((0.044, 0.01, 0.08), f"it is better than {DEFAULTS} by 0.04 (0.01 to 0.08) in rmse.", id="better"),
+        pytest.param(
+            (-0.044, -0.08, -0.01), f"it is worse than {DEFAULTS} by 0.04 (0.01 to 0.08) in rmse.", id="worse"
+        ),
+        pytest.param((0.02, -0.01, 0.05), f"than {DEFAULTS} beyond noise (0.02; -0.01 to 0.05 in rmse)", id="neither"),
+        pytest.param((), "", id="no defaults"),
+    ],
+)
+def test_gain_of_tuning_is_claimed_where_its_interval_excludes_0(
+    finish: Finish, gain: tuple[float, ...], says: str
+) -> None:
+    """Over the library's defaults, on the same rows."""
+    study = finish([trial(1)])
+    figures = dict(zip(("gain_rmse", "gain_rmse_low", "gain_rmse_high"), gain, strict=False))
+    of_test = {"test_rmse_low": 0.58, "test_rmse_high": 0.7}
+    with mlflow.start_run(run_id=study.run.run_id):
+        words = summary.tell(study, replace(MODEL, figures=MODEL.figures | figures | of_test), {})
+    assert says in words
+    assert (DEFAULTS in words) == bool(gain)
+    assert "it has test_rmse 0.64 (0.58 to 0.70 by its rows alone), trained in 0.098 s" in words
+
+
 @pytest.mark.parametrize(
     ("metric", "has_probabilities", "is_said"),
     [("roc_auc", True, True), ("neg_log_loss", True, True), ("f1", True, False), ("roc_auc", False, False)],
@@ -245,8 +292,8 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         assert report.sentences[0] == run.data.tags["mlflow.note.content"].splitlines()[0]
         says[choose] = words[words.index("\nTake ") :]
     saved = "as good within noise (0.029), for 22 % of its training_time_s (2 of 9 s)."
-    assert f"the best of 2 trials; or batch_size=4, {saved}" in says["best"]
-    take = "Take batch_size=4: val_rmse 0.61, as good within noise (0.029) as the best, batch_size=512 with 0.6,"
+    assert f"the best of 2 trials: val_rmse 0.6; or batch_size=4, {saved}" in says["best"]
+    take = "Take batch_size=4: val_rmse 0.61; as good within noise (0.029) as the best, batch_size=512, for"
     assert take in says["cheapest"]
 
 

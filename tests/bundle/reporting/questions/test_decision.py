@@ -154,11 +154,13 @@ def test_first_sentence_offers_the_best_and_the_cheapest_that_is_as_good() -> No
     saved = r"for 2 % of its `training_time_s` \(0\.00\d+ of 0\.\d+ s\)"
     noise = r"as good within noise \(0\.00\d+\)"
     assert re.search(
-        rf"^\*\*Take size=8, .*, the best of 8 trials; or \*\*size=512, alpha=\d\*\*, {noise}, {saved}\.$", best
+        r"^\*\*Take size=8, .*, the best of 8 trials: val_rmse 0\.\d+; "
+        rf"or \*\*size=512, alpha=\d\*\*, {noise}, {saved}\.$",
+        best,
     )
     cheapest = answer(priced("cheapest")).sentences[0]
-    as_the_best = rf"{noise} as the best, size=8, alpha=\d with 0\.\d+, {saved}"
-    assert re.search(rf"^\*\*Take size=512, alpha=\d\*\*: val_rmse 0\.\d+, {as_the_best}, of 8 trials\.$", cheapest)
+    as_the_best = rf"{noise} as the best, size=8, alpha=\d, {saved}"
+    assert re.search(rf"^\*\*Take size=512, alpha=\d\*\*: val_rmse 0\.\d+; {as_the_best}, of 8 trials\.$", cheapest)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
     limited.trials["run_id"] = limited.trials["run_id"].str.replace("run", "limited")
     limited.studies[["model", "model_run_id"]] = ["models:/m-1", run_id.replace("run", "limited")]
     sentences = answer(together(made(), limited)).sentences
-    assert sentences[0].startswith("**Take size=b**: val_rmse 0.63, the best within the limits `training_time_s<=3`.")
+    assert sentences[0].startswith("**Take size=b**, the best within the limits `training_time_s<=3`: val_rmse 0.63.")
     assert sentences[2] == '**Load it** with `mlflow.pyfunc.load_model("models:/m-1")`.'
     assert sentences[-1].startswith("The next better one, size=e with val_rmse 0.61, has training_time_s 4 > 3")
 
@@ -295,7 +297,7 @@ def test_cheapest_that_is_taken_beats_the_baseline_where_the_best_does(baseline:
         {"size": [8, 512]}, costs, lambda row: score[row["size"]], model_sd=0.02, fold_sd=0.0, of_study=of_study
     )
     first, *others = answer(frame).sentences
-    assert first.startswith(f"**Take size={chosen}**: ")
+    assert first.startswith(f"**Take size={chosen}**")
     assert not any(each.startswith("All others") for each in others)
 
 
@@ -303,3 +305,37 @@ def test_leak_that_the_study_has_named_is_named_again() -> None:
     """After the model, its costs and its address."""
     said = "late predicts paid alone: is it known when you predict? -P drop=late"
     assert answer(priced(leak=said)).sentences[3] == f"**A leak?** {said}"
+
+
+EXPECTED = {"expected": 0.664, "expected_low": 0.61, "expected_high": 0.71, "left_out": 0.62}
+
+
+@pytest.mark.parametrize(
+    ("known", "says", "luck"),
+    [
+        pytest.param(EXPECTED, "on other rows like these expect rmse 0.66 (0.61 to 0.71)", "0.02:", id="interval"),
+        pytest.param(EXPECTED | {"adaptive": True}, "expect rmse 0.66", "at least 0.02:", id="search that learns"),
+        pytest.param(EXPECTED | {"left_out": 0.604}, "expect rmse 0.66", None, id="little luck"),
+        pytest.param(EXPECTED | {"left_out": 0.58}, "expect rmse 0.66", None, id="bad luck"),
+        pytest.param(
+            {"test": 0.6365, "no_interval": "it takes 3 folds"},
+            "test_rmse 0.64, without an interval for other rows: it takes 3 folds",
+            None,
+            id="no interval",
+        ),
+    ],
+)
+def test_first_sentence_says_what_the_logged_model_will_reach(
+    known: dict[str, Any], says: str, luck: str | None
+) -> None:
+    """Its validation score, 0.6 here, is that of the best of many: how much too good it is is told where it counts."""
+    frame = made({"a": (0.6, 8.0, 90.0), "b": (0.7, 8.0, 90.0)})
+    run_id = frame.trials.loc[frame.trials["size"] == "a", "run_id"].item()
+    about = {"model": "models:/m-1", "model_run_id": run_id, **known}
+    found = answer(replace(frame, studies=frame.studies.assign(**about)))
+    assert says in found.sentences[0]
+    assert "val_rmse" not in found.sentences[0]
+    told = [sentence for sentence in found.sentences if "too good" in sentence]
+    assert [f"`val_rmse` is too good by {luck}" in each for each in told] == ([True] if luck else [])
+    if known.get("no_interval") is None:
+        assert found.table["expected_low"].tolist() == [0.61]

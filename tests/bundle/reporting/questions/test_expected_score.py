@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up_frames import study
 
@@ -74,6 +75,15 @@ def test_choice_without_a_fold_is_the_studys_own(of_study: Any, is_second: bool)
     found = left_out(frame, effects.noise(frame))
     assert found is not None
     assert found == pytest.approx(SECOND if is_second else FIRST)
+
+
+def test_costs_differ_by_chance_without_a_fold_as_they_do_with_all() -> None:
+    """Where equal costs differ that much, none is cheaper, and the best is taken."""
+    frame = _study({"first": FIRST, "second": SECOND}, {"first": 20.0, "second": 10.0}, of_study={"choose": "cheapest"})
+    noise = effects.noise(frame)
+    loud = {"metric": "training_time_s", "noise": 1.0, "degrees_of_freedom": 10.0, "least_significant_difference": 2.8}
+    found = left_out(frame, pd.concat([noise[noise["metric"] == "val_rmse"], pd.DataFrame([loud])]))
+    assert found == pytest.approx(FIRST)
 
 
 @pytest.mark.parametrize("spread", [pytest.param(0.01, id="by-their-rows"), pytest.param(0.2, id="by-their-models")])
