@@ -5,6 +5,7 @@ The first whose model meets all limits on served models is the result; of a stud
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from entrypoints.errors import UserError, say
 from entrypoints.limits.costs import of_served
 from entrypoints.models import best_model
 from entrypoints.models.best_model import BestModel
+from entrypoints.models.jackknife import Estimate
 from entrypoints.models.trial_record import Trial
 from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan
@@ -171,4 +173,4 @@ class Finalists:
         preprocessing = data.fit_preprocessing(train)
         y = data.y[train]
         estimator.fit(data.X[train], y if data.n_classes else preprocessing.scaling.transform_target(y))
-        return BestModel(estimator, preprocessing, self.plan.score.validated, {}, {})
+        return BestModel(estimator, preprocessing, self.plan.score.validated, {}, {}, Estimate(math.nan))
