@@ -58,13 +58,14 @@ def of_studies(frame: Frame, names: Mapping[str, str]) -> Iterator[str]:
 def table(frame: Frame, names: Mapping[str, str]) -> pd.DataFrame:
     """A row for each study that says it, with what it is called and the columns ``NUMBERS``."""
     known = frame.studies[frame.studies["expected_low"].notna()]
-    return known[["score", *NUMBERS]].assign(of=known.index.map(names)).reset_index(drop=True)
+    rows: pd.DataFrame = known[["score", *NUMBERS]].assign(of=known.index.map(names)).reset_index(drop=True)
+    return rows
 
 
 def luck(study: pd.Series[Any], chosen: float) -> float:
     """By how much the validation score of the chosen trial is better than on folds that did not choose it."""
     sign = 1.0 if study["higher_is_better"] else -1.0
-    return sign * (chosen - study["left_out"])
+    return sign * (chosen - float(study["left_out"]))
 
 
 def luck_in_words(study: pd.Series[Any], chosen: float) -> str:

@@ -28,7 +28,7 @@ SCORE = "score"  # the metric that ranks trials, where studies call it different
 def answer(frame: Frame) -> Answer:
     """Which hyperparameters change the score and the costs on all of these datasets."""
     table = tests(frame)
-    names = frame.studies["dataset"].map(str).to_dict()
+    names = {str(study): str(dataset) for study, dataset in frame.studies["dataset"].items()}
     expected, numbers = tuple(expectation.of_studies(frame, names)), expectation.table(frame, names)
     if table.empty:
         why = f"What differs over datasets: {_why_nothing(frame)}."

@@ -528,7 +528,7 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
         row["model"] = logged_model(frame, trial)
         study = _study_with_model(frame, trial)
         if study is not None and pd.notna(study["expected_low"]):
-            row |= study[expectation.NUMBERS].to_dict()
+            row |= {name: study[name] for name in expectation.NUMBERS}
             row["luck"] = expectation.luck(study, trial[score])
         rows.append(row)
     table: pd.DataFrame = pd.DataFrame(rows)
