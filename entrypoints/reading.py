@@ -177,7 +177,7 @@ def _study(
         "left_out": figures.get(f"left_out_{scored}"),
         "test": figures.get(f"test_{scored}"),
         "no_interval": tags.get(NO_INTERVAL),
-        "adaptive": params.get("search") == "tpe" or params.get("scheduler", "none") != "none",
+        "adaptive": (params.get("search") == "tpe" or params.get("scheduler", "none") != "none") if own else None,
     }
 
 

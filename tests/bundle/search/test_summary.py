@@ -217,7 +217,7 @@ def _refitted(test: Estimate) -> BestModel:
 def test_expected_score_is_a_figure_of_the_model_or_it_is_said_why_not(finish: Finish) -> None:
     """An interval of an error ends at 0; in time, or with two folds, there is none."""
     trials = [trial(1, 0.6, folds=[{"fold": fold, "val_rmse": 0.6 + (fold - 1) / 100} for fold in range(3)])]
-    found, refitted = summary.with_expected(finish(trials), _refitted(Estimate(0.62, 0.3, 19)))
+    found, refitted = summary.with_expected(finish(trials), _refitted(Estimate(0.62, 0.6, 19)))
     row, figures = found.frame.studies.iloc[0], refitted.figures
     assert figures.keys() == {"expected_rmse", "expected_rmse_low", "expected_rmse_high", "left_out_rmse"}
     assert figures["expected_rmse_low"] == row["expected_low"] == 0 < figures["expected_rmse"] < 0.7
