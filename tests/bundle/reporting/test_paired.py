@@ -53,6 +53,12 @@ def test_loss_is_the_best_that_meets_the_limits_less_the_best_that_they_left(
         assert found.table[["val_lost", "test_lost"]].iloc[0].tolist() == pytest.approx([0.01, 0.01])
 
 
+def test_trial_of_the_full_study_that_was_cut_off_is_not_said_to_meet_the_limits() -> None:
+    """What it would have cost is not known."""
+    full = stopped(made(noise=0.0), 64, stopped_by="time_limit")
+    assert answer(together(full, limited(8, noise=0.0))).table["feasible"].iloc[0] == 4
+
+
 def test_slower_machine_is_named_beside_a_saving() -> None:
     """Trials that ran to their end in both say what the same work cost in each."""
     slower = answer(together(made(), limited(8, times=1.3))).sentences[-1]
@@ -62,12 +68,13 @@ def test_slower_machine_is_named_beside_a_saving() -> None:
     assert "another machine than the full study (machine; a laptop)" in other
 
 
-def test_ratio_of_costs_has_an_interval_that_holds_the_planted_one() -> None:
+@pytest.mark.parametrize(("times", "verdict"), [(1.3, "more"), (0.7, "less")])
+def test_ratio_of_costs_has_an_interval_that_holds_the_planted_one(times: float, verdict: str) -> None:
     """The configurations are paired, so that their own differences do not widen it."""
-    frame = together(made(noise=0.05), made(1.3, noise=0.05, seed=1))
+    frame = together(made(noise=0.05), made(times, noise=0.05, seed=1))
     row = ratios(frame, *frame.studies.index).set_index("metric").loc["cpu_seconds"]
-    assert row["low"] < 1.3 < row["high"] < 1.5
-    assert (row["configurations"], row["verdict"]) == (6, "more")
+    assert 0.85 * times < row["low"] < times < row["high"] < 1.2 * times
+    assert (row["configurations"], row["verdict"]) == (6, verdict)
 
 
 def test_equal_studies_are_told_apart_in_one_of_a_hundred_at_most() -> None:
