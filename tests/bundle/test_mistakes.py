@@ -82,6 +82,7 @@ BAD_INPUTS = [
     _bad("no-probabilities", "metric=neg_log_loss: it needs predict_proba", dataset="diabetes", metric="neg_log_loss"),
     _bad("no-classes", "class_weight=balanced: linear has no class_weight", class_weight="balanced"),
     _bad("no-group", "group=fruit: one of the columns", "fixed_acidity", group="fruit"),
+    _bad("relative", "limits=served_p95_ms<=2x median: ", "a number alone", limits="served_p95_ms<=2x median"),
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),

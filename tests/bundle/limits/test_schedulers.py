@@ -15,7 +15,7 @@ from reference import configured
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
-from entrypoints.limits.costs import COSTS, metrics
+from entrypoints.limits.costs import COSTS, SERVED, metrics
 from entrypoints.limits.schedulers import PERCENT, SCORE, parse_limits, percent, scheduling
 from entrypoints.models import scores
 from entrypoints.settings import DEFAULT_LIMITS, LimitOptions
@@ -28,14 +28,18 @@ TASKS: list[Task] = ["regression", "classification"]
 
 @pytest.mark.parametrize("task", TASKS)
 def test_limits_can_name_all_that_the_docs_say_a_trial_has(project: Path, task: Task) -> None:
-    """Its summary but the test scores, the steps and what it reads and writes, and the curves of how well it learns."""
+    """Its summary but the test scores, the steps and what it reads and writes; the curves of how well it learns.
+
+    And what its model costs as served.
+    """
     text = (project / "docs" / "metrics.md").read_text()
     own, of_any_run = _first_column(text, "| summary |"), _first_column(text, "| metric |")
     listed = {name for name in own if not name.startswith("test_")} | set(of_any_run[: of_any_run.index("steps") + 1])
     learning = {"train_loss", "val_loss", "val_rmse" if task == "regression" else "val_accuracy"}
     costs = listed - {"steps", "read_mb", "write_mb"} | {"training_time_s"}
     score = scores.find(None, task)
-    assert {metric.name for metric in metrics(score.validated, score.higher_is_better)} == costs | learning
+    assert {metric.name for metric in metrics(score.validated, score.higher_is_better)} == costs | learning | {*SERVED}
+    assert {*SERVED} < {*of_any_run}
     assert set(COSTS) < costs
 
 
