@@ -190,8 +190,8 @@ class Preprocessing:
     Attributes:
         scaling: of the numeric columns and of the target; a missing number becomes the mean.
         numeric: the positions of the numeric columns; None if all are.
-        encoded: for each categorical column its position and the codes that get a column of their own, which are those of
-            the fitted rows (-1 for missing). Another code becomes zeros.
+        encoded: for each categorical column its position and the codes that get a column of their own, which are those
+            of the fitted rows (-1 for missing). Another code becomes zeros.
         has_missing: whether a number can be missing.
     """
 

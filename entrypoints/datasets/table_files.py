@@ -9,9 +9,8 @@ import re
 import warnings
 import zlib
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -86,10 +85,8 @@ def _read_csv(path: Path, what: str, echo: Echo) -> pd.DataFrame:
         first = file.readline()
     if b"\0" in first:
         raise UnicodeError("UTF-16")
-    encoding, has_codes = _looked_through(path)
-    if encoding == "cp1252":
-        echo(f"{what}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong")
-    text = first.decode(encoding)
+    found = _looked_through(path)
+    text = first.decode(found.encoding)
     separator = max(",;\t", key=text.count)
     header = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
     if not any(field.strip() for field in header):
@@ -104,35 +101,50 @@ def _read_csv(path: Path, what: str, echo: Echo) -> pd.DataFrame:
         low_memory=False,
         na_values=["?"],
         skipinitialspace=True,
-        encoding=encoding,
+        encoding=found.encoding,
         **EXACT,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
         if path.stat().st_size > LARGE_BYTES:
-            rows, row_bytes = _about(path)
-            of, parser_bytes = f"{what}: its about {rows:,} rows", row_bytes + POINTER_BYTES * len(header)
-            table_size.check(of, read(nrows=FIRST_ROWS), rows, advice=CONVERT, parser_bytes=parser_bytes)
+            of = f"{what}: its about {found.rows:,} rows"
+            parser_bytes = found.row_bytes + POINTER_BYTES * len(header)
+            table_size.check(of, read(nrows=FIRST_ROWS), found.rows, advice=CONVERT, parser_bytes=parser_bytes)
         frame: pd.DataFrame = read()
         numeric = [i for i in frame if is_numeric(frame[i].dtype)]
-        doubtful = [i for i in numeric if _may_be_thousands(frame[i]) or (has_codes and not (frame[i] % 1).any())]
+        doubtful = [i for i in numeric if _may_be_thousands(frame[i]) or (found.has_codes and not (frame[i] % 1).any())]
         if doubtful:
             for i, column in read(usecols=doubtful, dtype=str).items():
                 if _are_codes_or_thousands(column.dropna().str):
                     frame[i] = column
+    if found.encoding == "cp1252":
+        echo(f"{what}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong")
     frame.columns = pd.Index([field.strip() or f"Unnamed: {i}" for i, field in enumerate(header)])
     return frame
 
 
-def _looked_through(path: Path) -> tuple[str, bool]:
-    """The encoding of a file, and whether numbers in it may have leading zeros.
+class _Text(NamedTuple):
+    """What is known of a CSV file before it is read.
 
-    Raises ValueError if some lines are UTF-8 and others are not.
+    Attributes:
+        has_codes: whether numbers in it may have leading zeros.
+        rows: how many, at most: text may have several lines.
+        row_bytes: of each, unpacked.
     """
-    utf_8 = others = 0  # the first such line
+
+    encoding: str
+    has_codes: bool
+    rows: int
+    row_bytes: float
+
+
+def _looked_through(path: Path) -> _Text:
+    """Raises ValueError if some lines are UTF-8 and others are not."""
+    number = size = utf_8 = others = 0  # the last two are the first such line
     has_codes = False
     with _opened(path) as file:
         for number, line in enumerate(file, start=1):
+            size += len(line)
             has_codes = has_codes or _MAY_BE_CODE.search(line) is not None
             if line.isascii():
                 continue
@@ -143,7 +155,7 @@ def _looked_through(path: Path) -> tuple[str, bool]:
                 others = others or number
     if utf_8 and others:
         raise ValueError(f"line {others} is not UTF-8, and line {utf_8} is")
-    return "cp1252" if others else "utf-8-sig", has_codes
+    return _Text("cp1252" if others else "utf-8-sig", has_codes, number - 1, size / max(1, number))
 
 
 def _may_be_thousands(numbers: pd.Series[Any]) -> bool:
@@ -161,13 +173,3 @@ def _are_codes_or_thousands(texts: Any) -> bool:
 
 def _opened(path: Path) -> Any:
     return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _about(path: Path) -> tuple[int, float]:
-    """About how many rows a CSV file has, and how many bytes each: as in its first rows."""
-    with _opened(path) as file:
-        sizes = [len(line) for line in islice(file, FIRST_ROWS)]
-        packed: Any = getattr(file, "fileobj", None)
-        read_bytes = packed.tell() if packed else sum(sizes)
-    rows = len(sizes) * path.stat().st_size / read_bytes
-    return int(float(f"{rows:.2g}")), sum(sizes) / len(sizes)
