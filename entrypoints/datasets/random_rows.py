@@ -1,4 +1,4 @@
-"""Random rows of a table of any length, of which no more is held in memory than the target of some rows at a time."""
+"""Random rows of a table of any length: its target is looked through batch by batch, and no row number is kept."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def sampled(frame: pd.DataFrame, target: str | None, rows: int | None, seed: int
     names = [str(name).strip() for name in frame.columns]
     if rows is None or rows >= len(frame) or target not in names:
         return frame
-    column = pa.array(frame.iloc[:, names.index(target)], from_pandas=True)
+    column = pa.array(frame.iloc[:, names.index(target)].to_numpy(dtype=object), from_pandas=True)
     draw = RandomRows([column], rows, seed)
     sample = frame.iloc[draw.positions(column)].reset_index(drop=True)
     sample.attrs = frame.attrs | {OF_ROWS: len(frame), LOST: draw.lost}
