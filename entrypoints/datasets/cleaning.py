@@ -310,7 +310,8 @@ def _has_fractions(column: pd.Series[Any]) -> bool:
 
 def _distinct(column: pd.Series[Any]) -> pd.Series[str]:
     """The different texts of a column."""
-    return pd.Series(pd.unique(texts(column))).dropna().astype(str)
+    found: pd.Series[str] = pd.Series(pd.unique(texts(column))).dropna().astype(str)
+    return found
 
 
 def _ways(column: pd.Series[Any]) -> list[Column]:

@@ -76,7 +76,7 @@ def sampled(frame: pd.DataFrame, target: str | None, rows: int | None, seed: int
         return frame
     column = pa.array(frame.iloc[:, names.index(target)].to_numpy(dtype=object), from_pandas=True)
     draw = RandomRows([column], rows, seed)
-    sample = frame.iloc[draw.positions(column)].reset_index(drop=True)
+    sample: pd.DataFrame = frame.iloc[draw.positions(column)].reset_index(drop=True)
     sample.attrs = frame.attrs | {OF_ROWS: len(frame), LOST: draw.lost}
     return sample
 

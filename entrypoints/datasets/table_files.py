@@ -91,7 +91,7 @@ def _read_csv(path: Path, what: str, echo: Echo) -> pd.DataFrame:
     header = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
     if not any(field.strip() for field in header):
         raise ValueError("the first line holds no column names")
-    read = partial(
+    read: Any = partial(
         pd.read_csv,
         path,
         sep=separator,

@@ -58,6 +58,7 @@ def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
     A rare value of a target that is a number, though written with a comma, may be lost.
     """
     whole = pd.read_parquet(path).assign(price=["0,5" if i == 7 else f"{i % 3},25" for i in range(ROWS)])
+    whole.to_parquet(path)  # in one batch, as a CSV file is
     name = str(path.with_name(f"u.{kind}"))
     whole.to_csv(name, index=False) if kind == "csv" else whole.to_parquet(name)
     table = known.load(name, target="y", max_rows=90, seed=1, echo=lambda _: None)
