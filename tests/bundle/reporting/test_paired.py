@@ -53,12 +53,6 @@ def test_loss_is_the_best_that_meets_the_limits_less_the_best_that_they_left(
         assert found.table[["val_lost", "test_lost"]].iloc[0].tolist() == pytest.approx([0.01, 0.01])
 
 
-def test_trial_of_the_full_study_that_was_cut_off_is_not_said_to_meet_the_limits() -> None:
-    """What it would have cost is not known."""
-    full = stopped(made(noise=0.0), 64, stopped_by="time_limit")
-    assert answer(together(full, limited(8, noise=0.0))).table["feasible"].iloc[0] == 4
-
-
 def test_slower_machine_is_named_beside_a_saving() -> None:
     """Trials that ran to their end in both say what the same work cost in each."""
     slower = answer(together(made(), limited(8, times=1.3))).sentences[-1]
