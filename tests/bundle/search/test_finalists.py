@@ -101,7 +101,7 @@ def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(ch
     figures = [study.run.client.get_run(f"{each.run_id}").data.metrics for each in study.record.trials.values()]
     assert [each.get("served_memory_mb") for each in figures] == [210, 190, None]
     said = _said(study)
-    assert "the best within the limits served_memory_mb<=200 of those that were served (2). As served the" in said
+    assert "the best within the limits served_memory_mb<=200 of those that were served (2)" in said
     assert "As served the chosen model takes 190 MB and 4 ms of CPU a row" in said
     assert "1 ran to the end but breaks served_memory_mb<=200: batch_size=2 (210)." in said
 

@@ -68,7 +68,7 @@ def test_limits_on_served_models_are_judged_by_those_that_a_study_has_served() -
     frame = together(full, limited)
     assert names(decide(frame))[0] == "b"
     take = answer(frame).sentences[0]
-    assert "within the limits `served_memory_mb<=200` of those that were served (3)." in take
+    assert "within the limits `served_memory_mb<=200` of those that were served (3)" in take
     assert take.endswith(
         " **As served** the chosen model takes 190 MB and 4.8 ms of CPU a row; the machine was too busy to time its "
         "answers."
