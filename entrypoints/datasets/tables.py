@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.utils import resample
 
 from entrypoints.datasets.sysmetrics_raw_rows import Column, is_numeric, numbers
-from entrypoints.errors import UserError
 
 Task = Literal["regression", "classification"]
 
@@ -52,6 +50,12 @@ class Table:
         return tuple(str(column) for column in self.frame.columns[:-1])
 
     @cached_property
+    def positions(self) -> dict[str, list[int]]:
+        """The positions of the features that each column of the user's file has become."""
+        of_features = {name: i for i, name in enumerate(self.feature_names)}
+        return {column.name: [of_features[name] for name in column.names] for column in self.columns}
+
+    @cached_property
     def categories(self) -> dict[str, tuple[str, ...]]:
         """The sorted categories of each categorical feature, in the table's order; numeric features are absent."""
         columns = {name: self.frame[name] for name in self.feature_names}
@@ -61,16 +65,16 @@ class Table:
     def X(self) -> NDArray[Any]:  # noqa: N802 - the field's own name
         """A new (rows, features) array, C-contiguous and writable. Take it once: each access copies the table.
 
-        It is uint8 if all features are, else float64: a category is its place in ``categories``, NaN is missing.
+        It is uint8 if all features are, else float64: a category is its position in ``categories``, NaN is missing.
         """
         dtypes = set(self.frame.dtypes.iloc[:-1])
         # Column by column: a copy of a whole large table would double what the array takes.
         X = np.empty((len(self.frame), len(self.feature_names)), np.uint8 if dtypes == {np.dtype("u1")} else np.float64)
-        for place, name in enumerate(self.feature_names):
+        for i, name in enumerate(self.feature_names):
             column = self.frame[name]
             if name in self.categories:
                 column = column.cat.codes.where(column.notna())  # NaN for -1
-            X[:, place] = column
+            X[:, i] = column
         return X
 
     @property
@@ -90,12 +94,6 @@ class Table:
         """The classes as the user's file spells them, in their order."""
         return tuple(self.class_values.get(label, label) for label in self.classes)
 
-    def features(self, rows: NDArray[np.integer[Any]]) -> pd.DataFrame:
-        """The raw features of these rows: float64, and text with NaN for missing where categorical."""
-        types = {name: object if name in self.categories else np.float64 for name in self.feature_names}
-        features: pd.DataFrame = self.frame.iloc[rows, :-1].astype(types)
-        return features
-
     @cached_property
     def contents(self) -> NDArray[np.int64]:
         """(rows,) the number of each row's content: rows that are equal, target and missing values included, share one.
@@ -110,33 +108,13 @@ class Table:
         """How many rows equal an earlier one."""
         return len(self.frame) - len(np.unique(self.contents))
 
-    def sample(self, rows: int | None, seed: int) -> Table:
-        """A sample of at most ``rows`` rows, in their order, with each class's share kept; None: all.
-
-        Raises:
-            UserError: a class is too rare to be among so few rows.
-        """
-        if rows is None or rows >= len(self.frame):
-            return self
-        labels = self.frame[self.target] if self.task == "classification" else None
-        places = np.arange(len(self.frame))
-        drawn = np.sort(resample(places, replace=False, n_samples=rows, stratify=labels, random_state=seed))
-        frame = self.frame.iloc[drawn].reset_index(drop=True)
-        for name in self.categories:
-            frame[name] = frame[name].cat.remove_unused_categories()
-        groups, times = (None if each is None else each[drawn] for each in (self.groups, self.times))
-        sample = replace(self, frame=frame, groups=groups, times=times)
-        if lost := sorted(set(self.classes) - set(sample.classes)):
-            raise lost_class(rows, lost[0], int(np.count_nonzero(self.y == lost[0])), len(self.frame))
-        return sample
-
     @cached_property
     def digest(self) -> str:
         """The sha256, in hex, of the content: column names, values and the order of both, however they were stored.
 
         Hashed are, one after the other: the JSON list of the number of rows and the column names; each feature, as
         little-endian float64 (one NaN for missing, no negative zero), or if it is categorical as the JSON list of its
-        categories and each row's place in it as little-endian int32 (-1 for missing); the target as float64, or as
+        categories and each row's position in it as little-endian int32 (-1 for missing); the target as float64, or as
         the JSON list of its labels.
         """
         content = hashlib.sha256(json.dumps([len(self.frame), *self.feature_names, self.target]).encode())
@@ -152,11 +130,3 @@ class Table:
         text = self.task == "classification"
         content.update(json.dumps(target.tolist()).encode() if text else (target + 0.0).astype("<f8").tobytes())
         return content.hexdigest()
-
-
-def lost_class(max_rows: int, label: Any, of_it: int, rows: int) -> UserError:
-    """That a sample would hold no row of a class, which so many of the table's rows have."""
-    return UserError(
-        f"max_rows={max_rows}: class {label} has only {of_it} of the {rows} rows, and none would be among {max_rows}; "
-        "raise max_rows, or merge or drop the class"
-    )

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.base import BaseEstimator, is_classifier
 from sklearn.inspection import permutation_importance
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.sysmetrics_raw_rows import RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.models.best_model import BestModel
 from entrypoints.models.scores import Score
@@ -45,12 +45,11 @@ def importance(best: BestModel, data: Prepared, table: Table, score: Score, seed
         correlated with it, from a rank correlation of 0.8 on; score, rows and repeats.
     """
     rows = np.random.default_rng(seed).permutation(data.split.test)[:MAX_ROWS]
-    names = [column.name for column in table.columns]
-    features = {column.name: [table.feature_names.index(each) for each in column.names] for column in table.columns}
+    names = list(table.positions)
 
     def worse(columns: list[str], repeats: int, seed: int) -> NDArray[np.float64]:
         """By how much the score gets worse, (columns, repeats), where each of these columns is shuffled."""
-        model = _OfRows(best, data.X[rows], [features[name] for name in columns])
+        model = _OfRows(best, data, rows, [table.positions[name] for name in columns])
         unshuffled = np.tile(np.arange(len(rows))[:, np.newaxis], len(columns))
         result = permutation_importance(
             model, unshuffled, data.y[rows], scoring=score.scorer, n_repeats=repeats, random_state=seed
@@ -69,72 +68,60 @@ def importance(best: BestModel, data: Prepared, table: Table, score: Score, seed
         again = worse(strongest, REPEATS, seed + 1)
     except ValueError:  # such as the logarithm of a negative prediction
         return []
-    found: pd.DataFrame = pd.DataFrame({"column": strongest, "importance": again.mean(axis=1)})
-    found["spread"] = again.std(axis=1, ddof=1)
     # The score of the rows as they are is one more draw where a column tells nothing.
     least = stats.t.isf(BY_CHANCE / len(names), REPEATS - 1) * np.sqrt(1 + 1 / REPEATS)
-    found["matters"] = found["importance"] > least * found["spread"]
-    found = found.join(_alike(table, rows), on="column")
-    found = found.assign(score=score.name, rows=len(rows), repeats=REPEATS)
-    rows_found: list[dict[str, Any]] = found.sort_values("importance", ascending=False, kind="stable").to_dict(
-        "records"
-    )
-    return rows_found
+    numeric = [name for name in names if name not in table.categories]
+    ranks = table.frame[numeric].iloc[rows].rank()
+    found: list[dict[str, Any]] = []
+    for name, drops in zip(strongest, again, strict=True):
+        like, correlation = _alike(name, ranks)
+        row = {
+            "column": name,
+            "importance": float(drops.mean()),
+            "spread": float(drops.std(ddof=1)),
+            "matters": bool(drops.mean() > least * drops.std(ddof=1)),
+            "like": like,
+            "correlation": correlation,
+            "score": score.name,
+            "rows": len(rows),
+            "repeats": REPEATS,
+        }
+        found.append(row)
+    return sorted(found, key=lambda row: -row["importance"])
 
 
-class _OfRows(BaseEstimator):  # type: ignore[misc]
+class _OfRows(RawRows):
     """A model that is told of each column which row its value comes from, so that all features of a column move."""
 
-    def __init__(self, best: BestModel, features: NDArray[Any], places: list[list[int]]) -> None:
-        self.best = best
-        self.features = features
-        self.places = places
+    def __init__(self, best: BestModel, data: Prepared, rows: NDArray[np.int64], columns: list[list[int]]) -> None:
+        super().__init__(best.estimator, best.preprocessing, [], {}, {i: i for i in range(data.n_classes)})
+        self.unshuffled = data.X[rows]
+        self.columns_features = columns
 
     def __sklearn_tags__(self) -> Any:
-        return get_tags(self.best.estimator)
-
-    @property
-    def classes_(self) -> NDArray[Any]:
-        classes: NDArray[Any] = self.best.estimator.classes_
-        return classes
+        return get_tags(self.estimator)
 
     def fit(self, X: Any, y: Any) -> _OfRows:  # scikit-learn asks whether there is one
         return self
 
-    def predict(self, X: NDArray[np.int64]) -> NDArray[Any]:
-        predicted: NDArray[Any] = self.best.estimator.predict(self._shuffled(X))
-        if is_classifier(self.best.estimator):
-            return predicted
-        scaling = self.best.preprocessing.scaling
-        return predicted * scaling.y_scale + scaling.y_mean
-
-    @available_if(lambda self: hasattr(self.best.estimator, "predict_proba"))  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: NDArray[np.int64]) -> NDArray[Any]:
-        return np.asarray(self.best.estimator.predict_proba(self._shuffled(X)))
-
-    @available_if(lambda self: hasattr(self.best.estimator, "decision_function"))  # type: ignore[untyped-decorator]
+    @available_if(lambda self: hasattr(self.estimator, "decision_function"))  # type: ignore[untyped-decorator]
     def decision_function(self, X: NDArray[np.int64]) -> NDArray[Any]:
-        return np.asarray(self.best.estimator.decision_function(self._shuffled(X)))
+        return np.asarray(self.estimator.decision_function(self.features(X)))
 
-    def _shuffled(self, X: NDArray[np.int64]) -> NDArray[np.float64]:
-        shuffled = self.features.copy()
-        for rows, places in zip(X.T, self.places, strict=True):
-            shuffled[:, places] = self.features[rows][:, places]
-        return self.best.preprocessing.transform(shuffled)
+    def features(self, rows: Any) -> NDArray[np.float64]:
+        shuffled = self.unshuffled.copy()
+        for of_column, features in zip(rows.T, self.columns_features, strict=True):
+            shuffled[:, features] = self.unshuffled[of_column][:, features]
+        return self.preprocessing.transform(shuffled)
 
 
-def _alike(table: Table, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Of each column of numbers or dates the one that is most correlated with it, and how, from 0.8 on."""
-    names = [column.name for column in table.columns if column.name not in table.categories]
-    ranks = table.frame[names].iloc[rows].astype(float).rank()
-    ranks = ranks.fillna(ranks.mean())
-    found: dict[str, tuple[str, float]] = {}
-    with np.errstate(invalid="ignore"):  # of a column that is constant on these rows
-        correlations = np.nan_to_num(np.corrcoef(ranks.to_numpy(), rowvar=False).reshape(len(names), len(names)))
-    np.fill_diagonal(correlations, 0.0)
-    for name, own in zip(names, correlations, strict=True):
-        i = int(np.abs(own).argmax())
-        if abs(own[i]) >= CORRELATED:
-            found[name] = names[i], float(own[i])
-    alike: pd.DataFrame = pd.DataFrame.from_dict(found, orient="index", columns=["like", "correlation"])
-    return alike
+def _alike(name: str, ranks: pd.DataFrame) -> tuple[str | None, float | None]:
+    """The column of numbers or dates that is most correlated with this one, and how, from 0.8 on."""
+    if name not in ranks or ranks.shape[1] < 2:
+        return None, None
+    correlations = ranks.drop(columns=name).corrwith(ranks[name])
+    strongest = correlations.abs()
+    if not strongest.max() >= CORRELATED:  # NaN of columns that are constant on these rows
+        return None, None
+    like = str(strongest.idxmax())
+    return like, float(correlations[like])

@@ -8,8 +8,7 @@ A leak leaves few errors and all other columns most; a strong predictor leaves m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from statistics import fmean
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.splits import Rows
 from entrypoints.datasets.tables import Table
-from entrypoints.models import losses
 from entrypoints.models.scores import Score
 
 MAX_LEFT = 0.15  # of the errors, by a leak
@@ -31,9 +30,6 @@ OTHERS_LEFT, TIMES = 0.25, 2.5  # by each other column at least, and so many tim
 LEAKS_SHARE = 0.1  # of the columns, or one: where more of them tell the target alone, it is easy to tell
 MIN_LEAF = 5  # rows in a leaf of a tree on numbers
 MAX_ROWS, MAX_CELLS, MAX_COLUMNS = 10_000, 3_000_000, 1_000  # that are looked at; wider tables are not
-
-Folds = list[tuple[Rows, Rows]]
-Columns = dict[str, list[int]]  # of a file, the places of the features that each has become
 
 
 def sentence(data: Prepared, table: Table, score: Score, seed: int) -> str:
@@ -49,21 +45,19 @@ def sentence(data: Prepared, table: Table, score: Score, seed: int) -> str:
     """
     if not 2 <= len(table.columns) <= MAX_COLUMNS:
         return ""
-    folds = _drawn(data, len(table.columns), seed)
-    places = {name: place for place, name in enumerate(table.feature_names)}
-    columns = {column.name: [places[name] for name in column.names] for column in table.columns}
-    left_by = _wrong_left if data.n_classes else _distance_left
-    left = {name: left_by(data, folds, own) for name, own in columns.items()}
-    leaks = _far_below_the_others(left)
+    columns = _Columns(data, _drawn(data, len(table.columns), seed))
+    leaks = _far_below_the_others({name: columns.left(own) for name, own in table.positions.items()})
     if not leaks:
         return ""
-    names, scores = ", ".join(leaks), _scores(data, score, folds, columns, leaks)
+    names = ", ".join(leaks)
+    scores = {name: columns.score(own, score) for name, own in table.positions.items()}
     predict, is_it = ("predicts", "is it") if len(leaks) == 1 else ("each predict", "are they")
     drop = ",".join(leaks)
-    return f"{names} {predict} {table.target} alone{scores}: {is_it} known when you predict? -P drop={drop}"
+    told = _told(scores, score, leaks)
+    return f"{names} {predict} {table.target} alone{told}: {is_it} known when you predict? -P drop={drop}"
 
 
-def _drawn(data: Prepared, columns: int, seed: int) -> Folds:
+def _drawn(data: Prepared, columns: int, seed: int) -> list[tuple[Rows, Rows]]:
     """The folds; of a large table with rows that are drawn at random."""
     train, rows = data.split.train, min(MAX_ROWS, MAX_CELLS // columns)
     kept = np.zeros(len(data.X), dtype=bool)
@@ -81,65 +75,49 @@ def _far_below_the_others(left: dict[str, float]) -> list[str]:
     return leaks if least_of_others >= max(OTHERS_LEFT, TIMES * most) else []
 
 
-def _wrong_left(data: Prepared, folds: Folds, places: list[int]) -> float:
-    """The share of wrong predictions, mean over classes, relative to that of a model that ignores all columns."""
-    wrong = np.zeros(data.n_classes)
-    tree = DecisionTreeClassifier(**_of_tree(data, places), class_weight="balanced")
-    for held_out, predicted in _predicted(data, data.y, folds, places, tree):
-        y = data.y[held_out]
-        wrong += np.bincount(y[predicted != y], minlength=data.n_classes)
-    rows = np.bincount(np.concatenate([data.y[held_out] for _, held_out in folds]), minlength=data.n_classes)
-    shares = wrong[rows > 0] / rows[rows > 0]
-    return float(shares.mean() / (1 - 1 / data.n_classes))
-
-
-def _distance_left(data: Prepared, folds: Folds, places: list[int]) -> float:
-    """The root mean square error relative to that of a model that ignores all columns."""
-    tree = DecisionTreeRegressor(**_of_tree(data, places))
-    line = make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression())
-    found = []
-    for target, model in ((rankdata(data.y), tree), (data.y, line)):
-        errors = without = 0.0
-        for (fit, _), (held_out, predicted) in zip(folds, _predicted(data, target, folds, places, model), strict=True):
-            errors += np.square(predicted - target[held_out]).sum()
-            without += np.square(target[fit].mean() - target[held_out]).sum()
-        found.append(float(np.sqrt(errors / without)))
-    return min(found)
-
-
-def _scores(data: Prepared, score: Score, folds: Folds, columns: Columns, leaks: list[str]) -> str:
+def _told(scores: dict[str, float], score: Score, leaks: list[str]) -> str:
     """What the leaks score and the best other column, in brackets; empty where that is not defined on a sample."""
-    scores = {name: fmean(_score(data, score, fold, own) for fold in folds) for name, own in columns.items()}
     if not np.isfinite(list(scores.values())).all():
         return ""
-    others = [value for name, value in scores.items() if name not in leaks]
-    best = max(others) if score.higher_is_better else min(others)
-    reached = " and ".join(f"{scores[name]:.4g}" for name in leaks)
-    return f" ({score.name} {reached}, the best other column {best:.4g})"
+    best = max(value for name, value in scores.items() if name not in leaks)
+    sign = 1 if score.higher_is_better else -1
+    reached = " and ".join(f"{sign * scores[name]:.4g}" for name in leaks)
+    return f" ({score.name} {reached}, the best other column {sign * best:.4g})"
 
 
-def _score(data: Prepared, score: Score, fold: tuple[Rows, Rows], places: list[int]) -> float:
-    """That of a tree on one column, on the held-out rows of a fold."""
-    fit, held_out = fold
-    X, rows, y = data.X[fit][:, places], data.X[held_out][:, places], data.y[held_out]
-    if not data.n_classes:
-        outputs = DecisionTreeRegressor(**_of_tree(data, places)).fit(X, data.y[fit]).predict(rows)
-        return score.of(outputs, y, losses.squared_error)
-    tree = DecisionTreeClassifier(**_of_tree(data, places)).fit(X, data.y[fit])
-    shares = np.zeros((len(held_out), data.n_classes))
-    shares[:, tree.classes_] = tree.predict_proba(rows)
-    return score.of(shares, y, losses.log_loss)
+class _Columns:
+    """Models on one column, by its features, each fitted and held against other rows on all folds."""
 
+    def __init__(self, data: Prepared, folds: list[tuple[Rows, Rows]]) -> None:
+        self.data = data
+        self.folds = folds
 
-def _of_tree(data: Prepared, places: list[int]) -> dict[str, Any]:
-    is_category = places[0] in data.categorical
-    return {"min_samples_leaf": 1 if is_category else MIN_LEAF, "random_state": 0}
+    def left(self, features: list[int]) -> float:
+        """The share of the errors of a model that ignores all columns."""
+        if n_classes := self.data.n_classes:
+            accuracy = self._mean(self._tree(features, class_weight="balanced"), features, "balanced_accuracy")
+            return (1 - accuracy) / (1 - 1 / n_classes)
+        line = make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression())
+        of_tree = self._square_left(self._tree(features), features, rankdata(self.data.y))
+        of_line = self._square_left(line, features, self.data.y)
+        return float(np.sqrt(min(of_tree, of_line)))
 
+    def score(self, features: list[int], score: Score) -> float:
+        """That of a tree, higher where it is better."""
+        return self._mean(self._tree(features), features, score.scorer)
 
-def _predicted(
-    data: Prepared, target: NDArray[Any], folds: Folds, places: list[int], model: Any
-) -> Iterator[tuple[Rows, NDArray[Any]]]:
-    """The held-out rows of each fold, and what a model on some features predicts of them."""
-    for fit, held_out in folds:
-        model.fit(data.X[fit][:, places], target[fit])
-        yield held_out, model.predict(data.X[held_out][:, places])
+    def _tree(self, features: list[int], **options: Any) -> Any:
+        kind = DecisionTreeClassifier if self.data.n_classes else DecisionTreeRegressor
+        is_category = features[0] in self.data.categorical
+        return kind(min_samples_leaf=1 if is_category else MIN_LEAF, random_state=0, **options)
+
+    def _square_left(self, model: Any, features: list[int], y: NDArray[np.float64]) -> float:
+        rows = np.concatenate([held_out for _, held_out in self.folds])
+        return -self._mean(model, features, "neg_mean_squared_error", y) / float(y[rows].var())
+
+    def _mean(self, model: Any, features: list[int], scoring: Any, y: NDArray[Any] | None = None) -> float:
+        """Over folds; NaN where the score is not defined on one."""
+        y = self.data.y if y is None else y
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a score is not defined, or a class was predicted that a fold lacks
+            return float(cross_val_score(model, self.data.X[:, features], y, cv=self.folds, scoring=scoring).mean())
