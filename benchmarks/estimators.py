@@ -123,7 +123,7 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
         accuracies.append(np.mean(scores[0], axis=0)[0])
     chosen = configurations[int(np.argmax(accuracies))]
     scaler, model, _ = _fit(algorithm, chosen, data, data.split.train, folds)
-    best, test = best_model.refit(chosen, data), found.features(data.split.test)
+    best, test = best_model.refit(chosen, data), found.frame.iloc[data.split.test, :-1].astype(float)
     rows = best.preprocessing.transform(data.X[data.split.test])
     how = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
     off = abs(getattr(best.estimator, how)(rows) - getattr(model, how)(scaler.transform(test))).max()

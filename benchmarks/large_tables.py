@@ -70,14 +70,12 @@ def made(path: Path, rows: int) -> Path:
 
 def _chunk(rows: int, random: np.random.Generator) -> pa.Table:
     columns = {}
-    for place in range(NUMBERS):
+    for i in range(NUMBERS):
         values = random.standard_normal(rows, dtype=np.float32)
-        missing = random.random(rows, dtype=np.float32) < 0.03 if place % 4 == 0 else None
-        columns[f"x{place}"] = pa.array(values.astype(np.float64) if place % 2 else values, mask=missing)
-    for place, size in enumerate(CATEGORIES):
-        columns[f"kind{place}"] = pa.array(
-            np.array([f"c{place}_{n:03d}" for n in range(size)])[random.integers(0, size, rows)]
-        )
+        missing = random.random(rows, dtype=np.float32) < 0.03 if i % 4 == 0 else None
+        columns[f"x{i}"] = pa.array(values.astype(np.float64) if i % 2 else values, mask=missing)
+    for i, size in enumerate(CATEGORIES):
+        columns[f"kind{i}"] = pa.array(np.array([f"c{i}_{n:03d}" for n in range(size)])[random.integers(0, size, rows)])
     columns[TARGET] = pa.array(np.where(columns["x1"].to_numpy() + random.standard_normal(rows) > 1, "yes", "no"))
     return pa.table(columns)
 

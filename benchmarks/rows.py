@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from business_tables import ENGLISH, GERMAN, business_table  # noqa: E402
-from reference import configured, split_up  # noqa: E402
+from reference import configured, features_of, split_up  # noqa: E402
 from sklearn.compose import make_column_transformer  # noqa: E402
 from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
@@ -62,7 +62,7 @@ def _compare(name: str, table: Table, raw: pd.DataFrame) -> None:
     best = best_model.refit(configured(algorithm, max_steps=200), data)
     ours = best_model.raw_rows_model(best, table)
     plain = _plain(best, table, data.split.train)
-    clean = table.features(np.arange(len(raw)))
+    clean = features_of(table, np.arange(len(raw)))
     test = data.split.test
     scaling = best.preprocessing.scaling
 
@@ -91,7 +91,7 @@ def _plain(best: best_model.BestModel, table: Table, train: Any) -> Any:
         (make_pipeline(SimpleImputer(), StandardScaler()), numeric),
         (OneHotEncoder(handle_unknown="ignore", sparse_output=False), list(table.categories)),
     )
-    return make_pipeline(transformer.fit(table.features(train)), best.estimator)
+    return make_pipeline(transformer.fit(features_of(table, train)), best.estimator)
 
 
 if __name__ == "__main__":

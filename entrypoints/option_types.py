@@ -135,16 +135,16 @@ def _parts(given: str) -> tuple[str, ...]:
 
 
 def _file(name: str) -> Path | None:
-    """The file that a user names, from the folder in which they typed the command; None if there is none."""
+    """The file or folder that a user names, from where they typed the command; None if there is none."""
     try:
         path = user_folder() / Path(name).expanduser()
-        return path if path.is_file() else None
+        return path if name and path.exists() else None
     except (OSError, RuntimeError):  # a name that is too long for a file's, or nobody's home
         return None
 
 
 def _dataset(name: str) -> str:
-    """A dataset's name, or the absolute path of a file."""
+    """A dataset's name, or the absolute path of a file or folder."""
     return name if name in NAMED_DATASETS else str(_file(name) or name)
 
 

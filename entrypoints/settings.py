@@ -35,7 +35,8 @@ DEFAULT_LIMITS = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 # 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 10, 1500
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-_DATASETS = f"{', '.join(NAMED_DATASETS)}, openml:<id>, or the path of a CSV or Parquet file"
+_OWN = "the path of a CSV or Parquet file, or of a folder of Parquet files"
+_DATASETS = f"{', '.join(NAMED_DATASETS)}, openml:<id>, or {_OWN}"
 
 
 @dataclass(frozen=True)

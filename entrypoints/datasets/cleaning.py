@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from entrypoints.datasets.random_rows import LOST, OF_ROWS
 from entrypoints.datasets.sysmetrics_raw_rows import (
     CATEGORY,
     COMMA,
@@ -37,8 +38,9 @@ MAX_DISTINCT = 0.9  # of the texts of a category; an identifier has more
 MAX_INTEGER_CLASSES = 20
 MIN_ROWS_PER_CLASS = 3  # on average
 _INFERRED_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
-_DATE = r"(\d{4}-\d\d-\d\d|\d{1,2}\.\d{1,2}\.\d{4}|\d{1,2}/\d{1,2}/\d{4})([T ]\d{1,2}:\d\d.*)?"
 _LEFT_OUT = "left out"
+COUNTS = "counts the rows"
+MIN_COUNTED = 0.9  # of the file's rows, by a column that counts them
 _READ_AS = ("numbers", "dates", "categories", _LEFT_OUT)
 # A column in which so many texts are numbers, and so many of them different, is one of numbers with mistakes.
 MIN_NUMBERS = 0.95
@@ -62,7 +64,7 @@ def clean(
 ) -> Table:
     """Return the table that a frame holds.
 
-    Rows without a target are left out. So are features without information, unless ``keep_all``: see ``Useless``.
+    Rows without a target are left out. So are features without information, unless ``keep_all``: see ``_useless``.
     ``echo`` gets a line that says how each column is read. ``what`` names the table in messages, e.g.
     "dataset=mine.csv".
 
@@ -79,37 +81,42 @@ def clean(
     Raises:
         UserError: the table, its target or one of these columns cannot be used.
     """
-    names, about = [str(name).strip() for name in frame.columns], frame.attrs
+    about = frame.attrs
+    names = [str(name).strip() for name in frame.columns]
     _check_names(names, what)
     target = target or about.get("target")
     if not target:
         raise UserError(f"{what}: the target is not given; name with target= one of the columns {listed(names)}")
     _check_is_column("target", target, names, what)
-    for each in drop:
-        _check_is_column("drop", each, [name for name in names if name != target], what)
+    others = [name for name in names if name != target]
+    for name in drop:
+        _check_is_column("drop", name, others, what)
     frame = frame.set_axis(names, axis="columns")
+    rows = about.get(OF_ROWS, len(frame))
     reading = Reading(frame, what, decimal)
-    y = _features(reading.of(target), frame[target])[target].rename(target)
-    missing = y.isna().to_numpy()
-    if missing.any():
-        echo(f"{what}: {missing.sum()} rows without a value of the target {target} are left out")
-        frame, y = frame[~missing].reset_index(drop=True), y[~missing].reset_index(drop=True)
-    if len(frame) < MIN_ROWS:
-        raise UserError(
-            f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {MIN_ROWS} are "
-            "needed; use a table with more rows"
-        )
-    groups = None if group is None else pd.factorize(_complete(frame, "group", group, target, what))[0]
-    times = None if time is None else _times(_complete(frame, "time", time, target, what), reading)
-    no_features = dict.fromkeys(drop, "drop") | ({} if group is None else {group: "group"})
-    candidates = frame.drop(columns=[target, *no_features])
-    columns, features, useless = _taken(candidates, reading, None if keep_all else Useless(groups, len(missing), time))
-    left_out = no_features | useless
-    treatment = {target: ("target", "")} | _told(columns, features, frame)
+    frame, y = _with_target(frame, target, reading, echo)
+    left_out = dict.fromkeys(drop, "drop")
+    groups = times = None
+    if group is not None:
+        left_out[group] = "group"
+        groups = pd.factorize(_complete(frame, "group", group, others, what))[0]
+    if time is not None:
+        times = _times(_complete(frame, "time", time, others, what), reading)
+
+    def why_useless(column: Column, values: pd.Series[Any]) -> str:
+        why = "" if keep_all else _useless(column, values, rows, groups)
+        return "" if why == COUNTS and column.name == time else why
+
+    columns, features, treatment = _taken(frame.drop(columns=[target, *left_out]), reading, why_useless)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
+    treatment[target] = "target", ""
+    _check_names([target, *(feature for column in columns for feature in column.names)], what)
     _check_finite(features | {target: y}, what)
     task = task or task_of(y)
+    if task == "classification" and about.get(LOST):
+        raise UserError(about[LOST])
     y = _checked_target(y, task, what)
+    treatment = {name: treatment[name] for name in names}
     echo(f"{what}: read as {_line(treatment)}")
     if not columns:
         raise UserError(
@@ -117,11 +124,8 @@ def clean(
             f"a count of the rows, or text that hardly repeats or has more than {MAX_CATEGORIES} values are not used; "
             "add a feature column"
         )
-    if not all(values.dtype == np.uint8 for values in features.values()):
-        features = {name: each.astype(float) if each.dtype == np.uint8 else each for name, each in features.items()}
     whole = pd.DataFrame(features | {target: y}, copy=False)  # a large table is not copied
     whole.attrs = about
-    used = frame[[column.name for column in columns]].head(EXAMPLES)
     return Table(
         name=about["name"],
         frame=whole,
@@ -130,16 +134,55 @@ def clean(
         openml_id=about.get("openml_id"),
         class_values=own_values(frame[target]) if task == "classification" else {},
         columns=tuple(columns),
-        treatment=tuple((name, *treatment[name]) for name in names),
-        examples=used.apply(lambda each: each if is_numeric(each.dtype) else each.astype(str).where(each.notna())),
+        treatment=tuple((name, *how) for name, how in treatment.items()),
+        examples=frame[[column.name for column in columns]].head(EXAMPLES).apply(_as_in_file),
         groups=groups,
         times=times,
     )
 
 
-def _complete(frame: pd.DataFrame, option: str, name: str, target: str, what: str) -> pd.Series[Any]:
+def _with_target(frame: pd.DataFrame, target: str, reading: Reading, echo: Echo) -> tuple[pd.DataFrame, pd.Series[Any]]:
+    """The rows that have a target, and these."""
+    y = _features(reading.of(target), frame[target])[target].rename(target)
+    missing = y.isna()
+    if missing.any():
+        echo(f"{reading.what}: {missing.sum()} rows without a value of the target {target} are left out")
+        frame = frame[~missing].reset_index(drop=True)
+        y = y[~missing].reset_index(drop=True)
+    if len(frame) < MIN_ROWS:
+        raise UserError(
+            f"{reading.what}: {len(frame)} rows with a value of the target {target} found, and at least {MIN_ROWS} are "
+            "needed; use a table with more rows"
+        )
+    return frame, y
+
+
+def _taken(
+    frame: pd.DataFrame, reading: Reading, why_useless: Callable[[Column, pd.Series[Any]], str]
+) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, tuple[str, str]]]:
+    """The columns that tell a model something; the features that they become; what each column is read as."""
+    columns: list[Column] = []
+    features: dict[str, pd.Series[Any]] = {}
+    treatment = {}
+    for name in map(str, frame.columns):
+        column = reading.of(name)
+        found = _features(column, frame[name])
+        why = why_useless(column, found[name])
+        if why:
+            treatment[name] = _LEFT_OUT, why
+            continue
+        column = _in_detail(column, found)
+        columns.append(column)
+        features |= {feature: found[feature] for feature in column.names}
+        treatment[name] = _treatment(column, frame[name], found[name])
+    if not all(values.dtype == np.uint8 for values in features.values()):
+        features = {name: _as_float(values) for name, values in features.items()}
+    return columns, features, treatment
+
+
+def _complete(frame: pd.DataFrame, option: str, name: str, others: list[str], what: str) -> pd.Series[Any]:
     """A column without missing values, by which rows are split."""
-    _check_is_column(option, name, [str(each) for each in frame.columns if each != target], what)
+    _check_is_column(option, name, others, what)
     column: pd.Series[Any] = frame[name]
     if column.isna().any():
         raise UserError(
@@ -159,34 +202,19 @@ def _times(column: pd.Series[Any], reading: Reading) -> NDArray[np.float64]:
     return way.features(column)[way.name]
 
 
-def _taken(
-    frame: pd.DataFrame, reading: Reading, useless: Useless | None
-) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, str]]:
-    """The columns that tell a model something; the features that they become; and why the others do not."""
-    columns: list[Column] = []
-    features: dict[str, pd.Series[Any]] = {}
-    left_out = {}
-    for name in map(str, frame.columns):
-        column = _named_apart(reading.of(name), reading.ways)
-        found = _features(column, frame[name])
-        if useless and (why := useless.why(column, found[name])):
-            left_out[name] = why
-            continue
-        # A time of day that is always midnight, or a month that is always January, is not a feature.
-        parts = zip(column.parts, column.names[1:], strict=True)
-        varying = tuple(part for part, feature in parts if found[feature].nunique() > 1)
-        grouped = column.decimal == COMMA and _is_whole(found[name])
-        column = replace(column, parts=varying, grouped=grouped)
-        columns.append(column)
-        features |= {each: found[each] for each in column.names}
-    return columns, features, left_out
+def _as_in_file(column: pd.Series[Any]) -> pd.Series[Any]:
+    return column if is_numeric(column.dtype) else column.astype(str).where(column.notna())
 
 
-def _named_apart(column: Column, names: Collection[str]) -> Column:
-    """The same column, none of whose derived features has the name of a column of the file."""
-    while not set(names).isdisjoint(column.names[1:]):
-        column = replace(column, stem=f"{column.stem or column.name} date")
-    return column
+def _in_detail(column: Column, features: Mapping[str, pd.Series[Any]]) -> Column:
+    """How a column is read, given what it becomes.
+
+    A time of day that is always midnight, or a month that is always January, is not a feature.
+    """
+    parts = zip(column.parts, column.names[1:], strict=True)
+    varying = tuple(part for part, name in parts if features[name].nunique() > 1)
+    grouped = column.decimal == COMMA and _is_whole(features[column.name])
+    return replace(column, parts=varying, grouped=grouped)
 
 
 class Reading:
@@ -224,19 +252,20 @@ class Reading:
 
     def _first(self, way: Column, other: Column) -> Column:
         """The first of two ways, if the other would change nothing."""
-        column = self.frame[way.name]
-        read, differently = (each.features(column)[way.name] for each in (way, other))
-        differs = column[(read != differently) & ~pd.isna(read)].astype(str)
+        found = _distinct(self.frame[way.name])
+        read = way.features(found)[way.name]
+        differently = other.features(found)[way.name]
+        differs = np.abs(read - differently) > 0  # not so where both are missing
         if way.kind == NUMBER:
-            differs = differs[differs.str.contains(COMMA, regex=False)]  # the usual point needs no second opinion
-        if differs.empty:
+            differs &= found.str.contains(COMMA, regex=False).to_numpy(bool)  # the usual point needs no second opinion
+        if not differs.any():
             return way
-        place = column.index.get_loc(differs.index[0])
+        i = int(np.argmax(differs))
         advice = "write dates as 2024-12-31"
         if way.kind == NUMBER:
-            advice = f"give decimal=. if this is {read[place]:.15g}, or decimal=, if it is {differently[place]:.15g}"
+            advice = f"give decimal=. if this is {read[i]:.15g}, or decimal=, if it is {differently[i]:.15g}"
         raise UserError(
-            f"{self.what}: values such as {differs.iloc[0]} of the column {way.name} can be read in two ways, and no "
+            f"{self.what}: values such as {found.iloc[i]} of the column {way.name} can be read in two ways, and no "
             f"other column tells; {advice}, or leave the column out with drop={way.name}"
         )
 
@@ -246,22 +275,22 @@ class Reading:
             return
         found = texts(self.frame[name])
         counts = pd.Series(found).value_counts()
-        if not any(written(text, each) for text in counts.index[:SOME] for each in _MARKS):
+        if _are_codes(counts.index) or not any(written(text, mark) for text in counts.index[:SOME] for mark in _MARKS):
             return  # a large column of names is not looked through
-        strange = min(([text for text in counts.index if not written(text, each)] for each in _MARKS), key=len)
-        numbers = counts.drop(strange)
-        are_few = numbers.sum() >= MIN_NUMBERS * counts.sum() and len(numbers) > MIN_DIFFERENT
-        if strange and (are_few or all(written(text, POINT) or written(text, COMMA) for text in strange)):
+        odd = min(([text for text in counts.index if not written(text, mark)] for mark in _MARKS), key=len)
+        numbers = counts.drop(odd)
+        few = numbers.sum() >= MIN_NUMBERS * counts.sum() and len(numbers) > MIN_DIFFERENT
+        if odd and (few or all(written(text, POINT) or written(text, COMMA) for text in odd)):
             raise UserError(
-                f"{self.what}: row {np.argmax(found == strange[0]) + 1} of the column {name} holds "
-                f"{shorten(strange[0], 40)}, and others hold numbers such as {numbers.index[0]}; correct it, leave the "
-                f"cell empty, or leave the column out with drop={name}"
+                f"{self.what}: row {np.argmax(found == odd[0]) + 1} of the column {name} holds {shorten(odd[0], 40)}, "
+                f"and others hold numbers such as {numbers.index[0]}; correct it, leave the cell empty, or leave the "
+                f"column out with drop={name}"
             )
 
     def _check_has_one_unit(self, way: Column) -> None:
         """Raise UserError if a column has several currencies, or percent signs in some rows alone."""
-        different = pd.Series(pd.unique(texts(self.frame[way.name]))).dropna()
-        examples = {found[1]: text for text in different if (found := written(text, way.decimal))}
+        numbers = {text: written(text, way.decimal) for text in _distinct(self.frame[way.name])}
+        examples = {number[1]: text for text, number in numbers.items() if number}
         if "%" not in examples:
             examples.pop("", None)
         if len(examples) > 1:
@@ -279,24 +308,27 @@ def _has_fractions(column: pd.Series[Any]) -> bool:
     return pd.api.types.is_float_dtype(column.dtype) and bool((column % 1 > 0).any())
 
 
+def _distinct(column: pd.Series[Any]) -> pd.Series[str]:
+    """The different texts of a column."""
+    found: pd.Series[str] = pd.Series(pd.unique(texts(column))).dropna().astype(str)
+    return found
+
+
 def _ways(column: pd.Series[Any]) -> list[Column]:
     """The ways in which a column can be read, at least one; of two, the first is the usual one."""
     name = str(column.name)
     if is_numeric(column.dtype):
         return [Column(name, NUMBER)]
-    present = pd.Series(pd.unique(texts(column))).dropna().astype(str)
+    found = _distinct(column)
     is_category = isinstance(column.dtype, pd.CategoricalDtype)
-    if not len(present) or (not is_category and pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS):
+    if found.empty or (not is_category and pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS):
         return [Column(name, NUMBER)]
-    category = Column(name, CATEGORY, digits=_digits(present))
-    known = present[~present.str.casefold().isin(NO_VALUE)]
-    if is_category or category.digits or known.empty or present.str.fullmatch(r"\d+").all():
+    category = Column(name, CATEGORY, digits=_digits(found))
+    if is_category or category.digits or found.str.isdecimal().all() or found.str.casefold().isin(NO_VALUE).all():
         return [category]
     ways = [Column(name, NUMBER, decimal=decimal) for decimal in _MARKS]
-    if known.str.fullmatch(_DATE).all():
-        orders = (False, True) if known.str.contains("/", regex=False).any() else (False,)
-        ways = [Column(name, DATE, month_first=month_first, parts=PARTS) for month_first in orders]
-    return [way for way in ways if _fits(way, present)] or [category]
+    ways += [Column(name, DATE, month_first=month_first, parts=PARTS) for month_first in (False, True)]
+    return [way for way in ways if _fits(way, found)] or [category]
 
 
 def _fits(way: Column, present: pd.Series[str]) -> bool:
@@ -307,10 +339,15 @@ def _fits(way: Column, present: pd.Series[str]) -> bool:
     return True
 
 
-def _digits(present: pd.Series[str]) -> int:
+def _digits(found: pd.Series[str]) -> int:
     """How long codes are, if some have leading zeros; else 0."""
-    codes = present[present.str.fullmatch(r"\d+")]
+    codes = found[found.str.isdecimal()]
     return int(codes.str.len().max()) if codes.str.match(r"0\d").any() else 0
+
+
+def _are_codes(found: pd.Index[str]) -> bool:
+    """Whether texts are of one length with digits in each, such as 12345 and 2A345."""
+    return found.str.len().nunique() == 1 and bool(found.str.fullmatch(r"[0-9A-Za-z]*\d[0-9A-Za-z]*").all())
 
 
 def _features(column: Column, values: pd.Series[Any]) -> dict[str, pd.Series[Any]]:
@@ -329,39 +366,36 @@ def _stored(values: NDArray[Any]) -> Any:
     # NaN compares false; the largest byte bounds what the cast may wrap.
     with np.errstate(invalid="ignore"):
         in_range = bool(((values >= 0) & (values <= 255)).all())
-        return values.astype(np.uint8) if in_range and not np.mod(values, 1).any() else values
+    return values.astype(np.uint8) if in_range and not np.mod(values, 1).any() else values
 
 
-@dataclass(frozen=True)
-class Useless:
-    """Which features tell a model nothing.
+def _as_float(values: pd.Series[Any]) -> pd.Series[Any]:
+    return values.astype(float) if values.dtype == np.uint8 else values
 
-    Attributes:
+
+def _useless(column: Column, values: pd.Series[Any], rows: int, groups: NDArray[np.int64] | None) -> str:
+    """Why a feature tells a model nothing; empty if it may tell something.
+
+    Args:
+        column: how it is read.
+        values: its own, without parts of a date.
+        rows: of the file, of which these may be a sample.
         groups: of the rows (rows,), if they have some.
-        rows: in the file.
-        time: the column that orders them, which may count them.
     """
-
-    groups: NDArray[np.int64] | None
-    rows: int
-    time: str | None
-
-    def why(self, column: Column, values: pd.Series[Any]) -> str:
-        """Why it tells nothing; empty if it may tell something."""
-        distinct = values.nunique()
-        if distinct < 2:
-            return "constant" if distinct else "empty"
-        is_text = column.kind == CATEGORY
-        if not is_text and (column.kind == DATE or not _is_whole(values)):
-            return ""
-        if self.groups is not None and _is_one_to_one(values, self.groups):
-            return "names the group"
-        if is_text and distinct > MAX_DISTINCT * values.count():
-            return "identifier: its text hardly repeats"
-        if is_text:
-            return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
-        is_counter = values.is_unique and values.max() - values.min() < self.rows
-        return "counts the rows" if is_counter and column.name != self.time else ""
+    distinct = values.nunique()
+    if distinct < 2:
+        return "constant" if distinct else "empty"
+    is_text = column.kind == CATEGORY
+    if column.kind == DATE or (not is_text and not _is_whole(values)):
+        return ""
+    if groups is not None and _is_one_to_one(values, groups):
+        return "names the group"
+    if not is_text:
+        spread = values.max() - values.min() + 1
+        return COUNTS if values.is_unique and MIN_COUNTED * rows <= spread <= rows else ""
+    if distinct > MAX_DISTINCT * values.count():
+        return "identifier: its text hardly repeats"
+    return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
 
 
 def _is_whole(values: pd.Series[Any]) -> bool:
@@ -374,34 +408,27 @@ def _is_one_to_one(values: pd.Series[Any], groups: NDArray[np.int64]) -> bool:
     return bool(pairs["value"].is_unique and pairs["group"].is_unique)
 
 
-def _told(
-    columns: list[Column], features: Mapping[str, pd.Series[Any]], frame: pd.DataFrame
-) -> dict[str, tuple[str, str]]:
-    """What each column is read as, and details."""
-    told = {}
-    for column in columns:
-        read_as, details, values = "numbers", "", features[column.name]
-        if column.kind == DATE:
-            read_as, details = "dates", ", ".join(["days since 1970", *column.parts])
-        elif column.kind == CATEGORY:
-            read_as, details = "categories", f"{values.nunique()}{' codes' if column.digits else ''}"
-        elif column.decimal:
-            written_so = frame[column.name][values.notna()].astype(str)
-            longest: Any = written_so.str.len().idxmax()
-            details = f"{written_so[longest].strip()} is {values[longest]:.15g}"
-        elif values.head(MIN_ROWS).is_unique and values.is_unique and _is_whole(values):
-            details = f"whole and different in each row: drop={column.name} if it only names the row"
-        told[column.name] = (read_as, details)
-    return told
+def _treatment(column: Column, text: pd.Series[Any], values: pd.Series[Any]) -> tuple[str, str]:
+    """What a column of the file is read as, and details."""
+    if column.kind == DATE:
+        return "dates", ", ".join(["days since 1970", *column.parts])
+    if column.kind == CATEGORY:
+        return "categories", f"{values.nunique()}{' codes' if column.digits else ''}"
+    if column.decimal:
+        written_so = text[values.notna()].astype(str)
+        longest: Any = written_so.str.len().idxmax()
+        return "numbers", f"{written_so[longest].strip()} is {values[longest]:.15g}"
+    if values.head(MIN_ROWS).is_unique and values.is_unique and _is_whole(values):
+        return "numbers", f"whole and different in each row: drop={column.name} if it only names the row"
+    return "numbers", ""
 
 
 def _line(treatment: Mapping[str, tuple[str, str]]) -> str:
-    parts = []
-    for kind in _READ_AS:
-        names = {name: details for name, (read_as, details) in treatment.items() if read_as == kind}
-        told = listed(f"{name} ({details})" if details else name for name, details in names.items())
-        parts += [f"{kind}: {told}"] if names else []
-    return "; ".join(parts)
+    parts: dict[str, list[str]] = {kind: [] for kind in _READ_AS}
+    for name, (kind, details) in treatment.items():
+        if kind in parts:
+            parts[kind].append(f"{name} ({details})" if details else name)
+    return "; ".join(f"{kind}: {listed(names)}" for kind, names in parts.items() if names)
 
 
 def task_of(target: pd.Series[Any]) -> Task:
@@ -422,8 +449,6 @@ def _check_names(names: list[str], what: str) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(f"{what}: the column name {listed(twice)} occurs more than once; give each column its own name")
-    if "" in names:
-        raise UserError(f"{what}: column {names.index('') + 1} has no name; give each column a name")
 
 
 def _check_is_column(option: str, name: str, allowed: list[str], what: str) -> None:

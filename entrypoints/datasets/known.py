@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from entrypoints.datasets import openml_source, table_files
 from entrypoints.datasets.cleaning import clean
+from entrypoints.datasets.random_rows import sampled
 from entrypoints.datasets.sysmetrics_raw_rows import numbers
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError, say
@@ -96,8 +97,7 @@ def load(
         target: the column to predict; required for a file, the others have a default.
         drop: names of columns that are not features, separated by commas.
         group, time, decimal: as of ``clean``.
-        max_rows, seed: as of ``Table.sample``. Of a Parquet file nothing else is kept: the sample decides how columns
-            are read.
+        max_rows, seed: as of ``sampled``. The sample decides how columns are read.
         folder: of the bundled files.
         echo: called with each line.
 
@@ -108,26 +108,40 @@ def load(
     what = f"dataset={name}"
     dropped = [each.strip() for each in drop.split(",")] if drop else []
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
-    if (known := of_ids.get(name.lower(), name)) in KNOWN:
+    known = of_ids.get(name.lower(), name)
+    task, keep_all = None, False
+    if known in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
-        usual = not target or target == table.target
-        if usual and not dropped and group is None and time is None:
-            return table.sample(max_rows, seed)
-        task = table.task if usual else None
-        return clean(
-            table.frame, target, what=what, echo=echo, drop=dropped, task=task, keep_all=usual, group=group, time=time
-        ).sample(max_rows, seed)
-    if name.lower().startswith(PREFIX):
+        keep_all = target in (None, table.target)
+        if keep_all and not (dropped or group or time or max_rows):
+            return table
+        frame, task = table.frame, table.task if keep_all else None
+    elif name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
         frame = table_files.read(name, echo=echo, max_rows=max_rows, target=target, seed=seed)
     else:
-        allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
+        allowed = (
+            f"one of {', '.join(KNOWN)}, openml:<id>, the path of a CSV or Parquet file, or of a folder of Parquet "
+            "files is allowed"
+        )
         raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
-    table = clean(frame, target, what=what, echo=echo, drop=dropped, group=group, time=time, decimal=decimal)
+    frame = sampled(frame, target or frame.attrs.get("target"), max_rows, seed)
+    table = clean(
+        frame,
+        target,
+        what=what,
+        echo=echo,
+        drop=dropped,
+        task=task,
+        keep_all=keep_all,
+        group=group,
+        time=time,
+        decimal=decimal,
+    )
     del frame
     pa.default_memory_pool().release_unused()  # which would keep what the file's texts took
-    return table.sample(max_rows, seed)
+    return table
 
 
 def _openml_id(name: str) -> int:

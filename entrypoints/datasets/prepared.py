@@ -34,10 +34,10 @@ class Prepared:
     Attributes:
         task: of the table.
         n_classes: the number of classes; 0 for regression.
-        X: (rows, features) raw values: uint8 or float64, a category as its place in the table's categories, NaN for
+        X: (rows, features) raw values: uint8 or float64, a category as its position in the table's categories, NaN for
             missing.
-        y: (rows,) the raw target, or for classification each row's place in the table's classes.
-        categorical: the places of the categorical features.
+        y: (rows,) the raw target, or for classification each row's position in the table's classes.
+        categorical: the positions of the categorical features.
         split: of the rows.
         preprocessings: one per fold, fitted on that fold's training rows alone.
     """
@@ -59,6 +59,6 @@ def prepared(table: Table, split: Split) -> Prepared:
     """Fit the preprocessing of each fold of a table's split."""
     classes = table.classes
     y = np.searchsorted(classes, table.y) if classes else table.y
-    categorical = tuple(place for place, name in enumerate(table.feature_names) if name in table.categories)
+    categorical = tuple(position for position, name in enumerate(table.feature_names) if name in table.categories)
     data = Prepared(table.task, len(classes), table.X, y, categorical, split)
     return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

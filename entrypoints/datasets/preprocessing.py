@@ -29,16 +29,16 @@ def fit_preprocessing(
         X: raw values (all rows, columns) of any numeric dtype; a category is its code, and what is missing is NaN.
         y: the raw target (all rows,), or None for classification.
         rows: the rows that may be looked at.
-        categorical: the places of the categorical columns.
+        categorical: the positions of the categorical columns.
     """
     numeric = np.setdiff1d(np.arange(X.shape[1]), categorical) if categorical else None
     scaling = Scaling(*_mean_and_scale(X, rows, numeric))
     if y is not None:
         y_mean, y_scale = _mean_and_scale(y[:, np.newaxis], rows)
         scaling = Scaling(scaling.mean, scaling.scale, float(y_mean[0]), float(y_scale[0]))
-    encoded = tuple((place, np.unique(codes_of(X[rows, place]))) for place in categorical)
+    encoded = tuple((i, np.unique(codes_of(X[rows, i]))) for i in categorical)
     # In scikit-learn's order, which has missing last.
-    encoded = tuple((place, np.roll(codes, -1) if codes[0] == NO_CODE else codes) for place, codes in encoded)
+    encoded = tuple((i, np.roll(codes, -1) if codes[0] == NO_CODE else codes) for i, codes in encoded)
     has_missing = X.dtype.kind == "f" and any(np.isnan(chunk).any() for chunk in _chunks(X, None, numeric))
     return Preprocessing(scaling, numeric, encoded, has_missing)
 

@@ -198,7 +198,7 @@ def _splitter(table: Table, folds: int, seed: int) -> Any:
 
 
 def _validations_in_time(times: NDArray[np.float64], folds: int) -> Iterator[Rows]:
-    """The places of the rows that validate each fold, which divide the different times."""
+    """The positions of the rows that validate each fold, which divide the different times."""
     distinct, of_row = np.unique(times, return_inverse=True)
     splitter = TimeSeriesSplit(folds, test_size=max(1, len(distinct) // (2 * folds)))
     for _, validation in splitter.split(distinct):

@@ -53,7 +53,10 @@ NO_CODE, NEW_CODE = -1.0, -2.0  # of a category that is missing, and of one that
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
 _DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)\.\d+")
-_WRITTEN_DATE = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})(.*)")
+# Days, months and years where points, or slashes, stand between them.
+_WITH_POINTS = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4})")
+_WITH_SLASHES = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})")
+_ISO = re.compile(r"\d{4}-\d\d?-\d\d?([T ]\d\d?:.*)?")
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
 _MONTHS = np.array(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], dtype=object)
 _WEEKDAYS = np.array(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], dtype=object)
@@ -71,7 +74,6 @@ class Column:
         month_first: whether dates are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
         digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
         parts: which parts of a date are features of their own.
-        stem: how the names of these begin, if not with the column's own name.
     """
 
     __module__ = NAME
@@ -83,12 +85,11 @@ class Column:
     month_first: bool = False
     digits: int = 0
     parts: tuple[str, ...] = ()
-    stem: str = ""
 
     @property
     def names(self) -> list[str]:
         """Of the features that it becomes."""
-        return [self.name, *(f"{self.stem or self.name} {part}" for part in self.parts)]
+        return [self.name, *(f"{self.name} {part}" for part in self.parts)]
 
     def features(self, column: pd.Series[Any]) -> dict[str, NDArray[Any]]:
         """The (rows,) features that a column becomes, by name: float64, or text with NaN for missing.
@@ -97,18 +98,22 @@ class Column:
         """
         if self.kind == CATEGORY:
             return {self.name: texts(column, self.digits, category_of)}
-        if self.kind == DATE:
-            values = _days(column, self.month_first)
-        elif is_numeric(column.dtype):
-            values = numbers(column)
-            if self.grouped and (values % 1 > 0).any():
-                raise ValueError("thousands were read as decimals; read the file with dtype=str, or thousands='.'")
-        else:
+        if self.kind == NUMBER:
+            return {self.name: self._numbers(column)}
+        days = _days(column, self.month_first)
+        parts = _parts(days) if self.parts else {}
+        return {self.name: days} | {f"{self.name} {part}": parts[part] for part in self.parts}
+
+    def _numbers(self, column: pd.Series[Any]) -> NDArray[np.float64]:
+        if not is_numeric(column.dtype):
             known = column.notna().to_numpy(dtype=bool)
             values = np.full(len(column), np.nan)
             values[known] = [_number(value, self.decimal) + 0.0 for value in column[known]]
-        parts = _parts(values) if self.parts else {}
-        return dict(zip(self.names, [values, *(parts[part] for part in self.parts)], strict=True))
+            return values
+        values = numbers(column)
+        if self.grouped and (values % 1 > 0).any():
+            raise ValueError("thousands were read as decimals; read the file with dtype=str, or thousands='.'")
+        return values
 
 
 def is_numeric(dtype: Any) -> bool:
@@ -184,9 +189,9 @@ class Preprocessing:
 
     Attributes:
         scaling: of the numeric columns and of the target; a missing number becomes the mean.
-        numeric: the places of the numeric columns; None if all are.
-        encoded: for each categorical column its place and the codes that get a column of their own, which are those of
-            the fitted rows (-1 for missing). Another code becomes zeros.
+        numeric: the positions of the numeric columns; None if all are.
+        encoded: for each categorical column its position and the codes that get a column of their own, which are those
+            of the fitted rows (-1 for missing). Another code becomes zeros.
         has_missing: whether a number can be missing.
     """
 
@@ -206,7 +211,7 @@ class Preprocessing:
             np.nan_to_num(out, copy=False, nan=0.0)  # the mean, once scaled
         if not self.encoded:
             return out
-        return np.hstack([out, *(codes_of(X[:, place])[:, None] == codes for place, codes in self.encoded)])
+        return np.hstack([out, *(codes_of(X[:, i])[:, None] == codes for i, codes in self.encoded)])
 
 
 def codes_of(column: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -219,7 +224,7 @@ class RawRows:
     """A trained model that takes rows as pandas reads them from the user's file, whatever dtypes they get there.
 
     Args:
-        estimator: takes rows that are preprocessed, and gives the standardised target, or the place of a class.
+        estimator: takes rows that are preprocessed, and gives the standardised target, or the position of a class.
         preprocessing: of the features that the columns become.
         columns: how each is read that it needs; the rows may have more.
         categories: the code of each category that was trained on, of each feature of text.
@@ -339,8 +344,7 @@ def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:
     """Dates and times, or text of them, as (rows,) days since 1970; a time with a zone is that of UTC."""
     found = texts(column)
     known = np.array([str(text).casefold() not in NO_VALUE for text in found], dtype=bool)
-    year_first = r"\3-\1-\2\4" if month_first else r"\3-\2-\1\4"
-    iso = [_WRITTEN_DATE.sub(year_first, text) for text in found[known]]
+    iso = [_iso_date(text, month_first) for text in found[known]]
     times = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
     if times.isna().any():
         raise ValueError(
@@ -349,6 +353,13 @@ def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:
     values = np.full(len(column), np.nan)
     values[known] = (times - _EPOCH) / pd.Timedelta(days=1)
     return values
+
+
+def _iso_date(text: str, month_first: bool) -> str:
+    """A date with the year first; empty if the text is none."""
+    text = _WITH_POINTS.sub(r"\3-\2-\1", text, count=1)
+    text = _WITH_SLASHES.sub(r"\3-\1-\2" if month_first else r"\3-\2-\1", text, count=1)
+    return text if _ISO.fullmatch(text) else ""
 
 
 def _parts(days: NDArray[np.float64]) -> dict[str, NDArray[np.object_]]:

@@ -8,11 +8,10 @@ import os
 import re
 import warnings
 import zlib
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from entrypoints.datasets import table_size
@@ -22,7 +21,6 @@ from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 
 _SUFFIX = re.compile(r"\.(csv|csv\.gz|parquet|pq)$", re.IGNORECASE)
-_THOUSANDS = r"[-+]?[1-9]\d{0,2}(\.\d{3})?"
 _MAY_BE_CODE = re.compile(rb"""(^|[,;\t" ])0\d""")
 # Before 3.1 pandas' own parser is off in the last bit; since then it is exact, and the option deprecated.
 EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3.1" else {}
@@ -48,97 +46,116 @@ def read(
 
     CSV has one header line, is UTF-8 or cp1252, and is separated by commas, semicolons or tabs, whichever the header
     has most of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing. Codes with
-    leading zeros are text, and so are numbers such as 1.702, which may be thousands. A first column without a name that
-    numbers the rows is left out. ``echo`` gets a line if it is, and for cp1252. The ``attrs`` are what ``clean`` wants
-    to know.
+    leading zeros are text, and so are numbers such as 1.702, which may be thousands. Columns without a name are called
+    as pandas calls them, ``Unnamed: 0``. ``echo`` gets a line for cp1252. The ``attrs`` are what ``clean`` wants to
+    know.
 
     Raises:
-        UserError: the file is missing, unreadable, empty or too large, or a class would be lost.
+        UserError: the file is missing, unreadable, empty or too large.
     """
     path = Path(name)
+    what = f"dataset={name}"
     suffix = _SUFFIX.search(path.name)
     if not path.exists():
-        raise UserError(f"dataset={name}: no such file ({path.absolute()}); give the path of a CSV or Parquet file")
+        raise UserError(f"{what}: no such file ({path.absolute()}); give the path of a CSV or Parquet file")
     if not suffix and path.is_file():
-        raise UserError(
-            f"dataset={name}: a file named .csv, .csv.gz, .parquet, .pq is allowed; convert it to one of these"
-        )
+        raise UserError(f"{what}: a file named .csv, .csv.gz, .parquet, .pq is allowed; convert it to one of these")
     kind = "CSV" if suffix and "csv" in suffix[1].lower() else "Parquet"
     try:
-        try:
-            if kind == "CSV":
-                frame = _read_csv(path, name, "utf-8-sig")
-            else:
-                frame = _read_parquet(path, name, max_rows, target, seed)
-        except UnicodeDecodeError:
-            frame = _read_csv(path, name, "cp1252")
-            echo(f"dataset={name}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong")
+        is_csv = kind == "CSV"
+        frame = _read_csv(path, what, echo) if is_csv else _read_parquet(path, what, max_rows, target, seed)
     except UnicodeError as error:
-        raise UserError(f"dataset={name}: this is text neither in UTF-8 nor in cp1252; save it as UTF-8") from error
+        raise UserError(f"{what}: this is text neither in UTF-8 nor in cp1252; save it as UTF-8") from error
     except BROKEN as error:
-        raise UserError(
-            f"dataset={name}: not readable as {kind} ({one_line(error)}); fix it or export it again"
-        ) from error
-    frame = _without_row_numbers(frame, name, echo)
-    frame.attrs = {"name": path.name[: suffix.start()] if suffix else path.name, "from_text": kind == "CSV"}
+        raise UserError(f"{what}: not readable as {kind} ({one_line(error)}); fix it or export it again") from error
+    frame.attrs |= {"name": path.name[: suffix.start()] if suffix else path.name, "from_text": is_csv}
     return frame
 
 
-def _read_parquet(path: Path, name: str, max_rows: int | None, target: str | None, seed: int) -> pd.DataFrame:
+def _read_parquet(path: Path, what: str, max_rows: int | None, target: str | None, seed: int) -> pd.DataFrame:
     files = ParquetFiles(path)
-    rows, what = files.rows, f"its {files.rows:,} rows"
-    if max_rows is not None and max_rows < rows:
-        rows, what = max_rows, f"{max_rows:,} of {what}"
-    table_size.check(f"dataset={name}: {what}", files.first_rows(), rows, advice="choose max_rows={}")
-    return files.read() if max_rows is None else files.draw(max_rows, target, seed)
+    rows = files.rows if max_rows is None else min(max_rows, files.rows)
+    of = f"its {files.rows:,} rows" if rows == files.rows else f"{rows:,} of its {files.rows:,} rows"
+    table_size.check(f"{what}: {of}", files.first_rows(), rows, advice="choose max_rows={}")
+    return files.read() if rows == files.rows else files.draw(rows, target, seed)
 
 
-def _read_csv(path: Path, name: str, encoding: str) -> pd.DataFrame:
+def _read_csv(path: Path, what: str, echo: Echo) -> pd.DataFrame:
     with _opened(path) as file:
         first = file.readline()
-        has_codes = any(map(_MAY_BE_CODE.search, file))
     if b"\0" in first:
         raise UnicodeError("UTF-16")
-    text = first.decode(encoding)
+    found = _looked_through(path)
+    text = first.decode(found.encoding)
     separator = max(",;\t", key=text.count)
-    header = [field.strip() for field in next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])]
-    if not any(header):
+    header = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
+    if not any(field.strip() for field in header):
         raise ValueError("the first line holds no column names")
-
-    def read(**more: Any) -> pd.DataFrame:
-        frame: pd.DataFrame = pd.read_csv(
-            path,
-            sep=separator,
-            header=0,
-            names=list(range(len(header))),  # pandas would rename columns that share a name
-            index_col=False,
-            low_memory=False,
-            na_values=["?"],
-            skipinitialspace=True,
-            encoding=encoding,
-            **EXACT,
-            **more,
-        )
-        return frame
-
+    read: Any = partial(
+        pd.read_csv,
+        path,
+        sep=separator,
+        header=0,
+        names=list(range(len(header))),  # pandas would rename columns that share a name
+        index_col=False,
+        low_memory=False,
+        na_values=["?"],
+        skipinitialspace=True,
+        encoding=found.encoding,
+        **EXACT,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
         if path.stat().st_size > LARGE_BYTES:
-            rows, row_bytes = _about(path)
-            what, parser_bytes = f"dataset={name}: its about {rows:,} rows", row_bytes + POINTER_BYTES * len(header)
-            table_size.check(what, read(nrows=FIRST_ROWS), rows, advice=CONVERT, parser_bytes=parser_bytes)
-        frame = read()
-        numeric = [each for each in frame if is_numeric(frame[each].dtype)]
-        whole = [each for each in numeric if has_codes and not (frame[each] % 1).any()]
-        doubtful = whole + [each for each in numeric if _may_be_thousands(frame[each])]
+            of = f"{what}: its about {found.rows:,} rows"
+            parser_bytes = found.row_bytes + POINTER_BYTES * len(header)
+            table_size.check(of, read(nrows=FIRST_ROWS), found.rows, advice=CONVERT, parser_bytes=parser_bytes)
+        frame: pd.DataFrame = read()
+        numeric = [i for i in frame if is_numeric(frame[i].dtype)]
+        doubtful = [i for i in numeric if _may_be_thousands(frame[i]) or (found.has_codes and not (frame[i] % 1).any())]
         if doubtful:
-            for each, values in read(usecols=doubtful, dtype=str).items():
-                known = values.dropna().str
-                are_codes = known.match(r"0\d").any() and known.fullmatch(r"\d+").all()
-                if are_codes or (each not in whole and known.fullmatch(_THOUSANDS).all()):
-                    frame[each] = values
-    frame.columns = pd.Index(header)
+            for i, column in read(usecols=doubtful, dtype=str).items():
+                if _are_codes_or_thousands(column.dropna().str):
+                    frame[i] = column
+    if found.encoding == "cp1252":
+        echo(f"{what}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong")
+    frame.columns = pd.Index([field.strip() or f"Unnamed: {i}" for i, field in enumerate(header)])
     return frame
+
+
+class _Text(NamedTuple):
+    """What is known of a CSV file before it is read.
+
+    Attributes:
+        has_codes: whether numbers in it may have leading zeros.
+        rows: how many, at most: text may have several lines.
+        row_bytes: of each, unpacked.
+    """
+
+    encoding: str
+    has_codes: bool
+    rows: int
+    row_bytes: float
+
+
+def _looked_through(path: Path) -> _Text:
+    """Raises ValueError if some lines are UTF-8 and others are not."""
+    number = size = utf_8 = others = 0  # the last two are the first such line
+    has_codes = False
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            size += len(line)
+            has_codes = has_codes or _MAY_BE_CODE.search(line) is not None
+            if line.isascii():
+                continue
+            try:
+                line.decode()
+                utf_8 = utf_8 or number
+            except UnicodeDecodeError:
+                others = others or number
+    if utf_8 and others:
+        raise ValueError(f"line {others} is not UTF-8, and line {utf_8} is")
+    return _Text("cp1252" if others else "utf-8-sig", has_codes, number - 1, size / max(1, number))
 
 
 def _may_be_thousands(numbers: pd.Series[Any]) -> bool:
@@ -147,27 +164,12 @@ def _may_be_thousands(numbers: pd.Series[Any]) -> bool:
     return bool((fractions.round(2) != fractions).mean() > 0.5 and (fractions.round(3) == fractions).all())
 
 
+def _are_codes_or_thousands(texts: Any) -> bool:
+    if texts.isdecimal().all():
+        return bool(texts.match(r"0\d").any())
+    has_points = texts.contains(".", regex=False).any()
+    return bool(has_points and texts.fullmatch(r"[-+]?[1-9]\d{0,2}(\.\d{3})?").all())
+
+
 def _opened(path: Path) -> Any:
     return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _about(path: Path) -> tuple[int, float]:
-    """About how many rows a CSV file has, and how many bytes each: as in its first rows."""
-    with _opened(path) as file:
-        sizes = [len(line) for line in islice(file, FIRST_ROWS)]
-        packed: Any = getattr(file, "fileobj", None)
-        read_bytes = packed.tell() if packed else sum(sizes)
-    rows = len(sizes) * path.stat().st_size / read_bytes
-    return int(float(f"{rows:.2g}")), sum(sizes) / len(sizes)
-
-
-def _without_row_numbers(frame: pd.DataFrame, name: str, echo: Echo) -> pd.DataFrame:
-    """Without the column that ``DataFrame.to_csv`` writes unless told not to."""
-    if frame.shape[1] < 2 or str(frame.columns[0]) not in ("", "Unnamed: 0"):
-        return frame
-    first = pd.to_numeric(frame.iloc[:, 0], errors="coerce").to_numpy(dtype=np.float64)
-    if not any(np.array_equal(first, np.arange(len(frame)) + start) for start in (0, 1)):
-        return frame
-    echo(f"dataset={name}: the first column has no name and numbers the rows: left out")
-    rest: pd.DataFrame = frame.iloc[:, 1:]
-    return rest

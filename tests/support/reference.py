@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier, SGDRegressor
@@ -53,6 +54,13 @@ STUDIES = [
 def table_of(name: str) -> Table:
     """A bundled dataset."""
     return known.load(name)
+
+
+def features_of(table: Table, rows: NDArray[Any]) -> pd.DataFrame:
+    """Rows of a table: float64, and text with NaN for missing where categorical."""
+    types = {name: object if name in table.categories else np.float64 for name in table.feature_names}
+    features: pd.DataFrame = table.frame.iloc[rows, :-1].astype(types)
+    return features
 
 
 @cache

@@ -68,9 +68,9 @@ def _drawn(table: pd.DataFrame, title: str) -> Figure:
     """The columns, the strongest on top."""
     note = NOTE.format(rows=table["rows"].iloc[0], repeats=table["repeats"].iloc[0])
     figure, (axes,) = drawing.sheet(1, title, note)
-    for place, row in enumerate(rows_of(table[::-1])):
+    for i, row in enumerate(rows_of(table[::-1])):
         color = drawing.BLUE if row["matters"] else drawing.GREY
-        axes.errorbar(row["importance"], place, xerr=2 * row["spread"], fmt="o", color=color, capsize=3)
+        axes.errorbar(row["importance"], i, xerr=2 * row["spread"], fmt="o", color=color, capsize=3)
     axes.set_yticks(range(len(table)), [str(column)[:40] for column in table["column"][::-1]])
     axes.axvline(0, color=drawing.BLACK, linewidth=0.8)
     axes.set_xlabel(f"by how much {table['score'].iloc[0]} gets worse")

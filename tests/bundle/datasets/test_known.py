@@ -61,8 +61,8 @@ def test_unknown_name_is_answered_with_the_known_and_the_closest(name: str, advi
     with pytest.raises(UserError) as error:
         load(name)
     assert str(error.value) == (
-        f"dataset={name}: one of diabetes, red_wine, mnist_784, wave_energy, openml:<id> or the path of a CSV or "
-        f"Parquet file is allowed; {advice}"
+        f"dataset={name}: one of diabetes, red_wine, mnist_784, wave_energy, openml:<id>, the path of a CSV or "
+        f"Parquet file, or of a folder of Parquet files is allowed; {advice}"
     )
 
 
@@ -200,7 +200,6 @@ def refused(
             "misspelt target", GOOD, f"{ONE_OF}a, b, label; use label, the closest name", "lable", of="target=lable"
         ),
         refused("name twice", _rows("a,a,b", "1", "2", "3"), "the column name a occurs more than once; "),
-        refused("column without a name", _rows("a,,b", "1", "2", "3"), "column 2 has no name; give each column a"),
         refused("header only", "a,b\n", "0 rows with a value of the target b found, and at least 10 are"),
         refused("few rows", _rows("a,b", "{0}", "x{0}", rows=9), "9 rows with a value of the target b "),
         refused("one class", _rows("a,b", "{0}", "x"), "all 12 rows of dataset={path} hold x; choose", of="target=b"),

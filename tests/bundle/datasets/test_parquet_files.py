@@ -42,15 +42,32 @@ def _drawn(path: Path, rows: int, seed: int, target: str = "y") -> pd.DataFrame:
 def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(path: Path) -> None:
     """Rows without a target are not among them; equal seeds draw equal rows."""
     whole, drawn = pd.read_parquet(path), _drawn(path, 90, seed=1)
-    places = drawn["number"].tolist()
-    assert places == sorted(set(places))
-    pd.testing.assert_frame_equal(drawn, whole.iloc[places].reset_index(drop=True))
+    positions = drawn["number"].tolist()
+    assert positions == sorted(set(positions))
+    pd.testing.assert_frame_equal(drawn, whole.iloc[positions].reset_index(drop=True))
     assert drawn["y"].value_counts().to_dict() == {"usual": 70, "rare": 20}  # of 210 and 60
     pd.testing.assert_frame_equal(drawn, _drawn(path, 90, seed=1))
     assert not drawn.equals(_drawn(path, 90, seed=2))
-    table = known.load(str(path), target="y", max_rows=90, seed=1, echo=lambda _: None)
-    assert table.frame["number"].tolist() == places
     assert len(_drawn(path, ROWS, seed=1)) == ROWS
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
+    """Rows are counted by a column in which those between them are missing. A category that is not drawn is none.
+
+    A rare value of a target that is a number, though written with a comma, may be lost.
+    """
+    whole = pd.read_parquet(path).assign(price=["0,5" if i == 7 else f"{i % 3},25" for i in range(ROWS)])
+    whole.to_parquet(path)  # in one batch, as a CSV file is
+    name = str(path.with_name(f"u.{kind}"))
+    whole.to_csv(name, index=False) if kind == "csv" else whole.to_parquet(name)
+    table = known.load(name, target="y", max_rows=90, seed=1, echo=lambda _: None)
+    assert ("number", "left out", "counts the rows") in table.treatment
+    drawn = _drawn(path, 90, seed=1)
+    assert table.y.tolist() == drawn["y"].tolist()
+    assert table.categories["text"] == tuple(sorted(set(drawn["text"].dropna())))
+    few = known.load(name, target="price", max_rows=20, echo=lambda _: None)
+    assert (few.task, len(few.frame)) == ("regression", 20)
 
 
 @pytest.mark.parametrize("target", ["y", "half"])
@@ -64,12 +81,17 @@ def test_each_row_is_equally_likely(path: Path, target: str) -> None:
     assert np.abs(drawn[can_be_drawn] - draws * share).max() < 5 * np.sqrt(draws * share * (1 - share))
 
 
-def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path: Path) -> None:
-    """As that of any other table."""
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path: Path, kind: str) -> None:
+    """No model of it could name that class."""
+    whole = pd.read_parquet(path)
+    whole.loc[1, "y"] = "once"
+    name = str(path.with_name(f"u.{kind}"))
+    whole.to_csv(name, index=False) if kind == "csv" else whole.to_parquet(name)
     with pytest.raises(UserError) as raised:
-        _drawn(path, 1, seed=0)
+        known.load(name, target="y", max_rows=20, seed=3, echo=lambda _: None)
     assert raised.value.message == (
-        "max_rows=1: class rare has only 60 of the 270 rows, and none would be among 1; raise max_rows, or merge or "
+        "max_rows=20: class once has only 1 of the 270 rows, and none would be among 20; raise max_rows, or merge or "
         "drop the class"
     )
 

@@ -66,7 +66,7 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(
     assert run.info.status == "FINISHED"
     assert run.data.tags["mlflow.parentRunId"] == parent.run_id
     assert run.data.tags["sysmetrics.kind"] == "prepare"
-    fewer, of_fewer = table.sample(400, seed=0), Request("red_wine", 400, 3, 0)
+    fewer, of_fewer = known.load("red_wine", max_rows=400), Request("red_wine", 400, 3, 0)
     assert not _obtained(parent, fewer, of_fewer)[1]
     for other in (Request("red_wine", None, 4, 0), Request("red_wine", None, 3, 1)):
         assert not _obtained(parent, table, other)[1]

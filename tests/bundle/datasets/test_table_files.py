@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from entrypoints.datasets.known import load
 from entrypoints.datasets.table_files import read
+from entrypoints.errors import UserError
 
 
 def _read(path: Path, content: str | bytes) -> pd.DataFrame:
@@ -62,6 +64,14 @@ def test_file_in_cp1252_is_read_with_a_line(tmp_path: Path) -> None:
     assert lines == [f"dataset={path}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong"]
 
 
+def test_file_of_two_encodings_is_refused_with_a_line_of_each(tmp_path: Path) -> None:
+    """Read as cp1252 the letters of all other lines would be wrong."""
+    with pytest.raises(
+        UserError, match=r"not readable as CSV \(line 4 is not UTF-8, and line 2 is\); fix it or export"
+    ):
+        _read(tmp_path / "t.csv", "a\nMüller\nx\n".encode() + "Müller\n".encode("cp1252"))
+
+
 def test_header_is_read_as_it_is(tmp_path: Path) -> None:
     """Quotes, blanks, a byte order mark and repeated names: nothing is renamed behind the user's back."""
     frame = _read(tmp_path / "t.csv", '\ufeffa, "b,c" ,a\n1, 2,3\n')
@@ -69,14 +79,14 @@ def test_header_is_read_as_it_is(tmp_path: Path) -> None:
     assert frame.to_numpy().tolist() == [[1, 2, 3]]
 
 
-def test_numbers_of_the_rows_are_left_out_with_a_line(tmp_path: Path) -> None:
-    """What DataFrame.to_csv writes as first column is not a feature; another column without a name may be one."""
+def test_columns_without_a_name_have_that_which_pandas_gives_them(tmp_path: Path) -> None:
+    """So rows to predict have it, too; the numbers of rows that DataFrame.to_csv writes are left out as such."""
     path = tmp_path / "t.csv"
-    pd.DataFrame({"a": [5, 6]}).to_csv(path)
+    pd.DataFrame({"a": [5, 6] * 10, "y": ["u", "v"] * 10}).to_csv(path)
+    assert list(read(str(path), echo=pytest.fail)) == list(pd.read_csv(path)) == ["Unnamed: 0", "a", "y"]
     lines: list[str] = []
-    assert list(read(str(path), echo=lines.append).columns) == ["a"]
-    assert lines == [f"dataset={path}: the first column has no name and numbers the rows: left out"]
-    assert list(_read(path, ",a\n7,1\n9,2\n").columns) == ["", "a"]
+    assert load(str(path), target="y", echo=lines.append).feature_names == ("a",)
+    assert lines[0].endswith("left out: Unnamed: 0 (counts the rows)")
 
 
 def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path: Path) -> None:

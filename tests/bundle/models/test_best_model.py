@@ -36,6 +36,7 @@ from reference import (
     bundled,
     configured,
     configured_whole,
+    features_of,
     split_up,
     table_of,
 )
@@ -122,7 +123,7 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: st
     best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration)
     plain.train(configuration.steps(len(data.split.train)))
     model = best_model.raw_rows_model(best, table_of(name))
-    predicted = model.predict(table_of(name).features(np.arange(len(data.X))))
+    predicted = model.predict(features_of(table_of(name), np.arange(len(data.X))))
     expected = plain.predict(np.arange(len(data.X)))
     if data.task == "regression":
         np.testing.assert_allclose(predicted, expected, rtol=1e-9)
@@ -148,7 +149,7 @@ def test_users_own_estimator_gets_and_gives_in_the_logged_model_what_it_does_in_
     data = bundled(name)
     best = best_model.refit(configured(f"particular.{made}", max_steps=40), data)
     test = data.split.test
-    predicted = best_model.raw_rows_model(best, table_of(name)).predict(table_of(name).features(test))
+    predicted = best_model.raw_rows_model(best, table_of(name)).predict(features_of(table_of(name), test))
     if name == "diabetes":
         assert np.mean(predicted == LABELS[data.y[test]]) == best.figures["test_accuracy"] > 0.6
     else:
@@ -181,7 +182,7 @@ def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predic
     """No number is missing in the table that it was trained on."""
     data, wine = bundled("red_wine"), table_of("red_wine")
     model = best_model.raw_rows_model(best_model.refit(configured(algorithm), data), wine)
-    frame = wine.features(data.split.test)
+    frame = features_of(wine, data.split.test)
     mean = float(wine.frame["alcohol"].iloc[data.split.train].mean())
     predicted = model.predict(frame.assign(alcohol=np.nan))
     np.testing.assert_allclose(predicted, model.predict(frame.assign(alcohol=mean)), rtol=1e-9)
@@ -276,7 +277,7 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
     Of a package, of a module in a folder, and of one that keeps what skops cannot hold, which is named.
     """
     data, people, uris, expected = bundled("diabetes"), table_of("diabetes"), [], []
-    frame = people.features(data.split.test)
+    frame = features_of(people, data.split.test)
     frame.to_json(tmp_path / "rows.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path / "modules")
@@ -575,7 +576,7 @@ def test_classifier_gives_probabilities_where_they_are_asked_for(
     with in_use(module_store):
         model = mlflow.pyfunc.load_model(uri)
         plain: Any = mlflow.sklearn.load_model(uri)
-    rows = read.features(np.arange(20)).set_axis(range(100, 120))
+    rows = features_of(read, np.arange(20)).set_axis(range(100, 120))
     found = model.predict(rows, params=PROBABILITIES)
     expected = pd.DataFrame(
         best.estimator.predict_proba(best.preprocessing.transform(read.X[:20])), rows.index, ["no", "yes"]
@@ -595,7 +596,7 @@ def test_columns_of_probabilities_are_the_classes_that_are_predicted(kind: type,
     pd.DataFrame({"size": sizes, "y": (sizes > 0).astype(kind)}).to_csv(tmp_path / "t.csv", index=False)
     best, read = _refitted(tmp_path / "t.csv", "y", "logistic")
     model = best_model.raw_rows_model(best, read)
-    rows = read.features(np.arange(5))
+    rows = features_of(read, np.arange(5))
     found = model.score(rows, PROBABILITIES)
     assert isinstance(found, pd.DataFrame)
     assert found.columns.tolist() == [kind(0), kind(1)]
@@ -609,7 +610,7 @@ def test_classifier_without_probabilities_says_so_in_one_sentence(module_store: 
     """It predicts classes."""
     people = table_of("diabetes")
     best = best_model.refit(configured("svm"), bundled("diabetes"))
-    model, rows = _loaded(module_store, best, people), people.features(np.arange(5))
+    model, rows = _loaded(module_store, best, people), features_of(people, np.arange(5))
     with pytest.raises(MlflowException) as raised:
         model.predict(rows, params=PROBABILITIES)
     assert raised.value.message.startswith("predict_method=predict_proba: the algorithm of this model gives no")
