@@ -413,3 +413,16 @@ def test_loss_that_is_not_finite_is_that_of_a_diverged_trial() -> None:
     report = training.report()
     assert training.diverged
     assert all(np.isfinite(value) for value in report.values())
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "bounded"),
+    [
+        pytest.param(None, "regression", [0.0, 1.2], id="rmse"),
+        pytest.param("roc_auc", "classification", [0.0, 1.0], id="roc_auc"),
+        pytest.param("r2", "regression", [-0.1, 1.0], id="r2"),
+    ],
+)
+def test_score_that_is_bounded_has_no_value_beyond(metric: str | None, task: Any, bounded: list[float]) -> None:
+    """The ends of an interval may lie there."""
+    assert [scores.find(metric, task).bounded(value) for value in (-0.1, 1.2)] == bounded
