@@ -41,7 +41,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("models",),
         ("limits",),
         ("reporting.answer reporting.statistics reporting.drawing reporting.words",),
-        ("reporting.paired reporting.verdicts reporting.effect_words",),
+        ("reporting.paired reporting.verdicts reporting.effect_words reporting.expectation",),
         ("reporting.questions",),
         ("search",),
         ("reporting",),
@@ -49,7 +49,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
     ],
     f"{BUNDLE}.reporting": [
         ("answer words statistics drawing",),
-        ("paired verdicts effect_words",),
+        ("paired verdicts effect_words expectation",),
         ("questions",),
         ("",),
     ],
