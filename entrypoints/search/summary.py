@@ -461,7 +461,7 @@ def _refitted(study: Summary, model: LoggedModel) -> str:
     latency_ms = value("inference_latency_ms", figures["refit_latency_ms"])
     memory = ""
     if "refit_memory_growth_mb" in figures:
-        memory = f" with {value('memory_growth_mb', figures['refit_memory_growth_mb'])} MB"
+        memory = f", which took {value('memory_growth_mb', figures['refit_memory_growth_mb'])} MB of memory"
     return (
         f"Refitted on the whole training part it has {test} {score}, trained in {training_s} s{memory}; it "
         f"predicts a row of a DataFrame in {latency_ms} ms."
