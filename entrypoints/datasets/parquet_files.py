@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from entrypoints.datasets.random_rows import LOST, OF_ROWS, RandomRows
 
 BATCH_ROWS = 16_384
-PIECE_ROWS = 65_536  # that are kept together: of smaller pieces the allocator would keep a third as much again
 BUFFER_BYTES = 65_536  # of each column
 
 
@@ -41,11 +40,13 @@ class ParquetFiles:
 
     def first_rows(self) -> pd.DataFrame:
         """As many as are read at once."""
-        return _frame(islice(self._batches(), 1), self._schema)
+        for batch in self._batches():
+            return _frame(pa.Table.from_batches([batch]))
+        return _frame(self._schema.empty_table())
 
     def read(self) -> pd.DataFrame:
         """All rows."""
-        return _frame(self._batches(), self._schema)
+        return self._kept(self.rows, self._batches())
 
     def draw(self, rows: int, target: str | None, seed: int) -> pd.DataFrame:
         """Random rows, in their order, see ``RandomRows``; the first ones if there is no such target."""
@@ -55,7 +56,8 @@ class ParquetFiles:
         i = names.index(target)
         targets = (batch.column(0) for batch in self._batches([self._schema.names[i]]))
         draw = RandomRows(targets, rows, seed)
-        frame = _frame((batch.take(draw.positions(batch.column(i))) for batch in self._batches()), self._schema)
+        drawn = (batch.take(draw.positions(batch.column(i))) for batch in self._batches())
+        frame = self._kept(draw.rows, drawn)
         frame.attrs = {OF_ROWS: self.rows, LOST: draw.lost}
         return frame
 
@@ -63,19 +65,46 @@ class ParquetFiles:
         for file in self._files:
             yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
 
+    def _complete(self) -> set[str]:
+        """The columns of which the files say that no value is missing."""
+        incomplete = set()
+        names = set()
+        for metadata in (file.metadata for file in self._files):
+            for group in map(metadata.row_group, range(metadata.num_row_groups)):
+                for column in map(group.column, range(metadata.num_columns)):
+                    names.add(column.path_in_schema)
+                    if column.statistics is None or column.statistics.null_count != 0:
+                        incomplete.add(column.path_in_schema)
+        return names - incomplete
 
-def _frame(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pd.DataFrame:
-    pieces: list[pa.Table] = []
-    small: list[pa.RecordBatch] = []
-    for batch in batches:
-        small.append(batch)
-        if sum(map(len, small)) >= PIECE_ROWS:
-            pieces.append(pa.Table.from_batches(small, schema).unify_dictionaries().combine_chunks())
-            small = []
-    pieces.append(pa.Table.from_batches(small, schema))
-    table = pa.concat_tables(pieces).unify_dictionaries()
-    del pieces, small
-    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+    def _kept(self, rows: int, batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
+        """A frame of the rows of these batches.
+
+        Numbers are written to where they stay: of small pieces the allocator would keep a third as much again.
+        """
+        complete = self._complete()
+        kept = []
+        for field in self._schema:
+            whole = pa.types.is_integer(field.type) and field.name in complete
+            is_array = whole or pa.types.is_floating(field.type)
+            kept.append(np.empty(rows, field.type.to_pandas_dtype()) if is_array else list[pa.Array]())
+        start = 0
+        for batch in batches:
+            stop = start + len(batch)
+            for column, values in zip(kept, batch.columns, strict=True):
+                if isinstance(column, list):
+                    column.append(values)
+                else:
+                    column[start:stop] = values.to_numpy(zero_copy_only=False)
+            start = stop
+        columns = []
+        for column, field in zip(kept, self._schema, strict=True):
+            columns.append(pa.chunked_array(column, field.type) if isinstance(column, list) else column)
+        return _frame(pa.Table.from_arrays(columns, schema=self._schema))
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
     pa.default_memory_pool().release_unused()
     frame.index = pd.RangeIndex(len(frame))
     return frame

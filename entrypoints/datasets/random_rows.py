@@ -26,6 +26,10 @@ class RandomRows:
         targets: the target of all rows, batch by batch.
         rows: how many to draw.
         seed: any whole number from 0.
+
+    Attributes:
+        rows: how many there are to draw.
+        lost: what to say if the target is of classes, of which one has no row among them; empty if all have.
     """
 
     def __init__(self, targets: Iterable[pa.Array], rows: int, seed: int) -> None:
@@ -34,7 +38,8 @@ class RandomRows:
         self._to_come = np.array(counts, dtype=np.int64)
         total = sum(counts)
         # One random offset for all values: each gets its share, rounded up or down, so that rows stay equally likely.
-        shares = np.cumsum(self._to_come) / max(1, total) * min(rows, total)
+        self.rows = min(rows, total)
+        shares = np.cumsum(self._to_come) / max(1, total) * self.rows
         self._wanted = np.diff(np.floor(shares + self._random.random()), prepend=0).astype(np.int64)
         self.lost = ""
         if self._values and not self._wanted.all():
