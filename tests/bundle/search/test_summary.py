@@ -188,7 +188,10 @@ def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     for line in (take, *(line.removeprefix("- ") for line in rest if line.startswith("- "))):
         assert line.replace("**", "").replace("`", "") in words
     assert "models:/m-0123" in page
-    assert "test_rmse 0.64, trained in 0.098 s, which took 1.5 MB of memory; it predicts a row of a DataFrame in 2 ms" in page
+    assert (
+        "test_rmse 0.64, trained in 0.098 s, which took 1.5 MB of memory; it predicts a row of a DataFrame in 2 ms"
+        in page
+    )
     assert "10 trials: 2 ran to the end" in page
     assert len(page) < 8000
     table = [line.split()[:2] for line in words.splitlines()[1:4]]
