@@ -162,7 +162,7 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: 
     link = page.get_by_role("link", name="score against cost")
     folded = page.get_by_text("Show more").bounding_box()["y"]
     assert link.bounding_box()["y"] < folded
-    assert page.get_by_text(f"val_rmse {study.run.data.metrics['best_val_rmse']:.4f}").bounding_box()["y"] < folded
+    assert page.get_by_text("on other rows like these expect rmse").bounding_box()["y"] < folded
     with page.expect_popup() as opened:
         link.click()
     opened.value.get_by_text(f"{len(_able(study))} matching runs").wait_for()

@@ -29,6 +29,7 @@ ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
 FOLDS = 10  # fewer may tell too little
 MAX_NAMED = 3  # trials in a sentence
 MANY_COPIES_PERCENT = 1.0  # of the rows
+MAX_CHANCE = 1.0  # where by chance one may cost twice another, a study does not tell which takes less
 # Differences that nobody would choose by; and those that, where the noise is not known, may be a process's first fit or
 # the order in which processes started.
 SMALL_S, UNSURE_S, UNSURE_MB = 0.02, 1.0, 1.0
@@ -61,7 +62,8 @@ class Decision:
         equal: the trials that may be chosen, the best first: no worse than that by more than the least difference, and
             better than the baseline where the best is.
         cost: what is compared of them: the first cost with an upper limit, else the training time.
-        is_noise_known: whether the study shows how much this cost differs between equal trials.
+        by_chance: the share by which the cheapest of as many equal trials may cost less by chance; NaN where the study
+            does not show how much equal trials differ.
         unbeaten_within: the noise within which the best is no better than the baseline; NaN where it is better, or
             that is not known.
     """
@@ -74,7 +76,7 @@ class Decision:
     least_difference: float | None = None
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str | None = None
-    is_noise_known: bool = False
+    by_chance: float = math.nan
     unbeaten_within: float = math.nan
 
     @property
@@ -127,7 +129,7 @@ def decide(frame: Frame, noise: pd.DataFrame | None = None) -> Decision:
         least_difference=least,
         equal=equal,
         cost=cost,
-        is_noise_known=bool((noise["metric"] == cost).any()),
+        by_chance=_by_chance(noise, cost, len(equal) - 1),
         unbeaten_within=unbeaten_within,
     )
 
@@ -301,12 +303,13 @@ def _cheapest(equal: pd.DataFrame, cost: str, noise: pd.DataFrame, mean: float) 
     if len(equal) < 2:
         return None
     known = noise[noise["metric"] == cost].dropna(subset=["noise"])
-    share, degrees = USUAL_NOISE.get(cost, math.inf), math.inf
+    share = USUAL_NOISE.get(cost, math.inf)
+    chance = by_noise(share, math.inf, REPORTED / (len(equal) - 1))
     if len(known):
-        share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
+        share = known["noise"].iloc[0]
+        chance = _by_chance(noise, cost, len(equal) - 1)
     values = equal[cost]
     first = values.iloc[0]
-    chance = by_noise(share, degrees, REPORTED / (len(equal) - 1))
     floor = _floor(cost, is_noise_known=len(known) > 0)
     if is_memory(cost):
         below = first - max(floor, SMALL * first, chance * mean)
@@ -316,6 +319,15 @@ def _cheapest(equal: pd.DataFrame, cost: str, noise: pd.DataFrame, mean: float) 
         as_cheap = values.min() * (1 + REPEATABILITY * share)
     cheap = equal[(values < below) & (values <= as_cheap)]
     return None if cheap.empty else cheap.iloc[0]
+
+
+def _by_chance(noise: pd.DataFrame, cost: str | None, others: int) -> float:
+    """The share by which the cheapest of so many others costs less in 1 % of studies in which all cost the same."""
+    known = noise[noise["metric"] == cost].dropna(subset=["noise"])
+    if known.empty or others < 1:
+        return math.nan
+    share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
+    return by_noise(share, degrees, REPORTED / others)
 
 
 def _floor(cost: str, *, is_noise_known: bool) -> float:
@@ -474,7 +486,9 @@ def _others(frame: Frame, decision: Decision) -> str:
     else:
         as_good = f"{'has' if others == 1 else 'have'} the same"
     none_cheaper = ""
-    if decision.is_noise_known and decision.case is Case.BEST:
+    if decision.case is Case.BEST and decision.by_chance > MAX_CHANCE:
+        none_cheaper = f"; too few of equal cost were run to tell which takes less `{decision.cost}`"
+    elif decision.case is Case.BEST and math.isfinite(decision.by_chance):
         none_cheaper = f"; none takes less `{decision.cost}` beyond noise"
     return f"{_counted(others, 'other')} {as_good} {frame.score}{none_cheaper}."
 

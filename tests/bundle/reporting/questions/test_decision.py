@@ -178,6 +178,15 @@ def test_single_fits_of_milliseconds_are_not_called_cheaper(levels: Any, seconds
     assert (levels is None) == any("none takes less" in each for each in others)
 
 
+def test_study_with_too_few_equal_trials_does_not_say_that_none_is_cheaper() -> None:
+    """By two degrees of freedom the cheapest of eleven others may cost a fraction by chance."""
+    frame = priced(seconds={8: 0.02, 512: 0.0006})
+    decision = decide(frame)
+    assert decision.by_chance < 1
+    (said,) = [each for each in answer(frame, replace(decision, by_chance=80.0)).sentences if "as good" in each]
+    assert said.endswith("; too few of equal cost were run to tell which takes less `training_time_s`.")
+
+
 def test_trials_that_break_a_limit_at_their_end_are_named() -> None:
     """Each by the limit that it breaks most; of relative limits the study knows alone what they came to."""
     frame = priced(limits="training_time_s<=0.1")
