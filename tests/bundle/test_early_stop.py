@@ -244,7 +244,7 @@ def test_result_is_the_best_model_that_meets_the_limits_as_served(new_store: Pat
     for name in ("served_cpu_ms", "served_memory_mb"):
         assert linear.data.metrics[name] == served.run.data.metrics[name] == of_model[name] > 1
     page = served.run.data.tags["mlflow.note.content"].splitlines()[0]
-    assert re.search(r"the best within the limits `served_cpu_ms<=15` of those that were served \(2\)\.", page)
+    assert re.search(r"the best within the limits `served_cpu_ms<=15` of those that were served \(2\)", page)
     assert re.search(r" \*\*As served\*\* the chosen model .*takes \d+ MB and [\d.]+ ms of CPU a row", page)
     assert served.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
 
