@@ -43,7 +43,7 @@ MODELS = {
     "forest of 100": RandomForestRegressor(100, random_state=0),
     "forest of 300": RandomForestRegressor(300, random_state=0),
     "boosting": HistGradientBoostingRegressor(random_state=0),
-    "mlp": MLPRegressor((64,), max_iter=50, random_state=0),
+    "mlp": MLPRegressor(hidden_layer_sizes=(64,), max_iter=50, random_state=0),
     "LightGBM": LGBMRegressor(verbose=-1),
 }
 
