@@ -20,7 +20,7 @@ OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "limits", "score", "higher_is_better"),
     *("baseline", "choose", "seed", "model", "model_run_id", "own"),
     *("command_cpu_seconds", "command_elapsed_s", "duplicate_rows_percent", "leak"),
-    *("expected", "expected_low", "expected_high", "left_out", "test", "no_interval", "adaptive"),
+    *("expected", "expected_low", "expected_high", "left_out", "test", "no_interval", "adaptive", "algorithm"),
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -39,8 +39,9 @@ class Frame:
             (of the whole command, with starting and preparing), duplicate_rows_percent (the rows that are exact copies
             of others, where these may lie on both sides of a split) and leak (the sentence of ``leaks.sentence``);
             expected, expected_low and expected_high (the score of its model on other rows), left_out (what is chosen
-            without a fold has it there), test (of its model on the test part), no_interval (why none is known), and
-            adaptive (whether what was tried or stopped depended on scores). None where something is not known.
+            without a fold has it there), test (of its model on the test part), no_interval (why none is known),
+            adaptive (whether what was tried or stopped depended on scores) and algorithm (where its trials share one).
+            None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
@@ -181,7 +182,7 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     curves = [points for each in studies for points in each.curves]
     return Frame(
         pd.DataFrame(
-            [_some(each.about, OF_STUDY) for each in studies],
+            [_some({**each.about, "algorithm": _algorithm(each)}, OF_STUDY) for each in studies],
             index=[each.study for each in studies],
             dtype=object,
         ),
@@ -191,6 +192,12 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
         tuple(varied),
         pd.DataFrame([{"study": each.study, **row} for each in studies for row in each.importance]),
     )
+
+
+def _algorithm(study: StudyRows) -> str | None:
+    """That of all trials of a study; None where they have several, or do not say."""
+    names = {trial["params"].get("algorithm") for trial in study.trials}
+    return names.pop() if len(names) == 1 else None
 
 
 def _some(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ __getattr__ = lazy(
         **{"limits": "Limits LimitsError", "measurement": "Measurement measure", "autologging": "autolog"},
         **{"logger": "SystemMetricsLogger", "ray_tune": _RAY},
     },
+    modules="lightgbm optuna ray_tune sklearn xgboost",
 )
 
 

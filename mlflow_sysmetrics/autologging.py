@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from mlflow_sysmetrics.events import EVENT_FILE, emit
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.host import is_on
+from mlflow_sysmetrics.redact import get_logger
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.measurement import Measurement
 
+logger = get_logger(__name__)
 _enabled = False
 _hooked = False
 _open: dict[tuple[int, str], Measurement | SystemMetricsLogger] = {}  # by process and run
@@ -40,6 +42,16 @@ def autolog(disable: bool = False) -> None:
     _enabled = not disable
     if _enabled:
         _hook_now()
+        _warn_of_open_run()
+
+
+def _warn_of_open_run() -> None:
+    import mlflow
+
+    run = mlflow.active_run()
+    if run is not None and (os.getpid(), run.info.run_id) not in _open:
+        name = run.info.run_name
+        logger.warning("run %r is not measured: call autolog() before mlflow.start_run()", name)
 
 
 def end_as(run_id: str, status: str) -> None:

@@ -12,9 +12,9 @@ from multiprocessing.util import Finalize
 from mlflow_sysmetrics.autologging import end_as
 from mlflow_sysmetrics.delivery import (
     RunHandle,
-    check_store,
     child_run,
     current_run,
+    open_store,
     points_now,
     source_tags,
     writer_for,
@@ -51,7 +51,7 @@ class BoosterCallback:
 
     def __init__(self, limits: str | None = None) -> None:
         super().__init__()
-        check_store()
+        open_store()
         self._training = Training(process_limits(limits))
         with contextlib.suppress(Exception):  # it takes MLflow a second for the first time, which is not training
             current_run()

@@ -7,11 +7,13 @@ from importlib import import_module
 from typing import Any
 
 
-def lazy(package: str, names_by_module: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a package (PEP 562): these names are imported from its modules at their first use."""
+def lazy(package: str, names_by_module: Mapping[str, str], modules: str = "") -> Callable[[str], Any]:
+    """A `__getattr__` for a package (PEP 562): these names of its modules, and these modules, imported at first use."""
     home = {name: module for module, names in names_by_module.items() for name in names.split()}
 
     def find(name: str) -> Any:
+        if name in modules.split():
+            return import_module(f"{package}.{name}")
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{home[name]}"), name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 
-from mlflow_sysmetrics.delivery import RunHandle, RunRef, check_store, child_run, current_run, points_now
+from mlflow_sysmetrics.delivery import RunHandle, RunRef, child_run, current_run, open_store, points_now
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.isolated import Isolated
 from mlflow_sysmetrics.limits import (
@@ -60,9 +60,11 @@ def system_metrics(limits: str | None = None, isolated: bool = False) -> Callabl
         ValueError: an argument is wrong, MLflow has no such store, Optuna is too old, or the process has more memory
             than a limit allows: this one here, one of its own before its objective is called.
     """
+    if callable(limits):
+        raise ValueError("@system_metrics: write it with brackets, @system_metrics()")
     if int(optuna.__version__.partition(".")[0]) < 5:
         raise ValueError(f"optuna {optuna.__version__} has no constraints of a trial; install optuna>=5")
-    check_store()
+    open_store()
     parsed = process_limits(limits)
     if not isolated:
         check_attainable(parsed)

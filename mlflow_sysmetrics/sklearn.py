@@ -70,7 +70,7 @@ class SystemMetricsCallback:
             here = f"scikit-learn {version('scikit-learn')}"
             raise ImportError(f"{here} has no callbacks: install scikit-learn>=1.9, which needs Python 3.11")
         self.limits = process_limits(limits)
-        delivery.check_store()
+        delivery.open_store()
 
     def setup(self, estimator: Any, context: Any) -> None:
         params = estimator.get_params(deep=False)

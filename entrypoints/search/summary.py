@@ -462,10 +462,8 @@ def _refitted(study: Summary, model: LoggedModel) -> str:
     memory = ""
     if "refit_memory_growth_mb" in figures:
         memory = f", which took {value('memory_growth_mb', figures['refit_memory_growth_mb'])} MB of memory"
-    return (
-        f"Refitted on the whole training part it has {test} {score}, trained in {training_s} s{memory}; it "
-        f"predicts a row of a DataFrame in {latency_ms} ms."
-    )
+    latency = "" if "served_cpu_ms" in figures else f"; it predicts a row of a DataFrame in {latency_ms} ms"
+    return f"Refitted on the whole training part it has {test} {score}, trained in {training_s} s{memory}{latency}."
 
 
 def _gained(study: Summary, best: Trial, model: LoggedModel) -> Iterator[str]:
@@ -538,18 +536,16 @@ def _of_command(study: Summary, command: Mapping[str, float]) -> Iterator[str]:
     """What the whole command took, beside that of the full study where this has run on the same machine."""
     if COMMAND_CPU not in command:
         return
-    said = f"The whole command, with its start, Ray and the refit, took {_seconds(command)}"
     full = study.saving.full if study.saving else None
     of_full = {} if full is None or study.hosts else study.run.client.get_run(full).data.metrics
+    cpu, elapsed = (f"{digits(command[name], 2)} s" for name in (COMMAND_CPU, COMMAND_ELAPSED))
+    cpu += " of CPU time"
     if COMMAND_CPU in of_full:
-        said += f", that of the full study {_seconds(of_full)}"
+        cpu += f" in place of {digits(of_full[COMMAND_CPU], 2)} s"
+        elapsed += f" in place of {digits(of_full[COMMAND_ELAPSED], 2)} s"
         less = 100 * (1 - command[COMMAND_CPU] / of_full[COMMAND_CPU])
-        said += f": {percent(less)} less CPU time" if less > BY_CHANCE_PERCENT else ""
-    yield f"{said}."
-
-
-def _seconds(command: Mapping[str, float]) -> str:
-    return f"{digits(command[COMMAND_CPU], 2)} s of CPU time in {digits(command[COMMAND_ELAPSED], 2)} s"
+        cpu += f" ({percent(less)} less)" if less > BY_CHANCE_PERCENT else ""
+    yield f"The whole command, with its start, Ray and the refit, took {cpu}, and by the clock {elapsed}."
 
 
 def _noise_at(study: Summary, limit: Limit) -> str:

@@ -71,7 +71,8 @@ def recorded(run: RunRef, compare: Callable[[], output.Result]) -> output.Result
         handle.close(_CLOSE_S)
     try:
         link = ask_store(run.tracking_uri, lambda: output.save_page(run, result))
-        click.echo(f"see {address(link, run.tracking_uri)}", err=True)
+        how = "" if run.tracking_uri.startswith("http") else "type `mlflow-sysmetrics ui`, then "
+        click.echo(f"{how}see {address(link, run.tracking_uri)}", err=True)
     except StoreError as error:  # the verdict is worth more than its page
         click.echo(f"the store did not take the page of the verdict: {error.message}", err=True)
     return result

@@ -12,17 +12,17 @@ from mlflow_sysmetrics.delivery.waiting import Deadline, in_background, within
 from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
-    from mlflow_sysmetrics.delivery.location import RunRef, check_store, current_run, source_tags
+    from mlflow_sysmetrics.delivery.location import RunRef, current_run, open_store, source_tags
     from mlflow_sysmetrics.delivery.run_handle import RunHandle
     from mlflow_sysmetrics.delivery.store import one_line
     from mlflow_sysmetrics.delivery.writer import Writer, child_run, writer_for
 
-__all__ = ["Deadline", "Point", "RunHandle", "RunRef", "Writer", "check_store", "child_run", "current_run"]
+__all__ = ["Deadline", "Point", "RunHandle", "RunRef", "Writer", "child_run", "current_run", "open_store"]
 __all__ += ["in_background", "now_ms", "one_line", "points_now", "source_tags", "window_points", "within", "writer_for"]
 __getattr__ = lazy(
     __name__,
     {
-        "location": "RunRef check_store current_run source_tags",
+        "location": "RunRef open_store current_run source_tags",
         "run_handle": "RunHandle",
         "store": "one_line",
         "writer": "Writer child_run writer_for",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from typing import NamedTuple
@@ -44,13 +45,18 @@ def current_run() -> RunRef:
     return RunRef(uri, _experiment_in_use(), os.environ.get(MLFLOW_RUN_ID.name))
 
 
-def check_store() -> None:
-    """Raise ValueError where MLflow has no kind of store for its address. Sends no request."""
+def open_store() -> None:
+    """Open MLflow's store before anything is measured: a database may be created, which takes seconds of both cores.
+
+    Sends no request to a server. Raises ValueError where MLflow has no kind of store for its address.
+    """
     uri = mlflow.get_tracking_uri()
     try:
         _tracking_store_registry.get_store_builder(uri)  # type: ignore[no-untyped-call]
     except UnsupportedModelRegistryStoreURIException:
         raise ValueError(f"tracking_uri={redacted(uri)!r}: {why_unknown(uri)}") from None
+    with contextlib.suppress(Exception):  # the writer tells of an outage
+        within(QUESTION_S, Store(uri).open)
 
 
 def find_run(run_id: str | None, store: Store) -> StoredRun:

@@ -167,7 +167,7 @@ class Store:
 
     def experiment_named(self, name: str) -> str:
         """The id of the experiment with this name, which is made if it is not there."""
-        store = self._connect()
+        store = self.open()
         found = store.get_experiment_by_name(name)
         if found is None:
             try:
@@ -212,7 +212,7 @@ class Store:
         return list(self._ask("search_runs", [experiment_id], wanted, view, limit))
 
     def _ask(self, request: str, *arguments: Any) -> Any:
-        store = self._connect()
+        store = self.open()
         try:
             return getattr(store, request)(*arguments)
         except MlflowException as error:
@@ -222,13 +222,14 @@ class Store:
 
     def _change(self, request: str, run_id: str, *arguments: Any) -> None:
         try:
-            getattr(self._connect(), request)(run_id, *arguments)
+            getattr(self.open(), request)(run_id, *arguments)
         except MlflowException as error:
             if error.error_code in _NOT_THERE:  # or else the store refuses what it was given, with the same code
                 self.run(run_id)
             raise
 
-    def _connect(self) -> Any:
+    def open(self) -> Any:
+        """MLflow's own object for the store, which it makes once for each process. A database is created if need be."""
         if self._connected is None:
             store = _get_store(self.tracking_uri)  # type: ignore[no-untyped-call]
             if isinstance(store, RestStore):

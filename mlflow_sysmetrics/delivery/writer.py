@@ -196,7 +196,7 @@ class Writer:
                     break
         runs = f"run {left[0].title!r}" if len(left) == 1 else f"{len(left)} runs"
         if lost is None:
-            logger.warning("MLflow has not taken all of %s; `mlflow-sysmetrics sync` will deliver it", runs)
+            logger.warning("MLflow has not taken all of %s yet: `mlflow-sysmetrics sync` delivers the rest", runs)
         else:
             logger.warning("data of %s that MLflow did not take is lost. %s", runs, lost)
 

@@ -356,7 +356,7 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
     nearest = f"the nearest had {broken} when it was stopped"
     if len(ended):
         nearest = f"the nearest, {configuration(frame.trials.loc[at], frame.hyperparameters)}, has {broken}"
-    advice = "raise these limits"
+    advice = "loosen these limits, or search other algorithms"
     if broken.startswith("peak_memory_mb") and frame.studies["own"].iloc[0]:
         advice += ", or limit model_memory_mb, in which the libraries do not count"
     return f"{none}; {nearest}; {advice}"
@@ -365,21 +365,23 @@ def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
 def _take(frame: Frame, decision: Decision) -> str:
     """The trial to take, by the template of its case."""
     names, score = frame.hyperparameters, str(frame.score)
-    best, cheapest = decision.best, decision.cheapest
+    best, cheapest, algorithm = decision.best, decision.cheapest, frame.studies["algorithm"].iloc[0]
     assert best is not None
+    take = f"**Take algorithm={algorithm}, " if algorithm else "**Take "
     among = _among(frame, decision)
     if cheapest is None:
-        return f"**Take {configuration(best, names)}**, the best{among}: {_has(frame, best)}."
+        return f"{take}{configuration(best, names)}**, the best{among}: {_has(frame, best)}."
     saved = _saved(str(decision.cost), best, cheapest)
     if decision.case is Case.CHEAPEST:
         return (
-            f"**Take {configuration(cheapest, names)}**: {_has(frame, cheapest)}; as good within {_noise(decision)} as "
+            f"{take}{configuration(cheapest, names)}**: {_has(frame, cheapest)}; as good within {_noise(decision)} as "
             f"the best, {configuration(best, names)}, for {saved},{among}."
         )
     as_good = f"as good within {_noise(decision)}" if decision.least_difference else f"with the same {score}"
+    asked = f" (`choose={CHEAPEST}` takes it)" if frame.studies["own"].iloc[0] else ""
     return (
-        f"**Take {configuration(best, names)}**, the best{among}: {_has(frame, best)}; or "
-        f"**{configuration(cheapest, names)}**, {as_good}, for {saved}."
+        f"{take}{configuration(best, names)}**, the best{among}: {_has(frame, best)}; or "
+        f"**{configuration(cheapest, names)}**, {as_good}, for {saved}{asked}."
     )
 
 

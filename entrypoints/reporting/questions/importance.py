@@ -39,7 +39,11 @@ def _strongest(table: pd.DataFrame) -> str:
     drops = [f"`{row['column']}` by {digits(row['importance'], 2)} ± {digits(row['spread'], 1)}" for row in mattering]
     first, *others = drops[:MAX_NAMED]
     named = joined([first.replace(" by ", f" makes `{score}` worse by ", 1), *others])
-    return f"Shuffled, {named} (± the standard deviation of {table['repeats'].iloc[0]} shuffles)."
+    repeats = table["repeats"].iloc[0]
+    return (
+        f"In this model, shuffled {named} (± the standard deviation of {repeats} shuffles); equally good models may "
+        "need other columns."
+    )
 
 
 def _shared(table: pd.DataFrame) -> Iterator[str]:

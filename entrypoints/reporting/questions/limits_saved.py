@@ -159,11 +159,11 @@ def answer(frame: Frame) -> Answer:
     if not limited:
         return Answer(
             "limits_saved",
-            open_question="What limits save: this takes a study of these trials under limits, by early_stop.",
+            open_question="What limits save: run the command of this study with `-e early_stop` to know.",
         )
     savings = [found for found in (saving(frame, study) for study in limited) if found is not None]
     if not savings:
-        why = "What limits saved: this needs a study without limits of the same trials, by tune."
+        why = "What limits saved: run the command of this study with `-e tune`, without limits, to know."
         return Answer("limits_saved", open_question=why)
     tables, sentences = [], list[str]()
     for saved in savings:
@@ -260,19 +260,19 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
     unknown = f"; {saved.unknown} more have no known cost" if saved.unknown else ""
     if not stopped:
         return [f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."]
-    counts = {"before the first step": skipped, "which had diverged": saved.diverged}
+    counts = {"before the first step": skipped, "had diverged": saved.diverged}
     others = reasons[reasons["reason"].isin([*_OTHERS.values(), _ELSE])]
     counts |= {f"by {row['reason']}": row["trials"] for row in rows_of(others)}
     parts = [f"{count} {when}" for when, count in counts.items() if count]
-    early = f", of these {joined(parts)}," if parts else ""
+    early = f" ({', '.join(parts)})" if parts else ""
     first = f"Under `{limits}` {stopped} of {saved.trials} trials {'was' if stopped == 1 else 'were'} stopped{early}"
     if saved.saved_cpu_percent < SMALL_PERCENT:
-        return [f"{first} and less than {SMALL_PERCENT:.0f} % of their CPU time saved, which may be noise{unknown}."]
+        return [f"{first}, which saved less than {SMALL_PERCENT:.0f} % of their CPU time: it may be noise{unknown}."]
     against = "the full study" if saved.full else "a forecast"
     sentences = [
-        f"{first} and {percent(saved.saved_cpu_percent)} of the CPU time of the trials saved: "
-        f"{digits(saved.spent_cpu_s)} s were spent, {digits(saved.saved_cpu_s)} s saved, counted against "
-        f"{against}{unknown}.{_command_in_words(saved)}"
+        f"{first}: the trials took {digits(saved.spent_cpu_s)} s of CPU time, {digits(saved.saved_cpu_s)} s "
+        f"({percent(saved.saved_cpu_percent)}) less than without limits, by {against}{unknown}."
+        f"{_command_in_words(saved)}"
     ]
     if len(reasons) > 1:
         shares = [f"{row['reason']} saved {percent(row['saved_cpu_percent'])}" for row in rows_of(reasons)]
@@ -286,7 +286,7 @@ def _command_in_words(saved: Saving) -> str:
         return ""
     return (
         f" The whole command, with starting and preparing, took {percent(saved.command_cpu_percent)} less CPU time, "
-        f"and {digits(saved.command_s)} s in place of {digits(saved.full_command_s)} s."
+        f"and by the clock {digits(saved.command_s)} s in place of {digits(saved.full_command_s)} s."
     )
 
 

@@ -90,8 +90,8 @@ def _sentence(table: pd.DataFrame, score: str) -> str:
     steps = table[table["cost"] == cost]
     if len(steps) == 1:
         return (
-            f"A {score} that is worse beyond noise saves nothing: for each cost, one of the models that are as good as "
-            "the best is, within noise, the cheapest of all."
+            f"To accept a worse {score} saves nothing: for each cost, some model that is as good as the best is also, "
+            "within noise, the cheapest."
         )
     cheap, best = steps.iloc[0], steps.iloc[-1]
     return (

@@ -328,7 +328,7 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
         (lambda: system_metrics("peak_memry_mb<=3"), None, "^limits=.*the closest is peak_memory_mb"),
         (lambda: system_metrics("mean_cpu_percent<=90"), None, "^limits=.*would stop nothing"),
         (lambda: system_metrics("elapsed_s<=2x median"), None, "^limits=.*write a number"),
-        (lambda: system_metrics(print), None, "^limits=.*give a text such as"),
+        (lambda: system_metrics(print), None, "^@system_metrics: write it with brackets"),
         (system_metrics, "nowhere://", "^tracking_uri=.*unknown kind of store"),
     ],
 )
