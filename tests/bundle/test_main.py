@@ -143,22 +143,6 @@ def test_main_runs_its_steps_nested(full: Study) -> None:
 
 
 @pytest.mark.slow
-def test_algorithms_of_all_kinds_are_in_one_table(full: Study) -> None:
-    """Each row has the hyperparameters of its own algorithm, as they were given, and the scores of a classifier."""
-    rows = {row["run_id"]: row for row in full.rows("trials.json")}
-    assert rows.keys() == {run.info.run_id for run in full.trials}
-    # Four rates by two alphas, two sizes by two, three by two, and two repetitions of one of these.
-    assert len(rows) == full.run.data.metrics["trials"] == 8 + 4 + 6 + 2
-    assert {run.data.params["algorithm"] for run in full.trials} == {"logistic", MLP, *ALGORITHMS}
-    scores = {"val_accuracy", "val_accuracy_sd", "val_loss", "test_accuracy", "test_loss"}
-    for run in full.trials:
-        row = rows[run.info.run_id]
-        assert {name: str(row[name]) for name in run.data.params} == run.data.params
-        assert ("learning_rate" in row) == (row["algorithm"] == "logistic")
-        assert {name: row[name] for name in scores} == {name: run.data.metrics[name] for name in scores}
-
-
-@pytest.mark.slow
 def test_model_of_the_users_own_class_predicts_raw_rows_elsewhere(full: Study) -> None:
     """A fresh process that finds the module nowhere else predicts a row with a gap and one with a new category."""
     best = full.client.get_run(full.run.data.tags["sysmetrics.best_trial_run_id"])

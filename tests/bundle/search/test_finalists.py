@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,22 +105,6 @@ def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(ch
     assert "1 ran to the end but breaks served_memory_mb<=200: batch_size=2 (210)." in said
 
 
-def test_cheapest_of_equal_trials_is_served_first_where_that_is_chosen(choose: Callable[..., Summary]) -> None:
-    folds = {9: 0.6, 2: 0.61}  # by the training time; the folds differ by more than the scores
-    trials = [
-        trial(number, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 20} for fold in range(3)])
-        for number, score in folds.items()
-    ]
-    study = choose(
-        "served_memory_mb<=200",
-        Server("served_memory_mb", 190.0),
-        trials=trials,
-        settings=replace(ON, choose="cheapest"),
-    )
-    assert study.best is not None
-    assert study.best.trial_id == "t2"
-
-
 def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Summary]) -> None:
     """It names the nearest of them, and does not say that no other one could meet it."""
     server = Server("served_memory_mb", 250.0, 240.0, 210.0, 230.0, 220.0)
@@ -171,14 +154,10 @@ def test_model_that_cannot_be_served_is_a_warning(
     assert study.best.trial_id == "t2"
 
 
-def test_nothing_is_served_where_the_user_does_not_want_it(choose: Callable[..., Summary]) -> None:
-    server = Server("served_memory_mb")
-    assert choose("", server, 0.5, settings=replace(ON, served=False)).best is not None
-    assert server.served == 0
-
-
-@pytest.mark.parametrize(("memory_mb", "is_refused"), [(170.0, True), (100.5, False)], ids=["far", "within noise"])
-@pytest.mark.parametrize("dataset", ["red_wine", "diabetes"])
+@pytest.mark.parametrize(
+    ("memory_mb", "is_refused", "dataset"),
+    [pytest.param(170.0, True, "diabetes", id="far"), pytest.param(100.5, False, "red_wine", id="within noise")],
+)
 def test_limit_that_no_model_can_meet_is_said_before_the_search(
     memory_mb: float, is_refused: bool, dataset: str
 ) -> None:

@@ -140,7 +140,6 @@ EXPECTED = {"training_time_s": 9.0}
 @pytest.mark.parametrize(
     ("trial", "end", "counted"),
     [
-        pytest.param(made(1), "finished", 1.0, id="finished"),
         pytest.param(made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0, id="stopped"),
         pytest.param(
             made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
@@ -150,9 +149,7 @@ EXPECTED = {"training_time_s": 9.0}
             id="stopped and might have converged",
         ),
         pytest.param(made(1, configuration=replace(configured(), repeat=1)), "finished", None, id="repeated"),
-        pytest.param(made(1, diverged=True), "diverged", None, id="diverged"),
         pytest.param(made(1, diverged=True, ending=BY_TIME), "diverged", None, id="diverged and ended by that"),
-        pytest.param(made(1, by=BY_TUNE), "stopped", None, id="ended by a scheduler"),
         pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),
     ],
 )  # fmt: skip
