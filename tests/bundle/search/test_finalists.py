@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import mlflow
 import pytest
+from click.testing import CliRunner
 from commands import in_use
+from mlflow import MlflowClient
 from records import recorded, store, trial
 from reference import bundled, table_of
-from study_settings import study_settings
+from study_settings import RunningRay, study_settings
 
+from entrypoints.early_stop import early_stop
 from entrypoints.errors import UserError
-from entrypoints.limits.costs import metrics
 from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.trial_record import Trial
 from entrypoints.runs import RecordedRun
+from entrypoints.search import study as study_module
 from entrypoints.search import summary
 from entrypoints.search.finalists import MAX_FINALISTS, Finalists
 from entrypoints.search.plan import Plan
 from entrypoints.search.summary import Summary
 from entrypoints.search.warm_up import Forecast
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.served import ServedCosts, ServerError
 from mlflow_sysmetrics.served.contention import Contention
 
@@ -154,24 +156,19 @@ def test_model_that_cannot_be_served_is_a_warning(
     assert study.best.trial_id == "t2"
 
 
-@pytest.mark.parametrize(
-    ("memory_mb", "is_refused", "dataset"),
-    [pytest.param(170.0, True, "diabetes", id="far"), pytest.param(100.5, False, "red_wine", id="within noise")],
-)
-def test_limit_that_no_model_can_meet_is_said_before_the_search(
-    memory_mb: float, is_refused: bool, dataset: str
+def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a model that ignores all features, of numbers and of classes."""
-    limits = Limits.parse("served_memory_mb<=100", metrics("val_rmse", False))
-    plan: Any = SimpleNamespace(limits=limits, table=table_of(dataset), score=SCORE)
-    run: Any = None
-    finalists = Finalists(run, plan, bundled(dataset), Server("served_memory_mb", memory_mb))
-    if not is_refused:
-        finalists.check_limits()
-        return
-    with pytest.raises(UserError, match="no model can meet served_memory_mb<=100") as refused:
-        finalists.check_limits()
-    assert refused.value.message == (
-        "limits=served_memory_mb<=100: no model can meet served_memory_mb<=100, since a model that ignores all "
-        "features has served_memory_mb 170 > 100; loosen this limit"
+    """By a model that ignores all features; what is nearer to the limit than noise does not."""
+    server = Server("served_memory_mb", 100.5, 101.5)
+    monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
+    monkeypatch.setattr(study_module, "finalists_of", lambda *of: Finalists(*of, server))
+    search = Mock(side_effect=UserError("searched"))
+    monkeypatch.setattr(study_module, "search", search)
+    line = ["--dataset", "diabetes", "--limits", "served_memory_mb<=100"]
+    assert CliRunner().invoke(early_stop, line).stderr == "Error: searched\n"
+    assert CliRunner().invoke(early_stop, line).stderr == (
+        "Error: limits=served_memory_mb<=100: no model can meet served_memory_mb<=100, since a model that ignores all "
+        "features has served_memory_mb 101.5 > 100; loosen this limit\n"
     )
+    assert search.call_count == 1

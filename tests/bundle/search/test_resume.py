@@ -32,7 +32,7 @@ from commands import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from study_settings import study_settings
+from study_settings import RunningRay, study_settings
 
 from entrypoints.early_stop import early_stop
 from entrypoints.runs import RecordedRun
@@ -96,8 +96,13 @@ def _rounded(value: float | None) -> str:
     return "none" if value is None else f"{value:.12g}"
 
 
-def _as_if_killed(whole: Study, folder: Path, begun: Sequence[Run], absent: Sequence[Run]) -> None:
-    """Leave in a folder what a study would have, had it been killed while some trials ran and others had not begun."""
+def _as_if_killed(
+    whole: Study, folder: Path, begun: Sequence[Run], absent: Sequence[Run], last_step: int = 700
+) -> None:
+    """Leave in a folder what a study would have, had it been killed while some trials ran and others had not begun.
+
+    Those that ran had points of their scores up to a step.
+    """
     copy_store(whole.folder, folder)
     shutil.copytree(whole.folder / "mlruns", folder / "mlruns")
     client = MlflowClient(store_uri(folder))
@@ -112,20 +117,8 @@ def _as_if_killed(whole: Study, folder: Path, begun: Sequence[Run], absent: Sequ
             moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
             database.execute(moved, [str(whole.folder), str(folder)])
         for run in begun:
-            not_yet = "DELETE FROM metrics WHERE run_uuid = ? AND (step > 700 OR key NOT LIKE 'val%')"
-            database.execute(not_yet, [run.info.run_id])
-
-
-class _Here(contextlib.nullcontext[None]):
-    """The Ray of these tests as the backend of a plan; it goes on."""
-
-    is_here = True
-    max_concurrent = 0
-
-    def join(self, modules: object, store_uri: str) -> None: ...
-
-    def cores(self) -> int:
-        return 1
+            not_yet = "DELETE FROM metrics WHERE run_uuid = ? AND (step > ? OR key NOT LIKE 'val%')"
+            database.execute(not_yet, [run.info.run_id, last_step])
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -134,13 +127,15 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
 ) -> None:
     """Done trials stay as they are; begun ones go on in their runs. The command may register the model by another name.
 
-    Its own run is nested under the study's.
+    Its own run is nested under the study's. What began has no points yet: a score of another process may differ in its
+    last digit, and would be there twice.
     """
     first, *done, second, absent = sorted(study.trials, key=lambda run: int(run.data.params["batch_size"]))
-    _as_if_killed(study, tmp_path, [first, second], [absent])
-    monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=_Here()))
+    _as_if_killed(study, tmp_path, [first, second], [absent], last_step=-1)
+    monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
     with in_use(tmp_path) as client:
-        result = CliRunner().invoke(tune, ["--resume", study.run.info.run_id, "--register", "wine again"])
+        now = ["--register", "wine again", "--time_limit_s", "600"]
+        result = CliRunner().invoke(tune, ["--resume", study.run.info.run_id, *now])
     assert result.exit_code == 0, result.output
     assert "goes on; 5 of 8 trials are done, 2 were begun and keep their runs, 1 are new\n" in result.stdout
     assert "Search: 3 of 8 trials of 3 folds on 1 CPU cores" in result.stdout
@@ -148,11 +143,11 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
     command = Finished(result.exit_code, result.stdout, result.stderr, 0.0)
     continued = Study(tmp_path, command, client, run, children(client, run, "trial"), [], set())
     _check_result(continued, study)
-    now = {each.info.run_id: each for each in continued.trials}
-    assert len(now.keys() & {each.info.run_id for each in study.trials}) == 7
+    trials = {each.info.run_id: each for each in continued.trials}
+    assert len(trials.keys() & {each.info.run_id for each in study.trials}) == 7
     for each in done:
-        assert now[each.info.run_id].info.end_time == each.info.end_time
-        assert now[each.info.run_id].data.metrics == each.data.metrics
+        assert trials[each.info.run_id].info.end_time == each.info.end_time
+        assert trials[each.info.run_id].data.metrics == each.data.metrics
     assert client.get_model_version_by_alias("wine again", "candidate").run_id == run.info.run_id
     (resume,) = children(client, run, "resume")
     assert (resume.info.run_name, resume.info.status) == ("resume tune red_wine", "FINISHED")
@@ -299,7 +294,7 @@ def test_study_goes_on_as_it_began_where_the_command_says(
     study = run.info.run_id
     store_in_use.set_terminated(study, "KILLED")
     monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="resume at night").info.run_id)
-    backend, run_study = Mock(return_value=_Here()), Mock()
+    backend, run_study = Mock(return_value=RunningRay()), Mock()
     monkeypatch.setattr("entrypoints.search.plan.backend", backend)
     monkeypatch.setattr("entrypoints.search.study.run_study", run_study)
     result = CliRunner().invoke(early_stop, ["--resume", study, "--ray_address", "auto", "--register", "wine again"])

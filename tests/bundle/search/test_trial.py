@@ -67,6 +67,7 @@ def begin() -> Iterator[Begin]:
         dataset: str = "red_wine",
         predict: bool = True,
         cost_history: ActorHandle | None = None,
+        every_report: bool = False,
     ) -> TrialTrainable:
         score = scores.find(None, bundled(dataset).task)
         known = metrics(score.validated, score.higher_is_better)
@@ -76,7 +77,14 @@ def begin() -> Iterator[Begin]:
             """What `tune.with_parameters` makes of it, without Ray's object store."""
 
             def setup(self, config: Config) -> None:  # type: ignore[override]
-                super().setup(config, bundled(dataset), limits=parsed, predict=predict, cost_history=cost_history)
+                super().setup(
+                    config,
+                    bundled(dataset),
+                    limits=parsed,
+                    predict=predict,
+                    cost_history=cost_history,
+                    every_report=every_report,
+                )
 
         begun.append(WithData(config))
         return begun[-1]
@@ -213,6 +221,11 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
     assert result["score"] == float("inf")  # the worst: no NaN, for which Tune's median rule would stop it
     assert "system/process_memory_mb" in names
     assert "val_rmse" not in names
+
+
+def test_scheduler_is_handed_every_report(begin: Begin) -> None:
+    """Though all are within a second."""
+    assert [result["step"] for result in _to_the_end(begin(every_report=True))] == [50, 100, 150, 200]
 
 
 def test_converged_trial_is_finished_with_a_tag_and_all_figures(begin: Begin) -> None:
