@@ -140,9 +140,7 @@ def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:
         assert metrics[f"saved_{unit}_percent"] == pytest.approx(100 * saved_s / (spent_s + saved_s))
         assert metrics[f"saved_{unit}_percent"] > 50
     (row,) = early.rows("budget.json")
-    assert (row["reason"], row["trials"], row["skipped"]) == (f"`{under_limits.limit}`", 3, how["skipped"])
-    assert row["counted_against"] == full.run.info.run_id
-    assert row["saved_cpu_s"] == pytest.approx(metrics["saved_cpu_s"])
+    assert (row["trials"], row["counted_against"]) == (3, full.run.info.run_id)
 
 
 def test_scheduler_ends_trials_beside_the_limits(new_store: Path, tmp_path: Path) -> None:

@@ -124,8 +124,10 @@ def test_command_that_hangs_at_its_end_is_ended(project: Path, empty_store: Path
 
 HUNG_UP = """
 import os, signal
+from entrypoints import signals
 from entrypoints.runs import child_run, recorded_run
 
+signals.END_WITHIN_S = 600  # it is not forced, however busy the machine is
 signal.signal(signal.SIGHUP, signal.{before})
 with recorded_run("study", "hung up", {{}}) as run, child_run(run, "trial", "under way"):
     os.kill(os.getpid(), signal.SIGHUP)

@@ -111,19 +111,6 @@ def test_search_that_learns_tries_some_of_many(space: Any, max_trials: int | Non
     assert max(each.number for each in tried if each.key == often) <= plan.size
 
 
-@pytest.mark.parametrize("search", ["grid", "random"])
-def test_algorithms_are_searched_together_each_with_what_it_takes(search: str) -> None:
-    """Built-in ones and the user's own, which has its own defaults; lists come as they are."""
-    space = {"batch_size": 16, "tol": [0, 0.01], "alpha": [1, 2, 3], "hidden_layer_sizes": [[4], [8, 8]]}
-    tried = _tried(space=space, algorithm=f"svm,{MLP}", search=search, max_trials=1000)
-    assert Counter((each.algorithm, *each.hyperparameters) for each in tried) == {
-        ("svm", "learning_rate", "alpha"): 2 * 4 * 3,
-        (MLP, "alpha", "hidden_layer_sizes"): 2 * 2 * 3,
-    }
-    assert _searched(tried) == _searched(_tried(space=space, algorithm=f"svm,{MLP}"))
-    assert [each.hyperparameters for each in _tried(space={"batch_size": 8}, algorithm=MLP)] == [{}]
-
-
 def test_each_algorithm_has_values_of_its_own() -> None:
     """Those under its name go before those for all; of what it does not take nothing is tried; else its defaults."""
     space = {"batch_size": [16], "learning_rate": [0.1], "forest": {"n_estimators": [20, 30], "max_depth": [None]}}
