@@ -42,9 +42,7 @@ def test_server_that_asks_for_a_login_answers(port: int) -> None:
     check_store(f"http://me:{PASSWORD}@127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize(
-    "password", [PASSWORD, *(f"p{mark}{PASSWORD}" for mark in "[]#/?:@ "), f"5/{PASSWORD}"], ids=repr
-)
+@pytest.mark.parametrize("password", [PASSWORD, *(f"p{mark}{PASSWORD}" for mark in "[#@"), f"5/{PASSWORD}"], ids=repr)
 def test_server_that_does_not_answer_is_said_at_once_without_its_password(
     store: MlflowClient, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:

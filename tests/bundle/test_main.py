@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +13,6 @@ from commands import (
     RunProject,
     Study,
     children,
-    clean_environment,
     copy_store,
     executed,
     hostile_files,
@@ -98,11 +94,6 @@ batch_size: 32
 alpha: [0.001, 0.01]
 hidden_layer_sizes: [[4], [8, 4]]
 """
-PREDICT = """
-import json, sys, mlflow, pandas as pd
-raw = pd.DataFrame({"size": [None, -2.5], "colour": ["red", "ultraviolet"], "price": [3.0, 40.0]})
-print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(raw).tolist()))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -140,34 +131,3 @@ def test_main_runs_its_steps_nested(full: Study) -> None:
     assert report.data.params["study"] == f"{full.run.info.run_id},{limited.info.run_id}"
     assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full.run, limited))
     assert [executed(folder) for folder in (full.folder, full.folder.parent / "data")] == [[], []]
-
-
-@pytest.mark.slow
-def test_algorithms_of_all_kinds_are_in_one_table(full: Study) -> None:
-    """Each row has the hyperparameters of its own algorithm, as they were given, and the scores of a classifier."""
-    rows = {row["run_id"]: row for row in full.rows("trials.json")}
-    assert rows.keys() == {run.info.run_id for run in full.trials}
-    # Four rates by two alphas, two sizes by two, three by two, and two repetitions of one of these.
-    assert len(rows) == full.run.data.metrics["trials"] == 8 + 4 + 6 + 2
-    assert {run.data.params["algorithm"] for run in full.trials} == {"logistic", MLP, *ALGORITHMS}
-    scores = {"val_accuracy", "val_accuracy_sd", "val_loss", "test_accuracy", "test_loss"}
-    for run in full.trials:
-        row = rows[run.info.run_id]
-        assert {name: str(row[name]) for name in run.data.params} == run.data.params
-        assert ("learning_rate" in row) == (row["algorithm"] == "logistic")
-        assert {name: row[name] for name in scores} == {name: run.data.metrics[name] for name in scores}
-
-
-@pytest.mark.slow
-def test_model_of_the_users_own_class_predicts_raw_rows_elsewhere(full: Study) -> None:
-    """A fresh process that finds the module nowhere else predicts a row with a gap and one with a new category."""
-    best = full.client.get_run(full.run.data.tags["sysmetrics.best_trial_run_id"])
-    assert best.data.params["algorithm"] in ALGORITHMS
-    assert full.run.data.metrics["best_val_accuracy"] > 0.9
-    for file in full.folder.parent.rglob("*.py"):
-        file.unlink()
-    line = [sys.executable, "-c", PREDICT, f"models:/{full.run.outputs.model_outputs[0].model_id}"]
-    env = clean_environment(MLFLOW_TRACKING_URI=full.uri)
-    done = subprocess.run(line, cwd=full.folder.parent, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == ["no", "yes"]

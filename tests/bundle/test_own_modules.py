@@ -1,6 +1,7 @@
 """The user's own modules are found beside what they work on, go where they are needed, and nothing else is imported.
 
-That `mlflow run` from another folder finds them is in test_mistakes, that a logged model has them in test_main.
+That `mlflow run` from another folder finds them is in test_mistakes, that a logged model has them in test_main, that
+a study imports nothing else in test_tune.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Study, executed, hostile_files
+from commands import executed, hostile_files
 from own_models import write_own_models
 
 from entrypoints import own_modules
@@ -82,18 +83,6 @@ def test_model_gets_the_python_files_of_a_package_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_as_it_was")
-def test_package_whose_import_failed_half_way_is_passed_over(folders: Path) -> None:
-    """Python forgets the package, but not the folder in it, whose place it then cannot tell."""
-    (folders / "user" / "half" / "inner").mkdir(parents=True)
-    own_modules.look_in([folders / "user"], "in_folder.Far")
-    sys.path.insert(0, str(folders / "user"))
-    importlib.import_module("half.inner")
-    del sys.modules["half"]
-    importlib.import_module("in_folder")
-    assert folders / "user" / "in_folder.py" in own_modules.sources("in_folder.Far")
-
-
-@pytest.mark.usefixtures("_as_it_was")
 def test_installed_library_wins_over_a_file_of_its_name(folders: Path) -> None:
     """And is not sent anywhere."""
     (folders / "user" / "sklearn.py").write_text("raise SystemExit")
@@ -106,8 +95,3 @@ def test_installed_library_wins_over_a_file_of_its_name(folders: Path) -> None:
 def test_modules_of_the_projects_folder_are_not_sent_twice() -> None:
     """Who runs `mlflow run .` there has the bundle itself in it."""
     assert not set(own_modules.sources("entrypoints.models.learners.SGD")) & set(own_modules.PACKAGES)
-
-
-def test_study_imports_nothing_from_the_folder_it_is_started_in(study: Study) -> None:
-    """Neither `mlflow run` nor the command or a trial; the folder has files of many names that they ask for."""
-    assert executed(study.folder) == []

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
 from click.testing import CliRunner, Result
 from commands import in_use, store_uri, the_run
 from mlflow import MlflowClient
 
-from entrypoints.datasets import known, openml_source
+from entrypoints.datasets import known
 from entrypoints.datasets.splits import make_split
 from entrypoints.mlflow_io import load_json, load_rows
 from entrypoints.prepare import prepare
@@ -65,7 +62,6 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
     table = known.load(str(empty_store / "own.csv"), target="y", max_rows=60)
     client = MlflowClient(store_uri(empty_store))
     assert run.data.tags["sysmetrics.digest"] == table.digest
-    assert load_json(client, run.info.run_id, "split.json") == make_split(table, folds=2, seed=0).to_json()
     rows = [tuple(row.values()) for row in load_rows(client, run.info.run_id, "columns.json")]
     assert rows == [("a", "numbers", ""), ("b", "left out", "drop"), ("y", "target", "")]
     assert "columns.json" in run.data.tags["mlflow.loggedArtifacts"]
@@ -79,16 +75,3 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
         f"Duplicates: {percent:.3g} % of the rows are exact copies of others, and {in_training:.3g} % of the test"
         in (command.stdout)
     )
-
-
-def test_table_of_openml_is_prepared_from_the_copy_that_is_kept(
-    empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no OpenML here that could answer."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", str(empty_store / "cache"))
-    frame = pd.DataFrame({"a": np.linspace(0, 1, 40), "y": ["yes", "no"] * 20})
-    frame.attrs = {"name": "orders", "target": "y"}
-    openml_source.keep(61, frame, pytest.fail)
-    command = made(empty_store, dataset="openml:61", folds="2")
-    assert command.exit_code == 0, command.output
-    assert the_run(empty_store).data.metrics["rows"] == 40

@@ -25,9 +25,7 @@ def _values(given: Any) -> Any:
     [
         pytest.param([0.1, 1], [0.1, 1], id="list"),
         pytest.param(0.1, [0.1], id="one number"),
-        pytest.param("relu", ["relu"], id="one word"),
         pytest.param(None, [None], id="nothing"),
-        pytest.param([[16], [64, 32]], [[16], [64, 32]], id="lists"),
         pytest.param([2, 1, 2, 2], [2, 1], id="repetition"),
         pytest.param([True, 1, 1.0, "1"], [True, 1, 1.0, "1"], id="different types"),
     ],
@@ -94,24 +92,17 @@ NO_DISTRIBUTION = "x is not a distribution: uniform, loguniform, integers with t
         *(
             pytest.param(f"{{x: {given}}}", NO_DISTRIBUTION, id=given)
             for given in (
-                *("{uniform: [0, 1], integers: [0, 1]}", "{uniform: 5}", "{uniform: [0]}"),
-                *("{uniform: [0, 1, 2]}", "{uniform: [1, 0]}", "{uniform: [1, 1]}", "{uniform: [a, b]}"),
-                *("{uniform: {a: 1, b: 2}}", "{loguniform: [0, 1]}", "{integers: [0.5, 3]}", "{integers: [0, 1e30]}"),
+                *("{uniform: [0, 1], integers: [0, 1]}", "{uniform: 5}", "{uniform: [0, 1, 2]}", "{uniform: [1, 1]}"),
+                *("{uniform: [a, b]}", "{loguniform: [0, 1]}", "{integers: [0.5, 3]}", "{integers: [0, 1e30]}"),
             )
         ),
         pytest.param("{x: []}", "x has no value", id="no value"),
         pytest.param("{", "it is not YAML: see line 1", id="open"),
-        pytest.param("{x: 1} y", "it is not YAML: see line 1", id="more than a mapping"),
-        pytest.param("{x: 2020-02-31}", "it is not YAML", id="no date"),
         pytest.param("{}", "it names no hyperparameter", id="nothing"),
         pytest.param("x: 1", "it is neither in braces nor the path of a file (No such file", id="no braces"),
-        pytest.param("", "it is neither in braces nor the path of a file (Is a directory)", id="empty"),
-        pytest.param("~nobody-at-all/x", "it is neither in braces nor the path of a file (", id="nobody's home"),
         pytest.param("x" * 5000, "it is neither in braces nor the path of a file (File name too", id="long"),
         pytest.param("broken.yaml", "it is not YAML: see line 3", id="yaml"),
         pytest.param("object.yaml", "it is not YAML: see line 1", id="python object"),
-        pytest.param("table.parquet", "it is not YAML", id="binary"),
-        pytest.param("list.yaml", "it names no hyperparameter", id="list in a file"),
     ],
 )
 def test_text_that_is_no_space_is_refused_in_one_sentence(tmp_path: Path, text: str, why: str) -> None:
@@ -119,8 +110,6 @@ def test_text_that_is_no_space_is_refused_in_one_sentence(tmp_path: Path, text: 
     for name, content in {
         "broken.yaml": b"alpha: [1]\nbeta: [2\nx: 3",
         "object.yaml": b"alpha: !!python/object/apply:os.getcwd []",
-        "list.yaml": b"- 1\n",
-        "table.parquet": b"PAR1\x00\xff",
     }.items():
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as raised:

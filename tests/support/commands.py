@@ -118,7 +118,7 @@ def heed_interrupts() -> None:
 class Command:
     """A running command in a session of its own, its output in files, and all processes that come from it.
 
-    A ``warm`` one is of `mlflow`, and need not import it.
+    A ``warm`` one is of `mlflow`, or `python -c`, and need not import MLflow.
     """
 
     def __init__(

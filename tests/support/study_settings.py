@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -23,3 +24,17 @@ def parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> di
 def study_settings(**changes: Any) -> StudySettings:
     """The settings of a command without arguments, but for these."""
     return StudySettings(**(parsed() | changes))
+
+
+class RunningRay(nullcontext[None]):
+    """The backend of a plan whose trials run in the Ray of the tests, which goes on."""
+
+    is_here = True
+    max_concurrent = 0
+
+    def join(self, modules: object, store_uri: str) -> None:
+        """There is nothing to check."""
+
+    def cores(self) -> int:
+        """As many as the tests start it with."""
+        return 1

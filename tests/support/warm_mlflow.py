@@ -17,10 +17,10 @@ _context.set_forkserver_preload(["mlflow.cli"])
 
 
 class WarmProcess:
-    """A running `mlflow` command, to be used as a `subprocess.Popen`.
+    """A running `mlflow` command, or `python -c`, to be used as a `subprocess.Popen`.
 
     Args:
-        arguments: those after `mlflow`.
+        arguments: those after `mlflow`, or -c and the code.
         cwd: the folder that it runs in.
         env: its whole environment.
         stdout: the file that it appends to.
@@ -73,6 +73,10 @@ def _be_mlflow(arguments: list[str], cwd: str, env: dict[str, str], stdout: str,
         os.close(opened)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+
+    if arguments[0] == "-c":
+        exec(arguments[1], {"__name__": "__main__"})
+        return
 
     from mlflow.cli import cli
 

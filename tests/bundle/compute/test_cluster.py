@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,29 +149,6 @@ def test_study_uses_the_nodes_and_leaves_other_jobs_alone(
     assert {each.info.status for each in [run, *trials]} == {"FINISHED"}
     assert scaled.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
     assert scaled.nodes.ask("work") == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ("store", "a study on 3 nodes needs a tracking server"),
-        ("address", "no node of a Ray cluster on this machine answers"),
-        ("token", "RAY_AUTH_MODE=token"),
-    ],
-)
-def test_study_that_cannot_run_there_is_refused_in_time(
-    scaled: Scaled, empty_store: Path, wrong: str, says: str
-) -> None:
-    """In one sentence, before anything is prepared: a store on this machine, a server that is not Ray, no token."""
-    store = f"sqlite:///{empty_store}/mlflow.db" if wrong == "store" else scaled.uri
-    env = {"MLFLOW_TRACKING_URI": store, "RAY_ADDRESS": scaled.nodes.address} | ({} if wrong == "token" else TOKEN)
-    env |= {"RAY_ADDRESS": scaled.uri.removeprefix("http://")} if wrong == "address" else {}
-    line = [sys.executable, "-m", "entrypoints.tune"]
-    done = Command(line, cwd=scaled.project, output=empty_store / "output", env=clean_environment(**env)).wait()
-    assert (done.exit_code, says in done.stderr, "Traceback" in done.stderr) == (1, True, False)
-    run, *_ = MlflowClient(store).search_runs(["0"])
-    assert (run.info.status, says in run.data.tags["sysmetrics.error"]) == ("FAILED", True)
 
 
 @pytest.mark.slow

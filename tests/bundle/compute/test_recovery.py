@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from ray import tune
+from ray.exceptions import RayActorError
 
-from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
+from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials, died
 
 
 def _failing() -> type:
@@ -32,6 +33,13 @@ def _failing() -> type:
             return {"done": True}
 
     return Failing
+
+
+def test_only_a_process_that_has_died_counts() -> None:
+    """One whose trial raised while it was set up has not."""
+    raised = RayActorError()
+    raised._actor_init_failed = True
+    assert [died(error) for error in (RayActorError(), raised, ValueError())] == [True, False, False]
 
 
 @pytest.mark.slow

@@ -71,8 +71,6 @@ def test_kind_is_all_that_a_cost_depends_on() -> None:
         # No kind is known better than to 5 %, and a bound of 99 % lies 2.326 standard deviations away.
         pytest.param("training_time_s", 0.004, 0.0, 1.1234, 0.0, id="time"),
         pytest.param("training_time_s", 0.004, 0.3, 2.009, 0.0, id="time with noise"),
-        pytest.param(PEAK, 200.0, 0.0, 1.1234, 0.0, id="much memory"),
-        pytest.param("memory_growth_mb", 0.5, 0.0, 1.1234, 0.1, id="growth"),
         pytest.param("model_memory_mb", 0.004, 0.0, 1.1234, 0.1, id="memory of a small model"),
     ],
 )

@@ -55,10 +55,3 @@ def test_interval_is_not_wider_than_it_has_to_be() -> None:
     prediction = _predicted(_after(amounts))
     assert 0.9 * 2.0 * STEPS < prediction.low < 2.0 * STEPS < prediction.high < 1.1 * 2.0 * STEPS
     assert prediction.high - prediction.value == pytest.approx(prediction.value - prediction.low)
-
-
-def test_at_the_end_the_prediction_is_the_total() -> None:
-    """There is nothing left to be uncertain about."""
-    amounts = np.random.default_rng(4).uniform(1, 3, STEPS)
-    prediction = _predicted(_after(amounts))
-    assert prediction.value == prediction.low == prediction.high == pytest.approx(amounts.sum())

@@ -124,19 +124,14 @@ def _slow_at_first(name: str, unit_s: float, reason: str | None) -> Any:
         _case("report", "peak_memory_mb<=3", _reports(1.0, peak_memory_mb=9.0), "peak_memory_mb 9 > 3 (step 100)"),
         _case("diverges", "val_loss patience 9", _diverges, "val_loss 1e+09 > 100 (100x untrained, step 300)"),
         _case("diverges without limits", "", _diverges, None),
-        _case("loss may still fall", "val_loss<=0.1", _reports(0.5, 0.6), None),
         _case("memory may still grow", "peak_memory_mb>=500", _reads, None),
-        _case("patience at the end", "val_loss patience 1", _reports(1.0, 9.0, step=STEPS), None),
         _case("limit at the end", "peak_memory_mb<=3", _reports(1.0, step=STEPS, peak_memory_mb=9.0), None),
         _case("noise", f"training_time_s<={FULL_S / 1.5}", _trains(), None, noise={"training_time_s": 0.2}),
-        _slow_at_first("slow for tenths of a second", 0.0005, None),
         _slow_at_first("slow for seconds", 0.01, "training_time_s 15 > 7.44 (predicted, step 52)"),
         # What may still keep to a limit begins.
         _skip("training_time_s<=1.4", skipped="training_time_s"),
         _skip("training_time_s<=1.6"),
         _skip("mean_step_time_ms<=1.4", skipped="mean_step_time_ms"),
-        _skip("mean_step_time_ms<=1.6"),
-        _skip("mean_step_time_ms>=1.8"),
         _skip("training_time_s>=1.8"),
         _skip("peak_memory_mb<=1"),
     ],
@@ -171,7 +166,6 @@ def test_trial_ends_only_when_it_crosses_its_limit(given: dict[str, Any]) -> Non
     "later",
     [
         pytest.param(lambda guard: guard.crossed({"model_size_kb": 99.0}, 5), id="reading"),
-        pytest.param(lambda guard: guard.stepped(5, 99.0, 99.0), id="step"),
         pytest.param(lambda guard: guard.reported({"model_size_kb": 99.0}, 5, {}), id="report"),
         pytest.param(Guard.skip_if_predicted, id="prediction"),
     ],
@@ -194,20 +188,15 @@ NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are
     ("text", "value", "error", "noise", "seen", "crossed"),
     [
         # A broken limit stops at once only where that is final.
-        pytest.param("peak_memory_mb>=5", 4.0, None, 0, False, False, id="growing lower"),
         pytest.param("val_loss>=5", 4.0, None, 0, False, False, id="curve lower"),
         # A mean has to be Z standard errors beyond its limit; other kinds have no errors.
-        pytest.param("mean_step_time_ms<=5", 99.0, None, 0, False, False, id="mean without an error"),
         pytest.param("mean_step_time_ms<=5", 5 + Z + 0.1, 1.0, 0, True, False, id="mean above by more than Z errors"),
         pytest.param("mean_step_time_ms<=5", 5 + Z - 0.1, 1.0, 0, False, False, id="mean above by less"),
-        pytest.param("mean_step_time_ms>=5", 5 - Z - 0.1, 1.0, 0, True, False, id="mean below by more than Z errors"),
         pytest.param("mean_step_time_ms<=5", 5.1, 0.0, 0, True, False, id="mean with no error at all"),
         pytest.param("mean_step_time_ms<=5", 99.0, math.nan, 0, False, False, id="mean with an unknown error"),
-        pytest.param("peak_memory_mb<=5", 5.1, 1.0, 0, True, True, id="an error of what is not a mean"),
         # Noise has to be exceeded by Z standard deviations; with an error of a mean it adds up in squares: 2.5 of both.
         pytest.param("peak_memory_mb<=5", 6.4, None, NOISE, False, False, id="growing within the noise"),
         pytest.param("peak_memory_mb<=5", 6.6, None, NOISE, True, True, id="growing beyond it"),
-        pytest.param("model_size_kb>=5", 3.4, None, NOISE, True, True, id="fact beyond it"),
         pytest.param("mean_step_time_ms<=5", 7.49, 2 / 3, NOISE, False, False, id="mean within both"),
         pytest.param("mean_step_time_ms<=5", 7.51, 2 / 3, NOISE, True, False, id="mean beyond both"),
     ],
@@ -273,11 +262,6 @@ def _crosses(guard: Guard) -> None:
     ("text", "happens", "figures", "expected"),
     [
         pytest.param(
-            *("peak_memory_mb<=300", _crosses, {"peak_memory_mb": 250.0, "val_loss": 0.5}),
-            {"peak_memory_mb": 400.0, "val_loss": 0.5},
-            id="what a thread has read",
-        ),
-        pytest.param(
             *("model_memory_mb<=300", Guard.skip_if_predicted, {}, {"model_memory_mb": 500.0}),
             id="what it was skipped for",
         ),
@@ -300,11 +284,6 @@ def _crosses(guard: Guard) -> None:
             *(f"training_time_s<={6.5 * STEP_S}", _trains(), {"val_loss": 0.5}),
             {"val_loss": 0.5, "training_time_s": FULL_S, "elapsed_s": 2 * FULL_S},
             id="crossed after a few steps",
-        ),
-        pytest.param(
-            *(f"training_time_s<={22.5 * STEP_S}", _trains(20 * STEP_S, *EQUAL_S), {"val_loss": 0.5}),
-            {"val_loss": 0.5, "training_time_s": FULL_S + 19 * STEP_S, "elapsed_s": 2 * (FULL_S + 19 * STEP_S)},
-            id="crossed after a slow first step",
         ),
         pytest.param(
             *(f"training_time_s<={0.5 * STEP_S}", _trains(), {"training_time_s": 0.5 * STEP_S}),

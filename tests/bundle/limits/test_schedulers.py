@@ -18,7 +18,7 @@ from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, SERVED, metrics
 from entrypoints.limits.schedulers import PERCENT, SCORE, parse_limits, percent, scheduling
 from entrypoints.models import scores
-from entrypoints.settings import DEFAULT_LIMITS, LimitOptions
+from entrypoints.settings import LimitOptions
 
 ROWS = 1000
 LONG, SHORT = 500, 10  # steps of two trials
@@ -48,14 +48,6 @@ def _first_column(text: str, head: str) -> list[str]:
     table = text.partition(f"\n{head}")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_default_limits_are_limits_of_either_task(task: Task) -> None:
-    """On this machine, which can read all that they limit."""
-    score = scores.find(None, task)
-    assert str(parse_limits(score, LimitOptions("auto", True, "asha"))) == DEFAULT_LIMITS
-    assert not parse_limits(score, None).rules
 
 
 def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

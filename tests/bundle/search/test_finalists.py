@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import mlflow
 import pytest
+from click.testing import CliRunner
 from commands import in_use
+from mlflow import MlflowClient
 from records import recorded, store, trial
 from reference import bundled, table_of
-from study_settings import study_settings
+from study_settings import RunningRay, study_settings
 
+from entrypoints.early_stop import early_stop
 from entrypoints.errors import UserError
-from entrypoints.limits.costs import metrics
 from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.trial_record import Trial
 from entrypoints.runs import RecordedRun
+from entrypoints.search import study as study_module
 from entrypoints.search import summary
 from entrypoints.search.finalists import MAX_FINALISTS, Finalists
 from entrypoints.search.plan import Plan
 from entrypoints.search.summary import Summary
 from entrypoints.search.warm_up import Forecast
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.served import ServedCosts, ServerError
 from mlflow_sysmetrics.served.contention import Contention
 
@@ -106,22 +107,6 @@ def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(ch
     assert "1 ran to the end but breaks served_memory_mb<=200: batch_size=2 (210)." in said
 
 
-def test_cheapest_of_equal_trials_is_served_first_where_that_is_chosen(choose: Callable[..., Summary]) -> None:
-    folds = {9: 0.6, 2: 0.61}  # by the training time; the folds differ by more than the scores
-    trials = [
-        trial(number, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 20} for fold in range(3)])
-        for number, score in folds.items()
-    ]
-    study = choose(
-        "served_memory_mb<=200",
-        Server("served_memory_mb", 190.0),
-        trials=trials,
-        settings=replace(ON, choose="cheapest"),
-    )
-    assert study.best is not None
-    assert study.best.trial_id == "t2"
-
-
 def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Summary]) -> None:
     """It names the nearest of them, and does not say that no other one could meet it."""
     server = Server("served_memory_mb", 250.0, 240.0, 210.0, 230.0, 220.0)
@@ -171,28 +156,19 @@ def test_model_that_cannot_be_served_is_a_warning(
     assert study.best.trial_id == "t2"
 
 
-def test_nothing_is_served_where_the_user_does_not_want_it(choose: Callable[..., Summary]) -> None:
-    server = Server("served_memory_mb")
-    assert choose("", server, 0.5, settings=replace(ON, served=False)).best is not None
-    assert server.served == 0
-
-
-@pytest.mark.parametrize(("memory_mb", "is_refused"), [(170.0, True), (100.5, False)], ids=["far", "within noise"])
-@pytest.mark.parametrize("dataset", ["red_wine", "diabetes"])
-def test_limit_that_no_model_can_meet_is_said_before_the_search(
-    memory_mb: float, is_refused: bool, dataset: str
+def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a model that ignores all features, of numbers and of classes."""
-    limits = Limits.parse("served_memory_mb<=100", metrics("val_rmse", False))
-    plan: Any = SimpleNamespace(limits=limits, table=table_of(dataset), score=SCORE)
-    run: Any = None
-    finalists = Finalists(run, plan, bundled(dataset), Server("served_memory_mb", memory_mb))
-    if not is_refused:
-        finalists.check_limits()
-        return
-    with pytest.raises(UserError, match="no model can meet served_memory_mb<=100") as refused:
-        finalists.check_limits()
-    assert refused.value.message == (
-        "limits=served_memory_mb<=100: no model can meet served_memory_mb<=100, since a model that ignores all "
-        "features has served_memory_mb 170 > 100; loosen this limit"
+    """By a model that ignores all features; what is nearer to the limit than noise does not."""
+    server = Server("served_memory_mb", 100.5, 101.5)
+    monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
+    monkeypatch.setattr(study_module, "finalists_of", lambda *of: Finalists(*of, server))
+    search = Mock(side_effect=UserError("searched"))
+    monkeypatch.setattr(study_module, "search", search)
+    line = ["--dataset", "diabetes", "--limits", "served_memory_mb<=100"]
+    assert CliRunner().invoke(early_stop, line).stderr == "Error: searched\n"
+    assert CliRunner().invoke(early_stop, line).stderr == (
+        "Error: limits=served_memory_mb<=100: no model can meet served_memory_mb<=100, since a model that ignores all "
+        "features has served_memory_mb 101.5 > 100; loosen this limit\n"
     )
+    assert search.call_count == 1

@@ -20,11 +20,13 @@ from stored_studies import read
 from entrypoints.frame import frame_of
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.trial_record import Trial
+from entrypoints.runs import RecordedRun
 from entrypoints.search.record import Record
 from entrypoints.search.run_names import run_names, searched
+from entrypoints.search.study import _tell_of_outside
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.tags import BY_TUNE, KIND
+from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOP_REASON, STOPPED_BY
 
 CONFIGURATION = configured()
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
@@ -122,6 +124,18 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     assert record.trials["cut off"].figures == {"val_rmse": 0.1}
 
 
+def test_who_ended_a_trial_from_outside_is_known_after_the_search(client: MlflowClient) -> None:
+    """A person, which only its run says, or else the time limit, of which its run is told."""
+    run = RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
+    by_person, in_time = trials = [made(number, by=BY_TIME_LIMIT) for number in (1, 2)]
+    for each in trials:
+        store(client, run.run_id, each)
+    client.set_tag(by_person.run_id, STOPPED_BY, BY_PERSON)
+    _tell_of_outside(run, recorded(trials), 15.0)
+    assert [each.stopped_by for each in trials] == [BY_PERSON, BY_TIME_LIMIT]
+    assert client.get_run(str(in_time.run_id)).data.tags[STOP_REASON] == "time_limit_s=15 of the study"
+
+
 def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> None:
     """The death is counted, the trial once. The search begins with the first trial alone."""
     begun: list[str] = []
@@ -140,7 +154,6 @@ EXPECTED = {"training_time_s": 9.0}
 @pytest.mark.parametrize(
     ("trial", "end", "counted"),
     [
-        pytest.param(made(1), "finished", 1.0, id="finished"),
         pytest.param(made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0, id="stopped"),
         pytest.param(
             made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
@@ -150,9 +163,7 @@ EXPECTED = {"training_time_s": 9.0}
             id="stopped and might have converged",
         ),
         pytest.param(made(1, configuration=replace(configured(), repeat=1)), "finished", None, id="repeated"),
-        pytest.param(made(1, diverged=True), "diverged", None, id="diverged"),
         pytest.param(made(1, diverged=True, ending=BY_TIME), "diverged", None, id="diverged and ended by that"),
-        pytest.param(made(1, by=BY_TUNE), "stopped", None, id="ended by a scheduler"),
         pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),
     ],
 )  # fmt: skip

