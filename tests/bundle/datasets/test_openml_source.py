@@ -102,13 +102,11 @@ def test_failed_download_is_told_in_one_sentence_and_copies_stay(
 
 
 def test_damaged_file_is_refused(openml: MadeUpOpenML, cache: Path) -> None:
-    """Parquet that was cut, and ARFF by the checksum that OpenML states."""
+    """Parquet that was cut."""
     openml.publish(61, _small(), "label")
-    openml.publish(62, _small(), "label", parquet_url=[], md5_checksum="0" * 32)
-    openml.pages |= {"/datasets/61.pq": openml.pages["/datasets/61.pq"][:500], "/data/62.arff": b"@RELATION damaged"}
-    for name, why in {"openml:61": ".*Parquet magic bytes", "openml:62": "Checksum of downloaded file"}.items():
-        with pytest.raises(UserError, match=rf"the download from openml\.org failed: {why}"):
-            load(name)
+    openml.pages["/datasets/61.pq"] = openml.pages["/datasets/61.pq"][:500]
+    with pytest.raises(UserError, match=r"the download from openml\.org failed: .*Parquet magic bytes"):
+        load("openml:61")
     assert not cache.exists()
 
 
@@ -188,10 +186,9 @@ def test_wave_energy_loses_the_columns_that_add_up_to_its_target(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        pytest.param(lambda wave: wave.rename(columns={"power7": "seventh"}), "15 of 49 columns hold", id="name"),
         pytest.param(lambda wave: wave.drop(columns="x1"), "16 of 48 columns hold", id="columns"),
-        pytest.param(lambda wave: wave.assign(energy_total=1.0), "does not add up to the target", id="sum"),
         pytest.param(lambda wave: wave.assign(power7=np.nan), "does not add up to the target", id="missing"),
+        pytest.param(lambda wave: wave.assign(energy_total=1.08 * wave["energy_total"]), "does not add up", id="sum"),
         pytest.param(lambda wave: wave, "300 rows found, 72000 expected", id="rows"),
     ],
 )
@@ -206,14 +203,14 @@ def test_table_that_is_not_the_known_one_is_refused(openml: MadeUpOpenML, change
         assert raised.value.message.endswith("; give the path of your own copy instead")
 
 
-@pytest.mark.parametrize("name", ["diabetes", "openml:37", "red_wine", "OpenML:44972"])
+@pytest.mark.parametrize("name", ["diabetes", "OpenML:44972"])
 def test_bundled_tables_ask_nobody(openml: MadeUpOpenML, name: str) -> None:
     """Under their names and under their ids: the digest of the copy is checked."""
     load(name, echo=pytest.fail)
     assert openml.requests == []
 
 
-@pytest.mark.parametrize("name", ["openml:", "openml:abc", "openml:-1", "openml:0", "openml:6.1", "openml:99999999999"])
+@pytest.mark.parametrize("name", ["openml:", "openml:0", "openml:6.1", "openml:99999999999"])
 def test_id_that_is_none_is_answered_without_a_request(openml: MadeUpOpenML, name: str) -> None:
     """OpenML numbers its datasets from 1."""
     with pytest.raises(UserError) as raised:
@@ -221,14 +218,3 @@ def test_id_that_is_none_is_answered_without_a_request(openml: MadeUpOpenML, nam
     allowed = "a whole number above 0 is allowed after openml:, as in openml:61; look the id up on openml.org"
     assert raised.value.message == f"dataset={name}: {allowed}"
     assert openml.requests == []
-
-
-def test_folder_of_the_copies_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our variable first, then the desktop's convention, then its default."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    found = [openml_source.cache_folder()]
-    for name in ("MLFLOW_SYSMETRICS_DATA", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name)
-        found.append(openml_source.cache_folder())
-    assert found == [Path("/a"), *(Path(each) / "mlflow-sysmetrics-bundle" for each in ("/b", Path.home() / ".cache"))]

@@ -72,13 +72,13 @@ def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("target", ["y", "half"])
 def test_each_row_is_equally_likely(path: Path, target: str) -> None:
-    """Of classes and of numbers: each is drawn within five standard deviations as often."""
-    whole, draws, rows = pd.read_parquet(path), 150, 41
+    """Of classes and of numbers: how often each is drawn varies by chance alone."""
+    whole, draws, rows = pd.read_parquet(path), 40, 41
     can_be_drawn = whole[target].notna().to_numpy()
     drawn = sum(np.isin(whole["number"], _drawn(path, rows, seed, target)["number"]) for seed in range(draws))
     share = rows / can_be_drawn.sum()
     assert not np.any(drawn[~can_be_drawn])
-    assert np.abs(drawn[can_be_drawn] - draws * share).max() < 5 * np.sqrt(draws * share * (1 - share))
+    assert drawn[can_be_drawn].var() < 1.4 * draws * share * (1 - share)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
