@@ -114,8 +114,8 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the number of rows that would fit, of which those of a Parquet file are all that is read."""
-    monkeypatch.setattr(memory, "half_mb", lambda: 0.04)
-    too_much = r"its 300 rows would take about 8.6e-05 GB here, and 4e-05 are allowed; choose max_rows=100$"
+    monkeypatch.setattr(memory, "half_mb", lambda: 0.05)
+    too_much = r"its 300 rows would take about 8.6e-05 GB here, and 5e-05 are allowed; choose max_rows=100$"
     with pytest.raises(UserError, match=too_much):
         table_files.read(str(path), echo=pytest.fail)
     assert len(_drawn(path, 100, seed=0)) == 100

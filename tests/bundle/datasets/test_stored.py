@@ -74,6 +74,8 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(
     assert _obtained(parent, table, request) == (run_id, True)
     assert _obtained(parent, fewer, of_fewer)[1]
     assert [*temporary.iterdir()] == []
+    parent.client.set_terminated(run_id, "FAILED")  # as where it was interrupted
+    assert not _obtained(parent, table, request)[1]
 
 
 def _input(client: MlflowClient, table: Table) -> Any:

@@ -57,6 +57,7 @@ def test_digest_ignores_the_sign_of_zero() -> None:
     [
         pytest.param(lambda frame: frame.assign(size=frame["size"].fillna(0.0)), id="missing number"),
         pytest.param(lambda frame: frame.replace({"kind": {"a": "b", "b": "a"}}), id="positions of the categories"),
+        pytest.param(lambda frame: frame.replace({"kind": {"b": "c"}}), id="name of a category"),
         pytest.param(lambda frame: frame.assign(kind=[1.0, 0.0, np.nan, 1.0] * 3), id="numbers for categories"),
         pytest.param(lambda frame: frame.replace({"size": {1.5: np.nextafter(1.5, 2)}}), id="last bit of a cell"),
         pytest.param(lambda frame: frame.rename(columns={"size": "length"}), id="name of a feature"),

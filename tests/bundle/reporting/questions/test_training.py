@@ -109,14 +109,14 @@ def test_sampled_series_stand_in_for_curves_that_a_script_does_not_report() -> N
 
 
 def test_costs_that_change_are_reported_from_one_percent_on() -> None:
-    """And p-values are as small as they say by chance: of 60 studies that change nothing, 6 have one below a tenth."""
+    """And p-values are as small as they say by chance: of 40 studies that change nothing, 4 have one below a tenth."""
     below, reported, others = 0, [0.0], [1.0]
-    for seed in range(60):
+    for seed in range(40):
         (still,) = learning_curves(made({"cpu_percent": noisy(lambda share: 1.0, 0.1, seed)})).to_dict("records")
         below += still["p_holm"] < 0.1
         (row,) = learning_curves(made({"cpu_percent": noisy(lambda share: 1 + 0.1 * share, 0.1, seed)})).to_dict(
             "records"
         )
         (reported if row["verdict"] == "rises" else others).append(row["p_holm"])
-    assert below <= 10
+    assert below <= 7
     assert 0.005 < max(reported) < 0.01 < min(others) < 0.02
