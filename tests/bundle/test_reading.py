@@ -58,7 +58,6 @@ def test_trials_are_rows_in_the_order_in_which_they_began(
     ("status", "tags", "expected"),
     [
         pytest.param("FINISHED", {"number": "7", "repeat": "2"}, {"number": 7, "repeat": 2}, id="number in the order"),
-        pytest.param("FINISHED", {"place": "7"}, {"number": 7}, id="number in an older study"),
         pytest.param("FINISHED", {"node": "n"}, {"number": None, "repeat": 0, "host": None}, id="unknown"),
         pytest.param(
             "FINISHED", {"diverged": "true", "feasible": "true"}, {"diverged": True, "feasible": True}, id="tags"

@@ -79,13 +79,6 @@ def test_study_under_limits_that_tried_anything_else_is_not_found(client: Mlflow
     assert _found(client) == [full, part]
 
 
-def test_dataset_is_found_by_the_trials_where_the_study_does_not_say(client: MlflowClient) -> None:
-    """Studies of earlier versions have no tag, and under `mlflow run` what the user typed as parameter."""
-    study = store_study(client, trials=0, tags={}, dataset="./wine.csv")
-    store_trial(client, study, {"dataset": "/data/wine.csv"})
-    assert _found(client, "/data/wine.csv") == [study]
-
-
 def test_dataset_without_a_study_is_answered_with_those_that_have_one(client: MlflowClient) -> None:
     """A study that failed does not count. What to run where there is none is in test_report."""
     store_study(client, status="FAILED")
