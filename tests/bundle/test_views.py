@@ -130,6 +130,13 @@ def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
     assert parallel["selectedParams"] == ["batch_size", "alpha"]
 
 
+def test_cost_that_differs_by_noise_alone_is_no_axis() -> None:
+    """As the latency of equal models; the training time where none differs."""
+    for differing, drawn in (["peak_memory_mb"], "peak_memory_mb"), ([], "training_time_s"):
+        page = view(shown(MEASURED, MEASURED, differing=differing)[SCORE])
+        assert [card["xaxis"]["key"] for card in page.cards["Score against cost"]] == [drawn]
+
+
 def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: MlflowClient) -> None:
     """And those of the best ten only what came to its end. Searched for in a real store."""
     parent = client.create_run("1").info.run_id

@@ -64,6 +64,15 @@ def test_slower_machine_is_named_beside_a_saving() -> None:
     assert "another machine than the full study (machine; a laptop)" in other
 
 
+@pytest.mark.parametrize(("times", "noise", "verdict"), [(1.0, 0.01, "agrees"), (0.93, 0.05, "unclear")])
+def test_studies_agree_where_the_whole_interval_is_within_five_percent(
+    times: float, noise: float, verdict: str
+) -> None:
+    """On both sides of 1."""
+    frame = together(made(noise=noise), made(times, noise=noise, seed=1))
+    assert set(ratios(frame, *frame.studies.index)["verdict"]) == {verdict}
+
+
 @pytest.mark.parametrize(("times", "verdict"), [(1.3, "more"), (0.7, "less")])
 def test_ratio_of_costs_has_an_interval_that_holds_the_planted_one(times: float, verdict: str) -> None:
     """The configurations are paired, so that their own differences do not widen it."""

@@ -93,6 +93,14 @@ def test_best_within_the_limits_is_chosen(limits: str | None, expected: tuple[st
     assert names(decided(limits=limits)) == expected
 
 
+def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is() -> None:
+    """Nor as good."""
+    costs = {"training_time_s": lambda row: 8 / row["size"]}
+    exact = {"noise": 0.0, "fold_sd": 0.0, "model_sd": 0.0}
+    frame = study({"size": [1, 2]}, costs, lambda row: 0.9 - row["size"] / 10, metric="val_accuracy", **exact)  # type: ignore[arg-type]
+    assert names(decide(frame)) == (1, None, None)
+
+
 @pytest.mark.parametrize(
     ("trials", "expected"),
     [
