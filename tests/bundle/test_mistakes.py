@@ -86,9 +86,7 @@ BAD_INPUTS = [
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),
-    _bad("foreign-run", "resume=<foreign>: this run is not a study", "tune or early_stop", resume="<foreign>"),
     _bad("nothing-left", "resume=<ended>: study ended is finished", "nothing to resume", resume="<ended>"),
-    _bad("nothing-to-register", "resume=<ended>: study ended is finished", resume="<ended>", register="wine"),
     _bad("never-began", "resume=<early>: this study holds no settings.json", "new study", resume="<early>"),
     _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
     _bad("run-elsewhere", "resume=<elsewhere>: ", "on another-machine", "'KILLED'", resume="<elsewhere>"),
@@ -96,7 +94,6 @@ BAD_INPUTS = [
     _bad("of-tune", "resume=<ended>: this is a study of tune", "-e tune", resume="<ended>", predict="on"),
     _bad("of-early-stop", "resume=<limited>: this is a study of early_stop", "-e early_stop", resume="<limited>"),
     _bad("other-seed", "seed: a study that is resumed goes on as it began", "leave this", resume="<ended>", seed="3"),
-    _bad("other-space", "space: a study that is resumed", "leave", resume="<ended>", space="{alpha: 0.5}"),
     _bad("other-limits", "predict: a study that is resumed goes on", "leave this", resume="<limited>", predict="off"),
 ]
 

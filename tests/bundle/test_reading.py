@@ -58,17 +58,16 @@ def test_trials_are_rows_in_the_order_in_which_they_began(
     ("status", "tags", "expected"),
     [
         pytest.param("FINISHED", {"number": "7", "repeat": "2"}, {"number": 7, "repeat": 2}, id="number in the order"),
-        pytest.param("FINISHED", {"place": "7"}, {"number": 7}, id="number in an older study"),
         pytest.param("FINISHED", {"node": "n"}, {"number": None, "repeat": 0, "host": None}, id="unknown"),
-        pytest.param("FINISHED", {"diverged": "true"}, {"diverged": True, "converged": False}, id="diverged"),
-        pytest.param("FINISHED", {"feasible": "true"}, {"feasible": True, "stop_how": None}, id="feasible"),
+        pytest.param(
+            "FINISHED", {"diverged": "true", "feasible": "true"}, {"diverged": True, "feasible": True}, id="tags"
+        ),
         pytest.param(
             *("FINISHED", {"host_cpu_model": "A CPU", "host_usable_cores": "2", "host_os": "Linux"}),
             {"host": "A CPU, usable_cores 2"},
             id="host",
         ),
         pytest.param("KILLED", STOPPED, STOPPED, id="stopped"),
-        pytest.param("FAILED", {"error": "e"}, {"stopped_by": None}, id="failed"),
     ],
 )
 def test_row_says_how_its_trial_ended(
@@ -116,12 +115,9 @@ def test_hyperparameters_are_what_was_searched_and_differs(
     ("given", "values"),
     [
         pytest.param((8, 64), [8, 64], id="whole"),
-        pytest.param((1e-12, 0.5), [1e-12, 0.5], id="fractions"),
         pytest.param((8, None), [8.0, math.nan], id="absent in one"),
         pytest.param(("0.1", "auto"), ["0.1", "auto"], id="a word among numbers"),
         pytest.param((True, False), ["True", "False"], id="switches"),
-        pytest.param(([8, 4], [16]), ["[8, 4]", "[16]"], id="lists"),
-        pytest.param((1.0, math.inf), ["1.0", "inf"], id="infinity"),
     ],
 )
 def test_hyperparameter_is_a_number_where_all_its_texts_are(
@@ -134,18 +130,6 @@ def test_hyperparameter_is_a_number_where_all_its_texts_are(
     read_back = _read(client, study).trials["x"].tolist()
     assert [type(value) for value in read_back] == [type(value) for value in values]
     assert str(read_back) == str(values)
-
-
-def test_name_with_two_meanings_keeps_one(client: MlflowClient) -> None:
-    """A metric named like a hyperparameter or a column is not a figure; a parameter named like a column is left out."""
-    study = store_study(client, kind=None, trials=0)
-    for rate in (0.1, 0.2):
-        points = {"rate": {1: 9.0}, "diverged": {1: 1.0}, "loss": {1: rate}}
-        store_trial(client, study, {"rate": rate, "status": rate}, points)
-    frame = _read(client, study)
-    assert (frame.hyperparameters, frame.metrics) == (("rate",), ["loss"])
-    assert frame.trials["rate"].tolist() == [0.1, 0.2]
-    assert frame.trials["status"].tolist() == ["FINISHED", "FINISHED"]
 
 
 def test_studies_of_one_frame_share_their_hyperparameters(client: MlflowClient) -> None:
@@ -163,21 +147,15 @@ def test_studies_of_one_frame_share_their_hyperparameters(client: MlflowClient) 
 
 
 def test_folds_come_from_the_study_s_table(client: MlflowClient) -> None:
-    """One row per trial and fold of this study; what is missing is NaN. Of an interrupted study there is none.
-
-    Another script's file of the name is not looked at.
-    """
+    """One row per trial and fold of this study; what is missing is NaN. Of an interrupted study there is none."""
     study = store_study(client)
     rows = {"columns": ["trial_id", "fold", "val_rmse"], "data": [["t", 0, 0.5], ["t", 1, None], ["gone", 0, 0.1]]}
     client.log_text(study, json.dumps(rows), "folds.json")
     folds = _read(client, study).folds
     assert folds[["study", "trial_id", "fold"]].to_numpy().tolist() == [[study, "t", 0], [study, "t", 1]]
     assert str(folds["val_rmse"].tolist()) == "[0.5, nan]"
-    foreign = store_study(client, kind=None)
-    client.log_text(foreign, "[1, 2]", "folds.json")
-    for without in (store_study(client), foreign):
-        folds = _read(client, without).folds
-        assert (len(folds), list(folds.columns)) == (0, ["study", "trial_id", "fold"])
+    folds = _read(client, store_study(client)).folds
+    assert (len(folds), list(folds.columns)) == (0, ["study", "trial_id", "fold"])
 
 
 def test_study_says_what_it_is(client: MlflowClient) -> None:
@@ -241,7 +219,6 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
     ("params", "dataset"),
     [
         pytest.param([{"dataset": "diabetes"}], "diabetes", id="of the trials"),
-        pytest.param([{}], None, id="unknown"),
         pytest.param([{"dataset": "a"}, {"dataset": "b"}], None, id="searched"),
     ],
 )
@@ -265,9 +242,7 @@ def test_what_another_script_s_study_does_not_say_is_none(
         pytest.param("val_rmse", (), ("val_rmse", False), id="regression"),
         pytest.param("val_accuracy", (), ("val_accuracy", True), id="classification"),
         pytest.param("loss", (), (None, False), id="unknown"),
-        pytest.param("loss", ("loss", "min"), ("loss", False), id="given, lower"),
         pytest.param("reward", ("reward", "max"), ("reward", True), id="given, higher"),
-        pytest.param("val_accuracy", ("val_accuracy", None), ("val_accuracy", True), id="given, known"),
     ],
 )
 def test_score_is_the_bundle_s_or_the_one_that_is_given(

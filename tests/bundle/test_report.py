@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from commands import RunProject, runs_of_kind
+from commands import runs_of_kind
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
@@ -43,12 +42,10 @@ def _page(client: MlflowClient) -> str:
     return str(_run(client).data.tags["mlflow.note.content"])
 
 
-def test_report_leaves_a_page_its_tables_and_figures(
-    store_in_use: MlflowClient, empty_store: Path, run_project: RunProject
-) -> None:
-    """By `mlflow run`, on a study of 24 trials as `tune` leaves it."""
-    command = run_project("report", empty_store, study=fill(store_in_use.tracking_uri, 24))
-    assert command.exit_code == 0, command.stderr
+def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient) -> None:
+    """On a study of 24 trials as `tune` leaves it."""
+    result = _report(study=fill(store_in_use.tracking_uri, 24))
+    assert result.exit_code == 0, result.output
     run, page = _run(store_in_use), _page(store_in_use)
     first, second, third = page.splitlines()[:3]
     assert first.startswith("**Take batch_size=")
@@ -56,7 +53,7 @@ def test_report_leaves_a_page_its_tables_and_figures(
     assert second.startswith("**It costs** `training_time_s` ")
     assert third.startswith("No model of it is logged; its run is ")
     for line in (first, second, third):
-        assert line.replace("`", "").replace("**", "") in command.stdout
+        assert line.replace("`", "").replace("**", "") in result.output
     files = {each.path for each in store_in_use.list_artifacts(run.info.run_id)}
     assert {"decision.json", "effects.json", "training.json", "pareto.json", "figures"} <= files
     figures = {each.path for each in store_in_use.list_artifacts(run.info.run_id, "figures")}
@@ -78,32 +75,12 @@ def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient
     assert f"/runs/{newest}/" in _page(store_in_use)
 
 
-def test_report_finds_the_study_of_a_file_by_its_path(store_in_use: MlflowClient, tmp_path: Path) -> None:
-    """As the user types it: studies hold where it is."""
-    path = tmp_path / "wine.csv"
-    path.write_text("a,b\n")
-    study = _study(store_in_use, str(path))
-    assert _report(dataset="wine.csv").exit_code == 0
-    assert f"/runs/{study}/" in _page(store_in_use)
-    assert _run(store_in_use).info.run_name == "report wine.csv"
-
-
-@pytest.mark.parametrize(
-    ("datasets", "name"),
-    [
-        pytest.param(["diabetes"], "report study {}", id="one"),
-        pytest.param(["diabetes", "diabetes"], "report diabetes, 2 studies", id="one dataset"),
-        pytest.param(["diabetes", "/data/mine.csv"], "report diabetes, mine.csv", id="several"),
-    ],
-)
-def test_report_reads_the_studies_that_are_named(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch, datasets: list[str], name: str
-) -> None:
+def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset.
 
     A name that the user chose, as `mlflow run --run-name` gives it, stays.
     """
-    ids = [_study(store_in_use, dataset) for dataset in datasets]
+    ids = [_study(store_in_use, dataset) for dataset in ("diabetes", "/data/mine.csv")]
     assert _report(study=", ".join([*ids, ids[0]])).exit_code == 0
     run, page = _run(store_in_use), _page(store_in_use)
     monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="wine-test-2-final").info.run_id)
@@ -111,7 +88,7 @@ def test_report_reads_the_studies_that_are_named(
     names = {each.info.run_name for each in runs_of_kind(store_in_use, "report")}
     assert names == {run.info.run_name, "wine-test-2-final"}
     assert [page.count(f"/runs/{each}/overview") for each in ids] == [1] * len(ids)
-    assert run.info.run_name == name.format(ids[0][:8])
+    assert run.info.run_name == "report diabetes, mine.csv"
     assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
 
 

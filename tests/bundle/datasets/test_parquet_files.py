@@ -72,13 +72,13 @@ def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("target", ["y", "half"])
 def test_each_row_is_equally_likely(path: Path, target: str) -> None:
-    """Of classes and of numbers: each is drawn within five standard deviations as often."""
-    whole, draws, rows = pd.read_parquet(path), 150, 41
+    """Of classes and of numbers: how often each is drawn varies by chance alone."""
+    whole, draws, rows = pd.read_parquet(path), 40, 41
     can_be_drawn = whole[target].notna().to_numpy()
     drawn = sum(np.isin(whole["number"], _drawn(path, rows, seed, target)["number"]) for seed in range(draws))
     share = rows / can_be_drawn.sum()
     assert not np.any(drawn[~can_be_drawn])
-    assert np.abs(drawn[can_be_drawn] - draws * share).max() < 5 * np.sqrt(draws * share * (1 - share))
+    assert drawn[can_be_drawn].var() < 1.4 * draws * share * (1 - share)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
@@ -114,8 +114,8 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the number of rows that would fit, of which those of a Parquet file are all that is read."""
-    monkeypatch.setattr(memory, "half_mb", lambda: 0.04)
-    too_much = r"its 300 rows would take about 8.6e-05 GB here, and 4e-05 are allowed; choose max_rows=100$"
+    monkeypatch.setattr(memory, "half_mb", lambda: 0.05)
+    too_much = r"its 300 rows would take about 8.6e-05 GB here, and 5e-05 are allowed; choose max_rows=100$"
     with pytest.raises(UserError, match=too_much):
         table_files.read(str(path), echo=pytest.fail)
     assert len(_drawn(path, 100, seed=0)) == 100

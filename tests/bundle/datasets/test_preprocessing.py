@@ -22,24 +22,22 @@ ROWS = 60
 FIT, REST = np.arange(40), np.arange(40, ROWS)
 
 
-def table(*, missing_number: bool, missing_colour: bool) -> tuple[NDArray[np.float64], pd.DataFrame]:
+def table(*, missing: bool) -> tuple[NDArray[np.float64], pd.DataFrame]:
     """Two numeric columns around a categorical one, as codes and as the frame that they stand for."""
     random = np.random.default_rng(0)
     X = np.column_stack([random.normal(5, 2, ROWS), random.integers(0, 2, ROWS), random.normal(-100, 30, ROWS)])
     X[REST[0], 1] = 2  # red occurs outside the fitted rows only
-    if missing_number:
+    if missing:
         X[[3, 7, REST[1]], 0] = np.nan
-    if missing_colour:
         X[[5, REST[2]], 1] = np.nan
     colours = [None if np.isnan(code) else COLOURS[int(code)] for code in X[:, 1]]
     return X, pd.DataFrame({"a": X[:, 0], "colour": np.array(colours, dtype=object), "b": X[:, 2]})
 
 
-@pytest.mark.parametrize("missing_number", [False, True], ids=["all numbers", "a number missing"])
-@pytest.mark.parametrize("missing_colour", [False, True], ids=["all categories", "a category missing"])
-def test_preprocessing_equals_scikit_learn(missing_number: bool, missing_colour: bool) -> None:
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "values missing"])
+def test_preprocessing_equals_scikit_learn(missing: bool) -> None:
     """Imputed, scaled and encoded as a ColumnTransformer fitted on the same rows does, unseen category included."""
-    X, frame = table(missing_number=missing_number, missing_colour=missing_colour)
+    X, frame = table(missing=missing)
     before = X.copy()
     ours = fit_preprocessing(X, None, FIT, categorical=(1,)).transform(X)
     numeric = make_pipeline(SimpleImputer(), StandardScaler())
@@ -55,11 +53,10 @@ def _random(rows: int, features: int = 4) -> NDArray[np.float64]:
     return np.random.default_rng(0).normal(5, 3, (rows, features))
 
 
-@pytest.mark.parametrize("chunk_cells", [1, 100, 2**20], ids=["row by row", "many chunks", "one chunk"])
+@pytest.mark.parametrize("chunk_cells", [1, 2**20], ids=["row by row", "one chunk"])
 @pytest.mark.parametrize(
     "X",
     [
-        pytest.param(_random(500), id="float64"),
         pytest.param((_random(500) * 20).clip(0, 255).astype(np.uint8), id="uint8"),
         pytest.param(_random(500) * 1e5 + 3.8e6, id="large offset"),
         pytest.param(_random(500) * [1, 1, 0, 0] + [0, 0, 0.1, 1e9 + 0.1], id="constants"),

@@ -80,18 +80,21 @@ def test_rows_of_one_group_are_in_one_part_and_one_fold(table: Table) -> None:
     assert [*split.test_groups] == [*GROUPS[split.test]]
 
 
-@pytest.mark.parametrize("groups", [None, np.arange(200) % 50], ids=["alone", "with groups"])
+PLACES = np.arange(200) % 50
+
+
+@pytest.mark.parametrize("groups", [None, np.where(PLACES < 24, PLACES // 4, PLACES)], ids=["alone", "with groups"])
 def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups: Any) -> None:
-    """Each content occurs eight times, and in two groups: these become one. By default copies are anywhere."""
-    table = replace(_table(np.arange(200.0) % 50 // 2), groups=groups)
+    """Each content occurs eight times. Two are in one group, or one is in two groups. By default they are anywhere."""
+    table = replace(_table(PLACES / 1.0 // 2), groups=groups)
     usual, together = (make_split(table, folds=5, seed=1, duplicates=each) for each in (None, "together"))
     assert copied_percent(table, usual) > 20
     assert copied_percent(table, together) == 0
     for fit, validation in together.folds:
-        assert not set(table.contents[fit]) & set(table.contents[validation])
+        for kept in (table.contents, groups if groups is not None else table.contents):
+            assert not set(kept[fit]) & set(kept[validation])
     assert sorted([*together.train, *together.test]) == list(range(200))
     assert together.test_groups is not None
-    assert len(np.unique(together.test_groups)) == len(np.unique(table.contents[together.test]))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,6 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
         ({"folds": 1}, f"folds=1: {FOLDS}; raise folds"),
         ({"folds": 15}, f"folds=15: {FOLDS}; lower folds or use a table with more rows"),
         ({"y": [*"aaaaaaaabbb"], "folds": 5}, f"folds=5: class b has only 3 of the rows in the table, {RARE}"),
-        ({"y": ["a"] * 19 + ["b"]}, f"folds=2: class b has only 1 of the rows in the table, {RARE}"),
         (
             {"y": ["a"] * 30 + ["b"] * 10, "folds": 10},
             f"folds=10: class b has only 7 of the rows in the training part, {RARE}",
@@ -156,7 +158,6 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
             {"times": GROUPS[:20], "duplicates": "together"},
             "duplicates=together and time: rows are split by their time alone; leave one out",
         ),
-        ({"seed": -1}, f"seed=-1: {SEEDS}"),
         ({"seed": 2**32}, f"seed=4294967296: {SEEDS}"),
     ],
 )

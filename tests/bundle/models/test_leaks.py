@@ -37,7 +37,6 @@ def _table(random: np.random.Generator) -> tuple[pd.DataFrame, NDArray[np.float6
 @pytest.mark.parametrize(
     "leak",
     [
-        pytest.param(lambda random, y: y, id="copy"),
         pytest.param(lambda random, y: y + 0.1 * y.std() * random.normal(size=ROWS), id="noisy number"),
         pytest.param(
             lambda random, y: pd.Series(np.digitize(y, np.linspace(-2, 2, 20))).map("x{}".format), id="ranges"

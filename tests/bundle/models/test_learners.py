@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,6 @@ class Unfit(RegressorMixin, BaseEstimator):
         return np.full(len(X), self.mean_)
 
 
-class Traceless(Unfit):
-    """Does not show that it is trained."""
-
-    def fit(self, X, y):
-        return self.partial_fit(X, y)
-
-    def partial_fit(self, X, y):
-        return self
-
-    def predict(self, X):
-        return np.zeros(len(X))
-
-
 class Broken(Mean):
     """Says several lines, or nothing."""
 
@@ -102,7 +89,7 @@ PERCEPTRON, BAYES = "sklearn.linear_model.Perceptron", "sklearn.naive_bayes.Gaus
 KINDS = [
     pytest.param(name, n_classes, id=f"{name.rpartition('.')[2]}-{n_classes}")
     for names, sizes in (
-        (("linear", MLP_REGRESSOR, "sklearn.linear_model.SGDRegressor", "mine.Mean"), (0,)),
+        (("linear", MLP_REGRESSOR, "mine.Mean"), (0,)),
         (("logistic", "svm", MLP_CLASSIFIER, BAYES, PERCEPTRON, "mine.Nearest"), (2, 3)),
     )
     for name in names
@@ -156,17 +143,18 @@ def test_loss_and_score_equal_the_metrics_of_scikit_learn(name: str, n_classes: 
     assert in_numpy(outputs, y) == pytest.approx(score(y, predicted), rel=1e-9)
 
 
-@pytest.mark.parametrize("given", [1, None])
-def test_random_state_that_is_given_wins_over_the_seed(given: int | None) -> None:
+def test_random_state_that_is_given_wins_over_the_seed() -> None:
     """Also where it is that nothing is fixed."""
-    assert _learner(MLP_REGRESSOR, 0, seed=7, random_state=given).estimator.random_state is given
+    assert _learner(MLP_REGRESSOR, 0, seed=7, random_state=None).estimator.random_state is None
 
 
 @pytest.mark.parametrize(
     ("name", "n_classes", "expected"),
     [
-        *(("linear", 0, 4.0), ("logistic", 2, np.log(2)), ("logistic", 4, np.log(4)), ("svm", 2, 1.0), ("svm", 4, 1.0)),
-        *((MLP_REGRESSOR, 0, 4.0), (MLP_CLASSIFIER, 4, np.log(4)), (PERCEPTRON, 4, 1.0), ("mine.Nearest", 4, 3 / 4)),
+        ("linear", 0, 4.0),
+        ("logistic", 4, np.log(4)),
+        ("svm", 4, 1.0),
+        ("mine.Nearest", 4, 3 / 4),
     ],
 )
 def test_untrained_loss_is_that_of_a_guess(name: str, n_classes: int, expected: float) -> None:
@@ -218,53 +206,32 @@ def _sklearn_log_loss(outputs: Array, y: NDArray[Any]) -> float:
     return float(metrics.log_loss(y, claims, labels=np.arange(claims.shape[1])))
 
 
-def _sklearn_hinge(outputs: Array, y: NDArray[Any]) -> float:
-    if outputs.ndim == 1:
-        # With one class only, scikit-learn takes it for the negative one. The mirrored rows have the same losses.
-        return float(metrics.hinge_loss(np.concatenate([y, 1 - y]), np.concatenate([outputs, -outputs])))
-    return float(metrics.hinge_loss(y, outputs, labels=np.arange(outputs.shape[1])))
-
-
 @pytest.mark.parametrize(
     ("outputs", "n_classes"),
     [
-        pytest.param(_random(ROWS), 2, id="binary"),
-        pytest.param(_random(ROWS, 4), 4, id="multiclass"),
         pytest.param(_random(ROWS, scale=1e6), 2, id="saturated-binary"),
         pytest.param(_random(ROWS, 4, scale=1e6), 4, id="saturated-multiclass"),
-        pytest.param(np.zeros(ROWS), 2, id="zero-binary"),
         pytest.param(np.zeros((ROWS, 4)), 4, id="zero-multiclass"),
         pytest.param(np.full((ROWS, 4), -1000.0), 4, id="claimed-by-no-class"),
     ],
 )
-@pytest.mark.parametrize(
-    ("loss", "of_sklearn"), [(losses.log_loss_of_linear, _sklearn_log_loss), (losses.hinge, _sklearn_hinge)]
-)
-def test_loss_of_linear_outputs_equals_the_metric_of_scikit_learn(
-    loss: Callable[..., float], of_sklearn: Callable[..., float], outputs: Array, n_classes: int
-) -> None:
+def test_log_loss_of_linear_outputs_equals_the_metric_of_scikit_learn(outputs: Array, n_classes: int) -> None:
     """Of mixed classes, and of each class alone: a small batch often holds only one. The outputs stay as they are."""
     before = outputs.copy()
     for y in (_labels(n_classes), *(np.full(ROWS, label) for label in range(n_classes))):
-        assert loss(outputs, y) == pytest.approx(of_sklearn(outputs, y), rel=1e-9, abs=1e-9)
+        ours = losses.log_loss_of_linear(outputs, y)
+        assert ours == pytest.approx(_sklearn_log_loss(outputs, y), rel=1e-9, abs=1e-9)
     np.testing.assert_array_equal(outputs, before)
 
 
-def test_undecided_model_predicts_the_first_class() -> None:
-    """As scikit-learn's do: a single output has to be above 0 for class 1."""
-    y = _labels(2)
-    assert losses.accuracy(np.zeros(ROWS), y) == losses.accuracy(np.zeros((ROWS, 2)), y) == np.mean(y == 0)
-
-
-@pytest.mark.parametrize("n_classes", [2, 10])
-def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged_one(n_classes: int) -> None:
+def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged_one() -> None:
     """It is clipped as scikit-learn does: a row counts 36 at most, as the docs say; DIVERGED_LOSS is more."""
-    wrong, y = np.zeros((ROWS, n_classes)), np.zeros(ROWS, dtype=int)
+    wrong, y = np.zeros((ROWS, 2)), np.zeros(ROWS, dtype=int)
     wrong[:, 1] = 1.0
     largest = losses.log_loss(wrong, y)
-    assert largest == pytest.approx(metrics.log_loss(y, wrong, labels=range(n_classes)), rel=1e-9)
+    assert largest == pytest.approx(metrics.log_loss(y, wrong, labels=[0, 1]), rel=1e-9)
     assert largest == pytest.approx(36, abs=0.1)
-    assert largest < DIVERGED_LOSS * np.log(n_classes)
+    assert largest < DIVERGED_LOSS * np.log(2)
 
 
 # --- names -------------------------------------------------------------------------------------------------
@@ -274,11 +241,8 @@ def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged
     ("task", "asked", "names"),
     [
         pytest.param("regression", "auto", ["linear"], id="all-of-regression"),
-        pytest.param("classification", "auto", ["logistic", "svm"], id="all-of-classification"),
         pytest.param("classification", "svm, logistic,svm", ["svm", "logistic"], id="several-without-repetition"),
         pytest.param("classification", f"logistic,{MLP_CLASSIFIER}", ["logistic", MLP_CLASSIFIER], id="mixed"),
-        pytest.param("regression", "mine.Mean", ["mine.Mean"], id="own"),
-        pytest.param("regression", "forest,xgboost", ["forest", "xgboost"], id="short"),
     ],
 )
 def test_algorithms_are_those_asked_for_or_all_built_in_ones_that_fit(task: Any, asked: str, names: list[str]) -> None:
@@ -306,7 +270,6 @@ def test_list_of_algorithms_with_a_mistake_is_refused_in_one_sentence(asked: str
     ("name", "why"),
     [
         pytest.param("sklearn.linear_model.Nothing", "it cannot be imported (AttributeError: ", id="class"),
-        pytest.param("..Model", "it cannot be imported (TypeError: ", id="relative"),
         pytest.param("sklearn.base.clone", "it is not a class", id="function"),
         pytest.param("sklearn.cluster.KMeans", "it is neither a classifier nor a regressor", id="clusters"),
         pytest.param("mine.Untagged", "it is neither a classifier nor a regressor", id="without-tags"),
@@ -330,8 +293,6 @@ def test_class_that_cannot_be_trained_is_refused_in_one_sentence(mine: Path, nam
 @pytest.mark.parametrize(
     ("name", "values", "n_classes"),
     [
-        pytest.param(MLP_CLASSIFIER, {}, 2, id="defaults"),
-        pytest.param(MLP_REGRESSOR, {"hidden_layer_sizes": [4, 4], "alpha": 0.1}, 0, id="values"),
         pytest.param(BAYES, {"priors": [0.2, 0.3, 0.5]}, 3, id="a-value-for-each-class"),
         pytest.param("mine.Nearest", {}, 2, id="predictions"),
         pytest.param(MLP_REGRESSOR, {"solver": "sgd", "learning_rate_init": 1e300}, 0, id="diverges"),
@@ -351,8 +312,6 @@ def test_check_lets_what_trains_pass(name: str, values: dict[str, Any], n_classe
             *(MLP_CLASSIFIER, {"alpha": 0.1, "solver": "lbfgs"}, "alpha=0.1, solver='lbfgs'", "no attribute 'partial"),
             id="solver-without-partial-fit",
         ),
-        pytest.param(BAYES, {"priors": [0.2, 0.3, 0.5]}, r"priors=[0.2, 0.3, 0.5]", "priors", id="too-many-classes"),
-        pytest.param("mine.Mean", {"depth": 3}, "depth=3", "takes no arguments", id="unknown-name"),
         pytest.param("mine.Broken", {"lines": "one.\ntwo"}, r"lines='one.\ntwo'", "one", id="several-lines"),
         pytest.param("mine.Broken", {}, "its own defaults", "KeyError", id="without-words"),
         pytest.param(
@@ -366,7 +325,7 @@ def test_check_refuses_what_does_not_train_in_one_sentence(
 ) -> None:
     """It names the algorithm and the values, repeats what the algorithm said, and says what to do."""
     with pytest.raises(UserError) as raised:
-        estimator(name).check(values, 0 if name in (MLP_REGRESSOR, "mine.Mean", "mine.Broken") else 2)
+        estimator(name).check(values, 0 if name in (MLP_REGRESSOR, "mine.Broken") else 2)
     assert re.fullmatch(
         rf"algorithm={re.escape(name)} with {re.escape(given)} does not train on standardised features: .*{why}"
         rf"[^;]*; choose other values in space \(under {re.escape(name)}: for it alone\), or another algorithm",
@@ -374,12 +333,11 @@ def test_check_refuses_what_does_not_train_in_one_sentence(
     ), raised.value.message
 
 
-@pytest.mark.parametrize("name", ["mine.Unfit", "mine.Traceless"])
-def test_check_refuses_what_scikit_learn_would_take_for_untrained(name: str) -> None:
+def test_check_refuses_what_scikit_learn_would_take_for_untrained() -> None:
     """The best model is logged in a pipeline, which asks for a fit method and for a sign of training."""
     with pytest.raises(UserError) as raised:
-        estimator(name).check({}, 0)
+        estimator("mine.Unfit").check({}, 0)
     assert raised.value.message == (
-        f"algorithm={name}: scikit-learn still considers it unfitted after training; give it a fit method, and "
+        "algorithm=mine.Unfit: scikit-learn still considers it unfitted after training; give it a fit method, and "
         "let training set an attribute whose name ends in _, such as coef_"
     )

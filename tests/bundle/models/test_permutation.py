@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from reference import bundled, configured_whole, split_up, table_of
+from reference import bundled, configured, configured_whole, split_up, table_of
 from sklearn.inspection import permutation_importance
 
 from entrypoints.datasets.cleaning import clean
@@ -18,7 +18,7 @@ ROWS = 900
 def test_importance_of_numbers_is_that_of_scikit_learn() -> None:
     """On the test part; what is random differs by the seed alone."""
     data, table = bundled("red_wine"), table_of("red_wine")
-    best = best_model.refit(configured_whole("forest", 20), data)
+    best = best_model.refit(configured(max_steps=200), data)
     found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0)).set_index("column")
     test = data.split.test
     score = "neg_root_mean_squared_error"
@@ -26,7 +26,7 @@ def test_importance_of_numbers_is_that_of_scikit_learn() -> None:
     y = scaling.transform_target(data.y[test])
     plain = permutation_importance(best.estimator, X, y, scoring=score, n_repeats=20)
     expected = pd.Series(plain.importances_mean * scaling.y_scale, table.feature_names)
-    assert list(found.index[:2]) == list(expected.sort_values()[::-1].index[:2]) == ["alcohol", "sulphates"]
+    assert list(found.index[:2]) == list(expected.sort_values()[::-1].index[:2]) == ["alcohol", "volatile_acidity"]
     assert found["importance"].to_numpy() == pytest.approx(expected[found.index].to_numpy(), abs=0.02)
     assert (found["score"].iloc[0], found["rows"].iloc[0], len(found)) == ("rmse", 480, 10)
     assert found.loc["alcohol", "matters"]
@@ -46,7 +46,7 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     frame.attrs["name"] = "made up"
     table = clean(frame, "sold", what="made up", echo=lambda line: None)
     data = split_up(table)
-    best = best_model.refit(configured_whole("forest", 50), data)
+    best = best_model.refit(configured_whole("boosting", 60, learning_rate=0.2), data)
     rows = importance(best, data, table, scores.find("roc_auc", "classification"), 0)
     found = pd.DataFrame(rows).set_index("column")
     assert len(found) == 10

@@ -177,15 +177,6 @@ def _is_near(text: str, values: set[float]) -> bool:
     return any(abs(number - each) <= error for each in made)
 
 
-def test_study_whose_dataset_is_not_known_keeps_its_answers() -> None:
-    """Another script's, of which nothing says what its models cost in training."""
-    levels, of_study = {"depth": [1, 2, 3], "rate": [0.1, 0.2, 0.3, 0.4]}, {"dataset": None, "own": False}
-    foreign = study(levels, {"total_s": lambda row: row["depth"]}, of_study=of_study)
-    text = page("1", "a" * 32, foreign, questions.ask(STUDY, foreign), "#/trials")
-    assert re.search(r"11 others are as good within noise \([\d.]+\) of val_rmse\.\n", text)
-    assert "- **What hyperparameters change**: `depth` 1 -> 3: `total_s` rises to " in text
-
-
 def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None:
     """The first question has room before others."""
     wide: pd.DataFrame = pd.DataFrame({f"column_{number}": ["x" * 80] * 8 for number in range(8)})

@@ -56,12 +56,3 @@ def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None
         frames.append(frame)
     table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
     assert table.loc[("training_time_s", "learning_rate"), "times"] == pytest.approx(1.0, abs=0.1)
-
-
-def test_dataset_without_a_finished_trial_is_named() -> None:
-    """The others share their hyperparameters all the same."""
-    stopped = made(1)
-    stopped.trials["status"] = "KILLED"
-    assert answer(together(made(0), stopped)).open_question == (
-        "What differs over datasets: no trial on /data/d1.csv ran to its end without diverging."
-    )

@@ -29,8 +29,3 @@ def test_only_columns_beyond_chance_are_named_and_shared_importance_where_there_
     assert _answer(*columns).sentences[1].endswith("weaker than it is: `c0` and `c5` (-0.91).")
     (none,) = _answer(*(each | {"matters": False, "like": None} for each in columns)).sentences
     assert none == "No column is shown to matter alone: shuffling one changes `rmse` by no more than chance."
-
-
-def test_report_without_importance_says_nothing_of_it() -> None:
-    """Of another script's study, or an older one."""
-    assert not answer(study({"alpha": [1, 2]})).sentences

@@ -73,12 +73,3 @@ def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving()
 def test_study_of_other_data_is_no_full_study() -> None:
     """Nothing is known of a saving then."""
     assert saving(together(limited(*TWO, key="other"), made())) is None
-
-
-def test_full_study_alone_does_not_say_what_limits_save() -> None:
-    """What a trial would have cost when it was stopped is not in it."""
-    found = answer(made())
-    assert (found.sentences, found.open_question) == (
-        (),
-        "What limits save: this takes a study of these trials under limits, by early_stop.",
-    )

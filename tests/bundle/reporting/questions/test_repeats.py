@@ -33,16 +33,3 @@ def test_safest_configuration_is_compared_with_the_best_of_each_study_and_the_ba
     )
     assert "in all: 1. **But in seed 0 and seed 1 it does not beat the baseline**" in first
     assert last == "The best of a study differs: alpha=0.001 (seed 0); alpha=0.004 (seed 1)."
-
-
-def test_other_scripts_studies_are_compared_by_their_costs_alone() -> None:
-    """Without a metric nothing ranks their trials."""
-    one, other = (
-        study(
-            LEVELS, {"training_time_s": lambda row, times=times: times * 8 / row["batch_size"]}, metric=None, seed=times
-        )
-        for times in (1, 2)
-    )
-    found = answer(together(one, other))
-    assert "give metric and mode" in found.open_question
-    assert found.sentences[0].startswith("`training_time_s` in seed 2 is 2")
