@@ -49,11 +49,6 @@ def _lightgbm_cv(callback: Any, rounds: int) -> Any:
     return lightgbm.cv(LGB, lightgbm.Dataset(X, y), rounds, nfold=2, callbacks=[callback])["valid binary_logloss-mean"]
 
 
-def _lightgbm_classifier(callback: Any, rounds: int) -> Any:
-    model = lightgbm.LGBMClassifier(n_estimators=rounds, n_jobs=1, verbose=-1)
-    return model.fit(X, y, eval_set=[(X, y)], callbacks=[callback]).predict_proba(X)
-
-
 def _xgboost_train(callback: Any, rounds: int, **more: Any) -> Any:
     data, valid = xgboost.DMatrix(X, y), xgboost.DMatrix(X[::2], 1 - y[::2])
     about = {"evals": [(valid, "valid")], "verbose_eval": False, **more}
@@ -65,7 +60,7 @@ def _xgboost_cv(callback: Any, rounds: int) -> Any:
 
 
 CALLBACKS = {
-    LightgbmCallback: (_lightgbm_train, _lightgbm_cv, _lightgbm_classifier),
+    LightgbmCallback: (_lightgbm_train, _lightgbm_cv),
     XgboostCallback: (_xgboost_train, _xgboost_cv),
 }
 ALL = [
@@ -156,14 +151,11 @@ def test_limit_below_what_the_process_has_is_one_sentence(
         CALLBACKS[callback][0](costs, 3)
 
 
-@pytest.mark.parametrize(("callback", "train"), TRAIN)
-def test_curves_of_a_long_training_are_thinned(
-    store_in_use: MlflowClient, callback: type[BoosterCallback], train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_curves_of_a_long_training_are_thinned(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """To points that are some time apart, and of the last iteration."""
     monkeypatch.setattr(boosters, "MIN_POINT_S", 0.01)
     with mlflow.start_run() as run:
-        train(callback(), 1001)
+        _lightgbm_train(LightgbmCallback(), 1001)
     summary = after(store_in_use, run.info.run_id).data.metrics
     history = store_in_use.get_metric_history(run.info.run_id, "step_time_ms")
     assert 2 < len(history) <= 2 + summary["elapsed_s"] / 0.01
@@ -221,24 +213,10 @@ def _raise_in_lightgbm(callback: Any) -> None:
     lightgbm.train(LGB, lightgbm.Dataset(X, y), 5, callbacks=[callback, broken])
 
 
-class _Raises(xgboost.callback.TrainingCallback):
-    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        raise LookupError("in a callback of the user's")
-
-
-def _raise_in_xgboost(callback: Any) -> None:
-    xgboost.train(XGB, xgboost.DMatrix(X, y), 5, callbacks=[callback, _Raises()])
-
-
-@pytest.mark.parametrize(
-    ("callback", "train"), [(LightgbmCallback, _raise_in_lightgbm), (XgboostCallback, _raise_in_xgboost)]
-)
-def test_training_that_raises_has_a_run_that_failed(
-    store_in_use: MlflowClient, callback: type[BoosterCallback], train: Train
-) -> None:
+def test_training_that_raises_has_a_run_that_failed(store_in_use: MlflowClient) -> None:
     """Where that run is its own. It ends once the callback is gone."""
     with pytest.raises(LookupError):
-        train(callback())
+        _raise_in_lightgbm(LightgbmCallback())
     (failed,) = store_runs(store_in_use, "FAILED")
     assert failed.data.tags["sysmetrics.error"] == "the training has ended after iteration 1"
 

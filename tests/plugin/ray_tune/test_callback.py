@@ -8,26 +8,29 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-from commands import store_uri
+from commands import store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 
 from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, payload, system_metrics
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, system_metrics
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
@@ -61,7 +64,7 @@ def _trainable(begun: Path) -> type[tune.Trainable]:
                 if not self.is_second and number == 3:
                     raise RuntimeError("lost")
                 self.kept = b"x" * (100_000_000 if number == 2 and not self.is_second else 1_000_000)
-                time.sleep(1.0)  # for some readings
+                time.sleep(0.5)  # for some readings
                 return {"loss": number + 10.0 * self.is_second, "same": 1.0, "done": number == 3}
             if self.case == "raises" and number == 2:
                 raise RuntimeError("broken in step 2")
@@ -150,7 +153,7 @@ def experiment(
         def interrupt_waiting(text: str, *words: object) -> None:
             logged.append(text)
             if text.startswith("waiting up to") and words > (10.0,):  # seconds: for the store that refuses
-                threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()  # once it waits
+                threading.Thread(target=interrupt_in, args=[Writer._wait.__code__]).start()
 
         patch.setattr("mlflow_sysmetrics.ray_tune.runs.logger.warning", interrupt_waiting)
         patch.setattr(
@@ -180,6 +183,17 @@ def experiment(
     return Experiment(client, runs, others, study, callback, results, *texts, uris, spool)
 
 
+def interrupt_in(code: object) -> None:
+    """Press Ctrl-C once the main thread runs this."""
+    main = threading.main_thread().ident
+
+    def is_there() -> bool:
+        return any(frame.f_code is code for frame, _ in walk_stack(sys._current_frames()[main]))
+
+    wait_until(is_there, 60.0, "the wait for the store", every_s=0.01)
+    signal.raise_signal(signal.SIGINT)
+
+
 def _own_metrics(run: Run) -> dict[str, float]:
     """What the trainable itself has reported."""
     return {name: value for name, value in run.data.metrics.items() if not name.startswith(("system/", *SUMMARY))}
@@ -196,6 +210,8 @@ def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) ->
         assert run.data.tags["trial_name"].startswith("Cases_")
         assert experiment.callback.run_id(run.data.tags["sysmetrics.trial_id"]) == run.info.run_id
     assert {case: run.info.run_name for case, run in experiment.others.items()} == {it: f"case={it}" for it in CASES}
+    for run in experiment.others.values():  # who ran it, and from what
+        assert all(run.data.tags[name] for name in ("mlflow.user", "mlflow.source.name", "mlflow.source.type"))
 
 
 @pytest.mark.parametrize("case", ["plain", "ends", "stopped", "again"])
@@ -216,7 +232,7 @@ def test_trial_that_begins_again_shows_both_attempts(experiment: Experiment) -> 
     assert [step for _, _, step in experiment.history("again", "same")] == [1, 2, 3]
     run = experiment.runs["again"]
     assert run.data.metrics["memory_growth_mb"] > 90
-    assert run.data.metrics["elapsed_s"] > 3  # five steps
+    assert run.data.metrics["elapsed_s"] > 2  # five steps
     assert run.data.tags["sysmetrics.retried_after"] == "RuntimeError: lost"
     assert experiment.study.data.metrics["restarts"] == 2.0  # who failed in setup had not begun
 
@@ -336,12 +352,10 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     studies = set()
     for _ in range(2):
         copy = pickle.loads(cloudpickle.dumps(callback))
-        assert (copy.tracking_uri, copy.experiment_id, copy.run_name(None)) == (client.tracking_uri, "0", "name")
-        assert vars(copy).keys() - vars(callback).keys() == set()
+        assert (copy.experiment_id, copy.run_name(None), copy.get_state()) == ("0", "name", {})
         callback.setup()
         studies.add(callback.get_state()["study_id"])
         callback.on_experiment_end([])
-        assert copy.get_state() == {}
     assert len(studies) == 2
 
 
@@ -349,12 +363,9 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     ("result", "groups", "points"),
     [
         pytest.param({"training_iteration": 2, "timesteps_total": 640, "loss": 1}, (), {"loss": 640}, id="time step"),
-        pytest.param({"training_iteration": 2, "loss": 1}, (), {"loss": 2}, id="iteration"),
         pytest.param({0: 1.0, 1: {"f1": 1.0}}, (), {"0": 0, "1/f1": 0}, id="keys that are not text"),
-        pytest.param({"elapsed_s": 3, "memory_mb": 90, OWN_KEY: ()}, ["process"], {"memory_mb": 0}, id="so far"),
         pytest.param({"elapsed_s": 3, OWN_KEY: ("elapsed_s",)}, ["process"], {"elapsed_s": 0}, id="own of that name"),
         pytest.param({"elapsed_s": 3, OWN_KEY: ()}, (), {"elapsed_s": 0}, id="not measured from outside"),
-        pytest.param({"elapsed_s": 3}, ["process"], {"elapsed_s": 0}, id="no summary"),
     ],
 )
 def test_points_of_a_result_are_at_its_time_step_without_the_summary_so_far(
@@ -362,11 +373,3 @@ def test_points_of_a_result_are_at_its_time_step_without_the_summary_so_far(
 ) -> None:
     """Of a process that is measured from outside: that is of the last one alone. What describes an interval stays."""
     assert {point.name: point.step for point in points_of(result, groups)} == points
-
-
-def test_payload_is_made_of_plain_values() -> None:
-    """A driver needs neither this package's classes nor numpy's to read it."""
-    points = [Point("loss", np.float32(0.5), np.int64(1000), np.int32(3)), Point("s", 1.0, 2)]
-    carried = payload(points, tags={"a": "b"}, status="FINISHED", summary={"steps": np.float32(3)})
-    plain = {"points": [("loss", 0.5, 1000, 3), ("s", 1.0, 2, None)], "tags": {"a": "b"}, "status": "FINISHED"}
-    assert repr(carried) == repr({PAYLOAD_KEY: plain | {"summary": {"steps": 3.0}}})

@@ -8,10 +8,8 @@ from typing import Any
 
 import mlflow
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 from ray import tune
-from tune_sweeps import tuner
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
@@ -28,6 +26,7 @@ def _trainable(kind: str, failed: Path) -> Any:
             mlflow.log_text(config["name"], f"{config['name']}_{number}.txt")
             mlflow.set_tag("inside", config["name"])
         assert mlflow.active_run() is None
+        assert "MLFLOW_RUN_ID" not in os.environ  # else a run that it begins by itself would be the driver's
         return trial_run_id() if run.info.run_id == trial_run_id() else "another"
 
     def train(config: dict[str, Any]) -> None:
@@ -42,6 +41,7 @@ def _trainable(kind: str, failed: Path) -> Any:
             from mlflow_sysmetrics.ray_tune import trial_run_id
 
             self.config = config
+            os.environ["MLFLOW_RUN_ID"] = config["driver"]  # as of a driver under `mlflow run`, which it inherits
             with pytest.raises(RuntimeError, match=r"not in setup\(\)"):  # in reset_config, that of the trial before
                 trial_run_id()
 
@@ -60,22 +60,25 @@ def _trainable(kind: str, failed: Path) -> Any:
     return train if kind == "function" else Train
 
 
-@pytest.mark.parametrize("kind", ["function", pytest.param("class", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["class", pytest.param("function", marks=pytest.mark.slow)])
 def test_trainable_logs_in_the_run_of_its_trial(
-    kind: str, client: MlflowClient, empty_store: Path, local_ray: None, tmp_path: Path
+    kind: str, client: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two trials share a process; the second fails, and goes on in its run after a restore. The callback ends the runs.
 
-    The store is not the one that the processes use, and so is their setting for what else they log.
+    The store is not the one that the processes use, and so is their setting for what else they log. The trials lie in
+    the run of the driver.
     """
     before = mlflow.get_tracking_uri()
+    driver = client.create_run("1").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", driver)
     for resume in (False, "AUTO+ERRORED"):
         results = tune.run(
             tune.with_resources(_trainable(kind, tmp_path / "failed"), {"cpu": 1}),
-            config={"name": tune.grid_search(["a", "b"])},
+            config={"name": tune.grid_search(["a", "b"]), "driver": driver},
             name="sweep",
             storage_path=str(tmp_path),
-            callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)],
+            callbacks=[SystemMetricsCallback(client.tracking_uri, parent_run_id=driver, views=False)],
             reuse_actors=True,
             resume=resume,
             raise_on_failed_trial=False,
@@ -89,33 +92,6 @@ def test_trainable_logs_in_the_run_of_its_trial(
         files = [each.path for each in client.list_artifacts(run.info.run_id)]
         assert sorted(files) == [f"{name}_{number}.txt" for number in numbers]
         assert run.data.tags["inside"] == name
+        assert run.data.tags["mlflow.parentRunId"] == driver
     assert {result.last_result["run"] for result in results.trials} == {run.info.run_id for run in trials}
     assert mlflow.get_tracking_uri() == before
-    assert store_uri(empty_store) == client.tracking_uri
-
-
-def test_run_that_a_trial_begins_by_itself_is_none_of_the_drivers(
-    store_in_use: MlflowClient, local_ray: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its process has inherited MLFLOW_RUN_ID, as of a driver under `mlflow run`."""
-    of_driver = store_in_use.create_run("0").info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", of_driver)
-
-    class Train(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
-            self.uri, os.environ["MLFLOW_RUN_ID"] = config["case"]["uri"], config["case"]["inherited"]
-
-        def step(self) -> dict[str, Any]:
-            import mlflow
-
-            mlflow.set_tracking_uri(self.uri)
-            with mlflow.start_run():
-                mlflow.log_metric("inside", 1.0)
-            return {"done": True}
-
-    case = {"inherited": of_driver, "uri": store_in_use.tracking_uri}
-    tuner([SystemMetricsCallback(views=False)], [case], trainable=Train).fit()
-    (inside,) = (run for run in store_in_use.search_runs(["0"]) if "inside" in run.data.metrics)
-    assert inside.info.run_id != of_driver
-    (trial,) = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")
-    assert trial.data.tags["mlflow.parentRunId"] == of_driver

@@ -43,7 +43,6 @@ def test_each_card_has_its_number() -> None:
 @pytest.mark.parametrize(
     ("told", "absent"),
     [
-        pytest.param({"busy": None}, {"utilization_percent"}, id="utilization"),
         pytest.param({"used": None}, {"memory_mb"}, id="memory"),
         pytest.param({"milliwatts": None}, {"power_w"}, id="power"),
         pytest.param({"processes": None}, {"process_memory_mb"}, id="processes"),
