@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from busy_worker import use_cpu
+from commands import wait_until
 from forks import in_fork
 from mlflow import MlflowClient
 from tracking_server import free_port
@@ -50,7 +51,8 @@ def test_killed_process_leaves_its_summary_for_sync(recorded: Any, client: Mlflo
     """It is written each second: the last one is delivered, whatever of the series the store had by then."""
 
     def program(logger: SystemMetricsLogger) -> None:
-        use_cpu(2.2)
+        use_cpu(0.1)
+        wait_until(lambda: "cpu_seconds" in "".join(each.read_text() for each in journals.iterdir()), 60.0, "a summary")
         os.kill(os.getpid(), signal.SIGKILL)
 
     began = time.monotonic()

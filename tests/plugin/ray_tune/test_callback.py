@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_stack
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-from commands import store_uri, wait_until
+from commands import runs_of_kind, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
@@ -34,21 +35,20 @@ from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, system_me
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
-CASES = ("ends", "plain", "stopped", "again", "raises", "setup")
+CASES = ("ends", "plain", "stopped", "again", "raises")
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: the store refuses at once
 
 
 def _trainable(begun: Path) -> type[tune.Trainable]:
-    """A trainable of six kinds. It is made in a function so that the workers need not import this module."""
+    """A trainable of five kinds. It is made in a function so that the workers need not import this module."""
 
     class Cases(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            if config["case"] == "setup":
-                raise ValueError("cannot be set up")
             self.case, self.kept = config["case"], b""
-            if self.case == "again":
-                self.is_second = begun.exists()
-                begun.touch()
+            self.is_second = (begun / self.case).exists()
+            (begun / self.case).touch()
+            if self.case == "raises" and self.is_second:
+                raise ValueError("cannot be set up")
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -161,7 +161,7 @@ def experiment(
         )
         patch.setattr("click.echo", printed.append)
         results = tune.Tuner(
-            tune.with_resources(_trainable(folder / "begun"), {"cpu": 1}),
+            tune.with_resources(_trainable(folder), {"cpu": 1}),
             param_space={"case": tune.grid_search(list(CASES)), "deep": {"alpha": 0.5}},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
@@ -234,7 +234,7 @@ def test_trial_that_begins_again_shows_both_attempts(experiment: Experiment) -> 
     assert run.data.metrics["memory_growth_mb"] > 90
     assert run.data.metrics["elapsed_s"] > 2  # five steps
     assert run.data.tags["sysmetrics.retried_after"] == "RuntimeError: lost"
-    assert experiment.study.data.metrics["restarts"] == 2.0  # who failed in setup had not begun
+    assert experiment.study.data.metrics["restarts"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,13 @@ def test_trial_that_begins_again_shows_both_attempts(experiment: Experiment) -> 
         ("plain", "FINISHED", {"sysmetrics.not_finite": "gone is nan at step 1"}),
         ("again", "FINISHED", {}),
         ("stopped", "KILLED", {"sysmetrics.stop_reason": "Tune ended it at iteration 2"}),
-        ("raises", "FAILED", {"sysmetrics.error": "RuntimeError: broken in step 2"}),
-        ("setup", "FAILED", {"sysmetrics.error": "ValueError: cannot be set up"}),
+        ("raises", "FAILED", {"sysmetrics.error": "ValueError: cannot be set up"}),
     ],
 )
 def test_status_of_a_run_says_what_became_of_the_trial(
     experiment: Experiment, case: str, status: str, tag: dict[str, str]
 ) -> None:
-    """It ended by itself, Tune ended it, or it failed, also before its first step; a tag says why."""
+    """It ended by itself, Tune ended it, or it failed again, now before its first step; a tag says why."""
     info, tags = experiment.runs[case].info, experiment.runs[case].data.tags
     assert info.status == status
     assert info.start_time <= info.end_time
@@ -268,7 +267,7 @@ def test_run_around_the_trials_counts_them(experiment: Experiment) -> None:
     assert "\n" not in experiment.printed  # nor is one of those that want none
     assert study.info.status == "FINISHED"
     counts = {name: study.data.metrics[name] for name in ("trials", "stopped", "failed")}
-    assert counts == {"trials": 6.0, "stopped": 1.0, "failed": 2.0}
+    assert counts == {"trials": 5.0, "stopped": 1.0, "failed": 1.0}
     assert study.data.tags.items() >= Host().tags().items()
 
 
@@ -294,7 +293,6 @@ def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Ex
     assert experiment.runs["plain"].data.metrics["read_mb"] >= 0
     assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0, "accuracy": 0.5, "ok": 1.0}
     assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
-    assert experiment.runs["setup"].data.metrics == {}
 
 
 def test_parameters_and_files_are_those_that_were_asked_for(experiment: Experiment) -> None:
@@ -312,10 +310,21 @@ def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(expe
     assert len(experiment.results) == len(CASES)
     journals = [path.read_text() for path in Path(experiment.spool).glob("*.jsonl")]
     assert sum(NOWHERE in each for each in journals) == len(CASES) + 1
-    assert len(experiment.results.errors) == 2
+    assert len(experiment.results.errors) == 1
     assert "SystemMetricsCallback.log_trial_start failed; the program goes on" in experiment.logged
     assert "not all files were copied" not in experiment.logged  # none were to be
     assert len(experiment.uris) == 1  # of the process, before and after
+
+
+def test_trial_that_has_not_begun_does_not_begin_again(store_in_use: MlflowClient) -> None:
+    """Its setup failed, and Tune tries it once more."""
+    callback = SystemMetricsCallback(run_name=lambda trial: "name", views=False)
+    trial: Any = SimpleNamespace(trial_id="t", config={}, experiment_dir_name="sweep", error_file=None)
+    callback.setup()
+    callback.on_trial_recover(0, [trial], trial)
+    callback.on_experiment_end([trial])
+    (study,) = runs_of_kind(store_in_use, "study")
+    assert study.data.metrics["restarts"] == 0
 
 
 @pytest.mark.parametrize("settings", [{"close_timeout_s": math.nan}, {"groups": ("wind",)}])

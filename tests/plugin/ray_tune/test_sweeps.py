@@ -37,7 +37,6 @@ def test_hyperparameter_that_a_scheduler_changes_is_a_tag_and_a_curve(store_in_u
             [{"steps": 3, "loss": 1.0}, {"steps": 3, "loss": 9.0}],
             space={"rate": 1},
             tuning={"scheduler": perturbing(), "metric": "loss", "mode": "min", "reuse_actors": True},
-            cpus=0.5,
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2),
         )
     )

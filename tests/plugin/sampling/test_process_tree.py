@@ -333,6 +333,15 @@ def test_a_new_process_counts_once_it_is_known_what_it_shares() -> None:
     assert 8.0 - 1e-6 <= last - first <= 8.6  # two reads of 0.2 s are 5 % of 8 s
 
 
+def test_tree_has_at_least_the_memory_of_its_largest_process() -> None:
+    """What the others share is not known anew in the reading after one of them has ended."""
+    kernel = Forked(2)
+    kernel.memory_mb()
+    kernel.exit(3)
+    kernel.tasks[1].memory_mb = 13.0
+    assert kernel.memory_mb() == pytest.approx(13)
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["spawn", "run", "end", "orphan", "ignore", "reuse", "deny", "advance", "read", "interrupt"]),
