@@ -27,7 +27,7 @@ from mlflow_sysmetrics.delivery.operations import End, Points
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.metrics import summary_names
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 

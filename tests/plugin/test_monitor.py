@@ -18,7 +18,7 @@ from forks import in_fork
 
 from mlflow_sysmetrics.monitor import Monitor
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 
 def of(*readings: Mapping[str, float], at: tuple[float, ...] = (), **more: Any) -> Monitor:
