@@ -31,7 +31,7 @@ from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, system_metrics
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination, payload, system_metrics
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
@@ -117,6 +117,15 @@ class Experiment:
         return sorted(((each.value, each.timestamp, each.step) for each in found), key=lambda point: point[2])
 
 
+class Impatient(SystemMetricsCallback):
+    """Asks its store for half a second only."""
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(destination, "QUESTION_S", 0.5)
+            super().setup(*args, **kwargs)
+
+
 @pytest.fixture(scope="module")
 def experiment(
     client: MlflowClient, hanging: str, local_ray: None, tmp_path_factory: pytest.TempPathFactory
@@ -140,7 +149,7 @@ def experiment(
             log_params_on_trial_end=True,
             save_artifact=True,
         ),
-        SystemMetricsCallback(hanging, experiment_id="0", close_timeout_s=0.2, views=False),
+        Impatient(hanging, experiment_id="0", close_timeout_s=0.2, views=False),
         SystemMetricsCallback(NOWHERE, experiment_id="0"),
         SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: str(1 / 0)),
     ]

@@ -238,11 +238,12 @@ def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time() -> None:
     assert sample.cpu.seconds == pytest.approx(6.0)
 
 
-def test_who_gets_the_pid_of_the_root_is_not_read() -> None:
-    """It is another process."""
+def test_neither_an_ended_root_is_read_nor_who_gets_its_pid() -> None:
+    """That is another process."""
     kernel = Kernel()
     sample = kernel.sampler()
     kernel.exit(1)
+    assert sample() == {}
     kernel.reap(1)
     kernel.spawn(0, pid=1)
     assert [sample(), sample()] == [{}, {}]
