@@ -34,7 +34,7 @@ from mlflow_sysmetrics.xgboost import SystemMetricsCallback as XgboostCallback  
 
 X, y = make_classification(300, 10, random_state=0)
 LGB, XGB = {"verbose": -1, "num_threads": 1, "objective": "binary"}, {"nthread": 1, "objective": "binary:logistic"}
-MANY = 1_000_000  # rounds that nobody waits for
+MANY = 20_000  # rounds, which take far longer than the limits below
 WITHIN_S = 60.0
 
 
