@@ -16,7 +16,6 @@ SECOND = {"elapsed_s": 30.0, "cpu_seconds": 10.0, "mean_cpu_percent": 33.0, "pea
 @pytest.mark.parametrize(
     ("stretches", "summary"),
     [
-        pytest.param([FIRST], FIRST, id="one"),
         pytest.param(
             [FIRST, SECOND],
             {"elapsed_s": 40.0, "cpu_seconds": 20.0, "mean_cpu_percent": 50.0, "peak_memory_mb": 300.0, "read_mb": 3.0},
@@ -28,7 +27,6 @@ SECOND = {"elapsed_s": 30.0, "cpu_seconds": 10.0, "mean_cpu_percent": 33.0, "pea
             id="some lack most",
         ),
         pytest.param([FIRST, None], {}, id="one is not known"),
-        pytest.param([], {}, id="none"),
     ],
 )
 def test_summary_of_processes_that_follow_each_other_add_up(

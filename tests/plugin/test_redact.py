@@ -45,7 +45,6 @@ def test_any_text_is_taken(text: str) -> None:
     [
         ("http://me:hush42@there:5000/a", "http://there:5000/a"),
         ("http://token@there", "http://there"),
-        ("http://me:hush42@[::1]:5000", "http://[::1]:5000"),
         ("postgresql://me:hush%3442@db:1/x", "postgresql://me@db:1/x"),
         ("postgresql://me@site:hush42@db/x", "postgresql://me@site@db/x"),
         ("postgresql://me@db/x?password=hush42&sslmode=require", "postgresql://me@db/x?sslmode=require"),
@@ -53,7 +52,6 @@ def test_any_text_is_taken(text: str) -> None:
         ("postgresql://me@db/x?passfile=/home/me/.pgpass", "postgresql://me@db/x?passfile=/home/me/.pgpass"),
         ("mysql://db/x?ssl_key=a.pem&passwd=hush42", "mysql://db/x?ssl_key=a.pem"),
         ("mssql://db/x?driver=y&Password=hush42", "mssql://db/x?driver=y"),
-        ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dhush42", "mssql+pyodbc:///"),
         ("mssql+pyodbc:///?odbc_connect=DRIVER=x;PWD=hush42", "mssql+pyodbc:///"),
         ("http://there/?token=hush42#/x", "http://there/"),
         *((address, address) for address in WITHOUT_PASSWORD),
@@ -71,7 +69,6 @@ def test_passwords_of_logins_and_queries_go(address: str, left: str) -> None:
         ("http://me:hush%2342@there:5000/a", True),
         ("http://me:hush@42@there", True),
         ("http://me:hush/42@there", False),
-        ("http://me:hush#42@there", False),
         ("http://me:[hush42@there", False),
         ("http://there:5000/a@b", False),
         ("postgresql://me@site:hush/#?42@there/x", True),
@@ -145,7 +142,6 @@ def test_addresses_are_kept_without_password_and_working_folder(
     ("kept", "current", "used"),
     [
         ("http://there", "http://me:hush42@there", "http://me:hush42@there"),
-        ("http://me@there", "http://me:hush42@there", "http://me:hush42@there"),  # as earlier versions kept it
         ("http://there", "http://me:hush42@elsewhere", "http://there"),
         ("postgresql://me@db/x", "postgresql://me:hush42@db/x", "postgresql://me:hush42@db/x"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 from collections import defaultdict
@@ -59,26 +58,20 @@ STUDY = {
 }  # fmt: skip
 
 
-def read(pid: int) -> tuple[float, float, float, int]:
-    """Unix time, CPU seconds (user and system, without ended children), MB (resident - shared), and the most in kB."""
+def read(pid: int) -> tuple[float, float, float]:
+    """Unix time, CPU seconds (user and system, without ended children), and MB (resident - shared)."""
     began = time()
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
-    (most_kb,) = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     if time() - began > 0.005:
         raise ValueError("held up meanwhile")
-    return began, (int(fields[11]) + int(fields[12])) / TICKS, (resident - shared) * PAGE / 1e6, int(most_kb)
+    return began, (int(fields[11]) + int(fields[12])) / TICKS, (resident - shared) * PAGE / 1e6
 
 
 @contextmanager
 def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
     """Read a process and all below it meanwhile; what is given tells of a process its times, CPU seconds and MB."""
     found, ended = defaultdict[int, list[Any]](list), threading.Event()
-
-    def readings(pid: int) -> Any:
-        table = np.array(found[pid])
-        fell = np.flatnonzero(table[1:, 3] < 0.5 * table[:-1, 3])  # as it became another program than its parent
-        return table[fell[-1] + 1 if len(fell) else 0 :, :3].T
 
     def read_all() -> None:
         pids = [root]
@@ -95,7 +88,7 @@ def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
     reader = threading.Thread(target=read_all)
     reader.start()
     try:
-        yield readings
+        yield lambda pid: np.array(found[pid]).T
     finally:
         ended.set()
         reader.join()

@@ -97,7 +97,7 @@ def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, isolated: boo
     assert "not a number" in runs[3].data.tags["sysmetrics.error"]
 
 
-@pytest.mark.parametrize("returned", [(1.0, math.nan), 1.0, (1.0, 2.0, 3.0)])
+@pytest.mark.parametrize("returned", [(1.0, math.nan), 1.0])
 def test_trial_that_optuna_fails_for_its_values_is_failed(store_in_use: MlflowClient, returned: Any) -> None:
     """With two goals; it has no value then."""
     study = optuna.create_study(directions=["minimize", "minimize"])
@@ -113,11 +113,6 @@ def _reports(trial: Any) -> None:
     pytest.fail("goes on")
 
 
-def _asks(trial: Any) -> None:
-    grown(trial)
-    raise optuna.TrialPruned
-
-
 def _returns(trial: Any) -> float:
     return float(len(grown(trial)))
 
@@ -127,7 +122,7 @@ def _fails(trial: Any) -> None:
     raise MemoryError
 
 
-@pytest.mark.parametrize("objective", [_reports, _asks, _returns, _fails])
+@pytest.mark.parametrize("objective", [_reports, _returns, _fails])
 def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Callable[[Any], Any]) -> None:
     """Whatever its objective does about it: a sampler learns nothing from a failed trial."""
     (trial,) = studied(system_metrics(LIMIT)(objective)).trials
@@ -300,7 +295,9 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
     """One without `if __name__ == "__main__"`, while the store is away: `sync` brings its runs."""
     (empty_store / "script.py").write_text(
         "import mlflow, optuna\n"
+        "from mlflow_sysmetrics.delivery import writer\n"
         "from mlflow_sysmetrics.optuna import system_metrics\n"
+        "writer._AT_EXIT_S = 0.5\n"
         "class Wrong(Exception): pass\n"
         "@system_metrics('elapsed_s<=100', isolated=True)\n"
         "def objective(trial):\n"
@@ -326,8 +323,6 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
     ("decorate", "uri", "said"),
     [
         (lambda: system_metrics("peak_memry_mb<=3"), None, "^limits=.*the closest is peak_memory_mb"),
-        (lambda: system_metrics("mean_cpu_percent<=90"), None, "^limits=.*would stop nothing"),
-        (lambda: system_metrics("elapsed_s<=2x median"), None, "^limits=.*write a number"),
         (lambda: system_metrics(print), None, "^@system_metrics: write it with brackets"),
         (system_metrics, "nowhere://", "^tracking_uri=.*unknown kind of store"),
     ],

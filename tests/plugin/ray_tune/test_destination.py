@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import mlflow
 import pytest
@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination
 from mlflow_sysmetrics.ray_tune.destination import STUDY, find_around, find_earlier, summary_of_all
 
 REFUSING = "http://me:hush42@127.0.0.1:9"  # nobody listens there
@@ -56,10 +56,14 @@ def test_named_experiment_wins_over_that_in_use(
             find_around(store, **named)
 
 
-@pytest.mark.parametrize("named", [{"experiment_name": "mine"}, {"parent_run_id": "f" * 32}], ids=["name", "parent"])
-@pytest.mark.parametrize("how", ["refuses", "is silent"])
-def test_store_that_is_away_is_asked_once_for_what_a_name_means(how: str, named: dict[str, str], silent: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "named"), [("refuses", {"parent_run_id": "f" * 32}), ("is silent", {"experiment_name": "mine"})]
+)
+def test_store_that_is_away_is_asked_once_for_what_a_name_means(
+    how: str, named: dict[str, str], silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For seconds, not for the minutes of MLflow's own repetitions. The error says what to do, and no password."""
+    monkeypatch.setattr(destination, "QUESTION_S", 0.5)
     began = time.monotonic()
     with pytest.raises(MlflowException, match=r"start the server, or give experiment_id=") as refused:
         SystemMetricsCallback(silent if how == "is silent" else REFUSING, **named).setup()
@@ -101,16 +105,6 @@ def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environmen
         assert found(store, experiment_name="other")[1] is None
 
 
-def _finished(client: MlflowClient, tags: dict[str, str], status: str | None, now: Sequence[str] = ()) -> str:
-    """A run with a summary of 3 s, of which only what is named was written at its end."""
-    run_id = str(client.create_run("0", tags=tags).info.run_id)
-    for name in ("elapsed_s", "cpu_seconds"):
-        client.log_metric(run_id, name, 3.0, step=0, timestamp=None if name in now else 1)
-    if status is not None:
-        client.set_terminated(run_id, status)
-    return run_id
-
-
 def test_interrupted_experiment_is_found_with_its_trials(store: Store, store_in_use: MlflowClient) -> None:
     """By the id that the run around them is tagged with. A summary covers what was before, or is not known.
 
@@ -122,18 +116,17 @@ def test_interrupted_experiment_is_found_with_its_trials(store: Store, store_in_
     client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
     of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t"}
     client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2"})
-    cases: dict[str, tuple[dict[str, str], str | None, list[str], dict[str, float]]] = {
-        "running": ({"sysmetrics.pid": "1"}, None, ["elapsed_s"], {}),
-        "failed in setup": ({}, "FAILED", ["elapsed_s"], {"elapsed_s": 1.0}),
-        "killed": ({"sysmetrics.pid": "1"}, "KILLED", ["elapsed_s"], {"elapsed_s": 4.0}),
-        "older": ({"sysmetrics.pid": "1"}, "KILLED", [], {}),
-    }
+    known = {"running": {}, "failed in setup": {"elapsed_s": 1.0}, "killed": {"elapsed_s": 4.0}, "older": {}}
     runs = {STUDY: study}
-    for trial_id, (tags, status, now, _) in cases.items():
-        runs[trial_id] = _finished(client, {**of_trial, "sysmetrics.trial_id": trial_id, **tags}, status, now)
+    for trial_id in known:
+        pid = {} if trial_id == "failed in setup" else {"sysmetrics.pid": "1"}
+        run = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": trial_id, **pid})
+        runs[trial_id] = run.info.run_id
+        client.log_metric(run.info.run_id, "elapsed_s", 3.0, step=0, timestamp=1 if trial_id == "older" else None)
+        if trial_id != "running":
+            client.set_terminated(run.info.run_id, "KILLED")
     found_runs = find_earlier(store, "0", "s1")
     assert {name: run.run_id for name, run in found_runs.items()} == runs
-    for trial_id, (_, _, _, summary) in cases.items():
+    for trial_id, summary in known.items():
         assert summary_of_all(found_runs[trial_id], [{"elapsed_s": 1.0}]) == summary
-    assert summary_of_all(None, [{"elapsed_s": 1.0}]) == {"elapsed_s": 1.0}
     assert find_earlier(store, "0", "s3") == {}

@@ -49,7 +49,6 @@ def raised(words: str) -> RayTaskError:
         pytest.param(
             RayActorError(error_msg="the node was running low on memory"), True, "Ray's memory monitor", id="memory"
         ),
-        pytest.param(raised("my worker died").as_instanceof_cause(), False, None, id="raised"),
         pytest.param(raised("running low on memory").as_instanceof_cause(), False, None, id="raised of memory"),
         pytest.param(ActorDiedError(raised("The actor is dead")), False, None, id="raised in setup"),
         pytest.param(None, False, None, id="not kept"),
@@ -75,7 +74,6 @@ def test_process_has_died_by_the_class_of_what_tune_has_kept(
         pytest.param("It died.\n\tclass_name: X\n\tactor_id: 1\n", "It died.", id="without-details"),
         pytest.param("E: http://me:hush42@there", "E: http://there", id="without-a-password"),
         pytest.param(None, "unknown error", id="none"),
-        pytest.param("\n \n", "unknown error", id="blank"),
     ],
 )
 def test_error_line_is_the_exception_and_its_message(traceback: str | None, line: str, tmp_path: Path) -> None:

@@ -8,16 +8,14 @@ from typing import Any
 
 import mlflow
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 from ray import tune
-from tune_sweeps import tuner
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
 
 def _trainable(kind: str, failed: Path) -> Any:
-    """One that logs in its run, and fails after that the first time. In a function: workers do not find this module."""
+    """One that logs in its run; a function fails after that the first time. Workers do not find this module."""
 
     def log(config: dict[str, Any], number: int) -> str:
         import mlflow
@@ -28,20 +26,22 @@ def _trainable(kind: str, failed: Path) -> Any:
             mlflow.log_text(config["name"], f"{config['name']}_{number}.txt")
             mlflow.set_tag("inside", config["name"])
         assert mlflow.active_run() is None
+        assert "MLFLOW_RUN_ID" not in os.environ  # else a run that it begins by itself would be the driver's
         return trial_run_id() if run.info.run_id == trial_run_id() else "another"
 
     def train(config: dict[str, Any]) -> None:
-        for number in (1, 2) if failed.exists() else (1,):
+        for number in (1, 2):
             tune.report({"run": log(config, number)})
-        if not failed.exists() and config["name"] == "b":
-            failed.touch()
-            raise RuntimeError("lost")
+            if config["name"] == "b" and not failed.exists():
+                failed.touch()
+                raise RuntimeError("lost")
 
     class Train(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
             from mlflow_sysmetrics.ray_tune import trial_run_id
 
             self.config = config
+            os.environ["MLFLOW_RUN_ID"] = config["driver"]  # as of a driver under `mlflow run`, which it inherits
             with pytest.raises(RuntimeError, match=r"not in setup\(\)"):  # in reset_config, that of the trial before
                 trial_run_id()
 
@@ -50,32 +50,31 @@ def _trainable(kind: str, failed: Path) -> Any:
             return True
 
         def step(self) -> dict[str, Any]:
-            if not failed.exists() and self.config["name"] == "b" and self.training_iteration == 1:
-                failed.touch()
-                raise RuntimeError("lost")
-            last = 2 if self.config["name"] == "b" else 1
             number = self.training_iteration + 1
-            return {"run": log(self.config, number), "done": number >= last}
+            return {"run": log(self.config, number), "done": number == 2}
 
     return train if kind == "function" else Train
 
 
-@pytest.mark.parametrize("kind", ["function", pytest.param("class", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["class", pytest.param("function", marks=pytest.mark.slow)])
 def test_trainable_logs_in_the_run_of_its_trial(
-    kind: str, client: MlflowClient, empty_store: Path, local_ray: None, tmp_path: Path
+    kind: str, client: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two trials share a process; the second fails, and goes on in its run after a restore. The callback ends the runs.
+    """Two trials share a process; a function fails in the second, which goes on in its run after a restore.
 
-    The store is not the one that the processes use, and so is their setting for what else they log.
+    The callback ends the runs. The store is not the one that the processes use, and so is their setting for what else
+    they log. The trials lie in the run of the driver.
     """
     before = mlflow.get_tracking_uri()
-    for resume in (False, "AUTO+ERRORED"):
+    driver = client.create_run("1").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", driver)
+    for resume in (False, "AUTO+ERRORED") if kind == "function" else (False,):
         results = tune.run(
             tune.with_resources(_trainable(kind, tmp_path / "failed"), {"cpu": 1}),
-            config={"name": tune.grid_search(["a", "b"])},
+            config={"name": tune.grid_search(["a", "b"]), "driver": driver},
             name="sweep",
             storage_path=str(tmp_path),
-            callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)],
+            callbacks=[SystemMetricsCallback(client.tracking_uri, parent_run_id=driver, views=False)],
             reuse_actors=True,
             resume=resume,
             raise_on_failed_trial=False,
@@ -85,37 +84,9 @@ def test_trainable_logs_in_the_run_of_its_trial(
     assert {run.info.run_name: run.info.status for run in trials} == {"name=a": "FINISHED", "name=b": "FINISHED"}
     for run in trials:
         name = run.data.params["name"]
-        numbers = (1,) if name == "a" else (1, 2)
         files = [each.path for each in client.list_artifacts(run.info.run_id)]
-        assert sorted(files) == [f"{name}_{number}.txt" for number in numbers]
+        assert sorted(files) == [f"{name}_1.txt", f"{name}_2.txt"]
         assert run.data.tags["inside"] == name
+        assert run.data.tags["mlflow.parentRunId"] == driver
     assert {result.last_result["run"] for result in results.trials} == {run.info.run_id for run in trials}
     assert mlflow.get_tracking_uri() == before
-    assert store_uri(empty_store) == client.tracking_uri
-
-
-def test_run_that_a_trial_begins_by_itself_is_none_of_the_drivers(
-    store_in_use: MlflowClient, local_ray: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its process has inherited MLFLOW_RUN_ID, as of a driver under `mlflow run`."""
-    of_driver = store_in_use.create_run("0").info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", of_driver)
-
-    class Train(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
-            self.uri, os.environ["MLFLOW_RUN_ID"] = config["case"]["uri"], config["case"]["inherited"]
-
-        def step(self) -> dict[str, Any]:
-            import mlflow
-
-            mlflow.set_tracking_uri(self.uri)
-            with mlflow.start_run():
-                mlflow.log_metric("inside", 1.0)
-            return {"done": True}
-
-    case = {"inherited": of_driver, "uri": store_in_use.tracking_uri}
-    tuner([SystemMetricsCallback(views=False)], [case], trainable=Train).fit()
-    (inside,) = (run for run in store_in_use.search_runs(["0"]) if "inside" in run.data.metrics)
-    assert inside.info.run_id != of_driver
-    (trial,) = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")
-    assert trial.data.tags["mlflow.parentRunId"] == of_driver

@@ -17,10 +17,9 @@ from mlflow import MlflowClient
 from ray import tune
 from tune_sweeps import AtResult, trainables, tuner
 
-from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, SystemMetricsCallback, payload
-from mlflow_sysmetrics.tags import PID, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
-STEPS, STEP_S = 8, 0.3
+STEPS, STEP_S = 6, 0.2
 LIMIT_S = 120.0
 # As `sweep` below, in a process that is killed once the store has the results: `python -c DRIVER ray uri kind`.
 DRIVER = """
@@ -28,7 +27,7 @@ import os, signal, sys
 import commands, ray, test_restore
 
 def end():
-    commands.wait_until(lambda: test_restore.are_stored(*sys.argv[2:]), test_restore.LIMIT_S, "the results")
+    commands.wait_until(lambda: test_restore.are_stored(sys.argv[2]), test_restore.LIMIT_S, "the results")
     os.kill(os.getpid(), signal.SIGKILL)
 
 ray.init(sys.argv[1], log_to_driver=False)
@@ -36,49 +35,22 @@ test_restore.sweep(*sys.argv[2:], end).fit()
 """
 
 
-def trainable(kind: str) -> Any:
-    """One that is measured from outside, or measures itself and tags its pid, with a checkpoint or without."""
-    if kind in trainables():
-        return trainables()[kind]
-
-    class Own(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
-            self.steps = 0
-
-        def step(self) -> dict[str, Any]:
-            self.steps += 1
-            summary = {"elapsed_s": STEP_S * self.steps, "steps": float(self.steps)}
-            done = self.steps == STEPS
-            tags = {PID: str(os.getpid())} | ({STOP_REASON: "as planned"} if done else {})
-            return {"done": done} | payload([], tags=tags, status="FINISHED" if done else None, summary=summary)
-
-        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-            return {"steps": self.steps}
-
-        def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-            if kind == "keeps its sums" and checkpoint:
-                self.steps = checkpoint["steps"]
-
-    setattr(Own, MEASURES_ITSELF, True)
-    return Own
-
-
-def are_stored(uri: str, kind: str) -> bool:
+def are_stored(uri: str) -> bool:
     """Whether the trial that is ended has its run, and all its results so far in the store."""
     client = MlflowClient(uri)
     trials = [run.info.run_id for run in client.search_runs(["1"], f"params.`case/steps` = '{STEPS}'")]
     points = [point for each in trials for point in client.get_metric_history(each, "loss")]
-    return bool(trials) if kind not in trainables() else len(points) >= STEPS // 2
+    return len(points) >= STEPS // 2
 
 
 def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
     """Trials, one after the other, the first of which fails. It is ended when the last has done half of its steps."""
     callback = SystemMetricsCallback(uri, experiment_id="1", views=False)
     ended = AtResult(STEPS // 2, end, Path("ended"))
-    others = [{"fails": 1}, {"steps": 1}] if kind in trainables() else []
-    cases = [*others, {"steps": STEPS} | ({"step_s": STEP_S} if others else {})]
+    cases = [{"fails": 1}, {"steps": 1}, {"steps": STEPS, "step_s": STEP_S}]
     checkpoints = tune.CheckpointConfig(checkpoint_frequency=int(kind != "function"))
-    return tuner([callback, ended], cases, trainable=trainable(kind), checkpoint_config=checkpoints)
+    more = {"checkpoint_config": checkpoints, "tuning": {"reuse_actors": True}}
+    return tuner([callback, ended], cases, trainable=trainables()[kind], **more)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +59,6 @@ def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
         pytest.param("class", "interrupted"),
         pytest.param("class", "killed", marks=pytest.mark.slow),
         pytest.param("function", "killed", marks=pytest.mark.slow),
-        pytest.param("keeps its sums", "killed", marks=pytest.mark.slow),
-        pytest.param("begins from scratch", "interrupted", marks=pytest.mark.slow),
     ],
 )
 def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
@@ -96,8 +66,8 @@ def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
 ) -> None:
     """What the processes before had is added, where the run has it; it is unknown where the driver was killed.
 
-    A trial that measures itself tells what it has cost, and why it ended: its last word counts. No run is new, but for
-    one that had failed and is restarted, which counts once, or left RUNNING, and each result is there once.
+    No run is new, but for one that had failed and is restarted, which counts once, or left RUNNING, and each result is
+    there once.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
@@ -118,20 +88,16 @@ def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
         (run.data.metrics.get("elapsed_s", 0.0) for run in before if "case/step_s" in run.data.params), default=0
     )
     kept = str(tmp_path / "tune" / "sweep")
-    results = tune.Tuner.restore(kept, trainable(kind), resume_unfinished=True, restart_errored=True).fit()
+    results = tune.Tuner.restore(kept, trainables()[kind], resume_unfinished=True, restart_errored=True).fit()
     runs = [run for run in client.search_runs(["1"]) if run.info.status != "FAILED"]
     assert {run.info.run_id for run in runs} == {run.info.run_id for run in before if run.info.status != "FAILED"}
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert Counter(run.data.tags["sysmetrics.kind"] for run in runs)["trial"] == (2 if kind in trainables() else 1)
+    assert Counter(run.data.tags["sysmetrics.kind"] for run in runs)["trial"] == 2
     (study,) = (run for run in runs if run.data.tags["sysmetrics.kind"] == "study")
     assert (study.data.metrics["trials"], study.data.metrics["failed"]) == (len(results), results.num_errors)
     (run,) = (run for run in runs if run.data.params.get("case/steps") == str(STEPS))
     elapsed_s = run.data.metrics.get("elapsed_s")
-    if kind not in trainables():
-        assert (elapsed_s, run.data.metrics["steps"]) == (pytest.approx(STEP_S * STEPS), STEPS)
-        assert (run.data.tags[STOP_REASON], run.data.tags.get(STOPPED_BY)) == ("as planned", None)
-        return
-    assert sorted(point.step for point in client.get_metric_history(run.info.run_id, "loss")) == [*range(1, 9)]
+    assert sorted(point.step for point in client.get_metric_history(run.info.run_id, "loss")) == [*range(1, STEPS + 1)]
     if how == "killed":
         assert elapsed_s is None
     else:

@@ -11,6 +11,7 @@ from meanwhile import meanwhile
 from mlflow import MlflowClient
 from tune_sweeps import trainables, tuner
 
+from mlflow_sysmetrics.delivery import writer
 from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.limits import watchdog
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload
@@ -22,8 +23,9 @@ LONG = {"steps": 450, "step_s": 0.1}
 
 @pytest.fixture(autouse=True)
 def quick(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is asked more often than every two seconds. Ctrl-C is Tune's, as in a script."""
+    """The store is asked and told more often than every two seconds. Ctrl-C is Tune's, as in a script."""
     monkeypatch.setattr(watchdog, "EVERY_S", 0.1)
+    monkeypatch.setattr(writer, "EVERY_S", 0.1)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 
 

@@ -60,7 +60,6 @@ def test_stopper_does_not_stop_what_has_ended() -> None:
 @pytest.mark.parametrize(
     ("again", "stops"),
     [
-        pytest.param({1: 1.0, 2: 0.8, 3: 0.6}, False, id="from its start"),
         pytest.param({3: 0.6, 4: 0.55}, False, id="from an older checkpoint"),
         pytest.param({5: 0.5, 6: 0.45}, False, id="at the same iteration"),
         pytest.param({6: 0.5, 7: 0.4}, True, id="from where it was"),

@@ -57,7 +57,7 @@ def test_the_lowest_limit_around_counts_and_the_use_of_the_group_that_sets_it(tm
     assert cgroup_limits(find_folders(root=str(tmp_path))) == (4e9, 2)
 
 
-@pytest.mark.parametrize("text", [None, "", "0x1 -5 \n", "max 100000\n"], ids=["missing", "empty", "odd", "unset"])
+@pytest.mark.parametrize("text", [None, "0x1 -5 \n", "max 100000\n"], ids=["missing", "odd", "unset"])
 @pytest.mark.parametrize(
     ("name", "metric"),
     [
@@ -89,9 +89,7 @@ V1_MOUNT = "40 31 0:1 /docker/f00 /sys/fs/cgroup/memory ro - cgroup cgroup rw,me
 @pytest.mark.parametrize(
     ("cgroup", "mounts"),
     [
-        pytest.param("", "", id="no /proc"),
         pytest.param("0::/\n", "", id="no mounts"),
-        pytest.param("", V2_MOUNT, id="no group"),
         pytest.param("0::/\n", V2_MOUNT, id="the machine's own group"),
         pytest.param("nonsense\n:\n::\n", "1 2 3 - \n - cgroup2\n\n", id="garbled"),
         pytest.param(V1, V1_MOUNT, id="version 1 alone"),
@@ -109,7 +107,7 @@ def test_where_there_is_no_group_of_version_2_nothing_is_read(cgroup: str, mount
     assert cgroup_limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
 
 
-@pytest.mark.parametrize("path", ["/docker/f00", "/../f00", "/system.slice/docker-f00.scope"])
+@pytest.mark.parametrize("path", ["/docker/f00", "/../f00"])
 def test_a_path_outside_the_mount_is_read_at_the_mount(path: str, tmp_path: Path) -> None:
     """Where a container sees its group's name from outside (or as /..), what is mounted is its group."""
     lay(tmp_path, DOCKER.files(Group(memory_limit=7_000_000)) | {"proc/self/cgroup": f"0::{path}\n"})

@@ -43,11 +43,10 @@ def test_each_card_has_its_number() -> None:
 @pytest.mark.parametrize(
     ("told", "absent"),
     [
-        pytest.param({"busy": None}, {"utilization_percent"}, id="utilization"),
         pytest.param({"used": None}, {"memory_mb"}, id="memory"),
         pytest.param({"milliwatts": None}, {"power_w"}, id="power"),
         pytest.param({"processes": None}, {"process_memory_mb"}, id="processes"),
-        pytest.param({"processes": {OURS: None}}, {"process_memory_mb"}, id="memory of one process"),
+        pytest.param({"processes": {OURS: None, STRANGER: 1}}, {"process_memory_mb"}, id="memory of one process"),
         pytest.param({"processes": {}}, {"process_memory_mb"}, id="other process ids"),
     ],
 )
@@ -55,7 +54,7 @@ def test_what_the_driver_does_not_tell_is_absent(told: dict[str, None], absent: 
     """Each number alone; a sum without one process's memory would be too small."""
     gpu = Gpu(**{"processes": {OURS: 1}, **told})
     names = {"utilization_percent", "memory_mb", "power_w", "process_memory_mb"}
-    assert {f"gpu_0_{name}" for name in names - absent} == set(sampler(gpu)())
+    assert {f"gpu_0_{name}" for name in names - absent} == set(GpuSampler(STRANGER, nvml=Nvml(gpu))())
 
 
 def test_without_a_driver_or_after_the_loss_of_a_card_there_is_nothing() -> None:
