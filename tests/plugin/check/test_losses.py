@@ -64,3 +64,10 @@ def test_rows_of_one_group_are_one_observation() -> None:
         b = a + of_group + random.normal(scale=0.3, size=200)
         worse += judge_loss(compared_loss("mae"), a, b, groups, 1).verdict == WORSE
     assert worse <= 67  # so in 99 of 100 draws, and hardly ever where two in a hundred are
+
+
+def test_metrics_that_are_judged_together_share_the_error() -> None:
+    a = np.ones(100)
+    b = a + 0.1 + 0.36 * (-1.0) ** np.arange(100)
+    verdicts = [judge_loss(compared_loss("mae"), a, b, EACH[:100], together).verdict for together in (1, 20)]
+    assert verdicts == [WORSE, UNDECIDED]

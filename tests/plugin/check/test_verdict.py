@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from mlflow_sysmetrics.check.comparing import with_tolerances
-from mlflow_sysmetrics.check.output import sentence
+from mlflow_sysmetrics.check.output import Result, sentence
 from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, ComparedMetric, Judged, judge
 
 CHECKS = 1000
@@ -97,7 +97,8 @@ def test_small_change_is_not_worse_however_sure_it_is() -> None:
 def test_change_that_is_tolerated_passes_however_sure_it_is() -> None:
     before = np.linspace(100, 110, 10)
     (peak,) = decided(with_tolerances([PEAK_RSS], "peak_rss_mb=5%"), [before], [1.04 * before])
-    assert peak.verdict == "passes"
+    (score,) = judge(with_tolerances([RMSE], "rmse=5%"), [[0.5] * 3], [[0.52] * 3])  # the same in all runs
+    assert (peak.verdict, score.verdict) == ("passes", "passes")
 
 
 def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_found() -> None:
@@ -170,3 +171,9 @@ def test_peak_that_readings_see_or_miss_is_no_difference() -> None:
 )
 def test_sentence_says_one_thing(judged: Judged, said: str) -> None:
     assert sentence(judged) == said
+
+
+def test_what_is_worse_counts_before_what_cannot_be_judged() -> None:
+    found = [Judged("a", "cannot be judged", "", 0, 0, 0), Judged("b", "worse", "", 1, 1, 1)]
+    result = Result(found, 10, "", {})
+    assert (result.exit_code, result.headline) == (1, "worse: b")
