@@ -118,7 +118,7 @@ def heed_interrupts() -> None:
 class Command:
     """A running command in a session of its own, its output in files, and all processes that come from it.
 
-    A ``warm`` one is of `mlflow`, or `python -c`, and need not import MLflow.
+    A ``warm`` one is `mlflow`, `mlflow-sysmetrics` or `python -c`, and need not import MLflow.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Command:
         self.process: subprocess.Popen[bytes] | WarmProcess
         with self._out.open("w") as out, self._err.open("w") as err:
             if warm:
-                self.process = WarmProcess(arguments[1:], cwd=cwd, env=env, stdout=self._out, stderr=self._err)
+                self.process = WarmProcess(arguments, cwd=cwd, env=env, stdout=self._out, stderr=self._err)
             else:
                 self.process = subprocess.Popen(
                     arguments, cwd=cwd, env=env, stdout=out, stderr=err, start_new_session=True,

@@ -11,6 +11,11 @@ FORK_TIMEOUT_S = 120
 
 def in_fork(child: Callable[[], object]) -> int:
     """The exit code of a forked child that calls this, 1 for what is true; 99 if it raises, -SIGALRM if it hangs."""
+    return os.waitstatus_to_exitcode(os.waitpid(start_fork(child), 0)[1])
+
+
+def start_fork(child: Callable[[], object]) -> int:
+    """The id of such a child, which somebody has to wait for."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(FORK_TIMEOUT_S)
@@ -18,4 +23,4 @@ def in_fork(child: Callable[[], object]) -> int:
             os._exit(int(bool(child())))
         finally:
             os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return pid

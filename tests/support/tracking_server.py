@@ -52,7 +52,8 @@ class TrackingServer:
     def start(self, timeout_s: float = 600.0) -> None:
         """Start it, and wait until it answers."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | ALONE
-        command = ["server", "--port", str(self.port), "--workers", "1", "--backend-store-uri", self._store_uri]
+        command = ["mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", self._store_uri]
         if self._password is not None:
             config = self._folder / "auth.ini"
             config.write_text(AUTH_CONFIG)

@@ -1,4 +1,4 @@
-"""Real `mlflow ...` processes that are forked from one that has imported MLflow, which takes seconds of CPU."""
+"""Real `mlflow ...` processes, and ours, forked from one that has imported MLflow, which takes seconds of CPU."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _context.set_forkserver_preload(["mlflow.cli"])
 
 
 class WarmProcess:
-    """A running `mlflow` command, or `python -c`, to be used as a `subprocess.Popen`.
+    """A running `mlflow`, `mlflow-sysmetrics` or `python -c` command, to be used as a `subprocess.Popen`.
 
     Args:
-        arguments: those after `mlflow`, or -c and the code.
+        line: the command and its arguments.
         cwd: the folder that it runs in.
         env: its whole environment.
         stdout: the file that it appends to.
         stderr: the same.
     """
 
-    def __init__(self, arguments: list[str], *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path) -> None:
-        given = (arguments, str(cwd), dict(env), str(stdout), str(stderr))
-        self._process: ForkServerProcess = _context.Process(target=_be_mlflow, args=given, daemon=True)
+    def __init__(self, line: list[str], *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path) -> None:
+        given = (line, str(cwd), dict(env), str(stdout), str(stderr))
+        self._process: ForkServerProcess = _context.Process(target=_be_command, args=given, daemon=True)
         self._process.start()
         self.pid = int(self._process.pid or 0)
 
@@ -59,7 +59,7 @@ class WarmProcess:
             os.kill(self.pid, number)
 
 
-def _be_mlflow(arguments: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
+def _be_command(line: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
     """Become what a shell would start: a session's leader, with usual signals, this environment and these files."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,15 +74,18 @@ def _be_mlflow(arguments: list[str], cwd: str, env: dict[str, str], stdout: str,
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
-    if arguments[0] == "-c":
-        exec(arguments[1], {"__name__": "__main__"})
+    if line[1] == "-c":
+        exec(line[2], {"__name__": "__main__"})
         return
+    sys.argv = line
+    if Path(line[0]).name == "mlflow-sysmetrics":
+        from mlflow_sysmetrics.command.cli import main
 
+        main(line[1:], prog_name=line[0])
     from mlflow.cli import cli
 
-    sys.argv = ["mlflow", *arguments]
     with mock.patch("mlflow.server._exec_cmd", _be_server):
-        cli(arguments, prog_name="mlflow")
+        cli(line[1:], prog_name="mlflow")
 
 
 def _be_server(command: list[str], *, extra_env: dict[str, str], **_: object) -> None:

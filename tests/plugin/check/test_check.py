@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -11,23 +12,29 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import psutil
 import pytest
 from click.testing import CliRunner, Result
-from commands import ROOT, clean_environment, store_uri, wait_until
+from commands import in_use, store_uri, wait_until
+from forks import start_fork
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from saved_views import listed
 
 from mlflow_sysmetrics.check import verdict
+from mlflow_sysmetrics.check.pairs import Pairs
+from mlflow_sysmetrics.check.sides import Side
 from mlflow_sysmetrics.command.cli import main
+from mlflow_sysmetrics.delivery import RunRef
 
 LIMIT_S = 300.0
+Check = Callable[..., Result]
 ANY_CPU = ("--tolerate", "cpu_seconds=1000%")  # programs this short differ by more than any check could judge
 
 
-def program(megabytes: int, more: str = "") -> list[str]:
-    return [sys.executable, "-c", f"kept = b'x' * {megabytes}_000_000; sum(range(3_000_000)); {more}"]
+def program(megabytes: int) -> list[str]:
+    return [sys.executable, "-c", f"kept = b'x' * {megabytes}_000_000; sum(range(3_000_000))"]
 
 
 def quoted(command: list[str]) -> str:
@@ -35,7 +42,7 @@ def quoted(command: list[str]) -> str:
 
 
 @pytest.fixture
-def check(store_in_use: MlflowClient) -> Callable[..., Result]:
+def check(store_in_use: MlflowClient) -> Check:
     """Run a check to its end."""
 
     def check(*arguments: str, code: int) -> Result:
@@ -48,13 +55,14 @@ def check(store_in_use: MlflowClient) -> Callable[..., Result]:
 
 
 def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
-    check: Callable[..., Result], store_in_use: MlflowClient
+    check: Check, store_in_use: MlflowClient
 ) -> None:
-    said = json.loads(
-        check("--baseline-command", quoted(program(40)), "--format", "json", "--", *program(50), code=1).stdout
-    )
-    memory = next(each for each in said["metrics"] if each["name"] == "peak_rss_mb")
-    assert (said["verdict"], memory["verdict"]) == ("worse", "worse")
+    both = ("--baseline-command", quoted(program(40)), "--higher", "peak_rss_mb", "--format", "json")
+    said = json.loads(check(*both, "--", *program(50), code=1).stdout)
+    verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
+    assert list(verdicts) == ["cpu_seconds", "peak_rss_mb", "peak_memory_mb"]
+    assert (said["verdict"], verdicts["peak_memory_mb"]) == ("worse", "worse")
+    assert verdicts["peak_rss_mb"] == "better"  # where higher is better, as we have said here
     runs = said["runs"]
     assert len(runs["baseline"]["peak_rss_mb"]) == len(runs["candidate"]["cpu_seconds"]) == said["pairs"]
     assert all(
@@ -63,8 +71,7 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     )
     (run,) = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
     assert run.info.status == "FINISHED"
-    assert run.data.tags["sysmetrics.verdict"] == run.data.tags["sysmetrics.verdict.peak_rss_mb"] == "worse"
-    assert run.data.tags["mlflow.note.content"].startswith("**worse: peak_rss_mb")
+    assert run.data.tags["sysmetrics.verdict"] == run.data.tags["sysmetrics.verdict.peak_memory_mb"] == "worse"
     assert run.data.metrics["pairs"] == said["pairs"]
     assert load_dict(f"{run.info.artifact_uri}/check.json") == said
     below = store_in_use.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
@@ -72,47 +79,64 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     numbers = range(said["pairs"] + 1)
     assert sorted(pairs) == sorted((side, pair) for side in ("baseline", "candidate") for pair in numbers)
     assert {each.info.status for each in below} == {"FINISHED"}
-    for name in ("cpu_seconds", "peak_rss_mb", "peak_memory_mb"):
-        logged = {pair: each.data.metrics[name] for pair, each in zip(pairs, below, strict=True) if pair[1]}
-        assert logged == {(side, pair): values[name][pair - 1] for side, values in runs.items() for pair in numbers[1:]}
+    for (side, pair), each in zip(pairs, below, strict=True):
+        assert not pair or each.data.metrics["cpu_seconds"] == runs[side]["cpu_seconds"][pair - 1]
     (view,) = listed(store_in_use, "0").values()
     assert view.state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "sysmetrics.side"}]
-    assert [card["metricKey"] for card in view.cards["Baseline and candidate"]] == [
-        "cpu_seconds",
-        "peak_rss_mb",
-        "peak_memory_mb",
-    ]
+    assert [card["metricKey"] for card in view.cards["Baseline and candidate"]] == list(verdicts)
 
 
-def test_memory_of_a_process_that_nobody_waits_for_counts(check: Callable[..., Result]) -> None:
-    """As those of Ray: the kernel tells no parent of it."""
-    child = "import time; kept = b'x' * 60_000_000; time.sleep(0.7)"
-    forgets = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); ended, held = os.pipe(); "
-    forgets += "os.set_inheritable(held, True); "
-    forgets += f"os.spawnl(os.P_NOWAIT, sys.executable, sys.executable, '-c', {child!r}); os.close(held); "
-    forgets += "os.read(ended, 1)"
-    command = [sys.executable, "-c", forgets]
-    assert check("--baseline-command", quoted(program(40)), "--", *command, code=1).stdout.startswith("worse: peak_rss")
-
-
-def test_workers_that_run_at_once_take_more_memory_than_one_after_another(check: Callable[..., Result]) -> None:
-    """Although none of them takes more than before."""
-    work = """import os, time
-for first in range(0, 4, {0}):
-    for number in range({0}):
-        if os.fork() == 0:
-            kept = bytearray(40_000_000)
-            time.sleep(0.2)
-            os._exit(0)
-    for number in range({0}):
-        os.wait()
+# Starts workers that hold memory at once. Nobody waits for them, as for those of Ray: the kernel tells no parent of it.
+WORKERS = """
+import os, sys, time
+number, megabytes = map(int, sys.argv[1:])
+ready, tell = os.pipe()
+held, release = os.pipe()
+for _ in range(number):
+    if os.fork() == 0:
+        os.close(release)
+        kept = bytearray(megabytes * 1_000_000)
+        while time.process_time() < 0.2: pass
+        os.write(tell, b".")
+        os.read(held, 1)
+        os._exit(0)
+for _ in range(number):
+    os.read(ready, 1)
+time.sleep(0.5)
 """
-    one, four = ([sys.executable, "-c", work.format(number)] for number in (1, 4))
-    said = check("--baseline-command", shlex.join(one), "--", *four, code=1).stdout
-    assert said.startswith("worse: peak_memory_mb\n")
 
 
-def test_program_that_is_the_same_passes(check: Callable[..., Result]) -> None:
+def test_costs_are_those_of_all_processes(store_in_use: MlflowClient, tmp_path: Path) -> None:
+    workers = [sys.executable, "-c", WORKERS]
+    one = Side("baseline", [*workers, "1", "80"], tmp_path, os.environ)
+    four = Side("candidate", [*workers, "4", "40"], tmp_path, os.environ)
+    parent = RunRef(mlflow.get_tracking_uri(), "0", store_in_use.create_run("0").info.run_id)
+    of_one, of_four = Pairs([one, four], parent).run(1)
+    assert 80 < of_one["peak_rss_mb"] < 120
+    assert 40 < of_four["peak_rss_mb"] < 80
+    assert 160 < of_four["peak_memory_mb"] < 240
+    assert of_four["cpu_seconds"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("costs", "how"),
+    [
+        pytest.param({}, "both at once", id="room"),
+        pytest.param({"peak_memory_mb": 1e9}, "in turn: .* MB are free, and each takes 1000000000", id="memory"),
+        pytest.param({"cpu_seconds": 1e6}, "in turn: both at once would keep 200000 cores busy", id="cores"),
+    ],
+)
+def test_programs_run_at_once_where_the_machine_has_room_for_both(
+    monkeypatch: pytest.MonkeyPatch, costs: dict[str, float], how: str
+) -> None:
+    used = {"peak_rss_mb": 1.0, "peak_memory_mb": 1.0, "cpu_seconds": 1.0, "elapsed_s": 10.0}
+    monkeypatch.setattr(Pairs, "run", lambda self, pair: [used, used | costs])
+    pairs = Pairs([], RunRef("", ""))
+    pairs.warm_up()
+    assert re.match(how, pairs.how)
+
+
+def test_program_that_is_the_same_passes(check: Check) -> None:
     """As Markdown, too."""
     both = ("--baseline-command", quoted(program(40)), "--format", "markdown")
     said = check(*both, "--", *program(40), code=0).stdout
@@ -121,12 +145,13 @@ def test_program_that_is_the_same_passes(check: Callable[..., Result]) -> None:
 
 
 def test_what_cannot_be_judged_has_a_code_of_its_own_unless_it_is_allowed(
-    check: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory that is now the one's and now the other's; here the first look is the last."""
     monkeypatch.setattr(verdict, "LOOKS", verdict.LOOKS[:1])
     turn = "import os; turn = (int(os.environ['SYSMETRICS_PAIR']) + {}) % 2; kept = b'x' * (30 + 60 * turn) * 1_000_000"
-    one, other = ([sys.executable, "-c", turn.format(side)] for side in (0, 1))
+    one = [sys.executable, "-c", turn.format(0)]
+    other = [sys.executable, "-c", turn.format("1 + {pair} - {pair}")]
     both = ("--baseline-command", quoted(one))
     assert "would be found" in check(*both, "--", *other, code=3).stdout
     assert "is allowed" in check(*both, "--allow-unjudged", "--", *other, code=0).stderr
@@ -152,7 +177,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_commit_is_compared_with_what_is_not_committed(check: Callable[..., Result], repository: Path) -> None:
+def test_commit_is_compared_with_what_is_not_committed(check: Check, repository: Path) -> None:
     """Each side imports its own code; nothing is left in the repository."""
     said = check("--baseline-commit", "HEAD", "--", sys.executable, "new.py", code=1).stdout  # which is not in git
     assert said.startswith("worse: peak_rss_mb")
@@ -166,7 +191,7 @@ def test_commit_is_compared_with_what_is_not_committed(check: Callable[..., Resu
 
 
 def test_commit_is_refused_where_both_sides_would_import_one_code(
-    check: Callable[..., Result],
+    check: Check,
     repository: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
@@ -180,7 +205,7 @@ def test_commit_is_refused_where_both_sides_would_import_one_code(
     assert "give --setup" in check("--baseline-commit", "HEAD", "--", "true", code=2).stderr
 
 
-def test_program_that_fails_says_which_and_why(check: Callable[..., Result], store_in_use: MlflowClient) -> None:
+def test_program_that_fails_says_which_and_why(check: Check, store_in_use: MlflowClient) -> None:
     fails = [sys.executable, "-c", "print('no data'); raise SystemExit(4)"]
     said = check("--baseline-command", quoted(program(1)), "--", *fails, code=1).stderr
     assert "the candidate failed with exit code 4" in said
@@ -207,42 +232,33 @@ def test_program_that_fails_says_which_and_why(check: Callable[..., Result], sto
         ),
     ],
 )
-def test_mistake_is_a_sentence(check: Callable[..., Result], arguments: list[str], code: int, wrong: str) -> None:
+def test_mistake_is_a_sentence(check: Check, arguments: list[str], code: int, wrong: str) -> None:
     said = check(*arguments, code=code).stderr
     assert wrong in said
     assert "Traceback" not in said
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_ctrl_c_in_the_third_pair_leaves_no_process(empty_store: Path) -> None:
     hangs = "import os, time; third = os.environ['SYSMETRICS_PAIR'] == '3'\n"
     hangs += f"if third: open(r'{empty_store}/pids', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
-    (empty_store / "hangs.py").write_text(hangs)
-    command = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "check", *ANY_CPU]
-    command += ["--baseline-command", f"{sys.executable} hangs.py", "--", sys.executable, "hangs.py"]
-    environment = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(empty_store))
-    with subprocess.Popen(command, cwd=empty_store, env=environment, stderr=subprocess.PIPE, text=True) as checking:
-        wait_until(lambda: len(_lines(empty_store / "pids")) == 2, LIMIT_S, "the third pair")
-        pids = _lines(empty_store / "pids")
-        os.kill(checking.pid, signal.SIGINT)
-        said = checking.communicate(timeout=LIMIT_S)[1]
-    assert checking.returncode == 130
-    assert "Traceback" not in said
-    assert not any(psutil.pid_exists(int(pid)) for pid in pids)
+    command = [sys.executable, "-c", hangs]
+
+    def check() -> None:
+        with in_use(empty_store):
+            done = CliRunner().invoke(
+                main, ["check", *ANY_CPU, "--baseline-command", shlex.join(command), "--", *command]
+            )
+        os._exit(done.exit_code)
+
+    checking = start_fork(check)
+    wait_until(lambda: len(_lines(empty_store / "pids")) == 2, LIMIT_S, "the third pair")
+    os.kill(checking, signal.SIGINT)
+    assert os.waitstatus_to_exitcode(os.waitpid(checking, 0)[1]) == 130
+    assert not any(psutil.pid_exists(int(pid)) for pid in _lines(empty_store / "pids"))
     (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
     assert run.info.status == "KILLED"
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
-
-
-@pytest.mark.slow
-def test_metric_that_a_program_logs_is_judged_with_equal_seeds(check: Callable[..., Result], tmp_path: Path) -> None:
-    code = "import random, sys, mlflow; random.seed(sys.argv[1])\n"
-    code += "with mlflow.start_run(): mlflow.log_metric('rmse', random.gauss(5, 1) + float(sys.argv[2]))"
-    (tmp_path / "train.py").write_text(code)
-    command = [sys.executable, str(tmp_path / "train.py"), "{pair}"]
-    both = ("--baseline-command", " ".join([*command, "0"]), "--lower", "rmse", "--tolerate", "peak_rss_mb=10%")
-    said = check(*both, "--", *command, "2", code=1).stdout
-    assert said.startswith("worse: rmse\n")
-    assert "rmse: worse, 2 more" in said

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 from forks import in_fork
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder
@@ -62,24 +60,19 @@ def test_checkpoint_stays_when_the_rest_has_been_delivered(path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("kind", ["writable", "link", "folder", "pipe"])
+@pytest.mark.parametrize("kind", ["writable", "link"])
 def test_file_that_others_may_have_made_is_refused(kind: str, path: Path) -> None:
-    """What others may write, links to elsewhere and what is not a file."""
+    """What others may write, and links to elsewhere."""
     path.parent.mkdir()
-    other = path.with_name("other")
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path, 0o600)
-    elif kind == "link":
-        other.write_text("theirs")
-        path.symlink_to(other)
+    theirs = path.with_name("theirs") if kind == "link" else path
+    theirs.write_text("theirs")
+    if kind == "link":
+        path.symlink_to(theirs)
     else:
-        path.write_text("theirs")
         path.chmod(0o666)
     with pytest.raises(OSError):  # noqa: PT011
         Journal(path, ABOUT)
-    assert kind in ("folder", "pipe") or "theirs" in path.read_text()
+    assert theirs.read_text() == "theirs"
 
 
 def test_journal_that_its_owner_removes_meanwhile_is_not_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,28 +132,10 @@ def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
     assert in_fork(child) == 1
 
 
-@given(st.lists(st.one_of(st.binary(max_size=20), st.just(b'["Points",'), st.just(b"[" * 5000)), max_size=4))
-def test_lines_that_are_not_ours_are_skipped_and_counted(tmp_path_factory: Any, noise: list[bytes]) -> None:
-    """As the last one of a process that was killed; those around them come back."""
-    path = tmp_path_factory.mktemp("noise") / "a.jsonl"
-    journal = Journal(path, ABOUT)
-    journal.append(OPERATIONS)
-    journal.close()
-    with path.open("ab") as file:
-        file.write(b"".join(line.replace(b'["', b"{") + b"\n" for line in noise) + b'["Points",[1')
-    journal = Journal(path, ABOUT)
-    journal.append(OPERATIONS)
-    read = list(journal.read())
-    assert (read[:3], read[-3:]) == (OPERATIONS, OPERATIONS)
-    assert journal.skipped >= 1
-    journal.close()
-
-
-@pytest.mark.parametrize("first", [b"", b'["mlflow_sysmetrics 3", '], ids=repr)
-def test_file_whose_writer_was_killed_at_once_is_started_afresh(first: bytes, path: Path) -> None:
+def test_file_whose_writer_was_killed_at_once_is_started_afresh(path: Path) -> None:
     """By the next logger of the series."""
     path.parent.mkdir()
-    path.write_bytes(first)
+    path.write_text('["mlflow_sysmetrics 3", ')
     path.chmod(0o600)
     journal = Journal(path, ABOUT)
     assert (journal.run, list(journal.read())) == (ABOUT, [])
@@ -171,20 +146,14 @@ def test_file_whose_writer_was_killed_at_once_is_started_afresh(first: bytes, pa
     ("variables", "folder"),
     [
         ({"MLFLOW_SYSMETRICS_SPOOL": "~/here", "HOME": "/home/me"}, "/home/me/here"),
-        ({"XDG_STATE_HOME": "/state"}, "/state/mlflow-sysmetrics"),
         ({"HOME": "/home/me"}, "/home/me/.local/state/mlflow-sysmetrics"),
-        ({}, f"/tmp/mlflow-sysmetrics-{os.getuid()}"),
     ],
 )
 def test_folder_is_the_users_own_unless_named(
     variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A container's user may have no home."""
     for name in ("MLFLOW_SYSMETRICS_SPOOL", "XDG_STATE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    if not variables:
-        monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-        monkeypatch.setattr("tempfile.tempdir", "/tmp")
     assert journal_folder() == Path(folder)

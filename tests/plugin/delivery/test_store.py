@@ -73,15 +73,6 @@ def test_run_is_found_by_its_key(store: Store, client: MlflowClient, key: str) -
     assert store.run_with_key("0", key) == run_id
 
 
-def test_running_runs_with_a_tag_are_found(store: Store, client: MlflowClient) -> None:
-    """Whatever it is set to; others, and those that have ended, are not."""
-    ids = [client.create_run("0", tags=tags).info.run_id for tags in ({"stop": "x"}, {"stop": ""}, {}, {"stop": "y"})]
-    client.set_terminated(ids[3])
-    assert store.running_with("0", "stop") == {ids[0]: "x", ids[1]: ""}
-    for run_id in ids:
-        client.delete_run(run_id)
-
-
 def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, client: MlflowClient) -> None:
     """MLflow has one code for both."""
     deleted, there = (client.create_run("0").info.run_id for _ in range(2))
@@ -102,7 +93,7 @@ def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, cli
         store.log_batch(there, [Metric("odd@", 1.0, 1, 1)], [], [])
 
 
-@pytest.mark.parametrize("fault", ["refuse", "reset", "503", "429", "hang"])
+@pytest.mark.parametrize("fault", ["503", "hang"])
 def test_request_fails_within_its_time(fault: str) -> None:
     """With one attempt, without the minutes of repetitions that MLflow's own client takes."""
     with FaultProxy(free_port()) as proxy:
@@ -113,7 +104,7 @@ def test_request_fails_within_its_time(fault: str) -> None:
             with pytest.raises(MlflowException):
                 ask()
             assert time.monotonic() - began < 20
-        assert proxy.failed == (0 if fault == "refuse" else 2)  # nobody counts those refused
+        assert proxy.failed == 2
 
 
 # --- which run is meant ------------------------------------------------------------------------------------

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from scripted_store import Kept, ScriptedStore
 from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.journal import Journal
-from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Operation, Points, Reopen, Summary, Tags
+from mlflow_sysmetrics.delivery.operations import End, Operation, Points, Reopen, Tags
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
 from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOP_REASON, STOPPED_BY
 
 LOSS: list[Operation] = [Points(4_100 + step, step, {"loss": 1.0 / (1 + step)}) for step in range(3)]
-
-
-def leave_study(uri: str) -> None:
-    """Leave a study and two trials below it, as a Tune process does whose store was away until its end."""
-    writer = Writer(Away(uri))
-    study = writer.create("0", name="study")
-    trials = [writer.create("0", name=name, parent=study) for name in ("x", "y")]
-    for run in (study, *trials):
-        run.end(FINISHED)
-    assert not writer.close([study, *trials], 0.0)
 
 
 class Away(Store):
@@ -75,7 +61,6 @@ def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: s
 
 
 THEN: dict[str, Any] = {
-    "nothing": (lambda client, run: None, "KILLED", 5_000, "limit"),
     "older end": (lambda client, run: client.set_terminated(run, "FAILED", 4_500), "KILLED", 5_000, "limit"),
     "swept up": (lambda client, run: client.set_terminated(run, "KILLED", 6_000), "KILLED", 5_000, "limit"),
     "later end": (lambda client, run: client.set_terminated(run, "FINISHED", 6_000), "FINISHED", 6_000, None),
@@ -162,58 +147,9 @@ def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: s
     (tmp_path / "e.jsonl").touch()
     for path in (tmp_path / "b.jsonl", tmp_path / "e.jsonl"):
         path.chmod(0o600)
+    open_journal = Journal(tmp_path / "f.jsonl", {"tracking_uri": client.tracking_uri, "run_id": run_id})
     delivered = deliver(tmp_path, client.tracking_uri)
-    assert (delivered.points, delivered.refused, delivered.skipped, delivered.discarded) == (3, 1, 4, 0)
+    open_journal.close()
+    assert (delivered.points, delivered.refused, delivered.skipped, delivered.in_use) == (3, 1, 4, 1)
     assert [said.partition(" ")[0] for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
     assert not good.exists()
-
-
-def test_two_syncs_at_once_deliver_once(tmp_path: Path) -> None:
-    """The second finds the journal in use, or gone."""
-    store, found = ScriptedStore(), list[Delivered]()
-    store.runs["r"] = Kept(0, {})
-    leave(tmp_path, "r", "there", LOSS)
-    store.open.clear()
-    first = threading.Thread(target=lambda: found.append(deliver(tmp_path, connect=lambda uri, timeout_s: store)))
-    first.start()
-    assert store.entered.wait(10)
-    assert deliver(tmp_path, connect=lambda uri, timeout_s: store).in_use == 1
-    store.open.set()
-    first.join(10)
-    assert found[0].points == len(store.runs["r"].points) == 3
-    assert deliver(tmp_path) == Delivered()
-
-
-def test_trials_wait_for_the_run_around_them_that_a_passing_error_kept_away(client: MlflowClient) -> None:
-    """With --discard, too: they are discarded only with it, or where nothing will create it."""
-
-    class Flaky(Store):
-        failures = 1
-
-        def create_run(self, *arguments: Any) -> str:
-            if Flaky.failures:
-                Flaky.failures -= 1
-                raise MlflowException("API request failed with error code 502 != 200. Response body: 'Bad Gateway'")
-            return super().create_run(*arguments)
-
-    leave_study(client.tracking_uri)
-    delivered = deliver(discard=True, connect=Flaky)
-    assert (delivered.discarded, len(delivered.left)) == (0, 3)
-    assert len(deliver(discard=True).runs) == 3
-    assert len(client.search_runs(["0"])) == 3
-
-
-def test_run_whose_process_was_killed_ends_as_its_checkpoint_says(client: MlflowClient, tmp_path: Path) -> None:
-    """With the last summary; unless it has come to an end after all."""
-    for status, ends in (("KILLED", False), ("FINISHED", True)):
-        run_id = client.create_run("0", 4_000).info.run_id
-        journal = Journal(tmp_path / "a.jsonl", {"tracking_uri": client.tracking_uri, "run_id": run_id})
-        checkpoint = Checkpoint(Summary(5_000, {"cpu_seconds": 2.0}, None), End("KILLED", 5_000, {STOP_REASON: "kill"}))
-        journal.checkpoint(checkpoint)
-        if ends:
-            journal.append([Summary(6_000, {"cpu_seconds": 3.0}, None), End("FINISHED", 6_000, {})])
-        journal.close()
-        assert not deliver(tmp_path).left
-        run = client.get_run(run_id)
-        assert (run.info.status, run.data.metrics) == (status, {"cpu_seconds": 3.0 if ends else 2.0})
-        assert run.data.tags.get(STOP_REASON) == (None if ends else "kill")

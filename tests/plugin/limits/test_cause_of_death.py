@@ -123,10 +123,7 @@ def test_kills_are_counted_under_version_1_of_control_groups(tmp_path: Path) -> 
         "sys/fs/cgroup/memory/memory.oom_control": "oom_kill 0\n",
         "sys/fs/cgroup/memory/job/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
     }
-    for name, text in texts.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    lay(tmp_path, texts)
     kills = MemoryKills(1, str(tmp_path))
     assert kills.happened() is False
     (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mlflow_sysmetrics.limits import Limits, LimitsError, check_readable, process_limits
-from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop
+from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Stop
 
 PEAK = Metric("peak_memory_mb", Kind.GROWING)
 TIME = Metric("training_time_s", Kind.GROWING)
@@ -31,22 +29,17 @@ def split(table: str) -> list[str]:
 
 
 NORMAL = """
-    peak_memory_mb<300 | val_accuracy>=0.7 | val_loss>-2 | peak_memory_mb<=1e+16 | val_loss<=1, val_loss>=1 |
+    peak_memory_mb<300 | val_accuracy>=0.7 | val_loss>-2 | peak_memory_mb<=1e+16 | val_loss<=1e-07 |
+    val_loss<=1, val_loss>=1 |
     training_time_s<1.5x mean | val_accuracy>=0.9x best after 8 | val_loss<1 after 1.5s | val_loss<1 after 10m |
     val_loss<=10, val_loss<=2x median | val_loss<=1x best, val_loss>=2 | val_loss<1, val_loss patience 3 min_delta 0.001
     | val_loss patience 3, val_accuracy patience 4
 """
 SHORTER = {
     "peak_memory_mb<=1e3": "peak_memory_mb<=1000",
-    "val_loss<=2.5E-1": "val_loss<=0.25",
-    "val_loss<=+2": "val_loss<=2",
     "val_loss<.5": "val_loss<0.5",
-    "val_loss<5.": "val_loss<5",
     "  peak_memory_mb\n<=\t300.0  ": "peak_memory_mb<=300",
-    "val_loss<1,peak_memory_mb<=3": "val_loss<1, peak_memory_mb<=3",
-    "training_time_s <= 2 x  median after 5": "training_time_s<=2x median",
-    "training_time_s<=2.0xmedian": "training_time_s<=2x median",
-    "val_loss<1 after 7200s": "val_loss<1 after 2h",
+    "training_time_s <= 2.0 x  median after 5": "training_time_s<=2x median",
     "val_loss<1 after .5h": "val_loss<1 after 30m",
     "val_loss  patience  1 min_delta 0": "val_loss patience 1",
 }
@@ -54,45 +47,18 @@ SHORTER = {
 
 @pytest.mark.parametrize(("text", "normal"), [*((text, text) for text in split(NORMAL)), *SHORTER.items()])
 def test_correct_text_is_read_and_written_in_the_shortest_way(text: str, normal: str) -> None:
-    """What is written has been read: see the next test."""
-    assert str(parsed(text)) == normal
-
-
-def _rules(name: str) -> st.SearchStrategy[Limit | Patience]:
-    metric = st.just(Metric(name, Kind.CURVE))
-    finite = st.floats(allow_nan=False, allow_infinity=False)
-    ops, counts = st.sampled_from(["<=", "<", ">=", ">"]), st.integers(1, 999_999_999)
-    factors = st.floats(0, exclude_min=True, allow_infinity=False)
-    return st.one_of(
-        st.builds(Limit, metric, ops, finite, from_s=st.integers(0, 10**9).map(float)),
-        st.builds(Limit, metric, ops, factors, st.sampled_from(["median", "mean", "best"]), counts),
-        st.builds(Patience, metric, counts, st.floats(0, allow_infinity=False)),
-    )
-
-
-@given(
-    st.sets(st.from_regex(r"[^\W\d][\w./:-]*", fullmatch=True), min_size=1, max_size=4).flatmap(
-        lambda names: st.tuples(*map(_rules, sorted(names)))
-    )
-)
-@settings(max_examples=50)
-def test_str_parses_back_to_an_equal_object(rules: tuple[Limit | Patience, ...]) -> None:
-    """The normalised text of any limits gives the same limits, with the same hash."""
-    limits = Limits(rules)
-    again = Limits.parse(str(limits), [rule.metric for rule in rules])
-    assert again == limits
-    assert hash(again) == hash(limits)
+    limits = parsed(text)
+    assert str(limits) == normal
+    assert parsed(normal) == limits
+    assert hash(parsed(normal)) == hash(limits)
 
 
 FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
 NO_FORM = """
-    val_loss<=300, | val_loss<1,,val_accuracy>0 | val_loss<3;val_accuracy>1 | val_loss<3 x | val_loss | 3>val_loss |
-    val_loss<<3 | val_loss=3 | val_loss≥3 | val_loss patiense 3 | val_loss<= | val_loss<=inf | val_loss<=1e999 |
-    val_loss<=300MB | , |  | val_loss<=10 s | val_loss>=70% | val_losspatience 3 | val_loss<=median | val_loss<=2x |
-    val_loss<=0x median | val_loss<=-1 x median | val_loss<=2x medain | val_loss<=2x median after 0 |
-    val_loss<=2x median after 2.5 | val_loss<=2x median after 10m | val_loss<=2 after 8 | val_loss<=2 after 10d |
-    val_loss patience | val_loss patience 0 | val_loss patience 2.5 | val_loss patience 3 reports |
-    val_loss patience 3 min_delta | val_loss patience 3 min_delta -1
+    val_loss<=300, | val_loss<3;val_accuracy>1 | val_loss=3 | val_loss<=inf | val_loss<=1e999 | val_loss<=300MB |  |
+    val_losspatience 3 | val_loss<=2x | val_loss<=0x median | val_loss<=-1 x median | val_loss<=2x median after 0 |
+    val_loss<=2x median after 10m | val_loss<=2 after 8 | val_loss patience 0 | val_loss patience 2.5 |
+    val_loss patience 3 min_delta -1
 """
 
 
@@ -122,25 +88,11 @@ def test_mistake_in_a_limit_says_what_may_stand_there(text: str, said: str) -> N
     assert len(str(caught.value).splitlines()) == 1
 
 
-@given(st.text(st.sampled_from("ab1.,<>=x -+e%≤\n\0") | st.characters(), max_size=30))
-def test_any_text_is_limits_or_one_sentence(text: str) -> None:
-    """Whatever is typed, the parser accepts it or complains in one line."""
-    mistake: LimitsError | None = None
-    try:
-        Limits.parse(text)
-    except LimitsError as error:
-        mistake = error
-    assert len(str(mistake).splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *((name, Kind.GROWING) for name in ("elapsed_s", "time_total_s", "training_iteration", "cpu_seconds")),
-        *((name, Kind.GROWING) for name in ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "peak_rss_mb")),
-        *((name, Kind.GROWING) for name in ("memory_mb", "cpu_percent", "costs/memory_mb", "user_cpu_seconds")),
-        *((name, Kind.CURVE) for name in ("val_accuracy", "loss", "ray/tune/loss:0-a.b", "mean_cpu_percent")),
-        *((name, Kind.CURVE) for name in ("my_memory_mb", "memory_mb/x", "free", "elapsed_s_ago")),
+        *((name, Kind.GROWING) for name in ("elapsed_s", "training_iteration", "memory_mb", "costs/memory_mb")),
+        *((name, Kind.CURVE) for name in ("ray/tune/loss:0-a.b", "mean_cpu_percent", "my_memory_mb", "memory_mb/x")),
     ],
 )
 def test_undeclared_metric_is_a_curve_unless_it_is_a_known_cost(name: str, kind: Kind) -> None:
@@ -148,7 +100,7 @@ def test_undeclared_metric_is_a_curve_unless_it_is_a_known_cost(name: str, kind:
     assert Limits.parse(f"{name}<=3").rules == (Limit(Metric(name, kind), "<=", 3),)
 
 
-@pytest.mark.parametrize("name", ["val_accuracy", "f1", "reward", "neg_log_loss", "glossary"])
+@pytest.mark.parametrize("name", ["val_accuracy", "neg_log_loss", "glossary"])
 def test_patience_with_a_metric_of_unknown_direction_is_a_mistake(name: str) -> None:
     """It would stop what improves; with a mode it stops what does not."""
     with pytest.raises(LimitsError, match=rf'pass modes={{"{name}": "max"}} to Limits.parse'):
@@ -160,7 +112,7 @@ def test_patience_with_a_metric_of_unknown_direction_is_a_mistake(name: str) -> 
         Limits.parse(f"{name} patience 2", modes={name: "higher"})
 
 
-@pytest.mark.parametrize("name", ["loss", "val_loss", "ray/Loss", "mean_squared_error", "test-rmse"])
+@pytest.mark.parametrize("name", ["ray/Loss", "mean_squared_error", "test-rmse"])
 def test_patience_with_a_loss_or_an_error_needs_no_mode(name: str) -> None:
     """Lower is better, unless a mode says otherwise."""
     assert not Limits.parse(f"{name} patience 2").rules[0].metric.higher_is_better
@@ -193,7 +145,6 @@ def test_limit_stops_as_early_as_its_kind_allows(metric: Metric, final: str, op:
         pytest.param("val_loss patience 2", [5, 7, 6], 2, 5, id="better than the last is not better than the best"),
         pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 4], 2, 5, id="by min_delta is not by more"),
         pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 3.9, 3], None, None, id="slow gains add up"),
-        pytest.param("val_accuracy patience 2", [0.1, 0.2, 0.3, 0.4], None, None, id="higher is better"),
         pytest.param("val_accuracy patience 2 min_delta 0.1", [0.5, 0.55, 0.58], 2, 0.5, id="higher by too little"),
         pytest.param("val_loss patience 2", [5, 6, math.nan, math.inf, None, 6], 5, 5, id="gaps between do not count"),
         pytest.param("val_loss patience 2", [5, 6, math.nan, 4, 6], None, None, id="a gap does not keep the count"),
@@ -220,12 +171,8 @@ TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
         pytest.param("training_time_s<=2x best", TIMES, 2, id="best of an upper limit is the smallest"),
         pytest.param("model_size_kb>=0.5x best", TIMES, 5, id="best of a lower limit is the largest"),
         pytest.param("training_time_s<=2x median", TIMES[:-1], None, id="too few"),
-        pytest.param("training_time_s<=2x median after 3", TIMES[:3], 4, id="after three"),
-        pytest.param("training_time_s<=2x median", (*TIMES[:-1], math.nan), None, id="NaN is not a value"),
         pytest.param("training_time_s<=2x mean after 1", (1e308, 1e308), None, id="beyond all numbers"),
         pytest.param("training_time_s<=2x median", (-3, -2, -1, 4, 5), None, id="negative median"),
-        pytest.param("training_time_s<=2x median", (-3, -2, 1, 4, 5), 2, id="a negative value below the median"),
-        pytest.param("training_time_s<=2x median", (0, 0, 0, 0, 0), 0, id="median of zero"),
     ],
 )
 def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[float], limit: float | None) -> None:
@@ -242,13 +189,10 @@ def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[f
     ("stop", "text"),
     [
         (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300, 100), "peak_memory_mb 412.3 > 300 (step 100)"),
-        (Stop("training_time_s<=10", "training_time_s", 10.0003, 10, 9), "training_time_s 10.0003 > 10 (step 9)"),
         (Stop("peak_memory_mb<=16000", "peak_memory_mb", 16012.3, 16000), "peak_memory_mb 16012 > 16000"),
         (Stop("elapsed_s<=43200", "elapsed_s", 43200.1, 43200), "elapsed_s 43200.1 > 43200"),
         (Stop("val_loss<1", "val_loss", 1.0, 1.0), "val_loss 1 >= 1"),
-        (Stop("mean_cpu_percent>=50", "mean_cpu_percent", 49.0, 50.0), "mean_cpu_percent 49 < 50"),
         (Stop("mean_cpu_percent>50", "mean_cpu_percent", 50.0, 50.0), "mean_cpu_percent 50 <= 50"),
-        (Stop("time_s<=2x median", "time_s", 4.1, 3.2, 100), "time_s 4.1 > 3.2 (2x median, step 100)"),
         (Stop("time_s<=2x best after 8", "time_s", 4.1, 3.2, 0), "time_s 4.1 > 3.2 (2x best after 8, step 0)"),
         (Stop("val_loss patience 3", "val_loss", 0.61, 0.58, 400), "val_loss 0.61, best 0.58 (patience 3, step 400)"),
         (Stop("patience<=3", "patience", 4, 3, 1), "patience 4 > 3 (step 1)"),

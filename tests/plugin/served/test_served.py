@@ -92,7 +92,6 @@ def test_model_that_cannot_be_served_says_why_in_one_sentence(
         pytest.param("hangs", "", "", "has no input example: give rows as --data", id="no example"),
         pytest.param("no table", "", "", "takes no table", id="no table"),
         pytest.param("sum", "a,c\n1,2\n", "", "--data lacks the column 'b'", id="a column is missing"),
-        pytest.param("sum", "a,b\n", "", "--data has no rows", id="no rows"),
         pytest.param("models:/nobody/1", "", "", "cannot be loaded: Registered Model with name=nobody", id="no model"),
         pytest.param("sum", "", "served_p95_ms<=2x median", "write a number alone", id="relative"),
         pytest.param("sum", "", "peak_memory_mb<=2", "name one of served_cold_start_s", id="of another kind"),

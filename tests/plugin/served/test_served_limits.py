@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from unittest.mock import MagicMock
 
 import pytest
 
-from mlflow_sysmetrics.served import ServedCosts, judged, served_limits
+from mlflow_sysmetrics.served import ServedCosts, figures, judged, served_limits
 from mlflow_sysmetrics.served.contention import Contention
 
 QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
@@ -43,3 +45,25 @@ def test_limit_is_broken_met_or_cannot_be_judged(
 )
 def test_machine_is_busy_when_others_run_and_ours_wait(contention: Contention, is_busy: bool) -> None:
     assert contention.is_busy == is_busy
+
+
+@pytest.mark.parametrize(
+    ("requests", "percentiles"),
+    [(58, {"served_p50_ms": 29}), (299, {"served_p50_ms": 150, "served_p95_ms": 285})],
+)
+def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(
+    monkeypatch: pytest.MonkeyPatch, requests: int, percentiles: dict[str, float]
+) -> None:
+    """Request number n takes n ms; the batches of 100 rows take half a second."""
+    times = iter([*(number / 1000 for number in range(1, requests + 1)), *[0.5] * 10])
+    server = MagicMock(cold_start_s=3.0, pids=set())
+    server.cpu_seconds.side_effect = [1.0, 1.0 + requests * 0.002]
+    server.memory_mb.return_value = 200.0
+    monkeypatch.setattr(figures, "_MAX_REQUESTS", requests)
+    monkeypatch.setattr(figures, "asked", lambda connection, request: next(times))
+    monkeypatch.setattr(figures, "serving", lambda model: nullcontext([server]))
+    monkeypatch.setattr(figures, "one_by_one", lambda table: [b"a request"])
+    for name in ("downloaded", "table_of", "one_batch"):
+        monkeypatch.setattr(figures, name, MagicMock())
+    others = {"served_cold_start_s": 3.0, "served_cpu_ms": 2.0, "served_memory_mb": 200.0, "served_rows_per_s": 200.0}
+    assert figures.served_costs("models:/m/1").figures == pytest.approx(others | percentiles)
