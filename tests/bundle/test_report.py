@@ -48,7 +48,7 @@ def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient)
     assert result.exit_code == 0, result.output
     run, page = _run(store_in_use), _page(store_in_use)
     first, second, third = page.splitlines()[:3]
-    assert first.startswith("**Take batch_size=")
+    assert first.startswith("**Take algorithm=linear, batch_size=")
     assert "val_rmse 0." in first
     assert second.startswith("**It costs** `training_time_s` ")
     assert third.startswith("No model of it is logged; its run is ")

@@ -210,7 +210,7 @@ def test_page_of_a_study_shows_the_columns_that_matter(study: Study) -> None:
     page, strongest = study.run.data.tags["mlflow.note.content"], study.rows("importance.json")
     assert [row["importance"] for row in strongest] == sorted((row["importance"] for row in strongest), reverse=True)
     assert len(strongest) == 10
-    assert f"Shuffled, `{strongest[0]['column']}` makes `rmse` worse by 0." in page
+    assert f"In this model, shuffled `{strongest[0]['column']}` makes `rmse` worse by 0." in page
     assert f"![importance](get-artifact?path=figures%2Fimportance.png&run_uuid={study.run.info.run_id})" in page
     assert [each.path for each in study.client.list_artifacts(study.run.info.run_id, "figures")] == [
         "figures/importance.png"

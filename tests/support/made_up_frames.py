@@ -133,6 +133,7 @@ def study(
         "test": None,
         "no_interval": None,
         "adaptive": False,
+        "algorithm": None,
     }
     studies: pd.DataFrame = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
     points = _curves(run_id, ids, rows, trials, curves or {})

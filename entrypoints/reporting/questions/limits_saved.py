@@ -157,13 +157,12 @@ def answer(frame: Frame) -> Answer:
     """What each study under limits saved, and lost beside its full study."""
     limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
     if not limited:
-        return Answer(
-            "limits_saved",
-            open_question="What limits save: run the command of this study with `-e early_stop` to know.",
-        )
+        why = "What limits save: this takes a study of these trials under limits"
+        how = "; run the command of this study with `-e early_stop`." if frame.studies["own"].iloc[0] else "."
+        return Answer("limits_saved", open_question=why + how)
     savings = [found for found in (saving(frame, study) for study in limited) if found is not None]
     if not savings:
-        why = "What limits saved: run the command of this study with `-e tune`, without limits, to know."
+        why = "What limits saved: this takes a study of the same trials without limits, by `-e tune`."
         return Answer("limits_saved", open_question=why)
     tables, sentences = [], list[str]()
     for saved in savings:

@@ -120,9 +120,9 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     ("full", "says"),
     [
         pytest.param(
-            (149.0, 110.0), ", that of the full study 150 s of CPU time in 110 s: 72 % less CPU time", id="less"
+            (149.0, 110.0), " in place of 150 s (72 % less), and by the clock 37 s in place of 110 s", id="less"
         ),
-        pytest.param((50.0, 60.0), ", that of the full study 50 s of CPU time in 60 s", id="maybe by chance"),
+        pytest.param((50.0, 60.0), " in place of 50 s, and by the clock 37 s in place of 60 s", id="maybe by chance"),
     ],
 )
 def test_whole_command_is_told_beside_its_trials(
@@ -135,7 +135,7 @@ def test_whole_command_is_told_beside_its_trials(
         mlflow.MlflowClient().log_metric(of_full, name, seconds)
     study = finish([trial(1), trial(2, None, ending=BY_TIME)], TIME)
     said = list(summary.of_limits(study, dict(zip(names, (42.0, 37.0), strict=True))))
-    took = "The whole command, with its start, Ray and the refit, took 42 s of CPU time in 37 s"
+    took = "The whole command, with its start, Ray and the refit, took 42 s of CPU time"
     assert f"{took}{says}." in said
     assert not [sentence for sentence in summary.of_limits(study, {}) if "whole command" in sentence]
 
@@ -178,7 +178,7 @@ def test_page_and_terminal_say_the_same(finish: Finish) -> None:
         words = summary.tell(study, MODEL, {})
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
     take, look, _, *rest = page.splitlines()
-    assert take.startswith("**Take batch_size=2")
+    assert take.startswith("**Take algorithm=linear, batch_size=2")
     assert look.startswith("Compare the trials: [score against cost](#/experiments/")
     assert re.findall(r"\[([^]]*)\]", look)[1:3] == ["table", "during training"]
     for line in (take, *(line.removeprefix("- ") for line in rest if line.startswith("- "))):
@@ -281,11 +281,13 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         taken = f"batch_size={own.configuration.batch_size}"
         assert run.data.tags[BEST_TRIAL_RUN_ID] == own.run_id
         assert first[1] == str(own.configuration.batch_size)
-        assert run.data.tags["mlflow.note.content"].startswith(f"**Take {taken}**")
+        assert run.data.tags["mlflow.note.content"].startswith(f"**Take algorithm=linear, {taken}**")
         says[choose] = words[words.index("\nTake ") :]
-    saved = "as good within noise (0.029), for 22 % of its training_time_s (2 of 9 s)."
+    saved = "as good within noise (0.029), for 22 % of its training_time_s (2 of 9 s) (choose=cheapest takes it)."
     assert f"the best of 2 trials: val_rmse 0.6; or batch_size=4, {saved}" in says["best"]
-    take = "Take batch_size=4: val_rmse 0.61; as good within noise (0.029) as the best, batch_size=512, for"
+    take = (
+        "Take algorithm=linear, batch_size=4: val_rmse 0.61; as good within noise (0.029) as the best, batch_size=512"
+    )
     assert take in says["cheapest"]
 
 
@@ -312,7 +314,8 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
             [trial(1, None, figures={"training_time_s": 1.1}, ending=BY_TIME), trial(2), trial(3)],
             "training_time_s<=1", 24,
             "no trial that ran to its end meets `training_time_s<=1`; the nearest, batch_size=4, has training_time_s "
-            "2 > 1; raise these limits; 24 trials: 2 ran to the end, 1 stopped by the limits, 21 not started",
+            "2 > 1; loosen these limits, or search other algorithms; 24 trials: 2 ran to the end, 1 stopped by "
+            "the limits, 21 not started",
             id="nearest",
         ),
         pytest.param(

@@ -150,7 +150,7 @@ def test_first_sentence_offers_the_best_and_the_cheapest_that_is_as_good() -> No
     noise = r"as good within noise \(0\.00\d+\)"
     assert re.search(
         r"^\*\*Take size=8, .*, the best of 8 trials: val_rmse 0\.\d+; "
-        rf"or \*\*size=512, alpha=\d\*\*, {noise}, {saved}\.$",
+        rf"or \*\*size=512, alpha=\d\*\*, {noise}, {saved} \(`choose=cheapest` takes it\)\.$",
         best,
     )
     cheapest = answer(priced("cheapest")).sentences[0]

@@ -42,8 +42,8 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
     assert saved.reasons["reason"].tolist() == ["`training_time_s<=1.5`", "`model_memory_mb<=100`"]
     assert saved.reasons[["trials", "skipped", "saved_cpu_s"]].to_numpy().tolist() == [[1, 0, 15.0], [1, 1, 2.0]]
     assert answer(frame).sentences == (
-        f"Under `{LIMITS}` 2 of 5 trials were stopped, of these 1 before the first step, and 85 % of the CPU time "
-        "of the trials saved: 3 s were spent, 17 s saved, counted against the full study.",
+        f"Under `{LIMITS}` 2 of 5 trials were stopped (1 before the first step): the trials took 3 s of CPU time, 17 s "
+        "(85 %) less than without limits, by the full study.",
         "Of the CPU time `training_time_s<=1.5` saved 75 % and `model_memory_mb<=100` saved 10 %.",
     )
 
@@ -53,8 +53,8 @@ def test_saving_is_told_of_the_whole_command_too() -> None:
     full, own = made(command_cpu_seconds=100.0, command_elapsed_s=110.0), limited(*TWO)
     assert "whole command" not in answer(together(full, own)).sentences[0]
     own = limited(*TWO, command_cpu_seconds=28.0, command_elapsed_s=37.0)
-    said = " The whole command, with starting and preparing, took 72 % less CPU time, and 37 s in place of 110 s."
-    assert said in answer(together(full, own)).sentences[0]
+    said = "The whole command, with starting and preparing, took 72 % less CPU time, and by the clock 37 s in place of "
+    assert f" {said}110 s." in answer(together(full, own)).sentences[0]
 
 
 def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving() -> None:
@@ -66,7 +66,7 @@ def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving()
     assert saved is not None
     assert saved.saved_cpu_s == pytest.approx(-0.4)
     assert saved.reasons["reason"].tolist() == ["a person", "`training_time_s<=1.5`"]
-    says = "2 of 5 trials were stopped, of these 1 which had diverged and 1 by a person, and less than 5 %"
+    says = "2 of 5 trials were stopped (1 had diverged, 1 by a person), which saved less than 5 % of their CPU time"
     assert says in answer(together(made(), own)).sentences[0]
 
 
