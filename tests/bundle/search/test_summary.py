@@ -410,7 +410,7 @@ def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before)
     [
         pytest.param({"space": {"batch_size": [8]}}, True, id="space"),
         pytest.param({"dataset": "/elsewhere/red_wine.csv"}, True, id="path"),
-        *(pytest.param({name: 3}, False, id=name) for name in ("folds", "max_steps")),
+        *(pytest.param({name: 3}, False, id=name) for name in ("folds", "seed", "max_steps")),
     ],
 )
 def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
