@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 from commands import Study, UnderLimits, copy_store, early_stop, runs_of_kind
-from logged_models import check_logged_model
 from mlflow.entities import Run
 
 pytestmark = pytest.mark.slow  # it has studies of its own
-CURVES = ("train_loss", "val_loss", "val_rmse")
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
-HOPELESS = {
-    "limits": "model_size_kb<=0.001",
-    "space": "{batch_size: 256, learning_rate: 0.01, alpha: [0.0001, 0.001]}",
-    "folds": "3",
-    "cpus": "2",
-}
 # After this many steps batches of two have seen little, so that ASHA ends what comes after the batches of 64.
 SCHEDULED = {
     "limits": "peak_memory_mb<=100000",
@@ -65,10 +57,6 @@ def _tag(run: Run, name: str) -> str:
     return str(run.data.tags[f"sysmetrics.{name}"])
 
 
-def _best(runs: list[Run]) -> Run:
-    return min(runs, key=lambda run: run.data.metrics["val_rmse"])
-
-
 def test_every_run_has_ended_and_prepared_data_are_reused(full: Study, early: Study) -> None:
     """The study is FINISHED, whatever it stopped, and no run is left RUNNING.
 
@@ -112,18 +100,6 @@ def test_trials_are_told_of_what_they_use_of_a_gpu_where_that_is_asked_for(early
         assert {*early.values(run, "system/gpu_0_power_w").values()} == {250.5}
         assert {*early.values(run, "system/gpu_0_process_memory_mb").values()} == {3000}
     assert [name for run in full.trials for name in run.data.metrics if "gpu" in name] == []
-
-
-def test_best_is_the_best_feasible_one_of_the_full_study(early: Study, full: Study) -> None:
-    """As if the others had been run and then left out: refitted and logged. A tag finds those that meet the limits."""
-    best = _best(full.sound("256"))
-    found = early.client.get_run(early.run.data.tags["sysmetrics.best_trial_run_id"])
-    assert [found.data.params[name] for name in SEARCHED] == [best.data.params[name] for name in SEARCHED]
-    assert early.run.data.metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
-    check_logged_model(early)
-    nested = f"tags.`sysmetrics.feasible` = 'true' and tags.mlflow.parentRunId = '{early.run.info.run_id}'"
-    feasible = {run.info.run_id for run in early.client.search_runs(["0"], nested)}
-    assert feasible == {run.info.run_id for run in early.sound("256")}
 
 
 def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:

@@ -56,7 +56,6 @@ TAGS = (
     "sysmetrics.pid",
     "sysmetrics.memory_definition",
 )
-VARIED = ("batch_size", "learning_rate")
 REPORTS = list(range(50, 2001, 50))
 SUMMARY = {
     "best_val_rmse",

@@ -127,6 +127,7 @@ def _slow_at_first(name: str, unit_s: float, reason: str | None) -> Any:
         _case("memory may still grow", "peak_memory_mb>=500", _reads, None),
         _case("limit at the end", "peak_memory_mb<=3", _reports(1.0, step=STEPS, peak_memory_mb=9.0), None),
         _case("noise", f"training_time_s<={FULL_S / 1.5}", _trains(), None, noise={"training_time_s": 0.2}),
+        _slow_at_first("slow for tenths of a second", 0.0005, None),
         _slow_at_first("slow for seconds", 0.01, "training_time_s 15 > 7.44 (predicted, step 52)"),
         # What may still keep to a limit begins.
         _skip("training_time_s<=1.4", skipped="training_time_s"),

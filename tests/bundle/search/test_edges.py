@@ -61,3 +61,16 @@ def test_end_that_the_limits_have_made_the_best_is_not_named() -> None:
     )
     frame.trials["feasible"] = frame.trials["trees"] == 50
     assert list(sentences(frame, decide(frame), {}, ROWS)) == []
+
+
+def test_higher_score_is_better_where_it_is() -> None:
+    frame = study(
+        {"alpha": [1.0, 0.1]},
+        score=lambda row: 0.9 if row["alpha"] == 0.1 else 0.5,
+        metric="val_accuracy",
+        fold_sd=0.0,
+        model_sd=0.0,
+    )
+    assert list(sentences(frame, _decision(frame, 0.2), {}, ROWS)) == [
+        "The best alpha, 0.1, is the smallest that was tried: try smaller ones as well."
+    ]

@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import mlflow
 import pytest
-from click.testing import CliRunner
-from commands import in_use
+from click.testing import CliRunner, Result
+from commands import in_use, runs_of_kind
 from mlflow import MlflowClient
 from records import recorded, store, trial
 from reference import bundled, table_of
@@ -26,8 +26,10 @@ from entrypoints.search import study as study_module
 from entrypoints.search import summary
 from entrypoints.search.finalists import MAX_FINALISTS, Finalists
 from entrypoints.search.plan import Plan
+from entrypoints.search.record import Record
 from entrypoints.search.summary import Summary
 from entrypoints.search.warm_up import Forecast
+from entrypoints.tags import BEST_TRIAL_RUN_ID
 from mlflow_sysmetrics.served import ServedCosts, ServerError
 from mlflow_sysmetrics.served.contention import Contention
 
@@ -157,19 +159,42 @@ def test_model_that_cannot_be_served_is_a_warning(
     assert study.best.trial_id == "t2"
 
 
-def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _early_stop(server: Server, search: Callable[..., Any], **options: str) -> Result:
+    """What the command says whose search and whose server are these."""
+    line = [part for name, value in options.items() for part in (f"--{name}", value)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
+        patch.setattr(study_module, "finalists_of", lambda *of: Finalists(*of, server))
+        patch.setattr(study_module, "search", search)
+        return CliRunner().invoke(early_stop, line)
+
+
+def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(store_in_use: MlflowClient) -> None:
     """By a model that ignores all features; what is nearer to the limit than noise does not."""
-    server = Server("served_memory_mb", 100.5, 101.5)
-    monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
-    monkeypatch.setattr(study_module, "finalists_of", lambda *of: Finalists(*of, server))
-    search = Mock(side_effect=UserError("searched"))
-    monkeypatch.setattr(study_module, "search", search)
-    line = ["--dataset", "diabetes", "--limits", "served_memory_mb<=100"]
-    assert CliRunner().invoke(early_stop, line).stderr == "Error: searched\n"
-    assert CliRunner().invoke(early_stop, line).stderr == (
+    server, search = Server("served_memory_mb", 100.5, 101.5), Mock(side_effect=UserError("searched"))
+    first, second = (_early_stop(server, search, dataset="diabetes", limits="served_memory_mb<=100") for _ in range(2))
+    assert first.stderr == "Error: searched\n"
+    assert second.stderr == (
         "Error: limits=served_memory_mb<=100: no model can meet served_memory_mb<=100, since a model that ignores all "
         "features has served_memory_mb 101.5 > 100; loosen this limit\n"
     )
     assert search.call_count == 1
+
+
+def test_study_delivers_the_first_model_that_meets_its_limits(store_in_use: MlflowClient) -> None:
+    """The third that is served: before the search a model was that ignores all features."""
+
+    def search(run: RecordedRun, plan: Plan, *_: object) -> tuple[Record, Forecast]:
+        trials = [trial(number, number / 10, each) for number, each in enumerate(plan.trials, 1)]
+        for each in trials:
+            store(run.client, run.run_id, each)
+        return recorded(trials, str(plan.limits)), Forecast(dict.fromkeys([each.id for each in plan.trials], 1.0), 1.0)
+
+    server = Server("served_memory_mb", 150.0, 210.0, 190.0)
+    space = "{batch_size: 16, learning_rate: [0.01, 0.001], alpha: 0.1}"
+    result = _early_stop(server, search, limits="served_memory_mb<=200", space=space, folds="3", max_rows="300")
+    assert result.exit_code == 0, result.output
+    (run,) = runs_of_kind(store_in_use, "study")
+    second = store_in_use.get_run(run.data.tags[BEST_TRIAL_RUN_ID])
+    assert second.data.tags["sysmetrics.trial_id"] == "t2"
+    assert second.data.metrics["served_memory_mb"] == run.data.metrics["served_memory_mb"] == 190

@@ -66,6 +66,7 @@ def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
     ("algorithm", "widths", "repeats", "runs"),
     [
         pytest.param(MLP, 9, None, 3, id="own"),
+        pytest.param(MLP, 7, None, 1, id="own, few configurations"),
         pytest.param("svm", 9, None, 1, id="built-in"),
         pytest.param("svm", 9, 2, 2, id="built-in, as asked for"),
         pytest.param(f"svm,{MLP}", 9, None, 3, id="both: of the own one"),

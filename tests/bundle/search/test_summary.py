@@ -114,13 +114,15 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     assert "forecast_error_percent" not in found
     assert (found["spent_cpu_s"], found["saved_cpu_s"]) == (1 + 2 + 3 + 0 + 5 + 6 + 7, 4)
     assert found["saved_cpu_percent"] == pytest.approx(100 * 4 / 28)
+    again = trial(2, configuration=replace(configured(batch_size=2), repeat=1))
+    assert metrics(finish([trial(1), again], TIME))["feasible"] == 1
 
 
 @pytest.mark.parametrize(
     ("full", "says"),
     [
         pytest.param(
-            (149.0, 110.0), " in place of 150 s (72 % less), and by the clock 37 s in place of 110 s", id="less"
+            (60.0, 110.0), " in place of 60 s (30 % less), and by the clock 37 s in place of 110 s", id="less"
         ),
         pytest.param((50.0, 60.0), " in place of 50 s, and by the clock 37 s in place of 60 s", id="maybe by chance"),
     ],
@@ -156,6 +158,9 @@ def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> Non
     assert "forecast_error_percent" not in metrics(finish([trial(1)], planned=2))
     assert "forecast_error_percent" not in metrics(finish([trial(1, converged=True)]))
     assert not {"feasible", "spent_cpu_s"} & metrics(finish([trial(1)])).keys()
+    continued = finish([trial(1)])
+    continued.record.is_continued = True
+    assert "forecast_error_percent" not in metrics(continued)
 
 
 def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
@@ -169,6 +174,10 @@ def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Fi
     for each in trials:
         tag = study.run.client.get_run(str(each.run_id)).data.tags[FEASIBLE]
         assert tag == str(each.configuration.number < 4).lower()
+    with mlflow.start_run(run_id=study.run.run_id):
+        words = summary.tell(study, MODEL, {})
+    table = [line.split()[:2] for line in words.splitlines() if re.match(r"\d ", line)]
+    assert table == [["1", "8"], ["2", "4"], ["3", "2"]]  # the place and the batch size
 
 
 def test_page_and_terminal_say_the_same(finish: Finish) -> None:
@@ -194,15 +203,36 @@ def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     assert table == [["batch_size", "val_rmse"], ["1", "2"], ["2", "4"]]
 
 
-def test_model_that_its_refit_has_spoilt_is_warned_of(finish: Finish) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "name", "baseline", "of_folds", "sound", "spoilt"),
+    [
+        pytest.param("red_wine", "rmse", 1.0, 0.6, 0.99, 9.0, id="lower is better"),
+        pytest.param("diabetes", "accuracy", 0.65, 0.8, 0.7, 0.6, id="higher is better"),
+    ],
+)
+def test_model_that_its_refit_has_spoilt_is_warned_of(
+    finish: Finish, dataset: str, name: str, baseline: float, of_folds: float, sound: float, spoilt: float
+) -> None:
     """One that trains on each fold, and diverges on the whole training part; not one that is a little worse."""
-    figures = {"training_time_s": 1.0, "val_rmse": 0.6, "test_rmse": 0.6}
-    study = finish([trial(1, figures=figures)])
-    for refitted, is_warned in ((0.99, False), (9.0, True)):
+    figures = {"training_time_s": 1.0, f"val_{name}": of_folds, f"test_{name}": of_folds}
+    study = finish([trial(1, figures=figures)], table=table_of(dataset))
+    study = replace(study, plan=replace(study.plan, baseline=[baseline] * 3))
+    for refitted, is_warned in ((sound, False), (spoilt, True)):
         with mlflow.start_run(run_id=study.run.run_id):
-            words = summary.tell(study, replace(MODEL, figures=MODEL.figures | {"test_rmse": refitted}), {})
-        said = "Do not use the logged model: trained on the whole training part it has test_rmse 9, no better than"
+            words = summary.tell(study, replace(MODEL, figures=MODEL.figures | {f"test_{name}": refitted}), {})
+        said = (
+            f"Do not use the logged model: trained on the whole training part it has test_{name} {spoilt:g}, no better"
+        )
         assert (said in words) == is_warned
+
+
+@pytest.mark.parametrize(("search", "is_adaptive"), [("tpe", True), ("grid", False)])
+def test_study_knows_whether_it_chose_its_trials_by_their_scores(
+    finish: Finish, search: str, is_adaptive: bool
+) -> None:
+    """Then they are no fair sample of what a hyperparameter does."""
+    study = finish([trial(1)], settings=replace(SETTINGS, search=search))
+    assert bool(study.frame.studies["adaptive"].item()) is is_adaptive
 
 
 DEFAULTS = "linear with its library's defaults"
@@ -220,7 +250,7 @@ def test_expected_score_is_a_figure_of_the_model_or_it_is_said_why_not(finish: F
     row, figures = found.frame.studies.iloc[0], refitted.figures
     assert figures.keys() == {"expected_rmse", "expected_rmse_low", "expected_rmse_high", "left_out_rmse"}
     assert figures["expected_rmse_low"] == row["expected_low"] == 0 < figures["expected_rmse"] < 0.7
-    assert figures["left_out_rmse"] == pytest.approx(0.6)
+    assert figures["left_out_rmse"] == row["left_out"] == pytest.approx(0.6)
     in_time, as_it_was = summary.with_expected(finish(trials), _refitted(Estimate(0.62, why_unknown=IN_TIME)))
     assert (as_it_was.figures, in_time.frame.studies["no_interval"].item()) == ({}, IN_TIME)
     assert in_time.run.client.get_run(in_time.run.run_id).data.tags[NO_INTERVAL] == IN_TIME
@@ -230,6 +260,9 @@ def test_expected_score_is_a_figure_of_the_model_or_it_is_said_why_not(finish: F
     ("gain", "says"),
     [
         pytest.param((0.044, 0.01, 0.08), f"it is better than {DEFAULTS} by 0.04 (0.01 to 0.08) in rmse.", id="better"),
+        pytest.param(
+            (-0.044, -0.08, -0.01), f"it is worse than {DEFAULTS} by 0.04 (0.01 to 0.08) in rmse.", id="worse"
+        ),
         pytest.param((0.02, -0.01, 0.05), f"than {DEFAULTS} beyond noise (0.02; -0.01 to 0.05 in rmse)", id="neither"),
     ],
 )
@@ -413,7 +446,7 @@ def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before)
     [
         pytest.param({"space": {"batch_size": [8]}}, True, id="space"),
         pytest.param({"dataset": "/elsewhere/red_wine.csv"}, True, id="path"),
-        *(pytest.param({name: 3}, False, id=name) for name in ("folds", "max_steps")),
+        *(pytest.param({name: 3}, False, id=name) for name in ("folds", "seed", "max_steps")),
     ],
 )
 def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
