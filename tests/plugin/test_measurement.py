@@ -68,17 +68,6 @@ def test_function_has_the_summary_of_its_last_call() -> None:
     assert train.summary["cpu_seconds"] < 0.05  # type: ignore[attr-defined]
 
 
-def test_block_that_is_entered_again_is_told_that_its_numbers_stay(caplog: pytest.LogCaptureFixture) -> None:
-    """A warning, as training is under way."""
-    with measure() as m:
-        pass
-    before, told = m.summary, caplog.text
-    with m:
-        use_cpu(0.05)
-    assert m.summary == before
-    assert (told, "make a new one" in caplog.text) == ("", True)
-
-
 def test_function_that_runs_after_its_call_is_refused() -> None:
     """Its call would be all that is measured."""
 

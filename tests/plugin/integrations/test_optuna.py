@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
@@ -218,16 +217,6 @@ def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient)
 
     with pytest.raises(ValueError, match=r"^limits=memory_growth_mb<=50: .*isolated=True"):
         studied(beside_another, 4, n_jobs=2)
-
-
-def test_study_in_another_thread_is_measured_as_in_the_main_one(store_in_use: MlflowClient) -> None:
-    """Such as in a web service: its trials have the process for themselves."""
-    with ThreadPoolExecutor(1) as pool:
-        study = pool.submit(studied, system_metrics(LIMIT)(lambda trial: 1.0), 2).result(WITHIN_S)
-    for trial in study.trials:
-        assert trial.state == COMPLETE
-        assert trial.user_attrs.keys() >= SUMMARY
-        assert trial.constraints[LIMIT] < 0
 
 
 def test_study_inside_a_trial_has_the_process_for_itself(store_in_use: MlflowClient) -> None:

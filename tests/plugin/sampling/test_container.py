@@ -118,17 +118,6 @@ def test_a_path_outside_the_mount_is_read_at_the_mount(path: str, tmp_path: Path
     assert sample() == {"container_memory_mb": 200, "container_memory_limit_mb": 7, "container_cpu_percent": 0}
 
 
-def test_a_name_that_only_begins_alike_is_not_inside(tmp_path: Path) -> None:
-    """/docker/f001 is not below the mounted /docker/f00, and the mount that fits best is taken."""
-    mounts = V2_MOUNT.replace(" / /sys", " /docker/f00 /sys") + V2_MOUNT.replace(" / /sys/fs/cgroup", " / /mnt")
-    lay(tmp_path, {"proc/self/cgroup": "0::/docker/f001\n", "proc/self/mountinfo": mounts})
-    lay(tmp_path, Group(memory_limit=1_000_000).files("sys/fs/cgroup"))
-    lay(tmp_path, Group(memory_limit=2_000_000).files("mnt/docker/f001"))
-    assert cgroup_limits(find_folders(root=str(tmp_path)))[0] == 2e6
-    lay(tmp_path, {"proc/self/cgroup": "0::/docker/f00\n"})
-    assert cgroup_limits(find_folders(root=str(tmp_path)))[0] == 1e6
-
-
 def test_another_process_has_its_own_group(tmp_path: Path) -> None:
     """The pid chooses the group; the mounts are those that this process sees."""
     lay(tmp_path, SYSTEMD.files(Group(), Group(), Group()) | {"proc/77/cgroup": "0::/jobs/77\n"})

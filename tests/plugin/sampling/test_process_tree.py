@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,7 +15,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_up_kernel import Forked, Kernel
 
-from mlflow_sysmetrics.events import EVENT_FILE
 from mlflow_sysmetrics.sampling import ProcessSampler, reset_peak_rss
 from mlflow_sysmetrics.sampling.one_process import HERE, LINUX
 
@@ -129,18 +126,6 @@ def test_a_peak_between_two_readings_is_not_missed(own: bool) -> None:
             assert reset_peak_rss()
         assert peak_mb(sample) == pytest.approx(before_mb + 80, rel=0.05)
         assert process.memory_info().rss / 1e6 < before_mb + 40
-
-
-def test_a_command_that_measures_from_outside_is_told_of_a_reset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It could not see what the mark was."""
-    monkeypatch.setenv(EVENT_FILE, str(tmp_path / "events"))
-    exec(PEAK.format(80))
-    least_mb = psutil.Process().memory_info().rss / 1e6 + 70
-    assert reset_peak_rss()
-    event = json.loads((tmp_path / "events").read_text())
-    assert event["megabytes"] > least_mb
 
 
 def test_a_peak_from_before_is_none_of_the_measurement() -> None:
