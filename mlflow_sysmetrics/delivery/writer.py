@@ -251,6 +251,8 @@ class Writer:
             outbox.failures += 1
             jitter = random.uniform(0.5, 1.0)  # so that clients do not reconnect at the same moment
             outbox.due_at = time.monotonic() + min(MIN_PAUSE_S * times, MAX_PAUSE_S) * jitter
+            if outbox.is_closing:  # perhaps only since this attempt began
+                outbox.due_at = time.monotonic() + MIN_PAUSE_S * jitter
             return
         outbox.failures = 0
         outbox.gone = None

@@ -42,12 +42,12 @@ def shown(*arguments: str, code: int = 0, **environment: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", ["run", "served", "sync", "ui"])
-def test_help_explains_every_option(command: str) -> None:
+def test_help_explains_every_option() -> None:
     """Each option has a sentence, every group is named, and the group's help shows how to begin."""
-    assert shown(command, "--help")
-    options = [option for option in main.commands[command].params if option.param_type_name == "option"]
-    assert [option.name for option in options if not option.help] == []  # type: ignore[attr-defined]
+    for name in ("run", "served", "sync", "ui"):
+        assert shown(name, "--help")
+        options = [option for option in main.commands[name].params if option.param_type_name == "option"]
+        assert [option.name for option in options if not option.help] == []  # type: ignore[attr-defined]
     assert "mlflow-sysmetrics run -- python train.py" in shown("--help")
     assert [group for group in GROUPS if f"{group} (" not in shown("run", "--help")] == []
 
@@ -56,7 +56,6 @@ def test_help_explains_every_option(command: str) -> None:
     ("arguments", "wrong"),
     [
         ([f"--{OLD_NAME}", "elapsed_s<=3", "--", "true"], "is called limits"),
-        (["--limits", "peak_memory<=3", "--", "true"], "peak_memory_mb"),
         (["--limits", "elapsed_s<=2x median", "--", "true"], "write a number"),
         (["--limits", "cpu_seconds<=3", "--groups", "container", "--", "true"], "needs the group process"),
         (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
@@ -75,22 +74,25 @@ def test_other_system_than_linux_is_named(command: str, monkeypatch: pytest.Monk
     assert f"{command} needs Linux" in shown(command, "--", "true", code=2).splitlines()[-1]
 
 
-def recorded(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line in a folder whose store is used."""
+def recorded(folder: Path, uri: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a folder, with this store."""
     options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": LIMIT_S, "input": "well\n"}
-    given = {"MLFLOW_TRACKING_URI": store_uri(folder), "MLFLOW_SYSMETRICS_SPOOL": str(folder / "journals")}
+    given = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_SYSMETRICS_SPOOL": str(folder / "journals")}
+    given["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # by the program's own MLflow
     environment = clean_environment(PYTHONPATH=str(ROOT), **given)
     return subprocess.run([*COMMAND, "run", *arguments], cwd=folder, env=environment, **options)
 
 
-def test_program_keeps_its_input_and_output(empty_store: Path) -> None:
+def test_program_keeps_its_input_and_output(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte that it wrote is where it belongs; the summary comes after it, on the error output."""
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", empty_store.as_uri())
     named = ("--run-name", "night", "--experiment-name", "nightly")
-    done = recorded(empty_store, *named, "--", sys.executable, "-c", TRAIN)
+    with server_here(store_uri(empty_store)) as uri:
+        done = recorded(empty_store, uri, *named, "--", sys.executable, "-c", TRAIN)
     assert (done.returncode, done.stdout) == (3, "trained well\n")
     first, title, *lines = done.stderr.splitlines()
     assert (first, title) == ("careful", "mlflow-sysmetrics:")
-    assert len({len(line) for line in lines[:-2]}) == 1  # aligned; then where to see it
+    assert len({len(line) for line in lines[:-1]}) == 1  # aligned; then where to see it
     client = MlflowClient(store_uri(empty_store))
     (run,) = client.search_runs([client.get_experiment_by_name("nightly").experiment_id])
     assert (run.info.run_name, run.info.status, run.data.metrics["loss"]) == ("night", "FAILED", 0.5)
@@ -110,46 +112,38 @@ def test_mlflow_skinny_is_enough_for_a_tracking_server(empty_store: Path) -> Non
 @pytest.mark.slow
 def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
     """MLflow's remarks on its tables do not come between the program's lines."""
-    done = recorded(tmp_path, "true")
+    done = recorded(tmp_path, store_uri(tmp_path), "true")
     assert (done.returncode, done.stdout) == (0, "")
     assert all(line.startswith(("mlflow-sysmetrics:", "  ")) for line in done.stderr.splitlines())
     assert the_run(tmp_path).info.status == "FINISHED"
 
 
 @pytest.fixture
-def leave(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Outcome | None], None]:
-    """Leave on disk the end of a run, or None for a tag alone, while the store is away."""
+def leave(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Leave on disk the end of a run, while the store is away."""
 
-    def leave(run_id: str, outcome: Outcome | None) -> None:
+    def leave(run_id: str) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(Store, "run", Mock(side_effect=OSError("away")))
             patch.setattr(Store, "log_batch", Mock(side_effect=OSError("away")))
             run = writer_for(store_uri(empty_store)).open(run_id)
             run.log(tags={"why": "late"})
-            if outcome is not None:
-                run.end(outcome)
+            run.end(Outcome("KILLED"))
             assert not run.close(0.1)
 
     return leave
 
 
-def test_sync_delivers_what_an_outage_left(empty_store: Path, leave: Callable[[str, Outcome | None], None]) -> None:
-    """Twice: the second time there is nothing left to do."""
-    client = MlflowClient(store_uri(empty_store))
-    ids = [client.create_run("0").info.run_id for _ in range(2)]
-    leave(ids[0], Outcome("KILLED"))
-    leave(ids[1], None)  # somebody else ends it
-    assert "of 2 runs." in shown("sync")
-    assert "of 0 runs." in shown("sync")
-    runs = [client.get_run(run_id) for run_id in ids]
-    assert [(run.info.status, run.data.tags["why"]) for run in runs] == [("KILLED", "late"), ("RUNNING", "late")]
-
-
-def test_sync_that_leaves_something_says_so_and_discards_it_if_asked(
-    leave: Callable[[str, Outcome | None], None], journals: Path
+def test_sync_delivers_what_an_outage_left_and_says_what_it_leaves(
+    empty_store: Path, leave: Callable[[str], None], journals: Path
 ) -> None:
     """With the reason, and an exit code that a scheduler sees; a file that is none of ours stays."""
-    leave("0" * 32, Outcome("KILLED"))
+    client = MlflowClient(store_uri(empty_store))
+    known = client.create_run("0").info.run_id
+    leave(known)
+    assert "of 1 run." in shown("sync")
+    assert client.get_run(known).info.status == "KILLED"
+    leave("0" * 32)
     assert "--discard" in shown("sync", code=1)
     assert "Discarded 1 file" in shown("sync", "--discard")
     (journals / "other.jsonl").write_text("something else\n")

@@ -28,7 +28,7 @@ PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults
 # Computes for some time in itself and in a child.
 BUSY = """
 import os, subprocess, sys, time
-time.sleep(1)  # until it is read for the first time
+time.sleep(0.5)  # until it is read for the first time
 before = sum(os.times()[:4])
 works = f"import time\\nwhile time.process_time() < {sys.argv[1]}: pass"
 child = subprocess.Popen([sys.executable, "-c", works])
@@ -36,20 +36,35 @@ exec(works)
 child.wait()
 print(sum(os.times()[:4]) - before)
 """
-# Takes 5 MB after 5 MB, more slowly beyond 250, beside a child that ignores SIGTERM, and says when it has begun.
+# Takes 5 MB after 5 MB, more slowly beyond 250, beside a child. Neither ends at SIGTERM.
 CHILD = "import signal, time; signal.signal(15, signal.SIG_IGN); print('', flush=True); time.sleep(60)"
 GROWING = f"""
 import os, signal, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=subprocess.PIPE)
 child.stdout.readline()
 open(sys.argv[1], "w").write(f"{{os.getpid()}} {{child.pid}}")
+signal.signal(15, lambda number, frame: time.sleep(60))
 kept = []
 for _ in range(120):
     kept.append(b"x" * 5_000_000)
     time.sleep(0.05 if len(kept) < 50 else 0.4)
 """
+GROWS_WHILE_DISK_HANGS = """
+import os, time
+while not os.path.exists("disk_hangs"): time.sleep(0.02)
+open("pid", "w").write(str(os.getpid()))
+os.rename("pid", "grows")
+kept = b"x" * 200_000_000
+time.sleep(600)
+"""
 Record = Callable[..., Exit]
 Runs = Callable[[], list[Run]]
+
+
+def lives(told: Path) -> bool:
+    """Whether one of the processes of which a file tells the ids is still there."""
+    pids = [int(pid) for pid in told.read_text().split()]
+    return any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
 
 
 # --- what is in the run -----------------------------------------------------------------------------------------------
@@ -104,10 +119,9 @@ def test_command_finds_the_store_and_the_experiment_in_its_environment(
     ("command", "source"),
     [
         ([sys.executable, "{folder}/train.py", "--token", "secret"], "{folder}/train.py"),
-        (["bash", "-c", "export TOKEN=hush42; true ./train.sh"], "bash"),
         (["bash", "-c", f": {'x' * 5000}.sh"], "bash"),
     ],
-    ids=["script", "text", "text longer than a file's name"],
+    ids=["script", "text longer than a file's name"],
 )
 def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[str], source: str) -> None:
     """The UI's column Source shows the script, not this wrapper, and no arguments, which may be secrets."""
@@ -124,9 +138,7 @@ def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[st
     [
         ("exit 3", Exit(3), "FAILED"),
         ("kill -SEGV $$", Exit(-signal.SIGSEGV), "FAILED"),
-        ("exit 139", Exit(128 + signal.SIGSEGV), "FAILED"),
         ("exit 130", Exit(128 + signal.SIGINT), "KILLED"),
-        ("kill -TERM $$", Exit(-signal.SIGTERM), "KILLED"),
         ("sleep 0.2; kill -KILL $$", Exit(-signal.SIGKILL), "KILLED"),
     ],
 )
@@ -183,7 +195,7 @@ def test_exit_code_outlasts_an_error_after_it(record: Record, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path) -> None:
-    """Within 5 %, with its whole tree, also a child that ignores SIGTERM; the run and the exit code say so."""
+    """Within 5 %, with its whole tree, after ten seconds by SIGKILL, which is not a cause of death; the run says so."""
     ended = record(sys.executable, "-c", GROWING, str(tmp_path / "told"), limits="peak_memory_mb<=300")
     assert ended == Exit(STOPPED, was_asked=True)
     run = the_run(tmp_path)
@@ -192,36 +204,34 @@ def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path
     assert run.data.tags["sysmetrics.stop_reason"].startswith("peak_memory_mb 3")
     assert "sysmetrics.cause_of_death" not in run.data.tags
     assert 300 < run.data.metrics["peak_memory_mb"] < 315
-    pids = map(int, (tmp_path / "told").read_text().split())
-    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+    assert not lives(tmp_path / "told")
 
 
-@pytest.mark.slow
-def test_program_that_goes_on_at_its_limit_is_killed_but_did_not_die_by_itself(record: Record, tmp_path: Path) -> None:
-    """SIGKILL ends it ten seconds after SIGTERM, and is not a cause of death."""
-    program = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-    assert record(sys.executable, "-c", program, limits="elapsed_s<=1") == Exit(STOPPED, was_asked=True)
-    tags = the_run(tmp_path).data.tags
-    assert tags["sysmetrics.stop_metric"] == "elapsed_s"
-    assert not {"sysmetrics.cause_of_death", "sysmetrics.killed_for_memory"} & set(tags)
-
-
-def test_limit_counts_while_a_disk_hangs(record: Record, tmp_path: Path) -> None:
+def test_limit_counts_while_a_disk_hangs(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal cannot be opened, and nothing that ends the program waits for it."""
-    program = "import time; time.sleep(1); x = b'x' * 400_000_000; time.sleep(60)"
-    with hung_disk(tmp_path / "journals"):
-        ended = record(sys.executable, "-c", program, limits="peak_memory_mb<=300, elapsed_s<=50")
+    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.WITHOUT_MLFLOW_S", 0.0)
+    monkeypatch.setattr("mlflow_sysmetrics.delivery.run_handle._DISK_S", 2 * LIMIT_S)
+    with hung_disk(tmp_path / "journals") as disk:
+
+        def wait_for_the_end() -> None:
+            assert disk.asked.wait(LIMIT_S)
+            (tmp_path / "disk_hangs").touch()
+            wait_until((tmp_path / "grows").exists, LIMIT_S, "a program that grows")
+            wait_until(lambda: not lives(tmp_path / "grows"), LIMIT_S, "the program's end")
+            disk.answers.set()
+
+        with meanwhile(wait_for_the_end):
+            ended = record(sys.executable, "-c", GROWS_WHILE_DISK_HANGS, limits="peak_memory_mb<=100")
     assert ended == Exit(STOPPED, was_asked=True)
-    run = the_run(tmp_path)
-    assert run.data.tags["sysmetrics.stop_metric"] == "peak_memory_mb"
-    assert run.data.metrics["elapsed_s"] < 20  # of the 60 that it would take
+    assert the_run(tmp_path).data.tags["sysmetrics.stop_metric"] == "peak_memory_mb"
 
 
 def test_program_is_ended_by_the_tag_of_its_run(
     record: Record, all_runs: Runs, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As somebody sets it in the UI, on the run that a program has after a while."""
-    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.WITHOUT_MLFLOW_S", 1.0)
+    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.WITHOUT_MLFLOW_S", 0.5)
+    monkeypatch.setattr("mlflow_sysmetrics.limits.watchdog.EVERY_S", 0.1)
 
     def set_tag() -> None:
         wait_until(all_runs, LIMIT_S, "the run")
@@ -234,7 +244,7 @@ def test_program_is_ended_by_the_tag_of_its_run(
     assert run.data.tags["sysmetrics.stopped_by"] == "person"
     assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
     assert "sysmetrics.stop" not in run.data.tags
-    assert 1 < run.data.metrics["elapsed_s"] < 60
+    assert 0.5 < run.data.metrics["elapsed_s"] < 60
 
 
 def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
@@ -257,8 +267,6 @@ def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
     [
         ("", "Run with id=00000000000000000000000000000000 not found"),
         ("http://me:hush42@127.0.0.1:{port}", "127.0.0.1"),
-        ("http://me:p[hush42@a", "write special characters of the password as %XX"),
-        ("sqlite:////dev/null/mlflow.db", "sqlite:////dev/null/mlflow.db"),
     ],
 )
 def test_store_or_run_that_cannot_be_used_is_said_in_one_sentence_without_a_password(

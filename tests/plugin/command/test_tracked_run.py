@@ -9,23 +9,20 @@ from mlflow_sysmetrics.delivery import RunRef
 
 HOME = RunRef("a", "1")
 ONE, TWO = RunRef("a", "2", "one"), RunRef("a", "3", "two")
-ADOPTED, OWN, WAITING = State.ADOPTED, State.OWN, State.WAITING
+ADOPTED, OWN = State.ADOPTED, State.OWN
 WAITED = None
 
 
 @pytest.mark.parametrize(
     ("home", "steps", "state", "run"),
     [
-        pytest.param(HOME, [], WAITING, HOME, id="nothing yet"),
         pytest.param(HOME, [WAITED], OWN, HOME, id="none"),
-        pytest.param(HOME, [ONE], ADOPTED, ONE, id="one"),
-        pytest.param(HOME, [ONE, ONE, WAITED], ADOPTED, ONE, id="one, resumed"),
+        pytest.param(HOME, [ONE, ONE, "two", WAITED], ADOPTED, ONE, id="one, resumed, another deleted"),
         pytest.param(HOME, [ONE, TWO, ONE], OWN, ONE._replace(run_id=None), id="two"),
         pytest.param(HOME, [WAITED, ONE], ADOPTED, ONE, id="one, late"),
         pytest.param(HOME, [WAITED, ONE, TWO], OWN, ONE._replace(run_id=None), id="two, late"),
         pytest.param(HOME, [ONE, "one"], OWN, ONE._replace(run_id=None), id="one, deleted"),
         pytest.param(HOME, [ONE, "one", TWO], ADOPTED, TWO, id="one after a deleted one"),
-        pytest.param(HOME, [ONE, "two"], ADOPTED, ONE, id="another deleted"),
         pytest.param(ONE, [WAITED, TWO, "one"], ADOPTED, ONE, id="given"),
     ],
 )

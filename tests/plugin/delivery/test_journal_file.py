@@ -15,6 +15,7 @@ from forks import in_fork
 from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder
 from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Points, Summary, Tags
+from mlflow_sysmetrics.delivery.outbox import Outbox
 
 ABOUT = {"tracking_uri": "there", "run_id": "abc"}
 OPERATIONS = [Points(1000 + step, step, {"loss": 1 / (3 + step)}) for step in range(3)]
@@ -55,6 +56,9 @@ def test_checkpoint_stays_when_the_rest_has_been_delivered(path: Path) -> None:
     journal.append(OPERATIONS)
     journal.empty()
     assert list(journal.read()) == [summary, end]
+    outbox = Outbox("abc")
+    outbox.keep_in(journal)
+    assert outbox.peek() == [summary]  # whoever takes it up goes on in the run
     journal.append([Summary(2, {"cpu_seconds": 3.0}, 0)])
     assert list(journal.read()) == [Summary(2, {"cpu_seconds": 3.0}, 0)]
     journal.close()

@@ -29,9 +29,11 @@ OTHERS = [(fault, recovered_s) for fault in FAULTS for recovered_s in (3.0, 0.0)
     ("fault", "recovered_s"), [FIRST, *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS)]
 )
 def test_every_reading_arrives_once_and_training_is_not_held(
-    fault: str, recovered_s: float, proxy: FaultProxy, tmp_path: Path
+    fault: str, recovered_s: float, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store fails and recovers, or the run ends meanwhile and `sync` delivers; twice, as people do."""
+    if not recovered_s:
+        monkeypatch.setattr("mlflow_sysmetrics.logger._STOP_WITHIN_S", 1.0)
     outcome = log_through(proxy, fault, tmp_path / "journals", healthy_s=0.5, failing_s=1.0, recovered_s=recovered_s)
     print(outcome)
     assert outcome.is_whole

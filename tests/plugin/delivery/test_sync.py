@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from mlflow import MlflowClient
@@ -153,3 +154,12 @@ def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: s
     assert (delivered.points, delivered.refused, delivered.skipped, delivered.in_use) == (3, 1, 4, 1)
     assert [said.partition(" ")[0] for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
     assert not good.exists()
+
+
+def test_login_is_that_of_mlflows_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals hold none."""
+    leave(tmp_path, "r", "http://there", LOSS)
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "http://me:hush42@there")
+    connect = Mock(side_effect=ConnectionError("away"))
+    deliver(tmp_path, connect=connect)
+    assert connect.call_args.args[0] == "http://me:hush42@there"

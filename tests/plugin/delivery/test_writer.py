@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from commands import wait_until
 from hung_disk import hung_disk
+from meanwhile import meanwhile
 from mlflow import MlflowClient
 from scripted_store import LIMIT_S, Kept, ScriptedStore
 
-from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
 from mlflow_sysmetrics.delivery.journal import journal_folder
 from mlflow_sysmetrics.delivery.operations import Point
@@ -84,6 +84,7 @@ def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) 
     began = time.monotonic()
     first = writer.create("0", name="a")
     assert store.entered.wait(LIMIT_S)
+    assert store.timeout_s == writers.MAX_TIMEOUT_S  # a creation that is given up may be made twice
     second = writer.create("0", name="b", parent=first)
     for run in (first, second):
         run.log(points(1.0, 2.0))
@@ -174,20 +175,37 @@ def test_close_is_bounded_and_what_is_left_is_kept(
     assert [runs[name].info.status for name in ("study", "x", "y")] == ["RUNNING", "FINISHED", "FINISHED"]
 
 
+@pytest.mark.parametrize(("failures", "at_least_s", "at_most_s"), [(0, 0.25, 10.0), (10, 15.0, 30.0)])
+def test_pauses_after_failures_become_longer(
+    store: ScriptedStore, monkeypatch: pytest.MonkeyPatch, failures: int, at_least_s: float, at_most_s: float
+) -> None:
+    monkeypatch.setattr(writers, "EVERY_S", 0.0)
+    store.away = lambda request, run: True
+    run = Writer(store).open("known")
+    run.outbox.failures = failures
+    began = time.monotonic()
+    run.reopen()
+    wait_until(lambda: run.outbox.due_at >= began + at_least_s, LIMIT_S, "a pause")
+    assert run.outbox.due_at < time.monotonic() + at_most_s
+    run.close(0.0)
+
+
 def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is back by then gets the data, however long the pause is; and points that are not due yet."""
-    for name in ("MIN_PAUSE_S", "MAX_PAUSE_S"):
-        monkeypatch.setattr(writers, name, 3600.0)
+    """A store that is back by then gets the data, however long the pause is after an attempt that fails meanwhile."""
+    monkeypatch.setattr(writers, "MAX_PAUSE_S", 3600.0)
     writer = Writer(store)
     store.runs["known"] = Kept(0, {}, "a")
-    store.fates.append("before")
     run = writer.open("known")
+    run.outbox.failures = 10
+    store.open.clear()
+    store.fates.append("before")
     run.reopen()
-    store.until(lambda: writer.is_unreachable)
     run.log(points(1.0))
-    assert run.close(LIMIT_S)
+    with meanwhile(lambda: run.close(LIMIT_S)):
+        assert store.entered.wait(LIMIT_S)
+        wait_until(lambda: run.outbox.is_closing, LIMIT_S, "whoever closes the run")
+        store.open.set()
     assert len(store.named("a").points) == 1
-    assert store.timeout_s == writers.MIN_TIMEOUT_S
 
 
 def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: ScriptedStore, writer: Writer) -> None:
@@ -198,22 +216,6 @@ def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: Scrip
     assert not run.close(LIMIT_S)
     assert time.monotonic() - began < LIMIT_S / 2
     assert len(list(journal_folder().iterdir())) == 1
-
-
-def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their values the oldest points are given up, nothing else is, nor what was on its way in a request."""
-    monkeypatch.setattr(outboxes, "MAX_WAITING", 10)
-    run = writer.create("0", name="a")
-    store.until(lambda: store.runs)
-    store.open.clear()
-    store.entered.clear()
-    run.log(points(*range(5)))
-    assert store.entered.wait(LIMIT_S)
-    pairs = [Point(name, 1.0, 1000 + step, step) for step in range(5, 30) for name in ("loss", "score")]
-    run.log(pairs, params={"alpha": 1})
-    store.open.set()
-    store.until(lambda: store.named("a").params)
-    assert [point[3] for point in store.named("a").points] == [*range(5), 26, 26, 27, 27, 28, 28, 29, 29]
 
 
 @pytest.mark.parametrize("disk", ["hangs", "is in the way"])

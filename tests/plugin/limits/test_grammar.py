@@ -8,7 +8,14 @@ from contextlib import nullcontext
 
 import pytest
 
-from mlflow_sysmetrics.limits import Limits, LimitsError, check_readable, process_limits
+from mlflow_sysmetrics.limits import (
+    Limits,
+    LimitsError,
+    check_attainable,
+    check_readable,
+    groups_for,
+    process_limits,
+)
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Stop
 
 PEAK = Metric("peak_memory_mb", Kind.GROWING)
@@ -214,3 +221,15 @@ def test_limit_on_a_process_is_judged_at_each_reading() -> None:
         process_limits("mean_cpu_percent<=90")
     with pytest.raises(LimitsError, match=r"^limits=.* is not a limit; write a limit$"):
         process_limits("elapsed_s patience 3")
+
+
+def test_memory_alone_can_break_a_limit_before_the_work_begins() -> None:
+    limits = process_limits("peak_memory_mb<=100, elapsed_s<=5")
+    check_attainable(limits, {"elapsed_s": 9.0, "peak_memory_mb": 50.0})
+    with pytest.raises(LimitsError, match="the process has peak_memory_mb 200 before the work begins"):
+        check_attainable(limits, {"peak_memory_mb": 200.0})
+
+
+def test_gpu_is_read_only_where_a_limit_needs_it() -> None:
+    assert groups_for(process_limits("elapsed_s<=5")) == ("process",)
+    assert groups_for(process_limits("peak_gpu_memory_mb<=5")) == ("process", "gpu")

@@ -6,13 +6,14 @@ import math
 from contextlib import nullcontext
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 
-from mlflow_sysmetrics.served import ServedCosts, figures, judged, served_limits
-from mlflow_sysmetrics.served.contention import Contention
+from mlflow_sysmetrics.served import ServedCosts, figures, judged, one_by_one, served_limits
+from mlflow_sysmetrics.served.contention import Contention, CoreClocks
 
 QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
-FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0}
+FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0, "served_rows_per_s": 100.0}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0}
         pytest.param(QUIET, "served_p50_ms<=4, served_memory_mb<=200", 1, 0, id="broken"),
         pytest.param(BUSY, "served_p50_ms<=4", 0, 1, id="slow on a busy machine"),
         pytest.param(BUSY, "served_p50_ms<=5", 0, 0, id="fast enough even there"),
+        pytest.param(BUSY, "served_rows_per_s>=200", 0, 1, id="few rows on a busy machine"),
         pytest.param(BUSY, "served_memory_mb<=100, served_p50_ms<=4", 1, 1, id="too large there as anywhere"),
         pytest.param(QUIET, "served_p95_ms<=4", 0, 1, id="not measured"),
     ],
@@ -47,6 +49,11 @@ def test_machine_is_busy_when_others_run_and_ours_wait(contention: Contention, i
     assert contention.is_busy == is_busy
 
 
+def test_what_ours_use_is_not_contention() -> None:
+    before, after = CoreClocks(0.0, 10.0, 4.0, 1.0), CoreClocks(10.0, 25.0, 14.0, 2.0)
+    assert before.until(after, requests_s=20.0) == Contention(other_cores=0.5, waited=0.05)
+
+
 @pytest.mark.parametrize(
     ("requests", "percentiles"),
     [(58, {"served_p50_ms": 29}), (299, {"served_p50_ms": 150, "served_p95_ms": 285})],
@@ -67,3 +74,9 @@ def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(
         monkeypatch.setattr(figures, name, MagicMock())
     others = {"served_cold_start_s": 3.0, "served_cpu_ms": 2.0, "served_memory_mb": 200.0, "served_rows_per_s": 200.0}
     assert figures.served_costs("models:/m/1").figures == pytest.approx(others | percentiles)
+
+
+def test_of_a_long_table_rows_from_all_parts_are_asked_for() -> None:
+    requests = one_by_one(np.arange(450.0)[:, np.newaxis])
+    assert len(requests) == 150
+    assert b"447" in requests[-1]
