@@ -83,3 +83,11 @@ def test_disabled_it_measures_later_runs_no_more(client: MlflowClient, monkeypat
         pass
     assert "elapsed_s" in ended(client, first)
     assert ended(client, second) == ended(client, third) == {}
+
+
+def test_run_that_began_before_is_named(store_in_use: MlflowClient, caplog: pytest.LogCaptureFixture) -> None:
+    """It has no metrics, which would be found out at its end."""
+    with mlflow.start_run(run_name="early"):
+        autolog()
+    autolog(disable=True)
+    assert "run 'early' is not measured: call autolog() before mlflow.start_run()" in caplog.text

@@ -9,6 +9,14 @@ import pytest
 import mlflow_sysmetrics
 
 
+def test_integration_is_there_after_the_import_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the README's table names them."""
+    monkeypatch.delattr(mlflow_sysmetrics, "optuna", raising=False)
+    assert mlflow_sysmetrics.optuna.system_metrics.__module__ == "mlflow_sysmetrics.optuna"
+    with pytest.raises(AttributeError):
+        _ = mlflow_sysmetrics.keras
+
+
 def test_star_import_works_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has no ray gets all that does not need it, and the import error of what does."""
     monkeypatch.delitem(sys.modules, "mlflow_sysmetrics.ray_tune.callback", raising=False)

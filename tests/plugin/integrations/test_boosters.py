@@ -29,6 +29,7 @@ xgboost = pytest.importorskip("xgboost")
 from mlflow_sysmetrics import boosters  # noqa: E402
 from mlflow_sysmetrics.boosters import BoosterCallback  # noqa: E402
 from mlflow_sysmetrics.delivery import writer  # noqa: E402
+from mlflow_sysmetrics.delivery.store import Store  # noqa: E402
 from mlflow_sysmetrics.lightgbm import SystemMetricsCallback as LightgbmCallback  # noqa: E402
 from mlflow_sysmetrics.xgboost import SystemMetricsCallback as XgboostCallback  # noqa: E402
 
@@ -177,6 +178,15 @@ def test_another_training_in_the_same_run_has_a_run_below_it(
         train(copied(costs), 5)
     assert after(store_in_use, run.info.run_id).data.metrics["steps"] == 3
     assert [other.data.metrics["steps"] for other in below(store_in_use, run.info.run_id)] == [5]
+
+
+def test_store_is_open_before_a_training_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is created beside a training takes both cores from it for seconds."""
+    done: list[str] = []
+    monkeypatch.setattr(Store, "open", lambda store: done.append("open"))
+    monkeypatch.setattr(boosters.Measurement, "start", lambda measurement: done.append("start"))
+    LightgbmCallback()
+    assert done == ["open", "start"]
 
 
 def test_what_mlflow_takes_to_begin_is_no_cost_of_a_training(
