@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ from mlflow.entities import Metric, Param, RunTag
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from study_settings import study_settings
 
+import entrypoints
 from entrypoints.early_stop import early_stop
 from entrypoints.models.trial_record import end_tags
 from entrypoints.runs import RecordedRun
@@ -185,3 +187,10 @@ def test_what_an_own_module_logs_is_in_the_run_of_its_study(here: Path) -> None:
     assert result.exit_code == 1, result.output
     (run,) = MlflowClient().search_runs(["0"], "params.seen = '1'")
     assert (run.info.status, run.data.tags["sysmetrics.kind"]) == ("FAILED", "study")
+
+
+def test_bundle_without_its_packages_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before an import of one of them fails with a traceback."""
+    monkeypatch.setitem(sys.modules, "greenlet", None)
+    with pytest.raises(SystemExit, match=r"needs greenlet; .* pip install -e '\.\[bundle\]'$"):
+        importlib.reload(entrypoints)
