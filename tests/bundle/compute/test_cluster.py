@@ -38,10 +38,10 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-cluster"}
 def test_store_on_one_machine_is_refused_for_several_nodes(store: str) -> None:
     """The sentence says which store is needed, and how it is started; one node needs none."""
     check_store(store, n_nodes=1)
-    with pytest.raises(UserError, match=r"3 nodes needs a tracking server.* asks for a password.*_URI=http"):
-        check_store(store, n_nodes=3)
+    with pytest.raises(UserError, match=r"2 nodes needs a tracking server.* asks for a password.*_URI=http"):
+        check_store(store, n_nodes=2)
     for shared in ("http://host:5000", "postgresql://host/mlflow"):
-        check_store(shared, n_nodes=3)
+        check_store(shared, n_nodes=2)
 
 
 def test_what_ray_refuses_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

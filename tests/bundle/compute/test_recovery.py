@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from ray import tune
 from ray.exceptions import RayActorError
+from ray.tune.experiment import Trial
 
-from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials, died
+from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrial, RecoveringTrials
 
 
 def _failing() -> type:
@@ -35,11 +36,16 @@ def _failing() -> type:
     return Failing
 
 
-def test_only_a_process_that_has_died_counts() -> None:
+def test_trial_fails_for_good_unless_its_process_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose trial raised while it was set up has not."""
+    monkeypatch.setattr(Trial, "handle_error", lambda self, exc: None)
     raised = RayActorError()
     raised._actor_init_failed = True
-    assert [died(error) for error in (RayActorError(), raised, ValueError())] == [True, False, False]
+    for error, failures_left in ((RayActorError(), MAX_DEATHS), (raised, 0), (ValueError(), 0)):
+        trial = RecoveringTrial.__new__(RecoveringTrial)
+        trial.max_failures = MAX_DEATHS
+        trial.handle_error(error)
+        assert trial.max_failures == failures_left
 
 
 @pytest.mark.slow

@@ -52,7 +52,10 @@ def _stopped(configuration: Configuration, costs: dict[str, float], projected: d
 
 
 def test_predictions_learn_what_trials_would_have_cost() -> None:
-    """Not what they had cost when they were stopped; of a skipped one only a prediction is known."""
+    """Not what they had cost when they were stopped; of a skipped one only a prediction is known.
+
+    Where no more than that is known of a stopped one, nothing is learned.
+    """
     history = _history()
     for size in SIZES * 3:
         history.record(_stopped(_of(size), _costs(1.0), _costs(50.0), "crossed"))
@@ -61,6 +64,10 @@ def test_predictions_learn_what_trials_would_have_cost() -> None:
     seen = _context(history, _of(32)).predictions
     history.record(_stopped(_of(8), {}, _costs(99.0), "skipped"))
     assert _context(history, _of(32)).predictions == seen
+    so_far = _history()
+    for size in SIZES * 3:
+        so_far.record(_stopped(_of(size), _costs(1.0), _costs(1.0), "crossed"))
+    assert _context(so_far, _of(32)).predictions == {}
 
 
 @pytest.mark.parametrize(

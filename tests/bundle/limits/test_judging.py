@@ -70,3 +70,7 @@ def test_excess_orders_trials_by_a_limit_of_zero() -> None:
     """A limit of 0 divides by no zero, and the smaller violation is still the smaller excess."""
     limits = parsed("val_loss<=0")
     assert 0 < excess(limits, {"val_loss": 1.0}) < excess(limits, {"val_loss": 2.0}) < math.inf
+
+
+def test_relative_limit_without_its_number_is_not_broken() -> None:
+    assert violations(parsed("training_time_s<=2x median"), {"training_time_s": 9.0}) == []

@@ -176,7 +176,7 @@ def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Fi
         assert tag == str(each.configuration.number < 4).lower()
     with mlflow.start_run(run_id=study.run.run_id):
         words = summary.tell(study, MODEL, {})
-    table = [line.split()[:2] for line in words.splitlines() if re.match(r"\d ", line)]
+    table = [line.split()[:2] for line in words.splitlines() if re.match(r"\d +\d", line)]
     assert table == [["1", "8"], ["2", "4"], ["3", "2"]]  # the place and the batch size
 
 
