@@ -133,6 +133,15 @@ def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Cal
     assert run.data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 10")
 
 
+@pytest.mark.parametrize(("limit", "is_met"), [("elapsed_s>=0 after 1h", True), ("elapsed_s>=1000 after 1h", False)])
+def test_constraint_of_a_lower_limit_is_below_0_only_if_it_is_met(
+    store_in_use: MlflowClient, limit: str, is_met: bool
+) -> None:
+    """One that does not count yet has broken nothing."""
+    (trial,) = studied(system_metrics(limit)(lambda trial: 1.0)).trials
+    assert (trial.state, trial.constraints[limit] < 0) == (COMPLETE, is_met)
+
+
 def test_limit_that_only_the_end_shows_to_be_broken_prunes(store_in_use: MlflowClient) -> None:
     """It is over before a second reading."""
     (trial,) = studied(system_metrics("elapsed_s<=0.01")(lambda trial: time.sleep(0.05) or 1.0)).trials
