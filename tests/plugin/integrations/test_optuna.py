@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import mlflow
 import psutil
 import pytest
 from commands import clean_environment, store_uri, wait_until
+from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -49,8 +51,7 @@ def runs_of(client: MlflowClient, number: int) -> list[Run]:
 def grown(trial: Any) -> bytearray:
     """100 MB that are in memory, once a reading has seen them."""
     held = bytearray(os.urandom(1) * 100_000_000)
-    while not trial.should_prune():
-        time.sleep(0.01)
+    wait_until(trial.should_prune, WITHIN_S, "the limit", every_s=0.01)
     return held
 
 
@@ -132,6 +133,15 @@ def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Cal
     assert run.data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 10")
 
 
+@pytest.mark.parametrize(("limit", "is_met"), [("elapsed_s>=0 after 1h", True), ("elapsed_s>=1000 after 1h", False)])
+def test_constraint_of_a_lower_limit_is_below_0_only_if_it_is_met(
+    store_in_use: MlflowClient, limit: str, is_met: bool
+) -> None:
+    """One that does not count yet has broken nothing."""
+    (trial,) = studied(system_metrics(limit)(lambda trial: 1.0)).trials
+    assert (trial.state, trial.constraints[limit] < 0) == (COMPLETE, is_met)
+
+
 def test_limit_that_only_the_end_shows_to_be_broken_prunes(store_in_use: MlflowClient) -> None:
     """It is over before a second reading."""
     (trial,) = studied(system_metrics("elapsed_s<=0.01")(lambda trial: time.sleep(0.05) or 1.0)).trials
@@ -166,8 +176,8 @@ def test_trial_of_its_own_process_is_ended_by_force(store_in_use: MlflowClient) 
         if trial.suggest_categorical("large", [False, True]):
             trial.set_user_attr("child", subprocess.Popen(["sleep", "1000"]).pid)
             held = bytearray(os.urandom(1) * 100_000_000)
-            while held:
-                time.sleep(0.01)
+            time.sleep(100)
+            del held
         return 1.0
 
     study = optuna.create_study()
@@ -251,9 +261,27 @@ def test_interrupted_trial_leaves_no_run_that_goes_on(store_in_use: MlflowClient
     assert (run.info.status, run.data.tags["sysmetrics.stopped_by"]) == ("KILLED", "person")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_process_of_a_trial_ends_with_its_study(empty_store: Path, sent: signal.Signals) -> None:
-    """With what it has started, however the study's process is ended."""
+def test_process_of_a_trial_ends_at_ctrl_c(store_in_use: MlflowClient) -> None:
+    """With what it has started."""
+
+    @system_metrics(isolated=True)
+    def objective(trial: Any) -> None:
+        trial.set_user_attr("child", subprocess.Popen(["sleep", "1000"]).pid)
+        time.sleep(100)
+
+    study = optuna.create_study()
+
+    def interrupt() -> None:
+        wait_until(lambda: study.trials and study.trials[0].user_attrs, WITHIN_S, "what the trial starts")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
+        study.optimize(objective, 2)
+    wait_until(lambda: not living(study.trials[0].user_attrs["child"]), WITHIN_S, "the end of what it has started")
+
+
+def test_process_of_a_trial_ends_with_that_of_its_study(empty_store: Path) -> None:
+    """With what it has started, although that one is killed at once."""
     (empty_store / "script.py").write_text(
         "import subprocess, time, optuna\n"
         "from mlflow_sysmetrics.optuna import system_metrics\n"
@@ -268,7 +296,7 @@ def test_process_of_a_trial_ends_with_its_study(empty_store: Path, sent: signal.
     with subprocess.Popen(line, cwd=empty_store, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as study:
         assert study.stdout is not None
         sleeps = int(study.stdout.readline())
-        study.send_signal(sent)
+        study.kill()
         study.communicate(timeout=300)
     assert study.returncode
     wait_until(lambda: not living(sleeps), WITHIN_S, "the end of what the trial has started")

@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 import mlflow
 import numpy as np
+import psutil
 import pytest
 from commands import children, runs_of_kind
 from fits import Fit
@@ -25,7 +26,8 @@ from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, Randomize
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlflow_sysmetrics.sklearn import SystemMetricsCallback
+from mlflow_sysmetrics import Limits
+from mlflow_sysmetrics.sklearn import SystemMetricsCallback, _Search
 
 pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks since 1.9")
 X, y = np.arange(40.0).reshape(-1, 1), np.arange(40) % 2
@@ -92,6 +94,7 @@ def test_fit_is_charged_for_what_it_uses_itself(n_jobs: int, store_in_use: Mlflo
     assert large["peak_memory_mb"] - small["peak_memory_mb"] == pytest.approx(149, abs=15)
     assert large["memory_growth_mb"] == pytest.approx(150, abs=10)
     assert small["memory_growth_mb"] < 15
+    assert small["peak_memory_mb"] < psutil.Process().memory_info().rss / 1e6 + 50
     assert slow["cpu_seconds"] == pytest.approx(0.3, abs=0.1)
 
 
@@ -117,6 +120,16 @@ def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_us
         "stopped": 3,
         "failed": 0,
     }
+
+
+def test_split_under_way_does_not_make_up_for_one_that_broke_the_limit(store_in_use: MlflowClient) -> None:
+    """Though it meets it."""
+    estimator = GridSearchCV(Fit(), {"megabytes": [1]}, cv=2)
+    estimator.n_splits_ = 2
+    search = _Search(estimator, Limits.parse("elapsed_s<=1"))
+    assert [search.note(0, split, {"elapsed_s": cost}) for split, cost in enumerate((2.0, 0.5))] == [True, True]
+    search.close()
+    assert [run.info.status for run in runs_of_kind(store_in_use, "trial")] == ["KILLED"]
 
 
 def test_candidate_that_may_meet_the_limit_is_tried(store_in_use: MlflowClient) -> None:

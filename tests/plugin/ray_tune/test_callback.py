@@ -191,13 +191,13 @@ def experiment(
 
 def interrupt_in(code: object) -> None:
     """Press Ctrl-C once the main thread runs this."""
-    main = threading.main_thread().ident
+    main: Any = threading.main_thread().ident
 
     def is_there() -> bool:
         return any(frame.f_code is code for frame, _ in walk_stack(sys._current_frames()[main]))
 
     wait_until(is_there, 60.0, "the wait for the store", every_s=0.01)
-    signal.raise_signal(signal.SIGINT)
+    signal.pthread_kill(main, signal.SIGINT)
 
 
 def _own_metrics(run: Run) -> dict[str, float]:
