@@ -87,7 +87,7 @@ def test_page_is_the_newest_studys_first_view_or_what_runs_have_cost(address: st
     (page,) = invoke(*shown)
     assert f"viewStateShareKey=sysmetrics-{study}-score&" in page
     add(client, "0")
-    client.create_run("0", start_time=1, tags={"sysmetrics.kind": "study"})
+    client.create_run(where, start_time=1, tags={"sysmetrics.kind": "study"})
     client.set_terminated(add(client, "0", sysmetrics_kind="study"), "FAILED")
     assert invoke(*shown) == [page]  # the newest study comes first, but for those that failed
     assert NIGHT in invoke(*shown, "--experiment-name", "Default")[0]
