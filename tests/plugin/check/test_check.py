@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import psutil
@@ -58,7 +58,7 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
     check: Check, store_in_use: MlflowClient
 ) -> None:
     both = ("--baseline-command", quoted(program(40)), "--higher", "peak_rss_mb", "--format", "json")
-    said = json.loads(check(*both, "--", *program(50), code=1).stdout)
+    said = json.loads(check(*both, "--allow-unjudged", "--", *program(50), code=1).stdout)
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
     assert list(verdicts) == ["cpu_seconds", "peak_rss_mb", "peak_memory_mb"]
     assert (said["verdict"], verdicts["peak_memory_mb"]) == ("worse", "worse")
@@ -122,7 +122,7 @@ def test_costs_are_those_of_all_processes(store_in_use: MlflowClient, tmp_path: 
     ("costs", "how"),
     [
         pytest.param({}, "both at once", id="room"),
-        pytest.param({"peak_memory_mb": 1e9}, "in turn: .* MB are free, and each takes 1000000000", id="memory"),
+        pytest.param({"peak_memory_mb": 60.0}, "in turn: 100 MB are free, and each takes 60", id="memory"),
         pytest.param({"cpu_seconds": 1e6}, "in turn: both at once would keep 200000 cores busy", id="cores"),
     ],
 )
@@ -130,10 +130,11 @@ def test_programs_run_at_once_where_the_machine_has_room_for_both(
     monkeypatch: pytest.MonkeyPatch, costs: dict[str, float], how: str
 ) -> None:
     used = {"peak_rss_mb": 1.0, "peak_memory_mb": 1.0, "cpu_seconds": 1.0, "elapsed_s": 10.0}
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Mock(available=100_000_000))
     monkeypatch.setattr(Pairs, "run", lambda self, pair: [used, used | costs])
     pairs = Pairs([], RunRef("", ""))
     pairs.warm_up()
-    assert re.match(how, pairs.how)
+    assert pairs.how.startswith(how)
 
 
 def test_program_that_is_the_same_passes(check: Check) -> None:

@@ -140,6 +140,8 @@ def test_keys_in_a_terminal_reach_the_command_once(start: Start) -> None:
     os.close(theirs)
     os.write(ours, b"\x03")
     assert said(process) == "SIGINT"
+    process.send_signal(signal.SIGUSR1)  # which the wrapper hands on after what it got before
+    assert said(process) == "SIGUSR1"
     os.write(ours, b"anything else\nend\n")
     assert process.communicate(timeout=LIMIT_S)[0] == "heard anything else\n"
     assert process.returncode == 9

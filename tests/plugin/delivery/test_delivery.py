@@ -249,5 +249,5 @@ class Deliveries(RuleBasedStateMachine):
         return len(wanted) - len(found)
 
 
-Deliveries.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Deliveries.TestCase.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)
 TestDeliveries = Deliveries.TestCase

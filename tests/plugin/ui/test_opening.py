@@ -87,8 +87,9 @@ def test_page_is_the_newest_studys_first_view_or_what_runs_have_cost(address: st
     (page,) = invoke(*shown)
     assert f"viewStateShareKey=sysmetrics-{study}-score&" in page
     add(client, "0")
+    client.create_run(where, start_time=1, tags={"sysmetrics.kind": "study"})
     client.set_terminated(add(client, "0", sysmetrics_kind="study"), "FAILED")
-    assert invoke(*shown) == [page]  # studies come first, but for those that failed
+    assert invoke(*shown) == [page]  # the newest study comes first, but for those that failed
     assert NIGHT in invoke(*shown, "--experiment-name", "Default")[0]
     assert refusal(*shown, "--experiment-name", "nigth").endswith("no experiment 'nigth'; there are night, Default")
 
