@@ -167,9 +167,14 @@ def _point_entries(outbox: Outbox, store: Store, points: Points) -> list[Any]:
         step = (points.time_ms - outbox.start_ms) // 100
     elif outbox.stored is not None:  # the run went on, or this is late
         for name in values.keys() - outbox.stored.keys():
-            outbox.stored[name] = store.points(run_id, name)
-        values = {name: value for name, value in values.items() if (step, value) not in outbox.stored[name]}
+            outbox.stored[name] = {(at, _rounded(there)) for at, there in store.points(run_id, name)}
+        values = {name: value for name, value in values.items() if (step, _rounded(value)) not in outbox.stored[name]}
     return [Metric(name, value, points.time_ms, step) for name, value in values.items()]
+
+
+def _rounded(value: float) -> float:
+    """To ten digits: what is computed again, on another machine, may differ in the last one."""
+    return float(f"{value:.9e}")
 
 
 def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
