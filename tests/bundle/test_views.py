@@ -19,11 +19,12 @@ from mlflow_sysmetrics.ui import Page
 
 NEAR = [0.650 + 0.002 * place for place in range(11)]  # RMSEs of trials that are much the same
 FAR = 5.0
+SMALL, LARGE = {"model_memory_mb": 0.2}, {"model_memory_mb": 14.0, "status": "KILLED"}
 MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "inference_latency_ms": 0.3}
 
 
 def shown(
-    *figures: Mapping[str, float],
+    *figures: Mapping[str, Any],
     score: str = "val_rmse",
     ascending: bool = True,
     run_id: str = "abc",
@@ -116,10 +117,12 @@ def test_each_page_of_a_study_begins_with_its_best_trial(ascending: bool) -> Non
     [
         pytest.param([{"model_memory_mb": 0.2}, {"model_memory_mb": 14.0}], "model_memory_mb", id="large models"),
         pytest.param([{"model_memory_mb": 0.2}, {"model_memory_mb": 0.9}], "peak_memory_mb", id="small models"),
+        pytest.param([SMALL, LARGE | {"stopped_by": "limits"}], "model_memory_mb", id="large one that was limited"),
+        pytest.param([SMALL, LARGE | {"stopped_by": "person"}], "peak_memory_mb", id="large one that was stopped"),
     ],
 )
 def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
-    figures: list[dict[str, float]], memory: str
+    figures: list[dict[str, Any]], memory: str
 ) -> None:
     """A model of less than a megabyte is lost in what the process needs."""
     page = view(shown(*[MEASURED | each for each in figures])[SCORE])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from entrypoints.datasets.cleaning import clean
+from entrypoints.datasets.random_rows import OF_ROWS
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
@@ -151,15 +152,21 @@ def test_parts_of_a_date_take_the_name_of_no_other_column(target: str) -> None:
         pytest.param([*range(1000 + ROWS, 1000, -1)], True, id="any order"),
         pytest.param([*range(0, 5 * ROWS, 5)], False, id="with gaps"),
         pytest.param([*range(ROWS - 1), 0], False, id="repeated"),
-        pytest.param([*range(ROWS - 4), *[None] * 4], False, id="of some rows"),
     ],
 )
 def test_column_that_counts_the_rows_is_left_out(values: list[Any], left_out: bool) -> None:
     """Also where rows without a target are. As the time of the rows it stays."""
     frame = _frame(c=values, y=["no", "yes"] * 11 + [None, "no"])
     assert (("c", "left out", "counts the rows") in _clean(frame)[0].treatment) is left_out
-    if left_out:
-        assert "c" in _clean(frame, time="c")[0].feature_names
+    assert "c" in _clean(frame, time="c")[0].feature_names
+
+
+def test_whole_numbers_that_lie_close_together_do_not_count_the_rows_of_a_sample() -> None:
+    """Ages, say, that are all different in a few rows of a large file."""
+    frame = _frame(c=range(ROWS))
+    frame.attrs = ABOUT | {OF_ROWS: 10 * ROWS}
+    table = clean(frame, "y", what="dataset=t.csv", echo=lambda line: None)
+    assert "c" in table.feature_names
 
 
 def test_columns_that_name_the_group_are_left_out() -> None:

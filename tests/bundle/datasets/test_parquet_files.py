@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 
 from entrypoints.compute import memory
 from entrypoints.datasets import known, table_files
-from entrypoints.datasets.splits import make_split
 from entrypoints.errors import UserError
 
 ROWS = 300
@@ -124,10 +122,3 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
         pd.read_parquet(path).to_csv(path.with_name(name), index=False)
         with pytest.raises(UserError, match=r"its about 300 rows would .* write it as a Parquet file, and choose max_"):
             table_files.read(str(path.with_name(name)), echo=pytest.fail)
-
-
-def test_row_of_a_split_takes_a_few_bytes_however_many_folds() -> None:
-    """The row numbers of ten folds would take 64."""
-    table = known.load("red_wine")
-    split = make_split(table, folds=10, seed=0)
-    assert len(pickle.dumps(split, protocol=5)) < 6 * len(table.frame)

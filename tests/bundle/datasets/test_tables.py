@@ -35,7 +35,6 @@ def test_features_with_categories_are_places_and_nan() -> None:
 @pytest.mark.parametrize(
     "stored",
     [
-        pytest.param({"kind": pd.array(["b", "a", None, "b"] * 3, dtype="string")}, id="nullable text"),
         pytest.param({"kind": pd.Categorical(["b", "a", None, "b"] * 3, ["never", "b", "a"])}, id="category"),
         pytest.param({"size": pd.array([1.5, None, 3, 4] * 3, dtype="Float64")}, id="nullable numbers"),
         pytest.param({"size": [1.5, -np.nan, 3, 4] * 3}, id="negative NaN"),

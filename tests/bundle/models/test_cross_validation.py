@@ -29,7 +29,6 @@ from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
 from entrypoints.compute import memory
-from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.tables import Table
@@ -54,7 +53,9 @@ def _trained(data: Prepared, configuration: Configuration) -> CrossValidation:
         pytest.param("red_wine", "boosting", id="red_wine-boosting"),
     ],
 )
-def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> None:
+def test_curves_and_figures_equal_a_plain_scikit_learn_loop(
+    name: str, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every point is the mean over folds; training loss is that of the steps since the last point.
 
     So nothing is learned from rows that are held out, and a trial can be repeated.
@@ -62,6 +63,7 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm
     At the end: one row per fold on its own validation rows and on the test part, the means of the test figures, and
     the mean size of the pickled estimators, in units of 1000 bytes.
     """
+    monkeypatch.setattr("entrypoints.models.cross_validation._CHUNK_ROWS", 100)  # parts are scored piece by piece
     data, configuration = bundled(name), configured(algorithm, batch_size=64, max_steps=12)
     if algorithm in ("forest", "boosting"):
         configuration = configured_whole(algorithm, 12)
@@ -247,19 +249,6 @@ def test_mean_time_of_a_step_is_right_where_a_trial_ends_within_a_turn(monkeypat
     assert (training.step_number, steps) == (2, [7, 7, 2])
     total_s = sum(fold.training_time_s for fold in training.folds)
     assert training.times()["mean_step_time_ms"] == pytest.approx(total_s / sum(steps) * 1e3)
-
-
-def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
-    """A part of more rows than are scored at once is scored piece by piece, and no row is left out."""
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(random.normal(size=(30_000, 2)), columns=["a", "b"])
-    frame["y"] = frame["a"] ** 3 - frame["b"]
-    table = known.Table("large", frame, "y", "regression", None)
-    data, configuration = split_up(table, folds=2), configured("linear", max_steps=10)
-    row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
-    assert len(data.split.test) > 8192
-    assert row["test_loss"] == pytest.approx(fold.loss(data.split.test), rel=1e-9)
-    assert row["test_rmse"] == pytest.approx(fold.score(data.split.test), rel=1e-9)
 
 
 def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:

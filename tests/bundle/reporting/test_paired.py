@@ -64,11 +64,11 @@ def test_slower_machine_is_named_beside_a_saving() -> None:
     assert "another machine than the full study (machine; a laptop)" in other
 
 
-@pytest.mark.parametrize(("times", "noise", "verdict"), [(1.0, 0.01, "agrees"), (0.93, 0.05, "unclear")])
+@pytest.mark.parametrize(("times", "noise", "verdict"), [(1.03, 0.005, "agrees"), (0.93, 0.05, "unclear")])
 def test_studies_agree_where_the_whole_interval_is_within_five_percent(
     times: float, noise: float, verdict: str
 ) -> None:
-    """On both sides of 1."""
+    """Also where they surely differ by less."""
     frame = together(made(noise=noise), made(times, noise=noise, seed=1))
     assert set(ratios(frame, *frame.studies.index)["verdict"]) == {verdict}
 

@@ -56,3 +56,23 @@ def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None
         frames.append(frame)
     table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
     assert table.loc[("training_time_s", "learning_rate"), "times"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_what_three_of_four_datasets_show_and_what_is_too_small_are_not_reported() -> None:
+    """Of the score what the fourth one turns round, of a cost 2 %."""
+    frames = []
+    for number in range(4):
+        better = -3 if number == 3 else 3
+        frame = study(
+            LEVELS,
+            {"training_time_s": lambda row: 1 + row["learning_rate"] / 5},
+            lambda row, better=better: 0.9 + better * row["learning_rate"],
+            noise=0.0,
+            seed=number,
+            of_study={"dataset": f"d{number}", "key": f"k{number}"},
+        )
+        frames.append(frame)
+    table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
+    assert table.loc[("training_time_s", "learning_rate"), "p_holm"] < 0.05
+    assert table.loc[("val_rmse", "learning_rate"), "p_holm"] > 0.05
+    assert not table["reported"].any()

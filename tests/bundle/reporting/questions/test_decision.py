@@ -226,11 +226,10 @@ def test_cheapest_of_many_equal_trials_is_not_called_cheaper(
 
 
 def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict() -> None:
-    """What its relative limits came to is known to it alone; those that it stopped have broken them."""
+    """What its relative limits came to is known to it alone."""
     judged = made(limits="training_time_s<=1.5x median", feasible=[True, True, False, None, True])
-    status = ["KILLED" if size == "a" else "FINISHED" for size in judged.trials["size"]]
     meets = [size in "ce" for size in judged.trials["size"]]
-    judged = replace(judged, trials=judged.trials.assign(status=status, feasible=meets))
+    judged = replace(judged, trials=judged.trials.assign(feasible=meets))
     found = decide(
         judged, noise=pd.DataFrame(columns=["metric", "noise", "degrees_of_freedom", "least_significant_difference"])
     )
@@ -304,14 +303,14 @@ def test_leak_that_the_study_has_named_is_named_again() -> None:
     assert answer(priced(leak=said)).sentences[3] == f"**A leak?** {said}"
 
 
-EXPECTED = {"expected": 0.664, "expected_low": 0.61, "expected_high": 0.71, "left_out": 0.62}
+EXPECTED = {"expected": 0.664, "expected_low": 0.61, "expected_high": 0.71, "left_out": 0.608}
 
 
 @pytest.mark.parametrize(
     ("known", "says", "luck"),
     [
-        pytest.param(EXPECTED, "on other rows like these expect rmse 0.66 (0.61 to 0.71)", "0.02:", id="interval"),
-        pytest.param(EXPECTED | {"adaptive": True}, "expect rmse 0.66", "at least 0.02:", id="search that learns"),
+        pytest.param(EXPECTED, "on other rows like these expect rmse 0.66 (0.61 to 0.71)", "0.008:", id="interval"),
+        pytest.param(EXPECTED | {"adaptive": True}, "expect rmse 0.66", "at least 0.008:", id="search that learns"),
         pytest.param(EXPECTED | {"left_out": 0.604}, "expect rmse 0.66", None, id="little luck"),
         pytest.param(
             {"test": 0.6365, "no_interval": "it takes 3 folds"},
