@@ -121,15 +121,15 @@ def test_effect_that_depends_on_another_hyperparameter_says_so() -> None:
     )
 
 
-@pytest.mark.parametrize(("noise", "is_said"), [(0.0005, True), (0.006, False)])
+@pytest.mark.parametrize(("noise", "is_said"), [(0.0005, True), (0.008, False)])
 def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter(noise: float, is_said: bool) -> None:
     """What earlier trials leave in a process is in the place, not in the algorithm; if equal trials differ by less."""
-    grows = {"peak_memory_mb": lambda row: 177 + 0.2 * row["number"]}
-    frame = study(SIZES[24], grows, noise=noise, metric=None, seed=2)
+    grows = {"peak_memory_mb": lambda row: 177 + 0.05 * row["number"]}
+    frame = study(SIZES[108], grows, noise=noise, metric=None, seed=2)
     assert not effect(frame, "algorithm", "peak_memory_mb")["reported"]
     assert effect(frame, ORDER, "peak_memory_mb")["p_holm"] < 0.01
     said = answer(frame).sentences[0]
-    assert said.startswith("From the first trial to the last, `peak_memory_mb` rises by 4.") is is_said
+    assert said.startswith("From the first trial to the last, `peak_memory_mb` rises by 5.") is is_said
 
 
 def test_memory_that_follows_the_order_of_starts_is_no_effect() -> None:
@@ -309,15 +309,3 @@ def test_effects_are_reported_from_one_percent_on() -> None:
         if row["low"] > 1.03 and row["change"] > 1.06:  # not too small for a sentence
             (reported if row["reported"] else others).append(row["p_holm"])
     assert 0.003 < max(reported) < 0.01 < min(others) < 0.02
-
-
-def test_effect_that_may_be_next_to_nothing_is_not_reported() -> None:
-    """Surely above 0, but by its interval maybe less than half of the 5 % that are worth a sentence."""
-    unsure = []
-    for seed in range(80):
-        frame = study(SIZES[24], {"training_time_s": svm(0.106)}, noise=0.034, metric=None, seed=seed)
-        row = effect(frame, "algorithm", "training_time_s")
-        if row["p_holm"] < 0.01 and row["change"] > 1.05 and row["low"] < 1.025:
-            unsure.append(row["reported"])
-    assert len(unsure) >= 3
-    assert not any(unsure)
