@@ -188,6 +188,7 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "experiment_id": "1",
         "dataset": "red_wine",
         "digest": "0a1b",
+        "algorithm": None,
         "key": "k",
         "limits": "elapsed_s<=9",
         "score": "val_r2",
