@@ -86,6 +86,20 @@ def test_pairs_run_until_all_costs_are_decided(beside: int, count: int) -> None:
     assert (result.verdict, result.pairs) == ("worse", count)
 
 
+@pytest.mark.parametrize(("more", "code"), [((), 1), (("--wall-time",), 3)], ids=["two costs", "three costs"])
+def test_loss_shares_the_error_with_the_costs_beside_it(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], code: int
+) -> None:
+    """The more there are, the more a change has to stand out: this one does beside two, and not beside three."""
+    truth = pd.read_csv(tmp_path / "rows.csv").y.to_numpy()
+    noise = 0.283 * (-1.0) ** np.arange(250)
+    predictions = [truth + 1, truth + 1.05 + noise]
+    room = "mlflow_sysmetrics.check.two_models"
+    monkeypatch.setattr(f"{room}.ModelPairs", lambda sides, run: Mock(sides=sides, predictions=predictions))
+    monkeypatch.setattr(f"{room}.in_pairs", lambda pairs, costs, judge_rows: Result(judge_rows(), 3, "", {}))
+    check(*BOTH[:4], "--lower", "mae", *more, code=code)
+
+
 def test_alias_that_somebody_has_moved_meanwhile_stays(registry: MlflowClient) -> None:
     promotion = Promotion.of("champion", "models:/sum/1", "models:/sum/2")
     registry.set_registered_model_alias("sum", "champion", "3")
