@@ -13,9 +13,12 @@ import pytest
 from click.testing import CliRunner
 from commands import copy_store, in_use
 from mlflow import MlflowClient
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema
 from served_models import Models
 
 from mlflow_sysmetrics.check.comparing import in_pairs
+from mlflow_sysmetrics.check.models import of_models
 from mlflow_sysmetrics.check.output import Result
 from mlflow_sysmetrics.check.promotion import Promotion
 from mlflow_sysmetrics.check.sides import CheckError, Side
@@ -136,6 +139,17 @@ def test_candidate_becomes_the_champion_only_if_it_passes(
 )
 def test_mistake_is_a_sentence(check: Check, arguments: tuple[str, ...], code: int, why: str) -> None:
     assert why in check(*arguments, code=code).splitlines()[-1]
+
+
+def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path: Path) -> None:
+    """One without a signature would take each column that is there."""
+    names_it = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("long", "patient")]))
+    for name, signature in (("baseline", names_it), ("candidate", None)):
+        (tmp_path / name).mkdir()
+        Model(signature=signature).save(str(tmp_path / name / "MLmodel"))
+    rows = pd.DataFrame({"a": [0.5], "patient": [7]})
+    with of_models(str(tmp_path / "baseline"), str(tmp_path / "candidate"), rows, "patient") as sides:
+        assert [list(side.table) for side in sides] == [["a", "patient"], ["a"]]
 
 
 @pytest.mark.parametrize(("place", "code"), [(0, 3), (1, 1)], ids=["baseline", "candidate"])
