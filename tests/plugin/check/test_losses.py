@@ -56,6 +56,15 @@ def test_rows_of_one_group_are_one_observation() -> None:
     assert worse <= 67  # so in 99 of 100 draws, and hardly ever where two in a hundred are
 
 
+def test_change_is_that_of_the_metric_though_groups_differ_in_size() -> None:
+    """Nine of ten rows are of groups that err 10 % more."""
+    groups = np.repeat(np.arange(40), [1, 9] * 20)
+    baseline = np.ones(200)
+    candidate = 1 + 0.1 * (groups % 2)
+    found = judge_loss(compared_loss("mae"), baseline, candidate, groups, 1)
+    assert found.change == pytest.approx(9.0)
+
+
 def test_metrics_that_are_judged_together_share_the_error() -> None:
     a = np.ones(100)
     b = a + 0.1 + 0.36 * (-1.0) ** np.arange(100)

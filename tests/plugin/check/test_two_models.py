@@ -13,9 +13,12 @@ import pytest
 from click.testing import CliRunner
 from commands import copy_store, in_use
 from mlflow import MlflowClient
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema
 from served_models import Models
 
 from mlflow_sysmetrics.check.comparing import in_pairs
+from mlflow_sysmetrics.check.models import of_models
 from mlflow_sysmetrics.check.output import Result
 from mlflow_sysmetrics.check.promotion import Promotion
 from mlflow_sysmetrics.check.sides import CheckError, Side
@@ -86,6 +89,20 @@ def test_pairs_run_until_all_costs_are_decided(beside: int, count: int) -> None:
     assert (result.verdict, result.pairs) == ("worse", count)
 
 
+@pytest.mark.parametrize(("more", "code"), [((), 1), (("--wall-time",), 3)], ids=["two costs", "three costs"])
+def test_loss_shares_the_error_with_the_costs_beside_it(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], code: int
+) -> None:
+    """The more there are, the more a change has to stand out: this one does beside two, and not beside three."""
+    truth = pd.read_csv(tmp_path / "rows.csv").y.to_numpy()
+    noise = 0.283 * (-1.0) ** np.arange(250)
+    predictions = [truth + 1, truth + 1.05 + noise]
+    room = "mlflow_sysmetrics.check.two_models"
+    monkeypatch.setattr(f"{room}.ModelPairs", lambda sides, run: Mock(sides=sides, predictions=predictions))
+    monkeypatch.setattr(f"{room}.in_pairs", lambda pairs, costs, judge_rows: Result(judge_rows(), 3, "", {}))
+    check(*BOTH[:4], "--lower", "mae", *more, code=code)
+
+
 def test_alias_that_somebody_has_moved_meanwhile_stays(registry: MlflowClient) -> None:
     promotion = Promotion.of("champion", "models:/sum/1", "models:/sum/2")
     registry.set_registered_model_alias("sum", "champion", "3")
@@ -122,6 +139,17 @@ def test_candidate_becomes_the_champion_only_if_it_passes(
 )
 def test_mistake_is_a_sentence(check: Check, arguments: tuple[str, ...], code: int, why: str) -> None:
     assert why in check(*arguments, code=code).splitlines()[-1]
+
+
+def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path: Path) -> None:
+    """One without a signature would take each column that is there."""
+    names_it = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("long", "patient")]))
+    for name, signature in (("baseline", names_it), ("candidate", None)):
+        (tmp_path / name).mkdir()
+        Model(signature=signature).save(str(tmp_path / name / "MLmodel"))
+    rows = pd.DataFrame({"a": [0.5], "patient": [7]})
+    with of_models(str(tmp_path / "baseline"), str(tmp_path / "candidate"), rows, "patient") as sides:
+        assert [list(side.table) for side in sides] == [["a", "patient"], ["a"]]
 
 
 @pytest.mark.parametrize(("place", "code"), [(0, 3), (1, 1)], ids=["baseline", "candidate"])

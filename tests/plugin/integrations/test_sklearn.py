@@ -132,6 +132,20 @@ def test_split_under_way_does_not_make_up_for_one_that_broke_the_limit(store_in_
     assert [run.info.status for run in runs_of_kind(store_in_use, "trial")] == ["KILLED"]
 
 
+@pytest.mark.parametrize(("highest_s", "is_skipped"), [(0.7, True), (0.9, False)])
+def test_candidate_is_skipped_by_the_most_expensive_split_of_the_one_that_meets_the_limit(
+    highest_s: float, is_skipped: bool, store_in_use: MlflowClient
+) -> None:
+    """A single cheap fit may be chance: what breaks the limit has to cost twice as much as each of them."""
+    estimator = GridSearchCV(Fit(), {"megabytes": [1, 2, 3]}, cv=2)
+    estimator.n_splits_ = 2
+    search = _Search(estimator, Limits.parse("elapsed_s<=1"))
+    for row, split, cost_s in ((0, 0, 0.2), (0, 1, highest_s), (1, 0, 1.5)):
+        search.note(row, split, {"elapsed_s": cost_s})
+    assert search.note(2, 0) is is_skipped
+    search.close()
+
+
 def test_candidate_that_may_meet_the_limit_is_tried(store_in_use: MlflowClient) -> None:
     """One between two, one with none on the other side, or only one at more than half the cost."""
     grid = [{"gives": [0.1, 0.2], "megabytes": [150, 200, 1, 40]}, {"gives": [0.3], "megabytes": [60, 100, 200]}]
