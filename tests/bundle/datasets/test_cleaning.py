@@ -161,6 +161,12 @@ def test_column_that_counts_the_rows_is_left_out(values: list[Any], left_out: bo
     assert "c" in _clean(frame, time="c")[0].feature_names
 
 
+def test_only_the_time_of_the_rows_may_count_them() -> None:
+    """Another column that does is left out beside it, too."""
+    treatment = _clean(_frame(day=range(ROWS), row=range(ROWS, 0, -1)), time="day")[0].treatment
+    assert [each for each in treatment if each[1] == "left out"] == [("row", "left out", "counts the rows")]
+
+
 def test_whole_numbers_that_lie_close_together_do_not_count_the_rows_of_a_sample() -> None:
     """Ages, say, that are all different in a few rows of a large file."""
     frame = _frame(c=range(ROWS))

@@ -108,6 +108,13 @@ def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path: Pat
         table_files.read(str(folder), echo=pytest.fail)
 
 
+def test_missing_cells_stay_missing_where_the_file_does_not_count_them(path: Path) -> None:
+    """As in one that was written without statistics."""
+    whole, bare = pd.read_parquet(path), path.with_name("bare.parquet")
+    whole.to_parquet(bare, write_statistics=False)
+    pd.testing.assert_frame_equal(table_files.read(str(bare), echo=pytest.fail), whole)
+
+
 def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,15 @@ def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path: Pa
     assert model.predict(frame) == pytest.approx(frame["y"].to_numpy(), abs=0.3)
 
 
+def test_category_that_was_not_trained_on_is_none_of_those_that_were(tmp_path: Path) -> None:
+    """It is not taken for an empty cell, which is a category of its own."""
+    frame = pd.DataFrame({"kind": ["x", "z", None] * 20, "y": [1.5, 0.5, 2.5] * 20})
+    frame.to_csv(tmp_path / "kinds.csv", index=False)
+    model = best_model.raw_rows_model(*_refitted(tmp_path / "kinds.csv", "y", "linear"))
+    rows = pd.DataFrame({"kind": ["x", "z", None, "new"]})
+    assert model.features(rows).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
+
+
 @pytest.mark.parametrize(
     ("row_s", "rows"),
     [

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 from reference import bundled, configured, configured_whole, split_up, table_of
+from scipy import stats
 from sklearn.inspection import permutation_importance
 
 from entrypoints.datasets.cleaning import clean
 from entrypoints.models import best_model, scores
+from entrypoints.models import importance as measured
 from entrypoints.models.importance import importance
 
 ROWS = 900
@@ -56,3 +60,19 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     assert found.loc["size", "like"] == "weight"
     assert found.loc["size", "correlation"] < -0.95
     assert found["like"].notna().sum() <= 2
+
+
+def test_no_column_of_a_wide_table_of_noise_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The luckiest of forty that tell nothing is beyond what shuffling makes of a single one, not of as many."""
+    monkeypatch.setattr(measured, "SECONDS", math.inf)  # a slow machine counts as many rows
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(300, 40))).rename(columns="c{}".format)
+    frame["y"] = random.normal(size=300)
+    frame.attrs["name"] = "made up"
+    table = clean(frame, "y", what="made up", echo=lambda line: None)
+    data = split_up(table)
+    best = best_model.refit(configured(max_steps=100), data)
+    found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0))
+    one_alone = stats.t.isf(measured.BY_CHANCE, measured.REPEATS - 1) * found["spread"]
+    assert (found["importance"] > 1.2 * one_alone).any()
+    assert not found["matters"].any()
