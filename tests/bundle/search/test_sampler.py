@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from records import recorded, trial
+from records import BY_TIME, TIME, recorded, trial
 from reference import bundled
 from study_settings import study_settings
 
@@ -27,6 +27,7 @@ from entrypoints.search.record import Record
 from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
 from entrypoints.settings import LimitOptions
 from mlflow_sysmetrics.limits import Limits
+from mlflow_sysmetrics.tags import BY_TUNE
 
 Choice = dict[str, Any]
 RATES = [10.0**-each for each in range(8)]
@@ -214,6 +215,28 @@ def test_search_goes_where_scores_are_better(task: str, metric: str, is_found: C
         ranks.append(rates.index(configuration.searched["learning_rate"]))
         record.trials[f"t{number}"] = trial(number, configuration=configuration, figures={metric: float(ranks[-1])})
     assert is_found(fmean(ranks[START_UP:]))
+
+
+def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score of those that came to their end alone; of all by how much their final costs break the limits.
+
+    One that was stopped counts with what it would have cost, not with its costs so far.
+    """
+    plan, told = _plan(max_trials=12), []
+    first = plan.trials[:5]
+    ends: list[dict[str, Any]] = [{}, {"ending": BY_TIME, "expected": {"training_time_s": 6.0}}, {}]
+    ends += [{"diverged": True}, {"by": BY_TUNE}]
+    trials = [trial(number, 0.5, each, **ends[number - 1]) for number, each in enumerate(first, 1)]
+    searcher = TuneSampler(plan, recorded(trials, TIME), None, at_once=1)
+    monkeypatch.setattr(Sampler, "next", lambda _, history, allowed: told.extend(history))
+    assert searcher.suggest("any id") == TuneSampler.FINISHED
+    assert told == [
+        Tried(0, TrialState.COMPLETE, 0.5, 0.0),
+        Tried(1, TrialState.PRUNED, None, 2.0),
+        Tried(2, TrialState.COMPLETE, 0.5, 0.5),
+        Tried(3, TrialState.PRUNED, None, 1.0),
+        Tried(4, TrialState.PRUNED, None, 1.5),
+    ]
 
 
 def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
