@@ -137,7 +137,7 @@ def test_scheduler_ends_trials_beside_the_limits(new_store: Path, tmp_path: Path
     assert scheduled.run.data.metrics["feasible"] == len(feasible)
     # There is no full study of these trials.
     assert {row["counted_against"] for row in rows} == {"forecast"}
-    assert "counted against a forecast" in scheduled.command.stdout
+    assert "less than without limits, by a forecast" in scheduled.command.stdout
 
 
 def test_result_is_the_best_model_that_meets_the_limits_as_served(new_store: Path, tmp_path: Path) -> None:
