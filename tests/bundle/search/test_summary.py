@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import nan
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import mlflow
@@ -254,6 +255,13 @@ def test_expected_score_is_a_figure_of_the_model_or_it_is_said_why_not(finish: F
     in_time, as_it_was = summary.with_expected(finish(trials), _refitted(Estimate(0.62, why_unknown=IN_TIME)))
     assert (as_it_was.figures, in_time.frame.studies["no_interval"].item()) == ({}, IN_TIME)
     assert in_time.run.client.get_run(in_time.run.run_id).data.tags[NO_INTERVAL] == IN_TIME
+
+
+def test_training_part_counts_for_its_share_in_the_expected_score(finish: Finish) -> None:
+    """With seven tenths of the rows, three folds that hardly differ weigh as 1 to 2.5 * 3 / 7 against the test part."""
+    trials = [trial(1, 0.6, folds=[{"fold": fold, "val_rmse": 0.6 + (fold - 1) / 100} for fold in range(3)])]
+    _, refitted = summary.with_expected(finish(trials), _refitted(Estimate(0.7, 0.6, 19)))
+    assert refitted.figures["expected_rmse"] == pytest.approx(fmean([0.6] * 14 + [0.7] * 15), abs=1e-3)
 
 
 @pytest.mark.parametrize(

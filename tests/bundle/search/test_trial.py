@@ -390,6 +390,14 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(
     assert last["figures"].keys() == AT_EACH_REPORT | AT_THE_END
 
 
+def test_trial_that_breaks_a_limit_with_its_last_step_is_finished(begin: Begin) -> None:
+    """It has no tags of a stop: there was nothing left to stop."""
+    result = _to_the_end(begin(_config(max_steps=1, report_every=1), "training_time_s<=1e-9", predict=False))[-1]
+    tags = _tags(result)
+    assert (result["step"], _has_ended(result), tags["feasible"]) == (1, True, "false")
+    assert not {"stopped_by", "stop_metric", "stop_reason", "stop_how"} & tags.keys()
+
+
 def test_time_that_others_had_the_core_ends_no_trial(
     begin: Begin, own: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,22 @@ def test_trial_that_did_not_come_to_its_end_is_not_judged_by_what_it_cost_until_
     assert by_size == {"a": "breaks", "e": "breaks", "b": "meets", "c": "meets", "d": "unknown"}
 
 
+@pytest.mark.parametrize(
+    ("limits", "unknown", "verdicts"),
+    [
+        pytest.param("cpu_seconds<=5, training_time_s<=3", "cpu_seconds<=5", {"breaks": 2, "unknown": 3}, id="figure"),
+        pytest.param("training_time_s<=1.5x median after 6", None, {"unknown": 5}, id="too few trials"),
+    ],
+)
+def test_trial_that_a_limit_cannot_judge_is_not_said_to_meet_it(
+    limits: str, unknown: str | None, verdicts: dict[str, int]
+) -> None:
+    """Since it lacks the figure, or since too few trials ended; one that breaks another limit breaks them."""
+    found = judged(together(made(), made(limits=limits)))
+    assert found["verdict"].astype(str).value_counts().to_dict() == verdicts
+    assert set(found["unknown"]) == {unknown or limits}
+
+
 def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
     """By its configuration; a study without limits would have taken another one."""
     limited = made(limits="training_time_s<=3")

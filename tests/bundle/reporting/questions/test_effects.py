@@ -209,6 +209,19 @@ def test_levels_that_differ_on_these_folds_alone_are_not_called_different() -> N
     assert sum(told) <= 2
 
 
+def made_of_places(seed: int) -> Frame:
+    """Nine places, of which each errs in its own way on the same folds."""
+    errors = np.random.default_rng(seed).normal(0, 0.01, (9, 10))
+    return study({"place": range(9), "alpha": [0.1, 0.01]}, score=lambda row: 0.7 + errors[row["place"]], model_sd=0.0)
+
+
+def test_p_value_of_many_levels_allows_for_the_choice_of_two() -> None:
+    """As the interval does. Of 36 pairs, one differs by chance in some of these studies, if it is looked at alone."""
+    for seed in range(20):
+        row = effect(made_of_places(seed), "place")
+        assert (row["p_value"] < 0.05) == (row["low"] > 0 or row["high"] < 0)
+
+
 def test_levels_that_differ_on_other_folds_as_well_are_found() -> None:
     """By eight standard errors of the difference."""
     told = [effect(made_alike(seed, lower=0.052), "algorithm") for seed in range(20)]
