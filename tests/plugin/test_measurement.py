@@ -86,7 +86,7 @@ def test_function_that_runs_after_its_call_is_refused() -> None:
 
 def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
     """One that lives and one that has ended, which the tree has both."""
-    kept = "import time; input(); kept = b'x' * 50_000_000\n"
+    kept = "import time; input(); kept = b'x' * 400_000_000\n"  # more than this process may give back meanwhile
     kept += "while time.process_time() < 0.4: pass\nprint(flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", kept], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with Measurement(alone=True) as alone, measure() as tree:

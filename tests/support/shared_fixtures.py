@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import pickle
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -50,6 +51,15 @@ def _without_waiting_for_the_disk(connection: object, _: object) -> None:
     if isinstance(connection, sqlite3.Connection):
         with contextlib.suppress(sqlite3.Error):  # what is wrong with a file is for MLflow to find
             connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(autouse=True)
+def _signals_have_their_usual_effect() -> None:
+    """Also after a test that has ended a command of the bundle by a signal: later ones are ignored then."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module", autouse=True)
