@@ -27,11 +27,12 @@ def answer(frame: Frame) -> Answer:
     table = frame.importance[frame.importance["study"] == frame.first].drop(columns="study")
     if table.empty:
         return Answer("importance")
-    sentences = [_strongest(table), *_shared(table)]
+    model = "this model" if len(frame.studies) == 1 else f"the model of {frame.studies['name'].iloc[0]}"
+    sentences = [_strongest(table, model), *_shared(table)]
     return Answer("importance", tuple(sentences), table, lambda: _drawn(table, sentences[0]))
 
 
-def _strongest(table: pd.DataFrame) -> str:
+def _strongest(table: pd.DataFrame, model: str) -> str:
     score = table["score"].iloc[0]
     mattering = rows_of(table[table["matters"].astype(bool)])
     if not mattering:
@@ -41,7 +42,7 @@ def _strongest(table: pd.DataFrame) -> str:
     named = joined([first.replace(" by ", f" makes `{score}` worse by ", 1), *others])
     repeats = table["repeats"].iloc[0]
     return (
-        f"In this model, shuffled {named} (± the standard deviation of {repeats} shuffles); equally good models may "
+        f"In {model}, shuffled {named} (± the standard deviation of {repeats} shuffles); equally good models may "
         "need other columns."
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from made_up_frames import study
+from made_up_frames import study, together
 
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions.importance import answer
@@ -30,3 +30,13 @@ def test_only_columns_beyond_chance_are_named_and_shared_importance_where_there_
     assert _answer(*columns).sentences[1].endswith("weaker than it is: `c0` and `c5` (-0.91).")
     (none,) = _answer(*(each | {"matters": False, "like": None} for each in columns)).sentences
     assert none == "No column is shown to matter alone: shuffling one changes `rmse` by no more than chance."
+
+
+def test_columns_of_one_study_of_several_are_said_to_be_of_its_model() -> None:
+    """The model that a report takes may be that of another one."""
+    frame = study({"alpha": [1, 2]})
+    column = {"column": "c0", "importance": 0.5, "spread": 0.01, "matters": True, "like": None, "correlation": None}
+    column |= {"score": "rmse", "rows": 480, "repeats": 20, "study": frame.first}
+    both = replace(together(frame, study({"alpha": [1, 2]}, seed=1)), importance=pd.DataFrame([column]))
+    name = frame.studies["name"].iloc[0]
+    assert answer(both).sentences[0].startswith(f"In the model of {name}, shuffled `c0` makes `rmse` worse by 0.5")
