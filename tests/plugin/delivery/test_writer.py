@@ -99,7 +99,8 @@ def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) 
     assert (store.named("a").status, len(store.named("a").points)) == ("FINISHED", 2)
     assert store.named("b").tags["mlflow.parentRunId"] == first.run_id
     first.reopen({"again": "yes"})
-    first.log([Point("loss", value, 9_000, 1) for value in (2.0, 9.0)])
+    first.log([Point("loss", 2.0 + 1e-14, 9_000, 1)])  # computed again, by a machine that rounds otherwise
+    first.log([Point("loss", 9.0, 9_001, 1)])
     store.until(lambda: len(store.named("a").points) == 3)
     assert (store.named("a").status, [point[1] for point in store.named("a").points]) == ("RUNNING", [1.0, 2.0, 9.0])
 
