@@ -15,7 +15,7 @@ import mlflow
 import psutil
 from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
 
-from mlflow_sysmetrics.delivery import Deadline, Point, RunHandle, window_points, within, writer_for
+from mlflow_sysmetrics.delivery import Point, RunHandle, window_points, writer_for
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
@@ -28,6 +28,7 @@ from mlflow_sysmetrics.ranks import job_summary, rank_here
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
+from mlflow_sysmetrics.threads import Deadline, within
 
 logger = get_logger(__name__)
 T = TypeVar("T")

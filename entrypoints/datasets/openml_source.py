@@ -13,7 +13,7 @@ import pandas as pd
 from entrypoints.datasets.sysmetrics_raw_rows import texts
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
-from mlflow_sysmetrics.delivery import within
+from mlflow_sysmetrics.threads import within
 
 LIMIT_S = 300.0  # for a whole download: openml sets no time limit
 

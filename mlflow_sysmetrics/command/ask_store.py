@@ -9,8 +9,8 @@ import click
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
 from mlflow_sysmetrics.delivery.store import one_line, why_unknown
-from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import check, redacted, redacted_text
+from mlflow_sysmetrics.threads import within
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from typing import Any
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.command.tracked_run import State, TrackedRun
-from mlflow_sysmetrics.delivery import Deadline, RunHandle, RunRef, window_points, writer_for
+from mlflow_sysmetrics.delivery import RunHandle, RunRef, window_points, writer_for
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.events import EVENT_FILE
@@ -32,6 +32,7 @@ from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import get_logger, with_login
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, MEMORY_DEFINITION, NODE, PID
+from mlflow_sysmetrics.threads import Deadline
 
 logger = get_logger(__name__)
 _LOOK_EVERY_S = 0.5

@@ -8,7 +8,6 @@ the run, which may copy them to a `journal` on disk. `replay` brings them to the
 from typing import TYPE_CHECKING
 
 from mlflow_sysmetrics.delivery.operations import Point, now_ms, points_now, window_points
-from mlflow_sysmetrics.delivery.waiting import Deadline, in_background, within
 from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
@@ -17,8 +16,8 @@ if TYPE_CHECKING:  # what needs MLflow
     from mlflow_sysmetrics.delivery.store import one_line
     from mlflow_sysmetrics.delivery.writer import Writer, child_run, writer_for
 
-__all__ = ["Deadline", "Point", "RunHandle", "RunRef", "Writer", "child_run", "current_run", "open_store"]
-__all__ += ["in_background", "now_ms", "one_line", "points_now", "source_tags", "window_points", "within", "writer_for"]
+__all__ = ["Point", "RunHandle", "RunRef", "Writer", "child_run", "current_run", "open_store"]
+__all__ += ["now_ms", "one_line", "points_now", "source_tags", "window_points", "writer_for"]
 __getattr__ = lazy(
     __name__,
     {

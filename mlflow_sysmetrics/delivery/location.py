@@ -16,8 +16,8 @@ from mlflow.tracking.fluent import _get_experiment_id, _get_latest_active_run
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, one_line, why_unknown
-from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger, redacted
+from mlflow_sysmetrics.threads import within
 
 logger = get_logger(__name__)
 QUESTION_S = 5.0

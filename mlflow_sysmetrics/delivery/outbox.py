@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 
 from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Checkpoint, Create, End, Operation, Points
-from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.threads import within
 
 logger = get_logger(__name__)
 _DISK_S = 5.0  # a line takes microseconds, except on a network's disk or where threads wait for a processor

@@ -28,10 +28,10 @@ from mlflow_sysmetrics.delivery.operations import (
     texts,
 )
 from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import lasting_uri
+from mlflow_sysmetrics.threads import within
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.delivery.writer import Writer

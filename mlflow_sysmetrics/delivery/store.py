@@ -24,8 +24,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_USER
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request_safe
 
-from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.tags import RUN_KEY
+from mlflow_sysmetrics.threads import within
 
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 

@@ -23,8 +23,8 @@ from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.run_handle import RunHandle
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
-from mlflow_sysmetrics.delivery.waiting import Deadline, within
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
+from mlflow_sysmetrics.threads import Deadline, within
 
 logger = get_logger(__name__)
 EVERY_S = 2.0  # between two requests for the points of a run

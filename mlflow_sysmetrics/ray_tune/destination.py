@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.delivery import RunRef, current_run, one_line, within
+from mlflow_sysmetrics.delivery import RunRef, current_run, one_line
 from mlflow_sysmetrics.delivery.location import QUESTION_S, find_run
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
 from mlflow_sysmetrics.metrics import combined_in_turn
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
+from mlflow_sysmetrics.threads import within
 
 logger = get_logger(__name__)
 STUDY = "study"  # the name of the run around the trials, among the ids of these

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
-from mlflow_sysmetrics.delivery import Deadline, RunHandle, RunRef, in_background, source_tags, within, writer_for
+from mlflow_sysmetrics.delivery import RunHandle, RunRef, source_tags, writer_for
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Watchdog
@@ -28,6 +28,7 @@ from mlflow_sysmetrics.ray_tune.inside import Located
 from mlflow_sysmetrics.ray_tune.measuring import Nodes, Used
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 from mlflow_sysmetrics.tags import KIND, STOP, STUDY_ID, TRIAL_ID
+from mlflow_sysmetrics.threads import Deadline, in_background, within
 
 logger = get_logger(__name__)
 _LAST_READINGS_S = 10.0

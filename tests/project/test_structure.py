@@ -23,12 +23,12 @@ PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 LAYERS: dict[str, list[tuple[str, ...]]] = {
     "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
-        ("tags", "redact", "lazy", "renamed", "metrics", "events"),
+        ("tags", "redact", "lazy", "renamed", "metrics", "events", "threads", "time_limits"),
         ("guard", "outcome"),
         ("sampling",),
         ("monitor",),
         ("measurement", "delivery"),
-        ("limits", "ranks"),
+        ("limits", "ranks", "recording"),
         ("ui", "logger", "served"),
         ("host autologging",),
         ("command check", "ray_tune"),

@@ -1,4 +1,4 @@
-"""How long to wait for what may hang."""
+"""Threads that never hold up the end of the program, and waiting for what may hang."""
 
 from __future__ import annotations
 
@@ -23,10 +23,21 @@ class Deadline:
         return max(0.0, self._at - time.monotonic())
 
 
-def in_background(call: Callable[[], T]) -> Future[T]:
-    """Call this in a thread that never holds up the end of the program; the future is what it returns or raises.
+def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread that does this work; its name is `mlflow-sysmetrics-<name>`.
 
-    Where no thread can be started, as at the end of the interpreter, it is called here and now.
+    Raises RuntimeError where no thread can be started, as at the end of the interpreter.
+    """
+    run = contextvars.copy_context().run  # MLflow keeps its workspace there
+    thread = threading.Thread(target=run, args=(work,), name=f"mlflow-sysmetrics-{name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def in_background(call: Callable[[], T]) -> Future[T]:
+    """Call this in a thread of its own; the future is what it returns or raises.
+
+    Where no thread can be started, it is called here and now.
     """
     future = Future[T]()
 
@@ -36,9 +47,8 @@ def in_background(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:
             future.set_exception(error)
 
-    run = contextvars.copy_context().run  # MLflow keeps its workspace there
     try:
-        threading.Thread(target=run, args=(work,), name="mlflow-sysmetrics-question", daemon=True).start()
+        start_thread(work, "question")
     except RuntimeError:
         work()
     return future
