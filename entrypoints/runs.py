@@ -31,7 +31,6 @@ from entrypoints import signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import check, redacted, redacted_errors, redacted_text
-from mlflow_sysmetrics.renamed import LimitsCommand
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 if TYPE_CHECKING:
@@ -390,7 +389,7 @@ def _end_with_mlflow_run() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-class RecordedCommand(LimitsCommand):
+class RecordedCommand(click.Command):
     """A click command whose usage errors are written into its MLflow run too."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

@@ -30,7 +30,6 @@ from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.command.supervisor import Supervisor
 from mlflow_sysmetrics.delivery import RunRef, writer_for
 from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.renamed import OLD_NAME, SENTENCE
 from mlflow_sysmetrics.tags import STOP_REASON
 
 NAME = "system-metrics"
@@ -97,8 +96,6 @@ class _MeasuredRun(LocalSubmittedRun):
 
 
 def _supervisor(config: Mapping[str, Any]) -> Supervisor:
-    if OLD_NAME in config:
-        raise ExecutionException(f"backend configuration of {NAME}: {SENTENCE}")
     try:
         return Supervisor(str(config.get("groups", "process")), str(config.get("limits") or ""))
     except ValueError as error:

@@ -12,7 +12,6 @@ import click
 from click import option
 
 from mlflow_sysmetrics.metrics import SUMMARY, names
-from mlflow_sysmetrics.renamed import LimitsCommand
 from mlflow_sysmetrics.ui import PORT
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ def main(context: click.Context) -> None:
       mlflow-sysmetrics served models:/m@champion --limits "served_p95_ms<=20"
       mlflow-sysmetrics ui
       mlflow-sysmetrics sync
-      mlflow-sysmetrics doctor
 
     The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
     """
@@ -74,7 +72,7 @@ def main(context: click.Context) -> None:
         os.environ.setdefault(name, value)
 
 
-@main.command(cls=LimitsCommand, context_settings=_UNTOUCHED)
+@main.command(context_settings=_UNTOUCHED)
 @option("--run-name", metavar="NAME", help="Name of the program's run; by default the program or MLflow chooses.")
 @option("--experiment-name", metavar="NAME", help="Experiment of the program's runs, unless the program sets another.")
 @option("--groups", metavar="NAMES", default="process", show_default=True, help=_GROUPS)
@@ -266,8 +264,7 @@ def served(model_uri: str, data: str | None, limits: str) -> None:
 
 @main.command()
 @option("--tracking-uri", metavar="URI", help="Send all metrics to this server; by default each file names its own.")
-@option("--discard", is_flag=True, help="Remove what waits for runs that no longer exist.")
-def sync(tracking_uri: str | None, discard: bool) -> None:
+def sync(tracking_uri: str | None) -> None:
     """Deliver metrics that could not be sent while the server was away.
 
     A program that ends while its server is away leaves its last metrics in a file. This command sends them, and removes
@@ -275,23 +272,9 @@ def sync(tracking_uri: str | None, discard: bool) -> None:
     """
     from mlflow_sysmetrics.delivery.sync import deliver
 
-    delivered = deliver(tracking_uri=tracking_uri, discard=discard)
+    delivered = deliver(tracking_uri=tracking_uri)
     click.echo(delivered)
     sys.exit(1 if delivered.left else 0)
-
-
-@main.command()
-def doctor() -> None:
-    """Check what can be recorded on this machine, and say why the rest cannot.
-
-    Reads each group of metrics, asks MLflow's store for an answer, and counts the files that wait for
-    `mlflow-sysmetrics sync`. The exit code is 1 if nothing could be recorded.
-    """
-    from mlflow_sysmetrics.command.doctor import examine
-
-    lines, can_record = examine()
-    click.echo("\n".join([*lines, "Recording works here." if can_record else "Nothing could be recorded here."]))
-    sys.exit(0 if can_record else 1)
 
 
 @main.command()

@@ -140,7 +140,7 @@ RUN_BY = {
     ),
     "project/test_examples.py::test_commands_for_any_project_run": (
         "mlflow run --backend, mlflow run --backend-config, mlflow-sysmetrics run, mlflow-sysmetrics run --limits, "
-        "mlflow-sysmetrics ui, mlflow-sysmetrics sync, mlflow-sysmetrics doctor"
+        "mlflow-sysmetrics ui, mlflow-sysmetrics sync"
     ),
     "project/test_examples.py::test_server_for_a_cluster_lets_in_who_has_the_password": (
         "mlflow server, mlflow server --app-name, mlflow server --host, mlflow server --port, mlflow server --workers, "

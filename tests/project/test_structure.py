@@ -23,7 +23,7 @@ PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 LAYERS: dict[str, list[tuple[str, ...]]] = {
     "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
-        ("tags", "redact", "lazy", "renamed", "metrics", "events", "threads", "time_limits"),
+        ("tags", "redact", "lazy", "metrics", "events", "threads", "time_limits"),
         ("guard", "outcome"),
         ("sampling",),
         ("monitor",),

@@ -20,7 +20,6 @@ from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import writer_for
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.renamed import OLD_NAME
 from mlflow_sysmetrics.sampling import GROUPS
 
 LIMIT_S = 240.0
@@ -55,7 +54,6 @@ def test_help_explains_every_option() -> None:
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
-        ([f"--{OLD_NAME}", "elapsed_s<=3", "--", "true"], "is called limits"),
         (["--limits", "elapsed_s<=2x median", "--", "true"], "write a number"),
         (["--limits", "cpu_seconds<=3", "--groups", "container", "--", "true"], "needs the group process"),
         (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
@@ -144,7 +142,5 @@ def test_sync_delivers_what_an_outage_left_and_says_what_it_leaves(
     assert "of 1 run." in shown("sync")
     assert client.get_run(known).info.status == "KILLED"
     leave("0" * 32)
-    assert "--discard" in shown("sync", code=1)
-    assert "Discarded 1 file" in shown("sync", "--discard")
     (journals / "other.jsonl").write_text("something else\n")
-    assert "other.jsonl" in shown("sync", "--discard", code=1)
+    assert "other.jsonl" in shown("sync", code=1)
