@@ -2,9 +2,9 @@
 
 - *Cost of a sample*: CPU time of this process (`time.process_time`, all threads) per sample, best of five rounds. Ours
   is a whole `Monitor.read()`: reading, folding, closing windows and draining them, with a clock that moves 0.1 s at
-  each reading, so that rates are in it, and twice a second the walk, what changes slowly and the other groups. A
-  group that this machine does not have is named. MLflow's is what the loop of its `SystemMetricsMonitor` does per
-  sample on an SQLite store: collect, ask the store for the run, aggregate, publish.
+  each reading, so that rates are in it, and twice a second the walk and what changes slowly. MLflow's is what the loop
+  of its `SystemMetricsMonitor` does per sample on an SQLite store: collect, ask the store for the run, aggregate,
+  publish.
 - *Import*: what our run-context provider adds to `import mlflow`, in new interpreters. Directly: what MLflow does with
   its entry point (load it, make one), timed in an interpreter that has imported everything else. And as a check the
   whole import with and without that entry point, as the median of pairs in changing order; with without again is noise.
@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mlflow_sysmetrics import Measurement, measure
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.sampling import GROUPS, Sampler
+from mlflow_sysmetrics.sampling import Sampler
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 7
@@ -53,7 +53,7 @@ def cpu_us(call: Callable[[], object], times: int) -> float:
     return min(rounds)
 
 
-def our_sample(children: int, groups: tuple[str, ...] = ("process",)) -> tuple[float, list[str]]:
+def our_sample(children: int) -> tuple[float, list[str]]:
     """Cost of one of our samples, for a tree of this process and that many idle children, and the names read."""
     argv = [sys.executable, "-c", "print(flush=True); input()"]
     idle = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(children)]
@@ -62,7 +62,7 @@ def our_sample(children: int, groups: tuple[str, ...] = ("process",)) -> tuple[f
             assert process.stdout is not None
             process.stdout.readline()
         seconds = 0.0
-        monitor = Monitor(Sampler(groups, clock=lambda: seconds), clock=lambda: seconds)
+        monitor = Monitor(Sampler(clock=lambda: seconds), clock=lambda: seconds)
         monitor.read()
         assert set(monitor.peaks) >= {"process_memory_mb", "process_threads"}
 
@@ -203,16 +203,13 @@ def row(what: str, figure: str, target: str = "") -> None:
 def main() -> None:
     row("CPU per sample", "", "target")
     targets = {"one process": "<= 60 us", "a tree of 5": "<= 250 us"}
-    ratios = {"one process": ">= 20 x", "a tree of 5": ">= 8 x", "one process, all groups": ">= 20 x"}
+    ratios = {"one process": ">= 20 x", "a tree of 5": ">= 8 x"}
     costs = {
         "one process": our_sample(0),
         "a tree of 5": our_sample(4),
-        "one process, all groups": our_sample(0, GROUPS),
     }
     for what, (cost, names) in costs.items():
         row(f"  ours, {what}, {len(names)} metrics", f"{cost:.0f} us", targets.get(what, ""))
-    found = {name.partition("_")[0] for name in costs["one process, all groups"][1]}
-    row("    groups that this machine does not have", ", ".join(sorted({*GROUPS} - found)) or "none")
     collect, whole = mlflow_sample()
     row("  MLflow's monitor: collect only (machine-wide figures)", f"{collect:.0f} us")
     row("  MLflow's monitor: collect, get_run, aggregate, publish", f"{whole:.0f} us")

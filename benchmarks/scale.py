@@ -32,6 +32,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 from postgres_server import binaries, postgres  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
+from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF  # noqa: E402
+
 SIZES = (100, 1_000, 10_000)
 STOCK = 100
 REPORTS, FIGURES = 10, 5
@@ -62,7 +64,8 @@ class SyntheticTrial:
     def __str__(self) -> str:
         return self.trial_id
 
-    def get_trainable_cls(self) -> None: ...
+    def get_trainable_cls(self) -> Any:
+        return SimpleNamespace(**{MEASURES_ITSELF: True})
 
     def should_stop(self, result: dict[str, Any]) -> bool:
         return False
@@ -115,7 +118,7 @@ def measure(side: str, trials: int, uri: str) -> dict[str, float]:
 def _ours(uri: str) -> tuple[Any, Callable[[int], None]]:
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
-    callback = SystemMetricsCallback(uri, experiment_id="0", groups=(), close_timeout_s=600.0)
+    callback = SystemMetricsCallback(uri, experiment_id="0", close_timeout_s=600.0)
 
     def hold(number: int) -> None:
         while number >= WAITING and callback.run_id(SyntheticTrial(number - WAITING).trial_id) is None:

@@ -14,7 +14,6 @@ import click
 from entrypoints import search_space
 from entrypoints.errors import UserError
 from entrypoints.own_modules import user_folder
-from mlflow_sysmetrics.sampling import GROUPS
 
 AUTO, NONE, ALL = "auto", "none", "all"
 # Datasets that have a name. ``datasets.known``, which says what they are, is above this.
@@ -153,13 +152,6 @@ def _datasets(given: str) -> tuple[str, ...]:
     return tuple(map(_dataset, [given] if _file(given) else _parts(given)))
 
 
-def _groups(given: str) -> tuple[str, ...]:
-    names = _parts(given)
-    if not set(names) <= set(GROUPS):
-        raise ValueError(given)
-    return tuple(dict.fromkeys(["process", *names]))
-
-
 def _model_name(given: str) -> str:
     name = given.strip()
     if name in ("", ".", "..") or len(name) > MAX_MODEL_NAME or set("/:") & set(name):
@@ -180,7 +172,6 @@ SPACE = Kind(
     f"{AUTO}|YAML|FILE",
     {AUTO: {}},
 )
-GROUP_NAMES = Kind(_groups, f"a list of {', '.join(GROUPS)}, separated by commas, is", "NAMES")
 MODEL_NAME = Kind(
     _model_name,
     f"{NONE} or a name of at most {MAX_MODEL_NAME} characters without / and : is",

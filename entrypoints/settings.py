@@ -13,7 +13,6 @@ from entrypoints.option_types import (
     AUTO,
     DATASET,
     DATASETS,
-    GROUP_NAMES,
     MODEL_NAME,
     NAMED_DATASETS,
     NONE,
@@ -168,12 +167,6 @@ class StudySettings:
         text("ADDRESS"),
         "The Ray cluster to run on, auto or host:port; start the study on one of its nodes. local: the cluster in the "
         "environment variable RAY_ADDRESS, or else this machine.",
-    )
-    groups: tuple[str, ...] = option(
-        "process",
-        GROUP_NAMES,
-        "What to measure, e.g. process,gpu. container adds series of the trial's container, and gpu adds "
-        "peak_gpu_memory_mb.",
     )
     register: str | None = option(
         NONE,

@@ -20,7 +20,7 @@ from mlflow_sysmetrics.delivery import (
     writer_for,
 )
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.limits import Limits, check_attainable, groups_for, process_limits
+from mlflow_sysmetrics.limits import Limits, check_attainable, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import FINISHED, Outcome, failed
 from mlflow_sysmetrics.redact import get_logger
@@ -77,7 +77,7 @@ class Training:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.measurement = Measurement(None, groups_for(limits))
+        self.measurement = Measurement()
         self.is_open = False  # its measurement was started, and it has not ended
         self.has_begun = False
         self.stopped_early: Callable[[], bool] = lambda: False  # by the library, which does not tell

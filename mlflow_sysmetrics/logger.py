@@ -8,7 +8,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 import mlflow
@@ -21,7 +21,7 @@ from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.limits import Stop, Watchdog, check_attainable, check_readable, end_tree, process_limits
+from mlflow_sysmetrics.limits import Stop, Watchdog, check_attainable, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement, Phase
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.ranks import job_summary, rank_here
@@ -64,7 +64,6 @@ class SystemMetricsLogger:
         run_id: the run; by default the active one (this thread's, or else the latest of any), or MLFLOW_RUN_ID's.
         tracking_uri: the store of that run; by default MLflow's current one.
         prefix: of the metrics' names; only those that start with ``system/`` are in the UI's System metrics tab.
-        groups: what is read.
         pid: the process; by default this one.
         node: a label of this machine in the names, ``system/<node>/...``, where several machines share a run.
         rank: which process of a job this is, where several share a run: its names are ``system/rank_<rank>/...``, and
@@ -74,7 +73,7 @@ class SystemMetricsLogger:
             ``sysmetrics.stop_reason`` says so, and `on_break` is called.
         on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
             the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
-        measurement: one that was made, and perhaps started or stopped, before; instead of `pid` and `groups`.
+        measurement: one that was made, and perhaps started or stopped, before; instead of `pid`.
 
     Raises:
         ValueError: an argument is wrong, there is no run, or this process records it already.
@@ -86,7 +85,6 @@ class SystemMetricsLogger:
         tracking_uri: str | None = None,
         *,
         prefix: str = SYSTEM_PREFIX,
-        groups: Collection[str] = ("process",),
         pid: int | None = None,
         node: str | None = None,
         rank: int | None = None,
@@ -96,15 +94,13 @@ class SystemMetricsLogger:
     ) -> None:
         self._rank, self._ranks = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
-        self._measurement = measurement or Measurement(pid, groups)
+        self._measurement = measurement or Measurement(pid)
         pid = pid or self._measurement.pid
         parsed = process_limits(limits)
-        check_readable(parsed, self._measurement.groups)
         if parsed.rules and measurement is None and pid in (None, os.getpid()):
             check_attainable(parsed)
         self._on_break = on_break
-        here = "memory_mb" if "process" in self._measurement.groups else ""
-        self._watchdog = Watchdog(self._break, parsed, judged_while=here)
+        self._watchdog = Watchdog(self._break, parsed, judged_while="memory_mb")
         self._steps = _Steps()
         self._steps_before = _Steps()  # by the last point
         self._run = _opened(run_id, tracking_uri or mlflow.get_tracking_uri())

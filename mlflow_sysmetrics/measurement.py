@@ -8,14 +8,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import ProcessSampler, Sampler, check_groups, check_pid
+from mlflow_sysmetrics.sampling import ProcessSampler, Sampler, check_pid
 
 logger = get_logger(__name__)
 _MEMORY = "process_memory_mb"
@@ -28,7 +28,7 @@ Listener = Callable[[dict[str, float]], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def measure(pid: int | None = None, groups: Collection[str] = ("process",)) -> Measurement:
+def measure(pid: int | None = None) -> Measurement:
     """Measure a process and those below it: around a block, or as a decorator around each call of a function.
 
         with measure() as m:
@@ -43,42 +43,38 @@ def measure(pid: int | None = None, groups: Collection[str] = ("process",)) -> M
 
     Args:
         pid: the process; None is this one.
-        groups: what is read: "process", "container", "gpu".
 
     Raises:
         ValueError: an argument is wrong, or there is no such process.
     """
-    return Measurement(pid, groups)
+    return Measurement(pid)
 
 
 class Measurement:
     """One process tree from `start` to `stop`. Used once; after construction nothing raises. See `measure`.
 
     Args:
-        alone: leave out the processes below it.
+        children: measure the processes below it, too.
         window_s: seconds of a window of the series, see `drain`; in a long run up to ten.
-        sample: read this instead of the groups: a function that returns numbers by name.
+        sample: read this instead: a function that returns numbers by name.
         clock: seconds that never go back.
     """
 
     def __init__(
         self,
         pid: int | None = None,
-        groups: Collection[str] = ("process",),
         *,
         interval_s: float = 0.1,
-        alone: bool = False,
+        children: bool = True,
         window_s: float = 1.0,
         sample: Callable[[], Mapping[str, float]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        check_groups(groups)
         check_pid(pid)
         self.pid = pid
-        self.groups = groups
         self._clock = clock
         self._sample = sample
-        self._is_alone = alone
+        self._children = children
         self._process: ProcessSampler | None = None
         self._monitor = Monitor(
             self._read, interval_s=interval_s, window_s=window_s, on_sample=self._on_reading, clock=clock
@@ -104,7 +100,7 @@ class Measurement:
             self.began_ms = time.time_ns() // 1_000_000
             self._cut = (self._began, 0.0)
             if self._sample is None:
-                sampler = Sampler(self.groups, pid=self.pid, alone=self._is_alone)
+                sampler = Sampler(self.pid, children=self._children)
                 self._process = sampler.process
                 self._sample = sampler
             self._first_mb = self._monitor.read().get(_MEMORY)
@@ -145,7 +141,7 @@ class Measurement:
 
         @functools.wraps(function)
         def wrapper(*args: Any, **named: Any) -> Any:
-            with Measurement(self.pid, self.groups) as call:
+            with Measurement(self.pid) as call:
                 try:
                     return function(*args, **named)
                 finally:
@@ -166,8 +162,8 @@ class Measurement:
         ``elapsed_s``; ``cpu_seconds``, the sum of ``user_cpu_seconds`` and ``system_cpu_seconds``;
         ``mean_cpu_percent``: CPU seconds over elapsed ones, 100 is one core; ``peak_memory_mb`` and
         ``memory_growth_mb``: that peak less the first reading; ``peak_rss_mb``: the highest resident memory of one
-        process of the tree, by the kernel's own mark; ``read_mb`` and ``write_mb``: from and to storage; with the group
-        ``gpu`` ``peak_gpu_memory_mb``, the most on all GPUs together at one reading; and ``phase/<name>/..``.
+        process of the tree, by the kernel's own mark; ``read_mb`` and ``write_mb``: from and to storage; where GPUs
+        are read ``peak_gpu_memory_mb``, the most on all GPUs together at one reading; and ``phase/<name>/..``.
         """
         if self._summary is not None:
             return dict(self._summary)

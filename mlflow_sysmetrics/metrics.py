@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 Values = Mapping[str, float]
@@ -18,12 +18,11 @@ class SummaryMetric(NamedTuple):
     in_turn: Combine | None = None  # how the values of processes that ran one after the other combine, if they do
     of_ranks: Combine | None = None  # the same, of the ranks of a job
     of: str = "process"
-    group: str = "process"  # of the readings that it needs; "" for none
     is_mean: bool = False  # since the start, which goes up and down; a cost only grows
 
 
 METRICS = (
-    SummaryMetric("elapsed_s", "s", "wall time", sum, max, group=""),
+    SummaryMetric("elapsed_s", "s", "wall time", sum, max),
     SummaryMetric("cpu_seconds", "s", "CPU time, also of processes that have ended: the next two together", sum, sum),
     SummaryMetric("user_cpu_seconds", "s", "CPU time in the program itself", sum, sum),
     SummaryMetric("system_cpu_seconds", "s", "CPU time in the operating system for it", sum, sum),
@@ -44,7 +43,6 @@ METRICS = (
         "highest memory on all GPUs together at one reading; only where NVIDIA's driver tells it",
         max,
         sum,
-        group="gpu",
     ),
     SummaryMetric("read_mb", "MB", "what was read from storage, not from the page cache", sum, sum),
     SummaryMetric("write_mb", "MB", "what was written to storage", sum, sum),
@@ -66,7 +64,6 @@ METRICS = (
     ),
     SummaryMetric("served_rows_per_s", "1/s", "rows predicted a second, 100 in each request", of="served"),
 )
-_GROUPS = {metric.name: metric.group for metric in METRICS}
 CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial
 
 
@@ -77,16 +74,6 @@ def names(*of: str) -> tuple[str, ...]:
 
 SUMMARY = names("process")
 COUNTS = names("experiment")
-
-
-def summary_names(groups: Collection[str]) -> set[str]:
-    """The names of the values that the summary of a measurement of these groups may have."""
-    return {name for name in SUMMARY if group_of(name) in ("", *groups)}
-
-
-def group_of(name: str) -> str:
-    """The group of readings that a metric needs; "" for none. One that is not in the table needs the process."""
-    return _GROUPS.get(name, "process")
 
 
 def combined_in_turn(parts: Iterable[Values | None]) -> dict[str, float]:

@@ -22,7 +22,6 @@ from mlflow_sysmetrics.limits import (
     Values,
     Watchdog,
     check_attainable,
-    groups_for,
     process_limits,
 )
 from mlflow_sysmetrics.measurement import Measurement
@@ -166,8 +165,7 @@ class _Trial:
 
     def _call(self) -> Any:
         reset_peak_rss()  # an earlier trial of this process may have had more
-        groups = groups_for(self._limits)
-        with self._runner as runner, Measurement(runner.pid, groups) as measurement:
+        with self._runner as runner, Measurement(runner.pid) as measurement:
             if self.is_isolated:
                 check_attainable(self._limits, measurement.summary)
             measurement.subscribe(self._watchdog.see)

@@ -27,7 +27,7 @@ import psutil
 
 from mlflow_sysmetrics import delivery  # whose names load MLflow when they are used
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.limits import Limits, Stop, Values, check_attainable, groups_for, process_limits
+from mlflow_sysmetrics.limits import Limits, Stop, Values, check_attainable, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.metrics import mean_of_splits
 from mlflow_sysmetrics.outcome import FINISHED, Outcome, ended_by, failed, killed
@@ -146,7 +146,7 @@ class _Fit:
         reset_peak_rss()
         self._search = search
         self._writing_s = search.writing_s
-        self._measurement = Measurement(groups=groups_for(limits), alone=True).start()
+        self._measurement = Measurement(children=False).start()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Nothing: an estimator that is fitted has it, and may be sent to processes of its own."""

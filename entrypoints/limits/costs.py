@@ -37,7 +37,7 @@ COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  
 # What an untrained model already shows. A 99th percentile is not one of them: it depends on how many rows it is of.
 OF_UNTRAINED = ("inference_latency_ms", "model_size_kb")
 
-_OF_GPU = "peak_gpu_memory_mb"  # read only where a study asks for it
+_OF_GPU = "peak_gpu_memory_mb"
 
 # How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
 # a shared machine differ by a tenth; a process that had other trials before differs by a few pages.

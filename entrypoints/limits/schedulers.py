@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from entrypoints.errors import UserError
@@ -11,32 +11,28 @@ from entrypoints.limits import costs
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.settings import LimitOptions
-from mlflow_sysmetrics.limits import Limits, check_readable
+from mlflow_sysmetrics.limits import Limits
 
 # Of a trial's results for Tune:
 SCORE = "score"  # whatever ranks the trials, as it was at the last report
 PERCENT = "percent"  # of its own steps that it has done
 
 
-def parse_limits(
-    score: Score, limits: LimitOptions | None, groups: Collection[str] = ("process",), *, here: bool = True
-) -> Limits:
+def parse_limits(score: Score, limits: LimitOptions | None, *, here: bool = True) -> Limits:
     """What a user's text limits; nothing without one.
 
     Args:
         score: of the trials.
         limits: what the user has given.
-        groups: what is read of the trials.
         here: whether they run on this machine alone.
 
     Raises:
-        UserError: the text has a mistake, or what it limits is not read, or cannot be.
+        UserError: the text has a mistake, or what it limits cannot be read.
     """
     if limits is None:
         return Limits(())
     try:
         parsed = Limits.parse(limits.text, costs.metrics(score.validated, score.higher_is_better))
-        check_readable(costs.of_trials(parsed), groups)
         for limit in costs.of_served(parsed).bounds:
             if limit.statistic or limit.from_s:
                 raise ValueError(f"limits={parsed}: {limit} is on one served model; write a number alone")

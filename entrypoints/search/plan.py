@@ -112,7 +112,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         seed=settings.seed,
     )
     score = scores.find(settings.metric, table.task)
-    parsed = parse_limits(score, limits, settings.groups, here=where.is_here)
+    parsed = parse_limits(score, limits, here=where.is_here)
     folders = [folder]
     if Path(settings.dataset).is_absolute():
         folders.append(Path(settings.dataset).parent)

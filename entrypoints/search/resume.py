@@ -86,7 +86,6 @@ def kept(
     try:
         about = load_json(client, run_id, SETTINGS)
         settings: dict[str, Any] = about["settings"] | execution
-        settings["groups"] = tuple(settings["groups"])
         return StudySettings(**settings), about["limits"] and LimitOptions(**about["limits"])
     except (MlflowException, OSError, ValueError, KeyError, TypeError):
         return None

@@ -203,7 +203,6 @@ def _run_trials(
         predict=plan.predicts,
         cost_history=warm_up.cost_history,
         every_report=plan.scheduler != "none",
-        groups=plan.settings.groups,
     )
     space: dict[str, Any] = {"configuration": tune.grid_search(left)}
     searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=plan.backend.max_concurrent)

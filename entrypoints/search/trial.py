@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import time
-from collections.abc import Collection
 from statistics import stdev
 from typing import Any, Literal
 
@@ -61,7 +60,6 @@ class TrialTrainable(tune.Trainable):
         predict: bool = True,
         cost_history: ActorHandle | None = None,
         every_report: bool = False,
-        groups: Collection[str] = ("process",),
     ) -> None:
         """Return once all processes of the study are up and this one's first trial can begin.
 
@@ -73,7 +71,6 @@ class TrialTrainable(tune.Trainable):
             predict: whether one may end for what it is predicted to cost.
             cost_history: what the trials of the study have cost so far.
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
-            groups: what is read of this process.
         """
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
@@ -86,7 +83,6 @@ class TrialTrainable(tune.Trainable):
         self._predict = predict
         self._cost_history = cost_history
         self._every_report = every_report
-        self._groups = groups
         self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
@@ -123,7 +119,7 @@ class TrialTrainable(tune.Trainable):
         )
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
-        self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
+        self._measurement = Measurement(window_s=WINDOW_S)
         if self._guard.active:
             self._measurement.subscribe(lambda summary: self._guard.crossed(summary, self._steps_done))
         self._measurement.start()

@@ -1,7 +1,6 @@
 """MLflow's project backend ``system-metrics``: ``local`` in every option, with the project measured from outside.
 
-    mlflow run <project> --backend system-metrics [--backend-config '{"groups": "process,gpu",
-        "limits": "peak_memory_mb<=8000, mean_cpu_percent>=5 after 10m"}']
+    mlflow run <project> --backend system-metrics [--backend-config '{"limits": "peak_memory_mb<=8000"}']
 
 MLflow's own ``LocalBackend`` does the work. ``mlflow run`` waits for its project and passes ``--run-id`` on only under
 the name ``local``: here, both are read from the command's context.
@@ -97,7 +96,7 @@ class _MeasuredRun(LocalSubmittedRun):
 
 def _supervisor(config: Mapping[str, Any]) -> Supervisor:
     try:
-        return Supervisor(str(config.get("groups", "process")), str(config.get("limits") or ""))
+        return Supervisor(str(config.get("limits") or ""))
     except ValueError as error:
         raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
 

@@ -24,8 +24,6 @@ _OWN_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-_GROUPS = """What to read, separated by commas: process (the command and all below it), container (limits and use), gpu
-(use by these processes)."""
 _LIMITS = f"""End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
 mean_cpu_percent>=5 after 10m". Metrics: {", ".join(SUMMARY)}."""
 _DATA = """A CSV or Parquet file with rows to ask for; it may have more columns than the model takes. By default the
@@ -55,7 +53,7 @@ def main(context: click.Context) -> None:
     \b
     Examples:
       mlflow-sysmetrics run -- python train.py --epochs 3
-      mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
+      mlflow-sysmetrics run --run-name night -- ./train.sh
       mlflow-sysmetrics run --limits "peak_memory_mb<=8000, elapsed_s<=7200" -- python train.py
       MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
       mlflow-sysmetrics check --baseline-commit main -- python train.py
@@ -75,7 +73,6 @@ def main(context: click.Context) -> None:
 @main.command(context_settings=_UNTOUCHED)
 @option("--run-name", metavar="NAME", help="Name of the program's run; by default the program or MLflow chooses.")
 @option("--experiment-name", metavar="NAME", help="Experiment of the program's runs, unless the program sets another.")
-@option("--groups", metavar="NAMES", default="process", show_default=True, help=_GROUPS)
 @option("--limits", metavar="LIMITS", default="", help=_LIMITS)
 @_COMMAND
 @click.pass_obj
@@ -85,7 +82,6 @@ def run(
     command: tuple[str, ...],
     run_name: str | None,
     experiment_name: str | None,
-    groups: str,
     limits: str,
 ) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
@@ -108,7 +104,7 @@ def run(
     from mlflow_sysmetrics.command.supervisor import Supervisor
 
     try:
-        supervisor = Supervisor(groups, limits)
+        supervisor = Supervisor(limits)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     end_as(run_command(command, environment, supervisor, run_name=run_name, experiment_name=experiment_name))

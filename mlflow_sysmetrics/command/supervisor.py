@@ -16,14 +16,12 @@ from mlflow_sysmetrics.limits import (
     KILLED_WITHIN_S,
     MemoryKills,
     Watchdog,
-    check_readable,
     end_tree,
     process_limits,
 )
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import GROUPS
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
@@ -38,23 +36,18 @@ class Supervisor:
     construction nothing raises, and nothing but `finish` waits for a store.
 
     Args:
-        groups: what is measured, separated by commas.
         limits: a text such as ``peak_memory_mb<=8000``; empty for none.
 
     Raises:
-        ValueError: one of them is wrong; a sentence for the user.
+        ValueError: they are wrong; a sentence for the user.
     """
 
-    def __init__(self, groups: str = "process", limits: str = "") -> None:
-        self._groups = [group.strip() for group in groups.split(",") if group.strip()]
-        if not self._groups or set(self._groups) - set(GROUPS):
-            raise ValueError(f"groups={groups!r}: give one or more of {', '.join(GROUPS)}, separated by commas")
+    def __init__(self, limits: str = "") -> None:
         parsed = process_limits(limits) if limits.strip() else None
-        check_readable(parsed, self._groups)
         self._watchdog = Watchdog(
             self._end_process,
             parsed,
-            judged_while="memory_mb" if "process" in self._groups else "",
+            judged_while="memory_mb",
             stop_tags=self._stop_tags,
             clear=self._clear,
             is_unreachable=lambda: writer_for(self._tracker.run.tracking_uri).is_unreachable,
@@ -77,7 +70,7 @@ class Supervisor:
         self._tracker = tracker
         self._kills = MemoryKills(pid)
         try:
-            self._measurement = Measurement(pid, self._groups)
+            self._measurement = Measurement(pid)
         except ValueError as error:  # it cannot be seen: only its time can be told
             logger.warning("the program goes on without being measured: %s", error)
             self._measurement = Measurement(sample=dict)

@@ -7,13 +7,11 @@ from mlflow_sysmetrics.limits.grammar import (
     Limits,
     LimitsError,
     check_attainable,
-    check_readable,
-    groups_for,
     process_limits,
 )
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values, digits, finite
 from mlflow_sysmetrics.limits.watchdog import Watchdog, stopped_by_person
 
 __all__ = ["Judge", "Kind", "Limit", "Limits", "LimitsError", "Metric", "Patience", "Stop", "Values", "finite"]
-__all__ += ["check_attainable", "check_readable", "digits", "groups_for", "process_limits"]
+__all__ += ["check_attainable", "digits", "process_limits"]
 __all__ += ["GRACE_S", "KILLED_WITHIN_S", "MemoryKills", "Watchdog", "end_tree", "stopped_by_person"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_sysmetrics import metrics as table
@@ -143,14 +143,6 @@ def process_limits(text: str | None) -> Limits:
     return limits
 
 
-def check_readable(limits: Limits | None, groups: Collection[str]) -> None:
-    """Raise ValueError where a limit is on a metric that is not read, since its group is not chosen."""
-    for name in limits.metrics if limits else ():
-        group = table.group_of(name)
-        if group and group not in groups:
-            raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
-
-
 def check_attainable(limits: Limits, values: Values | None = None) -> None:
     """LimitsError where a process is above a limit on memory before its work has begun.
 
@@ -164,12 +156,6 @@ def check_attainable(limits: Limits, values: Values | None = None) -> None:
     if stop := limits.judge().crossed(memory):
         has = f"the process has {stop.metric} {rules.digits(stop.value, 4)} before the work begins"
         raise LimitsError(str(limits), f"{has}; raise the limit, or limit memory_growth_mb in its place")
-
-
-def groups_for(limits: Limits) -> tuple[str, ...]:
-    """The groups that have to be read for limits of `process_limits`."""
-    needs_gpu = any(table.group_of(name) == "gpu" for name in limits.metrics)
-    return ("process", "gpu") if needs_gpu else ("process",)
 
 
 def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str]) -> Limit | Patience:

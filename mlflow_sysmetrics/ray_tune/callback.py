@@ -7,7 +7,7 @@ import math
 import numbers
 import os
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -26,7 +26,6 @@ from mlflow_sysmetrics.ray_tune.inside import introduce
 from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, points_of
 from mlflow_sysmetrics.ray_tune.runs import Experiment, TrialRun
 from mlflow_sysmetrics.redact import lasting_uri, redacted_errors, with_login
-from mlflow_sysmetrics.sampling import check_groups
 from mlflow_sysmetrics.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
 from mlflow_sysmetrics.ui import address
 
@@ -62,12 +61,11 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         run_name: a trial -> the name of its run; by default its parameters.
         params: a trial -> the parameters of its run; by default its ``config``, flattened.
         continues: a trial -> the id of the run that it goes on in; None for a new one.
-        groups: what is read of trials' processes, see ``mlflow-sysmetrics run --help``; () for nothing.
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
         views: whether the view "What trials cost" of the MLflow UI is saved at the end, and its link printed.
 
     Raises:
-        ValueError: an unknown group, or a negative time limit.
+        ValueError: a negative time limit.
     """
 
     def __init__(
@@ -85,12 +83,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         run_name: Callable[[Trial], str] = trial_name,
         params: Callable[[Trial], Mapping[str, Any]] = lambda trial: flatten_dict(trial.config),
         continues: Callable[[Trial], str | None] = lambda trial: None,
-        groups: Collection[str] = ("process",),
         close_timeout_s: float = 60.0,
         views: bool = True,
     ) -> None:
-        if groups:
-            check_groups(groups)
         if not close_timeout_s >= 0:
             raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
         super().__init__(
@@ -107,7 +102,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.run_name = run_name
         self.params = params
         self.continues = continues
-        self.groups = tuple(groups)
         self.close_timeout_s = close_timeout_s
         self.views = views
         self._experiment: Experiment | None = None
@@ -129,7 +123,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             store = Store(uri)
             around = find_around(store, self.experiment_id, self.experiment_name, self.parent_run_id)
             earlier = find_earlier(store, around.experiment_id, study_id) if study_id else {}
-        self._experiment = Experiment(around, study_id or uuid.uuid4().hex, earlier, self.groups).start()
+        self._experiment = Experiment(around, study_id or uuid.uuid4().hex, earlier).start()
         endings.outlive_memory_kills()
         atexit.register(self.close)
 
@@ -169,7 +163,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         run.has_begun = True
         self._log_changes(run)
         located = introduce(trial.temporary_state.ray_actor, experiment.location(run), experiment.around.run_id)
-        if self.groups and not getattr(trial.get_trainable_cls(), MEASURES_ITSELF, False):
+        if not getattr(trial.get_trainable_cls(), MEASURES_ITSELF, False):
             run.measure(located, experiment.nodes)
 
     @never_raises("SystemMetricsCallback.log_trial_result")
@@ -181,7 +175,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             run.handle.log([Point(*point) for point in carried["points"]], tags=carried["tags"])
             run.summary = carried["summary"]
             return
-        points = points_of(result, self.groups)
+        points = points_of(result)
         for point in points:
             run.reported.add(point.name)
             if not run.has_diverged and not math.isfinite(point.value):

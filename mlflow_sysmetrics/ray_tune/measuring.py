@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -37,15 +37,14 @@ class Used(NamedTuple):
 class NodeMeasurements:
     """The measured processes of one node, by number. Nothing raises."""
 
-    def __init__(self, groups: Collection[str]) -> None:
-        self._groups = groups
+    def __init__(self) -> None:
         self._host_tags = Host().tags()
         self._measured: dict[int, tuple[Measurement, MemoryKills]] = {}
 
     def start(self, number: int, pid: int) -> dict[str, str]:
         """Measure this process, if it is there; return tags that say what its node is."""
         with suppress(ValueError):
-            self._measured[number] = Measurement(pid, self._groups).start(), MemoryKills(pid)
+            self._measured[number] = Measurement(pid).start(), MemoryKills(pid)
         return {DEFINED_AS: MEMORY_DEFINITION, **self._host_tags}
 
     def drain(self, number: int) -> list[Window]:
@@ -70,8 +69,7 @@ class NodeMeasurements:
 class Nodes:
     """The measurements on all nodes. Other nodes than this have an actor each, until `close`. Nothing raises."""
 
-    def __init__(self, groups: Collection[str]) -> None:
-        self._groups = tuple(groups)
+    def __init__(self) -> None:
         self._nodes: dict[str, Any] = {}  # by Ray's id: a node that comes back has another
         self._numbers = itertools.count()  # of processes
         self._lock = threading.Lock()
@@ -108,6 +106,6 @@ class Nodes:
 
     def _measurements_on(self, node_id: str) -> Any:
         if node_id == ray.get_runtime_context().get_node_id():
-            return NodeMeasurements(self._groups)
+            return NodeMeasurements()
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        return ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements).remote(self._groups)
+        return ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements).remote()

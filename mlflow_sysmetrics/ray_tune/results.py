@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATIO
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.delivery.operations import Point, points_now
-from mlflow_sysmetrics.metrics import summary_names
+from mlflow_sysmetrics.metrics import SUMMARY
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a LimitsStopper has ended the trial for: tags that say why
@@ -45,15 +45,14 @@ def payload(
     return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status, "summary": known}}
 
 
-def points_of(result: Mapping[str, Any], groups: Collection[str] = ()) -> list[Point]:
+def points_of(result: Mapping[str, Any]) -> list[Point]:
     """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration.
 
     A number is what `float` takes, such as a 0-d array or tensor, but no text.
-    A summary so far, which `system_metrics` adds, is of the trial's last process alone: it is left out where these
-    `groups` are measured from outside as well.
+    A summary so far, which `system_metrics` adds, is of the trial's last process alone: it is left out.
     """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
-    so_far = summary_names(groups).difference(result[OWN_KEY]) if groups and OWN_KEY in result else set()
+    so_far = set(SUMMARY).difference(result[OWN_KEY]) if OWN_KEY in result else set()
     own = flatten_dict({str(name): value for name, value in result.items() if name not in _NOT_METRICS | so_far})
     numbers = dict[str, float]()
     for name, value in own.items():

@@ -75,12 +75,10 @@ class TrialRun:
 class Experiment:
     """The runs of one experiment. Only `close` and `save_view` wait."""
 
-    def __init__(
-        self, around: RunRef, study_id: str, earlier: Mapping[str, StoredRun], groups: Collection[str]
-    ) -> None:
+    def __init__(self, around: RunRef, study_id: str, earlier: Mapping[str, StoredRun]) -> None:
         self.around = around  # where the run is that trials are nested under; without an id it is made here
         self.study_id = study_id
-        self.nodes = Nodes(groups)
+        self.nodes = Nodes()
         self.trials: dict[str, TrialRun] = {}  # whose runs have not ended
         self.restarts = 0
         self._earlier = earlier  # runs from before an interruption, see `find_earlier`

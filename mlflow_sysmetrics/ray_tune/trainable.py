@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Trainable
@@ -17,9 +17,7 @@ from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept
 
 
-def system_metrics(
-    trainable: type[Trainable] | Callable[..., Any], *, groups: Collection[str] = ("process",)
-) -> type[Trainable]:
+def system_metrics(trainable: type[Trainable] | Callable[..., Any]) -> type[Trainable]:
     """Return a class trainable like this function or class whose results also hold what its process used.
 
     Each result has means since the last result, such as ``process_memory_mb``, and maxima, ``process_memory_mb_max``;
@@ -32,18 +30,13 @@ def system_metrics(
 
     Args:
         trainable: a function of one ``config``, or a subclass of ``tune.Trainable``.
-        groups: what is read, see ``mlflow-sysmetrics run --help``.
-
-    Raises:
-        ValueError: an argument is wrong.
     """
-    Measurement(None, groups)  # which refuses wrong arguments before any trial begins
     is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
     base: Any = trainable if is_class else wrap_function(trainable)
 
     class Measured(base):
         def _measure(self) -> None:
-            self._measurement = Measurement(None, groups, window_s=_WINDOW_S).start()
+            self._measurement = Measurement(window_s=_WINDOW_S).start()
 
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
             self._measure()

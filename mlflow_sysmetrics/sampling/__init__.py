@@ -1,10 +1,10 @@
-"""What is read: the groups `process` (a process and those below it), `container` and `gpu`, by `Sampler`.
+"""What is read of a process and those below it, and of GPUs, by `Sampler`.
 
 `one_process` reads a process at one moment; `process_tree` adds up a tree and turns counters into rates.
 """
 
-from mlflow_sysmetrics.sampling.container import cgroup_limits, find_folders, read_file
+from mlflow_sysmetrics.sampling.cgroups import cgroup_limits, find_folders, read_file
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.groups import GROUPS, Sampler, check_groups
 from mlflow_sysmetrics.sampling.one_process import MEMORY_DEFINITION, own_high_water_mb, reset_peak_rss
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
+from mlflow_sysmetrics.sampling.sampler import Sampler

@@ -1,4 +1,4 @@
-"""The group `gpu`: NVIDIA's GPUs, and what of them this process tree uses, through nvidia-ml-py (the extra `[gpu]`)."""
+"""NVIDIA's GPUs, and what of them this process tree uses, through nvidia-ml-py (the extra `[gpu]`)."""
 
 from __future__ import annotations
 

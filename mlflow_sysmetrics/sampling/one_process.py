@@ -249,7 +249,7 @@ def _read_portable(process: psutil.Process, slow: bool) -> Reading:
 LINUX = System(_read_linux, _descendants_linux, read_shared=_read_shared)
 PORTABLE = System(_read_portable, lambda process, parents: process.children(recursive=True))
 HERE = LINUX if psutil.LINUX else PORTABLE
-ALONE = replace(  # a process without those below it
+WITHOUT_CHILDREN = replace(  # a process without those below it
     HERE,
     read=functools.partial(_read_linux, with_reaped=False) if psutil.LINUX else _read_portable,
     descendants=lambda process, parents: [],

@@ -1,4 +1,4 @@
-"""The group `process`: readings of a process and those below it, added up, and their counters turned into rates."""
+"""Readings of a process and those below it, added up, and their counters turned into rates."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _COSTS = names("process", "steps", "job")
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
 _NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results of `system_metrics`, or a library's
     rf"{SYSTEM_PREFIX}.*|(.*/)?({'|'.join((*_COSTS, *CURVES, *COUNTS))})|pid|timestamp|training_iteration"
-    r"|(process|container|gpu_\d+)_\w*(percent|mb|_s|cores|threads|_w)(_max)?"
+    r"|(process|gpu_\d+)_\w*(percent|mb|_s|cores|threads|_w)(_max)?"
     r"|time_(total|this_iter)_s|\w+_since_restore|(episodes|timesteps)_total|(mean|std)_(fit|score)_time"
 )
 

@@ -41,7 +41,6 @@ def _with(name: str) -> Any:
         pytest.param("max_rows", "all", None, id="all rows"),
         pytest.param("repeats", "none", 1, id="no repeats"),
         pytest.param("space", "{batch_size: [8, 64], alpha: 0.1}", {"batch_size": [8, 64], "alpha": [0.1]}, id="space"),
-        pytest.param("groups", "gpu, container,gpu", ("process", "gpu", "container"), id="groups"),
         pytest.param("register", " wine quality, é ", "wine quality, é", id="model name"),
         pytest.param("study", "b, a,b", ("b", "a"), id="studies, each once"),
     ],
@@ -63,7 +62,6 @@ NAME = "none or a name of at most 250 characters without / and : is"
         ("repeats", ("1",), "auto or none or a whole number from 2 is", "auto"),
         ("time_limit_s", ("0", "1h", "inf"), "none or a number above 0 is", "none"),
         ("register", ("", "a/b", "x" * 251), NAME, "none"),
-        ("groups", ("process,tpu", "gpu,"), "a list of process, container, gpu, separated by commas, is", "process"),
         ("resume", ("", "a,b"), "none or the run id of a study is", "none"),
         ("predict", ("true", ""), "on or off is", "on"),
         ("scheduler", ("hyperband", "ASHA"), "none or asha or median is", "none"),
@@ -87,7 +85,6 @@ def test_options_are_written_as_they_are_typed() -> None:
         "max_rows": "all",
         "max_steps": "none",
         "time_limit_s": "2.5",
-        "groups": "process,gpu",
         "seed": "3",
         "repeats": "none",
     }

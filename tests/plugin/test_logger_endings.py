@@ -23,10 +23,10 @@ from tracking_server import free_port
 
 from mlflow_sysmetrics import SystemMetricsLogger
 from mlflow_sysmetrics.delivery.sync import deliver
-from mlflow_sysmetrics.metrics import summary_names
+from mlflow_sysmetrics.metrics import SUMMARY as COSTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-SUMMARY = summary_names(["process"]) - {"peak_rss_mb"}  # is absent where a process has had a higher one before
+SUMMARY = set(COSTS) - {"peak_gpu_memory_mb", "peak_rss_mb"}  # is absent where a process has had a higher one before
 
 
 @pytest.fixture

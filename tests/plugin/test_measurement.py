@@ -20,7 +20,7 @@ from commands import wait_until
 
 from mlflow_sysmetrics import Measurement, measure
 from mlflow_sysmetrics.measurement import Phase
-from mlflow_sysmetrics.metrics import summary_names
+from mlflow_sysmetrics.metrics import SUMMARY as COSTS
 
 LIMIT_S = 60.0
 ABSENT = {"peak_rss_mb"}  # where the process has had a higher one before
@@ -37,7 +37,7 @@ def test_block_has_a_summary_while_it_runs_and_after() -> None:
         during = m.summary
         with m.phase("train") as phase:
             use_cpu(0.1)
-    assert during.keys() | ABSENT == summary_names(["process"])
+    assert during.keys() | ABSENT == set(COSTS) - {"peak_gpu_memory_mb"}
     assert m.summary.keys() | ABSENT == during.keys() | ABSENT | {f"phase/train/{name}" for name in phase.summary}
     assert 0.1 <= during["cpu_seconds"] < m.summary["cpu_seconds"]
     assert m.summary["user_cpu_seconds"] + m.summary["system_cpu_seconds"] == pytest.approx(m.summary["cpu_seconds"])
@@ -89,7 +89,7 @@ def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
     kept = "import time; input(); kept = b'x' * 400_000_000\n"  # more than this process may give back meanwhile
     kept += "while time.process_time() < 0.4: pass\nprint(flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", kept], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    with Measurement(alone=True) as alone, measure() as tree:
+    with Measurement(children=False) as alone, measure() as tree:
         assert child.stdin
         assert child.stdout
         child.stdin.write(b"\n")
@@ -114,7 +114,7 @@ def test_measurement_that_cannot_be_read_at_first_goes_on_trying(caplog: pytest.
     kept = b"x" * 50_000_000
     use_cpu(0.1)
     summary = m.stop()
-    assert summary.keys() | ABSENT == summary_names(["process"]) - {"memory_growth_mb"}
+    assert summary.keys() | ABSENT == set(COSTS) - {"peak_gpu_memory_mb", "memory_growth_mb"}
     assert summary["peak_memory_mb"] > len(kept) / 1e6
     assert summary["cpu_seconds"] >= 0.1
     assert "Too many open files" in caplog.text
@@ -135,7 +135,7 @@ def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
         wait_until(lambda: m.so_far().get("process_cpu_percent"), LIMIT_S, "a CPU figure", every_s=0.02)
         program.do("kept = b'x' * 50_000_000; print()")
         wait_until(lambda: told.get(timeout=LIMIT_S).get("memory_growth_mb", 0.0) > 40, LIMIT_S, "growth", every_s=0)
-        assert told.get(timeout=LIMIT_S).keys() | ABSENT == summary_names(["process"]) | {"memory_mb"}
+        assert told.get(timeout=LIMIT_S).keys() | ABSENT == set(COSTS) - {"peak_gpu_memory_mb"} | {"memory_mb"}
     wait_until(lambda: "memory_mb" not in told.get(timeout=LIMIT_S), LIMIT_S, "the end", every_s=0)
     summary = m.stop()
     assert summary["memory_growth_mb"] == pytest.approx(50, abs=5)

@@ -116,7 +116,7 @@ def test_command_on_a_page_is_taken(line: str) -> None:
             Limits.parse(DEFAULT_LIMITS if limits == AUTO else limits)
             Supervisor(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
-            Supervisor(given["groups"], given["limits"])
+            Supervisor(given["limits"])
 
 
 # What runs each kind of command on the pages: a step of .ci/run, or a test. A kind is a subcommand, one of its options,

@@ -36,7 +36,7 @@ STUDY = {
     "cpus": "2",
     "served": "none",
 }
-UNDER_LIMITS = STUDY | {"cpus": "1", "groups": "process,gpu"}
+UNDER_LIMITS = STUDY | {"cpus": "1"}
 UNDER_LIMITS["space"] = "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.001], alpha: 0.001}"
 # NVIDIA's library for ``early_stop``: a card on which each process that asks computes.
 PYNVML = """

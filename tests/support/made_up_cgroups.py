@@ -7,23 +7,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Group:
-    """One control group's figures, as version 2 of the kernel's interface writes them."""
+    """One control group's limits, as version 2 of the kernel's interface writes them."""
 
-    memory: int = 300_000_000
-    cache: int = 100_000_000
     memory_limit: int | None = None
-    cpu_s: float = 50.0
     quota: tuple[int, int] | None = None
 
     def files(self, folder: str) -> dict[str, str]:
         quota, period = self.quota or ("max", 100000)
         return {
             f"{folder}/cgroup.events": "populated 1\nfrozen 0\n",
-            f"{folder}/memory.current": f"{self.memory}\n",
             f"{folder}/memory.max": f"{'max' if self.memory_limit is None else self.memory_limit}\n",
-            f"{folder}/memory.stat": f"anon 1\nfile 2\ninactive_anon 7\ninactive_file {self.cache}\nactive_file 3\n",
             f"{folder}/cpu.max": f"{quota} {period}\n",
-            f"{folder}/cpu.stat": f"usage_usec {self.cpu_s * 1e6:.0f}\nuser_usec 1\nsystem_usec 1\n",
         }
 
 

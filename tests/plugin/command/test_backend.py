@@ -130,10 +130,10 @@ def test_run_of_an_id_is_used_and_runs_that_the_project_opens_besides_are_below_
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        ({"backend_config": {"groups": "gpu,x"}}, "gpu,x"),
+        ({"backend_config": {"limits": "memory<=1"}}, "memory<=1"),
         ({"synchronous": False}, r"synchronous=False: .* backend local"),
     ],
-    ids=["list of groups", "asynchronous"],
+    ids=["limits", "asynchronous"],
 )
 def test_what_cannot_be_is_said_before_anything_starts(
     project: Path, store_in_use: MlflowClient, options: dict[str, Any], wrong: str
@@ -142,17 +142,6 @@ def test_what_cannot_be_is_said_before_anything_starts(
     with pytest.raises(ExecutionException, match=wrong):
         run_in_python(project, **options)
     assert store_in_use.search_runs(["0"]) == []
-
-
-def test_configuration_chooses_the_groups(project: Path) -> None:
-    """Without the group of the process there is nothing of it but the time. MLflow or its user may wait again."""
-    submitted = run_in_python(project, backend_config={"groups": "container"})
-    assert submitted.wait()
-    submitted.cancel()
-    run = the_run(project.parent)
-    assert (submitted.wait(), run.info.status) == (True, "FINISHED")
-    assert system_metrics(run) == set()
-    assert {"elapsed_s", "cpu_seconds"} & run.data.metrics.keys() == {"elapsed_s"}
 
 
 def test_project_is_ended_at_its_limit(project: Path) -> None:

@@ -20,7 +20,6 @@ from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import writer_for
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.sampling import GROUPS
 
 LIMIT_S = 240.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.command.cli"]
@@ -42,20 +41,18 @@ def shown(*arguments: str, code: int = 0, **environment: str) -> str:
 
 
 def test_help_explains_every_option() -> None:
-    """Each option has a sentence, every group is named, and the group's help shows how to begin."""
+    """Each option has a sentence, and the group's help shows how to begin."""
     for name in ("run", "served", "sync", "ui"):
         assert shown(name, "--help")
         options = [option for option in main.commands[name].params if option.param_type_name == "option"]
         assert [option.name for option in options if not option.help] == []  # type: ignore[attr-defined]
     assert "mlflow-sysmetrics run -- python train.py" in shown("--help")
-    assert [group for group in GROUPS if f"{group} (" not in shown("run", "--help")] == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
         (["--limits", "elapsed_s<=2x median", "--", "true"], "write a number"),
-        (["--limits", "cpu_seconds<=3", "--groups", "container", "--", "true"], "needs the group process"),
         (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
         ([], "COMMAND"),
     ],

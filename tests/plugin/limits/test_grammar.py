@@ -12,8 +12,6 @@ from mlflow_sysmetrics.limits import (
     Limits,
     LimitsError,
     check_attainable,
-    check_readable,
-    groups_for,
     process_limits,
 )
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Stop
@@ -216,7 +214,6 @@ def test_limit_on_a_process_is_judged_at_each_reading() -> None:
     costs += ["elapsed_s", "peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb"]
     judge = process_limits(", ".join(f"{name}<=1" for name in costs)).judge()
     assert [judge.crossed({name: 1.1}) for name in costs] == [Stop(f"{name}<=1", name, 1.1, 1) for name in costs]
-    check_readable(process_limits("elapsed_s<=1"), ("container",))  # the clock needs no group
     with pytest.raises(LimitsError, match=r"^limits=.* such as mean_cpu_percent<=90 after 10m$"):
         process_limits("mean_cpu_percent<=90")
     with pytest.raises(LimitsError, match=r"^limits=.* is not a limit; write a limit$"):
@@ -228,8 +225,3 @@ def test_memory_alone_can_break_a_limit_before_the_work_begins() -> None:
     check_attainable(limits, {"elapsed_s": 9.0, "peak_memory_mb": 50.0})
     with pytest.raises(LimitsError, match="the process has peak_memory_mb 200 before the work begins"):
         check_attainable(limits, {"peak_memory_mb": 200.0})
-
-
-def test_gpu_is_read_only_where_a_limit_needs_it() -> None:
-    assert groups_for(process_limits("elapsed_s<=5")) == ("process",)
-    assert groups_for(process_limits("peak_gpu_memory_mb<=5")) == ("process", "gpu")

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_stack
@@ -31,7 +31,7 @@ from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination, payload, system_metrics
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination, payload
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
@@ -332,13 +332,10 @@ def test_trial_that_has_not_begun_does_not_begin_again(store_in_use: MlflowClien
     assert study.data.metrics["restarts"] == 0
 
 
-@pytest.mark.parametrize("settings", [{"close_timeout_s": math.nan}, {"groups": ("wind",)}])
-def test_wrong_argument_is_refused_at_construction(settings: dict[str, Any]) -> None:
-    """Not when the experiment ends, where it would cost what waits, nor in a trial."""
-    with pytest.raises(ValueError, match=next(iter(settings))):
-        SystemMetricsCallback(**settings)
-    with pytest.raises((ValueError, TypeError), match=next(iter(settings))):
-        system_metrics(tune.Trainable, **settings)
+def test_wrong_argument_is_refused_at_construction() -> None:
+    """Not when the experiment ends, where it would cost what waits."""
+    with pytest.raises(ValueError, match="close_timeout_s"):
+        SystemMetricsCallback(close_timeout_s=math.nan)
 
 
 def test_callback_is_one_of_rays_with_its_arguments() -> None:
@@ -374,16 +371,15 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
 
 
 @pytest.mark.parametrize(
-    ("result", "groups", "points"),
+    ("result", "points"),
     [
-        pytest.param({"training_iteration": 2, "timesteps_total": 640, "loss": 1}, (), {"loss": 640}, id="time step"),
-        pytest.param({0: 1.0, 1: {"f1": 1.0}}, (), {"0": 0, "1/f1": 0}, id="keys that are not text"),
-        pytest.param({"elapsed_s": 3, OWN_KEY: ("elapsed_s",)}, ["process"], {"elapsed_s": 0}, id="own of that name"),
-        pytest.param({"elapsed_s": 3, OWN_KEY: ()}, (), {"elapsed_s": 0}, id="not measured from outside"),
+        pytest.param({"training_iteration": 2, "timesteps_total": 640, "loss": 1}, {"loss": 640}, id="time step"),
+        pytest.param({0: 1.0, 1: {"f1": 1.0}}, {"0": 0, "1/f1": 0}, id="keys that are not text"),
+        pytest.param({"elapsed_s": 3, OWN_KEY: ("elapsed_s",)}, {"elapsed_s": 0}, id="own of that name"),
     ],
 )
 def test_points_of_a_result_are_at_its_time_step_without_the_summary_so_far(
-    result: dict[Any, Any], groups: Sequence[str], points: dict[str, int]
+    result: dict[Any, Any], points: dict[str, int]
 ) -> None:
     """Of a process that is measured from outside: that is of the last one alone. What describes an interval stays."""
-    assert {point.name: point.step for point in points_of(result, groups)} == points
+    assert {point.name: point.step for point in points_of(result)} == points
