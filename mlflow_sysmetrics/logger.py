@@ -19,12 +19,10 @@ from mlflow_sysmetrics.delivery import Point, RunHandle, window_points, writer_f
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
-from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Stop, Watchdog, check_attainable, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement, Phase
 from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.ranks import job_summary, rank_here
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
@@ -66,9 +64,6 @@ class SystemMetricsLogger:
         prefix: of the metrics' names; only those that start with ``system/`` are in the UI's System metrics tab.
         pid: the process; by default this one.
         node: a label of this machine in the names, ``system/<node>/...``, where several machines share a run.
-        rank: which process of a job this is, where several share a run: its names are ``system/rank_<rank>/...``, and
-            the summary of the run is that of the job, see `ranks`. By default what torchrun, MPI or Slurm say in the
-            environment. -1: none, whatever they say.
         limits: such as ``"peak_memory_mb<=8000, elapsed_s<=7200"``. When one is broken, the tag
             ``sysmetrics.stop_reason`` says so, and `on_break` is called.
         on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
@@ -87,13 +82,11 @@ class SystemMetricsLogger:
         prefix: str = SYSTEM_PREFIX,
         pid: int | None = None,
         node: str | None = None,
-        rank: int | None = None,
         limits: str | None = None,
         on_break: Callable[[Stop], None] | None = None,
         measurement: Measurement | None = None,
     ) -> None:
-        self._rank, self._ranks = _checked_rank(rank)
-        self._prefix = _full_prefix(prefix, node, self._rank)
+        self._prefix = _full_prefix(prefix, node)
         self._measurement = measurement or Measurement(pid)
         pid = pid or self._measurement.pid
         parsed = process_limits(limits)
@@ -154,11 +147,8 @@ class SystemMetricsLogger:
     def stop(self) -> dict[str, float]:
         """Take a last reading, deliver what is left within five seconds, and return the summary. Idempotent."""
         if self._stops():
-            deadline = Deadline(_STOP_WITHIN_S)
             with never_raises("the end of system metrics"):
-                is_delivered = self._finish(_STOP_WITHIN_S)
-                if is_delivered and self._rank is not None:
-                    within(deadline.left(), self._log_job)
+                self._finish(_STOP_WITHIN_S)
         return self.summary
 
     def __enter__(self) -> SystemMetricsLogger:
@@ -278,17 +268,6 @@ class SystemMetricsLogger:
         prefix = self._prefix.removeprefix(SYSTEM_PREFIX)
         return {f"{prefix}{name}": value for name, value in self.summary.items()}
 
-    def _log_job(self) -> None:
-        """Log the summary of all ranks together. Each rank does so after its own, and again while more come."""
-        writer = writer_for(self._run.tracking_uri)
-        store = Store(self._run.tracking_uri)  # with a time limit of its own
-        written: dict[str, float] = {}
-        while (summary := job_summary(store.run(str(self.run_id)).values, self._ranks)) != written:
-            run = writer.open(str(self.run_id))
-            run.log(summary=summary)
-            run.close(_STOP_WITHIN_S)
-            written = summary
-
 
 def _opened(run_id: str | None, tracking_uri: str) -> RunHandle:
     """The handle of the run with this id, or else of the current one. ValueError where there is none."""
@@ -297,22 +276,13 @@ def _opened(run_id: str | None, tracking_uri: str) -> RunHandle:
     return writer.open(run.run_id, start_ms=run.start_ms)
 
 
-def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:
-    """The rank, and the number of ranks where that is known."""
-    if rank is None:
-        return rank_here() or (None, None)
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < -1:
-        raise ValueError(f"rank={rank!r}: give a whole number from 0 up, or -1 for none")
-    return None if rank == -1 else rank, None
-
-
-def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:
+def _full_prefix(prefix: str, node: str | None) -> str:
     full = prefix if node is None else f"{prefix}{node}/"
     for name, text, start in (("prefix", prefix, prefix), ("node", node, full)):
         if text is not None and not (isinstance(text, str) and len(start) <= _MAX_PREFIX and _is_name(f"{start}x")):
             allowed = f"at most {_MAX_PREFIX} letters, digits and any of _-. / as in a relative path"
             raise ValueError(f"{name}={text!r}: give {allowed}")
-    return full if rank is None else f"{full}rank_{rank}/"
+    return full
 
 
 def _is_name(name: str) -> bool:

@@ -30,7 +30,7 @@ _RULE = re.compile(
 _OF_A_PROCESS = tuple(
     Metric(metric.name, Kind.MEAN if metric.is_mean else Kind.GROWING)
     for metric in table.METRICS
-    if metric.of == "process"
+    if metric.scope == "process"
 )
 _OF_WHOLE_PROCESS = ("peak_memory_mb", "peak_rss_mb")  # with all that it had loaded before
 # Of metrics that nobody has declared: costs of which each value counts, and words of those that are better when lower.

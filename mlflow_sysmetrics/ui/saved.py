@@ -24,7 +24,7 @@ _OF_A_STUDY = re.compile(re.escape(_PREFIX) + "sysmetrics-([0-9a-f]{32})-")
 _WRITTEN = re.compile(r'"createdAt": ?(\d+)')
 _link = (ui.runs_page("{}") + "&viewStateShareKey={}&compareRunsMode={}").format
 _MAX_VALUE = 5_000  # characters: MLflow refuses longer tags
-_COSTS = names("process", "steps", "job")
+_COSTS = names("process", "steps")
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
 _NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results of `system_metrics`, or a library's
     rf"{SYSTEM_PREFIX}.*|(.*/)?({'|'.join((*_COSTS, *CURVES, *COUNTS))})|pid|timestamp|training_iteration"

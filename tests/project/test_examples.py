@@ -49,10 +49,7 @@ def runs_after(example: str, folder: Path) -> list[Run]:
 
 @pytest.mark.parametrize(
     "example",
-    [
-        pytest.param(name, marks=pytest.mark.alone if name == "ranks.py" else ())  # its four processes end within 5 s
-        for name in sorted({path.name for path in (ROOT / "examples").iterdir()} - OTHERS)
-    ],
+    sorted({path.name for path in (ROOT / "examples").iterdir()} - OTHERS),
 )
 def test_example_leaves_its_summaries_and_phases(empty_store: Path, example: str) -> None:
     """In runs that have ended."""
@@ -68,8 +65,6 @@ def test_example_leaves_its_summaries_and_phases(empty_store: Path, example: str
     assert all(reason.startswith(STOPPED[example]) for reason in reasons)
     if example == "xgboost_rounds.py":
         assert runs[0].data.metrics["steps"] == 100
-    if example == "ranks.py":
-        assert runs[0].data.metrics["ranks"] == 4
 
 
 def test_commands_for_any_project_run(empty_store: Path) -> None:

@@ -28,7 +28,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("sampling",),
         ("monitor",),
         ("measurement", "delivery"),
-        ("limits", "ranks", "recording"),
+        ("limits", "recording"),
         ("ui", "logger", "served"),
         ("host autologging",),
         ("command check", "ray_tune"),

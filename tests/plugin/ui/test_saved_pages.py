@@ -119,7 +119,7 @@ def test_server_without_such_views_gives_plain_links(
 def test_page_of_costs_is_made_of_what_its_runs_have_logged(client: MlflowClient) -> None:
     """What differs, what was measured, and why it ended; of numbers that others log none is taken for a score."""
     ours = dict.fromkeys(("elapsed_s", "peak_memory_mb", "steps"), 2.0)
-    rest = ["rank_0/steps", "phase/load/elapsed_s", "process_memory_mb_max", "gpu_0_power_w", "memory_mb", "trials"]
+    rest = ["node_0/steps", "phase/load/elapsed_s", "process_memory_mb_max", "gpu_0_power_w", "memory_mb", "trials"]
     rest += ["training_iteration", "time_total_s", "pid", "system/gpu_0_memory_mb", "system/cpu_utilization_percentage"]
     rest += ["mean_fit_time", "std_score_time"]
     for team, size in (("a", 8), ("a", 64), ("b", 1)):
