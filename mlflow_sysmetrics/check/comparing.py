@@ -1,4 +1,4 @@
-"""What checks of programs and of models share: a run of their own, pairs until each metric is decided, and its page."""
+"""What checks of programs and of models share: pairs until each metric is decided, and a run of their own."""
 
 from __future__ import annotations
 
@@ -69,12 +69,8 @@ def recorded(run: RunRef, compare: Callable[[], output.Result]) -> output.Result
         raise
     finally:
         handle.close(_CLOSE_S)
-    try:
-        link = ask_store(run.tracking_uri, lambda: output.save_page(run, result))
-        how = "" if run.tracking_uri.startswith("http") else "type `mlflow-sysmetrics ui`, then "
-        click.echo(f"{how}see {address(link, run.tracking_uri)}", err=True)
-    except StoreError as error:  # the verdict is worth more than its page
-        click.echo(f"the store did not take the page of the verdict: {error.message}", err=True)
+    link = address(f"#/experiments/{run.experiment_id}/runs/{run.run_id}", run.tracking_uri)
+    click.echo(f"the run of the check: {link}", err=True)
     return result
 
 

@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from mlflow_sysmetrics import ui
 from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Judged
-from mlflow_sysmetrics.delivery import RunHandle, RunRef
+from mlflow_sysmetrics.delivery import RunHandle
 from mlflow_sysmetrics.outcome import FINISHED
-from mlflow_sysmetrics.tags import PAIR, SIDE, VERDICT
+from mlflow_sysmetrics.tags import VERDICT
 
 _CODES = {WORSE: 1, UNDECIDED: 3}
 
@@ -95,15 +93,3 @@ def record(run: RunHandle, result: Result) -> None:
     run.log(summary={"pairs": result.pairs}, tags=tags)
     run.log_text("check.json", as_json(result))
     run.end(FINISHED)
-
-
-def save_page(run: RunRef, result: Result) -> str:
-    """Save the view that compares the sides, and return its link."""
-    names = [judged.name for judged in result.metrics]
-    wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and {ui.tag(PAIR)} != '0'"
-    columns = [ui.tag(SIDE), ui.tag(PAIR), *map(ui.metric, names)]
-    sections = [ui.Section("Baseline and candidate", [ui.bars(name) for name in names])]
-    title = f"Check: {result.headline}"
-    page = ui.Page(title, wanted, sort_by=names[0], columns=columns, sections=sections, group_by=SIDE)
-    client = MlflowClient(run.tracking_uri)
-    return ui.save(client, run.experiment_id, str(run.run_id), {"check": page})["check"]

@@ -14,11 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import psutil
 from mlflow import MlflowClient
@@ -37,6 +36,7 @@ from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import absolute_uri
 
 _KB_MB = 1.024e-3
+_TAIL = 2000  # bytes of its output
 _READ_EVERY_S = 0.02  # five times as often as usual: what is sampled misses short peaks
 # The program's parent: the kernel begins a process's mark of its memory with that of the one that has started it, and
 # this one is small. The program begins once it is measured, and its end waits until the last reading of it was taken.
@@ -130,13 +130,11 @@ class Pairs:
         with tempfile.TemporaryFile() as output:
             popen = {"cwd": side.folder, "env": environment, "stdout": output, "stderr": output}
             program_exit, costs = self._measure(tracker, command, popen)
-            output.seek(0)
-            last_lines = deque(output, 5)
+            last_lines = _last_lines(output)
         outcome = Outcome(program_exit.outcome.status, about)
         tracker.finish(outcome, ends=True, figures=costs)  # in place of those sampled
         if program_exit.code:
-            last = b"  ".join(last_lines).decode(errors="replace").rstrip()
-            raise side.failed(f"failed with exit code {program_exit.code}\n  {last}")
+            raise side.failed(f"failed with exit code {program_exit.code}\n  {last_lines}")
         client = MlflowClient(self.parent.tracking_uri)
         run = ask_store(self.parent.tracking_uri, lambda: client.get_run(str(tracker.run.run_id)))
         return {**run.data.metrics, **costs}
@@ -173,3 +171,11 @@ class Pairs:
             "elapsed_s": elapsed_s,
         }
         return Exit(exit_code), costs
+
+
+def _last_lines(output: IO[bytes]) -> str:
+    """The last five lines, as many bytes as a message has room for."""
+    end = output.seek(0, os.SEEK_END)
+    output.seek(max(0, end - _TAIL))
+    lines = output.read().decode(errors="replace").splitlines()
+    return "\n  ".join(lines[-5:])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from mlflow_sysmetrics.check import output, verdict
 from mlflow_sysmetrics.check.comparing import begin, in_pairs, recorded, with_tolerances
@@ -38,7 +39,7 @@ def check_models(
     if wall_time:
         costs.append(verdict.SERVED_TIME)
     compared = with_tolerances([*map(compared_loss, losses), *costs], tolerate)
-    truth, groups = _truth(rows, target, group)
+    truth, groups = _truth(rows, target, group, losses)
     baseline, candidate = fixed(baseline), fixed(candidate)
     promotion = Promotion.of(promote, baseline, candidate) if promote else None
     try:
@@ -61,13 +62,19 @@ def check_models(
     return result
 
 
-def _truth(rows: pd.DataFrame, target: str, group: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _truth(rows: pd.DataFrame, target: str, group: str | None, losses: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The targets, and for each row which group it is of; without groups each is its own."""
     for option, name in (("--target", target), ("--group", group)):
-        if name is not None and name not in rows:
+        if name is None:
+            continue
+        if name not in rows:
             raise click.UsageError(f"{option} {name}: --data has no such column, but {', '.join(map(str, rows))}")
-    if rows[target].isna().any():
-        raise click.UsageError(f"--target {target}: the column has empty cells; leave these rows out")
+        if rows[name].isna().any():
+            raise click.UsageError(f"{option} {name}: the column has empty cells; leave these rows out")
+    if not is_numeric_dtype(rows[target]):
+        for loss in losses:
+            if loss != "error_rate":
+                raise click.UsageError(f"--lower {loss}: --target {target} is not numeric; use --lower error_rate")
     groups = np.arange(len(rows)) if group is None else rows[group].to_numpy()
     if len(pd.unique(groups)) < 2:
         raise click.UsageError("--data has fewer than two rows or groups, which tell nothing of the noise")

@@ -27,7 +27,7 @@ class ComparedMetric:
     """A metric of a run that is compared; by default one that the program logs.
 
     Amounts are in `unit`. "%" is relative to the baseline, of a cost by the logarithm of each pair's ratio. "sd" is the
-    standard deviation of the baseline's runs: how much seeds change it.
+    standard deviation of the baseline's runs: how much seeds change it. "" is that of the metric itself.
     """
 
     name: str
@@ -97,6 +97,8 @@ def judge(
     for metric, baseline_row, candidate_row in zip(metrics, baseline, candidate, strict=True):
         a = np.asarray(baseline_row, float)
         b = np.asarray(candidate_row, float)
+        if metric.unit == "%" and not a.mean():  # of nothing there is no part that could be tolerated
+            metric = replace(metric, unit="", tolerance=0.0, min_change=0.0)
         if metric.is_cost or np.ptp(a) or np.ptp(b):
             judged = by_noise(metric, _differences(metric, a, b), p_worse, _P_PASSES)
         else:
@@ -136,6 +138,8 @@ def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> Differ
     worse_by = a - b if metric.higher_is_better else b - a
     if metric.unit == "%":
         return Differences(100 * worse_by / abs(a.mean()), *amounts)
+    if not metric.unit:
+        return Differences(worse_by, *amounts)
     # In spreads of the candidate, where those of the baseline are all alike.
     spread = float((a if np.ptp(a) else b).std(ddof=1))
     # A few runs tell it roughly: in 95 % it is at most this, and in 95 % at least that.

@@ -128,19 +128,17 @@ class CheckCommand(click.Command):
     "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
 )
 @option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
-@option("--lower", metavar="METRIC", multiple=True, help="A metric that the program logs, of which lower is better.")
-@option("--higher", metavar="METRIC", multiple=True, help="The same, of which higher is better.")
+@option("--lower", metavar="METRIC", multiple=True, help="Metric to compare; lower is better. Repeatable.")
+@option("--higher", metavar="METRIC", multiple=True, help="Metric to compare; higher is better. Repeatable.")
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE)
 @option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
 @_FORMAT
-@option("--allow-unjudged", is_flag=True, help="Exit with 0 where nothing is worse, and something cannot be judged.")
 @_COMMAND
 @click.pass_obj
 def check(
     environment: dict[str, str],
     /,
     form: str,
-    allow_unjudged: bool,
     lower: tuple[str, ...],
     higher: tuple[str, ...],
     **options: Any,
@@ -169,7 +167,7 @@ def check(
     except ImportError as error:
         raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
     metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
-    _end_of_check(lambda: check.check(environment=environment, metrics=metrics, **options), form, allow_unjudged)
+    _end_of_check(lambda: check.check(environment=environment, metrics=metrics, **options), form)
 
 
 @click.command("check", epilog="Without models, `mlflow-sysmetrics check --help` is on programs.")
@@ -207,7 +205,7 @@ def check_models(baseline: str, candidate: str, data: str, form: str, **options:
     _end_of_check(lambda: check_models(baseline, candidate, read_rows(data), **options), form)
 
 
-def _end_of_check(check: Callable[[], Result], form: str, allow_unjudged: bool = False) -> NoReturn:
+def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
     """Run a check, print its verdict, and exit with its code."""
     from mlflow_sysmetrics.check.output import FORMATS
     from mlflow_sysmetrics.check.sides import CheckError
@@ -220,10 +218,7 @@ def _end_of_check(check: Callable[[], Result], form: str, allow_unjudged: bool =
     except KeyboardInterrupt:
         sys.exit(130)  # not 1, as click would have it: nothing was found to be worse
     click.echo(FORMATS[form](result))
-    is_allowed = allow_unjudged and result.exit_code == 3
-    if is_allowed:
-        click.echo("what cannot be judged is allowed: exit code 0", err=True)
-    sys.exit(0 if is_allowed else result.exit_code)
+    sys.exit(result.exit_code)
 
 
 @main.command()

@@ -53,7 +53,6 @@ class Page:
     columns: Sequence[str] = ()  # of the table, from left to right: ``param("batch_size")``, ``metric("val_rmse")``
     wide: Sequence[str] = ()  # those of the columns that hold sentences
     sections: Sequence[Section] = ()  # below them, folded, are charts of all other metrics
-    group_by: str | None = None  # a tag: charts show the mean of those runs that have the same
     all_runs: bool = True  # whether charts show every run that the list holds, and not its first ten
 
     def state(self) -> str:
@@ -93,8 +92,6 @@ class Page:
         }
         if self.sort_by:
             state["orderByKey"] = metric(self.sort_by)
-        if self.group_by:
-            state["groupBy"] = _means_by(self.group_by)
         packed = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)
         return f"deflate;{base64.b64encode(packed).decode()}"
 
@@ -104,10 +101,6 @@ class Page:
         if self.sort_by:
             link += f"&orderByKey={quote(metric(self.sort_by), safe='')}&orderByAsc={str(self.ascending).lower()}"
         return f"{link}&compareRunsMode={self.shown}"
-
-
-def _means_by(tag_name: str) -> Card:
-    return {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": tag_name}]}
 
 
 def scatter(x: str, y: str) -> Card:

@@ -47,6 +47,8 @@ def check(registry: MlflowClient, tmp_path: Path) -> Check:
     rows = pd.DataFrame(random.random((250, 2)), columns=["a", "b"])
     rows["y"] = rows.a + rows.b + random.normal(scale=0.1, size=250)
     rows["patient"] = np.arange(250) // 5
+    rows["doctor"] = rows.patient.where(rows.index != 7)
+    rows["sick"] = np.where(rows.y > 1, "yes", "no")
     rows.to_csv(tmp_path / "rows.csv", index=False)
 
     def check(*arguments: str, code: int) -> str:
@@ -127,6 +129,8 @@ def test_candidate_becomes_the_champion_only_if_it_passes(
     ("arguments", "code", "why"),
     [
         pytest.param((*BOTH[:2], "--target", "z", "--lower", "rmse"), 2, "no such column, but a, b, y", id="z"),
+        pytest.param((*BOTH, "--group", "doctor"), 2, "--group doctor: the column has empty cells", id="empty cell"),
+        pytest.param((*BOTH[:2], "--target", "sick", "--lower", "rmse"), 2, "sick is not numeric", id="text"),
         pytest.param((*BOTH, "--tolerate", "rmse=1sd"), 2, "the names here are rmse, served_cpu_ms", id="sd"),
         pytest.param(
             ("models:/sum/2", "models:/sum/3", *BOTH[2:], "--promote", "champion"),

@@ -169,3 +169,19 @@ def test_what_is_worse_counts_before_what_cannot_be_judged() -> None:
     found = [Judged("a", "cannot be judged", "", 0, 0, 0), Judged("b", "worse", "", 1, 1, 1)]
     result = Result(found, 10, "", {})
     assert (result.exit_code, result.headline) == (1, "worse: b")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "verdict"),
+    [
+        pytest.param([3, 4, 5, 3, 4, 5, 3, 4, 5, 3], "worse", id="more"),
+        pytest.param([-3, -4, -5, -3, -4, -5, -3, -4, -5, -3], "better", id="less"),
+        pytest.param([0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "cannot be judged", id="once"),
+    ],
+)
+def test_of_a_baseline_of_0_no_part_is_tolerated(candidate: list[float], verdict: str) -> None:
+    """All that is said of it are numbers, in the unit of the metric."""
+    (errors,) = judge([replace(RMSE, unit="%", tolerance=5.0)], [[0.0] * 10], [candidate])
+    assert errors.verdict == verdict
+    assert np.isfinite([errors.change, errors.low, errors.high, errors.noise, errors.detectable]).all()
+    assert errors.unit == ""
