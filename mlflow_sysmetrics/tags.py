@@ -2,7 +2,7 @@
 
 # Any run.
 RUN_KEY = "sysmetrics.run_key"  # Unique for ever, of a run that the callback creates: by it the run is found again.
-KIND = "sysmetrics.kind"  # What a run is: a study, a trial, a preparation, a report.
+KIND = "sysmetrics.kind"  # What a run is, such as a study or a trial.
 ERROR = "sysmetrics.error"  # Why a FAILED run failed.
 STOP_REASON = "sysmetrics.stop_reason"  # Why a KILLED run was ended early: words for people.
 STOP = "sysmetrics.stop"  # Set by a person, to anything: end this run.

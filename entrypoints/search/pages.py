@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+
 import click
 import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from entrypoints import views
 from entrypoints.frame import Frame, frame_of
@@ -15,13 +21,38 @@ from entrypoints.search.record import Record
 from entrypoints.search.run_names import searched, varied
 from mlflow_sysmetrics.ui import save
 
+MAX_STUDIES = 10  # whose views are kept, the newest
+_OF_A_STUDY = re.compile(r"mlflow\.sharedViewState\.sysmetrics-([0-9a-f]{32})-")
+
 
 def save_pages(run: RecordedRun, plan: Plan, record: Record, frame: Frame) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
     names = frame.hyperparameters or varied(plan.trials) or searched(plan.trials)
     pages = views.of_study(frame, run.start, names, record.limits, differing_costs(frame))
     links = save(run.client, run.experiment_id, run.run_id, pages)
-    return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(record.score))
+    links |= save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(record.score))
+    with contextlib.suppress(MlflowException):  # old views are not worth a study
+        remove_old(run.client, run.experiment_id)
+    return links
+
+
+def remove_old(client: MlflowClient, experiment_id: str) -> None:
+    """Remove the views of all but the newest studies; those that a user has changed stay."""
+    written: list[tuple[int, str, str]] = []  # when, the study, the tag
+    for key, value in client.get_experiment(experiment_id).tags.items():
+        study = _OF_A_STUDY.match(key)
+        if study is None:
+            continue
+        with contextlib.suppress(ValueError):  # no view
+            view = json.loads(value)
+            if view.get("sysmetrics"):  # until a user changes it in the UI
+                written.append((view["createdAt"], study[1], key))
+    newest: list[str] = []
+    for _, study_id, key in sorted(written, reverse=True):
+        if study_id not in newest:
+            newest.append(study_id)
+        if newest.index(study_id) >= MAX_STUDIES:
+            client.delete_experiment_tag(experiment_id, key)
 
 
 def open_from_the_start(run: RecordedRun, plan: Plan, record: Record) -> None:

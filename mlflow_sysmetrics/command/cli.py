@@ -12,7 +12,6 @@ import click
 from click import option
 
 from mlflow_sysmetrics.metrics import SUMMARY, names
-from mlflow_sysmetrics.ui import PORT
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.check.output import Result
@@ -269,16 +268,15 @@ def sync(tracking_uri: str | None) -> None:
 
 
 @main.command()
-@option("--experiment-name", metavar="NAME", help="Look for the newest study or run here; by default everywhere.")
+@option("--experiment-name", metavar="NAME", help="Look for the newest run here; by default everywhere.")
 @option("--tracking-uri", metavar="URI", help=_STORE)
-@option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Port of the server, if free.")
-@option("--no-browser", is_flag=True, help="Print the address only.")
-def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
-    """Show the newest study in the MLflow UI, or else what the newest runs have cost.
+@option("--port", type=click.IntRange(1, 65535), help="Port of the server, or the next free one; by default 5000.")
+def ui(experiment_name: str | None, tracking_uri: str | None, port: int | None) -> None:
+    """Show the newest run in the MLflow UI: its study, or else what the newest runs have cost.
 
-    Prints the address of the page, and opens it where there is a browser. What a study shows before its end, and the
-    view "What runs cost", are made from the runs that are there now. If the store is a file or a database, the command
-    first starts an MLflow server that only this machine can reach, on the next free port; Ctrl-C ends it.
+    Prints the address of the page. What a study shows before its end, and the view "What runs cost", are made from the
+    runs that are there now. If the store is a file or a database, the command becomes an MLflow server that only this
+    machine can reach, and that Ctrl-C ends.
     """
     import mlflow
 
@@ -287,7 +285,7 @@ def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_brow
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     page = ask_store(uri, lambda: newest_page(uri, experiment_name))  # first: it makes the tables of a new database
-    show(uri, page, port, with_browser=not no_browser)
+    show(uri, page, port)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,35 @@ from mlflow_sysmetrics.tags import KIND
 
 PORT = 5000  # where `mlflow-sysmetrics ui` starts a server, if nothing listens there
 MODE = "workflowType=machine_learning"  # the UI opens in another one
-FIRST = "score"  # the word of a study's view that `mlflow-sysmetrics ui` opens
+FIRST = "first"  # the word of a study's view that `mlflow-sysmetrics ui` opens
 Shown = Literal["CHART", "TABLE"]
 Card = Mapping[str, Any]
-metric, param, tag = "metrics.`{}`".format, "params.`{}`".format, "tags.`{}`".format  # the columns of these names
-runs_page = ("#/experiments/{}/runs?" + MODE).format  # the address of an experiment's runs, on any server
-trials_of = f"tags.mlflow.parentRunId = '{{}}' and {tag(KIND)} = 'trial'".format  # a condition: those below a run
 _OWN = {"deleted": False, "isGenerated": False}  # of a section, and of a card
+
+
+def metric(name: str) -> str:
+    """The column of a metric."""
+    return f"metrics.`{name}`"
+
+
+def param(name: str) -> str:
+    """The column of a parameter."""
+    return f"params.`{name}`"
+
+
+def tag(name: str) -> str:
+    """The column of a tag."""
+    return f"tags.`{name}`"
+
+
+def trials_of(run_id: str) -> str:
+    """The condition that finds the trials below a run."""
+    return f"tags.mlflow.parentRunId = '{run_id}' and {tag(KIND)} = 'trial'"
+
+
+def runs_page(experiment_id: str) -> str:
+    """The address of an experiment's runs, on any server."""
+    return f"#/experiments/{experiment_id}/runs?{MODE}"
 
 
 def address(page: str, uri: str) -> str:

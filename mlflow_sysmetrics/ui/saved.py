@@ -17,12 +17,10 @@ from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.ui import page as ui
 
 logger = get_logger(__name__)
-MAX_STUDIES = 10  # whose views are kept, the newest
 OF_RUNS = "runs"  # the owner of the view of all runs of an experiment
-_PREFIX, _MARK = "mlflow.sharedViewState.", '"sysmetrics":'  # MLflow's; in a value, until a user changes it in the UI
-_OF_A_STUDY = re.compile(re.escape(_PREFIX) + "sysmetrics-([0-9a-f]{32})-")
-_WRITTEN = re.compile(r'"createdAt": ?(\d+)')
-_link = (ui.runs_page("{}") + "&viewStateShareKey={}&compareRunsMode={}").format
+MEASURED = ("metrics.elapsed_s >= 0", f"metrics.`{SYSTEM_PREFIX}process_memory_mb` >= 0")  # has ended, or not yet
+_TAG = "mlflow.sharedViewState."  # MLflow's
+_OURS = '"sysmetrics":'  # in a value, until a user changes the view in the UI
 _MAX_VALUE = 5_000  # characters: MLflow refuses longer tags
 _COSTS = names("process", "steps")
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
@@ -36,14 +34,13 @@ _NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results 
 def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[str, ui.Page]) -> dict[str, str]:
     """Save pages as views of an experiment, the first on top of the menu, and return the link of each by its word.
 
-    The owner is the run of a study, whose views go when ten newer ones have some, or any other word. What a user has
-    changed is left alone. Where views cannot be saved, links are plain ones: nothing is raised.
+    The owner is the run of a study, or any other word. What a user has changed is left alone. Where views cannot be
+    saved, links are plain ones: nothing is raised.
     """
     links = {word: page.plain_link(experiment_id) for word, page in pages.items()}
     try:
         if _has_views(client.tracking_uri):
             _write(client, experiment_id, owner, pages, links)
-            _remove_old(client, experiment_id)
     except Exception as error:  # a view is not worth a study
         logger.warning("the views of experiment %s could not be written: %s", experiment_id, error)
     return links
@@ -56,9 +53,9 @@ def _write(
     tags = client.get_experiment(experiment_id).tags
     created_ms = int(time.time() * 1000)
     for word, page in pages.items():
-        view_id = f"sysmetrics-{owner}-{word}"
-        key = _PREFIX + view_id
-        if key not in tags or _MARK in tags[key]:
+        view_id = _view_id(owner, word)
+        key = _TAG + view_id
+        if key not in tags or _OURS in tags[key]:
             view = {"name": page.name, "createdAt": created_ms, "state": page.state(), "sysmetrics": True}
             value = json.dumps(view, separators=(",", ":"))
             if len(value) > _MAX_VALUE:
@@ -70,15 +67,23 @@ def _write(
 
 def saved_link(tags: Mapping[str, str], where: str, owner: str, word: str, shown: ui.Shown = "CHART") -> str | None:
     """The address of a view that an experiment with these tags has; None where it has none."""
-    view_id = f"sysmetrics-{owner}-{word}"
-    return _link(where, view_id, shown) if _PREFIX + view_id in tags else None
+    view_id = _view_id(owner, word)
+    return _link(where, view_id, shown) if _TAG + view_id in tags else None
+
+
+def _view_id(owner: str, word: str) -> str:
+    return f"sysmetrics-{owner}-{word}"
+
+
+def _link(experiment_id: str, view_id: str, shown: ui.Shown) -> str:
+    return f"{ui.runs_page(experiment_id)}&viewStateShareKey={view_id}&compareRunsMode={shown}"
 
 
 def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str, owner: str) -> str | None:
     """Save the view of the runs that a condition finds, and return its link; None if none of them was measured."""
     found: dict[str, Run] = {}
-    for sign in ("metrics.elapsed_s >= 0", f"metrics.`{SYSTEM_PREFIX}process_memory_mb` >= 0"):  # ended, or not yet
-        measured = f"{wanted} and {sign}" if wanted else sign
+    for condition in MEASURED:
+        measured = f"{wanted} and {condition}" if wanted else condition
         for run in client.search_runs([experiment_id], measured, max_results=100):
             found[run.info.run_id] = run
     if not found:
@@ -117,23 +122,6 @@ def _telling_params(runs: Sequence[Run]) -> list[str]:
     given = dict.fromkeys(param for run in runs for param in run.data.params)
     varied = [param for param in given if len({run.data.params.get(param) for run in runs}) > 1]
     return varied or list(given)
-
-
-def _remove_old(client: MlflowClient, experiment_id: str) -> None:
-    """Remove the views of all but the newest studies; those that a user has changed stay."""
-    tags = client.get_experiment(experiment_id).tags
-    views: list[tuple[int, str, str]] = []  # when it was written, its study, its tag
-    for key, value in tags.items():
-        study = _OF_A_STUDY.match(key)
-        written = _WRITTEN.search(value)
-        if study and written:
-            views.append((int(written[1]), study[1], key))
-    newest: list[str] = []
-    for _, study_id, key in sorted(views, reverse=True):
-        if study_id not in newest:
-            newest.append(study_id)
-        if newest.index(study_id) >= MAX_STUDIES and _MARK in tags[key]:
-            client.delete_experiment_tag(experiment_id, key)
 
 
 def _has_views(uri: str) -> bool:

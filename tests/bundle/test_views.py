@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
-from saved_views import View, unpacked
+from saved_views import PREFIX, View, tags_of, unpacked
 
 from entrypoints import views
 from entrypoints.frame import StudyRows, frame_of
+from entrypoints.search.pages import MAX_STUDIES, remove_old
 from entrypoints.views import LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
 from mlflow_sysmetrics.limits import Limits
-from mlflow_sysmetrics.ui import Page
+from mlflow_sysmetrics.ui import Page, save
 
 NEAR = [0.650 + 0.002 * place for place in range(11)]  # RMSEs of trials that are much the same
 FAR = 5.0
@@ -200,3 +202,30 @@ def test_no_page_of_a_large_study_is_too_long_for_a_tag() -> None:
     limits = ",".join(f"{name}<={number}.25" for number, name in enumerate(views.COSTS))
     pages = shown(*rows, searched=names, limits=limits) | of_experiment()
     assert max(len(page.state()) for page in pages.values()) < 2_500
+
+
+def save_studies(client: MlflowClient, count: int) -> list[str]:
+    """Save a view of each of this number of studies, the oldest first; their ids."""
+    studies = [str(client.create_run("1").info.run_id) for _ in range(count)]
+    for study in studies:
+        save(client, "1", study, {SCORE: Page("wine", "")})
+    return studies
+
+
+def test_views_of_the_ten_newest_studies_are_kept(client: MlflowClient) -> None:
+    """Besides those of the whole experiment, those of others, and one that a user has changed."""
+    theirs = {f"{PREFIX}0f8fad5b": json.dumps({"name": "mine", "createdAt": 1, "state": "{}"})}
+    theirs |= {f"{PREFIX}broken": "{", f"{PREFIX}sysmetrics-{'b' * 32}-broken": "{", "sysmetrics-note": "a tag"}
+    (changed,) = save_studies(client, 1)
+    key = f"{PREFIX}sysmetrics-{changed}-{SCORE}"
+    written = json.loads(tags_of(client, "1")[key])
+    theirs[key] = json.dumps({name: written[name] for name in ("name", "createdAt", "state")})  # as MLflow's UI does
+    for name, value in theirs.items():
+        client.set_experiment_tag("1", name, value)
+    save(client, "1", "all", {"studies": Page("All studies", "")})
+    newest = save_studies(client, MAX_STUDIES + 1)[1:]
+    remove_old(client, "1")
+    tags = client.get_experiment("1").tags
+    assert theirs.items() <= tags.items()
+    ours = {f"{PREFIX}sysmetrics-{study}-{SCORE}" for study in newest}
+    assert tags.keys() - theirs.keys() == ours | {f"{PREFIX}sysmetrics-all-studies"}

@@ -258,7 +258,7 @@ def others(module_store: Path) -> Iterator[Others]:
         finished = [
             start("run", "--run-name", "shorter", "--", "python", "-c", COMPUTE.format(seconds=1)).wait(),
             start("run", "--run-name", "longer", "--", "python", "-c", COMPUTE.format(seconds=20)).wait(),
-            start("ui", "--no-browser").wait(),
+            start("ui").wait(),
         ]
         assert [each.stderr for each in finished if each.exit_code] == []
         yield Others(MlflowClient(uri), start, "#" + finished[-1].stdout.strip().partition("/#")[2])

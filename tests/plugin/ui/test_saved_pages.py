@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from reference import fragment
-from saved_views import PREFIX, listed, tags_of, unpacked
+from saved_views import listed, unpacked
 from server_here import server_here, serving
 from werkzeug import Request, Response
 
@@ -62,13 +61,6 @@ def test_plain_link_shows_the_same_runs_in_the_same_order() -> None:
         assert not set(page.plain_link("7")) & set(" ()<>[]'\"`")
 
 
-def save_studies(client: MlflowClient, count: int) -> list[str]:
-    """Save the views of this number of studies, the oldest first; their ids."""
-    studies = [str(client.create_run("1").info.run_id) for _ in range(count)]
-    assert all("viewStateShareKey=" in save(client, "1", study, PAGES)["score"] for study in studies)
-    return studies
-
-
 def test_menu_lists_the_pages_in_order_and_links_open_them(client: MlflowClient) -> None:
     """Without a filter of their own, which would win over the view's. One too long for a tag has a plain link."""
     with server_here(client.tracking_uri) as uri:
@@ -82,25 +74,6 @@ def test_menu_lists_the_pages_in_order_and_links_open_them(client: MlflowClient)
     later = {word: Page(f"{page.name}, later", "", page.shown) for word, page in PAGES.items()}
     assert save(client, "1", "a" * 32, later) == links
     assert list(listed(client, "1")) == [page.name for page in later.values()]
-
-
-def test_views_of_the_ten_newest_studies_are_kept(client: MlflowClient) -> None:
-    """Besides those of the whole experiment, those of others, and one that a user has changed, which opens as it is."""
-    theirs = {f"{PREFIX}0f8fad5b": json.dumps({"name": "mine", "createdAt": 1, "state": "{}"})}
-    theirs |= {f"{PREFIX}broken": "{", f"{PREFIX}sysmetrics-{'b' * 32}-broken": "{", "sysmetrics-note": "a tag"}
-    (oldest,) = save_studies(client, 1)
-    key = f"{PREFIX}sysmetrics-{oldest}-score"
-    written = json.loads(tags_of(client, "1")[key])
-    theirs[key] = json.dumps({name: written[name] for name in ("name", "createdAt", "state")})  # as MLflow's UI does
-    for name, value in theirs.items():
-        client.set_experiment_tag("1", name, value)
-    assert oldest in save(client, "1", oldest, PAGES)["score"]
-    save(client, "1", "all", {"studies": Page("All studies", "")})
-    newest = save_studies(client, ui.MAX_STUDIES + 1)[1:]
-    ours = {f"{PREFIX}sysmetrics-{study}-{word}" for study in newest for word in PAGES}
-    tags = client.get_experiment("1").tags
-    assert theirs.items() <= tags.items()
-    assert tags.keys() - theirs.keys() == ours | {f"{PREFIX}sysmetrics-all-studies"}
 
 
 @pytest.mark.parametrize("version", ["3.10.1", "<html>Sign in</html>", "3.17.2"])
