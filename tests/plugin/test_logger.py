@@ -17,14 +17,12 @@ import pytest
 from busy_worker import use_cpu
 from commands import wait_until
 from forks import in_fork
-from hung_disk import hung_disk
 from mlflow import MlflowClient
 from outages import Ticks, covered
 
 from mlflow_sysmetrics import Limits, Measurement, SystemMetricsLogger
 from mlflow_sysmetrics.delivery.journal import Journal, journal_path
 from mlflow_sysmetrics.delivery.operations import End, Points
-from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.metrics import SUMMARY as COSTS
 
 LIMIT_S = 60.0
@@ -127,17 +125,14 @@ def test_another_logger_goes_on_in_the_run(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_run_anywhere_is_written_from_any_thread() -> None:
-    """By its id and its store's address, with a node's label in the names and another prefix."""
+    """By its id and its store's address, with another prefix of all names."""
     uri, run_id = mlflow.get_tracking_uri(), MlflowClient().create_run("0").info.run_id
     mlflow.set_tracking_uri("sqlite:////nowhere/mlflow.db")
-    thread = threading.Thread(
-        target=lambda: SystemMetricsLogger(run_id, uri, node="gpu-1", prefix="sys/").start().stop()
-    )
+    thread = threading.Thread(target=lambda: SystemMetricsLogger(run_id, uri, prefix="sys/gpu-1/").start().stop())
     thread.start()
     thread.join(LIMIT_S)
     mlflow.set_tracking_uri(uri)
     assert metrics(run_id).keys() >= {"sys/gpu-1/process_memory_mb", "sys/gpu-1/elapsed_s"}
-    assert mlflow.get_run(run_id).data.tags["sysmetrics.node"] == "gpu-1"
 
 
 # --- one writer --------------------------------------------------------------------------------------------
@@ -148,7 +143,7 @@ def test_series_have_one_writer() -> None:
     with mlflow.start_run() as run, ticking():
         with pytest.raises(ValueError, match=rf"run_id='{run.info.run_id}': a logger of this process"):
             SystemMetricsLogger()
-        with ticking(prefix="other/"), ticking(node="b"):
+        with ticking(prefix="other/"), ticking(prefix="system/b/"):
             pass
 
         def child() -> bool:
@@ -236,51 +231,6 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(
 # --- stores and disks that fail ----------------------------------------------------------------------------
 
 
-def test_disk_that_hangs_holds_nobody(
-    journals: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Readings, limits and the delivery go on from memory. A journal that opens too late is free again at once."""
-    monkeypatch.setattr("mlflow_sysmetrics.delivery.run_handle._DISK_S", 1.0)
-    broken = threading.Event()
-    more: dict[str, Any] = {"limits": "elapsed_s<=0.5", "on_break": lambda stop: broken.set()}
-    with mlflow.start_run() as run, hung_disk(journals):
-        with SystemMetricsLogger(**more):
-            assert broken.wait(LIMIT_S)
-            wait_until(lambda: "system/process_memory_mb" in metrics(run.info.run_id), LIMIT_S, "a window")
-        assert metrics(run.info.run_id)["elapsed_s"] > 0.5
-    assert "in memory only" in caplog.text
-    wait_until(lambda: not deliver().in_use, LIMIT_S, "the lock")
-    with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger() as logger:
-        assert logger.is_recording
-
-
-def test_disk_that_hangs_later_is_given_up(
-    journals: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The write that hangs goes on alone; the rest is delivered from memory."""
-    answers, hangs, append = threading.Event(), threading.Event(), Journal.append
-
-    def hang(self: Journal, operations: Any) -> None:
-        if hangs.is_set():
-            answers.wait(LIMIT_S)
-        append(self, operations)
-
-    monkeypatch.setattr(Journal, "append", hang)
-    monkeypatch.setattr("mlflow_sysmetrics.delivery.outbox._DISK_S", 1.0)
-    ticks = Ticks()
-    with mlflow.start_run() as run:
-        with SystemMetricsLogger(measurement=Measurement(sample=ticks, interval_s=0.05, window_s=0.1)):
-            ticks.wait_for(10)
-            hangs.set()
-            wait_until(lambda: "no longer on disk" in caplog.text, LIMIT_S, "the warning")
-            before = len(history(run.info.run_id, "system/tick"))
-            wait_until(
-                lambda: len(history(run.info.run_id, "system/tick")) > before + 10, LIMIT_S, "what comes after it"
-            )
-        assert covered(run.info.run_id) == (ticks.taken, 0, True)
-    answers.set()
-
-
 def test_logger_delivers_what_an_earlier_process_has_left(journals: Path) -> None:
     """But not how the run had ended by then: it goes on."""
     run_id, uri = MlflowClient().create_run("0", 4_000).info.run_id, mlflow.get_tracking_uri()
@@ -300,9 +250,8 @@ def test_logger_delivers_what_an_earlier_process_has_left(journals: Path) -> Non
 @pytest.mark.parametrize(
     "arguments",
     [
-        *[{"pid": 2**22 + 1}, {"pid": "me"}],
-        *[{"prefix": "a@b"}, {"prefix": 7}, {"prefix": "a/../b/"}, {"prefix": "a" * 151}, {"node": ""}],
-        {"run_id": "0" * 32},
+        *[{"pid": 2**22 + 1}, {"pid": "me"}, {"run_id": "0" * 32}, {"run_id": ""}],
+        *[{"prefix": "a@b"}, {"prefix": 7}, {"prefix": "a/../b/"}, {"prefix": "a" * 151}],
         {"limits": Limits.parse("mean_cpu_percent<=50")},
     ],
     ids=str,
@@ -330,7 +279,7 @@ def test_nothing_raises_once_it_is_made(
     assert "sysmetrics.stop_reason" not in mlflow.get_run(run.info.run_id).data.tags  # nobody is there to be ended
     assert not list(journals.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr("mlflow_sysmetrics.logger._STOP_WITHIN_S", 1.0)
+        patch.setattr("mlflow_sysmetrics.logger.DELIVER_S", 1.0)
         with ticking(run_id="a" * 32, tracking_uri="http://me:p[hush42@there:5000"):
             pass
     (kept,) = journals.iterdir()

@@ -125,7 +125,7 @@ def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Pat
 def test_program_that_forgets_to_stop_is_complete_at_its_exit(client: MlflowClient, journals: Path) -> None:
     """With its own exit code."""
     run_id = client.create_run("0").info.run_id
-    code = "from mlflow_sysmetrics import SystemMetricsLogger, logger\nlogger._STOP_WITHIN_S = 300\n"  # a slow machine
+    code = "from mlflow_sysmetrics import SystemMetricsLogger, logger\nlogger.DELIVER_S = 300\n"  # a slow machine
     code += f"SystemMetricsLogger('{run_id}').start()\nexit(3)"
     environ = os.environ | {"MLFLOW_TRACKING_URI": client.tracking_uri}
     assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=300).returncode == 3

@@ -33,7 +33,7 @@ def test_every_reading_arrives_once_and_training_is_not_held(
 ) -> None:
     """The store fails and recovers, or the run ends meanwhile and `sync` delivers; twice, as people do."""
     if not recovered_s:
-        monkeypatch.setattr("mlflow_sysmetrics.logger._STOP_WITHIN_S", 1.0)
+        monkeypatch.setattr("mlflow_sysmetrics.logger.DELIVER_S", 1.0)
     outcome = log_through(proxy, fault, tmp_path / "journals", healthy_s=0.5, failing_s=1.0, recovered_s=recovered_s)
     print(outcome)
     assert outcome.is_whole
