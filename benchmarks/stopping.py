@@ -86,7 +86,7 @@ for number in range(int(sys.argv[1])):
         param_space={"number": tune.grid_search(list(range(20)))},
         run_config=tune.RunConfig(
             name=f"study-{number}", storage_path=str(pathlib.Path.cwd() / "tune"),
-            callbacks=[SystemMetricsCallback(views=False), Ends()], verbose=0,
+            callbacks=[SystemMetricsCallback(), Ends()], verbose=0,
         ),
     ).fit()
     write("study")

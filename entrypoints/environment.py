@@ -26,6 +26,8 @@ RAY_SETTINGS = {
     "RAY_worker_niceness": "0",
     # The processes that start with Ray wait for the first trials. After a second Ray would end them, and start others.
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
+    # Short of memory, the kernel kills a trial, which fails. Ray's own monitor would end the whole experiment with it.
+    "RAY_memory_monitor_refresh_ms": "0",
 }
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one CPU core a trial
 # numpy asks for pages of 2 MB for arrays of 4 MB and more. They stay marked after an array is freed, so that a small

@@ -258,7 +258,6 @@ def _callback(run: RecordedRun, plan: Plan, open_runs: Mapping[str, str]) -> Sys
         run_name=lambda trial: names[of(trial).id],
         params=lambda trial: of(trial).searched | shared,
         continues=lambda trial: open_runs.get(of(trial).id),
-        views=False,
     )
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import atexit
 import math
-import numbers
 import os
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import click
 from mlflow import get_tracking_uri
 from ray.tune.experiment import Trial
 from ray.tune.logger.mlflow import MLflowLoggerCallback
-from ray.tune.result import DONE, TRAINING_ITERATION
+from ray.tune.result import DONE
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.delivery import Point, points_now
+from mlflow_sysmetrics.delivery import Point
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.ray_tune import endings
@@ -27,7 +25,6 @@ from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, poi
 from mlflow_sysmetrics.ray_tune.runs import Experiment, TrialRun
 from mlflow_sysmetrics.redact import lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
-from mlflow_sysmetrics.ui import address
 
 _MAX_NAME = 60
 
@@ -62,7 +59,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         params: a trial -> the parameters of its run; by default its ``config``, flattened.
         continues: a trial -> the id of the run that it goes on in; None for a new one.
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
-        views: whether the view "What trials cost" of the MLflow UI is saved at the end, and its link printed.
 
     Raises:
         ValueError: a negative time limit.
@@ -84,7 +80,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         params: Callable[[Trial], Mapping[str, Any]] = lambda trial: flatten_dict(trial.config),
         continues: Callable[[Trial], str | None] = lambda trial: None,
         close_timeout_s: float = 60.0,
-        views: bool = True,
     ) -> None:
         if not close_timeout_s >= 0:
             raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
@@ -103,7 +98,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.params = params
         self.continues = continues
         self.close_timeout_s = close_timeout_s
-        self.views = views
         self._experiment: Experiment | None = None
         self._study_id: str | None = None  # of an experiment that was interrupted
 
@@ -124,7 +118,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             around = find_around(store, self.experiment_id, self.experiment_name, self.parent_run_id)
             earlier = find_earlier(store, around.experiment_id, study_id) if study_id else {}
         self._experiment = Experiment(around, study_id or uuid.uuid4().hex, earlier).start()
-        endings.outlive_memory_kills()
         atexit.register(self.close)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -212,14 +205,10 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     @never_raises("SystemMetricsCallback.on_experiment_end")
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """End every run that Tune did not end, write what is left, and save the view of all of them."""
-        if self._experiment is None:
-            return
-        self._experiment.count([trial.trial_id for trial in trials])
-        link = self._experiment.save_view() if self.close() and self.views else None
-        if link:
-            uri = self.tracking_uri or get_tracking_uri()
-            click.echo(f"What the trials cost, in `mlflow-sysmetrics ui`: {address(link, uri)}")
+        """End every run that Tune did not end, and write what is left."""
+        if self._experiment is not None:
+            self._experiment.count([trial.trial_id for trial in trials])
+            self.close()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Mark open runs KILLED and write what is left, for a limited time; say whether all of it was written."""
@@ -241,11 +230,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         return experiment, run
 
     def _log_changes(self, run: TrialRun) -> None:
-        """Log, in tags and curves, the parameters that a scheduler changed."""
+        """Log, in tags, the parameters that a scheduler changed."""
         params = self.params(run.trial)
-        step = int(run.trial.run_metadata.last_result.get(TRAINING_ITERATION) or 0)
         for name, value in params.items():
             if str(value) != str(run.params.get(name)):
-                curve = {f"perturbed/{name}": float(value)} if isinstance(value, numbers.Real) else {}
-                run.handle.log(points_now(curve, step), tags={CHANGED_PREFIX + name: value})
+                run.handle.log(tags={CHANGED_PREFIX + name: value})
         run.params = params

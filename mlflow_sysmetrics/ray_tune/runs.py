@@ -12,7 +12,6 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
-from mlflow import MlflowClient
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
@@ -28,11 +27,10 @@ from mlflow_sysmetrics.ray_tune.inside import Located
 from mlflow_sysmetrics.ray_tune.measuring import Nodes, Used
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 from mlflow_sysmetrics.tags import KIND, STOP, STUDY_ID, TRIAL_ID
-from mlflow_sysmetrics.threads import Deadline, in_background, within
+from mlflow_sysmetrics.threads import Deadline, in_background
 
 logger = get_logger(__name__)
 _LAST_READINGS_S = 10.0
-_VIEW_S = 10.0
 _LOOK_EVERY_S = 0.2
 
 
@@ -73,7 +71,7 @@ class TrialRun:
 
 
 class Experiment:
-    """The runs of one experiment. Only `close` and `save_view` wait."""
+    """The runs of one experiment. Only `close` waits."""
 
     def __init__(self, around: RunRef, study_id: str, earlier: Mapping[str, StoredRun]) -> None:
         self.around = around  # where the run is that trials are nested under; without an id it is made here
@@ -159,18 +157,6 @@ class Experiment:
         if wait(self._copies, deadline.left()).not_done:  # last: how runs ended matters more
             logger.warning("not all files were copied in time: those of some trials are missing from their runs")
         return self._is_delivered
-
-    def save_view(self) -> str | None:
-        """Save the view of the UI that compares the trials by what they cost, within seconds; return its link."""
-        from mlflow_sysmetrics.ui import save_costs, trials_of
-
-        study = self.run_id(STUDY)
-        if study is None:
-            return None
-        client = MlflowClient(self.around.tracking_uri)
-        experiment_id = self.around.experiment_id
-        name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
-        return within(_VIEW_S, lambda: save_costs(client, experiment_id, name, trials_of(study), study))
 
     def _open_study(self, title: str = "") -> RunHandle:
         """The run around the trials, which is created at its first use, unless it is somebody else's."""

@@ -27,7 +27,7 @@ import pytest
 import ray
 from commands import wait_until
 from mlflow.entities import Run
-from observations import Observed, start_ray, tell
+from observations import Observed, tell
 from ray import tune
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import TrackingServer
@@ -38,7 +38,6 @@ from mlflow_sysmetrics import guard
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
-SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
 LIMIT_S = 60.0
 AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
 LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
@@ -120,19 +119,6 @@ def function_is_killed_and_repeated(here: Place) -> Observed:
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
     error = study(here, SystemMetricsCallback(here.uri), [{}, killed, {}], kind="function", failure_config=again)
-    return left(here, error)
-
-
-def trial_takes_too_much_memory(here: Place) -> Observed:
-    """One of three trials takes so much that Ray's memory monitor kills it. They run one after the other."""
-    memory = psutil.virtual_memory()
-    start_ray(memory_usage_threshold=1 - (memory.available - 1e6 * SPARE_MB) / memory.total)
-    try:
-        greedy = {"takes": 3, "takes_mb": 3 * SPARE_MB}
-        one_at_a_time = {"max_concurrent_trials": 1}
-        error = study(here, SystemMetricsCallback(here.uri), [{}, greedy, {}], tuning=one_at_a_time)
-    finally:
-        ray.shutdown()
     return left(here, error)
 
 
@@ -266,7 +252,6 @@ def _server(here: Place) -> Iterator[TrackingServer]:
 SAYS: dict[Callable[[Place], Observed], str] = {
     trial_is_killed: "worker process has died",
     function_is_killed_and_repeated: "worker process has died",
-    trial_takes_too_much_memory: "killed by Ray's memory monitor",
     server_is_killed_and_restarted: "",
     server_is_away_to_the_end: "",
     nodes_lack_the_package: "",
@@ -275,7 +260,7 @@ SAYS: dict[Callable[[Place], Observed], str] = {
     node_is_killed: "The actor",
 }
 FAULTS = {case.__name__: case for case in SAYS}
-STARTS_RAY = [fault for fault in FAULTS if "node" in fault or "memory" in fault]
+STARTS_RAY = [fault for fault in FAULTS if "node" in fault]
 
 
 def wrong_with(fault: str, observed: Observed) -> list[str]:

@@ -74,7 +74,7 @@ def test_trainable_logs_in_the_run_of_its_trial(
             config={"name": tune.grid_search(["a", "b"]), "driver": driver},
             name="sweep",
             storage_path=str(tmp_path),
-            callbacks=[SystemMetricsCallback(client.tracking_uri, parent_run_id=driver, views=False)],
+            callbacks=[SystemMetricsCallback(client.tracking_uri, parent_run_id=driver)],
             reuse_actors=True,
             resume=resume,
             raise_on_failed_trial=False,

@@ -45,7 +45,7 @@ def are_stored(uri: str) -> bool:
 
 def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
     """Trials, one after the other, the first of which fails. It is ended when the last has done half of its steps."""
-    callback = SystemMetricsCallback(uri, experiment_id="1", views=False)
+    callback = SystemMetricsCallback(uri, experiment_id="1")
     ended = AtResult(STEPS // 2, end, Path("ended"))
     cases = [{"fails": 1}, {"steps": 1}, {"steps": STEPS, "step_s": STEP_S}]
     checkpoints = tune.CheckpointConfig(checkpoint_frequency=int(kind != "function"))

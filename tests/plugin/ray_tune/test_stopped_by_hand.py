@@ -36,7 +36,7 @@ def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any]) -> None
         wait_until(lambda: any("loss" in run.data.metrics for run in runs_of_kind(client, "trial")), LIMIT_S, "results")
         client.set_tag(runs_of_kind(client, kind)[-1].info.run_id, STOP, "enough")
 
-    callback, tuning = SystemMetricsCallback(views=False), {"reuse_actors": True}
+    callback, tuning = SystemMetricsCallback(), {"reuse_actors": True}
     with meanwhile(set_tag):
         tuner([callback], list(cases), trainable=trainables()["function"], tuning=tuning).fit()
 

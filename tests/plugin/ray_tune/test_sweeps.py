@@ -29,7 +29,7 @@ def test_sweep_that_a_failed_trial_ends_leaves_no_run_running(store_in_use: Mlfl
     assert statuses == ["FAILED", "KILLED", "KILLED"]
 
 
-def test_hyperparameter_that_a_scheduler_changes_is_a_tag_and_a_curve(store_in_use: MlflowClient) -> None:
+def test_hyperparameter_that_a_scheduler_changes_is_a_tag(store_in_use: MlflowClient) -> None:
     """The parameter of the run is the one that it began with, which MLflow lets nobody change."""
     error = fit(
         tuner(
@@ -44,5 +44,4 @@ def test_hyperparameter_that_a_scheduler_changes_is_a_tag_and_a_curve(store_in_u
     runs = runs_of_kind(store_in_use, "trial")
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
     assert {run.data.params["rate"] for run in runs} == {"1"}
-    (changed,) = (run for run in runs if run.data.tags.get("sysmetrics.changed.rate") == "7")
-    assert changed.data.metrics["perturbed/rate"] == 7
+    assert any(run.data.tags.get("sysmetrics.changed.rate") == "7" for run in runs)
