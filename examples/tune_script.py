@@ -4,7 +4,7 @@ import time
 
 from ray import tune
 
-from mlflow_sysmetrics import Limits, LimitsStopper, SystemMetricsCallback, system_metrics
+from mlflow_sysmetrics import SystemMetricsCallback
 
 
 def train(config):
@@ -16,11 +16,10 @@ def train(config):
 
 
 results = tune.Tuner(
-    system_metrics(train),
+    train,
     param_space={"megabytes": tune.grid_search([1, 30])},
     run_config=tune.RunConfig(
-        callbacks=[SystemMetricsCallback()],
-        stop=LimitsStopper(Limits.parse("memory_growth_mb<=200")),
+        callbacks=[SystemMetricsCallback(limits="memory_growth_mb<=200")],
         verbose=0,
     ),
 ).fit()

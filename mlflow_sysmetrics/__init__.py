@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.limits import Limits, LimitsError
     from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.measurement import Measurement, measure
-    from mlflow_sysmetrics.ray_tune import LimitsStopper as LimitsStopper
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback as SystemMetricsCallback
-    from mlflow_sysmetrics.ray_tune import system_metrics as system_metrics
 
-_RAY = "LimitsStopper SystemMetricsCallback system_metrics"  # not in __all__, so that `import *` works without ray
+_RAY = "SystemMetricsCallback"  # not in __all__, so that `import *` works without ray
 __all__ = ["Limits", "LimitsError", "Measurement", "SystemMetricsLogger", "autolog", "measure"]
 __getattr__ = lazy(
     __name__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -251,7 +252,7 @@ def _callback(run: RecordedRun, plan: Plan, open_runs: Mapping[str, str]) -> Sys
     def of(trial: TuneTrial) -> Configuration:
         return trial.config["configuration"]  # type: ignore[no-any-return]
 
-    return SystemMetricsCallback(
+    return _Callback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
@@ -259,6 +260,15 @@ def _callback(run: RecordedRun, plan: Plan, open_runs: Mapping[str, str]) -> Sys
         params=lambda trial: of(trial).searched | shared,
         continues=lambda trial: open_runs.get(of(trial).id),
     )
+
+
+class _Callback(SystemMetricsCallback):
+    """Ends the study as Ctrl-C does where somebody sets the tag that stops it."""
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        super().on_step_end(iteration, trials, **info)
+        if self.is_stopped:
+            signal.raise_signal(signal.SIGINT)
 
 
 class _TimeLimit(Stopper):  # type: ignore[misc]

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 from mlflow_sysmetrics.lazy import lazy
 from mlflow_sysmetrics.ray_tune.endings import error_line
 from mlflow_sysmetrics.ray_tune.inside import trial_run, trial_run_id
-from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, STOP_KEY, payload
-from mlflow_sysmetrics.ray_tune.stopper import LimitsStopper
-from mlflow_sysmetrics.ray_tune.trainable import system_metrics
+from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, payload
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.ray_tune.callback import SystemMetricsCallback
 
-__all__ = ["MEASURES_ITSELF", "PAYLOAD_KEY", "STOP_KEY", "LimitsStopper", "SystemMetricsCallback", "error_line"]
-__all__ += ["payload", "system_metrics", "trial_run", "trial_run_id"]
+__all__ = ["MEASURES_ITSELF", "PAYLOAD_KEY", "SystemMetricsCallback", "error_line", "payload"]
+__all__ += ["trial_run", "trial_run_id"]
 __getattr__ = lazy(__name__, {"callback": "SystemMetricsCallback"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import math
 import os
 import uuid
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlflow import get_tracking_uri
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE
@@ -18,14 +20,16 @@ from ray.tune.utils import flatten_dict
 from mlflow_sysmetrics.delivery import Point
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.limits import process_limits
 from mlflow_sysmetrics.ray_tune import endings
 from mlflow_sysmetrics.ray_tune.destination import find_around, find_earlier
-from mlflow_sysmetrics.ray_tune.inside import introduce
+from mlflow_sysmetrics.ray_tune.inside import tell_location
 from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, points_of
 from mlflow_sysmetrics.ray_tune.runs import Experiment, TrialRun
 from mlflow_sysmetrics.redact import lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
 
+LIMITS = "MLFLOW_SYSMETRICS_LIMITS"
 _MAX_NAME = 60
 
 
@@ -39,6 +43,17 @@ def trial_name(trial: Trial) -> str:
         words[name] = f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
     title = " ".join(words.values())
     return title if 0 < len(title) <= _MAX_NAME else str(trial)
+
+
+def _controller() -> TuneController:
+    """Tune's loop, which calls this hook. It hands itself to schedulers, and not to callbacks."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, TuneController):
+            return caller
+        frame = frame.f_back
+    raise RuntimeError("no loop of Tune calls this")
 
 
 class SystemMetricsCallback(MLflowLoggerCallback):
@@ -58,10 +73,13 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         run_name: a trial -> the name of its run; by default its parameters.
         params: a trial -> the parameters of its run; by default its ``config``, flattened.
         continues: a trial -> the id of the run that it goes on in; None for a new one.
+        limits: what each trial's process may use, such as ``"peak_memory_mb<=500, elapsed_s<=3600"``; by default what
+            MLFLOW_SYSMETRICS_LIMITS says. A trial whose process breaks one is KILLED: at its next result, or if none
+            comes within seconds by the end of its process, which Tune then counts as a failed trial.
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
 
     Raises:
-        ValueError: a negative time limit.
+        ValueError: a wrong limit, or a negative time limit.
     """
 
     def __init__(
@@ -79,6 +97,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         run_name: Callable[[Trial], str] = trial_name,
         params: Callable[[Trial], Mapping[str, Any]] = lambda trial: flatten_dict(trial.config),
         continues: Callable[[Trial], str | None] = lambda trial: None,
+        limits: str | None = None,
         close_timeout_s: float = 60.0,
     ) -> None:
         if not close_timeout_s >= 0:
@@ -97,6 +116,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.run_name = run_name
         self.params = params
         self.continues = continues
+        self.limits = process_limits(limits or os.environ.get(LIMITS))
         self.close_timeout_s = close_timeout_s
         self._experiment: Experiment | None = None
         self._study_id: str | None = None  # of an experiment that was interrupted
@@ -117,7 +137,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             store = Store(uri)
             around = find_around(store, self.experiment_id, self.experiment_name, self.parent_run_id)
             earlier = find_earlier(store, around.experiment_id, study_id) if study_id else {}
-        self._experiment = Experiment(around, study_id or uuid.uuid4().hex, earlier).start()
+        self._experiment = Experiment(around, study_id or uuid.uuid4().hex, earlier, self.limits).start()
         atexit.register(self.close)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,12 +162,22 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """MLflow's id of a trial's run; None while the store has not created it."""
         return self._experiment.run_id(trial_id) if self._experiment else None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has set the tag that stops the experiment."""
+        return self._experiment is not None and self._experiment.is_stopped
+
     @never_raises("SystemMetricsCallback.on_step_end")
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Release the processes of paused trials, which other trials may get; Tune has no hook for a pause."""
-        for run in list(self._experiment.trials.values()) if self._experiment else ():
-            if run.trial.status == Trial.PAUSED:
-                run.release()
+        """Release the processes of paused trials, for which Tune has no hook; end an experiment that is stopped."""
+        experiment = self._experiment
+        if experiment is None:
+            return
+        for run in list(experiment.trials.values()):
+            if run.trial.status == Trial.PAUSED and run.is_measured:
+                experiment.release(run)
+        if experiment.is_stopped:
+            _controller().request_stop_experiment()
 
     @never_raises("SystemMetricsCallback.log_trial_start")
     def log_trial_start(self, trial: Trial) -> None:
@@ -155,9 +185,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         experiment, run = self._open(trial)
         run.has_begun = True
         self._log_changes(run)
-        located = introduce(trial.temporary_state.ray_actor, experiment.location(run), experiment.around.run_id)
+        place = tell_location(trial.temporary_state.ray_actor, experiment.location(run), experiment.around.run_id)
         if not getattr(trial.get_trainable_cls(), MEASURES_ITSELF, False):
-            run.measure(located, experiment.nodes)
+            experiment.measure(run, place)
 
     @never_raises("SystemMetricsCallback.log_trial_result")
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
@@ -175,13 +205,15 @@ class SystemMetricsCallback(MLflowLoggerCallback):
                 run.has_diverged = True
                 run.handle.log(tags={NOT_FINITE: f"{point.name} is {point.value} at step {point.step}"})
         run.handle.log(points)
-        run.state = trial.temporary_state.ray_actor.get_state.remote().future() if result.get(DONE) else None
+        run.state = None
+        if result.get(DONE):  # Tune's doing, or its own? Only the trainable knows.
+            run.state = trial.temporary_state.ray_actor.get_state.remote().future()
 
     @never_raises("SystemMetricsCallback.on_trial_recover")
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that Tune is going to try a failed trial again: in the same run."""
         experiment, run = self._open(trial)
-        run.release()
+        experiment.release(run)
         run.handle.log(tags={RETRIED_AFTER: endings.error_line(trial)})
         if run.has_begun:
             run.handle.repeat()
@@ -195,8 +227,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             run.handle.log(params=run.params)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
         carried = result.get(PAYLOAD_KEY) or {}
-        outcome = run.outcome  # which a person has asked for
-        if failed:
+        outcome = run.outcome  # which a person or a limit asks for
+        if failed and not run.was_killed:
             outcome = endings.failure(trial)
         elif outcome is None or carried.get("status") is not None:
             outcome = endings.known_outcome(trial, result)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 
 from mlflow_sysmetrics.delivery import RunRef, current_run, one_line
-from mlflow_sysmetrics.delivery.location import QUESTION_S, find_run
+from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
-from mlflow_sysmetrics.metrics import combined_in_turn
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 from mlflow_sysmetrics.threads import within
+from mlflow_sysmetrics.time_limits import ANSWER_S
 
 logger = get_logger(__name__)
 STUDY = "study"  # the name of the run around the trials, among the ids of these
-_WITH_THE_END_MS = 1000  # before it: a summary is queued just before the end
+_SUMMARY_BEFORE_END_MS = 1000  # a summary is queued just before the end
 _BY_ID = ", or give experiment_id=, then trials begin and their runs wait for it"
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def _run_here(store: Store) -> RunRef:
 
 def _may_have_experiment(store: Store, experiment_id: str) -> bool:
     try:
-        return within(QUESTION_S, lambda: store.has_experiment(experiment_id))
+        return within(ANSWER_S, lambda: store.has_experiment(experiment_id))
     except Exception as error:  # the store is away, and the training has to begin
         logger.warning("MLflow has not said yet whether it has experiment %s. %s", experiment_id, one_line(error))
         return True
@@ -98,19 +98,19 @@ def find_earlier(store: Store, experiment_id: str, study_id: str) -> dict[str, S
 def _answer(store: Store, asked: str, call: Callable[[], T], otherwise: str = _BY_ID) -> T:
     """The answer of the store within seconds, or else an error that says what was asked, and what to do."""
     try:
-        return within(QUESTION_S, call)
+        return within(ANSWER_S, call)
     except Exception as error:
-        asked = f"{asked}: {store.tracking_uri} has not found it within {QUESTION_S:g} s"
+        asked = f"{asked}: {store.tracking_uri} has not found it within {ANSWER_S:g} s"
         raise MlflowException(f"{asked}; start the server{otherwise}. {one_line(error)}") from None
 
 
-def summary_of_all(earlier: StoredRun | None, later: Sequence[Mapping[str, float] | None]) -> dict[str, float]:
-    """The summary of a run from those of its parts, with the one from before an interruption; {} if one is unknown.
+def summary_before(earlier: StoredRun | None) -> list[dict[str, float] | None]:
+    """The summary that a run has from before an interruption: none where it measured nothing, or [None] if unknown.
 
-    What the run has from before is known if it was written with its end: what is older is of a part of that.
+    Values logged within a second of the run's end are its summary. Older ones are partial, and are ignored.
     """
     if earlier is None or (TRIAL_ID in earlier.tags and PID not in earlier.tags):  # it had no process
-        return combined_in_turn(later)
-    since_ms = (earlier.end_ms or math.inf) - _WITH_THE_END_MS
-    before = {name: value for name, value in earlier.values.items() if earlier.times_ms[name] > since_ms}
-    return combined_in_turn([before if "elapsed_s" in before else None, *later])
+        return []
+    since_ms = (earlier.end_ms or math.inf) - _SUMMARY_BEFORE_END_MS
+    values = {name: value for name, value in earlier.values.items() if earlier.times_ms[name] > since_ms}
+    return [values if "elapsed_s" in values else None]

@@ -14,7 +14,7 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.outcome import FINISHED, Outcome, failed, killed
-from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY
+from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY
 from mlflow_sysmetrics.redact import redacted_text
 
 UNFINISHED = killed(tags.BY_EXPERIMENT_END, "the experiment ended before the trial did")
@@ -53,8 +53,6 @@ def known_outcome(trial: Trial, result: Mapping[str, Any]) -> Outcome | None:
     Tune sets DONE in a result when it ends a trial, and a trainable sets it at its own end: only the trainable knows
     which it was. Where it is not set at all, another trial's result has ended this one.
     """
-    if STOP_KEY in result:
-        return Outcome("KILLED", result[STOP_KEY])
     carried = result.get(PAYLOAD_KEY)
     if carried is not None:
         return _by_tune(result) if carried["status"] is None else Outcome(carried["status"], carried["tags"])
@@ -67,7 +65,7 @@ def known_outcome(trial: Trial, result: Mapping[str, Any]) -> Outcome | None:
 def outcome_by_state(state: Future[Any] | None, result: Mapping[str, Any]) -> Outcome:
     """The outcome of a trial after this result, by the state of its trainable: see ``Trainable.get_state``.
 
-    It was not asked for its state where a function has simply returned; it does not answer if its process is gone.
+    `state` is None if a function returned. If the process is gone, the trial counts as done.
     """
     is_done = True
     if state is not None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 
 from mlflow_sysmetrics.redact import with_login
-from mlflow_sysmetrics.tags import RUN_KEY
+from mlflow_sysmetrics.threads import Deadline, within
+from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S, LOOK_EVERY_S
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-CREATED_WITHIN_S = 60.0
-_LOOK_EVERY_S = 0.2
-Located = Future[tuple[str, str, int]]  # the id and the name of a process's node, and its pid
+T = TypeVar("T")
+ProcessPlace = tuple[str, str, int]  # the id and the name of a process's node, and its pid
 trial_here: Any = None  # the trainable that this process has now
 location_here: dict[str, str | None] = {}  # of its trial's run, see `Experiment.location`
 
 
-def introduce(actor: Any, location: Mapping[str, str | None], parent_run_id: str | None) -> Located:
+def tell_location(actor: Any, location: Mapping[str, str | None], parent_run_id: str | None) -> Future[ProcessPlace]:
     """Tell a trial's process, before its next step, which run is its own; return its node's id and name, and its pid.
 
     It is to forget the driver's runs, which it inherits under ``mlflow run``: ``mlflow.start_run()`` would go on in
@@ -33,7 +33,7 @@ def introduce(actor: Any, location: Mapping[str, str | None], parent_run_id: str
     """
     inherited = (parent_run_id, os.environ.get("MLFLOW_RUN_ID"))
 
-    def meet(trainable: Any) -> tuple[str, str, int]:  # which travels whole: other nodes need not have this package
+    def keep_location(trainable: Any) -> ProcessPlace:  # which travels whole: other nodes need not have this package
         if os.environ.get("MLFLOW_RUN_ID") in inherited:
             os.environ.pop("MLFLOW_RUN_ID", None)
         with suppress(ImportError):
@@ -43,8 +43,8 @@ def introduce(actor: Any, location: Mapping[str, str | None], parent_run_id: str
             inside.location_here = dict(location)
         return ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid()
 
-    located: Located = actor.__ray_call__.remote(meet).future()
-    return located
+    place: Future[ProcessPlace] = actor.__ray_call__.remote(keep_location).future()
+    return place
 
 
 def trial_run_id() -> str:
@@ -54,9 +54,9 @@ def trial_run_id() -> str:
 
     Raises:
         RuntimeError: no trial is known, as in ``setup()`` and ``reset_config()``, or without the callback.
-        TimeoutError: the run was not created within a minute.
+        TimeoutError: the run was not created within a minute, or the store does not answer.
     """
-    return _find_run()[1]
+    return _find_run(Deadline(COMMAND_ANSWER_S))[1]
 
 
 @contextmanager
@@ -68,9 +68,11 @@ def trial_run() -> Iterator[Run]:
     import mlflow
     from mlflow.tracking.fluent import _active_run_stack  # `mlflow.start_run` would have the run end with this
 
-    uri, run_id = _find_run()
+    deadline = Deadline(COMMAND_ANSWER_S)
+    uri, run_id = _find_run(deadline)
     uri_before = mlflow.get_tracking_uri()
-    active = mlflow.MlflowClient(uri).get_run(run_id)  # not an ActiveRun: nobody opens or ends it here
+    # Not an ActiveRun: nobody opens or ends it here.
+    active = _answer(deadline, lambda: mlflow.MlflowClient(uri).get_run(run_id))
     runs = _active_run_stack.get()  # type: ignore[no-untyped-call]
     mlflow.set_tracking_uri(uri)
     runs.append(active)
@@ -81,27 +83,36 @@ def trial_run() -> Iterator[Run]:
         mlflow.set_tracking_uri(uri_before)
 
 
-def _find_run() -> tuple[str, str]:
+def _find_run(deadline: Deadline) -> tuple[str, str]:
     """The address of the store, with the login that this process has, and the id of the trial's run there."""
     from mlflow import get_tracking_uri
+
+    from mlflow_sysmetrics.delivery.store import Store
 
     location = location_here
     if trial_here is None or trial_here.trial_id != location["trial_id"]:
         where = "ask in the trial's function or in step(), not in setup(), with a SystemMetricsCallback"
         raise RuntimeError(f"no trial's run is known here; {where}")
     uri = with_login(str(location["uri"]), get_tracking_uri())
-    run_id = location["run_id"] or _wait_for_run(uri, location)
-    location["run_id"] = run_id
-    return uri, run_id
+    if location["run_id"] is None:
+        experiment_id = str(location["experiment_id"])
+        key = str(location["key"])
+        location["run_id"] = _answer(deadline, lambda: Store(uri).run_with_key(experiment_id, key))
+    return uri, str(location["run_id"])
 
 
-def _wait_for_run(uri: str, location: Mapping[str, str | None]) -> str:
-    from mlflow import MlflowClient
+def _answer(deadline: Deadline, call: Callable[[], T | None]) -> T:
+    """What the store answers, as soon as it does and it is not None. TimeoutError if it does not in time."""
+    from mlflow_sysmetrics.delivery.store import one_line
 
-    wanted = f"tags.`{RUN_KEY}` = '{location['key']}'"
-    deadline = time.monotonic() + CREATED_WITHIN_S
-    while time.monotonic() < deadline:
-        for run in MlflowClient(uri).search_runs([str(location["experiment_id"])], wanted, max_results=1):
-            return str(run.info.run_id)
-        time.sleep(_LOOK_EVERY_S)
-    raise TimeoutError(f"MLflow has not created the run of trial {location['trial_id']} in {CREATED_WITHIN_S:g} s")
+    why = "it is not there yet"
+    while deadline.left():
+        try:
+            answer = within(deadline.left(), call)
+        except Exception as error:  # the store is away
+            why = one_line(error)
+        else:
+            if answer is not None:
+                return answer
+        time.sleep(LOOK_EVERY_S)
+    raise TimeoutError(f"MLflow has not found the run of trial {trial_here.trial_id} in {COMMAND_ANSWER_S:g} s: {why}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -14,78 +14,101 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mlflow_sysmetrics.delivery import RunHandle, window_points
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.limits import MemoryKills
+from mlflow_sysmetrics.limits import Limits, LimitsError, MemoryKills, Values, check_attainable
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.ray_tune.inside import Located
+from mlflow_sysmetrics.outcome import Outcome, killed
+from mlflow_sysmetrics.ray_tune.inside import ProcessPlace
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
+from mlflow_sysmetrics.tags import BY_LIMITS, NODE, PID
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION as DEFINED_AS
-from mlflow_sysmetrics.tags import NODE, PID
 
-DRAIN_EVERY_S = 1.0
 _PACKAGE = "mlflow_sysmetrics (installed, or by ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]}))"
 
 
-class Used(NamedTuple):
-    """What a process used until it was released."""
+class Reading(NamedTuple):
+    """What was read of a process since the last time, and at the end what it used in all."""
 
-    windows: list[Window]  # the last ones
-    summary: dict[str, float]
-    death: Mapping[str, str]  # tags that say how it died; {} if it lives
+    windows: list[Window]
+    broken: Outcome | None  # of a trial whose process has broken a limit
+    summary: dict[str, float] | None = None
+    death: Mapping[str, str] = {}  # tags that say how it died, if it did
+
+
+class MeasuredProcess:
+    """A process of this node, whose limits are judged at each reading. ValueError where it is gone."""
+
+    def __init__(self, pid: int, limits: Limits) -> None:
+        self.measurement = Measurement(pid)
+        self.kills = MemoryKills(pid)
+        self.broken: Outcome | None = None
+        self._judge = limits.judge()
+        self.measurement.start()
+        try:
+            check_attainable(limits, self.measurement.summary)
+        except LimitsError as error:
+            self.broken = killed(BY_LIMITS, str(error))
+        self.measurement.subscribe(self._judge_reading)
+
+    def _judge_reading(self, values: Values) -> None:
+        if self.broken is not None or "memory_mb" not in values:  # which is absent once the process is gone
+            return
+        stop = self._judge.crossed(values)
+        if stop is not None:
+            self.broken = stop.outcome(f"after {values['elapsed_s']:.1f} s")
 
 
 class NodeMeasurements:
     """The measured processes of one node, by number. Nothing raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._host_tags = Host().tags()
-        self._measured: dict[int, tuple[Measurement, MemoryKills]] = {}
+        self._processes: dict[int, MeasuredProcess] = {}
 
     def start(self, number: int, pid: int) -> dict[str, str]:
         """Measure this process, if it is there; return tags that say what its node is."""
         with suppress(ValueError):
-            self._measured[number] = Measurement(pid).start(), MemoryKills(pid)
+            self._processes[number] = MeasuredProcess(pid, self._limits)
         return {DEFINED_AS: MEMORY_DEFINITION, **self._host_tags}
 
-    def drain(self, number: int) -> list[Window]:
-        """The windows of a process that have closed since the last call."""
-        if number not in self._measured:
-            return []
-        measurement, kills = self._measured[number]
-        kills.look()
-        return measurement.drain()
-
-    def stop(self, number: int) -> Used | None:
-        """Release a process; None if it was gone before."""
-        if number not in self._measured:
+    def read(self, number: int) -> Reading | None:
+        """The windows of a process that have closed since the last call; None if it was gone before."""
+        if number not in self._processes:
             return None
-        measurement, kills = self._measured.pop(number)
-        is_gone = not measurement.interval()  # where its memory can be read, this holds it
-        summary = measurement.stop()
-        death = kills.death(summary, kills.happened(), "its process was gone") if is_gone else {}
-        return Used(measurement.drain(), summary, death)
+        process = self._processes[number]
+        process.kills.look()
+        return Reading(process.measurement.drain(), process.broken)
+
+    def stop(self, number: int) -> Reading | None:
+        """Release a process; None if it was gone before."""
+        if number not in self._processes:
+            return None
+        process = self._processes.pop(number)
+        is_gone = not process.measurement.interval()  # where its memory can be read, this holds it
+        summary = process.measurement.stop()
+        death = {}
+        if is_gone:
+            death = process.kills.death(summary, process.kills.happened(), "its process was gone")
+        return Reading(process.measurement.drain(), process.broken, summary, death)
 
 
 class Nodes:
     """The measurements on all nodes. Other nodes than this have an actor each, until `close`. Nothing raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._nodes: dict[str, Any] = {}  # by Ray's id: a node that comes back has another
-        self._numbers = itertools.count()  # of processes
-        self._lock = threading.Lock()
 
-    def measure(self, located: Located, released: threading.Event, run: RunHandle) -> Used | None:
-        """Log what a process uses until it is released, and on which node; return None if that is unknown."""
-        node_id, host, pid = located.result()
-        number = next(self._numbers)
-        node_tags = self._ask(node_id, "start", number, pid) or {}
-        run.log(tags={NODE: host, PID: str(pid), **node_tags})
-        while not released.wait(DRAIN_EVERY_S):
-            run.log(window_points(self._ask(node_id, "drain", number) or []))
-        used: Used | None = self._ask(node_id, "stop", number)  # if the node has died, that may take time
-        if used is not None:
-            run.log(window_points(used.windows))
-        return used
+    def ask(self, node_id: str, method: str, *arguments: Any) -> Any:
+        """Wait for the answer of a node's measurements; None if there is none. That of a dead node takes time."""
+        with never_raises(f"measuring the processes of node {node_id}, which needs the package {_PACKAGE},"):
+            if node_id not in self._nodes:
+                self._nodes[node_id] = self._measurements_on(node_id)
+            node = self._nodes[node_id]
+            call = getattr(node, method)
+            return call(*arguments) if isinstance(node, NodeMeasurements) else ray.get(call.remote(*arguments))
+        return None
 
     def close(self) -> None:
         """End what runs on other nodes; else it lives until Python's collector finds it."""
@@ -93,19 +116,47 @@ class Nodes:
             with suppress(Exception):  # this node's is not an actor, and Ray may have ended before
                 ray.kill(node)
 
-    def _ask(self, node_id: str, method: str, *arguments: Any) -> Any:
-        """Wait for the answer of a node's measurements; None if there is none."""
-        with never_raises(f"measuring the processes of node {node_id}, which needs the package {_PACKAGE},"):
-            with self._lock:
-                if node_id not in self._nodes:
-                    self._nodes[node_id] = self._measurements_on(node_id)
-            node = self._nodes[node_id]
-            call = getattr(node, method)
-            return call(*arguments) if isinstance(node, NodeMeasurements) else ray.get(call.remote(*arguments))
-        return None
-
     def _measurements_on(self, node_id: str) -> Any:
         if node_id == ray.get_runtime_context().get_node_id():
-            return NodeMeasurements()
+            return NodeMeasurements(self._limits)
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        return ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements).remote()
+        return ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements).remote(self._limits)
+
+
+class TrialProcess:
+    """A process that a trial has, until it is released: another trial may get it.
+
+    Attributes:
+        has_begun: whether it is, or was, measured: else the trial failed before it had a process.
+        is_over: whether its last reading is there.
+        reading: the last one; None if its node does not answer.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, place: Future[ProcessPlace], nodes: Nodes, run: RunHandle) -> None:
+        self.has_begun = False
+        self.is_released = False
+        self.is_over = False
+        self.reading: Reading | None = None
+        self._number = next(self._numbers)
+        self._place = place
+        self._nodes = nodes
+        self._run = run
+
+    def update(self) -> None:
+        """Log what was read of it since the last call. Waits for its node."""
+        if self.is_over or not self._place.done():
+            return
+        if self._place.exception() is not None:
+            self.is_over = True
+            return
+        node_id, host, pid = self._place.result()
+        if not self.has_begun:
+            self.has_begun = True
+            node_tags = self._nodes.ask(node_id, "start", self._number, pid) or {}
+            self._run.log(tags={NODE: host, PID: str(pid), **node_tags})
+        self.is_over = self.is_released
+        self.reading = self._nodes.ask(node_id, "stop" if self.is_over else "read", self._number)
+        if self.reading is not None:
+            self._run.log(window_points(self.reading.windows))

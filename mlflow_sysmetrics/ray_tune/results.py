@@ -10,13 +10,10 @@ from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATIO
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.delivery.operations import Point, points_now
-from mlflow_sysmetrics.metrics import SUMMARY
 
 PAYLOAD_KEY = "sysmetrics"
-STOP_KEY = "sysmetrics_stop"  # in a result that a LimitsStopper has ended the trial for: tags that say why
 MEASURES_ITSELF = "sysmetrics_measures_itself"  # true of a trainable class whose payloads hold its process's series
-OWN_KEY = "sysmetrics_own"  # in a result with a summary so far: those of its names that are the trainable's own metrics
-_NOT_METRICS = {*AUTO_RESULT_KEYS, "done", "trial_id", "experiment_tag", PAYLOAD_KEY, STOP_KEY, "should_checkpoint"}
+_NOT_METRICS = {*AUTO_RESULT_KEYS, "done", "trial_id", "experiment_tag", PAYLOAD_KEY, "should_checkpoint"}
 
 
 def payload(
@@ -49,11 +46,9 @@ def points_of(result: Mapping[str, Any]) -> list[Point]:
     """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration.
 
     A number is what `float` takes, such as a 0-d array or tensor, but no text.
-    A summary so far, which `system_metrics` adds, is of the trial's last process alone: it is left out.
     """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
-    so_far = set(SUMMARY).difference(result[OWN_KEY]) if OWN_KEY in result else set()
-    own = flatten_dict({str(name): value for name, value in result.items() if name not in _NOT_METRICS | so_far})
+    own = flatten_dict({str(name): value for name, value in result.items() if name not in _NOT_METRICS})
     numbers = dict[str, float]()
     for name, value in own.items():
         with suppress(Exception):  # what a type of the user's raises, as torch does for a tensor of several values

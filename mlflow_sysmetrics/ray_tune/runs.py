@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from typing import Any
 
+import ray
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
 from mlflow_sysmetrics.delivery import RunHandle, RunRef, source_tags, writer_for
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.limits import Watchdog
-from mlflow_sysmetrics.metrics import COUNTS
+from mlflow_sysmetrics.limits import Limits, Watchdog
+from mlflow_sysmetrics.metrics import COUNTS, combined_in_turn
 from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.ray_tune.destination import STUDY, summary_of_all
+from mlflow_sysmetrics.ray_tune.destination import STUDY, summary_before
 from mlflow_sysmetrics.ray_tune.endings import UNFINISHED, outcome_by_state, process_died
-from mlflow_sysmetrics.ray_tune.inside import Located
-from mlflow_sysmetrics.ray_tune.measuring import Nodes, Used
+from mlflow_sysmetrics.ray_tune.inside import ProcessPlace
+from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcess
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
-from mlflow_sysmetrics.tags import KIND, STOP, STUDY_ID, TRIAL_ID
-from mlflow_sysmetrics.threads import Deadline, in_background
+from mlflow_sysmetrics.tags import KIND, STOP, STOP_REASON, STUDY_ID, TRIAL_ID
+from mlflow_sysmetrics.threads import Deadline, in_background, start_thread
+from mlflow_sysmetrics.time_limits import LOOK_EVERY_S, NEXT_RESULT_S
 
 logger = get_logger(__name__)
 _LAST_READINGS_S = 10.0
-_LOOK_EVERY_S = 0.2
 
 
 class TrialRun:
@@ -47,38 +45,58 @@ class TrialRun:
         self.has_diverged = False  # a value was not finite
         self.state: Future[Any] | None = None  # what its trainable says of itself, where a result says that it is done
         self.outcome: Outcome | None = None  # if it is known: None can also mean that only its trainable knows
-        self.end: Future[None] | None = None  # of the run, once Tune has ended the trial
-        self._released = threading.Event()  # once its present process is not measured
-        self._used: list[Future[Used | None]] = []
+        self.has_ended = False  # in Tune
+        self.was_killed = False  # its process was ended, since it broke a limit
+        self.processes: list[TrialProcess] = []
+        self._next_result: Deadline | None = None  # until then a trial that broke a limit may end by itself
 
-    def measure(self, located: Located, nodes: Nodes) -> None:
-        """Measure this process of the trial from now on, and the one before no more."""
-        self.release()
-        self._released = released = threading.Event()
-        self._used.append(in_background(lambda: nodes.measure(located, released, self.handle)))
+    @property
+    def is_measured(self) -> bool:
+        """Whether a process of it has not been released."""
+        return any(not process.is_released for process in self.processes)
 
-    def release(self) -> None:
-        """Measure its process no more: another trial may get it."""
-        self._released.set()
+    def update(self) -> None:
+        """Log what was read of its processes since the last call; end the trial if one has broken a limit."""
+        for process in self.processes:
+            process.update()
+            if process.reading is not None and process.reading.broken is not None and not process.is_released:
+                self._end_soon(process.reading.broken)
 
-    def used(self) -> list[Used | None]:
-        """What its processes used until they were released; None for one of which that is unknown. Waits for it."""
-        used = []
-        for future in self._used:
-            with suppress(Exception):  # the trial failed before it had a process
-                used.append(future.result())
-        return used
+    @property
+    def is_over(self) -> bool:
+        """Whether Tune has ended it, and all is known of it."""
+        is_answered = self.state is None or self.state.done()
+        return self.has_ended and is_answered and all(process.is_over for process in self.processes)
+
+    def stop(self, outcome: Outcome) -> None:
+        """Have Tune end it at its next result; one that is paused has that result when it goes on."""
+        self.outcome = outcome
+        # As a trial that has done what was planned.
+        self.trial.stopping_criterion = {**self.trial.stopping_criterion, TRAINING_ITERATION: 0}
+
+    def _end_soon(self, outcome: Outcome) -> None:
+        """Stop it; if no result comes within seconds, end its process, with which it fails for Tune."""
+        if self._next_result is None:
+            self._next_result = Deadline(NEXT_RESULT_S)
+            logger.warning("stopping trial %s: %s", self.trial, outcome.tags[STOP_REASON])
+            self.stop(outcome)
+        actor = self.trial.temporary_state.ray_actor
+        if self._next_result.left() == 0 and actor is not None:
+            self.trial.max_failures = 0  # it is not to begin again
+            self.was_killed = True
+            ray.kill(actor)
 
 
 class Experiment:
     """The runs of one experiment. Only `close` waits."""
 
-    def __init__(self, around: RunRef, study_id: str, earlier: Mapping[str, StoredRun]) -> None:
+    def __init__(self, around: RunRef, study_id: str, earlier: Mapping[str, StoredRun], limits: Limits) -> None:
         self.around = around  # where the run is that trials are nested under; without an id it is made here
         self.study_id = study_id
-        self.nodes = Nodes()
+        self._nodes = Nodes(limits)
         self.trials: dict[str, TrialRun] = {}  # whose runs have not ended
         self.restarts = 0
+        self.is_stopped = False  # as a person wants it
         self._earlier = earlier  # runs from before an interruption, see `find_earlier`
         self._began = time.time()
         self._handles: dict[str, RunHandle] = {}  # by trial; STUDY is the run around the trials
@@ -86,14 +104,21 @@ class Experiment:
         self._writer = writer_for(around.tracking_uri)
         self._store = Store(around.tracking_uri)  # with a time limit of its own: the writer changes that of its store
         self._watchdog = Watchdog(
-            self._stop, stop_tags=self._stop_tags, is_unreachable=lambda: self._writer.is_unreachable
+            self._stop,
+            stop_tags=self._stop_tags,
+            clear=lambda run_id: self._store.delete_tag(run_id, STOP),
+            is_unreachable=lambda: self._writer.is_unreachable,
         )
-        self._copies: list[Future[None]] = []
+        self._thread: threading.Thread
+        self._has_work = threading.Event()
+        self._is_closing = False
+        self._copies: list[Future[None]] = []  # of the files of trials
         self._is_delivered: bool | None = None  # known after close
 
     def start(self) -> Experiment:
-        """Start the thread that asks whether somebody stops a run."""
+        """Start the threads that measure trials, and ask whether somebody stops a run."""
         self._watchdog.start()
+        self._thread = start_thread(self._work, "trials")
         return self
 
     def open(self, trial: Trial, title: str, tags: Mapping[str, str], run_id: str | None) -> TrialRun:
@@ -120,16 +145,28 @@ class Experiment:
         handle = self._handles.get(trial_id)
         return handle.run_id if handle else None
 
+    def measure(self, run: TrialRun, place: Future[ProcessPlace]) -> None:
+        """Measure this process of a trial from now on, once it is known where it is."""
+        self.release(run)
+        run.processes.append(TrialProcess(place, self._nodes, run.handle))
+        place.add_done_callback(lambda _: self._has_work.set())
+
+    def release(self, run: TrialRun) -> None:
+        """Measure the processes of a trial no more, at once: another trial may get them."""
+        for process in run.processes:
+            process.is_released = True
+        self._has_work.set()
+
     def end(self, run: TrialRun, outcome: Outcome | None, *, with_files: bool = False) -> None:
         """End a trial's run once the last readings of its processes are there; None: as its trainable says.
 
-        The files that Tune keeps of the trial are copied into it after that, if they are wanted.
+        The files that Tune keeps of the trial are copied into it, if they are wanted.
         """
         run.outcome = outcome
-        run.release()
-        run.end = in_background(lambda: self._end_after_last_readings(run, with_files))
+        run.has_ended = True
+        self.release(run)
         if with_files:
-            self._copies.append(run.end)
+            self._copies.append(in_background(lambda: self._copy_files(run)))
 
     def count(self, trial_ids: Collection[str]) -> None:
         """Say at the end what became of these trials, also if they had ended before an interruption."""
@@ -191,38 +228,57 @@ class Experiment:
         self._handles[name] = handle
         return handle
 
-    def _end_after_last_readings(self, run: TrialRun, with_files: bool) -> None:
-        used = run.used()
-        outcome = run.outcome or outcome_by_state(run.state, run.trial.run_metadata.last_result)
-        if used:
-            summaries = [process and process.summary for process in used]
-            run.summary = {**run.summary, **summary_of_all(self._earlier.get(run.trial.trial_id), summaries)}
-            if used[-1] is not None and outcome.status == "FAILED" and process_died(run.trial):
-                outcome = Outcome(outcome.status, {**used[-1].death, **outcome.tags})
-        self._end(run, outcome)
-        if with_files:
-            while run.handle.run_id is None and self._is_delivered is None:
-                time.sleep(_LOOK_EVERY_S)
-            if run.handle.run_id is not None:
-                with never_raises("copying the files of a trial"):
-                    self._store.write_files(run.handle.run_id, run.trial.local_path)
+    def _work(self) -> None:
+        while self.trials or not self._is_closing:
+            self._has_work.wait(LOOK_EVERY_S)
+            self._has_work.clear()
+            for run in list(self.trials.values()):
+                with never_raises("measuring a trial"):
+                    run.update()
+                if run.is_over:
+                    with never_raises("ending the run of a trial"):
+                        self._end(run)
 
-    def _end(self, run: TrialRun, outcome: Outcome) -> None:
-        summary = {name: value for name, value in run.summary.items() if name not in run.reported}
-        run.handle.log(summary=summary)
+    def _end(self, run: TrialRun) -> None:
+        """End a trial's run with what is known of the trial."""
+        if self.trials.pop(run.trial.trial_id, None) is None:
+            return
+        outcome = run.outcome or outcome_by_state(run.state, run.trial.run_metadata.last_result)
+        with never_raises("the summary of a trial"):
+            run.handle.log(summary=self._summary(run))
+        last = run.processes[-1].reading if run.processes else None
+        if last is not None and outcome.status == "FAILED" and process_died(run.trial):
+            outcome = Outcome(outcome.status, {**last.death, **outcome.tags})
         run.handle.end(outcome)
         self._outcomes[run.trial.trial_id] = outcome
-        self.trials.pop(run.trial.trial_id, None)
+
+    def _summary(self, run: TrialRun) -> dict[str, float]:
+        """What the trial's processes used, before an interruption, too; but what the trial reports itself."""
+        parts = [process.reading and process.reading.summary for process in run.processes if process.has_begun]
+        summary = dict(run.summary)
+        if parts:
+            summary |= combined_in_turn([*summary_before(self._earlier.get(run.trial.trial_id)), *parts])
+        return {name: value for name, value in summary.items() if name not in run.reported}
+
+    def _copy_files(self, run: TrialRun) -> None:
+        with never_raises("copying the files of a trial"):
+            while run.handle.run_id is None and self._is_delivered is None:
+                time.sleep(LOOK_EVERY_S)
+            if run.handle.run_id is not None:
+                self._store.write_files(run.handle.run_id, run.trial.local_path)
 
     def _end_trials(self, timeout_s: float) -> None:
         """End what Tune has not ended: trials that run, and those of an interrupted experiment that did not go on."""
         for run in list(self.trials.values()):
-            if run.end is None:
-                self.end(run, UNFINISHED)
-        wait([run.end for run in list(self.trials.values()) if run.end is not None], timeout_s)
+            if not run.has_ended:
+                self.end(run, run.outcome or UNFINISHED)
+        self._is_closing = True
+        self._has_work.set()
+        self._thread.join(timeout_s)
         for run in list(self.trials.values()):  # whose last readings have not come in time
-            self._end(run, run.outcome or UNFINISHED)
-        self.nodes.close()
+            run.outcome = run.outcome or UNFINISHED
+            self._end(run)
+        self._nodes.close()
         for name, earlier in self._earlier.items():
             if earlier.end_ms is None and name != STUDY and name not in self._handles:
                 self._handles[name] = handle = self._writer.open(earlier.run_id)
@@ -238,7 +294,7 @@ class Experiment:
         if STUDY not in self._handles or self.around.run_id is not None:
             return
         counts = Counter(outcome.status for outcome in self._outcomes.values())
-        summary = summary_of_all(earlier, [{"elapsed_s": time.time() - self._began}])
+        summary = combined_in_turn([*summary_before(earlier), {"elapsed_s": time.time() - self._began}])
         numbers = (counts.total(), counts["KILLED"], counts["FAILED"], self.restarts)
         summary.update(zip(COUNTS, numbers, strict=True))
         study = self._handles[STUDY]
@@ -252,19 +308,10 @@ class Experiment:
         return {run_id: text for run_id, text in tagged.items() if run_id in own}
 
     def _stop(self, run_id: str, outcome: Outcome) -> None:
-        """Stop the trial or the experiment of this run.
-
-        The tag is removed before: whoever continues the run would be ended again. The run around says who set it.
-        """
+        """Stop the trial or the experiment of this run, as a person wants it. The run around says who it was."""
         if run_id == self.run_id(STUDY):
             self._handles[STUDY].log(tags=outcome.tags)
-            self._handles[STUDY].delete_tag(STOP)
-            os.kill(os.getpid(), signal.SIGINT)
-            return
+            self.is_stopped = True
         for run in list(self.trials.values()):
             if run.handle.run_id == run_id:
-                run.handle.delete_tag(STOP)
-                run.outcome = outcome
-                # The loop reads it at the trial's next result, and ends the trial as one that has done what was
-                # planned. One that is paused has that result when it goes on.
-                run.trial.stopping_criterion = {**run.trial.stopping_criterion, TRAINING_ITERATION: 0}
+                run.stop(outcome)

@@ -235,11 +235,11 @@ def test_blocks_about_tune_scripts_run(
     mlflow.set_tracking_uri(store_in_use.tracking_uri)  # Ray's callback has set it
     mine = store_in_use.get_experiment_by_name("mine").experiment_id
     runs = store_in_use.search_runs([mine], "tags.`sysmetrics.kind` = 'trial'")
-    assert [run.info.status for run in runs] == ["FINISHED"] * 4
-    assert sorted(run.data.params["rate"] for run in runs) == ["0.1", "0.1", "1.0", "1.0"]
+    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 5 + ["KILLED"]
+    assert sorted(run.data.params.get("rate", "") for run in runs) == ["", "", "0.1", "0.1", "1.0", "1.0"]
     assert sum(bool(store_in_use.list_artifacts(run.info.run_id)) for run in runs) == 2
     assert all("loss" in run.data.metrics for run in runs)
-    assert re.search(r"^steps: \[3, 5\]$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^steps: \[20, 1?\d\]$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.slow

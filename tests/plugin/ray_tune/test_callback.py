@@ -26,13 +26,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
+from tune_sweeps import tuner
 
 from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination, payload
-from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, destination, payload
+from mlflow_sysmetrics.ray_tune.results import points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 CASES = ("ends", "plain", "stopped", "again", "raises")
@@ -121,7 +122,7 @@ class Impatient(SystemMetricsCallback):
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(destination, "QUESTION_S", 0.5)
+            patch.setattr(destination, "ANSWER_S", 0.5)
             super().setup(*args, **kwargs)
 
 
@@ -313,6 +314,17 @@ def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(expe
     assert "not all files were copied" not in experiment.logged  # none were to be
 
 
+def test_error_at_the_end_of_a_run_is_logged_and_the_run_ends_as_the_trial_did(
+    local_ray: None, store_in_use: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here a trainable sends a summary that is none."""
+    sends = {PAYLOAD_KEY: {"points": [], "tags": {}, "status": "FINISHED", "summary": None}}
+    tuner([SystemMetricsCallback()], [{"steps": 1, "more": sends}]).fit()
+    (trial,) = runs_of_kind(store_in_use, "trial")
+    assert (trial.info.status, trial.data.tags.get("sysmetrics.stop_reason")) == ("FINISHED", None)
+    assert "the summary of a trial failed" in caplog.text
+
+
 def test_trial_that_has_not_begun_does_not_begin_again(store_in_use: MlflowClient) -> None:
     """Its setup failed, and Tune tries it once more."""
     callback = SystemMetricsCallback(run_name=lambda trial: "name")
@@ -367,11 +379,8 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     [
         pytest.param({"training_iteration": 2, "timesteps_total": 640, "loss": 1}, {"loss": 640}, id="time step"),
         pytest.param({0: 1.0, 1: {"f1": 1.0}}, {"0": 0, "1/f1": 0}, id="keys that are not text"),
-        pytest.param({"elapsed_s": 3, OWN_KEY: ("elapsed_s",)}, {"elapsed_s": 0}, id="own of that name"),
     ],
 )
-def test_points_of_a_result_are_at_its_time_step_without_the_summary_so_far(
-    result: dict[Any, Any], points: dict[str, int]
-) -> None:
-    """Of a process that is measured from outside: that is of the last one alone. What describes an interval stays."""
+def test_points_of_a_result_are_at_its_time_step(result: dict[Any, Any], points: dict[str, int]) -> None:
+    """Or at Tune's number of the result."""
     assert {point.name: point.step for point in points_of(result)} == points

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination
-from mlflow_sysmetrics.ray_tune.destination import STUDY, find_around, find_earlier, summary_of_all
+from mlflow_sysmetrics.ray_tune.destination import STUDY, find_around, find_earlier, summary_before
 
 REFUSING = "http://me:hush42@127.0.0.1:9"  # nobody listens there
 
@@ -63,7 +63,7 @@ def test_store_that_is_away_is_asked_once_for_what_a_name_means(
     how: str, named: dict[str, str], silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For seconds, not for the minutes of MLflow's own repetitions. The error says what to do, and no password."""
-    monkeypatch.setattr(destination, "QUESTION_S", 0.5)
+    monkeypatch.setattr(destination, "ANSWER_S", 0.5)
     began = time.monotonic()
     with pytest.raises(MlflowException, match=r"start the server, or give experiment_id=") as refused:
         SystemMetricsCallback(silent if how == "is silent" else REFUSING, **named).setup()
@@ -116,7 +116,7 @@ def test_interrupted_experiment_is_found_with_its_trials(store: Store, store_in_
     client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
     of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t"}
     client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2"})
-    known = {"running": {}, "failed in setup": {"elapsed_s": 1.0}, "killed": {"elapsed_s": 4.0}, "older": {}}
+    known = {"running": [None], "failed in setup": [], "killed": [{"elapsed_s": 3.0}], "older": [None]}
     runs = {STUDY: study}
     for trial_id in known:
         pid = {} if trial_id == "failed in setup" else {"sysmetrics.pid": "1"}
@@ -128,5 +128,5 @@ def test_interrupted_experiment_is_found_with_its_trials(store: Store, store_in_
     found_runs = find_earlier(store, "0", "s1")
     assert {name: run.run_id for name, run in found_runs.items()} == runs
     for trial_id, summary in known.items():
-        assert summary_of_all(found_runs[trial_id], [{"elapsed_s": 1.0}]) == summary
+        assert summary_before(found_runs[trial_id]) == summary
     assert find_earlier(store, "0", "s3") == {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -11,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from ray import tune
 
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, inside, trial_run
 
 
 def _trainable(kind: str, failed: Path) -> Any:
@@ -90,3 +92,16 @@ def test_trainable_logs_in_the_run_of_its_trial(
         assert run.data.tags["mlflow.parentRunId"] == driver
     assert {result.last_result["run"] for result in results.trials} == {run.info.run_id for run in trials}
     assert mlflow.get_tracking_uri() == before
+
+
+@pytest.mark.parametrize("run_id", [None, "f" * 32], ids=["not created", "created"])
+def test_trial_does_not_wait_for_a_store_that_is_away(run_id: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For longer than a minute, here a second: not for the minutes of MLflow's own repetitions."""
+    monkeypatch.setattr(inside, "COMMAND_ANSWER_S", 1.0)
+    monkeypatch.setattr(inside, "trial_here", SimpleNamespace(trial_id="t"))
+    where = {"uri": "http://127.0.0.1:9", "experiment_id": "0", "key": "k", "run_id": run_id, "trial_id": "t"}
+    monkeypatch.setattr(inside, "location_here", where)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match="the run of trial t in 1 s"), trial_run():
+        pass
+    assert time.monotonic() - began < 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,16 +30,20 @@ def quick(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 
 
-def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any]) -> None:
+def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any], in_thread: bool = False) -> None:
     """Run trials of a function, one after the other; set the tag of the first run of this kind once one reports."""
 
     def set_tag() -> None:
         wait_until(lambda: any("loss" in run.data.metrics for run in runs_of_kind(client, "trial")), LIMIT_S, "results")
         client.set_tag(runs_of_kind(client, kind)[-1].info.run_id, STOP, "enough")
 
-    callback, tuning = SystemMetricsCallback(), {"reuse_actors": True}
-    with meanwhile(set_tag):
-        tuner([callback], list(cases), trainable=trainables()["function"], tuning=tuning).fit()
+    tuning = {"reuse_actors": True}
+    sweep = tuner([SystemMetricsCallback()], list(cases), trainable=trainables()["function"], tuning=tuning)
+    with meanwhile(set_tag), ThreadPoolExecutor(1) as service:
+        if in_thread:
+            service.submit(sweep.fit).result()
+        else:
+            sweep.fit()
 
 
 def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> None:
@@ -67,9 +72,12 @@ def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_
     assert (run.info.status, {STOPPED_BY, STOP} & run.data.tags.keys()) == ("FINISHED", set())
 
 
-def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(store_in_use: MlflowClient) -> None:
-    """As by Ctrl-C, which Tune heeds by itself in a script: no run is left RUNNING, and no trial begins any more."""
-    run_and_tag(store_in_use, "study", LONG, LONG)
+@pytest.mark.parametrize("in_thread", [pytest.param(False, marks=pytest.mark.slow), True], ids=["script", "service"])
+def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(
+    in_thread: bool, store_in_use: MlflowClient
+) -> None:
+    """By Tune, also in a thread of a service: no run is left RUNNING, and no trial begins any more."""
+    run_and_tag(store_in_use, "study", LONG, LONG, in_thread=in_thread)
     (study,) = runs_of_kind(store_in_use, "study")
     assert study.info.status == "KILLED"
     assert study.data.tags[STOPPED_BY] == BY_PERSON
