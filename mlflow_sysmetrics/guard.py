@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
+_VARIES = re.compile(r"[-+.\w]*\d[-+.\w]*")  # a number, or a name with one
 _logged: set[tuple[str, str]] = set()
 
 
 @contextlib.contextmanager
 def never_raises(what: str) -> Iterator[None]:
-    """Log what is raised inside, each kind of error once, and go on. Also a decorator; a call that fails gives None."""
+    """Log what is raised inside, each kind of error once, and go on. Also a decorator; a call that fails gives None.
+
+    Errors that differ only in numbers are of one kind.
+    """
     try:
         yield
     except Exception as error:
-        kind = what, f"{type(error).__name__}: {error}"
+        kind = what, _VARIES.sub("", f"{type(error).__name__}: {error}")
         if kind not in _logged:
             _logged.add(kind)
             logger.warning("%s failed; the program goes on", what, exc_info=True)

@@ -75,19 +75,12 @@ class Host:
         return f"{min(installed, self._limits()[0]) / 1e6:.0f}"
 
     def gpus(self) -> str:
-        """The names of NVIDIA's GPUs, each with its number if it is there more than once, and which CUDA may see."""
-        files = sorted(Path(self._root, "proc/driver/nvidia/gpus").glob("*/information"))
-        names = [self._read(str(file), ":").get("Model", "") for file in files]
-        if not names:  # in WSL
-            from mlflow_sysmetrics.sampling import import_nvml, open_gpus
+        """The names of NVIDIA's GPUs, each with its number if it is there more than once; with the extra `[gpu]`."""
+        from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
-            nvml = import_nvml()
-            names = [os.fsdecode(nvml.nvmlDeviceGetName(handle)) for handle in open_gpus(nvml).values()]
-        text = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in Counter(names).items())
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if not text or visible is None:
-            return text
-        return f"{text} (CUDA_VISIBLE_DEVICES={visible})"
+        nvml = import_nvml()
+        names = Counter(os.fsdecode(nvml.nvmlDeviceGetName(handle)) for handle in open_gpus(nvml).values())
+        return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in names.items())
 
     def os(self) -> str:
         """The operating system's name and release; on Linux the distribution's and the kernel's."""

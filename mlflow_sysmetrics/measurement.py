@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import re
 import threading
 import time
@@ -16,13 +15,14 @@ from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import ProcessSampler, Sampler, check_pid
+from mlflow_sysmetrics.time_limits import READING_S
 
 logger = get_logger(__name__)
 _MEMORY = "process_memory_mb"
 _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
 _REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 _MAX_NAME = 100  # of MLflow's 250, with what stands around it
-
+_ADDS_UP = {"elapsed_s", "cpu_seconds"}  # over the times in a phase
 _RUN_AFTER_THE_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 Listener = Callable[[dict[str, float]], None]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -79,18 +79,13 @@ class Measurement:
         self._monitor = Monitor(
             self._read, interval_s=interval_s, window_s=window_s, on_sample=self._on_reading, clock=clock
         )
-        self._is_own = pid in (None, os.getpid())
-        self._tree_cpu_s = 0.0  # at the last reading
-        self._own_cpu_s = 0.0  # at the last reading: of this process, by its own clock
-        self._ended_s: tuple[float, ...] = ()  # CPU time of this process's ended children then
         self._phases: dict[str, Phase] = {}
         self._listeners: tuple[Listener, ...] = ()
         self._peak_gpu_mb: float | None = None
         self._first_mb: float | None = None
-        self._last_mb: float | None = None
         self._began: float | None = None
         self.began_ms: int | None = None  # when `start` was called, in unix ms
-        self._cut = (0.0, 0.0)  # when `interval` was called last, and the CPU seconds then
+        self._interval_began: Mapping[str, float] = {}  # the values when `interval` was called last
         self._summary: dict[str, float] | None = None  # known once it is stopped
 
     def start(self) -> Measurement:
@@ -98,7 +93,6 @@ class Measurement:
         if self._began is None and self._summary is None:
             self._began = self._clock()
             self.began_ms = time.time_ns() // 1_000_000
-            self._cut = (self._began, 0.0)
             if self._sample is None:
                 sampler = Sampler(self.pid, children=self._children)
                 self._process = sampler.process
@@ -107,7 +101,7 @@ class Measurement:
             self._monitor.start()
         return self
 
-    def stop(self, timeout_s: float = 1.0) -> dict[str, float]:
+    def stop(self, timeout_s: float = READING_S) -> dict[str, float]:
         """Take a last reading, and return the summary. Idempotent.
 
         It takes `timeout_s` at most twice: for the reading under way, and for the last one.
@@ -116,9 +110,7 @@ class Measurement:
             if self._process is not None:
                 self._process.read_all_next()
             self._monitor.stop(timeout_s)
-            for phase in tuple(self._phases.values()):
-                phase.close()
-            self._summary = self._so_far()
+            self._summary = self._with_phases(self._own_summary())
         return dict(self._summary)
 
     def __enter__(self) -> Measurement:
@@ -169,8 +161,7 @@ class Measurement:
             return dict(self._summary)
         if self._process is not None:
             self._process.read_all_next()
-        self._monitor.read()
-        return self._so_far()
+        return self._with_phases(self._read_now())
 
     def phase(self, name: str) -> Phase:
         """A context manager around a part of the program, which yields an object with a `summary`.
@@ -180,7 +171,10 @@ class Measurement:
         """
         parts = _REFUSED.sub("_", str(name))[:_MAX_NAME].split("/")
         clean = "/".join(part for part in parts if part not in ("", ".", "..")) or "_"  # else no path on disk is unique
-        return self._phases.setdefault(clean, Phase(self._clock, self._cpu_until_now, lambda: self._last_mb))
+        if clean not in self._phases:
+            self._phases[clean] = Phase(lambda: self.elapsed_s, self._read_now)
+            self.subscribe(self._phases[clean].see)
+        return self._phases[clean]
 
     def subscribe(self, listener: Listener) -> None:
         """Call this after each reading from now on, in the thread that took it.
@@ -210,14 +204,14 @@ class Measurement:
 
     def interval(self) -> dict[str, float]:
         """``cpu_percent`` since the last call (100 is one core), and ``memory_mb`` now; absent if not readable."""
-        memory_mb = self._monitor.read().get(_MEMORY)
-        now = self._clock()
-        cut_at, cut_cpu_s = self._cut
-        cpu_s = self._cpu_seconds
-        if memory_mb is None or cpu_s is None or now <= cut_at:
+        before = self._interval_began
+        now = self._read_now()
+        seconds = now["elapsed_s"] - before.get("elapsed_s", 0.0)
+        if "memory_mb" not in now or "cpu_seconds" not in now or seconds <= 0:
             return {}
-        self._cut = (now, cpu_s)
-        return {"cpu_percent": 100 * (cpu_s - cut_cpu_s) / (now - cut_at), "memory_mb": memory_mb}
+        self._interval_began = now
+        cpu_s = now["cpu_seconds"] - before.get("cpu_seconds", 0.0)
+        return {"cpu_percent": 100 * cpu_s / seconds, "memory_mb": now["memory_mb"]}
 
     def so_far(self) -> dict[str, float]:
         """Means and maxima of the readings since the last call, or in the last window, `interval`, and the summary."""
@@ -229,31 +223,24 @@ class Measurement:
         return values | interval | self.summary
 
     def _read(self) -> Mapping[str, float]:
-        self._ended_s = os.times()[2:4]
         return self._sample() if self._sample is not None else {}
 
-    @property
-    def _cpu_seconds(self) -> float | None:
-        if self._process is None or not self._process.cpu.is_known:
-            return None
-        return self._process.cpu.seconds
+    def _read_now(self) -> dict[str, float]:
+        """The values that listeners get, of a reading that is taken now."""
+        return self._values(self._monitor.read())
 
-    def _cpu_until_now(self) -> float | None:
-        """As `_cpu_seconds`, up to now: this process's own time needs no reading, that of its children does."""
-        if self._process is None:
-            return None
-        if len(self._process.pids) > 1 or os.times()[2:4] != self._ended_s:
-            self._monitor.read()
-        if not self._is_own:
-            return self._tree_cpu_s
-        return self._tree_cpu_s + max(0.0, time.process_time() - self._own_cpu_s)
-
-    def _so_far(self) -> dict[str, float]:
+    def _values(self, reading: Mapping[str, float]) -> dict[str, float]:
         values = self._own_summary()
-        for name, phase in tuple(self._phases.items()):
-            for key, value in phase.summary.items():
-                values[f"phase/{name}/{key}"] = value
+        if _MEMORY in reading:
+            values["memory_mb"] = reading[_MEMORY]
         return values
+
+    def _with_phases(self, values: Mapping[str, float]) -> dict[str, float]:
+        summary = {name: value for name, value in values.items() if name in SUMMARY}
+        for name, phase in tuple(self._phases.items()):
+            for key, value in phase.summary_at(values).items():
+                summary[f"phase/{name}/{key}"] = value
+        return summary
 
     def _own_summary(self) -> dict[str, float]:
         """The summary without phases."""
@@ -273,88 +260,67 @@ class Measurement:
         return values
 
     def _on_reading(self, reading: Mapping[str, float]) -> None:
-        if self._process is not None:
-            self._tree_cpu_s = self._process.cpu.seconds
-            self._own_cpu_s = self._process.root_cpu_s
-        memory_mb = reading.get(_MEMORY)
-        if memory_mb is not None:
-            self._last_mb = memory_mb
-            for phase in tuple(self._phases.values()):
-                phase.add_reading(memory_mb)
         on_gpus = [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]
         if on_gpus:
             self._peak_gpu_mb = max(sum(on_gpus), self._peak_gpu_mb or 0.0)
         if not self._listeners:
             return
-        summary = self._own_summary()
-        if memory_mb is not None:
-            summary["memory_mb"] = memory_mb
+        values = self._values(reading)
         for listener in self._listeners:
             with never_raises("a listener of a measurement"):  # the other listeners still get the reading
-                listener(summary)
+                listener(values)
 
 
 class Phase:
-    """The times in one phase of a program, and what it used in them. It counts also if it raises.
+    """What the process uses while its program is in one phase: the differences of readings as it begins and ends.
 
-    A phase has all its time and that of the phases inside it, CPU time of all threads and of the processes below. Of
-    threads that are in it at once the times add up; the CPU time is the process's, and counts once. Its peak is that of
-    the readings in it; a phase without any has that of the last one before.
+    It counts also if it raises, and has all its time and that of the phases inside it, of all threads and of the
+    processes below. While several threads are in it, it lasts from the first entry to the last exit. Its peak is that
+    of the readings in it.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], cpu_s: Callable[[], float | None], last_mb: Callable[[], float | None]
-    ) -> None:
-        self._clock = clock
-        self._cpu_s = cpu_s
-        self._last_mb = last_mb
-        self._lock = threading.RLock()  # a signal's handler may end the measurement while its thread is in here
-        self._entered: list[float] = []  # when each of those that are in it came: which one leaves makes no difference
-        self._elapsed_s = 0.0
-        self._used_cpu_s = 0.0
-        self._began_cpu_s: float | None = None  # of the process, when the first of them came
-        self._before_mb: float | None = None
+    def __init__(self, elapsed_s: Callable[[], float], read: Callable[[], Mapping[str, float]]) -> None:
+        self._elapsed_s = elapsed_s
+        self._read = read
+        self._lock = threading.RLock()  # a signal's handler may enter a phase, too
+        self._inside = 0  # times that it was entered and not left
+        self._began: Mapping[str, float] = {}
+        self._used: dict[str, float] = {}  # in its earlier times
         self._peak_mb: float | None = None
 
     def __enter__(self) -> Phase:
-        cpu_s = self._cpu_s()
-        now = self._clock()  # after it: a reading is none of its time
+        now = self._read()
         with self._lock:
-            if not self._entered:
-                self._began_cpu_s = cpu_s
-            self._entered.append(now)
-            self._before_mb = max(self._before_mb or 0.0, self._last_mb() or 0.0) or None
+            if not self._inside:
+                self._began = now
+            self._inside += 1
+        self.see(now)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        now = self._clock()
-        cpu_s = self._cpu_s()
+        left_s = self._elapsed_s()  # first: the reading is none of its time
+        now = {**self._read(), "elapsed_s": left_s}
         with self._lock:
-            if self._entered:  # else the measurement has ended
-                self._elapsed_s += now - self._entered.pop()
-                if not self._entered:
-                    self._used_cpu_s += (cpu_s or 0.0) - (self._began_cpu_s or 0.0)
+            if self._inside == 1:
+                self._used = self.summary_at(now)
+            self._inside -= 1
 
-    def close(self) -> None:
-        """End the times that have not ended."""
-        while self._entered:
-            self.__exit__()
+    def see(self, values: Mapping[str, float]) -> None:
+        """Take in a reading, if the program is in this phase."""
+        if self._inside and "memory_mb" in values:
+            self._peak_mb = max(values["memory_mb"], self._peak_mb or 0.0)
 
-    def add_reading(self, memory_mb: float) -> None:
-        if self._entered:
-            self._peak_mb = max(memory_mb, self._peak_mb or 0.0)
+    def summary_at(self, now: Mapping[str, float]) -> dict[str, float]:
+        """The summary by the values of this moment."""
+        summary = dict(self._used)
+        if self._inside:
+            for name in _ADDS_UP & now.keys():
+                summary[name] = summary.get(name, 0.0) + now[name] - self._began.get(name, 0.0)
+        if self._peak_mb is not None:
+            summary["peak_memory_mb"] = self._peak_mb
+        return summary
 
     @property
     def summary(self) -> dict[str, float]:
         """``elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, of times that go on up to now."""
-        now = self._clock()
-        entered = tuple(self._entered)
-        values = {"elapsed_s": self._elapsed_s + sum(now - entered_at for entered_at in entered)}
-        if self._began_cpu_s is not None:
-            values["cpu_seconds"] = self._used_cpu_s
-            if entered:
-                values["cpu_seconds"] += (self._cpu_s() or 0.0) - self._began_cpu_s
-        peak_mb = self._before_mb if self._peak_mb is None else self._peak_mb
-        if peak_mb is not None:
-            values["peak_memory_mb"] = peak_mb
-        return values
+        return self.summary_at(self._read())

@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.threads import start_thread
+from mlflow_sysmetrics.time_limits import READING_S
 
 logger = get_logger(__name__)
 _MIN_SPAN_S = 1e-9  # so that readings at one moment count alike
-_READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
 _MAX_WINDOWS = 1200  # that wait, about 2 MB
 _WINDOW_SHARE = 1 / 1200  # of the time so far: 12 hours have 7,000 windows, not 43,200
 _MAX_WINDOW_S = 10.0
@@ -63,6 +65,7 @@ class Monitor:
     `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older
     ones are dropped. It is started once, stopped once, and belongs to the process that made it: in a forked child it
     reads nothing. What `sample` or `on_sample` raises is counted in `failures`, and the first is logged.
+    ValueError for an `interval_s` that is not above 0.
     """
 
     def __init__(
@@ -74,13 +77,15 @@ class Monitor:
         on_sample: Callable[[Mapping[str, float]], None] = lambda reading: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not interval_s > 0:
+            raise ValueError(f"interval_s={interval_s!r}: give a number of seconds above 0")
         self._sample = sample
         self._on_sample = on_sample
         self._interval_s = interval_s
         self._window_s = window_s
         self._clock = clock
         self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-monitor", daemon=True)
+        self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._sampling = threading.Lock()  # held while a reading is taken, which may take long
         # Held for microseconds; guards all that follows. A signal's handler may call `stop` while its thread holds it.
@@ -97,10 +102,8 @@ class Monitor:
     def start(self) -> None:
         """Start the thread, which takes its first reading at once."""
         self._began_at = self._opened_at = self._clock()
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # no more threads, or the interpreter is ending: read and stop still work
-            self._fail(error)
+        with never_raises("the thread that takes readings"):  # without it, `read` and `stop` still work
+            self._thread = start_thread(self._run, "monitor")
 
     def stop(self, timeout_s: float) -> None:
         """End the thread and take a last reading, then close the window. At most `timeout_s` for each of these two."""
@@ -108,14 +111,14 @@ class Monitor:
             return
         self._stopped = True
         self._stopping.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
         self._take(max(0.0, timeout_s))
         self.cut()
 
     def read(self) -> Mapping[str, float]:
         """Take one more reading now and return it; {} if that fails, takes over a second, or the monitor is stopped."""
-        return {} if self._is_elsewhere or self._stopped else self._take(_READ_PATIENCE_S)
+        return {} if self._is_elsewhere or self._stopped else self._take(READING_S)
 
     def cut(self) -> None:
         """Close the window now."""

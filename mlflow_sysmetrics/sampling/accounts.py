@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Hashable, Mapping
 from mmap import PAGESIZE
 
-from mlflow_sysmetrics.sampling.one_process import Reading, System, own_high_water_mb, reset_high_waters_mb
+from mlflow_sysmetrics.sampling.one_process import Reading, System, marks_before_resets, own_high_water_mb
 
 Readings = Mapping[Hashable, Reading]  # by process
 _SHARED_EVERY_S = 1.0
@@ -84,7 +84,7 @@ class PeakRss:
         self.mb: float | None = None
         self._before_mb: float | None = None  # the highest of the first readings
         self._inherited_mb = math.inf  # the most that an ended child may have from before
-        self._resets = len(reset_high_waters_mb)
+        self._resets = len(marks_before_resets())  # others, since then: their marks are of this measurement, too
 
     def add(self, readings: Readings) -> None:
         highest = max(readings.values(), key=lambda reading: reading.high_water_mb or 0.0)
@@ -93,7 +93,7 @@ class PeakRss:
         reaped_mb = [mb for reading in readings.values() if (mb := reading.reaped_high_water_mb) is not None]
         if self._before_mb is not None:
             if reaped_mb:
-                high_water_mb = max([high_water_mb, *reset_high_waters_mb[self._resets :]])
+                high_water_mb = max([high_water_mb, *marks_before_resets(since=self._resets)])
             if high_water_mb > self._before_mb:
                 self.record(high_water_mb)
             if max(reaped_mb, default=0.0) > self._inherited_mb:

@@ -156,7 +156,16 @@ def own_high_water_mb() -> float:
     return _high_water_mb(_read_numbers(os.getpid(), "status")) or 0.0
 
 
-reset_high_waters_mb: list[float] = []  # what it was before each reset, for the measurements under way here
+_marks_before_resets: list[float] = []
+
+
+def marks_before_resets(since: int = 0) -> list[float]:
+    """The high-water mark of this process before each reset but the first `since`.
+
+    A front resets it before a piece of work, such as a fit or a trial; to a measurement of the whole program, which has
+    begun before, the marks until then belong, too.
+    """
+    return _marks_before_resets[since:]
 
 
 def reset_peak_rss() -> bool:
@@ -169,7 +178,7 @@ def reset_peak_rss() -> bool:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return False
-    reset_high_waters_mb.append(high_water_mb)
+    _marks_before_resets.append(high_water_mb)
     emit("peak_rss", megabytes=high_water_mb)
     return True
 

@@ -85,7 +85,6 @@ class ProcessSampler:
         self._shared = SharedPages(system)
         self.cpu = CpuAccount()
         self.peak_rss = PeakRss()
-        self.root_cpu_s = 0.0  # of the process itself, by its own clock
         self.pids: set[int] = set()  # of all processes that were seen in the tree
         self._made_at = clock()
         self._read_at = self._made_at
@@ -131,7 +130,6 @@ class ProcessSampler:
             if key not in self._counters:
                 self._counters[key] = Counter(total, now)
             self._counters[key].count(total)
-        self.root_cpu_s = readings[self._root].cpu_s
         if readings[self._root].ended:
             return {}
         values = _sums(reading.levels for reading in readings.values() if not reading.ended)

@@ -132,7 +132,7 @@ def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
         m.subscribe(lambda summary: 1 / 0)  # type: ignore[arg-type,return-value]
         m.subscribe(told.put)
         m.start()
-        wait_until(lambda: m.so_far().get("process_cpu_percent"), LIMIT_S, "a CPU figure", every_s=0.02)
+        wait_until(lambda: m.summary.get("cpu_seconds"), LIMIT_S, "a CPU figure", every_s=0.02)
         program.do("kept = b'x' * 50_000_000; print()")
         wait_until(lambda: told.get(timeout=LIMIT_S).get("memory_growth_mb", 0.0) > 40, LIMIT_S, "growth", every_s=0)
         assert told.get(timeout=LIMIT_S).keys() | ABSENT == set(COSTS) - {"peak_gpu_memory_mb"} | {"memory_mb"}
@@ -186,6 +186,25 @@ def test_peaks_are_of_all_readings() -> None:
     assert told[-1].items() >= {"memory_mb": 20.0, **peaks}.items()
 
 
+def test_listener_whose_error_varies_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Not at each reading."""
+
+    class LateError(Exception): ...
+
+    def fail(values: dict[str, float]) -> None:
+        raise LateError(f"at {values['elapsed_s']}")
+
+    m = Measurement(sample=dict, interval_s=3600)
+    m.subscribe(fail)
+    m.start()
+    for _ in range(3):
+        m.interval()
+    m.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        "a listener of a measurement failed; the program goes on"
+    ]
+
+
 # --- phases ------------------------------------------------------------------------------------------------
 
 
@@ -193,20 +212,24 @@ class Machine:
     """Clocks and a memory, and phases that go by them."""
 
     def __init__(self) -> None:
-        self.now, self.cpu_s, self.memory_mb = 0.0, 0.0, None
+        self.now, self.cpu_s = 0.0, 0.0
+        self.memory: dict[str, float] = {}
         self.phases: dict[str, Phase] = {}
 
     def phase(self, name: str) -> Phase:
-        return self.phases.setdefault(name, Phase(lambda: self.now, lambda: self.cpu_s, lambda: self.memory_mb))
+        return self.phases.setdefault(name, Phase(lambda: self.now, self.read))
+
+    def read(self) -> dict[str, float]:
+        return {"elapsed_s": self.now, "cpu_seconds": self.cpu_s, **self.memory}
 
     def go(self, seconds: float, cpu_s: float = 0.0, memory_mb: float | None = None) -> None:
         """Time passes, and perhaps a reading of the memory is taken at its end."""
         self.now += seconds
         self.cpu_s += cpu_s
         if memory_mb is not None:
-            self.memory_mb = memory_mb  # type: ignore[assignment]
+            self.memory = {"memory_mb": memory_mb}
             for phase in self.phases.values():
-                phase.add_reading(memory_mb)
+                phase.see(self.read())
 
     def of(self, name: str) -> tuple[float | None, ...]:
         """The summary of a phase."""
@@ -220,7 +243,7 @@ def machine() -> Machine:
 
 
 def test_phases_one_after_the_other_share_the_time(machine: Machine) -> None:
-    """Each has its own; one without a reading has the last one before, one that has readings only these."""
+    """Each has its own, and the highest of the readings as it begins and in it."""
     machine.go(1.0, 0.5, memory_mb=100.0)
     with machine.phase("load"):
         machine.go(2.0, 1.0, memory_mb=300.0)
@@ -232,7 +255,7 @@ def test_phases_one_after_the_other_share_the_time(machine: Machine) -> None:
     with machine.phase("train"):
         machine.go(1.0, 0.0, memory_mb=10.0)
     machine.go(9.0, 9.0, memory_mb=999.0)
-    assert machine.of("train") == (5.0, 3.0, 10.0)
+    assert machine.of("train") == (5.0, 3.0, 50.0)
 
 
 def test_inner_phase_counts_in_the_outer_one_and_one_that_raises_counts(machine: Machine) -> None:
@@ -252,8 +275,8 @@ def test_inner_phase_counts_in_the_outer_one_and_one_that_raises_counts(machine:
     assert machine.of("epoch") == (2.0, 1.5, 20.0)
 
 
-def test_threads_in_a_phase_at_once_count_time_each_and_cpu_once(machine: Machine) -> None:
-    """From whichever thread it is left first."""
+def test_phase_of_several_threads_lasts_until_the_last_one_leaves_it(machine: Machine) -> None:
+    """From when the first one enters it."""
     entered, leave = threading.Barrier(2), threading.Event()
 
     def shard() -> None:
@@ -266,12 +289,12 @@ def test_threads_in_a_phase_at_once_count_time_each_and_cpu_once(machine: Machin
         thread.start()
         entered.wait(LIMIT_S)
         machine.go(2.0, 2.0)
-        assert machine.of("shard")[:2] == (4.0, 2.0)
+        assert machine.of("shard")[:2] == (2.0, 2.0)
         leave.set()
         thread.join(LIMIT_S)
         machine.go(1.0, 0.5)
     machine.go(5.0, 5.0)
-    assert machine.of("shard")[:2] == (5.0, 2.5)
+    assert machine.of("shard")[:2] == (3.0, 2.5)
 
 
 def test_what_children_use_is_of_the_phase_they_ran_in() -> None:

@@ -159,7 +159,14 @@ def test_machine_without_threads_gets_a_last_reading(monkeypatch: pytest.MonkeyP
     monitor = Monitor(lambda: {"x": 4.0})
     monitor.start()
     monitor.stop(LIMIT_S)
-    assert ([window.mean for window in monitor.drain()], monitor.failures) == ([{"x": 4.0}], 1)
+    assert [window.mean for window in monitor.drain()] == [{"x": 4.0}]
+
+
+@pytest.mark.parametrize("interval_s", [0, -1.0, math.nan])
+def test_interval_that_is_no_time_is_refused(interval_s: float) -> None:
+    """At construction: the thread could only fail."""
+    with pytest.raises(ValueError, match=f"^interval_s={interval_s}: give a number of seconds above 0$"):
+        Monitor(dict, interval_s=interval_s)
 
 
 def test_readings_of_several_threads_do_not_overlap() -> None:
