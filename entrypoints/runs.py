@@ -30,7 +30,7 @@ import psutil
 from entrypoints import signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.redact import check, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.redact import check_address, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def check_store(uri: str) -> None:
         UserError: the address is wrong, or no server answers.
     """
     try:
-        check(uri)
+        check_address(uri)
         if uri.startswith(("http://", "https://")):
             urllib.request.urlopen(redacted(uri), timeout=STORE_TIMEOUT_S).close()
     except urllib.error.HTTPError:
@@ -252,7 +252,7 @@ def move_login_to_environment() -> None:
     if not address.startswith(("http://", "https://")):
         return
     with contextlib.suppress(ValueError):  # an address that is wrong: said where the store is checked
-        check(address)
+        check_address(address)
         parts = urlsplit(address)
         if parts.username and parts.password:
             import mlflow

@@ -33,8 +33,11 @@ __all__ = ["Limits", "LimitsError", "Measurement", "SystemMetricsLogger", "autol
 __getattr__ = lazy(
     __name__,
     {
-        **{"limits": "Limits LimitsError", "measurement": "Measurement measure", "autologging": "autolog"},
-        **{"logger": "SystemMetricsLogger", "ray_tune": _RAY},
+        "autologging": "autolog",
+        "limits": "Limits LimitsError",
+        "logger": "SystemMetricsLogger",
+        "measurement": "Measurement measure",
+        "ray_tune": _RAY,
     },
     modules="lightgbm optuna ray_tune sklearn xgboost",
 )

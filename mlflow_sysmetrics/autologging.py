@@ -2,7 +2,7 @@
 
 `autolog` gives every run a logger of its own. Under `mlflow-sysmetrics run` and the project backend that command
 records the program, so there the runs are only measured, and the command reads in a file of events when each run was
-opened, ended and deleted, and its summary. It decides what is written into which run.
+opened and ended, and its summary. It decides what is written into which run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,6 @@ def emit_events() -> None:
     from mlflow.utils.import_hooks import register_post_import_hook
 
     _enabled = True
-    emit("imported")
     register_post_import_hook(_hook, "mlflow.tracking.fluent")
 
 
@@ -78,13 +77,12 @@ def _hook_now() -> None:
 
 
 def _hook(fluent: Any) -> None:
-    """Have MLflow call us when a run was opened or deleted, and before it ends, by whichever of its functions."""
+    """Have MLflow call us when a run was opened, and before it ends, by whichever of its functions."""
     global _hooked
     run_class = fluent.ActiveRun
     client_class = fluent.MlflowClient
     init = run_class.__init__
     set_terminated = client_class.set_terminated
-    delete_run = client_class.delete_run
 
     @functools.wraps(init)
     def opened(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -101,14 +99,8 @@ def _hook(fluent: Any) -> None:
             status = other or status
         return set_terminated(self, run_id, status, end_time)
 
-    @functools.wraps(delete_run)
-    def deleted(self: Any, run_id: str) -> None:
-        delete_run(self, run_id)
-        emit("deleted", run_id=run_id)
-
     run_class.__init__ = opened
     client_class.set_terminated = ended
-    client_class.delete_run = deleted
     _hooked = True
 
 

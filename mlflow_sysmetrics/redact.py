@@ -35,7 +35,7 @@ def redacted(address: str) -> str:
     return f"{scheme}://{place}?{kept}" if kept else f"{scheme}://{place}"
 
 
-def check(address: str) -> None:
+def check_address(address: str) -> None:
     """Raise ValueError, with a text for the user, where clients look for the store in a part of its password."""
     scheme, _, rest = address.partition("://")
     login = _LOGIN.match(rest)
@@ -55,12 +55,12 @@ def redacted_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        each: BaseException | None = error
-        while each is not None:
-            each.args = tuple(redacted_text(part) if isinstance(part, str) else part for part in each.args)
-            if isinstance(message := getattr(each, "message", None), str):  # of MLflow's, and of click's
-                vars(each)["message"] = redacted_text(message)
-            each = each.__cause__ or each.__context__
+        cause: BaseException | None = error
+        while cause is not None:
+            cause.args = tuple(redacted_text(part) if isinstance(part, str) else part for part in cause.args)
+            if isinstance(message := getattr(cause, "message", None), str):  # of MLflow's, and of click's
+                vars(cause)["message"] = redacted_text(message)
+            cause = cause.__cause__ or cause.__context__
         raise
 
 

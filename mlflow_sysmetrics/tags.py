@@ -8,6 +8,7 @@ STOP_REASON = "sysmetrics.stop_reason"  # Why a KILLED run was ended early: word
 STOP = "sysmetrics.stop"  # Set by a person, to anything: end this run.
 CAUSE_OF_DEATH = "sysmetrics.cause_of_death"  # Of a process that was killed: words for people.
 KILLED_FOR_MEMORY = "sysmetrics.killed_for_memory"  # Whether the kernel, or Ray, killed it for lack of memory.
+PROGRAM = "sysmetrics.program"  # Of several runs of a program and of the one for the whole of it: the same word.
 
 # A watched process.
 NODE = "sysmetrics.node"  # The name of its machine.

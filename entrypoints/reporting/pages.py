@@ -137,7 +137,7 @@ def _trials_page(run: RecordedRun, frame: Frame) -> str:
     experiment_id = str(frame.studies["experiment_id"].iloc[0])
     tags = run.client.get_experiment(experiment_id).tags
     plain = Page("", trials_of(frame.first), sort_by=frame.score, ascending=not frame.higher_is_better)
-    saved = saved_link(tags, experiment_id, frame.first, SCORE, "CHART")
+    saved = saved_link(tags, experiment_id, frame.first, SCORE)
     return saved or plain.plain_link(experiment_id)
 
 

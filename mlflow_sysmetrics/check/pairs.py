@@ -153,7 +153,7 @@ class Pairs:
         with os.fdopen(read_end) as events:
             pid = int(events.readline())
             measurement = Measurement(pid, interval_s=_READ_EVERY_S).start()
-            tracker.start(self.parent._replace(run_id=None), measurement, pid)
+            tracker.start(self.parent._replace(run_id=None), measurement)
             os.write(go_write, b"\n")
             events.readline()
             measurement.stop()

@@ -1,5 +1,5 @@
 """Without code: the commands of `mlflow-sysmetrics` (`cli`), and the project `backend`.
 
-`run` starts a program in this process's place (`passthrough`). The `supervisor` measures it, and ends it where it must.
-The `run_tracker` records it in the MLflow run in which it belongs, which `tracked_run` knows.
+`run` starts a command in place of this process (`passthrough`). A `program` is measured, and ended where it must be.
+The `run_tracker` records it in the MLflow run in which it belongs.
 """

@@ -9,8 +9,9 @@ import click
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
 from mlflow_sysmetrics.delivery.store import one_line, why_unknown
-from mlflow_sysmetrics.redact import check, redacted, redacted_text
+from mlflow_sysmetrics.redact import check_address, redacted, redacted_text
 from mlflow_sysmetrics.threads import within
+from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S
 
 T = TypeVar("T")
 
@@ -21,14 +22,11 @@ class StoreError(click.ClickException):
     exit_code = 2
 
 
-_WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
-
-
 def ask_store(uri: str, question: Callable[[], T]) -> T:
     """The answer to this question. StoreError, without passwords: the address is wrong, it raised or took long."""
     try:
-        check(uri)
-        return within(_WITHIN_S, question)
+        check_address(uri)
+        return within(COMMAND_ANSWER_S, question)
     except UnsupportedModelRegistryStoreURIException:
         said = why_unknown(uri)
     except Exception as error:  # of a database or a network, too

@@ -85,11 +85,11 @@ def run(
 ) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
 
-    A program that opens one MLflow run is recorded in that; one that opens none, in a new run. Where it opens several,
-    they become children of a new run of the whole program, and each has its own summary. MLFLOW_RUN_ID names a run to
-    use instead of a new one. The program's code, input, output, signals and exit code do not change; from another
-    terminal, interrupt it with `kill -INT -PID`, as Ctrl-C does. A run ends as FINISHED, as FAILED if the exit code is
-    not 0, or as KILLED if a signal ended the program.
+    A program that opens one MLflow run is recorded in that; one that opens none, in a new run. If it opens several,
+    each has its own costs, and a new run those of the whole program; the tag sysmetrics.program leads from one to the
+    others. MLFLOW_RUN_ID names a run to use instead of a new one. The program's code, input, output, signals and exit
+    code do not change; from another terminal, interrupt it with `kill -INT -PID`, as Ctrl-C does. A run ends as
+    FINISHED, as FAILED if the exit code is not 0, or as KILLED if a signal ended the program.
 
     A command that breaks a limit, or whose run gets the tag sysmetrics.stop in the MLflow UI, is ended with all
     processes below it: by SIGTERM, and ten seconds later by SIGKILL. The tag sysmetrics.stop_reason says why, and the
@@ -99,14 +99,14 @@ def run(
         wrong = "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
         raise click.UsageError(wrong)
     from mlflow_sysmetrics.command.passthrough import end_as
+    from mlflow_sysmetrics.command.program import Program
     from mlflow_sysmetrics.command.run import run_command
-    from mlflow_sysmetrics.command.supervisor import Supervisor
 
     try:
-        supervisor = Supervisor(limits)
+        program = Program(limits)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    end_as(run_command(command, environment, supervisor, run_name=run_name, experiment_name=experiment_name))
+    end_as(run_command(command, environment, program, run_name=run_name, experiment_name=experiment_name))
 
 
 class CheckCommand(click.Command):

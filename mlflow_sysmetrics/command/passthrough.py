@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import subprocess
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mlflow_sysmetrics.outcome import FINISHED, Outcome
+from mlflow_sysmetrics.threads import start_thread
 
 _TYPED = (signal.SIGINT, signal.SIGQUIT)  # what keys send, to every process in the terminal's foreground
 _STOPPING = (*_TYPED, signal.SIGTERM, signal.SIGHUP)
@@ -76,9 +76,7 @@ class Passthrough:
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until the command has ended. The system knows it until `reap`."""
-        how = (os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        waiting = threading.Thread(target=os.waitid, args=how, name="mlflow-sysmetrics-command", daemon=True)
-        waiting.start()
+        waiting = start_thread(lambda: os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT), "command")
         while waiting.is_alive():
             waiting.join(1.0)  # a signal that comes just before this is handed on after it
 

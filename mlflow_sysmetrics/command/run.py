@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import mlflow
+import psutil
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Exit, Passthrough
+from mlflow_sysmetrics.command.program import Program
 from mlflow_sysmetrics.command.run_tracker import RunTracker
-from mlflow_sysmetrics.command.supervisor import Supervisor
 from mlflow_sysmetrics.delivery import RunRef, current_run
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.redact import absolute_uri, get_logger
+from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.ui import address
 
 logger = get_logger(__name__)
@@ -29,7 +33,7 @@ _SCRIPTS = {".py", ".sh", ".R", ".jl"}
 def run_command(
     command: Sequence[str],
     environment: Mapping[str, str],
-    supervisor: Supervisor,
+    program: Program,
     *,
     run_name: str | None = None,
     experiment_name: str | None = None,
@@ -39,7 +43,7 @@ def run_command(
     It is ended when it breaks a limit, or when somebody sets the tag ``sysmetrics.stop`` of its run: exit code 124.
 
     Raises:
-        click.ClickException: the store does not answer, or has no run with the id that was named. Nothing was started.
+        click.ClickException: the store does not answer, or has no such run or experiment. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
     run = ask_store(uri, lambda: checked_run(experiment_name))
@@ -55,27 +59,47 @@ def run_command(
             tracker.close()
             logger.error("%s: %s", command[0], error.strerror)
             return Exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
-        supervisor.start(process.pid, tracker, run)
+        program.start(process.pid, tracker, run)
         passthrough.wait(process)
-        supervisor.ended()
-        program_exit = supervisor.finish(passthrough.reap(process), ends=run.run_id is None)
-    _show(tracker.run, supervisor.summary)
+        program.ended()
+        program_exit = program.finish(passthrough.reap(process), ends=run.run_id is None)
+    _show(tracker.run, program.summary, _left_behind(tracker.environment))
     return program_exit
 
 
 def checked_run(experiment_name: str | None = None) -> RunRef:
     """The run that MLFLOW_RUN_ID names, or the experiment of one that may have to be made.
 
-    Raises what the store raises where one of them is not there.
+    Raises ValueError, or what the store raises, where one of them is not there.
     """
-    here = current_run()
-    store = Store(here.tracking_uri, timeout_s=60.0)  # nothing runs yet that would wait
-    if here.run_id is not None:
-        return here._replace(experiment_id=store.run(here.run_id).experiment_id)
+    uri = mlflow.get_tracking_uri()
+    store = Store(uri, timeout_s=COMMAND_ANSWER_S)  # nothing runs yet that would wait
+    with _alone_with(uri):
+        store.open()
+    place = current_run()
+    if place.run_id is not None:
+        return place._replace(experiment_id=store.run(place.run_id).experiment_id)
     if experiment_name:
-        return here._replace(experiment_id=store.experiment_named(experiment_name))
-    mlflow.get_experiment(here.experiment_id)
-    return here
+        place = place._replace(experiment_id=store.experiment_named(experiment_name))
+    if not store.has_experiment(place.experiment_id):
+        name = experiment_name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or place.experiment_id
+        raise ValueError(f"experiment {name!r} does not exist, or was deleted; restore it, or name another one")
+    return place
+
+
+@contextlib.contextmanager
+def _alone_with(uri: str) -> Iterator[None]:
+    """Hold a lock on the folder of a SQLite file: where two processes make its tables at once, MLflow breaks it."""
+    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(uri))
+    if file is None:
+        yield
+        return
+    folder = os.open(Path(file[1]).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def script_of(command: Sequence[str]) -> str:
@@ -86,9 +110,22 @@ def script_of(command: Sequence[str]) -> str:
     return command[0]
 
 
-def _show(run: RunRef, summary: Mapping[str, float]) -> None:
+def _left_behind(environment: Mapping[str, str]) -> list[int]:
+    """The processes that have inherited this environment, and go on without the command."""
+    found: list[int] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # somebody else's, or it has ended
+            if environment.items() <= process.environ().items():
+                found.append(process.pid)
+    return found
+
+
+def _show(run: RunRef, summary: Mapping[str, float], left_behind: Sequence[int]) -> None:
     """Print what the command has used, and where to see more, after its own output."""
     lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in SUMMARY if name in summary]
+    if left_behind:
+        pids = ", ".join(map(str, left_behind))
+        lines.append(f"  processes of the command that go on, and are no longer measured: {pids}")
     if not (run.run_id and run.tracking_uri.startswith(("http://", "https://"))):
         lines.append("  see it with: mlflow-sysmetrics ui")
     if run.run_id:

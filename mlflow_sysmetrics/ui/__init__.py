@@ -6,7 +6,6 @@ from mlflow_sysmetrics.ui.page import (
     PORT,
     Page,
     Section,
-    Shown,
     address,
     bars,
     lines,

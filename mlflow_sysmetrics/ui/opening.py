@@ -102,6 +102,7 @@ def _serve(uri: str, page: str, port: int) -> NoReturn:
     environment = {
         "MLFLOW_BACKEND_STORE_URI": absolute_uri(uri),  # its password is not in the list of processes
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else there are eight more processes, and three times the wait
+        "PYTHONWARNINGS": "ignore",
         "PYTHONSAFEPATH": "1",  # else modules of the current folder come first
         "UVICORN_APP_DIR": os.devnull,
     }

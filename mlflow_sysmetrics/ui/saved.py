@@ -14,6 +14,7 @@ from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.metrics import COUNTS, CURVES, names
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.time_limits import ANSWER_S
 from mlflow_sysmetrics.ui import page as ui
 
 logger = get_logger(__name__)
@@ -65,10 +66,10 @@ def _write(
         links[word] = _link(experiment_id, view_id, page.shown)
 
 
-def saved_link(tags: Mapping[str, str], where: str, owner: str, word: str, shown: ui.Shown = "CHART") -> str | None:
-    """The address of a view that an experiment with these tags has; None where it has none."""
+def saved_link(tags: Mapping[str, str], experiment_id: str, owner: str, word: str) -> str | None:
+    """The address of a view, as charts, that an experiment with these tags has; None where it has none."""
     view_id = _view_id(owner, word)
-    return _link(where, view_id, shown) if _TAG + view_id in tags else None
+    return _link(experiment_id, view_id, "CHART") if _TAG + view_id in tags else None
 
 
 def _view_id(owner: str, word: str) -> str:
@@ -128,5 +129,5 @@ def _has_views(uri: str) -> bool:
     """Whether the UI of this store has such views: a server says its version, a database has that of this MLflow."""
     if not uri.startswith(("http://", "https://")):
         return "databricks" not in uri
-    answer = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=5)  # type: ignore
+    answer = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=ANSWER_S)  # type: ignore
     return bool(answer.ok and re.match(r"3\.(1[7-9]|[2-9]\d)\.", answer.text.strip()))

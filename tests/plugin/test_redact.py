@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.redact import check, get_logger, lasting_uri, redacted, redacted_text, with_login
+from mlflow_sysmetrics.redact import check_address, get_logger, lasting_uri, redacted, redacted_text, with_login
 
 PASSWORD = "hush42"
 ODD = st.text(st.sampled_from("a1:/?#[]@ '\"%\\&=;<>\n"), max_size=5)
@@ -79,7 +79,7 @@ def test_passwords_of_logins_and_queries_go(address: str, left: str) -> None:
 def test_address_that_clients_read_otherwise_is_refused(address: str, is_read: bool) -> None:
     """They would look for the store in a part of the password, and their errors would show it."""
     with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match="write special characters"):
-        check(address)
+        check_address(address)
 
 
 @pytest.mark.parametrize(

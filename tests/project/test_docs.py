@@ -25,7 +25,7 @@ from ray.scripts.scripts import cli as ray_cli
 from entrypoints.option_types import AUTO
 from entrypoints.settings import DEFAULT_LIMITS
 from mlflow_sysmetrics.command.cli import main as plugin_cli
-from mlflow_sysmetrics.command.supervisor import Supervisor
+from mlflow_sysmetrics.command.program import Program
 from mlflow_sysmetrics.delivery import writer
 from mlflow_sysmetrics.limits import Limits
 
@@ -114,9 +114,9 @@ def test_command_on_a_page_is_taken(line: str) -> None:
             options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
             limits = taken(entry_command(given["entry_point"]), options).get("limits", AUTO)
             Limits.parse(DEFAULT_LIMITS if limits == AUTO else limits)
-            Supervisor(**json.loads(given["backend_config"] or "{}"))
+            Program(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
-            Supervisor(given["limits"])
+            Program(given["limits"])
 
 
 # What runs each kind of command on the pages: a step of .ci/run, or a test. A kind is a subcommand, one of its options,

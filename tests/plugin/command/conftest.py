@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mlflow_sysmetrics.command.passthrough import Exit
+from mlflow_sysmetrics.command.program import Program
 from mlflow_sysmetrics.command.run import run_command
-from mlflow_sysmetrics.command.supervisor import Supervisor
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def record(store_in_use: MlflowClient) -> Callable[..., Exit]:
 
     def record(*command: str, limits: str = "", **options: str) -> Exit:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        return run_command(command, environment, Supervisor(limits=limits), **options)
+        return run_command(command, environment, Program(limits), **options)
 
     return record
 

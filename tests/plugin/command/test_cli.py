@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -111,6 +112,16 @@ def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert all(line.startswith(("mlflow-sysmetrics:", "  ")) for line in done.stderr.splitlines())
     assert the_run(tmp_path).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_two_first_commands_share_a_new_store(tmp_path: Path) -> None:
+    """One makes its tables, and the other waits: made by both at once, the database is broken for good."""
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda name: recorded(tmp_path, store_uri(tmp_path), "--run-name", name, "true"), "ab"))
+    assert [(each.returncode, each.stdout) for each in done] == [(0, "")] * 2
+    runs = MlflowClient(store_uri(tmp_path)).search_runs(["0"])
+    assert {run.info.run_name for run in runs} == {"a", "b"}
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import mlflow
 import psutil
 import pytest
 from commands import store_uri, the_run, wait_until
-from hung_disk import hung_disk
 from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -49,14 +48,6 @@ kept = []
 for _ in range(120):
     kept.append(b"x" * 5_000_000)
     time.sleep(0.05 if len(kept) < 50 else 0.4)
-"""
-GROWS_WHILE_DISK_HANGS = """
-import os, time
-while not os.path.exists("disk_hangs"): time.sleep(0.02)
-open("pid", "w").write(str(os.getpid()))
-os.rename("pid", "grows")
-kept = b"x" * 200_000_000
-time.sleep(600)
 """
 Record = Callable[..., Exit]
 Runs = Callable[[], list[Run]]
@@ -194,6 +185,17 @@ def test_exit_code_outlasts_an_error_after_it(record: Record, monkeypatch: pytes
     assert record("sh", "-c", "sleep 0.5; exit 7") == Exit(7)
 
 
+def test_process_that_outlives_the_command_is_named(
+    record: Record, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon is no longer measured, and no limit ends it."""
+    record("sh", "-c", "setsid sleep 600 > /dev/null 2>&1 & echo $! > pid")
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if "no longer measured" in line)
+    assert line.split(": ")[-1] == str(pid)
+
+
 # --- what ends it -----------------------------------------------------------------------------------------------------
 
 
@@ -211,47 +213,22 @@ def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path
     assert not lives(tmp_path / "told")
 
 
-def test_limit_counts_while_a_disk_hangs(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal cannot be opened, and nothing that ends the program waits for it."""
-    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.WITHOUT_MLFLOW_S", 0.0)
-    monkeypatch.setattr("mlflow_sysmetrics.delivery.run_handle._DISK_S", 2 * LIMIT_S)
-    ended_before = []
-    with hung_disk(tmp_path / "journals") as disk:
-
-        def wait_for_the_end() -> None:
-            assert disk.asked.wait(LIMIT_S)
-            (tmp_path / "disk_hangs").touch()
-            wait_until((tmp_path / "grows").exists, LIMIT_S, "a program that grows")
-            wait_until(lambda: not lives(tmp_path / "grows"), 60.0, "the program's end")
-            ended_before.append("the disk has answered")
-            disk.answers.set()
-
-        with meanwhile(wait_for_the_end):
-            ended = record(sys.executable, "-c", GROWS_WHILE_DISK_HANGS, limits="peak_memory_mb<=100")
-    assert ended == Exit(STOPPED, was_asked=True)
-    assert ended_before
-    assert the_run(tmp_path).data.tags["sysmetrics.stop_metric"] == "peak_memory_mb"
-
-
-def test_program_is_ended_by_the_tag_of_its_run(
-    record: Record, all_runs: Runs, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As somebody sets it in the UI, on the run that a program has after a while."""
-    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.WITHOUT_MLFLOW_S", 0.5)
-    monkeypatch.setattr("mlflow_sysmetrics.limits.watchdog.EVERY_S", 0.1)
+def test_program_is_ended_by_the_tag_of_its_run(record: Record, all_runs: Runs, store_in_use: MlflowClient) -> None:
+    """As somebody sets it in the UI."""
 
     def set_tag() -> None:
         wait_until(all_runs, LIMIT_S, "the run")
         store_in_use.set_tag(all_runs()[0].info.run_id, "sysmetrics.stop", "enough")
 
     with meanwhile(set_tag):
-        assert record("sleep", "60") == Exit(STOPPED, was_asked=True)
+        program = "import mlflow, time; mlflow.start_run(); time.sleep(600)"
+        assert record(sys.executable, "-c", program) == Exit(STOPPED, was_asked=True)
     (run,) = all_runs()
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stopped_by"] == "person"
     assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
     assert "sysmetrics.stop" not in run.data.tags
-    assert 0.5 < run.data.metrics["elapsed_s"] < 60
+    assert 0.5 < run.data.metrics["elapsed_s"] < 600
 
 
 def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
@@ -289,4 +266,20 @@ def test_store_or_run_that_cannot_be_used_is_said_in_one_sentence_without_a_pass
         record("touch", str(tmp_path / "started"))
     assert "hush42" not in str(error.value)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("named_by", ["option", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"])
+def test_experiment_that_was_deleted_is_refused_before_the_command_starts(
+    record: Record, store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
+) -> None:
+    """However it is named: nothing could be recorded there."""
+    experiment_id = store_in_use.create_experiment("old")
+    store_in_use.delete_experiment(experiment_id)
+    options = {"experiment_name": "old"} if named_by == "option" else {}
+    if not options:
+        monkeypatch.setenv(named_by, "old" if named_by.endswith("NAME") else experiment_id)
+    with pytest.raises(click.ClickException, match="was deleted; restore it, or name another one") as error:
+        record("touch", str(tmp_path / "started"), **options)
+    assert error.value.exit_code == 2
     assert not (tmp_path / "started").exists()

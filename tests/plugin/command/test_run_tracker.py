@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow
@@ -16,7 +18,7 @@ from fault_proxy import FaultProxy
 from forks import start_fork
 from meanwhile import meanwhile
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 from server_here import server_here
 
 from mlflow_sysmetrics.command.passthrough import Exit
@@ -107,7 +109,7 @@ def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
             id="set_experiment and our autolog",
             marks=SLOW,
         ),
-        pytest.param(LOOP, {("models", "*", ""), *(("models", f"rf-{n}", "*") for n in range(3))}, id="loop"),
+        pytest.param(LOOP, {("models", "*", ""), *(("models", f"rf-{n}", "") for n in range(3))}, id="loop"),
         pytest.param(
             NESTED,
             {("Default", "search", ""), *(("Default", f"trial-{n}", "search") for n in range(2))},
@@ -117,93 +119,65 @@ def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
         pytest.param(FORK, {("Default", "mine", "")}, id="fork", marks=SLOW),
         pytest.param(
             THREADS,
-            {("Default", "*", ""), ("Default", "one", "*"), ("Default", "two", "*")},
+            {("Default", "*", ""), ("Default", "one", ""), ("Default", "two", "")},
             id="threads",
             marks=SLOW,
         ),
-        pytest.param(AUTOLOG, {("Default", "*", ""), ("Default", "*", "*")}, id="MLflow's autolog", marks=SLOW),
+        pytest.param(AUTOLOG, {("Default", "*", "")}, id="MLflow's autolog", marks=SLOW),
     ],
 )
-def test_program_has_one_run_around_those_that_it_opens(
+def test_program_that_opens_several_runs_has_one_for_the_whole(
     record: Record, all_runs: Runs, store: MlflowClient, program: str, wanted: set[tuple[str, str, str]]
 ) -> None:
     """In the experiment that it uses. The whole program's costs are in that run, and each other one has its own.
 
-    So is its series, from the program's start on, although a run was made for it when the second one was opened.
+    Parents are untouched; one tag leads from each run at the top to the others. The series is that of the whole
+    program, from its start on, although a run was made for it when the second one was opened.
     """
     assert record(sys.executable, "-c", WORK + program) == Exit(0)
     runs = all_runs()
     assert tree(store, runs) == wanted
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert [run.info.run_name for run in runs if SUMMARY - run.data.metrics.keys()] == []
-    (whole,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    whole = max(runs, key=lambda run: run.data.metrics["elapsed_s"])
+    words = {run.data.tags.get("sysmetrics.program") for run in runs}
+    assert words == {whole.data.tags.get("sysmetrics.run_key")}
     assert whole.data.metrics["cpu_seconds"] > 1  # to import mlflow
     times_ms = [point.timestamp for point in store.get_metric_history(whole.info.run_id, "system/process_memory_mb")]
     assert len(times_ms) == len(set(times_ms)) > 1
-    assert program != LOOP or min(times_ms) < runs[1].info.start_time
+    assert program != LOOP or min(times_ms) < min(run.info.start_time for run in runs if run is not whole)
     for run in runs:  # each is read by a thread of its own, at other moments
         assert run.data.metrics["peak_memory_mb"] <= 1.02 * whole.data.metrics["peak_memory_mb"]
         if run is not whole:
             assert run.data.metrics["elapsed_s"] < whole.data.metrics["elapsed_s"] / 2
 
 
-def test_program_that_deletes_its_only_run_has_another_one(
-    record: Record, all_runs: Runs, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """With the summary and the series of all its time; the link leads there. Nothing is left for the deleted one."""
-    program = f"{WORK}\nwith mlflow.start_run() as run: work()\nmlflow.delete_run(run.info.run_id); work()"
-    assert record(sys.executable, "-c", program, run_name="whole") == Exit(0)
-    assert not deliver().left
-    (run,) = all_runs()
-    assert (run.info.run_name, run.info.status) == ("whole", "FINISHED")
-    assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
-    assert run.data.metrics["cpu_seconds"] > 1  # to import mlflow, before that
-    assert capfd.readouterr().err.rstrip().endswith(f"/runs/{run.info.run_id}")
-
-
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_run_is_ended_by_sync_where_this_command_was_killed(
-    record: Record, all_runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that was made here, for a program that opens none: with the summary so far, and why."""
-    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.WITHOUT_MLFLOW_S", 0.5)
-    command = psutil.Process(start_fork(lambda: record("sleep", "600")))
+def test_run_is_ended_by_sync_where_this_command_was_killed(record: Record, all_runs: Runs) -> None:
+    """That of the whole program, which was made here: with the summary so far, and why. The others keep theirs."""
+    program = f"""{WORK}
+with mlflow.start_run(run_name="one"): work()
+mlflow.start_run(run_name="two"); time.sleep(600)
+"""
+    command = psutil.Process(start_fork(lambda: record(sys.executable, "-c", program, run_name="whole")))
+
+    def is_recorded() -> bool:
+        whole = [run.data.metrics for run in all_runs() if run.info.run_name == "whole"]
+        return bool(whole) and "system/process_memory_mb" in whole[0]
+
     try:
-        wait_until(lambda: all_runs() and "system/process_memory_mb" in all_runs()[0].data.metrics, LIMIT_S, "the run")
+        wait_until(is_recorded, LIMIT_S, "the series of the whole program")
     finally:
         programs = command.children()
         for process in (command, *programs):
             process.kill()
         os.waitpid(command.pid, 0)
     assert not deliver().left
-    (run,) = all_runs()
-    assert run.info.status == "KILLED"
-    assert run.data.tags["sysmetrics.cause_of_death"].startswith("mlflow-sysmetrics was killed")
-    assert run.data.metrics["elapsed_s"] > 0
-
-
-def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
-    record: Record, all_runs: Runs, store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run that it had until then is gone, and its series are in the new one."""
-    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.WITHOUT_MLFLOW_S", 0.5)
-    early: list[str] = []
-
-    def look() -> None:
-        wait_until(lambda: early.extend(run.info.run_id for run in all_runs()) or early, LIMIT_S, "the first run")
-        (tmp_path / "begun").touch()
-
-    with meanwhile(look):
-        record(
-            "sh", "-c", f"until [ -e begun ]; do sleep 0.05; done; {sys.executable} -c '{WORK}{ONE}'", run_name="night"
-        )
-    (run,) = all_runs()
-    assert (run.info.run_name, run.data.metrics["loss"]) == ("night", 0.5)
-    (deleted,) = store.search_runs(["0"], run_view_type=ViewType.DELETED_ONLY)
-    assert [deleted.info.run_id] == early[:1]
-    points = store.get_metric_history(run.info.run_id, "system/process_memory_mb")
-    assert min(point.timestamp for point in points) < run.info.start_time
-    assert len({point.step for point in points}) == len(points)
+    runs = {run.info.run_name: run for run in all_runs()}
+    assert runs["whole"].info.status == "KILLED"
+    assert runs["whole"].data.tags["sysmetrics.cause_of_death"].startswith("mlflow-sysmetrics was killed")
+    assert runs["whole"].data.metrics["elapsed_s"] > runs["one"].data.metrics["elapsed_s"] > 0
+    assert runs["one"].info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(
@@ -244,9 +218,9 @@ def test_end_that_the_program_gave_its_run(record: Record, all_runs: Runs, code:
 def test_run_of_the_environment_is_the_programs_and_left_open(
     record: Record, all_runs: Runs, store: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the program opens without an id is that run; what it opens besides is below it. Its status is not ours.
+    """What the program opens without an id is that run; what it opens besides has its own costs.
 
-    Nor are the metrics that the program has logged there.
+    The status of the given run is not ours, nor are the metrics that the program has logged there.
     """
     run_id = store.create_run("0", run_name="given").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
@@ -257,34 +231,81 @@ with mlflow.start_run(run_name="other"): work()
 sys.exit(4)
 """
     assert record(sys.executable, "-c", program) == Exit(4)
-    assert tree(store, all_runs()) == {("Default", "given", ""), ("Default", "other", "given")}
+    assert tree(store, all_runs()) == {("Default", "given", ""), ("Default", "other", "")}
+    assert {run.data.tags["sysmetrics.program"] for run in all_runs()} == {run_id}
     given = store.get_run(run_id)
+    assert "mlflow.note.content" not in given.data.tags
     assert (given.info.status, given.data.metrics["loss"]) == ("RUNNING", 0.5)
     assert given.data.metrics["elapsed_s"] == 12345.0
     assert given.data.metrics["cpu_seconds"] > 1
 
 
-def test_program_that_has_imported_mlflow_is_given_more_time_to_open_a_run(store: MlflowClient) -> None:
-    seconds = [0.0]
-    measurement = Measurement(sample=dict, clock=lambda: seconds[0]).start()
-    tracker = RunTracker()
-    tracker.start(RunRef(mlflow.get_tracking_uri(), "0"), measurement, os.getpid())
-    Path(tracker.environment[EVENT_FILE]).write_text('{"event": "imported"}\n')
-    seconds[0] = 59.0
-    tracker.look()
-    assert tracker.handle is None
-    seconds[0] = 61.0
-    tracker.look()
-    assert tracker.handle is not None
-    measurement.stop()
-    tracker.finish(FINISHED, ends=True)
+@dataclass
+class Followed:
+    """A tracker of a program that only tells what it does, by a clock of the test's own."""
+
+    seconds: float = 0.0
+    tracker: RunTracker = field(default_factory=RunTracker)
+
+    def __post_init__(self) -> None:
+        self.measurement = Measurement(sample=dict, clock=lambda: self.seconds).start()
+        self.tracker.start(RunRef(mlflow.get_tracking_uri(), "0"), self.measurement)
+
+    def tell(self, event: str, run_id: str, **more: object) -> None:
+        """Have the program do this with one of its runs."""
+        line = {"event": event, "run_id": run_id, "time_ms": 1, "tracking_uri": mlflow.get_tracking_uri(), **more}
+        with Path(self.tracker.environment[EVENT_FILE]).open("a") as file:
+            file.write(json.dumps({"experiment_id": "0", "parent_id": None, **line}) + "\n")
+        self.tracker.look()
+
+    def finish(self) -> None:
+        self.measurement.stop()
+        self.tracker.finish(FINISHED, ends=True)
+
+
+def test_run_is_made_for_a_program_that_opens_none_in_a_minute(store: MlflowClient, all_runs: Runs) -> None:
+    """It stays, whatever the program opens later."""
+    program = Followed()
+    program.seconds = 59.0
+    program.tracker.look()
+    assert program.tracker.run.run_id is None
+    assert all_runs() == []
+    program.seconds = 120.0
+    program.tracker.look()
+    late = store.create_run("0", run_name="late").info.run_id
+    program.tell("opened", late)
+    program.tell("ended", late, summary={"elapsed_s": 1.0})
+    program.finish()
+    whole, other = sorted(all_runs(), key=lambda run: run.info.run_id == late)
+    assert other.data.tags["sysmetrics.program"] == whole.data.tags["sysmetrics.run_key"]
+    assert (whole.data.metrics["elapsed_s"], other.data.metrics["elapsed_s"]) == (120.0, 1.0)
+
+
+def test_summaries_of_all_runs_outlive_an_outage_from_the_second_ones_start(
+    store: MlflowClient, all_runs: Runs
+) -> None:
+    """They wait on disk, with the tags that lead from one to the other and the run of the whole program."""
+    one, two = (store.create_run("0", run_name=name).info.run_id for name in ("one", "two"))
+    with FaultProxy(int(mlflow.get_tracking_uri().rpartition(":")[2])) as proxy:
+        mlflow.set_tracking_uri(proxy.uri)
+        program = Followed()
+        program.tell("opened", one)
+        program.tell("ended", one, summary={"elapsed_s": 1.0})
+        proxy.fault = "refuse"
+        program.tell("opened", two)
+        program.tell("ended", two, summary={"elapsed_s": 2.0})
+        program.seconds = 9.0
+        program.finish()
+    assert not deliver(tracking_uri=store.tracking_uri).left
+    runs = all_runs()
+    assert sorted(run.data.metrics["elapsed_s"] for run in runs) == [1.0, 2.0, 9.0]
+    assert len({run.data.tags["sysmetrics.program"] for run in runs}) == 1
 
 
 def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
-    record: Record, all_runs: Runs, store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: Record, all_runs: Runs, store: MlflowClient, tmp_path: Path
 ) -> None:
     """With its series, its summary and its end: a program that ends during an outage loses nothing."""
-    monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker._CLOSE_S", 0.5)
     with FaultProxy(int(mlflow.get_tracking_uri().rpartition(":")[2])) as proxy:
         mlflow.set_tracking_uri(proxy.uri)
 

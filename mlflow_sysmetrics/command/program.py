@@ -1,4 +1,4 @@
-"""Measure a program from outside, and end it where it breaks a limit or a person asks."""
+"""A program that is measured from outside, and ended where it breaks a limit or a person asks."""
 
 from __future__ import annotations
 
@@ -11,26 +11,19 @@ from mlflow_sysmetrics.command.passthrough import STOPPED, Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.delivery import RunRef, writer_for
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.limits import (
-    GRACE_S,
-    KILLED_WITHIN_S,
-    MemoryKills,
-    Watchdog,
-    end_tree,
-    process_limits,
-)
+from mlflow_sysmetrics.limits import GRACE_S, KILLED_WITHIN_S, MemoryKills, Watchdog, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
-_LOOK_EVERY_S = 1.0  # in which control group the process is
+_KILLS_EVERY_S = 1.0  # see `MemoryKills`
 _KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command that it ran was killed
 
 
-class Supervisor:
-    """Measures a process and those below it, and has them recorded, from `start` to `finish`.
+class Program:
+    """Measures a process and those below it from `start` to `finish`, and has a tracker record them.
 
     It ends them when they break a limit, and when somebody sets the tag ``sysmetrics.stop`` of their run. After
     construction nothing raises, and nothing but `finish` waits for a store.
@@ -43,17 +36,16 @@ class Supervisor:
     """
 
     def __init__(self, limits: str = "") -> None:
-        parsed = process_limits(limits) if limits.strip() else None
         self._watchdog = Watchdog(
             self._end_process,
-            parsed,
+            process_limits(limits) if limits.strip() else None,
             judged_while="memory_mb",
             stop_tags=self._stop_tags,
             clear=self._clear,
             is_unreachable=lambda: writer_for(self._tracker.run.tracking_uri).is_unreachable,
         )
         self._killed_for_memory: bool | None = None  # known once it has ended
-        self._look_due = 0.0
+        self._kills_due = 0.0
 
     @property
     def outcome(self) -> Outcome | None:
@@ -76,8 +68,8 @@ class Supervisor:
             self._measurement = Measurement(sample=dict)
         self._measurement.start()
         self._measurement.subscribe(self._watchdog.see)
-        self._measurement.subscribe(self._look)
-        tracker.start(run, self._measurement, pid)
+        self._measurement.subscribe(self._look_for_kills)
+        tracker.start(run, self._measurement)
         self._watchdog.start()
 
     def ended(self) -> None:
@@ -91,9 +83,9 @@ class Supervisor:
         """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
         if program_exit.peak_rss_mb is not None:
             self._measurement.record_peak_rss(program_exit.peak_rss_mb)
-        if self.outcome is not None:
+        outcome = self.outcome
+        if outcome is not None:
             program_exit = Exit(STOPPED, was_asked=True)
-            outcome = self.outcome
         else:
             outcome = Outcome(program_exit.outcome.status, self._cause_of_death(program_exit.code))
         self._tracker.finish(outcome, ends=ends)
@@ -120,11 +112,10 @@ class Supervisor:
         return {run.run_id: tags[STOP]} if STOP in tags else {}
 
     def _clear(self, run_id: str) -> None:
-        if self._tracker.handle is not None:
-            self._tracker.handle.delete_tag(STOP)
+        Store(self._tracker.run.tracking_uri).delete_tag(run_id, STOP)
 
-    def _look(self, summary: Mapping[str, float]) -> None:
+    def _look_for_kills(self, summary: Mapping[str, float]) -> None:
         now = time.monotonic()
-        if now >= self._look_due:
-            self._look_due = now + _LOOK_EVERY_S
+        if now >= self._kills_due:
+            self._kills_due = now + _KILLS_EVERY_S
             self._kills.look()
