@@ -160,19 +160,17 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
-        return self._experiment.run_id(trial_id) if self._experiment else None
+        return self._running.run_id(trial_id)
 
     @property
     def is_stopped(self) -> bool:
         """Whether somebody has set the tag that stops the experiment."""
-        return self._experiment is not None and self._experiment.is_stopped
+        return self._running.is_stopped
 
     @never_raises("SystemMetricsCallback.on_step_end")
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Release the processes of paused trials, for which Tune has no hook; end an experiment that is stopped."""
-        experiment = self._experiment
-        if experiment is None:
-            return
+        experiment = self._running
         for run in list(experiment.trials.values()):
             if run.trial.status == Trial.PAUSED and run.is_measured:
                 experiment.release(run)
@@ -182,7 +180,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @never_raises("SystemMetricsCallback.log_trial_start")
     def log_trial_start(self, trial: Trial) -> None:
         """Have the trial's run created, unless it has one, and its process measured."""
-        experiment, run = self._open(trial)
+        experiment = self._running
+        run = self._open(trial)
         run.has_begun = True
         self._log_changes(run)
         place = tell_location(trial.temporary_state.ray_actor, experiment.location(run), experiment.around.run_id)
@@ -192,7 +191,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @never_raises("SystemMetricsCallback.log_trial_result")
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Queue what a result carries."""
-        _, run = self._open(trial)
+        run = self._open(trial)
         carried = result.get(PAYLOAD_KEY)
         if carried is not None:
             run.handle.log([Point(*point) for point in carried["points"]], tags=carried["tags"])
@@ -212,7 +211,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @never_raises("SystemMetricsCallback.on_trial_recover")
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that Tune is going to try a failed trial again: in the same run."""
-        experiment, run = self._open(trial)
+        experiment = self._running
+        run = self._open(trial)
         experiment.release(run)
         run.handle.log(tags={RETRIED_AFTER: endings.error_line(trial)})
         if run.has_begun:
@@ -222,7 +222,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @never_raises("SystemMetricsCallback.log_trial_end")
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
-        experiment, run = self._open(trial)
+        experiment = self._running
+        run = self._open(trial)
         if self.log_params_on_trial_end:
             run.handle.log(params=run.params)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
@@ -238,9 +239,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @never_raises("SystemMetricsCallback.on_experiment_end")
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """End every run that Tune did not end, and write what is left."""
-        if self._experiment is not None:
-            self._experiment.count([trial.trial_id for trial in trials])
-            self.close()
+        self._running.count([trial.trial_id for trial in trials])
+        self.close()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Mark open runs KILLED and write what is left, for a limited time; say whether all of it was written."""
@@ -248,18 +248,22 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         limit_s = self.close_timeout_s if timeout_s is None else timeout_s
         return self._experiment is None or self._experiment.close(limit_s)
 
-    def _open(self, trial: Trial) -> tuple[Experiment, TrialRun]:
-        """The experiment, and this trial's run in it, which is opened if it is not."""
-        experiment = self._experiment
-        assert experiment is not None, "setup() has not been called"
-        run = experiment.trials.get(trial.trial_id)
-        if run is None:
-            tags = self.tags(trial) if callable(self.tags) else self.tags or {}
-            run = experiment.open(trial, self.run_name(trial), tags, self.continues(trial))
-            run.params = self.params(trial)
-            if not self.log_params_on_trial_end:
-                run.handle.log(params=run.params)
-        return experiment, run
+    @property
+    def _running(self) -> Experiment:
+        assert self._experiment is not None, "setup() has not been called"
+        return self._experiment
+
+    def _open(self, trial: Trial) -> TrialRun:
+        """The trial's run, which is opened if it is not."""
+        experiment = self._running
+        if trial.trial_id in experiment.trials:
+            return experiment.trials[trial.trial_id]
+        tags = self.tags(trial) if callable(self.tags) else self.tags or {}
+        run = experiment.open(trial, self.run_name(trial), tags, self.continues(trial))
+        run.params = self.params(trial)
+        if not self.log_params_on_trial_end:
+            run.handle.log(params=run.params)
+        return run
 
     def _log_changes(self, run: TrialRun) -> None:
         """Log, in tags, the parameters that a scheduler changed."""

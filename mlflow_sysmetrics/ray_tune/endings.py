@@ -65,12 +65,12 @@ def known_outcome(trial: Trial, result: Mapping[str, Any]) -> Outcome | None:
 def outcome_by_state(state: Future[Any] | None, result: Mapping[str, Any]) -> Outcome:
     """The outcome of a trial after this result, by the state of its trainable: see ``Trainable.get_state``.
 
-    `state` is None if a function returned. If the process is gone, the trial counts as done.
+    `state` is None if a function returned. If its process is gone, or does not answer, the trial counts as done.
     """
     is_done = True
     if state is not None:
         with suppress(Exception):
-            is_done = state.result()["last_result"][DONE]
+            is_done = state.result(timeout=0)["last_result"][DONE]
     return FINISHED if is_done else _by_tune(result)
 
 

@@ -72,19 +72,15 @@ class NodeMeasurements:
             self._processes[number] = MeasuredProcess(pid, self._limits)
         return {DEFINED_AS: MEMORY_DEFINITION, **self._host_tags}
 
-    def read(self, number: int) -> Reading | None:
-        """The windows of a process that have closed since the last call; None if it was gone before."""
-        if number not in self._processes:
+    def read(self, number: int, is_last: bool) -> Reading | None:
+        """What was read of a process since the last call; the last one releases it. None if it was gone at first."""
+        process = self._processes.get(number)
+        if process is None:
             return None
-        process = self._processes[number]
-        process.kills.look()
-        return Reading(process.measurement.drain(), process.broken)
-
-    def stop(self, number: int) -> Reading | None:
-        """Release a process; None if it was gone before."""
-        if number not in self._processes:
-            return None
-        process = self._processes.pop(number)
+        if not is_last:
+            process.kills.look()
+            return Reading(process.measurement.drain(), process.broken)
+        del self._processes[number]
         is_gone = not process.measurement.interval()  # where its memory can be read, this holds it
         summary = process.measurement.stop()
         death = {}
@@ -157,6 +153,6 @@ class TrialProcess:
             node_tags = self._nodes.ask(node_id, "start", self._number, pid) or {}
             self._run.log(tags={NODE: host, PID: str(pid), **node_tags})
         self.is_over = self.is_released
-        self.reading = self._nodes.ask(node_id, "stop" if self.is_over else "read", self._number)
+        self.reading = self._nodes.ask(node_id, "read", self._number, self.is_over)
         if self.reading is not None:
             self._run.log(window_points(self.reading.windows))

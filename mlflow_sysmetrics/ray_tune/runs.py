@@ -276,7 +276,6 @@ class Experiment:
         self._has_work.set()
         self._thread.join(timeout_s)
         for run in list(self.trials.values()):  # whose last readings have not come in time
-            run.outcome = run.outcome or UNFINISHED
             self._end(run)
         self._nodes.close()
         for name, earlier in self._earlier.items():
