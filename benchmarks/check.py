@@ -27,9 +27,8 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
-from mlflow_sysmetrics.check.pairs import Pairs
-from mlflow_sysmetrics.check.sides import Side
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, TIME, ComparedMetric, Judged, judge
+from mlflow_sysmetrics.check.programs import Program, Programs
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, TIME, ComparedMetric, Finding, judge
 from mlflow_sysmetrics.delivery import RunRef
 
 PROGRAMS = {
@@ -74,13 +73,14 @@ def collect() -> dict[str, Numbers]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         for name, code in PROGRAMS.items():
             command = [sys.executable, "-c", code]
-            sides = [Side(side, command, Path(folder), environment) for side in ("baseline", "candidate")]
+            sides = [Program(side, command, Path(folder), environment) for side in ("baseline", "candidate")]
+            parent = RunRef(uri, "0", run.info.run_id)
             for how in ("at once", "in turn"):
-                pairs = Pairs(sides, RunRef(uri, "0", run.info.run_id), why_in_turn=how.removeprefix("at once"))
-                pairs.run(0)
+                pairs = Programs(sides, why_in_turn=how.removeprefix("at once"))
+                pairs.run(parent, 0)
                 each = found.setdefault(name, {}).setdefault(how, [])
                 for pair in range(1, PAIRS + 1):
-                    each += [[used[name] for name in COSTS] for used in pairs.run(pair)]
+                    each += [[used[name] for name in COSTS] for used in pairs.run(parent, pair)]
                 load = os.getloadavg()[0]
                 print(f"{name}, {how}: {2 * PAIRS} runs, load {load:.0f}", file=sys.stderr, flush=True)
     return found
@@ -131,9 +131,9 @@ def changed(check: Check, row: int, by: float) -> Check:
     return before, after
 
 
-def decided(check: Check, summaries: Sequence[ComparedMetric] = ALL) -> tuple[dict[str, Judged], int]:
+def decided(check: Check, summaries: Sequence[ComparedMetric] = ALL) -> tuple[dict[str, Finding], int]:
     """What the check says at its end, and after how many pairs."""
-    judged: list[Judged] = []
+    judged: list[Finding] = []
     for looks in LOOKS:
         judged = judge(summaries, *(side[:, :looks] for side in check), before=judged)
         if all(each.verdict != "cannot be judged" for each in judged):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlflow_sysmetrics.check.verdict import PASSES, UNDECIDED, ComparedMetric, Differences, Judged, by_noise
+from mlflow_sysmetrics.check.verdict import PASSES, UNDECIDED, ComparedMetric, Differences, Finding, by_noise
 
 _P_WORSE, _P_PASSES = 0.01, 0.05  # as those of all looks of a cost together; the first is shared by all metrics
 _TOLERANCE, _MIN_CHANGE = 1.0, 0.25  # % of the metric
@@ -31,7 +31,7 @@ def compared_loss(name: str) -> ComparedMetric:
     return ComparedMetric(name, "%", _TOLERANCE, _MIN_CHANGE)
 
 
-def judge_loss(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, groups: np.ndarray, together: int) -> Judged:
+def judge_loss(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, groups: np.ndarray, together: int) -> Finding:
     """Judge the mean loss of the candidate, `b`, against that of the baseline, row by row, in % of the metric.
 
     Rows of one group, such as a patient's, err alike, so each group is one observation: the sum of its differences.
@@ -39,11 +39,11 @@ def judge_loss(metric: ComparedMetric, a: np.ndarray, b: np.ndarray, groups: np.
     """
     score = LOSSES[metric.name].metric
     if np.array_equal(a, b):
-        return Judged(metric.name, PASSES, "%", 0.0, 0.0, 0.0, why=f"{score(a.mean()):.4g}, the same loss in each row")
+        return Finding(metric.name, PASSES, "%", 0.0, 0.0, 0.0, why=f"{score(a.mean()):.4g}, the same loss in each row")
     before = score(a.mean())
     if not before:
         why = f"0 -> {score(b.mean()):.4g}: the baseline makes no error here, of which a part could be tolerated"
-        return Judged(metric.name, UNDECIDED, "%", 0.0, 0.0, 0.0, why=why)
+        return Finding(metric.name, UNDECIDED, "%", 0.0, 0.0, 0.0, why=why)
     mean = float((b - a).mean())
     step = mean or 1e-6 * a.mean()  # a chord, so that the change is that of the metric; else the slope here
     percent = 100 * (score(a.mean() + step) - before) / step / before

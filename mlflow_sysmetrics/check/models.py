@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 import pandas as pd
 
 from mlflow_sysmetrics import tags
-from mlflow_sysmetrics.check.sides import CandidateError, CheckError
+from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, Metrics, failure
+from mlflow_sysmetrics.check.losses import LOSSES, judge_loss
+from mlflow_sysmetrics.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.delivery import RunRef, child_run
 from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.served import (
@@ -33,84 +35,86 @@ from mlflow_sysmetrics.served import (
     table_of,
     warm_up,
 )
+from mlflow_sysmetrics.time_limits import DELIVER_S
 
 _ROUNDS = 120  # of one request each: in blocks of five, CPU times of two servers of one model differ more
 _ROUNDS_S = 15.0
 _AFTER_ANSWER_S = 0.002  # what a server does then is part of its CPU time
-_CLOSE_S = 5.0
 
 
 @dataclass(frozen=True)
-class ModelSide:
-    """A model: ``baseline`` or ``candidate``, and the rows that it is asked for."""
+class AskedModel:
+    """A model: of which side, and the rows that it is asked for."""
 
-    name: str
+    side: str
     model: ServedModel
     table: Table
 
-    def failed(self, how: str) -> CheckError:
-        kind = CandidateError if self.name == "candidate" else CheckError
-        return kind(f"the {self.name} {how}")
-
-    def number(self, metrics: Mapping[str, float], name: str) -> float:
-        """A metric of one of its servers. CheckError: it could not be read."""
-        if name not in metrics:
-            raise self.failed(f"has no {name}: it cannot be read here")
-        return metrics[name]
-
 
 @contextmanager
-def of_models(baseline: str, candidate: str, rows: pd.DataFrame, group: str | None) -> Iterator[list[ModelSide]]:
+def both_models(baseline: str, candidate: str, rows: pd.DataFrame, group: str | None) -> Iterator[list[AskedModel]]:
     """Both sides, with copies of the models. The column of groups is only for a model that names it.
 
     ServedError: there is no such model, or it does not take these rows.
     """
     with ExitStack() as stack:
-        sides = []
-        for name, uri in (("baseline", baseline), ("candidate", candidate)):
+        models = []
+        for side, uri in ((BASELINE, baseline), (CANDIDATE, candidate)):
             model = stack.enter_context(downloaded(uri))
             features = rows.drop(columns=group) if group and not model.takes(group) else rows
-            sides.append(ModelSide(name, model, table_of(model, features)))
-        yield sides
+            models.append(AskedModel(side, model, table_of(model, features)))
+        yield models
 
 
-@dataclass
-class ModelPairs:
-    """Serves baseline and candidate, and records what each server of them costs below `parent`, the run of the check.
+@dataclass(frozen=True)
+class Models:
+    """A `Contest` of two models, baseline and candidate, with the truth and the group of each row.
 
-    `predictions` are known after the warm-up.
+    `losses` are compared on the rows; `together` metrics share the error.
     """
 
-    sides: Sequence[ModelSide]
-    parent: RunRef
-    predictions: list[np.ndarray] = field(default_factory=list)
+    models: Sequence[AskedModel]
+    losses: Sequence[ComparedMetric]
+    truth: np.ndarray
+    groups: np.ndarray
+    together: int
 
     @property
     def how(self) -> str:
         """How the servers of a pair are asked, and what nobody can see from here."""
-        rows = len(self.sides[0].table)
+        rows = len(self.truth)
         return f"both served at once and asked in turn; losses hold if neither was trained on these {rows} rows"
 
-    def warm_up(self) -> None:
-        """Have both predict all rows."""
-        with serving(*(side.model for side in self.sides)) as servers:
-            self.predictions = [_predictions(side, server) for side, server in zip(self.sides, servers, strict=True)]
+    def warm_up(self, parent: RunRef) -> list[Finding]:
+        """Have both predict all rows, which says how their losses differ."""
+        with serving(*(model.model for model in self.models)) as servers:
+            predictions = [_predictions(model, server) for model, server in zip(self.models, servers, strict=True)]
+        return self.judge(predictions)
 
-    def run(self, pair: int) -> list[Mapping[str, float]]:
+    def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
         """What each costs with new servers."""
-        requests = [one_by_one(side.table) for side in self.sides]
-        with serving(*(side.model for side in self.sides)) as servers:
+        requests = [one_by_one(model.table) for model in self.models]
+        with serving(*(model.model for model in self.models)) as servers:
             costs = _asked_in_turn(servers, requests)
-        for side, figures in zip(self.sides, costs, strict=True):
-            about = {tags.KIND: "check run", tags.SIDE: side.name, tags.PAIR: str(pair)}
-            handle = child_run(self.parent, f"{side.name} {pair}", about)
-            handle.log(summary=figures)
-            handle.end(FINISHED)
-            handle.close(_CLOSE_S)
+        for model, figures in zip(self.models, costs, strict=True):
+            about = {tags.KIND: "check run", tags.SIDE: model.side, tags.PAIR: str(pair)}
+            run = child_run(parent, f"{model.side} {pair}", about)
+            run.log(summary=figures)
+            run.end(FINISHED)
+            run.close(DELIVER_S)
         return costs
 
+    def judge(self, predictions: Sequence[np.ndarray]) -> list[Finding]:
+        """How the losses of both differ. CheckError: they have none."""
+        findings = []
+        for metric in self.losses:
+            baseline = _losses(metric.name, BASELINE, self.truth, predictions[0])
+            candidate = _losses(metric.name, CANDIDATE, self.truth, predictions[1])
+            findings.append(judge_loss(metric, baseline, candidate, self.groups, self.together))
+        return findings
 
-def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]]) -> list[Mapping[str, float]]:
+
+def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]]) -> list[Metrics]:
     cpu_s: list[list[float]] = [[] for _ in servers]
     times: list[list[float]] = [[] for _ in servers]
     with ExitStack() as stack:
@@ -128,7 +132,7 @@ def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]
                 cpu_s[place].append(servers[place].cpu_seconds() - before)
             if time.monotonic() > end:
                 break
-    costs: list[Mapping[str, float]] = []
+    costs: list[Metrics] = []
     for place, server in enumerate(servers):
         figures = {"served_cpu_ms": 1e3 * median(cpu_s[place]), "served_p50_ms": 1e3 * median(times[place])}
         memory_mb = server.memory_mb()
@@ -138,15 +142,29 @@ def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]
     return costs
 
 
-def _predictions(side: ModelSide, server: Server) -> np.ndarray:
+def _predictions(model: AskedModel, server: Server) -> np.ndarray:
     """One for each row. CheckError: there are more, or fewer."""
     found: list[object] = []
     with server.connected() as connection:
-        for request in in_batches(side.table):
+        for request in in_batches(model.table):
             found += json.loads(connection.ask(request))["predictions"]
     predictions = pd.DataFrame(found)  # of values, of lists, or of records as MLflow writes a Series
-    if predictions.shape != (len(side.table), 1):
+    if predictions.shape != (len(model.table), 1):
         shape = " x ".join(map(str, predictions.shape))
-        raise side.failed(f"predicts {shape} values for {len(side.table)} rows, of which only one a row can be judged")
+        how = f"predicts {shape} values for {len(model.table)} rows, of which only one a row can be judged"
+        raise failure(model.side, how)
     values: np.ndarray = predictions.iloc[:, 0].to_numpy()
     return values
+
+
+def _losses(name: str, side: str, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The loss of each row. CheckError: there is none."""
+    try:
+        losses = LOSSES[name].of_rows(truth, predicted).astype(float)
+    except TypeError:
+        losses = np.array([np.nan])
+    if not np.isfinite(losses).all():
+        raise failure(side, f"does not predict numbers, which {name} needs")
+    if name == "error_rate" and losses.all():
+        raise failure(side, f"is never right: it predicts {predicted[0]!r} where the target is {truth[0]!r}")
+    return losses

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Judged
+from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Finding
 from mlflow_sysmetrics.delivery import RunHandle
 from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.tags import VERDICT
@@ -20,7 +20,7 @@ _CODES = {WORSE: 1, UNDECIDED: 3}
 class Result:
     """The end of a check: all metrics as they were judged last, and the numbers of all runs."""
 
-    metrics: Sequence[Judged]
+    metrics: Sequence[Finding]
     pairs: int
     how: str  # at once or in turn, and why
     runs: Mapping[str, Mapping[str, Sequence[float]]]  # by side and metric, a number a pair
@@ -28,7 +28,7 @@ class Result:
     @property
     def verdict(self) -> str:
         """The worst of all: ``worse``, ``cannot be judged``, or ``passes``."""
-        verdicts = {judged.verdict for judged in self.metrics}
+        verdicts = {finding.verdict for finding in self.metrics}
         for worst in _CODES:
             if worst in verdicts:
                 return worst
@@ -42,7 +42,7 @@ class Result:
     def headline(self) -> str:
         if not self.exit_code:
             return f"{PASSES}: nothing is worse"
-        names = [judged.name for judged in self.metrics if judged.verdict == self.verdict]
+        names = [finding.name for finding in self.metrics if finding.verdict == self.verdict]
         return f"{self.verdict}: {', '.join(names)}"
 
     @property
@@ -50,23 +50,23 @@ class Result:
         return [*map(sentence, self.metrics), f"{self.pairs} pairs, {self.how}"]
 
 
-def sentence(judged: Judged) -> str:
+def sentence(finding: Finding) -> str:
     """What was found of a metric, such as ``cpu_seconds: better, 23.7 % less (20.1 to 27.0 %)``."""
-    start = f"{judged.name}: {judged.verdict}, "
-    if judged.why:
-        return start + judged.why
-    unit = f" {judged.unit}".rstrip()
+    start = f"{finding.name}: {finding.verdict}, "
+    if finding.why:
+        return start + finding.why
+    unit = f" {finding.unit}".rstrip()
     digits = ".1f" if unit else ".3g"
 
     def amount(change: float) -> str:
         return f"{abs(change):{digits}}{unit} {'less' if change < 0 else 'more'}"
 
-    if judged.verdict in (WORSE, BETTER) and judged.low * judged.high > 0:
-        nearest, farthest = sorted([abs(judged.low), abs(judged.high)])
-        return f"{start}{amount(judged.change)} ({nearest:{digits}} to {farthest:{digits}}{unit})"
-    said = f"{start}between {amount(judged.low)} and {amount(judged.high)}"
-    if judged.verdict == UNDECIDED:
-        said += f"; in so few pairs with this noise only a change of {judged.detectable:{digits}}{unit} would be found"
+    if finding.verdict in (WORSE, BETTER) and finding.low * finding.high > 0:
+        nearest, farthest = sorted([abs(finding.low), abs(finding.high)])
+        return f"{start}{amount(finding.change)} ({nearest:{digits}} to {farthest:{digits}}{unit})"
+    said = f"{start}between {amount(finding.low)} and {amount(finding.high)}"
+    if finding.verdict == UNDECIDED:
+        said += f"; in so few pairs with this noise only a change of {finding.detectable:{digits}}{unit} would be found"
     return said
 
 
@@ -88,8 +88,8 @@ FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json}
 def record(run: RunHandle, result: Result) -> None:
     """Write the verdict into the run of the check, and end it."""
     tags = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
-    for judged in result.metrics:
-        tags[f"{VERDICT}.{judged.name}"] = judged.verdict
+    for finding in result.metrics:
+        tags[f"{VERDICT}.{finding.name}"] = finding.verdict
     run.log(summary={"pairs": result.pairs}, tags=tags)
     run.log_text("check.json", as_json(result))
     run.end(FINISHED)

@@ -9,7 +9,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 
-from mlflow_sysmetrics.check.sides import CheckError
+from mlflow_sysmetrics.check.contest import CheckError
 from mlflow_sysmetrics.command.ask_store import ask_store
 
 

@@ -52,7 +52,7 @@ SERVED_TIME = ComparedMetric("served_p50_ms", "%", 25.0, 5.0, 1.0, is_cost=True)
 
 
 @dataclass(frozen=True)
-class Judged:
+class Finding:
     """What is known of a metric: its change with an interval, and the noise between pairs.
 
     They are in `unit`: "%", or that of the metric itself. The interval holds in 96.5 % at one look, so that its upper
@@ -83,16 +83,16 @@ def judge(
     metrics: Sequence[ComparedMetric],
     baseline: Sequence[Sequence[float]],
     candidate: Sequence[Sequence[float]],
-    before: Sequence[Judged] = (),
+    before: Sequence[Finding] = (),
     beside: int = 0,
-) -> list[Judged]:
+) -> list[Finding]:
     """Judge each metric by its values in pairs of runs: row n of both has those of metric n.
 
     What was found to be worse at the look before stays so. `beside` others are judged, which share the error.
     """
     n = len(baseline[0])
     p_worse = _P_WORSE / (len(metrics) + beside) * (n / LOOKS[-1]) ** 2
-    was_worse = {judged.name for judged in before if judged.verdict == WORSE}
+    was_worse = {finding.name for finding in before if finding.verdict == WORSE}
     found = []
     for metric, baseline_row, candidate_row in zip(metrics, baseline, candidate, strict=True):
         a = np.asarray(baseline_row, float)
@@ -100,16 +100,16 @@ def judge(
         if metric.unit == "%" and not a.mean():  # of nothing there is no part that could be tolerated
             metric = replace(metric, unit="", tolerance=0.0, min_change=0.0)
         if metric.is_cost or np.ptp(a) or np.ptp(b):
-            judged = by_noise(metric, _differences(metric, a, b), p_worse, _P_PASSES)
+            finding = by_noise(metric, _differences(metric, a, b), p_worse, _P_PASSES)
         else:
-            judged = _exactly(metric, a[0], b[0])
+            finding = _exactly(metric, a[0], b[0])
         if metric.name in was_worse:
-            judged = replace(judged, verdict=WORSE)
-        found.append(judged)
+            finding = replace(finding, verdict=WORSE)
+        found.append(finding)
     return found
 
 
-def by_noise(metric: ComparedMetric, pairs: Differences, p_worse: float, p_passes: float) -> Judged:
+def by_noise(metric: ComparedMetric, pairs: Differences, p_worse: float, p_passes: float) -> Finding:
     """Judge the mean difference, with these errors at this look: to find it worse, and to let it pass."""
     n = len(pairs.values)
     mean = float(pairs.values.mean())
@@ -128,7 +128,7 @@ def by_noise(metric: ComparedMetric, pairs: Differences, p_worse: float, p_passe
     amounts = [change, change - half, change + half, noise, detectable]
     if metric.is_cost:
         amounts = [100 * math.expm1(amount) for amount in amounts]  # of logarithms of ratios
-    return Judged(metric.name, verdict, metric.unit.replace("sd", ""), *amounts)
+    return Finding(metric.name, verdict, metric.unit.replace("sd", ""), *amounts)
 
 
 def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> Differences:
@@ -149,7 +149,7 @@ def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> Differ
     return Differences(worse_by, tolerance, metric.min_change * at_most, metric.min_noise * spread)
 
 
-def _exactly(metric: ComparedMetric, a: float, b: float) -> Judged:
+def _exactly(metric: ComparedMetric, a: float, b: float) -> Finding:
     """The verdict on a metric that all runs of a side have alike."""
     worse_by = a - b if metric.higher_is_better else b - a
     rounding = 1e-9 * abs(a)
@@ -162,4 +162,4 @@ def _exactly(metric: ComparedMetric, a: float, b: float) -> Judged:
     elif worse_by < -rounding:
         verdict = BETTER
     why = f"{a:.6g} -> {b:.6g} in every run; with {{pair}} as its seed, more than one case is judged"
-    return Judged(metric.name, verdict, "", b - a, b - a, b - a, why=why)
+    return Finding(metric.name, verdict, "", b - a, b - a, b - a, why=why)

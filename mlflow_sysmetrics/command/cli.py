@@ -162,11 +162,11 @@ def check(
     something cannot be judged or the baseline fails.
     """
     try:
-        from mlflow_sysmetrics import check
+        from mlflow_sysmetrics.check.two_programs import check_programs
     except ImportError as error:
         raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
     metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
-    _end_of_check(lambda: check.check(environment=environment, metrics=metrics, **options), form)
+    _end_of_check(lambda: check_programs(environment=environment, metrics=metrics, **options), form)
 
 
 @click.command("check", epilog="Without models, `mlflow-sysmetrics check --help` is on programs.")
@@ -206,8 +206,8 @@ def check_models(baseline: str, candidate: str, data: str, form: str, **options:
 
 def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
     """Run a check, print its verdict, and exit with its code."""
+    from mlflow_sysmetrics.check.contest import CheckError
     from mlflow_sysmetrics.check.output import FORMATS
-    from mlflow_sysmetrics.check.sides import CheckError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
 from mlflow_sysmetrics.check import verdict
-from mlflow_sysmetrics.check.pairs import Pairs
-from mlflow_sysmetrics.check.sides import Side
+from mlflow_sysmetrics.check.programs import Program, Programs
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import RunRef
 
@@ -104,10 +104,10 @@ time.sleep(0.5)
 
 def test_costs_are_those_of_all_processes(store_in_use: MlflowClient, tmp_path: Path) -> None:
     workers = [sys.executable, "-c", WORKERS]
-    one = Side("baseline", [*workers, "1", "80"], tmp_path, os.environ)
-    four = Side("candidate", [*workers, "4", "40"], tmp_path, os.environ)
+    one = Program("baseline", [*workers, "1", "80"], tmp_path, os.environ)
+    four = Program("candidate", [*workers, "4", "40"], tmp_path, os.environ)
     parent = RunRef(mlflow.get_tracking_uri(), "0", store_in_use.create_run("0").info.run_id)
-    of_one, of_four = Pairs([one, four], parent).run(1)
+    of_one, of_four = Programs([one, four]).run(parent, 1)
     assert 80 < of_one["peak_rss_mb"] < 120
     assert 40 < of_four["peak_rss_mb"] < 80
     assert 160 < of_four["peak_memory_mb"] < 240
@@ -127,9 +127,9 @@ def test_programs_run_at_once_where_the_machine_has_room_for_both(
 ) -> None:
     used = {"peak_rss_mb": 1.0, "peak_memory_mb": 1.0, "cpu_seconds": 1.0, "elapsed_s": 10.0}
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Mock(available=100_000_000))
-    monkeypatch.setattr(Pairs, "run", lambda self, pair: [used, used | costs])
-    pairs = Pairs([], RunRef("", ""))
-    pairs.warm_up()
+    monkeypatch.setattr(Programs, "run", lambda self, parent, pair: [used, used | costs])
+    pairs = Programs([])
+    pairs.warm_up(RunRef("", ""))
     assert pairs.how.startswith(how)
 
 
@@ -184,19 +184,56 @@ def test_commit_is_compared_with_what_is_not_committed(check: Check, repository:
     assert "exit code 7: no such wheel" in check(*broken, code=3).stderr
 
 
-def test_commit_is_refused_where_both_sides_would_import_one_code(
+@pytest.fixture
+def script(repository: Path) -> list[str]:
+    """One in a folder of the repository, which imports `size` from wherever Python finds it."""
+    (repository / "scripts").mkdir()
+    (repository / "scripts/train.py").write_text("import json, size; kept = b'x' * size.MB * 1_000_000")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x"]
+    subprocess.run([*git, "add", "scripts"], cwd=repository, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "a script", "scripts"], cwd=repository, check=True)
+    return ["--baseline-commit", "HEAD", "--", sys.executable, "scripts/train.py"]
+
+
+@pytest.mark.parametrize("how", ["installed", "editable"])
+def test_commit_is_refused_where_both_sides_import_one_code(
     check: Check,
     repository: Path,
+    script: list[str],
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
+    how: str,
 ) -> None:
+    """As a copy, or from the repository itself by what an editable install does as Python starts."""
     site = tmp_path_factory.mktemp("site")
-    (installed := site / "size-1.dist-info").mkdir()
-    (installed / "METADATA").write_text("Name: size\nVersion: 1\n")
-    (installed / "direct_url.json").write_text(json.dumps({"url": repository.as_uri(), "dir_info": {"editable": True}}))
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.delenv("PYTHONPATH")
-    assert "give --setup" in check("--baseline-commit", "HEAD", "--", "true", code=2).stderr
+    if how == "installed":
+        shutil.copy(repository / "size.py", site)
+    else:
+        (site / "sitecustomize.py").write_text(f"import sys; sys.path.append(r'{repository}')")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    said = check(*script, code=2).stderr
+    assert f"both sides import size from {site if how == 'installed' else repository}/size.py" in said
+    assert "set PYTHONPATH=.," in said
+    monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}{site}")
+    assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
+
+
+def test_commit_has_its_submodules(check: Check, repository: Path) -> None:
+    """Each side those of its commit, and the candidate what is not committed in them, too."""
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-c", "protocol.file.allow=always"]
+    library = repository / "library"
+    library.mkdir()
+    (library / "amount.py").write_text("MB = 40")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=library, check=True)
+    (repository / "train.py").write_text("import library.amount; kept = b'x' * library.amount.MB * 1_000_000")
+    for words in (["add", "."], ["commit", "-q", "-m", "with a submodule"]):
+        subprocess.run([*git, *words], cwd=repository, check=True)
+    (library / "amount.py").write_text("MB = 50")
+    said = check("--baseline-commit", "HEAD", "--", sys.executable, "train.py", code=1).stdout
+    assert said.startswith("worse: peak_rss_mb")
+    left = subprocess.run(["git", "worktree", "list"], cwd=library, capture_output=True, text=True, check=True)
+    assert len(left.stdout.splitlines()) == 1
 
 
 def test_program_that_fails_says_which_and_why(check: Check, store_in_use: MlflowClient) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlflow_sysmetrics.check.losses import LOSSES, compared_loss, judge_loss
-from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Judged
+from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Finding
 
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.normal(size=2000)
@@ -14,7 +14,7 @@ BASELINE = TRUTH + RANDOM.normal(size=2000)
 EACH = np.arange(2000)
 
 
-def judged(name: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Judged:
+def judged(name: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Finding:
     of_rows = LOSSES[name].of_rows
     return judge_loss(compared_loss(name), of_rows(truth, a), of_rows(truth, b), groups, 3)
 

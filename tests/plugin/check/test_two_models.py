@@ -15,14 +15,14 @@ from commands import copy_store, in_use
 from mlflow import MlflowClient
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
-from served_models import Models
+from served_models import Models as LoggedModels
 
-from mlflow_sysmetrics.check.comparing import in_pairs
-from mlflow_sysmetrics.check.models import of_models
+from mlflow_sysmetrics.check.contest import CheckError, compare
+from mlflow_sysmetrics.check.losses import compared_loss
+from mlflow_sysmetrics.check.models import Models, both_models
 from mlflow_sysmetrics.check.output import Result
 from mlflow_sysmetrics.check.promotion import Promotion
-from mlflow_sysmetrics.check.sides import CheckError, Side
-from mlflow_sysmetrics.check.verdict import PASSES, SERVED_CPU, SERVED_MEMORY, Judged
+from mlflow_sysmetrics.check.verdict import PASSES, SERVED_CPU, SERVED_MEMORY, Finding
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.served import ServerError
 
@@ -31,7 +31,7 @@ ANY_CPU = ("--tolerate", "served_cpu_ms=1000%")  # beside other tests
 
 
 @pytest.fixture
-def registry(logged: Models, tmp_path: Path) -> Iterator[MlflowClient]:
+def registry(logged: LoggedModels, tmp_path: Path) -> Iterator[MlflowClient]:
     """The registered model `sum`: version 1 is the champion, 2 the same model, 3 is worse and larger."""
     copy_store(logged.folder, tmp_path / "store")
     with in_use(tmp_path / "store") as client:
@@ -80,29 +80,26 @@ def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check: C
 
 
 @pytest.mark.parametrize(("beside", "count"), [(0, 5), (20, 7)])
-def test_pairs_run_until_all_costs_are_decided(beside: int, count: int) -> None:
+def test_pairs_run_until_all_costs_are_decided(store_in_use: MlflowClient, beside: int, count: int) -> None:
     """With losses beside them, which share the error, a change has to stand out more."""
-    pairs = Mock(how="", sides=[Side(name, [], Path(), {}) for name in ("baseline", "candidate")])
     memory_mb = [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05]
     costs = [{"served_cpu_ms": 2.0, "served_memory_mb": value} for value in memory_mb]
-    pairs.run.side_effect = [(dict.fromkeys(each, 1.0), each) for each in costs]
-    losses = [Judged("rmse", PASSES, "%", 0.0, 0.0, 0.0)] * beside
-    result = in_pairs(pairs, [SERVED_CPU, SERVED_MEMORY], lambda: losses)
+    losses = [Finding("rmse", PASSES, "%", 0.0, 0.0, 0.0)] * beside
+    contest = Mock(how="")
+    contest.warm_up.return_value = losses
+    contest.run.side_effect = [(dict.fromkeys(each, 1.0), each) for each in costs]
+    result = compare(contest, [SERVED_CPU, SERVED_MEMORY], "two models", {})
     assert (result.verdict, result.pairs) == ("worse", count)
 
 
-@pytest.mark.parametrize(("more", "code"), [((), 1), (("--wall-time",), 3)], ids=["two costs", "three costs"])
-def test_loss_shares_the_error_with_the_costs_beside_it(
-    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], code: int
-) -> None:
+@pytest.mark.parametrize(("together", "verdict"), [(3, "worse"), (4, "cannot be judged")])
+def test_loss_shares_the_error_with_the_costs_beside_it(together: int, verdict: str) -> None:
     """The more there are, the more a change has to stand out: this one does beside two, and not beside three."""
-    truth = pd.read_csv(tmp_path / "rows.csv").y.to_numpy()
+    truth = np.random.default_rng(0).random(250)
     noise = 0.283 * (-1.0) ** np.arange(250)
-    predictions = [truth + 1, truth + 1.05 + noise]
-    room = "mlflow_sysmetrics.check.two_models"
-    monkeypatch.setattr(f"{room}.ModelPairs", lambda sides, run: Mock(sides=sides, predictions=predictions))
-    monkeypatch.setattr(f"{room}.in_pairs", lambda pairs, costs, judge_rows: Result(judge_rows(), 3, "", {}))
-    check(*BOTH[:4], "--lower", "mae", *more, code=code)
+    contest = Models([], [compared_loss("mae")], truth, np.arange(250), together)
+    (mae,) = contest.judge([truth + 1, truth + 1.05 + noise])
+    assert mae.verdict == verdict
 
 
 def test_alias_that_somebody_has_moved_meanwhile_stays(registry: MlflowClient) -> None:
@@ -119,8 +116,8 @@ def test_alias_that_somebody_has_moved_meanwhile_stays(registry: MlflowClient) -
 def test_candidate_becomes_the_champion_only_if_it_passes(
     check: Check, registry: MlflowClient, monkeypatch: pytest.MonkeyPatch, verdict: str, code: int, version: int
 ) -> None:
-    found = Result([Judged("rmse", verdict, "%", 0.0, 0.0, 0.0)], 3, "", {})
-    monkeypatch.setattr("mlflow_sysmetrics.check.two_models.recorded", lambda run, compare: found)
+    found = Result([Finding("rmse", verdict, "%", 0.0, 0.0, 0.0)], 3, "", {})
+    monkeypatch.setattr("mlflow_sysmetrics.check.two_models.compare", lambda *arguments: found)
     check(*BOTH, "--promote", "champion", code=code)
     assert registry.get_model_version_by_alias("sum", "champion").version == version
 
@@ -152,8 +149,8 @@ def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path: Path) -> N
         (tmp_path / name).mkdir()
         Model(signature=signature).save(str(tmp_path / name / "MLmodel"))
     rows = pd.DataFrame({"a": [0.5], "patient": [7]})
-    with of_models(str(tmp_path / "baseline"), str(tmp_path / "candidate"), rows, "patient") as sides:
-        assert [list(side.table) for side in sides] == [["a", "patient"], ["a"]]
+    with both_models(str(tmp_path / "baseline"), str(tmp_path / "candidate"), rows, "patient") as models:
+        assert [list(model.table) for model in models] == [["a", "patient"], ["a"]]
 
 
 @pytest.mark.parametrize(("place", "code"), [(0, 3), (1, 1)], ids=["baseline", "candidate"])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, t
 
-from mlflow_sysmetrics.check.comparing import with_tolerances
+from mlflow_sysmetrics.check.contest import with_tolerances
 from mlflow_sysmetrics.check.output import Result, sentence
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, ComparedMetric, Judged, judge
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, ComparedMetric, Finding, judge
 
 CHECKS = 1000
 RMSE = ComparedMetric("rmse")
@@ -19,9 +19,9 @@ RMSE = ComparedMetric("rmse")
 
 def decided(
     metrics: Sequence[ComparedMetric], baseline: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]
-) -> list[Judged]:
+) -> list[Finding]:
     """As a check does it: a look after another, until each metric is decided."""
-    judged: list[Judged] = []
+    judged: list[Finding] = []
     for n in LOOKS:
         judged = judge(metrics, [row[:n] for row in baseline], [row[:n] for row in candidate], judged)
         if all(each.verdict != "cannot be judged" for each in judged):
@@ -150,23 +150,23 @@ def test_peak_that_readings_see_or_miss_is_no_difference() -> None:
 @pytest.mark.parametrize(
     ("judged", "said"),
     [
-        (Judged("rmse", "worse", "", 4.478, 1.91, 7.05), "rmse: worse, 4.48 more (1.91 to 7.05)"),
-        (Judged("elapsed_s", "passes", "%", -23.7, -45, 1.2), "elapsed_s: passes, between 45.0 % less and 1.2 % more"),
-        (Judged("acc", "passes", "", 0, 0, 0, why="0.5 -> 0.5 in every run"), "acc: passes, 0.5 -> 0.5 in every run"),
+        (Finding("rmse", "worse", "", 4.478, 1.91, 7.05), "rmse: worse, 4.48 more (1.91 to 7.05)"),
+        (Finding("elapsed_s", "passes", "%", -23.7, -45, 1.2), "elapsed_s: passes, between 45.0 % less and 1.2 % more"),
+        (Finding("acc", "passes", "", 0, 0, 0, why="0.5 -> 0.5 in every run"), "acc: passes, 0.5 -> 0.5 in every run"),
         (
-            Judged("cpu_seconds", "cannot be judged", "%", 10, -12, 38, noise=30, detectable=65.1),
+            Finding("cpu_seconds", "cannot be judged", "%", 10, -12, 38, noise=30, detectable=65.1),
             "cpu_seconds: cannot be judged, between 12.0 % less and 38.0 % more; "
             "in so few pairs with this noise only a change of 65.1 % would be found",
         ),
     ],
-    ids=lambda value: value.verdict if isinstance(value, Judged) else "",
+    ids=lambda value: value.verdict if isinstance(value, Finding) else "",
 )
-def test_sentence_says_one_thing(judged: Judged, said: str) -> None:
+def test_sentence_says_one_thing(judged: Finding, said: str) -> None:
     assert sentence(judged) == said
 
 
 def test_what_is_worse_counts_before_what_cannot_be_judged() -> None:
-    found = [Judged("a", "cannot be judged", "", 0, 0, 0), Judged("b", "worse", "", 1, 1, 1)]
+    found = [Finding("a", "cannot be judged", "", 0, 0, 0), Finding("b", "worse", "", 1, 1, 1)]
     result = Result(found, 10, "", {})
     assert (result.exit_code, result.headline) == (1, "worse: b")
 

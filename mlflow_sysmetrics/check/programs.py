@@ -16,7 +16,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
@@ -24,7 +25,9 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics import tags
-from mlflow_sysmetrics.check.sides import Side
+from mlflow_sysmetrics.check import imports
+from mlflow_sysmetrics.check.contest import Metrics, failure
+from mlflow_sysmetrics.check.verdict import Finding
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
@@ -69,13 +72,24 @@ os.write(events, json.dumps(account).encode())
 """
 
 
-@dataclass
-class Pairs:
-    """Runs baseline and candidate, and records each run below `parent`, the run of the check."""
+@dataclass(frozen=True)
+class Program:
+    """A program: of which side, its command with ``{pair}`` for the number of a pair, and where it runs."""
 
-    sides: Sequence[Side]
-    parent: RunRef
+    side: str
+    command: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+    tree: Path = Path()  # the worktree of its code, where the baseline is a commit
+
+
+@dataclass
+class Programs:
+    """A `Contest` of two programs, baseline and candidate; `repository` is that of their worktrees, if any."""
+
+    programs: Sequence[Program]
     why_in_turn: str = ""  # else both at once
+    repository: Path | None = None
     _launchers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -83,11 +97,27 @@ class Pairs:
         """How the programs of a pair run, and why."""
         return f"in turn: {self.why_in_turn}" if self.why_in_turn else "both at once"
 
-    def warm_up(self) -> None:
-        """Run each program once, which does not count, and see whether both fit on this machine at once."""
-        used = self.run(0)
-        if self.why_in_turn:
-            return
+    def warm_up(self, parent: RunRef) -> list[Finding]:
+        """Run each program once, and see whether each has its own code, and both fit on this machine at once."""
+        used = self._run_alone(parent)
+        if not self.why_in_turn:
+            self._look_for_room(used)
+        return []
+
+    def _run_alone(self, parent: RunRef) -> Sequence[Metrics]:
+        if self.repository is None:
+            return self.run(parent, 0)
+        with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-", ignore_cleanup_errors=True) as folder:
+            telling = []
+            for program in self.programs:
+                environment = imports.told_in(Path(folder, program.side), program.environment)
+                telling.append(replace(program, environment=environment))
+            used = replace(self, programs=telling).run(parent, 0)
+            told = [imports.read(Path(folder, program.side)) for program in self.programs]
+        imports.refuse_shared(told, self.repository, [program.tree for program in self.programs])
+        return used
+
+    def _look_for_room(self, used: Sequence[Metrics]) -> None:
         peak_mb = max(max(costs["peak_rss_mb"], costs["peak_memory_mb"]) for costs in used)
         cores = max(costs["cpu_seconds"] / costs["elapsed_s"] for costs in used)
         host = Host()
@@ -99,13 +129,13 @@ class Pairs:
         elif usable < needed:
             self.why_in_turn = f"both at once would keep {needed} cores busy, of {usable:g}"
 
-    def run(self, pair: int) -> list[Mapping[str, float]]:
+    def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
         """Run a pair, number 0 one after the other; the metrics of baseline and candidate, with their costs."""
-        order = random.sample(self.sides, 2)
+        order = random.sample(self.programs, 2)
         with ThreadPoolExecutor(2 if pair and not self.why_in_turn else 1) as pool:
-            running = {side.name: pool.submit(self._run_one, side, pair) for side in order}
+            running = {program.side: pool.submit(self._run_one, program, parent, pair) for program in order}
             try:
-                return [running[side.name].result() for side in self.sides]
+                return [running[program.side].result() for program in self.programs]
             except BaseException:  # Ctrl-C, too: leave no process behind
                 pool.shutdown(wait=False, cancel_futures=True)
                 while not all(one.done() for one in running.values()):
@@ -119,28 +149,28 @@ class Pairs:
                 for program in psutil.Process(launcher.pid).children():
                     end_tree(program, 2.0)
 
-    def _run_one(self, side: Side, pair: int) -> Mapping[str, float]:
-        about = {tags.KIND: "check run", tags.SIDE: side.name, tags.PAIR: str(pair)}
-        about[MLFLOW_PARENT_RUN_ID] = str(self.parent.run_id)
-        tracker = RunTracker(name=f"{side.name} {pair}" if pair else f"{side.name}, warm-up", tags=about)
-        environment = {**side.environment, "SYSMETRICS_PAIR": str(pair), **tracker.environment}
-        environment["MLFLOW_TRACKING_URI"] = absolute_uri(self.parent.tracking_uri)
+    def _run_one(self, program: Program, parent: RunRef, pair: int) -> Metrics:
+        about = {tags.KIND: "check run", tags.SIDE: program.side, tags.PAIR: str(pair)}
+        about[MLFLOW_PARENT_RUN_ID] = str(parent.run_id)
+        tracker = RunTracker(name=f"{program.side} {pair}" if pair else f"{program.side}, warm-up", tags=about)
+        environment = {**program.environment, "SYSMETRICS_PAIR": str(pair), **tracker.environment}
+        environment["MLFLOW_TRACKING_URI"] = absolute_uri(parent.tracking_uri)
         environment.pop("MLFLOW_RUN_ID", None)  # of the check
-        command = [word.replace("{pair}", str(pair)) for word in side.command]
+        command = [word.replace("{pair}", str(pair)) for word in program.command]
         with tempfile.TemporaryFile() as output:
-            popen = {"cwd": side.folder, "env": environment, "stdout": output, "stderr": output}
-            program_exit, costs = self._measure(tracker, command, popen)
+            popen = {"cwd": program.folder, "env": environment, "stdout": output, "stderr": output}
+            program_exit, costs = self._measure(tracker, parent, command, popen)
             last_lines = _last_lines(output)
         outcome = Outcome(program_exit.outcome.status, about)
         tracker.finish(outcome, ends=True, figures=costs)  # in place of those sampled
         if program_exit.code:
-            raise side.failed(f"failed with exit code {program_exit.code}\n  {last_lines}")
-        client = MlflowClient(self.parent.tracking_uri)
-        run = ask_store(self.parent.tracking_uri, lambda: client.get_run(str(tracker.run.run_id)))
+            raise failure(program.side, f"failed with exit code {program_exit.code}\n  {last_lines}")
+        client = MlflowClient(parent.tracking_uri)
+        run = ask_store(parent.tracking_uri, lambda: client.get_run(str(tracker.run.run_id)))
         return {**run.data.metrics, **costs}
 
     def _measure(
-        self, tracker: RunTracker, command: Sequence[str], popen: dict[str, Any]
+        self, tracker: RunTracker, parent: RunRef, command: Sequence[str], popen: dict[str, Any]
     ) -> tuple[Exit, dict[str, float]]:
         """Run a program to its end; return also what it cost, with all processes below it."""
         read_end, write_end = os.pipe()
@@ -153,7 +183,7 @@ class Pairs:
         with os.fdopen(read_end) as events:
             pid = int(events.readline())
             measurement = Measurement(pid, interval_s=_READ_EVERY_S).start()
-            tracker.start(self.parent._replace(run_id=None), measurement)
+            tracker.start(parent._replace(run_id=None), measurement)
             os.write(go_write, b"\n")
             events.readline()
             measurement.stop()
