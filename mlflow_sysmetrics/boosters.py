@@ -11,7 +11,7 @@ from multiprocessing.util import Finalize
 
 from mlflow_sysmetrics.autologging import end_as
 from mlflow_sysmetrics.delivery import (
-    RunHandle,
+    Run,
     child_run,
     current_run,
     open_store,
@@ -85,7 +85,7 @@ class Training:
         self._latest: dict[str, float] = {}  # of the summary, at the last reading
         self.measurement.subscribe(self._latest.update)
         self._costs: dict[str, float] = {}  # of the summary, when the last iteration was done
-        self._run: RunHandle | None = None
+        self._run: Run | None = None
         self._is_own_run = False
         self._ending = threading.Lock()
         self._done = 0  # iterations

@@ -14,7 +14,7 @@ import mlflow
 import psutil
 from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
 
-from mlflow_sysmetrics.delivery import Point, RunHandle, writer_for
+from mlflow_sysmetrics.delivery import Point, Run, writer_for
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.guard import never_raises
@@ -241,7 +241,7 @@ class SystemMetricsLogger:
             self._steps_before = steps
 
 
-def _opened(run_id: str | None, tracking_uri: str) -> RunHandle:
+def _opened(run_id: str | None, tracking_uri: str) -> Run:
     """The handle of the run with this id, or else of the current one. ValueError where there is none."""
     writer = writer_for(tracking_uri)
     run = find_run(run_id, writer.store)

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 
-from mlflow_sysmetrics.delivery import RunHandle, RunRef, child_run, current_run, open_store, points_now
+from mlflow_sysmetrics.delivery import Run, RunRef, child_run, current_run, open_store, points_now
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.isolated import Isolated
 from mlflow_sysmetrics.limits import (
@@ -110,7 +110,7 @@ class _Trial:
         self._limits = limits
         self._runner = runner
         self._watchdog = Watchdog(lambda run_id, outcome: runner.kill(), limits)
-        self._run: RunHandle | None = None
+        self._run: Run | None = None
         self._summary: dict[str, float] = {}
         self._report = trial.report
         self._should_prune = trial.should_prune

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Sequence
 
-from mlflow_sysmetrics.delivery import RunHandle, window_points
+from mlflow_sysmetrics.delivery import Run, window_points
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.measurement import Measurement
@@ -32,7 +32,7 @@ class Recording:
         figures: values of the summary that are not measured, or replace what is.
     """
 
-    def __init__(self, measurement: Measurement, run: RunHandle, prefix: str = SYSTEM_PREFIX) -> None:
+    def __init__(self, measurement: Measurement, run: Run, prefix: str = SYSTEM_PREFIX) -> None:
         self.measurement = measurement
         self.run = run
         self.prefix = prefix
@@ -76,7 +76,7 @@ class Recording:
 
         The measurement was stopped, and its windows were moved. The program's own values of the same names are kept.
         """
-        self.run.log(summary=self._named_summary(), own_since_ms=self.measurement.began_ms)
+        self.run.log(summary=self._named_summary(), unless_logged_since_ms=self.measurement.began_ms)
         if outcome is not None:
             self.run.end(outcome)
         return self.run.close(timeout_s)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import json
 import math
 import re
 import sys
@@ -167,7 +168,7 @@ class _Fit:
 
 @dataclass
 class _Candidate:
-    run: delivery.RunHandle
+    run: delivery.Run
     params: Mapping[str, Any]  # {} while they are not known
     stop: Stop | None  # which limit it breaks: from now on its fits are skipped
     foreseen: str  # from what that is known, if not from a fit of its own
@@ -285,7 +286,7 @@ class _Search:
             run.log(params=params, tags={"mlflow.runName": _name(params)}, summary=scores)
         if len(candidate.splits) < len(rows):
             run.log(summary=mean_of_splits(candidate.splits.values()))
-        run.log_table("splits.json", rows)
+        run.write("splits.json", json.dumps(rows))
         run.end(outcome, candidate.ended_ms)
         return outcome.status
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Finding
-from mlflow_sysmetrics.delivery import RunHandle
+from mlflow_sysmetrics.delivery import Run
 from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.tags import VERDICT
 
@@ -85,11 +85,11 @@ def as_json(result: Result) -> str:
 FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json}
 
 
-def record(run: RunHandle, result: Result) -> None:
+def record(run: Run, result: Result) -> None:
     """Write the verdict into the run of the check, and end it."""
     tags = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
     for finding in result.metrics:
         tags[f"{VERDICT}.{finding.name}"] = finding.verdict
     run.log(summary={"pairs": result.pairs}, tags=tags)
-    run.log_text("check.json", as_json(result))
+    run.write("check.json", as_json(result))
     run.end(FINISHED)

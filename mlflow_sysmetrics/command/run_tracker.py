@@ -21,7 +21,7 @@ from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
-from mlflow_sysmetrics.delivery import RunHandle, RunRef, writer_for
+from mlflow_sysmetrics.delivery import Run, RunRef, writer_for
 from mlflow_sysmetrics.events import EVENT_FILE
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.measurement import Measurement
@@ -41,7 +41,7 @@ _IF_KILLED = Outcome("KILLED", {CAUSE_OF_DEATH: "mlflow-sysmetrics was killed; t
 class _ProgramRun:
     """A run that the program has opened, and the summary that was measured there, once it has ended."""
 
-    handle: RunHandle
+    handle: Run
     since_ms: int
     is_open: bool = True
     summary: Mapping[str, float] = field(default_factory=dict)
@@ -167,7 +167,7 @@ class RunTracker:
             self._leave(self._recording.run)
         self._join(run)
 
-    def _leave(self, first: RunHandle) -> None:
+    def _leave(self, first: Run) -> None:
         """Record in a run of the whole program from now on: it has opened another one than its first."""
         first.checkpoint({})  # what counts if this process is killed: no longer the costs of the whole program
         self._record_in_new_run()
@@ -185,7 +185,7 @@ class RunTracker:
         self._is_of_whole = True
         self._record_in(handle)
 
-    def _record_in(self, handle: RunHandle) -> None:
+    def _record_in(self, handle: Run) -> None:
         """Record in this run all so far, and what comes."""
         self._recording = Recording(self._measurement, handle)
         self._is_recorder = self._recording.begin()
@@ -209,7 +209,7 @@ class RunTracker:
     def _log_summary(self, run: _ProgramRun) -> None:
         """Log what was measured of a run of the program, unless it has the costs of the whole program."""
         if self._recording is None or run.handle is not self._recording.run:
-            run.handle.log(summary=run.summary, own_since_ms=run.since_ms)
+            run.handle.log(summary=run.summary, unless_logged_since_ms=run.since_ms)
 
     def _finish(self, recording: Recording, outcome: Outcome, ends: bool) -> None:
         tags = dict(outcome.tags)

@@ -1,8 +1,8 @@
 """Where a measurement goes: MLflow runs, through outages of the store, and to disk.
 
-Whoever measures has a `RunHandle` for each run. What it logs are `operations`. They wait, in order, in the `outbox` of
-the run, which may copy them to a `journal` on disk. `replay` brings them to the `store`: in the thread of the store's
-`writer`, or in `sync`, which reads the journals that ended processes have left. `location` says which run is active.
+Whoever measures has a `Run` for each MLflow run. What it logs are `operations`. They wait in it, in order, and in a
+`journal` on disk if it keeps one. `send` brings them to the `store`: in the thread of the store's `writer`, or in
+`sync`, which reads the journals that ended processes have left. `location` says which run is active.
 """
 
 from typing import TYPE_CHECKING
@@ -12,17 +12,17 @@ from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
     from mlflow_sysmetrics.delivery.location import RunRef, current_run, open_store, source_tags
-    from mlflow_sysmetrics.delivery.run_handle import RunHandle
+    from mlflow_sysmetrics.delivery.run import Run
     from mlflow_sysmetrics.delivery.store import one_line
     from mlflow_sysmetrics.delivery.writer import Writer, child_run, writer_for
 
-__all__ = ["Point", "RunHandle", "RunRef", "Writer", "child_run", "current_run", "open_store"]
+__all__ = ["Point", "Run", "RunRef", "Writer", "child_run", "current_run", "open_store"]
 __all__ += ["now_ms", "one_line", "points_now", "source_tags", "window_points", "writer_for"]
 __getattr__ = lazy(
     __name__,
     {
         "location": "RunRef open_store current_run source_tags",
-        "run_handle": "RunHandle",
+        "run": "Run",
         "store": "one_line",
         "writer": "Writer child_run writer_for",
     },

@@ -17,14 +17,15 @@ import os
 import stat
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Operation, Summary, from_line, to_line
+from mlflow_sysmetrics.delivery.operations import Batch, Operation, Status, from_json, to_json
 
 SUFFIX = ".jsonl"
-_FORMAT = "mlflow_sysmetrics 3"
+_FORMAT = "mlflow_sysmetrics 4"
+_CHECKPOINT = "Checkpoint"
 _open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
 
 
@@ -46,7 +47,8 @@ def journal_folder() -> Path:
 
 def journal_path(tracking_uri: str, run_id: str, series: str) -> Path:
     """The file for a series of a run."""
-    digest = hashlib.sha256("\0".join((tracking_uri, run_id, series)).encode(errors="replace")).hexdigest()[:16]
+    whose = "\0".join((_FORMAT, tracking_uri, run_id, series))
+    digest = hashlib.sha256(whose.encode(errors="replace")).hexdigest()[:16]
     return journal_folder() / f"{digest}{SUFFIX}"
 
 
@@ -57,6 +59,9 @@ class Journal:
         path: the file.
         run: whose operations it holds: its `tracking_uri`, its `run_id`, and, of one that this project creates, its
             `key` and `experiment_id`: then the id may be None. By default as the file says, which has to be there.
+
+    Attributes:
+        holds_earlier: whether an earlier process has left operations. They stay, and only `sync` removes them.
 
     Raises:
         InUseError: it is open already.
@@ -76,65 +81,67 @@ class Journal:
             first = self._file.read(1 << 16).partition(b"\n")[0] + b"\n"
             if not first.startswith(f'["{_FORMAT}", '.encode()) or os.fstat(self._file.fileno()).st_size < len(first):
                 if not run:
-                    raise OSError("the first line is not that of a journal")
+                    raise OSError("its first line is not that of a journal of this version")
                 self._file.truncate(0)  # new, or its writer was killed within the first line
                 first = json.dumps([_FORMAT, run]).encode() + b"\n"
                 self._write(first)
             self.run: dict[str, Any] = dict(json.loads(first)[1])
-            self._start = len(first)
+            self._begin = len(first)
             self._write(b"\n")  # the last line may have been cut off
+            self._own = self._file.seek(0, os.SEEK_END)  # where that of this process begins
+            self.holds_earlier = run is not None and self._own > self._begin + 1
         except BaseException:
             self._file.close()
             raise
 
-    def append(self, operations: Iterable[Operation]) -> None:
+    def append(self, operations: Sequence[Operation]) -> None:
         """Add operations at the end: all of them or none."""
-        self._write(b"".join(map(to_line, operations)))
+        self._write(b"".join(_line(to_json(operation)) for operation in operations))
 
-    def checkpoint(self, checkpoint: Checkpoint) -> None:
+    def checkpoint(self, operations: Sequence[Operation]) -> None:
         """Keep what counts if the process is killed now. It stays when the operations are dropped."""
-        self._checkpoint = to_line(checkpoint)
+        self._checkpoint = _line([_CHECKPOINT, *map(to_json, operations)])
         self._write(self._checkpoint)
 
     def empty(self) -> None:
-        """Drop the operations, since the store has them."""
-        self._file.truncate(self._start)
+        """Drop the operations of this process, since the store has them."""
+        self._file.truncate(self._own)
         self._write(self._checkpoint)
 
     def read(self) -> Iterator[Operation]:
         """The operations, and at the end the last checkpoint, unless a summary or an end came after it."""
-        checkpoint: Checkpoint | None = None
+        checkpoint: list[Operation] = []
         self.skipped = 0
-        self._file.seek(self._start)
+        self._file.seek(self._begin)
         for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffered
             if line == b"\n":
                 continue
             try:
-                operation = from_line(line)
-            except (ValueError, TypeError, KeyError, RecursionError):
+                content = json.loads(line)
+                if content[0] == _CHECKPOINT:
+                    checkpoint = [from_json(part) for part in content[1:]]
+                    continue
+                operation = from_json(content)
+            except (ValueError, TypeError, LookupError, RecursionError):
                 self.skipped += 1
                 continue
-            if isinstance(operation, Checkpoint):
-                checkpoint = operation
-                continue
-            if isinstance(operation, (Summary, End)):
-                checkpoint = None
+            if isinstance(operation, Status) or (isinstance(operation, Batch) and operation.summary):
+                checkpoint = []
             yield operation
-        if checkpoint is not None:
-            yield checkpoint.summary
-            if checkpoint.end is not None:
-                yield checkpoint.end
+        yield from checkpoint
 
     def close(self, *, remove: bool = False) -> None:
-        """Release the file, and remove it if asked. Idempotent; never raises."""
-        with contextlib.suppress(OSError):
-            if remove and not self._file.closed:  # under the lock: later the path may be another file
+        """Release the file, and remove it if asked, or what is of this process in it. Idempotent; never raises."""
+        with contextlib.suppress(OSError, ValueError):  # closed already
+            if remove and self.holds_earlier:
+                self._file.truncate(self._own)
+            elif remove and not self._file.closed:  # under the lock: later the path may be another file
                 self._path.unlink()
         with contextlib.suppress(OSError):
             self._file.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):  # such as one that was opened after its logger had stopped waiting for the disk
+        if hasattr(self, "_file"):
             self.close()
 
     def _lock(self) -> None:
@@ -156,6 +163,10 @@ class Journal:
         except OSError:
             self._file.truncate(size)  # works on a full disk too
             raise
+
+
+def _line(content: list[Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
 
 
 def _leave_to_parent() -> None:

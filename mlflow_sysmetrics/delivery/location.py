@@ -18,9 +18,9 @@ from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, one_line, why_unknown
 from mlflow_sysmetrics.redact import get_logger, redacted
 from mlflow_sysmetrics.threads import within
+from mlflow_sysmetrics.time_limits import ANSWER_S
 
 logger = get_logger(__name__)
-QUESTION_S = 5.0
 source_tags = functools.cache(resolve_tags)  # user, source, host: the same for all of a process
 
 
@@ -56,7 +56,7 @@ def open_store() -> None:
     except UnsupportedModelRegistryStoreURIException:
         raise ValueError(f"tracking_uri={redacted(uri)!r}: {why_unknown(uri)}") from None
     with contextlib.suppress(Exception):  # the writer tells of an outage
-        within(QUESTION_S, Store(uri).open)
+        within(ANSWER_S, Store(uri).open)
 
 
 def find_run(run_id: str | None, store: Store) -> StoredRun:
@@ -77,7 +77,7 @@ def find_run(run_id: str | None, store: Store) -> StoredRun:
     if not wanted:
         raise ValueError("run_id=None: no run is active; call mlflow.start_run() first, or give a run's id")
     try:
-        return within(QUESTION_S, lambda: store.run(wanted))
+        return within(ANSWER_S, lambda: store.run(wanted))
     except NoSuchRunError as error:
         raise ValueError(f"run_id={wanted!r}: {error}") from None
     except UnsupportedModelRegistryStoreURIException:

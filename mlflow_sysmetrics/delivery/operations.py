@@ -1,19 +1,17 @@
-"""What a run is to get, as operations that are replayed in order: in memory, and as lines of JSON on disk."""
+"""What a run is to get, as MLflow's four operations: in memory in their order, and as lines of JSON on disk."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.redact import redacted_text
 
 SYSTEM_PREFIX = "system/"  # the MLflow UI shows names with it in the System metrics tab
-MAX_PARAM, MAX_TAG = 6000, 5000  # characters that MLflow keeps of a value
+MAX_PARAM, MAX_TAG, MAX_NAME = 6000, 5000, 250  # characters that MLflow keeps of a value, and of a run's name
 
 
 class Point(NamedTuple):
@@ -30,56 +28,28 @@ class Point(NamedTuple):
 
 
 class Create(NamedTuple):
-    """Create the run. `key` is unique for ever, `parent` is the key of the run around it."""
+    """Create the run. `key` is unique for ever, `parent` is the key of a run around it that has no id yet."""
 
     key: str
     experiment_id: str
     start_ms: int
-    name: str | None
-    tags: Mapping[str, str]
+    name: str
+    user: str
     parent: str | None
 
 
-class Reopen(NamedTuple):
-    """The ended run goes on: it is RUNNING again, and gets only the points that it lacks."""
+class Batch(NamedTuple):
+    """Points, or else params, tags and a summary, which is at step 0.
 
-
-class Repeat(NamedTuple):
-    """The work of the run begins again, from an earlier step."""
-
-
-class Points(NamedTuple):
-    """Values by metric, at a unix time in ms and a step, see `Point`."""
+    Values of the summary that the program itself has logged since `unless_logged_since_ms` are left out.
+    """
 
     time_ms: int
-    step: int | None
-    values: Mapping[str, float]
-
-
-class Summary(NamedTuple):
-    """Values by metric, at step 0. Those that the program itself has logged since `own_since_ms` are left alone."""
-
-    time_ms: int
-    values: Mapping[str, float]
-    own_since_ms: int | None
-
-
-class Params(NamedTuple):
-    """Parameters by name."""
-
-    values: Mapping[str, str]
-
-
-class Tags(NamedTuple):
-    """Tags by name."""
-
-    values: Mapping[str, str]
-
-
-class DeleteTag(NamedTuple):
-    """Remove a tag, if the run has it."""
-
-    name: str
+    points: Sequence[Point] = ()
+    params: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+    summary: Mapping[str, float] = {}
+    unless_logged_since_ms: int | None = None
 
 
 class File(NamedTuple):
@@ -89,41 +59,30 @@ class File(NamedTuple):
     text: str
 
 
-class End(NamedTuple):
-    """End the run at a unix time in ms, with tags that say why."""
+class Status(NamedTuple):
+    """End the run at a unix time in ms, with tags that say why; RUNNING: it goes on, and gets only what it lacks."""
 
     status: str
     time_ms: int
     tags: Mapping[str, str]
 
 
-class Delete(NamedTuple):
-    """Delete the run, which somebody may restore."""
-
-
-class Checkpoint(NamedTuple):
-    """On disk only: what counts if the process is killed before it writes a summary or an end."""
-
-    summary: Summary
-    end: End | None
-
-
-Operation = Create | Reopen | Repeat | Points | Summary | Params | Tags | DeleteTag | File | End | Delete
+Operation = Create | Batch | File | Status
 _KINDS = {kind.__name__: kind for kind in get_args(Operation)}
 
 
-def to_line(operation: Operation | Checkpoint) -> bytes:
-    """An operation as a line of a journal."""
-    return json.dumps([type(operation).__name__, *operation], separators=(",", ":")).encode() + b"\n"
+def to_json(operation: Operation) -> list[Any]:
+    """An operation as JSON has it."""
+    return [type(operation).__name__, *operation]
 
 
-def from_line(line: bytes) -> Operation | Checkpoint:
-    """The operation of a line. ValueError, TypeError or KeyError for a line that is none of ours."""
-    kind, *fields = json.loads(line)
-    if kind == Checkpoint.__name__:
-        summary, end = fields
-        return Checkpoint(Summary(*summary), None if end is None else End(*end))
-    return _KINDS[kind](*fields)  # type: ignore[no-any-return]
+def from_json(content: list[Any]) -> Operation:
+    """The operation that JSON had. ValueError, TypeError or KeyError for what is none of ours."""
+    kind, *fields = content
+    operation: Operation = _KINDS[kind](*fields)
+    if isinstance(operation, Batch):
+        return operation._replace(points=[Point(*point) for point in operation.points])
+    return operation
 
 
 def now_ms() -> int:
@@ -147,30 +106,6 @@ def window_points(windows: Iterable[Window], prefix: str = SYSTEM_PREFIX) -> lis
     return points
 
 
-def grouped(points: Iterable[Point]) -> list[Operation]:
-    """The operations that log these points. Values that are not finite are left out."""
-    operations: list[Operation] = []
-    for (time_ms, step), group in itertools.groupby(points, lambda point: (point.time_ms, point.step)):
-        values = finite({point.name: point.value for point in group})
-        if values:
-            operations.append(Points(time_ms, step, values))
-    return operations
-
-
-def table(path: str, rows: Sequence[Mapping[str, float]]) -> list[Operation]:
-    """The operations that write a small table among the artifacts of a run, as `mlflow.log_table` has it.
-
-    A column for each name; a value that is absent or not finite is null.
-    """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    data = [[_or_null(row.get(name)) for name in columns] for row in rows]
-    listed = json.dumps([{"path": path, "type": "table"}])
-    return [
-        Tags({"mlflow.loggedArtifacts": listed}),
-        File(path, json.dumps({"columns": columns, "data": data})),
-    ]
-
-
 def texts(values: Mapping[str, object], max_length: int) -> dict[str, str]:
     """Params or tags as MLflow takes them."""
     return {str(name): text(value, max_length) for name, value in values.items()}
@@ -182,10 +117,11 @@ def text(value: object, max_length: int) -> str:
     return clean.encode("utf-8", "replace").decode()[:max_length]
 
 
+def finite_points(points: Iterable[Point]) -> list[Point]:
+    """These without those whose value is NaN or infinite."""
+    return [point._replace(value=float(point.value)) for point in points if math.isfinite(point.value)]
+
+
 def finite(values: Mapping[str, float]) -> dict[str, float]:
     """These without those that are NaN or infinite."""
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
-
-
-def _or_null(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

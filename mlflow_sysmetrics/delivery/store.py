@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -20,10 +22,10 @@ from mlflow.protos.service_pb2 import LogBatch
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_store
-from mlflow.utils.mlflow_tags import MLFLOW_USER
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request_safe
 
+from mlflow_sysmetrics.redact import absolute_uri
 from mlflow_sysmetrics.tags import RUN_KEY
 from mlflow_sysmetrics.threads import within
 
@@ -31,11 +33,7 @@ _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PA
 
 
 class NoSuchRunError(Exception):
-    """The store answered that it has no such run."""
-
-
-class DeletedRunError(NoSuchRunError):
-    """The store answered that somebody has deleted the run."""
+    """The store answered that it has no such run, or that somebody has deleted it."""
 
 
 @dataclass(frozen=True)
@@ -135,21 +133,22 @@ class Store:
     def run(self, run_id: str) -> StoredRun:
         run = self._ask("get_run", run_id)
         if run.info.lifecycle_stage == LifecycleStage.DELETED:
-            raise DeletedRunError(f"run {run_id} was deleted")
+            raise NoSuchRunError(f"run {run_id} was deleted")
         return StoredRun.of(run)
 
     def points(self, run_id: str, metric: str) -> set[tuple[int, float]]:
         """The step and the value of each point of this metric that the run has."""
         return {(point.step, point.value) for point in self._ask("get_metric_history", run_id, metric)}
 
-    def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str:
+    def create_run(
+        self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None, user: str = ""
+    ) -> str:
         """Create a run that started at this unix time in milliseconds, and return its id.
 
         NoSuchRunError where the experiment does not exist, or was deleted.
         """
-        user = tags.get(MLFLOW_USER, "unknown")  # as MLflow's client says it
         listed = [RunTag(key, value) for key, value in tags.items()]
-        return str(self._ask("create_run", experiment_id, user, start_ms, listed, name).info.run_id)
+        return str(self._ask("create_run", experiment_id, user or "unknown", start_ms, listed, name).info.run_id)
 
     def has_experiment(self, experiment_id: str) -> bool:
         """Whether there is this experiment, and it is not deleted."""
@@ -198,9 +197,6 @@ class Store:
         """Write the files of a folder among the artifacts of a run. They may be large: there is no time limit."""
         MlflowClient(self.tracking_uri).log_artifacts(run_id, folder)
 
-    def delete_run(self, run_id: str) -> None:
-        self._change("delete_run", run_id)
-
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
         """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on."""
         self._change("update_run_info", run_id, RunStatus.from_string(status), end_ms, None)
@@ -237,6 +233,12 @@ class Store:
             logging.getLogger("mlflow.store.db.utils").addFilter(_is_not_ours)
             self._connected = store
         return self._connected
+
+
+def missing_database(tracking_uri: str) -> str | None:
+    """The SQLite file of this address if it is not there: asked, MLflow would make it."""
+    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(tracking_uri))
+    return file[1] if file and not Path(file[1]).exists() else None
 
 
 def why_unknown(tracking_uri: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import functools
 import math
 import os
 import random
@@ -12,26 +10,21 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from multiprocessing.util import Finalize
-from pathlib import Path
 
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_USER
 
-from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
 from mlflow_sysmetrics.delivery.location import RunRef, source_tags
-from mlflow_sysmetrics.delivery.operations import MAX_TAG, Create, now_ms, texts
-from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.delivery.replay import replay
-from mlflow_sysmetrics.delivery.run_handle import RunHandle
-from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
-from mlflow_sysmetrics.redact import get_logger, lasting_uri
-from mlflow_sysmetrics.threads import Deadline, within
+from mlflow_sysmetrics.delivery.operations import MAX_NAME, MAX_TAG, Batch, Create, now_ms, text, texts
+from mlflow_sysmetrics.delivery.run import Run
+from mlflow_sysmetrics.delivery.send import send
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
+from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.threads import Deadline, start_thread
+from mlflow_sysmetrics.time_limits import ANSWER_S, ASK_EVERY_S, DELIVER_S, MAX_PAUSE_S
 
 logger = get_logger(__name__)
-EVERY_S = 2.0  # between two requests for the points of a run
-MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0  # after a failure
-MIN_TIMEOUT_S, MAX_TIMEOUT_S = 5.0, 30.0  # few at first, so that an outage is noticed; more later, for a slow server
-_AT_EXIT_S = 5.0
-_KEPT_WITHIN_S = 10.0  # on disk, for each run
+_MIN_PAUSE_S = 0.5  # after a failure
+MAX_TIMEOUT_S = 30.0  # for an answer: ANSWER_S at first, so that an outage is noticed; more later, for a slow server
 
 _writers: dict[tuple[int, str], Writer] = {}  # by process and store
 _making = threading.Lock()
@@ -44,11 +37,11 @@ def writer_for(tracking_uri: str) -> Writer:
         writer = _writers.get(key)
         if writer is None:
             writer = _writers[key] = Writer(Store(tracking_uri))
-            Finalize(None, writer.close_all, [_AT_EXIT_S], exitpriority=0)  # also of a forked process: it skips atexit
+            Finalize(None, writer.close_all, [DELIVER_S], exitpriority=0)  # also of a forked process: it skips atexit
     return writer
 
 
-def child_run(parent: RunRef, name: str, tags: Mapping[str, object] | None = None) -> RunHandle:
+def child_run(parent: RunRef, name: str, tags: Mapping[str, object] | None = None) -> Run:
     """Have a run created that starts now: below `parent`, or where that has no id in the same experiment."""
     writer = writer_for(parent.tracking_uri)
     around = writer.open(parent.run_id) if parent.run_id else None
@@ -56,24 +49,23 @@ def child_run(parent: RunRef, name: str, tags: Mapping[str, object] | None = Non
 
 
 class Writer:
-    """Creates, fills and ends MLflow runs without making the caller wait, nor touching a disk. Only `close` waits.
+    """Creates, fills and ends MLflow runs without making the caller wait. Only `close` waits.
 
     Its thread runs while there are runs to write. It writes the points of a run every two seconds, and the creation and
-    the end of a run at once. After a failure the run's outbox pauses, longer and longer, and keeps its data. That of a
-    deleted run pauses too, since the run may be restored; other runs and `close` do not wait for it. No error reaches
-    the thread that uses the writer.
+    the end of a run at once. After a failure the run pauses, longer and longer, and keeps its data; other runs go on.
+    `close` does not wait for a run that the store does not have. No error reaches the thread that uses the writer.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.is_unreachable = False  # whether the store did not take what it was sent last
         self.cpu_seconds = 0.0  # of its thread: what a measurement of this process may leave out
-        self._outboxes: dict[Outbox, None] = {}  # in the order in which they came: a run before those below it
+        self._runs: dict[Run, None] = {}  # in the order in which they came: a run before those below it
         self._lock = threading.RLock()  # a signal's handler may close a run while its thread has it
         self._wake = threading.Event()
         self._progress = threading.Condition()  # told after each attempt
         self._thread: threading.Thread | None = None
-        self._outage: Outbox | None = None  # the failure of which began it
+        self._outage: Run | None = None  # the failure of which began it
 
     def create(
         self,
@@ -81,146 +73,110 @@ class Writer:
         *,
         name: str | None = None,
         tags: Mapping[str, object] | None = None,
-        parent: RunHandle | None = None,
+        parent: Run | None = None,
         key: str | None = None,
         start_ms: int | None = None,
-    ) -> RunHandle:
+    ) -> Run:
         """Have a run created that starts now, or at `start_ms`, below the parent.
 
         The run has the key, which is unique for ever, as a tag: by it the run is found again. A tag ``mlflow.runName``
         is the name.
         """
         known = texts(tags or {}, MAX_TAG)
-        name = known.pop(MLFLOW_RUN_NAME, name)
+        name = text(known.pop(MLFLOW_RUN_NAME, name or ""), MAX_NAME)
+        start_ms = start_ms or now_ms()
         parent_key = None
-        parent_outbox = None
         if parent is not None and parent.run_id is not None:
             known.setdefault(MLFLOW_PARENT_RUN_ID, parent.run_id)
         elif parent is not None:
             parent_key = parent.key
-            parent_outbox = parent.outbox
-        create = Create(key or uuid.uuid4().hex, experiment_id, start_ms or now_ms(), name, known, parent_key)
-        outbox = Outbox(title=name or create.key)
-        outbox.created = create
-        outbox.parent = parent_outbox
-        outbox.add([create])
-        self.take(outbox, at_once=True)
-        return RunHandle(outbox, self)
+        run = Run(self, key=key or uuid.uuid4().hex, start_ms=start_ms, parent=parent)
+        run.created = Create(str(run.key), experiment_id, start_ms, name, known.get(MLFLOW_USER, ""), parent_key)
+        run.add([run.created, Batch(start_ms, tags=known)])
+        self.take(run, at_once=True)
+        return run
 
-    def open(
-        self, run_id: str, *, key: str | None = None, title: str | None = None, start_ms: int | None = None
-    ) -> RunHandle:
-        """The handle of a run that exists. Nothing is changed in it. `key` is that with which it was created."""
-        outbox = Outbox(run_id, title)
-        outbox.start_ms = start_ms
-        return RunHandle(outbox, self, key)
+    def open(self, run_id: str, *, key: str | None = None, start_ms: int | None = None) -> Run:
+        """A run that exists. Nothing is changed in it. `key` is that with which it was created."""
+        return Run(self, run_id, key=key, start_ms=start_ms)
 
-    def take(self, outbox: Outbox, *, at_once: bool = False) -> None:
-        """Write what is added to an outbox from now on."""
+    def take(self, run: Run, *, at_once: bool = False) -> None:
+        """Write what is added to a run from now on."""
         with self._lock:
-            if outbox not in self._outboxes:
-                self._outboxes[outbox] = None
-                outbox.due_at = time.monotonic() + EVERY_S
-            outbox.is_released = False
-            outbox.is_closing = False
-            if at_once and not outbox.failures:
-                outbox.due_at = 0.0
-            self._start()
+            if run not in self._runs:
+                self._runs[run] = None
+                run.due_at = time.monotonic() + ASK_EVERY_S
+            run.is_closing = False
+            if at_once and not run.failures:
+                run.due_at = 0.0
+            if self._thread is None:
+                self._thread = start_thread(self._work, "writer")
         if at_once:
-            self._wake.set()
+            self.wake()
 
-    def release(self, outbox: Outbox) -> None:
-        """Forget an outbox once the store has what waits in it."""
-        outbox.is_released = True
+    def wake(self) -> None:
+        """Have the thread look at once whether a run is due, or done."""
         self._wake.set()
 
-    def close(self, handles: Iterable[RunHandle], timeout_s: float) -> bool:
+    def close(self, runs: Iterable[Run], timeout_s: float) -> bool:
         """Write what is left of these, for at most `timeout_s`; say whether nothing is left. Then they are done.
 
-        What the store does not take in time, or all at Ctrl-C, goes to disk, and `sync` delivers it. What waits for a
-        deleted run is given up. A request that hangs goes on alone.
+        What the store does not take in time, or all at Ctrl-C, goes to disk, and `sync` delivers it. A request that
+        hangs goes on alone.
         """
-        outboxes = []
-        for handle in handles:
-            handle.is_open = False
-            handle.outbox.is_closing = True
-            handle.outbox.due_at = 0.0  # a pause may be longer than the time that is left
-            outboxes.append(handle.outbox)
-        self._wake.set()
+        closing = list(runs)
+        for run in closing:
+            run.is_open = False
+            run.is_closing = True
+            run.due_at = 0.0  # a pause may be longer than the time that is left
+        self.wake()
         try:
-            self._wait(outboxes, Deadline(timeout_s))
+            self._wait(closing, Deadline(timeout_s))
         except KeyboardInterrupt:
             logger.warning("interrupted: what MLflow has not taken goes to disk")
         with self._lock:
-            closing = set(outboxes)
-            left = [outbox for outbox in self._outboxes if outbox in closing and _is_left(outbox)]
-            for outbox in outboxes:
-                self._outboxes.pop(outbox, None)
-        self._wake.set()  # the thread ends with the last of them
-        self._keep(left)
-        for outbox in outboxes:
-            outbox.close()
-            if outbox.lost:
-                logger.warning("%d values of run %r could not be kept and are lost", outbox.lost, outbox.title)
+            for run in closing:
+                self._runs.pop(run, None)
+        self.wake()  # the thread ends with the last of them
+        left = [run.title for run in closing if not run.is_empty]
+        lost: Exception | None = None
+        for run in closing:
+            try:
+                run.leave_on_disk()
+            except Exception as error:
+                lost = error
+            if run.lost:
+                logger.warning("%d values of run %r could not be kept and are lost", run.lost, run.title)
+        runs = f"run {left[0]!r}" if len(left) == 1 else f"{len(left)} runs"
+        if lost is not None:
+            logger.warning("data of %s that MLflow did not take is lost. %s", runs, lost)
+        elif left:
+            logger.warning("MLflow has not taken all of %s yet: `mlflow-sysmetrics sync` delivers the rest", runs)
         return not left
 
     def close_all(self, timeout_s: float) -> bool:
         """`close` for all runs that it writes."""
         with self._lock:
-            handles = [RunHandle(outbox, self) for outbox in self._outboxes]
-        return self.close(handles, timeout_s)
+            runs = list(self._runs)
+        return self.close(runs, timeout_s)
 
-    def _wait(self, outboxes: list[Outbox], deadline: Deadline) -> None:
+    def _wait(self, runs: list[Run], deadline: Deadline) -> None:
         with self._progress:
-            while any(not outbox.is_empty and not outbox.gone for outbox in outboxes):
+            while any(not run.is_empty and not run.is_missing for run in runs):
                 thread = self._thread
                 if not deadline.left() or thread is None or thread is threading.current_thread():
                     return
                 self._progress.wait(min(deadline.left(), 1.0))
 
-    def _keep(self, left: list[Outbox]) -> None:
-        """Write journals of what the store did not take, and say what became of it. Never raises."""
-        if not left:
-            return
-        moment = time.time_ns()
-        uri = lasting_uri(self.store.tracking_uri)
-        lost: Exception | None = None
-        for number, outbox in enumerate(left):
-            path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"  # a run around others comes before them
-            try:
-                if not outbox.has_journal:
-                    within(_KEPT_WITHIN_S, functools.partial(_write_journal, path, uri, outbox))
-            except Exception as error:
-                lost = error
-                if isinstance(error, TimeoutError):  # the disk hangs
-                    break
-        runs = f"run {left[0].title!r}" if len(left) == 1 else f"{len(left)} runs"
-        if lost is None:
-            logger.warning("MLflow has not taken all of %s yet: `mlflow-sysmetrics sync` delivers the rest", runs)
-        else:
-            logger.warning("data of %s that MLflow did not take is lost. %s", runs, lost)
-
-    def _start(self) -> None:
-        """Start the thread, if it does not run."""
-        if self._thread is not None:
-            return
-        run = contextvars.copy_context().run  # MLflow keeps its workspace there
-        thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-writer", daemon=True)
-        try:
-            thread.start()
-            self._thread = thread
-        except RuntimeError as error:  # no more threads, or the interpreter is ending
-            logger.warning("points are kept, but not delivered by this process. %s", error)
-
     def _work(self) -> None:
         used_before_s = self.cpu_seconds
         while self._goes_on():
-            due_at = min((outbox.due_at for outbox in self._waiting()), default=math.inf)
-            self._wake.wait(max(0.0, min(due_at - time.monotonic(), EVERY_S)))
+            due_at = min((run.due_at for run in self._waiting()), default=math.inf)
+            self._wake.wait(max(0.0, min(due_at - time.monotonic(), ASK_EVERY_S)))
             self._wake.clear()
-            for outbox in self._waiting():
-                if time.monotonic() >= outbox.due_at and outbox in self._outboxes:
-                    self._attempt(outbox)
+            for run in self._waiting():
+                if time.monotonic() >= run.due_at and run in self._runs:
+                    self._attempt(run)
                     self.cpu_seconds = used_before_s + time.thread_time()
                     with self._progress:
                         self._progress.notify_all()
@@ -228,64 +184,46 @@ class Writer:
     def _goes_on(self) -> bool:
         """Forget the runs that are done; say whether some are left, or else the thread ends."""
         with self._lock:
-            self._outboxes = {outbox: None for outbox in self._outboxes if not (outbox.is_released and outbox.is_empty)}
-            if not self._outboxes:
+            self._runs = {run: None for run in self._runs if run.is_open or not run.is_empty}
+            if not self._runs:
                 self._thread = None
-            return bool(self._outboxes)
+            return bool(self._runs)
 
-    def _waiting(self) -> list[Outbox]:
+    def _waiting(self) -> list[Run]:
         with self._lock:
-            return [outbox for outbox in self._outboxes if not outbox.is_empty]
+            return [run for run in self._runs if not run.is_empty]
 
-    def _attempt(self, outbox: Outbox) -> None:
-        """Write what waits in an outbox, and say when it is due again. While it closes no pause grows."""
-        times = 1.0 if outbox.is_closing else 2.0 ** min(outbox.failures, 10)
-        # A creation whose answer comes too late is made twice: its run cannot be found before that.
-        self.store.timeout_s = MAX_TIMEOUT_S if outbox.run_id is None else min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
+    def _attempt(self, run: Run) -> None:
+        """Write what waits for a run, and say when it is due again. While it closes no pause grows."""
+        times = 1.0 if run.is_closing else 2.0 ** min(run.failures, 10)
+        # Wait long for the answer to a creation: a retry before the run is visible would create it twice.
+        self.store.timeout_s = MAX_TIMEOUT_S if run.run_id is None else min(ANSWER_S * times, MAX_TIMEOUT_S)
         # Before the attempt: during it a caller may bring the next one forward.
-        outbox.due_at = time.monotonic() + (0.0 if outbox.is_closing else EVERY_S)
+        run.due_at = time.monotonic() + (0.0 if run.is_closing else ASK_EVERY_S)
         try:
-            replay(outbox, self.store, lambda key: outbox.parent.run_id if outbox.parent else None)
+            send(run, self.store)
         except Exception as error:
-            self._failed(outbox, error)
-            outbox.failures += 1
+            self._failed(run, error)
             jitter = random.uniform(0.5, 1.0)  # so that clients do not reconnect at the same moment
-            outbox.due_at = time.monotonic() + min(MIN_PAUSE_S * times, MAX_PAUSE_S) * jitter
-            if outbox.is_closing:  # perhaps only since this attempt began
-                outbox.due_at = time.monotonic() + MIN_PAUSE_S * jitter
+            pause_s = _MIN_PAUSE_S if run.is_closing else min(_MIN_PAUSE_S * times, MAX_PAUSE_S)
+            run.due_at = time.monotonic() + pause_s * jitter
             return
-        outbox.failures = 0
-        outbox.gone = None
+        run.failures = 0
+        run.is_missing = False
         self.is_unreachable = False
-        if self._outage is outbox:
+        if self._outage is run:
             self._outage = None
-            logger.warning("MLflow takes the data of run %r again", outbox.title)
+            logger.warning("MLflow takes the data of run %r again", run.title)
 
-    def _failed(self, outbox: Outbox, error: Exception) -> None:
-        """Say so at the beginning of an outage, and once of a run that is gone."""
-        if isinstance(error, NoSuchRunError):
-            if outbox.gone is None:
-                logger.warning("nothing more is written to run %r, unless it is restored: %s", outbox.title, error)
-            outbox.gone = error
-            self.is_unreachable = False
-            if self._outage is outbox:
-                self._outage = None
-            return
-        self.is_unreachable = True
-        if self._outage is None:
-            self._outage = outbox
-            logger.warning("MLflow does not take the data of run %r; it waits. %s", outbox.title, one_line(error))
-
-
-def _write_journal(path: Path, tracking_uri: str, outbox: Outbox) -> None:
-    journal = Journal(path, outbox.header(tracking_uri))
-    is_written = False
-    try:
-        journal.append(outbox.peek())
-        is_written = True
-    finally:
-        journal.close(remove=not is_written)
-
-
-def _is_left(outbox: Outbox) -> bool:
-    return not outbox.is_empty and not isinstance(outbox.gone, DeletedRunError)
+    def _failed(self, run: Run, error: Exception) -> None:
+        """Say so at the beginning of an outage, and once of a run that the store does not have."""
+        run.failures += 1
+        is_missing = isinstance(error, NoSuchRunError)
+        is_new = is_missing and not run.is_missing
+        run.is_missing = is_missing
+        self.is_unreachable = not is_missing
+        if self._outage is None and not is_missing:
+            self._outage = run
+            is_new = True
+        if is_new:
+            logger.warning("MLflow does not take the data of run %r; it waits. %s", run.title, one_line(error))

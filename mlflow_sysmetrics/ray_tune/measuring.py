@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mlflow_sysmetrics.delivery import RunHandle, window_points
+from mlflow_sysmetrics.delivery import Run, window_points
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import Limits, LimitsError, MemoryKills, Values, check_attainable
@@ -130,7 +130,7 @@ class TrialProcess:
 
     _numbers = itertools.count()
 
-    def __init__(self, place: Future[ProcessPlace], nodes: Nodes, run: RunHandle) -> None:
+    def __init__(self, place: Future[ProcessPlace], nodes: Nodes, run: Run) -> None:
         self.has_begun = False
         self.is_released = False
         self.is_over = False

@@ -13,7 +13,7 @@ import ray
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
-from mlflow_sysmetrics.delivery import RunHandle, RunRef, source_tags, writer_for
+from mlflow_sysmetrics.delivery import Run, RunRef, source_tags, writer_for
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Limits, Watchdog
@@ -35,7 +35,7 @@ _LAST_READINGS_S = 10.0
 class TrialRun:
     """A trial until its run has ended: the handle of the run, and what is known of the trial."""
 
-    def __init__(self, trial: Trial, handle: RunHandle) -> None:
+    def __init__(self, trial: Trial, handle: Run) -> None:
         self.trial = trial
         self.handle = handle
         self.params: Mapping[str, Any] = {}  # as they were last
@@ -99,7 +99,7 @@ class Experiment:
         self.is_stopped = False  # as a person wants it
         self._earlier = earlier  # runs from before an interruption, see `find_earlier`
         self._began = time.time()
-        self._handles: dict[str, RunHandle] = {}  # by trial; STUDY is the run around the trials
+        self._handles: dict[str, Run] = {}  # by trial; STUDY is the run around the trials
         self._outcomes: dict[str, Outcome] = {}  # of trials that have ended
         self._writer = writer_for(around.tracking_uri)
         self._store = Store(around.tracking_uri)  # with a time limit of its own: the writer changes that of its store
@@ -195,7 +195,7 @@ class Experiment:
             logger.warning("not all files were copied in time: those of some trials are missing from their runs")
         return self._is_delivered
 
-    def _open_study(self, title: str = "") -> RunHandle:
+    def _open_study(self, title: str = "") -> Run:
         """The run around the trials, which is created at its first use, unless it is somebody else's."""
         if STUDY in self._handles:
             return self._handles[STUDY]
@@ -210,8 +210,8 @@ class Experiment:
         title: str,
         own_tags: Mapping[str, str],
         run_id: str | None = None,
-        parent: RunHandle | None = None,
-    ) -> RunHandle:
+        parent: Run | None = None,
+    ) -> Run:
         """Have the run of this trial, or STUDY, created; one with an id, or from before an interruption, goes on."""
         # Who runs what, as MLflow tags the runs that it makes itself. The host of a trial may be another than this.
         source = {tag: text for tag, text in source_tags().items() if name == STUDY or tag.startswith("mlflow.")}
@@ -223,7 +223,7 @@ class Experiment:
             experiment_id = self.around.experiment_id
             handle = self._writer.create(experiment_id, name=title, tags=tags, parent=parent, key=key)
         else:
-            handle = self._writer.open(run_id, key=key, title=title)
+            handle = self._writer.open(run_id, key=key)
             handle.reopen(tags)
         self._handles[name] = handle
         return handle

@@ -22,7 +22,8 @@ from outages import Ticks, covered
 
 from mlflow_sysmetrics import Limits, Measurement, SystemMetricsLogger
 from mlflow_sysmetrics.delivery.journal import Journal, journal_path
-from mlflow_sysmetrics.delivery.operations import End, Points
+from mlflow_sysmetrics.delivery.operations import Batch, Point
+from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.metrics import SUMMARY as COSTS
 
 LIMIT_S = 60.0
@@ -231,16 +232,18 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(
 # --- stores and disks that fail ----------------------------------------------------------------------------
 
 
-def test_logger_delivers_what_an_earlier_process_has_left(journals: Path) -> None:
-    """But not how the run had ended by then: it goes on."""
+def test_what_an_earlier_process_left_waits_for_sync(journals: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The logger of the next one says so, and does not read it, however long it is."""
     run_id, uri = MlflowClient().create_run("0", 4_000).info.run_id, mlflow.get_tracking_uri()
     left = Journal(journal_path(uri, run_id, "system/"), {"tracking_uri": uri, "run_id": run_id})
-    left.append([Points(5_000, None, {"system/tick": 9.0}), End("KILLED", 5_100, {})])
+    left.append([Batch(5_000, [Point("system/tick", 9.0, 5_000)])])
     left.close()
     with ticking(run_id=run_id):
         pass
+    assert f"`mlflow-sysmetrics sync` delivers what an earlier process left of run {run_id!r}" in caplog.text
+    assert history(run_id, "system/tick")[0].value != 9.0
+    assert not deliver().left
     assert history(run_id, "system/tick")[0].value == 9.0
-    assert mlflow.get_run(run_id).info.status == "RUNNING"
     assert list(journals.iterdir()) == []
 
 

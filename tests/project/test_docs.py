@@ -284,7 +284,7 @@ def test_example_of_an_integration_runs(
     store_in_use: MlflowClient, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In at most 15 lines, here with less to do. What it costs is in its runs, which have ended."""
-    monkeypatch.setattr(writer, "EVERY_S", 0.1)
+    monkeypatch.setattr(writer, "ASK_EVERY_S", 0.1)
     for package in set(re.findall(r"^import (optuna|lightgbm|xgboost)$", block, re.MULTILINE)):
         pytest.importorskip(package)
     if "mlflow_sysmetrics.sklearn" in block:

@@ -12,7 +12,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun
 from mlflow_sysmetrics.tags import RUN_KEY
 
 LIMIT_S = 60.0  # what has not come by then fails the test
@@ -29,7 +29,6 @@ class Kept:
     end_ms: int | None = None
     points: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, unix ms, step
     params: dict[str, str] = field(default_factory=dict)
-    deleted: bool = False
 
     def latest(self, name: str) -> float | None:
         """The value that MLflow shows."""
@@ -70,7 +69,7 @@ class ScriptedStore(Store):
             "points", run_id, lambda run: {(step, value) for name, value, _, step in run.points if name == metric}
         )
 
-    def create_run(self, experiment_id: str, start_ms: int, tags: Any, name: str | None) -> str:
+    def create_run(self, experiment_id: str, start_ms: int, tags: Any, name: str | None, user: str = "") -> str:
         def create(_: Kept) -> str:
             run_id = f"run-{len(self.runs)}"
             self.runs[run_id] = Kept(start_ms, dict(tags), name)
@@ -114,11 +113,8 @@ class ScriptedStore(Store):
             if fate == "before" or self.away(request, run_id):
                 raise ConnectionError("the store is away")
             known = self.runs.get(run_id)
-            if request not in ("create", "find"):
-                if known is None:
-                    raise NoSuchRunError(f"no run {run_id}")
-                if known.deleted:
-                    raise DeletedRunError(f"run {run_id} was deleted")
+            if request not in ("create", "find") and known is None:
+                raise NoSuchRunError(f"no run {run_id}")
             answer = act(known or Kept(0, {}))
             if fate == "after":
                 raise ConnectionError("the answer was lost")

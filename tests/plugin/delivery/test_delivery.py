@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections import defaultdict, deque
@@ -14,12 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from scripted_store import Kept, ScriptedStore
 
-from mlflow_sysmetrics.delivery import outbox, sync
-from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal
-from mlflow_sysmetrics.delivery.operations import Checkpoint, Create, End, Point, Reopen, Repeat, Summary, Tags, grouped
-from mlflow_sysmetrics.delivery.outbox import Outbox
-from mlflow_sysmetrics.delivery.replay import NoParentError, replay
-from mlflow_sysmetrics.delivery.store import NoSuchRunError
+from mlflow_sysmetrics.delivery import run, sync
+from mlflow_sysmetrics.delivery.operations import Batch, Create, Point, Status
+from mlflow_sysmetrics.delivery.run import Run
+from mlflow_sysmetrics.delivery.send import send
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.tags import RUN_KEY, STOP_REASON
 
 FATES = st.lists(st.sampled_from(["", "", "", "before", "after"]), max_size=12).map(deque)
@@ -37,21 +37,22 @@ class Deliveries(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.store, self.folder = ScriptedStore(), Path(tempfile.mkdtemp())
-        self.clock, self.files = itertools.count(2_000, 100), itertools.count()
-        self.live: dict[str, Outbox] = {}  # of the driver that runs now, by key
+        self.writer = Writer(self.store)
+        self.clock = itertools.count(2_000, 100)
+        self.live: dict[str, Run] = {}  # of the driver that runs now, by key
         self.open: set[str] = set()  # those whose run has not ended
-        self.done: list[Outbox] = []  # all there were, for what they have lost
+        self.done: list[Run] = []  # all there were, for what they have lost
         self.points: dict[str, list[Point]] = defaultdict(list)  # what each run is to have
         self.tags: dict[str, dict[str, str]] = defaultdict(dict)
         self.ends: dict[str, tuple[str, int, dict[str, str]]] = {}
         self.summary: dict[str, float] = {}  # of a run, what it had used in the end
         self.next_step: dict[str, int] = defaultdict(int)
-        self.recorder: tuple[Outbox, Journal] | None = None
+        self.recorder: Run | None = None
         self.began_ms = 0
         self.patches = [
-            mock.patch.object(outbox, "MAX_WAITING", MAX_WAITING),
-            mock.patch.object(sync, "MAX_ENTRIES", MAX_WAITING),
-            mock.patch.object(outbox, "_DISK_S", 600.0),  # however busy the machine
+            mock.patch.object(run, "MAX_WAITING", MAX_WAITING),
+            mock.patch.object(sync, "_OPERATIONS", MAX_WAITING),
+            mock.patch.dict(os.environ, {"MLFLOW_SYSMETRICS_SPOOL": str(self.folder)}),
         ]
         for patch in self.patches:
             patch.start()
@@ -62,8 +63,8 @@ class Deliveries(RuleBasedStateMachine):
         self._create("study", None)
 
     def _create(self, key: str, parent: str | None) -> None:
-        made = self.live[key] = Outbox(title=key)
-        made.created = Create(key, "0", next(self.clock), key, {}, parent)
+        made = self.live[key] = Run(self.writer, key=key, parent=self.live.get(str(parent)))
+        made.created = Create(key, "0", next(self.clock), key, "", parent)
         made.add([made.created])
         self.open.add(key)
 
@@ -73,19 +74,19 @@ class Deliveries(RuleBasedStateMachine):
         """A trial begins, or goes on in this driver or another one, which knows its run. Whether it is open then."""
         known = next((i for i, run in self.store.runs.items() if run.tags[RUN_KEY] == key), None)
         if known and key not in self.live:
-            self.live[key] = Outbox(known, key)
+            self.live[key] = Run(self.writer, known, key=key)
         if key not in self.live and key not in self.points and "study" in self.live:
             self._create(key, "study")
         elif key in self.live and key not in self.open:
             self.open.add(key)
-            self.live[key].add([Reopen(), Tags(dict(self.tags[key]))])
+            self.live[key].add([Status("RUNNING", next(self.clock), dict(self.tags[key]))])
             self._sample(key)  # as it soon does: by this `sync` sees that it went on
         return key in self.live
 
     def _sample(self, key: str) -> None:
         time_ms = next(self.clock)
         self.points[key].append(Point("sample", float(time_ms), time_ms))
-        self.live[key].add(grouped(self.points[key][-1:]))
+        self.live[key].add([Batch(time_ms, self.points[key][-1:])])
 
     @rule(key=TRIALS, refused=st.booleans(), samples=st.booleans(), number=st.integers(1, 3), back=st.integers(0, 3))
     def log_points(self, key: str, refused: bool, samples: bool, number: int, back: int) -> None:
@@ -94,7 +95,7 @@ class Deliveries(RuleBasedStateMachine):
             return
         if back:
             self.next_step[key] = max(0, self.next_step[key] - back)
-            self.live[key].add([Repeat()])
+            self.live[key].add([Status("RUNNING", next(self.clock), {})])
         for _ in range(number):
             if samples:
                 self._sample(key)
@@ -102,14 +103,14 @@ class Deliveries(RuleBasedStateMachine):
             self.next_step[key] += 1
             self.points[key].append(Point("loss", float(time_ms), time_ms, step))
             odd = [Point("odd@", 1.0, time_ms, step)] if refused else []
-            self.live[key].add([*grouped(self.points[key][-1:]), *grouped(odd)])
+            self.live[key].add([Batch(time_ms, [self.points[key][-1], *odd])])
 
-    @rule(key=TRIALS, value=st.integers(0, 3))
-    def tag(self, key: str, value: int) -> None:
-        """A tag is set again."""
+    @rule(key=TRIALS, name=st.sampled_from("abc"))
+    def tag(self, key: str, name: str) -> None:
+        """A tag is set."""
         if self._open_trial(key):
-            self.tags[key]["a"] = str(value)
-            self.live[key].add([Tags(dict(self.tags[key]))])
+            self.tags[key][name] = key
+            self.live[key].add([Batch(next(self.clock), tags={name: key})])
 
     @rule(key=TRIALS, status=st.sampled_from(["FINISHED", "KILLED"]))
     def end(self, key: str, status: str) -> None:
@@ -120,18 +121,18 @@ class Deliveries(RuleBasedStateMachine):
     def _end(self, key: str, status: str) -> None:
         tags, end_ms = {STOP_REASON: "limit"} if status == "KILLED" else {}, next(self.clock)
         self.ends[key] = status, end_ms, tags
-        self.live[key].add([End(status, end_ms, tags)])
+        self.live[key].add([Status(status, end_ms, tags)])
         self.open.remove(key)
 
     @rule(fates=FATES)
     def deliver_live(self, fates: deque[str]) -> None:
         """The writer's turn."""
         self.store.fates = fates
-        recorder = [self.recorder[0]] if self.recorder else []
+        recorder = [self.recorder] if self.recorder else []
         for box in (*self.live.values(), *recorder):
             try:
-                replay(box, self.store, lambda key: self.live[key].run_id if key in self.live else None)
-            except (ConnectionError, NoParentError, NoSuchRunError):
+                send(box, self.store)
+            except (ConnectionError, LookupError):
                 box.failures += 1
         self.store.fates = deque()
 
@@ -142,10 +143,7 @@ class Deliveries(RuleBasedStateMachine):
             if key in self.open:
                 self._end(key, status)
             if not box.is_empty:
-                path = self.folder / f"left-{next(self.files):06}{SUFFIX}"
-                journal = Journal(path, box.header("scripted://"))
-                journal.append(box.peek())
-                journal.close()
+                box.leave_on_disk()
         self.done += self.live.values()
         self.live = {}
 
@@ -154,10 +152,9 @@ class Deliveries(RuleBasedStateMachine):
     @precondition(lambda self: self.recorder is None)
     @rule()
     def start_logger(self) -> None:
-        """It takes up what an earlier one has left."""
-        journal = Journal(self.folder / f"logger{SUFFIX}", {"tracking_uri": "scripted://", "run_id": LOGGER})
-        self.recorder = Outbox(LOGGER), journal
-        self.recorder[0].keep_in(journal)
+        """What an earlier one has left stays."""
+        self.recorder = self.writer.open(LOGGER)
+        self.recorder.keep_journal("system/")
         self.began_ms = next(self.clock)
 
     @precondition(lambda self: self.recorder is not None)
@@ -168,35 +165,27 @@ class Deliveries(RuleBasedStateMachine):
         for _ in range(number):
             time_ms = next(self.clock)
             self.points[LOGGER].append(Point("system/x", float(time_ms), time_ms))
-            self.recorder[0].add(grouped(self.points[LOGGER][-1:]))
+            self.recorder.add([Batch(time_ms, self.points[LOGGER][-1:])])
         self.summary[LOGGER] = float(time_ms)
-        self.recorder[0].checkpoint(Checkpoint(self._logger_summary(time_ms), None))
+        with mock.patch.object(run, "now_ms", return_value=time_ms):
+            self.recorder.checkpoint({"cpu_seconds": float(time_ms)}, self.began_ms)
 
     @precondition(lambda self: self.recorder is not None)
     @rule(killed=st.booleans())
     def stop_logger(self, killed: bool) -> None:
         """By itself, with its summary; or all memory is gone."""
         assert self.recorder
-        box, journal = self.recorder
         if killed:
-            journal.close()
+            self.recorder._journal.close()
         else:
             time_ms = next(self.clock)
             self.summary[LOGGER] = float(time_ms)
-            box.add([self._logger_summary(time_ms)])
-            box.close()
+            summary = {"cpu_seconds": float(time_ms)}
+            self.recorder.add([Batch(time_ms, summary=summary, unless_logged_since_ms=self.began_ms)])
+            self.recorder.leave_on_disk()
         self.recorder = None
 
-    def _logger_summary(self, time_ms: int) -> Summary:
-        return Summary(time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms)
-
     # --- others ------------------------------------------------------------------------------------------
-
-    @rule(data=st.data())
-    def delete_or_restore(self, data: st.DataObject) -> None:
-        """A person deletes a run, or restores it."""
-        run = self.store.runs[data.draw(st.sampled_from(sorted(self.store.runs)))]
-        run.deleted = not run.deleted
 
     @rule(fates=FATES)
     def sync(self, fates: deque[str]) -> None:
@@ -215,8 +204,6 @@ class Deliveries(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _all_comes_to_its_end(self) -> None:
-        for run in self.store.runs.values():
-            run.deleted = False
         self.end_driver("FINISHED")
         if self.recorder:
             self.stop_logger(False)
@@ -224,9 +211,9 @@ class Deliveries(RuleBasedStateMachine):
             delivered = sync.deliver(self.folder, connect=lambda uri, timeout_s: self.store)
         assert not delivered.left
         assert not list(self.folder.iterdir())
-        by_key = {run.tags[RUN_KEY]: run for run in self.store.runs.values()}
+        by_key = {kept.tags[RUN_KEY]: kept for kept in self.store.runs.values()}
         assert len(by_key) == len(self.store.runs), "a run was created twice"
-        missing = sum(self._check(run, key) for key, run in by_key.items())
+        missing = sum(self._check(kept, key) for key, kept in by_key.items())
         assert missing <= sum(box.lost for box in self.done)
 
     def _check(self, run: Kept, key: str) -> int:

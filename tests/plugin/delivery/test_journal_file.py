@@ -14,11 +14,10 @@ from forks import in_fork
 
 from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder
-from mlflow_sysmetrics.delivery.operations import Checkpoint, End, Points, Summary, Tags
-from mlflow_sysmetrics.delivery.outbox import Outbox
+from mlflow_sysmetrics.delivery.operations import Batch, Point, Status
 
 ABOUT = {"tracking_uri": "there", "run_id": "abc"}
-OPERATIONS = [Points(1000 + step, step, {"loss": 1 / (3 + step)}) for step in range(3)]
+OPERATIONS = [Batch(1000, [Point("loss", 1 / (3 + step), 1000 + step, step)], {}, {}, {}) for step in range(3)]
 needs_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
@@ -41,8 +40,6 @@ def test_operations_come_back_as_they_were(path: Path) -> None:
     again = Journal(path)
     assert list(again.read()) == OPERATIONS
     assert again.run == ABOUT
-    again.empty()
-    assert list(again.read()) == []
     again.close(remove=True)
     assert not path.exists()
 
@@ -50,18 +47,35 @@ def test_operations_come_back_as_they_were(path: Path) -> None:
 def test_checkpoint_stays_when_the_rest_has_been_delivered(path: Path) -> None:
     """A kill may come before the next one. A summary or an end that comes after it takes its place."""
     journal = Journal(path, ABOUT)
-    summary = Summary(1, {"cpu_seconds": 2.0}, 0)
-    end = End("KILLED", 1, {})
-    journal.checkpoint(Checkpoint(summary, end))
+    summary = Batch(1, [], {}, {}, {"cpu_seconds": 2.0}, 0)
+    end = Status("KILLED", 1, {})
+    journal.checkpoint([summary, end])
     journal.append(OPERATIONS)
     journal.empty()
     assert list(journal.read()) == [summary, end]
-    outbox = Outbox("abc")
-    outbox.keep_in(journal)
-    assert outbox.peek() == [summary]  # whoever takes it up goes on in the run
-    journal.append([Summary(2, {"cpu_seconds": 3.0}, 0)])
-    assert list(journal.read()) == [Summary(2, {"cpu_seconds": 3.0}, 0)]
+    later = summary._replace(time_ms=2)
+    journal.append([later])
+    assert list(journal.read()) == [later]
     journal.close()
+
+
+def test_what_an_earlier_process_left_stays_for_sync(path: Path) -> None:
+    """The next one reads nothing of it, however long it is, and removes only what is its own."""
+    earlier = Journal(path, ABOUT)
+    earlier.append(OPERATIONS)
+    earlier.close()
+    own = Status("FINISHED", 5, {})
+    journal = Journal(path, ABOUT)
+    assert journal.holds_earlier
+    journal.append([own])
+    assert list(journal.read()) == [*OPERATIONS, own]
+    journal.empty()
+    assert list(journal.read()) == OPERATIONS
+    journal.close(remove=True)
+    by_sync = Journal(path)
+    assert list(by_sync.read()) == OPERATIONS
+    by_sync.close(remove=True)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("kind", ["writable", "link"])
@@ -129,8 +143,8 @@ def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
         try:
             journal.append(OPERATIONS * 9)
         except OSError:
-            journal.append([Tags({"a": "b"})])
-            return list(journal.read()) == [*OPERATIONS, Tags({"a": "b"})]
+            journal.append([Status("FINISHED", 5, {})])
+            return list(journal.read()) == [*OPERATIONS, Status("FINISHED", 5, {})]
         return False
 
     assert in_fork(child) == 1
@@ -139,7 +153,7 @@ def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
 def test_file_whose_writer_was_killed_at_once_is_started_afresh(path: Path) -> None:
     """By the next logger of the series."""
     path.parent.mkdir()
-    path.write_text('["mlflow_sysmetrics 3", ')
+    path.write_text('["mlflow_sysmetrics 4", ')
     path.chmod(0o600)
     journal = Journal(path, ABOUT)
     assert (journal.run, list(journal.read())) == (ABOUT, [])

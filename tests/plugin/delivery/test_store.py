@@ -19,7 +19,7 @@ from server_here import server_here
 from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.location import find_run
-from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, why_unknown
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, why_unknown
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def client(addresses: dict[str, str]) -> MlflowClient:
 
 def test_run_is_created_filled_ended_and_goes_on(store: Store, client: MlflowClient) -> None:
     """With its own start, name, tags, user and end; all comes back."""
-    run_id = store.create_run("0", 1_000, {"kind": "trial", "mlflow.user": "me"}, "trial 1")
+    run_id = store.create_run("0", 1_000, {"kind": "trial"}, "trial 1", "me")
     store.log_batch(
         run_id, [Metric("a", 1.5, 11, 7), Metric("a", 2.5, 12, 2**40)], [Param("alpha", "0.1")], [RunTag("t", "x")]
     )
@@ -77,7 +77,7 @@ def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, cli
     """MLflow has one code for both."""
     deleted, there = (client.create_run("0").info.run_id for _ in range(2))
     client.delete_run(deleted)
-    for run_id, told in (("0" * 32, NoSuchRunError), (deleted, DeletedRunError)):
+    for run_id, told in (("0" * 32, NoSuchRunError), (deleted, NoSuchRunError)):
         for request in (
             lambda: store.run(run_id),  # noqa: B023
             lambda: store.set_status(run_id, "KILLED", 1),  # noqa: B023

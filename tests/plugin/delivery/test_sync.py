@@ -11,22 +11,12 @@ from mlflow import MlflowClient
 from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.journal import Journal
-from mlflow_sysmetrics.delivery.operations import End, Operation, Points, Reopen, Tags
+from mlflow_sysmetrics.delivery.operations import Batch, File, Operation, Point, Status
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
-from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
-LOSS: list[Operation] = [Points(4_100 + step, step, {"loss": 1.0 / (1 + step)}) for step in range(3)]
-
-
-class Away(Store):
-    """A store that does not answer."""
-
-    def create_run(self, *arguments: Any) -> str:
-        raise ConnectionError("away")
-
-    run_with_key = create_run
+LOSS: list[Operation] = [Batch(4_100, [Point("loss", 1.0 / (1 + step), 4_100 + step, step)]) for step in range(3)]
 
 
 def leave(folder: Path, run_id: str, uri: str, operations: list[Operation], name: str = "a.jsonl") -> Path:
@@ -45,8 +35,8 @@ def run_id(client: MlflowClient) -> str:
 
 def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     """Also one of which the store has a part, or one that comes back from a backup."""
-    samples = [Points(4_000 + 100 * step, None, {"system/x": 1.0}) for step in range(3)]
-    operations = [*LOSS, *samples, Tags({"a": "b"})]
+    samples = [Batch(4_000, [Point("system/x", 1.0, 4_000 + 100 * step)]) for step in range(3)]
+    operations = [*LOSS, *samples, Batch(4_000, tags={"a": "b"})]
     path = leave(tmp_path, run_id, client.tracking_uri, operations)
     content = path.read_bytes()
     client.log_metric(run_id, "loss", 1.0, 4_100, 0)
@@ -62,50 +52,40 @@ def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: s
 
 
 THEN: dict[str, Any] = {
-    "older end": (lambda client, run: client.set_terminated(run, "FAILED", 4_500), "KILLED", 5_000, "limit"),
-    "swept up": (lambda client, run: client.set_terminated(run, "KILLED", 6_000), "KILLED", 5_000, "limit"),
-    "later end": (lambda client, run: client.set_terminated(run, "FINISHED", 6_000), "FINISHED", 6_000, None),
-    "goes on": (lambda client, run: client.log_metric(run, "x", 1.0, 5_500), "RUNNING", None, None),
+    "ended before": (lambda client, run: client.set_terminated(run, "FAILED", 4_500), "KILLED", 5_000, "limit"),
+    "runs": (lambda client, run: None, "KILLED", 5_000, "limit"),
+    "ended later": (lambda client, run: client.set_terminated(run, "FINISHED", 6_000), "FINISHED", 6_000, None),
 }
 
 
 @pytest.mark.parametrize("then", THEN)
 def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, tmp_path: Path) -> None:
-    """One that only swept up what was still open does not. A run that went on gets points and tags that it lacks."""
+    """A run that went on and has ended later gets only points and tags that it lacks."""
     happened, status, end_ms, reason = THEN[then]
     client.log_metric(run_id, "loss", 7.0, 4_100, 1)
     client.set_tag(run_id, "a", "new")
-    if then == "swept up":
-        client.set_tag(run_id, STOPPED_BY, BY_EXPERIMENT_END)
+    if then == "ended before":
+        client.set_tag(run_id, STOPPED_BY, "limits")
     happened(client, run_id)
-    end = End("KILLED", 5_000, {STOP_REASON: "limit"})
-    superseded = status != "KILLED"
-    left = [Reopen(), *LOSS, Tags({"a": "old", "b": "old"}), end]
+    left = [
+        Status("RUNNING", 4_600, {}),
+        *LOSS,
+        Batch(4_700, tags={"a": "old", "b": "old"}),
+        Status("KILLED", 5_000, {STOP_REASON: "limit"}),
+    ]
     leave(tmp_path, run_id, client.tracking_uri, left)
     assert not deliver(tmp_path).left
     run = client.get_run(run_id)
     assert (run.info.status, run.info.end_time, run.data.tags.get(STOP_REASON)) == (status, end_ms, reason)
     assert STOPPED_BY not in run.data.tags
-    assert (run.data.tags["a"], run.data.tags["b"]) == ("new" if superseded else "old", "old")
+    assert (run.data.tags["a"], run.data.tags["b"]) == ("new" if reason is None else "old", "old")
     history = [(point.step, point.value) for point in client.get_metric_history(run_id, "loss")]
     assert sorted(history) == [(0, 1.0), (1, 0.5), (1, 7.0), (2, 1 / 3)]
 
 
-def test_end_keeps_the_tags_that_came_just_before_it(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
-    """As of a program that a limit has ended; what an earlier end has said is gone."""
-    client.set_tag(run_id, STOPPED_BY, BY_EXPERIMENT_END)
-    end: list[Operation] = [Tags({STOP_REASON: "limit"}), End("KILLED", 5_000, {})]
-    leave(tmp_path, run_id, client.tracking_uri, end)
-    assert not deliver(tmp_path).left
-    tags = client.get_run(run_id).data.tags
-    assert (tags.get(STOP_REASON), STOPPED_BY in tags) == ("limit", False)
-
-
 @pytest.mark.parametrize("gone", ["deleted", "unknown", "away"])
-def test_journal_waits_for_its_run_unless_it_is_discarded(
-    gone: str, client: MlflowClient, run_id: str, tmp_path: Path
-) -> None:
-    """A deleted run may be restored, and a store come back. Only what no store will ever take is discarded."""
+def test_journal_waits_for_its_run(gone: str, client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """The answer names the file, which the user may remove, and says why."""
     if gone == "deleted":
         client.delete_run(run_id)
     uri = client.tracking_uri if gone != "away" else f"http://127.0.0.1:{free_port()}"
@@ -113,37 +93,52 @@ def test_journal_waits_for_its_run_unless_it_is_discarded(
     before = path.read_bytes()
     (said,) = deliver(tmp_path).left
     assert path.read_bytes().rstrip() == before.rstrip()
-    assert ("sync --discard" in said) == (gone != "away")
-    if gone == "deleted":
-        client.restore_run(run_id)
-        assert deliver(tmp_path, discard=True).points == 3
-    else:
-        delivered = deliver(tmp_path, discard=True)
-        assert (delivered.discarded, len(delivered.left)) == ((0, 1) if gone == "away" else (1, 0))
-    assert path.exists() == (gone == "away")
+    assert said.startswith(f"{path} waits: ")
     if gone == "away":
         assert deliver(tmp_path, client.tracking_uri).points == 3
 
 
-def test_runs_of_a_deleted_experiment_are_discarded(client: MlflowClient) -> None:
-    """Those that were still to be created there, with those below them; not before they are asked for."""
-    gone = client.create_experiment("gone")
-    client.delete_experiment(gone)
-    writer = Writer(Away(client.tracking_uri))
-    study = writer.create(gone)
-    writer.close([study, writer.create(gone, parent=study)], 0.0)
-    assert ["sync --discard" in said for said in deliver().left] == [True, False]
-    assert (deliver(discard=True).discarded, deliver()) == (2, Delivered())
+def test_database_that_is_not_there_is_not_made(run_id: str, tmp_path: Path) -> None:
+    """Its disk may not be mounted: what waits for it has to stay."""
+    database = tmp_path / "disk" / "mlflow.db"
+    database.parent.mkdir()
+    path = leave(tmp_path, run_id, f"sqlite:///{database}", LOSS)
+    assert deliver(tmp_path).left == [f"{path} waits: there is no {database}"]
+    assert not list(database.parent.iterdir())
+    assert path.exists()
+
+
+class LateFiles(Store):
+    """A store that takes files only from the second attempt on."""
+
+    attempts = 0
+
+    def write_file(self, run_id: str, path: str, text: str) -> None:
+        LateFiles.attempts += 1
+        if LateFiles.attempts == 1:
+            raise TimeoutError("no answer within 60 s")
+        super().write_file(run_id, path, text)
+
+
+def test_file_that_is_late_waits_and_the_rest_arrives(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """As the end of the run, which comes after it."""
+    end = Status("FINISHED", 5_000, {})
+    leave(tmp_path, run_id, client.tracking_uri, [File("a.json", "{}"), *LOSS, end])
+    (said,) = deliver(tmp_path, connect=LateFiles).left
+    assert said.endswith("waits: no answer within 60 s")
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert not deliver(tmp_path, connect=LateFiles).left
+    assert [file.path for file in client.list_artifacts(run_id)] == ["a.json"]
 
 
 def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     """It stays untouched; values that MLflow refuses, and lines that cannot be read, are counted."""
-    odd = Points(4_100, 0, {"odd@": 1.0})
+    odd = Batch(4_100, [Point("odd@", 1.0, 4_100, 0)])
     good = leave(tmp_path, run_id, client.tracking_uri, [*LOSS, odd], "c.jsonl")
     with good.open("ab") as file:
         file.write(b'["OfALaterVersion",5]\ncos\nsystem\n[1,2')
     (tmp_path / "a.jsonl").write_text("dear diary\n")
-    (tmp_path / "b.jsonl").write_text('["mlflow_sysmetrics 3", {}]\n["Points",7]\n')
+    (tmp_path / "b.jsonl").write_text('["mlflow_sysmetrics 4", {}]\n["Batch",7,[1]]\n')
     (tmp_path / "d.jsonl").symlink_to("nowhere")
     (tmp_path / "e.jsonl").touch()
     for path in (tmp_path / "b.jsonl", tmp_path / "e.jsonl"):
@@ -152,7 +147,7 @@ def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: s
     delivered = deliver(tmp_path, client.tracking_uri)
     open_journal.close()
     assert (delivered.points, delivered.refused, delivered.skipped, delivered.in_use) == (3, 1, 4, 1)
-    assert [said.partition(" ")[0] for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
+    assert [Path(said.partition(" ")[0]).name for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
     assert not good.exists()
 
 

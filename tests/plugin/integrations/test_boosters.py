@@ -74,7 +74,7 @@ Train = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is logged reaches the store sooner than after two seconds."""
-    monkeypatch.setattr(writer, "EVERY_S", 0.05)
+    monkeypatch.setattr(writer, "ASK_EVERY_S", 0.05)
 
 
 def after(client: MlflowClient, run_id: str, tag: str = "mlflow.user") -> Run:
@@ -236,8 +236,8 @@ def test_end_by_early_stopping_of_lightgbm_is_found(store_in_use: MlflowClient) 
     callback: Any = LightgbmCallback()
     callback.itself = callback
     _lightgbm_train(callback, MANY, early_stopping_rounds=5)
-    outbox = callback._training._run.outbox
-    with outbox._lock:  # as where the writer's thread runs the collector
+    run = callback._training._run
+    with run._lock:  # as where the writer's thread runs the collector
         del callback
         gc.collect()
     (run,) = store_runs(store_in_use, "FINISHED")

@@ -1,0 +1,185 @@
+"""The one loop that brings what waits for a run to a store: for a live process and for `sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from requests import HTTPError
+
+from mlflow_sysmetrics.delivery.operations import Batch, Create, Point, Status
+from mlflow_sysmetrics.delivery.run import Run
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.tags import OF_AN_END, RUN_KEY
+
+logger = get_logger(__name__)
+_MAX_BATCHES = 100  # that are forgotten at once, when all of them are written
+_MAX_ENTRIES = 1000  # in one request
+_MAX_TEXTS = 100  # in one request: params and tags each
+_MAY_PASS = (401, 408, 429)  # HTTP answers that a later request may not get: login, timeout, too many requests
+
+
+def send(run: Run, store: Store) -> None:
+    """Write everything that waits for a run, in order, and then its files.
+
+    Errors of the store pass through: then call this again. What is written is dropped at once. Nothing is lost or
+    stored twice: the store ignores points that it has, and a run that was created although the answer was lost is found
+    by its key.
+
+    Raises:
+        LookupError: the run around this one does not exist yet.
+        NoSuchRunError: the run does not exist, or is deleted.
+    """
+    send_all_but_files(run, store)
+    while file := run.next_file():
+        try:
+            store.write_file(str(run.run_id), file.path, file.text)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            logger.warning("%s is missing in run %r: MLflow refuses it. %s", file.path, run.title, error)
+        run.forget([file])
+
+
+def send_all_but_files(run: Run, store: Store) -> None:
+    """See `send`."""
+    while waiting := run.peek(_MAX_BATCHES):
+        first = waiting[0]
+        done = waiting[:1]
+        if isinstance(first, Create):
+            _create(run, store, first)
+        elif isinstance(first, Status):
+            _set_status(run, store, first)
+        else:
+            done = []
+            entries: list[Any] = []
+            for batch in waiting:
+                if not isinstance(batch, Batch):
+                    break
+                done.append(batch)
+                entries += _entries(run, store, batch)
+            _log(run, store, entries)
+        run.forget(done)
+
+
+def _create(run: Run, store: Store, create: Create) -> None:
+    run.start_ms = create.start_ms
+    if run.run_id is not None:  # `sync` has found it
+        return
+    tags = {RUN_KEY: create.key}
+    if create.parent is not None:
+        parent_id = run.parent.run_id if run.parent else store.run_with_key(create.experiment_id, create.parent)
+        if parent_id is None:
+            raise LookupError("the run around it is still to be created")
+        tags[MLFLOW_PARENT_RUN_ID] = parent_id
+    if run.failures:  # the answer to an earlier attempt may have been lost
+        run.run_id = store.run_with_key(create.experiment_id, create.key)
+    if run.run_id is None:
+        run.run_id = store.create_run(create.experiment_id, create.start_ms, tags, create.name, create.user)
+
+
+def _set_status(run: Run, store: Store, status: Status) -> None:
+    """End the run, or have it go on, unless it has ended later. What an earlier end has said is deleted."""
+    run_id = str(run.run_id)
+    is_running = status.status == "RUNNING"
+    if is_running:
+        run.stored = {}
+    if _has_ended_since(run, status.time_ms):
+        return
+    if run.stored is not None:
+        for name in store.run(run_id).tags:
+            if name.startswith(OF_AN_END) and name not in status.tags:
+                store.delete_tag(run_id, name)
+    _log(run, store, [RunTag(name, value) for name, value in status.tags.items()])
+    store.set_status(run_id, status.status, None if is_running else status.time_ms)
+
+
+def _has_ended_since(run: Run, time_ms: int) -> bool:
+    return (run.found.end_ms or 0) > time_ms
+
+
+def _entries(run: Run, store: Store, batch: Batch) -> Iterable[Any]:
+    """What a batch adds to the run."""
+    for point in batch.points:
+        yield from _metrics(run, store, point)
+    for name, value in batch.params.items():
+        yield Param(name, value)
+    newer = run.found.tags if _has_ended_since(run, batch.time_ms) else {}
+    for name, value in batch.tags.items():
+        if name not in newer:
+            yield RunTag(name, value)
+    since_ms = batch.unless_logged_since_ms
+    own: set[str] = set()
+    if since_ms is not None:
+        own = {name for name, logged_ms in store.run(str(run.run_id)).times_ms.items() if logged_ms >= since_ms}
+    for name, number in batch.summary.items():
+        if name not in own:
+            yield Metric(name, number, batch.time_ms, 0)
+
+
+def _metrics(run: Run, store: Store, point: Point) -> list[Metric]:
+    """A point as MLflow has it; nothing if the run has it already."""
+    run_id = str(run.run_id)
+    name = point.name
+    step = point.step
+    if step is None:
+        if run.start_ms is None:
+            run.start_ms = store.run(run_id).start_ms or point.time_ms
+        step = (point.time_ms - run.start_ms) // 100
+    elif run.stored is not None:  # the run went on, or this is late
+        if name not in run.stored:
+            run.stored[name] = {(at, _rounded(value)) for at, value in store.points(run_id, name)}
+        if (step, _rounded(point.value)) in run.stored[name]:
+            return []
+    return [Metric(name, point.value, point.time_ms, step)]
+
+
+def _rounded(value: float) -> float:
+    """To ten digits: what is computed again, on another machine, may differ in the last one."""
+    return float(f"{value:.9e}")
+
+
+def _log(run: Run, store: Store, entries: list[Any]) -> None:
+    """Write entries. Of refused ones the halves are sent, until the one that MLflow refuses is alone and left out.
+
+    A metric is refused for its name, so what comes under that name later is left out at once.
+    """
+    allowed = [entry for entry in entries if type(entry) is not Metric or entry.key not in run.refused_names]
+    run.refused += len(entries) - len(allowed)
+    if not allowed:
+        return
+    metrics = [entry for entry in allowed if type(entry) is Metric]
+    params = [entry for entry in allowed if type(entry) is Param]
+    tags = [entry for entry in allowed if type(entry) is RunTag]
+    if len(allowed) <= _MAX_ENTRIES and len(params) <= _MAX_TEXTS and len(tags) <= _MAX_TEXTS:
+        try:
+            store.log_batch(str(run.run_id), metrics, params, tags)
+            run.sent += len(metrics)
+            return
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
+                raise
+            if len(allowed) == 1:
+                logger.warning("MLflow refuses %r; it is left out. %s", allowed[0].key, error.message)
+                run.refused += 1
+                run.refused_names |= {metric.key for metric in metrics}
+                return
+    middle = len(allowed) // 2
+    _log(run, store, allowed[:middle])
+    _log(run, store, allowed[middle:])
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a file is refused for good, and not only late."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
+    elif isinstance(error, HTTPError) and error.response is not None:
+        status = error.response.status_code
+    else:
+        return isinstance(error, PermissionError)  # of a folder
+    return 400 <= status < 500 and status not in _MAY_PASS
