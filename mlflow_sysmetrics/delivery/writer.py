@@ -147,11 +147,11 @@ class Writer:
                 lost = error
             if run.lost:
                 logger.warning("%d values of run %r could not be kept and are lost", run.lost, run.title)
-        runs = f"run {left[0]!r}" if len(left) == 1 else f"{len(left)} runs"
+        whose = f"run {left[0]!r}" if len(left) == 1 else f"{len(left)} runs"
         if lost is not None:
-            logger.warning("data of %s that MLflow did not take is lost. %s", runs, lost)
+            logger.warning("data of %s that MLflow did not take is lost. %s", whose, lost)
         elif left:
-            logger.warning("MLflow has not taken all of %s yet: `mlflow-sysmetrics sync` delivers the rest", runs)
+            logger.warning("MLflow has not taken all of %s yet: `mlflow-sysmetrics sync` delivers the rest", whose)
         return not left
 
     def close_all(self, timeout_s: float) -> bool:
