@@ -140,10 +140,6 @@ class Journal:
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self.close()
-
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

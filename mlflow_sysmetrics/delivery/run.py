@@ -61,7 +61,6 @@ class Run:
         found: the run as `sync` found it: what is older than its end changes neither that nor its tags.
         refused_names: of metrics.
         sent: values that the store took.
-        refused: values that it will never take.
         lost: values that were given up.
     """
 
@@ -89,7 +88,6 @@ class Run:
         self.found = StoredRun("")
         self.refused_names: set[str] = set()
         self.sent = 0
-        self.refused = 0
         self.lost = 0
         self.max_waiting: float = MAX_WAITING
         self._writer = writer
@@ -161,7 +159,7 @@ class Run:
     def release(self) -> None:
         """Nothing more comes, and the end is somebody else's: the writer forgets the run once it has all."""
         self.is_open = False
-        self._writer.wake()
+        self._writer.wake.set()
 
     def close(self, timeout_s: float) -> bool:
         """Deliver what waits, for at most `timeout_s`, and be done; say whether nothing is left. See `Writer.close`."""

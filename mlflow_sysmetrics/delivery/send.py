@@ -150,7 +150,6 @@ def _log(run: Run, store: Store, entries: list[Any]) -> None:
     A metric is refused for its name, so what comes under that name later is left out at once.
     """
     allowed = [entry for entry in entries if type(entry) is not Metric or entry.key not in run.refused_names]
-    run.refused += len(entries) - len(allowed)
     if not allowed:
         return
     metrics = [entry for entry in allowed if type(entry) is Metric]
@@ -166,7 +165,6 @@ def _log(run: Run, store: Store, entries: list[Any]) -> None:
                 raise
             if len(allowed) == 1:
                 logger.warning("MLflow refuses %r; it is left out. %s", allowed[0].key, error.message)
-                run.refused += 1
                 run.refused_names |= {metric.key for metric in metrics}
                 return
     middle = len(allowed) // 2

@@ -29,15 +29,12 @@ class Delivered:
 
     points: int = 0  # delivered, including those that an earlier attempt had stored
     runs: set[str] = field(default_factory=set)  # the ids of those of which everything was delivered
-    refused: int = 0  # values, by MLflow
     skipped: int = 0  # lines that cannot be read
     in_use: int = 0  # journals
     left: list[str] = field(default_factory=list)  # a sentence for each other journal that stays
 
     def __str__(self) -> str:
         lines = [f"Delivered {_number(self.points, 'point')} of {_number(len(self.runs), 'run')}."]
-        if self.refused:
-            lines.append(f"MLflow refused {_number(self.refused, 'value')}.")
         if self.skipped:
             lines.append(f"Skipped {_number(self.skipped, 'unreadable line')}.")
         if self.in_use:
@@ -85,7 +82,6 @@ def _deliver_one(
         is_delivered = True
         delivered.runs.add(str(run.run_id))
         delivered.points += run.sent
-        delivered.refused += run.refused
         delivered.skipped += journal.skipped
     except Exception as error:
         delivered.left.append(f"{path} waits: {redacted_text(one_line(error))}")

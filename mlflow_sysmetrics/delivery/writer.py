@@ -62,7 +62,7 @@ class Writer:
         self.cpu_seconds = 0.0  # of its thread: what a measurement of this process may leave out
         self._runs: dict[Run, None] = {}  # in the order in which they came: a run before those below it
         self._lock = threading.RLock()  # a signal's handler may close a run while its thread has it
-        self._wake = threading.Event()
+        self.wake = threading.Event()  # has the thread look at once whether a run is due, or done
         self._progress = threading.Condition()  # told after each attempt
         self._thread: threading.Thread | None = None
         self._outage: Run | None = None  # the failure of which began it
@@ -112,11 +112,7 @@ class Writer:
             if self._thread is None:
                 self._thread = start_thread(self._work, "writer")
         if at_once:
-            self.wake()
-
-    def wake(self) -> None:
-        """Have the thread look at once whether a run is due, or done."""
-        self._wake.set()
+            self.wake.set()
 
     def close(self, runs: Iterable[Run], timeout_s: float) -> bool:
         """Write what is left of these, for at most `timeout_s`; say whether nothing is left. Then they are done.
@@ -129,7 +125,7 @@ class Writer:
             run.is_open = False
             run.is_closing = True
             run.due_at = 0.0  # a pause may be longer than the time that is left
-        self.wake()
+        self.wake.set()
         try:
             self._wait(closing, Deadline(timeout_s))
         except KeyboardInterrupt:
@@ -137,7 +133,7 @@ class Writer:
         with self._lock:
             for run in closing:
                 self._runs.pop(run, None)
-        self.wake()  # the thread ends with the last of them
+        self.wake.set()  # the thread ends with the last of them
         left = [run.title for run in closing if not run.is_empty]
         lost: Exception | None = None
         for run in closing:
@@ -172,8 +168,8 @@ class Writer:
         used_before_s = self.cpu_seconds
         while self._goes_on():
             due_at = min((run.due_at for run in self._waiting()), default=math.inf)
-            self._wake.wait(max(0.0, min(due_at - time.monotonic(), ASK_EVERY_S)))
-            self._wake.clear()
+            self.wake.wait(max(0.0, min(due_at - time.monotonic(), ASK_EVERY_S)))
+            self.wake.clear()
             for run in self._waiting():
                 if time.monotonic() >= run.due_at and run in self._runs:
                     self._attempt(run)

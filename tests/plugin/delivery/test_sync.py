@@ -132,7 +132,7 @@ def test_file_that_is_late_waits_and_the_rest_arrives(client: MlflowClient, run_
 
 
 def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
-    """It stays untouched; values that MLflow refuses, and lines that cannot be read, are counted."""
+    """It stays untouched; lines that cannot be read are counted."""
     odd = Batch(4_100, [Point("odd@", 1.0, 4_100, 0)])
     good = leave(tmp_path, run_id, client.tracking_uri, [*LOSS, odd], "c.jsonl")
     with good.open("ab") as file:
@@ -146,7 +146,7 @@ def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: s
     open_journal = Journal(tmp_path / "f.jsonl", {"tracking_uri": client.tracking_uri, "run_id": run_id})
     delivered = deliver(tmp_path, client.tracking_uri)
     open_journal.close()
-    assert (delivered.points, delivered.refused, delivered.skipped, delivered.in_use) == (3, 1, 4, 1)
+    assert (delivered.points, delivered.skipped, delivered.in_use) == (3, 4, 1)
     assert [Path(said.partition(" ")[0]).name for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
     assert not good.exists()
 
