@@ -31,11 +31,11 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Run  # noqa: E402
 
 from entrypoints.limits.cost_history import PREDICTED, CostHistory  # noqa: E402
-from entrypoints.mlflow_io import figures_of, find_run, search_runs  # noqa: E402
+from entrypoints.mlflow_io import figures_of, search_runs  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial  # noqa: E402
 from entrypoints.settings import SHARED  # noqa: E402
-from entrypoints.tags import DIVERGED, PREPARE_RUN_ID, STUDY_LIMITS  # noqa: E402
+from entrypoints.tags import DIVERGED, STUDY_LIMITS  # noqa: E402
 from mlflow_sysmetrics.tags import KIND  # noqa: E402
 from mlflow_sysmetrics.ui import trials_of  # noqa: E402
 
@@ -138,10 +138,8 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
 
     Those that diverged are learned from, as in a study under limits, but not judged. Memory below 0.1 MB has no ratio.
     """
-    prepare = find_run(client, study.data.tags[PREPARE_RUN_ID])
-    assert prepare is not None
-    rows = int(prepare.data.metrics["train_rows"])
-    history = CostHistory(rows - rows // int(prepare.data.params["folds"]), PREDICTED)
+    rows = int(study.data.metrics["train_rows"])
+    history = CostHistory(rows - rows // int(study.data.params["folds"]), PREDICTED)
     runs = list(search_runs(client, study.info.experiment_id, trials_of(study.info.run_id), "ASC"))
     ended = sorted((run for run in runs if run.info.status == "FINISHED"), key=lambda run: run.info.end_time)
     found: list[dict[str, Any]] = []

@@ -114,9 +114,6 @@ def fill(uri: str, count: int, dataset: str = "red_wine", first: int = 0) -> str
     client = MlflowClient(uri)
     now = int(time.time() * 1000)
     run_id = str(client.create_run("0", run_name=f"tune {dataset}", start_time=now).info.run_id)
-    prepare = client.create_run("0", tags={"sysmetrics.kind": "prepare", "mlflow.parentRunId": run_id}).info.run_id
-    client.log_batch(prepare, [Metric("train_rows", ROWS, now, 0)], [Param("folds", str(FOLDS))])
-    client.set_terminated(prepare)
     random = np.random.default_rng(first)
     cells = grid(max(10, -(-count // 100)))
     chosen = random.permutation(len(cells))[:count]
@@ -130,11 +127,13 @@ def fill(uri: str, count: int, dataset: str = "red_wine", first: int = 0) -> str
     engine.dispose()
     client.log_table(run_id, pd.DataFrame(_trial_rows(trials)), "trials.json")
     client.log_table(run_id, pd.DataFrame(_fold_rows(trials)), "folds.json")
-    own = {"kind": "study", "dataset": dataset, "study_key": f"{STUDY_KEY}{dataset}", "prepare_run_id": prepare}
+    own = {"kind": "study", "dataset": dataset, "study_key": f"{STUDY_KEY}{dataset}"}
     own |= {"searched": '["algorithm", "batch_size", "learning_rate", "alpha"]'}
     tags = [RunTag(f"sysmetrics.{name}", value) for name, value in own.items()]
     params = [Param(name, str(value)) for name, value in SHARED.items()]
-    client.log_batch(run_id, [Metric("search_time_s", count / 2, now, 0)], params, tags)
+    client.log_batch(
+        run_id, [Metric("search_time_s", count / 2, now, 0), Metric("train_rows", ROWS, now, 0)], params, tags
+    )
     client.set_terminated(run_id)
     return run_id
 

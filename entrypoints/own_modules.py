@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import fnmatch
 import importlib.util
 import inspect
 import os
@@ -11,11 +11,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 
@@ -37,47 +34,17 @@ def user_folder() -> Path:
         return Path.cwd()
 
 
-class _Beside(MetaPathFinder):
-    """Finds a module in a folder, and the modules that it imports from there.
-
-    The folder is not added to ``sys.path``: libraries try to import optional packages (MLflow tries pyspark), and would
-    run a file of that name.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.names = folder, {name}
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The spec of a module that the user's code imports; None for all other imports."""
-        if path is not None or not (fullname in self.names or _who_imports() in self.names):
-            return None
-        found = PathFinder.find_spec(fullname, [str(self.folder)])
-        if found is not None:
-            self.names.add(fullname)
-        return found
-
-
-def _who_imports() -> str:
-    """The top-level name of the module that contains the current import statement."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("importlib", "_frozen_import")):
-        frame = frame.f_back
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-
 def look_in(folders: Iterable[Path], algorithm: str) -> None:
-    """Let Python find the modules of an algorithm's import paths in these folders.
+    """Let Python find the modules of an algorithm's import paths in these folders too, after all that is installed.
 
-    The folders are not used for built-in algorithms and installed libraries.
+    The folders do not join ``sys.path`` for built-in algorithms and installed libraries: libraries try to import
+    optional packages (MLflow tries pyspark), and would run a file of that name.
     """
-    for name in _named(algorithm):
-        if importlib.util.find_spec(name) is None:
-            for folder in folders:
-                if PathFinder.find_spec(name, [str(folder)]) is not None:
-                    sys.meta_path.append(_Beside(folder, name))
-                    break
+    if all(importlib.util.find_spec(name) for name in _named(algorithm)):
+        return
+    for folder in map(str, folders):
+        if folder not in sys.path:
+            sys.path.append(folder)
 
 
 def sources(algorithm: str) -> list[Path]:
@@ -85,25 +52,29 @@ def sources(algorithm: str) -> list[Path]:
 
     These are the module that its import path names, and what was imported from the same folder.
     """
-    installed = packages_distributions() if "." in algorithm else {}
-    own = [sys.modules[name] for name in _named(algorithm) if name not in installed and name in sys.modules]
-    return sorted({path for module in own for path in _imported_from(_source(module).parent)})
+    own = [name for name in _named(algorithm) if name not in packages_distributions()]
+    imported = _imported() if own else {}
+    folders = {path.parent for name, path in imported.items() if name in own}
+    return sorted({path for path in imported.values() if path.parent in folders} - set(PACKAGES))
 
 
 @contextlib.contextmanager
 def python_files(paths: Sequence[Path]) -> Iterator[list[str]]:
     """Copies of modules, and of packages without what is not Python: beside it there may be data and secrets."""
     with tempfile.TemporaryDirectory() as folder:
-        copies = [Path(folder, path.name) for path in paths]
-        for path, copy in zip(paths, copies, strict=True):
-            if path.is_file():
+        for path in paths:
+            copy = Path(folder, path.name)
+            if path.is_dir():
+                shutil.copytree(path, copy, ignore=_not_python)
+            else:
                 shutil.copy(path, copy)
-            for file in path.rglob("*.py"):
-                inner = file.relative_to(path)
-                if not any(part.startswith(".") for part in inner.parts):
-                    (copy / inner).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(file, copy / inner)
-        yield [str(copy) for copy in copies]
+        yield [str(Path(folder, path.name)) for path in paths]
+
+
+def _not_python(folder: str, names: list[str]) -> list[str]:
+    hidden = fnmatch.filter(names, ".*")
+    others = [name for name in names if not name.endswith(".py") and not Path(folder, name).is_dir()]
+    return hidden + others
 
 
 def _named(algorithm: str) -> list[str]:
@@ -112,20 +83,12 @@ def _named(algorithm: str) -> list[str]:
     return [module for module, dot, _ in paths if dot and module.isidentifier()]
 
 
-def _source(module: ModuleType) -> Path:
-    """The file of a module, or the folder of a package."""
-    if hasattr(module, "__path__"):
-        return Path(next(iter(module.__path__)))
-    return Path(inspect.getfile(module))
-
-
-def _imported_from(folder: Path) -> set[Path]:
-    """The files, and folders of packages, directly in a folder that this process has imported, but for our own."""
-    found = set()
-    for module in list(sys.modules.values()):
+def _imported() -> dict[str, Path]:
+    """By the names of the modules that were imported: their files, or folders of packages."""
+    found = {}
+    for name, module in list(sys.modules.items()):
         # Built in, or a folder in a package whose own import has failed.
-        with contextlib.suppress(TypeError, KeyError, StopIteration):
-            path = _source(module)
-            if path.parent == folder and (path.is_dir() or path.suffix == ".py"):
-                found.add(path)
-    return found - set(PACKAGES)
+        with contextlib.suppress(AttributeError, TypeError, KeyError, StopIteration):
+            is_package = hasattr(module, "__path__")
+            found[name] = Path(next(iter(module.__path__)) if is_package else inspect.getfile(module))
+    return found

@@ -21,7 +21,6 @@ STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it
 # A study and its data.
 DATASET = "sysmetrics.dataset"  # The dataset as it was asked for.
 DIGEST = "sysmetrics.digest"  # The digest of the table.
-PREPARE_RUN_ID = "sysmetrics.prepare_run_id"  # The run that prepared it.
 STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
 SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
 SCORE = "sysmetrics.score"  # What ranks its trials, whether higher is better, and the baseline on each fold: JSON.

@@ -1,4 +1,4 @@
-"""A dataset as the input of a run, and in one line."""
+"""The data of a study in its run: the table as an input, its split, sizes and copied rows; and in one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 import click
 import mlflow
 from mlflow.data.pandas_dataset import from_pandas
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.splits import Split, copied_percent
@@ -15,17 +15,46 @@ from entrypoints.datasets.tables import Table
 from entrypoints.errors import say
 from entrypoints.mlflow_io import log_tables
 from entrypoints.runs import RecordedRun
+from entrypoints.tags import DIGEST
 
 SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
 DIGEST_CHARACTERS = 36  # likewise
 MATTERING_PERCENT = 1.0  # of rows that are copies
+TREATMENT = ("column", "read as", "details")
 
 
-def log_dataset(run: RecordedRun, table: Table) -> None:
-    """Record the dataset as an input of a run, with the schema of its columns if MLflow can store it.
+def record_data(run: RecordedRun, table: Table, split: Split) -> None:
+    """Record what a run works on, and say it.
 
-    A table among its artifacts, columns.json, says how each column of the user's file is treated.
+    Its artifacts are columns.json, a table of how each column of the user's file is treated, and split.json, the row
+    numbers of each part.
     """
+    log_dataset(table)
+    columns = [dict(zip(TREATMENT, column, strict=True)) for column in table.treatment]
+    log_tables(run.client, run.run_id, {"columns.json": columns})
+    run.client.log_dict(run.run_id, split.to_json(), "split.json")
+    copies = 100 * table.duplicate_rows / len(table.frame)
+    in_training = copied_percent(table, split)
+    figures = {
+        "rows": len(table.frame),
+        "features": len(table.feature_names),
+        "train_rows": len(split.train),
+        "test_rows": len(split.test),
+        "duplicate_rows_percent": copies,
+        "test_rows_in_training_percent": in_training,
+    }
+    metrics = [Metric(name, float(value), 0, 0) for name, value in figures.items()]
+    run.client.log_batch(run.run_id, metrics=metrics, tags=[RunTag(DIGEST, table.digest)])
+    target = f"{table.target} ({table.task})"
+    sizes = f"{len(split.train)} training and {len(split.test)} test rows, {len(table.feature_names)} features"
+    say(f"Data: {table.name}, {target}, {sizes}")
+    sentence = of_duplicates(copies, in_training)
+    if sentence:
+        say(sentence)
+
+
+def log_dataset(table: Table) -> None:
+    """Record the dataset as an input of the active run, with the schema of its columns if MLflow can store it."""
     source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else "file"
     digest = table.digest[:DIGEST_CHARACTERS]  # MLflow's own is of numbers alone, and of the first 10,000 rows
     about = {"source": source, "targets": table.target, "name": table.name, "digest": digest}
@@ -39,19 +68,6 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
     except MlflowException:
         # Of two studies that record the same dataset at once MLflow refuses one, and finds it there the next time.
         mlflow.log_input(dataset, context="training")
-    rows = [dict(zip(("column", "read as", "details"), each, strict=True)) for each in table.treatment]
-    log_tables(run.client, run.run_id, {"columns.json": rows})
-
-
-def record_duplicates(run: RecordedRun, table: Table, split: Split) -> None:
-    """Record the share of rows that are exact copies, and of test rows that are trained on; say so if it matters."""
-    copies = 100 * table.duplicate_rows / len(table.frame)
-    in_training = copied_percent(table, split)
-    figures = {"duplicate_rows_percent": copies, "test_rows_in_training_percent": in_training}
-    run.client.log_batch(run.run_id, metrics=[Metric(name, value, 0, 0) for name, value in figures.items()])
-    sentence = of_duplicates(copies, in_training)
-    if sentence:
-        say(sentence)
 
 
 def of_duplicates(copies: float, in_training: float) -> str:
@@ -71,10 +87,3 @@ def of_duplicates(copies: float, in_training: float) -> str:
         "(forests, boosting, nearest neighbours) look better than they are on new ones; duplicates=together keeps "
         "copies in one part"
     )
-
-
-def data_line(table: Table, split: Split, prepare_run_id: str, reused: bool) -> str:
-    """The dataset in one line."""
-    target = f"{table.target} ({table.task})"
-    sizes = f"{len(split.train)} training and {len(split.test)} test rows, {len(table.feature_names)} features"
-    return f"{table.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"

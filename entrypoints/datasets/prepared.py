@@ -14,19 +14,6 @@ from entrypoints.datasets.sysmetrics_raw_rows import Preprocessing
 from entrypoints.datasets.tables import Table, Task
 
 
-@dataclass(frozen=True)
-class Request:
-    """The settings of a prepare run: runs with equal settings hold equal artifacts."""
-
-    dataset: str
-    max_rows: int | None
-    folds: int
-    seed: int
-    group: str | None = None
-    time: str | None = None
-    duplicates: str | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """What trials need of a table and its split, as arrays.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from entrypoints import own_modules
 from entrypoints.compute.backends import Backend, backend
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
@@ -41,7 +40,6 @@ class Plan:
     settings: StudySettings
     limit_options: LimitOptions | None
     limits: Limits
-    request: Request
     table: Table
     split: Split
     trials: list[Configuration]
@@ -126,7 +124,6 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         settings=settings,
         limit_options=limits,
         limits=parsed,
-        request=Request(**{each.name: getattr(settings, each.name) for each in fields(Request)}),
         table=table,
         split=split,
         trials=trials,

@@ -25,9 +25,8 @@ from ray.tune.search import SearchAlgorithm
 
 from entrypoints import own_modules
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSamples, RecoveringTrials
-from entrypoints.datasets.dataset_input import data_line, log_dataset, record_duplicates
+from entrypoints.datasets.dataset_input import record_data
 from entrypoints.datasets.prepared import Prepared, prepared
-from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
 from entrypoints.limits import cost_history
 from entrypoints.limits.cost_history import CostHistory
@@ -48,7 +47,6 @@ from entrypoints.tags import (
     BY_TIME_LIMIT,
     DATASET,
     LEAK,
-    PREPARE_RUN_ID,
     REPEAT,
     SCORE,
     SEARCHED,
@@ -119,11 +117,8 @@ def finalists_of(run: RecordedRun, plan: Plan, data: Prepared) -> Finalists:
 
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
     """The data that all trials work on, which the study's run says."""
-    prepare_run_id, reused = obtain(run, plan.table, plan.split, plan.request)
-    log_dataset(run, plan.table)
     score = {"score": plan.score.validated, "higher_is_better": plan.score.higher_is_better, "baseline": plan.baseline}
     about = {
-        PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
         STUDY_KEY: study_key(plan.settings, plan.table),
         SEARCHED: json.dumps(searched(plan.trials)),
@@ -133,8 +128,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     if plan.limit_options:
         about[STUDY_LIMITS] = str(plan.limits)
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
-    say(f"Data: {data_line(plan.table, plan.split, prepare_run_id, reused)}")
-    record_duplicates(run, plan.table, plan.split)
+    record_data(run, plan.table, plan.split)
     say(f"Score: {plan.score_line}")
     return prepared(plan.table, plan.split)
 

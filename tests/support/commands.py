@@ -225,7 +225,6 @@ class Study:
     client: MlflowClient
     run: Run
     trials: list[Run]
-    prepares: list[Run]
     written: set[Path]
 
     @property
@@ -285,7 +284,7 @@ def early_stop(folder: Path, **options: str) -> Study:
     run = client.get_run(run_id)
     return Study(
         *(folder, command, client, run),
-        *(children(client, run, "trial"), children(client, run, "prepare"), set()),
+        *(children(client, run, "trial"), set()),
     )
 
 

@@ -16,7 +16,7 @@ def check_logged_model(study: Study) -> None:
     table = known.load("red_wine")
     (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
     with in_use(study.folder):
-        split = load_dict(f"runs:/{study.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
+        split = load_dict(f"{study.run.info.artifact_uri}/split.json")
         model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     test = table.frame.iloc[split["test"]]
     assert f'Load it with mlflow.pyfunc.load_model("models:/{model_id}").\n' in study.command.stdout

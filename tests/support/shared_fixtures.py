@@ -113,7 +113,7 @@ def run_study(run_project: RunProject) -> Callable[..., Study]:
         newest = runs_of_kind(client, "study")[0]
         return Study(
             *(folder, command, client, newest),
-            *(children(client, newest, "trial"), children(client, newest, "prepare"), written),
+            *(children(client, newest, "trial"), written),
         )
 
     return run

@@ -135,20 +135,19 @@ def test_trial_that_is_not_done_goes_on_in_its_own_run(
 
 
 def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
-    """Of data, of a command that was killed while it continued the study, and one that was made for an unknown trial.
+    """Of a command that was killed while it continued the study, and one that was made for an unknown trial.
 
     The driver was killed before it said for which: another run will be made.
     """
     tags = {"mlflow.parentRunId": study.info.run_id}
-    kinds = ("prepare", "resume", "trial")
-    prepare, resume, empty = (
+    kinds = ("resume", "trial")
+    resume, empty = (
         client.create_run(study.info.experiment_id, tags=tags | {"sysmetrics.kind": kind}).info.run_id for kind in kinds
     )
-    client.set_terminated(prepare, "FINISHED")
     client.set_tag(resume, "sysmetrics.error", "why")
     assert _read(client, study) == NOTHING
     _settle(client, study)
-    assert [client.get_run(run_id).info.status for run_id in (prepare, resume)] == ["FINISHED", "KILLED"]
+    assert client.get_run(resume).info.status == "KILLED"
     assert client.get_run(resume).data.tags["sysmetrics.error"] == "why"
     assert client.get_run(empty).info.lifecycle_stage == "deleted"
 
