@@ -41,13 +41,13 @@ sys.path.insert(0, str(ROOT))
 
 from entrypoints.limits.cost_history import CostHistory  # noqa: E402
 from entrypoints.limits.costs import metrics  # noqa: E402
+from entrypoints.limits.grammar import Limits  # noqa: E402
 from entrypoints.limits.guard import is_ruled_out  # noqa: E402
 from entrypoints.limits.judging import excess  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial, end_tags  # noqa: E402
 from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
-from mlflow_sysmetrics.limits import Limits  # noqa: E402
 
 COST = "training_time_s"
 FAMILIES = {  # of tables: their module, and how many values of each hyperparameter a grid has

@@ -28,8 +28,8 @@ from tracking_server import tracking_server  # noqa: E402
 
 from entrypoints import views  # noqa: E402
 from entrypoints.frame import frame_of  # noqa: E402
+from entrypoints.limits.grammar import Limits  # noqa: E402
 from entrypoints.reading import rows_of  # noqa: E402
-from mlflow_sysmetrics.limits import Limits  # noqa: E402
 from mlflow_sysmetrics.ui import save  # noqa: E402
 
 ROW, DRAWN = ".ag-row a[href*='/runs/']", ".main-svg .trace, .parcoords"

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame
+from entrypoints.limits.grammar import Limits
 from entrypoints.tags import DIVERGED, FEASIBLE, STUDY_LIMITS
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.tags import BY_LIMITS, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 

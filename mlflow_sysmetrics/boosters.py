@@ -81,7 +81,6 @@ class Training:
         self.is_open = False  # its measurement was started, and it has not ended
         self.has_begun = False
         self.stopped_early: Callable[[], bool] = lambda: False  # by the library, which does not tell
-        self._judge = limits.judge()
         self._latest: dict[str, float] = {}  # of the summary, at the last reading
         self.measurement.subscribe(self._latest.update)
         self._costs: dict[str, float] = {}  # of the summary, when the last iteration was done
@@ -127,7 +126,7 @@ class Training:
         if self._done == 1:
             self._first_s = self._now_s
         self._costs = {**self._latest, "elapsed_s": self._now_s}
-        broken = self._judge.crossed(self._costs, self._done)
+        broken = self.limits.crossed(self._costs, self._done)
         pause_s = max(MIN_POINT_S, MIN_POINT_SHARE * self._now_s)
         self._draw_last = lambda: self._draw(scores)
         if broken or self._done == 1 or self._now_s - self._drawn_s >= pause_s:

@@ -94,7 +94,7 @@ class SystemMetricsLogger:
         if parsed.rules and measurement is None and pid in (None, os.getpid()):
             check_attainable(parsed)
         self._on_break = on_break
-        self._watchdog = Watchdog(self._break, parsed, judged_while="memory_mb")
+        self._watchdog = Watchdog(self._break, parsed)
         self._steps = _Steps()
         self._steps_before = _Steps()  # by the last point
         self._run = _opened(run_id, tracking_uri or mlflow.get_tracking_uri())

@@ -213,15 +213,6 @@ class Measurement:
         cpu_s = now["cpu_seconds"] - before.get("cpu_seconds", 0.0)
         return {"cpu_percent": 100 * cpu_s / seconds, "memory_mb": now["memory_mb"]}
 
-    def so_far(self) -> dict[str, float]:
-        """Means and maxima of the readings since the last call, or in the last window, `interval`, and the summary."""
-        interval = self.interval()
-        self._monitor.cut()
-        values: dict[str, float] = {}
-        for window in self.drain()[-1:]:
-            values = window.mean | {f"{name}_max": value for name, value in window.maximum.items()}
-        return values | interval | self.summary
-
     def _read(self) -> Mapping[str, float]:
         return self._sample() if self._sample is not None else {}
 

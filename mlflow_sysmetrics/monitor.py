@@ -114,18 +114,12 @@ class Monitor:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
         self._take(max(0.0, timeout_s))
-        self.cut()
+        with self._folding:
+            self._close_window()
 
     def read(self) -> Mapping[str, float]:
         """Take one more reading now and return it; {} if that fails, takes over a second, or the monitor is stopped."""
         return {} if self._is_elsewhere or self._stopped else self._take(READING_S)
-
-    def cut(self) -> None:
-        """Close the window now."""
-        if not self._is_elsewhere:
-            with self._folding:
-                self._opened_at = self._clock()
-                self._close_window()
 
     def drain(self) -> list[Window]:
         """Return the windows that have closed since the last call, oldest first, and forget them."""

@@ -195,7 +195,7 @@ class _Trial:
         with never_raises("giving a trial of Optuna what it has cost"):
             for name, number in self._summary.items():
                 self.trial.set_user_attr(name, number)
-            for limit in self._limits.bounds:
+            for limit in self._limits.rules:
                 if limit.metric.name in self._summary:
                     self.trial.set_constraint(str(limit), _excess(limit, self._summary))
 
@@ -227,6 +227,6 @@ def _excess(limit: Limit, summary: Values) -> float:
     share = beyond / (abs(limit.number) or 1.0)
     if not limit.is_upper:
         share = -share
-    if limit.broken(summary, limit.number):
+    if limit.broken(summary):
         return share or sys.float_info.min  # at the number itself, which `<` does not allow
     return min(share, 0.0)  # it may not count yet

@@ -186,7 +186,7 @@ class _Search:
         self.results: Mapping[str, Any] = {}  # known once the search has come to its end
         self._began = time.monotonic()
         self._estimator = estimator
-        self._judge = limits.judge()
+        self._limits = limits
         self._lock = threading.Lock()
         self._candidates: dict[int, _Candidate] = {}  # by row
         self._grid: list[Mapping[str, Any]] = []
@@ -220,7 +220,7 @@ class _Search:
             if costs is not None:
                 candidate.splits[split] = costs
                 candidate.ended_ms = delivery.now_ms()
-                candidate.stop = candidate.stop or self._judge.crossed(costs)
+                candidate.stop = candidate.stop or self._limits.crossed(costs)
                 if len(candidate.splits) == self._estimator.n_splits_:
                     candidate.run.log(summary=mean_of_splits(candidate.splits.values()))
             return candidate.stop is not None

@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from entrypoints.compute import memory
-from mlflow_sysmetrics.limits import Kind, Limits, Metric
+from entrypoints.limits.grammar import Limits, TrialMetric
+from mlflow_sysmetrics.limits import Kind
 from mlflow_sysmetrics.metrics import names
 from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
 _COSTS = (
-    Metric("peak_memory_mb", Kind.GROWING),
-    Metric("memory_growth_mb", Kind.GROWING),
-    Metric("model_memory_mb", Kind.GROWING),
-    Metric("peak_gpu_memory_mb", Kind.GROWING),
-    Metric("training_time_s", Kind.GROWING),
-    Metric("elapsed_s", Kind.GROWING),
-    Metric("cpu_seconds", Kind.GROWING),
-    Metric("mean_step_time_ms", Kind.MEAN),
-    Metric("mean_cpu_percent", Kind.MEAN, higher_is_better=True),
-    Metric("inference_latency_ms", Kind.FACT),
-    Metric("inference_p99_ms", Kind.FACT),
-    Metric("rows_per_s", Kind.FACT, higher_is_better=True),
-    Metric("model_size_kb", Kind.FACT),
+    TrialMetric("peak_memory_mb", Kind.GROWING),
+    TrialMetric("memory_growth_mb", Kind.GROWING),
+    TrialMetric("model_memory_mb", Kind.GROWING),
+    TrialMetric("peak_gpu_memory_mb", Kind.GROWING),
+    TrialMetric("training_time_s", Kind.GROWING),
+    TrialMetric("elapsed_s", Kind.GROWING),
+    TrialMetric("cpu_seconds", Kind.GROWING),
+    TrialMetric("mean_step_time_ms", Kind.MEAN),
+    TrialMetric("mean_cpu_percent", Kind.MEAN, higher_is_better=True),
+    TrialMetric("inference_latency_ms", Kind.FACT),
+    TrialMetric("inference_p99_ms", Kind.FACT),
+    TrialMetric("rows_per_s", Kind.FACT, higher_is_better=True),
+    TrialMetric("model_size_kb", Kind.FACT),
 )
 # Limits may name these, too. Reports test none of them: they follow a cost above, and each test weakens the others.
 _BESIDE = (
-    Metric("user_cpu_seconds", Kind.GROWING),
-    Metric("system_cpu_seconds", Kind.GROWING),
-    Metric("peak_rss_mb", Kind.GROWING),
+    TrialMetric("user_cpu_seconds", Kind.GROWING),
+    TrialMetric("system_cpu_seconds", Kind.GROWING),
+    TrialMetric("peak_rss_mb", Kind.GROWING),
 )
 SERVED = names("served")  # known of finalists alone
 BESIDE = tuple(metric.name for metric in _BESIDE)
@@ -56,14 +57,14 @@ def compared(limits: Limits) -> list[str]:
     return [*limited, "training_time_s"]
 
 
-def metrics(score: str, higher_is_better: bool) -> tuple[Metric, ...]:
+def metrics(score: str, higher_is_better: bool) -> tuple[TrialMetric, ...]:
     """Everything that a limit can name, for trials that this score ranks."""
     curves = (
-        Metric("train_loss", Kind.CURVE),
-        Metric("val_loss", Kind.CURVE),
-        Metric(score, Kind.CURVE, higher_is_better=higher_is_better),
+        TrialMetric("train_loss", Kind.CURVE),
+        TrialMetric("val_loss", Kind.CURVE),
+        TrialMetric(score, Kind.CURVE, higher_is_better=higher_is_better),
     )
-    served = tuple(Metric(name, Kind.FACT) for name in SERVED)
+    served = tuple(TrialMetric(name, Kind.FACT) for name in SERVED)
     return _COSTS + _BESIDE + curves + served
 
 

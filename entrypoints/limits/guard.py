@@ -11,9 +11,10 @@ from typing import NamedTuple
 from entrypoints.limits.cost_history import PruningContext
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
-from entrypoints.limits.judging import patience_of, resolved_bounds
+from entrypoints.limits.grammar import Limits, Waiting
+from entrypoints.limits.judging import resolved_bounds
 from entrypoints.tags import STOP_HOW, STOP_PREDICTION
-from mlflow_sysmetrics.limits import Kind, Limit, Limits, Stop, Values, finite
+from mlflow_sysmetrics.limits import Kind, Limit, Stop, Values, finite
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
@@ -25,10 +26,9 @@ PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a se
 
 
 class _Bound(NamedTuple):
-    """A limit, the number that it comes to, and how far beyond it noise may take a value."""
+    """A limit, and how far beyond it noise may take a value."""
 
     limit: Limit
-    number: float
     noise: float
 
     def slack(self, errors: Values) -> float | None:
@@ -77,10 +77,10 @@ class Guard:
         self._steps = steps
         self._may_converge = may_converge
         self._bounds = []
-        for limit, number in resolved_bounds(limits, context.costs):
+        for limit in resolved_bounds(limits, context.costs):
             noise = context.noise.get(limit.metric.name, 0.0)
-            self._bounds.append(_Bound(limit, number, Z * noise * abs(number)))
-        self._patience = patience_of(limits).judge()
+            self._bounds.append(_Bound(limit, Z * noise * abs(limit.number)))
+        self._patience = Waiting(limits.patience)
         self._totals = {name: Extrapolation() for name in TOTALS} if self.active else {}
         self._step = 0
         self._elapsed_s = 0.0
@@ -120,7 +120,7 @@ class Guard:
         for name, prediction in self._predictions.items():
             for bound in self._bounds:
                 if bound.limit.is_upper:  # the noise is in the bound already, and it says nothing of a lower limit
-                    self._end(bound.limit.broken({name: prediction.low}, bound.number), prediction)
+                    self._end(bound.limit.broken({name: prediction.low}), prediction)
 
     def crossed(self, figures: Values, step: int) -> None:
         """End the trial if a limit is broken for good: latest figures, from any thread, microseconds."""
@@ -163,7 +163,7 @@ class Guard:
         for bound in self._bounds:
             slack = bound.slack(errors)
             if slack is not None:
-                self._end(bound.limit.broken(figures, bound.number, step, slack))
+                self._end(bound.limit.broken(figures, step, slack))
         self._end(stalled)
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
@@ -175,7 +175,7 @@ class Guard:
 
     def feasible(self, figures: Values) -> bool:
         """Whether the final figures of a trial that came to its end break no limit, whatever the noise."""
-        return not any(bound.limit.broken(figures, bound.number) for bound in self._bounds)
+        return not any(bound.limit.broken(figures) for bound in self._bounds)
 
     def projected(self, figures: Values) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without those that cannot be predicted.
@@ -200,7 +200,7 @@ class Guard:
 
     def _broken_for_good(self, figures: Values, step: int) -> Stop | None:
         for bound in self._bounds:
-            if bound.limit.stops and (stop := bound.limit.broken(figures, bound.number, step, bound.noise)):
+            if bound.limit.stops and (stop := bound.limit.broken(figures, step, bound.noise)):
                 return stop
         return None
 

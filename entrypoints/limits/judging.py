@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from entrypoints.limits.grammar import Limits, RelativeLimit, ResolvedLimit
 from entrypoints.limits.noise import is_memory
-from mlflow_sysmetrics.limits import Limit, Limits, Patience, Stop, Values
+from mlflow_sysmetrics.limits import Limit, Stop, Values
 
 WORTH_MB = 1.0  # by how much more memory than others a model has to take for a relative limit to end its trial
 _TINY = 1e-9  # the least excess of a broken limit, and what the distance to a limit of 0 is relative to
@@ -16,32 +17,28 @@ def resolved(limits: Limits, finished: Iterable[Values]) -> Limits:
 
     Where many trials are judged by the same finished ones, it is this that takes time, and only once.
     """
-    numbers = [
-        Limit(limit.metric, limit.op, number, from_s=limit.from_s)
-        for limit, number in resolved_bounds(limits, finished)
-    ]
-    return Limits((*numbers, *patience_of(limits).rules))
+    numbers = [Limit(limit.metric, limit.op, limit.number, limit.from_s) for limit in resolved_bounds(limits, finished)]
+    return Limits((*numbers, *limits.patience))
 
 
-def resolved_bounds(limits: Limits, finished: Iterable[Values]) -> list[tuple[Limit, float]]:
-    """The active limits, each with its number."""
+def resolved_bounds(limits: Limits, finished: Iterable[Values]) -> list[Limit]:
+    """The active limits, relative ones with their numbers, each as the user wrote it."""
     trials = list(finished)
     bounds = []
     for limit in limits.bounds:
+        if not isinstance(limit, RelativeLimit):
+            bounds.append(limit)
+            continue
         number = limit.resolve(trials)
         if number is not None:
-            bounds.append((limit, _worth_stopping_for(limit, number)))
+            number = _worth_stopping_for(limit, number)
+            bounds.append(ResolvedLimit(limit.metric, limit.op, number, text=str(limit)))
     return bounds
-
-
-def patience_of(limits: Limits) -> Limits:
-    """The rules about patience alone."""
-    return Limits(tuple(rule for rule in limits.rules if isinstance(rule, Patience)))
 
 
 def violations(limits: Limits, values: Values) -> list[Stop]:
     """Every limit (not patience) that the final values of a trial break, but for relative ones: see ``resolved``."""
-    stops = (limit.broken(values, limit.number) for limit in limits.bounds if not limit.statistic)
+    stops = (limit.broken(values) for limit in limits.bounds if not isinstance(limit, RelativeLimit))
     return [stop for stop in stops if stop is not None]
 
 
@@ -54,7 +51,7 @@ def excess(limits: Limits, values: Values) -> float:
     return total
 
 
-def _worth_stopping_for(limit: Limit, number: float) -> float:
-    if limit.statistic and limit.is_upper and limit.number and is_memory(limit.metric.name):
+def _worth_stopping_for(limit: RelativeLimit, number: float) -> float:
+    if limit.is_upper and is_memory(limit.metric.name):
         return max(number, number / limit.number + WORTH_MB)
     return number

@@ -8,10 +8,10 @@ from typing import Any
 
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
+from entrypoints.limits.grammar import Limits, RelativeLimit
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.settings import LimitOptions
-from mlflow_sysmetrics.limits import Limits
 
 # Of a trial's results for Tune:
 SCORE = "score"  # whatever ranks the trials, as it was at the last report
@@ -34,7 +34,7 @@ def parse_limits(score: Score, limits: LimitOptions | None, *, here: bool = True
     try:
         parsed = Limits.parse(limits.text, costs.metrics(score.validated, score.higher_is_better))
         for limit in costs.of_served(parsed).bounds:
-            if limit.statistic or limit.from_s:
+            if isinstance(limit, RelativeLimit) or limit.from_s:
                 raise ValueError(f"limits={parsed}: {limit} is on one served model; write a number alone")
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -10,9 +10,10 @@ import pandas as pd
 
 from entrypoints.frame import Frame
 from entrypoints.limits import costs
-from entrypoints.limits.judging import excess, resolved, violations
+from entrypoints.limits.grammar import Limits
+from entrypoints.limits.judging import excess, resolved, resolved_bounds, violations
 from entrypoints.reporting.answer import rows_of
-from mlflow_sysmetrics.limits import Limits, Stop, finite
+from mlflow_sysmetrics.limits import Stop, finite
 from mlflow_sysmetrics.tags import BY_LIMITS
 
 
@@ -65,7 +66,7 @@ def judged(frame: Frame) -> pd.DataFrame:
     is_own = bool(frame.studies["limits"].iloc[0])
     numbers = resolved(given, [] if is_own else complete)
     nearer = resolved(given, complete)  # good enough for an order, whatever has been stopped
-    inactive = [] if is_own else [limit for limit in given.bounds if limit.resolve(complete) is None]
+    inactive = [] if is_own else [limit for limit in given.bounds if not resolved_bounds(Limits((limit,)), complete)]
     rows = []
     for trial in rows_of(trials):
         stops = violations(numbers, trial)

@@ -78,7 +78,7 @@ class Finalists:
             raise UserError(f"limits={limits}: no model can be served here ({error}); leave these limits out") from None
         for limit in limits.bounds:
             noise = _MEMORY_NOISE if limit.metric.name == "served_memory_mb" else _NOISE
-            stop = limit.broken(costs.trusted, limit.number, slack=noise * limit.number)
+            stop = limit.broken(costs.trusted, slack=noise * limit.number)
             if stop:
                 raise UserError(
                     f"limits={limits}: no model can meet {limit}, since {_OF_CONSTANT} has {stop}; loosen this limit"
@@ -139,7 +139,7 @@ class Finalists:
             say(f"Warning: what it costs as served is not known: {error}")
             judgement.unknown.extend(f"{limit} cannot be judged: {error}" for limit in limits.bounds)
         else:
-            judgement = judged(limits, costs)
+            judgement = judged(limits.bounds, costs)
             self._tell(trial, costs)
             model = replace(model, figures=model.figures | costs.trusted)
         for sentence in [*judgement.broken, *judgement.unknown]:

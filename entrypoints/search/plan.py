@@ -15,13 +15,13 @@ from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import of_trials
+from entrypoints.limits.grammar import Limits
 from entrypoints.limits.schedulers import parse_limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.search.grid import configurations, tried
 from entrypoints.settings import LimitOptions, StudySettings
-from mlflow_sysmetrics.limits import Limits
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")

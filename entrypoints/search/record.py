@@ -14,6 +14,7 @@ from entrypoints import views
 from entrypoints.frame import StudyRows
 from entrypoints.limits.cost_history import counted
 from entrypoints.limits.costs import of_served
+from entrypoints.limits.grammar import Limits
 from entrypoints.limits.judging import resolved, violations
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
@@ -22,7 +23,7 @@ from entrypoints.progress import Progress
 from entrypoints.search.run_names import run_names, searched
 from entrypoints.tags import BY_TIME_LIMIT
 from mlflow_sysmetrics.delivery import Point, points_now
-from mlflow_sysmetrics.limits import Limits, Values
+from mlflow_sysmetrics.limits import Values
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, error_line
 from mlflow_sysmetrics.tags import BY_TUNE, STOPPED_BY
 

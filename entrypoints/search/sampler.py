@@ -20,13 +20,13 @@ from ray.actor import ActorHandle
 from ray.tune.search.searcher import Searcher
 
 from entrypoints.limits.cost_history import ask, ask_to_come
+from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import is_ruled_out
 from entrypoints.limits.judging import excess
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
-from mlflow_sysmetrics.limits import Limits
 
 START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
 _AT_ONCE = 16  # candidates about which the cost model is asked at once

@@ -21,6 +21,7 @@ from entrypoints.datasets.sysmetrics_raw_rows import PREDICT_METHOD, PREDICT_PRO
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of, level
 from entrypoints.limits.costs import SERVED, of_served, of_trials
+from entrypoints.limits.grammar import Limits, RelativeLimit
 from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory
 from entrypoints.links import how_to_open, run_view
@@ -40,7 +41,7 @@ from entrypoints.search.record import Record
 from entrypoints.search.warm_up import Forecast
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, NO_INTERVAL, NOTE, STUDY_KEY, STUDY_LIMITS
 from entrypoints.text import listed
-from mlflow_sysmetrics.limits import Limit, Limits
+from mlflow_sysmetrics.limits import Limit
 from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON, BY_TUNE
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def summarise(
     study = choose(decided)
     own, frame = record.rows(run.run_id, about, plan.trials), study.frame
     # Each trial knew only the earlier ones, and none knew what its model costs as served.
-    if any(limit.statistic or limit.metric.name in SERVED for limit in limits.bounds):
+    if any(isinstance(limit, RelativeLimit) or limit.metric.name in SERVED for limit in limits.bounds):
         for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
             is_within = "unknown" if trial["feasible"] is None else str(trial["feasible"]).lower()
             run.client.set_tag(trial["run_id"], FEASIBLE, is_within)
@@ -524,7 +525,7 @@ def of_limits(study: Summary, command: Mapping[str, float]) -> Iterator[str]:
     finished = study.record.costs
     for limit in limits.bounds:
         acting = resolved(Limits((limit,)), finished).bounds
-        if not acting:
+        if isinstance(limit, RelativeLimit) and not acting:
             yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
             continue
         noise = _noise_at(study, acting[0])

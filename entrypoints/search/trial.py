@@ -19,6 +19,7 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.cost_history import ask
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
+from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard
 from entrypoints.limits.schedulers import PERCENT, SCORE, percent
 from entrypoints.models.configuration import Configuration
@@ -29,7 +30,6 @@ from entrypoints.search.warm_up import WarmUp
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION

@@ -39,7 +39,6 @@ class Program:
         self._watchdog = Watchdog(
             self._end_process,
             process_limits(limits) if limits.strip() else None,
-            judged_while="memory_mb",
             stop_tags=self._stop_tags,
             clear=self._clear,
             is_unreachable=lambda: writer_for(self._tracker.run.tracking_uri).is_unreachable,

@@ -41,7 +41,7 @@ def served(model_uri: str, data: str | None, limits: str) -> int:
     _log(model_uri, costs)
     if parsed is None:
         return 0
-    judgement = judged(parsed, costs)
+    judgement = judged(parsed.rules, costs)
     for sentence in [*judgement.broken, *judgement.unknown]:
         click.echo(sentence)
     if judgement.broken:

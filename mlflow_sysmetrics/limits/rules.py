@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from statistics import median
 
 from mlflow_sysmetrics.outcome import Outcome, killed
 from mlflow_sysmetrics.tags import BY_LIMITS, STOP_METRIC
 
 Values = Mapping[str, float]
-AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
 UNITS_S = {"h": 3600, "m": 60, "s": 1}
-_BREAKS = {"<=": operator.gt, "<": operator.ge, ">=": operator.lt, ">": operator.le}
+_ALLOWS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 _BROKEN = {"<=": " > ", "<": " >= ", ">=": " < ", ">": " <= ", "": ", best "}  # how a value lies to it
 
 
@@ -25,7 +23,7 @@ class Kind(Enum):
     GROWING = "a cost that never falls, or of which each value counts: a crossed upper limit is final"
     MEAN = "an average since the start that settles: judged at the end"
     FACT = "known once and final: judged as soon as it is seen"
-    CURVE = "goes up and down: judged at the end, and patience acts on it"
+    CURVE = "goes up and down: judged at the end"
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,11 @@ class Metric:
 
     name: str
     kind: Kind
-    higher_is_better: bool = False
 
 
 @dataclass(frozen=True)
 class Stop:
-    """A broken limit, normalised. `limit` is the resolved number, or for patience the value to beat."""
+    """A broken rule, normalised. `limit` is the number that was not met."""
 
     rule: str
     metric: str
@@ -69,24 +66,19 @@ class Stop:
 
 @dataclass(frozen=True)
 class Limit:
-    """`metric op number`, or with a `statistic`: number times that statistic of at least `after` finished trials.
-
-    One with `from_s` holds once that many seconds have passed (`elapsed_s`), and is judged by every value then.
-    """
+    """`metric op number`. With `from_s` it holds once that many seconds have passed (`elapsed_s`)."""
 
     metric: Metric
     op: str
     number: float
-    statistic: str = ""
-    after: int = AFTER
     from_s: float = 0.0
 
     def __str__(self) -> str:
-        unit = next((unit for unit in UNITS_S if self.from_s % UNITS_S[unit] == 0), "s")
-        statistic = f"x {self.statistic}" if self.statistic else ""
-        trials = f" after {self.after}" if self.after != AFTER else ""
-        time = f" after {self.from_s / UNITS_S[unit]!r}{unit}".replace(f".0{unit}", unit) if self.from_s else ""
-        return f"{self.metric.name}{self.op}" + f"{self.number}".removesuffix(".0") + statistic + trials + time
+        text = f"{self.metric.name}{self.op}{_short(self.number)}"
+        if self.from_s:
+            unit = next((unit for unit in UNITS_S if self.from_s % UNITS_S[unit] == 0), "s")
+            text += f" after {_short(self.from_s / UNITS_S[unit])}{unit}"
+        return text
 
     @property
     def is_upper(self) -> bool:
@@ -98,40 +90,21 @@ class Limit:
         kind = self.metric.kind
         return self.from_s > 0 or kind is Kind.FACT or (kind is Kind.GROWING and self.is_upper)
 
-    def resolve(self, finished: Iterable[Values]) -> float | None:
-        """The limit as a number; None while too few finished trials have the metric, or its statistic is negative.
+    def allows(self, value: float) -> bool:
+        return bool(_ALLOWS[self.op](value, self.number))
 
-        A factor would tighten a limit on negative values where it is to loosen it.
-        """
-        if not self.statistic:
-            return self.number
-        known = [value for values in finished if (value := finite(values, self.metric.name)) is not None]
-        if len(known) < self.after:
-            return None
-        best = min(known) if self.is_upper else max(known)
-        usual = {"median": median(known), "mean": sum(known) / len(known), "best": best}[self.statistic]
-        return self.number * usual if 0 <= self.number * usual < math.inf else None
-
-    def broken(self, values: Values, number: float, step: int | None = None, slack: float = 0.0) -> Stop | None:
-        """The stop if these values break this limit, which comes to `number`, by more than `slack`; else None."""
+    def broken(self, values: Values, step: int | None = None, slack: float = 0.0) -> Stop | None:
+        """The stop if these values break this limit by more than `slack`; else None."""
         value = finite(values, self.metric.name)
         if value is None or (self.from_s and (finite(values, "elapsed_s") or 0.0) < self.from_s):
             return None
-        breaks = _BREAKS[self.op](value - slack if self.is_upper else value + slack, number)
-        return Stop(str(self), self.metric.name, value, number, step) if breaks else None
+        if self.allows(value - slack if self.is_upper else value + slack):
+            return None
+        return Stop(str(self), self.metric.name, value, self.number, step)
 
 
-@dataclass(frozen=True)
-class Patience:
-    """Stop when `metric` has not become better, by more than `min_delta`, for `reports` reports in a row."""
-
-    metric: Metric
-    reports: int
-    min_delta: float = 0.0
-
-    def __str__(self) -> str:
-        delta = f" min_delta {self.min_delta}".removesuffix(".0") if self.min_delta else ""
-        return f"{self.metric.name} patience {self.reports}{delta}"
+def _short(number: float) -> str:
+    return f"{number}".removesuffix(".0")
 
 
 def digits(number: float, count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from collections.abc import Callable, Mapping
 
@@ -12,10 +11,10 @@ from mlflow_sysmetrics.limits.rules import Stop, Values
 from mlflow_sysmetrics.outcome import Outcome, killed
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import BY_PERSON, STOP, STOP_REASON
+from mlflow_sysmetrics.threads import start_thread
+from mlflow_sysmetrics.time_limits import ASK_EVERY_S, MAX_PAUSE_S
 
 logger = get_logger(__name__)
-EVERY_S = 2.0  # between two requests for the tag
-MAX_PAUSE_S = 30.0  # the same, after failures
 
 
 class Watchdog:
@@ -24,7 +23,6 @@ class Watchdog:
     Args:
         end: ends what writes the run; may take its time.
         limits: broken by a reading that `see` gets, they end the run with the id "".
-        judged_while: a reading without this metric is not judged: the process is gone, and only its time goes on.
         stop_tags: asks the store for the runs whose tag is set, and to which text; only those that `end` can end.
         clear: removes the tag of a run that was ended: whoever goes on in the run would be ended again.
         is_unreachable: whether the store is known not to answer: then it is not asked.
@@ -35,20 +33,19 @@ class Watchdog:
         end: Callable[[str, Outcome], None],
         limits: Limits | None = None,
         *,
-        judged_while: str = "",
         stop_tags: Callable[[], Mapping[str, str]] | None = None,
         clear: Callable[[str], None] | None = None,
         is_unreachable: Callable[[], bool] = lambda: False,
     ) -> None:
         self._end = end
-        self._judge = (limits or Limits(())).judge()
-        self._judged_while = judged_while
+        self._limits = limits or Limits(())
         self._stop_tags = stop_tags
         self._clear = clear
         self._is_unreachable = is_unreachable
         self.outcome: Outcome | None = None  # of the first run that was ended
         self.broken: Stop | None = None  # the limit, if it was one
-        self._ended: dict[str, threading.Thread] = {}  # by run
+        self._ended = set[str]()  # runs
+        self._threads: list[threading.Thread] = []  # that end them
         self._cleared: set[str] = set()
         self._lock = threading.RLock()  # a signal's handler may call `release` while its thread has it
         self._released = threading.Event()
@@ -56,17 +53,15 @@ class Watchdog:
     def start(self) -> Watchdog:
         """Begin to ask for the tag."""
         if self._stop_tags is not None:
-            run = contextvars.copy_context().run  # MLflow keeps its workspace there
-            thread = threading.Thread(target=run, args=(self._poll,), name="mlflow-sysmetrics-watchdog", daemon=True)
             with never_raises("asking for the tag that stops a run"):  # there may be no more threads
-                thread.start()
+                start_thread(self._poll, "watchdog")
         return self
 
     def see(self, values: Values) -> None:
         """Judge a reading. It takes microseconds."""
-        if self._judged_while and self._judged_while not in values:
+        if "memory_mb" not in values:  # the process is gone, and only its time goes on
             return
-        stop = self._judge.crossed(values)
+        stop = self._limits.crossed(values)
         if stop is not None:
             self.request_stop("", stop.outcome(), stop)
 
@@ -78,11 +73,9 @@ class Watchdog:
             if self.outcome is None:
                 self.outcome = outcome
                 self.broken = broken
-            name = "mlflow-sysmetrics-stop"
-            thread = threading.Thread(target=self._call_end, args=(run_id, outcome), name=name, daemon=True)
-            self._ended[run_id] = thread
+            self._ended.add(run_id)
         with never_raises("ending a run"):  # there may be no more threads
-            thread.start()
+            self._threads.append(start_thread(lambda: self._call_end(run_id, outcome), "stop"))
         logger.warning("stopping: %s", outcome.tags[STOP_REASON])  # last: the log may be on a disk that hangs
 
     def release(self) -> None:
@@ -92,8 +85,8 @@ class Watchdog:
 
     def join(self, timeout_s: float) -> None:
         """Wait until what is being ended has ended."""
-        for thread in list(self._ended.values()):
-            if thread.is_alive() and thread is not threading.current_thread():
+        for thread in list(self._threads):
+            if thread is not threading.current_thread():
                 thread.join(timeout_s)
 
     def _call_end(self, run_id: str, outcome: Outcome) -> None:
@@ -101,12 +94,12 @@ class Watchdog:
             self._end(run_id, outcome)
 
     def _poll(self) -> None:
-        pause_s = EVERY_S
+        pause_s = ASK_EVERY_S
         while not self._released.wait(pause_s):
             try:
                 if not self._is_unreachable():
                     self._ask()
-                pause_s = EVERY_S
+                pause_s = ASK_EVERY_S
             except Exception:  # whoever delivers says that the store is unreachable
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
 

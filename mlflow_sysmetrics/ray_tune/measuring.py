@@ -42,7 +42,7 @@ class MeasuredProcess:
         self.measurement = Measurement(pid)
         self.kills = MemoryKills(pid)
         self.broken: Outcome | None = None
-        self._judge = limits.judge()
+        self._limits = limits
         self.measurement.start()
         try:
             check_attainable(limits, self.measurement.summary)
@@ -53,7 +53,7 @@ class MeasuredProcess:
     def _judge_reading(self, values: Values) -> None:
         if self.broken is not None or "memory_mb" not in values:  # which is absent once the process is gone
             return
-        stop = self._judge.crossed(values)
+        stop = self._limits.crossed(values)
         if stop is not None:
             self.broken = stop.outcome(f"after {values['elapsed_s']:.1f} s")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from mlflow_sysmetrics.limits import Kind, Limits, LimitsError, Metric
+from mlflow_sysmetrics.limits import Kind, Limit, Limits, LimitsError, Metric
 from mlflow_sysmetrics.metrics import names
 from mlflow_sysmetrics.served.figures import MIN_REQUESTS, ServedCosts
 
@@ -21,21 +22,21 @@ class Judgement(NamedTuple):
 def served_limits(text: str) -> Limits:
     """Read a text such as ``served_p95_ms<=20, served_memory_mb<=300``; LimitsError for its first mistake."""
     limits = Limits.parse(text, [Metric(name, Kind.FACT) for name in SERVED])
-    for limit in limits.bounds:
-        if limit.statistic or limit.from_s:
+    for limit in limits.rules:
+        if limit.from_s:
             raise LimitsError(text, f'"{limit}" is on one model, which is measured once; write a number alone')
     return limits
 
 
-def judged(limits: Limits, costs: ServedCosts) -> Judgement:
+def judged(limits: Iterable[Limit], costs: ServedCosts) -> Judgement:
     """Judge a model. Who is slow on a busy machine may be fast elsewhere; who is fast enough there is so everywhere."""
     judgement = Judgement([], [])
-    for limit in limits.bounds:
+    for limit in limits:
         name = limit.metric.name
         if name not in costs.figures:
             needs = f": it needs {MIN_REQUESTS[name]} requests" if name in MIN_REQUESTS else ""
             judgement.unknown.append(f"{limit} cannot be judged, {name} was not measured{needs}")
-        elif stop := limit.broken(costs.figures, limit.number):
+        elif stop := limit.broken(costs.figures):
             if name in costs.trusted:
                 judgement.broken.append(str(stop))
             else:

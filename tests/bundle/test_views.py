@@ -14,9 +14,10 @@ from saved_views import PREFIX, View, tags_of, unpacked
 
 from entrypoints import views
 from entrypoints.frame import StudyRows, frame_of
+from entrypoints.limits.costs import metrics
+from entrypoints.limits.grammar import Limits
 from entrypoints.search.pages import MAX_STUDIES, remove_old
 from entrypoints.views import LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ui import Page, save
 
 NEAR = [0.650 + 0.002 * place for place in range(11)]  # RMSEs of trials that are much the same
@@ -41,7 +42,7 @@ def shown(
     ]
     about = {"name": "red_wine", "score": score, "higher_is_better": not ascending}
     frame = frame_of([StudyRows(run_id, about, trials, ())])
-    limits = Limits.parse(limits) if limits else Limits(())
+    limits = Limits.parse(limits, metrics(score, not ascending)) if limits else Limits(())
     return of_study(frame, 0.0, searched, limits, differing)
 
 

@@ -68,7 +68,7 @@ def test_value_that_is_not_finite_is_left_out(value: float) -> None:
     seen: list[Mapping[str, float]] = []
     monitor = Monitor(lambda: {"x": -1.0, "y": value}, on_sample=seen.append)
     assert monitor.read() == {"x": -1.0}
-    monitor.cut()
+    monitor.stop(LIMIT_S)
     (window,) = monitor.drain()
     assert window.mean == window.maximum == monitor.peaks == seen[0] == {"x": -1.0}
 

@@ -22,12 +22,13 @@ from mlflow.utils.search_utils import SearchUtils
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
+from entrypoints.limits import costs
+from entrypoints.limits.grammar import Limits
 from entrypoints.option_types import AUTO
 from entrypoints.settings import DEFAULT_LIMITS
 from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.program import Program
 from mlflow_sysmetrics.delivery import writer
-from mlflow_sysmetrics.limits import Limits
 
 LIMIT_S = 60.0
 PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -113,7 +114,9 @@ def test_command_on_a_page_is_taken(line: str) -> None:
             assert parameters.keys() <= ENTRY_POINTS[given["entry_point"]]["parameters"].keys()
             options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
             limits = taken(entry_command(given["entry_point"]), options).get("limits", AUTO)
-            Limits.parse(DEFAULT_LIMITS if limits == AUTO else limits)
+            Limits.parse(
+                DEFAULT_LIMITS if limits == AUTO else limits, costs.metrics("val_rmse", higher_is_better=False)
+            )
             Program(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
             Program(given["limits"])

@@ -40,6 +40,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("datasets",),
         ("models",),
         ("limits",),
+        ("views",),
         ("reporting.answer reporting.statistics reporting.drawing reporting.words",),
         ("reporting.paired reporting.verdicts reporting.effect_words reporting.expectation",),
         ("reporting.questions",),

@@ -12,13 +12,14 @@ from reference import configured
 from stored_studies import store_run
 
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.grammar import Limits
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record
 from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, NUMBER, REPEAT, STOP_HOW
-from mlflow_sysmetrics.limits import Limits, Stop, Values
+from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.frame import Frame, configurations
+from entrypoints.limits.grammar import Limits
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import LESS, MORE, complete_of, differing_hosts, ratio_in_words, ratios
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of
 from entrypoints.reporting.words import digits, joined, percent
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.tags import BY_LIMITS
 
 ROUNDING = 1e-9  # of a score

@@ -14,9 +14,10 @@ import pytest
 from entrypoints.limits.cost_history import PruningContext
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import WARM_UP, Prediction
+from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard, Z
 from entrypoints.tags import STOP_HOW
-from mlflow_sysmetrics.limits import Limits, Stop, Values
+from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import STOP_REASON
 
 STEPS = 500

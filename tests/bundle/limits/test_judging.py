@@ -7,15 +7,16 @@ from collections.abc import Mapping
 
 import pytest
 
+from entrypoints.limits.grammar import Limits, TrialMetric
 from entrypoints.limits.judging import excess, resolved, violations
-from mlflow_sysmetrics.limits import Kind, Limits, Metric
+from mlflow_sysmetrics.limits import Kind
 
 METRICS = (
-    Metric("peak_memory_mb", Kind.GROWING),
-    Metric("training_time_s", Kind.GROWING),
-    Metric("model_size_kb", Kind.FACT),
-    Metric("val_loss", Kind.CURVE),
-    Metric("val_accuracy", Kind.CURVE, higher_is_better=True),
+    TrialMetric("peak_memory_mb", Kind.GROWING),
+    TrialMetric("training_time_s", Kind.GROWING),
+    TrialMetric("model_size_kb", Kind.FACT),
+    TrialMetric("val_loss", Kind.CURVE),
+    TrialMetric("val_accuracy", Kind.CURVE, higher_is_better=True),
 )
 
 

@@ -17,6 +17,8 @@ from reference import bundled
 from study_settings import study_settings
 
 from entrypoints.limits.cost_history import CostHistory
+from entrypoints.limits.costs import metrics
+from entrypoints.limits.grammar import Limits
 from entrypoints.models import scores
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
@@ -26,7 +28,6 @@ from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
 from entrypoints.settings import LimitOptions
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.tags import BY_TUNE
 
 Choice = dict[str, Any]
@@ -244,7 +245,7 @@ def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest
     plan = replace(
         _plan(max_trials=12),
         limit_options=LimitOptions("training_time_s<=1", True, "none"),
-        limits=Limits.parse("training_time_s<=1"),
+        limits=Limits.parse("training_time_s<=1", metrics("val_rmse", False)),
     )
     history = CostHistory(1000, ["training_time_s"])
     monkeypatch.setattr(sampler, "ask", lambda _, configurations: history.contexts(configurations))

@@ -23,11 +23,11 @@ from sklearn import get_config
 from entrypoints.compute import memory
 from entrypoints.limits.cost_history import CostHistory
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.grammar import Limits
 from entrypoints.models import scores
 from entrypoints.models.trial_record import Trial, end_tags, read_end
 from entrypoints.search.trial import RESULT_EVERY_S, TrialTrainable
 from mlflow_sysmetrics.delivery.operations import Point, points_now
-from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 
 Config = dict[str, Any]

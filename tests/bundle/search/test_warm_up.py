@@ -12,6 +12,7 @@ import pytest
 from reference import MLP_CLASSIFIER, bundled, configured
 from study_settings import study_settings
 
+from entrypoints.limits.grammar import Limits
 from entrypoints.models.configuration import Configuration
 from entrypoints.search import warm_up as warm_ups
 from entrypoints.search.warm_up import (
@@ -24,7 +25,6 @@ from entrypoints.search.warm_up import (
     search_seconds,
     time_kinds,
 )
-from mlflow_sysmetrics.limits import Limits
 
 FOLDS = 4
 NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)

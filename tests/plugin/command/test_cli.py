@@ -53,7 +53,7 @@ def test_help_explains_every_option() -> None:
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
-        (["--limits", "elapsed_s<=2x median", "--", "true"], "write a number"),
+        (["--limits", "elapsed_s<=2x median", "--", "true"], "is not a limit; write name<=3"),
         (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
         ([], "COMMAND"),
     ],

@@ -17,7 +17,7 @@ LIMIT_S = 10.0
 
 def test_tag_ends_a_run_once_the_store_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the store is known to be unreachable, it is not asked; a request that fails is made again."""
-    monkeypatch.setattr(watchdog, "EVERY_S", 0.005)
+    monkeypatch.setattr(watchdog, "ASK_EVERY_S", 0.005)
     unreachable, looked = threading.Event(), threading.Semaphore(0)
     ended, cleared = queue.SimpleQueue[tuple[str, Outcome]](), queue.SimpleQueue[str]()
     answers: list[Mapping[str, str] | Exception] = [ConnectionError("away"), {"a": "now"}, {"a": "now"}]
@@ -60,7 +60,7 @@ def test_limit_that_stays_broken_ends_a_run_once_and_without_holding_the_reading
         assert may_end.wait(LIMIT_S)
         calls.append(outcome.tags[STOP_REASON])
 
-    dog = Watchdog(end, process_limits("peak_memory_mb<=5"), judged_while="memory_mb")
+    dog = Watchdog(end, process_limits("peak_memory_mb<=5"))
     dog.see({"peak_memory_mb": 6.0})  # the process is gone
     assert dog.outcome is None
     for peak_mb in (4.0, 7.0, 8.0):
@@ -70,5 +70,5 @@ def test_limit_that_stays_broken_ends_a_run_once_and_without_holding_the_reading
     assert calls == ["peak_memory_mb 7 > 5"]
     released = Watchdog(end, process_limits("peak_memory_mb<=5"))
     released.release()
-    released.see({"peak_memory_mb": 6.0})
+    released.see({"peak_memory_mb": 6.0, "memory_mb": 1.0})
     assert released.outcome is None

@@ -25,7 +25,7 @@ LONG = {"steps": 450, "step_s": 0.1}
 @pytest.fixture(autouse=True)
 def quick(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is asked and told more often than every two seconds. Ctrl-C is Tune's, as in a script."""
-    monkeypatch.setattr(watchdog, "EVERY_S", 0.1)
+    monkeypatch.setattr(watchdog, "ASK_EVERY_S", 0.1)
     monkeypatch.setattr(writer, "ASK_EVERY_S", 0.1)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 

@@ -31,7 +31,7 @@ FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0, "served_rows_per_s":
 def test_limit_is_broken_met_or_cannot_be_judged(
     contention: Contention, limits: str, broken: int, unknown: int
 ) -> None:
-    judgement = judged(served_limits(limits), ServedCosts(FIGURES, 30, contention))
+    judgement = judged(served_limits(limits).rules, ServedCosts(FIGURES, 30, contention))
     assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
 
 
