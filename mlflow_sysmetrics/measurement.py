@@ -227,7 +227,8 @@ class Measurement:
         return values
 
     def _with_phases(self, values: Mapping[str, float]) -> dict[str, float]:
-        summary = {name: value for name, value in values.items() if name in SUMMARY}
+        summary = dict(values)
+        summary.pop("memory_mb", None)
         for name, phase in tuple(self._phases.items()):
             for key, value in phase.summary_at(values).items():
                 summary[f"phase/{name}/{key}"] = value

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlflow_sysmetrics import metrics as table
-from mlflow_sysmetrics.limits import rules
-from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Stop, Values
+from mlflow_sysmetrics.limits.rules import UNITS_S, Kind, Limit, Metric, Stop, Values, digits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.sampling import reset_peak_rss
 
@@ -82,7 +81,7 @@ def parse_limit(text: str, metrics: Iterable[Metric], form: str = _FORM) -> Limi
     if not found or not math.isfinite(number):
         raise ValueError(f'"{text}" is not a limit; {form}')
     metric = find_metric(found["name"], metrics)
-    from_s = float(found["time"] or 0) * rules.UNITS_S[found["unit"] or "s"]
+    from_s = float(found["time"] or 0) * UNITS_S[found["unit"] or "s"]
     return Limit(metric, found["op"], number, from_s)
 
 
@@ -133,5 +132,5 @@ def check_attainable(limits: Limits, values: Values | None = None) -> None:
             values = measurement.summary
     memory = {name: values[name] for name in _OF_WHOLE_PROCESS if name in values}
     if stop := limits.crossed(memory):
-        has = f"the process has {stop.metric} {rules.digits(stop.value, 4)} before the work begins"
+        has = f"the process has {stop.metric} {digits(stop.value, 4)} before the work begins"
         raise LimitsError(str(limits), f"{has}; raise the limit, or limit memory_growth_mb in its place")

@@ -74,8 +74,7 @@ class Watchdog:
                 self.outcome = outcome
                 self.broken = broken
             self._ended.add(run_id)
-        with never_raises("ending a run"):  # there may be no more threads
-            self._threads.append(start_thread(lambda: self._call_end(run_id, outcome), "stop"))
+        self._threads.append(start_thread(lambda: self._call_end(run_id, outcome), "stop"))
         logger.warning("stopping: %s", outcome.tags[STOP_REASON])  # last: the log may be on a disk that hangs
 
     def release(self) -> None:
