@@ -287,7 +287,7 @@ def test_system_metrics_of_any_program_are_lines_under_readable_names(others: Ot
 def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(others: Others, page: Page) -> None:
     """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
     client = others.client
-    command = others.start("run", "--", "sleep", "300")
+    command = others.start("run", "--", "python", "-c", "import mlflow, time; mlflow.start_run(); time.sleep(300)")
     wait_until(lambda: client.search_runs(["0"], "attributes.status = 'RUNNING'"), 60, "the run")
     (run,) = client.search_runs(["0"], "attributes.status = 'RUNNING'")
     type_stop_tag(page, client.tracking_uri, run.info.run_id)
