@@ -72,6 +72,12 @@ def absolute_uri(tracking_uri: str) -> str:
     return tracking_uri
 
 
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The file of a SQLite database; None for any other address."""
+    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(tracking_uri))
+    return Path(file[1]) if file else None
+
+
 def lasting_uri(tracking_uri: str) -> str:
     """The address as it may be kept in a file: absolute, and redacted."""
     return redacted(absolute_uri(tracking_uri))

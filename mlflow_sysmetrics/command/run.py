@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.delivery import RunRef, current_run
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.redact import absolute_uri, get_logger
+from mlflow_sysmetrics.redact import absolute_uri, get_logger, sqlite_file
 from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.ui import address
 
@@ -90,11 +89,11 @@ def checked_run(experiment_name: str | None = None) -> RunRef:
 @contextlib.contextmanager
 def _alone_with(uri: str) -> Iterator[None]:
     """Hold a lock on the folder of a SQLite file: where two processes make its tables at once, MLflow breaks it."""
-    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(uri))
+    file = sqlite_file(uri)
     if file is None:
         yield
         return
-    folder = os.open(Path(file[1]).parent, os.O_RDONLY)
+    folder = os.open(file.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -25,7 +23,7 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request_safe
 
-from mlflow_sysmetrics.redact import absolute_uri
+from mlflow_sysmetrics.redact import sqlite_file
 from mlflow_sysmetrics.tags import RUN_KEY
 from mlflow_sysmetrics.threads import within
 
@@ -237,8 +235,8 @@ class Store:
 
 def missing_database(tracking_uri: str) -> str | None:
     """The SQLite file of this address if it is not there: asked, MLflow would make it."""
-    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(tracking_uri))
-    return file[1] if file and not Path(file[1]).exists() else None
+    file = sqlite_file(tracking_uri)
+    return str(file) if file and not file.exists() else None
 
 
 def why_unknown(tracking_uri: str) -> str:

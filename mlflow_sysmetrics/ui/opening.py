@@ -1,12 +1,10 @@
 """What `mlflow-sysmetrics ui` does: find or make the page of the newest run, and show it on a server."""
 
 import os
-import re
 import socket
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -14,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mlflow_sysmetrics.delivery.store import missing_database
 from mlflow_sysmetrics.redact import absolute_uri, redacted
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui.page import FIRST, PORT, Page, address, runs_page, tag, trials_of
@@ -28,9 +27,9 @@ def newest_page(uri: str, experiment_name: str | None) -> str:
     Where that run is of no study, the page of what runs have cost. ValueError where there is no such store or
     experiment.
     """
-    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(uri))
-    if file and not Path(file[1]).exists():  # MLflow would make it
-        raise ValueError(f"there is no {file[1]}; go to the folder of your runs, or give --tracking-uri")
+    missing = missing_database(uri)
+    if missing is not None:
+        raise ValueError(f"there is no {missing}; go to the folder of your runs, or give --tracking-uri")
     client = MlflowClient(uri)
     experiments = {each.name: each.experiment_id for each in client.search_experiments(max_results=10_000)}
     if experiment_name is not None:
