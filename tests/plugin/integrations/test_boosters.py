@@ -262,7 +262,7 @@ def test_clones_and_fitted_models_hold_a_callback_of_their_own(store_in_use: Mlf
 @pytest.mark.parametrize(
     ("limits", "uri", "said"),
     [
-        ("peak_memry_mb<=3", None, "the closest is peak_memory_mb"),
+        ("peak_memry_mb<=3", None, "did you mean peak_memory_mb"),
         (3, None, "give a text such as"),
         (None, "nowhere://", "unknown kind of store"),
     ],

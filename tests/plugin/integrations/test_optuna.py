@@ -339,7 +339,7 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
 @pytest.mark.parametrize(
     ("decorate", "uri", "said"),
     [
-        (lambda: system_metrics("peak_memry_mb<=3"), None, "^limits=.*the closest is peak_memory_mb"),
+        (lambda: system_metrics("peak_memry_mb<=3"), None, "^limits=.*did you mean peak_memory_mb"),
         (lambda: system_metrics(print), None, "^@system_metrics: write it with brackets"),
         (system_metrics, "nowhere://", "^tracking_uri=.*unknown kind of store"),
     ],
