@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from entrypoints.datasets.random_rows import LOST, OF_ROWS
+from entrypoints.datasets.random_rows import LOST
 from entrypoints.datasets.sysmetrics_raw_rows import (
     CATEGORY,
     COMMA,
@@ -39,8 +39,6 @@ MAX_INTEGER_CLASSES = 20
 MIN_ROWS_PER_CLASS = 3  # on average
 _INFERRED_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _LEFT_OUT = "left out"
-COUNTS = "counts the rows"
-MIN_COUNTED = 0.9  # of the file's rows, by a column that counts them
 _READ_AS = ("numbers", "dates", "categories", _LEFT_OUT)
 # A column in which so many texts are numbers, and so many of them different, is one of numbers with mistakes.
 MIN_NUMBERS = 0.95
@@ -92,8 +90,12 @@ def clean(
     for name in drop:
         _check_is_column("drop", name, others, what)
     frame = frame.set_axis(names, axis="columns")
-    rows = about.get(OF_ROWS, len(frame))
     reading = Reading(frame, what, decimal)
+    if reading.of(target).kind == DATE:
+        raise UserError(
+            f"target={target}: the column of {what} holds dates; choose another target, or write numbers to predict, "
+            "such as the days until then"
+        )
     frame, y = _with_target(frame, target, reading, echo)
     left_out = dict.fromkeys(drop, "drop")
     groups = times = None
@@ -103,11 +105,7 @@ def clean(
     if time is not None:
         times = _times(_complete(frame, "time", time, others, what), reading)
 
-    def why_useless(column: Column, values: pd.Series[Any]) -> str:
-        why = "" if keep_all else _useless(column, values, rows, groups)
-        return "" if why == COUNTS and column.name == time else why
-
-    columns, features, treatment = _taken(frame.drop(columns=[target, *left_out]), reading, why_useless)
+    columns, features, treatment = _taken(frame.drop(columns=[target, *left_out]), reading, keep_all)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     treatment[target] = "target", ""
     _check_names([target, *(feature for column in columns for feature in column.names)], what)
@@ -121,7 +119,7 @@ def clean(
     if not columns:
         raise UserError(
             f"{what}: no feature is left besides the target {target}, since columns that are empty, constant, dropped, "
-            f"a count of the rows, or text that hardly repeats or has more than {MAX_CATEGORIES} values are not used; "
+            f"or text that hardly repeats or has more than {MAX_CATEGORIES} values are not used; "
             "add a feature column"
         )
     whole = pd.DataFrame(features | {target: y}, copy=False)  # a large table is not copied
@@ -158,7 +156,7 @@ def _with_target(frame: pd.DataFrame, target: str, reading: Reading, echo: Echo)
 
 
 def _taken(
-    frame: pd.DataFrame, reading: Reading, why_useless: Callable[[Column, pd.Series[Any]], str]
+    frame: pd.DataFrame, reading: Reading, keep_all: bool
 ) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, tuple[str, str]]]:
     """The columns that tell a model something; the features that they become; what each column is read as."""
     columns: list[Column] = []
@@ -167,7 +165,7 @@ def _taken(
     for name in map(str, frame.columns):
         column = reading.of(name)
         found = _features(column, frame[name])
-        why = why_useless(column, found[name])
+        why = "" if keep_all else _useless(column, found[name])
         if why:
             treatment[name] = _LEFT_OUT, why
             continue
@@ -373,26 +371,13 @@ def _as_float(values: pd.Series[Any]) -> pd.Series[Any]:
     return values.astype(float) if values.dtype == np.uint8 else values
 
 
-def _useless(column: Column, values: pd.Series[Any], rows: int, groups: NDArray[np.int64] | None) -> str:
-    """Why a feature tells a model nothing; empty if it may tell something.
-
-    Args:
-        column: how it is read.
-        values: its own, without parts of a date.
-        rows: of the file, of which these may be a sample.
-        groups: of the rows (rows,), if they have some.
-    """
+def _useless(column: Column, values: pd.Series[Any]) -> str:
+    """Why a feature tells a model nothing; empty if it may tell something."""
     distinct = values.nunique()
     if distinct < 2:
         return "constant" if distinct else "empty"
-    is_text = column.kind == CATEGORY
-    if column.kind == DATE or (not is_text and not _is_whole(values)):
+    if column.kind != CATEGORY:
         return ""
-    if groups is not None and _is_one_to_one(values, groups):
-        return "names the group"
-    if not is_text:
-        spread = values.max() - values.min() + 1
-        return COUNTS if values.is_unique and MIN_COUNTED * rows <= spread <= rows else ""
     if distinct > MAX_DISTINCT * values.count():
         return "identifier: its text hardly repeats"
     return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
@@ -401,11 +386,6 @@ def _useless(column: Column, values: pd.Series[Any], rows: int, groups: NDArray[
 def _is_whole(values: pd.Series[Any]) -> bool:
     with np.errstate(invalid="ignore"):
         return not (np.mod(values, 1) > 0).any()
-
-
-def _is_one_to_one(values: pd.Series[Any], groups: NDArray[np.int64]) -> bool:
-    pairs = pd.DataFrame({"value": pd.factorize(values)[0], "group": groups}).drop_duplicates()
-    return bool(pairs["value"].is_unique and pairs["group"].is_unique)
 
 
 def _treatment(column: Column, text: pd.Series[Any], values: pd.Series[Any]) -> tuple[str, str]:

@@ -9,25 +9,38 @@ import re
 import warnings
 import zlib
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, dataset
 
-from entrypoints.datasets import table_size
-from entrypoints.datasets.parquet_files import ParquetFiles
+from entrypoints.compute import memory
+from entrypoints.datasets.random_rows import LOST, drawn
 from entrypoints.datasets.sysmetrics_raw_rows import is_numeric
 from entrypoints.errors import UserError
-from entrypoints.text import Echo, one_line
+from entrypoints.text import Echo, listed, one_line, shorten
 
 _SUFFIX = re.compile(r"\.(csv|csv\.gz|parquet|pq)$", re.IGNORECASE)
 _MAY_BE_CODE = re.compile(rb"""(^|[,;\t" ])0\d""")
 # Before 3.1 pandas' own parser is off in the last bit; since then it is exact, and the option deprecated.
 EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3.1" else {}
-BROKEN = (OSError, EOFError, ValueError, zlib.error, csv.Error, pd.errors.ParserWarning)  # what a damaged file raises
-FIRST_ROWS = 10_000
-LARGE_BYTES = 10_000_000  # of a CSV file; a smaller one fits anyway
-POINTER_BYTES = 8  # of each cell, which pandas keeps while it reads the text
+BROKEN = (OSError, EOFError, ValueError, zlib.error, csv.Error)  # what a damaged file raises
+CELL_BYTES = 3 * 8  # the table's, the trials', and those of the copy that is made when these get theirs
+# Otherwise pyarrow keeps whole row groups, and many batches.
+_STREAMED = ParquetFileFormat(
+    default_fragment_scan_options=ParquetFragmentScanOptions(
+        use_buffered_stream=True, buffer_size=65_536, pre_buffer=False
+    )
+)
+_LITTLE: dict[str, Any] = {
+    "batch_size": 16_384,
+    "batch_readahead": 1,
+    "fragment_readahead": 1,
+    "use_threads": False,
+}
 CONVERT = "write it as a Parquet file, and choose max_rows={}, of which only these rows are read"
 
 
@@ -42,7 +55,7 @@ def read(
     """Return the columns of a CSV or Parquet file, with their names as they are, repeated ones too.
 
     Of a Parquet file, or a folder of such files, no more than ``max_rows`` rows are held in memory and returned: random
-    ones with a value of the target, see ``ParquetFiles.draw``. CSV files are returned as a whole.
+    ones with a value of the target, see ``drawn``. CSV files are returned as a whole.
 
     CSV has one header line, is UTF-8 or cp1252, and is separated by commas, semicolons or tabs, whichever the header
     has most of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing. Codes with
@@ -73,24 +86,58 @@ def read(
 
 
 def _read_parquet(path: Path, what: str, max_rows: int | None, target: str | None, seed: int) -> pd.DataFrame:
-    files = ParquetFiles(path)
-    rows = files.rows if max_rows is None else min(max_rows, files.rows)
-    of = f"its {files.rows:,} rows" if rows == files.rows else f"{rows:,} of its {files.rows:,} rows"
-    table_size.check(f"{what}: {of}", files.first_rows(), rows, advice="choose max_rows={}")
-    return files.read() if rows == files.rows else files.draw(rows, target, seed)
+    paths = [path]
+    if path.is_dir():
+        paths = sorted(file for file in path.iterdir() if file.suffix in (".parquet", ".pq"))
+    if not paths:
+        raise ValueError("the folder holds no file named .parquet or .pq")
+    table = dataset([str(file) for file in paths], format=_STREAMED)
+    for file, fragment in zip(paths, table.get_fragments(), strict=True):
+        if not fragment.physical_schema.equals(table.schema):
+            raise ValueError(f"{file.name} has other columns or types than {paths[0].name}")
+    rows = table.count_rows()
+    names = [name.strip() for name in table.schema.names]
+    if max_rows is None or max_rows >= rows:
+        _check_size(f"{what}: its", rows, len(names), "choose max_rows={}")
+        return _frame(table.to_table())
+    _check_size(f"{what}: its", max_rows, len(names), "choose max_rows={}")
+    if target not in names:
+        return _frame(table.head(0))  # `clean` says which there are
+    i = names.index(target)
+    positions, lost = drawn(table.to_table(columns=[table.schema.names[i]], **_LITTLE).column(0), max_rows, seed)
+    # Of a whole table pyarrow would keep two copies for a while.
+    columns = [_frame(table.take(positions, columns=[name], **_LITTLE)) for name in table.schema.names]
+    frame = pd.concat(columns, axis="columns")
+    frame.attrs = {LOST: lost}
+    return frame
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
+    pa.default_memory_pool().release_unused()
+    frame.index = pd.RangeIndex(len(frame))
+    return frame
+
+
+def _check_size(what: str, rows: int, columns: int, advice: str) -> None:
+    """Refuse a table that may take more than half of the memory that this process may use."""
+    allowed_mb = memory.half_mb()
+    fitting = int(allowed_mb * 1e6 / (CELL_BYTES * columns))
+    if rows > fitting:
+        raise UserError(
+            f"{what} {rows:,} rows of {columns} columns may take {rows * columns * CELL_BYTES / 1e9:.2g} GB here, and "
+            f"{allowed_mb / 1e3:.2g} are allowed; {advice.format(fitting)}"
+        )
 
 
 def _read_csv(path: Path, what: str, echo: Echo) -> pd.DataFrame:
-    with _opened(path) as file:
-        first = file.readline()
-    if b"\0" in first:
-        raise UnicodeError("UTF-16")
     found = _looked_through(path)
-    text = first.decode(found.encoding)
-    separator = max(",;\t", key=text.count)
-    header = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
+    headers = {separator: _header(path, found.encoding, separator) for separator in ",;\t"}
+    separator = max(headers, key=lambda each: len(headers[each]))
+    header = headers[separator]
     if not any(field.strip() for field in header):
         raise ValueError("the first line holds no column names")
+    _check_size(f"{what}: its about", found.rows, len(header), CONVERT)
     read: Any = partial(
         pd.read_csv,
         path,
@@ -106,11 +153,13 @@ def _read_csv(path: Path, what: str, echo: Echo) -> pd.DataFrame:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
-        if path.stat().st_size > LARGE_BYTES:
-            of = f"{what}: its about {found.rows:,} rows"
-            parser_bytes = found.row_bytes + POINTER_BYTES * len(header)
-            table_size.check(of, read(nrows=FIRST_ROWS), found.rows, advice=CONVERT, parser_bytes=parser_bytes)
-        frame: pd.DataFrame = read()
+        try:
+            frame: pd.DataFrame = read()
+        except pd.errors.ParserWarning:
+            raise UserError(
+                f"{what}: its first line names {len(header)} columns ({shorten(listed(header), 80)}), and lines below "
+                "have more cells; let the file begin with a line of all column names, without a title or comment"
+            ) from None
         numeric = [i for i in frame if is_numeric(frame[i].dtype)]
         doubtful = [i for i in numeric if _may_be_thousands(frame[i]) or (found.has_codes and not (frame[i] % 1).any())]
         if doubtful:
@@ -129,33 +178,34 @@ class _Text(NamedTuple):
     Attributes:
         has_codes: whether numbers in it may have leading zeros.
         rows: how many, at most: text may have several lines.
-        row_bytes: of each, unpacked.
     """
 
     encoding: str
     has_codes: bool
     rows: int
-    row_bytes: float
 
 
 def _looked_through(path: Path) -> _Text:
-    """Raises ValueError if some lines are UTF-8 and others are not."""
-    number = size = utf_8 = others = 0  # the last two are the first such line
+    rows = -1  # of the header
+    encoding = "utf-8-sig"
     has_codes = False
     with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            size += len(line)
+        for line in file:
+            rows += 1
             has_codes = has_codes or _MAY_BE_CODE.search(line) is not None
-            if line.isascii():
-                continue
+            if b"\0" in line:
+                raise UnicodeError("UTF-16")
             try:
                 line.decode()
-                utf_8 = utf_8 or number
             except UnicodeDecodeError:
-                others = others or number
-    if utf_8 and others:
-        raise ValueError(f"line {others} is not UTF-8, and line {utf_8} is")
-    return _Text("cp1252" if others else "utf-8-sig", has_codes, number - 1, size / max(1, number))
+                encoding = "cp1252"
+    return _Text(encoding, has_codes, rows)
+
+
+def _header(path: Path, encoding: str, separator: str) -> list[str]:
+    """The first line's fields; of several lines, if there are line breaks in quotes."""
+    with _opened(path) as file, TextIOWrapper(file, encoding, newline="") as text:
+        return next(csv.reader(text, delimiter=separator, skipinitialspace=True), [])
 
 
 def _may_be_thousands(numbers: pd.Series[Any]) -> bool:

@@ -48,9 +48,9 @@ GERMAN = Style(
     date="%d.%m.%Y",
 )
 KINDS = {  # how a person would read each column
-    "row_id": "counts the rows",
+    "row_id": "numbers",
     "customer_id": "group",
-    "customer_name": "names the group",
+    "customer_name": "categories",
     "order": "identifier: its text hardly repeats",
     "constant": "constant",
     **{f"money_{number}": "numbers" for number in range(5)},

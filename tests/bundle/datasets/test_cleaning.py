@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from entrypoints.datasets.cleaning import clean
-from entrypoints.datasets.random_rows import OF_ROWS
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
@@ -145,51 +144,13 @@ def test_parts_of_a_date_take_the_name_of_no_other_column(target: str) -> None:
         _clean(_frame(**{"when month": np.linspace(5, 6, ROWS), "when": days}), target)
 
 
-@pytest.mark.parametrize(
-    ("values", "left_out"),
-    [
-        pytest.param([*range(ROWS)], True, id="in order"),
-        pytest.param([*range(1000 + ROWS, 1000, -1)], True, id="any order"),
-        pytest.param([*range(0, 5 * ROWS, 5)], False, id="with gaps"),
-        pytest.param([*range(ROWS - 1), 0], False, id="repeated"),
-    ],
-)
-def test_column_that_counts_the_rows_is_left_out(values: list[Any], left_out: bool) -> None:
-    """Also where rows without a target are. As the time of the rows it stays."""
-    frame = _frame(c=values, y=["no", "yes"] * 11 + [None, "no"])
-    assert (("c", "left out", "counts the rows") in _clean(frame)[0].treatment) is left_out
-    assert "c" in _clean(frame, time="c")[0].feature_names
-
-
-def test_only_the_time_of_the_rows_may_count_them() -> None:
-    """Another column that does is left out beside it, too."""
-    treatment = _clean(_frame(day=range(ROWS), row=range(ROWS, 0, -1)), time="day")[0].treatment
-    assert [each for each in treatment if each[1] == "left out"] == [("row", "left out", "counts the rows")]
-
-
-def test_whole_numbers_that_lie_close_together_do_not_count_the_rows_of_a_sample() -> None:
-    """Ages, say, that are all different in a few rows of a large file."""
-    frame = _frame(c=range(ROWS))
-    frame.attrs = ABOUT | {OF_ROWS: 10 * ROWS}
-    table = clean(frame, "y", what="dataset=t.csv", echo=lambda line: None)
-    assert "c" in table.feature_names
-
-
-def test_columns_that_name_the_group_are_left_out() -> None:
-    """A name, or a second number. What groups share, or what changes within one, stays; so do amounts."""
-    patients = [row // 2 for row in range(ROWS)]
-    frame = _frame(
-        patient=patients,
-        name=[f"name {patient}" for patient in patients],
-        file=[7 * patient for patient in patients],
-        ward=[patient % 3 for patient in patients],
-        visit=range(0, 5 * ROWS, 5),
-        weight=[patient + 0.5 for patient in patients],
-    )
-    table, _ = _clean(frame, group="patient")
-    assert table.feature_names == ("a", "b", "ward", "visit", "weight")
-    why = {name: why for name, read_as, why in table.treatment if read_as == "left out"}
-    assert why == {"patient": "group", "name": "names the group", "file": "names the group"}
+def test_target_of_dates_is_refused() -> None:
+    """Days since 1970 are no quantity that anybody asks for."""
+    days = [f"2024-01-{day:02d}" for day in range(1, ROWS + 1)]
+    with pytest.raises(
+        UserError, match=r"^target=c: the column of dataset=t.csv holds dates; choose another target, or"
+    ):
+        _clean(_frame(c=days), "c")
 
 
 def test_how_columns_are_read_is_said_in_one_line() -> None:

@@ -51,7 +51,7 @@ def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
-    """Rows are counted by a column in which those between them are missing. A category that is not drawn is none.
+    """A category that is not drawn is none.
 
     A rare value of a target that is a number, though written with a comma, may be lost.
     """
@@ -60,7 +60,6 @@ def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
     name = str(path.with_name(f"u.{kind}"))
     whole.to_csv(name, index=False) if kind == "csv" else whole.to_parquet(name)
     table = known.load(name, target="y", max_rows=90, seed=1, echo=lambda _: None)
-    assert ("number", "left out", "counts the rows") in table.treatment
     drawn = _drawn(path, 90, seed=1)
     assert table.y.tolist() == drawn["y"].tolist()
     assert table.categories["text"] == tuple(sorted(set(drawn["text"].dropna())))
@@ -119,13 +118,12 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the number of rows that would fit, of which those of a Parquet file are all that is read."""
-    monkeypatch.setattr(memory, "half_mb", lambda: 0.05)
-    too_much = r"its 300 rows would take about 8.6e-05 GB here, and 5e-05 are allowed; choose max_rows=100$"
+    monkeypatch.setattr(memory, "half_mb", lambda: 0.02)
+    too_much = r"its 300 rows of 6 columns may take 4.3e-05 GB here, and 2e-05 are allowed; choose max_rows=138$"
     with pytest.raises(UserError, match=too_much):
         table_files.read(str(path), echo=pytest.fail)
     assert len(_drawn(path, 100, seed=0)) == 100
-    monkeypatch.setattr(table_files, "LARGE_BYTES", 0)
     for name in ("t.csv", "t.csv.gz"):
         pd.read_parquet(path).to_csv(path.with_name(name), index=False)
-        with pytest.raises(UserError, match=r"its about 300 rows would .* write it as a Parquet file, and choose max_"):
+        with pytest.raises(UserError, match=r"its about 300 rows of 6 columns may .* write it as a Parquet file, and "):
             table_files.read(str(path.with_name(name)), echo=pytest.fail)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.known import load
 from entrypoints.datasets.table_files import read
 from entrypoints.errors import UserError
 
@@ -64,12 +63,17 @@ def test_file_in_cp1252_is_read_with_a_line(tmp_path: Path) -> None:
     assert lines == [f"dataset={path}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong"]
 
 
-def test_file_of_two_encodings_is_refused_with_a_line_of_each(tmp_path: Path) -> None:
-    """Read as cp1252 the letters of all other lines would be wrong."""
-    with pytest.raises(
-        UserError, match=r"not readable as CSV \(line 4 is not UTF-8, and line 2 is\); fix it or export"
-    ):
-        _read(tmp_path / "t.csv", "a\nMüller\nx\n".encode() + "Müller\n".encode("cp1252"))
+def test_line_break_in_a_quoted_name_is_part_of_it(tmp_path: Path) -> None:
+    """As Excel writes a cell of two lines."""
+    frame = _read(tmp_path / "t.csv", '"weight\n(kg)";"x, y";z\n1;2;3\n')
+    assert frame.to_dict("list") == {"weight\n(kg)": [1], "x, y": [2], "z": [3]}
+
+
+@pytest.mark.parametrize("first", ["# made by the lab", "Results, 2024\n"])
+def test_line_above_the_names_of_columns_is_refused_in_one_sentence(tmp_path: Path, first: str) -> None:
+    """A comment, or a title, is taken for the names: the sentence shows it, and says what to do."""
+    with pytest.raises(UserError, match=r"its first line names . columns .*; let the file begin with a line of"):
+        _read(tmp_path / "t.csv", first + "\na,b,c\n1,2,3\n")
 
 
 def test_header_is_read_as_it_is(tmp_path: Path) -> None:
@@ -80,13 +84,10 @@ def test_header_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 def test_columns_without_a_name_have_that_which_pandas_gives_them(tmp_path: Path) -> None:
-    """So rows to predict have it, too; the numbers of rows that DataFrame.to_csv writes are left out as such."""
+    """So rows to predict have it, too."""
     path = tmp_path / "t.csv"
     pd.DataFrame({"a": [5, 6] * 10, "y": ["u", "v"] * 10}).to_csv(path)
     assert list(read(str(path), echo=pytest.fail)) == list(pd.read_csv(path)) == ["Unnamed: 0", "a", "y"]
-    lines: list[str] = []
-    assert load(str(path), target="y", echo=lines.append).feature_names == ("a",)
-    assert lines[0].endswith("left out: Unnamed: 0 (counts the rows)")
 
 
 def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path: Path) -> None:
