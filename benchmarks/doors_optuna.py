@@ -1,15 +1,14 @@
-"""What limits do for Optuna's trials, beside failing them and beside random search; and what a limit by force takes.
+"""What limits do for Optuna's trials, beside failing them and beside random search.
 
     python benchmarks/doors_optuna.py [--seeds 5] [--trials 60] [--near 600]
 
 Studies of trials that sleep, the longer the better they are, under a limit that half, or one in twenty-five, of the
-space meets: the share of trials 20 to 60 that break it. Then one trial that fills 2 GB under a limit of 500 MB in a
-process of its own. Then trials whose time is the limit: how many of them and of their runs there are at the end.
+space meets: the share of trials 20 to 60 that break it. Then trials whose time is the limit: how many of them and of
+their runs there are at the end.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -58,23 +57,6 @@ def share_over(how: str, limit_s: float, seed: int, trials: int) -> float:
     return mean(FULL_S * max(each.params.values()) > limit_s for each in study.trials[20:])
 
 
-def filling(trial: optuna.Trial) -> None:
-    began, held = time.monotonic(), []
-    while len(held) < 200:
-        held.append(os.urandom(1) * 10_000_000)
-        trial.set_user_attr("filled_s", time.monotonic() - began)
-    time.sleep(60)
-
-
-def by_force() -> str:
-    study = optuna.create_study()
-    began = time.monotonic()
-    study.optimize(system_metrics("memory_growth_mb<=500", isolated=True)(filling), n_trials=1)
-    (trial,), took_s = study.trials, time.monotonic() - began
-    peak_mb, end_s = trial.user_attrs["memory_growth_mb"], trial.user_attrs["elapsed_s"]
-    return f"{trial.state.name}, grown to {peak_mb:.0f} MB, ended after {end_s:.2f} s of its own, {took_s:.2f} s in all"
-
-
 def near(trials: int, jobs: int) -> str:
     """Trials of which about half break the limit."""
     objective = system_metrics("elapsed_s<=0.02")(
@@ -105,7 +87,6 @@ def main(seeds: int, trials: int, many: int) -> None:
             for how in ("pruned", "failed", "random"):
                 over = mean(share_over(how, FULL_S * side, seed, trials) for seed in range(seeds))
                 click.echo(f"limit that {space} of the space meets, {how}: {over:.0%} of later trials break it")
-        click.echo(f"2 GB under a limit of 500 MB: {by_force()}")
         for jobs in (1, 2):
             click.echo(f"{many} trials near their limit, {near(many, jobs)}")
 

@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 _enabled = False
 _hooked = False
 _open: dict[tuple[int, str], Measurement | SystemMetricsLogger] = {}  # by process and run
-_statuses: dict[str, str] = {}  # of runs that are to end otherwise than FINISHED
+_statuses: dict[str, str] = {}  # of runs that end otherwise than MLflow says
 
 
 def autolog(disable: bool = False) -> None:
@@ -54,7 +54,7 @@ def _warn_of_open_run() -> None:
         logger.warning("run %r is not measured: call autolog() before mlflow.start_run()", name)
 
 
-def end_as(run_id: str, status: str) -> None:
+def override_status(run_id: str, status: str) -> None:
     """Have a run of this process end with this status where MLflow would say FINISHED."""
     _statuses[run_id] = status
     _hook_now()
@@ -94,9 +94,9 @@ def _hook(fluent: Any) -> None:
     def ended(self: Any, run_id: str, status: str | None = None, end_time: int | None = None) -> Any:
         with never_raises("measuring an MLflow run"):
             _ended(run_id)
-        other = _statuses.pop(run_id, None)
+        override = _statuses.pop(run_id, None)
         if status in (None, "FINISHED"):
-            status = other or status
+            status = override or status
         return set_terminated(self, run_id, status, end_time)
 
     run_class.__init__ = opened

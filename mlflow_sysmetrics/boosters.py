@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.util import Finalize
 
-from mlflow_sysmetrics.autologging import end_as
+from mlflow_sysmetrics.autologging import override_status
 from mlflow_sysmetrics.delivery import (
     Run,
     child_run,
@@ -188,5 +188,5 @@ class Training:
             return
         if outcome.status == "KILLED" and self._run.run_id:
             self._run.log(tags=outcome.tags)
-            end_as(self._run.run_id, outcome.status)
+            override_status(self._run.run_id, outcome.status)
         self._run.release()

@@ -14,13 +14,11 @@ import optuna
 
 from mlflow_sysmetrics.delivery import Run, RunRef, child_run, current_run, open_store, points_now
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.isolated import Isolated
 from mlflow_sysmetrics.limits import (
     Limit,
     Limits,
     Stop,
     Values,
-    Watchdog,
     check_attainable,
     process_limits,
 )
@@ -29,8 +27,7 @@ from mlflow_sysmetrics.outcome import Outcome, ended_by, failed, killed
 from mlflow_sysmetrics.sampling import reset_peak_rss
 from mlflow_sysmetrics.tags import BY_PRUNER, KIND, STUDY_ID
 
-_OF_THREADS = "elapsed_s"  # all that is known of trials that run at once in threads of one process
-_KILLED_WITHIN_S = 30.0
+_KNOWN_IN_THREADS = "elapsed_s"  # all that is known of trials that run at once in threads of one process
 
 _running: list[_Trial] = []
 _lock = threading.Lock()  # of the list, and of `is_shared` of those in it
@@ -38,7 +35,7 @@ _lock = threading.Lock()  # of the list, and of `is_shared` of those in it
 Objective = Callable[[Any], Any]
 
 
-def system_metrics(limits: str | None = None, isolated: bool = False) -> Callable[[Objective], Objective]:
+def system_metrics(limits: str | None = None) -> Callable[[Objective], Objective]:
     """A decorator for an Optuna objective: its trials are measured, and limits prune them.
 
         @system_metrics(limits="peak_memory_mb<=500, elapsed_s<=60")
@@ -51,13 +48,11 @@ def system_metrics(limits: str | None = None, isolated: bool = False) -> Callabl
     its next `report` or `should_prune`, or at its end.
 
     Args:
-        limits: on figures of the summary.
-        isolated: run each trial in a process of its own, to which the objective is pickled, and which a broken limit
-            ends at once. Without it ``n_jobs>1`` allows limits on ``elapsed_s`` only.
+        limits: on figures of the summary; with ``n_jobs>1`` on ``elapsed_s`` only.
 
     Raises:
-        ValueError: an argument is wrong, MLflow has no such store, Optuna is too old, or the process has more memory
-            than a limit allows: this one here, one of its own before its objective is called.
+        ValueError: an argument is wrong, MLflow has no such store, Optuna is too old, or this process has more
+            memory than a limit allows.
     """
     if callable(limits):
         raise ValueError("@system_metrics: write it with brackets, @system_metrics()")
@@ -65,87 +60,62 @@ def system_metrics(limits: str | None = None, isolated: bool = False) -> Callabl
         raise ValueError(f"optuna {optuna.__version__} has no constraints of a trial; install optuna>=5")
     open_store()
     parsed = process_limits(limits)
-    if not isolated:
-        check_attainable(parsed)
+    check_attainable(parsed)
 
     def decorate(objective: Objective) -> Objective:
         @functools.wraps(objective)
         def measured(trial: Any) -> Any:
             if not isinstance(trial, optuna.Trial):  # a fixed or a frozen one, of no study
                 return objective(trial)
-            runner = Isolated(objective, trial) if isolated else InProcess(objective, trial)
-            return _Trial(trial, parsed, runner).run()
+            return _Trial(trial, parsed).run(objective)
 
         return measured
 
     return decorate
 
 
-class InProcess:
-    """A call in this process, as `Isolated` is one in another."""
-
-    pid = None
-
-    def __init__(self, function: Objective, argument: Any) -> None:
-        self.call = functools.partial(function, argument)
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None: ...
-
-    def kill(self) -> None:
-        """It cannot be ended from outside: see `_Trial._reported`."""
-
-
 class _Trial:
     """A trial while it runs: what it costs, its MLflow run, and the limit that it has broken."""
 
-    def __init__(self, trial: Any, limits: Limits, runner: InProcess | Isolated) -> None:
+    def __init__(self, trial: Any, limits: Limits) -> None:
         self.trial = trial
         self.place: RunRef | None = None
         self.is_shared = False  # whether another one has run in this process meanwhile
-        self.is_isolated = isinstance(runner, Isolated)
         self.thread = threading.get_ident()
         self._limits = limits
-        self._runner = runner
-        self._watchdog = Watchdog(lambda run_id, outcome: runner.kill(), limits)
+        self._judge = limits.judge()
+        self._broken: Stop | None = None
         self._run: Run | None = None
         self._summary: dict[str, float] = {}
         self._report = trial.report
         self._should_prune = trial.should_prune
 
-    def run(self) -> Any:
+    def run(self, objective: Objective) -> Any:
         """What the objective returns or raises; TrialPruned if a limit is broken."""
         self._join_others()
-        value: Any = None
         try:
             self._begin()
-            value = self._call()
-            if self._broken:
-                raise optuna.TrialPruned
+            value = self._measured(objective)
         except BaseException as error:
-            self._end(value, error)
+            self._end(None, error)
             if self._broken and isinstance(error, Exception):
                 raise optuna.TrialPruned(str(self._broken)) from error
             raise
         self._end(value)
+        if self._broken:
+            raise optuna.TrialPruned(str(self._broken))
         return value
-
-    @property
-    def _broken(self) -> Stop | None:
-        return self._watchdog.broken
 
     def _join_others(self) -> None:
         """Count as running. ValueError for limits on what is not known of trials that share the process."""
         with _lock:
-            others = [other for other in _running if not other.is_isolated and other.thread != self.thread]
-            refused = set(self._limits.metrics) - {_OF_THREADS}
-            if others and not self.is_isolated:
-                if refused:
-                    why = f"other trials run in this process at once, so {min(refused)} of one trial is not known"
-                    do = "use system_metrics(..., isolated=True), or n_jobs=1"
-                    raise ValueError(f"limits={self._limits}: {why}; {do}")
+            others = [other for other in _running if other.thread != self.thread]
+            refused = set(self._limits.metrics) - {_KNOWN_IN_THREADS}
+            if others and refused:
+                why = f"other trials run in this process at once, so {min(refused)} of one trial is not known"
+                do = "use n_jobs=1, and for more at once several processes on one storage"
+                raise ValueError(f"limits={self._limits}: {why}; {do}")
+            if others:
                 for trial in [self, *others]:
                     trial.is_shared = True
             _running.append(self)
@@ -163,19 +133,20 @@ class _Trial:
             tags = {KIND: "trial", STUDY_ID: self.trial.study.study_name}
             self._run = child_run(self.place, f"trial {self.trial.number}", tags)
 
-    def _call(self) -> Any:
+    def _measured(self, objective: Objective) -> Any:
         reset_peak_rss()  # an earlier trial of this process may have had more
-        with self._runner as runner, Measurement(runner.pid) as measurement:
-            if self.is_isolated:
-                check_attainable(self._limits, measurement.summary)
-            measurement.subscribe(self._watchdog.see)
+        with Measurement() as measurement:
+            measurement.subscribe(self._see)
             try:
-                return runner.call()
+                return objective(self.trial)
             finally:
-                summary = measurement.stop()
-                self._watchdog.release()
-                self._watchdog.join(_KILLED_WITHIN_S)
-                self._summary = {_OF_THREADS: summary[_OF_THREADS]} if self.is_shared else summary
+                self._summary = measurement.stop()
+                if self.is_shared:
+                    self._summary = {_KNOWN_IN_THREADS: self._summary[_KNOWN_IN_THREADS]}
+
+    def _see(self, costs: Values) -> None:
+        if self._broken is None:
+            self._broken = self._judge.crossed(costs)
 
     def _reported(self, value: float, step: int) -> None:
         self._report(value, step)

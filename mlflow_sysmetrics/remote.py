@@ -1,17 +1,18 @@
-"""Objects of this process that its worker processes use: each has a stand-in there, which asks this process."""
+"""Objects of this process whose methods its worker processes call, by a proxy."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import os
-import threading
 from collections.abc import Callable
 from multiprocessing.managers import BaseManager
 from typing import Any
 from weakref import WeakValueDictionary
 
-_lent = WeakValueDictionary[int, Any]()
+from mlflow_sysmetrics.threads import start_thread
+
+_objects = WeakValueDictionary[int, Any]()  # which have a proxy
 _keys = itertools.count()
 
 
@@ -19,19 +20,18 @@ class _Manager(BaseManager):
     """Answers at a Unix socket, with the secret that this process gives those that it starts."""
 
 
-def _use(key: int, name: str, *args: Any, **named: Any) -> Any:
-    found = getattr(_lent[key], name)
-    return found(*args, **named) if callable(found) else found
+def _call(key: int, method: str, *args: Any) -> Any:
+    return getattr(_objects[key], method)(*args)
 
 
-_Manager.register("use", lambda: _use, exposed=("__call__",))
+_Manager.register("caller", lambda: _call, exposed=("__call__",))
 
 
 @functools.cache
 def _serve(pid: int) -> Any:
     """The address at which the process with this pid, which is this one, answers."""
     server = _Manager().get_server()
-    threading.Thread(target=server.serve_forever, name="mlflow-sysmetrics-remote", daemon=True).start()
+    start_thread(server.serve_forever, "remote")
     return server.address
 
 
@@ -39,27 +39,20 @@ def _serve(pid: int) -> Any:
 def _connect(address: Any) -> Callable[..., Any]:
     manager = _Manager(address)
     manager.connect()
-    return manager.use()  # type: ignore[attr-defined, no-any-return]
+    return manager.caller()  # type: ignore[attr-defined, no-any-return]
 
 
-class StandIn:
-    """Has the methods and attributes of an object of another process. What passes between the two is pickled."""
+class Proxy:
+    """To be sent to workers, which call by it the methods of an object of this process, as long as that lives.
 
-    def __init__(self, kind: type, key: int, address: Any) -> None:
-        self._kind = kind
-        self._key = key
-        self._address = address
+    Arguments and answers are pickled.
+    """
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        use = functools.partial(_connect(self._address), self._key, name)
-        is_method = callable(getattr(self._kind, name, None))
-        return use if is_method else use()
+    def __init__(self, target: Any) -> None:
+        self._key = next(_keys)
+        self._address = _serve(os.getpid())
+        _objects[self._key] = target
 
-
-def lend(lent: Any) -> StandIn:
-    """A stand-in for an object of this process, to be sent to workers. It is of use as long as the object lives."""
-    key = next(_keys)
-    _lent[key] = lent
-    return StandIn(type(lent), key, _serve(os.getpid()))
+    def call(self, method: str, *args: Any) -> Any:
+        """What the method of the object returns, or raises."""
+        return _connect(self._address)(self._key, method, *args)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import math
 import re
 import sys
@@ -33,14 +32,16 @@ from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.metrics import mean_of_splits
 from mlflow_sysmetrics.outcome import FINISHED, Outcome, ended_by, failed, killed
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.remote import StandIn, lend
+from mlflow_sysmetrics.remote import Proxy
 from mlflow_sysmetrics.sampling import reset_peak_rss
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, KIND
+from mlflow_sysmetrics.threads import Deadline
+from mlflow_sysmetrics.time_limits import ANSWER_S
 
 logger = get_logger(__name__)
 _FIT = "candidate-split-evaluation"  # scikit-learn's name of the task; the last fit on all data is another one
-_ANSWER_S = 5.0  # how long to wait for the store
-_CLOSE_EACH_S = 2.0  # and longer at the end, for each run
+_CLOSE_EACH_S = 2.0  # how much longer to wait for the store at the end, for each run
+_NOT_A_SCORE = re.compile(r"param|split\d+_")  # in `cv_results_`: a parameter, or of one split alone
 _guard = functools.partial(never_raises, "measuring a search of scikit-learn")
 _warn_once = functools.cache(logger.warning)
 
@@ -125,23 +126,23 @@ def _row_and_split(estimator: Any, context: Any) -> tuple[int, int]:
     return earlier + row, split
 
 
-class _FarSearch:
+class _SearchProxy:
     """What a worker has in place of the `_Search`."""
 
     thread = threading.main_thread().ident
     writing_s = 0.0
 
-    def __init__(self, search: StandIn) -> None:
-        self._search = search
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
 
     def note(self, row: int, split: int, costs: Values | None = None) -> bool:
-        return bool(self._search.note(row, split, costs))
+        return bool(self._proxy.call("note", row, split, costs))
 
 
 class _Fit:
     """A fit that has begun in this process."""
 
-    def __init__(self, search: _Search | _FarSearch, limits: Limits) -> None:
+    def __init__(self, search: _Search | _SearchProxy, limits: Limits) -> None:
         with contextlib.suppress(AttributeError, OSError):  # not every libc has it
             psutil.heap_trim()  # so that what an earlier fit has freed is not this one's
         reset_peak_rss()
@@ -198,13 +199,13 @@ class _Search:
         self._run = delivery.child_run(self._place, name, {KIND: "study"})
         if limits.rules:
             self._run.log(params={"limits": limits})
-        deadline = time.monotonic() + _ANSWER_S  # what MLflow does at its first request is not a cost of a fit
-        while not self._run.run_id and not self._writer.is_unreachable and time.monotonic() < deadline:
+        deadline = Deadline(ANSWER_S)  # what MLflow does at its first request is not a cost of a fit
+        while not self._run.run_id and not self._writer.is_unreachable and deadline.left():
             time.sleep(0.005)
-        self._stand_in = lend(self)
+        self._proxy = Proxy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _FarSearch, (self._stand_in,)
+        return _SearchProxy, (self._proxy,)
 
     @property
     def writing_s(self) -> float:
@@ -266,27 +267,24 @@ class _Search:
         self._run.log(summary=summary)
         self._run.end(FINISHED if self.results else ended_by(sys.exc_info()[1]))
         runs = [self._run, *(candidate.run for _, candidate in candidates)]
-        self._writer.close(runs, _ANSWER_S if self._writer.is_unreachable else _ANSWER_S + _CLOSE_EACH_S * len(runs))
+        timeout_s = ANSWER_S
+        if not self._writer.is_unreachable:
+            timeout_s += _CLOSE_EACH_S * len(runs)
+        self._writer.close(runs, timeout_s)
 
     def _end(self, row: int, candidate: _Candidate) -> str:
         """End the run of a candidate, and return its status."""
-        splits = range(self._estimator.n_splits_)
-        rows: list[dict[str, float]] = [{"split": split, **candidate.splits.get(split, {})} for split in splits]
         scores: dict[str, float] = {}
         for name, column in self.results.items():
-            of_split = re.fullmatch(r"split(\d+)_(.+)", name)
-            if of_split:
-                rows[int(of_split[1])][of_split[2]] = float(column[row])
-            elif not name.startswith("param"):
+            if not _NOT_A_SCORE.match(name):
                 scores[name] = float(column[row])
         outcome = self._outcome(row, candidate, scores)
         run = candidate.run
         if self.results:
             params = self.results["params"][row]
             run.log(params=params, tags={"mlflow.runName": _name(params)}, summary=scores)
-        if len(candidate.splits) < len(rows):
+        if len(candidate.splits) < self._estimator.n_splits_:
             run.log(summary=mean_of_splits(candidate.splits.values()))
-        run.write("splits.json", json.dumps(rows))
         run.end(outcome, candidate.ended_ms)
         return outcome.status
 

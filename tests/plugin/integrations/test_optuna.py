@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +13,8 @@ from threading import Barrier, Event
 from typing import Any
 
 import mlflow
-import psutil
 import pytest
 from commands import clean_environment, store_uri, wait_until
-from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -55,19 +51,10 @@ def grown(trial: Any) -> bytearray:
     return held
 
 
-def living(pid: int) -> bool:
-    """Whether a process runs: nobody may have waited for one that has ended."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-@pytest.mark.parametrize("isolated", [False, True])
-def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient, isolated: bool) -> None:
+def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient) -> None:
     """Nested under the active one, with parameters, value, what it reported, and how it ended."""
 
-    @system_metrics(limits="elapsed_s<=1000", isolated=isolated)
+    @system_metrics(limits="elapsed_s<=1000")
     def objective(trial: Any) -> float:
         x = trial.suggest_float("x", 1, 2)
         trial.report(10 * x, step=3)
@@ -168,43 +155,6 @@ def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
     assert 150 < large - small < 250
 
 
-def test_trial_of_its_own_process_is_ended_by_force(store_in_use: MlflowClient) -> None:
-    """Though it asks nothing; with what it has started; and the figures of those beside it are their own."""
-
-    @system_metrics(LIMIT, isolated=True)
-    def objective(trial: Any) -> float:
-        if trial.suggest_categorical("large", [False, True]):
-            trial.set_user_attr("child", subprocess.Popen(["sleep", "1000"]).pid)
-            held = bytearray(os.urandom(1) * 100_000_000)
-            time.sleep(100)
-            del held
-        return 1.0
-
-    study = optuna.create_study()
-    for large in (True, False, True, False):
-        study.enqueue_trial({"large": large})
-    study.optimize(objective, n_trials=4, n_jobs=2)
-    for trial in study.trials:
-        large = trial.params["large"]
-        assert trial.state == (PRUNED if large else COMPLETE)
-        assert (trial.user_attrs["memory_growth_mb"] > 50) == large
-        assert not large or not living(trial.user_attrs["child"])
-    assert [run.info.status for run in runs_of(store_in_use, 4)].count("KILLED") == 2
-
-
-def test_process_that_dies_fails_its_trial(store_in_use: MlflowClient) -> None:
-    """As an objective that raises does."""
-
-    @system_metrics(isolated=True)
-    def objective(trial: Any) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    (trial,) = studied(objective, catch=(RuntimeError,)).trials
-    assert trial.state == FAIL
-    (run,) = runs_of(store_in_use, 1)
-    assert "SIGKILL" in run.data.tags["sysmetrics.error"]
-
-
 def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient) -> None:
     """Its memory and CPU time are not those of one trial; a limit on them is refused."""
     both = Barrier(2)
@@ -225,7 +175,7 @@ def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient)
             is_refused.set()
             raise
 
-    with pytest.raises(ValueError, match=r"^limits=memory_growth_mb<=50: .*isolated=True"):
+    with pytest.raises(ValueError, match=r"^limits=memory_growth_mb<=50: .*several processes on one storage"):
         studied(beside_another, 4, n_jobs=2)
 
 
@@ -238,13 +188,12 @@ def test_study_inside_a_trial_has_the_process_for_itself(store_in_use: MlflowCli
     assert len(runs_of(store_in_use, 2)) == 2
 
 
-@pytest.mark.parametrize("isolated", [False, True])
-def test_limit_below_what_the_process_has_is_one_sentence(store_in_use: MlflowClient, isolated: bool) -> None:
-    """Where the objective is decorated, or before a process of its own calls it."""
+def test_limit_below_what_the_process_has_is_one_sentence(store_in_use: MlflowClient) -> None:
+    """Where the objective is decorated."""
     sentence = r"^limits=peak_memory_mb<=20: the process has peak_memory_mb [\d.]+ .*; raise .* memory_growth_mb"
     called: list[Any] = []
     with pytest.raises(ValueError, match=sentence):
-        studied(system_metrics("peak_memory_mb<=20", isolated=isolated)(called.append))
+        studied(system_metrics("peak_memory_mb<=20")(called.append))
     assert called == []
 
 
@@ -261,47 +210,6 @@ def test_interrupted_trial_leaves_no_run_that_goes_on(store_in_use: MlflowClient
     assert (run.info.status, run.data.tags["sysmetrics.stopped_by"]) == ("KILLED", "person")
 
 
-def test_process_of_a_trial_ends_at_ctrl_c(store_in_use: MlflowClient) -> None:
-    """With what it has started."""
-
-    @system_metrics(isolated=True)
-    def objective(trial: Any) -> None:
-        trial.set_user_attr("child", subprocess.Popen(["sleep", "1000"]).pid)
-        time.sleep(100)
-
-    study = optuna.create_study()
-
-    def interrupt() -> None:
-        wait_until(lambda: study.trials and study.trials[0].user_attrs, WITHIN_S, "what the trial starts")
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
-        study.optimize(objective, 2)
-    wait_until(lambda: not living(study.trials[0].user_attrs["child"]), WITHIN_S, "the end of what it has started")
-
-
-def test_process_of_a_trial_ends_with_that_of_its_study(empty_store: Path) -> None:
-    """With what it has started, although that one is killed at once."""
-    (empty_store / "script.py").write_text(
-        "import subprocess, time, optuna\n"
-        "from mlflow_sysmetrics.optuna import system_metrics\n"
-        "@system_metrics(isolated=True)\n"
-        "def objective(trial):\n"
-        "    trial.set_user_attr('pid', subprocess.Popen(['sleep', '1000']).pid)\n"
-        "    print(trial.user_attrs['pid'], flush=True)\n"
-        "    time.sleep(1000)\n"
-        "optuna.create_study().optimize(objective, n_trials=2)\n"
-    )
-    line, env = [sys.executable, "script.py"], clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
-    with subprocess.Popen(line, cwd=empty_store, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as study:
-        assert study.stdout is not None
-        sleeps = int(study.stdout.readline())
-        study.kill()
-        study.communicate(timeout=300)
-    assert study.returncode
-    wait_until(lambda: not living(sleeps), WITHIN_S, "the end of what the trial has started")
-
-
 def test_objective_can_be_called_without_a_study(store_in_use: MlflowClient) -> None:
     """As Optuna's own pages do with the best trial."""
     objective = system_metrics(LIMIT)(lambda trial: trial.suggest_float("x", 0, 1))
@@ -309,14 +217,14 @@ def test_objective_can_be_called_without_a_study(store_in_use: MlflowClient) -> 
 
 
 def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
-    """One without `if __name__ == "__main__"`, while the store is away: `sync` brings its runs."""
+    """While the store is away: `sync` brings its runs."""
     (empty_store / "script.py").write_text(
         "import mlflow, optuna\n"
         "from mlflow_sysmetrics.delivery import writer\n"
         "from mlflow_sysmetrics.optuna import system_metrics\n"
         "writer._AT_EXIT_S = 0.5\n"
         "class Wrong(Exception): pass\n"
-        "@system_metrics('elapsed_s<=100', isolated=True)\n"
+        "@system_metrics('elapsed_s<=100')\n"
         "def objective(trial):\n"
         "    if trial.suggest_int('x', 0, 9) > 9: raise Wrong\n"
         "    if trial.number: raise Wrong('one')\n"

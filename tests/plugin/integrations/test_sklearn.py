@@ -27,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlflow_sysmetrics import Limits
+from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.sklearn import SystemMetricsCallback, _Search
 
 pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks since 1.9")
@@ -50,37 +51,28 @@ def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
     return search, sorted(candidates, key=lambda run: int(run.data.tags["sysmetrics.run_key"].rpartition("/")[2]))
 
 
-def table_of(run: Run) -> list[dict[str, Any]]:
-    """The rows of its table, one a split."""
-    table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/splits.json")
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-
-
 @pytest.mark.parametrize(("kind", "n_jobs"), [("grid", 1), ("random", 1), ("halving", 2)])
 def test_each_candidate_is_a_run_with_its_params_scores_and_costs(
     kind: str, n_jobs: int, store_in_use: MlflowClient
 ) -> None:
-    """As `cv_results_` has them; the row of a split has that split's score, and the run what one fit costs."""
+    """As `cv_results_` has them; the run has what one fit costs."""
     found = SEARCHES[kind](cv=3, n_jobs=n_jobs).set_callbacks(SystemMetricsCallback()).fit(X, y)
     results = found.cv_results_
     search, candidates = runs_of(store_in_use)
     assert search.info.status == "FINISHED"
     assert search.info.run_name == f"{type(found).__name__} Pipeline"
     assert search.data.metrics["trials"] == len(candidates) == len(results["params"])
-    rows = [table_of(run) for run in candidates]
-    assert search.data.metrics["cpu_seconds"] == pytest.approx(sum(row["cpu_seconds"] for each in rows for row in each))
-    for number, (run, splits) in enumerate(zip(candidates, rows, strict=True)):
+    of_fits = 3 * sum(run.data.metrics["cpu_seconds"] for run in candidates)
+    assert search.data.metrics["cpu_seconds"] == pytest.approx(of_fits)
+    for number, run in enumerate(candidates):
         metrics = run.data.metrics
         assert run.info.status == "FINISHED"
         assert run.data.params == {name: str(value) for name, value in results["params"][number].items()}
         assert run.info.run_name == f"C={results['params'][number]['logisticregression__C']}"
         for name in ("mean_test_score", "std_test_score", "mean_fit_time", "rank_test_score"):
             assert metrics[name] == results[name][number]
-        assert [row["test_score"] for row in splits] == [
-            results[f"split{split}_test_score"][number] for split in range(3)
-        ]
-        assert metrics["cpu_seconds"] == pytest.approx(sum(row["cpu_seconds"] for row in splits) / 3)
-        assert metrics["peak_memory_mb"] == max(row["peak_memory_mb"] for row in splits) > 20
+        assert not any(name.startswith(("param", "split")) for name in metrics)
+        assert metrics["peak_memory_mb"] > 20
         assert run.info.end_time <= search.info.end_time
 
 
@@ -106,8 +98,9 @@ def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_us
     found = GridSearchCV(Fit(), grid, cv=4, n_jobs=n_jobs).set_callbacks(costs).fit(X, y)
     search, candidates = runs_of(store_in_use)
     assert [run.info.status for run in candidates] == ["FINISHED"] * 2 + ["KILLED"] * 3
-    fits = [sum(row.get("elapsed_s") is not None for row in table_of(run)) for run in candidates]
-    assert fits[:2] == [4, 4]
+    scores = [found.cv_results_[f"split{split}_test_score"] for split in range(4)]
+    fits = np.isfinite(scores).sum(axis=0)
+    assert list(fits[:2]) == [4, 4]
     assert 1 <= fits[2] <= n_jobs
     assert fits[4] == 0
     assert found.best_params_["megabytes"] in (1, 10)
@@ -194,8 +187,8 @@ def test_fits_in_threads_have_only_their_time(store_in_use: MlflowClient, caplog
     with joblib.parallel_backend("threading"):
         search.set_callbacks(SystemMetricsCallback(limits="cpu_seconds<=0.01")).fit(X, y)
     run, candidates = runs_of(store_in_use)
-    known = [each for candidate in candidates for each in table_of(candidate)]
-    assert {name for row in known if row["elapsed_s"] for name in row} == {"split", "test_score", "elapsed_s"}
+    known = {name for candidate in candidates for name in candidate.data.metrics}
+    assert known & set(SUMMARY) == {"elapsed_s"}
     assert "cpu_seconds" not in run.data.metrics
     assert [each.info.status for each in candidates] == ["FINISHED"] * 2
     assert "only elapsed_s is known" in caplog.text
@@ -220,7 +213,7 @@ def test_search_lies_in_the_active_run_beside_autologging(store_in_use: MlflowCl
 def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search ends as without us, and `mlflow-sysmetrics sync` finds what is left."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spool"))
-    monkeypatch.setattr("mlflow_sysmetrics.sklearn._ANSWER_S", 0.5)
+    monkeypatch.setattr("mlflow_sysmetrics.sklearn.ANSWER_S", 0.5)
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     search = GridSearchCV(Fit(), {"megabytes": [1, 2]}, cv=2).set_callbacks(SystemMetricsCallback()).fit(X, y)
     assert len(search.cv_results_["params"]) == 2
