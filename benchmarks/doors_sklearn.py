@@ -134,9 +134,7 @@ def show_truth(jobs: int) -> None:
     whole, runs = forests(jobs, SystemMetricsCallback(), Alone(jobs, folder))
     cpu_s = whole.data.metrics["cpu_seconds"]
     print(f"n_jobs={jobs}: {len(runs)} candidates x {SPLITS} splits, {cpu_s:.0f} CPU seconds")
-    print(
-        f"  {'candidate':44}{'CPU s':>7}{'alone':>8}{'diff':>7}  peak MB    diff  growth    diff"
-    )
+    print(f"  {'candidate':44}{'CPU s':>7}{'alone':>8}{'diff':>7}  peak MB    diff  growth    diff")
     for candidate in SAMPLE:
         costs = runs[candidate].data.metrics
         known = [json.loads((Path(folder) / f"{candidate}.{split}.json").read_text()) for split in range(SPLITS)]

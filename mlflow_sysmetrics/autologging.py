@@ -54,6 +54,13 @@ def _warn_of_open_run() -> None:
         logger.warning("run %r is not measured: call autolog() before mlflow.start_run()", name)
 
 
+def is_measured(run_id: str) -> bool:
+    """Whether a run gets its summary from a logger of this process, or from the command around it."""
+    from mlflow_sysmetrics.logger import recorded_runs
+
+    return (os.getpid(), run_id) in _open or run_id in recorded_runs()
+
+
 def override_status(run_id: str, status: str) -> None:
     """Have a run of this process end with this status where MLflow would say FINISHED."""
     _statuses[run_id] = status

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.util import Finalize
 
-from mlflow_sysmetrics.autologging import override_status
+from mlflow_sysmetrics.autologging import is_measured, override_status
 from mlflow_sysmetrics.delivery import (
     Run,
     child_run,
@@ -86,12 +86,13 @@ class Training:
         self._costs: dict[str, float] = {}  # of the summary, when the last iteration was done
         self._run: Run | None = None
         self._is_own_run = False
+        self._is_measured_run = False  # by others: then the costs in its summary are theirs
         self._ending = threading.Lock()
         self._done = 0  # iterations
         self._first_s = self._now_s = 0.0  # when the first and the last of them were done
         self._drawn = 0  # iterations up to the last point of the curves
         self._drawn_s = 0.0  # when that was
-        self._draw_last: Callable[[], None] | None = None  # a point of the last iteration, which has none
+        self._scores: Mapping[str, float] = {}  # of the last iteration
 
     def __reduce__(self) -> tuple[type[Training], tuple[Limits]]:
         """A copy is another training. It is not measured yet: its model may be there only to predict."""
@@ -115,6 +116,7 @@ class Training:
                 self._run = child_run(place, "training")
             else:
                 self._run = writer_for(place.tracking_uri).open(str(place.run_id))
+                self._is_measured_run = is_measured(str(place.run_id))
         if not self.is_open:
             self.start()
 
@@ -128,9 +130,9 @@ class Training:
         self._costs = {**self._latest, "elapsed_s": self._now_s}
         broken = self.limits.crossed(self._costs, self._done)
         pause_s = max(MIN_POINT_S, MIN_POINT_SHARE * self._now_s)
-        self._draw_last = lambda: self._draw(scores)
+        self._scores = scores
         if broken or self._done == 1 or self._now_s - self._drawn_s >= pause_s:
-            self._draw_last()
+            self._draw()
         if broken:
             logger.warning("training ends: %s", broken)
             self.end(broken.outcome())
@@ -139,8 +141,8 @@ class Training:
     @never_raises("recording a training")
     def complete(self) -> None:
         """The library says that the training has come to its end."""
-        if self._draw_last:
-            self._draw_last()
+        if self._drawn < self._done:
+            self._draw()
         self.end(FINISHED)
 
     @never_raises("recording a training")
@@ -153,9 +155,9 @@ class Training:
                 self.measurement.stop()
                 self._deliver(outcome or self._untold_outcome())
 
-    def _draw(self, scores: Mapping[str, float]) -> None:
+    def _draw(self) -> None:
         """Add a point to the curves: means since the last one, and how it is now."""
-        values = {_REFUSED.sub("_", name): score for name, score in scores.items()}
+        values = {_REFUSED.sub("_", name): score for name, score in self._scores.items()}
         values |= self.measurement.interval()
         seconds = self._now_s - self._drawn_s
         if seconds < MIN_POINT_S:
@@ -167,7 +169,6 @@ class Training:
         self._costs |= self._latest  # which is as new as the point
         self._drawn = self._done
         self._drawn_s = self._now_s
-        self._draw_last = None
 
     def _untold_outcome(self) -> Outcome:
         if self.stopped_early():
@@ -178,8 +179,10 @@ class Training:
         """Log the summary. End a run of its own; have another end as KILLED if a limit has ended the training."""
         if self._run is None:
             return
-        summary = {**self._costs, "steps": self._done}
-        summary.pop("memory_mb", None)  # a curve has that name
+        summary: dict[str, float] = {"steps": self._done}
+        if not self._is_measured_run:
+            summary |= self._costs
+            summary.pop("memory_mb", None)  # a curve has that name
         if self._done > 1:  # what there was before the first one's end is not the time of a step
             summary["mean_step_time_ms"] = 1000 * (self._now_s - self._first_s) / (self._done - 1)
         self._run.log(summary=summary)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _MAX_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
 
-_recorded: set[tuple[str, ...]] = set()  # the series that loggers of this process write
+_recorded: set[tuple[str, str, str, str]] = set()  # the series that loggers of this process write
 
 
 class _Steps(NamedTuple):
@@ -239,6 +239,11 @@ class SystemMetricsLogger:
             mean_ms = steps.mean_ms_since(self._steps_before)
             self._run.log([Point(f"{self._recording.prefix}step_time_ms", mean_ms, windows[-1].time_ms)])
             self._steps_before = steps
+
+
+def recorded_runs() -> set[str]:
+    """The ids of the runs that loggers of this process write now."""
+    return {run_id for pid, _, run_id, _ in _recorded if pid == str(os.getpid())}
 
 
 def _opened(run_id: str | None, tracking_uri: str) -> Run:

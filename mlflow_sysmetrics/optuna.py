@@ -83,7 +83,6 @@ class _Trial:
         self.is_shared = False  # whether another one has run in this process meanwhile
         self.thread = threading.get_ident()
         self._limits = limits
-        self._judge = limits.judge()
         self._broken: Stop | None = None
         self._run: Run | None = None
         self._summary: dict[str, float] = {}
@@ -146,7 +145,7 @@ class _Trial:
 
     def _see(self, costs: Values) -> None:
         if self._broken is None:
-            self._broken = self._judge.crossed(costs)
+            self._broken = self._limits.crossed(costs)
 
     def _reported(self, value: float, step: int) -> None:
         self._report(value, step)

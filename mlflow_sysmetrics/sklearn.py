@@ -69,16 +69,16 @@ class SystemMetricsCallback:
 
     def __init__(self, limits: str | None = None) -> None:
         if find_spec("sklearn.callback") is None:
-            here = f"scikit-learn {version('scikit-learn')}"
-            raise ImportError(f"{here} has no callbacks: install scikit-learn>=1.9, which needs Python 3.11")
+            installed = f"scikit-learn {version('scikit-learn')}"
+            raise ImportError(f"{installed} has no callbacks: install scikit-learn>=1.9, which needs Python 3.11")
         self.limits = process_limits(limits)
         delivery.open_store()
 
     def setup(self, estimator: Any, context: Any) -> None:
         params = estimator.get_params(deep=False)
         if "error_score" not in params:
-            here = f"{type(self).__name__} on {type(estimator).__name__}"
-            raise ValueError(f"{here}: set it on a search, such as GridSearchCV")
+            refused = f"{type(self).__name__} on {type(estimator).__name__}"
+            raise ValueError(f"{refused}: set it on a search, such as GridSearchCV")
         if self.limits.rules:
             self._check(params["error_score"], params.get("n_jobs"))
         with _guard():
@@ -94,9 +94,9 @@ class SystemMetricsCallback:
         is_skipped = False
         with _guard():
             if context.task_name == _FIT:
-                is_skipped = estimator._sysmetrics.note(*_row_and_split(estimator, context))
+                is_skipped = estimator._sysmetrics.note(_row(estimator, context))
                 if not is_skipped:
-                    context._sysmetrics = _Fit(estimator._sysmetrics, self.limits)
+                    context._sysmetrics = _Fit(estimator._sysmetrics)
         if is_skipped:  # scikit-learn takes it for a fit that failed, and prints a traceback for each different text
             raise RuntimeError(f'skipped for limits="{self.limits}": see sysmetrics.stop_reason of its candidate')
 
@@ -106,7 +106,7 @@ class SystemMetricsCallback:
                 estimator._sysmetrics.results = estimator.cv_results_
             fit = vars(context).pop("_sysmetrics", None)
             if fit:
-                estimator._sysmetrics.note(*_row_and_split(estimator, context), fit.end())
+                estimator._sysmetrics.note(_row(estimator, context), fit.end())
 
     def _check(self, error_score: Any, n_jobs: int | None) -> None:
         """ValueError where limits do not go with a search that has these."""
@@ -119,11 +119,10 @@ class SystemMetricsCallback:
             check_attainable(self.limits)
 
 
-def _row_and_split(estimator: Any, context: Any) -> tuple[int, int]:
-    """The row of a fit's candidate in ``cv_results_``, and the split."""
-    row, split = divmod(context.task_id, estimator.n_splits_)
+def _row(estimator: Any, context: Any) -> int:
+    """The row of a fit's candidate in ``cv_results_``."""
     earlier = sum(getattr(estimator, "n_candidates_", ())[:-1])  # those of a halving search's iterations before
-    return earlier + row, split
+    return int(earlier + context.task_id // estimator.n_splits_)
 
 
 class _SearchProxy:
@@ -135,14 +134,14 @@ class _SearchProxy:
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
 
-    def note(self, row: int, split: int, costs: Values | None = None) -> bool:
-        return bool(self._proxy.call("note", row, split, costs))
+    def note(self, row: int, costs: Values | None = None) -> bool:
+        return bool(self._proxy.call("note", row, costs))
 
 
 class _Fit:
     """A fit that has begun in this process."""
 
-    def __init__(self, search: _Search | _SearchProxy, limits: Limits) -> None:
+    def __init__(self, search: _Search | _SearchProxy) -> None:
         with contextlib.suppress(AttributeError, OSError):  # not every libc has it
             psutil.heap_trim()  # so that what an earlier fit has freed is not this one's
         reset_peak_rss()
@@ -173,7 +172,7 @@ class _Candidate:
     params: Mapping[str, Any]  # {} while they are not known
     stop: Stop | None  # which limit it breaks: from now on its fits are skipped
     foreseen: str  # from what that is known, if not from a fit of its own
-    splits: dict[int, Values] = field(default_factory=dict)  # what its fits have cost
+    fits: list[Values] = field(default_factory=list)  # what each has cost
     ended_ms: int | None = None
 
 
@@ -212,18 +211,18 @@ class _Search:
         """CPU seconds that this process has spent on writing the runs, which are no cost of a fit."""
         return self._writer.cpu_seconds
 
-    def note(self, row: int, split: int, costs: Values | None = None) -> bool:
+    def note(self, row: int, costs: Values | None = None) -> bool:
         """Note that a fit begins, or what it has cost; return whether the candidate's fits are to be skipped."""
         with self._lock:
             if row not in self._candidates:
                 self._candidates[row] = self._begin(row)
             candidate = self._candidates[row]
             if costs is not None:
-                candidate.splits[split] = costs
+                candidate.fits.append(costs)
                 candidate.ended_ms = delivery.now_ms()
                 candidate.stop = candidate.stop or self._limits.crossed(costs)
-                if len(candidate.splits) == self._estimator.n_splits_:
-                    candidate.run.log(summary=mean_of_splits(candidate.splits.values()))
+                if len(candidate.fits) == self._estimator.n_splits_:
+                    candidate.run.log(summary=mean_of_splits(candidate.fits))
             return candidate.stop is not None
 
     def _begin(self, row: int) -> _Candidate:
@@ -240,13 +239,13 @@ class _Search:
 
     def _foreseen(self, params: Mapping[str, Any]) -> tuple[Stop | None, str]:
         """The limit that a candidate of a grid breaks, too, and from what that follows: see `SystemMetricsCallback`."""
-        tried = [candidate for candidate in self._candidates.values() if candidate.splits]
+        tried = [candidate for candidate in self._candidates.values() if candidate.fits]
         for broken, met in itertools.permutations(tried, 2):
             name = _only_number(params, broken.params)
             if not name or name != _only_number(params, met.params) or not broken.stop or met.stop:
                 continue
             near, middle, far = (values[name] for values in (met.params, broken.params, params))
-            highest = max(costs.get(broken.stop.metric, math.inf) for costs in met.splits.values())
+            highest = max(costs.get(broken.stop.metric, math.inf) for costs in met.fits)
             if min(near, far) < middle < max(near, far) and broken.stop.value >= 2 * highest:
                 return broken.stop, f"foreseen from {name}={middle}"
         return None, ""
@@ -256,12 +255,12 @@ class _Search:
         with self._lock:
             candidates = list(self._candidates.items())
             statuses = Counter(self._end(row, candidate) for row, candidate in candidates)
-        splits = [costs for _, candidate in candidates for costs in candidate.splits.values()]
+        fits = [costs for _, candidate in candidates for costs in candidate.fits]
         summary = {
             "trials": len(candidates),
             "stopped": statuses["KILLED"],
             "failed": statuses["FAILED"],
-            "cpu_seconds": sum(costs.get("cpu_seconds", math.nan) for costs in splits),  # if it is known of all
+            "cpu_seconds": sum(costs.get("cpu_seconds", math.nan) for costs in fits),  # if it is known of all
             "elapsed_s": time.monotonic() - self._began,
         }
         self._run.log(summary=summary)
@@ -283,8 +282,8 @@ class _Search:
         if self.results:
             params = self.results["params"][row]
             run.log(params=params, tags={"mlflow.runName": _name(params)}, summary=scores)
-        if len(candidate.splits) < self._estimator.n_splits_:
-            run.log(summary=mean_of_splits(candidate.splits.values()))
+        if len(candidate.fits) < self._estimator.n_splits_:
+            run.log(summary=mean_of_splits(candidate.fits))
         run.end(outcome, candidate.ended_ms)
         return outcome.status
 

@@ -17,6 +17,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from busy_worker import use_cpu
 from commands import clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -26,7 +27,7 @@ from sklearn.datasets import make_classification
 lightgbm = pytest.importorskip("lightgbm")
 xgboost = pytest.importorskip("xgboost")
 
-from mlflow_sysmetrics import boosters  # noqa: E402
+from mlflow_sysmetrics import SystemMetricsLogger, boosters  # noqa: E402
 from mlflow_sysmetrics.boosters import BoosterCallback  # noqa: E402
 from mlflow_sysmetrics.delivery import writer  # noqa: E402
 from mlflow_sysmetrics.delivery.store import Store  # noqa: E402
@@ -125,6 +126,17 @@ def test_limit_ends_the_training_and_its_run_is_killed(
     assert ended.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s ")
     assert len(predicted) > 0
     assert np.isfinite(np.asarray(predicted)).all()
+
+
+def test_summary_of_a_run_with_a_logger_is_of_the_whole_run(store_in_use: MlflowClient) -> None:
+    """The training adds its curves and steps."""
+    with mlflow.start_run() as run, SystemMetricsLogger() as logger:
+        use_cpu(0.3)
+        _xgboost_train(XgboostCallback(), 3)
+        wait_until(lambda: "steps" in store_in_use.get_run(run.info.run_id).data.metrics, WITHIN_S, "the steps")
+    metrics = store_in_use.get_run(run.info.run_id).data.metrics
+    assert metrics["steps"] == 3
+    assert {name: metrics[name] for name in logger.summary} == logger.summary
 
 
 def test_run_that_goes_on_after_a_limit_and_fails_is_failed(store_in_use: MlflowClient) -> None:

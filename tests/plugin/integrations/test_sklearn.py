@@ -120,7 +120,7 @@ def test_split_under_way_does_not_make_up_for_one_that_broke_the_limit(store_in_
     estimator = GridSearchCV(Fit(), {"megabytes": [1]}, cv=2)
     estimator.n_splits_ = 2
     search = _Search(estimator, Limits.parse("elapsed_s<=1"))
-    assert [search.note(0, split, {"elapsed_s": cost}) for split, cost in enumerate((2.0, 0.5))] == [True, True]
+    assert [search.note(0, {"elapsed_s": cost}) for cost in (2.0, 0.5)] == [True, True]
     search.close()
     assert [run.info.status for run in runs_of_kind(store_in_use, "trial")] == ["KILLED"]
 
@@ -133,9 +133,9 @@ def test_candidate_is_skipped_by_the_most_expensive_split_of_the_one_that_meets_
     estimator = GridSearchCV(Fit(), {"megabytes": [1, 2, 3]}, cv=2)
     estimator.n_splits_ = 2
     search = _Search(estimator, Limits.parse("elapsed_s<=1"))
-    for row, split, cost_s in ((0, 0, 0.2), (0, 1, highest_s), (1, 0, 1.5)):
-        search.note(row, split, {"elapsed_s": cost_s})
-    assert search.note(2, 0) is is_skipped
+    for row, cost_s in ((0, 0.2), (0, highest_s), (1, 1.5)):
+        search.note(row, {"elapsed_s": cost_s})
+    assert search.note(2) is is_skipped
     search.close()
 
 
