@@ -225,7 +225,7 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
     [
         (
             lambda: SystemMetricsCallback(limits="val_loss<=3"),
-            '"val_loss<=3" is not a limit; name one of cpu_seconds, elapsed_s',
+            "limits=val_loss<=3: unknown metric 'val_loss'; use one of cpu_seconds, elapsed_s",
         ),
         (
             lambda: SCALED.set_callbacks(SystemMetricsCallback()).fit(X, y),
