@@ -38,7 +38,7 @@ def stock_trial(config: dict[str, Any], data: Any) -> None:
     from sklearn.metrics import mean_squared_error
     from sklearn.preprocessing import StandardScaler
 
-    from entrypoints.models.cross_validation import batches
+    from entrypoints.models.fold import batches
 
     fit, held_out = data.split.folds[config["fold"]]
     scaler, target = StandardScaler().fit(data.X[fit]), StandardScaler().fit(data.y[fit, None])

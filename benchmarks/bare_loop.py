@@ -21,7 +21,8 @@ import numpy as np  # noqa: E402
 
 from entrypoints.datasets.prepared import Prepared  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
-from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation, batches  # noqa: E402
+from entrypoints.models.cross_validation import training_of  # noqa: E402
+from entrypoints.models.fold import batches  # noqa: E402
 from mlflow_sysmetrics import measure  # noqa: E402
 
 LEVELS = ("bare", "metrics", "sampled")
@@ -105,9 +106,9 @@ def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> f
 
 
 def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
-    training = CrossValidation(configuration, data)
+    training = training_of(configuration, data)
     while not training.ended:
-        training.step(turn=TURN_STEPS)
+        training.advance()
         if training.report_due:
             training.report()
     if not training.diverged:

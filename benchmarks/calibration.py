@@ -34,6 +34,7 @@ from entrypoints.limits.cost_history import PREDICTED, CostHistory  # noqa: E402
 from entrypoints.mlflow_io import figures_of, search_runs  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial  # noqa: E402
+from entrypoints.option_types import LENGTH  # noqa: E402
 from entrypoints.settings import SHARED  # noqa: E402
 from entrypoints.tags import DIVERGED, STUDY_LIMITS  # noqa: E402
 from mlflow_sysmetrics.tags import KIND  # noqa: E402
@@ -45,9 +46,9 @@ STUDIES: dict[str, dict[str, str]] = {
     "red_wine": {
         "dataset": "red_wine",
         "space": "{learning_rate: [0.01, 0.003, 0.001, 0.0003, 0.0001], alpha: [0.001, 0.01, 0.1, 1]}",
-        "max_steps": "300",
+        "length": "300 steps",
     },
-    "diabetes": {"dataset": "diabetes", "max_steps": "300"},
+    "diabetes": {"dataset": "diabetes", "length": "300 steps"},
     "MLPClassifier": {
         "dataset": "diabetes",
         "algorithm": "sklearn.neural_network.MLPClassifier",
@@ -59,9 +60,9 @@ STUDIES: dict[str, dict[str, str]] = {
             }
         ),
         "folds": "3",
-        "max_steps": "200",
+        "length": "200 steps",
     },
-    "mnist": {"target": "class", "space": "{batch_size: [16, 64, 256]}", "folds": "3", "max_steps": "100"},
+    "mnist": {"target": "class", "space": "{batch_size: [16, 64, 256]}", "folds": "3", "length": "100 steps"},
 }
 
 
@@ -163,10 +164,10 @@ def configuration(run: Run) -> Configuration:
     """What a trial trained; its run holds the text of each value."""
     params = dict(run.data.params)
     shared = {name: params.pop(name, "none") for name in SHARED}
-    lengths = {name: None if shared[name] == "none" else int(shared[name]) for name in ("max_steps", "max_epochs")}
+    length = LENGTH.parse(shared["length"])
     algorithm, batch_size, tol = params.pop("algorithm"), int(params.pop("batch_size")), params.pop("tol", None)
     values = {name: _parsed(text) for name, text in params.items()}
-    return Configuration(algorithm, batch_size, values, 0, **lengths, tol=None if tol is None else float(tol))
+    return Configuration(algorithm, batch_size, values, 0, length, tol=None if tol is None else float(tol))
 
 
 def _parsed(text: str) -> Any:

@@ -26,7 +26,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS, REPORT_EVERY, FOLDS = 300, 50, 2
+STEPS, REPORT_EVERY, FOLDS = 300, 15, 2  # about 20 reports
 ESTIMATOR = '''
 """One step takes 2 ms of CPU; what differs is asked for by a hyperparameter."""
 import time
@@ -180,8 +180,7 @@ def _compare(run: Callable[..., MlflowClient], name: str, difference: Difference
         algorithm="differing.Differing",
         space=json.dumps(space),
         folds=FOLDS,
-        max_steps=STEPS,
-        report_every=REPORT_EVERY,
+        length=f"{STEPS} steps",
     )
     without, with_it = (
         [numbers(client, trial) for trial in _kind(client, "trial") if float(trial.data.params[name]) == value]
@@ -228,9 +227,7 @@ def _model_memory(run: Callable[..., MlflowClient]) -> None:
             done = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
             click.echo(f"  {model:8} {f'plain process, {first}':34} {float(done.stdout):7.2f}")
         for folds in (2, 10):
-            client = run(
-                f"{model}-{folds}", "tune", dataset="diabetes", folds=folds, max_steps=20, report_every=10, **params
-            )  # fmt: skip
+            client = run(f"{model}-{folds}", "tune", dataset="diabetes", folds=folds, length="20 steps", **params)
             (trial,), (study,) = _kind(client, "trial"), _kind(client, "study")
             figures = trial.data.metrics
             click.echo(f"  {model:8} {f'model_memory_mb, {folds} folds':34} {figures['model_memory_mb']:7.2f}")

@@ -33,7 +33,7 @@ from entrypoints.frame import Frame, frame_of  # noqa: E402
 from entrypoints.reading import rows_of  # noqa: E402
 from entrypoints.reporting.questions import limits_saved  # noqa: E402
 
-EPOCHS = {"max_epochs": "5"}
+EPOCHS = {"length": "5 epochs"}
 SCENARIOS = {
     "red_wine": {"dataset": "red_wine", **EPOCHS},
     "diabetes": {"dataset": "diabetes", **EPOCHS},
@@ -48,7 +48,7 @@ SCENARIOS = {
             }
         ),
         "folds": "3",
-        "max_steps": "200",
+        "length": "200 steps",
     },
     "mnist": {
         "target": "class",

@@ -99,8 +99,7 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
     algorithm, configurations = find(name, "classification"), []
     for values in product(*ESTIMATORS[name].values()):
         own = dict(zip(ESTIMATORS[name], values, strict=True))
-        batch_size, iterations = own.pop("batch_size", None), algorithm.learner(own, 2, 0).iterations or 1
-        configurations.append(Configuration(name, batch_size, own, 0, 1500, 10, iterations=iterations))
+        configurations.append(Configuration(name, own.pop("batch_size", None), own, 0))
     few = data.preprocessings[0].transform(data.X[:200])
     algorithm.learner(own, 2, 0).step(few, data.y[:200])  # its library is imported
     gc.collect()
@@ -137,13 +136,14 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
 def _trial(configuration: Any, data: Any, forecasts: list[tuple[int, float]]) -> tuple[list[Any], float]:
     """The accuracies of each fold on its held-out rows and the test part, and the seconds of training of all."""
     from entrypoints.limits.extrapolation import Extrapolation
-    from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
+    from entrypoints.models.cross_validation import training_of
 
-    training, expected = CrossValidation(configuration, data), Extrapolation()
+    training = training_of(configuration, data)
+    expected = Extrapolation(by_fold=configuration.batch_size is None)
     totals_s: dict[int, float] = {}
     while not training.ended:
         steps, took_s = training.step_number, training.training_time_s
-        training.step(turn=TURN_STEPS)
+        training.advance()
         for _ in range(training.step_number - steps):  # as the limits of a study follow it
             expected.add((training.training_time_s - took_s) / (training.step_number - steps))
         for share in SHARES:
@@ -175,7 +175,7 @@ def _fit(algorithm: Any, configuration: Any, data: Any, rows: Any, number: int) 
     """A scaler and a model of these rows, and the CPU seconds of the model's own training."""
     from sklearn.preprocessing import StandardScaler
 
-    from entrypoints.models.cross_validation import batches
+    from entrypoints.models.fold import batches
 
     scaler = StandardScaler().fit(data.X[rows])
     X, y = scaler.transform(data.X[rows]), data.y[rows]

@@ -37,7 +37,7 @@ from sqlalchemy import create_engine, insert  # noqa: E402
 TARGETS = "60 s and 600 MB for 5000 trials, 90 s for four studies of 1000"
 STEPS, FOLDS, ROWS = (100, 200, 300, 400, 500), 10, 1119
 SHARED = {"dataset": "red_wine", "target": "auto", "max_rows": "all", "folds": FOLDS, "seed": 0}
-SHARED |= {"max_steps": STEPS[-1], "max_epochs": "none", "report_every": STEPS[0]}
+SHARED |= {"length": f"{STEPS[-1]} steps"}
 SAMPLED = ("cpu_percent", "memory_mb", "rss_mb", "threads")
 SAMPLED += ("read_mb_per_s", "write_mb_per_s", "page_faults_per_s")
 STUDY_KEY = "0123456789abcdef"

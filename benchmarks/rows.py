@@ -59,7 +59,7 @@ def main() -> None:
 def _compare(name: str, table: Table, raw: pd.DataFrame) -> None:
     data = split_up(table)
     algorithm = "linear" if table.task == "regression" else "logistic"
-    best = best_model.refit(configured(algorithm, max_steps=200), data)
+    best = best_model.refit(configured(algorithm, steps=200), data)
     ours = best_model.raw_rows_model(best, table)
     plain = _plain(best, table, data.split.train)
     clean = features_of(table, np.arange(len(raw)))

@@ -2,6 +2,6 @@
 
 from importlib.util import find_spec
 
-_absent = [name for name in ("greenlet", "matplotlib", "optuna", "ray", "sklearn", "skops") if find_spec(name) is None]
+_absent = [name for name in ("matplotlib", "optuna", "ray", "sklearn", "skops") if find_spec(name) is None]
 if _absent:
     raise SystemExit(f"Error: the bundle needs {', '.join(_absent)}; in its checkout type: pip install -e '.[bundle]'")

@@ -13,7 +13,7 @@ import pandas as pd
 Values = TypeVar("Values", "pd.Series[float]", pd.DataFrame)
 # What a row of trials has besides its hyperparameters and its metrics.
 ABOUT = (
-    *("study", "trial_id", "run_id", "name", "number", "repeat", "status", "diverged", "converged", "feasible", "host"),
+    *("study", "trial_id", "run_id", "name", "number", "repeat", "status", "diverged", "feasible", "host"),
     *("stopped_by", "stop_how", "stop_metric"),
 )
 OF_STUDY = (
@@ -168,7 +168,7 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     """One frame of these studies, which is asked of the first."""
     rows = [{**row, "study": each.study} for each in studies for row in each.trials]
     about: pd.DataFrame = pd.DataFrame([_some(row, ABOUT) for row in rows], columns=list(ABOUT), dtype=object)
-    about = about.astype({"repeat": int, "diverged": bool, "converged": bool})
+    about = about.astype({"repeat": int, "diverged": bool})
     params: pd.DataFrame = pd.DataFrame([row["params"] for row in rows], about.index, dtype=object)
     searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
     varied = [name for name in searched if params[name].map(str).nunique() > 1]

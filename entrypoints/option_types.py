@@ -13,6 +13,7 @@ import click
 
 from entrypoints import search_space
 from entrypoints.errors import UserError
+from entrypoints.length import DEFAULT_LENGTH, UNITS, Length
 from entrypoints.own_modules import user_folder
 
 AUTO, NONE, ALL = "auto", "none", "all"
@@ -177,6 +178,12 @@ MODEL_NAME = Kind(
     f"{NONE} or a name of at most {MAX_MODEL_NAME} characters without / and : is",
     f"{NONE}|NAME",
     {NONE: None},
+)
+LENGTH = Kind(
+    Length.parse,
+    f"{AUTO} or a number of {' or '.join(UNITS)}, such as 10 epochs, is",
+    f"{AUTO}|'N epochs'|'N steps'",
+    {AUTO: DEFAULT_LENGTH},
 )
 RUN_ID = Kind(_run_id, f"{NONE} or the run id of a study is", f"{NONE}|ID", {NONE: None})
 RUN_IDS = Kind(_parts, f"{AUTO} or run ids separated by commas are", f"{AUTO}|IDS", {AUTO: None})

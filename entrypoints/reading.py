@@ -19,7 +19,6 @@ from entrypoints.mlflow_io import figures_of, load_rows, search_runs
 from entrypoints.settings import SHARED
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
-    CONVERGED,
     DATASET,
     DIVERGED,
     FEASIBLE,
@@ -117,7 +116,6 @@ def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
         "number": None if number is None else int(number),
         "repeat": int(tags.get(REPEAT, 0)),
         "diverged": tags.get(DIVERGED) == "true",
-        "converged": tags.get(CONVERGED) == "true",
         "feasible": {"true": True, "false": False}.get(tags.get(FEASIBLE, "")),
         "host": _host(tags),
         "stopped_by": tags.get(STOPPED_BY),

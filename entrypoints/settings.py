@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from entrypoints import search_space
-from entrypoints.errors import UserError
+from entrypoints.length import DEFAULT_LENGTH, Length
 from entrypoints.option_types import (
     ALL,
     AUTO,
     DATASET,
     DATASETS,
+    LENGTH,
     MODEL_NAME,
     NAMED_DATASETS,
     NONE,
@@ -30,10 +31,7 @@ from entrypoints.option_types import (
 
 BEST, CHEAPEST = "best", "cheapest"  # which of the models that are equal within noise a study chooses
 DEFAULT_LIMITS = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
-# Of 5 to 40 epochs on red_wine and diabetes: the best RMSE is 0.6592 here (elsewhere 0.6588 at best), the best accuracy
-# 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
-DEFAULT_EPOCHS, DEFAULT_STEPS = 10, 1500
-SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
+SHARED = ("dataset", "target", "max_rows", "folds", "seed", "length")
 _OWN = "the path of a CSV or Parquet file, or of a folder of Parquet files"
 _DATASETS = f"{', '.join(NAMED_DATASETS)}, openml:<id>, or {_OWN}"
 
@@ -42,9 +40,8 @@ _DATASETS = f"{', '.join(NAMED_DATASETS)}, openml:<id>, or {_OWN}"
 class StudySettings:
     """What a study searches, and how.
 
-    None is the dataset's own target, ``all`` rows and cores, no limit of time, steps or epochs, ``keep`` of duplicates
-    and of the others what ``auto`` stands for. ``max_steps`` and ``max_epochs`` become the default length if both are
-    ``auto``. If only one is, it sets no limit.
+    None is the dataset's own target, ``all`` rows and cores, no limit of time, ``keep`` of duplicates, and of the
+    others what ``auto`` stands for.
     """
 
     dataset: str = option("red_wine", DATASET, f"The dataset: {_DATASETS}.")
@@ -90,21 +87,16 @@ class StudySettings:
         SPACE,
         "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], forest: {max_depth: [4, "
         "8]}}. A name is for each algorithm that takes it, or under an algorithm's name for that one alone. linear, "
-        "logistic and svm take batch_size, learning_rate, alpha and tol; the others what the constructor takes, and "
-        "with partial_fit batch_size and tol. What is left out keeps its default. search=random and "
-        "search=tpe also draw from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or {integers: [2, 64]}. auto: all "
-        "defaults.",
+        "logistic and svm take batch_size, learning_rate, alpha, tol and, of classes, class_weight: [null, balanced]; "
+        "the others what the constructor takes, and with partial_fit batch_size and tol. What is left out keeps its "
+        "default. search=random and search=tpe also draw from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or "
+        "{integers: [2, 64]}. auto: all defaults.",
     )
     metric: str | None = option(
         AUTO,
         text("NAME", auto=None),
         "The score that ranks models, by the name of a scikit-learn scorer: roc_auc, average_precision, f1_macro, "
         "neg_mean_absolute_error .. auto: RMSE, or the accuracy of classes.",
-    )
-    class_weight: str | None = option(
-        NONE,
-        one_of("balanced", none=None),
-        "balanced: rows of rare classes count more in training, so that all classes count the same.",
     )
     choose: str = option(
         BEST,
@@ -137,27 +129,17 @@ class StudySettings:
         "to run. none: once. auto: 3 with any algorithm but linear, logistic and svm, and at least 8 configurations, "
         "else once.",
     )
-    max_steps: int | None = option(
+    length: Length = option(
         AUTO,
-        whole(1, auto=AUTO, none=None),
-        f"Training steps of a trial on batches. auto: {DEFAULT_STEPS} if max_epochs is auto too, else none.",
-    )
-    max_epochs: int | None = option(
-        AUTO,
-        whole(1, auto=AUTO, none=None),
-        f"Passes over the training rows in batches. auto: {DEFAULT_EPOCHS} if max_steps is auto too, else none. The "
-        "limit that is reached first ends the trial.",
+        LENGTH,
+        f"How long a trial on batches trains: '10 epochs' (passes over the training rows) or '500 steps'. auto: "
+        f"{DEFAULT_LENGTH.epochs:g} epochs, but at most {DEFAULT_LENGTH.steps:g} steps.",
     )
     time_limit_s: float | None = option(
         NONE,
         above_0(none=None),
         "Maximum seconds for the search, from the start of its first trial; the best trial finished by then is the "
         "result.",
-    )
-    report_every: int | None = option(
-        AUTO,
-        whole(1, auto=None),
-        "Training steps between two points of each curve. auto: about 20 points a trial.",
     )
     cpus: int | None = option(
         ALL, whole(1, all=None), "CPU cores, one trial on each. all: those that this process may use."
@@ -174,18 +156,6 @@ class StudySettings:
         "Register the best model under this name in MLflow's model registry, as its newest version, with the alias "
         "candidate and its score and costs as tags.",
     )
-
-    def __post_init__(self) -> None:
-        length: dict[str, Any] = {"max_steps": self.max_steps, "max_epochs": self.max_epochs}
-        if set(length.values()) == {AUTO}:
-            length = {"max_steps": DEFAULT_STEPS, "max_epochs": DEFAULT_EPOCHS}
-        for name, value in length.items():
-            object.__setattr__(self, name, None if value == AUTO else value)
-        if self.max_steps is None and self.max_epochs is None:
-            raise UserError(
-                "max_steps=none and max_epochs=none: a trial needs an end; give one of them a number, or leave both "
-                "out for the default length"
-            )
 
     @property
     def shared(self) -> dict[str, str]:
@@ -224,7 +194,7 @@ class LimitOptions:
 _OF_STUDY = {each.name: each.metadata for each in fields(StudySettings)}
 _OF_LIMITS = {each.name: each.metadata for each in fields(LimitOptions)}
 OF_DATA = ("dataset", "target", "drop", "decimal", "max_rows", "folds", "group", "time", "duplicates", "seed")
-_OF_MODELS = ("algorithm", "space", "metric", "class_weight", "choose", "served")
+_OF_MODELS = ("algorithm", "space", "metric", "choose", "served")
 _RESUME = spec(
     NONE,
     RUN_ID,

@@ -9,7 +9,6 @@ NUMBER = "sysmetrics.number"  # Its number in the order in which the trials of i
 FORMER_NUMBER = "sysmetrics.place"  # The same in studies of earlier versions.
 REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.
 DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
-CONVERGED = "sysmetrics.converged"  # Whether it ended because its loss no longer improved.
 FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits and can be chosen: it came to its end and did not diverge.
 END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.
 

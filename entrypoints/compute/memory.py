@@ -47,11 +47,6 @@ def raised(call: Callable[[], None]) -> Raised | None:
     return Raised(peak_mb - before_mb, _released_mb() - before_mb)
 
 
-def share_mb() -> float:
-    """What a trial may take: its core's part of the half that the table leaves."""
-    return half_mb() / max(1.0, float(Host().usable_cores()))
-
-
 def half_mb() -> float:
     """Half of the memory that this machine, or its container, has: a table may take one, and all trials the other."""
     return 0.5 * float(Host().memory_limit_mb())

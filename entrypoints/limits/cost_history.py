@@ -46,9 +46,6 @@ def counted(trial: Trial) -> Values | None:
     """What a trial that has ended counts with where relative limits are taken of all; None if it does not count."""
     if trial.configuration.repeat or trial.end == "diverged":
         return None
-    # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
-    if trial.end == "stopped" and trial.configuration.may_converge:
-        return trial.figures
     return trial.expected
 
 

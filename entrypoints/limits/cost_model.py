@@ -16,7 +16,6 @@ from mlflow_sysmetrics.limits import Values
 MIN_ENDED = 5  # trials of the study, for an interval: timings on a machine that was slow say little alone
 LAST = 8  # trials that have ended, whose differences from their kinds say how fast the machine is now
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuration's number of steps is known
-OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # do not grow with a trial's length
 MIN_SPREAD = 0.05  # of a prediction's logarithm
 BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
 _Z = NormalDist().inv_cdf(BOUND)
@@ -90,9 +89,9 @@ class Levels:
     spread: float | None
 
     def expected(self, configuration: Configuration) -> float | None:
-        """What a configuration will cost; None of a kind, or of a length, that is not known."""
+        """What a configuration will cost; None of a kind that is not known."""
         level = self.of_kind.get(kind(configuration))
-        if level is None or (configuration.may_converge and self.metric not in OF_ANY_LENGTH):
+        if level is None:
             return None
         return _unit(self.metric, configuration, self.rows) * math.exp(level + self.shift)
 
@@ -119,6 +118,6 @@ def _unit(metric: str, configuration: Configuration, rows: int) -> int:
 
 
 def kind(configuration: Configuration) -> Hashable:
-    """What a cost may depend on: the algorithm, the batch size, amounts and words, but no rates."""
+    """What a cost may depend on: the algorithm, the batch size, tol, amounts and words, but no rates."""
     amounts = {name: value for name, value in configuration.hyperparameters.items() if not isinstance(value, float)}
-    return configuration.algorithm, configuration.batch_size, configuration.iterations, repr(sorted(amounts.items()))
+    return configuration.algorithm, configuration.batch_size, configuration.tol or 0.0, repr(sorted(amounts.items()))

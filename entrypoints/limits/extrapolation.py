@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import stdev
+from statistics import fmean, stdev, variance
 
 from mlflow_sysmetrics.limits import digits
 
 # Student's t of one bound at 99.9 %, by degrees of freedom: a trial is looked at many times.
-_T = {4: 7.1732, 5: 5.8934, 6: 5.2076, 7: 4.7853, 8: 4.5008, 9: 4.2968}
+_T = {
+    4: 7.1732,
+    5: 5.8934,
+    6: 5.2076,
+    7: 4.7853,
+    8: 4.5008,
+    9: 4.2968,
+    10: 4.1437,
+    11: 4.0247,
+    12: 3.9296,
+    13: 3.8520,
+}
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
 MAX_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
 WARM_UP = 2  # steps that take longer than later ones
+MIN_FOLDS = 2
+FOLDS_SPREAD = 0.1  # of the fits of equal models on a shared machine, as a share of their time,
+FOLDS_DEGREES = 4  # which counts as much as five fits would: two or three say little of how much fits differ
 
 
 @dataclass(frozen=True)
@@ -36,14 +50,18 @@ class Extrapolation:
     come as those so far.
 
     Args:
-        block_steps: of the first blocks.
+        by_fold: whether a step is the fit of a fold. There are few of them, and each is a block. How much they differ
+            is pooled with what is usual.
     """
 
-    def __init__(self, block_steps: int = BLOCK_STEPS) -> None:
+    def __init__(self, *, by_fold: bool = False) -> None:
         self.steps = 0
         self.total = 0.0
+        self._by_fold = by_fold
+        self._warm_up = 0 if by_fold else WARM_UP
+        self._min_blocks = MIN_FOLDS if by_fold else MIN_BLOCKS
+        self._block_steps = 1 if by_fold else BLOCK_STEPS
         self._warm_up_total = 0.0
-        self._block_steps = block_steps
         self._blocks: list[float] = []  # the mean of each full block
         self._open = 0.0
         self._open_steps = 0
@@ -52,7 +70,7 @@ class Extrapolation:
         """Count one more step."""
         self.steps += 1
         self.total += amount
-        if self.steps <= WARM_UP:
+        if self.steps <= self._warm_up:
             self._warm_up_total = self.total
             return
         self._open += amount
@@ -68,32 +86,46 @@ class Extrapolation:
     @property
     def mean(self) -> float | None:
         """What a step adds once it is warm; None before there is such a step."""
-        steady = self.steps - WARM_UP
+        steady = self.steps - self._warm_up
         return (self.total - self._warm_up_total) / steady if steady > 0 else None
 
     @property
     def error(self) -> float | None:
         """The standard error of that mean; None while there are too few blocks."""
-        if len(self._blocks) < MIN_BLOCKS:
+        if len(self._blocks) < self._min_blocks:
             return None
-        return stdev(self._blocks) / math.sqrt(len(self._blocks))
+        return self._spread / math.sqrt(len(self._blocks))
 
-    def roughly_at(self, steps: int) -> float | None:
+    @property
+    def _degrees(self) -> int:
+        """Of freedom, of the spread."""
+        return len(self._blocks) - 1 + (FOLDS_DEGREES if self._by_fold else 0)
+
+    @property
+    def _spread(self) -> float:
+        """The standard deviation of blocks."""
+        if not self._by_fold:
+            return stdev(self._blocks)
+        usual = FOLDS_SPREAD * fmean(self._blocks)
+        squares = FOLDS_DEGREES * usual**2 + (len(self._blocks) - 1) * variance(self._blocks)
+        return math.sqrt(squares / self._degrees)
+
+    def roughly_at(self, steps: float) -> float | None:
         """The total after ``steps`` steps if the rest cost the mean of those so far; None while too little is known.
 
-        Precise enough to record what a trial would have cost, not to end it.
+        Precise enough to record what a trial would have cost, not to end it. Of infinite steps nothing is known.
         """
         rest, mean = steps - self.steps, self.mean
         if rest == 0:
             return self.total
-        return None if mean is None else self.total + rest * mean
+        return None if mean is None or math.isinf(rest) else self.total + rest * mean
 
-    def at(self, steps: int) -> Prediction | None:
+    def at(self, steps: float) -> Prediction | None:
         """The same with its interval; None while there are too few blocks for that."""
         value, error = self.roughly_at(steps), self.error
         if value is None or error is None:
             return None
         rest = steps - self.steps
         blocks, to_come = len(self._blocks), max(1.0, rest / self._block_steps)
-        half = _T[blocks - 1] * error * rest * math.sqrt(1 + blocks / to_come)
+        half = _T[self._degrees] * error * rest * math.sqrt(1 + blocks / to_come)
         return Prediction(value, value - half, value + half)

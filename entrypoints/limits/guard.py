@@ -21,7 +21,7 @@ from mlflow_sysmetrics.limits import Kind, Limit, Stop, Values, finite
 Z = 3.0
 DIVERGED = "val_loss<=100x untrained"
 GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds")
-PREDICT_EVERY = 10  # steps between two predictions
+PREDICT_EVERY = 10  # steps on batches between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 
 
@@ -56,9 +56,9 @@ class Guard:
     Args:
         limits: on its costs, its loss and its score.
         context: what other trials have shown.
-        steps: how many steps the trial has.
+        steps: how many steps the trial has; infinity: that is not known, so its totals cannot be predicted.
         predict: whether it may end for what it will do; else only for what it has done.
-        may_converge: whether it may end before all steps; then no total is predicted, since it may never be reached.
+        by_fold: whether a step is the fit of a fold.
 
     Attributes:
         stop: the limit for which the trial has to end, once it has to; without a step where it is not to begin.
@@ -66,7 +66,7 @@ class Guard:
     """
 
     def __init__(
-        self, limits: Limits, context: PruningContext, steps: int, *, predict: bool = True, may_converge: bool = False
+        self, limits: Limits, context: PruningContext, steps: float, *, predict: bool = True, by_fold: bool = False
     ) -> None:
         self.stop: Stop | None = None
         self.prediction: Prediction | None = None
@@ -75,13 +75,14 @@ class Guard:
         self._predict = predict
         self._predictions = context.predictions
         self._steps = steps
-        self._may_converge = may_converge
+        self._predict_every = 1 if by_fold else PREDICT_EVERY
+        self._models = steps if by_fold else 1  # of which a step is the training of one: the others share its time
         self._bounds = []
         for limit in resolved_bounds(limits, context.costs):
             noise = context.noise.get(limit.metric.name, 0.0)
             self._bounds.append(_Bound(limit, Z * noise * abs(limit.number)))
         self._patience = Waiting(limits.patience)
-        self._totals = {name: Extrapolation() for name in TOTALS} if self.active else {}
+        self._totals = {name: Extrapolation(by_fold=by_fold) for name in TOTALS} if self.active else {}
         self._step = 0
         self._elapsed_s = 0.0
         self._predict_at = WARM_UP
@@ -141,8 +142,8 @@ class Guard:
         self.crossed({name: total.total for name, total in self._totals.items()}, step)
         if step < self._predict_at:
             return
-        self._predict_at = step + PREDICT_EVERY
-        if self._predict and not self._may_converge and elapsed_s >= PREDICT_AFTER_S:
+        self._predict_at = step + self._predict_every
+        if self._predict and elapsed_s >= PREDICT_AFTER_S:
             self._stop_if_predicted(step)
 
     def reported(self, figures: Values, step: int, errors: Values) -> None:
@@ -155,8 +156,9 @@ class Guard:
         """
         times = self._totals.get("training_time_s")
         if times and times.mean is not None and times.error is not None:  # of steps that are warm, as those to come
-            figures = {**figures, "mean_step_time_ms": 1e3 * times.mean}
-            errors = {**errors, "mean_step_time_ms": 1e3 * times.error}
+            to_ms = 1e3 * self._models
+            figures = {**figures, "mean_step_time_ms": to_ms * times.mean}
+            errors = {**errors, "mean_step_time_ms": to_ms * times.error}
         if step >= self._steps:
             return
         stalled = self._patience.see(figures, step)

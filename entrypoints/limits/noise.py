@@ -21,12 +21,12 @@ SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by cha
 def group(configuration: Configuration, figures: Values) -> Hashable:
     """The group of a finished trial. Trials of one group differ in cost by noise alone.
 
-    For a built-in algorithm, these are the trials with the same batch size and tol that took the same number of steps.
+    For a built-in algorithm, these are the trials with the same batch size that took the same number of steps.
     Any hyperparameter of the user's own algorithm may affect the cost, so there a group is one configuration.
     """
     if configuration.algorithm not in ALGORITHMS:
         return configuration.key
-    return configuration.algorithm, configuration.batch_size, configuration.tol or 0.0, figures.get("steps")
+    return configuration.algorithm, configuration.batch_size, figures.get("steps")
 
 
 def noise_at_limits(observed: Iterable[tuple[Hashable, Values]], metric: str) -> float | None:

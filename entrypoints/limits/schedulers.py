@@ -43,7 +43,9 @@ def parse_limits(score: Score, limits: LimitOptions | None, *, here: bool = True
     return parsed
 
 
-def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_is_better: bool) -> dict[str, Any]:
+def scheduling(
+    name: str, trials: Sequence[Configuration], rows: int, *, folds: int, higher_is_better: bool
+) -> dict[str, Any]:
     """The arguments of Tune's configuration for a scheduler that looks at the score at every report.
 
     Losses of different algorithms are different functions: by these it would stop one algorithm and keep another.
@@ -54,6 +56,7 @@ def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_
         name: none, asha or median.
         trials: those of the study. Each is judged from the share on at which the longest one reports first.
         rows: training rows of a fold.
+        folds: their number.
         higher_is_better: of the score.
     """
     if name == "none":
@@ -61,7 +64,10 @@ def scheduling(name: str, trials: Sequence[Configuration], rows: int, *, higher_
     from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule  # slow to import, and rules are read first
 
     longest = max(trials, key=lambda trial: trial.steps(rows))
-    first_report = percent(longest.report_steps(rows), longest.steps(rows))
+    if longest.batch_size is None:
+        first_report = percent(1, folds)
+    else:
+        first_report = percent(longest.report_steps(rows), longest.steps(rows))
     if name == "asha":
         # A trial that reaches max_t is stopped by the scheduler, and these end by themselves.
         scheduler = ASHAScheduler(time_attr=PERCENT, max_t=101, grace_period=first_report)

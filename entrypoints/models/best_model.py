@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import packages_distributions, version
@@ -26,10 +27,12 @@ from entrypoints.datasets.sysmetrics_raw_rows import PREDICT, PREDICT_METHOD, PR
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError, say
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.convergence import Convergence
-from entrypoints.models.cross_validation import FEW_ROWS, Fold
+from entrypoints.models.cross_validation import training_on
+from entrypoints.models.fold import Fold
 from entrypoints.models.jackknife import IN_TIME, Estimate, Rows, blocks_of, jackknife
 from entrypoints.models.learners import SGD
+from entrypoints.models.scores import Score
+from entrypoints.models.trained import FEW_ROWS, Model
 from entrypoints.runs import RecordedRun
 
 Figures = dict[str, float]
@@ -84,22 +87,25 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     Raises:
         UserError: it diverges there, as it did on no fold.
     """
-    train, preprocessing = data.split.train, data.fit_preprocessing(data.split.train)
-    make = partial(Fold, configuration, data, len(data.split.folds), train, data.split.test, preprocessing)
-    try:
-        fold, costs = _trained_and_measured(make, configuration, len(train))
-    except FloatingPointError:
+    train = data.split.train
+    preprocessing = data.fit_preprocessing(train)
+    fold = Fold(configuration, data, len(data.split.folds), train, data.split.test, preprocessing)
+    costs = _train_and_measure(fold, configuration, len(train))
+    if costs is None:
         chosen = ", ".join(f"{name}={value}" for name, value in configuration.searched.items())
         raise UserError(
             f"{chosen}: the best trial's model diverges when it is trained on the whole training part; leave these "
             "values out"
-        ) from None
-    test, gain = _on_test_part(fold, _untuned(configuration, data, preprocessing), data)
-    figures = fold.test() | costs
-    figures |= ends(f"test_{fold.score.name}", test, fold.score.bounded)
+        )
+    model = fold.model
+    score = model.score
+    test, gain = _on_test_part(model, _untuned(configuration, data, preprocessing, score), data)
+    figures = model.evaluated("test", data.split.test) | costs
+    figures |= ends(f"test_{score.name}", test, score.bounded)
     if gain is not None:
-        figures |= {f"gain_{fold.score.name}": gain.value, **ends(f"gain_{fold.score.name}", gain)}
-    return BestModel(fold.learner.estimator, preprocessing, fold.score.validated, figures, configuration.searched, test)
+        figures[f"gain_{score.name}"] = gain.value
+        figures |= ends(f"gain_{score.name}", gain)
+    return BestModel(model.learner.estimator, preprocessing, score.validated, figures, configuration.searched, test)
 
 
 def ends(name: str, estimate: Estimate, bounded: Callable[[float], float] = float) -> Figures:
@@ -109,27 +115,27 @@ def ends(name: str, estimate: Estimate, bounded: Callable[[float], float] = floa
     return {f"{name}_low": bounded(estimate.low), f"{name}_high": bounded(estimate.high)}
 
 
-def _on_test_part(fold: Fold, untuned: Fold | None, data: Prepared) -> tuple[Estimate, Estimate | None]:
+def _on_test_part(model: Model, untuned: Model | None, data: Prepared) -> tuple[Estimate, Estimate | None]:
     """The score of a model on the test part, and by how much it is better there than another one, if there is one."""
     rows, groups = data.split.test, data.split.test_groups
-    outputs = fold.outputs(rows)
+    outputs = model.outputs(rows)
     if data.split.folds.in_time:
-        return Estimate(fold.scored(outputs, rows), why_unknown=IN_TIME), None
+        return Estimate(model.scored(outputs, rows), why_unknown=IN_TIME), None
     blocks = blocks_of(np.arange(len(rows)) if groups is None else groups)
-    test = jackknife(lambda kept: fold.scored(outputs[kept], rows[kept]), blocks)
+    test = jackknife(lambda kept: model.scored(outputs[kept], rows[kept]), blocks)
     if untuned is None:
         return test, None
     of_untuned = untuned.outputs(rows)
-    sign = 1.0 if fold.score.higher_is_better else -1.0
+    sign = 1.0 if model.score.higher_is_better else -1.0
 
     def gain(kept: Rows) -> float:
-        return sign * (fold.scored(outputs[kept], rows[kept]) - untuned.scored(of_untuned[kept], rows[kept]))
+        return sign * (model.scored(outputs[kept], rows[kept]) - untuned.scored(of_untuned[kept], rows[kept]))
 
     found = jackknife(gain, blocks)
     return test, None if found.why_unknown else found
 
 
-def _untuned(configuration: Configuration, data: Prepared, preprocessing: Preprocessing) -> Fold | None:
+def _untuned(configuration: Configuration, data: Prepared, preprocessing: Preprocessing, score: Score) -> Model | None:
     """The same algorithm with its library's defaults, trained; None where it has none, or they cannot be trained."""
     algorithm = configuration.find_algorithm(data.task)
     is_tuned = len(configuration.searched) > 1  # beside the algorithm
@@ -138,43 +144,42 @@ def _untuned(configuration: Configuration, data: Prepared, preprocessing: Prepro
     learner = algorithm.untuned(data.n_classes, configuration.seed)
     if learner is None:
         return None
-    number, train, test = len(data.split.folds), data.split.train, data.split.test
-    fold = Fold(replace(configuration, batch_size=None), data, number, train, test, preprocessing, learner)
+    model = Model(learner, preprocessing, score, data)
+    train = data.split.train
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that a network has not converged
         try:
-            fold.step()
+            learner.step(model.features(train), model.target(train))
         except Exception:  # the study has its result all the same
             return None
-    return fold
+    return model
 
 
-def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:
-    """The trained model and its costs: ``refit_training_time_s``, ``_cpu_seconds`` and ``_memory_growth_mb``.
+def _train_and_measure(fold: Fold, configuration: Configuration, rows: int) -> Figures | None:
+    """Train, and return the costs: ``refit_training_time_s``, ``_cpu_seconds``, ``_memory_growth_mb``; None: diverged.
 
-    A warm-up model trains first, so that one-off costs of a process (late imports, library buffers) do not count.
+    A first step of another model comes before, so that one-off costs of a process (late imports, library buffers) do
+    not count. A whole fit would take as long as what it warms up.
     """
-    folds: list[Fold] = []
+    training = training_on([fold], configuration, rows, measured=0)
     costs: Figures = {}
-    steps = configuration.steps(rows)
 
     def train() -> None:
         began_s = time.process_time()
-        fold = make()
-        folds.append(fold)
-        convergence = Convergence(configuration, rows)
-        while fold.steps < steps:
-            fold.step(1 if fold.by_batch else steps)
-            if convergence.due(fold.steps) and convergence.see(fold.take_row_loss()):
-                break
+        while not training.ended:
+            training.advance()
         costs["refit_cpu_seconds"] = time.process_time() - began_s
-        costs["refit_training_time_s"] = fold.training_time_s
+        costs["refit_training_time_s"] = training.training_time_s
 
-    if steps > 1:  # one fit would take as long as what it warms up
-        make().step()
+    if configuration.batch_size is not None:
+        with suppress(FloatingPointError), np.errstate(all="ignore"):
+            fold.anew().step()
     raised = memory.raised(train)
-    (fold,) = folds
-    return fold, costs if raised is None else costs | {"refit_memory_growth_mb": raised.peak_mb}
+    if training.overflowed:
+        return None
+    if raised is not None:
+        costs["refit_memory_growth_mb"] = raised.peak_mb
+    return costs
 
 
 def log(

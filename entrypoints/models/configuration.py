@@ -11,31 +11,27 @@ from typing import Any
 
 from entrypoints import own_modules
 from entrypoints.datasets.tables import Task
+from entrypoints.length import DEFAULT_LENGTH, Length
 from entrypoints.models import algorithms
 
-REPORTS = 20  # of a trial, spread over its training, so that short trials have a learning curve, too
+REPORTS = 20  # of a trial on batches, spread over its training, so that short trials have a learning curve, too
 
 
 @dataclass(frozen=True)
 class Configuration:
     """One choice of algorithm, batch size and hyperparameters, and what all trials of a study share.
 
-    A step trains on a batch; ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; without a number
-    they are no limit. Without a batch size it is one of the ``iterations`` of a fit on all rows. Every ``report_every``
-    steps each curve gets a point; None: about ``REPORTS`` times in the trial.
+    With a batch size a step trains on one batch of every fold, and ``length`` ends the trial. Without one a step is a
+    fold, whose model is fitted on all its rows.
     """
 
     algorithm: str
     batch_size: int | None
     hyperparameters: Mapping[str, Any]
     seed: int
-    max_steps: int | None
-    max_epochs: int | None
-    report_every: int | None = None
+    length: Length = DEFAULT_LENGTH
     metric: str | None = None  # the score that scikit-learn's scorers call so; None: that of the task
-    class_weight: str | None = None  # balanced: rows of rare classes count more, in the rows that a model trains on
-    iterations: int = 1
-    tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
+    tol: float | None = None  # training that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     number: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
     repeat: int = 0  # which repetition of the same configuration this trial is; 0: its first run, the one that counts
@@ -62,24 +58,16 @@ class Configuration:
         own_modules.look_in(self.folders, self.algorithm)
         return algorithms.find(self.algorithm, task)
 
-    @property
-    def may_converge(self) -> bool:
-        """Whether a trial may end before all its steps are done."""
-        return bool(self.tol)
-
     def epoch_steps(self, rows: int) -> int:
-        """How many steps one pass over ``rows`` training rows has."""
+        """How many batches one pass over ``rows`` training rows has."""
         return math.ceil(rows / (self.batch_size or rows))
 
     def steps(self, rows: int) -> int:
-        """How many steps a trial has at most on folds of ``rows`` training rows."""
+        """How many times one model is trained, on ``rows`` training rows: on batches at most, else once on all."""
         if self.batch_size is None:
-            return self.iterations
-        limits = [self.max_steps] if self.max_steps else []
-        if self.max_epochs:
-            limits.append(self.max_epochs * self.epoch_steps(rows))
-        return min(limits)
+            return 1
+        return self.length.in_steps(self.epoch_steps(rows))
 
     def report_steps(self, rows: int) -> int:
-        """How many steps lie between two reports of a trial on folds of ``rows`` training rows."""
-        return self.report_every or max(1, round(self.steps(rows) / REPORTS))
+        """How many steps lie between two reports of a trial on batches."""
+        return max(1, round(self.steps(rows) / REPORTS))

@@ -18,8 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
-from entrypoints.models.full_fits import full_fit, one_fit
-from entrypoints.models.learners import BatchLearner, Learner, Loss, predicted
+from entrypoints.models.learners import BatchLearner, Learner, Loss, WholeFit, predicted, with_class_weights
 from entrypoints.models.losses import Array, Target
 from entrypoints.search_space import Space
 from entrypoints.text import one_line
@@ -58,7 +57,7 @@ class Estimator:
         """
         usual = {"random_state": seed} if self.by_batch else {"random_state": seed, "early_stopping": False}
         made = self._made(usual, hyperparameters)
-        learner = BatchLearner if self.by_batch else full_fit
+        learner = BatchLearner if self.by_batch else WholeFit
         return learner(made, n_classes, *_outputs_and_loss(made, n_classes))
 
     def untuned(self, n_classes: int, seed: int) -> Learner | None:
@@ -66,7 +65,7 @@ class Estimator:
         if not hasattr(self.make, "fit"):
             return None
         made = self._made({"random_state": seed}, {})
-        return one_fit(made, n_classes, *_outputs_and_loss(made, n_classes))
+        return WholeFit(made, n_classes, *_outputs_and_loss(made, n_classes))
 
     def _made(self, usual: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> Any:
         """An estimator with the usual values that its constructor takes, and these hyperparameters."""
@@ -88,8 +87,9 @@ class Estimator:
         rows = max(CHECKED_ROWS, 2 * n_classes)
         X, y = random.normal(size=(rows, CHECKED_FEATURES)), np.arange(rows) % max(2, n_classes)
         given = ", ".join(f"{name}={value!r}" for name, value in hyperparameters.items()) or "its own defaults"
+        values = with_class_weights(hyperparameters, y) if self.by_batch else hyperparameters
         try:
-            learner = self.learner(hyperparameters, n_classes, seed=0)
+            learner = self.learner(values, n_classes, seed=0)
             with np.errstate(over="ignore", invalid="ignore"):
                 learner.step(X, y if n_classes else y.astype(float))
                 learner.outputs(X)
@@ -100,8 +100,7 @@ class Estimator:
                 f"algorithm={self.name} with {given} does not train on standardised features: {one_line(error)}; "
                 f"choose other values in space (under {self.name}: for it alone), or another algorithm"
             ) from error
-        if learner.iterations in (None, 1):  # a longer fit has only begun
-            self._check_fitted(learner.estimator)
+        self._check_fitted(learner.estimator)
 
     def _check_fitted(self, trained: Any) -> None:
         """The pipeline that the best model becomes would not predict with it otherwise."""

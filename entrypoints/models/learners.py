@@ -1,4 +1,4 @@
-"""What a trial trains step by step, and the built-in algorithms: scikit-learn's SGD models."""
+"""What a trial trains: by ``partial_fit`` or by ``fit``; and the built-in algorithms: scikit-learn's SGD models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.utils.class_weight import compute_class_weight
 
 from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
@@ -24,28 +25,24 @@ _DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about 
 
 @dataclass(eq=False)
 class Learner:
-    """One model, trained step by step on X (rows, features) and y (rows,): numbers, or each row's class by number.
+    """One model, trained on X (rows, features) and y (rows,): numbers, or each row's class by number.
 
     Attributes:
         estimator: scikit-learn's, or what behaves like it.
         n_classes: the number of classes; 0 for regression.
         outputs: what the loss and scores are computed from, of each row of X: a number, or one of each class.
         loss: the mean loss over rows of these outputs.
-        iterations: of one fit on all rows, each of which is a step; None: a step trains on a batch.
         decisions: 1 for the predicted class; None: that is always the one with the highest output.
     """
-
-    holds_rows: ClassVar[bool] = False  # until the last step
 
     estimator: Any
     n_classes: int
     outputs: Outputs
     loss: Loss
-    iterations: int | None = None
     decisions: Outputs | None = None
 
-    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
-        """Train on one batch, or advance by some iterations of a fit on all rows, the same ones each time.
+    def step(self, X: Array, y: Target) -> None:
+        """Train on these rows.
 
         Raises:
             FloatingPointError: the weights are no longer finite: the model has diverged.
@@ -69,7 +66,7 @@ class BatchLearner(Learner):
         if self.n_classes and "classes" in inspect.signature(self.estimator.partial_fit).parameters:
             self._first_call = {"classes": np.arange(self.n_classes)}
 
-    def step(self, X: Array, y: Target, iterations: int = 1) -> None:
+    def step(self, X: Array, y: Target) -> None:
         """Train on one batch."""
         if self._would_divide:
             self.estimator.batch_size = len(X)
@@ -82,6 +79,29 @@ class BatchLearner(Learner):
         if self._would_divide:
             self.estimator.batch_size = "auto"  # as it was made
         self._first_call = {}
+
+
+def with_class_weights(hyperparameters: Mapping[str, Any], y: Target) -> Mapping[str, Any]:
+    """With the weights that ``class_weight: balanced`` comes to for these rows, all of which no batch shows."""
+    if hyperparameters.get("class_weight") != "balanced":
+        return hyperparameters
+    classes = np.unique(y)
+    weights = compute_class_weight("balanced", classes=classes, y=y)
+    return {**hyperparameters, "class_weight": dict(zip(classes.tolist(), weights.tolist(), strict=True))}
+
+
+@dataclass(eq=False)
+class WholeFit(Learner):
+    """By ``fit``, on all rows at once."""
+
+    def __post_init__(self) -> None:
+        # SVC has votes: what it predicts may be another class than that of its highest output.
+        if self.n_classes:
+            self.decisions = partial(predicted, self.estimator, self.n_classes)
+
+    def step(self, X: Array, y: Target) -> None:
+        """Train to the end."""
+        self.estimator.fit(X, y)
 
 
 def predicted(estimator: Any, n_classes: int, X: Array) -> Array:
@@ -100,7 +120,12 @@ class SGD:
 
     by_batch: ClassVar[bool] = True
     defaults: ClassVar[Space] = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
-    hyperparameters: ClassVar[tuple[str, ...]] = tuple(defaults)
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names that it takes."""
+        own = tuple(self.defaults)
+        return own if self.task == "regression" else (*own, "class_weight")
 
     def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int = 0) -> Learner:
         """A new model.

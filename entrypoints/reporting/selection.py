@@ -22,7 +22,7 @@ MAX_LIMITED = 5
 SEED = "seed"  # the one parameter in which full studies of one dataset may differ, of those that change a trial
 EQUAL = (
     *("target", "max_rows", "folds", "group", "time", "duplicates"),
-    *("max_steps", "max_epochs", "report_every", "class_weight"),
+    "length",
 )
 
 

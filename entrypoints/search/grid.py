@@ -17,6 +17,7 @@ from entrypoints.errors import UserError
 from entrypoints.models.algorithms import Algorithm
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
+from entrypoints.models.learners import SGD
 from entrypoints.search_space import DISTRIBUTIONS, Space, Values, distribution, for_all, is_distribution, of_algorithm
 from entrypoints.settings import SHARED, StudySettings
 from entrypoints.text import closest
@@ -35,6 +36,7 @@ _NUMBERS: dict[str, tuple[str, Any, float]] = {  # what may be listed: in words,
     "alpha": ("numbers from 0", Real, 0),
     "tol": ("numbers from 0", Real, 0),
 }
+_WEIGHTS = (None, "balanced")  # of classes
 Choice = dict[str, Any]  # the values of one configuration
 
 
@@ -64,7 +66,7 @@ def configurations(
     ordered = _in_order(settings, _chosen(settings, spaces), by_name)
     made = []
     for number, (values, repeat) in enumerate(ordered, 1):
-        made.append(_configuration(settings, by_name[values["algorithm"]], values, n_classes, number, repeat))
+        made.append(_configuration(settings, by_name[values["algorithm"]], values, number, repeat))
     return made
 
 
@@ -76,7 +78,7 @@ def tried(settings: StudySettings, candidates: int) -> int:
 
 
 def _configuration(
-    settings: StudySettings, algorithm: Algorithm, values: Choice, n_classes: int, number: int, repeat: int
+    settings: StudySettings, algorithm: Algorithm, values: Choice, number: int, repeat: int
 ) -> Configuration:
     own = dict(values)
     del own["algorithm"]
@@ -86,15 +88,11 @@ def _configuration(
         repeat=repeat,
         algorithm=algorithm.name,
         batch_size=of_batches.get("batch_size"),
-        iterations=1 if of_batches else algorithm.learner(own, n_classes, settings.seed).iterations or 1,
         tol=of_batches.get("tol"),
         hyperparameters=own,
         seed=settings.seed,
-        max_steps=settings.max_steps,
-        max_epochs=settings.max_epochs,
-        report_every=settings.report_every,
+        length=settings.length,
         metric=settings.metric,
-        class_weight=settings.class_weight,
     )
 
 
@@ -154,6 +152,8 @@ def _check_values(given: Space, algorithm: Algorithm, search: str, rows: int) ->
                 f"space: {name} is a distribution, which search=random and search=tpe draw from; add one of them, or "
                 "list values"
             )
+        if name == "class_weight" and isinstance(algorithm, SGD) and not all(value in _WEIGHTS for value in values):
+            raise UserError("space: class_weight: null and balanced are allowed; give these, or one of them")
         if name not in checked:
             continue
         words, kind, least = _NUMBERS[name]

@@ -13,7 +13,6 @@ from entrypoints.compute.backends import Backend, backend
 from entrypoints.datasets import known
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
-from entrypoints.errors import UserError
 from entrypoints.limits.costs import of_trials
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.schedulers import parse_limits
@@ -24,8 +23,8 @@ from entrypoints.search.grid import configurations, tried
 from entrypoints.settings import LimitOptions, StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
-_OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-_OF_KEY_IF_GIVEN = ("metric", "class_weight", "group", "time", "duplicates")
+_OF_KEY = ("max_rows", "folds", "seed")
+_OF_KEY_IF_GIVEN = ("metric", "group", "time", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
     split = make_split(table, folds=settings.folds, seed=settings.seed, duplicates=settings.duplicates)
     made = configurations(settings, split, searched, len(table.classes))
     trials = [replace(trial, folders=tuple(folders)) for trial in made]
-    _check_models(score, settings, trials, table)
+    _check_models(score, trials, table)
     return Plan(
         settings=settings,
         limit_options=limits,
@@ -133,20 +132,15 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
     )
 
 
-def _check_models(score: Score, settings: StudySettings, trials: list[Configuration], table: Table) -> None:
-    """That the models of each algorithm can be scored, and weigh classes where that is asked for."""
+def _check_models(score: Score, trials: list[Configuration], table: Table) -> None:
+    """That the models of each algorithm can be scored."""
     for trial in {trial.algorithm: trial for trial in trials}.values():
         learner = trial.find_algorithm(table.task).learner(trial.hyperparameters, len(table.classes), trial.seed)
         score.check(trial.algorithm, learner.loss)
-        if settings.class_weight and not hasattr(learner.estimator, "class_weight"):
-            raise UserError(
-                f"class_weight={settings.class_weight}: {trial.algorithm} has no class_weight; leave it out, or give "
-                "another algorithm"
-            )
 
 
 def study_key(settings: StudySettings, table: Table) -> str:
     """Studies with the same key train the same configurations in the same way."""
-    same = {name: getattr(settings, name) for name in _OF_KEY}
+    same = {name: getattr(settings, name) for name in _OF_KEY} | {"length": str(settings.length)}
     same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
     return hashlib.sha256(json.dumps([table.digest, table.target, same]).encode()).hexdigest()[:16]

@@ -33,7 +33,6 @@ from entrypoints.search.record import Earlier
 from entrypoints.settings import SHARED, LimitOptions, StudySettings, as_typed
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
-    CONVERGED,
     DATASET,
     DIVERGED,
     END,
@@ -62,7 +61,7 @@ EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which
 SETTINGS = "settings.json"
 RESUMED_BY = "resumed_by_"  # and a number: params of a study, each the run of a command that continues it
 _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is counted, is set now and then
-_OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
+_OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, FEASIBLE)
 
 
 def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None) -> str:

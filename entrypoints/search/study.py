@@ -210,7 +210,11 @@ def _run_trials(
         samples = plan.size - len(record.trials)
     callback = _callback(run, plan, record.open_runs)
     schedule = scheduling(
-        plan.scheduler, plan.trials, plan.split.fit_rows, higher_is_better=plan.score.higher_is_better
+        plan.scheduler,
+        plan.trials,
+        plan.split.fit_rows,
+        folds=plan.settings.folds,
+        higher_is_better=plan.score.higher_is_better,
     )
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         tuner = tune.Tuner(

@@ -51,7 +51,7 @@ TOP = 5
 FIGURE = "figures/importance.png"
 SHOWN = ("training_time_s", "mean_step_time_ms", "peak_memory_mb", "mean_cpu_percent", "inference_latency_ms")
 # What a trial has in trials.json beside its configuration and every figure outside ``system/``.
-OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "converged", "number", "repeat")
+OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "number", "repeat")
 MOSTLY = 0.5  # of the trials
 BY_CHANCE_PERCENT = 25.0  # by so much the CPU times of two equal commands may differ that did not run side by side
 COMMAND_CPU, COMMAND_ELAPSED = "command_cpu_seconds", "command_elapsed_s"
@@ -245,12 +245,12 @@ def _other_hosts(frame: Frame) -> str:
 
 
 def _priced(study: Summary) -> Frame:
-    """With what each trial would have cost by the forecast, which is unknown of those that may converge.
+    """With what each trial would have cost by the forecast.
 
     It is scaled to what trials that ran to their end have taken: of CPU, too, where it is of the wall time.
     """
     seconds = study.forecast.trials_s
-    ran = [trial.configuration for trial in study.record.trials.values() if not trial.configuration.may_converge]
+    ran = [trial.configuration for trial in study.record.trials.values()]
     by_number = {configuration.number: seconds[configuration.id] for configuration in ran}
     trials = study.frame.trials
     full_s = trials["number"].map(by_number).astype(float)
@@ -281,21 +281,20 @@ def _log_tables(study: Summary) -> None:
 def metrics(study: Summary) -> dict[str, float]:
     """The study's own figures that do not depend on a result."""
     record, trials, saving, forecast_s = study.record, study.frame.trials, study.saving, study.forecast.search_s
-    stopped, converged = trials["status"] == "KILLED", trials["converged"]
+    stopped = trials["status"] == "KILLED"
     found = {
         "trials": len(trials),
         "stopped": stopped.sum(),
         "failed": (trials["status"] == "FAILED").sum(),
         "restarts": record.restarts,
         "diverged": trials["diverged"].sum(),
-        "converged": converged.sum(),
         "search_time_s": record.search_s,
         "forecast_time_s": forecast_s,
         "elapsed_s": time.time() - study.run.start,
         f"baseline_{record.score}": study.baseline,
     }
-    # The full time is unknown if the search or one of its trials was interrupted or cut short, or a trial converged.
-    whole = not record.is_continued and len(trials) == record.planned and not stopped.any() and not converged.any()
+    # The full time is unknown if the search or one of its trials was interrupted or cut short.
+    whole = not record.is_continued and len(trials) == record.planned and not stopped.any()
     if whole and record.search_s > 0:
         found["forecast_error_percent"] = (forecast_s / record.search_s - 1) * 100
     if record.limits.rules:
@@ -355,9 +354,8 @@ def counted(study: Summary) -> str:
     record, trials, limit_s = study.record, study.frame.trials, study.plan.settings.time_limit_s or 0.0
     became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
     became = became.mask(trials["diverged"], "diverged").mask(_unscored(study), "unscored")
-    converged = int((trials["converged"] & (became == "FINISHED")).sum())
     words = {
-        "FINISHED": f"ran to the end{f' ({converged} of them converged)' if converged else ''}",
+        "FINISHED": "ran to the end",
         BY_LIMITS: "stopped by the limits",
         BY_TUNE: "stopped by the scheduler",
         BY_PERSON: "stopped by a person",
@@ -394,7 +392,7 @@ def _advice(study: Summary) -> str:
     errors = [trial.error for trial in study.record.trials.values() if trial.error]
     cut = (trials["stopped_by"] == BY_TIME_LIMIT).any() or len(trials) < study.record.planned
     if cut and study.plan.settings.time_limit_s:
-        return "; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
+        return "; raise time_limit_s, or shorten the trials with length, max_rows or folds"
     if study.decision.judged["broken"].notna().any():
         return ""  # the decision says what to do
     if errors:
@@ -402,7 +400,7 @@ def _advice(study: Summary) -> str:
     if _unscored(study).any():
         return f"; use another metric than {study.record.score.removeprefix('val_')}"
     by_limits = (trials["stopped_by"] == BY_LIMITS) & ~trials["diverged"]
-    return "; loosen the limits" if by_limits.any() else "; lower the learning rates or max_steps"
+    return "; loosen the limits" if by_limits.any() else "; lower the learning rates or length"
 
 
 def _description(

@@ -23,11 +23,10 @@ from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard
 from entrypoints.limits.schedulers import PERCENT, SCORE, percent
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
-from entrypoints.models.scores import Score
+from entrypoints.models.cross_validation import training_of
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.warm_up import WarmUp
-from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID
+from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.measurement import Measurement
@@ -113,10 +112,7 @@ class TrialTrainable(tune.Trainable):
         self._shares: list[float] = []
         self._steps_done = 0
         (context,) = ask(self._cost_history, [configuration])
-        steps = configuration.steps(self._data.split.fit_rows)
-        self._guard = Guard(
-            self._limits, context, steps, predict=self._predict, may_converge=configuration.may_converge
-        )
+        self._guard = Guard(self._limits, context, self._foreseen_steps, predict=self._predict, by_fold=self._by_fold)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
         self._measurement = Measurement(window_s=WINDOW_S)
@@ -124,7 +120,21 @@ class TrialTrainable(tune.Trainable):
             self._measurement.subscribe(lambda summary: self._guard.crossed(summary, self._steps_done))
         self._measurement.start()
         self._begun = True
-        self._training = CrossValidation(configuration, self._data)
+        self._training = training_of(configuration, self._data)
+
+    @property
+    def _by_fold(self) -> bool:
+        """Whether a step is a fold."""
+        return self._configuration.batch_size is None
+
+    @property
+    def _foreseen_steps(self) -> float:
+        """How many steps the trial will have; infinity: nobody knows when it converges."""
+        if self._by_fold:
+            return len(self._data.split.folds)
+        if self._configuration.tol:
+            return math.inf
+        return self._configuration.steps(self._data.split.fit_rows)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
@@ -161,23 +171,17 @@ class TrialTrainable(tune.Trainable):
             self._points += points_now(training.untrained() | memory_mb, 0)
 
     def _train(self) -> None:
-        """A few steps of every fold, and the points of the curves where they are due."""
+        """A step or a few, and the points of the curves where they are due."""
         training = self._training
-        steps, trained_s = training.step_number, training.training_time_s
-        training.step(self._guard.ended if training.by_batch else self._ended, TURN_STEPS)
-        self._steps_done = training.step_number
-        if training.step_number == steps:
+        trained_s = training.training_time_s
+        if not training.advance(self._guard.ended):
             return  # a limit was broken before each fold had its own
+        self._steps_done = training.step_number
         if not training.overflowed:  # else only some folds have trained, up to one that cannot go on
             trained_s = training.training_time_s - trained_s
             self._guard.stepped(training.step_number, trained_s, self._measurement.elapsed_s)
         if training.report_due:
             self._report()
-
-    def _ended(self) -> bool:
-        """Whether a limit has ended the trial, or does so by the time that the folds before the next one have taken."""
-        self._guard.crossed({CURVE: self._training.training_time_s}, self._steps_done)
-        return self._guard.ended()
 
     def _report(self) -> None:
         """A point of each curve."""
@@ -186,7 +190,7 @@ class TrialTrainable(tune.Trainable):
         curves = self._measurement.interval()  # first: scoring takes memory of its own
         curves |= training.report()
         self._points += points_now(curves, training.step_number)
-        self._summary.pop(self._score.validated, None)  # it may not be defined any more
+        self._summary.pop(self._training.score.validated, None)  # it may not be defined any more
         self._summary |= curves
         summary = self._summary | self._costs()
         val_loss = curves.get("val_loss", math.inf)
@@ -196,10 +200,6 @@ class TrialTrainable(tune.Trainable):
         if len(self._shares) >= MIN_BLOCKS:  # the standard error of their mean
             errors["mean_cpu_percent"] = stdev(self._shares) / math.sqrt(len(self._shares))
         guard.reported(summary, training.step_number, errors)
-
-    @property
-    def _score(self) -> Score:
-        return self._training.folds[0].score
 
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
@@ -221,11 +221,9 @@ class TrialTrainable(tune.Trainable):
         if CURVE in final and not ended:  # between two reports
             self._points += points_now({CURVE: final[CURVE]}, training.step_number)
         tags = {DIVERGED: str(training.diverged).lower()}
-        if self._configuration.may_converge:
-            tags[CONVERGED] = str(training.converged).lower()
         expected = None
         if guard.active:
-            can_be_chosen = bool(folds) and self._score.validated in self._summary
+            can_be_chosen = bool(folds) and self._training.score.validated in self._summary
             tags[FEASIBLE] = str(can_be_chosen and guard.feasible(self._summary)).lower()
             tags |= guard.tags if stop else {}
             expected = guard.projected(self._summary)
@@ -246,12 +244,12 @@ class TrialTrainable(tune.Trainable):
         self._points = []
         self._tags = {}
         # Before the first report. The median rule would stop a trial for a NaN among its results.
-        worst = -math.inf if self._score.higher_is_better else math.inf
+        worst = -math.inf if self._training.score.higher_is_better else math.inf
         once = {name: value for name, value in summary.items() if name != CURVE}
         return {
             "step": training.step_number,
             PERCENT: percent(training.step_number, training.steps),
-            SCORE: self._summary.get(self._score.validated, worst),
+            SCORE: self._summary.get(self._training.score.validated, worst),
             "figures": self._summary,
             **payload(points, tags=tags, status=status, summary=once),
         }

@@ -16,7 +16,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import click
@@ -27,8 +27,10 @@ from ray.experimental import internal_kv
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.cost_history import tell
+from entrypoints.models import trained
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.cross_validation import FEW_ROWS, LATENCY_ROWS, Fold
+from entrypoints.models.cross_validation import LATENCY_ROWS
+from entrypoints.models.fold import Fold
 from entrypoints.progress import duration
 from entrypoints.search.plan import Plan
 from mlflow_sysmetrics.limits import Values
@@ -40,6 +42,7 @@ MAX_POLL_S = 0.2
 KIND_WITHIN_S = 0.2
 ALL_WITHIN_S = 10.0
 MAX_STEPS, MIN_STEPS = 100, 3
+_LENGTHS = ("n_estimators", "max_iter")  # what the time of a fit grows with in libraries
 # The overhead of a trial: free the last one's memory, send a result to the driver, get the next configuration.
 BETWEEN_TRIALS_S = 0.03
 LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
@@ -122,7 +125,7 @@ class WarmUp:
 class Forecast:
     """The expected seconds of each trial, by the id of its configuration, and of the whole search.
 
-    For a trial that may converge, this is the time of all its steps: an upper bound.
+    They are those of all its steps: one that converges takes less.
     """
 
     trials_s: dict[str, float]
@@ -130,7 +133,7 @@ class Forecast:
 
 
 class Timing(NamedTuple):
-    """Seconds of one fold's model: a step, the ``partial_fit`` in it, a validation, and its evaluation at the end."""
+    """Seconds of one fold's model: a step, the training call in it, a validation, and all that it shows at its end."""
 
     step_s: float
     fit_s: float
@@ -141,7 +144,8 @@ class Timing(NamedTuple):
         """The times of a trial: it does all its steps, on all folds."""
         rows = data.split.fit_rows
         steps = configuration.steps(rows)
-        reports = math.ceil(steps / configuration.report_steps(rows))
+        by_fold = configuration.batch_size is None
+        reports = 0 if by_fold else math.ceil(steps / configuration.report_steps(rows))
         fold_s = steps * self.step_s + reports * self.validate_s + self.ending_s
         return {
             "mean_step_time_ms": self.fit_s * 1e3,
@@ -152,7 +156,8 @@ class Timing(NamedTuple):
 
 def kind(configuration: Configuration) -> Hashable:
     """What a step is timed for."""
-    return configuration.algorithm, configuration.batch_size, configuration.iterations
+    lengths = [configuration.hyperparameters.get(name) for name in _LENGTHS]
+    return configuration.algorithm, configuration.batch_size, *lengths
 
 
 def representatives(configurations: Sequence[Configuration]) -> list[Configuration]:
@@ -228,7 +233,7 @@ def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
         click.echo(
             f"This study takes about {takes} on {cpus} CPU cores and starts now. To shorten it, stop it and set "
             f"{learn}max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, "
-            f"folds (now {settings.folds}), max_steps, max_epochs, or time_limit_s (the best by then counts)."
+            f"folds (now {settings.folds}), length, or time_limit_s (the best by then counts)."
         )
     if limits.rules:
         click.echo(f"Limits: {limits}; they may end the search sooner")
@@ -250,15 +255,12 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
                 break
     steps = fold.steps - steps_before
     ended = time.perf_counter()
-    fold.validate()
-    validate_s = time.perf_counter() - ended
-    test_s = validate_s * len(data.split.test) / len(held_out)
-    # A fit that is not complete may not predict a row yet.
-    a_row_s = median(fold.latencies_ms(FEW_ROWS)) / 1e3 if fold.by_batch or fold.steps == longest else 0.0
-    latency_s = a_row_s * LATENCY_ROWS / len(data.split.folds)
+    fold.model.evaluated("val", held_out)
+    validated = time.perf_counter()
+    trained.show(fold.model, held_out, math.ceil(LATENCY_ROWS / len(data.split.folds)))
     return Timing(
         step_s=(ended - began) / steps,
         fit_s=(fold.training_time_s - trained_s) / steps,
-        validate_s=validate_s,
-        ending_s=validate_s + test_s + latency_s,
+        validate_s=validated - ended,
+        ending_s=time.perf_counter() - validated,
     )

@@ -7,7 +7,6 @@ to its search path, cannot be told from outside.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -76,8 +75,6 @@ def refuse_shared(told: Sequence[set[Module]], repository: Path, trees: Sequence
 
 def _root_of(module: Module, repository: Path, trees: Sequence[Path]) -> Path | None:
     """The folder of the repository from which this module could be imported; None: it has no such module."""
-    if module.name.partition(".")[0] in sys.stdlib_module_names:
-        return None
     file = Path(module.file)
     depth = module.name.count(".") + 1
     if file.stem == "__init__":
@@ -88,8 +85,6 @@ def _root_of(module: Module, repository: Path, trees: Sequence[Path]) -> Path | 
     for tree in trees:
         for root in roots:
             own = tree / root / Path(*file.parts[-depth:])
-            is_tracked = own.is_file() and own.resolve().is_relative_to(tree)  # else a link
-            is_package = (tree / root / "__init__.py").exists()  # then its modules have other names
-            if is_tracked and not is_package:
+            if own.is_file() and own.resolve().is_relative_to(tree):  # and not a link to what git does not track
                 return repository / root
     return None

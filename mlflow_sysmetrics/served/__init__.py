@@ -10,4 +10,4 @@ from mlflow_sysmetrics.served.figures import ServedCosts, asked, served_costs, w
 from mlflow_sysmetrics.served.judging import Judgement, judged, served_limits
 from mlflow_sysmetrics.served.model import ServedError, ServedModel, downloaded
 from mlflow_sysmetrics.served.requests import Table, in_batches, one_by_one, table_of
-from mlflow_sysmetrics.served.server import Server, ServerError, serving
+from mlflow_sysmetrics.served.server import Connection, Server, ServerError, serving

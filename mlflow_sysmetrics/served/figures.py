@@ -25,7 +25,7 @@ _BATCHES = 10
 # With so many requests the largest lies above the percentile in 95 % of samples: 0.95^59 < 0.05, 0.99^299 < 0.05.
 MIN_REQUESTS = {"served_p50_ms": 1, "served_p95_ms": 59, "served_p99_ms": 300}
 _PERCENTS = {"served_p50_ms": 50, "served_p95_ms": 95, "served_p99_ms": 99}
-_WALL_TIMES = (*MIN_REQUESTS, "served_cold_start_s", "served_rows_per_s")
+_BY_THE_CLOCK = (*MIN_REQUESTS, "served_cold_start_s", "served_rows_per_s")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ServedCosts:
     @property
     def untrusted(self) -> list[str]:
         """On a busy machine the figures that are taken by the clock: they tell of other programs, too."""
-        return [name for name in self.figures if self.contention.is_busy and name in _WALL_TIMES]
+        return [name for name in self.figures if self.contention.is_busy and name in _BY_THE_CLOCK]
 
     @property
     def trusted(self) -> dict[str, float]:

@@ -29,7 +29,7 @@ def served_limits(text: str) -> Limits:
 
 
 def judged(limits: Iterable[Limit], costs: ServedCosts) -> Judgement:
-    """Judge a model. On a busy machine a limit that is met counts, and one that is broken is unknown."""
+    """Judge a model. Who is slow on a busy machine may be fast elsewhere; who is fast enough there is so everywhere."""
     judgement = Judgement([], [])
     for limit in limits:
         name = limit.metric.name

@@ -18,8 +18,7 @@ SCHEDULED = {
     "scheduler": "asha",
     "space": "{batch_size: [64, 2], learning_rate: [0.001, 10], alpha: [0.0001, 0.001, 0.01]}",
     "folds": "3",
-    "max_steps": "1000",
-    "report_every": "20",
+    "length": "1000 steps",
     "cpus": "2",
 }
 

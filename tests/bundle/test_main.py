@@ -66,7 +66,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
     of_data = {"target": "a", "drop": "b,c", "decimal": ",", "max_rows": "500", "folds": "3"}
     of_data |= {"group": "b", "time": "none", "duplicates": "together", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
-    of_search |= {"metric": "roc_auc", "class_weight": "balanced", "choose": "cheapest", "served": "none"}
+    of_search |= {"metric": "roc_auc", "choose": "cheapest", "served": "none"}
     given = of_data | of_search | {"limits": "elapsed_s<=3"}
     line = [part for name, value in given.items() for part in (f"--{name}", value)]
     result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])

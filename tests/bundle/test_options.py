@@ -50,6 +50,7 @@ def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) 
     assert parsed(f"--{name}", text, options=_with(name))[name] == value
 
 
+LENGTH = "auto or a number of epochs or steps, such as 10 epochs, is"
 NAME = "none or a name of at most 250 characters without / and : is"
 
 
@@ -58,7 +59,12 @@ NAME = "none or a name of at most 250 characters without / and : is"
     [
         ("folds", ("1", "2.5", ""), "a whole number from 2 is", "10"),
         ("max_rows", ("0", "1e3", "none"), "all or a whole number from 1 is", "all"),
-        ("max_steps", ("0", "-1", "inf"), "auto or none or a whole number from 1 is", "auto"),
+        (
+            "length",
+            ("0 steps", "-1 epochs", "10", "2 days"),
+            LENGTH,
+            "auto",
+        ),
         ("repeats", ("1",), "auto or none or a whole number from 2 is", "auto"),
         ("time_limit_s", ("0", "1h", "inf"), "none or a number above 0 is", "none"),
         ("register", ("", "a/b", "x" * 251), NAME, "none"),
@@ -83,7 +89,7 @@ def test_options_are_written_as_they_are_typed() -> None:
     """In a run's parameters, and for the commands that main starts; the defaults, too."""
     given = {
         "max_rows": "all",
-        "max_steps": "none",
+        "length": "500 steps",
         "time_limit_s": "2.5",
         "seed": "3",
         "repeats": "none",
@@ -96,19 +102,18 @@ def test_options_are_written_as_they_are_typed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "length"),
+    ("given", "steps"),
     [
-        pytest.param({}, (1500, 10), id="the default length"),
-        pytest.param({"max_steps": "500"}, (500, None), id="steps alone"),
-        pytest.param({"max_steps": "1", "max_epochs": "none"}, (1, None), id="steps, no epochs"),
+        pytest.param("auto", [200, 1500], id="ten epochs, but at most 1500 steps"),
+        pytest.param("200 epochs", [4000, 200_000], id="epochs alone"),
+        pytest.param("1 epoch", [20, 1000], id="one epoch"),
+        pytest.param("500 steps", [500, 500], id="steps alone"),
     ],
 )
-def test_length_is_what_was_given_and_else_the_default(
-    given: dict[str, str], length: tuple[int | None, int | None]
-) -> None:
-    """A number that the user gives is not cut short by a default of the other."""
-    settings = StudySettings(**parsed(*[part for name, text in given.items() for part in (f"--{name}", text)]))
-    assert (settings.max_steps, settings.max_epochs) == length
+def test_length_is_what_was_given_and_else_the_default(given: str, steps: list[int]) -> None:
+    """In steps, of a trial whose epochs have 20 of them, and of one whose epochs have 1000."""
+    length = StudySettings(**parsed("--length", given)).length
+    assert [length.in_steps(epoch_steps) for epoch_steps in (20, 1000)] == steps
 
 
 def test_every_option_has_a_help_text_and_shows_its_default() -> None:

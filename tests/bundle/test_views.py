@@ -36,10 +36,7 @@ def shown(
     differing: Sequence[str] = views.COSTS,
 ) -> dict[str, Page]:
     """The pages of a study of trials with these figures."""
-    trials = [
-        {"status": "FINISHED", "diverged": False, "converged": False, "repeat": 0, "params": {}, **each}
-        for each in figures
-    ]
+    trials = [{"status": "FINISHED", "diverged": False, "repeat": 0, "params": {}, **each} for each in figures]
     about = {"name": "red_wine", "score": score, "higher_is_better": not ascending}
     frame = frame_of([StudyRows(run_id, about, trials, ())])
     limits = Limits.parse(limits, metrics(score, not ascending)) if limits else Limits(())

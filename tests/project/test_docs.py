@@ -126,10 +126,10 @@ def test_command_on_a_page_is_taken(line: str) -> None:
 # or a parameter of the project, whatever the value. A new kind on a page has to be run somewhere, and named here.
 RUN_BY = {
     "main job, as in the README": "mlflow run -e tune, mlflow run --env-manager, -P dataset",
-    "a file of one's own, named from another folder": "-P target, -P space, -P group, -P metric, -P class_weight",
+    "a file of one's own, named from another folder": "-P target, -P space, -P group, -P metric",
     "a small study, beside that of": "mlflow run -e check, -P baseline_commit, -P seed",
     "bundle/test_main.py::test_main_runs_its_steps_nested": "mlflow run -e main, -P algorithm, -P max_rows",
-    "bundle/test_tune.py::test_trial_has_params_and_tags": "-P max_epochs",
+    "bundle/test_tune.py::test_trial_has_params_and_tags": "-P length",
     "bundle/test_early_stop.py::test_study_has_metrics_of_its_budget": "mlflow run -e early_stop, -P limits",
     "bundle/search/test_resume.py::test_search_that_learns_goes_on_with_what_it_would_have_suggested": (
         "-P search, -P resume"

@@ -54,7 +54,7 @@ class Stepping(RegressorMixin, BaseEstimator):
 """
 STUDY = {
     "dataset": "red_wine", "algorithm": "stepping.Stepping", "space": "{held_mb: 30, batch_size: 32}",
-    "folds": "2", "max_steps": "400", "report_every": "50",
+    "folds": "2", "length": "400 steps",
 }  # fmt: skip
 
 

@@ -26,13 +26,11 @@ ROOT = Path(__file__).parents[2]
 MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its processes, the command that started them
 COMMAND_TIMEOUT_S = 1200.0  # that of what never ends; a study takes a tenth of it
 # Of two kinds: at equal epochs a batch of two rows takes a hundred times as long as one of 256, reaches several
-# readings, and has curves of 40 points. 0.1 makes both diverge, and no other rate does.
+# readings, and has curves of 20 points. 0.1 makes both diverge, and no other rate does.
 STUDY = {
     "space": "{batch_size: [2, 256], learning_rate: [0.1, 0.01, 0.003, 0.001], alpha: 0.001}",
     "folds": "3",
-    "max_steps": "2000",
-    "max_epochs": "6",
-    "report_every": "50",
+    "length": "6 epochs",
     "cpus": "2",
     "served": "none",
 }

@@ -81,7 +81,6 @@ def study(
         "repeat": [max(int(number) - len(configurations) + 1, 0) for number in order],
         "status": "FINISHED",
         "diverged": [diverged(row) for row in rows],
-        "converged": False,
         "host": "machine",
     } | dict(about or {})
     columns = {column: known.get(column, [None] * len(rows)) for column in ABOUT}

@@ -18,7 +18,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record
-from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, NUMBER, REPEAT, STOP_HOW
+from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
 
@@ -38,14 +38,13 @@ def trial(
     folds: Sequence[dict[str, float]] = (),
     expected: Values | None = None,
     diverged: bool = False,
-    converged: bool = False,
     **values: Any,
 ) -> Trial:
     """A trial of this number, which ran to its end unless the values say otherwise; its time is its number in seconds.
 
     ``ending`` is why its limits ended it, ``by`` who else did.
     """
-    tags = {DIVERGED: str(diverged).lower(), CONVERGED: str(converged).lower(), **values.pop("tags", {})}
+    tags = {DIVERGED: str(diverged).lower(), **values.pop("tags", {})}
     tags |= {**(ending or {})} | ({STOPPED_BY: by} if by else {})
     tags |= end_tags(list(folds), expected)
     values["status"] = values.get("status", "KILLED" if ending or by else "FINISHED")
@@ -65,7 +64,7 @@ def of_every_end() -> list[Trial]:
     folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
     return [
         trial(1, 0.6, folds=folds[0]),
-        trial(2, 0.65, folds=folds[1], converged=True),
+        trial(2, 0.65, folds=folds[1]),
         trial(3, None, ending=BY_TIME),
         trial(4, None, figures={"elapsed_s": 0.0}, ending=ended_by(TIME, "skipped")),
         trial(5, by=BY_TUNE),

@@ -27,6 +27,7 @@ from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.tables import Table
+from entrypoints.length import Length
 from entrypoints.models.configuration import Configuration
 
 FOLDS = 3
@@ -35,10 +36,11 @@ MLP_REGRESSOR = "sklearn.neural_network.MLPRegressor"
 OF_SGD = {"learning_rate": 0.01, "alpha": 0.001}
 OF_MLP = {"hidden_layer_sizes": [8], "learning_rate_init": 0.01, "activation": "tanh"}
 SHARED = {
-    **{"batch_size": 32, "iterations": 1, "seed": 7, "max_steps": 60, "max_epochs": 0, "report_every": 100},
+    "batch_size": 32,
+    "seed": 7,
+    "length": Length(steps=60),
     "tol": None,
 }
-# Without partial_fit: by trees, by iterations of a fit that waits, and at once.
 FORESTS, BOOSTING, SVR = "sklearn.ensemble.RandomForest", "sklearn.ensemble.HistGradientBoosting", "sklearn.svm.SVR"
 LOSSES = {"linear": "squared_error", "logistic": "log_loss", "svm": "hinge"}
 STUDIES = [
@@ -75,17 +77,19 @@ def split_up(rows: Table, folds: int = FOLDS) -> Prepared:
 
 
 def configured(algorithm: str = "linear", **changes: Any) -> Configuration:
-    """A short trial. Changes that are not shared by all trials of a study are hyperparameters."""
+    """A short trial of so many ``steps``. Changes that are not shared by all trials of a study are hyperparameters."""
+    if "steps" in changes:
+        changes["length"] = Length(steps=changes.pop("steps"))
     shared = {name: changes.pop(name, usual) for name, usual in SHARED.items()}
     usual = OF_SGD if algorithm in LOSSES else OF_MLP if "MLP" in algorithm else {}
     return Configuration(algorithm=algorithm, hyperparameters=usual | changes, **shared)
 
 
 def configured_whole(algorithm: str, iterations: int = 1, **changes: Any) -> Configuration:
-    """A trial without batches."""
+    """A trial without batches, of so many trees or rounds."""
     length = {"forest": "n_estimators", "boosting": "max_iter"}.get(algorithm)
     changes |= {length: iterations} if length else {}
-    return configured(algorithm, batch_size=None, iterations=iterations, **changes)
+    return configured(algorithm, batch_size=None, **changes)
 
 
 def loss(model: Any, X: Any, y: Any, n_classes: int) -> float:
@@ -142,14 +146,11 @@ class Plain:
     def train(self, steps: int) -> Plain:
         """Pass over the rows in a new random order each time, and note the loss of each batch after its step.
 
-        Without batches: fit on all rows, with each number of iterations up to this one.
+        Without batches: fit on all rows.
         """
         if self.configuration.batch_size is None:
-            for iterations in range(1, steps + 1):
-                length = {"forest": "n_estimators", "boosting": "max_iter"}.get(self.configuration.algorithm)
-                self.estimator.set_params(**({length: iterations} if length else {}))
-                self.estimator.fit(self.features(self.fit), self.target(self.fit))
-                self.train_losses.append(self.loss(self.fit))
+            self.estimator.fit(self.features(self.fit), self.target(self.fit))
+            self.train_losses.append(self.loss(self.fit))
             return self
         random, size = np.random.default_rng((self.configuration.seed, self.number)), self.configuration.batch_size
         more = {} if self.regression else {"classes": [0, 1]}

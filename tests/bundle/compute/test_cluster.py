@@ -159,7 +159,7 @@ def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
     """
     scaled.nodes.ask("work")  # of the node with two cores it has one
     write_own_models(scaled.folder)
-    options = {**OF_TABLE, "algorithm": ",".join(ALGORITHMS), "folds": "2", "max_steps": "200"}
+    options = {**OF_TABLE, "algorithm": ",".join(ALGORITHMS), "folds": "2", "length": "200 steps"}
     options |= {"space": "{batch_size: 8, alpha: [0.001, 0.01]}", "cpus": "2", "served": "none"}
     done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
     assert done.exit_code == 0, done.stderr
@@ -174,8 +174,7 @@ def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
 LONG = {
     **STUDY,
     "space": "{batch_size: [64, 128, 256], learning_rate: [0.1, 0.001], alpha: 0.001}",
-    "max_steps": "12000",
-    "max_epochs": "none",
+    "length": "12000 steps",
     "cpus": "all",
 }
 
@@ -188,7 +187,7 @@ def test_study_survives_the_death_of_a_node(scaled: Scaled) -> None:
 
     def on_them() -> list[Run]:
         """Trials under way there that do not diverge, which takes no time."""
-        wanted = "attributes.status = 'RUNNING' and params.max_steps = '12000' and params.learning_rate = '0.001'"
+        wanted = "attributes.status = 'RUNNING' and params.length = '12000 steps' and params.learning_rate = '0.001'"
         running = scaled.client.search_runs(["0"], wanted)
         return [run for run in running if run.data.tags.get("sysmetrics.ray_node_id") in others]
 

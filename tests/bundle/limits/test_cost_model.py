@@ -49,13 +49,13 @@ def test_cost_is_the_median_of_the_kind() -> None:
 def test_total_is_learned_by_the_step() -> None:
     """A trial of twice the length costs twice as much, whatever its kind has had."""
     model = _learned("training_time_s", cost=6.0)  # of 60 steps
-    assert model.levels("training_time_s").expected(_of(32, max_steps=120)) == pytest.approx(12.0)
+    assert model.levels("training_time_s").expected(_of(32, steps=120)) == pytest.approx(12.0)
 
 
 def test_kind_is_all_that_a_cost_depends_on() -> None:
     """Amounts, words and switches; not rates, nor what all trials of a study share."""
     usual = kind(configured(MLP_CLASSIFIER))
-    for same in ({"max_steps": 61}, {"seed": 8}, {"learning_rate_init": 0.5}, {"alpha": 0.25}):
+    for same in ({"steps": 61}, {"seed": 8}, {"learning_rate_init": 0.5}, {"alpha": 0.25}):
         assert kind(configured(MLP_CLASSIFIER, **same)) == usual, same
     others: tuple[dict[str, Any], ...] = (
         *({"hidden_layer_sizes": [16]}, {"hidden_layer_sizes": [4, 4]}, {"n_iter_no_change": 20}),

@@ -31,14 +31,15 @@ def _guard(
     text: str,
     *,
     predict: bool = True,
-    may_converge: bool = False,
+    steps: float = STEPS,
+    by_fold: bool = False,
     noise: Mapping[str, float] | None = None,
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Guard:
     """A guard of these limits, or of none; figures have no noise unless it is given."""
     limits = Limits.parse(text, metrics("val_rmse", False)) if text else Limits(())
     context = PruningContext(noise=noise or {}, predictions=dict(predictions or {}))
-    return Guard(limits, context, STEPS, predict=predict, may_converge=may_converge)
+    return Guard(limits, context, steps, predict=predict, by_fold=by_fold)
 
 
 def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
@@ -151,17 +152,21 @@ def test_reason_why_a_trial_ends(
     "given",
     [
         pytest.param({"predict": False, "predictions": FORESEEN}, id="predictions are off"),
-        pytest.param({"may_converge": True}, id="may converge"),
+        pytest.param({"steps": math.inf}, id="may converge"),
     ],
 )
 def test_trial_ends_only_when_it_crosses_its_limit(given: dict[str, Any]) -> None:
-    """Neither is it skipped, nor stopped for what it will do. What it would have cost is recorded."""
+    """Neither is it skipped, nor stopped for what it will do. What it would have cost is recorded, if that is known."""
     guard = _guard("training_time_s<=1", **given)
     guard.skip_if_predicted()
     assert _train(guard, EQUAL_S) == 129
     assert guard.tags[STOP_REASON] == "training_time_s 1.008 > 1 (step 129)"
     assert (guard.tags[STOP_HOW], guard.prediction) == ("crossed", None)
-    assert guard.projected({"training_time_s": 1.0})["training_time_s"] == pytest.approx(FULL_S)
+    assert guard.stop is not None
+    full_s = FULL_S if "predict" in given else guard.stop.value
+    assert guard.projected({"training_time_s": 1.0}) == {"training_time_s": pytest.approx(full_s)} | (
+        {"elapsed_s": pytest.approx(2 * FULL_S)} if "predict" in given else {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,3 +306,41 @@ def test_trial_that_ends_early_is_no_cheap_one(
     guard = _guard(text, predictions={"model_memory_mb": Prediction(500.0, 450.0, 550.0)})
     happens(guard)
     assert guard.projected(figures) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "fits_s", "step"),
+    [
+        pytest.param("training_time_s<=1", [9.0], None, id="one fold says nothing"),
+        pytest.param("training_time_s<=1", [2.0, 2.0], 2, id="two folds of twice the limit"),
+        pytest.param("training_time_s<=1", [1.1, 1.1, 1.1, 1.1], None, id="within what folds differ by"),
+        pytest.param("training_time_s<=1", [1.0, 9.0], None, id="two folds that differ much"),
+        pytest.param("training_time_s<=1", [6.0, 6.0], 2, id="crossed by the second of ten folds"),
+        pytest.param("mean_step_time_ms<=1000", [3.0, 3.0], 2, id="a step is the fit of a fold"),
+        pytest.param("mean_step_time_ms<=1000", [0.9, 0.9], None, id="whose mean is below"),
+    ],
+)
+def test_fits_are_judged_between_folds(text: str, fits_s: list[float], step: int | None) -> None:
+    """Of ten: a fold's part of the training time of one model is a tenth of its fit. Two folds forecast the rest."""
+    guard, stopped, elapsed_s = _guard(text, steps=10, by_fold=True), None, 0.0
+    for number, fit_s in enumerate(fits_s, start=1):
+        elapsed_s += fit_s
+        guard.stepped(number, fit_s / 10, elapsed_s)
+        guard.reported({"mean_step_time_ms": 1e3 * elapsed_s / number}, number, {})
+        if guard.ended() and stopped is None:
+            stopped = number
+    assert stopped == step
+
+
+def test_fits_that_stay_within_their_limit_are_not_stopped() -> None:
+    """Though they differ by a third of their time, and end only a twentieth below the limit."""
+    random, stops = np.random.default_rng(0), 0
+    for _ in range(2000):
+        fits_s = random.lognormal(0.0, 0.3, 10)
+        guard = _guard(
+            f"training_time_s<={1.05 * fits_s.mean()}", steps=10, by_fold=True, noise={"training_time_s": 0.1}
+        )
+        for number, fit_s in enumerate(fits_s, start=1):
+            guard.stepped(number, fit_s / 10, 2 * fits_s[:number].sum())
+        stops += guard.ended()
+    assert stops <= 0.005 * 2000

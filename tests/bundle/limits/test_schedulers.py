@@ -22,7 +22,7 @@ from entrypoints.settings import LimitOptions
 
 ROWS = 1000
 LONG, SHORT = 500, 10  # steps of two trials
-TRIALS = [configured(max_steps=LONG, report_every=100), configured(max_steps=SHORT)]
+TRIALS = [configured(steps=LONG), configured(steps=SHORT)]
 TASKS: list[Task] = ["regression", "classification"]
 
 
@@ -79,7 +79,7 @@ def _decisions(
     name: str, curves: Sequence[Sequence[float]], *, steps: int = LONG, higher_is_better: bool = False
 ) -> list[list[str]]:
     """What a scheduler says to each report of trials that come one after the other, five over the whole length."""
-    arguments = scheduling(name, TRIALS, ROWS, higher_is_better=higher_is_better)
+    arguments = scheduling(name, TRIALS, ROWS, folds=3, higher_is_better=higher_is_better)
     scheduler: Any = arguments["scheduler"]
     scheduler.set_search_properties(arguments["metric"], arguments["mode"])
     said = []

@@ -115,7 +115,7 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: st
 
     Score and loss are those on the test part; what the training took is beside them.
     """
-    data, configuration = bundled(name), configured(algorithm, max_steps=40)
+    data, configuration = bundled(name), configured(algorithm, steps=40)
     if algorithm in ("forest", "boosting", SVR):
         configuration = configured_whole(algorithm, 1 if algorithm == SVR else 8)
     best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration)
@@ -154,7 +154,7 @@ def test_gain_of_tuning_is_over_what_the_library_makes_by_default() -> None:
     """On the same rows of the test part. A poor model has lost; of one whose training loop is ours nothing is said."""
     data = bundled("red_wine")
     train, test = data.split.train, data.split.test
-    figures = best_model.refit(configured("mlp", max_steps=2), data).figures
+    figures = best_model.refit(configured("mlp", steps=2), data).figures
     pipeline = make_pipeline(StandardScaler(), MLPRegressor(random_state=7))
     untuned = TransformedTargetRegressor(pipeline, transformer=StandardScaler()).fit(data.X[train], data.y[train])
     error = root_mean_squared_error(data.y[test], untuned.predict(data.X[test]))
@@ -182,7 +182,7 @@ def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
     (tmp_path / "costly_model.py").write_text(COSTLY)
     monkeypatch.syspath_prepend(tmp_path)
     np.ones(50 * 125_000)
-    configuration = configured("costly_model.Costly", max_steps=12)
+    configuration = configured("costly_model.Costly", steps=12)
     costs = best_model.refit(configuration, bundled("red_wine")).figures
     assert costs["refit_memory_growth_mb"] == pytest.approx(20, abs=1)
     assert costs["refit_cpu_seconds"] == pytest.approx(12 * 0.03, rel=0.25)
@@ -372,7 +372,7 @@ def visits(module_store: Path) -> Visits:
 def _refitted(path: Path, target: str, algorithm: str) -> tuple[best_model.BestModel, Table]:
     """The best model of a file, and its table."""
     rows = known.load(str(path), target=target)
-    return best_model.refit(configured(algorithm, batch_size=16, max_steps=300), split_up(rows)), rows
+    return best_model.refit(configured(algorithm, batch_size=16, steps=300), split_up(rows)), rows
 
 
 def _trained(best: best_model.BestModel, of: Table) -> Any:

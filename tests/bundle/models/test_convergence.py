@@ -12,7 +12,7 @@ from sklearn.linear_model import SGDRegressor
 
 from entrypoints.models.best_model import refit
 from entrypoints.models.convergence import N_ITER_NO_CHANGE, Convergence
-from entrypoints.models.cross_validation import CrossValidation
+from entrypoints.models.cross_validation import training_of
 
 
 @pytest.mark.parametrize(("tol", "rate"), [(0.02, 0.001), (0.001, 0.1)])
@@ -37,33 +37,21 @@ def test_convergence_is_where_scikit_learn_ends_its_fit(
 def test_trial_ends_when_its_training_loss_no_longer_improves() -> None:
     """At the step at which the mean losses of its own epochs say so, and so does the refit of its model."""
     data = bundled("red_wine")
-    until_the_end = configured(max_steps=200, batch_size=256)
+    until_the_end = configured(steps=200, batch_size=256)
     until_converged = replace(until_the_end, tol=0.02)
-    training = CrossValidation(until_converged, data)
-    whole = CrossValidation(until_the_end, data)
+    training = training_of(until_converged, data)
+    whole = training_of(until_the_end, data)
     convergence = Convergence(until_converged, data.split.fit_rows)
     losses = []
     while not convergence.reached:
-        for _ in range(convergence.epoch_steps):
-            whole.step()
-        losses.append(np.mean([fold.take_row_loss() for fold in whole.folds]))
+        epoch_ends = whole.step_number + convergence.epoch_steps
+        while whole.step_number < epoch_ends:
+            whole.advance()
+        losses.append(np.mean([fold.row_loss.take() for fold in whole.folds]))
         convergence.see(float(losses[-1]))
     while not training.ended:
-        training.step()
-    assert (training.converged, whole.converged) == (True, False)
-    assert training.step_number == whole.step_number < training.steps
+        training.advance()
+    assert training.step_number == training.steps == whole.step_number < whole.steps
     assert min(losses[:-N_ITER_NO_CHANGE]) - 0.02 < min(losses[-N_ITER_NO_CHANGE:])
     shorter = refit(until_converged, data).estimator
     assert shorter.t_ < refit(until_the_end, data).estimator.t_
-
-
-def test_trial_that_no_longer_improves_because_it_diverged_has_not_converged() -> None:
-    """It ends as well, and is told as what it is."""
-    data = bundled("red_wine")
-    limits = {"max_steps": 200, "batch_size": 256}
-    training = CrossValidation(configured(learning_rate=50.0, tol=0.02, **limits), data)
-    while not training.ended:
-        training.step()
-    training.report()
-    assert training.step_number < 200
-    assert (training.diverged, training.converged) == (True, False)

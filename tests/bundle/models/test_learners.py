@@ -295,6 +295,7 @@ def test_class_that_cannot_be_trained_is_refused_in_one_sentence(mine: Path, nam
     [
         pytest.param(BAYES, {"priors": [0.2, 0.3, 0.5]}, 3, id="a-value-for-each-class"),
         pytest.param("mine.Nearest", {}, 2, id="predictions"),
+        pytest.param(PERCEPTRON, {"class_weight": "balanced"}, 2, id="weights-that-no-batch-shows"),
         pytest.param(MLP_REGRESSOR, {"solver": "sgd", "learning_rate_init": 1e300}, 0, id="diverges"),
     ],
 )
@@ -316,7 +317,7 @@ def test_check_lets_what_trains_pass(name: str, values: dict[str, Any], n_classe
         pytest.param("mine.Broken", {}, "its own defaults", "KeyError", id="without-words"),
         pytest.param(
             *("xgboost.XGBClassifier", {"learning_rate": "fast"}, "learning_rate='fast'", "could not be parsed"),
-            id="in-a-paused-fit",
+            id="in-a-whole-fit",
         ),
     ],
 )

@@ -22,7 +22,7 @@ ROWS = 900
 def test_importance_of_numbers_is_that_of_scikit_learn() -> None:
     """On the test part; what is random differs by the seed alone."""
     data, table = bundled("red_wine"), table_of("red_wine")
-    best = best_model.refit(configured(max_steps=200), data)
+    best = best_model.refit(configured(steps=200), data)
     found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0)).set_index("column")
     test = data.split.test
     score = "neg_root_mean_squared_error"
@@ -71,7 +71,7 @@ def test_no_column_of_a_wide_table_of_noise_matters(monkeypatch: pytest.MonkeyPa
     frame.attrs["name"] = "made up"
     table = clean(frame, "y", what="made up", echo=lambda line: None)
     data = split_up(table)
-    best = best_model.refit(configured(max_steps=100), data)
+    best = best_model.refit(configured(steps=100), data)
     found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0))
     one_alone = stats.t.isf(measured.BY_CHANCE, measured.REPEATS - 1) * found["spread"]
     assert (found["importance"] > 1.2 * one_alone).any()

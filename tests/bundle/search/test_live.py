@@ -14,10 +14,9 @@ WATCHED_S = 8.0
 LONG = {
     "space": "{batch_size: 256, learning_rate: 0.001, alpha: 0.001}",
     "folds": "3",
-    "max_steps": "100000",
+    "length": "100000 steps",
     "cpus": "1",
     "served": "none",
-    "report_every": "100",  # else a point each 5,000 steps
 }
 
 

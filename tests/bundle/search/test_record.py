@@ -158,10 +158,6 @@ EXPECTED = {"training_time_s": 9.0}
         pytest.param(
             made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
         ),
-        pytest.param(
-            made(1, configuration=configured(tol=0.1), ending=BY_TIME, expected=EXPECTED), "stopped", 1.0,
-            id="stopped and might have converged",
-        ),
         pytest.param(made(1, configuration=replace(configured(), repeat=1)), "finished", None, id="repeated"),
         pytest.param(made(1, diverged=True, ending=BY_TIME), "diverged", None, id="diverged and ended by that"),
         pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),

@@ -156,7 +156,7 @@ def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
 ) -> None:
     """Of a grid of 36 it tries 16, each once; seven of them are suggested again after an interruption."""
     space = "{batch_size: [64, 128, 256], learning_rate: [0.01, 0.003, 0.001, 0.0003], alpha: [0.001, 0.1, 1]}"
-    settings = STUDY | {"space": space, "search": "tpe", "max_trials": "16", "max_epochs": "2", "cpus": "1"}
+    settings = STUDY | {"space": space, "search": "tpe", "max_trials": "16", "length": "2 epochs", "cpus": "1"}
     limits = "training_time_s<=1000x median"  # which no trial breaks: times differ from run to run
     whole = run_study(tmp_path_factory.mktemp("whole"), "early_stop", **settings, limits=limits)
     assert "Search: 16 trials of 3 folds, chosen among 36, on 1 CPU cores" in whole.command.stdout
@@ -207,8 +207,7 @@ SEARCH = {
     "space": "{batch_size: 64, rate: [0.1, 0.01, 0.005, 0.002, 0.001], alpha: [0.001, 0.01]}",
     "repeats": "none",
     "folds": "3",
-    "max_steps": "400",
-    "report_every": "20",
+    "length": "400 steps",
     "served": "none",
     "limits": "val_loss patience 10, training_time_s<=1000x median",
 }

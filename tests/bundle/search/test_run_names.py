@@ -15,7 +15,7 @@ MLP = "sklearn.neural_network.MLPClassifier"
 
 def _named(algorithm: str = "linear", **hyperparameters: Any) -> Configuration:
     tol = hyperparameters.pop("tol", None)
-    return Configuration(algorithm, 16, hyperparameters, seed=0, max_steps=1, max_epochs=0, report_every=1, tol=tol)
+    return Configuration(algorithm, 16, hyperparameters, seed=0, tol=tol)
 
 
 def _own(**values: tuple[Any, Any]) -> list[Configuration]:

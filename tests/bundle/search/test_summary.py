@@ -37,9 +37,9 @@ DATA = bundled("red_wine")
 TABLE = table_of("red_wine")
 REFIT = {"refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52, "refit_latency_ms": 2.04}
 MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, **REFIT})
-COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
+COUNTS = ("trials", "stopped", "failed", "diverged", "restarts")
 NO_END = "no trial ran to its end without diverging"
-LONGER = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
+LONGER = "raise time_limit_s, or shorten the trials with length, max_rows or folds"
 
 Finish = Callable[..., Summary]
 Before = Callable[..., str]
@@ -78,7 +78,7 @@ def finish(before: Before) -> Finish:
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
         score, baseline = scores.find(None, table.task), [1.0, 1.0, 1.0]
-        plan = Plan(settings, unused, unused, unused, table, DATA.split, tried, unused, score, baseline)
+        plan = Plan(settings, unused, unused, table, DATA.split, tried, unused, score, baseline)
         return summary.summarise(run, plan, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
 
     return finished
@@ -89,7 +89,7 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     study = finish(of_every_end(), TIME, planned=12)
     said = summary.counted(study)
     assert said == (
-        "12 trials: 2 ran to the end (1 of them converged), 2 stopped by the limits, 1 stopped by the scheduler, "
+        "12 trials: 2 ran to the end, 2 stopped by the limits, 1 stopped by the scheduler, "
         "1 stopped by a person, 1 cut off by time_limit_s=90, 2 diverged (all with batch_size 256), 1 failed, "
         "2 not started"
     )
@@ -109,7 +109,7 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     study = finish(trials, TIME)
     found = metrics(study)
     assert {name: found[name] for name in COUNTS} == {
-        "trials": 8, "stopped": 5, "failed": 1, "diverged": 0, "converged": 1, "restarts": 0
+        "trials": 8, "stopped": 5, "failed": 1, "diverged": 0, "restarts": 0
     }  # fmt: skip
     assert (found["search_time_s"], found["forecast_time_s"], found["feasible"], found["skipped"]) == (42.5, 50, 2, 1)
     assert "forecast_error_percent" not in found
@@ -144,20 +144,19 @@ def test_whole_command_is_told_beside_its_trials(
 
 
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
-    """At the rate at which trials came to their end; not of those that might have converged, at a length unknown."""
+    """At the rate at which trials came to their end; whether they converged or not."""
     trials = [trial(4, 0.6), trial(2, None, ending=BY_TIME)]
     trials.append(trial(3, None, ending=BY_TIME, configuration=configured(tol=0.1)))
     study = finish(trials, TIME)
     assert study.saving is not None
-    assert (study.saving.full, study.saving.unknown) == (None, 1)
-    assert (study.saving.saved_cpu_s, study.saving.saved_wall_s) == (4.0 - 2.0, 8.0 - 4.0)
+    assert (study.saving.full, study.saving.unknown) == (None, 0)
+    assert (study.saving.saved_cpu_s, study.saving.saved_wall_s) == (4.0 - 2.0 + 4.0 - 3.0, 8.0 - 4.0 + 8.0 - 6.0)
 
 
 def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> None:
-    """Nothing was stopped or converged, and nothing was done before."""
+    """Nothing was stopped, and nothing was done before."""
     assert metrics(finish([trial(1)]))["forecast_error_percent"] == pytest.approx(100 * (50 / 42.5 - 1))
     assert "forecast_error_percent" not in metrics(finish([trial(1)], planned=2))
-    assert "forecast_error_percent" not in metrics(finish([trial(1, converged=True)]))
     assert not {"feasible", "spent_cpu_s"} & metrics(finish([trial(1)])).keys()
     continued = finish([trial(1)])
     continued.record.is_continued = True
@@ -338,7 +337,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         pytest.param(
             [trial(1, diverged=True), trial(2, diverged=True), trial(3, by=BY_TUNE)], "", 3,
             f"{NO_END}; 3 trials: 1 stopped by the scheduler, 2 diverged (b2, b4); "
-            "lower the learning rates or max_steps",
+            "lower the learning rates or length",
             id="diverged",
         ),
         pytest.param(
@@ -454,7 +453,7 @@ def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before)
     [
         pytest.param({"space": {"batch_size": [8]}}, True, id="space"),
         pytest.param({"dataset": "/elsewhere/red_wine.csv"}, True, id="path"),
-        *(pytest.param({name: 3}, False, id=name) for name in ("folds", "seed", "max_steps")),
+        *(pytest.param({name: 3}, False, id=name) for name in ("folds", "seed", "length")),
     ],
 )
 def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:

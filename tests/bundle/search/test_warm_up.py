@@ -12,6 +12,7 @@ import pytest
 from reference import MLP_CLASSIFIER, bundled, configured
 from study_settings import study_settings
 
+from entrypoints.length import Length
 from entrypoints.limits.grammar import Limits
 from entrypoints.models.configuration import Configuration
 from entrypoints.search import warm_up as warm_ups
@@ -88,22 +89,21 @@ def test_the_others_go_on_without_one_that_does_not_come(
 
 
 @pytest.mark.parametrize(
-    ("limits", "timing", "seconds"),
+    ("length", "timing", "seconds"),
     [
-        pytest.param({"max_steps": 500, "max_epochs": 2, "batch_size": 100}, {"step_s": 1.0}, 18, id="first-limit"),
-        pytest.param({"max_steps": 250, "report_every": None}, {"validate_s": 2.0}, 21 * 2.0, id="reports-by-length"),
-        pytest.param({"max_steps": 250}, {"ending_s": 3.0}, 3.0, id="ending-once"),
-        pytest.param({"max_steps": 250}, {"fit_s": 4.0}, 0.0, id="fit-is-in-the-step"),
+        pytest.param({"length": Length(2, 500), "batch_size": 100}, {"step_s": 1.0}, 18, id="first-limit"),
+        pytest.param({"steps": 250}, {"validate_s": 2.0}, 21 * 2.0, id="reports-by-length"),
+        pytest.param({"steps": 250}, {"ending_s": 3.0}, 3.0, id="ending-once"),
+        pytest.param({"steps": 250}, {"fit_s": 4.0}, 0.0, id="fit-is-in-the-step"),
+        pytest.param({"batch_size": None, "steps": 1}, {"step_s": 5.0, "validate_s": 2.0}, 5.0, id="a-fit-is-one-step"),
     ],
 )
-def test_trial_costs_what_all_that_it_does_takes(
-    limits: dict[str, int], timing: dict[str, float], seconds: float
-) -> None:
+def test_trial_costs_what_all_that_it_does_takes(length: Any, timing: dict[str, float], seconds: float) -> None:
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
-    costs = NO_TIME._replace(**timing).costs(configured(**limits), DATA)
+    costs = NO_TIME._replace(**timing).costs(configured(**length), DATA)
     assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
     fit_s = timing.get("fit_s", 0.0)
-    assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, limits["max_steps"] * fit_s)
+    assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, length.get("steps", 500) * fit_s)
 
 
 def test_trials_are_handed_out_in_order_to_the_first_free_core() -> None:
@@ -171,7 +171,7 @@ def test_long_study_is_told_how_to_shorten_it(capsys: pytest.CaptureFixture[str]
     said = _announced(capsys, 240, 200, 5 * 3600.0 + 120, folds=4)
     assert said.startswith("Search: 200 of 240 trials of 4 folds on 2 CPU cores, about 5 h 2 min\nThis study takes")
     assert "set search=tpe (it tries a quarter of the grid), max_trials (about 39 of the 200 take an hour)," in said
-    assert "max_rows, folds (now 4), max_steps, max_epochs, or" in said
+    assert "max_rows, folds (now 4), length, or" in said
     assert "max_trials (about 1 of the 3 take" in _announced(capsys, 3, 3, 40 * 3600.0)
     said = _announced(capsys, 3, 3, 40 * 3600.0, time_limit_s=60.0)
     assert said == "Search: 3 trials of 10 folds on 2 CPU cores, about 40 h 0 min, at most 1 min 0 s\n"

@@ -23,7 +23,6 @@ from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
 from mlflow_sysmetrics.check import verdict
-from mlflow_sysmetrics.check.imports import Module, refuse_shared
 from mlflow_sysmetrics.check.programs import Program, Programs
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import RunRef
@@ -217,21 +216,6 @@ def test_commit_is_refused_where_both_sides_import_one_code(
     assert "set PYTHONPATH=.," in said
     monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}{site}")
     assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
-
-
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        pytest.param("types", "/usr/lib/python3/types.py", id="of Python"),
-        pytest.param("data.tables", "/site-packages/data/tables.py", id="of the same name as a part of a package"),
-        pytest.param("numpy", "/site-packages/numpy/__init__.py", id="of somebody else"),
-    ],
-)
-def test_module_that_is_not_the_repositorys_may_be_shared(tmp_path: Path, name: str, file: str) -> None:
-    for own in ("types.py", "src/__init__.py", "src/data/tables.py"):
-        (tmp_path / own).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / own).touch()
-    refuse_shared([{Module(name, file)}, {Module(name, file)}], tmp_path, [tmp_path])
 
 
 def test_commit_has_its_submodules(check: Check, repository: Path) -> None:
