@@ -30,7 +30,8 @@ class Reading(NamedTuple):
     """What was read of a process since the last time, and at the end what it used in all."""
 
     windows: list[Window]
-    broken: Outcome | None  # of a trial whose process has broken a limit
+    tags: Mapping[str, str]  # of its node, in the first one
+    broken: Outcome | None = None  # of a trial whose process has broken a limit
     summary: dict[str, float] | None = None
     death: Mapping[str, str] = {}  # tags that say how it died, if it did
 
@@ -59,52 +60,59 @@ class MeasuredProcess:
 
 
 class NodeMeasurements:
-    """The measured processes of one node, by number. Nothing raises."""
+    """The measured processes of one node, by number; None for one that was gone."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._host_tags = Host().tags()
-        self._processes: dict[int, MeasuredProcess] = {}
+        self._tags = {DEFINED_AS: MEMORY_DEFINITION, **Host().tags()}
+        self._processes: dict[int, MeasuredProcess | None] = {}
 
-    def start(self, number: int, pid: int) -> dict[str, str]:
-        """Measure this process, if it is there; return tags that say what its node is."""
-        with suppress(ValueError):
-            self._processes[number] = MeasuredProcess(pid, self._limits)
-        return {DEFINED_AS: MEMORY_DEFINITION, **self._host_tags}
-
-    def read(self, number: int, is_last: bool) -> Reading | None:
-        """What was read of a process since the last call; the last one releases it. None if it was gone at first."""
-        process = self._processes.get(number)
+    def read(self, number: int, pid: int, is_last: bool) -> Reading:
+        """What was read of a process since the last call. The first call begins to measure it, the last one ends it."""
+        tags: Mapping[str, str] = {}
+        if number not in self._processes:
+            tags = self._tags
+            self._processes[number] = self._measured(pid)
+        process = self._processes[number]
         if process is None:
-            return None
+            return Reading([], tags)
         if not is_last:
             process.kills.look()
-            return Reading(process.measurement.drain(), process.broken)
+            return Reading(process.measurement.drain(), tags, process.broken)
         del self._processes[number]
         is_gone = not process.measurement.interval()  # where its memory can be read, this holds it
         summary = process.measurement.stop()
         death = {}
         if is_gone:
             death = process.kills.death(summary, process.kills.happened(), "its process was gone")
-        return Reading(process.measurement.drain(), process.broken, summary, death)
+        return Reading(process.measurement.drain(), tags, process.broken, summary, death)
+
+    def _measured(self, pid: int) -> MeasuredProcess | None:
+        with suppress(ValueError):
+            return MeasuredProcess(pid, self._limits)
+        return None
 
 
 class Nodes:
-    """The measurements on all nodes. Other nodes than this have an actor each, until `close`. Nothing raises."""
+    """The measurements on all nodes. Other nodes than this have an actor each, until `close`."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._nodes: dict[str, Any] = {}  # by Ray's id: a node that comes back has another
 
-    def ask(self, node_id: str, method: str, *arguments: Any) -> Any:
-        """Wait for the answer of a node's measurements; None if there is none. That of a dead node takes time."""
-        with never_raises(f"measuring the processes of node {node_id}, which needs the package {_PACKAGE},"):
-            if node_id not in self._nodes:
-                self._nodes[node_id] = self._measurements_on(node_id)
-            node = self._nodes[node_id]
-            call = getattr(node, method)
-            return call(*arguments) if isinstance(node, NodeMeasurements) else ray.get(call.remote(*arguments))
-        return None
+    def read(self, node_id: str, *arguments: Any) -> Future[Reading]:
+        """Ask a node as `NodeMeasurements.read`, without waiting for it: one that has died answers late."""
+        if node_id not in self._nodes:
+            self._nodes[node_id] = self._measurements_on(node_id)
+        node = self._nodes[node_id]
+        if not isinstance(node, NodeMeasurements):
+            return node.read.remote(*arguments).future()  # type: ignore[no-any-return]
+        answer = Future[Reading]()
+        try:
+            answer.set_result(node.read(*arguments))
+        except Exception as error:
+            answer.set_exception(error)
+        return answer
 
     def close(self) -> None:
         """End what runs on other nodes; else it lives until Python's collector finds it."""
@@ -125,7 +133,7 @@ class TrialProcess:
     Attributes:
         has_begun: whether it is, or was, measured: else the trial failed before it had a process.
         is_over: whether its last reading is there.
-        reading: the last one; None if its node does not answer.
+        reading: the last one; None if its node has not answered.
     """
 
     _numbers = itertools.count()
@@ -139,9 +147,11 @@ class TrialProcess:
         self._place = place
         self._nodes = nodes
         self._run = run
+        self._answer: Future[Reading] | None = None
+        self._is_last = False  # the answer
 
     def update(self) -> None:
-        """Log what was read of it since the last call. Waits for its node."""
+        """Log what its node has answered, and ask it again. Does not wait."""
         if self.is_over or not self._place.done():
             return
         if self._place.exception() is not None:
@@ -150,9 +160,17 @@ class TrialProcess:
         node_id, host, pid = self._place.result()
         if not self.has_begun:
             self.has_begun = True
-            node_tags = self._nodes.ask(node_id, "start", self._number, pid) or {}
-            self._run.log(tags={NODE: host, PID: str(pid), **node_tags})
-        self.is_over = self.is_released
-        self.reading = self._nodes.ask(node_id, "read", self._number, self.is_over)
-        if self.reading is not None:
-            self._run.log(window_points(self.reading.windows))
+            self._run.log(tags={NODE: host, PID: str(pid)})
+        with never_raises(f"measuring the processes of node {node_id}, which needs the package {_PACKAGE},"):
+            if self._answer is None:
+                self._is_last = self.is_released
+                self._answer = self._nodes.read(node_id, self._number, pid, self._is_last)
+            if self._answer.done():
+                self._log(self._answer)
+
+    def _log(self, answer: Future[Reading]) -> None:
+        self._answer = None
+        self.reading = None
+        self.is_over = self._is_last
+        self.reading = answer.result()
+        self._run.log(window_points(self.reading.windows), tags=self.reading.tags)
