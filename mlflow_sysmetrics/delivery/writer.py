@@ -133,6 +133,8 @@ class Writer:
         with self._lock:
             for run in closing:
                 self._runs.pop(run, None)
+                if self._outage is run:
+                    self._outage = None  # the next run says it
         self.wake.set()  # the thread ends with the last of them
         left = [run.title for run in closing if not run.is_empty]
         lost: Exception | None = None
@@ -218,6 +220,8 @@ class Writer:
         is_new = is_missing and not run.is_missing
         run.is_missing = is_missing
         self.is_unreachable = not is_missing
+        if is_missing and self._outage is run:
+            self._outage = None
         if self._outage is None and not is_missing:
             self._outage = run
             is_new = True

@@ -135,6 +135,17 @@ def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog
     assert logged == [first, "MLflow takes the data of run 'a' again"]
 
 
+def test_outage_that_a_closed_run_began_is_told_of_the_next(
+    writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who opens it does not know of the other."""
+    store.away = lambda request, run: True
+    for name in ("a", "b"):
+        run = writer.create("0", name=name)
+        wait_until(lambda text=f"data of run '{name}'; it waits": text in caplog.text, LIMIT_S, "the warning")
+        run.close(0.0)
+
+
 def test_name_of_a_metric_that_mlflow_refuses_is_told_once(
     writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
