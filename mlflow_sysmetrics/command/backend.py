@@ -12,6 +12,7 @@ import sys
 from typing import Any
 from unittest import mock
 
+from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.exceptions import ExecutionException
 from mlflow.projects import _wait_for
 from mlflow.projects.backend.local import LocalBackend
@@ -22,6 +23,7 @@ from mlflow_sysmetrics.command.passthrough import Exit, reap
 from mlflow_sysmetrics.command.program import Program
 from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.delivery import RunRef
+from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.tags import STOP_REASON
 
 NAME = "system-metrics"
@@ -49,6 +51,8 @@ class SystemMetricsBackend(LocalBackend):
             submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[call-arg,no-untyped-call]
         program.start(submitted.command_proc.pid, tracker, RunRef(tracking_uri, experiment_id, submitted.run_id))
         measured = _MeasuredRun(submitted, program)
+        if redacted(tracking_uri) != tracking_uri:
+            MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]  # its link has the password
         _wait_for(measured)  # type: ignore[no-untyped-call]
         return measured
 

@@ -160,7 +160,7 @@ RUN_BY = {
         "mlflow-sysmetrics served, mlflow-sysmetrics served --limits"
     ),
     "plugin/served/test_served.py::test_server_ends_with_the_command": "mlflow-sysmetrics served --data",
-    "plugin/ui/test_opening.py::test_page_is_the_newest_studys_first_view_or_what_runs_have_cost": (
+    "plugin/ui/test_opening.py::test_command_becomes_a_server_for_a_store_without_one": (
         "mlflow-sysmetrics ui --tracking-uri"
     ),
 }

@@ -93,8 +93,14 @@ def test_model_that_cannot_be_served_says_why_in_one_sentence(
         pytest.param("no table", "", "", "takes no table", id="no table"),
         pytest.param("sum", "a,c\n1,2\n", "", "--data lacks the column 'b'", id="a column is missing"),
         pytest.param("models:/nobody/1", "", "", "cannot be loaded: Registered Model with name=nobody", id="no model"),
-        pytest.param("sum", "", "served_p95_ms<=2x median", "write a number alone", id="relative"),
-        pytest.param("sum", "", "peak_memory_mb<=2", "name one of served_cold_start_s", id="of another kind"),
+        pytest.param("sum", "", "served_p95_ms<=2x median", "is not a limit; write name<=3", id="relative"),
+        pytest.param(
+            "sum",
+            "",
+            "peak_memory_mb<=2",
+            "'peak_memory_mb'; use one of served_cold_start_s",
+            id="of another kind",
+        ),
     ],
 )
 def test_mistake_is_a_sentence(
