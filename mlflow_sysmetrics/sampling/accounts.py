@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from mmap import PAGESIZE
 
 from mlflow_sysmetrics.sampling.one_process import Reading, System, marks_before_resets, own_high_water_mb
@@ -88,24 +88,35 @@ class PeakRss:
 
     def add(self, readings: Readings) -> None:
         highest = max(readings.values(), key=lambda reading: reading.high_water_mb or 0.0)
-        high_water_mb = highest.high_water_mb or 0.0
         # Known of this process alone: if it is in the tree.
         reaped_mb = [mb for reading in readings.values() if (mb := reading.reaped_high_water_mb) is not None]
-        if self._before_mb is not None:
-            if reaped_mb:
-                high_water_mb = max([high_water_mb, *marks_before_resets(since=self._resets)])
-            if high_water_mb > self._before_mb:
-                self.record(high_water_mb)
-            if max(reaped_mb, default=0.0) > self._inherited_mb:
-                self.record(max(reaped_mb))
-        elif high_water_mb:
-            self._before_mb = high_water_mb
-            if high_water_mb <= (1 + _MATERIAL) * highest.levels.get("process_rss_mb", 0.0):  # as after a reset
-                self.mb = high_water_mb
-            # Others that had ended children by then will hand on their marks, and those are not known.
-            if not any(other.reaped_cpu_s and other.reaped_high_water_mb is None for other in readings.values()):
-                # A process begins with the mark of the one that has started it.
-                self._inherited_mb = max(own_high_water_mb(), high_water_mb, *reaped_mb)
+        if self._before_mb is None:
+            self._begin(readings, highest, reaped_mb)
+            return
+        marks_mb = [highest.high_water_mb or 0.0]
+        if reaped_mb:
+            marks_mb += marks_before_resets(since=self._resets)
+        self._record_above(self._before_mb, marks_mb)
+        self._record_above(self._inherited_mb, reaped_mb)
+
+    def _begin(self, readings: Readings, highest: Reading, reaped_mb: Sequence[float]) -> None:
+        """Note what was reached before; until a mark can be read, nothing is."""
+        high_water_mb = highest.high_water_mb
+        if not high_water_mb:
+            return
+        self._before_mb = high_water_mb
+        if high_water_mb <= (1 + _MATERIAL) * highest.levels.get("process_rss_mb", 0.0):  # as after a reset
+            self.mb = high_water_mb
+        # Others that had ended children by then will hand on their marks, and those are not known.
+        if not any(other.reaped_cpu_s and other.reaped_high_water_mb is None for other in readings.values()):
+            # A process begins with the mark of the one that has started it.
+            self._inherited_mb = max(own_high_water_mb(), high_water_mb, *reaped_mb)
+
+    def _record_above(self, known_mb: float, marks_mb: Sequence[float]) -> None:
+        """Count the highest of these marks if it cannot be from before."""
+        mark_mb = max(marks_mb, default=0.0)
+        if mark_mb > known_mb:
+            self.record(mark_mb)
 
     def record(self, high_water_mb: float) -> None:
         """Count a mark that a process of the tree has reached since the first readings."""
@@ -154,7 +165,7 @@ class SharedPages:
         copied_mb = 0.0
         for process, reading in readings.items():
             then = self._then.setdefault(process, reading)
-            faults = reading.counters["process_page_faults_per_s"] - then.counters["process_page_faults_per_s"]
+            faults = reading.counters["page_faults"] - then.counters["page_faults"]
             grown_mb = reading.levels["process_rss_mb"] - then.levels["process_rss_mb"]
             copied_mb += max(0.0, faults * PAGESIZE / 1e6 - max(0.0, grown_mb))
         return copied_mb

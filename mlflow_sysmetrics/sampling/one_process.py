@@ -1,7 +1,7 @@
 """What is read of one process at one moment, and which processes are below it. A new metric of a process begins here.
 
-On Linux from the files of proc(5), at a fifth of what psutil takes; elsewhere through psutil. No other module
-distinguishes operating systems.
+On Linux from the files of proc(5), at a fifth of what psutil takes; elsewhere through psutil. The other files of
+this room do not distinguish operating systems.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     reaped_cpu_s: float  # the same, of its ended children
     system_cpu_s: float  # the system's part of both
     levels: dict[str, float]  # metrics that add up over a tree: megabytes, threads
-    counters: dict[str, float]  # metrics whose growth is a rate, in the rate's unit times seconds
+    counters: dict[str, float]  # what only grows: megabytes, page faults
     high_water_mb: float | None = None  # the highest RSS that it has had
     reaped_high_water_mb: float | None = None  # that of one of its ended children; known of this process alone
 
@@ -81,7 +81,7 @@ def _read_linux(process: psutil.Process, slow: bool, with_reaped: bool = True) -
     minflt, cminflt, majflt, cmajflt, utime, stime, cutime, cstime = map(int, fields[7:15])
     if not with_reaped:
         cminflt = cmajflt = cutime = cstime = 0
-    counters["process_page_faults_per_s"] = float(minflt + cminflt + majflt + cmajflt)  # own, and ended children's
+    counters["page_faults"] = float(minflt + cminflt + majflt + cmajflt)  # own, and ended children's
     return Reading(
         started=float(fields[19]),
         ended=fields[0] == b"Z",
@@ -100,8 +100,8 @@ def _read_io(pid: int) -> dict[str, float]:
     if not io:
         return {}
     return {
-        "process_read_mb_per_s": io[b"read_bytes"] / 1e6,
-        "process_write_mb_per_s": io[b"write_bytes"] / 1e6,
+        "read_mb": io[b"read_bytes"] / 1e6,
+        "write_mb": io[b"write_bytes"] / 1e6,
     }
 
 
@@ -113,9 +113,9 @@ def _read_own(levels: dict[str, float], high_water_mb: float | None, with_reaped
     own = resource.getrusage(resource.RUSAGE_SELF)
     reaped = resource.getrusage(resource.RUSAGE_CHILDREN) if with_reaped else resource.struct_rusage([0] * 16)
     counters = {
-        "process_page_faults_per_s": float(own.ru_minflt + own.ru_majflt + reaped.ru_minflt + reaped.ru_majflt),
-        "process_read_mb_per_s": (own.ru_inblock + reaped.ru_inblock) * _BLOCK_MB,
-        "process_write_mb_per_s": (own.ru_oublock + reaped.ru_oublock) * _BLOCK_MB,
+        "page_faults": float(own.ru_minflt + own.ru_majflt + reaped.ru_minflt + reaped.ru_majflt),
+        "read_mb": (own.ru_inblock + reaped.ru_inblock) * _BLOCK_MB,
+        "write_mb": (own.ru_oublock + reaped.ru_oublock) * _BLOCK_MB,
     }
     return Reading(
         started=0.0,
@@ -162,8 +162,8 @@ _marks_before_resets: list[float] = []
 def marks_before_resets(since: int = 0) -> list[float]:
     """The high-water mark of this process before each reset but the first `since`.
 
-    A front resets it before a piece of work, such as a fit or a trial; to a measurement of the whole program, which has
-    begun before, the marks until then belong, too.
+    It is reset before a piece of work, such as a fit or a trial. A measurement of the whole program, which has begun
+    earlier, takes in the marks until then, too.
     """
     return _marks_before_resets[since:]
 

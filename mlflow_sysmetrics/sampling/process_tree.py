@@ -19,7 +19,7 @@ logger = get_logger(__name__)
 _warn_once = functools.cache(logger.warning)
 _CPU = "process_cpu_percent"
 _MEMORY = "process_memory_mb"
-_IO = {"read_mb": "process_read_mb_per_s", "write_mb": "process_write_mb_per_s"}
+_IO = ("read_mb", "write_mb")
 # Refused, no descriptor left, or a kernel whose files neither psutil nor we can parse.
 _UNREADABLE = (psutil.Error, OSError, ValueError, LookupError)
 _TICK_S = 0.01  # the kernel counts CPU time in these: a rate over one says little, over five enough
@@ -101,7 +101,7 @@ class ProcessSampler:
     def used(self) -> dict[str, float]:
         """What the tree has used since the first reading, by the names of a summary; what is unknown is absent."""
         # Reads and writes up to 0.4 s ago.
-        values = {name: self._counters[key].risen for name, key in _IO.items() if key in self._counters}
+        values = {name: self._counters[name].risen for name in _IO if name in self._counters}
         if self.cpu.is_known:
             values["cpu_seconds"] = self.cpu.seconds
             values["user_cpu_seconds"] = self.cpu.user_s
@@ -198,12 +198,12 @@ class ProcessSampler:
         return before.started == reading.started
 
     def _rates(self, now: float, keys: Iterable[str]) -> dict[str, float]:
-        """Each counter's growth per second since its last rate."""
+        """Each counter's growth per second since its last rate: of hundredths of CPU seconds, a percentage."""
         rates: dict[str, float] = {}
         for key in keys:
             counter = self._counters[key]
             if now > counter.rated_at:
-                rates[key] = counter.rate(now)
+                rates[key if key == _CPU else f"process_{key}_per_s"] = counter.rate(now)
         self._rates_due = now + _SETTLED_S
         if now >= self._slow_due:
             self._slow_due = now + _SLOW_EVERY_S

@@ -11,7 +11,7 @@ from mlflow_sysmetrics.sampling.gpu import GpuSampler
 from mlflow_sysmetrics.sampling.one_process import HERE, WITHOUT_CHILDREN
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
-_GPU_EVERY_S = 0.5  # one number per window, and few calls that interrupt the training
+_GPU_EVERY_S = 0.5  # two numbers per window, and few calls that interrupt the training
 _READING_GPUS = "reading the GPUs"
 
 

@@ -115,9 +115,9 @@ class Kernel:
         memory_mb = 0.0 if task.zombie else task.memory_mb
         levels = {"process_memory_mb": memory_mb, "process_rss_mb": memory_mb, "process_threads": 1.0}
         faults = task.faults_mb * 1e6 / mmap.PAGESIZE
-        counters = {"process_read_mb_per_s": task.cpu_s, "process_page_faults_per_s": faults}
+        counters = {"read_mb": task.cpu_s, "page_faults": faults}
         if slow:
-            counters["process_write_mb_per_s"] = task.cpu_s
+            counters["write_mb"] = task.cpu_s
         for key in task.denied:
             levels.pop(key, None)
             counters.pop(key, None)

@@ -22,7 +22,7 @@ from mlflow_sysmetrics.sampling import ProcessSampler, check_pid
 from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads /proc")
-IO = ("process_read_mb_per_s", "process_write_mb_per_s")
+IO = ("read_mb", "write_mb")
 WORK = """
 import tempfile
 subprocess.run([sys.executable, "-c", "x = b'x' * 30_000_000; sum(range(3_000_000))"])
@@ -65,7 +65,7 @@ def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:
         "process_threads": known.num_threads(),
     }
     faults = sum(map(int, stat.rpartition(")")[2].split()[7:11]))  # numbers 10 to 13 of proc(5), children's included
-    assert reading.counters.pop("process_page_faults_per_s") == faults > 0
+    assert reading.counters.pop("page_faults") == faults > 0
     assert reading.counters == dict(zip(IO, (io.read_bytes / 1e6, io.write_bytes / 1e6), strict=True))
 
 
@@ -115,11 +115,11 @@ def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> Non
     faults, times, before = page_faults(), known.cpu_times(), time.process_time()
     reading = LINUX.read(known, True)
     assert before <= reading.cpu_s <= time.process_time()
-    assert set(reading.counters) == {*IO, "process_page_faults_per_s"}
-    assert faults <= reading.counters["process_page_faults_per_s"] <= page_faults()
+    assert set(reading.counters) == {*IO, "page_faults"}
+    assert faults <= reading.counters["page_faults"] <= page_faults()
     io = known.io_counters()
-    assert reading.counters["process_read_mb_per_s"] == pytest.approx(io.read_bytes / 1e6, abs=0.1)
-    assert reading.counters["process_write_mb_per_s"] == pytest.approx(io.write_bytes / 1e6, abs=0.1)
+    assert reading.counters["read_mb"] == pytest.approx(io.read_bytes / 1e6, abs=0.1)
+    assert reading.counters["write_mb"] == pytest.approx(io.write_bytes / 1e6, abs=0.1)
     assert reading.levels["process_threads"] == pytest.approx(known.num_threads(), abs=1)
     assert set(LINUX.read(known, False).levels) == {"process_memory_mb", "process_rss_mb"}
     assert reading.reaped_cpu_s == pytest.approx(times.children_user + times.children_system, abs=0.03)

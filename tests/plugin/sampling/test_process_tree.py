@@ -239,7 +239,7 @@ def test_a_metric_refused_for_one_member_is_absent_for_the_tree() -> None:
     kernel = Kernel()
     other = kernel.spawn(1)
     kernel.sampler()
-    kernel.tasks[other].denied = {"process_memory_mb", "process_read_mb_per_s"}
+    kernel.tasks[other].denied = {"process_memory_mb", "read_mb"}
     reading = kernel.at(0.5)
     known = ("cpu_percent", "rss_mb", "threads", "write_mb_per_s", "page_faults_per_s")
     assert set(reading) == {f"process_{name}" for name in known}
@@ -369,7 +369,7 @@ class Story:
         elif kind == "run":
             kernel.run(pid, amount / 10)
         elif kind == "deny":
-            kernel.tasks[pid].denied = {"process_memory_mb", "process_read_mb_per_s"} if amount % 2 else set()
+            kernel.tasks[pid].denied = {"process_memory_mb", "read_mb"} if amount % 2 else set()
         elif pid != 1 and (kind == "orphan" or pid not in parents):
             kernel.exit(pid)
             if amount % 2 or kind != "end":
