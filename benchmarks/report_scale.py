@@ -129,6 +129,7 @@ def fill(uri: str, count: int, dataset: str = "red_wine", first: int = 0) -> str
     client.log_table(run_id, pd.DataFrame(_fold_rows(trials)), "folds.json")
     own = {"kind": "study", "dataset": dataset, "study_key": f"{STUDY_KEY}{dataset}"}
     own |= {"searched": '["algorithm", "batch_size", "learning_rate", "alpha"]'}
+    own |= {"score": '{"score": "val_rmse", "higher_is_better": false, "baseline": null}'}
     tags = [RunTag(f"sysmetrics.{name}", value) for name, value in own.items()]
     params = [Param(name, str(value)) for name, value in SHARED.items()]
     client.log_batch(

@@ -10,17 +10,56 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, REPEAT, STOP_HOW
+from mlflow_sysmetrics.host import SYSTEM_FACTS
+from mlflow_sysmetrics.tags import HOST_PREFIX, STOP_METRIC, STOPPED_BY
+
+Row = dict[str, Any]
 Values = TypeVar("Values", "pd.Series[float]", pd.DataFrame)
 # What a row of trials has besides its hyperparameters and its metrics.
 ABOUT = (
-    *("study", "trial_id", "run_id", "name", "number", "repeat", "status", "diverged", "feasible", "host"),
-    *("stopped_by", "stop_how", "stop_metric"),
+    "study",
+    "trial_id",
+    "run_id",
+    "name",
+    "number",
+    "repeat",
+    "status",
+    "diverged",
+    "feasible",
+    "host",
+    "stopped_by",
+    "stop_how",
+    "stop_metric",
 )
 OF_STUDY = (
-    *("name", "experiment_id", "dataset", "digest", "key", "limits", "score", "higher_is_better"),
-    *("baseline", "choose", "seed", "model", "model_run_id", "own"),
-    *("command_cpu_seconds", "command_elapsed_s", "duplicate_rows_percent", "leak"),
-    *("expected", "expected_low", "expected_high", "left_out", "test", "no_interval", "adaptive", "algorithm"),
+    "name",
+    "experiment_id",
+    "dataset",
+    "digest",
+    "key",
+    "limits",
+    "score",
+    "higher_is_better",
+    "baseline",
+    "choose",
+    "search",
+    "seed",
+    "planned",
+    "model",
+    "model_run_id",
+    "command_cpu_seconds",
+    "command_elapsed_s",
+    "duplicate_rows_percent",
+    "leak",
+    "test",
+    "test_low",
+    "test_high",
+    "no_interval",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "algorithm",
 )
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
@@ -32,16 +71,15 @@ class Frame:
     Attributes:
         studies: one row a study, its run's id as the index: name, experiment_id, dataset, digest (of its table), key
             (equal for studies of equal configurations and training), limits (the text of its limits, None for a full
-            study), score (the metric that ranks, None where not known), higher_is_better, baseline (on each fold the
-            score of a model that ignores all features), choose (best or cheapest: of models that are equal within
-            noise), seed, model (the address of the logged model), model_run_id
-            (the trial's that it is of), own (whether the bundle made it), command_cpu_seconds and command_elapsed_s
-            (of the whole command, with starting and preparing), duplicate_rows_percent (the rows that are exact copies
-            of others, where these may lie on both sides of a split) and leak (the sentence of ``leaks.sentence``);
-            expected, expected_low and expected_high (the score of its model on other rows), left_out (what is chosen
-            without a fold has it there), test (of its model on the test part), no_interval (why none is known),
-            adaptive (whether what was tried or stopped depended on scores) and algorithm (where its trials share one).
-            None where something is not known.
+            study), score (the metric that ranks), higher_is_better, baseline (on each fold the score of a model that
+            ignores all features), choose (best or cheapest: of models that are equal within noise), search (grid,
+            random or tpe), seed, planned (its trials, if the time was enough), model (the address of the logged model),
+            model_run_id (the trial's that it is of), command_cpu_seconds and command_elapsed_s (of the whole command,
+            with starting and preparing), duplicate_rows_percent (the rows that are exact copies of others, where these
+            may lie on both sides of a split), leak (the sentence of ``leaks.sentence``); test, test_low and test_high
+            (the score of its model on the test part, and its interval), no_interval (why that is not known), gain,
+            gain_low and gain_high (by how much it is better there than its library's defaults) and algorithm (where its
+            trials share one). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
@@ -66,10 +104,9 @@ class Frame:
         return str(self.studies.index[0])
 
     @property
-    def score(self) -> str | None:
-        """The metric that ranks the trials of the first study; None where that is not known."""
-        score = self.studies["score"].iloc[0]
-        return None if score is None else str(score)
+    def score(self) -> str:
+        """The metric that ranks the trials of the first study."""
+        return str(self.studies["score"].iloc[0])
 
     @property
     def higher_is_better(self) -> bool:
@@ -99,12 +136,10 @@ class Frame:
         Of equal scores the cheapest in ``training_time_s`` comes first.
         """
         ended = self.ended
-        once: pd.DataFrame = ended[ended["repeat"] == 0]
-        if self.score in once:
-            once = once.dropna(subset=[self.score])
-        keys = [name for name in (self.score, "training_time_s") if name is not None and name in once]
+        once: pd.DataFrame = ended[ended["repeat"] == 0].dropna(subset=[self.score])
+        keys = [name for name in (self.score, "training_time_s") if name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
-        return once.sort_values(keys, ascending=up, kind="stable", key=without_rounding) if keys else once
+        return once.sort_values(keys, ascending=up, kind="stable", key=to_ten_digits) if keys else once
 
     @property
     def ended(self) -> pd.DataFrame:
@@ -114,8 +149,8 @@ class Frame:
         return ended
 
 
-def without_rounding(values: Values) -> Values:
-    """Each to ten digits: equal models differ by less, by the order in which rows are added up."""
+def to_ten_digits(values: Values) -> Values:
+    """Equal models then have equal scores, in whatever order rows were added up."""
     rounded: Values = values.map(lambda value: float(f"{value:.9e}"))
     return rounded
 
@@ -172,7 +207,7 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     params: pd.DataFrame = pd.DataFrame([row["params"] for row in rows], about.index, dtype=object)
     searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
     varied = [name for name in searched if params[name].map(str).nunique() > 1]
-    ranking = sorted({str(each.about["score"]) for each in studies if each.about.get("score")})
+    ranking = sorted({str(each.about["score"]) for each in studies})
     measured = dict.fromkeys([*(name for row in rows for name in row), *ranking])  # no trial may have come so far
     # A name that has another meaning here already keeps that.
     columns = [name for name in measured if name not in (*ABOUT, *varied, "params")]
@@ -192,6 +227,42 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
         tuple(varied),
         pd.DataFrame([{"study": each.study, **row} for each in studies for row in each.importance]),
     )
+
+
+def trial_row(figures: Mapping[str, float], tags: Mapping[str, str], params: Mapping[str, Any], **about: Any) -> Row:
+    """A trial in a frame, be it one that has just ended or one that was read.
+
+    Args:
+        figures: the last value of each metric outside ``system/``.
+        tags: of its run, by which most of ``ABOUT`` is known.
+        params: what it has chosen, and maybe what all trials share.
+        about: what else is known of ``ABOUT``: trial_id, run_id, name, status.
+    """
+    number = tags.get(NUMBER)
+    return {
+        **figures,
+        "number": None if number is None else int(number),
+        "repeat": int(tags.get(REPEAT, 0)),
+        "diverged": tags.get(DIVERGED) == "true",
+        "feasible": {"true": True, "false": False}.get(tags.get(FEASIBLE, "")),
+        "host": _host(tags),
+        "stopped_by": tags.get(STOPPED_BY),
+        "stop_how": tags.get(STOP_HOW),
+        "stop_metric": tags.get(STOP_METRIC),
+        **about,
+        "params": params,
+    }
+
+
+def _host(tags: Mapping[str, str]) -> str | None:
+    """The machine that the tags of a run name, in words; not its system, which an update changes. None: unknown."""
+    facts = {name.removeprefix(HOST_PREFIX): tags[name] for name in sorted(tags) if name.startswith(HOST_PREFIX)}
+    words = [_fact_in_words(fact, text) for fact, text in facts.items() if fact not in SYSTEM_FACTS]
+    return ", ".join(words) or None
+
+
+def _fact_in_words(fact: str, text: str) -> str:
+    return text if fact == "cpu_model" else f"{fact} {text}"
 
 
 def _algorithm(study: StudyRows) -> str | None:

@@ -1,8 +1,8 @@
 """Report on finished studies: which model to take, what hyperparameters change, and what limits save.
 
 It reads the newest `tune` and `early_stop` of a dataset, or the studies that are named, and trains nothing. Of full
-studies of several datasets it says which hyperparameters change score and costs on all of them; of one dataset, with
-several seeds or on several machines, what is stable. It leaves an MLflow run with a page, figures and tables.
+studies of several datasets it says which hyperparameters change score and costs on all of them. It leaves an MLflow run
+with a page, figures and tables.
 """
 
 from __future__ import annotations
@@ -18,38 +18,65 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import mlflow
 from mlflow.entities import Run
 
 from entrypoints.early_stop import early_stop
 from entrypoints.errors import say
 from entrypoints.frame import Frame, frame_of
+from entrypoints.links import how_to_open, run_view
 from entrypoints.reading import rows_of
 from entrypoints.reporting import questions, selection
-from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
 from entrypoints.settings import as_typed, report_options
 from entrypoints.tags import STUDY_LIMITS
 from entrypoints.text import listed
+from entrypoints.views import SCORE
+from mlflow_sysmetrics.ui import Page, saved_link, trials_of
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @report_options
-def report(dataset: str, study: tuple[str, ...] | None, metric: str | None, mode: str | None) -> None:
-    given = ({} if study else {"dataset": dataset}) | {"study": study, "metric": metric, "mode": mode}
+def report(dataset: str, study: tuple[str, ...] | None) -> None:
+    given = {"study": study} if study else {"dataset": dataset, "study": study}
     name = f"report study {study[0][:8]}" if study else f"report {Path(dataset).name}"
     with recorded_run("report", name, as_typed(given)) as run:
         client, where = run.client, run.experiment_id
         runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset)
-        frame = frame_of([rows_of(client, each, metric, mode, questions.CURVES) for each in runs])
-        kind = selection.kind_of(frame, runs)
-        if kind != questions.STUDY:
-            run.rename(name, f"report {_compared(frame)}")
+        frame = frame_of([rows_of(client, each, questions.CURVES) for each in runs])
+        kind = selection.kind_of(frame)
+        if kind == questions.DATASETS:
+            run.rename(name, f"report {_datasets(frame)}")
         counts = frame.trials.groupby("study", sort=False).size()
         named = zip(frame.studies["name"], counts[frame.studies.index], strict=True)
         say(f"Report on {', '.join(f'{name} ({count} trials)' for name, count in named)}")
         answers = questions.ask(kind, frame)
         from entrypoints.reporting import pages  # draws, which a mistake above need not wait for
 
-        pages.write(run, frame, answers, how_to_stop_early(runs))
+        said = pages.write(run, answers, _links(run, frame), how_to_stop_early(runs))
+        address = how_to_open(run_view(where, run.run_id), mlflow.get_tracking_uri())
+        click.echo(f"\n{said}\n\nThe whole page in the MLflow UI:\n{address}")
+
+
+def _links(run: RecordedRun, frame: Frame) -> list[str]:
+    """The studies with their trials, and where to go on, as lines of Markdown."""
+    lines = []
+    for study_id, study in frame.studies.iterrows():
+        count = int((frame.trials["study"] == study_id).sum())
+        under = f" under `{study['limits']}`" if study["limits"] else ""
+        lines.append(f"[{study['name']}]({run_view(study['experiment_id'], str(study_id))}) has {count} trials{under}.")
+    artifacts = run_view(run.experiment_id, run.run_id, "artifacts")
+    lines.append(f"Open next: [the trials]({_trials_page(run, frame)}), or [all figures and tables]({artifacts}).")
+    return lines
+
+
+def _trials_page(run: RecordedRun, frame: Frame) -> str:
+    """The link of the saved page of the first study's trials; of all of them, the best first, where there is none."""
+    experiment_id = str(frame.studies["experiment_id"].iloc[0])
+    tags = run.client.get_experiment(experiment_id).tags
+    plain = Page("", trials_of(frame.first), sort_by=frame.score, ascending=not frame.higher_is_better)
+    saved = saved_link(tags, experiment_id, frame.first, SCORE)
+    return saved or plain.plain_link(experiment_id)
 
 
 def how_to_stop_early(runs: Sequence[Run]) -> str:
@@ -67,10 +94,9 @@ def _unquoted(value: str) -> str:
     return shlex.split(value)[0] if value.startswith("'") and value.endswith("'") else value
 
 
-def _compared(frame: Frame) -> str:
-    """What several studies are called together: their datasets, or how many there are of one."""
-    names = list(dict.fromkeys(Path(str(dataset or "unknown")).name for dataset in frame.studies["dataset"]))
-    return listed(names, 5) if len(names) > 1 else f"{names[0]}, {len(frame.studies)} studies"
+def _datasets(frame: Frame) -> str:
+    """What several studies are called together."""
+    return listed([Path(str(dataset)).name for dataset in frame.studies["dataset"]], 5)
 
 
 if __name__ == "__main__":

@@ -210,20 +210,9 @@ _OF_REPORT = {
     "study": spec(
         AUTO,
         RUN_IDS,
-        "Run ids of finished studies, separated by commas: one full study of a dataset and those under limits; or full "
-        "ones of a dataset that differ in seed or host; or one of each of several datasets. auto: the dataset's newest "
-        "tune in this experiment, and the newest early_stop of the same trials under each set of limits.",
-    ),
-    "metric": spec(
-        AUTO,
-        text("NAME", auto=None),
-        "The metric that ranks the trials of another Tune script's study. auto: val_rmse or val_accuracy.",
-    ),
-    "mode": spec(
-        AUTO,
-        one_of("min", "max", auto=None),
-        "Whether the lowest (min) or highest (max) values of that metric are better. auto: known for val_rmse and "
-        "val_accuracy.",
+        "Run ids of finished studies, separated by commas: one full study of a dataset and those under limits; or one "
+        "full study of each of several datasets. auto: the dataset's newest tune in this experiment, and the newest "
+        "early_stop of the same trials under each set of limits.",
     ),
 }
 _ALL = {**_OF_STUDY, **_OF_LIMITS, **_OF_REPORT, "resume": _RESUME}

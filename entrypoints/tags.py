@@ -6,7 +6,6 @@ PID_SINCE = "sysmetrics.pid_since"  # When it began, in unix seconds.
 
 # What became of a trial.
 NUMBER = "sysmetrics.number"  # Its number in the order in which the trials of its study are started, from 1 on.
-FORMER_NUMBER = "sysmetrics.place"  # The same in studies of earlier versions.
 REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.
 DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
 FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits and can be chosen: it came to its end and did not diverge.
@@ -22,7 +21,7 @@ DATASET = "sysmetrics.dataset"  # The dataset as it was asked for.
 DIGEST = "sysmetrics.digest"  # The digest of the table.
 STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
 SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
-SCORE = "sysmetrics.score"  # What ranks its trials, whether higher is better, and the baseline on each fold: JSON.
+SCORE = "sysmetrics.score"  # What ranks its trials, the baseline on each fold, how many trials are planned: JSON.
 LEAK = "sysmetrics.leak"  # The columns that may only be known with the target, in a sentence.
 NO_INTERVAL = "sysmetrics.no_interval"  # Why no interval is known for the score of its model on other rows.
 STUDY_LIMITS = "sysmetrics.limits"  # The limits of the study.

@@ -50,7 +50,7 @@ def of_study(
         limits: the limits on its trials.
         differing: the costs in which trials differ by more than noise; the axes of all others would show noise alone.
     """
-    score = str(frame.score)
+    score = frame.score
     ascending = not frame.higher_is_better
     comparable = _comparable(frame.trials)
     title = f"{frame.studies['name'].iloc[0]} {time.strftime('%d %b %H:%M', time.localtime(start))}"
@@ -122,7 +122,7 @@ def of_experiment(score: str = "val_rmse") -> dict[str, Page]:
     """The pages over all studies of an experiment. Sorted by a metric: else the UI folds those of ``main`` away."""
     scored = dict.fromkeys(("rmse", "accuracy", score.removeprefix("val_")))
     # By validation scores, each that of the best of many, studies cannot be compared.
-    scores = [f"expected_{name}{end}" for name in scored for end in ("", "_low", "_high")]
+    scores = [f"test_{name}{end}" for name in scored for end in ("", "_low", "_high")]
     costs = ("served_p95_ms", "served_memory_mb", "refit_training_time_s", "refit_memory_growth_mb", "refit_latency_ms")
     figures = [*scores, *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
     limits = tag(STUDY_LIMITS)

@@ -16,7 +16,7 @@ from entrypoints.compute.workers import ALONE, beside_the_driver
 from entrypoints.limits.cost_model import TOTALS, CostModel, Levels
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.noise import group, noise_at_limits
+from entrypoints.limits.noise import group, measured
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial
 from mlflow_sysmetrics.limits import Values
@@ -114,9 +114,9 @@ class CostHistory:
         """What each of some trials that may begin now needs to know."""
         noise = dict(USUAL_NOISE)
         for name in self._metrics:
-            seen = noise_at_limits(self._finished, name)
+            seen = measured((key, figures.get(name, 0.0)) for key, figures in self._finished)
             if seen is not None:
-                noise[name] = seen
+                noise[name] = seen.share
         costs = (*self._counted, *self.to_come())
         contexts = []
         levels = self._levels()

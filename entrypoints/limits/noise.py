@@ -4,51 +4,102 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from scipy import special
 
+from entrypoints.frame import Frame
+from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import ALGORITHMS
 from mlflow_sysmetrics.limits import Values
 
 MIN_DEGREES = 8  # of freedom, for a limit to use a noise
+_MIN_SHOWN = 2  # the same for a report, whose intervals are as wide as the degrees are few
 # Two single results differ by less in 95 % of cases (the repeatability limit of ISO 5725-6, per standard deviation).
 REPEATABILITY = 1.96 * math.sqrt(2)
 SMALL = 0.05  # a difference in a cost that is not worth a sentence,
 SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by chance
+_MAX_EXPONENT = 100.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much a cost differs between trials of equal cost, from run to run.
+
+    Attributes:
+        share: the standard deviation of its logarithm, which is about a share of the cost.
+        degrees: of freedom of that; infinite where it is not measured and the share is what is usual.
+    """
+
+    share: float
+    degrees: float = math.inf
+
+    @property
+    def is_measured(self) -> bool:
+        return math.isfinite(self.degrees)
+
+    def least_difference(self, error_rate: float = 0.05) -> float:
+        """By how much one of two equal costs exceeds the other, as a share, in no more than this share of cases."""
+        tail = error_rate / 2
+        t = -float(special.stdtrit(self.degrees, tail) if self.is_measured else special.ndtri(tail))
+        return math.expm1(min(math.sqrt(2) * self.share * t, _MAX_EXPONENT))
 
 
 def group(configuration: Configuration, figures: Values) -> Hashable:
     """The group of a finished trial. Trials of one group differ in cost by noise alone.
 
-    For a built-in algorithm, these are the trials with the same batch size that took the same number of steps.
-    Any hyperparameter of the user's own algorithm may affect the cost, so there a group is one configuration.
+    For a built-in algorithm, these are the trials with the same batch size that took the same number of steps. Any
+    hyperparameter of the user's own algorithm may affect the cost, so there a group is one configuration.
     """
     if configuration.algorithm not in ALGORITHMS:
         return configuration.key
     return configuration.algorithm, configuration.batch_size, figures.get("steps")
 
 
-def noise_at_limits(observed: Iterable[tuple[Hashable, Values]], metric: str) -> float | None:
-    """The standard deviation of a cost within groups, as a share of it; None with too few degrees of freedom.
+def measured(observed: Iterable[tuple[Hashable, float]], min_degrees: int = MIN_DEGREES) -> Noise | None:
+    """The noise of a cost within groups; None with too few degrees of freedom.
 
     It is that of the larger half of the groups, if it is known: limits are on high costs, and the relative noise of
     small ones is larger.
 
     Args:
-        observed: pairs of a group, and the figures of one of its trials.
-        metric: the figure.
+        observed: pairs of a group, and the cost of one of its trials.
+        min_degrees: of freedom.
     """
     logarithms: dict[Hashable, list[float]] = {}
-    for each, figures in observed:
-        if figures.get(metric, 0.0) > 0:
-            logarithms.setdefault(each, []).append(math.log(figures[metric]))
+    for key, cost in observed:
+        if cost > 0:
+            logarithms.setdefault(key, []).append(math.log(cost))
     groups = sorted((np.array(values) for values in logarithms.values() if len(values) > 1), key=np.mean)
-    for some in (groups[len(groups) // 2 :], groups):
+    for some, least in ((groups[len(groups) // 2 :], MIN_DEGREES), (groups, min_degrees)):
         degrees = sum(len(values) - 1 for values in some)
-        if degrees >= MIN_DEGREES:
-            return math.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in some) / degrees)
+        if degrees >= least:
+            squares = sum(float(((values - values.mean()) ** 2).sum()) for values in some)
+            return Noise(math.sqrt(squares / degrees), degrees)
     return None
+
+
+def noise_of(frame: Frame, cost: str) -> Noise:
+    """The noise of a cost in the first study, repeated trials included, or what is usual where they do not show it."""
+    ended = frame.ended
+    found = None
+    if len(ended) and cost in ended:
+        found = measured(zip(_groups(frame), ended[cost].astype(float), strict=True), _MIN_SHOWN)
+    return found or Noise(USUAL_NOISE.get(cost, math.inf))
+
+
+def _groups(frame: Frame) -> pd.Series[str]:
+    """The group of each trial that ran to its end, as `group` has it."""
+    trials = frame.ended
+    same = frame.configurations[trials.index]
+    algorithm = frame.studies["algorithm"].iloc[0]
+    algorithms = trials["algorithm"] if "algorithm" in trials else same.map(lambda _: algorithm)
+    work = [name for name in ("algorithm", "batch_size", "steps") if name in trials]
+    alike: pd.Series[str] = trials[work].astype(str).agg(" ".join, axis=1) if work else algorithms.astype(str)
+    return same.mask(algorithms.isin([*ALGORITHMS]), alike)
 
 
 def small(figure: str, size: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from entrypoints.frame import Row, trial_row
 from entrypoints.models.configuration import Configuration
 from entrypoints.tags import DIVERGED, END, STOP_HOW
 from mlflow_sysmetrics.tags import BY_LIMITS, STOPPED_BY
@@ -90,14 +91,19 @@ class Trial:
         """What it has left at its end, which must have come."""
         return read_end(self.tags) or {}
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """It in the frame, but for the name of its run, and for whether it meets the limits."""
-        from entrypoints.reading import said_of_trial  # with MLflow, which the processes of trials do without
-
         searched = {name: str(value) for name, value in self.configuration.searched.items()}
-        about: dict[str, Any] = {"trial_id": self.trial_id, "run_id": self.run_id, "status": self.status}
-        about |= {"number": self.configuration.number, "repeat": self.configuration.repeat}
-        return {**self.figures, **said_of_trial(self.tags), **about, "params": searched}
+        return trial_row(
+            self.figures,
+            self.tags,
+            searched,
+            trial_id=self.trial_id,
+            run_id=self.run_id,
+            status=self.status,
+            number=self.configuration.number,
+            repeat=self.configuration.repeat,
+        )
 
 
 def end_tags(folds: list[dict[str, float]], expected: Mapping[str, float] | None = None) -> dict[str, str]:

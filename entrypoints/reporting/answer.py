@@ -20,6 +20,7 @@ class Answer:
         name: of the question's module; its table is logged as ``<name>.json``, its figure as ``figures/<name>.png``.
         sentences: what was found, the most important first; empty where nothing was.
         table: with every number that the sentences say, one row a finding; empty where there is nothing to show.
+        shown: what of it a page shows at its top; by default what finds room below.
         draw: makes the figure, whose title is the first sentence; None where there is nothing to draw.
         open_question: why the data cannot answer, and what could; empty where they can.
         metrics: for the report's own run, by name.
@@ -30,6 +31,7 @@ class Answer:
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     draw: Callable[[], Figure] | None = None
     open_question: str = ""
+    shown: pd.DataFrame = field(default_factory=pd.DataFrame)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

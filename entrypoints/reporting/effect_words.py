@@ -9,7 +9,6 @@ import pandas as pd
 
 from entrypoints.frame import level
 from entrypoints.reporting.answer import rows_of
-from entrypoints.reporting.statistics import ORDER
 from entrypoints.reporting.words import digits, joined, quoted, with_interval
 
 Row = Mapping[Any, Any]  # of a table
@@ -18,21 +17,19 @@ MAX_DIGITS = 9  # of a level
 MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
 
 
-def sentences(score: pd.DataFrame, costs: pd.DataFrame, varied: set[str]) -> list[str]:
+def sentences(score: pd.DataFrame, costs: pd.DataFrame) -> list[str]:
     """What changes the score and the costs, the most important first, and what is not shown.
 
     Args:
         score: of ``effects.of_score``.
         costs: of ``effects.of_costs``.
-        varied: the hyperparameters that differ between trials.
     """
-    reported = [row for row in rows_of(costs) if row["reported"]]
-    parts = [*_of_score(score), *_of_costs(reported)]
+    parts = [*_of_score(score), *_of_costs(costs)]
     found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
-    found += _of_order(reported)
     found += _busy(costs)
     found += _not_shown_of_score(rows_of(score))
-    found += _not_shown_of_costs(costs, varied)
+    if len(costs) and not costs["reported"].any():
+        found.append(f"No effect on {quoted(costs['metric'].unique())} is shown, beyond noise and 5 % (memory: 2 %).")
     return found
 
 
@@ -62,32 +59,18 @@ def _not_shown_of_score(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _not_shown_of_costs(costs: pd.DataFrame, varied: set[str]) -> Iterator[str]:
-    """That nothing is; where trials do not tell two hyperparameters apart, either may have an effect."""
-    if costs.empty or costs["reported"].any():
-        return
-    by_cost = costs.groupby("metric", sort=False)["hyperparameter"]
-    known = [str(cost) for cost, names in by_cost if varied <= {*names}]
-    if known:
-        yield f"No effect on {quoted(known)} is shown, beyond noise and 5 % (memory: 2 %)."
-
-
-def _of_costs(reported: Sequence[Row]) -> list[str]:
+def _of_costs(costs: pd.DataFrame) -> list[str]:
     """A part of a sentence for each two levels, with all costs that they change."""
     by_levels: dict[str, list[str]] = {}
-    for row in reported:
-        if row["hyperparameter"] != ORDER:
-            by_levels.setdefault(_levels(row), []).append(_of_metric(row))
-    return [f"{levels}: {joined(costs)}" for levels, costs in by_levels.items()]
-
-
-def _of_order(reported: Sequence[Row]) -> Iterator[str]:
-    costs = [_of_metric(row) for row in reported if row["hyperparameter"] == ORDER]
-    if costs:
-        yield f"From the first trial to the last, {joined(costs)}, whatever their hyperparameters."
+    for row in rows_of(costs):
+        if row["reported"]:
+            by_levels.setdefault(_levels(row), []).append(f"`{row['metric']}` {change_in_words(row)}")
+    return [f"{levels}: {joined(changes)}" for levels, changes in by_levels.items()]
 
 
 def _busy(costs: pd.DataFrame) -> Iterator[str]:
+    if "noise" not in costs:
+        return
     for row in rows_of(costs):
         if row["metric"] == "training_time_s" and row["noise"] > MAX_NOISE:
             yield (
@@ -96,11 +79,6 @@ def _busy(costs: pd.DataFrame) -> Iterator[str]:
                 "as long."
             )
             return
-
-
-def _of_metric(row: Row) -> str:
-    on_average = f" on average, which depends on {quoted(row['depends_on'].split(', '))}" if row["depends_on"] else ""
-    return f"`{row['metric']}` {change_in_words(row)}{on_average}"
 
 
 def _levels(row: Row) -> str:

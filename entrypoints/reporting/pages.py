@@ -1,31 +1,36 @@
-"""What a report leaves in its run: tables, figures, and a page of answers that fits into MLflow's description."""
+"""What a study at its end and a report leave in their runs: tables, figures, and a page in MLflow's description."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import mlflow
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
-from entrypoints.frame import Frame
-from entrypoints.links import how_to_open, run_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
+from entrypoints.tags import NOTE
 from entrypoints.text import shorten
-from entrypoints.views import SCORE
-from mlflow_sysmetrics.ui import Page, saved_link, trials_of
 
-HEAD = 3  # sentences of the first answer, about one model: what to take, what it costs, how to load it
-MAX_COLUMNS, MAX_ROWS = 8, 8  # of a table on the page
-_IDS = ("study", "beside", "run_id", "trial_id", "study_id", "name", "model")  # columns that no reader needs
+MAX_COLUMNS, MAX_ROWS = 8, 8  # of a table below the first one
+_IDS = (
+    "study",
+    "beside",
+    "run_id",
+    "trial_id",
+    "study_id",
+    "name",
+    "model",
+    "counted_against",
+)  # columns that no reader needs
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     undefined=StrictUndefined,
@@ -35,17 +40,16 @@ _TEMPLATES = Environment(
 )
 
 
-def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: str = "") -> None:
-    """Leave tables, figures, metrics and the page in the report's run; echo the answers and where the page is.
+def write(run: RecordedRun, answers: Sequence[Answer], links: Sequence[str], command: str = "") -> str:
+    """Leave tables, figures, metrics and the page in a run; return the same for a terminal.
 
     Args:
-        run: the report's run.
-        frame: of the studies that it is about.
+        run: of the study or the report.
         answers: the most important first.
+        links: lines of Markdown, where to go on.
         command: what a reader may run next; empty for nothing.
     """
-    trials = frame.trials["study"] == frame.first
-    metrics = {"trials": float(trials.sum()), "studies": float(len(frame.studies))}
+    metrics: dict[str, float] = {}
     for answer in answers:
         if len(answer.table):
             log_tables(run.client, run.run_id, {f"{answer.name}.json": rows_of(answer.table)})
@@ -53,42 +57,38 @@ def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: st
             mlflow.log_figure(answer.draw(), f"figures/{answer.name}.png")
         metrics |= {name: figure for name, figure in answer.metrics.items() if math.isfinite(figure)}
     mlflow.log_metrics(metrics, step=0)
-    note = page(run.experiment_id, run.run_id, frame, answers, _trials_page(run, frame), command)
-    mlflow.set_tag("mlflow.note.content", note)
-    address = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
-    click.echo("\n" + "\n".join(_for_terminal(answers)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
+    mlflow.set_tag(NOTE, page(run.run_id, answers, links, command))
+    return for_terminal(answers)
 
 
-def page(
-    experiment_id: str, run_id: str, frame: Frame, answers: Sequence[Answer], trials: str, command: str = ""
-) -> str:
-    """The report's page, in Markdown, of at most the 8000 characters that MLflow keeps of a description.
+def page(run_id: str, answers: Sequence[Answer], links: Sequence[str], command: str = "") -> str:
+    """The page, in Markdown, of at most the 8000 characters that MLflow keeps of a description.
 
-    What finds no room is left to the artifacts: room is given to the short answers, then to figures, further sentences
-    and tables, of the first question before others.
+    What it begins with is seen before it is unfolded: the first sentence, and the links. What finds no room is left to
+    the artifacts: room is given to the first answer and the first sentence of each other one, then to figures, further
+    sentences and tables, of the first question before others.
 
     Args:
-        experiment_id: where the report is.
-        run_id: its run, which holds the figures.
-        frame: of the studies that it is about.
+        run_id: of the run that holds the figures.
         answers: the most important first.
-        trials: the link of the trials of the first study.
+        links: lines of Markdown.
         command: what a reader may run next; empty for nothing.
     """
-    head, short, further = _sorted(answers)
+    first, *others = answers
+    head, *lines = first.sentences or (first.open_question,)
+    template, shown = _TEMPLATES.get_template("page.md.jinja"), dict[str, list[str]]()
     facts = {
-        "head": head,
-        "short": short,
-        "not_answered": _not_answered(answers, head),
+        "first": head,
+        "links": links,
+        "table": _in_markdown(first.shown),
+        "lines": lines,
+        "short": {each.name: each.sentences[0] for each in others if each.sentences},
+        "not_answered": [each.open_question for each in others if each.open_question],
         "command": command,
-        "studies": _studies(frame),
-        "trials": trials,
-        "artifacts": run_view(experiment_id, run_id, "artifacts"),
     }
-    parts = [(each.name, _figure(each.name, run_id)) for each in answers if each.draw]
-    parts += [(name, "\n".join(f"- {sentence}" for sentence in own)) for name, own in further.items()]
-    parts += [(each.name, table(each.table)) for each in answers]
-    template, shown = _TEMPLATES.get_template("report.md.jinja"), dict[str, list[str]]()
+    parts = [(each.name, f"![{each.name}]({_figure(each.name, run_id)})") for each in answers if each.draw]
+    parts += [(each.name, "\n".join(f"- {sentence}" for sentence in each.sentences[1:])) for each in others]
+    parts += [(each.name, table(each.table)) for each in answers if each.shown.empty]
     text = template.render(facts, shown=shown)
     for name, part in parts:
         more = shown | {name: [*shown.get(name, []), part]}
@@ -98,8 +98,19 @@ def page(
     return shorten(text, MAX_TAG_VAL_LENGTH)
 
 
-def _figure(name: str, run_id: str) -> str:
-    return f"![{name}](get-artifact?path=figures%2F{name}.png&run_uuid={run_id})"
+def for_terminal(answers: Sequence[Answer]) -> str:
+    """The first answer with its table, the first sentence of each other one, and what is not answered."""
+    first, *others = answers
+    lines = [*(first.sentences or (first.open_question,))]
+    for answer in others:
+        lines += [*answer.sentences[:1], *filter(None, [answer.open_question])]
+    said = [re.sub(r"\*\*|`", "", line) for line in lines]
+    if first.shown.empty:
+        return "\n".join(said)
+    cells = first.shown.astype(object)
+    for name in cells:
+        cells[name] = cells[name].map(lambda cell, name=name: _cell(str(name), cell))
+    return "\n".join([cells.to_string(index=False), "", *said])
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -107,54 +118,25 @@ def table(rows: pd.DataFrame) -> str:
     columns = [name for name in rows.columns if name not in _IDS and rows[name].notna().any()][:MAX_COLUMNS]
     if not columns:
         return ""
-    body = [[_cell(name, row[name]) for name in columns] for row in rows_of(rows.head(MAX_ROWS))]
-    lines = [columns, ["---"] * len(columns), *body]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = _in_markdown(rows[columns].head(MAX_ROWS))
     return text if len(rows) <= MAX_ROWS else f"{text}\n\n{len(rows) - MAX_ROWS} more rows are in the artifact."
+
+
+def _in_markdown(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return ""
+    columns = [str(name) for name in rows.columns]
+    body = [[_cell(name, row[name]) for name in columns] for row in rows_of(rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, ["---"] * len(columns), *body])
 
 
 def _cell(column: str, cell: Any) -> str:
     if cell is None or cell != cell:
         return "-"
-    return value(column, cell) if isinstance(cell, float) else str(cell).replace("|", "/")
+    if isinstance(cell, float):
+        return value(column, cell)
+    return str(cell).replace("|", "/")
 
 
-def _sorted(answers: Sequence[Answer]) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
-    """The lines at the top of the page; of each answer the first sentence that is not there; and the others."""
-    first = answers[0]
-    further = {each.name: list(each.sentences) for each in answers}
-    further[first.name] = further[first.name][HEAD:]
-    short = {name: own.pop(0) if own else "" for name, own in further.items()}
-    return [*first.sentences[:HEAD]] or [first.open_question], short, further
-
-
-def _not_answered(answers: Sequence[Answer], head: Sequence[str]) -> list[str]:
-    return [each.open_question for each in answers if each.open_question and each.open_question not in head]
-
-
-def _trials_page(run: RecordedRun, frame: Frame) -> str:
-    """The link of the saved page of the first study's trials; of all of them, the best first, where there is none."""
-    experiment_id = str(frame.studies["experiment_id"].iloc[0])
-    tags = run.client.get_experiment(experiment_id).tags
-    plain = Page("", trials_of(frame.first), sort_by=frame.score, ascending=not frame.higher_is_better)
-    saved = saved_link(tags, experiment_id, frame.first, SCORE)
-    return saved or plain.plain_link(experiment_id)
-
-
-def _studies(frame: Frame) -> list[Mapping[str, Any]]:
-    """The studies that a report is about, with their links."""
-    return [
-        {
-            "name": study["name"],
-            "limits": study["limits"],
-            "count": int((frame.trials["study"] == run_id).sum()),
-            "page": run_view(study["experiment_id"], run_id),
-        }
-        for run_id, study in zip(map(str, frame.studies.index), rows_of(frame.studies), strict=True)
-    ]
-
-
-def _for_terminal(answers: Sequence[Answer]) -> list[str]:
-    head, short, _ = _sorted(answers)
-    lines = [*head, *filter(None, short.values()), *_not_answered(answers, head)]
-    return [line.replace("`", "").replace("**", "") for line in lines]
+def _figure(name: str, run_id: str) -> str:
+    return f"get-artifact?path=figures%2F{name}.png&run_uuid={run_id}"

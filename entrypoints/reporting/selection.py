@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -12,18 +12,11 @@ from entrypoints.errors import UserError
 from entrypoints.frame import Frame, frame_of
 from entrypoints.mlflow_io import find_run, search_runs
 from entrypoints.reading import rows_of
-from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
+from entrypoints.reporting.questions import DATASETS, STUDY
 from entrypoints.tags import DATASET, STUDY_KEY, STUDY_LIMITS
-from entrypoints.text import listed
 from mlflow_sysmetrics.tags import KIND
-from mlflow_sysmetrics.ui import trials_of
 
 MAX_LIMITED = 5
-SEED = "seed"  # the one parameter in which full studies of one dataset may differ, of those that change a trial
-EQUAL = (
-    *("target", "max_rows", "folds", "group", "time", "duplicates"),
-    "length",
-)
 
 
 def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
@@ -36,20 +29,24 @@ def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
         UserError: there is no finished study of this dataset.
     """
     finished = f"tags.`{KIND}` = 'study' and attributes.status = 'FINISHED'"
-    studies = {run.info.run_id: (run, _dataset(client, run)) for run in search_runs(client, experiment_id, finished)}
-    runs = [run for run, its_dataset in studies.values() if its_dataset == dataset]
+    studies = list(search_runs(client, experiment_id, finished))
+    runs = [run for run in studies if run.data.tags.get(DATASET) == dataset]
     if not runs:
-        raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
+        raise UserError(
+            _none_of(
+                dataset, client, experiment_id, {run.data.tags[DATASET] for run in studies if DATASET in run.data.tags}
+            )
+        )
     full = next((run for run in runs if STUDY_LIMITS not in run.data.tags), None)
     if full is None:
         return runs[:1]
     whole = rows_of(client, full)
-    limited: dict[tuple[str | None, ...], Run] = {}
-    for run, _ in studies.values():
-        tags, params = run.data.tags, run.data.params
+    limited: dict[str, Run] = {}
+    for run in studies:
+        tags = run.data.tags
         if STUDY_LIMITS not in tags or tags.get(STUDY_KEY) != full.data.tags.get(STUDY_KEY, ""):
             continue
-        kind = (tags[STUDY_LIMITS], params.get("predict"), params.get("scheduler"))
+        kind = tags[STUDY_LIMITS]
         if kind in limited:
             continue
         frame = frame_of([whole, rows_of(client, run)])
@@ -64,7 +61,7 @@ def by_ids(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:
 
     Args:
         client: of the store.
-        run_ids: a run of ``tune`` or ``early_stop``, or one that trials of another Tune script are nested under.
+        run_ids: of ``tune`` or ``early_stop``.
 
     Raises:
         UserError: one of them is not a finished study.
@@ -73,22 +70,18 @@ def by_ids(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:
     return sorted(runs, key=lambda run: STUDY_LIMITS in run.data.tags)
 
 
-def kind_of(frame: Frame, runs: Sequence[Run]) -> str:
+def kind_of(frame: Frame) -> str:
     """What kind of report these studies are for, of ``questions.ALL``.
-
-    Args:
-        frame: of all of them.
-        runs: theirs.
 
     Raises:
         UserError: they do not go together.
     """
     studies = frame.studies
     given = f"study={','.join(studies.index)}"
-    datasets = [str(each or "unknown") for each in studies["dataset"]]
-    keys = [key for key in studies["key"] if key]
+    datasets = [str(each) for each in studies["dataset"]]
+    keys = list(studies["key"])
     if len(set(datasets)) > 1:
-        if len(set(datasets)) < len(datasets) or studies["limits"].notna().any() or "unknown" in datasets:
+        if len(set(datasets)) < len(datasets) or studies["limits"].notna().any():
             raise UserError(
                 f"{given}: they are of different datasets ({', '.join(dict.fromkeys(datasets))}); give those of one, "
                 "or one full study, by tune, of each"
@@ -97,36 +90,13 @@ def kind_of(frame: Frame, runs: Sequence[Run]) -> str:
             raise UserError(f"{given}: two of {', '.join(datasets)} are the same data; give one study of each data")
         return DATASETS
     if studies["limits"].isna().sum() > 1:
-        _check_repeated(frame, runs, given)
-        return REPEATS
+        raise UserError(f"{given}: several full studies of one dataset are compared on the page All studies; give one")
     if len(set(keys)) > 1:
         raise UserError(
             f"{given}: they cannot be compared, since their data or the length of their trials differ; give them one "
             "at a time"
         )
     return STUDY
-
-
-def _check_repeated(frame: Frame, runs: Sequence[Run], given: str) -> None:
-    """Full studies of one dataset must be equal in all but the seed."""
-    studies = frame.studies
-    if studies["limits"].notna().any():
-        raise UserError(
-            f"{given}: several full studies are compared without those under limits; give the full ones alone, or one "
-            "of them with those under limits"
-        )
-    params = [run.data.params for run in runs]
-    wrong = [name for name in EQUAL if len({each.get(name) for each in params}) > 1]
-    if wrong or studies["score"].nunique(dropna=False) > 1:
-        raise UserError(
-            f"{given}: they cannot be compared, since their {listed(wrong or ['scores'])} differ; give full studies "
-            f"that differ in {SEED} alone, or one at a time"
-        )
-    # With max_rows the seed also draws the rows, so that the digest differs.
-    is_sample = params[0].get("max_rows", "all") != "all"
-    same_seed = studies[SEED].nunique(dropna=False) == 1
-    if (studies["digest"].nunique() > 1 and not is_sample) or (same_seed and studies["key"].nunique() > 1):
-        raise UserError(f"{given}: they cannot be compared, since their data differ; give studies of the same table")
 
 
 def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set[str]) -> str:
@@ -156,11 +126,3 @@ def _study_run(client: MlflowClient, run_id: str) -> Run:
         advice = "wait for its end" if status == "RUNNING" else "run it again"
         raise UserError(f"study={run_id}: {run.info.run_name} is {status}, and a study has to be finished; {advice}")
     return run
-
-
-def _dataset(client: MlflowClient, run: Run) -> str | None:
-    """The dataset of a study, from its tag or else from one of its trials."""
-    if DATASET in run.data.tags:
-        return str(run.data.tags[DATASET])
-    some = client.search_runs([run.info.experiment_id], trials_of(run.info.run_id), max_results=1)
-    return some[0].data.params.get("dataset") if some else None

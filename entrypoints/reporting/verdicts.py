@@ -30,7 +30,7 @@ class Verdict(str, Enum):
 def limits_of(frame: Frame, text: str | None = None) -> Limits:
     """The limits of the first study that has some, none without; or those of a text."""
     text = text or next((text for text in frame.studies["limits"] if text), None)
-    metrics = costs.metrics(str(frame.score), frame.higher_is_better)
+    metrics = costs.metrics(frame.score, frame.higher_is_better)
     return Limits.parse(text, metrics) if text else Limits(())
 
 

@@ -161,8 +161,10 @@ class Record(tune.Callback):
 
     @property
     def search_s(self) -> float:
-        """How long the search of this command has taken."""
-        return (self.last_end or 0.0) - (self.first_start or 0.0)
+        """How long the search of this command has taken; 0 where no trial began."""
+        if self.first_start is None or self.last_end is None:
+            return 0.0
+        return self.last_end - self.first_start
 
     @property
     def resolved_limits(self) -> Limits:
@@ -200,7 +202,7 @@ class Record(tune.Callback):
                 feasible = self.served.get(trial.trial_id)
             rows.append(trial.row() | {"name": names[trial.configuration.id], "feasible": feasible})
         folds = [{"trial_id": trial.trial_id, **fold} for trial in self.trials.values() for fold in trial.folds]
-        known = {"score": self.score, "higher_is_better": self.higher_is_better, "own": True, **about}
+        known = {"score": self.score, "higher_is_better": self.higher_is_better, **about}
         return StudyRows(study, known, rows, searched(planned), folds)
 
 

@@ -26,7 +26,6 @@ from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, read_end
 from entrypoints.own_modules import user_folder
-from entrypoints.reading import said_of_trial
 from entrypoints.runs import RecordedRun, continued_run, recorded_command
 from entrypoints.search.plan import Plan, planned, study_key
 from entrypoints.search.record import Earlier
@@ -38,6 +37,7 @@ from entrypoints.tags import (
     END,
     FEASIBLE,
     NOTE,
+    NUMBER,
     PID_SINCE,
     REPEAT,
     STOP_HOW,
@@ -261,7 +261,7 @@ def _done(run: Run, configuration: Configuration) -> Trial:
         if STOP_HOW in tags:
             tags[STOPPED_BY] = BY_LIMITS
     run_id = run.info.run_id
-    configuration = replace(configuration, number=said_of_trial(tags)["number"] or configuration.number)
+    configuration = replace(configuration, number=int(tags.get(NUMBER, configuration.number)))
     return Trial(tags.get(TRIAL_ID, run_id), configuration, str(_status(run)), figures_of(run), tags, run_id)
 
 

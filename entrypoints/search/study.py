@@ -97,7 +97,8 @@ def run_study(
     best = study.best
     if best is None:
         raise UserError(summary.tell_no_result(study, command()))
-    study, refitted = summary.with_expected(study, finalists.finalist(best).model)
+    refitted = finalists.finalist(best).model
+    study = summary.with_model(study, refitted)
     model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
     columns = importance.importance(refitted, data, plan.table, plan.score, settings.seed)
     click.echo(summary.tell(summary.with_importance(study, columns), model, command()))
@@ -117,7 +118,12 @@ def finalists_of(run: RecordedRun, plan: Plan, data: Prepared) -> Finalists:
 
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
     """The data that all trials work on, which the study's run says."""
-    score = {"score": plan.score.validated, "higher_is_better": plan.score.higher_is_better, "baseline": plan.baseline}
+    score = {
+        "score": plan.score.validated,
+        "higher_is_better": plan.score.higher_is_better,
+        "baseline": plan.baseline,
+        "planned": plan.size,
+    }
     about = {
         DATASET: plan.settings.dataset,
         STUDY_KEY: study_key(plan.settings, plan.table),

@@ -11,14 +11,12 @@ import pytest
 from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric
-from stored_studies import FULL, LIMITED, read, store_scores, store_study, store_trial
+from stored_studies import FULL, LIMITED, read, store_study, store_trial
 
-from entrypoints.errors import UserError
-from entrypoints.frame import ABOUT, OF_STUDY, Frame
+from entrypoints.frame import ABOUT, Frame
 from entrypoints.reading import MAX_TRIALS
 
 STOPPED = {"stopped_by": "limits", "stop_how": "predicted", "stop_metric": "elapsed_s"}
-OTHER = {"sysmetrics.kind": "study", "sysmetrics.study_id": "0a1b"}  # of a study that the callback has made
 
 
 @pytest.fixture(scope="module")
@@ -94,21 +92,12 @@ def test_complete_trials_come_best_first_and_of_equal_ones_the_cheapest(client: 
     assert len(frame.ended) == 5
 
 
-@pytest.mark.parametrize(
-    ("searched", "names"),
-    [
-        pytest.param('["width", "depth", "height"]', ("width", "depth"), id="as the study says"),
-        pytest.param(None, ("depth", "width"), id="by the alphabet"),
-    ],
-)
-def test_hyperparameters_are_what_was_searched_and_differs(
-    client: MlflowClient, searched: str | None, names: tuple[str, ...]
-) -> None:
+def test_hyperparameters_are_what_was_searched_and_differs(client: MlflowClient) -> None:
     """The height was the same for all of them."""
-    study = store_study(client, trials=0, tags=FULL | ({"sysmetrics.searched": searched} if searched else {}))
+    study = store_study(client, trials=0, tags=FULL | {"sysmetrics.searched": '["width", "depth", "height"]'})
     store_trial(client, study, {"depth": 1, "width": 8, "height": 0})
     store_trial(client, study, {"depth": 2, "width": 9, "height": 0})
-    assert _read(client, study).hyperparameters == names
+    assert _read(client, study).hyperparameters == ("width", "depth")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +113,7 @@ def test_hyperparameter_is_a_number_where_all_its_texts_are(
     client: MlflowClient, given: tuple[object, object], values: list[object]
 ) -> None:
     """Else it stays as MLflow shows it; whole numbers stay whole."""
-    study = store_study(client, trials=0)
+    study = store_study(client, trials=0, tags=FULL | {"sysmetrics.searched": '["x"]'})
     for value in given:
         store_trial(client, study, {} if value is None else {"x": value})
     read_back = _read(client, study).trials["x"].tolist()
@@ -161,7 +150,9 @@ def test_folds_come_from_the_study_s_table(client: MlflowClient) -> None:
 def test_study_says_what_it_is(client: MlflowClient) -> None:
     """From its tags, its params, its figures, its inputs and outputs."""
     tags = LIMITED | {"sysmetrics.best_trial_run_id": "r"}
-    tags["sysmetrics.score"] = '{"score": "val_r2", "higher_is_better": true, "baseline": [0.0, -0.1, 0.0]}'
+    tags["sysmetrics.score"] = (
+        '{"score": "val_r2", "higher_is_better": true, "baseline": [0.0, -0.1, 0.0], "planned": 1}'
+    )
     tags["sysmetrics.leak"] = "late predicts paid alone"
     tags["sysmetrics.no_interval"] = "it takes 3 folds"
     params = {"folds": 3, "seed": 7, "choose": "cheapest", "scheduler": "asha"}
@@ -170,11 +161,12 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
     client.log_metric(study, "command_cpu_seconds", 84.0)
     client.log_metric(study, "duplicate_rows_percent", 18.5)
     expected = {
-        "expected_r2": 0.3,
-        "expected_r2_low": 0.2,
-        "expected_r2_high": 0.4,
-        "left_out_r2": 0.31,
-        "test_r2": 0.29,
+        "test_r2": 0.3,
+        "test_r2_low": 0.2,
+        "test_r2_high": 0.4,
+        "gain_r2": 0.03,
+        "gain_r2_low": -0.01,
+        "gain_r2_high": 0.05,
     }
     for name, figure in expected.items():
         client.log_metric(study, name, figure)
@@ -195,93 +187,26 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
         "higher_is_better": True,
         "baseline": [0.0, -0.1, 0.0],
         "choose": "cheapest",
+        "search": None,
         "seed": 7,
+        "planned": 1,
         "model": f"models:/{model.model_id}",
         "model_run_id": "r",
-        "own": True,
         "command_cpu_seconds": 84.0,
         "command_elapsed_s": None,
         "duplicate_rows_percent": 18.5,
         "leak": "late predicts paid alone",
-        "expected": 0.3,
-        "expected_low": 0.2,
-        "expected_high": 0.4,
-        "left_out": 0.31,
-        "test": 0.29,
+        "test": 0.3,
+        "test_low": 0.2,
+        "test_high": 0.4,
+        "gain": 0.03,
+        "gain_low": -0.01,
+        "gain_high": 0.05,
         "no_interval": "it takes 3 folds",
-        "adaptive": True,
     }
     client.log_param(study, "duplicates", "together")
     assert _read(client, study).studies.loc[study, "duplicate_rows_percent"] is None
     assert (frame.first, frame.score) == (study, "val_r2")
-
-
-@pytest.mark.parametrize(
-    ("params", "dataset"),
-    [
-        pytest.param([{"dataset": "diabetes"}], "diabetes", id="of the trials"),
-        pytest.param([{"dataset": "a"}, {"dataset": "b"}], None, id="searched"),
-    ],
-)
-def test_what_another_script_s_study_does_not_say_is_none(
-    client: MlflowClient, params: list[dict[str, object]], dataset: str | None
-) -> None:
-    """Its dataset is that of its trials where they have one."""
-    study = store_study(client, kind=None, trials=0, tags={})
-    for chosen in params:
-        store_trial(client, study, chosen, {"loss": {1: 0.5}})
-    about = _read(client, study).studies.loc[study]
-    assert about["dataset"] == dataset
-    assert not about["own"]
-    unknown = set(OF_STUDY) - {"name", "experiment_id", "dataset", "higher_is_better", "own"}
-    assert {name for name in OF_STUDY if about[name] is None} - {"dataset"} == unknown
-
-
-@pytest.mark.parametrize(
-    ("metric", "ranked_by", "expected"),
-    [
-        pytest.param("val_rmse", (), ("val_rmse", False), id="regression"),
-        pytest.param("val_accuracy", (), ("val_accuracy", True), id="classification"),
-        pytest.param("loss", (), (None, False), id="unknown"),
-        pytest.param("reward", ("reward", "max"), ("reward", True), id="given, higher"),
-    ],
-)
-def test_score_is_the_bundle_s_or_the_one_that_is_given(
-    client: MlflowClient, metric: str, ranked_by: tuple[str | None, ...], expected: tuple[str | None, bool]
-) -> None:
-    """In a study that is not the bundle's own: around it is the user's run, or the callback's.
-
-    Without one the trials keep their order.
-    """
-    for around in ({}, OTHER):
-        study = store_study(client, kind=None, tags=around, trials=0)
-        store_scores(client, study, 0.5, 0.7, 0.6, metric=metric)
-        frame = _read(client, study, **dict(zip(("metric", "mode"), ranked_by, strict=False)))
-        assert (frame.score, frame.higher_is_better) == expected
-        best_first = {False: [0.5, 0.6, 0.7], True: [0.7, 0.6, 0.5]}[frame.higher_is_better]
-        assert frame.complete[metric].tolist() == (best_first if frame.score else [0.5, 0.7, 0.6])
-
-
-@pytest.mark.parametrize(
-    ("kind", "ranked_by", "says"),
-    [
-        pytest.param(None, (None, "max"), "mode=max: it says which values of a metric are better; add", id="no metric"),
-        pytest.param(None, ("f1", "max"), "metric=f1: the trials of tune red_wine have no such metric; use", id="none"),
-        pytest.param(None, ("loss", None), "metric=loss: tell the report which values are better; add", id="mode"),
-        pytest.param(
-            "study", ("loss", "min"), "metric=loss: the trials of tune red_wine are ranked by val_rmse", id="own"
-        ),
-    ],
-)
-def test_metric_that_cannot_rank_is_a_mistake(
-    client: MlflowClient, kind: str | None, ranked_by: tuple[str | None, str | None], says: str
-) -> None:
-    """What is given, and what would do."""
-    study = store_study(client, kind=kind, trials=0)
-    store_trial(client, study, points={"loss": {1: 1.0}, "val_rmse": {1: 1.0}})
-    with pytest.raises(UserError) as error:
-        _read(client, study, metric=ranked_by[0], mode=ranked_by[1])
-    assert error.value.message.startswith(says)
 
 
 def _curve(frame: Frame, metric: str) -> dict[float, float]:
@@ -307,16 +232,6 @@ def test_curves_are_those_that_are_asked_for(client: MlflowClient) -> None:
     assert _read(client, study).curves.empty
 
 
-def test_other_scripts_have_all_the_curves_that_they_log(client: MlflowClient) -> None:
-    """Every metric with more than one step, except for what a process has used so far."""
-    points = {"loss": {1: 3.0, 2: 2.0}, "accuracy": {5: 0.9}, "system/process_memory_mb": {1: 90.0, 2: 91.0}}
-    points |= {"elapsed_s": {1: 1.0, 2: 2.0}, "mean_cpu_percent": {1: 50.0, 2: 60.0}}
-    study = store_study(client, kind=None, trials=0)
-    store_trial(client, study, points=points)
-    frame = _read(client, study, curves=("val_loss",))
-    assert frame.curves["metric"].unique().tolist() == ["loss"]
-
-
 def test_curves_are_of_trials_that_ran_to_their_end(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many some, evenly spread over their starts; neither of the stopped ones nor of those that diverged."""
     assert MAX_TRIALS == 200
@@ -331,7 +246,7 @@ def test_curves_are_of_trials_that_ran_to_their_end(client: MlflowClient, monkey
 
 def test_long_curves_are_thinned(client: MlflowClient) -> None:
     """The first and the last point stay; what is not finite goes; the newest value of a step counts."""
-    study = store_study(client, kind=None, trials=0)
+    study = store_study(client, trials=0)
     run_id = store_trial(
         client, study, points={"loss": {step: float(step) for step in range(1, 1001)} | {1000: math.nan}}
     )

@@ -10,21 +10,22 @@ from commands import runs_of_kind
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
-from stored_studies import store_study, store_trial
+from stored_studies import FULL, store_study, store_trial
 
 from benchmarks.report_scale import fill
 from entrypoints.report import report
 
 
-def _study(
-    client: MlflowClient, dataset: str = "red_wine", /, *, metric: str = "val_rmse", kind: str | None = "study",
-    limits: str | None = None, **params: str,
-) -> str:  # fmt: skip
+def _study(client: MlflowClient, dataset: str = "red_wine", /, *, limits: str | None = None, **params: str) -> str:
     """A finished study of two trials."""
-    tags = {"sysmetrics.dataset": dataset} | ({"sysmetrics.limits": limits} if limits else {})
-    study = store_study(client, f"tune {dataset}", 0, kind=kind, tags=tags, **params)
+    tags = (
+        FULL
+        | {"sysmetrics.dataset": dataset, "sysmetrics.study_key": dataset}
+        | ({"sysmetrics.limits": limits} if limits else {})
+    )
+    study = store_study(client, f"tune {dataset}", 0, tags=tags, **params)
     for alpha in (1, 2):
-        store_trial(client, study, {"dataset": dataset, "alpha": alpha}, {metric: {100: 0.7 + alpha}})
+        store_trial(client, study, {"dataset": dataset, "alpha": alpha}, {"val_rmse": {100: 0.7 + alpha}})
     return study
 
 
@@ -47,20 +48,18 @@ def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient)
     result = _report(study=fill(store_in_use.tracking_uri, 24))
     assert result.exit_code == 0, result.output
     run, page = _run(store_in_use), _page(store_in_use)
-    first, second, third = page.splitlines()[:3]
+    first = page.splitlines()[0]
     assert first.startswith("**Take algorithm=linear, batch_size=")
     assert "val_rmse 0." in first
-    assert second.startswith("**It costs** `training_time_s` ")
-    assert third.startswith("No model of it is logged; its run is ")
-    for line in (first, second, third):
+    for line in (first, "No model of it is logged; its run is "):
         assert line.replace("`", "").replace("**", "") in result.output
     files = {each.path for each in store_in_use.list_artifacts(run.info.run_id)}
     assert {"decision.json", "effects.json", "training.json", "pareto.json", "figures"} <= files
     figures = {each.path for each in store_in_use.list_artifacts(run.info.run_id, "figures")}
     assert "figures/pareto.png" in figures
     table = load_dict(f"{run.info.artifact_uri}/decision.json")
-    assert table["data"][0][table["columns"].index("role")] == "chosen"
-    assert (run.info.status, run.data.metrics["trials"], run.data.metrics["studies"]) == ("FINISHED", 24.0, 1.0)
+    assert table["data"][0][table["columns"].index("role")] == "best"
+    assert run.info.status == "FINISHED"
 
 
 def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient) -> None:
@@ -71,7 +70,7 @@ def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient
     assert _report(dataset="red_wine").exit_code == 0
     run = _run(store_in_use)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "report red_wine")
-    assert run.data.params == {"dataset": "red_wine", "study": "auto", "metric": "auto", "mode": "auto"}
+    assert run.data.params == {"dataset": "red_wine", "study": "auto"}
     assert f"/runs/{newest}/" in _page(store_in_use)
 
 
@@ -89,15 +88,7 @@ def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, mon
     assert names == {run.info.run_name, "wine-test-2-final"}
     assert [page.count(f"/runs/{each}/overview") for each in ids] == [1] * len(ids)
     assert run.info.run_name == "report diabetes, mine.csv"
-    assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
-
-
-def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient) -> None:
-    """By a metric and which of its values are better; without, it says what is missing."""
-    study = _study(store_in_use, metric="f1", kind=None)
-    assert "**Take alpha=2**, the best of 2 trials: f1 2.7" in _told(store_in_use, study, metric="f1", mode="max")
-    assert "**Take alpha=1**, the best of 2 trials: f1 1.7" in _told(store_in_use, study, metric="f1", mode="min")
-    assert "give metric and mode" in _told(store_in_use, study)
+    assert run.data.params == {"study": ",".join(ids)}
 
 
 def _told(client: MlflowClient, study: str, **options: str) -> str:

@@ -190,7 +190,7 @@ def test_pages_over_an_experiment_list_its_studies_and_its_reports(client: Mlflo
     }
     assert found == {"All studies": ["study"], "Reports": ["report"]}
     shown_first = columns(of_experiment()[views.STUDIES])[:3]
-    assert shown_first == ["dataset", "expected_rmse", "expected_rmse_low"]
+    assert shown_first == ["dataset", "test_rmse", "test_rmse_low"]
 
 
 def test_no_page_of_a_large_study_is_too_long_for_a_tag() -> None:

@@ -127,7 +127,7 @@ def test_command_on_a_page_is_taken(line: str) -> None:
 RUN_BY = {
     "main job, as in the README": "mlflow run -e tune, mlflow run --env-manager, -P dataset",
     "a file of one's own, named from another folder": "-P target, -P space, -P group, -P metric",
-    "a small study, beside that of": "mlflow run -e check, -P baseline_commit, -P seed",
+    "a small study, beside that of": "mlflow run -e check, -P baseline_commit",
     "bundle/test_main.py::test_main_runs_its_steps_nested": "mlflow run -e main, -P algorithm, -P max_rows",
     "bundle/test_tune.py::test_trial_has_params_and_tags": "-P length",
     "bundle/test_early_stop.py::test_study_has_metrics_of_its_budget": "mlflow run -e early_stop, -P limits",

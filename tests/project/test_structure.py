@@ -120,7 +120,7 @@ IMPORTS: list[tuple[str, set[str]]] = [
     ),
     ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
     ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
-    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "statsmodels", "openml"}),
+    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "openml"}),
     ("mlflow_sysmetrics.ray_tune", set()),
 ]
 SETTINGS = ("RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")  # what the names of a study's settings begin with

@@ -157,7 +157,7 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: 
     opened.value.get_by_text(f"{len(_able(study))} matching runs").wait_for()
     opened.value.close()
     page.get_by_text("Show more").click()
-    page.get_by_text("Refitted on the whole training part").wait_for()
+    page.get_by_text("In this model, shuffled").first.wait_for()
     longest = max(_able(study), key=lambda run: run.data.metrics["elapsed_s"]).info.run_id
     _open(page, server, re.sub(r"/runs/\w+/", f"/runs/{longest}/", _links(study)["what its process did"]))
     _card(page, "process_memory_mb").locator(f"{LINES} .point").nth(1).wait_for(state="attached")

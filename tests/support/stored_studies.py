@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,10 @@ from entrypoints.frame import Frame, frame_of
 from entrypoints.reading import rows_of
 
 _later = itertools.count(int(time.time() * 1000))
-FULL = {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
+SCORE = {"score": "val_rmse", "higher_is_better": False, "baseline": None, "planned": 1}
+SEARCHED = ["batch_size", "learning_rate", "alpha"]
+OF_ALL = {"sysmetrics.score": json.dumps(SCORE), "sysmetrics.searched": json.dumps(SEARCHED)}
+FULL = {**OF_ALL, "sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
 LIMITED = {**FULL, "sysmetrics.limits": "elapsed_s<=9"}
 
 

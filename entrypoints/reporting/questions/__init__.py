@@ -1,4 +1,4 @@
-"""One module a question, each with ``answer(frame) -> Answer``; ``ALL`` says which a kind of report asks, in order."""
+"""One module a question, each with ``answer(frame) -> Answer``; ``ALL`` says which a kind of page asks, in order."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from importlib import import_module
 from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
 
-STUDY, REPEATS, DATASETS = "study", "repeats", "datasets"
+END, STUDY, DATASETS = "end", "study", "datasets"
+_OF_ONE = ("decision", "trials", "limits_saved", "limits_applied", "edges", "importance")
 ALL = {
-    STUDY: ("decision", "importance", "training", "effects", "limits_saved", "pareto"),
-    REPEATS: ("repeats",),
+    END: _OF_ONE,
+    STUDY: (*_OF_ONE, "training", "effects", "pareto"),
     DATASETS: ("datasets",),
 }
-"""By the kind of a report."""
+"""By the kind of a page: that of a study at its end, and those of reports."""
 CURVES = (
-    *("train_loss", "val_loss"),
-    *("step_time_ms", "cpu_percent", "memory_mb", "system/process_cpu_percent", "system/process_memory_mb"),
+    "train_loss",
+    "val_loss",
+    "step_time_ms",
+    "cpu_percent",
+    "memory_mb",
+    "system/process_cpu_percent",
+    "system/process_memory_mb",
 )
 """The curves that they are asked about, beside that of the score."""
 
 
 def ask(kind: str, frame: Frame) -> list[Answer]:
-    """The answers that a report of this kind gives. A module, and what it draws or fits with, is imported only now."""
+    """The answers that a page of this kind gives. A module, and what it draws with, is imported only now."""
     return [import_module(f"{__name__}.{name}").answer(frame) for name in ALL[kind]]

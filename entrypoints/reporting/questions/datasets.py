@@ -7,18 +7,19 @@ as far as they were drawn from those that a reader has in mind (Demsar, JMLR 7, 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from entrypoints.frame import Frame, configurations, level, without_rounding
+from entrypoints.frame import Frame, configurations, level, to_ten_digits
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import MAIN_COSTS
-from entrypoints.reporting.statistics import LEVEL, by_chance, holm
+from entrypoints.reporting.statistics import LEVEL, holm, range_by_chance
 from entrypoints.reporting.words import digits, joined, quoted
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125
@@ -28,8 +29,10 @@ SCORE = "score"  # the metric that ranks trials, where studies call it different
 def answer(frame: Frame) -> Answer:
     """Which hyperparameters change the score and the costs on all of these datasets."""
     table = tests(frame)
-    names = {str(study): str(dataset) for study, dataset in frame.studies["dataset"].items()}
-    expected, numbers = tuple(expectation.of_studies(frame, names)), expectation.table(frame, names)
+    names = {str(study): _file(dataset) for study, dataset in frame.studies["dataset"].items()}
+    expected = tuple(expectation.of_studies(frame, names))
+    numbers = frame.studies[["score", *expectation.NUMBERS]].dropna(subset=["test"]).rename(index=names)
+    numbers = numbers.rename_axis("of").reset_index()
     if table.empty:
         why = f"What differs over datasets: {_why_nothing(frame)}."
         return Answer("datasets", expected, numbers, open_question=why)
@@ -39,14 +42,20 @@ def answer(frame: Frame) -> Answer:
         sentence = f"Over {count} datasets {'; '.join(found)}."
     else:
         sentence = f"No effect of {quoted(table['hyperparameter'].unique())} is shown over {count} datasets."
-    rows: pd.DataFrame = pd.concat([table, numbers], ignore_index=True)
-    return Answer("datasets", (sentence, *expected), rows)
+    return Answer("datasets", (sentence, *expected), pd.concat([table, numbers], ignore_index=True))
+
+
+def _file(dataset: object) -> str:
+    """The name of a dataset, of a file without its folders."""
+    return Path(str(dataset)).name
 
 
 def _why_nothing(frame: Frame) -> str:
     without = [study for study in frame.studies.index if frame.of([study]).complete.empty]
     if without:
-        return f"no trial on {joined(map(str, frame.studies.loc[without, 'dataset']))} ran to its end without diverging"
+        return (
+            f"no trial on {joined(map(_file, frame.studies.loc[without, 'dataset']))} ran to its end without diverging"
+        )
     return f"the studies share no hyperparameter with {MIN_LEVELS} levels, nor a score"
 
 
@@ -54,8 +63,8 @@ def tests(frame: Frame) -> pd.DataFrame:
     """A row per metric and hyperparameter with three levels that all studies tried.
 
     The columns: metric, hyperparameter; best_at, worst_at: the levels with the best and the worst mean rank; datasets;
-    times: how many times as much a cost is at the worst as at the best, in the middle dataset; p_value of Friedman's
-    test by permutation, and p_holm over the hyperparameters of one metric; reported: p_holm below 0.05, and, of a cost,
+    times: how many times as much a cost is at the worst as at the best, in the middle dataset; p_value of the range of
+    rank sums, by permutation, and p_holm over the hyperparameters of one metric; reported: p_holm below 0.05, of a cost
     more than 5 %, of memory 0.1 MB, in most datasets.
     """
     scores = frame.studies["score"]
@@ -103,7 +112,7 @@ def _medians(frame: Frame, name: str, levels: list[Any], cost: str | None) -> pd
     for study in frame.studies.index:
         own = frame.of([study])
         trials = own.complete[own.complete[name].isin(levels)]
-        values = without_rounding(trials[cost or str(own.score)].astype(float)).dropna()
+        values = to_ten_digits(trials[cost or own.score].astype(float)).dropna()
         trials = trials.loc[values.index]
         sign = -1.0 if cost is None and own.higher_is_better else 1.0
         alike = configurations(trials, others)
@@ -125,7 +134,7 @@ def _compared(metric: str, medians: pd.DataFrame, *, is_score: bool) -> dict[str
         "worst_at": worst.name,
         "datasets": len(medians),
         "times": float((worst / best).median()) if is_ratio else math.nan,
-        "p_value": by_chance(medians),
+        "p_value": range_by_chance(medians),
         "matters": is_score or bool((worst - best > small).mean() > 0.5),
     }
 

@@ -37,9 +37,11 @@ def _strongest(table: pd.DataFrame, model: str) -> str:
     mattering = rows_of(table[table["matters"].astype(bool)])
     if not mattering:
         return f"No column is shown to matter alone: shuffling one changes `{score}` by no more than chance."
-    drops = [f"`{row['column']}` by {digits(row['importance'], 2)} ± {digits(row['spread'], 1)}" for row in mattering]
-    first, *others = drops[:MAX_NAMED]
-    named = joined([first.replace(" by ", f" makes `{score}` worse by ", 1), *others])
+    drops: list[str] = []
+    for row in mattering[:MAX_NAMED]:
+        makes = "" if drops else f" makes `{score}` worse"
+        drops.append(f"`{row['column']}`{makes} by {digits(row['importance'], 2)} ± {digits(row['spread'], 1)}")
+    named = joined(drops)
     repeats = table["repeats"].iloc[0]
     return (
         f"In {model}, shuffled {named} (± the standard deviation of {repeats} shuffles); equally good models may "
@@ -57,15 +59,6 @@ def _shared(table: pd.DataFrame) -> Iterator[str]:
     strongest = list(pairs.values())[:MAX_NAMED]
     named = [f"`{row['column']}` and `{row['like']}` ({digits(row['correlation'], 2)})" for row in strongest]
     yield f"Correlated columns share importance, so each may look weaker than it is: {'; '.join(named)}."
-
-
-def in_markdown(table: pd.DataFrame) -> str:
-    """The table as it is read on the study's page."""
-    lines = ["| column | importance | spread |", "| --- | --- | --- |"]
-    for row in rows_of(table):
-        column = str(row["column"]).replace("|", "/")
-        lines.append(f"| {column} | {digits(row['importance'], 2)} | {digits(row['spread'], 1)} |")
-    return "\n".join(lines)
 
 
 @drawing.styled

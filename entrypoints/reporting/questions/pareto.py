@@ -2,82 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
+from entrypoints.limits.noise import noise_of, small
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
-from entrypoints.reporting.questions import effects
-from entrypoints.reporting.questions.decision import Decision, decide, differing_costs, least_differences
+from entrypoints.reporting.questions.decision import Decision, decide, differing_costs
+from entrypoints.reporting.questions.effects import noise_of_score
 from entrypoints.reporting.verdicts import Verdict
 from entrypoints.reporting.words import value
 
 
-def front(frame: Frame, least_differences: dict[str, float]) -> pd.DataFrame:
+def front(frame: Frame) -> pd.DataFrame:
     """The front of score against each cost, over the complete trials of the first study, the cheapest first.
-
-    Args:
-        frame: of a study with a score.
-        least_differences: see ``decision.least_differences``.
 
     Returns:
         cost, value, the score's own column, trial_id, run_id and the hyperparameters; nothing of costs that differ by
         noise alone.
     """
-    score, trials = str(frame.score), frame.complete
+    score, trials = frame.score, frame.complete
     named = [name for name in ("trial_id", "run_id", *frame.hyperparameters) if name in trials]
+    as_good = float(np.nan_to_num(noise_of_score(frame).error))
     fronts = []
-    for cost in differing_costs(frame, least_differences):
-        of_cost = steps(
-            trials, score, cost, higher_is_better=frame.higher_is_better, least_differences=least_differences
-        )
+    for cost in differing_costs(frame):
+        as_cheap = max(small(cost, float(trials[cost].median())), noise_of(frame, cost).least_difference())
+        of_cost = steps(frame, cost, as_good, as_cheap)
         fronts.append(of_cost[[score, *named]].assign(cost=cost, value=of_cost[cost]))
     columns = ["cost", "value", score, *named]
     table: pd.DataFrame = pd.concat(fronts, ignore_index=True)[columns] if fronts else pd.DataFrame()
     return table
 
 
-def steps(
-    trials: pd.DataFrame, score: str, cost: str, *, higher_is_better: bool, least_differences: Mapping[str, float]
-) -> pd.DataFrame:
-    """The trials on the front of score against one cost, from the cheapest on.
+def steps(frame: Frame, cost: str, as_good: float = 0.0, as_cheap: float = 0.0) -> pd.DataFrame:
+    """The complete trials on the front of score against one cost, from the cheapest on.
 
-    It is built from its most expensive trial down: of the trials as good as the best one, the cheapest, or the best
-    of those as cheap. The next is chosen in the same way among the trials
-    that are cheaper by more than noise, and so on. So of several trials that differ only by noise, the
-    best is on the front, in whatever order they are given. Without least_differences it is the usual front.
+    It is built from its most expensive trial down: of the trials as good as the best one, the cheapest, or the best of
+    those as cheap. The next is chosen in the same way among the trials that are cheaper by more than noise, and so on.
+    So of several trials that differ only by noise, the best is on the front, in whatever order they are given.
 
     Args:
-        trials: with their score, cost and trial_id. Those that lack a figure are not on the front.
-        score: the figure that ranks them.
-        cost: a figure where less is better.
-        higher_is_better: of the score.
-        least_differences: what may be noise: of the score a difference, of the cost a share.
+        frame: of the study.
+        cost: a figure where less is better. Trials that lack it are not on the front.
+        as_good: what may be noise of the score, a difference.
+        as_cheap: what may be noise of the cost, a share of it.
     """
+    score, higher_is_better = frame.score, frame.higher_is_better
     sign = -1.0 if higher_is_better else 1.0
+    trials = frame.complete
     left: pd.DataFrame = trials.dropna(subset=[score, cost])
-    as_cheap_as = 1 + least_differences.get(cost, 0.0)
     chosen = []
     while len(left):
-        as_good = left[sign * left[score] <= (sign * left[score]).min() + least_differences.get(score, 0.0)]
-        as_cheap = as_good[as_good[cost] <= as_good[cost].min() * as_cheap_as]
-        best = as_cheap.sort_values([score, cost, "trial_id"], ascending=[not higher_is_better, True, True]).index[0]
+        good = left[sign * left[score] <= (sign * left[score]).min() + as_good]
+        cheap = good[good[cost] <= good[cost].min() * (1 + as_cheap)]
+        best = cheap.sort_values([score, cost, "trial_id"], ascending=[not higher_is_better, True, True]).index[0]
         chosen.append(best)
-        left = left[left[cost] * as_cheap_as < left.loc[best, cost]]
-    front: pd.DataFrame = trials.loc[chosen[::-1]]
-    return front
+        left = left[left[cost] * (1 + as_cheap) < left.loc[best, cost]]
+    found: pd.DataFrame = trials.loc[chosen[::-1]]
+    return found
 
 
 def answer(frame: Frame) -> Answer:
     """What a worse score saves, of the cost in which the front has the most steps."""
-    noise = effects.noise(frame)
-    decision = decide(frame, noise)
-    if frame.score is None or decision.chosen is None:
+    decision = decide(frame)
+    if decision.chosen is None:
         return Answer("pareto")
-    table = front(frame, least_differences(frame, noise))
+    table = front(frame)
     if table.empty:
         return Answer("pareto", open_question="Score against cost: the trials differ in no cost beyond noise.")
     sentence = _sentence(table, frame.score)
@@ -103,7 +95,7 @@ def _sentence(table: pd.DataFrame, score: str) -> str:
 @drawing.styled
 def _drawn(frame: Frame, decision: Decision, table: pd.DataFrame, title: str) -> Figure:
     """All trials, the front and the chosen model, a panel for each cost. The UI has no logarithmic axis."""
-    score, trials, chosen = str(frame.score), frame.complete, decision.chosen
+    score, trials, chosen = frame.score, frame.complete, decision.chosen
     costs = table["cost"].unique()
     note = "Points: trials. Line: the front. Star: the chosen model. Crosses break the limits."
     figure, panels = drawing.sheet(len(costs), title, note)

@@ -63,7 +63,7 @@ with backend("local", 1, {TRIALS!r}) as here:
 
     class Asked(tune.Trainable):
         def step(self):
-            heavy = ("mlflow", "sqlalchemy", "matplotlib", "statsmodels", "openml")
+            heavy = ("mlflow", "sqlalchemy", "matplotlib", "openml")
             found = [name for name in heavy if name in sys.modules]
             about = {{"there": {TRIALS!r} in sys.modules, "heavy": found, "nice": os.nice(0)}}
             return {{"done": True, "pid": os.getpid(), **about}}

@@ -14,7 +14,7 @@ from reference import MLP_REGRESSOR, configured
 from entrypoints.limits.cost_history import CostHistory, PruningContext, ask, ask_to_come, start, tell
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
+from entrypoints.limits.noise import MIN_DEGREES, group, measured
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.tags import STOP_HOW
@@ -168,12 +168,10 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
         assert ask(nobody, [_of(8)]) == [PruningContext()]
 
 
-STEP = "mean_step_time_ms"
-
-
 def _noise(logarithms: dict[str, list[float]]) -> float | None:
-    trials = [(kind, {STEP: math.exp(value)}) for kind, values in logarithms.items() for value in values]
-    return noise_at_limits([*trials, ("none", {}), ("none", {STEP: 0.0})], STEP)
+    trials = [(kind, math.exp(value)) for kind, values in logarithms.items() for value in values]
+    noise = measured([*trials, ("none", 0.0)])
+    return noise and noise.share
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,14 @@ import pytest
 from commands import store_uri
 from made_up_frames import study, together
 from mlflow import MlflowClient
-from mlflow.entities import Param, Run, RunData, RunInfo
-from stored_studies import FULL, LIMITED, experiment_id, read, store_study, store_trial
+from stored_studies import FULL, LIMITED, OF_ALL, experiment_id, read, store_study, store_trial
 
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
+from entrypoints.reporting.questions import DATASETS, STUDY
 from entrypoints.reporting.selection import by_ids, find, kind_of
 
-NO_KEY = {"sysmetrics.dataset": "red_wine"}
+NO_KEY = {**OF_ALL, "sysmetrics.dataset": "red_wine"}
 
 
 @pytest.fixture
@@ -34,12 +33,6 @@ def _found(client: MlflowClient, dataset: str = "red_wine") -> list[str]:
     return [run.info.run_id for run in find(client, experiment_id(client), dataset)]
 
 
-ON, OFF, ASHA = (
-    {"tags": LIMITED, "predict": predict, "scheduler": scheduler}
-    for predict, scheduler in (("on", "none"), ("off", "none"), ("on", "asha"))
-)
-
-
 def _under(**tags: str) -> dict[str, Any]:
     """A study under limits, but for these tags."""
     return {"tags": LIMITED | {f"sysmetrics.{name}": tag for name, tag in tags.items()}}
@@ -48,12 +41,12 @@ def _under(**tags: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("studies", "found"),
     [
-        pytest.param([{}, ON, OFF, ASHA, ON, ON | _under(limits="elapsed_s<=8"), {}], [6, 5, 4, 3, 2], id="ways"),
+        pytest.param([{}, _under(), _under(limits="elapsed_s<=8"), _under(), {}], [4, 3, 2], id="limits"),
         pytest.param([{}, *(_under(limits=f"elapsed_s<={limit}") for limit in range(6))], [0, 6, 5, 4, 3, 2], id="5"),
         pytest.param([_under(), _under(limits="elapsed_s<=8")], [1], id="no full one to compare with"),
         pytest.param([{}, _under(study_key="other")], [0], id="another key"),
         pytest.param([{}, _under() | {"status": "RUNNING"}], [0], id="running"),
-        pytest.param([{}, {"tags": {"sysmetrics.dataset": "diabetes"}}], [0], id="another dataset"),
+        pytest.param([{}, {"tags": {**OF_ALL, "sysmetrics.dataset": "diabetes"}}], [0], id="another dataset"),
         pytest.param([{}, {"kind": "prepare"}], [0], id="no study"),
         pytest.param([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.limits": "elapsed_s<=9"}}], [0], id="no key"),
     ],
@@ -83,7 +76,7 @@ def test_dataset_without_a_study_is_answered_with_those_that_have_one(client: Ml
     """A study that failed does not count. What to run where there is none is in test_report."""
     store_study(client, status="FAILED")
     for dataset in ("mine", "diabetes"):
-        store_study(client, tags={"sysmetrics.dataset": dataset})
+        store_study(client, tags={**OF_ALL, "sysmetrics.dataset": dataset})
     with pytest.raises(UserError) as error:
         find(client, experiment_id(client), "red_wine")
     assert error.value.message.startswith("dataset=red_wine: the experiment studies ")
@@ -94,7 +87,7 @@ def test_studies_that_are_named_come_once_the_full_one_first(client: MlflowClien
     """In whatever order they are given. Those of several datasets keep theirs, if each has one full study."""
     limited, full = store_study(client, tags=LIMITED), store_study(client)
     assert [run.info.run_id for run in by_ids(client, [limited, full, limited])] == [full, limited]
-    other = store_study(client, tags={"sysmetrics.dataset": "diabetes"})
+    other = store_study(client, tags={**OF_ALL, "sysmetrics.dataset": "diabetes", "sysmetrics.study_key": "d"})
     assert [run.info.run_id for run in by_ids(client, [other, full])] == [other, full]
     message = _mistake(client, [other, full, store_study(client)])
     assert "they are of different datasets (diabetes, red_wine); give those of one" in message
@@ -102,7 +95,7 @@ def test_studies_that_are_named_come_once_the_full_one_first(client: MlflowClien
 
 def _kind(client: MlflowClient, run_ids: list[str]) -> str:
     runs = by_ids(client, run_ids)
-    return kind_of(read(client, runs), runs)
+    return kind_of(read(client, runs))
 
 
 def _mistake(client: MlflowClient, run_ids: list[str]) -> str:
@@ -159,47 +152,23 @@ def test_studies_that_do_not_go_together_are_a_mistake(client: MlflowClient, oth
     assert "; give " in message
 
 
-def _made(seed: int = 0, params: dict[str, str] | None = None, **of_study: Any) -> tuple[Frame, Run]:
-    """A study and its run."""
-    own = {"key": f"of seed {seed}"} | of_study
-    frame = study({"alpha": [1, 2]}, of_study=own, seed=seed, name=f"{own} {params}")
-    info = RunInfo(frame.first, "0", "me", "FINISHED", 0, 1, "active", run_name="tune")
-    data = RunData(params=[Param(name, value) for name, value in ({"folds": "10"} | (params or {})).items()])
-    return frame, Run(info, data)
-
-
-def _kind_of(*made: tuple[Frame, Run]) -> str:
-    return kind_of(together(*(frame for frame, _ in made)), [run for _, run in made])
+def _made(seed: int = 0, **of_study: Any) -> Frame:
+    return study({"alpha": [1, 2]}, of_study={"key": f"of seed {seed}"} | of_study, seed=seed, name=str(of_study))
 
 
 @pytest.mark.parametrize(
     ("studies", "kind"),
     [
         pytest.param([_made(), _made(limits="elapsed_s<=9")], STUDY, id="one and its limits"),
-        pytest.param([_made(), _made(1)], REPEATS, id="seeds"),
-        pytest.param([_made(params={"max_rows": "9"}), _made(1, {"max_rows": "9"}, digest="u")], REPEATS, id="rows"),
         pytest.param([_made(), _made(dataset="diabetes", key="d")], DATASETS, id="datasets"),
     ],
 )
-def test_studies_have_the_kind_of_what_they_differ_in(studies: list[tuple[Frame, Run]], kind: str) -> None:
-    """Limits, seed or nothing, dataset. With max_rows another seed is another table."""
-    assert _kind_of(*studies) == kind
+def test_studies_have_the_kind_of_what_they_differ_in(studies: list[Frame], kind: str) -> None:
+    """Limits or dataset."""
+    assert kind_of(together(*studies)) == kind
 
 
-@pytest.mark.parametrize(
-    ("studies", "says"),
-    [
-        pytest.param([_made(), _made(1, {"folds": "5"})], "since their folds differ", id="folds"),
-        pytest.param([_made(), _made(1, score="loss")], "since their scores differ", id="scores"),
-        pytest.param([_made(), _made(1, digest="u")], "since their data differ", id="table"),
-        pytest.param([_made(), _made(key="other")], "since their data differ", id="key at the same seed"),
-        pytest.param([_made(), _made(1), _made(limits="elapsed_s<=9")], "without those under limits", id="limits"),
-    ],
-)
-def test_full_studies_that_differ_in_more_than_the_seed_are_a_mistake(
-    studies: list[tuple[Frame, Run]], says: str
-) -> None:
-    """One sentence that names it, and what to give."""
-    with pytest.raises(UserError, match=says) as error:
-        _kind_of(*studies)
-    assert "; give " in error.value.message
+def test_full_studies_of_one_dataset_are_compared_in_the_ui() -> None:
+    """Of several seeds, or machines."""
+    with pytest.raises(UserError, match="are compared on the page All studies; give one"):
+        kind_of(together(_made(), _made(1)))

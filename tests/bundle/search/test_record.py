@@ -24,7 +24,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.record import Record
 from entrypoints.search.run_names import run_names, searched
 from entrypoints.search.study import _tell_of_outside
-from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SEARCHED, STUDY_LIMITS
+from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOP_REASON, STOPPED_BY
 
@@ -124,6 +124,13 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     assert record.trials["cut off"].figures == {"val_rmse": 0.1}
 
 
+def test_search_of_which_no_trial_began_took_no_time() -> None:
+    """All failed while they were set up."""
+    record = recorded(planned=1)
+    record.on_trial_error(0, [], _trial("failed while it was set up"))
+    assert record.search_s == 0
+
+
 def test_who_ended_a_trial_from_outside_is_known_after_the_search(client: MlflowClient) -> None:
     """A person, which only its run says, or else the time limit, of which its run is told."""
     run = RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
@@ -181,6 +188,7 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     tried = [each.configuration for each in trials]
     client.set_tag(study, SEARCHED, json.dumps(searched(tried)))
     client.set_tag(study, STUDY_LIMITS, TIME)
+    client.set_tag(study, SCORE, json.dumps({"score": "val_rmse", "higher_is_better": False, "baseline": None}))
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
     names = run_names(tried)
     for number, each in enumerate(trials, 1):
@@ -196,7 +204,7 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     read_back = read(client, [client.get_run(study)])
     about = {"name": "s", "limits": TIME, "experiment_id": run.info.experiment_id}
     frame = frame_of([record.rows(study, about, tried)])
-    same = ["name", "experiment_id", "limits", "score", "higher_is_better", "own"]
+    same = ["name", "experiment_id", "limits", "score", "higher_is_better"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)
     ours, theirs = (each.trials.astype(object).where(each.trials.notna(), None) for each in (frame, read_back))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from math import nan
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import mlflow
@@ -18,18 +18,20 @@ from reference import bundled, configured, table_of
 from saved_views import listed
 from study_settings import study_settings
 
-from entrypoints.mlflow_io import load_rows
 from entrypoints.models import scores
-from entrypoints.models.best_model import BestModel, LoggedModel
-from entrypoints.models.jackknife import IN_TIME, Estimate
+from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.trial_record import Trial
+from entrypoints.reporting.questions import limits_applied
+from entrypoints.reporting.questions.limits_saved import answer, saving
+from entrypoints.reporting.questions.trials import counted
 from entrypoints.runs import RecordedRun
 from entrypoints.search import summary
 from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.plan import Plan, study_key
+from entrypoints.search.run_names import searched
 from entrypoints.search.summary import Summary, metrics
 from entrypoints.search.warm_up import Forecast
-from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, NO_INTERVAL, STUDY_KEY, STUDY_LIMITS
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
@@ -52,7 +54,13 @@ def before(empty_store: Path) -> Any:
         experiment_id = client.create_experiment("studies", (empty_store / "artifacts").as_uri())
 
         def ran(trials: list[Trial], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
-            about = {KIND: "study", STUDY_KEY: study_key(SETTINGS, TABLE), **(tags or {})}
+            about = {
+                KIND: "study",
+                STUDY_KEY: study_key(SETTINGS, TABLE),
+                SCORE: json.dumps({"score": "val_rmse", "higher_is_better": False, "baseline": None}),
+                SEARCHED: json.dumps(searched([each.configuration for each in trials])),
+                **(tags or {}),
+            }
             run_id = client.create_run(experiment_id, tags=about).info.run_id
             for each in trials:
                 store(client, run_id, each)
@@ -87,19 +95,17 @@ def finish(before: Before) -> Finish:
 def test_counts_of_trials_add_up(finish: Finish) -> None:
     """Each trial is in one of them, and what diverged is named: what it has in common, or some runs."""
     study = finish(of_every_end(), TIME, planned=12)
-    said = summary.counted(study)
+    said = counted(study.frame)
     assert said == (
         "12 trials: 2 ran to the end, 2 stopped by the limits, 1 stopped by the scheduler, "
-        "1 stopped by a person, 1 cut off by time_limit_s=90, 2 diverged (all with batch_size 256), 1 failed, "
+        "1 stopped by a person, 1 cut off by time_limit_s, 2 diverged (all with batch_size 256), 1 failed, "
         "2 not started"
     )
     assert sum(map(int, re.findall(r"(?:: |, )(\d+) ", said))) == 12
-    study.record.restarts = 3
-    assert summary.counted(study).endswith("; 3 times a trial began again because its process or node had died")
     many = finish(
         [trial(number, diverged=number > 1, ending=BY_TIME if number == 6 else None) for number in range(1, 7)]
     )
-    assert summary.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
+    assert counted(many.frame) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
 
 
 def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
@@ -119,38 +125,15 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     assert metrics(finish([trial(1), again], TIME))["feasible"] == 1
 
 
-@pytest.mark.parametrize(
-    ("full", "says"),
-    [
-        pytest.param(
-            (60.0, 110.0), " in place of 60 s (30 % less), and by the clock 37 s in place of 110 s", id="less"
-        ),
-        pytest.param((50.0, 60.0), " in place of 50 s, and by the clock 37 s in place of 60 s", id="maybe by chance"),
-    ],
-)
-def test_whole_command_is_told_beside_its_trials(
-    finish: Finish, before: Before, full: tuple[float, float] | None, says: str
-) -> None:
-    """What lies outside the trials, such as the start and the refit, no limit saves."""
-    of_full = before([trial(1), trial(2)])
-    names = ("command_cpu_seconds", "command_elapsed_s")
-    for name, seconds in zip(names, full or (), strict=False):
-        mlflow.MlflowClient().log_metric(of_full, name, seconds)
-    study = finish([trial(1), trial(2, None, ending=BY_TIME)], TIME)
-    said = list(summary.of_limits(study, dict(zip(names, (42.0, 37.0), strict=True))))
-    took = "The whole command, with its start, Ray and the refit, took 42 s of CPU time"
-    assert f"{took}{says}." in said
-    assert not [sentence for sentence in summary.of_limits(study, {}) if "whole command" in sentence]
-
-
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
     """At the rate at which trials came to their end; whether they converged or not."""
     trials = [trial(4, 0.6), trial(2, None, ending=BY_TIME)]
     trials.append(trial(3, None, ending=BY_TIME, configuration=configured(tol=0.1)))
     study = finish(trials, TIME)
-    assert study.saving is not None
-    assert (study.saving.full, study.saving.unknown) == (None, 0)
-    assert (study.saving.saved_cpu_s, study.saving.saved_wall_s) == (4.0 - 2.0 + 4.0 - 3.0, 8.0 - 4.0 + 8.0 - 6.0)
+    found = saving(study.frame)
+    assert found is not None
+    assert (found.full, found.unknown) == (None, 0)
+    assert (found.saved_cpu_s, found.saved_wall_s) == (4.0 - 2.0 + 4.0 - 3.0, 8.0 - 4.0 + 8.0 - 6.0)
 
 
 def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> None:
@@ -163,21 +146,15 @@ def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> Non
     assert "forecast_error_percent" not in metrics(continued)
 
 
-def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
+def test_best_is_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
     """A relative limit is that of all trials, and each run is told what it came to."""
     trials = [trial(number, 0.7 - number / 100) for number in (5, 4, 3, 2, 1)]  # scores improve as costs rise
     study = finish(trials, "training_time_s<=1x median")
     assert study.best is not None
     assert study.best.configuration.number == 3
-    rows = load_rows(study.run.client, study.run.run_id, "pareto.json")
-    assert [(row["cost"], row["trial_id"]) for row in rows] == [("training_time_s", f"t{each}") for each in (1, 2, 3)]
     for each in trials:
         tag = study.run.client.get_run(str(each.run_id)).data.tags[FEASIBLE]
         assert tag == str(each.configuration.number < 4).lower()
-    with mlflow.start_run(run_id=study.run.run_id):
-        words = summary.tell(study, MODEL, {})
-    table = [line.split()[:2] for line in words.splitlines() if re.match(r"\d +\d", line)]
-    assert table == [["1", "8"], ["2", "4"], ["3", "2"]]  # the place and the batch size
 
 
 def test_page_and_terminal_say_the_same(finish: Finish) -> None:
@@ -186,119 +163,20 @@ def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     with mlflow.start_run(run_id=study.run.run_id):
         words = summary.tell(study, MODEL, {})
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
-    take, look, _, *rest = page.splitlines()
+    take, _, look, *rest = page.splitlines()
     assert take.startswith("**Take algorithm=linear, batch_size=2")
     assert look.startswith("Compare the trials: [score against cost](#/experiments/")
     assert re.findall(r"\[([^]]*)\]", look)[1:3] == ["table", "during training"]
-    for line in (take, *(line.removeprefix("- ") for line in rest if line.startswith("- "))):
+    bullets = [line.removeprefix("- ") for line in rest if line.startswith("- ")]
+    first_table = bullets[: bullets.index(next(line for line in bullets if line.startswith("10 trials: ")))]
+    for line in (take, *first_table):
         assert line.replace("**", "").replace("`", "") in words
     assert "models:/m-0123" in page
-    assert (
-        "test_rmse 0.64, trained in 0.098 s, which took 1.5 MB of memory; it predicts a row of a DataFrame in 2 ms"
-        in page
-    )
     assert "10 trials: 2 ran to the end" in page
     assert len(page) < 8000
-    table = [line.split()[:2] for line in words.splitlines()[1:4]]
-    assert table == [["batch_size", "val_rmse"], ["1", "2"], ["2", "4"]]
-
-
-@pytest.mark.parametrize(
-    ("dataset", "name", "baseline", "of_folds", "sound", "spoilt"),
-    [
-        pytest.param("red_wine", "rmse", 1.0, 0.6, 0.99, 9.0, id="lower is better"),
-        pytest.param("diabetes", "accuracy", 0.65, 0.8, 0.7, 0.6, id="higher is better"),
-    ],
-)
-def test_model_that_its_refit_has_spoilt_is_warned_of(
-    finish: Finish, dataset: str, name: str, baseline: float, of_folds: float, sound: float, spoilt: float
-) -> None:
-    """One that trains on each fold, and diverges on the whole training part; not one that is a little worse."""
-    figures = {"training_time_s": 1.0, f"val_{name}": of_folds, f"test_{name}": of_folds}
-    study = finish([trial(1, figures=figures)], table=table_of(dataset))
-    study = replace(study, plan=replace(study.plan, baseline=[baseline] * 3))
-    for refitted, is_warned in ((sound, False), (spoilt, True)):
-        with mlflow.start_run(run_id=study.run.run_id):
-            words = summary.tell(study, replace(MODEL, figures=MODEL.figures | {f"test_{name}": refitted}), {})
-        said = (
-            f"Do not use the logged model: trained on the whole training part it has test_{name} {spoilt:g}, no better"
-        )
-        assert (said in words) == is_warned
-
-
-@pytest.mark.parametrize(("search", "is_adaptive"), [("tpe", True), ("grid", False)])
-def test_study_knows_whether_it_chose_its_trials_by_their_scores(
-    finish: Finish, search: str, is_adaptive: bool
-) -> None:
-    """Then they are no fair sample of what a hyperparameter does."""
-    study = finish([trial(1)], settings=replace(SETTINGS, search=search))
-    assert bool(study.frame.studies["adaptive"].item()) is is_adaptive
-
-
-DEFAULTS = "linear with its library's defaults"
-
-
-def _refitted(test: Estimate) -> BestModel:
-    nothing: Any = None
-    return BestModel(nothing, nothing, "val_rmse", {}, {}, test)
-
-
-def test_expected_score_is_a_figure_of_the_model_or_it_is_said_why_not(finish: Finish) -> None:
-    """An interval of an error ends at 0; in time, or with two folds, there is none."""
-    trials = [trial(1, 0.6, folds=[{"fold": fold, "val_rmse": 0.6 + (fold - 1) / 100} for fold in range(3)])]
-    found, refitted = summary.with_expected(finish(trials), _refitted(Estimate(0.62, 0.6, 19)))
-    row, figures = found.frame.studies.iloc[0], refitted.figures
-    assert figures.keys() == {"expected_rmse", "expected_rmse_low", "expected_rmse_high", "left_out_rmse"}
-    assert figures["expected_rmse_low"] == row["expected_low"] == 0 < figures["expected_rmse"] < 0.7
-    assert figures["left_out_rmse"] == row["left_out"] == pytest.approx(0.6)
-    in_time, as_it_was = summary.with_expected(finish(trials), _refitted(Estimate(0.62, why_unknown=IN_TIME)))
-    assert (as_it_was.figures, in_time.frame.studies["no_interval"].item()) == ({}, IN_TIME)
-    assert in_time.run.client.get_run(in_time.run.run_id).data.tags[NO_INTERVAL] == IN_TIME
-
-
-def test_training_part_counts_for_its_share_in_the_expected_score(finish: Finish) -> None:
-    """With seven tenths of the rows, three folds that hardly differ weigh as 1 to 2.5 * 3 / 7 against the test part."""
-    trials = [trial(1, 0.6, folds=[{"fold": fold, "val_rmse": 0.6 + (fold - 1) / 100} for fold in range(3)])]
-    _, refitted = summary.with_expected(finish(trials), _refitted(Estimate(0.7, 0.6, 19)))
-    assert refitted.figures["expected_rmse"] == pytest.approx(fmean([0.6] * 14 + [0.7] * 15), abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("gain", "says"),
-    [
-        pytest.param((0.044, 0.01, 0.08), f"it is better than {DEFAULTS} by 0.04 (0.01 to 0.08) in rmse.", id="better"),
-        pytest.param(
-            (-0.044, -0.08, -0.01), f"it is worse than {DEFAULTS} by 0.04 (0.01 to 0.08) in rmse.", id="worse"
-        ),
-        pytest.param((0.02, -0.01, 0.05), f"than {DEFAULTS} beyond noise (0.02; -0.01 to 0.05 in rmse)", id="neither"),
-    ],
-)
-def test_gain_of_tuning_is_claimed_where_its_interval_excludes_0(
-    finish: Finish, gain: tuple[float, ...], says: str
-) -> None:
-    """Over the library's defaults, on the same rows."""
-    study = finish([trial(1)])
-    figures = dict(zip(("gain_rmse", "gain_rmse_low", "gain_rmse_high"), gain, strict=False))
-    of_test = {"test_rmse_low": 0.58, "test_rmse_high": 0.7}
-    with mlflow.start_run(run_id=study.run.run_id):
-        words = summary.tell(study, replace(MODEL, figures=MODEL.figures | figures | of_test), {})
-    assert says in words
-    assert "it has test_rmse 0.64 (0.58 to 0.70 by its rows alone), trained in 0.098 s" in words
-
-
-@pytest.mark.parametrize(
-    ("metric", "has_probabilities", "is_said"),
-    [("roc_auc", True, True), ("f1", True, False), ("roc_auc", False, False)],
-)
-def test_model_that_was_chosen_by_ranking_is_asked_for_probabilities(
-    finish: Finish, metric: str, has_probabilities: bool, is_said: bool
-) -> None:
-    """If it gives them."""
-    study = finish([trial(1)])
-    study = replace(study, plan=replace(study.plan, score=scores.find(metric, "classification")))
-    with mlflow.start_run(run_id=study.run.run_id):
-        words = summary.tell(study, replace(MODEL, has_probabilities=has_probabilities), {})
-    assert ('.predict(rows, params={"predict_method": "predict_proba"})' in words) == is_said
+    lines = words.strip().splitlines()
+    after_table = lines[lines.index("") + 1 : lines.index("Compare all trials in the MLflow UI:")]
+    assert len(after_table) <= 9
 
 
 def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Finish) -> None:
@@ -306,29 +184,26 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
 
     That a report says the same is in test_tune.
     """
-    by_number = {2: 0.61, 9: 0.6}  # its training time; the folds differ by more than the scores
-    trials = [
-        trial(number, score, folds=[{"fold": fold, "val_rmse": score + (fold - 1) / 20} for fold in range(3)])
-        for number, score in by_number.items()
-    ]
+    by_number = {2: (0.604, 0.01), 9: (0.6, -0.01)}  # its training time; the folds differ by more than the scores
+    trials = []
+    for number, (score, rise) in by_number.items():
+        folds = [{"fold": fold, "val_rmse": score + rise * (fold - 1)} for fold in range(3)]
+        trials.append(trial(number, score, folds=folds))
     says = {}
     for choose in ("best", "cheapest"):
         study = finish(trials, settings=replace(SETTINGS, choose=choose))
         with mlflow.start_run(run_id=study.run.run_id):
             words = summary.tell(study, MODEL, {})
         assert study.best is not None
-        run, own, first = study.run.client.get_run(study.run.run_id), study.best, words.splitlines()[2].split()
+        run, own = study.run.client.get_run(study.run.run_id), study.best
         taken = f"batch_size={own.configuration.batch_size}"
         assert run.data.tags[BEST_TRIAL_RUN_ID] == own.run_id
-        assert first[1] == str(own.configuration.batch_size)
         assert run.data.tags["mlflow.note.content"].startswith(f"**Take algorithm=linear, {taken}**")
         says[choose] = words[words.index("\nTake ") :]
-    saved = "as good within noise (0.029), for 22 % of its training_time_s (2 of 9 s) (choose=cheapest takes it)."
-    assert f"the best of 2 trials: val_rmse 0.6; or batch_size=4, {saved}" in says["best"]
-    take = (
-        "Take algorithm=linear, batch_size=4: val_rmse 0.61; as good within noise (0.029) as the best, batch_size=512"
-    )
-    assert take in says["cheapest"]
+    assert says["best"].startswith("\nTake algorithm=linear, batch_size=512, the best of 2 trials: val_rmse 0.6.")
+    cheaper = "The cheapest that is as good within noise (0.018) takes 22 % of its training_time_s"
+    assert f"{cheaper}: choose=cheapest takes it." in says["best"]
+    assert says["cheapest"].startswith("\nTake algorithm=linear, batch_size=4, the cheapest that is as good")
 
 
 @pytest.mark.parametrize(
@@ -360,7 +235,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         ),
         pytest.param(
             [trial(1, by=BY_TIME_LIMIT)], "", 24,
-            f"{NO_END}; 24 trials: 1 cut off by time_limit_s=90, 23 not started; {LONGER}",
+            f"{NO_END}; 24 trials: 1 cut off by time_limit_s, 23 not started; {LONGER}",
             id="time limit",
         ),
     ],
@@ -382,21 +257,22 @@ def test_study_without_a_result_says_why_and_what_to_do(
 @pytest.mark.parametrize(
     ("limits", "figures", "says"),
     [
-        pytest.param("training_time_s<=1x median", [1.0, 2.0], "end: fewer than 5 trials have the figure.", id="few"),
-        pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "of it.", id="within noise"),
+        pytest.param("training_time_s<=1x median", [1.0, 2.0], "fewer than 5 trials have the figure.", id="few"),
+        pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, math.nan], "of it.", id="within noise"),
         pytest.param("model_memory_mb<=1.2x median", [0.9, 0.9, 0.9, 0.8, 0.8], None, id="1 MB above the median"),
     ],
 )
 def test_limit_that_says_nothing_is_named(finish: Finish, limits: str, figures: list[float], says: str | None) -> None:
     """Since too few trials have its figure, or since it lies within the noise of most."""
     metric = limits.partition("<")[0]
-    trials = [
-        trial(number, figures={"val_rmse": 0.5 + number, "elapsed_s": 1.0} | ({metric: each} if each == each else {}))
-        for number, each in enumerate(figures, 1)
-    ]
-    said = [each for each in summary.of_limits(finish(trials, limits), {}) if each.startswith(f"`{limits}` ")]
-    of_limit = [sentence for sentence in said if " stopped " not in sentence]
-    assert [sentence.endswith(says) for sentence in of_limit] == [True] if says else not of_limit
+    trials = []
+    for number, figure in enumerate(figures, 1):
+        known = {} if math.isnan(figure) else {metric: figure}
+        of_trial = {"val_rmse": 0.5 + number, "elapsed_s": 1.0} | known
+        trials.append(trial(number, figures=of_trial, configuration=configured(alpha=number / 10)))
+    said = limits_applied.answer(finish(trials, limits).frame).sentences
+    assert [sentence.startswith(f"`{limits}` ") for sentence in said] == ([True] if says else [])
+    assert [sentence.endswith(str(says)) for sentence in said] == ([True] if says else [])
 
 
 def _host(cores: str) -> dict[str, str]:
@@ -412,10 +288,14 @@ def _trials(cores: str = "2") -> list[Trial]:
 
 def _full(finish: Finish, trials: list[Trial] | None = None) -> str | None:
     """The full study that a saving is counted against."""
-    study = finish(trials or _trials(), "val_loss<=9")
-    assert study.saving is not None
-    assert ("other machines" in " ".join(summary.of_limits(study, {}))) == bool(study.hosts)
-    return study.saving.full
+    found = saving(finish(trials or _trials(), "val_loss<=9").frame)
+    assert found is not None
+    return found.full
+
+
+def _says_another_machine(finish: Finish) -> bool:
+    sentences = answer(finish(_trials(), "val_loss<=9").frame).sentences
+    return any("another machine" in sentence for sentence in sentences)
 
 
 def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish: Finish, before: Before) -> None:
@@ -423,15 +303,15 @@ def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish:
     assert _full(finish) is None
     elsewhere = before(_trials("8"))
     assert _full(finish) == elsewhere
-    assert finish(_trials(), "val_loss<=9").hosts == "usable_cores 2; usable_cores 8"
+    assert _says_another_machine(finish)
     before(_trials())
     here = before(_trials())
     before(_trials("8"))
     assert _full(finish) == here
-    assert finish(_trials(), "val_loss<=9").hosts == ""
+    assert not _says_another_machine(finish)
     both = before([*_trials()[:1], *_trials("8")[1:]])  # of a cluster
     assert _full(finish) == both
-    assert finish(_trials(), "val_loss<=9").hosts == ""
+    assert not _says_another_machine(finish)
 
 
 def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before) -> None:

@@ -32,6 +32,7 @@ def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
     of = {"dataset": "d3"}
     accuracy = study(LEVELS, {}, lambda row: 0.9 - 3 * row["learning_rate"], metric="val_accuracy", seed=3, of_study=of)
     found = answer(together(*frames, accuracy))
+    assert not any("/data" in sentence for sentence in found.sentences)
     assert "`score` is best at `learning_rate` 0.001 and worst at 0.1" in found.sentences[0]
     assert set(found.table["hyperparameter"]) == {"batch_size", "learning_rate"}
 

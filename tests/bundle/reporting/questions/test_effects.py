@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up_frames import study
-from scipy import stats
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.effects import answer, noise, of_costs, of_score
-from entrypoints.reporting.statistics import ORDER
+from entrypoints.reporting.questions.effects import answer, noise_of_score, of_costs, of_score
 
 Row = Mapping[str, Any]
 ALGORITHMS = ["logistic", "svm"]
@@ -63,80 +61,30 @@ def test_planted_factor_of_a_cost_is_found_with_an_interval_that_holds_it(trials
     [
         ("training_time_s", 16.0, "rises to 9 times"),
         ("training_time_s", -0.3, "falls by 15 %"),
-        ("peak_memory_mb", -1.0, "falls by 1 MB"),
+        ("peak_memory_mb", -1.9, "falls by 1.9 MB"),
     ],
 )
 def test_change_is_said_in_words_that_fit_its_size(metric: str, planted: float, words: str) -> None:
     """Halves and doubles as factors, less in percent, memory in MB."""
-    frame = study(SIZES[24], {metric: svm(planted)}, noise=1e-6, metric=None)
-    assert answer(frame).sentences == (f"`algorithm` logistic -> svm: `{metric}` {words}.",)
+    frame = study(SIZES[24], {metric: svm(planted)}, noise=1e-6)
+    assert answer(frame).sentences[0] == f"`algorithm` logistic -> svm: `{metric}` {words}."
 
 
-@pytest.mark.parametrize(("metric", "planted"), [("training_time_s", 0.08), ("peak_memory_mb", 0.09)])
+@pytest.mark.parametrize(("metric", "planted"), [("training_time_s", 0.08), ("peak_memory_mb", 0.9)])
 def test_what_is_too_small_for_a_sentence_is_in_the_table_alone(metric: str, planted: float) -> None:
-    """Less than 5 %, and of memory than 2 % and 0.1 MB."""
-    frame = study(SIZES[24], {metric: svm(planted)}, noise=1e-6, metric=None)
+    """Less than 5 %, and of memory than 2 % and 1 MB."""
+    frame = study(SIZES[24], {metric: svm(planted)}, noise=1e-6)
     row = effect(frame, "algorithm", metric)
     assert row["p_holm"] < 1e-6
     assert not row["reported"]
-    assert answer(frame).sentences == (f"No effect on `{metric}` is shown, beyond noise and 5 % (memory: 2 %).",)
-
-
-def test_rate_at_which_small_batches_diverge_is_not_called_cheap() -> None:
-    """Only the cheap trials of a high rate are left, of a random search without a single pair that matches."""
-    told = 0
-    for seed in range(20):
-        random = np.random.default_rng(seed)
-        drawn = [
-            {"batch_size": 2 ** int(random.integers(1, 10)), "learning_rate": 10 ** random.uniform(-4, 0)}
-            for _ in range(60)
-        ]
-        frame = study(
-            drawn,
-            {"training_time_s": seconds},
-            noise=0.1,
-            diverged=lambda row: row["learning_rate"] > 0.03 and row["batch_size"] < 128,
-            seed=seed,
-        )
-        told += effect(frame, "learning_rate", "training_time_s")["reported"]
-    assert told == 0
-
-
-def test_effect_that_depends_on_another_hyperparameter_says_so() -> None:
-    """A batch size that saves much for one algorithm, little for the other; two costs that multiply have none."""
-    frame = study(
-        SIZES[24],
-        {
-            "training_time_s": lambda row: seconds(row) if row["algorithm"] == "svm" else 0.2,
-            "inference_latency_ms": lambda row: seconds(row) * svm(4.0)(row),
-        },
-        metric=None,
-    )
-    table = of_costs(frame)
-    assert set(table.loc[table["depends_on"] != "", "metric"]) == {"training_time_s"}
-    said = "`batch_size` 8 -> 512: `training_time_s` falls to 1/4"
-    assert any(
-        said in sentence and "on average, which depends on `algorithm`" in sentence
-        for sentence in answer(frame).sentences
-    )
-
-
-@pytest.mark.parametrize(("noise", "is_said"), [(0.0005, True), (0.008, False)])
-def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter(noise: float, is_said: bool) -> None:
-    """What earlier trials leave in a process is in the place, not in the algorithm; if equal trials differ by less."""
-    grows = {"peak_memory_mb": lambda row: 177 + 0.05 * row["number"]}
-    frame = study(SIZES[108], grows, noise=noise, metric=None, seed=2)
-    assert not effect(frame, "algorithm", "peak_memory_mb")["reported"]
-    assert effect(frame, ORDER, "peak_memory_mb")["p_holm"] < 0.01
-    said = answer(frame).sentences[0]
-    assert said.startswith("From the first trial to the last, `peak_memory_mb` rises by 5.") is is_said
+    assert f"No effect on `{metric}` is shown, beyond noise and 5 % (memory: 2 %)." in answer(frame).sentences
 
 
 def test_memory_that_follows_the_order_of_starts_is_no_effect() -> None:
     """By chance most trials of one batch size started later; studies of so few have no term for the order."""
     said, levels = 0, {"batch_size": [8, 64], "alpha": [10.0**-power for power in range(10)]}
     for seed in range(20):
-        frame = study(levels, {}, metric=None, seed=seed)
+        frame = study(levels, {}, seed=seed)
         late = frame.trials.sort_values("batch_size", kind="stable", ignore_index=True)
         late.loc[[3, len(late) // 2]] = late.loc[[len(late) // 2, 3]].to_numpy()
         noise_mb = np.random.default_rng(seed).normal(0, 0.005, len(late))
@@ -152,41 +100,12 @@ def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause() ->
         for name in ALGORITHMS
         for size in (2, 4, 8, 16, 32)
     ]
-    frame = study(levels, {"training_time_s": svm(5.0)}, metric=None)
+    frame = study(levels, {"training_time_s": svm(5.0)})
     table = of_costs(frame)
-    assert set(table.loc[table["reported"], "hyperparameter"]) <= {ORDER}
     assert not set(table["hyperparameter"]) & {"algorithm", "solver"}
-    assert not any(sentence.startswith("No effect on") for sentence in answer(frame).sentences)
-
-
-def test_numbers_that_always_vary_together_are_not_called_causes() -> None:
-    """Of a random search: half of the effect of a rate would be that of an alpha that does nothing."""
-    rates = 10 ** np.random.default_rng(0).uniform(-4, 0, 40)
-    frame = study(
-        [{"learning_rate": rate, "alpha": 3 * rate, "constant": 1} for rate in rates],
-        {"training_time_s": lambda row: 1 + 50 * row["learning_rate"]},
-        lambda row: 0.66 + 0.05 * np.log10(row["learning_rate"]),
-        noise=0.01,
-        model_sd=0.002,
+    assert answer(frame).open_question.startswith(
+        "What `algorithm` and `solver` change: no trials differ in one of them"
     )
-    found = answer(frame)
-    assert not set(found.table["hyperparameter"]) & {"learning_rate", "alpha", "constant"}
-    assert found.sentences == ()
-    assert found.open_question.startswith("What `alpha` and `learning_rate` change: the trials do not tell them from")
-
-
-def test_hyperparameter_that_an_algorithm_lacks_hides_nothing() -> None:
-    """To have none is not a level, which would say the same as the algorithm; it may have any name."""
-    kinds = [("logistic", "l1"), ("logistic", "l2"), ("svm", None)]
-    levels = [
-        {"algorithm": algorithm, "values": value, "batch_size": size}
-        for (algorithm, value), size in itertools.product(kinds, (8, 16, 32, 64))
-    ]
-    frame = study(levels, {"training_time_s": svm(18.0)}, noise=0.01, metric=None)
-    row = effect(frame, "algorithm", "training_time_s")
-    assert row["reported"]
-    assert row["change"] == pytest.approx(10, rel=0.05)
-    assert not effect(frame, "values", "training_time_s")["reported"]
 
 
 def made_alike(seed: int, lower: float = 0.0, **changes: Any) -> Frame:
@@ -248,26 +167,9 @@ def test_equal_models_count_once() -> None:
     for name in ("algorithm", "learning_rate"):
         few, more = effect(one, name), effect(many, name)
         assert (few["change"], few["p_holm"]) == pytest.approx((more["change"], more["p_holm"]))
-    assert noise(one).iloc[0].to_dict() == pytest.approx(noise(many).iloc[0].to_dict())
+    assert noise_of_score(one) == pytest.approx(noise_of_score(many))
     same = of_score(many).set_index("hyperparameter")["same"]
     assert same.to_dict() == {"batch_size": True, "learning_rate": False, "algorithm": False}
-
-
-def test_random_search_shows_what_a_rate_does_to_the_score_but_not_what_another_number_does() -> None:
-    """There the trials have to agree as well as the folds: an effect that bends looks like one of its neighbour."""
-    told = {"learning_rate": 0, "alpha": 0}
-    for seed in range(30):
-        random = np.random.default_rng(seed)
-        drawn = [
-            {"learning_rate": 10 ** random.uniform(-4, 0), "alpha": 10 ** random.uniform(-5, -1)} for _ in range(40)
-        ]
-        frame = study(
-            drawn, score=lambda row: 0.66 + 0.02 * np.log10(row["learning_rate"]) ** 2, model_sd=0.002, seed=seed
-        )
-        for name in told:
-            told[name] += effect(frame, name)["reported"]
-    assert told["learning_rate"] >= 28
-    assert told["alpha"] <= 1
 
 
 def test_losses_and_test_scores_are_not_compared() -> None:
@@ -281,43 +183,11 @@ def test_losses_and_test_scores_are_not_compared() -> None:
     assert not any(name in " ".join(found.sentences) for name in ("loss", "test_", "steps"))
 
 
-def test_margin_of_the_score_is_not_that_of_the_models_that_were_tried() -> None:
-    """Models that hardly differ leave what other folds would change."""
-    alike = study(SIZES[24], score=lambda row: 0.77, metric="val_accuracy", model_sd=1e-4)
-    scores = alike.folds.pivot(index="trial_id", columns="fold", values="val_accuracy").loc[
-        alike.complete["trial_id"].iloc[0]
-    ]
-    (row,) = noise(alike).to_dict("records")
-    assert row["noise"] < 1e-3
-    assert row["least_significant_difference"] == pytest.approx(scores.std() / np.sqrt(10))
-
-
-def test_study_without_scores_by_fold_says_so_and_answers_the_rest() -> None:
-    """Another Tune script has none: its trials share a split, and are no replication."""
-    frame = study(SIZES[24], {"training_time_s": seconds, "loss": svm(3.0)}, metric=None, of_study={"score": "loss"})
-    found = answer(frame)
-    assert (
-        found.open_question == "What hyperparameters do to `loss`: there are no configurations to compare fold by fold."
-    )
-    assert found.sentences[0].startswith("`batch_size` 8 -> 512: `training_time_s` falls to 1/")
-
-
-def test_margin_of_a_cost_is_exceeded_by_a_twentieth_of_equal_pairs() -> None:
-    """However few degrees of freedom its noise has, of 0.1 here: in the mean over studies."""
-    beyond = []
-    for seed in range(60):
-        frame = study(SIZES[8], {"training_time_s": seconds}, noise=0.1, repeats=2, metric=None, seed=seed)
-        (row,) = noise(frame).to_dict("records")
-        margin = np.log1p(row["least_significant_difference"])
-        beyond.append(2 * stats.norm.sf(margin / (0.1 * np.sqrt(2))))
-    assert 0.04 < np.mean(beyond) < 0.08
-
-
 def test_effects_are_reported_from_one_percent_on() -> None:
-    """After Holm's correction within a cost, with p-values that are those of a formula (see test_statistics)."""
+    """After Holm's correction within a cost, of a paired t-test."""
     reported, others = [], []
     for seed in range(60):
-        frame = study(SIZES[24], {"training_time_s": svm(0.24)}, noise=0.1, metric=None, seed=seed)
+        frame = study(SIZES[24], {"training_time_s": svm(0.24)}, noise=0.1, seed=seed)
         row = effect(frame, "algorithm", "training_time_s")
         if row["low"] > 1.03 and row["change"] > 1.06:  # not too small for a sentence
             (reported if row["reported"] else others).append(row["p_holm"])

@@ -25,6 +25,8 @@ def test_only_columns_beyond_chance_are_named_and_shared_importance_where_there_
     said = "In this model, shuffled `c0` makes `rmse` worse by 0.5 ± 0.01, `c1` by 0.4 ± 0.01 and `c2` by 0.3 ± 0.01 "
     others = "equally good models may need other columns."
     assert _answer(*columns).sentences == (f"{said}(± the standard deviation of 20 shuffles); {others}",)
+    (by,) = _answer({"column": "paid by card", "importance": 0.5, "matters": True}).sentences
+    assert by.startswith("In this model, shuffled `paid by card` makes `rmse` worse by 0.5 ± 0.01 (")
     columns[0] |= {"like": "c5", "correlation": -0.912}
     columns[5] |= {"like": "c0", "correlation": -0.912}
     assert _answer(*columns).sentences[1].endswith("weaker than it is: `c0` and `c5` (-0.91).")

@@ -53,23 +53,32 @@ def test_saving_is_told_of_the_whole_command_too() -> None:
     full, own = made(command_cpu_seconds=100.0, command_elapsed_s=110.0), limited(*TWO)
     assert "whole command" not in answer(together(full, own)).sentences[0]
     own = limited(*TWO, command_cpu_seconds=28.0, command_elapsed_s=37.0)
-    said = "The whole command, with starting and preparing, took 72 % less CPU time, and by the clock 37 s in place of "
-    assert f" {said}110 s." in answer(together(full, own)).sentences[0]
+    said = "took 28 s of CPU time in place of 100 s, and by the clock 37 s in place of 110 s."
+    assert said in answer(together(full, own)).sentences[0]
+    own = limited(*TWO, command_cpu_seconds=120.0, command_elapsed_s=37.0)
+    assert "took 120 s of CPU time in place of 100 s" in answer(together(full, own)).sentences[0]
 
 
 def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving() -> None:
     """Costs differ from run to run: with a floor at 0 noise alone would look like a saving."""
     stops = (64, 2.5, "limits", "training_time_s", "crossed"), (256, 0.9, "person", None, None)
     own = limited(*stops)
-    own.trials["diverged"] = own.trials["batch_size"] == 64
     saved = saving(together(made(), own))
     assert saved is not None
     assert saved.saved_cpu_s == pytest.approx(-0.4)
     assert saved.reasons["reason"].tolist() == ["a person", "`training_time_s<=1.5`"]
-    says = "2 of 5 trials were stopped (1 had diverged, 1 by a person), which saved less than 5 % of their CPU time"
+    says = "2 of 5 trials were stopped, which saved less than 5 % of their CPU time"
     assert says in answer(together(made(), own)).sentences[0]
 
 
 def test_study_of_other_data_is_no_full_study() -> None:
     """Nothing is known of a saving then."""
     assert saving(together(limited(*TWO, key="other"), made())) is None
+
+
+def test_diverged_trials_are_not_counted_as_stopped_by_limits() -> None:
+    """Ending them saved as well, but the counts of the study name them apart."""
+    own = limited((8, 1.0, "limits", None, "crossed"), TWO[1])
+    own.trials["diverged"] = own.trials["batch_size"] == 8
+    said = answer(together(made(), own)).sentences[0]
+    assert "1 of 5 trials were stopped (1 before the first step), and 1 that diverged: " in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_front_leads_from_the_cheapest_model_to_the_best_one() -> None:
     assert sentence.endswith("3 models are worth a choice.")
 
 
-EQUAL = {"cost": 0.1, "score": 1.0}
+EQUAL = {"as_cheap": 0.1, "as_good": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,8 @@ def test_front_of_one_cost(
 ) -> None:
     """From the cheapest on; the order in which trials are given does not matter."""
     for order in permutations((name, *figures) for name, figures in trials.items()):
-        given = pd.DataFrame(order, columns=["trial_id", "cost", "score"])
-        found = steps(given, "score", "cost", higher_is_better=higher, least_differences=least_differences)
+        metric = "val_accuracy" if higher else "val_rmse"
+        frame = study({"alpha": range(len(order))}, {}, metric=metric)
+        given = pd.DataFrame(order, columns=["trial_id", "cost", metric], index=frame.trials.index)
+        found = steps(replace(frame, trials=frame.trials.assign(**given)), "cost", **least_differences)
         assert "".join(found["trial_id"]) == names

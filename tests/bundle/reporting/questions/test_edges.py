@@ -9,21 +9,22 @@ from made_up_frames import study
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.questions.decision import Case, Decision, decide
+from entrypoints.reporting.questions.edges import sentences
+from entrypoints.reporting.questions.effects import ScoreNoise
 from entrypoints.reporting.verdicts import judged
-from entrypoints.search.edges import sentences
-
-ROWS = 1007  # the largest batch
 
 
 def _decision(frame: Frame, margin: float) -> Decision:
-    return Decision(Case.BEST, judged(frame), frame.complete.iloc[0], least_difference=margin)
+    noise = ScoreNoise(error=margin / 2, degrees=9, least_difference=margin)
+    return Decision(Case.BEST, judged(frame), frame.complete.iloc[0], noise=noise)
 
 
-def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> list[str]:
+def _said(name: str, values: list[Any], margin: float = 0.5, search: str = "grid") -> list[str]:
     """What is said of a study of these values, whose scores get worse by 1 from one to the next."""
-    space = {name: values} | beside
-    frame = study({name: values}, score=lambda row: 1.0 + values.index(row[name]), fold_sd=0.0, model_sd=0.0)
-    return list(sentences(frame, _decision(frame, margin), space, ROWS))
+    of_study = {"search": search}
+    score = lambda row: 1.0 + values.index(row[name])  # noqa: E731
+    frame = study({name: values}, score=score, fold_sd=0.0, model_sd=0.0, of_study=of_study)
+    return list(sentences(frame, _decision(frame, margin)))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,9 @@ def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> l
         pytest.param("tol", [0.2, 0.1, 0.3], None, id="tol"),
         pytest.param("solver", ["adam", "sgd"], None, id="words"),
         pytest.param("batch_size", [64, 32], "64, is the largest that was tried: try larger", id="largest batch"),
-        pytest.param("batch_size", [1007, 512], None, id="batch of all rows"),
+        pytest.param("batch_size", [8, 4, 2], None, id="batches of all sizes"),
+        pytest.param("C", [1, 0.1, 0.01], "1, is the largest that was tried: try larger", id="one, by factors"),
+        pytest.param("subsample", [1.0, 0.8, 0.6], None, id="one, of shares"),
     ],
 )
 def test_end_of_what_was_tried_is_named_where_it_is_the_best(name: str, values: list[Any], said: str | None) -> None:
@@ -47,7 +50,7 @@ def test_end_of_what_was_tried_is_named_where_it_is_the_best(name: str, values: 
 def test_nothing_is_said_of_an_end_that_is_not_better_beyond_noise_or_was_not_listed() -> None:
     """Neither is a reason to look further."""
     assert _said("alpha", [0.1, 0.01], margin=1.5) == []
-    assert _said("alpha", [0.1, 0.01], alpha={"uniform": [0, 1]}) == []
+    assert _said("alpha", [0.1, 0.01], search="tpe") == []
 
 
 def test_end_that_the_limits_have_made_the_best_is_not_named() -> None:
@@ -60,7 +63,7 @@ def test_end_that_the_limits_have_made_the_best_is_not_named() -> None:
         about={"feasible": True},
     )
     frame.trials["feasible"] = frame.trials["trees"] == 50
-    assert list(sentences(frame, decide(frame), {}, ROWS)) == []
+    assert list(sentences(frame, decide(frame))) == []
 
 
 def test_higher_score_is_better_where_it_is() -> None:
@@ -70,7 +73,8 @@ def test_higher_score_is_better_where_it_is() -> None:
         metric="val_accuracy",
         fold_sd=0.0,
         model_sd=0.0,
+        of_study={"search": "grid"},
     )
-    assert list(sentences(frame, _decision(frame, 0.2), {}, ROWS)) == [
+    assert list(sentences(frame, _decision(frame, 0.2))) == [
         "The best alpha, 0.1, is the smallest that was tried: try smaller ones as well."
     ]

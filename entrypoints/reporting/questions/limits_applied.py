@@ -1,0 +1,44 @@
+"""Which limits of a study did nothing, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from entrypoints.frame import Frame
+from entrypoints.limits.grammar import Limits, RelativeLimit
+from entrypoints.limits.judging import resolved_bounds
+from entrypoints.limits.noise import is_memory, noise_of
+from entrypoints.reporting.answer import Answer, rows_of
+from entrypoints.reporting.verdicts import limits_of
+from mlflow_sysmetrics.limits import Limit
+
+MOSTLY = 0.5  # of the trials
+
+
+def answer(frame: Frame) -> Answer:
+    """The limits of the first study that were not applied, or cannot tell its trials apart, in one sentence."""
+    own = frame.of([frame.first])
+    reasons = list(_reasons(own)) if own.studies["limits"].iloc[0] else []
+    return Answer("limits_applied", (f"{'; '.join(reasons)}.",) if reasons else ())
+
+
+def _reasons(frame: Frame) -> Iterator[str]:
+    complete = rows_of(frame.complete)
+    for limit in limits_of(frame).bounds:
+        if (frame.trials["stop_metric"] == limit.metric.name).any():
+            continue
+        applied = resolved_bounds(Limits((limit,)), complete)
+        if isinstance(limit, RelativeLimit) and not applied:
+            yield f"`{limit}` was not applied: fewer than {limit.after} trials have the figure"
+        elif _is_noise(frame, applied[0]):
+            yield f"`{limit}` cannot tell the trials apart: most are within noise of it"
+
+
+def _is_noise(frame: Frame, limit: Limit) -> bool:
+    """Whether most trials are so near a limit that chance says which meet it."""
+    name, ended = limit.metric.name, frame.ended
+    noise = noise_of(frame, name)
+    if name not in ended or not noise.is_measured:
+        return False
+    band = noise.least_difference() * (float(ended[name].mean()) if is_memory(name) else abs(limit.number))
+    return bool(((ended[name] - limit.number).abs() <= band).mean() > MOSTLY)

@@ -1,0 +1,74 @@
+"""What became of the trials, in counts that add up."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.answer import Answer
+from entrypoints.tags import BY_TIME_LIMIT
+from entrypoints.text import listed
+from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON, BY_TUNE
+
+MAX_NAMED = 3
+_NOT_STARTED = "not started"
+
+
+def answer(frame: Frame) -> Answer:
+    """How many trials ended in which way, of the first study."""
+    counts = _counts(frame)
+    table: pd.DataFrame = pd.DataFrame([{"ending": ending, "trials": count} for ending, count in counts.items()])
+    table["planned"] = _planned(frame)
+    return Answer("trials", (f"{counted(frame)}.",), table)
+
+
+def counted(frame: Frame) -> str:
+    """The same in one sentence without its full stop."""
+    trials = frame.trials[frame.trials["study"] == frame.first]
+    planned, counts = _planned(frame), _counts(frame)
+    words = {
+        "FINISHED": "ran to the end",
+        BY_LIMITS: "stopped by the limits",
+        BY_TUNE: "stopped by the scheduler",
+        BY_PERSON: "stopped by a person",
+        BY_TIME_LIMIT: "cut off by time_limit_s",
+        "diverged": f"diverged{_in_common(frame, trials[trials['diverged'].astype(bool)])}",
+        "unscored": f"have no score, since {frame.score} is not defined for their predictions",
+        "FAILED": "failed",
+        _NOT_STARTED: _NOT_STARTED,
+    }
+    parts = []
+    for end, word in words.items():
+        if counts.get(end):
+            parts.append(f"{counts[end]} {word}")
+    repeats = int((trials["repeat"] > 0).sum())
+    again = f" ({repeats} of them again, to measure noise)" if repeats else ""
+    return f"{planned} trial{'' if planned == 1 else 's'}{again}: {', '.join(parts)}"
+
+
+def _planned(frame: Frame) -> int:
+    known = int(frame.studies["planned"].iloc[0] or 0)
+    return max(known, int((frame.trials["study"] == frame.first).sum()))
+
+
+def _counts(frame: Frame) -> dict[str, int]:
+    """How many trials ended in which way, and how many have not begun."""
+    trials = frame.trials[frame.trials["study"] == frame.first]
+    is_unscored = (trials["status"] == "FINISHED") & trials[frame.score].isna()
+    became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
+    became = became.mask(is_unscored, "unscored").mask(trials["diverged"].astype(bool), "diverged")
+    counts: dict[str, int] = became.value_counts().to_dict()
+    left = _planned(frame) - len(trials)
+    return counts | ({_NOT_STARTED: left} if left else {})
+
+
+def _in_common(frame: Frame, trials: pd.DataFrame) -> str:
+    """Which trials these are, in brackets: what all of them have, or else the names of some."""
+    if trials.empty:
+        return ""
+    alike = [
+        name for name in frame.hyperparameters if trials[name].notna().all() and trials[name].astype(str).nunique() == 1
+    ]
+    if not alike or len(trials) < 2:
+        return f" ({listed(trials['name'], MAX_NAMED)})"
+    return f" (all with {', '.join(f'{name} {trials[name].iloc[0]}' for name in alike)})"
