@@ -44,8 +44,8 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("reporting.answer reporting.statistics reporting.drawing reporting.words",),
         ("reporting.paired reporting.verdicts reporting.effect_words reporting.expectation",),
         ("reporting.questions",),
-        ("search",),
         ("reporting",),
+        ("search",),
         ("prepare tune early_stop report main",),
     ],
     f"{BUNDLE}.reporting": [

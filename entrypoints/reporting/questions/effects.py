@@ -39,7 +39,7 @@ def of_costs(frame: Frame) -> pd.DataFrame:
     Two levels are compared over configurations that have both, and differ in nothing else: the mean of the logarithms
     of their ratios, of memory of their differences, and its t-test. So a rate at which only cheap trials are left does
     not look cheap. Trials run in random order, so what depends on the order is noise of the pairs. Where pairs are few,
-    they may agree by chance: then the error is at least that of the study's noise.
+    they may agree by chance: then the study's noise counts beside theirs, by degrees of freedom.
 
     Returns:
         A row per cost and hyperparameter of which some configurations differ in it alone:
@@ -238,10 +238,10 @@ def _cost_change(pairs: Pairs, noise: Noise, level: float) -> Estimate | None:
     if count < MIN_PAIRS:
         return None
     error, degrees = float(stats.sem(differences)), float(count - 1)
-    if degrees < MIN_DEGREES and noise.is_measured and noise.degrees > degrees:
-        share = noise.share * (level if is_memory(str(pairs.one.columns[0])) else 1.0)
-        error = max(error, share * math.sqrt(2 / count))
-        degrees = noise.degrees
+    if degrees < MIN_DEGREES and noise.is_measured:
+        known = noise.share * (level if is_memory(str(pairs.one.columns[0])) else 1.0) * math.sqrt(2 / count)
+        error = math.sqrt((degrees * error**2 + noise.degrees * known**2) / (degrees + noise.degrees))
+        degrees = max(degrees, noise.degrees)
     return by_t(float(differences.mean()), error, degrees, LEVEL / pairs.compared)
 
 
