@@ -1,4 +1,4 @@
-"""What a run is to get, as MLflow's four operations: in memory in their order, and as lines of JSON on disk."""
+"""What a run is to get, as four operations: in memory in their order, and as lines of JSON on disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Create(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Points, or else params, tags and a summary, which is at step 0.
+    """Points, params, tags, and a summary, which is at step 0: what MLflow logs in one request.
 
     Values of the summary that the program itself has logged since `unless_logged_since_ms` are left out.
     """

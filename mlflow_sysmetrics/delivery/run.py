@@ -43,8 +43,8 @@ class Run:
 
     Any thread may log. Nothing is sent here: `send` takes what waits, in the thread of the run's writer. With a journal
     what waits is on disk, too. When too much waits, the oldest points are given up, unless they are in the journal,
-    which then stays for `sync`. Only `keep_journal` raises. What comes after the end of the run, or after `close`, is
-    dropped, unless the run is reopened.
+    which then stays for `sync`. Only `keep_journal` and `leave_on_disk` raise. What comes after the end of the run, or
+    after `close`, is dropped, unless the run is reopened.
 
     Attributes:
         run_id: MLflow's id; None until the store has created the run.

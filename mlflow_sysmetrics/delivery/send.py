@@ -11,7 +11,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests import HTTPError
 
-from mlflow_sysmetrics.delivery.operations import Batch, Create, Point, Status
+from mlflow_sysmetrics.delivery.operations import Batch, Create, Operation, Point, Status
 from mlflow_sysmetrics.delivery.run import Run
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.redact import get_logger
@@ -55,15 +55,10 @@ def send_all_but_files(run: Run, store: Store) -> None:
             _create(run, store, first)
         elif isinstance(first, Status):
             _set_status(run, store, first)
+        elif isinstance(first, Batch):
+            done = _log_batches(run, store, waiting)
         else:
-            done = []
-            entries: list[Any] = []
-            for batch in waiting:
-                if not isinstance(batch, Batch):
-                    break
-                done.append(batch)
-                entries += _entries(run, store, batch)
-            _log(run, store, entries)
+            logger.error("%r is left out of run %r: `send` cannot write it", first, run.title)
         run.forget(done)
 
 
@@ -97,6 +92,19 @@ def _set_status(run: Run, store: Store, status: Status) -> None:
                 store.delete_tag(run_id, name)
     _log(run, store, [RunTag(name, value) for name, value in status.tags.items()])
     store.set_status(run_id, status.status, None if is_running else status.time_ms)
+
+
+def _log_batches(run: Run, store: Store, waiting: Iterable[Operation]) -> list[Operation]:
+    """Write the batches that come first, together, and return them."""
+    batches: list[Operation] = []
+    entries: list[Any] = []
+    for batch in waiting:
+        if not isinstance(batch, Batch):
+            break
+        batches.append(batch)
+        entries += _entries(run, store, batch)
+    _log(run, store, entries)
+    return batches
 
 
 def _has_ended_since(run: Run, time_ms: int) -> bool:

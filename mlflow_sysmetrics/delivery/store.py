@@ -1,4 +1,4 @@
-"""One tracking store, asked within a time limit. The only module that knows how MLflow makes its requests.
+"""One tracking store, asked within a time limit: which of MLflow's requests are sent to it, and what they answer.
 
 MLflow's client waits two minutes for an answer and repeats a request seven times with growing pauses. The writer
 repeats requests itself, and has to notice soon when a server is back; and a thread that hangs cannot be stopped.
@@ -21,7 +21,7 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.proto_json_utils import parse_dict
-from mlflow.utils.rest_utils import http_request_safe
+from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from mlflow_sysmetrics.redact import sqlite_file
 from mlflow_sysmetrics.tags import RUN_KEY
@@ -110,7 +110,10 @@ class _TimedRestStore(RestStore):
             "max_retries": 0,
             "params" if method == "GET" else "json": json.loads(json_body),
         }
-        answer = http_request_safe(self.get_host_creds(), path, method, **arguments)  # type: ignore[no-untyped-call]
+        answer = http_request(self.get_host_creds(), path, method, **arguments)  # type: ignore[no-untyped-call]
+        if not answer.content:  # cut off before its first byte: MLflow would take it for a success
+            raise MlflowException(f"the answer with status {answer.status_code} is empty")
+        verify_rest_response(answer, path)
         response = api.Response()
         parse_dict(answer.json(), response)  # type: ignore[no-untyped-call]
         return response

@@ -18,6 +18,7 @@ FAULTS = {
     "hang": "no answer, for ever",
     "slow": "each answer comes after a few seconds",
     "die": "the request is carried out, and the connection is cut in the middle of the answer",
+    "empty": "the request is carried out, and the answer has no content",
 }
 SLOW_S = 2.0
 
@@ -111,6 +112,7 @@ class FaultProxy:
             status, content = self._pass_on(request, body)
             if fault == "slow":
                 cleared.wait(SLOW_S)
+            content = b"" if fault == "empty" else content
             _answer(request, status, content, {"Content-Type": "application/json"}, half=fault == "die")
 
     def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:

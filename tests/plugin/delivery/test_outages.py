@@ -7,9 +7,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from commands import wait_until
 from fault_proxy import FAULTS, FaultProxy
 from outages import log_through
 from tracking_server import tracking_server
+
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.writer import Writer
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +45,17 @@ def test_every_reading_arrives_once_and_training_is_not_held(
     assert fault == "refuse" or outcome.requests_failed > 0
     assert outcome.longest_hold_ms < 1500  # who waits for the store waits for two seconds at least
     assert outcome.stop_s < 30  # a store that hangs would hold it for good
+
+
+@pytest.mark.parametrize("fault", ["die", "empty"])
+def test_run_whose_creation_was_answered_in_vain_is_made_once(fault: str, proxy: FaultProxy) -> None:
+    """The answer is cut off or empty: the run is found by its key, and gets what waits for it."""
+    failed_before = proxy.failed
+    proxy.fault = fault
+    writer = Writer(Store(proxy.uri))
+    run = writer.create("0")
+    wait_until(lambda: proxy.failed > failed_before, 20.0, "the creation")
+    proxy.fault = None
+    assert run.close(20.0)
+    found = mlflow.MlflowClient(proxy.uri).search_runs(["0"], f"tags.`sysmetrics.run_key` = '{run.key}'")
+    assert [stored.info.run_id for stored in found] == [run.run_id]

@@ -16,7 +16,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from server_here import server_here
-from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, why_unknown
@@ -93,18 +92,24 @@ def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, cli
         store.log_batch(there, [Metric("odd@", 1.0, 1, 1)], [], [])
 
 
-@pytest.mark.parametrize("fault", ["503", "hang"])
-def test_request_fails_within_its_time(fault: str) -> None:
+@pytest.mark.parametrize("fault", ["503", "hang", "die", "empty"])
+def test_request_fails_within_its_time(fault: str, addresses: dict[str, str], client: MlflowClient) -> None:
     """With one attempt, without the minutes of repetitions that MLflow's own client takes."""
-    with FaultProxy(free_port()) as proxy:
+    run_id = client.create_run("0").info.run_id
+    port = int(addresses["server"].rpartition(":")[2])
+    with FaultProxy(port) as proxy:
         proxy.fault = fault
-        store = Store(proxy.uri, timeout_s=0.3)
-        for ask in (lambda: store.run("a" * 32), lambda: store.log_batch("a" * 32, [Metric("a", 1, 1, 1)], [], [])):
+        store = Store(proxy.uri, timeout_s=0.3 if fault == "hang" else 10.0)
+        for ask in (
+            lambda: store.run(run_id),
+            lambda: store.create_run("0", 1, {}, None),
+            lambda: store.log_batch(run_id, [Metric("a", 1, 1, 1)], [], []),
+        ):
             began = time.monotonic()
             with pytest.raises(MlflowException):
                 ask()
             assert time.monotonic() - began < 20
-        assert proxy.failed == 2
+        assert proxy.failed == 3
 
 
 # --- which run is meant ------------------------------------------------------------------------------------
