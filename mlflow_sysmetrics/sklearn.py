@@ -36,11 +36,10 @@ from mlflow_sysmetrics.remote import Proxy
 from mlflow_sysmetrics.sampling import reset_peak_rss
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, KIND
 from mlflow_sysmetrics.threads import Deadline
-from mlflow_sysmetrics.time_limits import ANSWER_S
+from mlflow_sysmetrics.time_limits import ANSWER_S, DELIVER_EACH_S
 
 logger = get_logger(__name__)
 _FIT = "candidate-split-evaluation"  # scikit-learn's name of the task; the last fit on all data is another one
-_CLOSE_EACH_S = 2.0  # how much longer to wait for the store at the end, for each run
 _NOT_A_SCORE = re.compile(r"param|split\d+_")  # in `cv_results_`: a parameter, or of one split alone
 _guard = functools.partial(never_raises, "measuring a search of scikit-learn")
 _warn_once = functools.cache(logger.warning)
@@ -268,7 +267,7 @@ class _Search:
         runs = [self._run, *(candidate.run for _, candidate in candidates)]
         timeout_s = ANSWER_S
         if not self._writer.is_unreachable:
-            timeout_s += _CLOSE_EACH_S * len(runs)
+            timeout_s += DELIVER_EACH_S * len(runs)
         self._writer.close(runs, timeout_s)
 
     def _end(self, row: int, candidate: _Candidate) -> str:

@@ -37,6 +37,7 @@ from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import absolute_uri
+from mlflow_sysmetrics.time_limits import ENDED_EVERY_S, SHORT_GRACE_S
 
 _KB_MB = 1.024e-3
 _TAIL = 2000  # bytes of its output
@@ -140,14 +141,14 @@ class Programs:
                 pool.shutdown(wait=False, cancel_futures=True)
                 while not all(one.done() for one in running.values()):
                     self._end_programs()
-                    time.sleep(0.05)
+                    time.sleep(ENDED_EVERY_S)
                 raise
 
     def _end_programs(self) -> None:
         for launcher in self._launchers.copy():  # each waits for its program, and ends then
             with contextlib.suppress(psutil.NoSuchProcess):
                 for program in psutil.Process(launcher.pid).children():
-                    end_tree(program, 2.0)
+                    end_tree(program, SHORT_GRACE_S)
 
     def _run_one(self, program: Program, parent: RunRef, pair: int) -> Metrics:
         about = {tags.KIND: "check run", tags.SIDE: program.side, tags.PAIR: str(pair)}

@@ -11,14 +11,14 @@ from mlflow_sysmetrics.command.passthrough import STOPPED, Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.delivery import RunRef, writer_for
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.limits import GRACE_S, KILLED_WITHIN_S, MemoryKills, Watchdog, end_tree, process_limits
+from mlflow_sysmetrics.limits import MemoryKills, Watchdog, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import STOP
+from mlflow_sysmetrics.time_limits import GRACE_S, KILLED_WITHIN_S, KILLS_EVERY_S
 
 logger = get_logger(__name__)
-_KILLS_EVERY_S = 1.0  # see `MemoryKills`
 _KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command that it ran was killed
 
 
@@ -116,5 +116,5 @@ class Program:
     def _look_for_kills(self, summary: Mapping[str, float]) -> None:
         now = time.monotonic()
         if now >= self._kills_due:
-            self._kills_due = now + _KILLS_EVERY_S
+            self._kills_due = now + KILLS_EVERY_S
             self._kills.look()

@@ -20,11 +20,9 @@ from mlflow_sysmetrics.delivery.send import send
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.threads import Deadline, start_thread
-from mlflow_sysmetrics.time_limits import ANSWER_S, ASK_EVERY_S, DELIVER_S, MAX_PAUSE_S
+from mlflow_sysmetrics.time_limits import ANSWER_S, ASK_EVERY_S, DELIVER_S, MAX_ANSWER_S, MAX_PAUSE_S, MIN_PAUSE_S
 
 logger = get_logger(__name__)
-_MIN_PAUSE_S = 0.5  # after a failure
-MAX_TIMEOUT_S = 30.0  # for an answer: ANSWER_S at first, so that an outage is noticed; more later, for a slow server
 
 _writers: dict[tuple[int, str], Writer] = {}  # by process and store
 _making = threading.Lock()
@@ -195,7 +193,7 @@ class Writer:
         """Write what waits for a run, and say when it is due again. While it closes no pause grows."""
         times = 1.0 if run.is_closing else 2.0 ** min(run.failures, 10)
         # Wait long for the answer to a creation: a retry before the run is visible would create it twice.
-        self.store.timeout_s = MAX_TIMEOUT_S if run.run_id is None else min(ANSWER_S * times, MAX_TIMEOUT_S)
+        self.store.timeout_s = MAX_ANSWER_S if run.run_id is None else min(ANSWER_S * times, MAX_ANSWER_S)
         # Before the attempt: during it a caller may bring the next one forward.
         run.due_at = time.monotonic() + (0.0 if run.is_closing else ASK_EVERY_S)
         try:
@@ -203,7 +201,7 @@ class Writer:
         except Exception as error:
             self._failed(run, error)
             jitter = random.uniform(0.5, 1.0)  # so that clients do not reconnect at the same moment
-            pause_s = _MIN_PAUSE_S if run.is_closing else min(_MIN_PAUSE_S * times, MAX_PAUSE_S)
+            pause_s = MIN_PAUSE_S if run.is_closing else min(MIN_PAUSE_S * times, MAX_PAUSE_S)
             run.due_at = time.monotonic() + pause_s * jitter
             return
         run.failures = 0

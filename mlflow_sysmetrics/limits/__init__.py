@@ -1,7 +1,7 @@
 """What a process or a trial may cost (`limits`), what ends a process before its own end, and what it died of."""
 
 from mlflow_sysmetrics.limits.cause_of_death import MemoryKills
-from mlflow_sysmetrics.limits.end_tree import GRACE_S, KILLED_WITHIN_S, end_tree
+from mlflow_sysmetrics.limits.end_tree import end_tree
 from mlflow_sysmetrics.limits.grammar import (
     Limits,
     LimitsError,
@@ -16,4 +16,4 @@ from mlflow_sysmetrics.limits.watchdog import Watchdog, stopped_by_person
 
 __all__ = ["Kind", "Limit", "Limits", "LimitsError", "Metric", "Stop", "Values", "find_metric", "finite"]
 __all__ += ["check_attainable", "check_can_be_met", "digits", "parse_limit", "process_limits"]
-__all__ += ["GRACE_S", "KILLED_WITHIN_S", "MemoryKills", "Watchdog", "end_tree", "stopped_by_person"]
+__all__ += ["MemoryKills", "Watchdog", "end_tree", "stopped_by_person"]

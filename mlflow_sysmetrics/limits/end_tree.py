@@ -9,9 +9,7 @@ from collections.abc import Callable
 
 import psutil
 
-GRACE_S = 10.0  # from SIGTERM to SIGKILL
-KILLED_WITHIN_S = 5.0  # the kernel takes a moment to free much memory
-_LOOK_EVERY_S = 0.05
+from mlflow_sysmetrics.time_limits import ENDED_EVERY_S, GRACE_S, KILLED_WITHIN_S
 
 
 def end_tree(root: psutil.Process, grace_s: float = GRACE_S) -> bool:
@@ -51,7 +49,7 @@ class _Tree:
                         signal(process)
             if not living or time.monotonic() >= deadline:
                 return not living
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(ENDED_EVERY_S)
 
     def _look_for_children(self) -> None:
         for process in list(self._members):

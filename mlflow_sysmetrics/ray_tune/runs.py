@@ -26,10 +26,9 @@ from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcess
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 from mlflow_sysmetrics.tags import KIND, STOP, STOP_REASON, STUDY_ID, TRIAL_ID
 from mlflow_sysmetrics.threads import Deadline, in_background, start_thread
-from mlflow_sysmetrics.time_limits import LOOK_EVERY_S, NEXT_RESULT_S
+from mlflow_sysmetrics.time_limits import LAST_READINGS_S, LOOK_EVERY_S, NEXT_RESULT_S
 
 logger = get_logger(__name__)
-_LAST_READINGS_S = 10.0
 
 
 class TrialRun:
@@ -184,7 +183,7 @@ class Experiment:
             return self._is_delivered
         deadline = Deadline(timeout_s)
         self._watchdog.release()
-        self._end_trials(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
+        self._end_trials(min(LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
         self._end_study()
         left_s = deadline.left()
         if self._writer.is_unreachable:

@@ -22,12 +22,10 @@ from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.sampling import ProcessSampler
 from mlflow_sysmetrics.served.model import ServedError, ServedModel
+from mlflow_sysmetrics.time_limits import SERVER_ANSWER_S, SERVER_START_S, SHORT_GRACE_S
 
 _HOST = "127.0.0.1"  # whoever reaches a model's server can use the model
-_START_S = 300.0  # large models take long to load
 _TIMED_OUT = 504
-_LATE_S = 5.0  # after the server's own limit for an answer, by when it says so
-_GRACE_S = 2.0
 # Becomes the server once the kernel has promised to kill it when the thread that started it is gone. The server's
 # parent may be so already.
 _LAUNCH = """
@@ -63,20 +61,20 @@ class Server:
     def connected(self) -> Iterator[Connection]:
         """A connection that is kept: the server closes one that is idle for five seconds."""
         timeout_s = float(MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
-        with self._open(timeout_s + _LATE_S) as connection:
+        with self._open(timeout_s + SERVER_ANSWER_S) as connection:
             yield connection
 
     def wait(self) -> None:
         """Wait for its first answer. ServerError: there is none."""
         try:
             # Connects at once: the socket listens already, and the server answers when it has loaded its model.
-            with self._open(_START_S) as connection:
+            with self._open(SERVER_START_S) as connection:
                 connection.ask(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         except ServerError:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
             if self._process.poll() is None:
-                raise ServerError(self.model.uri, f"has not started within {_START_S:g} s") from None
+                raise ServerError(self.model.uri, f"has not started within {SERVER_START_S:g} s") from None
             raise ServerError(self.model.uri, f"cannot be served here: {self._last_words()}") from None
         self.cold_start_s = time.perf_counter() - self._began
 
@@ -99,7 +97,7 @@ class Server:
 
     def end(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            end_tree(psutil.Process(self._process.pid), _GRACE_S)
+            end_tree(psutil.Process(self._process.pid), SHORT_GRACE_S)
         self._process.wait()
 
     @contextlib.contextmanager
