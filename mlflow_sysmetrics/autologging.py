@@ -104,7 +104,11 @@ def _hook(fluent: Any) -> None:
         override = _statuses.pop(run_id, None)
         if status in (None, "FINISHED"):
             status = override or status
-        return set_terminated(self, run_id, status, end_time)
+        try:
+            return set_terminated(self, run_id, status, end_time)
+        except BaseException:  # the store is away: the command around this process ends the run
+            emit("not_ended", run_id=run_id)
+            raise
 
     run_class.__init__ = opened
     client_class.set_terminated = ended

@@ -144,7 +144,7 @@ class RunTracker:
         if run is None:
             self._opened(event)
             return
-        run.is_open = kind == "opened"
+        run.is_open = kind != "ended"
         if kind == "ended":
             run.summary = event["summary"]
             self._log_summary(run)
