@@ -177,10 +177,10 @@ class Measurement:
         return self._phases[clean]
 
     def subscribe(self, listener: Listener) -> None:
-        """Call this after each reading from now on, in the thread that took it.
+        """Call this after each reading from now on, in the thread that took it, until the process is gone.
 
-        It gets the summary so far, without phases, and ``memory_mb``, the reading itself, which is absent once the
-        process is gone. It must not touch a disk, a network, or a lock that these can hold.
+        It gets the summary so far, without phases, and ``memory_mb``, the reading itself. It must not touch a disk, a
+        network, or a lock that these can hold.
         """
         self._listeners = (*self._listeners, listener)
 
@@ -255,7 +255,7 @@ class Measurement:
         on_gpus = [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]
         if on_gpus:
             self._peak_gpu_mb = max(sum(on_gpus), self._peak_gpu_mb or 0.0)
-        if not self._listeners:
+        if not self._listeners or _MEMORY not in reading:
             return
         values = self._values(reading)
         for listener in self._listeners:

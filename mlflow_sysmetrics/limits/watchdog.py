@@ -59,8 +59,6 @@ class Watchdog:
 
     def see(self, values: Values) -> None:
         """Judge a reading. It takes microseconds."""
-        if "memory_mb" not in values:  # the process is gone, and only its time goes on
-            return
         stop = self._limits.crossed(values)
         if stop is not None:
             self.request_stop("", stop.outcome(), stop)

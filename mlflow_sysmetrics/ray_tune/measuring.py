@@ -52,10 +52,8 @@ class MeasuredProcess:
         self.measurement.subscribe(self._judge_reading)
 
     def _judge_reading(self, values: Values) -> None:
-        if self.broken is not None or "memory_mb" not in values:  # which is absent once the process is gone
-            return
         stop = self._limits.crossed(values)
-        if stop is not None:
+        if stop is not None and self.broken is None:
             self.broken = stop.outcome(f"after {values['elapsed_s']:.1f} s")
 
 

@@ -124,7 +124,7 @@ def test_measurement_that_cannot_be_read_at_first_goes_on_trying(caplog: pytest.
 
 
 def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
-    """Its CPU, its peak, and what it grew by; a listener hears of each reading, and of the end of the process."""
+    """Its CPU, its peak, and what it grew by; a listener hears of each reading, until the process is gone."""
     told: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
     with child() as program:
         program.do(f"exec({SPIN!r}); print()")
@@ -136,8 +136,9 @@ def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
         program.do("kept = b'x' * 50_000_000; print()")
         wait_until(lambda: told.get(timeout=LIMIT_S).get("memory_growth_mb", 0.0) > 40, LIMIT_S, "growth", every_s=0)
         assert told.get(timeout=LIMIT_S).keys() | ABSENT == set(COSTS) - {"peak_gpu_memory_mb"} | {"memory_mb"}
-    wait_until(lambda: "memory_mb" not in told.get(timeout=LIMIT_S), LIMIT_S, "the end", every_s=0)
     summary = m.stop()
+    while not told.empty():
+        assert "memory_mb" in told.get()
     assert summary["memory_growth_mb"] == pytest.approx(50, abs=5)
     assert summary["mean_cpu_percent"] > 5  # a core, of which other tests may take a part
 
@@ -194,7 +195,7 @@ def test_listener_whose_error_varies_is_logged_once(caplog: pytest.LogCaptureFix
     def fail(values: dict[str, float]) -> None:
         raise LateError(f"at {values['elapsed_s']}")
 
-    m = Measurement(sample=dict, interval_s=3600)
+    m = Measurement(sample=lambda: {"process_memory_mb": 1.0}, interval_s=3600)
     m.subscribe(fail)
     m.start()
     for _ in range(3):
