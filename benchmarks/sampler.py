@@ -62,7 +62,8 @@ def our_sample(children: int) -> tuple[float, list[str]]:
             assert process.stdout is not None
             process.stdout.readline()
         seconds = 0.0
-        monitor = Monitor(Sampler(clock=lambda: seconds), clock=lambda: seconds)
+        options = {"interval_s": 0.1, "window_s": 0.5, "on_sample": lambda reading: None, "clock": lambda: seconds}
+        monitor = Monitor(Sampler(clock=lambda: seconds), **options)
         monitor.read()
         assert set(monitor.peaks) >= {"process_memory_mb", "process_threads"}
 

@@ -30,7 +30,7 @@ import psutil
 from entrypoints import signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.redact import check_address, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.redact import check_address, is_server, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def check_store(uri: str) -> None:
     """
     try:
         check_address(uri)
-        if uri.startswith(("http://", "https://")):
+        if is_server(uri):
             urllib.request.urlopen(redacted(uri), timeout=STORE_TIMEOUT_S).close()
     except urllib.error.HTTPError:
         return  # it answers: whether it lets us in is seen at the first real request
@@ -249,7 +249,7 @@ def move_login_to_environment() -> None:
     MLflow's links, messages and artifact addresses repeat the tracking address as it is.
     """
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not address.startswith(("http://", "https://")):
+    if not is_server(address):
         return
     with contextlib.suppress(ValueError):  # an address that is wrong: said where the store is checked
         check_address(address)

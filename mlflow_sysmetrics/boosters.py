@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import re
 import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.util import Finalize
@@ -22,15 +21,15 @@ from mlflow_sysmetrics.delivery import (
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Limits, check_attainable, process_limits
 from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.metrics import allowed_name
 from mlflow_sysmetrics.outcome import FINISHED, Outcome, failed
 from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 MIN_POINT_S = 0.05  # between two points of a curve: CPU time over less says little
 MIN_POINT_SHARE = 0.01  # of the time so far, so that a curve of an hour has at most 800 points
-_REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 
-_recorded: set[str | None] = {None}  # runs that cannot have the curves of a training: they have some, or are none
+_runs_with_curves: set[str | None] = {None}  # those of another training; None, no run, can have none
 
 
 class BoosterCallback:
@@ -109,14 +108,14 @@ class Training:
         """Find its run: the active one, or one of its own below that if that has another training already."""
         self.has_begun = True
         with never_raises("finding the MLflow run of a training"):
-            place = current_run()
-            self._is_own_run = place.run_id in _recorded
-            _recorded.add(place.run_id)
+            ref = current_run()
+            self._is_own_run = ref.run_id in _runs_with_curves
+            _runs_with_curves.add(ref.run_id)
             if self._is_own_run:
-                self._run = child_run(place, "training")
+                self._run = child_run(ref, "training")
             else:
-                self._run = writer_for(place.tracking_uri).open(str(place.run_id))
-                self._is_measured_run = is_measured(str(place.run_id))
+                self._run = writer_for(ref.tracking_uri).open(str(ref.run_id))
+                self._is_measured_run = is_measured(str(ref.run_id))
         if not self.is_open:
             self.start()
 
@@ -157,7 +156,7 @@ class Training:
 
     def _draw(self) -> None:
         """Add a point to the curves: means since the last one, and how it is now."""
-        values = {_REFUSED.sub("_", name): score for name, score in self._scores.items()}
+        values = {allowed_name(name): score for name, score in self._scores.items()}
         values |= self.measurement.interval()
         seconds = self._now_s - self._drawn_s
         if seconds < MIN_POINT_S:

@@ -35,8 +35,6 @@ class HostContext:
 
     def tags(self) -> dict[str, str]:
         """The tags of a run that starts in this process."""
-        if not is_on():
-            return {}
         if (pid := os.getpid()) not in self._tags:
             self._tags = {pid: Host().tags()}
         return dict(self._tags[pid])

@@ -6,9 +6,9 @@ import lightgbm
 from lightgbm.callback import CallbackEnv, EarlyStopException
 
 from mlflow_sysmetrics.boosters import BoosterCallback
+from mlflow_sysmetrics.guard import require_version
 
-if int(lightgbm.__version__.partition(".")[0]) < 4:
-    raise ImportError(f"lightgbm {lightgbm.__version__} is too old to be measured; install lightgbm>=4")
+require_version(lightgbm, 4)
 
 
 class SystemMetricsCallback(BoosterCallback):

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.metrics import SUMMARY
+from mlflow_sysmetrics.metrics import SUMMARY, allowed_name
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import ProcessSampler, Sampler, check_pid
+from mlflow_sysmetrics.sampling import MEMORY, ProcessSampler, Sampler, check_pid
 from mlflow_sysmetrics.time_limits import READING_S
 
 logger = get_logger(__name__)
-_MEMORY = "process_memory_mb"
 _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
-_REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 _MAX_NAME = 100  # of MLflow's 250, with what stands around it
 _ADDS_UP = {"elapsed_s", "cpu_seconds"}  # over the times in a phase
 _RUN_AFTER_THE_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
@@ -97,7 +94,7 @@ class Measurement:
                 sampler = Sampler(self.pid, children=self._children)
                 self._process = sampler.process
                 self._sample = sampler
-            self._first_mb = self._monitor.read().get(_MEMORY)
+            self._first_mb = self._monitor.read().get(MEMORY)
             self._monitor.start()
         return self
 
@@ -169,7 +166,7 @@ class Measurement:
         Phases may be nested, in any thread, and one that is entered again adds up. Characters that MLflow refuses in a
         metric's name become ``_``.
         """
-        parts = _REFUSED.sub("_", str(name))[:_MAX_NAME].split("/")
+        parts = allowed_name(str(name))[:_MAX_NAME].split("/")
         clean = "/".join(part for part in parts if part not in ("", ".", "..")) or "_"  # else no path on disk is unique
         if clean not in self._phases:
             self._phases[clean] = Phase(lambda: self.elapsed_s, self._read_now)
@@ -222,8 +219,8 @@ class Measurement:
 
     def _values(self, reading: Mapping[str, float]) -> dict[str, float]:
         values = self._own_summary()
-        if _MEMORY in reading:
-            values["memory_mb"] = reading[_MEMORY]
+        if MEMORY in reading:
+            values["memory_mb"] = reading[MEMORY]
         return values
 
     def _with_phases(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -242,7 +239,7 @@ class Measurement:
             values |= self._process.used
         if "cpu_seconds" in values and elapsed_s:
             values["mean_cpu_percent"] = 100 * values["cpu_seconds"] / elapsed_s
-        peak_mb = self._monitor.peaks.get(_MEMORY)
+        peak_mb = self._monitor.peaks.get(MEMORY)
         if peak_mb is not None:
             values["peak_memory_mb"] = peak_mb
             if self._first_mb is not None:  # else nothing tells how much of it was there at the start

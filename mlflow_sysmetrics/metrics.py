@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -63,7 +64,13 @@ METRICS = (
     ),
     SummaryMetric("served_rows_per_s", "1/s", "rows predicted a second, 100 in each request", scope="served"),
 )
+_REFUSED = re.compile(r"[^\w\-. /:]")
 CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial
+
+
+def allowed_name(name: str) -> str:
+    """The name of a metric, with ``_`` for each character that MLflow refuses in it."""
+    return _REFUSED.sub("_", name)
 
 
 def names(*scopes: str) -> tuple[str, ...]:

@@ -72,10 +72,10 @@ class Monitor:
         self,
         sample: Callable[[], Mapping[str, float]],
         *,
-        interval_s: float = 0.1,
-        window_s: float = 0.5,
-        on_sample: Callable[[Mapping[str, float]], None] = lambda reading: None,
-        clock: Callable[[], float] = time.monotonic,
+        interval_s: float,
+        window_s: float,
+        on_sample: Callable[[Mapping[str, float]], None],
+        clock: Callable[[], float],
     ) -> None:
         if not interval_s > 0:
             raise ValueError(f"interval_s={interval_s!r}: give a number of seconds above 0")

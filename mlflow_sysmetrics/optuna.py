@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 
 from mlflow_sysmetrics.delivery import Run, RunRef, child_run, current_run, open_store, points_now
-from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.guard import never_raises, require_version
 from mlflow_sysmetrics.limits import (
     Limit,
     Limits,
@@ -27,6 +27,7 @@ from mlflow_sysmetrics.outcome import Outcome, ended_by, failed, killed
 from mlflow_sysmetrics.sampling import reset_peak_rss
 from mlflow_sysmetrics.tags import BY_PRUNER, KIND, STUDY_ID
 
+require_version(optuna, 5)
 _KNOWN_IN_THREADS = "elapsed_s"  # all that is known of trials that run at once in threads of one process
 
 _running: list[_Trial] = []
@@ -51,13 +52,11 @@ def system_metrics(limits: str | None = None) -> Callable[[Objective], Objective
         limits: on figures of the summary; with ``n_jobs>1`` on ``elapsed_s`` only.
 
     Raises:
-        ValueError: an argument is wrong, MLflow has no such store, Optuna is too old, or this process has more
-            memory than a limit allows.
+        ValueError: an argument is wrong, MLflow has no such store, or this process has more memory than a limit
+            allows.
     """
     if callable(limits):
         raise ValueError("@system_metrics: write it with brackets, @system_metrics()")
-    if int(optuna.__version__.partition(".")[0]) < 5:
-        raise ValueError(f"optuna {optuna.__version__} has no constraints of a trial; install optuna>=5")
     open_store()
     parsed = process_limits(limits)
     check_attainable(parsed)
@@ -79,7 +78,7 @@ class _Trial:
 
     def __init__(self, trial: Any, limits: Limits) -> None:
         self.trial = trial
-        self.place: RunRef | None = None
+        self.ref: RunRef | None = None
         self.is_shared = False  # whether another one has run in this process meanwhile
         self.thread = threading.get_ident()
         self._limits = limits
@@ -124,13 +123,13 @@ class _Trial:
         self.trial.report = self._reported
         self.trial.should_prune = lambda: bool(self._broken) or self._should_prune()
         with never_raises("creating the MLflow run of a trial"):
-            self.place = current_run()
+            self.ref = current_run()
             for other in _running.copy():  # an objective may have a run of its own by now
-                if other.trial.study is self.trial.study and other.place:
-                    self.place = other.place
+                if other.trial.study is self.trial.study and other.ref:
+                    self.ref = other.ref
                     break
             tags = {KIND: "trial", STUDY_ID: self.trial.study.study_name}
-            self._run = child_run(self.place, f"trial {self.trial.number}", tags)
+            self._run = child_run(self.ref, f"trial {self.trial.number}", tags)
 
     def _measured(self, objective: Objective) -> Any:
         reset_peak_rss()  # an earlier trial of this process may have had more
@@ -182,7 +181,7 @@ class _Trial:
 def _by_name(value: Any, study: optuna.Study) -> dict[str, float]:
     """What an objective has returned; {} if Optuna fails the trial for it."""
     count = len(study.directions)
-    names = study.metric_names or (["value"] if count == 1 else [f"values_{place}" for place in range(count)])
+    names = study.metric_names or (["value"] if count == 1 else [f"values_{number}" for number in range(count)])
     returned = value if isinstance(value, Sequence) else [value]
     with contextlib.suppress(TypeError, ValueError):
         values = list(map(float, returned))

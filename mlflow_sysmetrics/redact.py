@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-_SERVERS = ("http", "https")
+_SERVERS = ("http://", "https://")
 _SCHEME = r"[A-Za-z][\w+.-]{0,30}://"
 # A user, and a password with any character, up to the first @ as SQLAlchemy reads it, and on to the last before a "?".
 _LOGIN = re.compile(r"^(?!/)([^:]*):[^@]*@(?:[^?]*@)?", re.DOTALL)
@@ -17,6 +17,11 @@ _USER = re.compile(r"^[^/?#]*@")
 _SECRET_NAME = re.compile(r"pass(?!file)|pwd|secret|token|credential|api_?key|odbc_connect", re.IGNORECASE)
 # In a sentence an address ends at a space, unless that is in a password: a port never is one.
 _IN_TEXT = re.compile(rf"{_SCHEME}(?:[^\s:/@]+:(?!\d+\b)[^@\n]*@)?(?:(?!{_SCHEME})\S)*")
+
+
+def is_server(address: str) -> bool:
+    """Whether it is that of a tracking server, and not of a file or a database."""
+    return address.lower().startswith(_SERVERS)
 
 
 def redacted(address: str) -> str:
@@ -28,8 +33,7 @@ def redacted(address: str) -> str:
     scheme, mark, rest = address.partition("://")
     if not mark:
         return address
-    is_server = scheme.lower() in _SERVERS
-    rest = _USER.sub("", _LOGIN.sub("", rest)) if is_server else _LOGIN.sub(r"\1@", rest)
+    rest = _USER.sub("", _LOGIN.sub("", rest)) if is_server(address) else _LOGIN.sub(r"\1@", rest)
     place, _, query = rest.partition("?")
     kept = "&".join(part for part in query.split("&") if not _SECRET_NAME.search(unquote_plus(part.partition("=")[0])))
     return f"{scheme}://{place}?{kept}" if kept else f"{scheme}://{place}"
@@ -37,9 +41,9 @@ def redacted(address: str) -> str:
 
 def check_address(address: str) -> None:
     """Raise ValueError, with a text for the user, where clients look for the store in a part of its password."""
-    scheme, _, rest = address.partition("://")
+    rest = address.partition("://")[2]
     login = _LOGIN.match(rest)
-    taken_for_its_end = r"[/?#[\]]" if scheme.lower() in _SERVERS else "^[^:]*/|:.*@"
+    taken_for_its_end = r"[/?#[\]]" if is_server(address) else "^[^:]*/|:.*@"
     if login and re.search(taken_for_its_end, login[0][:-1], re.DOTALL):
         raise ValueError("it cannot be read; write special characters of the password as %XX, such as # as %23")
 

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from mlflow_sysmetrics import delivery  # whose names load MLflow when they are used
-from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.guard import never_raises, warn_once
 from mlflow_sysmetrics.limits import Limits, Stop, Values, check_attainable, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.metrics import mean_of_splits
@@ -42,7 +42,6 @@ logger = get_logger(__name__)
 _FIT = "candidate-split-evaluation"  # scikit-learn's name of the task; the last fit on all data is another one
 _NOT_A_SCORE = re.compile(r"param|split\d+_")  # in `cv_results_`: a parameter, or of one split alone
 _guard = functools.partial(never_raises, "measuring a search of scikit-learn")
-_warn_once = functools.cache(logger.warning)
 
 
 class SystemMetricsCallback:
@@ -155,7 +154,7 @@ class _Fit:
     def end(self) -> Values:
         costs = self._measurement.stop()
         if threading.get_ident() != self._search.thread:
-            _warn_once("fits in threads share a process: of each only elapsed_s is known, and no other limit acts")
+            warn_once("fits in threads share a process: of each only elapsed_s is known, and no other limit acts")
             return {"elapsed_s": costs["elapsed_s"]}
         if "cpu_seconds" in costs:
             writing_s = self._search.writing_s - self._writing_s
@@ -191,10 +190,10 @@ class _Search:
         self._grid: list[Mapping[str, Any]] = []
         if hasattr(estimator, "param_grid"):
             self._grid = list(ParameterGrid(estimator.param_grid))
-        self._place = delivery.current_run()
-        self._writer = delivery.writer_for(self._place.tracking_uri)
+        self._ref = delivery.current_run()
+        self._writer = delivery.writer_for(self._ref.tracking_uri)
         name = f"{type(estimator).__name__} {type(estimator.estimator).__name__}"
-        self._run = delivery.child_run(self._place, name, {KIND: "study"})
+        self._run = delivery.child_run(self._ref, name, {KIND: "study"})
         if limits.rules:
             self._run.log(params={"limits": limits})
         deadline = Deadline(ANSWER_S)  # what MLflow does at its first request is not a cost of a fit
@@ -228,7 +227,7 @@ class _Search:
         """Have a run created for a candidate; see whether it can meet the limits."""
         params = self._grid[row] if row < len(self._grid) else {}
         run = self._writer.create(
-            self._place.experiment_id,
+            self._ref.experiment_id,
             name=_name(params) or f"candidate {row}",
             tags={**delivery.source_tags(), KIND: "trial"},
             parent=self._run,

@@ -8,9 +8,9 @@ import xgboost
 from xgboost.callback import TrainingCallback
 
 from mlflow_sysmetrics.boosters import BoosterCallback
+from mlflow_sysmetrics.guard import require_version
 
-if int(xgboost.__version__.partition(".")[0]) < 2:
-    raise ImportError(f"xgboost {xgboost.__version__} is too old to be measured; install xgboost>=2")
+require_version(xgboost, 2)
 
 
 class SystemMetricsCallback(BoosterCallback, TrainingCallback):

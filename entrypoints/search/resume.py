@@ -52,7 +52,7 @@ from mlflow_sysmetrics.tags import (
     NODE,
     OF_AN_END,
     PID,
-    STOP,
+    STOP_REQUEST,
     STOPPED_BY,
     TRIAL_ID,
 )
@@ -61,7 +61,7 @@ EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which
 SETTINGS = "settings.json"
 RESUMED_BY = "resumed_by_"  # and a number: params of a study, each the run of a command that continues it
 _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is counted, is set now and then
-_OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, FEASIBLE)
+_OF_AN_END = (*OF_AN_END, STOP_REQUEST, END, DIVERGED, FEASIBLE)
 
 
 def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None) -> str:
@@ -277,7 +277,7 @@ def settle(client: MlflowClient, study: Run, children: Iterable[Run]) -> None:
             client.set_terminated(run.info.run_id, now)
         if _is_trial(run) and status is None:
             _forget(client, run, _OF_AN_END)
-    _forget(client, study, (ERROR, BEST_TRIAL_RUN_ID, STOP, STOPPED_BY))
+    _forget(client, study, (ERROR, BEST_TRIAL_RUN_ID, STOP_REQUEST, STOPPED_BY))
 
 
 def _is_trial(run: Run) -> bool:

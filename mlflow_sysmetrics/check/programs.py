@@ -37,9 +37,9 @@ from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import absolute_uri
+from mlflow_sysmetrics.sampling import KB_MB
 from mlflow_sysmetrics.time_limits import ENDED_EVERY_S, SHORT_GRACE_S
 
-_KB_MB = 1.024e-3
 _TAIL = 2000  # bytes of its output
 _READ_EVERY_S = 0.02  # five times as often as usual: what is sampled misses short peaks
 # The program's parent: the kernel begins a process's mark of its memory with that of the one that has started it, and
@@ -197,7 +197,7 @@ class Programs:
         seen = measurement.summary  # with processes that nobody has waited for, as Ray's
         costs = {
             "cpu_seconds": max(cpu_s, seen.get("cpu_seconds", 0.0)),
-            "peak_rss_mb": max(peak_kb * _KB_MB, seen.get("peak_rss_mb", 0.0)),
+            "peak_rss_mb": max(peak_kb * KB_MB, seen.get("peak_rss_mb", 0.0)),
             "peak_memory_mb": seen.get("peak_memory_mb", math.nan),
             "elapsed_s": elapsed_s,
         }

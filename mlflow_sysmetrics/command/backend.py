@@ -20,7 +20,7 @@ from mlflow.projects.submitted_run import LocalSubmittedRun, SubmittedRun
 from mlflow.projects.utils import PROJECT_SYNCHRONOUS
 
 from mlflow_sysmetrics.command.passthrough import Exit, reap
-from mlflow_sysmetrics.command.program import Program
+from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.delivery import RunRef
 from mlflow_sysmetrics.redact import redacted
@@ -43,7 +43,7 @@ class SystemMetricsBackend(LocalBackend):
         *project, given, tracking_uri, experiment_id = arguments
         config = {**given, PROJECT_SYNCHRONOUS: True}
         try:
-            program = Program(str(config.get("limits") or ""))
+            program = MeasuredProgram(str(config.get("limits") or ""))
         except ValueError as error:
             raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
         tracker = RunTracker()
@@ -60,7 +60,7 @@ class SystemMetricsBackend(LocalBackend):
 class _MeasuredRun(LocalSubmittedRun):
     """A project that runs here, whose system metrics are delivered before its run is marked as ended."""
 
-    def __init__(self, submitted: LocalSubmittedRun, program: Program) -> None:
+    def __init__(self, submitted: LocalSubmittedRun, program: MeasuredProgram) -> None:
         super().__init__(submitted.run_id, submitted.command_proc)  # type: ignore[no-untyped-call]
         self._program = program
         self._exit: Exit | None = None

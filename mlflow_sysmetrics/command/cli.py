@@ -99,11 +99,11 @@ def run(
         wrong = "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
         raise click.UsageError(wrong)
     from mlflow_sysmetrics.command.passthrough import end_as
-    from mlflow_sysmetrics.command.program import Program
+    from mlflow_sysmetrics.command.program import MeasuredProgram
     from mlflow_sysmetrics.command.run import run_command
 
     try:
-        program = Program(limits)
+        program = MeasuredProgram(limits)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     end_as(run_command(command, environment, program, run_name=run_name, experiment_name=experiment_name))
@@ -196,12 +196,12 @@ def check_models(baseline: str, candidate: str, data: str, form: str, **options:
     something cannot be judged, the baseline fails, or somebody else has moved the alias meanwhile.
     """
     try:
-        from mlflow_sysmetrics.check.two_models import check_models
+        from mlflow_sysmetrics.check import two_models
         from mlflow_sysmetrics.command.served import read_rows
     except ImportError as error:
         wanted = "pip install mlflow 'mlflow-sysmetrics-bundle[check]'"
         raise click.UsageError(f"{error.name} is missing: {wanted}") from None
-    _end_of_check(lambda: check_models(baseline, candidate, read_rows(data), **options), form)
+    _end_of_check(lambda: two_models.check_models(baseline, candidate, read_rows(data), **options), form)
 
 
 def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mlflow_sysmetrics.outcome import FINISHED, Outcome
+from mlflow_sysmetrics.sampling import KB_MB
 from mlflow_sysmetrics.threads import start_thread
 
 _TYPED = (signal.SIGINT, signal.SIGQUIT)  # what keys send, to every process in the terminal's foreground
@@ -22,7 +23,6 @@ _HANDED_ON = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
 _KILLED = (*_STOPPING, signal.SIGKILL)
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # a shell's exit codes
 STOPPED = 124  # that of timeout(1): the command was ended, since it broke a limit or somebody asked for it
-_KB = 1.024e-3  # in MB
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def reap(process: subprocess.Popen[Any]) -> Exit:
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     is_its_own = used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Exit(process.returncode, peak_rss_mb=used.ru_maxrss * _KB if is_its_own else None)
+    return Exit(process.returncode, peak_rss_mb=used.ru_maxrss * KB_MB if is_its_own else None)
 
 
 def _has_terminal() -> bool:

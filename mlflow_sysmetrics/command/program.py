@@ -15,14 +15,14 @@ from mlflow_sysmetrics.limits import MemoryKills, Watchdog, end_tree, process_li
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import STOP
+from mlflow_sysmetrics.tags import STOP_REQUEST
 from mlflow_sysmetrics.time_limits import GRACE_S, KILLED_WITHIN_S, KILLS_EVERY_S
 
 logger = get_logger(__name__)
 _KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command that it ran was killed
 
 
-class Program:
+class MeasuredProgram:
     """Measures a process and those below it from `start` to `finish`, and has a tracker record them.
 
     It ends them when they break a limit, and when somebody sets the tag ``sysmetrics.stop`` of their run. After
@@ -108,10 +108,10 @@ class Program:
         if run.run_id is None:
             return {}
         tags = Store(run.tracking_uri).run(run.run_id).tags
-        return {run.run_id: tags[STOP]} if STOP in tags else {}
+        return {run.run_id: tags[STOP_REQUEST]} if STOP_REQUEST in tags else {}
 
     def _clear(self, run_id: str) -> None:
-        Store(self._tracker.run.tracking_uri).delete_tag(run_id, STOP)
+        Store(self._tracker.run.tracking_uri).delete_tag(run_id, STOP_REQUEST)
 
     def _look_for_kills(self, summary: Mapping[str, float]) -> None:
         now = time.monotonic()

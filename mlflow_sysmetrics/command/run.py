@@ -16,12 +16,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Exit, Passthrough
-from mlflow_sysmetrics.command.program import Program
+from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.delivery import RunRef, current_run
-from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.store import Store, no_experiment
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.redact import absolute_uri, get_logger, sqlite_file
+from mlflow_sysmetrics.redact import absolute_uri, get_logger, is_server, sqlite_file
 from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.ui import address
 
@@ -32,7 +32,7 @@ _SCRIPTS = {".py", ".sh", ".R", ".jl"}
 def run_command(
     command: Sequence[str],
     environment: Mapping[str, str],
-    program: Program,
+    program: MeasuredProgram,
     *,
     run_name: str | None = None,
     experiment_name: str | None = None,
@@ -75,15 +75,15 @@ def checked_run(experiment_name: str | None = None) -> RunRef:
     store = Store(uri, timeout_s=COMMAND_ANSWER_S)  # nothing runs yet that would wait
     with _alone_with(uri):
         store.open()
-    place = current_run()
-    if place.run_id is not None:
-        return place._replace(experiment_id=store.run(place.run_id).experiment_id)
+    ref = current_run()
+    if ref.run_id is not None:
+        return ref._replace(experiment_id=store.run(ref.run_id).experiment_id)
     if experiment_name:
-        place = place._replace(experiment_id=store.experiment_named(experiment_name))
-    if not store.has_experiment(place.experiment_id):
-        name = experiment_name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or place.experiment_id
-        raise ValueError(f"experiment {name!r} does not exist, or was deleted; restore it, or name another one")
-    return place
+        ref = ref._replace(experiment_id=store.experiment_named(experiment_name))
+    if not store.has_experiment(ref.experiment_id):
+        name = experiment_name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or ref.experiment_id
+        raise ValueError(no_experiment(name))
+    return ref
 
 
 @contextlib.contextmanager
@@ -125,7 +125,7 @@ def _show(run: RunRef, summary: Mapping[str, float], left_behind: Sequence[int])
     if left_behind:
         pids = ", ".join(map(str, left_behind))
         lines.append(f"  processes of the command that go on, and are no longer measured: {pids}")
-    if not (run.run_id and run.tracking_uri.startswith(("http://", "https://"))):
+    if not (run.run_id and is_server(run.tracking_uri)):
         lines.append("  see it with: mlflow-sysmetrics ui")
     if run.run_id:
         lines.append(f"  {address(f'#/experiments/{run.experiment_id}/runs/{run.run_id}', run.tracking_uri)}")

@@ -74,14 +74,14 @@ class RunTracker:
     @property
     def run(self) -> RunRef:
         """The run in which the program is recorded; without an id while there is none."""
-        return self._place._replace(run_id=self._recording.run.run_id if self._recording else None)
+        return self._ref._replace(run_id=self._recording.run.run_id if self._recording else None)
 
     def start(self, run: RunRef, measurement: Measurement) -> None:
         """Record what this measures of the program, which has just been started.
 
         With an id it is recorded in that run, whatever it does; else `run` is where one would be made.
         """
-        self._place = run
+        self._ref = run
         self._given_id = run.run_id
         self._measurement = measurement
         with never_raises("recording the program"):
@@ -92,7 +92,7 @@ class RunTracker:
         with never_raises("recording the program"), self._looking:
             if self._given_id is not None and self._recording is None:
                 self._is_of_whole = True
-                self._record_in(writer_for(self._place.tracking_uri).open(self._given_id))
+                self._record_in(writer_for(self._ref.tracking_uri).open(self._given_id))
             for event in self._new_events():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # none of ours
                     self._take(json.loads(event))
@@ -152,15 +152,15 @@ class RunTracker:
     def _opened(self, event: Mapping[str, Any]) -> None:
         """The program has opened a run for the first time."""
         run_id = event["run_id"]
-        place = RunRef(with_login(event["tracking_uri"], self._place.tracking_uri), event["experiment_id"])
-        handle = writer_for(place.tracking_uri).open(run_id)
+        ref = RunRef(with_login(event["tracking_uri"], self._ref.tracking_uri), event["experiment_id"])
+        handle = writer_for(ref.tracking_uri).open(run_id)
         if self._recording is not None and run_id == self._given_id:
             handle = self._recording.run
         run = self._program_runs[run_id] = _ProgramRun(handle, event["time_ms"])
         if event["parent_id"] is not None:
             return
         if self._recording is None:
-            self._place = place
+            self._ref = ref
             self._record_in(handle)
             return
         if not self._is_of_whole:
@@ -178,9 +178,9 @@ class RunTracker:
 
     def _record_in_new_run(self) -> None:
         """Have a run made for the whole program, and record it there."""
-        writer = writer_for(self._place.tracking_uri)
+        writer = writer_for(self._ref.tracking_uri)
         began_ms = self._measurement.began_ms
-        handle = writer.create(self._place.experiment_id, name=self._name, tags=self._tags, start_ms=began_ms)
+        handle = writer.create(self._ref.experiment_id, name=self._name, tags=self._tags, start_ms=began_ms)
         handle.outcome_if_killed = _IF_KILLED
         self._is_of_whole = True
         self._record_in(handle)
@@ -202,7 +202,7 @@ class RunTracker:
         tags: dict[str, object] = {PROGRAM: word}
         run.handle.log(tags=tags)
         if whole.key is not None:  # made here: its description is ours
-            page = Page("", f"{tag(PROGRAM)} = '{word}'").plain_link(self._place.experiment_id)
+            page = Page("", f"{tag(PROGRAM)} = '{word}'").plain_link(self._ref.experiment_id)
             tags = {**tags, MLFLOW_RUN_NOTE: f"This program opened several runs: [all of them]({page})."}
         whole.log(tags=tags)
 

@@ -122,6 +122,6 @@ def finite_points(points: Iterable[Point]) -> list[Point]:
     return [point._replace(value=float(point.value)) for point in points if math.isfinite(point.value)]
 
 
-def finite(values: Mapping[str, float]) -> dict[str, float]:
+def finite_values(values: Mapping[str, float]) -> dict[str, float]:
     """These without those that are NaN or infinite."""
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}

@@ -21,8 +21,8 @@ from mlflow_sysmetrics.delivery.operations import (
     Operation,
     Point,
     Status,
-    finite,
     finite_points,
+    finite_values,
     now_ms,
     texts,
 )
@@ -130,7 +130,7 @@ class Run:
             known = finite_points(points)
             if known:
                 operations.append(Batch(now_ms(), known))
-            numbers = finite(summary or {})
+            numbers = finite_values(summary or {})
             if params or tags or numbers:
                 params = texts(params or {}, MAX_PARAM)
                 tags = texts(tags or {}, MAX_TAG)
@@ -183,7 +183,7 @@ class Run:
     def checkpoint(self, summary: Mapping[str, float], unless_logged_since_ms: int | None = None) -> None:
         """Have the journal hold what `sync` delivers if this process is killed now."""
         time_ms = now_ms()
-        batch = Batch(time_ms, summary=finite(summary), unless_logged_since_ms=unless_logged_since_ms)
+        batch = Batch(time_ms, summary=finite_values(summary), unless_logged_since_ms=unless_logged_since_ms)
         operations: list[Operation] = [batch]
         if self.outcome_if_killed is not None:
             operations.append(_status(self.outcome_if_killed, time_ms))

@@ -30,6 +30,11 @@ from mlflow_sysmetrics.threads import within
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
+def no_experiment(name: str) -> str:
+    """The error where an experiment is not there, for the user."""
+    return f"experiment {name!r} does not exist, or was deleted; restore it, or name another one"
+
+
 class NoSuchRunError(Exception):
     """The store answered that it has no such run, or that somebody has deleted it."""
 

@@ -20,10 +20,10 @@ _BROKEN = {"<=": " > ", "<": " >= ", ">=": " < ", ">": " <= ", "": ", best "}  #
 class Kind(Enum):
     """How a metric moves while a trial runs, and so when a limit on it can be judged."""
 
-    GROWING = "a cost that never falls, or of which each value counts: a crossed upper limit is final"
-    MEAN = "an average since the start that settles: judged at the end"
-    FACT = "known once and final: judged as soon as it is seen"
-    CURVE = "goes up and down: judged at the end"
+    GROWING = "growing"  # a cost that never falls, or of which each value counts: a crossed upper limit is final
+    MEAN = "mean"  # since the start, which settles: judged at the end
+    FACT = "fact"  # known once and final: judged as soon as it is seen
+    CURVE = "curve"  # goes up and down: judged at the end
 
 
 @dataclass(frozen=True)

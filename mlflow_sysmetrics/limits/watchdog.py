@@ -10,7 +10,7 @@ from mlflow_sysmetrics.limits.grammar import Limits
 from mlflow_sysmetrics.limits.rules import Stop, Values
 from mlflow_sysmetrics.outcome import Outcome, killed
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import BY_PERSON, STOP, STOP_REASON
+from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOP_REQUEST
 from mlflow_sysmetrics.threads import start_thread
 from mlflow_sysmetrics.time_limits import ASK_EVERY_S, MAX_PAUSE_S
 
@@ -111,5 +111,5 @@ class Watchdog:
 
 def stopped_by_person(text: str) -> Outcome:
     """The outcome of a run whose tag ``sysmetrics.stop`` was set to this text."""
-    reason = f"the tag {STOP} was set to {text!r}" if text else f"the tag {STOP} was set"
+    reason = f"the tag {STOP_REQUEST} was set to {text!r}" if text else f"the tag {STOP_REQUEST} was set"
     return killed(BY_PERSON, reason)

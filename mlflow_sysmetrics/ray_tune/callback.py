@@ -22,7 +22,7 @@ from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import process_limits
 from mlflow_sysmetrics.ray_tune import endings
-from mlflow_sysmetrics.ray_tune.destination import find_around, find_earlier
+from mlflow_sysmetrics.ray_tune.destination import find_earlier, find_parent
 from mlflow_sysmetrics.ray_tune.inside import tell_location
 from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, points_of
 from mlflow_sysmetrics.ray_tune.runs import Experiment, TrialRun
@@ -135,9 +135,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self._study_id = None
         with redacted_errors():
             store = Store(uri)
-            around = find_around(store, self.experiment_id, self.experiment_name, self.parent_run_id)
-            earlier = find_earlier(store, around.experiment_id, study_id) if study_id else {}
-        self._experiment = Experiment(around, study_id or uuid.uuid4().hex, earlier, self.limits).start()
+            parent = find_parent(store, self.experiment_id, self.experiment_name, self.parent_run_id)
+            earlier = find_earlier(store, parent.experiment_id, study_id) if study_id else {}
+        self._experiment = Experiment(parent, study_id or uuid.uuid4().hex, earlier, self.limits).start()
         atexit.register(self.close)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         run = self._open(trial)
         run.has_begun = True
         self._log_changes(run)
-        place = tell_location(trial.temporary_state.ray_actor, experiment.location(run), experiment.around.run_id)
+        place = tell_location(trial.temporary_state.ray_actor, experiment.location(run), experiment.parent.run_id)
         if not getattr(trial.get_trainable_cls(), MEASURES_ITSELF, False):
             experiment.measure(run, place)
 
@@ -230,7 +230,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         carried = result.get(PAYLOAD_KEY) or {}
         outcome = run.outcome  # which a person or a limit asks for
         if failed and not run.was_killed:
-            outcome = endings.failure(trial)
+            outcome = endings.error_outcome(trial)
         elif outcome is None or carried.get("status") is not None:
             outcome = endings.known_outcome(trial, result)
         experiment.end(run, outcome, with_files=self.should_save_artifact)

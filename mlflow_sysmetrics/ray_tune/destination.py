@@ -11,20 +11,20 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_sysmetrics.delivery import RunRef, current_run, one_line
 from mlflow_sysmetrics.delivery.location import find_run
-from mlflow_sysmetrics.delivery.store import Store, StoredRun
+from mlflow_sysmetrics.delivery.store import Store, StoredRun, no_experiment
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 from mlflow_sysmetrics.threads import within
 from mlflow_sysmetrics.time_limits import ANSWER_S
 
 logger = get_logger(__name__)
-STUDY = "study"  # the name of the run around the trials, among the ids of these
+STUDY = "study"  # the name of the parent run of the trials, among the ids of these
 _SUMMARY_BEFORE_END_MS = 1000  # a summary is queued just before the end
 _BY_ID = ", or give experiment_id=, then trials begin and their runs wait for it"
 T = TypeVar("T")
 
 
-def find_around(
+def find_parent(
     store: Store,
     experiment_id: str | None = None,
     experiment_name: str | None = None,
@@ -53,8 +53,7 @@ def find_around(
             parent_run_id = here.run_id
     assert experiment_id is not None
     if not _may_have_experiment(store, experiment_id):
-        named = experiment_name or experiment_id
-        raise MlflowException(f"experiment {named!r} does not exist, or was deleted; restore it, or name another one")
+        raise MlflowException(no_experiment(experiment_name or experiment_id))
     return RunRef(store.tracking_uri, experiment_id, parent_run_id)
 
 

@@ -42,7 +42,7 @@ def process_died(trial: Trial) -> bool:
     return _RAISED not in error
 
 
-def failure(trial: Trial) -> Outcome:
+def error_outcome(trial: Trial) -> Outcome:
     """The outcome of a trial that raised, or whose process died."""
     return failed(error_line(trial))
 

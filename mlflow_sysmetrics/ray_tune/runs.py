@@ -24,7 +24,7 @@ from mlflow_sysmetrics.ray_tune.endings import UNFINISHED, outcome_by_state, pro
 from mlflow_sysmetrics.ray_tune.inside import ProcessPlace
 from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcess
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
-from mlflow_sysmetrics.tags import KIND, STOP, STOP_REASON, STUDY_ID, TRIAL_ID
+from mlflow_sysmetrics.tags import KIND, STOP_REASON, STOP_REQUEST, STUDY_ID, TRIAL_ID
 from mlflow_sysmetrics.threads import Deadline, in_background, start_thread
 from mlflow_sysmetrics.time_limits import LAST_READINGS_S, LOOK_EVERY_S, NEXT_RESULT_S
 
@@ -89,8 +89,8 @@ class TrialRun:
 class Experiment:
     """The runs of one experiment. Only `close` waits."""
 
-    def __init__(self, around: RunRef, study_id: str, earlier: Mapping[str, StoredRun], limits: Limits) -> None:
-        self.around = around  # where the run is that trials are nested under; without an id it is made here
+    def __init__(self, parent: RunRef, study_id: str, earlier: Mapping[str, StoredRun], limits: Limits) -> None:
+        self.parent = parent  # where the run is that trials are nested under; without an id it is made here
         self.study_id = study_id
         self._nodes = Nodes(limits)
         self.trials: dict[str, TrialRun] = {}  # whose runs have not ended
@@ -98,14 +98,14 @@ class Experiment:
         self.is_stopped = False  # as a person wants it
         self._earlier = earlier  # runs from before an interruption, see `find_earlier`
         self._began = time.time()
-        self._handles: dict[str, Run] = {}  # by trial; STUDY is the run around the trials
+        self._handles: dict[str, Run] = {}  # by trial; STUDY is the parent run of the trials
         self._outcomes: dict[str, Outcome] = {}  # of trials that have ended
-        self._writer = writer_for(around.tracking_uri)
-        self._store = Store(around.tracking_uri)  # with a time limit of its own: the writer changes that of its store
+        self._writer = writer_for(parent.tracking_uri)
+        self._store = Store(parent.tracking_uri)  # with a time limit of its own: the writer changes that of its store
         self._watchdog = Watchdog(
             self._stop,
             stop_tags=self._stop_tags,
-            clear=lambda run_id: self._store.delete_tag(run_id, STOP),
+            clear=lambda run_id: self._store.delete_tag(run_id, STOP_REQUEST),
             is_unreachable=lambda: self._writer.is_unreachable,
         )
         self._thread: threading.Thread
@@ -121,7 +121,7 @@ class Experiment:
         return self
 
     def open(self, trial: Trial, title: str, tags: Mapping[str, str], run_id: str | None) -> TrialRun:
-        """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
+        """Have a trial's run created, or that with this id go on, nested under the parent run of the trials."""
         study = self._open_study(f"tune {trial.experiment_dir_name}")
         own = {KIND: "trial", TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
         handle = self._open(trial.trial_id, title, {**own, **tags}, run_id, study)
@@ -132,8 +132,8 @@ class Experiment:
     def location(self, run: TrialRun) -> dict[str, str | None]:
         """What the trial's process has to know to find its run. Nothing of it is secret."""
         return {
-            "uri": lasting_uri(self.around.tracking_uri),
-            "experiment_id": self.around.experiment_id,
+            "uri": lasting_uri(self.parent.tracking_uri),
+            "experiment_id": self.parent.experiment_id,
             "key": run.handle.key,
             "run_id": run.handle.run_id,
             "trial_id": run.trial.trial_id,
@@ -198,9 +198,9 @@ class Experiment:
         """The run around the trials, which is created at its first use, unless it is somebody else's."""
         if STUDY in self._handles:
             return self._handles[STUDY]
-        if self.around.run_id is None:
+        if self.parent.run_id is None:
             return self._open(STUDY, title, {KIND: "study"})
-        self._handles[STUDY] = handle = self._writer.open(self.around.run_id)
+        self._handles[STUDY] = handle = self._writer.open(self.parent.run_id)
         return handle
 
     def _open(
@@ -219,7 +219,7 @@ class Experiment:
         if run_id is None and name in self._earlier:
             run_id = self._earlier[name].run_id
         if run_id is None:
-            experiment_id = self.around.experiment_id
+            experiment_id = self.parent.experiment_id
             handle = self._writer.create(experiment_id, name=title, tags=tags, parent=parent, key=key)
         else:
             handle = self._writer.open(run_id, key=key)
@@ -284,12 +284,12 @@ class Experiment:
                 self._outcomes[name] = UNFINISHED
 
     def _end_study(self) -> None:
-        """End the run around the trials, if it was made here, with what became of them."""
+        """End the parent run of the trials, if it was made here, with what became of them."""
         earlier = self._earlier.get(STUDY)
         if earlier is not None:  # it says what became of the trials, though none may have gone on
             self._open_study()
             self.restarts += int(earlier.values.get("restarts", 0))
-        if STUDY not in self._handles or self.around.run_id is not None:
+        if STUDY not in self._handles or self.parent.run_id is not None:
             return
         counts = Counter(outcome.status for outcome in self._outcomes.values())
         summary = combined_in_turn([*summary_before(earlier), {"elapsed_s": time.time() - self._began}])
@@ -301,7 +301,7 @@ class Experiment:
 
     def _stop_tags(self) -> dict[str, str]:
         """The runs of this experiment that somebody asks to stop, and what the tag is set to."""
-        tagged = self._store.running_with(self.around.experiment_id, STOP)
+        tagged = self._store.running_with(self.parent.experiment_id, STOP_REQUEST)
         own = {handle.run_id for handle in list(self._handles.values())}
         return {run_id: text for run_id, text in tagged.items() if run_id in own}
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from mmap import PAGESIZE
 
-from mlflow_sysmetrics.sampling.one_process import Reading, System, marks_before_resets, own_high_water_mb
+from mlflow_sysmetrics.sampling.one_process import MEMORY, Reading, System, marks_before_resets, own_high_water_mb
 
 Readings = Mapping[Hashable, Reading]  # by process
 _SHARED_EVERY_S = 1.0
@@ -176,7 +176,7 @@ class SharedPages:
             tree_mb = largest_mb = 0.0
             for process, reading in readings.items():
                 if process in self._shared_mb and not reading.ended:
-                    memory_mb = reading.levels["process_memory_mb"]
+                    memory_mb = reading.levels[MEMORY]
                     tree_mb += max(0.0, memory_mb - self._shared_mb[process])
                     largest_mb = max(largest_mb, memory_mb)
             tree_mb = max(tree_mb, largest_mb)

@@ -26,7 +26,8 @@ if psutil.POSIX:
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1
 _BLOCK_MB = 512 / 1e6  # a block of getrusage on Linux, whatever the disk's are
-_KB_MB = 1024 / 1e6
+KB_MB = 1024 / 1e6
+MEMORY = "process_memory_mb"  # the metric that limits and peaks are of
 _CHUNK = 4096  # few of these files are longer: status, of a user in hundreds of groups
 _NUMBERS = re.compile(  # of status, io and smaps_rollup
     rb"\n(VmHWM|Threads|(?:read|write)_bytes|(?:Pss_)?Anon(?:ymous)?):\s+(\d+)"
@@ -126,7 +127,7 @@ def _read_own(levels: dict[str, float], high_water_mb: float | None, with_reaped
         levels=levels,
         counters=counters,
         high_water_mb=high_water_mb,
-        reaped_high_water_mb=reaped.ru_maxrss * _KB_MB,
+        reaped_high_water_mb=reaped.ru_maxrss * KB_MB,
     )
 
 
@@ -135,7 +136,7 @@ def _read_memory(pid: int) -> dict[str, float]:
     _, resident, shared, _ = _read_file(pid, "statm").split(None, 3)
     resident_mb = int(resident) * PAGESIZE / 1e6
     shared_mb = int(shared) * PAGESIZE / 1e6
-    return {"process_memory_mb": resident_mb - shared_mb, "process_rss_mb": resident_mb}
+    return {MEMORY: resident_mb - shared_mb, "process_rss_mb": resident_mb}
 
 
 def _read_shared(process: psutil.Process) -> float:
@@ -143,12 +144,12 @@ def _read_shared(process: psutil.Process) -> float:
     sizes = _read_numbers(process.pid, "smaps_rollup")
     if b"Pss_Anon" not in sizes:  # gone, refused, or of an older kernel
         return 0.0
-    return max(0, sizes[b"Anonymous"] - sizes[b"Pss_Anon"]) * _KB_MB
+    return max(0, sizes[b"Anonymous"] - sizes[b"Pss_Anon"]) * KB_MB
 
 
 def _high_water_mb(status: Mapping[bytes, int]) -> float | None:
     # Not getrusage's own: with that a process begins where the one that has started it was.
-    return status[b"VmHWM"] * _KB_MB if b"VmHWM" in status else None
+    return status[b"VmHWM"] * KB_MB if b"VmHWM" in status else None
 
 
 def own_high_water_mb() -> float:
@@ -250,7 +251,7 @@ def _read_portable(process: psutil.Process, slow: bool) -> Reading:
     levels = {"process_threads": float(process.num_threads())}
     with contextlib.suppress(psutil.AccessDenied):
         memory = process.memory_full_info()
-        levels["process_memory_mb"] = memory.uss / 1e6
+        levels[MEMORY] = memory.uss / 1e6
         levels["process_rss_mb"] = memory.rss / 1e6
     return Reading(0.0, False, times.user + times.system, 0.0, times.system, levels, {})
 

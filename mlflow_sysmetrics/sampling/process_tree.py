@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import time
@@ -11,14 +10,11 @@ from typing import Any
 
 import psutil
 
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.guard import warn_once
 from mlflow_sysmetrics.sampling.accounts import CpuAccount, PeakRss, Readings, SharedPages
-from mlflow_sysmetrics.sampling.one_process import HERE, Reading, System
+from mlflow_sysmetrics.sampling.one_process import HERE, MEMORY, Reading, System
 
-logger = get_logger(__name__)
-_warn_once = functools.cache(logger.warning)
 _CPU = "process_cpu_percent"
-_MEMORY = "process_memory_mb"
 _IO = ("read_mb", "write_mb")
 # Refused, no descriptor left, or a kernel whose files neither psutil nor we can parse.
 _UNREADABLE = (psutil.Error, OSError, ValueError, LookupError)
@@ -115,7 +111,7 @@ class ProcessSampler:
             readings = self._read()
         except _UNREADABLE as error:
             if not self._readings:  # a gap later on is in the series
-                _warn_once("process %d cannot be read now: %s", self._pid, str(error))
+                warn_once("process %d cannot be read now: %s", self._pid, str(error))
             return {}
         if not readings:
             return {}
@@ -133,8 +129,8 @@ class ProcessSampler:
         if readings[self._root].ended:
             return {}
         values = _sums(reading.levels for reading in readings.values() if not reading.ended)
-        if _MEMORY in values:
-            values[_MEMORY] = self._shared.less_shared(values[_MEMORY], readings)
+        if MEMORY in values:
+            values[MEMORY] = self._shared.less_shared(values[MEMORY], readings)
         if now >= self._rates_due:
             values |= self._rates(now, totals)
         return values

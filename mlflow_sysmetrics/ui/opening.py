@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.delivery.store import missing_database
-from mlflow_sysmetrics.redact import absolute_uri, redacted
+from mlflow_sysmetrics.redact import absolute_uri, is_server, redacted
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui.page import FIRST, PORT, Page, address, runs_page, tag, trials_of
 from mlflow_sysmetrics.ui.saved import MEASURED, OF_RUNS, save_costs, saved_link
@@ -84,7 +84,7 @@ def _page_of_study(client: MlflowClient, study: Run) -> str:
 
 def show(uri: str, page: str, port: int | None) -> None:
     """Print the address of a page of the store: on its server, or on one that this process becomes."""
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         click.echo(f"  {address(page, uri)}")
     else:
         _serve(uri, page, port or PORT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from mlflow_sysmetrics.redact import redacted
+from mlflow_sysmetrics.redact import is_server, redacted
 from mlflow_sysmetrics.tags import KIND
 
 PORT = 5000  # where `mlflow-sysmetrics ui` starts a server, if nothing listens there
@@ -46,7 +46,7 @@ def runs_page(experiment_id: str) -> str:
 
 def address(page: str, uri: str) -> str:
     """Of a page, without a login: on the store's own server, or else on the one that `mlflow-sysmetrics ui` starts."""
-    server = redacted(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{PORT}"
+    server = redacted(uri).rstrip("/") if is_server(uri) else f"http://127.0.0.1:{PORT}"
     return f"{server}/{page}"
 
 

@@ -12,7 +12,7 @@ from mlflow.utils.rest_utils import http_request
 
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.metrics import COUNTS, CURVES, names
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.redact import get_logger, is_server
 from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.time_limits import ANSWER_S
 from mlflow_sysmetrics.ui import page as ui
@@ -127,7 +127,7 @@ def _telling_params(runs: Sequence[Run]) -> list[str]:
 
 def _has_views(uri: str) -> bool:
     """Whether the UI of this store has such views: a server says its version, a database has that of this MLflow."""
-    if not uri.startswith(("http://", "https://")):
+    if not is_server(uri):
         return "databricks" not in uri
     answer = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=ANSWER_S)  # type: ignore
     return bool(answer.ok and re.match(r"3\.(1[7-9]|[2-9]\d)\.", answer.text.strip()))

@@ -331,7 +331,7 @@ def test_open_phase_ends_with_the_measurement() -> None:
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        *[("load/parse", "load/parse"), ("a:b*c", "a_b_c"), ("/a//b/../c", "a/b/c")],
+        *[("load/parse", "load/parse"), ("a:b*c", "a:b_c"), ("/a//b/../c", "a/b/c")],
         *[("..", "_"), (3, "3"), ("x" * 1000, "x" * 100)],
     ],
 )

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from types import SimpleNamespace
@@ -21,10 +21,16 @@ from mlflow_sysmetrics.monitor import Monitor
 LIMIT_S = 60.0
 
 
+def made(sample: Callable[[], Mapping[str, float]], **options: Any) -> Monitor:
+    """A monitor with the options that a test is not about."""
+    others = {"interval_s": 0.1, "window_s": 0.5, "on_sample": lambda reading: None, "clock": time.monotonic}
+    return Monitor(sample, **others | options)
+
+
 def of(*readings: Mapping[str, float], at: tuple[float, ...] = (), **more: Any) -> Monitor:
     """A monitor that has taken these readings at these times, or every quarter of a second."""
     taken, times = iter(readings), iter(at or [0.25 * number for number in range(len(readings) + 2)])
-    monitor = Monitor(lambda: next(taken), clock=lambda: next(times), **more)
+    monitor = made(lambda: next(taken), clock=lambda: next(times), **more)
     for _ in readings:
         monitor.read()
     return monitor
@@ -66,7 +72,7 @@ def test_reading_counts_for_as_long_as_it_is_since_the_one_before() -> None:
 def test_value_that_is_not_finite_is_left_out(value: float) -> None:
     """Of windows, peaks, what is shown and what is returned."""
     seen: list[Mapping[str, float]] = []
-    monitor = Monitor(lambda: {"x": -1.0, "y": value}, on_sample=seen.append)
+    monitor = made(lambda: {"x": -1.0, "y": value}, on_sample=seen.append)
     assert monitor.read() == {"x": -1.0}
     monitor.stop(LIMIT_S)
     (window,) = monitor.drain()
@@ -76,7 +82,7 @@ def test_value_that_is_not_finite_is_left_out(value: float) -> None:
 def test_windows_of_a_long_run_are_longer() -> None:
     """A second at first, ten after hours."""
     clock = Clock()
-    monitor, closed = Monitor(lambda: {"x": clock.now}, window_s=1.0, clock=clock), list[float]()
+    monitor, closed = made(lambda: {"x": clock.now}, window_s=1.0, clock=clock), list[float]()
     for _ in range(4 * 3600):
         monitor.read()
         closed += [window.maximum["x"] for window in monitor.drain()]
@@ -88,7 +94,7 @@ def test_windows_of_a_long_run_are_longer() -> None:
 
 def test_windows_that_nobody_drains_are_bounded() -> None:
     """The oldest go first."""
-    monitor = Monitor(lambda: {"x": 1.0}, window_s=0.1, clock=count().__next__)
+    monitor = made(lambda: {"x": 1.0}, window_s=0.1, clock=count().__next__)
     for _ in range(1300):
         monitor.read()
     assert len(monitor.drain()) == 1200
@@ -104,7 +110,7 @@ def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
             release.wait(LIMIT_S)
         return {"x": 1.0}
 
-    monitor = Monitor(sample, interval_s=0.001, window_s=3600)
+    monitor = made(sample, interval_s=0.001, window_s=3600)
     monitor.start()
     assert hangs.wait(LIMIT_S)
     monitor.stop(0.01)
@@ -127,7 +133,7 @@ def test_readings_keep_the_interval_however_long_each_takes(monkeypatch: pytest.
         return len(moments) == 7
 
     monkeypatch.setattr("mlflow_sysmetrics.monitor.time", SimpleNamespace(monotonic=clock, time=time.time))
-    monitor = Monitor(sample, interval_s=0.1, clock=clock)
+    monitor = made(sample, interval_s=0.1, clock=clock)
     monitor._stopping = SimpleNamespace(wait=wait)
     monitor._run()
     assert moments == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.8, 0.9, 1.0])
@@ -143,7 +149,7 @@ def test_reading_that_fails_is_counted_and_told_once(reading: Any, caplog: pytes
             raise value
         return value
 
-    monitor = Monitor(sample)
+    monitor = made(sample)
     assert [monitor.read() for _ in range(3)] == [{}, {}, {"x": 1.0}]
     assert monitor.failures == 2
     assert caplog.text.count("a reading failed") == 1
@@ -156,7 +162,7 @@ def test_machine_without_threads_gets_a_last_reading(monkeypatch: pytest.MonkeyP
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monitor = Monitor(lambda: {"x": 4.0})
+    monitor = made(lambda: {"x": 4.0})
     monitor.start()
     monitor.stop(LIMIT_S)
     assert [window.mean for window in monitor.drain()] == [{"x": 4.0}]
@@ -166,7 +172,7 @@ def test_machine_without_threads_gets_a_last_reading(monkeypatch: pytest.MonkeyP
 def test_interval_that_is_no_time_is_refused(interval_s: float) -> None:
     """At construction: the thread could only fail."""
     with pytest.raises(ValueError, match=f"^interval_s={interval_s}: give a number of seconds above 0$"):
-        Monitor(dict, interval_s=interval_s)
+        made(dict, interval_s=interval_s)
 
 
 def test_readings_of_several_threads_do_not_overlap() -> None:
@@ -180,7 +186,7 @@ def test_readings_of_several_threads_do_not_overlap() -> None:
         inside[0] -= 1
         return {"x": 1.0}
 
-    monitor = Monitor(sample, interval_s=1e-4, window_s=0.01)
+    monitor = made(sample, interval_s=1e-4, window_s=0.01)
     monitor.start()
     with ThreadPoolExecutor(4) as pool:
         for _ in range(800):
@@ -202,7 +208,7 @@ def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held: str) -> None:
         return 1.0
 
     clock = block if held == "clock" else time.monotonic
-    monitor = Monitor(lambda: {"x": block() if held == "sample" else 1.0}, interval_s=0.01, clock=clock)
+    monitor = made(lambda: {"x": block() if held == "sample" else 1.0}, interval_s=0.01, clock=clock)
     monitor.start()
     assert inside.wait(LIMIT_S)
 

@@ -27,7 +27,7 @@ from entrypoints.limits.grammar import Limits
 from entrypoints.option_types import AUTO
 from entrypoints.settings import DEFAULT_LIMITS
 from mlflow_sysmetrics.command.cli import main as plugin_cli
-from mlflow_sysmetrics.command.program import Program
+from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.delivery import writer
 
 LIMIT_S = 60.0
@@ -117,9 +117,9 @@ def test_command_on_a_page_is_taken(line: str) -> None:
             Limits.parse(
                 DEFAULT_LIMITS if limits == AUTO else limits, costs.metrics("val_rmse", higher_is_better=False)
             )
-            Program(**json.loads(given["backend_config"] or "{}"))
+            MeasuredProgram(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
-            Program(given["limits"])
+            MeasuredProgram(given["limits"])
 
 
 # What runs each kind of command on the pages: a step of .ci/run, or a test. A kind is a subcommand, one of its options,

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mlflow_sysmetrics.command.passthrough import Exit
-from mlflow_sysmetrics.command.program import Program
+from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.command.run import run_command
 
 
@@ -21,7 +21,7 @@ def record(store_in_use: MlflowClient) -> Callable[..., Exit]:
 
     def record(*command: str, limits: str = "", **options: str) -> Exit:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        return run_command(command, environment, Program(limits), **options)
+        return run_command(command, environment, MeasuredProgram(limits), **options)
 
     return record
 

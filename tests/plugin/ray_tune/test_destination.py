@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination
-from mlflow_sysmetrics.ray_tune.destination import STUDY, find_around, find_earlier, summary_before
+from mlflow_sysmetrics.ray_tune.destination import STUDY, find_earlier, find_parent, summary_before
 
 REFUSING = "http://me:hush42@127.0.0.1:9"  # nobody listens there
 
@@ -32,8 +32,8 @@ def silent() -> Iterator[str]:
 
 
 def found(store: Store, **named: str) -> tuple[str, str | None]:
-    """The experiment, and the run around the trials."""
-    uri, *where = find_around(store, **named)
+    """The experiment, and the parent run of the trials."""
+    uri, *where = find_parent(store, **named)
     assert uri == store.tracking_uri
     return tuple(where)
 
@@ -44,16 +44,16 @@ def test_named_experiment_wins_over_that_in_use(
     """It is made if it is not there, and its id wins over its name. What can get no run is told, in one sentence."""
     assert found(store) == ("0", None)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    made = find_around(store, experiment_name="mine").experiment_id
+    made = find_parent(store, experiment_name="mine").experiment_id
     assert store_in_use.get_experiment_by_name("mine").experiment_id == made
     assert found(store, experiment_name="mine")[0] == made
     assert found(store, experiment_id="0", experiment_name="mine")[0] == "0"
     with pytest.raises(MlflowException, match="name"):
-        find_around(store, experiment_name="x" * 1000)
+        find_parent(store, experiment_name="x" * 1000)
     store_in_use.delete_experiment(made)
     for named in ({"experiment_name": "mine"}, {"experiment_id": made}, {"experiment_id": "987654"}):
         with pytest.raises(MlflowException, match=f"experiment '{next(iter(named.values()))}' does not exist, or was"):
-            find_around(store, **named)
+            find_parent(store, **named)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environmen
     assert found(store, parent_run_id=run_id) == around
     assert found(store, experiment_id="0", parent_run_id=run_id) == ("0", run_id)
     with pytest.raises(MlflowException, match="parent_run_id='ffff"):
-        find_around(store, parent_run_id="f" * 32)
+        find_parent(store, parent_run_id="f" * 32)
     for given, expected in ((run_id, around), ("f" * 32, ("0", None))):
         monkeypatch.setenv("MLFLOW_RUN_ID", given)
         assert found(store) == expected

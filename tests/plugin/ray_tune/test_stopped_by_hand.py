@@ -16,7 +16,7 @@ from mlflow_sysmetrics.delivery import writer
 from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.limits import watchdog
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload
-from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP_REASON, STOP_REQUEST, STOPPED_BY
 
 LIMIT_S = 300.0
 LONG = {"steps": 450, "step_s": 0.1}
@@ -35,7 +35,7 @@ def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any], in_thre
 
     def set_tag() -> None:
         wait_until(lambda: any("loss" in run.data.metrics for run in runs_of_kind(client, "trial")), LIMIT_S, "results")
-        client.set_tag(runs_of_kind(client, kind)[-1].info.run_id, STOP, "enough")
+        client.set_tag(runs_of_kind(client, kind)[-1].info.run_id, STOP_REQUEST, "enough")
 
     tuning = {"reuse_actors": True}
     sweep = tuner([SystemMetricsCallback()], list(cases), trainable=trainables()["function"], tuning=tuning)
@@ -48,17 +48,17 @@ def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any], in_thre
 
 def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> None:
     """As a scheduler would, before its own end; the next trial runs to its end. Another study's tag stays."""
-    others = store_in_use.create_run("0", tags={STOP: "enough"})
+    others = store_in_use.create_run("0", tags={STOP_REQUEST: "enough"})
     run_and_tag(store_in_use, "trial", LONG, {"steps": 2})
     other, stopped = runs_of_kind(store_in_use, "trial")
     assert (stopped.info.status, other.info.status) == ("KILLED", "FINISHED")
     assert stopped.data.tags[STOPPED_BY] == BY_PERSON
     assert stopped.data.tags[STOP_REASON] == "the tag sysmetrics.stop was set to 'enough'"
-    assert STOP not in stopped.data.tags
+    assert STOP_REQUEST not in stopped.data.tags
     assert stopped.data.metrics["elapsed_s"] > 0
     assert STOPPED_BY not in other.data.tags
     assert runs_of_kind(store_in_use, "study")[0].info.status == "FINISHED"
-    assert store_in_use.get_run(others.info.run_id).data.tags[STOP] == "enough"
+    assert store_in_use.get_run(others.info.run_id).data.tags[STOP_REQUEST] == "enough"
     asking = "mlflow-sysmetrics-watchdog"  # which would end what the script does next
     wait_until(lambda: all(each.name != asking for each in threading.enumerate()), LIMIT_S, "the end of its thread")
 
@@ -69,7 +69,7 @@ def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_
     says = {"more": payload([Point("loss", 1.0, 1, 1)], status="FINISHED")}
     run_and_tag(store_in_use, "trial", LONG | says)
     (run,) = runs_of_kind(store_in_use, "trial")
-    assert (run.info.status, {STOPPED_BY, STOP} & run.data.tags.keys()) == ("FINISHED", set())
+    assert (run.info.status, {STOPPED_BY, STOP_REQUEST} & run.data.tags.keys()) == ("FINISHED", set())
 
 
 @pytest.mark.parametrize("in_thread", [pytest.param(False, marks=pytest.mark.slow), True], ids=["script", "service"])
