@@ -252,7 +252,7 @@ class Measurement:
         on_gpus = [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]
         if on_gpus:
             self._peak_gpu_mb = max(sum(on_gpus), self._peak_gpu_mb or 0.0)
-        if not self._listeners or _MEMORY not in reading:
+        if not self._listeners or MEMORY not in reading:
             return
         values = self._values(reading)
         for listener in self._listeners:
