@@ -148,11 +148,7 @@ class Measurement:
     def summary(self) -> dict[str, float]:
         """What the process used from `start` until now, or `stop`; what could not be read is absent.
 
-        ``elapsed_s``; ``cpu_seconds``, the sum of ``user_cpu_seconds`` and ``system_cpu_seconds``;
-        ``mean_cpu_percent``: CPU seconds over elapsed ones, 100 is one core; ``peak_memory_mb`` and
-        ``memory_growth_mb``: that peak less the first reading; ``peak_rss_mb``: the highest resident memory of one
-        process of the tree, by the kernel's own mark; ``read_mb`` and ``write_mb``: from and to storage; where GPUs
-        are read ``peak_gpu_memory_mb``, the most on all GPUs together at one reading; and ``phase/<name>/..``.
+        Its metrics are those of a process in docs/metrics.md, and ``phase/<name>/..``.
         """
         if self._summary is not None:
             return dict(self._summary)

@@ -1,4 +1,8 @@
-"""What a process or a trial may cost (`limits`), what ends a process before its own end, and what it died of."""
+"""What a process or a trial may cost, what ends it before its own end, and what it died of.
+
+A text of the `grammar` becomes `rules`. A `watchdog` sees readings, and ends what breaks one; `end_tree` ends
+processes. `cause_of_death` says what the kernel did.
+"""
 
 from mlflow_sysmetrics.limits.cause_of_death import MemoryKills
 from mlflow_sysmetrics.limits.end_tree import end_tree

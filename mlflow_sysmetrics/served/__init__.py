@@ -4,6 +4,9 @@ from mlflow_sysmetrics.served import served_costs
 
 costs = served_costs("models:/m@champion")
 costs.figures["served_p95_ms"]
+
+`model` has its files, `requests` those of its rows, `server` is MLflow's, `figures` measure it, `contention` says
+whether other programs had the cores, and `judging` holds it to limits.
 """
 
 from mlflow_sysmetrics.served.figures import ServedCosts, asked, served_costs, warm_up

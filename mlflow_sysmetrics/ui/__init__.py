@@ -1,4 +1,4 @@
-"""The MLflow UI: what a page of runs shows, how an experiment keeps it as a view, and `mlflow-sysmetrics ui`."""
+"""The MLflow UI: what a `page` of runs shows, how it is `saved` as a view of an experiment, and `opening` it."""
 
 from mlflow_sysmetrics.ui.page import (
     FIRST,
