@@ -21,6 +21,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError, say
+from entrypoints.length import Length
 from entrypoints.links import how_to_resume, run_view
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from entrypoints.models.configuration import Configuration
@@ -85,6 +86,7 @@ def kept(
     try:
         about = load_json(client, run_id, SETTINGS)
         settings: dict[str, Any] = about["settings"] | execution
+        settings["length"] = Length(**settings["length"])
         return StudySettings(**settings), about["limits"] and LimitOptions(**about["limits"])
     except (MlflowException, OSError, ValueError, KeyError, TypeError):
         return None

@@ -189,6 +189,6 @@ def test_what_an_own_module_logs_is_in_the_run_of_its_study(here: Path) -> None:
 
 def test_bundle_without_its_packages_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before an import of one of them fails with a traceback."""
-    monkeypatch.setitem(sys.modules, "greenlet", None)
-    with pytest.raises(SystemExit, match=r"needs greenlet; .* pip install -e '\.\[bundle\]'$"):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(SystemExit, match=r"needs optuna; .* pip install -e '\.\[bundle\]'$"):
         importlib.reload(entrypoints)

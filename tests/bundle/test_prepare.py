@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from click.testing import CliRunner, Result
 from commands import in_use, store_uri, the_run
 from mlflow import MlflowClient
@@ -68,7 +69,8 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
     rows = [*table.frame.itertuples(index=False, name=None)]
     # Fifteen values of a, each with both labels: at most thirty rows differ.
     percent = run.data.metrics["duplicate_rows_percent"]
-    assert percent == (60 - len(set(rows))) / 0.6 >= 50
+    assert percent == pytest.approx((60 - len(set(rows))) / 0.6)
+    assert percent >= 50
     in_training = run.data.metrics["test_rows_in_training_percent"]
     assert (
         f"Duplicates: {percent:.3g} % of the rows are exact copies of others, and {in_training:.3g} % of the test"

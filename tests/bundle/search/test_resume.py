@@ -138,7 +138,7 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
     assert "Search: 3 of 8 trials of 3 folds on 1 CPU cores" in result.stdout
     run = client.get_run(study.run.info.run_id)
     command = Finished(result.exit_code, result.stdout, result.stderr, 0.0)
-    continued = Study(tmp_path, command, client, run, children(client, run, "trial"), [], set())
+    continued = Study(tmp_path, command, client, run, children(client, run, "trial"), set())
     _check_result(continued, study)
     trials = {each.info.run_id: each for each in continued.trials}
     assert len(trials.keys() & {each.info.run_id for each in study.trials}) == 7

@@ -141,7 +141,6 @@ def _plan(**settings: Any) -> Plan:
         Limits(()),
         nowhere,
         nowhere,
-        nowhere,
         tried,
         nowhere,
         scores.find(None, "regression"),
