@@ -50,7 +50,6 @@ class Run:
         run_id: MLflow's id; None until the store has created the run.
         key: with which the run was created; unique for ever.
         start_ms: of the run, once it is known.
-        parent: the run around it, if that was created here.
         outcome_if_killed: of a run with a journal: how `sync` ends it if this process is killed; None: not at all.
         is_open: whether more may come; if not, the writer forgets the run once it is empty.
         is_closing: whether somebody waits for it.
@@ -71,12 +70,10 @@ class Run:
         *,
         key: str | None = None,
         start_ms: int | None = None,
-        parent: Run | None = None,
     ) -> None:
         self.run_id = run_id
         self.key = key
         self.start_ms = start_ms
-        self.parent = parent
         self.created: Create | None = None
         self.outcome_if_killed: Outcome | None = None
         self.is_open = True

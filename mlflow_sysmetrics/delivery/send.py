@@ -68,7 +68,7 @@ def _create(run: Run, store: Store, create: Create) -> None:
         return
     tags = {RUN_KEY: create.key}
     if create.parent is not None:
-        parent_id = run.parent.run_id if run.parent else store.run_with_key(create.experiment_id, create.parent)
+        parent_id = store.run_with_key(create.experiment_id, create.parent)
         if parent_id is None:
             raise LookupError("the run around it is still to be created")
         tags[MLFLOW_PARENT_RUN_ID] = parent_id

@@ -26,6 +26,7 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 from mlflow_sysmetrics.redact import sqlite_file
 from mlflow_sysmetrics.tags import RUN_KEY
 from mlflow_sysmetrics.threads import within
+from mlflow_sysmetrics.time_limits import ANSWER_S
 
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
@@ -131,7 +132,7 @@ class Store:
     not there, or deleted; MlflowException, or what a database raises, if the store does not do it.
     """
 
-    def __init__(self, tracking_uri: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, tracking_uri: str, timeout_s: float = ANSWER_S) -> None:
         self.tracking_uri = tracking_uri
         self.timeout_s = timeout_s
         self._connected: Any = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,12 +41,7 @@ class Delivered:
         return "\n".join([*lines, *self.left])
 
 
-def deliver(
-    folder: Path | None = None,
-    tracking_uri: str | None = None,
-    *,
-    connect: Callable[[str, float], Store] = Store,
-) -> Delivered:
+def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Delivered:
     """Deliver every journal in a folder, for None the loggers', to its store or to the given one.
 
     Never raises for what is in a journal or what a store answers: see `Delivered.left`. Journals hold no login: that of
@@ -57,13 +51,11 @@ def deliver(
     delivered = Delivered()
     for path in sorted((folder or journal_folder()).glob(f"*{SUFFIX}")):
         with contextlib.suppress(FileNotFoundError):  # another sync was faster
-            _deliver_one(path, tracking_uri, delivered, connect)
+            _deliver_one(path, tracking_uri, delivered)
     return delivered
 
 
-def _deliver_one(
-    path: Path, tracking_uri: str | None, delivered: Delivered, connect: Callable[[str, float], Store]
-) -> None:
+def _deliver_one(path: Path, tracking_uri: str | None, delivered: Delivered) -> None:
     try:
         journal = Journal(path)
     except InUseError:
@@ -78,7 +70,7 @@ def _deliver_one(
         uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
         if missing := missing_database(uri):
             raise FileNotFoundError(f"there is no {missing}")
-        run = _send(journal, connect(uri, COMMAND_ANSWER_S))
+        run = _send(journal, Store(uri, COMMAND_ANSWER_S))
         is_delivered = True
         delivered.runs.add(str(run.run_id))
         delivered.points += run.sent

@@ -88,7 +88,7 @@ class Writer:
             known.setdefault(MLFLOW_PARENT_RUN_ID, parent.run_id)
         elif parent is not None:
             parent_key = parent.key
-        run = Run(self, key=key or uuid.uuid4().hex, start_ms=start_ms, parent=parent)
+        run = Run(self, key=key or uuid.uuid4().hex, start_ms=start_ms)
         run.created = Create(str(run.key), experiment_id, start_ms, name, known.get(MLFLOW_USER, ""), parent_key)
         run.add([run.created, Batch(start_ms, tags=known)])
         self.take(run, at_once=True)

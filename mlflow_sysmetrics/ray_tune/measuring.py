@@ -14,14 +14,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mlflow_sysmetrics.delivery import Run, window_points
 from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.limits import Limits, LimitsError, MemoryKills, Values, check_attainable
+from mlflow_sysmetrics.limits import Limits, MemoryKills, Values
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.outcome import Outcome, killed
+from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.inside import ProcessPlace
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
-from mlflow_sysmetrics.tags import BY_LIMITS, NODE, PID
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION as DEFINED_AS
+from mlflow_sysmetrics.tags import NODE, PID
 
 _PACKAGE = "mlflow_sysmetrics (installed, or by ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]}))"
 
@@ -44,12 +44,8 @@ class MeasuredProcess:
         self.kills = MemoryKills(pid)
         self.broken: Outcome | None = None
         self._limits = limits
-        self.measurement.start()
-        try:
-            check_attainable(limits, self.measurement.summary)
-        except LimitsError as error:
-            self.broken = killed(BY_LIMITS, str(error))
         self.measurement.subscribe(self._judge_reading)
+        self.measurement.start()
 
     def _judge_reading(self, values: Values) -> None:
         stop = self._limits.crossed(values)

@@ -52,6 +52,7 @@ class Deliveries(RuleBasedStateMachine):
         self.patches = [
             mock.patch.object(run, "MAX_WAITING", MAX_WAITING),
             mock.patch.object(sync, "_OPERATIONS", MAX_WAITING),
+            mock.patch.object(sync, "Store", return_value=self.store),
             mock.patch.dict(os.environ, {"MLFLOW_SYSMETRICS_SPOOL": str(self.folder)}),
         ]
         for patch in self.patches:
@@ -63,7 +64,7 @@ class Deliveries(RuleBasedStateMachine):
         self._create("study", None)
 
     def _create(self, key: str, parent: str | None) -> None:
-        made = self.live[key] = Run(self.writer, key=key, parent=self.live.get(str(parent)))
+        made = self.live[key] = Run(self.writer, key=key)
         made.created = Create(key, "0", next(self.clock), key, "", parent)
         made.add([made.created])
         self.open.add(key)
@@ -191,7 +192,7 @@ class Deliveries(RuleBasedStateMachine):
     def sync(self, fates: deque[str]) -> None:
         """Of whatever is on disk by now."""
         self.store.fates = fates
-        sync.deliver(self.folder, connect=lambda uri, timeout_s: self.store)
+        sync.deliver(self.folder)
         self.store.fates = deque()
 
     def teardown(self) -> None:
@@ -208,7 +209,7 @@ class Deliveries(RuleBasedStateMachine):
         if self.recorder:
             self.stop_logger(False)
         for _ in range(2):  # trials whose study has to be created first
-            delivered = sync.deliver(self.folder, connect=lambda uri, timeout_s: self.store)
+            delivered = sync.deliver(self.folder)
         assert not delivered.left
         assert not list(self.folder.iterdir())
         by_key = {kept.tags[RUN_KEY]: kept for kept in self.store.runs.values()}

@@ -120,14 +120,17 @@ class LateFiles(Store):
         super().write_file(run_id, path, text)
 
 
-def test_file_that_is_late_waits_and_the_rest_arrives(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+def test_file_that_is_late_waits_and_the_rest_arrives(
+    client: MlflowClient, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the end of the run, which comes after it."""
+    monkeypatch.setattr("mlflow_sysmetrics.delivery.sync.Store", LateFiles)
     end = Status("FINISHED", 5_000, {})
     leave(tmp_path, run_id, client.tracking_uri, [File("a.json", "{}"), *LOSS, end])
-    (said,) = deliver(tmp_path, connect=LateFiles).left
+    (said,) = deliver(tmp_path).left
     assert said.endswith("waits: no answer within 60 s")
     assert client.get_run(run_id).info.status == "FINISHED"
-    assert not deliver(tmp_path, connect=LateFiles).left
+    assert not deliver(tmp_path).left
     assert [file.path for file in client.list_artifacts(run_id)] == ["a.json"]
 
 
@@ -156,5 +159,6 @@ def test_login_is_that_of_mlflows_settings(tmp_path: Path, monkeypatch: pytest.M
     leave(tmp_path, "r", "http://there", LOSS)
     monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "http://me:hush42@there")
     connect = Mock(side_effect=ConnectionError("away"))
-    deliver(tmp_path, connect=connect)
+    monkeypatch.setattr("mlflow_sysmetrics.delivery.sync.Store", connect)
+    deliver(tmp_path)
     assert connect.call_args.args[0] == "http://me:hush42@there"

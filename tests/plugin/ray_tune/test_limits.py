@@ -92,17 +92,6 @@ def test_trial_that_breaks_a_limit_is_killed_beside_others_that_meet_it(
     assert all("memory_growth_mb" not in result.metrics for result in results if result.metrics)
 
 
-def test_limit_that_a_process_breaks_before_its_work_says_so(
-    local_ray: None, store_in_use: MlflowClient, tmp_path: Path
-) -> None:
-    """As all other ways to give a limit do."""
-    case = {"name": "one", "mb": 1, "steps": 600, "step_s": 0.1}
-    tuner([SystemMetricsCallback(limits="peak_memory_mb<=5")], [case], trainable=_trainable("function", tmp_path)).fit()
-    (run,) = _trials(store_in_use).values()
-    assert run.info.status == "KILLED"
-    assert re.search(r"before the work begins; raise the limit", run.data.tags[STOP_REASON])
-
-
 @pytest.mark.parametrize("limits", ["peak_memry_mb<=5", "loss<=1", "elapsed_s<=2x median"])
 def test_limit_that_is_none_of_a_process_is_refused_at_construction(
     limits: str, monkeypatch: pytest.MonkeyPatch
