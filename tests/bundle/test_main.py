@@ -109,7 +109,7 @@ def full(new_store: Path, run_project: RunProject, tmp_path_factory: pytest.Temp
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(user))
     run = runs_of_kind(client, "study")[1]
-    return Study(user, command, client, run, children(client, run, "trial"), [], set())
+    return Study(user, command, client, run, children(client, run, "trial"), set())
 
 
 @pytest.mark.slow

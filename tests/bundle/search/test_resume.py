@@ -172,7 +172,7 @@ def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
     assert "goes on; 8 of 16 trials are done, 1 were begun and keep their runs, 7 are new\n" in command.stdout
     client = MlflowClient(store_uri(folder))
     run = client.get_run(whole.run.info.run_id)
-    continued = Study(folder, command, client, run, children(client, run, "trial"), [], set())
+    continued = Study(folder, command, client, run, children(client, run, "trial"), set())
     _check_result(continued, whole)
     numbers = {run.info.run_name: run.data.tags["sysmetrics.number"] for run in in_order}
     assert {run.info.run_name: run.data.tags["sysmetrics.number"] for run in continued.trials} == numbers
