@@ -50,17 +50,23 @@ class Run:
         run_id: MLflow's id; None until the store has created the run.
         key: with which the run was created; unique for ever.
         start_ms: of the run, once it is known.
+        created: how this process has it created, if it does.
         outcome_if_killed: of a run with a journal: how `sync` ends it if this process is killed; None: not at all.
         is_open: whether more may come; if not, the writer forgets the run once it is empty.
+        lost: values that were given up.
+        max_waiting: values in memory; `sync` has no bound, since it adds only what it sends at once.
+
+    Of the writer:
+        failures: attempts in a row that failed.
+        due_at: when it tries next.
         is_closing: whether somebody waits for it.
         is_missing: whether the store says that it does not have the run.
-        failures: attempts in a row that failed.
-        due_at: when the writer tries next.
+
+    Of `send`:
         stored: the step and value of each point that the run has, by metric; None: all that waits is new.
         found: the run as `sync` found it: what is older than its end changes neither that nor its tags.
         refused_names: of metrics.
         sent: values that the store took.
-        lost: values that were given up.
     """
 
     def __init__(
@@ -77,16 +83,19 @@ class Run:
         self.created: Create | None = None
         self.outcome_if_killed: Outcome | None = None
         self.is_open = True
-        self.is_closing = False
-        self.is_missing = False
+        self.lost = 0
+        self.max_waiting: float = MAX_WAITING
+
         self.failures = 0
         self.due_at = 0.0
+        self.is_closing = False
+        self.is_missing = False
+
         self.stored: dict[str, set[tuple[int, float]]] | None = None
         self.found = StoredRun("")
         self.refused_names: set[str] = set()
         self.sent = 0
-        self.lost = 0
-        self.max_waiting: float = MAX_WAITING
+
         self._writer = writer
         self._waiting: deque[Operation] = deque()
         self._files: deque[File] = deque()
