@@ -88,6 +88,7 @@ class ProcessSampler:
         self._walk_span_s = _WALK_EVERY_S
         self.read_all_next()
         self()
+        self._slow_due = -math.inf  # so that the first rates have all, also in a short run
 
     def read_all_next(self) -> None:
         """Include in the next reading what is otherwise read every 0.4 s, and children that have begun since."""
@@ -144,7 +145,10 @@ class ProcessSampler:
             self._walk(now)
         if len(self._members) > 1:
             self._shared.read_if_due(self._members, self._readings, now)
-        return self._read_members(slow=now >= self._slow_due)
+        is_slow = now >= self._slow_due
+        if is_slow:
+            self._slow_due = now + _SLOW_EVERY_S  # before it: who asks for all meanwhile gets that of the next reading
+        return self._read_members(slow=is_slow)
 
     def _open(self) -> None:
         try:
@@ -201,8 +205,6 @@ class ProcessSampler:
             if now > counter.rated_at:
                 rates[key if key == _CPU else f"process_{key}_per_s"] = counter.rate(now)
         self._rates_due = now + _SETTLED_S
-        if now >= self._slow_due:
-            self._slow_due = now + _SLOW_EVERY_S
         return rates
 
 
