@@ -53,6 +53,7 @@ def report(dataset: str, study: tuple[str, ...] | None) -> None:
         answers = questions.ask(kind, frame)
         from entrypoints.reporting import pages  # draws, which a mistake above need not wait for
 
+        mlflow.log_metrics({"trials": float(counts.sum()), "studies": float(len(runs))}, step=0)
         said = pages.write(run, answers, _links(run, frame), how_to_stop_early(runs))
         address = how_to_open(run_view(where, run.run_id), mlflow.get_tracking_uri())
         click.echo(f"\n{said}\n\nThe whole page in the MLflow UI:\n{address}")

@@ -22,7 +22,7 @@ from entrypoints.mlflow_io import log_tables, search_runs
 from entrypoints.models.trial_record import Trial
 from entrypoints.reading import IMPORTANCE, of_model, rows_of
 from entrypoints.reporting import questions
-from entrypoints.reporting.questions import decision, effects, limits_saved, trials
+from entrypoints.reporting.questions import counts, decision, effects, limits_saved
 from entrypoints.runs import RecordedRun
 from entrypoints.search.pages import save_pages
 from entrypoints.search.plan import Plan, study_key
@@ -212,7 +212,7 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
 def tell_no_result(study: Summary, command: Mapping[str, float]) -> str:
     """Leave what is known of a study that has no model to choose, and return why in one sentence."""
     mlflow.log_metrics(metrics(study) | dict(command), step=0)
-    why = f"{decision.why_none(study.frame, study.decision)}; {trials.counted(study.frame)}{_advice(study)}"
+    why = f"{decision.why_none(study.frame, study.decision)}; {counts.counted(study.frame)}{_advice(study)}"
     links = save_pages(study.run, study.plan, study.record, study.frame)
     saved = limits_saved.answer(study.frame).sentences if study.record.limits.rules else ()
     said = "\n".join(f"- {sentence}" for sentence in saved)

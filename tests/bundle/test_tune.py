@@ -237,7 +237,7 @@ def test_study_has_curves_of_the_best_score_and_of_what_it_has_spent(study: Stud
     }
     best, spent = ([point.value for point in each] for each in points.values())
     assert best == sorted(best, reverse=True)
-    assert best[-1] == study.run.data.metrics["best_val_rmse"]
+    assert best[-1] == pytest.approx(study.run.data.metrics["best_val_rmse"])
     assert len(spent) == len(study.trials)
     assert spent[-1] == pytest.approx(sum(run.data.metrics["cpu_seconds"] for run in study.trials))
 

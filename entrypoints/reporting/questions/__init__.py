@@ -8,7 +8,7 @@ from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
 
 END, STUDY, DATASETS = "end", "study", "datasets"
-_OF_ONE = ("decision", "trials", "limits_saved", "limits_applied", "edges", "importance")
+_OF_ONE = ("decision", "counts", "limits_saved", "limits_applied", "edges", "importance")
 ALL = {
     END: _OF_ONE,
     STUDY: (*_OF_ONE, "training", "effects", "pareto"),

@@ -188,7 +188,7 @@ def test_sentences_that_have_no_room_are_cut() -> None:
 def test_terminal_shows_the_table_and_one_line_of_each_other_answer() -> None:
     """All else is on the page; marks of Markdown are not."""
     first = Answer("decision", ("**Take** `it`.", "Load it."), shown=pd.DataFrame({"alpha": [0.1], "kind": ["a"]}))
-    others = [Answer("trials", ("Nine trials.", "More.")), Answer("effects", open_question="Why not.")]
+    others = [Answer("counts", ("Nine trials.", "More.")), Answer("effects", open_question="Why not.")]
     lines = [line.split() for line in for_terminal([first, *others]).splitlines()]
     assert lines[:2] == [["alpha", "kind"], ["0.1", "a"]]
     assert [" ".join(line) for line in lines[3:]] == ["Take it.", "Load it.", "Nine trials.", "Why not."]

@@ -22,8 +22,8 @@ from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.trial_record import Trial
 from entrypoints.reporting.questions import limits_applied
+from entrypoints.reporting.questions.counts import counted
 from entrypoints.reporting.questions.limits_saved import answer, saving
-from entrypoints.reporting.questions.trials import counted
 from entrypoints.runs import RecordedRun
 from entrypoints.search import summary
 from entrypoints.search.pages import open_from_the_start, save_pages

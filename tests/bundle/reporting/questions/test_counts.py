@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from made_up_frames import stopped, study
 
-from entrypoints.reporting.questions.trials import answer
+from entrypoints.reporting.questions.counts import answer
 
 
 def test_diverged_trials_have_in_common_what_each_of_them_has() -> None:

@@ -19,7 +19,7 @@ def answer(frame: Frame) -> Answer:
     counts = _counts(frame)
     table: pd.DataFrame = pd.DataFrame([{"ending": ending, "trials": count} for ending, count in counts.items()])
     table["planned"] = _planned(frame)
-    return Answer("trials", (f"{counted(frame)}.",), table)
+    return Answer("counts", (f"{counted(frame)}.",), table)
 
 
 def counted(frame: Frame) -> str:
