@@ -98,7 +98,8 @@ def _groups(frame: Frame) -> pd.Series[str]:
     algorithm = frame.studies["algorithm"].iloc[0]
     algorithms = trials["algorithm"] if "algorithm" in trials else same.map(lambda _: algorithm)
     work = [name for name in ("algorithm", "batch_size", "steps") if name in trials]
-    alike: pd.Series[str] = trials[work].astype(str).agg(" ".join, axis=1) if work else algorithms.astype(str)
+    rows = trials[work].to_numpy(object)  # of which some lack a batch size
+    alike: pd.Series[str] = pd.Series([" ".join(map(str, row)) for row in rows], trials.index, dtype=str)
     return same.mask(algorithms.isin([*ALGORITHMS]), alike)
 
 

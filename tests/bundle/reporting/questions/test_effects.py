@@ -12,6 +12,7 @@ import pytest
 from made_up_frames import study
 
 from entrypoints.frame import Frame
+from entrypoints.limits.noise import noise_of
 from entrypoints.reporting.questions.effects import answer, noise_of_score, of_costs, of_score
 
 Row = Mapping[str, Any]
@@ -192,3 +193,12 @@ def test_effects_are_reported_from_one_percent_on() -> None:
         if row["low"] > 1.03 and row["change"] > 1.06:  # not too small for a sentence
             (reported if row["reported"] else others).append(row["p_holm"])
     assert 0.003 < max(reported) < 0.01 < min(others) < 0.02
+
+
+def test_noise_of_a_study_of_several_algorithms_is_that_of_equal_work() -> None:
+    """Of which some have no batch size; a rate changes no cost of the built-in ones."""
+    levels = [{"algorithm": "logistic", "batch_size": 8, "learning_rate": rate / 100} for rate in range(1, 9)]
+    levels += [{"algorithm": "forest", "batch_size": None, "learning_rate": None}]
+    noise = noise_of(study(levels, {"training_time_s": lambda row: 2.0}, noise=0.1), "training_time_s")
+    assert (noise.degrees, noise.is_measured) == (7, True)
+    assert 0.04 < noise.share < 0.2
