@@ -174,7 +174,7 @@ def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None
         Answer("effects", ("Five.", "Four."), wide, draw=Figure),
     ]
     text = page("a" * 32, answers, LINKS)
-    assert text.startswith(f"**Take it**.\n\n{LINKS[0]}\n{LINKS[1]}\n\n| alpha |\n| --- |\n| 0.1 |\n\n- One.\n- Two.\n")
+    assert text.startswith(f"**Take it**.\n{LINKS[0]}\n{LINKS[1]}\n\n| alpha |\n| --- |\n| 0.1 |\n\n- One.\n- Two.\n")
     assert [text.count(each) for each in ("Three.", "- Four.", "![effects]", "| column_0 |")] == [1, 1, 1, 1]
     assert text.index("### What hyperparameters change") < text.index("![effects]") < text.index("- Four.")
 
