@@ -163,7 +163,7 @@ def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     with mlflow.start_run(run_id=study.run.run_id):
         words = summary.tell(study, MODEL, {})
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
-    take, _, look, *rest = page.splitlines()
+    take, look, *rest = page.splitlines()
     assert take.startswith("**Take algorithm=linear, batch_size=2")
     assert look.startswith("Compare the trials: [score against cost](#/experiments/")
     assert re.findall(r"\[([^]]*)\]", look)[1:3] == ["table", "during training"]
