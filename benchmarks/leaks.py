@@ -146,8 +146,9 @@ def category(random: Random, y: Array, task: Task) -> Any:
 
 def said(frame: pd.DataFrame, task: Task | None, name: str = "table") -> tuple[str, float]:
     """What is said of a table, and the CPU seconds that it took."""
-    frame.attrs["name"] = name
-    return _said(clean(frame, str(frame.columns[-1]), what=name, echo=lambda line: None, task=task))
+    target = str(frame.columns[-1])
+    frame.attrs |= {"name": name, "target": target, "task": task}
+    return _said(clean(frame, target, what=name, echo=lambda line: None))
 
 
 def _said(table: Table) -> tuple[str, float]:

@@ -12,15 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from entrypoints.datasets.random_rows import LOST
-from entrypoints.datasets.sysmetrics_raw_rows import (
-    CATEGORY,
+from entrypoints.datasets.sysmetrics_rows import (
     COMMA,
-    DATE,
     NO_VALUE,
-    NUMBER,
-    PARTS,
     POINT,
+    Category,
     Column,
+    Date,
+    Number,
     is_numeric,
     own_values,
     texts,
@@ -39,7 +38,7 @@ MAX_INTEGER_CLASSES = 20
 MIN_ROWS_PER_CLASS = 3  # on average
 _INFERRED_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _LEFT_OUT = "left out"
-_READ_AS = ("numbers", "dates", "categories", _LEFT_OUT)
+_READ_AS = (Number.read_as, Date.read_as, Category.read_as, _LEFT_OUT)
 # A column in which so many texts are numbers, and so many of them different, is one of numbers with mistakes.
 MIN_NUMBERS = 0.95
 MIN_DIFFERENT = 20
@@ -54,24 +53,21 @@ def clean(
     what: str,
     echo: Echo,
     drop: Collection[str] = (),
-    task: Task | None = None,
-    keep_all: bool = False,
     group: str | None = None,
     time: str | None = None,
     decimal: str | None = None,
 ) -> Table:
     """Return the table that a frame holds.
 
-    Rows without a target are left out. So are features without information, unless ``keep_all``: see ``_useless``.
+    Rows without a target are left out. So are features without information, see ``_useless``, but not of a known table.
     ``echo`` gets a line that says how each column is read. ``what`` names the table in messages, e.g.
     "dataset=mine.csv".
 
     Args:
-        frame: its ``attrs`` are the table's name, its OpenML id and its usual target, the last two if any.
+        frame: its ``attrs`` are the table's name and, if any, its OpenML id, its usual target, and of a known table the
+            task of that target.
         target: the column to predict; by default the usual one.
         drop: columns that are not features.
-        task: by default that of ``task_of``.
-        keep_all: see above.
         group: the column whose equal values are one group of rows; it is not a feature.
         time: the column of numbers or dates that orders the rows.
         decimal: see ``Reading``.
@@ -82,7 +78,8 @@ def clean(
     about = frame.attrs
     names = [str(name).strip() for name in frame.columns]
     _check_names(names, what)
-    target = target or about.get("target")
+    usual = about.get("target")
+    target = target or usual
     if not target:
         raise UserError(f"{what}: the target is not given; name with target= one of the columns {listed(names)}")
     _check_is_column("target", target, names, what)
@@ -91,7 +88,7 @@ def clean(
         _check_is_column("drop", name, others, what)
     frame = frame.set_axis(names, axis="columns")
     reading = Reading(frame, what, decimal)
-    if reading.of(target).kind == DATE:
+    if isinstance(reading.of(target), Date):
         raise UserError(
             f"target={target}: the column of {what} holds dates; choose another target, or write numbers to predict, "
             "such as the days until then"
@@ -105,12 +102,14 @@ def clean(
     if time is not None:
         times = _times(_complete(frame, "time", time, others, what), reading)
 
-    columns, features, treatment = _taken(frame.drop(columns=[target, *left_out]), reading, keep_all)
+    known_task: Task | None = about.get("task") if target == usual else None
+    others = frame.drop(columns=[target, *left_out])
+    columns, features, treatment = _taken(others, reading, keep_all=known_task is not None)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     treatment[target] = "target", ""
     _check_names([target, *(feature for column in columns for feature in column.names)], what)
     _check_finite(features | {target: y}, what)
-    task = task or task_of(y)
+    task = known_task or task_of(y)
     if task == "classification" and about.get(LOST):
         raise UserError(about[LOST])
     y = _checked_target(y, task, what)
@@ -169,10 +168,10 @@ def _taken(
         if why:
             treatment[name] = _LEFT_OUT, why
             continue
-        column = _in_detail(column, found)
+        column = column.settled(found)
         columns.append(column)
         features |= {feature: found[feature] for feature in column.names}
-        treatment[name] = _treatment(column, frame[name], found[name])
+        treatment[name] = column.read_as, column.describe(frame[name], found[name])
     if not all(values.dtype == np.uint8 for values in features.values()):
         features = {name: _as_float(values) for name, values in features.items()}
     return columns, features, treatment
@@ -192,7 +191,7 @@ def _complete(frame: pd.DataFrame, option: str, name: str, others: list[str], wh
 
 def _times(column: pd.Series[Any], reading: Reading) -> NDArray[np.float64]:
     way = reading.of(str(column.name))
-    if way.kind == CATEGORY:
+    if isinstance(way, Category):
         raise UserError(
             f"time={column.name}: numbers or dates such as 2026-03-01 are allowed, and {reading.what} has "
             f"{column.iloc[0]}; write dates so, or choose another column"
@@ -202,17 +201,6 @@ def _times(column: pd.Series[Any], reading: Reading) -> NDArray[np.float64]:
 
 def _as_in_file(column: pd.Series[Any]) -> pd.Series[Any]:
     return column if is_numeric(column.dtype) else column.astype(str).where(column.notna())
-
-
-def _in_detail(column: Column, features: Mapping[str, pd.Series[Any]]) -> Column:
-    """How a column is read, given what it becomes.
-
-    A time of day that is always midnight, or a month that is always January, is not a feature.
-    """
-    parts = zip(column.parts, column.names[1:], strict=True)
-    varying = tuple(part for part, name in parts if features[name].nunique() > 1)
-    grouped = column.decimal == COMMA and _is_whole(features[column.name])
-    return replace(column, parts=varying, grouped=grouped)
 
 
 class Reading:
@@ -231,20 +219,20 @@ class Reading:
         self.frame = frame
         self.what = what
         self.ways = {name: _ways(frame[name]) for name in map(str, frame.columns)}
-        told = {_notation(ways[0]) for ways in self.ways.values() if len(ways) == 1}
+        certain = {_notation(ways[0]) for ways in self.ways.values() if len(ways) == 1}
         if frame.attrs.get("from_text") and any(_has_fractions(frame[name]) for name in frame):
-            told.add((NUMBER, POINT, False))
+            certain.add(Number("", POINT))
         if decimal:
-            told = {notation for notation in told if notation[0] == DATE} | {(NUMBER, decimal, False)}
-        self.told = told
+            certain = {notation for notation in certain if isinstance(notation, Date)} | {Number("", decimal)}
+        self.certain = certain
 
     def of(self, name: str) -> Column:
         """How a column is read. Raises UserError if nothing tells, or if some of its values do not fit the others."""
-        ways = [way for way in self.ways[name] if _notation(way) in self.told] or self.ways[name]
+        ways = [way for way in self.ways[name] if _notation(way) in self.certain] or self.ways[name]
         way = ways[0] if len(ways) == 1 else self._first(*ways)
-        if way.kind == CATEGORY and not way.digits:
+        if isinstance(way, Category) and not way.digits:
             self._check_is_text(name)
-        if way.decimal:
+        if isinstance(way, Number) and way.decimal:
             self._check_has_one_unit(way)
         return way
 
@@ -254,13 +242,13 @@ class Reading:
         read = way.features(found)[way.name]
         differently = other.features(found)[way.name]
         differs = np.abs(read - differently) > 0  # not so where both are missing
-        if way.kind == NUMBER:
+        if isinstance(way, Number):
             differs &= found.str.contains(COMMA, regex=False).to_numpy(bool)  # the usual point needs no second opinion
         if not differs.any():
             return way
         i = int(np.argmax(differs))
         advice = "write dates as 2024-12-31"
-        if way.kind == NUMBER:
+        if isinstance(way, Number):
             advice = f"give decimal=. if this is {read[i]:.15g}, or decimal=, if it is {differently[i]:.15g}"
         raise UserError(
             f"{self.what}: values such as {found.iloc[i]} of the column {way.name} can be read in two ways, and no "
@@ -285,7 +273,7 @@ class Reading:
                 f"column out with drop={name}"
             )
 
-    def _check_has_one_unit(self, way: Column) -> None:
+    def _check_has_one_unit(self, way: Number) -> None:
         """Raise UserError if a column has several currencies, or percent signs in some rows alone."""
         numbers = {text: written(text, way.decimal) for text in _distinct(self.frame[way.name])}
         examples = {number[1]: text for text, number in numbers.items() if number}
@@ -298,8 +286,9 @@ class Reading:
             )
 
 
-def _notation(way: Column) -> tuple[str, str, bool]:
-    return way.kind, way.decimal, way.month_first
+def _notation(way: Column) -> Column:
+    """A way in which any column may be read."""
+    return replace(way, name="")
 
 
 def _has_fractions(column: pd.Series[Any]) -> bool:
@@ -316,25 +305,16 @@ def _ways(column: pd.Series[Any]) -> list[Column]:
     """The ways in which a column can be read, at least one; of two, the first is the usual one."""
     name = str(column.name)
     if is_numeric(column.dtype):
-        return [Column(name, NUMBER)]
+        return [Number(name)]
     found = _distinct(column)
     is_category = isinstance(column.dtype, pd.CategoricalDtype)
     if found.empty or (not is_category and pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS):
-        return [Column(name, NUMBER)]
-    category = Column(name, CATEGORY, digits=_digits(found))
+        return [Number(name)]
+    category = Category(name, _digits(found))
     if is_category or category.digits or found.str.isdecimal().all() or found.str.casefold().isin(NO_VALUE).all():
         return [category]
-    ways = [Column(name, NUMBER, decimal=decimal) for decimal in _MARKS]
-    ways += [Column(name, DATE, month_first=month_first, parts=PARTS) for month_first in (False, True)]
-    return [way for way in ways if _fits(way, found)] or [category]
-
-
-def _fits(way: Column, present: pd.Series[str]) -> bool:
-    try:
-        way.features(present)
-    except ValueError:  # no 31st of February
-        return False
-    return True
+    ways = [Number(name, POINT), Number(name, COMMA), Date(name, month_first=False), Date(name, month_first=True)]
+    return [way for way in ways if way.fits(found)] or [category]
 
 
 def _digits(found: pd.Series[str]) -> int:
@@ -376,31 +356,11 @@ def _useless(column: Column, values: pd.Series[Any]) -> str:
     distinct = values.nunique()
     if distinct < 2:
         return "constant" if distinct else "empty"
-    if column.kind != CATEGORY:
+    if not isinstance(column, Category):
         return ""
     if distinct > MAX_DISTINCT * values.count():
         return "identifier: its text hardly repeats"
     return f"{distinct} different texts" if distinct > MAX_CATEGORIES else ""
-
-
-def _is_whole(values: pd.Series[Any]) -> bool:
-    with np.errstate(invalid="ignore"):
-        return not (np.mod(values, 1) > 0).any()
-
-
-def _treatment(column: Column, text: pd.Series[Any], values: pd.Series[Any]) -> tuple[str, str]:
-    """What a column of the file is read as, and details."""
-    if column.kind == DATE:
-        return "dates", ", ".join(["days since 1970", *column.parts])
-    if column.kind == CATEGORY:
-        return "categories", f"{values.nunique()}{' codes' if column.digits else ''}"
-    if column.decimal:
-        written_so = text[values.notna()].astype(str)
-        longest: Any = written_so.str.len().idxmax()
-        return "numbers", f"{written_so[longest].strip()} is {values[longest]:.15g}"
-    if values.head(MIN_ROWS).is_unique and values.is_unique and _is_whole(values):
-        return "numbers", f"whole and different in each row: drop={column.name} if it only names the row"
-    return "numbers", ""
 
 
 def _line(treatment: Mapping[str, tuple[str, str]]) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from entrypoints.datasets import openml_source, table_files
 from entrypoints.datasets.cleaning import clean
 from entrypoints.datasets.random_rows import sampled
-from entrypoints.datasets.sysmetrics_raw_rows import numbers
+from entrypoints.datasets.sysmetrics_rows import numbers
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError, say
 from entrypoints.text import Echo, closest
@@ -109,13 +109,11 @@ def load(
     dropped = [each.strip() for each in drop.split(",")] if drop else []
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
     known = of_ids.get(name.lower(), name)
-    task, keep_all = None, False
     if known in KNOWN:
         table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
-        keep_all = target in (None, table.target)
-        if keep_all and not (dropped or group or time or max_rows):
+        if target in (None, table.target) and not (dropped or group or time or max_rows):
             return table
-        frame, task = table.frame, table.task if keep_all else None
+        frame = table.frame
     elif name.lower().startswith(PREFIX):
         frame = openml_source.get(_openml_id(name), what, echo)
     elif table_files.is_path(name):
@@ -133,8 +131,6 @@ def load(
         what=what,
         echo=echo,
         drop=dropped,
-        task=task,
-        keep_all=keep_all,
         group=group,
         time=time,
         decimal=decimal,
@@ -180,9 +176,9 @@ def _of_openml(name: str, what: str, echo: Echo) -> Table:
 def _verified(name: str, frame: pd.DataFrame) -> Table:
     """The table that a frame holds. Raises UserError or ValueError, saying what differs, if it is not the known one."""
     expected = KNOWN[name]
-    frame.attrs["name"] = name
+    frame.attrs |= {"name": name, "task": expected.task}
     say_nothing = list[str]().append  # of what is known
-    table = clean(frame, None, what=name, echo=say_nothing, task=expected.task, keep_all=True)
+    table = clean(frame, None, what=name, echo=say_nothing)
     if len(table.frame) != expected.rows:
         raise ValueError(f"{len(table.frame)} rows found, {expected.rows} expected")
     if expected.digest not in (None, table.digest):

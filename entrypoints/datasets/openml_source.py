@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.datasets.sysmetrics_raw_rows import texts
+from entrypoints.datasets.sysmetrics_rows import texts
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 from mlflow_sysmetrics.threads import within

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from entrypoints.datasets.preprocessing import fit_preprocessing
 from entrypoints.datasets.splits import Split
-from entrypoints.datasets.sysmetrics_raw_rows import Preprocessing
+from entrypoints.datasets.sysmetrics_rows import Preprocessing
 from entrypoints.datasets.tables import Table, Task
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from entrypoints.datasets.splits import Rows
-from entrypoints.datasets.sysmetrics_raw_rows import NO_CODE, Preprocessing, Scaling, codes_of
+from entrypoints.datasets.sysmetrics_rows import NO_CODE, Preprocessing, Scaling, codes_of
 
 CHUNK_CELLS = 2**20  # 8 MiB of float64 at a time
 

@@ -19,7 +19,7 @@ from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, datas
 
 from entrypoints.compute import memory
 from entrypoints.datasets.random_rows import LOST, drawn
-from entrypoints.datasets.sysmetrics_raw_rows import is_numeric
+from entrypoints.datasets.sysmetrics_rows import is_numeric
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, listed, one_line, shorten
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from entrypoints.datasets.sysmetrics_raw_rows import Column, is_numeric, numbers
+from entrypoints.datasets.sysmetrics_rows import Column, is_numeric, numbers
 
 Task = Literal["regression", "classification"]
 

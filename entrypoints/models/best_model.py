@@ -21,9 +21,9 @@ from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSp
 
 from entrypoints import own_modules
 from entrypoints.compute import memory
-from entrypoints.datasets import sysmetrics_raw_rows
+from entrypoints.datasets import sysmetrics_rows
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.datasets.sysmetrics_raw_rows import PREDICT, PREDICT_METHOD, PREDICT_PROBA, Preprocessing, RawRows
+from entrypoints.datasets.sysmetrics_rows import PREDICT, PREDICT_METHOD, PREDICT_PROBA, Preprocessing, RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError, say
 from entrypoints.models.configuration import Configuration
@@ -250,17 +250,25 @@ def _store(write: Callable[..., object], model: RawRows, table: Table) -> None:
             pyfunc_predict_fn="score",
             # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
             pip_requirements=[f"{name}=={version(name)}" for name in required],
-            code_paths=[sysmetrics_raw_rows.__file__, *copies],
+            code_paths=[sysmetrics_rows.__file__, *copies],
             **storage,
         )
 
 
 def raw_rows_model(best: BestModel, table: Table) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    categories = {name: {text: float(code) for code, text in enumerate(of)} for name, of in table.categories.items()}
+    categories = {name: _codes(of_column) for name, of_column in table.categories.items()}
     preprocessing = replace(best.preprocessing, has_missing=True)  # in the rows to predict alone, maybe
     classes = dict(enumerate(table.class_names))
     return RawRows(best.estimator, preprocessing, list(table.columns), categories, classes)
+
+
+def _codes(categories: tuple[str, ...]) -> dict[str, float]:
+    """The code of each category, as text; of truth values also that of 1 and 0, by which some programs send them."""
+    codes = {text: float(code) for code, text in enumerate(categories)}
+    if codes.keys() == {"False", "True"}:
+        codes |= {"0": codes["False"], "1": codes["True"]}
+    return codes
 
 
 def _signature(table: Table, predicted: Any) -> ModelSignature:

@@ -13,7 +13,7 @@ from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.splits import Rows
-from entrypoints.datasets.sysmetrics_raw_rows import Preprocessing
+from entrypoints.datasets.sysmetrics_rows import Preprocessing
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import Learner, with_class_weights

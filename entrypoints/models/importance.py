@@ -14,7 +14,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.datasets.sysmetrics_raw_rows import RawRows
+from entrypoints.datasets.sysmetrics_rows import RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.models.best_model import BestModel
 from entrypoints.models.scores import Score

@@ -11,7 +11,7 @@ import numpy as np
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.splits import Rows
-from entrypoints.datasets.sysmetrics_raw_rows import Preprocessing
+from entrypoints.datasets.sysmetrics_rows import Preprocessing
 from entrypoints.models.learners import Learner, Outputs
 from entrypoints.models.losses import Array, Target
 from entrypoints.models.scores import Score

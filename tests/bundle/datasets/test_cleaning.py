@@ -16,6 +16,7 @@ from entrypoints.errors import UserError
 
 ROWS = 24
 ABOUT = {"name": "t"}
+KNOWN = {"target": "y", "task": "regression"}  # of which no column is left out
 CODES = [*map(str, range(10001, 10030)), "1A345"]
 
 
@@ -25,10 +26,10 @@ def _frame(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame(good | columns)
 
 
-def _clean(frame: pd.DataFrame, target: str = "y", **options: Any) -> tuple[Table, list[str]]:
+def _clean(frame: pd.DataFrame, target: str = "y", about: Any = ABOUT, **options: Any) -> tuple[Table, list[str]]:
     """The table, and what is said but for the last line, which says how each column is read."""
     lines: list[str] = []
-    frame.attrs = ABOUT
+    frame.attrs = ABOUT | about
     return clean(frame, target, what="dataset=t.csv", echo=lines.append, **options), lines[:-1]
 
 
@@ -67,7 +68,7 @@ def _clean(frame: pd.DataFrame, target: str = "y", **options: Any) -> tuple[Tabl
 def test_column_is_read_by_its_content_alone(values: Any, expected: list[Any]) -> None:
     """As numbers, or as text whose categories are sorted and all occur; what is missing stays missing."""
     column = pd.concat([pd.Series(values)] * 10, ignore_index=True)
-    table, _ = _clean(pd.DataFrame({"c": column, "y": [*range(len(column))]}), keep_all=True)
+    table, _ = _clean(pd.DataFrame({"c": column, "y": [*range(len(column))]}), about=KNOWN)
     found = table.frame["c"].iloc[: len(expected)]
     assert found.astype(object).where(found.notna(), None).tolist() == expected
     texts = sorted({each for each in expected if isinstance(each, str)})

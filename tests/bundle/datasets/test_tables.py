@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from entrypoints.datasets.cleaning import clean
-from entrypoints.datasets.tables import Table, Task
+from entrypoints.datasets.tables import Table
 
 
-def _table(frame: pd.DataFrame, task: Task | None = None) -> Table:
+def _table(frame: pd.DataFrame) -> Table:
     frame.attrs = {"name": "made_up"}
-    return clean(frame, str(frame.columns[-1]), what="made_up", echo=lambda _: None, keep_all=True, task=task)
+    return clean(frame, str(frame.columns[-1]), what="made_up", echo=lambda _: None)
 
 
 def _mixed() -> pd.DataFrame:

@@ -48,7 +48,7 @@ from sklearn.preprocessing import StandardScaler
 from tracking_server import answers, free_port
 
 from entrypoints import own_modules
-from entrypoints.datasets import known, sysmetrics_raw_rows
+from entrypoints.datasets import known, sysmetrics_rows
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models import best_model
@@ -323,7 +323,7 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
     (tmp_path / "modules").rename(tmp_path / "elsewhere")
 
     def predicts() -> bool:
-        own = {"entrypoints", "own_package", "own_folder", "own_pickled", sysmetrics_raw_rows.NAME}
+        own = {"entrypoints", "own_package", "own_folder", "own_pickled", sysmetrics_rows.NAME}
         for module in [name for name in sys.modules if name.partition(".")[0] in own]:
             del sys.modules[module]
         sys.path[:] = [path for path in sys.path if Path(path).resolve() not in (ROOT, Path.cwd())]
@@ -405,6 +405,8 @@ def _number(text: str) -> Any:
         pytest.param(lambda rows: rows.astype("category"), id="category"),
         pytest.param(lambda rows: rows.astype("string"), id="string"),
         pytest.param(lambda rows: rows.assign(insured=rows["insured"].map(str).str.upper()), id="words-for-booleans"),
+        pytest.param(lambda rows: rows.assign(insured=rows["insured"].astype(int)), id="numbers-for-booleans"),
+        pytest.param(lambda rows: rows.assign(insured=rows["insured"].astype(float)), id="fractions-for-booleans"),
         pytest.param(lambda rows: rows.assign(bed=[_number(bed) for bed in rows["bed"]]), id="numbers-among-text"),
         pytest.param(lambda rows: _times(rows, "datetime64[us]"), id="microseconds"),
         pytest.param(lambda rows: _times(rows, "datetime64[us]").astype({"at": "timestamp[us][pyarrow]"}), id="arrow"),
@@ -419,6 +421,17 @@ def test_same_rows_are_predicted_the_same_whatever_dtypes_they_have(visits: Visi
     np.testing.assert_allclose(model.predict(change(rows)), expected, rtol=1e-9)
 
 
+def test_no_rows_have_no_predictions(visits: Visits, returned: tuple[str, best_model.BestModel, Table]) -> None:
+    """As where a filter has left none. They are numbers, classes, or probabilities of each class."""
+    model, rows, _ = visits
+    assert len(model.predict(rows.head(0))) == 0
+    _, best, read = returned
+    classifier = best_model.raw_rows_model(best, read)
+    none = features_of(read, np.arange(0))
+    assert len(classifier.predict(none)) == 0
+    assert pd.DataFrame(classifier.score(none, PROBABILITIES)).shape == (0, 2)
+
+
 @pytest.mark.parametrize("style", [ENGLISH, GERMAN], ids=["English", "German"])
 def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_clean_ones(
     style: Style, tmp_path: Path
@@ -430,7 +443,7 @@ def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_
     found = {name: why if read_as == "left out" else read_as for name, read_as, why in table.treatment}
     assert found == KINDS | {"churned": "target"}
     for column in table.columns:
-        if column.kind == "number":
+        if column.read_as == "numbers":
             assert table.frame[column.name].tolist() == meant[column.name].tolist()
     model = best_model.raw_rows_model(best_model.refit(configured("logistic"), split_up(table)), table)
     scores = model.predict_proba(meant)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import reprlib
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,9 @@ from sklearn.utils.metaestimators import available_if
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
-NAME = "sysmetrics_raw_rows"  # under which a stored model finds this module, wherever it was made
+NAME = "sysmetrics_rows"  # under which a stored model finds this module, wherever it was made
 sys.modules.setdefault(NAME, sys.modules[__name__])
 
-NUMBER, DATE, CATEGORY = "number", "date", "category"
-PARTS = ("month", "weekday", "hour")  # of a date
 PREDICT_METHOD = "predict_method"  # the param by which a prediction asks for one of these
 PREDICT, PREDICT_PROBA = "predict", "predict_proba"
 POINT, COMMA = ".", ","  # of decimals: the other one is of thousands
@@ -58,62 +56,154 @@ _WITH_POINTS = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4})")
 _WITH_SLASHES = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})")
 _ISO = re.compile(r"\d{4}-\d\d?-\d\d?([T ]\d\d?:.*)?")
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
-_MONTHS = np.array(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], dtype=object)
-_WEEKDAYS = np.array(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], dtype=object)
+_NAMES = {
+    "month": ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+    "weekday": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+    "hour": tuple(map(str, range(24))),
+}
+PARTS = tuple(_NAMES)  # of a date
 
 
 @dataclass(frozen=True)
 class Column:
-    """How a column of the user's file is read.
-
-    Attributes:
-        name: in the file.
-        kind: NUMBER, DATE or CATEGORY.
-        decimal: POINT or COMMA of numbers that are text, such as "$1,702.41" or "1.702,41 €"; empty: they are plain.
-        grouped: whether these are whole, with a point for thousands: 1702.5 cannot be, and 1.702 may be 1702.
-        month_first: whether dates are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
-        digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
-        parts: which parts of a date are features of their own.
-    """
+    """A column of the user's file and how it is read, which is one of the classes below."""
 
     __module__ = NAME
+    read_as: ClassVar[str]  # in words
 
     name: str
-    kind: str
-    decimal: str = ""
-    grouped: bool = False
-    month_first: bool = False
-    digits: int = 0
-    parts: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """Of the features that it becomes."""
+        return [self.name]
+
+    def features(self, values: pd.Series[Any]) -> dict[str, NDArray[Any]]:
+        """The (rows,) features that its values become, by name: float64, or text with NaN for missing.
+
+        Raises ValueError, naming a value that is of another kind.
+        """
+        raise NotImplementedError
+
+    def fits(self, values: pd.Series[Any]) -> bool:
+        """Whether all values can be read in this way."""
+        try:
+            self.features(values)
+        except ValueError:
+            return False
+        return True
+
+    def settled(self, features: Mapping[str, pd.Series[Any]]) -> Column:
+        """The same, with what only the features of a whole table tell."""
+        return self
+
+    def describe(self, values: pd.Series[Any], read: pd.Series[Any]) -> str:
+        """Details for the user: of its values, and of its first feature."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Number(Column):
+    """Numbers, as such or as text.
+
+    Attributes:
+        decimal: POINT or COMMA of text such as "$1,702.41" or "1.702,41 €"; empty: they are plain.
+        grouped: whether these are whole, with a point for thousands: 1702.5 cannot be, and 1.702 may be 1702.
+    """
+
+    __module__ = NAME
+    read_as = "numbers"
+
+    decimal: str = ""
+    grouped: bool = False
+
+    def features(self, values: pd.Series[Any]) -> dict[str, NDArray[Any]]:
+        """The numbers."""
+        if is_numeric(values.dtype):
+            found = numbers(values)
+            if self.grouped and not are_whole(found):
+                raise ValueError("thousands were read as decimals; read the file with dtype=str, or thousands='.'")
+            return {self.name: found}
+        known = values.notna().to_numpy(dtype=bool)
+        found = np.full(len(values), np.nan)
+        found[known] = [_number(value, self.decimal) + 0.0 for value in values[known]]
+        return {self.name: found}
+
+    def settled(self, features: Mapping[str, pd.Series[Any]]) -> Column:
+        """Whether they are whole shows in all of them."""
+        return replace(self, grouped=self.decimal == COMMA and are_whole(features[self.name]))
+
+    def describe(self, values: pd.Series[Any], read: pd.Series[Any]) -> str:
+        """The longest text and its number; or that they may only name the row."""
+        if self.decimal:
+            written_so = values[read.notna()].astype(str)
+            longest: Any = written_so.str.len().idxmax()
+            return f"{written_so[longest].strip()} is {read[longest]:.15g}"
+        if read.is_unique and are_whole(read):
+            return f"whole and different in each row: drop={self.name} if it only names the row"
+        return ""
+
+
+@dataclass(frozen=True)
+class Date(Column):
+    """Dates and times, or text of them: the days since 1970, and parts as categories.
+
+    Attributes:
+        month_first: whether they are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
+        parts: which parts are features of their own.
+    """
+
+    __module__ = NAME
+    read_as = "dates"
+
+    month_first: bool = False
+    parts: tuple[str, ...] = PARTS
+
+    @property
+    def names(self) -> list[str]:
+        """Of the days and of the parts."""
         return [self.name, *(f"{self.name} {part}" for part in self.parts)]
 
-    def features(self, column: pd.Series[Any]) -> dict[str, NDArray[Any]]:
-        """The (rows,) features that a column becomes, by name: float64, or text with NaN for missing.
+    def features(self, values: pd.Series[Any]) -> dict[str, NDArray[Any]]:
+        """A time with a zone is that of UTC."""
+        times = _times(values, self.month_first)
+        days = (times - _EPOCH) / pd.Timedelta(days=1)
+        parts = [_part(times, part) for part in self.parts]
+        return dict(zip(self.names, [days.to_numpy(dtype=np.float64), *parts], strict=True))
 
-        A date becomes the days since 1970 and its parts. Raises ValueError, naming a value that is of another kind.
-        """
-        if self.kind == CATEGORY:
-            return {self.name: texts(column, self.digits, category_of)}
-        if self.kind == NUMBER:
-            return {self.name: self._numbers(column)}
-        days = _days(column, self.month_first)
-        parts = _parts(days) if self.parts else {}
-        return {self.name: days} | {f"{self.name} {part}": parts[part] for part in self.parts}
+    def settled(self, features: Mapping[str, pd.Series[Any]]) -> Column:
+        """A time of day that is always midnight, or a month that is always January, is not a feature."""
+        of_parts = zip(self.parts, self.names[1:], strict=True)
+        return replace(self, parts=tuple(part for part, name in of_parts if features[name].nunique() > 1))
 
-    def _numbers(self, column: pd.Series[Any]) -> NDArray[np.float64]:
-        if not is_numeric(column.dtype):
-            known = column.notna().to_numpy(dtype=bool)
-            values = np.full(len(column), np.nan)
-            values[known] = [_number(value, self.decimal) + 0.0 for value in column[known]]
-            return values
-        values = numbers(column)
-        if self.grouped and (values % 1 > 0).any():
-            raise ValueError("thousands were read as decimals; read the file with dtype=str, or thousands='.'")
-        return values
+    def describe(self, values: pd.Series[Any], read: pd.Series[Any]) -> str:
+        """What they become."""
+        return ", ".join(["days since 1970", *self.parts])
+
+
+@dataclass(frozen=True)
+class Category(Column):
+    """Text and truth values.
+
+    Attributes:
+        digits: of codes with leading zeros, which some readers make numbers of: 1067 is "01067". 0: there are none.
+    """
+
+    __module__ = NAME
+    read_as = "categories"
+
+    digits: int = 0
+
+    def features(self, values: pd.Series[Any]) -> dict[str, NDArray[Any]]:
+        """The text of each."""
+        found = texts(values, category_of)
+        if self.digits:
+            found = np.array([each.zfill(self.digits) if str(each).isdigit() else each for each in found], dtype=object)
+        return {self.name: found}
+
+    def describe(self, values: pd.Series[Any], read: pd.Series[Any]) -> str:
+        """How many there are."""
+        return f"{read.nunique()}{' codes' if self.digits else ''}"
 
 
 def is_numeric(dtype: Any) -> bool:
@@ -128,6 +218,12 @@ def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
     return values
 
 
+def are_whole(values: Any) -> bool:
+    """Whether no number has a fraction."""
+    with np.errstate(invalid="ignore"):
+        return not (np.mod(values, 1) > 0).any()
+
+
 def text_of(value: Any) -> Any:
     """A value as text, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
     text = str(_own(value)).strip()
@@ -136,16 +232,12 @@ def text_of(value: Any) -> Any:
     return text.capitalize() if text.casefold() in ("true", "false") else text
 
 
-def texts(column: pd.Series[Any], digits: int = 0, of: Callable[[Any], Any] = text_of) -> NDArray[np.object_]:
+def texts(column: pd.Series[Any], of: Callable[[Any], Any] = text_of) -> NDArray[np.object_]:
     """A column as a new (rows,) array of text, with NaN for missing."""
     if column.dtype == object:  # where True is 1 to a hash table
-        found = column.map(of, na_action="ignore").to_numpy(dtype=object, na_value=np.nan)
-    else:
-        codes, values = pd.factorize(column)
-        found = np.array([*map(of, values), np.nan], dtype=object)[codes]
-    if digits:
-        found = np.array([each.zfill(digits) if str(each).isdigit() else each for each in found], dtype=object)
-    return found
+        return column.map(of, na_action="ignore").to_numpy(dtype=object, na_value=np.nan)
+    codes, values = pd.factorize(column)
+    return np.array([*map(of, values), np.nan], dtype=object)[codes]
 
 
 def category_of(value: Any) -> Any:
@@ -249,7 +341,8 @@ class RawRows:
 
     def predict(self, X: pd.DataFrame) -> NDArray[Any]:
         """The target in its own units, or the class as the user's file spells it, of each row."""
-        predicted: NDArray[Any] = self.estimator.predict(self.features(X))
+        features = self.features(X)
+        predicted: NDArray[Any] = self.estimator.predict(features) if len(features) else np.zeros(0)
         if self.classes:
             return self._own(predicted)
         scaling = self.preprocessing.scaling
@@ -258,7 +351,10 @@ class RawRows:
     @available_if(lambda self: hasattr(self.estimator, "predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: pd.DataFrame) -> NDArray[np.float64]:
         """The probabilities (rows, classes), in the order of ``classes_``."""
-        shares: NDArray[np.float64] = self.estimator.predict_proba(self.features(X))
+        features = self.features(X)
+        if not len(features):  # scikit-learn refuses no rows
+            return np.zeros((0, len(self.classes)))
+        shares: NDArray[np.float64] = self.estimator.predict_proba(features)
         return shares
 
     def score(self, X: pd.DataFrame, params: dict[str, Any] | None = None) -> NDArray[Any] | pd.DataFrame:
@@ -340,19 +436,16 @@ def _number(value: Any, decimal: str) -> float:
     raise ValueError(f"{reprlib.repr(value)} is not a number; give numbers, such as 0.5, or nothing")
 
 
-def _days(column: pd.Series[Any], month_first: bool) -> NDArray[np.float64]:
-    """Dates and times, or text of them, as (rows,) days since 1970; a time with a zone is that of UTC."""
-    found = texts(column)
+def _times(values: pd.Series[Any], month_first: bool) -> pd.DatetimeIndex:
+    """Dates and times, or text of them, in UTC, with NaT for missing."""
+    found = texts(values)
     known = np.array([str(text).casefold() not in NO_VALUE for text in found], dtype=bool)
-    iso = [_iso_date(text, month_first) for text in found[known]]
-    times = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
-    if times.isna().any():
-        raise ValueError(
-            f"{reprlib.repr(found[known][times.isna()][0])} is not a date; give dates as in the file, or nothing"
-        )
-    values = np.full(len(column), np.nan)
-    values[known] = (times - _EPOCH) / pd.Timedelta(days=1)
-    return values
+    iso = [_iso_date(text, month_first) if is_known else None for text, is_known in zip(found, known, strict=True)]
+    times: pd.DatetimeIndex = pd.to_datetime(pd.Index(iso, dtype=object), format="ISO8601", utc=True, errors="coerce")
+    wrong = known & times.isna()
+    if wrong.any():
+        raise ValueError(f"{reprlib.repr(found[wrong][0])} is not a date; give dates as in the file, or nothing")
+    return times
 
 
 def _iso_date(text: str, month_first: bool) -> str:
@@ -362,17 +455,11 @@ def _iso_date(text: str, month_first: bool) -> str:
     return text if _ISO.fullmatch(text) else ""
 
 
-def _parts(days: NDArray[np.float64]) -> dict[str, NDArray[np.object_]]:
-    """The parts of dates as text, with NaN for missing."""
-    known = ~np.isnan(days)
-    seconds = np.round(days[known] * 86_400).astype(np.int64)
-    whole = seconds // 86_400
-    months = whole.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    parts = {name: np.full(len(days), np.nan, dtype=object) for name in PARTS}
-    parts["month"][known] = _MONTHS[months % 12]
-    parts["weekday"][known] = _WEEKDAYS[(whole + 3) % 7]  # 1970 began on a Thursday
-    parts["hour"][known] = (seconds // 3_600 % 24).astype(str)
-    return parts
+def _part(times: pd.DatetimeIndex, part: str) -> NDArray[np.object_]:
+    """One of the parts of dates as text, with NaN for missing."""
+    names = _NAMES[part]
+    numbers = np.asarray(getattr(times, part), dtype=np.float64)
+    return np.array([names[int(number)] if number == number else np.nan for number in numbers], dtype=object)
 
 
 def _own(value: Any) -> bool | int | float | str:
