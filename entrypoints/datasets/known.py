@@ -15,16 +15,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from entrypoints.datasets import openml_source, table_files
+from entrypoints.datasets import csv_files, openml_source, parquet_files
 from entrypoints.datasets.cleaning import clean
+from entrypoints.datasets.openml_source import PREFIX
 from entrypoints.datasets.random_rows import sampled
+from entrypoints.datasets.sources import BROKEN, Source, Wanted
 from entrypoints.datasets.sysmetrics_rows import numbers
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError, say
 from entrypoints.text import Echo, closest
 
 DATA = Path(__file__).parents[1] / "data"
-PREFIX = "openml:"
+SOURCES: list[Source] = [openml_source, csv_files, parquet_files]
 
 
 def without_converters(frame: pd.DataFrame) -> pd.DataFrame:
@@ -61,18 +63,33 @@ class DatasetSpec:
 
 KNOWN = {
     "diabetes": DatasetSpec(
-        *("classification", 37, 768, "a93e97d51d3c791bb41f1769f371179a28811e744f7164a735ec1c8d0e45004c"),
+        task="classification",
+        openml_id=37,
+        rows=768,
+        digest="a93e97d51d3c791bb41f1769f371179a28811e744f7164a735ec1c8d0e45004c",
         bundled=True,
     ),
     "red_wine": DatasetSpec(
-        *("regression", 44972, 1599, "aac7f095efc699870e1b14aa826ecf0aa3e0c6ff10208e921f4644e9efaee5c8"),
+        task="regression",
+        openml_id=44972,
+        rows=1599,
+        digest="aac7f095efc699870e1b14aa826ecf0aa3e0c6ff10208e921f4644e9efaee5c8",
         bundled=True,
     ),
     "mnist_784": DatasetSpec(
-        "classification", 554, 70000, "02f5d0fafe5028ebba6f7a78bee07292d3d4af3ae6e2686540031a80891e2446"
+        task="classification",
+        openml_id=554,
+        rows=70000,
+        digest="02f5d0fafe5028ebba6f7a78bee07292d3d4af3ae6e2686540031a80891e2446",
     ),
     # Not verified against the original: no digest, only its number of rows and what `without_converters` expects.
-    "wave_energy": DatasetSpec("regression", 44975, 72000, None, prepare=without_converters),
+    "wave_energy": DatasetSpec(
+        task="regression",
+        openml_id=44975,
+        rows=72000,
+        digest=None,
+        prepare=without_converters,
+    ),
 }
 
 
@@ -106,24 +123,17 @@ def load(
         RuntimeError: a bundled file is damaged; it is named.
     """
     what = f"dataset={name}"
+    wanted = Wanted(what, echo, target, max_rows, seed)
     dropped = [each.strip() for each in drop.split(",")] if drop else []
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
     known = of_ids.get(name.lower(), name)
     if known in KNOWN:
-        table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
+        table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, wanted)
         if target in (None, table.target) and not (dropped or group or time or max_rows):
             return table
         frame = table.frame
-    elif name.lower().startswith(PREFIX):
-        frame = openml_source.get(_openml_id(name), what, echo)
-    elif table_files.is_path(name):
-        frame = table_files.read(name, echo=echo, max_rows=max_rows, target=target, seed=seed)
     else:
-        allowed = (
-            f"one of {', '.join(KNOWN)}, openml:<id>, the path of a CSV or Parquet file, or of a folder of Parquet "
-            "files is allowed"
-        )
-        raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
+        frame = _source_of(name).read(name, wanted)
     frame = sampled(frame, target or frame.attrs.get("target"), max_rows, seed)
     table = clean(
         frame,
@@ -140,36 +150,40 @@ def load(
     return table
 
 
-def _openml_id(name: str) -> int:
-    if number := re.fullmatch(r"[1-9][0-9]{0,8}", name[len(PREFIX) :]):
-        return int(number[0])
+def _source_of(name: str) -> Source:
+    for source in SOURCES:
+        if source.matches(name):
+            return source
     raise UserError(
-        f"dataset={name}: a whole number above 0 is allowed after {PREFIX}, as in openml:61; look the id up on "
-        "openml.org"
+        f"dataset={name}: one of {', '.join(KNOWN)}, openml:<id>, the path of a CSV or Parquet file (.csv, .csv.gz, "
+        f".parquet, .pq), or of a folder of Parquet files is allowed; {closest(name, KNOWN, 'use one of these')}"
     )
 
 
 def _bundled(name: str, folder: Path) -> Table:
     path = folder / f"{name}.csv.gz"
     try:
-        frame = pd.read_csv(path, **table_files.EXACT)
+        frame = pd.read_csv(path, **csv_files.EXACT)
         frame.attrs = {"openml_id": KNOWN[name].openml_id, "target": frame.columns[-1]}
         return _verified(name, frame)
-    except (UserError, *table_files.BROKEN) as error:
+    except (UserError, *BROKEN) as error:
         raise RuntimeError(f"{path} is not the {name} table: {error}; restore it from the repository") from error
 
 
-def _of_openml(name: str, what: str, echo: Echo) -> Table:
+def _of_openml(name: str, wanted: Wanted) -> Table:
     """A known table, if OpenML's is the one that is known."""
     expected = KNOWN[name]
-    frame = openml_source.get(expected.openml_id, what, echo)
+    what = wanted.what
+    frame = openml_source.read(f"{PREFIX}{expected.openml_id}", wanted)
     try:
         table = _verified(name, expected.prepare(frame) if expected.prepare else frame)
     except (UserError, ValueError) as error:
         why = error.message if isinstance(error, UserError) else error
         raise UserError(f"{what}: OpenML's table is refused: {why}; give the path of your own copy instead") from error
     if expected.digest is None:
-        echo(f"{what}: checked by its {expected.rows} rows and its columns alone; its content is not known here")
+        wanted.echo(
+            f"{wanted.what}: checked by its {expected.rows} rows and its columns alone; its content is not known here"
+        )
     return table
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from entrypoints.datasets.sources import Wanted
 from entrypoints.datasets.sysmetrics_rows import texts
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 from mlflow_sysmetrics.threads import within
 
+PREFIX = "openml:"
 LIMIT_S = 300.0  # for a whole download: openml sets no time limit
 
 
@@ -25,17 +27,21 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mlflow-sysmetrics-bundle"
 
 
-def get(openml_id: int, what: str, echo: Echo) -> pd.DataFrame:
-    """The columns of a dataset, from the copy that is kept, or from OpenML: then a copy is kept.
+def matches(name: str) -> bool:
+    """Whether it is ``openml:<id>``."""
+    return name.lower().startswith(PREFIX)
 
-    Args:
-        openml_id: the dataset's id. The ``attrs`` of the columns are what ``clean`` wants to know.
-        what: names the dataset in messages.
-        echo: called with a line for each thing that the user should know.
 
-    Raises:
-        UserError: OpenML does not answer, has no such dataset, or its file is damaged.
-    """
+def read(name: str, wanted: Wanted) -> pd.DataFrame:
+    """The columns of the dataset with that id, from the copy that is kept, or from OpenML: then a copy is kept."""
+    number = re.fullmatch(r"[1-9][0-9]{0,8}", name[len(PREFIX) :])
+    if number is None:
+        raise UserError(
+            f"dataset={name}: a whole number above 0 is allowed after {PREFIX}, as in openml:61; look the id up on "
+            "openml.org"
+        )
+    openml_id = int(number[0])
+    echo = wanted.echo
     frame = _cached(openml_id, echo)
     if frame is None:
         echo(f"Downloading openml:{openml_id} from openml.org")
@@ -43,12 +49,12 @@ def get(openml_id: int, what: str, echo: Echo) -> pd.DataFrame:
             frame = within(LIMIT_S, lambda: _downloaded(openml_id))
         except Exception as error:  # openml's, and those of what it downloads and reads with
             raise UserError(
-                f"{what}: the download from openml.org failed: {_why(error)}; look the id up there, try again later, "
-                "or give the path of a CSV or Parquet file"
+                f"{wanted.what}: the download from openml.org failed: {_why(error)}; look the id up there, try again "
+                "later, or give the path of a CSV or Parquet file"
             ) from error
-        for name, column in frame.items():
+        for column_name, column in frame.items():
             if (storable := _storable(column)) is not column:
-                frame[name] = storable
+                frame[column_name] = storable
         keep(openml_id, frame, echo)
     frame.attrs["openml_id"] = openml_id
     return frame

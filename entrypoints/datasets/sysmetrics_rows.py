@@ -56,10 +56,10 @@ _WITH_POINTS = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4})")
 _WITH_SLASHES = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})")
 _ISO = re.compile(r"\d{4}-\d\d?-\d\d?([T ]\d\d?:.*)?")
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
-_NAMES = {
-    "month": ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
-    "weekday": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
-    "hour": tuple(map(str, range(24))),
+_NAMES = {  # of the values of each part, by pandas' own name of it
+    "month": ("month", ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")),
+    "weekday": ("day_of_week", ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")),
+    "hour": ("hour", tuple(map(str, range(24)))),
 }
 PARTS = tuple(_NAMES)  # of a date
 
@@ -457,8 +457,8 @@ def _iso_date(text: str, month_first: bool) -> str:
 
 def _part(times: pd.DatetimeIndex, part: str) -> NDArray[np.object_]:
     """One of the parts of dates as text, with NaN for missing."""
-    names = _NAMES[part]
-    numbers = np.asarray(getattr(times, part), dtype=np.float64)
+    of_pandas, names = _NAMES[part]
+    numbers = np.asarray(getattr(times, of_pandas), dtype=np.float64)
     return np.array([names[int(number)] if number == number else np.nan for number in numbers], dtype=object)
 
 

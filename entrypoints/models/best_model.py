@@ -161,7 +161,7 @@ def _train_and_measure(fold: Fold, configuration: Configuration, rows: int) -> F
     A first step of another model comes before, so that one-off costs of a process (late imports, library buffers) do
     not count. A whole fit would take as long as what it warms up.
     """
-    training = training_on([fold], configuration, rows, measured=0)
+    training = training_on([fold], configuration, rows)
     costs: Figures = {}
 
     def train() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import fmean, median
 
 import numpy as np
@@ -13,13 +14,12 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.models import trained
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
-from entrypoints.models.fold import Fold
+from entrypoints.models.fold import MEASURED_STEPS, Fold, MeasuredFold
 from entrypoints.models.trained import FEW_ROWS, Shown
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 LATENCY_ROWS = 150  # predicted one at a time, by the models of all folds together
-MEASURED_MODELS = 2  # whose memory is measured: later models take no more,
-MEASURED_STEPS = 2  # nor do later steps
+MEASURED_MODELS = 2  # whose memory is measured: later models take no more
 TURN_STEPS = 5  # of a fold before the next one's: what a change of folds costs the core's caches is shared by them
 TURN_S = 0.005  # long steps need no such turns, and limits are looked at in between
 
@@ -41,7 +41,6 @@ class Training(ABC):
     Args:
         folds: untrained.
         steps: of the trial, at most.
-        measured: how many of the models have their memory measured.
 
     Attributes:
         steps: of the trial; fewer where it has converged.
@@ -50,24 +49,23 @@ class Training(ABC):
         overflowed: whether there are no finite weights left to train.
     """
 
-    def __init__(self, folds: list[Fold], steps: int, measured: int) -> None:
+    def __init__(self, folds: list[Fold], steps: int) -> None:
         self.folds = folds
         self.score = folds[0].model.score
         self.steps = steps
         self.step_number = 0
         self.diverged = False
         self.overflowed = False
-        self._measured = measured
         self._results: list[Shown] = []  # of the trained models
         self._latency_rows = math.ceil(LATENCY_ROWS / len(folds))
         self._was_hopeless = False
         self._reported = 0, 0.0  # steps and seconds of all folds at the last report
-        self.untrained_loss = fmean(fold.untrained_loss() for fold in folds)
+        self.untrained_loss = fmean(fold.model.untrained_loss(fold.held_out) for fold in folds)
         self.hopeless_loss = DIVERGED_LOSS * self.untrained_loss
 
     @abstractmethod
-    def _advance(self, stop: Stop) -> bool:
-        """``advance``, where a model may overflow."""
+    def advance(self, stop: Stop = _never) -> bool:
+        """Train for a step or a few, never past a report that is due; False: ``stop`` said that the trial is over."""
 
     @property
     def report_due(self) -> bool:
@@ -105,22 +103,15 @@ class Training(ABC):
         """The steps of all folds, which differ where a trial ends on its way round, and their seconds."""
         return sum(fold.steps for fold in self.folds), sum(fold.training_time_s for fold in self.folds)
 
-    def advance(self, stop: Stop = _never) -> bool:
-        """Train for a step or a few, never past a report that is due; False: ``stop`` said that the trial is over."""
+    @contextmanager
+    def _until_overflow(self) -> Iterator[None]:
+        """Where a model may overflow, which ends the training."""
         try:
             with _quiet():
-                return self._advance(stop)
+                yield
         except FloatingPointError:
             self.step_number = max(self.step_number + 1, *(fold.steps for fold in self.folds))
             self.overflowed = True
-        return True
-
-    def _train(self, fold: Fold, steps: int = 1) -> None:
-        """Train one of the models, its memory measured where that says something new."""
-        if fold.steps < MEASURED_STEPS and fold.number < self._measured:
-            fold.measured_step()
-        else:
-            fold.step(steps)
 
     def _show(self, fold: Fold) -> Shown:
         return trained.show(fold.model, fold.held_out, self._latency_rows)
@@ -203,10 +194,8 @@ class Lockstep(Training):
     A trial that has converged ends: it has no further steps.
     """
 
-    def __init__(
-        self, folds: list[Fold], configuration: Configuration, rows: int, measured: int = MEASURED_MODELS
-    ) -> None:
-        super().__init__(folds, configuration.steps(rows), measured)
+    def __init__(self, folds: list[Fold], configuration: Configuration, rows: int) -> None:
+        super().__init__(folds, configuration.steps(rows))
         self._report_steps = configuration.report_steps(rows)
         self._convergence = Convergence(configuration, rows)
 
@@ -214,17 +203,19 @@ class Lockstep(Training):
     def report_due(self) -> bool:
         return self.ended or self.step_number % self._report_steps == 0
 
-    def _advance(self, stop: Stop) -> bool:
-        turn = self._turn()
-        for fold in self.folds:
-            if stop():
-                return False
-            self._train(fold, turn)
-        self.step_number += turn
-        if self._convergence.due(self.step_number):
-            loss = fmean(fold.row_loss.take() for fold in self.folds)
-            if self._convergence.see(loss):
-                self.steps = self.step_number
+    def advance(self, stop: Stop = _never) -> bool:
+        """Train every fold for a turn."""
+        with self._until_overflow():
+            turn = self._turn()
+            for fold in self.folds:
+                if stop():
+                    return False
+                fold.step(turn)
+            self.step_number += turn
+            if self._convergence.due(self.step_number):
+                loss = fmean(fold.row_loss.take() for fold in self.folds)
+                if self._convergence.see(loss):
+                    self.steps = self.step_number
         return True
 
     def _turn(self) -> int:
@@ -262,15 +253,17 @@ class Lockstep(Training):
 class FoldByFold(Training):
     """By ``fit``: a step is a fold, whose model is trained to its end, shown and forgotten."""
 
-    def __init__(self, folds: list[Fold], measured: int = MEASURED_MODELS) -> None:
-        super().__init__(folds, len(folds), measured)
+    def __init__(self, folds: list[Fold]) -> None:
+        super().__init__(folds, len(folds))
         self._train_losses: list[float] = []
 
-    def _advance(self, stop: Stop) -> bool:
-        if stop():
-            return False
-        self._train(self.folds[self.step_number])
-        self.step_number += 1
+    def advance(self, stop: Stop = _never) -> bool:
+        """Train the next fold to its end."""
+        with self._until_overflow():
+            if stop():
+                return False
+            self.folds[self.step_number].step()
+            self.step_number += 1
         return True
 
     def _validations(self) -> list[dict[str, float]]:
@@ -278,7 +271,7 @@ class FoldByFold(Training):
         fold = self.folds[self.step_number - 1]
         self._train_losses.append(fold.step_loss.take())
         self._results.append(self._show(fold))
-        fold.forget_model()
+        del fold.model
         return [shown.validation for shown in self._results]
 
     def _train_loss(self) -> float:
@@ -290,14 +283,13 @@ def training_of(configuration: Configuration, data: Prepared) -> Training:
     """The training of a configuration on all folds of a dataset."""
     folds: list[Fold] = []
     for number, ((fit, held_out), preprocessing) in enumerate(zip(data.split.folds, data.preprocessings, strict=True)):
-        folds.append(Fold(configuration, data, number, fit, held_out, preprocessing))
+        kind = MeasuredFold if number < MEASURED_MODELS else Fold
+        folds.append(kind(configuration, data, number, fit, held_out, preprocessing))
     return training_on(folds, configuration, data.split.fit_rows)
 
 
-def training_on(
-    folds: list[Fold], configuration: Configuration, rows: int, measured: int = MEASURED_MODELS
-) -> Training:
+def training_on(folds: list[Fold], configuration: Configuration, rows: int) -> Training:
     """The training of models on their own rows, of which the largest has ``rows``."""
     if configuration.batch_size is None:
-        return FoldByFold(folds, measured)
-    return Lockstep(folds, configuration, rows, measured)
+        return FoldByFold(folds)
+    return Lockstep(folds, configuration, rows)

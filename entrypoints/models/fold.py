@@ -20,6 +20,7 @@ from entrypoints.models.learners import Learner, with_class_weights
 from entrypoints.models.losses import Array, Target
 from entrypoints.models.trained import Model
 
+MEASURED_STEPS = 2  # later ones take no more memory
 LOSS_ROWS = 1000  # about as many training rows, evenly spread, have the training loss of a fit on all of them
 
 
@@ -76,10 +77,12 @@ class Fold:
         model: the model as it is by now.
         steps: how many were done.
         training_time_s: of all steps, without the time in which other processes had the core.
-        memory_mb: what the model and a step of it add to this process; None before ``measured_step``, or unknown.
+        memory_mb: what the model and a step of it add to this process; None where it is not measured.
         step_loss: the mean training loss of steps.
         row_loss: the mean training loss of the rows of these steps.
     """
+
+    memory_mb: float | None = None
 
     def __init__(
         self,
@@ -97,12 +100,10 @@ class Fold:
         self.held_out = held_out
         self.steps = 0
         self.training_time_s = 0.0
-        self.memory_mb: float | None = None
         self.step_loss = Mean()
         self.row_loss = Mean()
-        self._kept_mb = 0.0
         self._core_wait = CoreWait()
-        self._by_batch = configuration.batch_size is not None
+        self._is_whole = configuration.batch_size is None
         if configuration.batch_size is None:
             self._batches = iter([fit])
             self._loss_every = max(1, len(fit) // LOSS_ROWS)
@@ -112,37 +113,7 @@ class Fold:
 
     def step(self, steps: int = 1) -> None:
         """Train on each of the next batches, or fit on all rows, timed, and note the loss after each."""
-        self._train(map(self._rows, islice(self._batches, steps)))
-
-    def measured_step(self) -> None:
-        """Like ``step``, and see by how many megabytes it raises the memory of this process, if the OS tells.
-
-        ``memory_mb`` is then the most that the model and its step have taken, with what its earlier steps have left:
-        what the first one only allocates, as a moment of zeros, takes memory when the second one writes to it. The
-        rows of a batch are part of it. All rows, of which a user has such a table anyway, are not.
-        """
-        rows = next(self._batches)
-        parts: Iterable[tuple[Array, Target]] = map(self._rows, [rows])
-        if self._by_batch:
-            self.model.data.X[rows]  # pages of shared memory count as the process's when it first reads them
-        else:
-            parts = list(parts)
-        raised = memory.raised(lambda: self._train(parts))
-        if raised is None:
-            return
-        self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
-        self._kept_mb += raised.kept_mb
-
-    def untrained_loss(self) -> float:
-        """The loss of an untrained model on the held-out rows."""
-        return self.model.learner.untrained_loss(self.model.target(self.held_out))
-
-    def forget_model(self) -> None:
-        """Keep what was measured alone."""
-        del self.model
-
-    def _rows(self, rows: Rows) -> tuple[Array, Target]:
-        return self.model.features(rows), self.model.target(rows)
+        self._train(map(self.model.part, islice(self._batches, steps)))
 
     def _train(self, parts: Iterable[tuple[Array, Target]]) -> None:
         learner = self.model.learner
@@ -161,3 +132,31 @@ class Fold:
                 self.row_loss.add(loss, len(y))
         finally:
             self.training_time_s += took_s * own_share(perf_counter() - began, self._core_wait() - waited_s)
+
+
+class MeasuredFold(Fold):
+    """A model whose first steps are measured: by how many megabytes they raise the memory of this process.
+
+    ``memory_mb`` is the most that the model and its step have taken, with what its earlier steps have left: what the
+    first one only allocates, as a moment of zeros, takes memory when the second one writes to it. It is None where the
+    OS does not tell. The rows of a batch are part of it. All rows, of which a user has such a table anyway, are not.
+    """
+
+    _kept_mb = 0.0
+
+    def step(self, steps: int = 1) -> None:
+        """As of any fold; a step that is measured is one."""
+        if self.steps >= MEASURED_STEPS:
+            super().step(steps)
+            return
+        rows = next(self._batches)
+        parts: Iterable[tuple[Array, Target]] = map(self.model.part, [rows])
+        if self._is_whole:
+            parts = list(parts)
+        else:
+            self.model.data.X[rows]  # pages of shared memory count as the process's when it first reads them
+        raised = memory.raised(lambda: self._train(parts))
+        if raised is None:
+            return
+        self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
+        self._kept_mb += raised.kept_mb

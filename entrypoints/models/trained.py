@@ -41,6 +41,14 @@ class Model(NamedTuple):
             return self.preprocessing.scaling.transform_target(y)
         return y
 
+    def part(self, rows: Rows) -> tuple[Array, Target]:
+        """Both, to train on."""
+        return self.features(rows), self.target(rows)
+
+    def untrained_loss(self, rows: Rows) -> float:
+        """The loss on these rows before any training."""
+        return self.learner.untrained_loss(self.target(rows))
+
     def outputs(self, rows: Rows) -> Array:
         """What the score is computed from, of each of these rows."""
         return self._in_chunks(self._decisions or self.learner.outputs, rows)

@@ -60,7 +60,7 @@ def test_unknown_name_is_answered_with_the_known_and_the_closest(name: str, advi
         load(name)
     assert str(error.value) == (
         f"dataset={name}: one of diabetes, red_wine, mnist_784, wave_energy, openml:<id>, the path of a CSV or "
-        f"Parquet file, or of a folder of Parquet files is allowed; {advice}"
+        f"Parquet file (.csv, .csv.gz, .parquet, .pq), or of a folder of Parquet files is allowed; {advice}"
     )
 
 
@@ -183,7 +183,7 @@ def refused(
     ("file", "content", "target", "message"),
     [
         refused("no such file", None, "no such file ({path}); give the path of a CSV or Parquet file"),
-        refused("other", b"PK", "a file named .csv, .csv.gz, .parquet, .pq is allowed; convert it", file="t.xlsx"),
+        refused("other", b"PK", "one of diabetes, red_wine, mnist_784, wave_energy, openml:<id>, the ", file="t.xlsx"),
         refused("empty file", "", f"{NOT_CSV}the first line holds no column names); fix"),
         refused("other encoding", b"a,b\n1,\x81\n", "this is text neither in UTF-8 nor in cp1252; save "),
         refused("UTF-16", "a,b\n1,é\n".encode("utf-16"), "this is text neither in UTF-8 nor in cp1252; save "),

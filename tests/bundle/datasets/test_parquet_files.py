@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from entrypoints.compute import memory
-from entrypoints.datasets import known, table_files
+from entrypoints.datasets import known, parquet_files
+from entrypoints.datasets.sources import Wanted
 from entrypoints.errors import UserError
 
 ROWS = 300
+SILENT = Wanted("dataset=t", pytest.fail)
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _drawn(path: Path, rows: int, seed: int, target: str = "y") -> pd.DataFrame:
-    return table_files.read(str(path), echo=pytest.fail, max_rows=rows, target=target, seed=seed)
+    return parquet_files.read(str(path), SILENT._replace(max_rows=rows, target=target, seed=seed))
 
 
 def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(path: Path) -> None:
@@ -100,18 +102,18 @@ def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path: Pat
     (folder / "_SUCCESS").touch()
     whole[200:].to_parquet(folder / "b.parquet")
     whole[:200].to_parquet(folder / "a.parquet")
-    pd.testing.assert_frame_equal(table_files.read(str(folder), echo=pytest.fail), whole)
+    pd.testing.assert_frame_equal(parquet_files.read(str(folder), SILENT), whole)
     assert set(_drawn(folder, 200, seed=0)["number"] >= 200) == {False, True}
     whole.assign(number=0.5).to_parquet(folder / "c.parquet")
     with pytest.raises(UserError, match=r"c[.]parquet has other columns or types than a[.]parquet"):
-        table_files.read(str(folder), echo=pytest.fail)
+        parquet_files.read(str(folder), SILENT)
 
 
 def test_missing_cells_stay_missing_where_the_file_does_not_count_them(path: Path) -> None:
     """As in one that was written without statistics."""
     whole, bare = pd.read_parquet(path), path.with_name("bare.parquet")
     whole.to_parquet(bare, write_statistics=False)
-    pd.testing.assert_frame_equal(table_files.read(str(bare), echo=pytest.fail), whole)
+    pd.testing.assert_frame_equal(parquet_files.read(str(bare), SILENT), whole)
 
 
 def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
@@ -121,9 +123,9 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
     monkeypatch.setattr(memory, "half_mb", lambda: 0.02)
     too_much = r"its 300 rows of 6 columns may take 4.3e-05 GB here, and 2e-05 are allowed; choose max_rows=138$"
     with pytest.raises(UserError, match=too_much):
-        table_files.read(str(path), echo=pytest.fail)
+        parquet_files.read(str(path), SILENT)
     assert len(_drawn(path, 100, seed=0)) == 100
     for name in ("t.csv", "t.csv.gz"):
         pd.read_parquet(path).to_csv(path.with_name(name), index=False)
         with pytest.raises(UserError, match=r"its about 300 rows of 6 columns may .* write it as a Parquet file, and "):
-            table_files.read(str(path.with_name(name)), echo=pytest.fail)
+            known.load(str(path.with_name(name)), target="y", echo=pytest.fail)

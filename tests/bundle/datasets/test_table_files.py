@@ -9,14 +9,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.table_files import read
+from entrypoints.datasets import csv_files, parquet_files
+from entrypoints.datasets.sources import Wanted
 from entrypoints.errors import UserError
+
+SILENT = Wanted("dataset=t", pytest.fail)
 
 
 def _read(path: Path, content: str | bytes) -> pd.DataFrame:
     data = content.encode() if isinstance(content, str) else content
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return read(str(path), echo=pytest.fail)
+    return csv_files.read(str(path), SILENT)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -59,7 +62,10 @@ def test_file_in_cp1252_is_read_with_a_line(tmp_path: Path) -> None:
     """As Excel saves it in Western Europe."""
     path, lines = tmp_path / "t.csv", list[str]()
     path.write_bytes("Straße;€\nMüllerweg;5\n".encode("cp1252"))
-    assert read(str(path), echo=lines.append).to_dict("list") == {"Straße": ["Müllerweg"], "€": [5]}
+    assert csv_files.read(str(path), Wanted(f"dataset={path}", lines.append)).to_dict("list") == {
+        "Straße": ["Müllerweg"],
+        "€": [5],
+    }
     assert lines == [f"dataset={path}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong"]
 
 
@@ -87,11 +93,11 @@ def test_columns_without_a_name_have_that_which_pandas_gives_them(tmp_path: Path
     """So rows to predict have it, too."""
     path = tmp_path / "t.csv"
     pd.DataFrame({"a": [5, 6] * 10, "y": ["u", "v"] * 10}).to_csv(path)
-    assert list(read(str(path), echo=pytest.fail)) == list(pd.read_csv(path)) == ["Unnamed: 0", "a", "y"]
+    assert list(csv_files.read(str(path), SILENT)) == list(pd.read_csv(path)) == ["Unnamed: 0", "a", "y"]
 
 
 def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path: Path) -> None:
     """Categories, missing values and numbers arrive; the index is not a column."""
     frame = pd.DataFrame({"a": [1.5, math.nan], "b": pd.Categorical(["x", None])}, index=[7, 9])
     frame.to_parquet(tmp_path / "t.parquet")
-    pd.testing.assert_frame_equal(read(str(tmp_path / "t.parquet"), echo=pytest.fail), frame.reset_index(drop=True))
+    pd.testing.assert_frame_equal(parquet_files.read(str(tmp_path / "t.parquet"), SILENT), frame.reset_index(drop=True))

@@ -1,0 +1,84 @@
+"""Tables in Parquet files, and in folders of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, dataset
+
+from entrypoints.datasets.random_rows import LOST, drawn
+from entrypoints.datasets.sources import Wanted, check_size, reading
+
+_SUFFIXES = (".parquet", ".pq")
+# Otherwise pyarrow keeps whole row groups, and many batches.
+_STREAMED = ParquetFileFormat(
+    default_fragment_scan_options=ParquetFragmentScanOptions(
+        use_buffered_stream=True, buffer_size=65_536, pre_buffer=False
+    )
+)
+_LITTLE: dict[str, Any] = {
+    "batch_size": 16_384,
+    "batch_readahead": 1,
+    "fragment_readahead": 1,
+    "use_threads": False,
+}
+_ADVICE = "choose max_rows={}"
+
+
+def matches(name: str) -> bool:
+    """Whether it is the path of a Parquet file, or of a folder."""
+    return name.lower().endswith(_SUFFIXES) or (bool(name) and Path(name).is_dir())
+
+
+def read(name: str, wanted: Wanted) -> pd.DataFrame:
+    """The columns; no more than ``max_rows`` rows are held in memory: random ones with a target, see ``drawn``."""
+    with reading(name, wanted, "Parquet") as path:
+        frame = _read(path, wanted)
+        is_file = path.suffix.lower() in _SUFFIXES
+        frame.attrs["name"] = path.stem if is_file else path.name
+        return frame
+
+
+def _read(path: Path, wanted: Wanted) -> pd.DataFrame:
+    table = _dataset(path)
+    rows = table.count_rows()
+    names = [name.strip() for name in table.schema.names]
+    drawn_rows = wanted.max_rows
+    if drawn_rows is None or drawn_rows >= rows:
+        check_size(f"{wanted.what}: its", rows, len(names), _ADVICE)
+        return _frame(table.to_table())
+    check_size(f"{wanted.what}: its", drawn_rows, len(names), _ADVICE)
+    if wanted.target not in names:
+        return _frame(table.head(0))  # `clean` says which there are
+    target = table.schema.names[names.index(wanted.target)]
+    batches = table.to_batches(columns=[target], **_LITTLE)
+    positions, lost = drawn((batch.column(0).to_pandas() for batch in batches), drawn_rows, wanted.seed)
+    # Of a whole table pyarrow would keep two copies for a while.
+    columns = [_frame(table.take(positions, columns=[name], **_LITTLE)) for name in table.schema.names]
+    frame = pd.concat(columns, axis="columns")
+    frame.attrs[LOST] = lost
+    return frame
+
+
+def _dataset(path: Path) -> Any:
+    """A file, or all files of a folder, which have the same columns."""
+    paths = [path]
+    if path.is_dir():
+        paths = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    if not paths:
+        raise ValueError("the folder holds no file named .parquet or .pq")
+    table = dataset([str(file) for file in paths], format=_STREAMED)
+    for file, fragment in zip(paths, table.get_fragments(), strict=True):
+        if not fragment.physical_schema.equals(table.schema):
+            raise ValueError(f"{file.name} has other columns or types than {paths[0].name}")
+    return table
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
+    pa.default_memory_pool().release_unused()
+    frame.index = pd.RangeIndex(len(frame))
+    return frame

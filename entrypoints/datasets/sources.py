@@ -1,0 +1,76 @@
+"""What sources of tables share: a name that one of them matches -> the columns as they are there."""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pandas as pd
+
+from entrypoints.compute import memory
+from entrypoints.errors import UserError
+from entrypoints.text import Echo, one_line
+
+BROKEN = (OSError, EOFError, ValueError, zlib.error, csv.Error)  # what a damaged file raises
+CELL_BYTES = 3 * 8  # the table's, the trials', and those of the copy that is made when these get theirs
+
+
+class Wanted(NamedTuple):
+    """What is asked of a source.
+
+    Attributes:
+        what: names the dataset in messages.
+        echo: called with a line for each thing that the user should know.
+        target: the column to predict, if it is given.
+        max_rows: how many rows are needed at most, if that is given. A source may give more.
+        seed: by which they are drawn.
+    """
+
+    what: str
+    echo: Echo
+    target: str | None = None
+    max_rows: int | None = None
+    seed: int = 0
+
+
+class Source(Protocol):
+    """A module that reads tables of one kind."""
+
+    def matches(self, name: str) -> bool:
+        """Whether the name of a dataset is one of its own."""
+
+    def read(self, name: str, wanted: Wanted) -> pd.DataFrame:
+        """The columns, with their names as they are, repeated ones too. The ``attrs`` are what ``clean`` wants to know.
+
+        Raises UserError for what the user can fix.
+        """
+
+
+@contextmanager
+def reading(name: str, wanted: Wanted, kind: str) -> Iterator[Path]:
+    """The path of a file to be read. Raises UserError if it is missing, or turns out to be unreadable."""
+    path = Path(name)
+    if not path.exists():
+        raise UserError(f"{wanted.what}: no such file ({path.absolute()}); give the path of a CSV or Parquet file")
+    try:
+        yield path
+    except UnicodeError as error:
+        raise UserError(f"{wanted.what}: this is text neither in UTF-8 nor in cp1252; save it as UTF-8") from error
+    except BROKEN as error:
+        why = one_line(error)
+        raise UserError(f"{wanted.what}: not readable as {kind} ({why}); fix it or export it again") from error
+
+
+def check_size(what: str, rows: int, columns: int, advice: str) -> None:
+    """Refuse a table that may take more than half of the memory that this process may use."""
+    allowed_mb = memory.half_mb()
+    fitting = int(allowed_mb * 1e6 / (CELL_BYTES * columns))
+    if rows > fitting:
+        raise UserError(
+            f"{what} {rows:,} rows of {columns} columns may take {rows * columns * CELL_BYTES / 1e9:.2g} GB here, and "
+            f"{allowed_mb / 1e3:.2g} are allowed; {advice.format(fitting)}"
+        )
