@@ -103,8 +103,8 @@ def clean(
         times = _times(_complete(frame, "time", time, others, what), reading)
 
     known_task: Task | None = about.get("task") if target == usual else None
-    others = frame.drop(columns=[target, *left_out])
-    columns, features, treatment = _taken(others, reading, keep_all=known_task is not None)
+    candidates = frame.drop(columns=[target, *left_out])
+    columns, features, treatment = _taken(candidates, reading, keep_all=known_task is not None)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     treatment[target] = "target", ""
     _check_names([target, *(feature for column in columns for feature in column.names)], what)
