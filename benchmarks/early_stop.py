@@ -2,10 +2,10 @@
 
     python benchmarks/early_stop.py red_wine [--seeds 1] [--file mnist.parquet] [--defaults]
 
-For each seed it runs three studies of one scenario: `tune`, then `early_stop` with predictions off and on, limited to
-a training time between those of its batch sizes, so that about half of the grid is infeasible. It prints what each
-saved of the CPU and wall time, how many trials that meet the limits it stopped, and the regret of the chosen model.
-With --defaults the studies have the length and the limits of a user who says nothing, and predictions are on.
+For each seed it runs two studies of one scenario: `tune`, then the same limited to a training time between those of its
+batch sizes, so that about half of the grid is infeasible. It prints what that saved of the CPU and wall time, how many
+trials that meet the limits it stopped, and the regret of the chosen model. With --defaults the studies have the length
+and the limits of a user who says nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SCENARIOS = {
 @click.option("--seeds", default=1, show_default=True, help="How many times, with different seeds.")
 @click.option("--file", type=click.Path(exists=True, resolve_path=True), help="The table of the scenario mnist.")
 @click.option("--limited", default="training_time_s", show_default=True, help="The metric that is limited.")
-@click.option("--defaults", is_flag=True, help="The default length and limits, predictions on.")
+@click.option("--defaults", is_flag=True, help="The default length and limits.")
 def main(scenario: str, seeds: int, file: str | None, limited: str, defaults: bool) -> None:
     """Run the scenario and print its table."""
     params = dict(SCENARIOS[scenario]) | ({"dataset": file} if file else {})
@@ -75,46 +75,39 @@ def main(scenario: str, seeds: int, file: str | None, limited: str, defaults: bo
     with tempfile.TemporaryDirectory(prefix="early-stop-") as folder:
         store = Path(folder)
         mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
-        rows = [row for seed in range(seeds) for row in one_seed(params, str(seed), store, "" if defaults else limited)]
+        rows = [one_seed(params, str(seed), store, "" if defaults else limited) for seed in range(seeds)]
     table: pd.DataFrame = pd.DataFrame(rows)
     click.echo(f"\n{scenario}, {seeds} seeds")
     click.echo(table.to_string(index=False, float_format="{:.4g}".format))
-    by_rule = table.groupby("rule").agg(
-        {name: "sum" if name in ("feasible", "stopped") else "mean" for name in table.columns[2:]}
-    )
-    click.echo(f"\nmeans; of feasible and stopped sums\n{by_rule.to_string(float_format='{:.4g}'.format)}")
+    of_all = table.agg({name: "sum" if name in ("feasible", "stopped") else "mean" for name in table.columns[1:]})
+    click.echo(f"\nmeans; of feasible and stopped sums\n{of_all.to_string(float_format='{:.4g}'.format)}")
 
 
-def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> list[dict[str, float | str]]:
-    """Run the studies of one seed: a row for each under limits."""
+def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> dict[str, float | str]:
+    """Run the studies of one seed: what the limits saved and lost."""
     client = MlflowClient()
-    full = study("tune", params | {"seed": seed}, store, client)
-    limits = {"limits": f"{limited}<={_between(frame_of([rows_of(client, full)]), limited):.4g}"} if limited else {}
-    rows = list[dict[str, float | str]]()
-    for predict in ("off", "on") if limited else ("on",):
-        run = study("early_stop", params | {"seed": seed, "predict": predict} | limits, store, client)
-        frame = frame_of([rows_of(client, full), rows_of(client, run)])
-        saved, lost = limits_saved.saving(frame), limits_saved.answer(frame).table.iloc[0]
-        assert saved is not None
-        rows.append(
-            {
-                "seed": seed,
-                "rule": f"predict={predict}",
-                "CPU saved %": saved.saved_cpu_percent,
-                "wall saved %": saved.saved_wall_percent,
-                "feasible": int(lost["feasible"]),
-                "stopped": int(lost["feasible_stopped"]),
-                "val regret": float(lost["val_lost"]),
-                "test regret": float(lost["test_lost"]),
-            }
-        )
-        click.echo(f"seed {seed}: {saved.trials} trials; {limits_saved.answer(frame).sentences[0]}")
-    return rows
+    full = study(params | {"seed": seed}, store, client)
+    limits = f"{limited}<={_between(frame_of([rows_of(client, full)]), limited):.4g}" if limited else "auto"
+    run = study(params | {"seed": seed, "limits": limits}, store, client)
+    frame = frame_of([rows_of(client, full), rows_of(client, run)])
+    saved = limits_saved.saving(frame)
+    lost = limits_saved.answer(frame).table.iloc[0]
+    assert saved is not None
+    click.echo(f"seed {seed}: {saved.trials} trials; {limits_saved.answer(frame).sentences[0]}")
+    return {
+        "seed": seed,
+        "CPU saved %": saved.saved_cpu_percent,
+        "wall saved %": saved.saved_wall_percent,
+        "feasible": int(lost["feasible"]),
+        "stopped": int(lost["feasible_stopped"]),
+        "val regret": float(lost["val_lost"]),
+        "test regret": float(lost["test_lost"]),
+    }
 
 
-def study(entry: str, params: dict[str, str], store: Path, client: MlflowClient) -> Run:
+def study(params: dict[str, str], store: Path, client: MlflowClient) -> Run:
     """Run one study to its end; one with limits may end without a model that meets them."""
-    line = [sys.executable, "-m", f"entrypoints.{entry}"]
+    line = [sys.executable, "-m", "entrypoints.tune"]
     line += [part for name, value in params.items() for part in (f"--{name}", value)]
     env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, cwd=store, env=env, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """Run the whole study of a dataset: prepare, tune, early_stop, and a report on both.
 
 Several datasets are studied one after the other, and a last report compares them. Each step is an MLflow run nested
-under this one.
+under this one. What early_stop finds is registered, if a name is given.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ END_CHILDREN_WITHIN_S = 7.0
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @main_options
-def main(dataset: tuple[str, ...], limits: str, **options: object) -> None:
+def main(dataset: tuple[str, ...], **options: object) -> None:
     name, given = ", ".join(Path(each).name for each in dataset), as_typed(options)
     of_data = {each: given[each] for each in OF_DATA if each in given}
-    params = {"dataset": ",".join(dataset), **given, "limits": limits}
+    params = {"dataset": ",".join(dataset), **given}
+    without_limits = {each: text for each, text in given.items() if each not in ("limits", "register")}
     os.environ[OF_STEPS] = str(user_folder())
     with recorded_run("main", f"main {name}", params) as run:
         studies = []
         for each in dataset:
             _run(run, "prepare", each, {"dataset": each, **of_data})
-            full = _run(run, "tune", each, {"dataset": each, **given})
-            limited = _run(run, "early_stop", each, {"dataset": each, **given, "limits": limits})
+            full = _run(run, "tune", each, {"dataset": each, **without_limits})
+            limited = _run(run, "early_stop", each, {"dataset": each, **given})
             _run(run, "report", each, {"study": f"{full},{limited}"})
             studies.append(full)
         if len(studies) > 1:

@@ -21,7 +21,6 @@ import click
 import mlflow
 from mlflow.entities import Run
 
-from entrypoints.early_stop import early_stop
 from entrypoints.errors import say
 from entrypoints.frame import Frame, frame_of
 from entrypoints.links import how_to_open, run_view
@@ -31,6 +30,7 @@ from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
 from entrypoints.settings import as_typed, report_options
 from entrypoints.tags import STUDY_LIMITS
 from entrypoints.text import listed
+from entrypoints.tune import tune
 from entrypoints.views import SCORE
 from mlflow_sysmetrics.ui import Page, saved_link, trials_of
 
@@ -85,7 +85,7 @@ def how_to_stop_early(runs: Sequence[Run]) -> str:
     params = {name: _unquoted(value) for name, value in runs[0].data.params.items()}
     if len(runs) > 1 or STUDY_LIMITS in runs[0].data.tags or "space" not in params:
         return ""
-    defaults = {str(option.name): option.default for option in early_stop.params}
+    defaults = {str(option.name): option.default for option in tune.params}
     given = [f"{name}={params[name]}" for name, default in defaults.items() if params.get(name, default) != default]
     return " ".join(["mlflow run . -e early_stop --env-manager local", *(f"-P {shlex.quote(each)}" for each in given)])
 

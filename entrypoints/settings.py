@@ -1,4 +1,4 @@
-"""What a study searches, and what its trials may cost, each field an option of a command."""
+"""What a study searches, and what its trials may cost: each field is an option of a command."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _DATASETS = f"{', '.join(NAMED_DATASETS)}, openml:<id>, or {_OWN}"
 class StudySettings:
     """What a study searches, and how.
 
-    None is the dataset's own target, ``all`` rows and cores, no limit of time, ``keep`` of duplicates, and of the
-    others what ``auto`` stands for.
+    None is the dataset's own target, ``all`` rows and cores, no limits on time or costs, ``keep`` of duplicates, and of
+    the others what ``auto`` stands for.
     """
 
     dataset: str = option("red_wine", DATASET, f"The dataset: {_DATASETS}.")
@@ -104,6 +104,13 @@ class StudySettings:
         "Which model is the result. best: that with the best score, of equal scores the cheapest; cheapest: of those "
         "as good within noise the one with the lowest cost, in the first limit's metric or training_time_s.",
     )
+    limits: str | None = option(
+        NONE,
+        text("LIMITS", none=None, auto=DEFAULT_LIMITS),
+        "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
+        "study's trials), mean_cpu_percent>=50, served_p95_ms<=20 (of the model as MLflow serves it), or val_loss "
+        f"patience 3 (reports without improvement). auto: {DEFAULT_LIMITS}. none: every trial runs to its end.",
+    )
     served: bool = option(
         "on",
         one_of(on=True, none=False),
@@ -121,13 +128,6 @@ class StudySettings:
         whole(1, auto=None),
         "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, 20 of a random search, "
         "or with search=tpe a quarter of the combinations, at least 30.",
-    )
-    repeats: int | None = option(
-        AUTO,
-        whole(2, auto=None, none=1),
-        "How often to run one configuration from the middle of the space, to measure how much figures differ from run "
-        "to run. none: once. auto: 3 with any algorithm but linear, logistic and svm, and at least 8 configurations, "
-        "else once.",
     )
     length: Length = option(
         AUTO,
@@ -158,43 +158,18 @@ class StudySettings:
     )
 
     @property
+    def entry_point(self) -> str:
+        """Of MLproject, for a study with such limits or without."""
+        return "tune" if self.limits is None else "early_stop"
+
+    @property
     def shared(self) -> dict[str, str]:
         """What the run of every trial says of its study."""
         return as_typed({name: getattr(self, name) for name in SHARED})
 
 
-@dataclass(frozen=True)
-class LimitOptions:
-    """What a trial may cost, as a text, and what acts on it."""
-
-    limits: str = option(
-        AUTO,
-        text("LIMITS"),
-        "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
-        "study's trials), mean_cpu_percent>=50, served_p95_ms<=20 (of the model as MLflow serves it), or val_loss "
-        f"patience 3 (reports without improvement). auto: {DEFAULT_LIMITS}.",
-    )
-    predict: bool = option(
-        "on",
-        one_of(on=True, off=False),
-        "on: stop or skip a trial as soon as it is predicted to break a limit; off: stop it only when it breaks one.",
-    )
-    scheduler: str = option(
-        NONE,
-        one_of(NONE, "asha", "median"),
-        "Ray Tune's asha or median stopping rule on the score, besides the limits.",
-    )
-
-    @property
-    def text(self) -> str:
-        """The limits, those by default where the study chooses."""
-        return DEFAULT_LIMITS if self.limits == AUTO else self.limits
-
-
 _OF_STUDY = {each.name: each.metadata for each in fields(StudySettings)}
-_OF_LIMITS = {each.name: each.metadata for each in fields(LimitOptions)}
 OF_DATA = ("dataset", "target", "drop", "decimal", "max_rows", "folds", "group", "time", "duplicates", "seed")
-_OF_MODELS = ("algorithm", "space", "metric", "choose", "served")
 _RESUME = spec(
     NONE,
     RUN_ID,
@@ -215,24 +190,21 @@ _OF_REPORT = {
         "early_stop of the same trials under each set of limits.",
     ),
 }
-_ALL = {**_OF_STUDY, **_OF_LIMITS, **_OF_REPORT, "resume": _RESUME}
+_ALL = {**_OF_STUDY, **_OF_REPORT, "resume": _RESUME}
 
-study_options = add_options(_OF_STUDY)
-resume_option = add_options({"resume": _RESUME})
-limit_options = add_options(_OF_LIMITS)
-report_options = add_options(_OF_REPORT)
 dataset_options = add_options({name: _OF_STUDY[name] for name in OF_DATA})
-# What is studied, and within which limits.
+tune_options = add_options({**_OF_STUDY, "resume": _RESUME})
+report_options = add_options(_OF_REPORT)
 main_options = add_options(
     {
-        **{name: _OF_STUDY[name] for name in (*OF_DATA, *_OF_MODELS)},
+        **_OF_STUDY,
         "dataset": spec(
             "red_wine",
             DATASETS,
             f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then "
             "compared.",
         ),
-        "limits": _OF_LIMITS["limits"],
+        "limits": {**_OF_STUDY["limits"], "default": AUTO},
     }
 )
 

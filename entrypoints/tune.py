@@ -1,6 +1,7 @@
 """Search a grid of models for one dataset; each trial is an MLflow run with its accuracy and its cost.
 
-A small table, such as red_wine, takes a minute or two.
+With limits the result is the best model that meets them, and trials that break one are stopped as early as possible;
+MLproject's early_stop is this command with limits=auto. A small table, such as red_wine, takes a minute or two.
 """
 
 from __future__ import annotations
@@ -20,43 +21,39 @@ import psutil
 
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedCommand, recorded_command
-from entrypoints.settings import LimitOptions, StudySettings, as_typed, resume_option, study_options
+from entrypoints.settings import StudySettings, as_typed, tune_options
 from mlflow_sysmetrics.measurement import Measurement
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
-@study_options
-@resume_option
+@tune_options
 def tune(resume: str | None, **options: Any) -> None:
-    search("tune", resume, options)
+    if resume is None:
+        search(StudySettings(**options))
+        return
+    from entrypoints.search.resume import resume_study
+
+    resume_study(resume, options)
 
 
-def search(command: str, resume: str | None, options: dict[str, Any], limits: dict[str, Any] | None = None) -> None:
-    """Carry out a study with these options, or go on with the one in the run to resume.
+def search(settings: StudySettings) -> None:
+    """Carry out a study with these settings.
 
     Raises:
-        UserError: the options cannot be carried out, or no trial came to a usable end.
+        UserError: they cannot be carried out, or no trial came to a usable end.
     """
-    given = options | (limits or {})
-    if resume is not None:
-        from entrypoints.search.resume import resume_study
-
-        resume_study(command, resume, given)
-        return
     folder = user_folder()
     before_cpu_s = time.process_time()
-    name = f"{command} {Path(options['dataset']).name}"
+    name = f"{settings.entry_point} {Path(settings.dataset).name}"
     with (
         Measurement(interval_s=0.5) as measurement,  # Ray's processes are read, too, of which there are a dozen
-        recorded_command("study", name, as_typed(given)) as recorded,
+        recorded_command("study", name, as_typed(vars(settings))) as recorded,
     ):
-        settings = StudySettings(**options)
-        asked = LimitOptions(**limits) if limits else None
         from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
 
         if "." in settings.algorithm or settings.register:
             recorded.open()  # before the user's own module, or the model registry, asks for the current run and store
-        plan = planned(settings, asked, folder=folder)
+        plan = planned(settings, folder=folder)
 
         def cost() -> dict[str, float]:
             """What the command has cost since its process began: all processes, unless some are on other machines."""
@@ -71,7 +68,7 @@ def search(command: str, resume: str | None, options: dict[str, Any], limits: di
             from entrypoints.search.resume import keep
             from entrypoints.search.study import run_study
 
-            recorded.continued_by = keep(run, settings, asked)
+            recorded.continued_by = keep(run, settings)
             run_study(run, plan, command=cost)
 
 

@@ -1,11 +1,13 @@
-"""The costs of a trial that limits can limit."""
+"""The costs of a trial that limits can limit, and the limits that a user writes on them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from entrypoints.compute import memory
-from entrypoints.limits.grammar import Limits, TrialMetric
+from entrypoints.errors import UserError
+from entrypoints.limits.grammar import Limits, RelativeLimit, TrialMetric
+from entrypoints.models.scores import Score
 from mlflow_sysmetrics.limits import Kind
 from mlflow_sysmetrics.metrics import names
 from mlflow_sysmetrics.sampling import import_nvml, open_gpus
@@ -89,3 +91,28 @@ def unreadable(names: Collection[str], *, here: bool = True) -> list[str]:
     if here and _OF_GPU in names and not open_gpus(import_nvml()):
         absent.add(_OF_GPU)
     return [name for name in names if name in absent]
+
+
+def parse_limits(text: str | None, score: Score, *, here: bool = True) -> Limits:
+    """What a user's text limits; nothing without one.
+
+    Args:
+        text: what the user has given.
+        score: of the trials.
+        here: whether they run on this machine alone.
+
+    Raises:
+        UserError: the text has a mistake, or what it limits cannot be read.
+    """
+    if text is None:
+        return Limits(())
+    try:
+        parsed = Limits.parse(text, metrics(score.validated, score.higher_is_better))
+        for limit in of_served(parsed).bounds:
+            if isinstance(limit, RelativeLimit) or limit.from_s:
+                raise ValueError(f"limits={parsed}: {limit} is on one served model; write a number alone")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    for name in unreadable(parsed.metrics, here=here):
+        raise UserError(f"limits={parsed}: {name} cannot be read on this machine; leave it out")
+    return parsed

@@ -57,7 +57,6 @@ class Guard:
         limits: on its costs, its loss and its score.
         context: what other trials have shown.
         steps: how many steps the trial has; infinity: that is not known, so its totals cannot be predicted.
-        predict: whether it may end for what it will do; else only for what it has done.
         by_fold: whether a step is the fit of a fold.
 
     Attributes:
@@ -65,14 +64,11 @@ class Guard:
         prediction: of the final value, if that is why.
     """
 
-    def __init__(
-        self, limits: Limits, context: PruningContext, steps: float, *, predict: bool = True, by_fold: bool = False
-    ) -> None:
+    def __init__(self, limits: Limits, context: PruningContext, steps: float, *, by_fold: bool = False) -> None:
         self.stop: Stop | None = None
         self.prediction: Prediction | None = None
         self.active = bool(limits.rules)
         self._limited = limits.metrics
-        self._predict = predict
         self._predictions = context.predictions
         self._steps = steps
         self._predict_every = 1 if by_fold else PREDICT_EVERY
@@ -116,8 +112,6 @@ class Guard:
 
     def skip_if_predicted(self) -> None:
         """Skip the trial if it is predicted to break an upper limit."""
-        if not self._predict:
-            return
         for name, prediction in self._predictions.items():
             for bound in self._bounds:
                 if bound.limit.is_upper:  # the noise is in the bound already, and it says nothing of a lower limit
@@ -143,7 +137,7 @@ class Guard:
         if step < self._predict_at:
             return
         self._predict_at = step + self._predict_every
-        if self._predict and elapsed_s >= PREDICT_AFTER_S:
+        if elapsed_s >= PREDICT_AFTER_S:
             self._stop_if_predicted(step)
 
     def reported(self, figures: Values, step: int, errors: Values) -> None:

@@ -58,7 +58,7 @@ class Trial:
 
     @property
     def ended_from_outside(self) -> bool:
-        """Whether it failed, or a scheduler, a time limit or a person ended it: its last result was one on its way."""
+        """Whether it failed, or a time limit or a person ended it: its last result was one on its way."""
         return self.status != "FINISHED" and self.stopped_by != BY_LIMITS
 
     @property

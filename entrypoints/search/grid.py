@@ -26,7 +26,7 @@ DEFAULT_DRAWN = 20  # configurations of a random search
 MAX_TRIALS = 100_000
 MAX_CANDIDATES = 10_000  # from which a search that learns chooses
 MIN_SUGGESTED, SUGGESTED = 30, 0.25  # how many of them it tries: this share, but at least this many
-DEFAULT_REPEATS = 3  # of one configuration of the user's own algorithm, where nothing else shows the noise,
+REPEATS = 3  # of one configuration of the user's own algorithm, where nothing else shows the noise,
 MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
 _OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
@@ -223,7 +223,7 @@ def _to_draw(space: Space) -> Space:
 def _in_order(
     settings: StudySettings, chosen: list[Choice], algorithms: dict[str, Algorithm]
 ) -> list[tuple[Choice, int]]:
-    """The configurations, shuffled, each with its repetition: the one in the middle of their list runs several times.
+    """The configurations, shuffled, each with its repetition: one in the middle of the user's own runs several times.
 
     Of a search that learns, these are the candidates; those that it repeats are among as many as it tries.
 
@@ -231,13 +231,11 @@ def _in_order(
     """
     shuffled = random.Random(settings.seed).sample(chosen, len(chosen))
     own = [values for values in chosen if isinstance(algorithms[values["algorithm"]], Estimator)]
-    times = settings.repeats or (DEFAULT_REPEATS if own and len(chosen) >= MIN_REPEATED else 1)
-    if times == 1:
+    if not own or len(chosen) < MIN_REPEATED:
         return [(values, 0) for values in shuffled]
-    among = own or chosen
-    repeated = among[len(among) // 2]
+    repeated = own[len(own) // 2]
     ordered = [(values, 0) for values in shuffled if values is not repeated]
-    total = tried(settings, len(chosen)) - 1 + times
-    for repeat in range(times):  # spread evenly
-        ordered.insert(int((repeat + 0.5) * total / times), (dict(repeated), repeat))
+    total = tried(settings, len(chosen)) - 1 + REPEATS
+    for repeat in range(REPEATS):  # spread evenly
+        ordered.insert(int((repeat + 0.5) * total / REPEATS), (dict(repeated), repeat))
     return ordered

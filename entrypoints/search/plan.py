@@ -13,14 +13,13 @@ from entrypoints.compute.backends import Backend, backend
 from entrypoints.datasets import known
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
-from entrypoints.limits.costs import of_trials
+from entrypoints.limits.costs import of_trials, parse_limits
 from entrypoints.limits.grammar import Limits
-from entrypoints.limits.schedulers import parse_limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.search.grid import configurations, tried
-from entrypoints.settings import LimitOptions, StudySettings
+from entrypoints.settings import StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed")
@@ -31,13 +30,11 @@ _OF_KEY_IF_GIVEN = ("metric", "group", "time", "duplicates")
 class Plan:
     """What a study does, and where: ``trials`` has one configuration each.
 
-    ``limit_options`` is None for a study without limits, whose ``limits`` are none. ``score`` ranks trials, and
-    ``baseline`` is what it is on each fold of a model that ignores all features. A search that learns tries as many of
-    its ``trials`` as ``size`` says.
+    ``score`` ranks trials, and ``baseline`` is what it is on each fold of a model that ignores all features. A search
+    that learns tries as many of its ``trials`` as ``size`` says.
     """
 
     settings: StudySettings
-    limit_options: LimitOptions | None
     limits: Limits
     table: Table
     split: Split
@@ -61,16 +58,6 @@ class Plan:
         return of_trials(self.limits)
 
     @property
-    def predicts(self) -> bool:
-        """Whether a trial may end for what it is predicted to cost."""
-        return self.limit_options is not None and self.limit_options.predict
-
-    @property
-    def scheduler(self) -> str:
-        """The name of what stops trials by their score, or none."""
-        return self.limit_options.scheduler if self.limit_options else "none"
-
-    @property
     def learns(self) -> bool:
         """Whether what it tries next depends on what has come of the trials before."""
         return self.settings.search == "tpe"
@@ -82,12 +69,11 @@ class Plan:
         return tried(self.settings, len(self.trials) - repetitions) + repetitions
 
 
-def planned(settings: StudySettings, limits: LimitOptions | None = None, *, folder: Path) -> Plan:
+def planned(settings: StudySettings, *, folder: Path) -> Plan:
     """All that can be wrong with settings is found here, before anything slow begins.
 
     Args:
         settings: what is searched.
-        limits: what a trial may cost.
         folder: where the user typed the command. A module of theirs is found there, or beside their table.
 
     Raises:
@@ -109,7 +95,7 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
         seed=settings.seed,
     )
     score = scores.find(settings.metric, table.task)
-    parsed = parse_limits(score, limits, here=where.is_here)
+    parsed = parse_limits(settings.limits, score, here=where.is_here)
     folders = [folder]
     if Path(settings.dataset).is_absolute():
         folders.append(Path(settings.dataset).parent)
@@ -121,7 +107,6 @@ def planned(settings: StudySettings, limits: LimitOptions | None = None, *, fold
     _check_models(score, trials, table)
     return Plan(
         settings=settings,
-        limit_options=limits,
         limits=parsed,
         table=table,
         split=split,

@@ -25,7 +25,7 @@ from entrypoints.tags import BY_TIME_LIMIT
 from mlflow_sysmetrics.delivery import Point, points_now
 from mlflow_sysmetrics.limits import Values
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, error_line
-from mlflow_sysmetrics.tags import BY_TUNE, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, STOPPED_BY
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ class Record(tune.Callback):
         record.tags |= carried["tags"]
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Note the end of a trial; one that has not said that it is its own was ended by a scheduler."""
+        """Note the end of a trial; one that has not said that it is its own was ended by a person."""
         record = self._end(trial)
         if record.status == "RUNNING":
             record.status = "KILLED"
-            record.tags[STOPPED_BY] = BY_TUNE
+            record.tags[STOPPED_BY] = BY_PERSON
         ended = [each for each in self.trials.values() if each.status != "RUNNING"]
         points = {views.SPENT_CPU_S: sum(each.figures.get("cpu_seconds", 0.0) for each in ended)}
         best = self.best_score()

@@ -26,11 +26,12 @@ from entrypoints.links import how_to_resume, run_view
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, read_end
+from entrypoints.option_types import AUTO
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedRun, continued_run, recorded_command
 from entrypoints.search.plan import Plan, planned, study_key
 from entrypoints.search.record import Earlier
-from entrypoints.settings import SHARED, LimitOptions, StudySettings, as_typed
+from entrypoints.settings import SHARED, StudySettings, as_typed
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
     DATASET,
@@ -47,7 +48,6 @@ from entrypoints.tags import (
 from mlflow_sysmetrics.tags import (
     BY_LIMITS,
     BY_PERSON,
-    BY_TUNE,
     ERROR,
     KIND,
     NODE,
@@ -65,38 +65,33 @@ _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is count
 _OF_AN_END = (*OF_AN_END, STOP_REQUEST, END, DIVERGED, FEASIBLE)
 
 
-def keep(run: RecordedRun, settings: StudySettings, limits: LimitOptions | None) -> str:
+def keep(run: RecordedRun, settings: StudySettings) -> str:
     """Record the settings of a search in its run, and that this process runs it; return the command to continue it.
 
     Until the study has ended, its page says that command, too.
     """
-    about = {"settings": asdict(settings), "limits": limits and asdict(limits)}
-    run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
+    run.client.log_text(run.run_id, json.dumps(asdict(settings), indent=1, default=str), SETTINGS)
     _claim(run.client, run.run_id)
-    command = how_to_resume("early_stop" if limits else "tune", run.run_id)
+    command = how_to_resume(settings.entry_point, run.run_id)
     note = f"**Not finished.** If the study was interrupted, continue it with `{command}`: finished trials are skipped."
     run.client.set_tag(run.run_id, NOTE, note)
     return command
 
 
-def kept(
-    client: MlflowClient, run_id: str, execution: Mapping[str, Any]
-) -> tuple[StudySettings, LimitOptions | None] | None:
+def kept(client: MlflowClient, run_id: str, execution: Mapping[str, Any]) -> StudySettings | None:
     """What ``keep`` has recorded, but for how it is run now; None if it is missing or unreadable."""
     try:
-        about = load_json(client, run_id, SETTINGS)
-        settings: dict[str, Any] = about["settings"] | execution
+        settings: dict[str, Any] = load_json(client, run_id, SETTINGS) | execution
         settings["length"] = Length(**settings["length"])
-        return StudySettings(**settings), about["limits"] and LimitOptions(**about["limits"])
+        return StudySettings(**settings)
     except (MlflowException, OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
+def resume_study(run_id: str, options: dict[str, Any]) -> None:
     """Continue the study in this run.
 
     Args:
-        command: tune or early_stop.
         run_id: MLflow's id of the study's run.
         options: what the command was given, or else its defaults.
 
@@ -106,14 +101,15 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
     execution = {name: options[name] for name in EXECUTION}
     folder = user_folder()
     given = {"resume": run_id, **as_typed(execution)}
-    with recorded_command("resume", f"resume {command}", given) as command_run:
+    own_name = f"resume {run_id[:8]}"
+    with recorded_command("resume", own_name, given) as command_run:
         run = command_run.open()
         _refuse_others(options)
         found = _study(run.client, run_id)
         name = found.info.run_name
         if options["register"] is not None:
             execution["register"] = options["register"]
-        plan = _plan(run.client, found, command, execution, folder)
+        plan = _plan(run.client, found, execution, folder)
         children = children_of(run.client, found)
         earlier = earlier_trials(children, plan.trials)
         n_done = len(earlier.done)
@@ -133,20 +129,21 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         link = f"[{name}]({run_view(found.info.experiment_id, run_id)})"
         run.client.set_tag(run.run_id, "mlflow.parentRunId", run_id)
         run.client.set_tag(run.run_id, NOTE, f"Continues {link}: {says}.")
-        run.rename(f"resume {command}", f"resume {name}")
+        run.rename(own_name, f"resume {name}")
         say(f"Study: {name} in run {run_id} goes on; {says}")
         from entrypoints.search.study import run_study  # imports what a mistake above need not wait for
 
         with continued_run(run, run_id) as continued, plan.backend:
-            command_run.continued_by = keep(continued, plan.settings, plan.limit_options)
+            command_run.continued_by = keep(continued, plan.settings)
             run_study(continued, plan, earlier)
 
 
 def _refuse_others(options: dict[str, Any]) -> None:
     """Refuse options that the study has from its beginning; under `mlflow run` the others come with their defaults."""
-    usual = {option.name: option.default for option in click.get_current_context().command.params}
+    usual = {option.name: {option.default} for option in click.get_current_context().command.params}
+    usual["limits"].add(AUTO)  # with which early_stop comes
     texts = as_typed({name: value for name, value in options.items() if name not in (*EXECUTION, "register")})
-    given = [name for name, text in texts.items() if text != usual[name]]
+    given = [name for name, text in texts.items() if text not in usual[name]]
     if given:
         raise UserError(
             f"{', '.join(given)}: a study that is resumed goes on as it began; leave this out, or run a new study"
@@ -174,16 +171,12 @@ def _study(client: MlflowClient, run_id: str) -> Run:
     return run
 
 
-def _plan(client: MlflowClient, study: Run, command: str, execution: dict[str, Any], folder: Path) -> Plan:
+def _plan(client: MlflowClient, study: Run, execution: dict[str, Any], folder: Path) -> Plan:
     """What the study has begun, as it is to be run now."""
-    begun = kept(client, study.info.run_id, execution)
-    if begun is None:
+    settings = kept(client, study.info.run_id, execution)
+    if settings is None:
         raise _refused(study, f"this study holds no {SETTINGS} that can be read; run a new study")
-    settings, limits = begun
-    made_by = "early_stop" if limits else "tune"
-    if made_by != command:
-        raise _refused(study, f"this is a study of {made_by}; use mlflow run . -e {made_by} to continue it")
-    plan = planned(settings, limits, folder=folder)
+    plan = planned(settings, folder=folder)
     tags = study.data.tags
     if tags.get(STUDY_KEY) not in (None, study_key(plan.settings, plan.table)):
         raise _refused(
@@ -287,14 +280,14 @@ def _is_trial(run: Run) -> bool:
 
 
 def _status(run: Run) -> str | None:
-    """The status of a trial that ended by itself, or was ended by its limits, a scheduler or a person; else None.
+    """The status of a trial that ended by itself, or was ended by its limits or a person; else None.
 
     A trial writes its figures and the tags of its end last; the status of its run may be missing.
     """
     tags = run.data.tags
     if read_end(tags) and "elapsed_s" in run.data.metrics:
         return "KILLED" if STOP_HOW in tags else "FINISHED"
-    return "KILLED" if run.info.status == "KILLED" and tags.get(STOPPED_BY) in (BY_TUNE, BY_PERSON) else None
+    return "KILLED" if run.info.status == "KILLED" and tags.get(STOPPED_BY) == BY_PERSON else None
 
 
 def _key(params: Mapping[str, Any], repeat: int) -> Hashable:

@@ -160,7 +160,6 @@ class TuneSampler(Searcher):
     def __init__(self, plan: Plan, record: Record, cost_history: ActorHandle | None, at_once: int) -> None:
         super().__init__()
         self._limits = plan.trial_limits
-        self._predicts = plan.predicts
         self._record = record
         self._cost_history = cost_history
         self._at_once = at_once
@@ -217,8 +216,6 @@ class TuneSampler(Searcher):
 
     def _allowed(self, indices: list[int]) -> list[bool]:
         """Which of the candidates are not known to break a limit."""
-        if not self._predicts:
-            return [True] * len(indices)
         contexts = ask(self._cost_history, [self._candidates[i] for i in indices])
         return [not is_ruled_out(self._limits, context) for context in contexts]
 

@@ -1,4 +1,4 @@
-"""A study: grid -> Tuner -> callback -> the study's run. What ``tune`` and ``early_stop`` share."""
+"""A study: grid -> Tuner -> callback -> the study's run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.errors import UserError, say
 from entrypoints.limits import cost_history
 from entrypoints.limits.cost_history import CostHistory
-from entrypoints.limits.schedulers import scheduling
 from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, importance, leaks, registered
 from entrypoints.models.configuration import Configuration
@@ -131,7 +130,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
         SCORE: json.dumps(score),
         **Host().tags(),
     }
-    if plan.limit_options:
+    if plan.limits.rules:
         about[STUDY_LIMITS] = str(plan.limits)
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
     record_data(run, plan.table, plan.split)
@@ -201,9 +200,7 @@ def _run_trials(
         data=data,
         first=warm_up,
         limits=plan.trial_limits,
-        predict=plan.predicts,
         cost_history=warm_up.cost_history,
-        every_report=plan.scheduler != "none",
     )
     space: dict[str, Any] = {"configuration": tune.grid_search(left)}
     searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=plan.backend.max_concurrent)
@@ -215,18 +212,11 @@ def _run_trials(
         searcher = RecoveringSamples(TuneSampler(plan, record, warm_up.cost_history, warm_up.parties))
         samples = plan.size - len(record.trials)
     callback = _callback(run, plan, record.open_runs)
-    schedule = scheduling(
-        plan.scheduler,
-        plan.trials,
-        plan.split.fit_rows,
-        folds=plan.settings.folds,
-        higher_is_better=plan.score.higher_is_better,
-    )
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space=space,
-            tune_config=tune.TuneConfig(reuse_actors=True, search_alg=searcher, num_samples=samples, **schedule),
+            tune_config=tune.TuneConfig(reuse_actors=True, search_alg=searcher, num_samples=samples),
             run_config=tune.RunConfig(
                 storage_path=folder,
                 stop=_TimeLimit(record, plan.settings.time_limit_s),

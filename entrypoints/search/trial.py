@@ -21,7 +21,6 @@ from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard
-from entrypoints.limits.schedulers import PERCENT, SCORE, percent
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_of
 from entrypoints.models.trial_record import Trial, end_tags
@@ -56,9 +55,7 @@ class TrialTrainable(tune.Trainable):
         data: Prepared,
         first: WarmUp | None = None,
         limits: Limits | None = None,
-        predict: bool = True,
         cost_history: ActorHandle | None = None,
-        every_report: bool = False,
     ) -> None:
         """Return once all processes of the study are up and this one's first trial can begin.
 
@@ -67,9 +64,7 @@ class TrialTrainable(tune.Trainable):
             data: the dataset, from Ray's shared memory.
             first: what to do before the first trial of this process.
             limits: what a trial may cost.
-            predict: whether one may end for what it is predicted to cost.
             cost_history: what the trials of the study have cost so far.
-            every_report: hand Tune a result at every report, for a scheduler that has to see each.
         """
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
@@ -79,9 +74,7 @@ class TrialTrainable(tune.Trainable):
             self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         self._data = data
         self._limits = limits or Limits(())
-        self._predict = predict
         self._cost_history = cost_history
-        self._every_report = every_report
         self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
@@ -112,7 +105,7 @@ class TrialTrainable(tune.Trainable):
         self._shares: list[float] = []
         self._steps_done = 0
         (context,) = ask(self._cost_history, [configuration])
-        self._guard = Guard(self._limits, context, self._foreseen_steps, predict=self._predict, by_fold=self._by_fold)
+        self._guard = Guard(self._limits, context, self._foreseen_steps, by_fold=self._by_fold)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
         self._measurement = Measurement(window_s=WINDOW_S)
@@ -146,12 +139,11 @@ class TrialTrainable(tune.Trainable):
             self._look_ahead()
         while not (training.ended or guard.ended()):
             self._train()
-            is_awaited = self._every_report and training.report_due
-            if is_awaited or time.monotonic() - began >= RESULT_EVERY_S:
+            if time.monotonic() - began >= RESULT_EVERY_S:
                 break
         if training.ended or guard.ended():
             return self._end()
-        costs = self._costs()  # a scheduler, a time limit, a person or an error may end the trial after this result
+        costs = self._costs()  # a time limit, a person or an error may end the trial after this result
         self._summary |= costs
         return self._result(costs)
 
@@ -243,13 +235,9 @@ class TrialTrainable(tune.Trainable):
         tags = self._tags
         self._points = []
         self._tags = {}
-        # Before the first report. The median rule would stop a trial for a NaN among its results.
-        worst = -math.inf if self._training.score.higher_is_better else math.inf
         once = {name: value for name, value in summary.items() if name != CURVE}
         return {
             "step": training.step_number,
-            PERCENT: percent(training.step_number, training.steps),
-            SCORE: self._summary.get(self._training.score.validated, worst),
             "figures": self._summary,
             **payload(points, tags=tags, status=status, summary=once),
         }

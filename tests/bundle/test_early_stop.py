@@ -12,16 +12,6 @@ from mlflow.entities import Run
 
 pytestmark = pytest.mark.slow  # it has studies of its own
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
-# After this many steps batches of two have seen little, so that ASHA ends what comes after the batches of 64.
-SCHEDULED = {
-    "limits": "peak_memory_mb<=100000",
-    "scheduler": "asha",
-    "space": "{batch_size: [64, 2], learning_rate: [0.001, 10], alpha: [0.0001, 0.001, 0.01]}",
-    "folds": "3",
-    "length": "1000 steps",
-    "cpus": "2",
-}
-
 # A forest is better, and takes ten times the CPU time of a linear model for a row.
 SERVED = {
     "limits": "served_cpu_ms<=15",
@@ -110,27 +100,6 @@ def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:
         assert metrics[f"saved_{unit}_percent"] > 50
     (row,) = early.rows("limits_saved.json")
     assert (row["trials"], row["counted_against"]) == (3, full.run.info.run_id)
-
-
-def test_scheduler_ends_trials_beside_the_limits(new_store: Path, tmp_path: Path) -> None:
-    """They are KILLED and say who ended them; the best is one that came to its end."""
-    scheduled = early_stop(copy_store(new_store, tmp_path), **SCHEDULED)
-    assert scheduled.command.exit_code == 0, scheduled.command.stderr
-    assert {run.info.status for run in scheduled.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
-    ended = [run for run in scheduled.trials if run.data.tags.get("sysmetrics.stop_reason", "").startswith("Tune ")]
-    assert ended
-    for run in ended:
-        assert run.info.status == "KILLED"
-        assert 0 < max(scheduled.values(run, "val_rmse")) < 1000
-    best = scheduled.client.get_run(_tag(scheduled.run, "best_trial_run_id"))
-    assert (best.info.status, max(scheduled.values(best, "val_rmse"))) == ("FINISHED", 1000)
-    rows = scheduled.rows("limits_saved.json")
-    assert {row["reason"]: row["trials"] for row in rows}["the scheduler"] == len(ended)
-    feasible = [run for run in scheduled.trials if run.data.tags.get("sysmetrics.feasible") == "true"]
-    assert scheduled.run.data.metrics["feasible"] == len(feasible)
-    # There is no full study of these trials.
-    assert {row["counted_against"] for row in rows} == {"forecast"}
-    assert "less than without limits, by a forecast" in scheduled.command.stdout
 
 
 def test_result_is_the_best_model_that_meets_the_limits_as_served(new_store: Path, tmp_path: Path) -> None:

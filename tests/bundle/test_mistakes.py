@@ -21,11 +21,9 @@ from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from study_settings import study_settings
 
 import entrypoints
-from entrypoints.early_stop import early_stop
 from entrypoints.models.trial_record import end_tags
 from entrypoints.runs import RecordedRun
 from entrypoints.search import resume
-from entrypoints.settings import LimitOptions
 from entrypoints.tags import PID_SINCE
 from entrypoints.tune import tune
 from mlflow_sysmetrics.delivery.operations import now_ms
@@ -60,8 +58,7 @@ def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_
 
 
 DO = "give|use|choose|look|fix|name|add|lower|set|leave|the largest batch|write|keep|one of|run|resume|save"
-LIMITS = {"limits", "predict", "scheduler"}
-RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")
+RUNS = ("ended", "changed", "early", "running", "elsewhere", "trial", "foreign")
 
 
 def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
@@ -91,10 +88,8 @@ BAD_INPUTS = [
     _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
     _bad("run-elsewhere", "resume=<elsewhere>: ", "on another-machine", "'KILLED'", resume="<elsewhere>"),
     _bad("other-data", "resume=<changed>: its dataset, ", "no longer what the study began with", resume="<changed>"),
-    _bad("of-tune", "resume=<ended>: this is a study of tune", "-e tune", resume="<ended>", predict="on"),
-    _bad("of-early-stop", "resume=<limited>: this is a study of early_stop", "-e early_stop", resume="<limited>"),
     _bad("other-seed", "seed: a study that is resumed goes on as it began", "leave this", resume="<ended>", seed="3"),
-    _bad("other-limits", "predict: a study that is resumed goes on", "leave this", resume="<limited>", predict="off"),
+    _bad("other-limits", "limits: a study that is resumed goes on", "leave", resume="<ended>", limits="elapsed_s<=9"),
 ]
 
 
@@ -117,9 +112,8 @@ def resumable(here: Path) -> dict[str, str]:
     ids = {name: client.create_run("0", run_name=f"study {name}").info.run_id for name in RUNS}
     for name in set(RUNS) - {"trial", "foreign"}:
         client.set_tag(ids[name], KIND, "study")
-    for name in ("ended", "limited", "changed"):
-        limits = LimitOptions("auto", True, "none") if name == "limited" else None
-        resume.keep(RecordedRun.of(client, client.get_run(ids[name])), one, limits)
+    for name in ("ended", "changed"):
+        resume.keep(RecordedRun.of(client, client.get_run(ids[name])), one)
     client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
     parent = psutil.Process(os.getppid())  # lives as long as this process
     for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
@@ -153,12 +147,11 @@ def test_every_bad_input_is_answered_in_one_sentence(
 
     options = {name: named(value) for name, value in options.items()}
     says, allowed = named(says), (*map(named, allowed),)
-    command = early_stop if options.keys() & LIMITS else tune
     began_ms = now_ms()
     line = [part for name, value in options.items() for part in (f"--{name}", value)]
-    if not _is_parsed(command, line):
+    if not _is_parsed(line):
         monkeypatch.setenv("MLFLOW_RUN_ID", MlflowClient().create_run("0").info.run_id)
-    result = CliRunner().invoke(command, line)
+    result = CliRunner().invoke(tune, line)
     assert result.exit_code == 1
     assert [line for line in result.stdout.splitlines() if ": read as " not in line] == []
     assert result.stderr == f"Error: {_sentence(result.stderr)}\n"
@@ -169,10 +162,10 @@ def test_every_bad_input_is_answered_in_one_sentence(
     assert (run.info.status, run.data.tags["sysmetrics.error"]) == ("FAILED", _sentence(result.stderr))
 
 
-def _is_parsed(command: click.Command, line: list[str]) -> bool:
+def _is_parsed(line: list[str]) -> bool:
     """Whether each option by itself is right."""
     try:
-        command.make_context("command", [*line])  # it empties the list
+        tune.make_context("tune", [*line])  # it empties the list
     except click.ClickException:
         return False
     return True

@@ -10,28 +10,15 @@ import pytest
 from click.testing import CliRunner
 from study_settings import parsed
 
-from entrypoints.early_stop import early_stop
 from entrypoints.errors import UserError
 from entrypoints.report import report
-from entrypoints.settings import (
-    StudySettings,
-    as_typed,
-    limit_options,
-    main_options,
-    report_options,
-    resume_option,
-    study_options,
-)
-
-
-def ALL(command: Any) -> Any:  # noqa: N802 - options as the others
-    """Those of early_stop."""
-    return study_options(resume_option(limit_options(command)))
+from entrypoints.settings import DEFAULT_LIMITS, as_typed, main_options, report_options, tune_options
+from entrypoints.tune import tune
 
 
 def _with(name: str) -> Any:
     """The options of a command that has this one."""
-    return report_options if name == "study" else ALL
+    return report_options if name == "study" else tune_options
 
 
 @pytest.mark.parametrize(
@@ -39,7 +26,8 @@ def _with(name: str) -> Any:
     [
         pytest.param("folds", "2", 2, id="fewest folds"),
         pytest.param("max_rows", "all", None, id="all rows"),
-        pytest.param("repeats", "none", 1, id="no repeats"),
+        pytest.param("limits", "auto", DEFAULT_LIMITS, id="the default limits"),
+        pytest.param("limits", "none", None, id="no limits"),
         pytest.param("space", "{batch_size: [8, 64], alpha: 0.1}", {"batch_size": [8, 64], "alpha": [0.1]}, id="space"),
         pytest.param("register", " wine quality, é ", "wine quality, é", id="model name"),
         pytest.param("study", "b, a,b", ("b", "a"), id="studies, each once"),
@@ -65,12 +53,10 @@ NAME = "none or a name of at most 250 characters without / and : is"
             LENGTH,
             "auto",
         ),
-        ("repeats", ("1",), "auto or none or a whole number from 2 is", "auto"),
         ("time_limit_s", ("0", "1h", "inf"), "none or a number above 0 is", "none"),
         ("register", ("", "a/b", "x" * 251), NAME, "none"),
         ("resume", ("", "a,b"), "none or the run id of a study is", "none"),
-        ("predict", ("true", ""), "on or off is", "on"),
-        ("scheduler", ("hyperband", "ASHA"), "none or asha or median is", "none"),
+        ("served", ("true", ""), "on or none is", "on"),
         ("study", ("", "a,,b"), "auto or run ids separated by commas are", "auto"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
@@ -92,13 +78,13 @@ def test_options_are_written_as_they_are_typed() -> None:
         "length": "500 steps",
         "time_limit_s": "2.5",
         "seed": "3",
-        "repeats": "none",
+        "limits": "auto",
     }
     given |= {"max_trials": "auto", "cpus": "all", "register": "none", "space": '{"alpha": [0.1], "tol": [0, 1]}'}
     line = [part for name, text in given.items() for part in (f"--{name}", text)]
     written = as_typed(parsed(*line))
     assert {name: written[name] for name in given} == given
-    assert as_typed(parsed(options=ALL)) == {option.name: str(option.default) for option in early_stop.params}
+    assert as_typed(parsed()) == {option.name: str(option.default) for option in tune.params}
 
 
 @pytest.mark.parametrize(
@@ -112,13 +98,13 @@ def test_options_are_written_as_they_are_typed() -> None:
 )
 def test_length_is_what_was_given_and_else_the_default(given: str, steps: list[int]) -> None:
     """In steps, of a trial whose epochs have 20 of them, and of one whose epochs have 1000."""
-    length = StudySettings(**parsed("--length", given)).length
+    length = parsed("--length", given)["length"]
     assert [length.in_steps(epoch_steps) for epoch_steps in (20, 1000)] == steps
 
 
 def test_every_option_has_a_help_text_and_shows_its_default() -> None:
     """The command line explains itself."""
-    for command in (early_stop, report):
+    for command in (tune, report):
         shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
         for option in command.params:
             assert option.help, option.name

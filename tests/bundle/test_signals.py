@@ -40,7 +40,7 @@ sys.exit(ended.returncode)
 """
 
 
-@pytest.mark.parametrize("command", ["prepare", "tune", "early_stop", "report", "main"])
+@pytest.mark.parametrize("command", ["prepare", "tune", "report", "main"])
 def test_signal_at_the_first_import_ends_each_command(command: str, project: Path, tmp_path: Path) -> None:
     """Whatever imports follow, it is heeded from the first line on."""
     code = INTERRUPTED.format(command=command, module="click", name="SIGTERM")
@@ -52,7 +52,7 @@ def test_signal_at_the_first_import_ends_each_command(command: str, project: Pat
     ("command", "module", "name"),
     [
         pytest.param("tune", "click", "SIGINT", id="first-import"),
-        pytest.param("early_stop", "mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
+        pytest.param("tune", "mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
         pytest.param("tune", "entrypoints.search.study", "SIGTERM", id="study", marks=pytest.mark.slow),
     ],
 )

@@ -23,14 +23,14 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
 from entrypoints.limits import costs
-from entrypoints.limits.grammar import Limits
+from entrypoints.models import scores
 from entrypoints.option_types import AUTO
-from entrypoints.settings import DEFAULT_LIMITS
 from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.delivery import writer
 
 LIMIT_S = 60.0
+SCORE = scores.find(None, "regression")
 PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 PROGRAMS: dict[str, click.Command] = {"mlflow": mlflow_cli, "mlflow-sysmetrics": plugin_cli, "ray": ray_cli}
@@ -43,7 +43,8 @@ def blocks(language: str, page: str) -> list[str]:
 
 def entry_command(entry: str) -> click.Command:
     """The click command of an entry point."""
-    found: click.Command = getattr(importlib.import_module(f"entrypoints.{entry}"), entry)
+    name = "tune" if entry == "early_stop" else entry
+    found: click.Command = getattr(importlib.import_module(f"entrypoints.{name}"), name)
     return found
 
 
@@ -56,22 +57,24 @@ def test_ci_types_both_commands_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
-def test_mlproject_passes_each_option_with_the_same_default(entry: str) -> None:
-    """`mlflow run` and `python -m entrypoints.<entry>` start from the same values."""
+def test_mlproject_declares_options_with_their_defaults(entry: str) -> None:
+    """`mlflow run` and the command that it starts begin from the same values; `early_stop` is `tune` with limits."""
     parameters = {name: str(parameter["default"]) for name, parameter in ENTRY_POINTS[entry]["parameters"].items()}
-    options = [option for option in entry_command(entry).params if isinstance(option, click.Option)]
-    assert parameters == {str(option.name): str(option.default) for option in options}
+    command = entry_command(entry)
+    usual = {str(option.name): str(option.default) for option in command.params}
+    if entry == "early_stop":
+        usual["limits"] = AUTO
+    assert parameters.items() <= usual.items()
     words = [word for name in parameters for word in (f"--{name}", f"{{{name}}}")]
-    assert ENTRY_POINTS[entry]["command"].split() == ["python", "-m", f"entrypoints.{entry}", *words]
+    assert ENTRY_POINTS[entry]["command"].split() == ["python", "-m", f"entrypoints.{command.name}", *words]
 
 
 def test_docs_describe_every_parameter_with_its_default() -> None:
-    """The tables of three pages are the list of parameters, those of ``tune`` first; the others' are among them."""
-    pages = PAGES["study"] + PAGES["limits"] + PAGES["report"]
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", pages, re.MULTILINE))
-    parameters = ENTRY_POINTS["early_stop"]["parameters"] | ENTRY_POINTS["report"]["parameters"]
-    assert rows == {name: str(parameter["default"]) for name, parameter in parameters.items()}
-    assert list(rows)[: len(ENTRY_POINTS["tune"]["parameters"])] == list(ENTRY_POINTS["tune"]["parameters"])
+    """The tables of two pages are the list of parameters, those of ``tune`` first; the others' are among them."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", PAGES["study"] + PAGES["report"], re.MULTILINE))
+    tune, report = entry_command("tune").params, entry_command("report").params
+    assert rows == {str(option.name): str(option.default) for option in (*tune, *report)}
+    assert list(rows)[: len(tune)] == [option.name for option in tune]
 
 
 def commands_in(text: str) -> list[str]:
@@ -111,12 +114,8 @@ def test_command_on_a_page_is_taken(line: str) -> None:
         given = taken(PROGRAMS[program], words)
         if line.startswith("mlflow run "):
             parameters = dict(each.split("=", 1) for each in given["param_list"])
-            assert parameters.keys() <= ENTRY_POINTS[given["entry_point"]]["parameters"].keys()
             options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
-            limits = taken(entry_command(given["entry_point"]), options).get("limits", AUTO)
-            Limits.parse(
-                DEFAULT_LIMITS if limits == AUTO else limits, costs.metrics("val_rmse", higher_is_better=False)
-            )
+            costs.parse_limits(taken(entry_command(given["entry_point"]), options).get("limits"), SCORE)
             MeasuredProgram(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
             MeasuredProgram(given["limits"])
@@ -127,7 +126,6 @@ def test_command_on_a_page_is_taken(line: str) -> None:
 RUN_BY = {
     "main job, as in the README": "mlflow run -e tune, mlflow run --env-manager, -P dataset",
     "a file of one's own, named from another folder": "-P target, -P space, -P group, -P metric",
-    "a small study, beside that of": "mlflow run -e check, -P baseline_commit",
     "bundle/test_main.py::test_main_runs_its_steps_nested": "mlflow run -e main, -P algorithm, -P max_rows",
     "bundle/test_tune.py::test_trial_has_params_and_tags": "-P length",
     "bundle/test_early_stop.py::test_study_has_metrics_of_its_budget": "mlflow run -e early_stop, -P limits",

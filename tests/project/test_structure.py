@@ -46,7 +46,7 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("reporting.questions",),
         ("reporting",),
         ("search",),
-        ("prepare tune early_stop report main",),
+        ("prepare tune report main",),
     ],
     f"{BUNDLE}.reporting": [
         ("answer words statistics drawing",),
@@ -118,7 +118,7 @@ IMPORTS: list[tuple[str, set[str]]] = [
         "mlflow_sysmetrics.measurement, mlflow_sysmetrics.delivery.operations, mlflow_sysmetrics.sklearn",
         {"mlflow", "ray", "sklearn"},  # a worker of a search that unpickles its callback does without them
     ),
-    ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
+    ("entrypoints.tune", {"mlflow", "ray"}),
     ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
     ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "openml"}),
     ("mlflow_sysmetrics.ray_tune", set()),

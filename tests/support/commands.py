@@ -266,7 +266,7 @@ class UnderLimits:
 
 
 def early_stop(folder: Path, **options: str) -> Study:
-    """Run ``early_stop`` in the environment that `mlflow run` makes, with the store of a folder, and find its runs."""
+    """Run a study under limits in the environment that `mlflow run` makes, with a folder's store, and find its runs."""
     client = MlflowClient(store_uri(folder))
     run_id = client.create_run("0").info.run_id
     (folder / "library").mkdir()
@@ -277,7 +277,7 @@ def early_stop(folder: Path, **options: str) -> Study:
     )  # fmt: skip
     options = {"served": "none"} | options
     given = [part for name, value in options.items() for part in (f"--{name}", value)]
-    line = [sys.executable, "-m", "entrypoints.early_stop", *given]
+    line = [sys.executable, "-m", "entrypoints.tune", *given]
     command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()
     run = client.get_run(run_id)
     return Study(

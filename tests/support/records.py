@@ -20,7 +20,7 @@ from entrypoints.progress import Progress
 from entrypoints.search.record import Record
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
+from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
 
 
 def ended_by(rule: str, how: str = "crossed", value: float = 9.0, limit: float = 1.0) -> dict[str, str]:
@@ -67,7 +67,7 @@ def of_every_end() -> list[Trial]:
         trial(2, 0.65, folds=folds[1]),
         trial(3, None, ending=BY_TIME),
         trial(4, None, figures={"elapsed_s": 0.0}, ending=ended_by(TIME, "skipped")),
-        trial(5, by=BY_TUNE),
+        trial(5, by=BY_PERSON),
         trial(6, by=BY_PERSON),
         trial(7, by=BY_TIME_LIMIT),
         trial(8, 0.1, diverged=True),

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from entrypoints.settings import StudySettings, study_options
+from entrypoints.settings import StudySettings, tune_options
 
 
-def parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> dict[str, Any]:
+def parsed(*arguments: str, options: Callable[[Any], Any] = tune_options) -> dict[str, Any]:
     """What a command with these options is called with. Raises what the command raises."""
 
     @click.command()
@@ -23,7 +23,9 @@ def parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> di
 
 def study_settings(**changes: Any) -> StudySettings:
     """The settings of a command without arguments, but for these."""
-    return StudySettings(**(parsed() | changes))
+    options = parsed() | changes
+    del options["resume"]
+    return StudySettings(**options)
 
 
 class RunningRay(nullcontext[None]):

@@ -8,7 +8,7 @@ from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
 from entrypoints.tags import BY_TIME_LIMIT
 from entrypoints.text import listed
-from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON, BY_TUNE
+from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON
 
 MAX_NAMED = 3
 _NOT_STARTED = "not started"
@@ -29,7 +29,6 @@ def counted(frame: Frame) -> str:
     words = {
         "FINISHED": "ran to the end",
         BY_LIMITS: "stopped by the limits",
-        BY_TUNE: "stopped by the scheduler",
         BY_PERSON: "stopped by a person",
         BY_TIME_LIMIT: "cut off by time_limit_s",
         "diverged": f"diverged{_in_common(frame, trials[trials['diverged'].astype(bool)])}",

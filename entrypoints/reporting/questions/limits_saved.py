@@ -21,7 +21,7 @@ SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
 COMMAND = ("command_cpu_seconds", "command_elapsed_s")
 _DIVERGED = "a loss that had diverged"
-_OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a person"}
+_OTHERS = {"time_limit": "the time limit", "person": "a person"}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ LIMIT_S = 10.0  # a thread that has not ended by then fails the test
 def _guard(
     text: str,
     *,
-    predict: bool = True,
     steps: float = STEPS,
     by_fold: bool = False,
     noise: Mapping[str, float] | None = None,
@@ -39,7 +38,7 @@ def _guard(
     """A guard of these limits, or of none; figures have no noise unless it is given."""
     limits = Limits.parse(text, metrics("val_rmse", False)) if text else Limits(())
     context = PruningContext(noise=noise or {}, predictions=dict(predictions or {}))
-    return Guard(limits, context, steps, predict=predict, by_fold=by_fold)
+    return Guard(limits, context, steps, by_fold=by_fold)
 
 
 def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
@@ -148,25 +147,14 @@ def test_reason_why_a_trial_ends(
     assert (guard.ended(), guard.tags.get(STOP_REASON)) == (reason is not None, reason)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        pytest.param({"predict": False, "predictions": FORESEEN}, id="predictions are off"),
-        pytest.param({"steps": math.inf}, id="may converge"),
-    ],
-)
-def test_trial_ends_only_when_it_crosses_its_limit(given: dict[str, Any]) -> None:
-    """Neither is it skipped, nor stopped for what it will do. What it would have cost is recorded, if that is known."""
-    guard = _guard("training_time_s<=1", **given)
-    guard.skip_if_predicted()
+def test_trial_that_may_converge_ends_only_when_it_crosses_its_limit() -> None:
+    """It is not stopped for what it will do, and what it would have cost is not known."""
+    guard = _guard("training_time_s<=1", steps=math.inf)
     assert _train(guard, EQUAL_S) == 129
     assert guard.tags[STOP_REASON] == "training_time_s 1.008 > 1 (step 129)"
     assert (guard.tags[STOP_HOW], guard.prediction) == ("crossed", None)
     assert guard.stop is not None
-    full_s = FULL_S if "predict" in given else guard.stop.value
-    assert guard.projected({"training_time_s": 1.0}) == {"training_time_s": pytest.approx(full_s)} | (
-        {"elapsed_s": pytest.approx(2 * FULL_S)} if "predict" in given else {}
-    )
+    assert guard.projected({"training_time_s": 1.0}) == {"training_time_s": guard.stop.value}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from records import recorded, store, trial
 from reference import bundled, table_of
 from study_settings import RunningRay, study_settings
 
-from entrypoints.early_stop import early_stop
 from entrypoints.errors import UserError
 from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
@@ -30,6 +29,7 @@ from entrypoints.search.record import Record
 from entrypoints.search.summary import Summary
 from entrypoints.search.warm_up import Forecast
 from entrypoints.tags import BEST_TRIAL_RUN_ID
+from entrypoints.tune import tune
 from mlflow_sysmetrics.served import ServedCosts, ServerError
 from mlflow_sysmetrics.served.contention import Contention
 
@@ -165,7 +165,7 @@ def _early_stop(server: Server, search: Callable[..., Any], **options: str) -> R
         patch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
         patch.setattr(study_module, "finalists_of", lambda *of: Finalists(*of, server))
         patch.setattr(study_module, "search", search)
-        return CliRunner().invoke(early_stop, line)
+        return CliRunner().invoke(tune, line)
 
 
 def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(store_in_use: MlflowClient) -> None:

@@ -26,8 +26,7 @@ ALPHAS = {"loguniform": [1e-5, 1e-1]}
 
 
 def _tried(dataset: str = "diabetes", space: Any = None, **settings: Any) -> list[Configuration]:
-    """The configurations of a study whose space is as the user would write it, each once unless it says otherwise."""
-    settings = {"repeats": 1} | settings
+    """The configurations of a study whose space is as the user would write it, and their repetitions."""
     data = bundled(dataset, 10)
     asked = study_settings(dataset=dataset, space=parse(json.dumps(space), Path()) if space else {}, **settings)
     return configurations(asked, data.split, find_all(data.task, asked.algorithm), data.n_classes)
@@ -63,22 +62,19 @@ def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "widths", "repeats", "runs"),
+    ("algorithm", "widths", "runs"),
     [
-        pytest.param(MLP, 9, None, 3, id="own"),
-        pytest.param(MLP, 7, None, 1, id="own, few configurations"),
-        pytest.param("svm", 9, None, 1, id="built-in"),
-        pytest.param("svm", 9, 2, 2, id="built-in, as asked for"),
-        pytest.param(f"svm,{MLP}", 9, None, 3, id="both: of the own one"),
+        pytest.param(MLP, 9, 3, id="own"),
+        pytest.param(MLP, 7, 1, id="own, few configurations"),
+        pytest.param("svm", 9, 1, id="built-in"),
+        pytest.param(f"svm,{MLP}", 9, 3, id="both: of the own one"),
     ],
 )
-def test_one_configuration_from_the_middle_runs_again(
-    algorithm: str, widths: int, repeats: int | None, runs: int
-) -> None:
+def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: int, runs: int) -> None:
     """Spread over the order, with numbers from 1 on."""
     name = "max_iter" if MLP in algorithm else "learning_rate"
     values = list(range(1, widths + 1))
-    tried = _tried(space={"batch_size": 16, "alpha": 0.1, name: values}, algorithm=algorithm, repeats=repeats)
+    tried = _tried(space={"batch_size": 16, "alpha": 0.1, name: values}, algorithm=algorithm)
     assert [each.number for each in tried] == list(range(1, len(tried) + 1))
     assert len(tried) == len(_searched(tried)) + runs - 1
     (often, _), *_ = Counter(each.key for each in tried).most_common()
@@ -101,15 +97,26 @@ def test_one_configuration_from_the_middle_runs_again(
     ],
 )
 def test_search_that_learns_tries_some_of_many(space: Any, max_trials: int | None, candidates: int, size: int) -> None:
-    """Those that it chooses from are in random order; what it repeats is among as many as it tries."""
-    tried = _tried(space=space, search="tpe", max_trials=max_trials, repeats=3)
-    assert len(_searched(tried)) == len(tried) - 2 == candidates
+    """Those that it chooses from are in random order."""
+    tried = _tried(space=space, search="tpe", max_trials=max_trials)
+    assert len(_searched(tried)) == len(tried) == candidates
+    assert _planned(tried, max_trials).size == size
+
+
+def test_search_that_learns_repeats_a_configuration_among_as_many_as_it_tries() -> None:
+    """Not among all those that it chooses from."""
+    tried = _tried(space={"max_iter": list(range(1, 41))}, search="tpe", algorithm=MLP)
+    assert len(_searched(tried)) == len(tried) - 2 == 40
+    size = _planned(tried, None).size
+    assert size == 30 + 2
+    (often, _), *_ = Counter(each.key for each in tried).most_common()
+    assert max(each.number for each in tried if each.key == often) <= size
+
+
+def _planned(tried: list[Configuration], max_trials: int | None) -> Plan:
     settings = study_settings(search="tpe", max_trials=max_trials)
     unused: Any = None
-    plan = Plan(settings, unused, unused, unused, unused, tried, unused, unused, [])
-    assert plan.size == size + 2
-    (often, _), *_ = Counter(each.key for each in tried).most_common()
-    assert max(each.number for each in tried if each.key == often) <= plan.size
+    return Plan(settings, unused, unused, unused, tried, unused, unused, [])
 
 
 def test_each_algorithm_has_values_of_its_own() -> None:

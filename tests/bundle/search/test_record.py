@@ -26,7 +26,7 @@ from entrypoints.search.run_names import run_names, searched
 from entrypoints.search.study import _tell_of_outside
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOP_REASON, STOPPED_BY
 
 CONFIGURATION = configured()
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
@@ -97,12 +97,12 @@ def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
 
 
 def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
-    """By itself, by Tune, by an error, which it keeps, or not at all when the time was up; also if it never began."""
+    """By itself, by a person, by an error, which it keeps, or when the time was up; also if it never began."""
     record, error_file = recorded(planned=8), tmp_path / "error.txt"
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
     _run(record, "limits", "KILLED", tags=BY_TIME)
-    _run(record, "tune", None)
+    _run(record, "a person", None)
     _run(record, "failed", None, end="on_trial_error", error_file=error_file)
     record.on_trial_error(0, [], _trial("failed while it was set up"))
     before = record.last_end
@@ -112,7 +112,7 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     assert {name: (each.status, each.stopped_by, each.error) for name, each in record.trials.items()} == {
         "itself": ("FINISHED", None, None),
         "limits": ("KILLED", "limits", None),
-        "tune": ("KILLED", BY_TUNE, None),
+        "a person": ("KILLED", BY_PERSON, None),
         "failed": ("FAILED", None, "ValueError: no such alpha"),
         "failed while it was set up": ("FAILED", None, "unknown error"),
         "cut off": ("KILLED", BY_TIME_LIMIT, None),

@@ -34,11 +34,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from study_settings import RunningRay, study_settings
 
-from entrypoints.early_stop import early_stop
 from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import keep
 from entrypoints.search.sampler import START_UP
-from entrypoints.settings import LimitOptions
 from entrypoints.tune import tune
 
 COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
@@ -204,14 +202,13 @@ class Crawls(SGDRegressor):
 # The first rate diverges before it can crawl. Only what is the same in every run ends a trial, its loss.
 SEARCH = {
     "algorithm": "crawls.Crawls",
-    "space": "{batch_size: 64, rate: [0.1, 0.01, 0.005, 0.002, 0.001], alpha: [0.001, 0.01]}",
-    "repeats": "none",
+    "space": "{batch_size: 64, rate: [0.1, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002], alpha: 0.001}",
     "folds": "3",
     "length": "400 steps",
     "served": "none",
     "limits": "val_loss patience 10, training_time_s<=1000x median",
 }
-N_TRIALS = 10
+N_TRIALS = 7
 TIME_LIMIT_S = 50
 ENDED_WITHIN_S = 300.0  # 8 s where something hangs; what marks the run then imports mlflow, on a busy machine
 
@@ -240,7 +237,7 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(start: Callable[..., Comm
     done = {run.info.run_id for run in trials() if _is_done(run)}
     before, addresses = " ".join(command.processes().values()), listening(command.processes())
     assert addresses == {"127.0.0.1"}
-    assert all(kind in before for kind in ("entrypoints.early_stop", "raylet", "ray::"))
+    assert all(kind in before for kind in ("entrypoints.tune", "raylet", "ray::"))
     command.signal(signal.SIGINT, group=True)
     assert command.wait().exit_code != 0
     wait_until(lambda: not command.processes(), ENDED_WITHIN_S, "the end of all processes")
@@ -280,23 +277,26 @@ def test_study_ends_when_its_time_is_up_with_the_best_by_then(start: Callable[..
         assert text not in ended.stdout + ended.stderr
 
 
+GIVEN = ("--limits", "auto", "--ray_address", "auto", "--register", "wine again")  # the first comes with early_stop
+
+
 def test_study_goes_on_as_it_began_where_the_command_says(
     store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its scheduler. The command's run keeps the name that the user has given it."""
+    """Under its limits. The command's run keeps the name that the user has given it."""
     run = store_in_use.create_run("0", run_name="a study", tags={"sysmetrics.kind": "study"})
-    settings = study_settings(register="wine", ray_address="10.0.0.1:6379", folds=3)
-    keep(RecordedRun.of(store_in_use, run), settings, LimitOptions("elapsed_s<=3", True, "asha"))
+    settings = study_settings(register="wine", ray_address="10.0.0.1:6379", folds=3, limits="elapsed_s<=3")
+    keep(RecordedRun.of(store_in_use, run), settings)
     study = run.info.run_id
     store_in_use.set_terminated(study, "KILLED")
     monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="resume at night").info.run_id)
     backend, run_study = Mock(return_value=RunningRay()), Mock()
     monkeypatch.setattr("entrypoints.search.plan.backend", backend)
     monkeypatch.setattr("entrypoints.search.study.run_study", run_study)
-    result = CliRunner().invoke(early_stop, ["--resume", study, "--ray_address", "auto", "--register", "wine again"])
+    result = CliRunner().invoke(tune, ["--resume", study, *GIVEN])
     assert result.exit_code == 0, result.output
     plan = run_study.call_args.args[1]
     assert backend.call_args.args == ("auto", None)
-    assert (plan.settings.folds, plan.settings.register, plan.limit_options.scheduler) == (3, "wine again", "asha")
+    assert (plan.settings.folds, plan.settings.register, str(plan.limits)) == (3, "wine again", "elapsed_s<=3")
     (run,) = runs_of_kind(store_in_use, "resume")
     assert run.info.run_name == "resume at night"

@@ -19,7 +19,7 @@ from study_settings import study_settings
 from entrypoints import search_space
 from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import is_alive, keep, kept, take
-from entrypoints.settings import LimitOptions, StudySettings
+from entrypoints.settings import StudySettings
 from entrypoints.tags import PID_SINCE
 from mlflow_sysmetrics.tags import NODE, PID
 
@@ -49,22 +49,18 @@ SPACE = search_space.parse(GRID, Path()) | {"batch_size": [16, 64]}
 
 
 @pytest.mark.parametrize(
-    ("settings", "limits"),
+    "settings",
     [
-        pytest.param(study_settings(), None, id="defaults"),
-        pytest.param(study_settings(space=SPACE, search="random", max_trials=9, seed=3), None, id="distributions"),
-        pytest.param(
-            study_settings(dataset="/a b/ä.csv", target="é"), LimitOptions("elapsed_s<=3", False, "asha"), id="all"
-        ),
+        pytest.param(study_settings(), id="defaults"),
+        pytest.param(study_settings(space=SPACE, search="random", max_trials=9, seed=3), id="distributions"),
+        pytest.param(study_settings(dataset="/a b/ä.csv", target="é", limits="elapsed_s<=3"), id="limits"),
     ],
 )
-def test_settings_come_back_as_they_were(
-    run: RecordedRun, settings: StudySettings, limits: LimitOptions | None
-) -> None:
+def test_settings_come_back_as_they_were(run: RecordedRun, settings: StudySettings) -> None:
     """With their types; execution is that of the command which reads them."""
-    keep(run, settings, limits)
+    keep(run, settings)
     execution = {"cpus": 7, "time_limit_s": 2.5, "ray_address": "auto"}
-    assert kept(run.client, run.run_id, execution) == (replace(settings, **execution), limits)
+    assert kept(run.client, run.run_id, execution) == replace(settings, **execution)
 
 
 def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
@@ -80,7 +76,7 @@ def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
 
 def test_study_names_the_process_that_runs_it_and_the_command_that_continues_it(run: RecordedRun) -> None:
     """As it begins: a process that is killed says nothing at its end."""
-    command = keep(run, study_settings(), None)
+    command = keep(run, study_settings())
     tags = run.client.get_run(run.run_id).data.tags
     assert command == f"mlflow run . -e tune -P resume={run.run_id} --env-manager local"
     assert f"`{command}`" in tags["mlflow.note.content"]

@@ -19,7 +19,7 @@ from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.record import NOTHING, Earlier
 from entrypoints.search.resume import children_of, earlier_trials, settle
 from entrypoints.tags import DIVERGED, END
-from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_LIMITS, BY_PERSON, BY_TUNE, ERROR, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_LIMITS, BY_PERSON, ERROR, STOP_REASON, STOPPED_BY
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
@@ -73,7 +73,6 @@ AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it t
         pytest.param("RUNNING", ENDED, {}, "FINISHED", None, "finished", id="finished, the driver was killed"),
         pytest.param("KILLED", ENDED, AT_THE_END, "FINISHED", None, "finished", id="finished at the end of the search"),
         pytest.param("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_LIMITS, "stopped", id="stopped at that end"),
-        pytest.param("KILLED", {}, {STOPPED_BY: BY_TUNE}, "KILLED", BY_TUNE, "stopped", id="ended by a scheduler"),
         pytest.param(
             *("KILLED", {}, {STOPPED_BY: BY_PERSON, STOP_REASON: "in other words"}),
             *("KILLED", BY_PERSON, "stopped"),

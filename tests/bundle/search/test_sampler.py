@@ -27,8 +27,7 @@ from entrypoints.search.grid import configurations
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
-from entrypoints.settings import LimitOptions
-from mlflow_sysmetrics.tags import BY_TUNE
+from mlflow_sysmetrics.tags import BY_PERSON
 
 Choice = dict[str, Any]
 RATES = [10.0**-each for each in range(8)]
@@ -137,7 +136,6 @@ def _plan(**settings: Any) -> Plan:
     nowhere: Any = unused
     return Plan(
         asked,
-        None,
         Limits(()),
         nowhere,
         nowhere,
@@ -163,7 +161,10 @@ def _end(record: Record, configuration: Configuration) -> None:
 
 def test_as_many_run_as_may_and_each_number_is_taken_once() -> None:
     """The next begins when any has ended; what runs several times does so within the trials that there are."""
-    plan, record = _plan(max_trials=8, repeats=3), recorded()
+    plan, record = _plan(max_trials=8), recorded()
+    *others, repeated = plan.trials
+    again = [replace(repeated, repeat=repeat, number=3 * repeat + 2) for repeat in range(3)]
+    plan = replace(plan, trials=[*others, *again])
     searcher = TuneSampler(plan, record, None, at_once=2)
     handed_out = [_suggested(searcher), _suggested(searcher)]
     for _ in range(plan.size - 2):
@@ -225,7 +226,7 @@ def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) ->
     plan, told = _plan(max_trials=12), []
     first = plan.trials[:5]
     ends: list[dict[str, Any]] = [{}, {"ending": BY_TIME, "expected": {"training_time_s": 6.0}}, {}]
-    ends += [{"diverged": True}, {"by": BY_TUNE}]
+    ends += [{"diverged": True}, {"by": BY_PERSON}]
     trials = [trial(number, 0.5, each, **ends[number - 1]) for number, each in enumerate(first, 1)]
     searcher = TuneSampler(plan, recorded(trials, TIME), None, at_once=1)
     monkeypatch.setattr(Sampler, "next", lambda _, history, allowed: told.extend(history))
@@ -243,7 +244,6 @@ def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest
     """A batch of 64 takes 10 s, where 1 s is allowed: once that is known, those of 8 are suggested, and then none."""
     plan = replace(
         _plan(max_trials=12),
-        limit_options=LimitOptions("training_time_s<=1", True, "none"),
         limits=Limits.parse("training_time_s<=1", metrics("val_rmse", False)),
     )
     history = CostHistory(1000, ["training_time_s"])

@@ -32,7 +32,7 @@ from entrypoints.search.run_names import searched
 from entrypoints.search.summary import Summary, metrics
 from entrypoints.search.warm_up import Forecast
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
-from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
+from mlflow_sysmetrics.tags import BY_PERSON, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
 DATA = bundled("red_wine")
@@ -86,7 +86,7 @@ def finish(before: Before) -> Finish:
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
         score, baseline = scores.find(None, table.task), [1.0, 1.0, 1.0]
-        plan = Plan(settings, unused, unused, table, DATA.split, tried, unused, score, baseline)
+        plan = Plan(settings, unused, table, DATA.split, tried, unused, score, baseline)
         return summary.summarise(run, plan, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
 
     return finished
@@ -97,8 +97,8 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     study = finish(of_every_end(), TIME, planned=12)
     said = counted(study.frame)
     assert said == (
-        "12 trials: 2 ran to the end, 2 stopped by the limits, 1 stopped by the scheduler, "
-        "1 stopped by a person, 1 cut off by time_limit_s, 2 diverged (all with batch_size 256), 1 failed, "
+        "12 trials: 2 ran to the end, 2 stopped by the limits, 2 stopped by a person, "
+        "1 cut off by time_limit_s, 2 diverged (all with batch_size 256), 1 failed, "
         "2 not started"
     )
     assert sum(map(int, re.findall(r"(?:: |, )(\d+) ", said))) == 12
@@ -210,8 +210,8 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     ("trials", "limits", "planned", "says"),
     [
         pytest.param(
-            [trial(1, diverged=True), trial(2, diverged=True), trial(3, by=BY_TUNE)], "", 3,
-            f"{NO_END}; 3 trials: 1 stopped by the scheduler, 2 diverged (b2, b4); "
+            [trial(1, diverged=True), trial(2, diverged=True), trial(3, by=BY_PERSON)], "", 3,
+            f"{NO_END}; 3 trials: 1 stopped by a person, 2 diverged (b2, b4); "
             "lower the learning rates or length",
             id="diverged",
         ),

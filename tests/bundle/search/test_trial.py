@@ -65,9 +65,7 @@ def begin() -> Iterator[Begin]:
         limits: str = "",
         *,
         dataset: str = "red_wine",
-        predict: bool = True,
         cost_history: ActorHandle | None = None,
-        every_report: bool = False,
     ) -> TrialTrainable:
         score = scores.find(None, bundled(dataset).task)
         known = metrics(score.validated, score.higher_is_better)
@@ -81,9 +79,7 @@ def begin() -> Iterator[Begin]:
                     config,
                     bundled(dataset),
                     limits=parsed,
-                    predict=predict,
                     cost_history=cost_history,
-                    every_report=every_report,
                 )
 
         begun.append(WithData(config))
@@ -215,21 +211,14 @@ def test_long_trial_hands_over_a_result_about_every_second(
         assert every_s <= took < 6  # the whole trial takes that long
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
         assert reports[-1] <= result["step"] < reports[-1] + 2
-        assert result["percent"] == 100 * result["step"] / 40  # by which schedulers compare trials
         assert len(reports) > 1
     assert trial.reset(_config(steps=1_000_000))
     results = [trial.train()]
-    assert results[0]["score"] == float("inf")  # the worst: no NaN, for which Tune's median rule would stop it
     while len(results) < 60 and "system/process_memory_mb" not in {point.name for point in _points(results)}:
         results.append(trial.train())
     names = {point.name for point in _points(results)}
     assert "system/process_memory_mb" in names
     assert "val_rmse" not in names
-
-
-def test_scheduler_is_handed_every_report(begin: Begin) -> None:
-    """Though all are within a second."""
-    assert [result["step"] for result in _to_the_end(begin(every_report=True))] == [*range(10, 201, 10)]
 
 
 def test_converged_trial_is_finished_with_all_figures(begin: Begin) -> None:
@@ -373,7 +362,7 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(
         standing.setattr("entrypoints.models.fold.CoreWait", lambda: lambda: 0.0)
         standing.setattr("entrypoints.models.fold.perf_counter", clock)
         standing.setattr(own, "pause", lambda seconds: setattr(clock, "now", clock.now + seconds))
-        trial = begin(_own_config(wait_s=0.1), "training_time_s<=0.2", predict=False)
+        trial = begin(_own_config(wait_s=0.1), "training_time_s<=0.2")
         result = _to_the_end(trial)[-1]
     assert result["step"] == 3  # of 30
     assert len(own.trained) == FOLDS * 3
@@ -392,7 +381,7 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(
 
 def test_trial_that_breaks_a_limit_with_its_last_step_is_finished(begin: Begin) -> None:
     """It has no tags of a stop: there was nothing left to stop."""
-    result = _to_the_end(begin(_config(steps=1), "training_time_s<=1e-9", predict=False))[-1]
+    result = _to_the_end(begin(_config(steps=1), "training_time_s<=1e-9"))[-1]
     tags = _tags(result)
     assert (result["step"], _has_ended(result), tags["feasible"]) == (1, True, "false")
     assert not {"stopped_by", "stop_metric", "stop_reason", "stop_how"} & tags.keys()
@@ -439,7 +428,7 @@ def test_time_that_others_had_the_core_ends_no_trial(
 ) -> None:
     """Nor is it part of what training costs: of a thread that waited for a core all the time, no step costs a thing."""
     monkeypatch.setattr("entrypoints.models.fold.CoreWait", lambda: time.perf_counter)
-    result = _to_the_end(begin(_own_config(wait_s=0.02, steps=6), "training_time_s<=0.05", predict=False))[-1]
+    result = _to_the_end(begin(_own_config(wait_s=0.02, steps=6), "training_time_s<=0.05"))[-1]
     assert (result["step"], _has_ended(result)) == (6, True)
     assert result["figures"]["training_time_s"] < 0.05 < result["figures"]["elapsed_s"]
 
