@@ -29,6 +29,7 @@ import psutil
 
 from entrypoints import signals
 from entrypoints.errors import UserError
+from entrypoints.text import closest, listed
 from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.redact import check_address, is_server, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.tags import ERROR, KIND
@@ -390,13 +391,21 @@ def _end_with_mlflow_run() -> None:
 
 
 class RecordedCommand(click.Command):
-    """A click command whose usage errors are written into its MLflow run too."""
+    """A click command whose usage errors are sentences, which are written into its MLflow run too."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the command line."""
         move_login_to_environment()
         try:
             return super().make_context(*args, **kwargs)
-        except UserError as error:
-            record_failure(error)
-            raise
+        except click.ClickException as error:
+            mistake = UserError(self._sentence(error))
+            record_failure(mistake)
+            raise mistake from None
+
+    def _sentence(self, error: click.ClickException) -> str:
+        if not isinstance(error, click.NoSuchOption):
+            return error.format_message()
+        name = error.option_name.lstrip("-")
+        names = [str(option.name) for option in self.params]
+        return f"{name}: no such parameter; {closest(name, names, f'use one of {listed(names)}')}"

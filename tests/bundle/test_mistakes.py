@@ -57,6 +57,19 @@ def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_
     assert run.data.tags["sysmetrics.error"] == _sentence(command.stderr)
 
 
+@pytest.mark.slow
+def test_misspelt_parameter_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_path: Path) -> None:
+    """MLflow hands it on, since it may be one that MLproject does not declare."""
+    folder = copy_store(new_store, tmp_path / "user")
+    command = run_project("main", folder, fold="3")
+    assert command.exit_code != 0
+    assert "Traceback" not in command.stdout + command.stderr
+    assert _sentence(command.stderr) == "fold: no such parameter; use folds, the closest name"
+    run = the_run(folder)
+    assert (run.info.status, run.data.params["fold"]) == ("FAILED", "3")
+    assert run.data.tags["sysmetrics.error"] == _sentence(command.stderr)
+
+
 DO = "give|use|choose|look|fix|name|add|lower|set|leave|the largest batch|write|keep|one of|run|resume|save"
 RUNS = ("ended", "changed", "early", "running", "elsewhere", "trial", "foreign")
 
@@ -71,6 +84,8 @@ def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
 
 BAD_INPUTS = [
     _bad("option", "max_rows=some: ", "all or a whole number from 1", max_rows="some"),
+    _bad("misspelt", "fold: no such parameter", "use folds, the closest name", fold="3"),
+    _bad("unknown", "xyz: no such parameter", "use one of dataset, target, drop, ", xyz="3"),
     _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
     _bad("endless", "length=forever: ", "10 epochs", length="forever"),
     _bad("no-scorer", "metric=roc_acu: scikit-learn has no scorer of this name", "roc_auc", metric="roc_acu"),
