@@ -9,25 +9,22 @@ from __future__ import annotations
 from entrypoints import signals
 
 if __name__ == "__main__":
-    signals.end_at_once()  # until all that follows is imported
+    signals.note()  # until all that follows is imported
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import mlflow.projects
-import psutil
 from mlflow.exceptions import ExecutionException
 
 from entrypoints.errors import UserError
 from entrypoints.own_modules import OF_STEPS, user_folder
-from entrypoints.runs import Interrupted, RecordedCommand, RecordedRun, recorded_run
+from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
 from entrypoints.settings import OF_DATA, as_typed, main_options
 
 PROJECT = Path(__file__).parent.parent
-END_CHILDREN_WITHIN_S = 7.0
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -54,25 +51,13 @@ def _run(run: RecordedRun, step: str, of: str, parameters: Mapping[str, str]) ->
     """Run a step to its end, and return the id of its run."""
     click.echo(f"\n== {step} {of}")
     try:
-        # This process already runs in the environment that --env-manager has made.
+        # This process already runs in the environment that --env-manager has made. A signal here ends the step, too.
         done = mlflow.projects.run(  # type: ignore[no-untyped-call]
             str(PROJECT), step, parameters=dict(parameters), experiment_id=run.experiment_id, env_manager="local"
         )
     except ExecutionException:
         raise UserError(f"{step} did not succeed, so main stops here; see its error above") from None
-    except Interrupted:
-        _end_children()
-        raise
     return str(done.run_id)
-
-
-def _end_children() -> None:
-    """Ask the step in progress to end, and wait for it: it marks its own runs."""
-    children = psutil.Process(os.getpid()).children()
-    for child in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.terminate()
-    psutil.wait_procs(children, timeout=END_CHILDREN_WITHIN_S)
 
 
 if __name__ == "__main__":

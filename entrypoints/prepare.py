@@ -8,7 +8,7 @@ from __future__ import annotations
 from entrypoints import environment, signals
 
 if __name__ == "__main__":
-    signals.end_at_once()  # until all that follows is imported
+    signals.note()  # until all that follows is imported
     environment.set_defaults()  # libraries read it when they are imported
 
 import tempfile

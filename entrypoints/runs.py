@@ -30,21 +30,22 @@ import psutil
 from entrypoints import signals
 from entrypoints.errors import UserError
 from entrypoints.text import closest, listed
-from mlflow_sysmetrics.outcome import Outcome
+from mlflow_sysmetrics.outcome import FINISHED, Outcome, killed
 from mlflow_sysmetrics.redact import check_address, is_server, redacted, redacted_errors, redacted_text
-from mlflow_sysmetrics.tags import ERROR, KIND
+from mlflow_sysmetrics.tags import BY_PERSON, ERROR, KIND, STOP_REASON
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 STORE_TIMEOUT_S = 5.0
+END_WITHIN_S = 8.0  # from a signal to the end of a command's last process
 _EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 _GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 
 
-class Interrupted(BaseException):
-    """A signal asked the command to end."""
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the command to end; whichever it was, others see Ctrl-C."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal.Signals(signal_number).name)
@@ -155,6 +156,8 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
         try:
             with _ended_as_the_body():
                 try:
+                    if signals.noted:
+                        signal.raise_signal(signals.noted[0])
                     yield command
                 finally:
                     if not command.tried:
@@ -163,8 +166,6 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
         except BaseException:
             if not _received:
                 raise
-            if command.given:
-                signals.mark_killed(_open)
             click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
             if command.continued_by:
                 click.echo(f"Continue with: {command.continued_by}", err=True)
@@ -298,35 +299,40 @@ def _ended_as_the_body() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _end("KILLED") if _received else _end("FAILED", error)
+        _end(_killed() if _received else Outcome("FAILED", {ERROR: _sentence(error)}))
         raise
-    _end("FINISHED")
+    _end(FINISHED)
+
+
+def _killed() -> Outcome:
+    """How a run has ended after a signal. ``mlflow run`` may say FAILED in the end: the tags stay."""
+    return killed(BY_PERSON, f"ended by {_received[0]}")
 
 
 @_signals_held()
-def _end(status: str, error: BaseException | None = None) -> None:
+def _end(outcome: Outcome) -> None:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    active, tags = mlflow.active_run(), {} if error is None else {ERROR: _sentence(error)}
+    active = mlflow.active_run()
     if active is None:
         return
     try:
-        if tags:
+        if outcome.tags:
             with contextlib.suppress(MlflowException):
-                mlflow.set_tags(tags)
-        mlflow.end_run(status)
+                mlflow.set_tags(dict(outcome.tags))
+        mlflow.end_run(outcome.status)
     except MlflowException as refused:
         from mlflow_sysmetrics.delivery import one_line, writer_for
 
         run = writer_for(mlflow.get_tracking_uri()).open(active.info.run_id)
-        run.end(Outcome(status, tags))
+        run.end(outcome)
         run.close(0.0)  # it goes to disk
         told = UserError(
-            f"run {active.info.run_id} cannot be marked as {status}: MLflow refuses it ({one_line(refused)}); "
+            f"run {active.info.run_id} cannot be marked as {outcome.status}: MLflow refuses it ({one_line(refused)}); "
             "make room or start the server, then run `mlflow-sysmetrics sync`"
         )
-        if status != "KILLED":  # else the signal says how the command ends
+        if outcome.status != "KILLED":  # else the signal says how the command ends
             raise told from refused
         told.show()
 
@@ -341,14 +347,13 @@ def _sentence(error: BaseException) -> str:
 def _signals_raise() -> Iterator[None]:
     """Raise ``Interrupted`` in the main thread at the first signal that asks to end, and ignore later signals.
 
-    Even if something hangs, this process and its children are gone after ``signals.END_WITHIN_S``, and no run is left
-    open.
+    Even if something hangs, this process and its children are gone some seconds after ``END_WITHIN_S``.
     """
     _received.clear()
 
     def handle(signal_number: int, frame: FrameType | None) -> None:
         signals.ignore()
-        timer = threading.Timer(signals.END_WITHIN_S, _kill_everything)
+        timer = threading.Timer(END_WITHIN_S, _kill_everything)
         timer.daemon = True
         timer.start()
         _received.append(Interrupted(signal_number))
@@ -373,10 +378,26 @@ def _kill_everything() -> None:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
-    signals.mark_killed(_open)
+    marking = threading.Thread(target=_mark_killed, daemon=True)
+    marking.start()
+    marking.join(STORE_TIMEOUT_S)
     with contextlib.suppress(OSError):  # the terminal may be gone
         os.write(2, f"\nStopped by {_received[0]}.\n".encode())
     os._exit(_received[0].exit_code)
+
+
+def _mark_killed() -> None:
+    """Mark the open runs of this command, and what is still RUNNING below them."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    for run_id in _open:
+        experiment_id = client.get_run(run_id).info.experiment_id
+        below = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
+        children = [run.info.run_id for run in client.search_runs([experiment_id], below)]
+        for each in (run_id, *children):
+            client.set_tag(each, STOP_REASON, _killed().tags[STOP_REASON])
+            client.set_terminated(each, "KILLED")
 
 
 def _end_with_mlflow_run() -> None:

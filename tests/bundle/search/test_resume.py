@@ -38,6 +38,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import keep
 from entrypoints.search.sampler import START_UP
 from entrypoints.tune import tune
+from mlflow_sysmetrics.tags import STOP_REASON
 
 COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
 SAME_FIGURES = (*COUNTS, "best_val_rmse", "test_rmse", "test_loss")
@@ -223,10 +224,21 @@ def start(new_store: Path, start_project: StartProject, tmp_path: Path) -> Calla
 
 
 @pytest.mark.slow
-def test_signal_ends_a_study_soon_with_its_runs_marked(start: Callable[..., Command], tmp_path: Path) -> None:
-    """No process is left; the study and the trial under way are KILLED, and the user is told without a traceback.
+@pytest.mark.parametrize(
+    ("number", "group", "named"),
+    [
+        pytest.param(signal.SIGINT, True, "SIGINT", id="ctrl-c"),
+        pytest.param(signal.SIGTERM, True, "SIGTERM", id="sigterm"),
+        pytest.param(signal.SIGHUP, True, "SIGHUP", id="closed terminal"),
+        pytest.param(signal.SIGTERM, False, "SIGTERM", id="mlflow run alone"),
+    ],
+)
+def test_signal_ends_a_study_soon_with_its_runs_marked(
+    start: Callable[..., Command], tmp_path: Path, number: signal.Signals, group: bool, named: str
+) -> None:
+    """No process is left, and no run is RUNNING; the user is told why, and how to go on, without a traceback.
 
-    While it ran, neither the command nor a process of its Ray answered another machine.
+    `mlflow run` may call the study FAILED in the end: its tag still has the reason. While it ran, neither the command nor a process of its Ray answered another machine.
     """
     command, client = start(), MlflowClient(store_uri(tmp_path))
 
@@ -238,7 +250,7 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(start: Callable[..., Comm
     before, addresses = " ".join(command.processes().values()), listening(command.processes())
     assert addresses == {"127.0.0.1"}
     assert all(kind in before for kind in ("entrypoints.tune", "raylet", "ray::"))
-    command.signal(signal.SIGINT, group=True)
+    command.signal(number, group=group)
     assert command.wait().exit_code != 0
     wait_until(lambda: not command.processes(), ENDED_WITHIN_S, "the end of all processes")
     (study,) = runs_of_kind(client, "study")
@@ -246,7 +258,8 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(start: Callable[..., Comm
     assert f"What was measured is in MLflow.\nContinue with: {continued_by}\n" in command.stderr
     assert continued_by in study.data.tags["mlflow.note.content"]
     assert "entrypoints/" not in command.stderr
-    assert study.info.status == "KILLED"
+    assert study.info.status in ("KILLED", "FAILED")
+    assert study.data.tags[STOP_REASON] == f"ended by {named}"
     assert {run.info.status for run in trials() if run.info.run_id not in done} == {"KILLED"}
     assert {run.info.run_id for run in trials() if _is_done(run)} == done
 
