@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame
+from entrypoints.limits.costs import of_served
 from entrypoints.limits.grammar import Limits
 from entrypoints.tags import DIVERGED, FEASIBLE, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_LIMITS, KIND, STOP_REASON, STOPPED_BY
@@ -43,6 +44,8 @@ def of_study(
 ) -> dict[str, Page]:
     """The pages of a study's trials, without those that would spoil an axis: that diverged, or are far worse.
 
+    The trial whose model is the result, once there is one, is pinned on each of them, and named on those with charts.
+
     Args:
         frame: of the study.
         start: when it began, in unix seconds.
@@ -57,9 +60,16 @@ def of_study(
     trials = trials_of(frame.first)
     sound = f"{trials} and tags.`{DIVERGED}` = 'false'"
     why = [tag(STOP_REASON)] if limits.rules else []
-    page = partial(Page, sort_by=score, ascending=ascending, wide=why)
+    result = frame.trials[frame.trials["run_id"] == frame.studies["model_run_id"].iloc[0]]
+    page = partial(Page, sort_by=score, ascending=ascending, wide=why, pinned=result["run_id"].tolist())
     shown = [*map(param, searched), metric(score), *map(metric, _costs(comparable)), *why]
-    against = _against(_axes(comparable, differing), _shared(frame, searched), score)
+    heading = "; ".join(["Score against cost", *(f"the result is {name}" for name in result["name"])])
+    axes = _axes(comparable, differing)
+    against = [
+        Section(heading, [scatter(name, score) for name in (*axes, *of_served(limits).metrics)]),
+        # Without served figures, which finalists alone have: it hides runs that lack one.
+        Section("Hyperparameters, costs and score", [parallel(_shared(frame, searched), [*axes, score])], columns=1),
+    ]
     near, content = sound, "score against cost"
     fence = _fence(comparable[score].dropna(), ascending)
     if fence is not None:
@@ -97,13 +107,6 @@ def _costs(trials: pd.DataFrame) -> list[str]:
 def _shared(frame: Frame, searched: Sequence[str]) -> list[str]:
     """The hyperparameters that all trials have: those of one algorithm alone would hide the trials of others."""
     return [name for name in searched if name not in frame.trials or frame.trials[name].notna().all()]
-
-
-def _against(axes: Sequence[str], hyperparameters: Sequence[str], score: str) -> list[Section]:
-    return [
-        Section("Score against cost", [scatter(name, score) for name in axes]),
-        Section("Hyperparameters, costs and score", [parallel(hyperparameters, [*axes, score])], columns=1),
-    ]
 
 
 def _axes(trials: pd.DataFrame, differing: Collection[str]) -> list[str]:

@@ -34,7 +34,7 @@ def check(name: str) -> None:
             ) from None
 
 
-def register(name: str, model: LoggedModel) -> str:
+def register(name: str, model: LoggedModel, description: str) -> str:
     """Make the model the newest version of this name, with the alias ``candidate`` and its figures as tags.
 
     Returns:
@@ -46,7 +46,9 @@ def register(name: str, model: LoggedModel) -> str:
     tags = {figure: f"{value:.6g}" for figure, value in model.figures.items()}
     try:
         version = mlflow.register_model(model.uri, name, tags=tags).version
-        MlflowClient().set_registered_model_alias(name, ALIAS, version)
+        client = MlflowClient()
+        client.update_model_version(name, version, description)
+        client.set_registered_model_alias(name, ALIAS, version)
     except MlflowException as error:
         raise UserError(
             f"register={name}: the model is not registered ({redacted_text(one_line(error, 100))}), but the study is "

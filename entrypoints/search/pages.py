@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 import mlflow
@@ -13,14 +15,21 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints import views
 from entrypoints.frame import Frame, frame_of
-from entrypoints.links import how_to_open
+from entrypoints.links import how_to_open, run_view
+from entrypoints.reporting import expectation
+from entrypoints.reporting.questions import limits_applied
 from entrypoints.reporting.questions.decision import differing_costs
+from entrypoints.reporting.words import digits
 from entrypoints.runs import RecordedRun
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.run_names import searched, varied
 from mlflow_sysmetrics.ui import save
 
+if TYPE_CHECKING:
+    from entrypoints.models.best_model import LoggedModel
+
+_COSTS = ("refit_", "served_")  # what figures of a logged model begin with that are costs
 MAX_STUDIES = 10  # whose views are kept, the newest
 _OF_A_STUDY = re.compile(r"mlflow\.sharedViewState\.sysmetrics-([0-9a-f]{32})-")
 
@@ -60,3 +69,27 @@ def open_from_the_start(run: RecordedRun, plan: Plan, record: Record) -> None:
     links = save_pages(run, plan, record, frame_of([record.rows(run.run_id, {"name": plan.table.name}, plan.trials)]))
     click.echo("Watch the trials in the MLflow UI:")
     click.echo(how_to_open(links[views.SCORE], mlflow.get_tracking_uri()))
+
+
+def described(frame: Frame, searched: Mapping[str, object], model: LoggedModel, not_judged: Sequence[str]) -> str:
+    """The description of a registered version: what it is, what to expect of it, what it costs, and its limits.
+
+    Args:
+        frame: of its study.
+        searched: its hyperparameters.
+        model: as it is logged.
+        not_judged: the limits of which is not known whether it meets them, and why.
+    """
+    study = frame.studies.iloc[0]
+    link = run_view(study["experiment_id"], frame.first)
+    configuration = ", ".join(f"{name}={choice}" for name, choice in searched.items())
+    lines = [f"{configuration}, from [a study of {study['name']}]({link})"]
+    expected = expectation.in_words(study)
+    lines.append(f"{expected[:1].upper()}{expected[1:]}")
+    costs = [f"{name} {digits(cost, 3)}" for name, cost in model.figures.items() if name.startswith(_COSTS)]
+    lines.append(f"Costs: {', '.join(costs)}")
+    if study["limits"]:
+        lines.append(f"Of its limits, `{study['limits']}`, it meets all that are judged")
+    lines += [sentence.rstrip(".") for sentence in limits_applied.answer(frame).sentences]
+    lines += [f"Not judged: {why}" for why in not_judged]
+    return "\n".join(f"- {line}." for line in lines if line)

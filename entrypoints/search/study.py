@@ -35,7 +35,7 @@ from entrypoints.models import best_model, importance, leaks, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
-from entrypoints.search.pages import open_from_the_start
+from entrypoints.search.pages import described, open_from_the_start
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import NOTHING, Earlier, Record, judged
 from entrypoints.search.run_names import run_names, searched
@@ -103,7 +103,8 @@ def run_study(
     click.echo(summary.tell(summary.with_importance(study, columns), model, command()))
     if settings.register:
         try:
-            say(registered.register(settings.register, model))
+            description = described(study.frame, best.configuration.searched, model, study.not_judged)
+            say(registered.register(settings.register, model, description))
         except UserError as refused:
             refused.show()  # nothing of the study is lost
 

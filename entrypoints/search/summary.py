@@ -188,11 +188,12 @@ def tell(study: Summary, model: LoggedModel, command: Mapping[str, float]) -> st
         model: its model.
         command: what the whole command has cost until now, as far as that is known.
     """
-    best, links = study.best, save_pages(study.run, study.plan, study.record, study.frame)
+    best = study.best
     assert best is not None
     mlflow.log_metrics(metrics(study) | dict(command), step=0)
     mlflow.set_tag(BEST_TRIAL_RUN_ID, str(best.run_id))
     frame = study.known(**command, model=model.uri, model_run_id=best.run_id).frame
+    links = save_pages(study.run, study.plan, study.record, frame)
     from entrypoints.reporting import pages  # draws, for which no trial need wait
 
     experiment_id = study.run.experiment_id

@@ -76,6 +76,7 @@ class Page:
     wide: Sequence[str] = ()  # those of the columns that hold sentences
     sections: Sequence[Section] = ()  # below them, folded, are charts of all other metrics
     all_runs: bool = True  # whether charts show every run that the list holds, and not its first ten
+    pinned: Sequence[str] = ()  # ids of runs that stand above all others
 
     def state(self) -> str:
         """What the UI keeps of a saved view, compressed as it does: see savedViewEnvelope.ts there."""
@@ -106,6 +107,7 @@ class Page:
             "selectedColumns": columns,
             "columnOrder": columns,
             "columnWidths": {column: 440 if column in self.wide else 150 for column in columns},
+            "runsPinned": list(self.pinned),
             "runsHiddenMode": "SHOW_ALL" if self.all_runs else "FIRST_10_RUNS",
             "compareRunCharts": cards,
             "compareRunSections": sections,

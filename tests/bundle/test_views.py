@@ -34,10 +34,11 @@ def shown(
     limits: str = "",
     searched: Sequence[str] = ("batch_size", "alpha"),
     differing: Sequence[str] = views.COSTS,
+    result: str | None = None,
 ) -> dict[str, Page]:
     """The pages of a study of trials with these figures."""
     trials = [{"status": "FINISHED", "diverged": False, "repeat": 0, "params": {}, **each} for each in figures]
-    about = {"name": "red_wine", "score": score, "higher_is_better": not ascending}
+    about = {"name": "red_wine", "score": score, "higher_is_better": not ascending, "model_run_id": result}
     frame = frame_of([StudyRows(run_id, about, trials, ())])
     limits = Limits.parse(limits, metrics(score, not ascending)) if limits else Limits(())
     return of_study(frame, 0.0, searched, limits, differing)
@@ -131,6 +132,24 @@ def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
     (parallel,) = page.cards["Hyperparameters, costs and score"]
     assert parallel["selectedMetrics"] == [*drawn, "val_rmse"]
     assert parallel["selectedParams"] == ["batch_size", "alpha"]
+
+
+def test_result_of_a_study_is_pinned_on_each_page_and_named() -> None:
+    """As the UI's own pins are kept; nothing is pinned while there is no result."""
+    trials = [MEASURED | {"run_id": name, "name": f"trial {name}", "val_rmse": 0.6} for name in ("a", "b")]
+    pages = shown(*trials, limits="elapsed_s<=9", result="b")
+    assert [view(page).state["runsPinned"] for page in pages.values()] == [["b"]] * 6
+    assert next(iter(view(pages[SCORE]).headings)) == "Score against cost; the result is trial b"
+    before = view(shown(*trials)[SCORE])
+    assert (before.state["runsPinned"], next(iter(before.headings))) == ([], "Score against cost")
+
+
+def test_score_is_drawn_against_limited_figures_of_served_models_too() -> None:
+    """Which finalists alone have: coordinates of all trials leave them out."""
+    page = view(shown(MEASURED, MEASURED, limits="served_p95_ms<=9, elapsed_s<=9")[SCORE])
+    drawn = [card["xaxis"]["key"] for card in page.cards["Score against cost"]]
+    (parallel,) = page.cards["Hyperparameters, costs and score"]
+    assert drawn == [*parallel["selectedMetrics"][:-1], "served_p95_ms"]
 
 
 def test_cost_that_differs_by_noise_alone_is_no_axis() -> None:

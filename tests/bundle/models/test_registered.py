@@ -34,15 +34,16 @@ def _logged(run: RecordedRun) -> LoggedModel:
 
 
 def test_newest_model_of_a_name_is_the_candidate(run: RecordedRun) -> None:
-    """Each is a version with its score and costs as tags; a name that is not there yet is let pass, and not made."""
+    """Each is a version with a description, and its score and costs as tags; a new name is let pass, and not made."""
     models = [_logged(run), _logged(run)]
     for number, model in enumerate(models, 1):
         check("wine quality")
         assert len(run.client.search_registered_models()) == (number > 1)
-        said = register("wine quality", model)
+        said = register("wine quality", model, f"the model number {number}")
         assert said == f"Registered as version {number} of wine quality: models:/wine quality@candidate"
         version = run.client.get_model_version("wine quality", str(number))
         assert (version.run_id, version.source) == (run.run_id, model.uri)
+        assert version.description == f"the model number {number}"
         assert version.tags == {"best_val_rmse": "0.666667", "refit_cpu_seconds": "1234.57"}
         versions = run.client.get_logged_model(model.model_id).tags["mlflow.modelVersions"]  # for the Models tab
         assert json.loads(versions) == [{"name": "wine quality", "version": number}]
@@ -63,7 +64,7 @@ def test_refusal_at_the_end_says_how_to_register_later(run: RecordedRun, monkeyp
     model = _logged(run)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", NO_REGISTRY)
     with pytest.raises(UserError) as refused:
-        register("wine", model)
+        register("wine", model, "")
     assert refused.value.message.startswith("register=wine: the model is not registered (")
     assert refused.value.message.endswith(f"run mlflow.register_model('{model.uri}', 'wine')")
     assert run.client.get_logged_model(model.model_id).model_id == model.model_id

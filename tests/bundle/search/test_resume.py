@@ -238,7 +238,9 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(
 ) -> None:
     """No process is left, and no run is RUNNING; the user is told why, and how to go on, without a traceback.
 
-    `mlflow run` may call the study FAILED in the end: its tag still has the reason. While it ran, neither the command nor a process of its Ray answered another machine.
+    `mlflow run` may call the study FAILED in the end: its tag still has the reason.
+
+    While it ran, neither the command nor a process of its Ray answered another machine.
     """
     command, client = start(), MlflowClient(store_uri(tmp_path))
 
