@@ -70,7 +70,7 @@ def choose(empty_store: Path) -> Iterator[Callable[..., Summary]]:
             unused: Any = None
             configurations = [each.configuration for each in ran]
             plan = Plan(
-                *(settings, unused, record.limits, table_of("red_wine"), bundled("red_wine").split),
+                *(settings, record.limits, table_of("red_wine"), bundled("red_wine").split),
                 *(configurations, unused, SCORE, [1.0, 1.0, 1.0]),
             )
             finalists = Finalists(run, plan, bundled("red_wine"), server)
