@@ -79,7 +79,7 @@ def test_commands_for_any_project_run(empty_store: Path) -> None:
             done = subprocess.run(line, shell=True, cwd=project, env=env, capture_output=True, text=True)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
     port = free_port()
-    line = [*server.split(), "--port", str(port), "--no-browser"]
+    line = [*server.split(), "--port", str(port)]
     command = Command(line, cwd=project, output=empty_store / "output", env=env)
     try:
         wait_until(lambda: answers(port), LIMIT_S, "the server's answer")

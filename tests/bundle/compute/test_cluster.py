@@ -198,7 +198,6 @@ def test_study_survives_the_death_of_a_node(scaled: Scaled) -> None:
     assert done.exit_code == 0, done.stderr
     study = runs_of_kind(scaled.client, "study")[0]
     assert study.data.metrics["restarts"] >= 1
-    assert "began again" in study.data.tags["mlflow.note.content"]
     trials = children(scaled.client, study, "trial")
     assert len({run.data.tags["mlflow.runName"] for run in trials}) == len(trials) == 6
     assert {run.info.status for run in trials} == {"FINISHED"}
