@@ -165,9 +165,8 @@ def configuration(run: Run) -> Configuration:
     params = dict(run.data.params)
     shared = {name: params.pop(name, "none") for name in SHARED}
     length = LENGTH.parse(shared["length"])
-    algorithm, batch_size, tol = params.pop("algorithm"), int(params.pop("batch_size")), params.pop("tol", None)
-    values = {name: _parsed(text) for name, text in params.items()}
-    return Configuration(algorithm, batch_size, values, 0, length, tol=None if tol is None else float(tol))
+    searched = {name: _parsed(text) for name, text in params.items()}
+    return Configuration(searched, by_batch=True, seed=0, length=length)
 
 
 def _parsed(text: str) -> Any:

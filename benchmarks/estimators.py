@@ -99,9 +99,9 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
     algorithm, configurations = find(name, "classification"), []
     for values in product(*ESTIMATORS[name].values()):
         own = dict(zip(ESTIMATORS[name], values, strict=True))
-        configurations.append(Configuration(name, own.pop("batch_size", None), own, 0))
+        configurations.append(Configuration({"algorithm": name, **own}, algorithm.by_batch, 0))
     few = data.preprocessings[0].transform(data.X[:200])
-    algorithm.learner(own, 2, 0).step(few, data.y[:200])  # its library is imported
+    algorithm.learner(configurations[-1].hyperparameters, 2, 0).step(few, data.y[:200])  # its library is imported
     gc.collect()
     gc.freeze()  # as in the process of a trial, which measures memory at each point
 

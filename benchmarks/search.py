@@ -146,7 +146,7 @@ def problem(family: str, name: str, limit: str, seed: int, *, whole: bool = Fals
 
 
 def _configuration(values: dict[str, Any]) -> Configuration:
-    return Configuration("table", 1, values, seed=0)
+    return Configuration({"algorithm": "table", "batch_size": 1, **values}, by_batch=True, seed=0)
 
 
 def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: int | None = None) -> Replay:

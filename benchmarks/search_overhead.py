@@ -77,30 +77,30 @@ def study_times(settings: StudySettings, tracked: bool) -> dict[str, Any]:
 def run_child(settings: StudySettings, tracked: bool) -> None:
     """The study's own search, timed from outside its code."""
     from entrypoints.runs import recorded_run
-    from entrypoints.search import study
+    from entrypoints.search import running
     from entrypoints.search.plan import planned
 
-    plan = planned(settings, folder=ROOT)
+    study = planned(settings, folder=ROOT)
     began = time.time()
     if not tracked:
-        study.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
-    with recorded_run("study", "benchmark", {}) as run, plan.backend:
-        data = prepared(plan.table, plan.split)
+        running.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
+    with recorded_run("study", "benchmark", {}) as study.run, study.backend:
+        assert study.data  # is prepared
         fit = time.time()
         cpu_before = time.process_time()
-        record, _ = study.search(run, plan, data)
+        running.run_trials(study)
         driver_cpu = time.process_time() - cpu_before
-    assert record.first_start is not None
-    assert record.last_end is not None
-    assert all(trial.status == "FINISHED" for trial in record.trials.values()), "a trial did not finish"
+    assert study.first_start is not None
+    assert study.last_end is not None
+    assert all(trial.status == "FINISHED" for trial in study.trials.values()), "a trial did not finish"
     times = {
-        "search_s": record.last_end - record.first_start,
-        "with_workers_s": record.last_end - fit,
+        "search_s": study.last_end - study.first_start,
+        "with_workers_s": study.last_end - fit,
         "ray_init_s": fit - began,
         "driver_cpu_s": driver_cpu,
         "training_time_s": {
             bare_loop.name(trial.configuration): trial.figures["training_time_s"]
-            for trial in record.trials.values()
+            for trial in study.trials.values()
             if not trial.diverged
         },
     }

@@ -53,23 +53,23 @@ def search(settings: StudySettings) -> None:
 
         if "." in settings.algorithm or settings.register:
             recorded.open()  # before the user's own module, or the model registry, asks for the current run and store
-        plan = planned(settings, folder=folder)
+        study = planned(settings, folder=folder)
 
         def cost() -> dict[str, float]:
             """What the command has cost since its process began: all processes, unless some are on other machines."""
             found = {"command_elapsed_s": time.time() - psutil.Process().create_time()}
             cpu_s = measurement.summary.get("cpu_seconds")
-            if cpu_s is not None and plan.backend.is_here:
+            if cpu_s is not None and study.backend.is_here:
                 found["command_cpu_seconds"] = before_cpu_s + cpu_s
             return found
 
-        with plan.backend:  # Ray starts while MLflow, and what else the study needs, is imported
-            run = recorded.open()
+        with study.backend:  # Ray starts while MLflow, and what else the study needs, is imported
+            study.run = recorded.open()
             from entrypoints.search.resume import keep
-            from entrypoints.search.study import run_study
+            from entrypoints.search.running import run_study
 
-            recorded.continued_by = keep(run, settings)
-            run_study(run, plan, command=cost)
+            recorded.continued_by = keep(study.run, settings)
+            run_study(study, cost)
 
 
 if __name__ == "__main__":

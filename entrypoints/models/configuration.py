@@ -14,34 +14,47 @@ from entrypoints.datasets.tables import Task
 from entrypoints.length import DEFAULT_LENGTH, Length
 from entrypoints.models import algorithms
 
+OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
 REPORTS = 20  # of a trial on batches, spread over its training, so that short trials have a learning curve, too
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One choice of algorithm, batch size and hyperparameters, and what all trials of a study share.
+    """One choice of algorithm and hyperparameters, and what all trials of a study share.
 
-    With a batch size a step trains on one batch of every fold, and ``length`` ends the trial. Without one a step is a
-    fold, whose model is fitted on all its rows.
+    On batches a step trains on one batch of every fold, and ``length`` ends the trial. Else a step is a fold, whose
+    model is fitted on all its rows.
     """
 
-    algorithm: str
-    batch_size: int | None
-    hyperparameters: Mapping[str, Any]
+    searched: dict[str, Any]  # what may differ between trials, by the names that the user knows
+    by_batch: bool
     seed: int
     length: Length = DEFAULT_LENGTH
     metric: str | None = None  # the score that scikit-learn's scorers call so; None: that of the task
-    tol: float | None = None  # training that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     number: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
     repeat: int = 0  # which repetition of the same configuration this trial is; 0: its first run, the one that counts
 
     @property
-    def searched(self) -> dict[str, Any]:
-        """What may differ between the trials of a study, by the names that the user knows."""
-        batch_size = {} if self.batch_size is None else {"batch_size": self.batch_size}
-        tol = {} if self.tol is None else {"tol": self.tol}
-        return {"algorithm": self.algorithm, **batch_size, **self.hyperparameters, **tol}
+    def algorithm(self) -> str:
+        """The name of what makes the models."""
+        return str(self.searched["algorithm"])
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows of a batch; None where a step is a fold."""
+        return self.searched["batch_size"] if self.by_batch else None
+
+    @property
+    def tol(self) -> float | None:
+        """Training that improves by less has converged; 0: none does; None: that is not searched."""
+        return self.searched.get("tol") if self.by_batch else None
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        """What the algorithm takes."""
+        others = ("algorithm", *OF_BATCHES) if self.by_batch else ("algorithm",)
+        return {name: value for name, value in self.searched.items() if name not in others}
 
     @property
     def key(self) -> str:

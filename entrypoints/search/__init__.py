@@ -1,6 +1,7 @@
-"""From a grid to trials, their record, and the run of the study.
+"""A study: from its settings to trials, their choice, and its run.
 
-`plan` says what is done, as data: `grid` what is tried, `run_names` what it is called. `study` carries a plan out, and
-`resume` goes on with one that was interrupted. In the processes of trials: `warm_up`, `trial`. Meanwhile: `record`,
-`pages`, and where the search learns `sampler`. After: `summary`, `edges`.
+`study` is the object that each step adds to. `plan` makes it of settings: `grid` says what is tried, `run_names` what
+that is called. `running` carries it out, and `resume` goes on with one that was interrupted. In the processes of
+trials: `warm_up`, `trial`. Meanwhile: `recorder`, `pages`, and where the search learns `sampler`. After: `finalists`,
+`result`.
 """

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable
 from itertools import chain
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from entrypoints.datasets.splits import Split
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import Algorithm
-from entrypoints.models.configuration import Configuration
+from entrypoints.models.configuration import OF_BATCHES, Configuration
 from entrypoints.models.estimators import Estimator
 from entrypoints.models.learners import SGD
 from entrypoints.search_space import DISTRIBUTIONS, Space, Values, distribution, for_all, is_distribution, of_algorithm
@@ -29,7 +30,6 @@ MIN_SUGGESTED, SUGGESTED = 30, 0.25  # how many of them it tries: this share, bu
 REPEATS = 3  # of one configuration of the user's own algorithm, where nothing else shows the noise,
 MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
-_OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
 _NUMBERS: dict[str, tuple[str, Any, float]] = {  # what may be listed: in words, its type, and the least of them
     "batch_size": ("whole numbers from 1", Integral, 1),
     "learning_rate": ("numbers above 0", Real, math.ulp(0.0)),
@@ -41,7 +41,11 @@ Choice = dict[str, Any]  # the values of one configuration
 
 
 def configurations(
-    settings: StudySettings, split: Split, algorithms: tuple[Algorithm, ...], n_classes: int = 0
+    settings: StudySettings,
+    split: Split,
+    algorithms: tuple[Algorithm, ...],
+    n_classes: int = 0,
+    folders: tuple[Path, ...] = (),
 ) -> list[Configuration]:
     """All configurations, in the order of their trials.
 
@@ -50,6 +54,7 @@ def configurations(
         split: of the dataset; its folds bound the batch sizes.
         algorithms: those to search; the user's own are tried out on a few made-up rows.
         n_classes: of the dataset's target; 0 for regression.
+        folders: where a module of the user's may be.
 
     Raises:
         UserError: the settings do not fit each other, the algorithms or the dataset.
@@ -57,16 +62,27 @@ def configurations(
     _check_names(settings.space, algorithms)
     spaces = []
     for algorithm in algorithms:
-        given = _given(settings.space, algorithm)
+        given = for_all(settings.space) | of_algorithm(settings.space, algorithm.name)
+        given = {name: values for name, values in given.items() if name in _names(algorithm)}
         _check_values(given, algorithm, settings.search, split.max_batch_size)
         if isinstance(algorithm, Estimator):
             _try_out(given, algorithm, n_classes)
         spaces.append(_space(given, algorithm, split.max_batch_size))
     by_name = {algorithm.name: algorithm for algorithm in algorithms}
-    ordered = _in_order(settings, _chosen(settings, spaces), by_name)
     made = []
-    for number, (values, repeat) in enumerate(ordered, 1):
-        made.append(_configuration(settings, by_name[values["algorithm"]], values, number, repeat))
+    for number, (values, repeat) in enumerate(_in_order(settings, _chosen(settings, spaces), by_name), 1):
+        made.append(
+            Configuration(
+                searched=values,
+                by_batch=by_name[values["algorithm"]].by_batch,
+                seed=settings.seed,
+                length=settings.length,
+                metric=settings.metric,
+                folders=folders,
+                number=number,
+                repeat=repeat,
+            )
+        )
     return made
 
 
@@ -77,39 +93,13 @@ def tried(settings: StudySettings, candidates: int) -> int:
     return min(candidates, settings.max_trials or max(MIN_SUGGESTED, round(SUGGESTED * candidates)))
 
 
-def _configuration(
-    settings: StudySettings, algorithm: Algorithm, values: Choice, number: int, repeat: int
-) -> Configuration:
-    own = dict(values)
-    del own["algorithm"]
-    of_batches = {name: own.pop(name, None) for name in _of_batches(algorithm)}
-    return Configuration(
-        number=number,
-        repeat=repeat,
-        algorithm=algorithm.name,
-        batch_size=of_batches.get("batch_size"),
-        tol=of_batches.get("tol"),
-        hyperparameters=own,
-        seed=settings.seed,
-        length=settings.length,
-        metric=settings.metric,
-    )
-
-
-def _of_batches(algorithm: Algorithm) -> tuple[str, ...]:
-    return _OF_BATCHES if algorithm.by_batch else ()
-
-
 def _names(algorithm: Algorithm) -> list[str]:
     """The hyperparameters that a space may name for an algorithm."""
     return [*_of_batches(algorithm), *algorithm.hyperparameters]
 
 
-def _given(asked: Space, algorithm: Algorithm) -> Space:
-    """What is asked for of an algorithm: for itself, or for all that take it."""
-    names = _names(algorithm)
-    given = for_all(asked) | of_algorithm(asked, algorithm.name)
-    return {name: values for name, values in given.items() if name in names}
+def _of_batches(algorithm: Algorithm) -> tuple[str, ...]:
+    return OF_BATCHES if algorithm.by_batch else ()
 
 
 def _space(given: Space, algorithm: Algorithm, rows: int) -> Space:

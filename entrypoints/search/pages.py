@@ -14,16 +14,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from entrypoints import views
-from entrypoints.frame import Frame, frame_of
+from entrypoints.frame import Frame
 from entrypoints.links import how_to_open, run_view
 from entrypoints.reporting import expectation
 from entrypoints.reporting.questions import limits_applied
 from entrypoints.reporting.questions.decision import differing_costs
 from entrypoints.reporting.words import digits
-from entrypoints.runs import RecordedRun
-from entrypoints.search.plan import Plan
-from entrypoints.search.record import Record
 from entrypoints.search.run_names import searched, varied
+from entrypoints.search.study import Study
 from mlflow_sysmetrics.ui import save
 
 if TYPE_CHECKING:
@@ -34,12 +32,13 @@ MAX_STUDIES = 10  # whose views are kept, the newest
 _OF_A_STUDY = re.compile(r"mlflow\.sharedViewState\.sysmetrics-([0-9a-f]{32})-")
 
 
-def save_pages(run: RecordedRun, plan: Plan, record: Record, frame: Frame) -> dict[str, str]:
+def save_pages(study: Study, frame: Frame) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
-    names = frame.hyperparameters or varied(plan.trials) or searched(plan.trials)
-    pages = views.of_study(frame, run.start, names, record.limits, differing_costs(frame))
+    run = study.run
+    names = frame.hyperparameters or varied(study.configurations) or searched(study.configurations)
+    pages = views.of_study(frame, run.start, names, study.limits, differing_costs(frame))
     links = save(run.client, run.experiment_id, run.run_id, pages)
-    links |= save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(record.score))
+    links |= save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(study.score.validated))
     with contextlib.suppress(MlflowException):  # old views are not worth a study
         remove_old(run.client, run.experiment_id)
     return links
@@ -64,9 +63,9 @@ def remove_old(client: MlflowClient, experiment_id: str) -> None:
             client.delete_experiment_tag(experiment_id, key)
 
 
-def open_from_the_start(run: RecordedRun, plan: Plan, record: Record) -> None:
+def open_from_the_start(study: Study) -> None:
     """Save the pages while no trial of this command has begun, and say how to watch them fill."""
-    links = save_pages(run, plan, record, frame_of([record.rows(run.run_id, {"name": plan.table.name}, plan.trials)]))
+    links = save_pages(study, study.frame)
     click.echo("Watch the trials in the MLflow UI:")
     click.echo(how_to_open(links[views.SCORE], mlflow.get_tracking_uri()))
 

@@ -29,8 +29,8 @@ from entrypoints.models.trial_record import Trial, read_end
 from entrypoints.option_types import AUTO
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedRun, continued_run, recorded_command
-from entrypoints.search.plan import Plan, planned, study_key
-from entrypoints.search.record import Earlier
+from entrypoints.search.plan import planned
+from entrypoints.search.study import Study
 from entrypoints.settings import SHARED, StudySettings, as_typed
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
@@ -109,12 +109,14 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
         name = found.info.run_name
         if options["register"] is not None:
             execution["register"] = options["register"]
-        plan = _plan(run.client, found, execution, folder)
+        study = _planned(run.client, found, execution, folder)
         children = children_of(run.client, found)
-        earlier = earlier_trials(children, plan.trials)
-        n_done = len(earlier.done)
-        n_open = len(earlier.open_runs)
-        left = plan.size - n_done
+        done, study.open_runs = earlier_trials(children, study.configurations)
+        study.trials = {trial.trial_id: trial for trial in done}
+        n_done = len(done)
+        n_open = len(study.open_runs)
+        study.is_continued = bool(n_done + n_open)
+        left = study.size - n_done
         if found.info.status == "FINISHED" and not left:
             raise _refused(found, f"{name} is finished, so there is nothing to resume; run a new study")
         if not take(found, run):
@@ -123,19 +125,18 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
             )
             raise _refused(found, why)
         settle(run.client, found, children)
-        says = (
-            f"{n_done} of {plan.size} trials are done, {n_open} were begun and keep their runs, {left - n_open} are new"
-        )
+        done_of = f"{n_done} of {study.size} trials are done"
+        says = f"{done_of}, {n_open} were begun and keep their runs, {left - n_open} are new"
         link = f"[{name}]({run_view(found.info.experiment_id, run_id)})"
         run.client.set_tag(run.run_id, "mlflow.parentRunId", run_id)
         run.client.set_tag(run.run_id, NOTE, f"Continues {link}: {says}.")
         run.rename(own_name, f"resume {name}")
         say(f"Study: {name} in run {run_id} goes on; {says}")
-        from entrypoints.search.study import run_study  # imports what a mistake above need not wait for
+        from entrypoints.search.running import run_study  # imports what a mistake above need not wait for
 
-        with continued_run(run, run_id) as continued, plan.backend:
-            command_run.continued_by = keep(continued, plan.settings)
-            run_study(continued, plan, earlier)
+        with continued_run(run, run_id) as study.run, study.backend:
+            command_run.continued_by = keep(study.run, study.settings)
+            run_study(study)
 
 
 def _refuse_others(options: dict[str, Any]) -> None:
@@ -171,14 +172,14 @@ def _study(client: MlflowClient, run_id: str) -> Run:
     return run
 
 
-def _plan(client: MlflowClient, study: Run, execution: dict[str, Any], folder: Path) -> Plan:
+def _planned(client: MlflowClient, study: Run, execution: dict[str, Any], folder: Path) -> Study:
     """What the study has begun, as it is to be run now."""
     settings = kept(client, study.info.run_id, execution)
     if settings is None:
         raise _refused(study, f"this study holds no {SETTINGS} that can be read; run a new study")
     plan = planned(settings, folder=folder)
     tags = study.data.tags
-    if tags.get(STUDY_KEY) not in (None, study_key(plan.settings, plan.table)):
+    if tags.get(STUDY_KEY) not in (None, plan.key):
         raise _refused(
             study,
             f"its dataset, {tags.get(DATASET)}, is no longer what the study began with; look for the earlier one, or "
@@ -232,8 +233,8 @@ def children_of(client: MlflowClient, study: Run) -> list[Run]:
     return list(search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'"))
 
 
-def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> Earlier:
-    """What the runs below a study's hold of its trials."""
+def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> tuple[list[Trial], dict[str, str]]:
+    """The trials of earlier commands that are done, and the runs of those that are not, by configurations' ids."""
     of_trials = [run for run in children if _is_trial(run)]
     of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
     runs = {_key(run.data.params, int(run.data.tags.get(REPEAT, 0))): run for run in of_trials}
@@ -246,7 +247,7 @@ def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> 
             open_runs[configuration.id] = run.info.run_id
         else:
             done.append(_done(run, configuration))
-    return Earlier(tuple(done), open_runs)
+    return done, open_runs
 
 
 def _done(run: Run, configuration: Configuration) -> Trial:

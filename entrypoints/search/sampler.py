@@ -25,8 +25,7 @@ from entrypoints.limits.guard import is_ruled_out
 from entrypoints.limits.judging import excess
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial
-from entrypoints.search.plan import Plan
-from entrypoints.search.record import Record
+from entrypoints.search.study import Study
 
 START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
 _AT_ONCE = 16  # candidates about which the cost model is asked at once
@@ -144,40 +143,38 @@ def _categories(last: int) -> CategoricalDistribution:
 
 
 class TuneSampler(Searcher):
-    """Tune's side: has it run as many trials of a plan as run at once, and the next when one has ended.
+    """Tune's side: has it run as many trials of a study as run at once, and the next when one has ended.
 
     First those that an earlier command had begun, then what the sampler says; repetitions have their numbers in the
-    plan. What is known of trials is what the record says, also of those that an earlier command has run, so nothing has
-    to be kept for a study to go on.
+    study's order. What is known of trials is what the study holds, also of those that an earlier command has run, so
+    nothing has to be kept for it to go on.
 
     Args:
-        plan: of the study.
-        record: of its trials, also of those that earlier commands have run or begun.
+        study: whose trials are to run.
         cost_history: of the costs of trials, if there are limits.
         at_once: how many trials run at the same time.
     """
 
-    def __init__(self, plan: Plan, record: Record, cost_history: ActorHandle | None, at_once: int) -> None:
+    def __init__(self, study: Study, cost_history: ActorHandle | None, at_once: int) -> None:
         super().__init__()
-        self._limits = plan.trial_limits
-        self._record = record
+        self._study = study
         self._cost_history = cost_history
         self._at_once = at_once
-        self._candidates = [trial for trial in plan.trials if not trial.repeat]
+        self._candidates = [trial for trial in study.configurations if not trial.repeat]
         self._indices = {trial.key: i for i, trial in enumerate(self._candidates)}
-        self._sampler = Sampler([trial.searched for trial in self._candidates], plan.settings.seed)
-        repeated = {trial.key for trial in plan.trials if trial.repeat}
-        self._repeated = {trial.number: trial for trial in plan.trials if trial.key in repeated}
-        self._begun = [trial for trial in plan.trials if trial.id in record.open_runs]
+        self._sampler = Sampler([trial.searched for trial in self._candidates], study.settings.seed)
+        repeated = {trial.key for trial in study.configurations if trial.repeat}
+        self._repeated = {trial.number: trial for trial in study.configurations if trial.key in repeated}
+        self._begun = [trial for trial in study.configurations if trial.id in study.open_runs]
         self._handed_out: dict[int, Configuration] = {}  # by their numbers in the order of the study's trials
 
     def __getstate__(self) -> dict[str, Any]:
-        """Empty, as of the record: Tune writes what it was given to disk."""
+        """Empty: Tune writes what it was given to disk."""
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The ``config`` of the next trial; None while as many run as may, FINISHED if nothing is left to try."""
-        trials = self._record.trials.values()
+        trials = self._study.trials.values()
         ended = {trial.configuration.number: trial for trial in trials if trial.status != "RUNNING"}
         if len(self._handed_out.keys() - ended) >= self._at_once:
             return None
@@ -195,8 +192,8 @@ class TuneSampler(Searcher):
         repeated = self._repeated.get(number)
         if repeated and repeated.id not in {trial.id for trial in taken.values()}:
             return repeated
-        self._record.to_come = ask_to_come(self._cost_history)
-        limits = self._record.resolved_limits
+        self._study.to_come = ask_to_come(self._cost_history)
+        limits = self._study.resolved_limits
         history = []
         for other, configuration in sorted(taken.items()):
             if not configuration.repeat:
@@ -209,15 +206,15 @@ class TuneSampler(Searcher):
         if trial is None:
             return Tried(i)
         too_much = excess(limits, trial.expected)
-        score = trial.figures.get(self._record.score)
+        score = trial.figures.get(self._study.score.validated)
         if score is None or not trial.complete:
             return Tried(i, TrialState.PRUNED, excess=too_much)
-        return Tried(i, TrialState.COMPLETE, -score if self._record.higher_is_better else score, too_much)
+        return Tried(i, TrialState.COMPLETE, -score if self._study.score.higher_is_better else score, too_much)
 
     def _allowed(self, indices: list[int]) -> list[bool]:
         """Which of the candidates are not known to break a limit."""
         contexts = ask(self._cost_history, [self._candidates[i] for i in indices])
-        return [not is_ruled_out(self._limits, context) for context in contexts]
+        return [not is_ruled_out(self._study.trial_limits, context) for context in contexts]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """No-op: the record follows the trials."""
+        """No-op: the recorder follows the trials."""

@@ -1,298 +1,232 @@
-"""A study: grid -> Tuner -> callback -> the study's run."""
+"""A study: what it is asked, what has become of its trials, and what it has found."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-import signal
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import click
-import mlflow
-from mlflow.entities import RunTag
-from mlflow.exceptions import MlflowException
-from ray import tune
-from ray.tune import Stopper
-from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.search import SearchAlgorithm
-
-from entrypoints import own_modules
-from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSamples, RecoveringTrials
-from entrypoints.datasets.dataset_input import record_data
+from entrypoints.compute.backends import Backend
 from entrypoints.datasets.prepared import Prepared, prepared
-from entrypoints.errors import UserError, say
-from entrypoints.limits import cost_history
-from entrypoints.limits.cost_history import CostHistory
-from entrypoints.mlflow_io import search_runs
-from entrypoints.models import best_model, importance, leaks, registered
+from entrypoints.datasets.splits import Split
+from entrypoints.datasets.tables import Table
+from entrypoints.frame import Frame, StudyRows, frame_of
+from entrypoints.limits.cost_history import counted
+from entrypoints.limits.costs import of_served, of_trials
+from entrypoints.limits.grammar import Limits
+from entrypoints.limits.judging import resolved, violations
 from entrypoints.models.configuration import Configuration
-from entrypoints.progress import Progress
-from entrypoints.runs import RecordedRun
-from entrypoints.search.pages import described, open_from_the_start
-from entrypoints.search.plan import Plan, study_key
-from entrypoints.search.record import NOTHING, Earlier, Record, judged
+from entrypoints.models.scores import Score
+from entrypoints.models.trial_record import Trial
+from entrypoints.search.grid import tried
 from entrypoints.search.run_names import run_names, searched
-from entrypoints.search.trial import TrialTrainable
-from entrypoints.search.warm_up import Forecast, WarmUp, announce, representatives, search_seconds, time_kinds
-from entrypoints.search.warm_up import forecast as forecast_of
-from entrypoints.tags import (
-    BY_TIME_LIMIT,
-    DATASET,
-    LEAK,
-    REPEAT,
-    SCORE,
-    SEARCHED,
-    STUDY_KEY,
-    STUDY_LIMITS,
-)
-from mlflow_sysmetrics.delivery import writer_for
-from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
+from entrypoints.settings import StudySettings
+from mlflow_sysmetrics.limits import Values
 
 if TYPE_CHECKING:
-    from entrypoints.search.finalists import Finalists
+    from entrypoints.models.best_model import BestModel
+    from entrypoints.reporting.questions.decision import Decision
+    from entrypoints.runs import RecordedRun
+    from entrypoints.search.warm_up import Forecast
 
-# Who ran what: trials show it in the same columns of the UI as their study.
-INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
+_OF_KEY = ("max_rows", "folds", "seed")
+_OF_KEY_IF_GIVEN = ("metric", "group", "time", "duplicates")
 
 
-def run_study(
-    run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING, command: Callable[[], dict[str, float]] = dict
-) -> None:
-    """Search the grid, refit the best model, and leave everything in the study's run and its children.
+@dataclass(eq=False, repr=False)
+class Study:
+    """A study, to which each step of its life adds.
 
-    Within the context of the plan's backend.
+    ``planned`` makes it of its settings, before anything slow begins. Once its ``run`` is open, ``run_trials`` fills in
+    its trials, ``decide`` which of them to take, and ``tell`` what the whole has come to.
 
-    Args:
-        run: of the study.
-        plan: what it does.
-        earlier: what interrupted commands have left.
-        command: what the whole command has cost so far, if that is known.
-
-    Raises:
-        UserError: no trial came to a usable end.
+    Attributes:
+        settings: what is searched.
+        limits: what its models may cost.
+        table: the dataset.
+        split: of its rows.
+        configurations: one for each trial, in the order of their starts. A search that learns chooses among them.
+        backend: where trials run.
+        score: ranks them.
+        baseline: what it is on each fold of a model that ignores all features.
+        run: of the study, from when it is open.
+        trials: those that have begun, by Tune's ids; also in earlier commands.
+        open_runs: the runs of trials that an earlier command has begun and not ended, by the ids of configurations.
+        is_continued: whether an earlier command has begun some trials.
+        first_start, last_end: of the trials of this command, in unix seconds; None before.
+        restarts: deaths of processes and nodes after which a trial began again.
+        to_come: the expected costs of what a search that learns has not tried.
+        forecast: how long trials were expected to take, from the search on.
+        models: refitted and maybe served, by the ids of the trials that they are of.
+        is_within: whether served models meet the limits on such, by the ids of trials; of others it is not known.
+        decision: which trial to take, once that is decided.
+        not_judged: of the limits on the result's served model those of which is not known whether it meets them.
+        facts: what is known of the study since, by the names of ``frame.OF_STUDY``.
+        importance: what each column is worth to its model.
+        full: the full study that one under limits is compared with; empty without.
     """
-    settings = plan.settings
-    joined = plan.backend.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
-    if joined:
-        click.echo(joined)
-    data = _data(run, plan)
-    leak = run.tags.get(LEAK, "") if earlier.done else say_leak(run, plan, data)
-    if plan.limits != plan.trial_limits:
-        finalists_of(run, plan, data).check_limits()
-    record, forecast = search(run, plan, data, earlier)
-    from entrypoints.search import summary  # its imports take seconds, which no trial need wait for
 
-    finalists = finalists_of(run, plan, data)
-    study = summary.summarise(run, plan, record, forecast, leak, partial(finalists.choose, record))
-    best = study.best
-    if best is None:
-        raise UserError(summary.tell_no_result(study, command()))
-    refitted = finalists.finalist(best).model
-    study = summary.with_model(study, refitted)
-    model = best_model.log(run, refitted, plan.table, best.figures, settings.shared)
-    columns = importance.importance(refitted, data, plan.table, plan.score, settings.seed)
-    click.echo(summary.tell(summary.with_importance(study, columns), model, command()))
-    if settings.register:
-        try:
-            description = described(study.frame, best.configuration.searched, model, study.not_judged)
-            say(registered.register(settings.register, model, description))
-        except UserError as refused:
-            refused.show()  # nothing of the study is lost
+    settings: StudySettings
+    limits: Limits
+    table: Table
+    split: Split
+    configurations: list[Configuration]
+    backend: Backend
+    score: Score
+    baseline: list[float]
+    run: RecordedRun = field(init=False)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    open_runs: Mapping[str, str] = field(default_factory=dict)
+    is_continued: bool = False
+    first_start: float | None = None
+    last_end: float | None = None
+    restarts: int = 0
+    to_come: Sequence[Values] = ()
+    forecast: Forecast = field(init=False)
+    models: dict[str, BestModel] = field(default_factory=dict)
+    is_within: dict[str, bool] = field(default_factory=dict)
+    decision: Decision = field(init=False)
+    not_judged: Sequence[str] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    importance: Sequence[Mapping[str, Any]] = ()
+    full: Sequence[StudyRows] = ()
 
+    @property
+    def key(self) -> str:
+        """Studies with the same key train the same configurations in the same way."""
+        return study_key(self.settings, self.table)
 
-def finalists_of(run: RecordedRun, plan: Plan, data: Prepared) -> Finalists:
-    """Those of a study."""
-    from entrypoints.search.finalists import Finalists  # which imports MLflow's server
+    @property
+    def score_line(self) -> str:
+        """What ranks its trials, in one line."""
+        better = "higher" if self.score.higher_is_better else "lower"
+        classes = self.table.class_names
+        positive = f"; {classes[1]} is the positive class" if len(classes) == 2 and not self.score.in_numpy else ""
+        baseline = f"a model that ignores all features has {fmean(self.baseline):.4g}"
+        return f"{self.score.validated}, {better} is better{positive}; {baseline}"
 
-    return Finalists(run, plan, data)
+    @property
+    def trial_limits(self) -> Limits:
+        """The limits without those on served models, by which no trial is judged."""
+        return of_trials(self.limits)
 
+    @property
+    def learns(self) -> bool:
+        """Whether what it tries next depends on what has come of the trials before."""
+        return self.settings.search == "tpe"
 
-def _data(run: RecordedRun, plan: Plan) -> Prepared:
-    """The data that all trials work on, which the study's run says."""
-    score = {
-        "score": plan.score.validated,
-        "higher_is_better": plan.score.higher_is_better,
-        "baseline": plan.baseline,
-        "planned": plan.size,
-    }
-    about = {
-        DATASET: plan.settings.dataset,
-        STUDY_KEY: study_key(plan.settings, plan.table),
-        SEARCHED: json.dumps(searched(plan.trials)),
-        SCORE: json.dumps(score),
-        **Host().tags(),
-    }
-    if plan.limits.rules:
-        about[STUDY_LIMITS] = str(plan.limits)
-    run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
-    record_data(run, plan.table, plan.split)
-    say(f"Score: {plan.score_line}")
-    return prepared(plan.table, plan.split)
+    @property
+    def size(self) -> int:
+        """How many trials it has, if the time is enough."""
+        repetitions = sum(configuration.repeat > 0 for configuration in self.configurations)
+        return tried(self.settings, len(self.configurations) - repetitions) + repetitions
 
+    @property
+    def left(self) -> list[Configuration]:
+        """The configurations that have not been run."""
+        begun = {trial.configuration.id for trial in self.trials.values()}
+        return [configuration for configuration in self.configurations if configuration.id not in begun]
 
-def say_leak(run: RecordedRun, plan: Plan, data: Prepared) -> str:
-    """Say which columns may be leaks, also in the study's run, while Ray starts."""
-    leak = leaks.sentence(data, plan.table, plan.score, plan.settings.seed)
-    if leak:
-        run.client.set_tag(run.run_id, LEAK, leak)
-        say(f"A leak? {leak}")
-    return leak
+    @property
+    def judged(self) -> list[Trial]:
+        """The trials that ended under limits, by themselves or by these."""
+        return [trial for trial in self.trials.values() if trial.was_judged]
 
+    @cached_property
+    def data(self) -> Prepared:
+        """What its trials are trained on."""
+        return prepared(self.table, self.split)
 
-def search(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTHING) -> tuple[Record, Forecast]:
-    """Run one trial per configuration that is not done yet. Ray must be running.
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The names of its trials' runs, by the ids of their configurations."""
+        return run_names(self.configurations)
 
-    Returns what came of all trials, and how long they were expected to take.
-    """
-    limits = plan.trial_limits
-    n_done = len(earlier.done)
-    n_left = plan.size - n_done
-    cpus = min(plan.backend.cores(), max(1, n_left))
-    history = None
-    if limits.rules and n_left:
-        history = cost_history.start(plan.split.fit_rows, limits.metrics, plan.trials, judged(earlier.done))
-    warm_up = WarmUp(cpus, representatives(plan.trials), history)
-    left = earlier.left(plan.trials)
+    @property
+    def search_s(self) -> float:
+        """How long the search of this command has taken; 0 where no trial began."""
+        if self.first_start is None or self.last_end is None:
+            return 0.0
+        return self.last_end - self.first_start
 
-    @cache
-    def forecast() -> Forecast:
-        of_all = forecast_of(plan.trials, cpus, warm_up.timed() or [time_kinds(warm_up.kinds, data)])
-        return replace(of_all, search_s=of_all.search_s * plan.size / len(plan.trials))  # which ones is not known
+    @property
+    def resolved_limits(self) -> Limits:
+        """The limits, with the numbers that relative limits come to by the trials so far."""
+        return resolved(self.limits, self.costs)
 
-    def say_forecast() -> None:
-        seconds = forecast().trials_s
-        of_left = {trial.number: seconds[trial.id] for trial in left}
-        if plan.learns:  # nobody knows which ones
-            of_left = dict.fromkeys(range(n_done + 1, plan.size + 1), fmean(seconds.values()))
-        announce(plan, n_left, cpus, search_seconds(of_left.values(), cpus))
-        progress.expect(of_left)
+    @property
+    def costs(self) -> list[Values]:
+        """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
+        ended = (trial for trial in self.trials.values() if not trial.ended_from_outside)
+        counts = (counted(trial) for trial in ended)
+        return [*(figures for figures in counts if figures is not None), *self.to_come]
 
-    score = f"{plan.score.validated}{' within the limits' if limits.rules else ''}"
-    progress = Progress(plan.size, score, done=n_done, limit_s=plan.settings.time_limit_s or math.inf)
-    log = writer_for(mlflow.get_tracking_uri()).open(run.run_id).log
-    record = Record(plan.score, plan.limits, progress, earlier, say_forecast, log)
-    open_from_the_start(run, plan, record)
-    try:
-        if n_left:
-            _run_trials(run, plan, data, left, record, warm_up)
-        if plan.learns and limits.rules:
-            known = judged(record.trials.values())
-            record.to_come = CostHistory(plan.split.fit_rows, limits.metrics, plan.trials, known).to_come()
-        return record, forecast()
-    finally:
-        warm_up.remove()
+    def best_score(self) -> float | None:
+        """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the limits."""
+        limits, name = self.resolved_limits, self.score.validated
+        able = [trial for trial in self.trials.values() if _can_be_chosen(trial, limits)]
+        better = max if self.score.higher_is_better else min
+        return better((trial.figures[name] for trial in able if name in trial.figures), default=None)
 
+    @property
+    def best(self) -> Trial | None:
+        """The trial whose configuration is the result."""
+        chosen = self.decision.chosen
+        return None if chosen is None else self.trials[chosen["trial_id"]]
 
-def _run_trials(
-    run: RecordedRun, plan: Plan, data: Prepared, left: list[Configuration], record: Record, warm_up: WarmUp
-) -> None:
-    """Have Tune run the trials that are left, each in its run, and complete their record."""
-    trainable = tune.with_parameters(
-        TrialTrainable,
-        data=data,
-        first=warm_up,
-        limits=plan.trial_limits,
-        cost_history=warm_up.cost_history,
-    )
-    space: dict[str, Any] = {"configuration": tune.grid_search(left)}
-    searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=plan.backend.max_concurrent)
-    samples = 1
-    if plan.learns:
-        from entrypoints.search.sampler import TuneSampler  # which imports Optuna
+    @property
+    def frame(self) -> Frame:
+        """It as a frame, beside the full study that it is compared with."""
+        return frame_of([self.rows(), *self.full])
 
-        space = {}
-        searcher = RecoveringSamples(TuneSampler(plan, record, warm_up.cost_history, warm_up.parties))
-        samples = plan.size - len(record.trials)
-    callback = _callback(run, plan, record.open_runs)
-    with tempfile.TemporaryDirectory(prefix="study-") as folder:
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1}),
-            param_space=space,
-            tune_config=tune.TuneConfig(reuse_actors=True, search_alg=searcher, num_samples=samples),
-            run_config=tune.RunConfig(
-                storage_path=folder,
-                stop=_TimeLimit(record, plan.settings.time_limit_s),
-                callbacks=[record, callback],
-                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
+    def rows(self) -> StudyRows:
+        """It as a part of a frame, as a report reads it from its run."""
+        limits = self.resolved_limits
+        rows = []
+        folds = []
+        for trial in self.trials.values():
+            is_judged = bool(self.limits.rules) and not trial.ended_from_outside
+            feasible = _can_be_chosen(trial, limits) if is_judged else None
+            if feasible and of_served(limits).rules:
+                feasible = self.is_within.get(trial.trial_id)
+            rows.append(trial.row() | {"name": self.names[trial.configuration.id], "feasible": feasible})
+            folds += [{"trial_id": trial.trial_id, **fold} for fold in trial.folds]
+        settings = self.settings
+        about = {
+            "name": self.table.name,
+            "experiment_id": self.run.experiment_id,
+            "dataset": settings.dataset,
+            "digest": self.table.digest,
+            "key": self.key,
+            "limits": str(self.limits) if self.limits.rules else None,
+            "score": self.score.validated,
+            "higher_is_better": self.score.higher_is_better,
+            "baseline": self.baseline,
+            "choose": settings.choose,
+            "search": settings.search,
+            "seed": settings.seed,
+            "planned": self.size,
+        }
+        return StudyRows(
+            self.run.run_id,
+            about | self.facts,
+            rows,
+            searched(self.configurations),
+            folds,
+            importance=self.importance,
         )
-        try:
-            tuner.fit()
-        finally:
-            # Also after an interruption, when Tune calls no hook.
-            callback.close(timeout_s=4.0)
-    for trial in record.trials.values():
-        trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
-    _tell_of_outside(run, record, plan.settings.time_limit_s)
-    in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.number)
-    record.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
 
 
-def _callback(run: RecordedRun, plan: Plan, open_runs: Mapping[str, str]) -> SystemMetricsCallback:
-    """What makes and fills the runs of trials."""
-    inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
-    names, shared = run_names(plan.trials), plan.settings.shared  # Tune writes what it is given to disk: not the plan
-
-    def of(trial: TuneTrial) -> Configuration:
-        return trial.config["configuration"]  # type: ignore[no-any-return]
-
-    return _Callback(
-        experiment_id=run.experiment_id,
-        parent_run_id=run.run_id,
-        tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
-        run_name=lambda trial: names[of(trial).id],
-        params=lambda trial: of(trial).searched | shared,
-        continues=lambda trial: open_runs.get(of(trial).id),
-    )
+def _can_be_chosen(trial: Trial, limits: Limits) -> bool:
+    return trial.complete and not violations(limits, trial.figures)
 
 
-class _Callback(SystemMetricsCallback):
-    """Ends the study as Ctrl-C does where somebody sets the tag that stops it."""
-
-    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        super().on_step_end(iteration, trials, **info)
-        if self.is_stopped:
-            signal.raise_signal(signal.SIGINT)
-
-
-class _TimeLimit(Stopper):  # type: ignore[misc]
-    """Ends a search this many seconds after its first trial began. Tune's own limit counts the start of processes."""
-
-    def __init__(self, record: Record, seconds: float | None) -> None:
-        self._record = record
-        self._seconds = seconds
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        began = self._record.first_start
-        return began is not None and self._seconds is not None and time.time() - began >= self._seconds
-
-
-def _tell_of_outside(run: RecordedRun, record: Record, time_limit_s: float | None) -> None:
-    """Tell the runs of trials that the time limit ended, and the records of those that a person ended.
-
-    Only the tags of a run say that it was a person. A run that was deleted meanwhile is ignored.
-    """
-    stopped = f"tags.mlflow.parentRunId = '{run.run_id}' and tags.`{STOPPED_BY}` = '{BY_PERSON}'"
-    by_person = {each.info.run_id for each in search_runs(run.client, run.experiment_id, stopped)}
-    for trial in record.trials.values():
-        if trial.run_id in by_person and trial.ended_from_outside:
-            trial.tags[STOPPED_BY] = BY_PERSON
-        elif trial.run_id and trial.stopped_by == BY_TIME_LIMIT:
-            why = f"time_limit_s={time_limit_s:g} of the study"
-            with suppress(MlflowException):
-                run.client.set_tag(trial.run_id, STOPPED_BY, BY_TIME_LIMIT)
-                run.client.set_tag(trial.run_id, STOP_REASON, why)
+def study_key(settings: StudySettings, table: Table) -> str:
+    """Studies with the same key train the same configurations in the same way."""
+    same = {name: getattr(settings, name) for name in _OF_KEY} | {"length": str(settings.length)}
+    same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
+    return hashlib.sha256(json.dumps([table.digest, table.target, same]).encode()).hexdigest()[:16]

@@ -32,7 +32,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import LATENCY_ROWS
 from entrypoints.models.fold import Fold
 from entrypoints.progress import duration
-from entrypoints.search.plan import Plan
+from entrypoints.search.study import Study
 from mlflow_sysmetrics.limits import Values
 
 WAIT_TIMEOUT_S = 60.0
@@ -210,20 +210,20 @@ def search_seconds(trials_s: Iterable[float], cpus: int) -> float:
     return max(free_at)
 
 
-def announce(plan: Plan, trials: int, cpus: int, search_s: float) -> None:
+def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
     """Say what is about to happen.
 
     Args:
-        plan: of the study.
+        study: which is searched.
         trials: how many are to be run.
         cpus: how many at once.
         search_s: how long they are expected to take in all.
     """
-    settings, limits = plan.settings, plan.trial_limits
+    settings, limits = study.settings, study.trial_limits
     takes = duration(search_s)
     within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
-    of = f" of {plan.size}" if trials < plan.size else ""
-    among = f", chosen among {len(plan.trials)}," if plan.learns else ""
+    of = f" of {study.size}" if trials < study.size else ""
+    among = f", chosen among {len(study.configurations)}," if study.learns else ""
     click.echo(
         f"Search: {trials}{of} trials of {settings.folds} folds{among} on {cpus} CPU cores, about {takes}{within}"
     )

@@ -40,7 +40,7 @@ def test_signal_at_the_first_import_ends_each_command(command: str, project: Pat
     [
         pytest.param("tune", "click", "SIGINT", id="first-import"),
         pytest.param("tune", "mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
-        pytest.param("tune", "entrypoints.search.study", "SIGTERM", id="study", marks=pytest.mark.slow),
+        pytest.param("tune", "entrypoints.search.running", "SIGTERM", id="study", marks=pytest.mark.slow),
     ],
 )
 def test_signal_while_modules_are_imported_marks_the_run(

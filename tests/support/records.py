@@ -1,4 +1,4 @@
-"""Records of trials as a search keeps them, and the runs that these trials leave."""
+"""Trials as a search keeps them, the study of them, and the runs that these trials leave."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from mlflow import MlflowClient
-from reference import configured
+from reference import bundled, configured, table_of
 from stored_studies import store_run
+from study_settings import study_settings
 
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.grammar import Limits
@@ -17,7 +18,10 @@ from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
-from entrypoints.search.record import Record
+from entrypoints.search.recorder import Recorder
+from entrypoints.search.study import Study
+from entrypoints.search.warm_up import Forecast
+from entrypoints.settings import StudySettings
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
@@ -76,22 +80,43 @@ def of_every_end() -> list[Trial]:
     ]
 
 
-def recorded(
+def study_of(
     trials: Sequence[Trial] = (),
     limits: str = "",
     *,
+    dataset: str = "red_wine",
+    settings: StudySettings | None = None,
+    configurations: Sequence[Configuration] = (),
     planned: int = 0,
-    task: Any = "regression",
-    stream: io.StringIO | None = None,
-    begins: Callable[[], None] = lambda: None,
-) -> Record:
-    """What a search has recorded of these trials."""
-    score = scores.find(None, task)
+) -> Study:
+    """A study of these trials as its search leaves it, without a run; if more are planned, these have not begun."""
+    table, data = table_of(dataset), bundled(dataset)
+    score = scores.find(None, table.task)
     parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else Limits(())
-    progress = Progress(planned or len(trials), score.validated, stream or io.StringIO())
-    record = Record(score, parsed, progress, begins=begins)
-    record.trials = {each.trial_id: each for each in trials}
-    return record
+    tried = [*configurations] or [each.configuration for each in trials] or [configured()]
+    tried += [configured(batch_size=2**number) for number in range(50 + len(tried), 50 + planned)]
+    unused: Any = None
+    study = Study(
+        settings or study_settings(folds=3),
+        parsed,
+        table,
+        data.split,
+        tried,
+        unused,
+        score,
+        [1.0, 1.0, 1.0],
+        trials={each.trial_id: each for each in trials},
+    )
+    study.data = data
+    study.forecast = Forecast({each.id: 10.0 for each in tried}, 50.0)
+    return study
+
+
+def recorder_of(
+    study: Study, *, stream: io.StringIO | None = None, begins: Callable[[], None] = lambda: None
+) -> Recorder:
+    """What follows a search of eight trials."""
+    return Recorder(study, Progress(8, study.score.validated, stream or io.StringIO()), begins)
 
 
 def store(client: MlflowClient, study: str, each: Trial, name: str = "a trial", **tags: str) -> str:

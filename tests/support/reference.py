@@ -36,10 +36,8 @@ MLP_REGRESSOR = "sklearn.neural_network.MLPRegressor"
 OF_SGD = {"learning_rate": 0.01, "alpha": 0.001}
 OF_MLP = {"hidden_layer_sizes": [8], "learning_rate_init": 0.01, "activation": "tanh"}
 SHARED = {
-    "batch_size": 32,
     "seed": 7,
     "length": Length(steps=60),
-    "tol": None,
 }
 FORESTS, BOOSTING, SVR = "sklearn.ensemble.RandomForest", "sklearn.ensemble.HistGradientBoosting", "sklearn.svm.SVR"
 LOSSES = {"linear": "squared_error", "logistic": "log_loss", "svm": "hinge"}
@@ -77,12 +75,17 @@ def split_up(rows: Table, folds: int = FOLDS) -> Prepared:
 
 
 def configured(algorithm: str = "linear", **changes: Any) -> Configuration:
-    """A short trial of so many ``steps``. Changes that are not shared by all trials of a study are hyperparameters."""
+    """A short trial of so many ``steps``, on batches if ``batch_size`` is not None.
+
+    Changes that are not shared by all trials of a study are hyperparameters.
+    """
     if "steps" in changes:
         changes["length"] = Length(steps=changes.pop("steps"))
     shared = {name: changes.pop(name, usual) for name, usual in SHARED.items()}
     usual = OF_SGD if algorithm in LOSSES else OF_MLP if "MLP" in algorithm else {}
-    return Configuration(algorithm=algorithm, hyperparameters=usual | changes, **shared)
+    size = changes.pop("batch_size", 32)
+    of_batches = {} if size is None else {"batch_size": size}
+    return Configuration({"algorithm": algorithm, **of_batches, **usual, **changes}, size is not None, **shared)
 
 
 def configured_whole(algorithm: str, iterations: int = 1, **changes: Any) -> Configuration:

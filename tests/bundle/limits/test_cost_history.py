@@ -133,7 +133,7 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(metric: str, predic
     Trials that do not converge say nothing of one that may; with a tol of 0 it cannot.
     """
     for tol, known in ((0.0, predicted), (0.01, False)):
-        asked = replace(_of(32), tol=tol)
+        asked = configured(batch_size=32, learning_rate=0.01, tol=tol)
         history = _history(metric, trials=[asked])
         for size in SIZES * 3:
             history.record(_finished(_of(size), {metric: 1.0}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,7 +37,7 @@ def test_trial_ends_when_its_training_loss_no_longer_improves() -> None:
     """At the step at which the mean losses of its own epochs say so, and so does the refit of its model."""
     data = bundled("red_wine")
     until_the_end = configured(steps=200, batch_size=256)
-    until_converged = replace(until_the_end, tol=0.02)
+    until_converged = configured(steps=200, batch_size=256, tol=0.02)
     training = training_of(until_converged, data)
     whole = training_of(until_the_end, data)
     convergence = Convergence(until_converged, data.split.fit_rows)

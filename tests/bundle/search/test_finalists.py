@@ -12,21 +12,15 @@ import pytest
 from click.testing import CliRunner, Result
 from commands import in_use, runs_of_kind
 from mlflow import MlflowClient
-from records import recorded, store, trial
-from reference import bundled, table_of
-from study_settings import RunningRay, study_settings
+from records import store, study_of, trial
+from study_settings import RunningRay
 
 from entrypoints.errors import UserError
-from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
-from entrypoints.models.trial_record import Trial
 from entrypoints.runs import RecordedRun
-from entrypoints.search import study as study_module
-from entrypoints.search import summary
-from entrypoints.search.finalists import MAX_FINALISTS, Finalists
-from entrypoints.search.plan import Plan
-from entrypoints.search.record import Record
-from entrypoints.search.summary import Summary
+from entrypoints.search import finalists, result, running
+from entrypoints.search.finalists import MAX_FINALISTS
+from entrypoints.search.study import Study
 from entrypoints.search.warm_up import Forecast
 from entrypoints.tags import BEST_TRIAL_RUN_ID
 from entrypoints.tune import tune
@@ -34,8 +28,6 @@ from mlflow_sysmetrics.served import ServedCosts, ServerError
 from mlflow_sysmetrics.served.contention import Contention
 
 QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
-SCORE = scores.find(None, "regression")
-ON = study_settings(folds=3)
 
 
 class Server:
@@ -57,65 +49,56 @@ class Server:
 
 
 @pytest.fixture
-def choose(empty_store: Path) -> Iterator[Callable[..., Summary]]:
+def choose(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Study]]:
     """The end of a study of trials with these scores under limits, in a store that is in use."""
     with in_use(empty_store) as client:
 
-        def chosen(limits: str, server: Server, *by_score: float, trials: Any = None, settings: Any = ON) -> Summary:
-            ran: list[Trial] = trials or [trial(number, score) for number, score in enumerate(by_score, 1)]
-            run = RecordedRun.of(client, client.create_run("0"))
-            for each in ran:
-                store(client, run.run_id, each)
-            record = recorded(ran, limits)
-            unused: Any = None
-            configurations = [each.configuration for each in ran]
-            plan = Plan(
-                *(settings, record.limits, table_of("red_wine"), bundled("red_wine").split),
-                *(configurations, unused, SCORE, [1.0, 1.0, 1.0]),
-            )
-            finalists = Finalists(run, plan, bundled("red_wine"), server)
-            forecast = Forecast(dict.fromkeys([each.id for each in configurations], 1.0), 1.0)
-            return summary.summarise(
-                run, plan, record, forecast, choose=lambda decided: finalists.choose(record, decided)
-            )
+        def chosen(limits: str, server: Server, *by_score: float) -> Study:
+            study = study_of([trial(number, score) for number, score in enumerate(by_score, 1)], limits)
+            study.run = RecordedRun.of(client, client.create_run("0"))
+            for each in study.trials.values():
+                store(client, study.run.run_id, each)
+            monkeypatch.setattr(finalists, "served_costs", server)
+            result.decide(study)
+            return study
 
         yield chosen
 
 
-def _feasible(study: Summary) -> list[str]:
+def _feasible(study: Study) -> list[str]:
     """What the runs of trials say, the best first."""
-    runs = [study.run.client.get_run(str(each.run_id)) for each in study.record.trials.values()]
+    runs = [study.run.client.get_run(str(each.run_id)) for each in study.trials.values()]
     return [run.data.tags["sysmetrics.feasible"] for run in runs]
 
 
-def _said(study: Summary) -> str:
+def _said(study: Study) -> str:
     model = LoggedModel("m-0123", {"test_rmse": 0.6, "refit_training_time_s": 1.0, "refit_latency_ms": 2.0})
     with mlflow.start_run(run_id=study.run.run_id):
-        return summary.tell(study, model, {})
+        return result.tell(study, model, {})
 
 
-def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(choose: Callable[..., Summary]) -> None:
+def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(choose: Callable[..., Study]) -> None:
     """Those before it break a limit, which is said; those after it are not served."""
     server = Server("served_memory_mb", 210.0, 190.0)
     study = choose("served_memory_mb<=200", server, 0.5, 0.6, 0.7)
     assert study.best is not None
     assert (study.best.trial_id, server.served) == ("t2", 2)
     assert _feasible(study) == ["false", "true", "unknown"]
-    figures = [study.run.client.get_run(f"{each.run_id}").data.metrics for each in study.record.trials.values()]
+    figures = [study.run.client.get_run(f"{each.run_id}").data.metrics for each in study.trials.values()]
     assert [each.get("served_memory_mb") for each in figures] == [210, 190, None]
     said = _said(study)
     assert "the best within the limits of those that were served (2)" in said
     assert "As served it takes 190 MB and 4 ms of CPU a row" in said
 
 
-def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Summary]) -> None:
+def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Study]) -> None:
     """It names the nearest of them, and does not say that no other one could meet it."""
     server = Server("served_memory_mb", 250.0, 240.0, 210.0, 230.0, 220.0)
     study = choose("served_memory_mb<=200", server, *(0.5 + number / 100 for number in range(7)))
     assert study.best is None
     assert server.served == MAX_FINALISTS
     with mlflow.start_run(run_id=study.run.run_id):
-        why = summary.tell_no_result(study, {})
+        why = result.tell_no_result(study, {})
     assert why.startswith(
         "no model that was served (5, the first of the choice) meets `served_memory_mb<=200`; the nearest, "
         "batch_size=8, has served_memory_mb 210 > 200; loosen these limits, or search other algorithms; 7 "
@@ -124,13 +107,13 @@ def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Summary]) -
 
 
 def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_there(
-    choose: Callable[..., Summary],
+    choose: Callable[..., Study],
 ) -> None:
     """One that is slow there may be fast elsewhere: it is the result if none is known to meet the limit."""
     server = Server("served_p50_ms", 30.0, 10.0, contention=BUSY)
     study = choose("served_p50_ms<=20", server, 0.5, 0.6)
     assert study.best is not None
-    assert (study.best.trial_id, study.not_judged) == ("t2", ())
+    assert (study.best.trial_id, [*study.not_judged]) == ("t2", [])
     assert _feasible(study) == ["unknown", "true"]
 
     study = choose("served_p50_ms<=20", Server("served_p50_ms", 30.0, 40.0, contention=BUSY), 0.5, 0.6)
@@ -144,7 +127,7 @@ def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_ther
 
 
 def test_model_that_cannot_be_served_is_a_warning(
-    choose: Callable[..., Summary], capsys: pytest.CaptureFixture[str]
+    choose: Callable[..., Study], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without limits on it; with some, the next one is tried, and nobody says that it meets them."""
     server = Server("served_memory_mb", fails=1)
@@ -163,8 +146,8 @@ def _early_stop(server: Server, search: Callable[..., Any], **options: str) -> R
     line = [part for name, value in options.items() for part in (f"--{name}", value)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
-        patch.setattr(study_module, "finalists_of", lambda *of: Finalists(*of, server))
-        patch.setattr(study_module, "search", search)
+        patch.setattr(finalists, "served_costs", server)
+        patch.setattr(running, "run_trials", search)
         return CliRunner().invoke(tune, line)
 
 
@@ -194,23 +177,24 @@ def test_limit_by_the_clock_ends_a_study_before_its_search_on_a_quiet_machine_al
     """Where other programs may have made the answers slow, it is searched; so it is within a fifth of the limit."""
     server = Server("served_p50_ms", answer_ms, contention=contention)
     search = Mock(side_effect=UserError("searched"))
-    result = _early_stop(server, search, dataset="diabetes", limits="served_p50_ms<=20")
-    assert says in result.stderr
+    done = _early_stop(server, search, dataset="diabetes", limits="served_p50_ms<=20")
+    assert says in done.stderr
 
 
 def test_study_delivers_the_first_model_that_meets_its_limits(store_in_use: MlflowClient) -> None:
     """The third that is served: before the search a model was that ignores all features."""
 
-    def search(run: RecordedRun, plan: Plan, *_: object) -> tuple[Record, Forecast]:
-        trials = [trial(number, number / 10, each) for number, each in enumerate(plan.trials, 1)]
-        for each in trials:
-            store(run.client, run.run_id, each)
-        return recorded(trials, str(plan.limits)), Forecast(dict.fromkeys([each.id for each in plan.trials], 1.0), 1.0)
+    def search(study: Study) -> None:
+        for number, each in enumerate(study.configurations, 1):
+            ran = trial(number, number / 10, each)
+            store(study.run.client, study.run.run_id, ran)
+            study.trials[ran.trial_id] = ran
+        study.forecast = Forecast(dict.fromkeys([each.id for each in study.configurations], 1.0), 1.0)
 
     server = Server("served_memory_mb", 150.0, 210.0, 190.0)
     space = "{batch_size: 16, learning_rate: [0.01, 0.001], alpha: 0.1}"
-    result = _early_stop(server, search, limits="served_memory_mb<=200", space=space, folds="3", max_rows="300")
-    assert result.exit_code == 0, result.output
+    done = _early_stop(server, search, limits="served_memory_mb<=200", space=space, folds="3", max_rows="300")
+    assert done.exit_code == 0, done.output
     (run,) = runs_of_kind(store_in_use, "study")
     second = store_in_use.get_run(run.data.tags[BEST_TRIAL_RUN_ID])
     assert second.data.tags["sysmetrics.trial_id"] == "t2"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from records import study_of
 from reference import bundled
 from scipy.stats import spearmanr
 from study_settings import study_settings
@@ -18,7 +19,7 @@ from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
 from entrypoints.search.grid import MAX_CANDIDATES, configurations
-from entrypoints.search.plan import Plan
+from entrypoints.search.study import Study
 from entrypoints.search_space import parse
 
 MLP = "sklearn.neural_network.MLPClassifier"
@@ -118,10 +119,8 @@ def test_search_that_learns_repeats_a_configuration_among_as_many_as_it_tries() 
     assert max(each.number for each in tried if each.key == often) <= size
 
 
-def _planned(tried: list[Configuration], max_trials: int | None) -> Plan:
-    settings = study_settings(search="tpe", max_trials=max_trials)
-    unused: Any = None
-    return Plan(settings, unused, unused, unused, tried, unused, unused, [])
+def _planned(tried: list[Configuration], max_trials: int | None) -> Study:
+    return study_of(settings=study_settings(search="tpe", max_trials=max_trials), configurations=tried)
 
 
 def test_each_algorithm_has_values_of_its_own() -> None:

@@ -12,18 +12,18 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store
+from records import BY_TIME, TIME, ended_by, of_every_end, recorder_of, store, study_of
 from records import trial as made
 from reference import configured
 from stored_studies import read
+from study_settings import study_settings
 
-from entrypoints.frame import frame_of
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.trial_record import Trial
 from entrypoints.runs import RecordedRun
-from entrypoints.search.record import Record
-from entrypoints.search.run_names import run_names, searched
-from entrypoints.search.study import _tell_of_outside
+from entrypoints.search.recorder import Recorder
+from entrypoints.search.run_names import searched
+from entrypoints.search.running import tell_of_outside
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOP_REASON, STOPPED_BY
@@ -39,7 +39,7 @@ def _trial(trial_id: str, error_file: Path | None = None) -> Any:
 
 
 def _run(
-    record: Record,
+    recorder: Recorder,
     trial_id: str,
     status: str | None = "FINISHED",
     *,
@@ -50,21 +50,21 @@ def _run(
 ) -> Trial:
     """Have a trial hand over one result, and end or not."""
     trial = _trial(trial_id, error_file)
-    record.on_trial_start(0, [], trial)
-    record.on_trial_result(0, [], trial, {"figures": figures, PAYLOAD_KEY: {"status": status, "tags": tags or {}}})
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_result(0, [], trial, {"figures": figures, PAYLOAD_KEY: {"status": status, "tags": tags or {}}})
     if end:
-        getattr(record, end)(0, [], trial)
-    return record.trials[trial_id]
+        getattr(recorder, end)(0, [], trial)
+    return recorder.study.trials[trial_id]
 
 
 @pytest.mark.parametrize(
-    ("task", "score", "best"),
-    [("regression", "val_rmse", "0.6000"), ("classification", "val_accuracy", "0.8000")],
+    ("dataset", "score", "best"),
+    [("red_wine", "val_rmse", "0.6000"), ("diabetes", "val_accuracy", "0.8000")],
     ids=["lowest", "highest"],
 )
-def test_best_so_far_follows_the_direction_of_the_score(task: str, score: str, best: str) -> None:
+def test_best_so_far_follows_the_direction_of_the_score(dataset: str, score: str, best: str) -> None:
     """Trials that diverged, failed or were ended are not among them, however good they look; all count as done."""
-    record = recorded(planned=8, task=task, stream=(stream := io.StringIO()))
+    record = recorder_of(study_of(dataset=dataset), stream=(stream := io.StringIO()))
     record.on_step_end(0, [])
     for value in (0.7, 0.6, 0.8):
         _run(record, f"sound {value}", **{score: value})
@@ -88,7 +88,7 @@ def test_best_so_far_follows_the_direction_of_the_score(task: str, score: str, b
 )
 def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
-    record = recorded(limits=text, planned=8, stream=(stream := io.StringIO()))
+    record = recorder_of(study_of(limits=text), stream=(stream := io.StringIO()))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
     for number, (name, time_s) in enumerate(times.items()):
         _run(record, name, val_rmse=0.1 * number, training_time_s=time_s)
@@ -97,19 +97,20 @@ def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
 
 
 def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
-    """By itself, by a person, by an error, which it keeps, or when the time was up; also if it never began."""
-    record, error_file = recorded(planned=8), tmp_path / "error.txt"
+    """By itself, by Tune, by an error, which it keeps, or not at all when the time was up; also if it never began."""
+    record, error_file = recorder_of(study_of()), tmp_path / "error.txt"
+    study = record.study
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
     _run(record, "limits", "KILLED", tags=BY_TIME)
     _run(record, "a person", None)
     _run(record, "failed", None, end="on_trial_error", error_file=error_file)
     record.on_trial_error(0, [], _trial("failed while it was set up"))
-    before = record.last_end
+    before = study.last_end
     _run(record, "cut off", None, end="", val_rmse=0.1)
     record.on_trial_start(0, [], _trial("without a result"))
     record.on_experiment_end([])
-    assert {name: (each.status, each.stopped_by, each.error) for name, each in record.trials.items()} == {
+    assert {name: (each.status, each.stopped_by, each.error) for name, each in study.trials.items()} == {
         "itself": ("FINISHED", None, None),
         "limits": ("KILLED", "limits", None),
         "a person": ("KILLED", BY_PERSON, None),
@@ -119,26 +120,27 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
         "without a result": ("KILLED", BY_TIME_LIMIT, None),
     }
     assert before is not None
-    assert record.last_end is not None
-    assert record.last_end > before
-    assert record.trials["cut off"].figures == {"val_rmse": 0.1}
+    assert study.last_end is not None
+    assert study.last_end > before
+    assert study.trials["cut off"].figures == {"val_rmse": 0.1}
 
 
 def test_search_of_which_no_trial_began_took_no_time() -> None:
     """All failed while they were set up."""
-    record = recorded(planned=1)
+    record = recorder_of(study_of())
     record.on_trial_error(0, [], _trial("failed while it was set up"))
-    assert record.search_s == 0
+    assert record.study.search_s == 0
 
 
 def test_who_ended_a_trial_from_outside_is_known_after_the_search(client: MlflowClient) -> None:
     """A person, which only its run says, or else the time limit, of which its run is told."""
-    run = RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
     by_person, in_time = trials = [made(number, by=BY_TIME_LIMIT) for number in (1, 2)]
+    study = study_of(trials, settings=study_settings(time_limit_s=15.0))
+    study.run = RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
     for each in trials:
-        store(client, run.run_id, each)
+        store(client, study.run.run_id, each)
     client.set_tag(by_person.run_id, STOPPED_BY, BY_PERSON)
-    _tell_of_outside(run, recorded(trials), 15.0)
+    tell_of_outside(study)
     assert [each.stopped_by for each in trials] == [BY_PERSON, BY_TIME_LIMIT]
     assert client.get_run(str(in_time.run_id)).data.tags[STOP_REASON] == "time_limit_s=15 of the study"
 
@@ -146,13 +148,14 @@ def test_who_ended_a_trial_from_outside_is_known_after_the_search(client: Mlflow
 def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> None:
     """The death is counted, the trial once. The search begins with the first trial alone."""
     begun: list[str] = []
-    record = recorded(planned=8, begins=lambda: begun.append("first"))
+    record = recorder_of(study_of(), begins=lambda: begun.append("first"))
+    study = record.study
     _run(record, "a", None, end="", tags={DIVERGED: "true"}, val_rmse=0.5)
-    first = record.first_start
+    first = study.first_start
     record.on_trial_recover(0, [], _trial("a"))
     again = _run(record, "a", val_rmse=0.9)
-    assert (record.restarts, list(record.trials), again.status, again.diverged) == (1, ["a"], "FINISHED", False)
-    assert (record.first_start, begun) == (first, ["first"])
+    assert (study.restarts, list(study.trials), again.status, again.diverged) == (1, ["a"], "FINISHED", False)
+    assert (study.first_start, begun) == (first, ["first"])
 
 
 EXPECTED = {"training_time_s": 9.0}
@@ -175,35 +178,35 @@ def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
 ) -> None:
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
     assert trial.end == end
-    assert [each["training_time_s"] for each in recorded([trial]).costs] == ([] if counted is None else [counted])
+    assert [each["training_time_s"] for each in study_of([trial]).costs] == ([] if counted is None else [counted])
 
 
 def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> None:
     """Whatever became of a trial: what a study says at its end is what a report says of it."""
     trials = [*of_every_end(), made(11, 0.5, configuration=replace(configured(batch_size=2), repeat=1))]
     trials[0].tags |= {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}
-    record = recorded(trials, TIME)
-    run = client.create_run(client.get_experiment_by_name("studies").experiment_id, run_name="s", tags={KIND: "study"})
+    found = study_of(trials, TIME)
+    run = client.create_run(
+        client.get_experiment_by_name("studies").experiment_id, run_name="red_wine", tags={KIND: "study"}
+    )
+    found.run = RecordedRun.of(client, run)
     study = run.info.run_id
-    tried = [each.configuration for each in trials]
-    client.set_tag(study, SEARCHED, json.dumps(searched(tried)))
+    client.set_tag(study, SEARCHED, json.dumps(searched(found.configurations)))
     client.set_tag(study, STUDY_LIMITS, TIME)
     client.set_tag(study, SCORE, json.dumps({"score": "val_rmse", "higher_is_better": False, "baseline": None}))
     feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
-    names = run_names(tried)
     for number, each in enumerate(trials, 1):
         store(
             client,
             study,
             each,
-            names[each.configuration.id],
+            found.names[each.configuration.id],
             **({FEASIBLE: feasible[number]} if number in feasible else {}),
         )
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
-    about = {"name": "s", "limits": TIME, "experiment_id": run.info.experiment_id}
-    frame = frame_of([record.rows(study, about, tried)])
+    frame = found.frame
     same = ["name", "experiment_id", "limits", "score", "higher_is_better"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)

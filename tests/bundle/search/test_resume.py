@@ -307,10 +307,10 @@ def test_study_goes_on_as_it_began_where_the_command_says(
     monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="resume at night").info.run_id)
     backend, run_study = Mock(return_value=RunningRay()), Mock()
     monkeypatch.setattr("entrypoints.search.plan.backend", backend)
-    monkeypatch.setattr("entrypoints.search.study.run_study", run_study)
+    monkeypatch.setattr("entrypoints.search.running.run_study", run_study)
     result = CliRunner().invoke(tune, ["--resume", study, *GIVEN])
     assert result.exit_code == 0, result.output
-    plan = run_study.call_args.args[1]
+    plan = run_study.call_args.args[0]
     assert backend.call_args.args == ("auto", None)
     assert (plan.settings.folds, plan.settings.register, str(plan.limits)) == (3, "wine again", "elapsed_s<=3")
     (run,) = runs_of_kind(store_in_use, "resume")

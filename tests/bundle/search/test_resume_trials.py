@@ -16,7 +16,6 @@ from reference import MLP_REGRESSOR, configured
 
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
-from entrypoints.search.record import NOTHING, Earlier
 from entrypoints.search.resume import children_of, earlier_trials, settle
 from entrypoints.tags import DIVERGED, END
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_LIMITS, BY_PERSON, ERROR, STOP_REASON, STOPPED_BY
@@ -54,7 +53,8 @@ def _trial(
     return made
 
 
-def _read(client: MlflowClient, study: Run, trials: list[Configuration] = TRIALS) -> Earlier:
+def _read(client: MlflowClient, study: Run, trials: list[Configuration] = TRIALS) -> tuple[list[Trial], dict[str, str]]:
+    """Those that are done, and the runs of those that are not."""
     return earlier_trials(children_of(client, study), trials)
 
 
@@ -94,14 +94,13 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     made = _trial(client, study, TRIALS[1], said, end, tags)
     run_id = str(made.run_id)
     client.log_metric(run_id, "system/process_cpu_percent", 9.0)
-    found, before = _read(client, study), client.get_run(run_id)
-    (done,) = found.done
+    before = client.get_run(run_id)
+    (done,), open_runs = _read(client, study)
     assert done == replace(made, status=status, tags=done.tags)
     assert (done.stopped_by, done.end, done.was_judged) == (by, how, end in (STOPPED, LONG))
     assert end_tags(done.folds, done.expected if done.was_judged else None) == (end or end_tags([]))
     assert done.tags.items() >= {name: tag for name, tag in made.tags.items() if name != STOPPED_BY}.items()
-    assert found.left(TRIALS) == [TRIALS[0], *TRIALS[2:]]
-    assert found.open_runs == {}
+    assert open_runs == {}
     _settle(client, study)
     after = client.get_run(run_id)
     assert after.info.status == status
@@ -124,8 +123,7 @@ def test_trial_that_is_not_done_goes_on_in_its_own_run(
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
     figures = {"val_rmse": 1.0} if END not in tags else FIGURES
     run_id = _trial(client, study, TRIALS[4], status, end, {DIVERGED: "false", **tags}, figures).run_id
-    found = _read(client, study)
-    assert (found.done, found.left(TRIALS), found.open_runs) == ((), TRIALS, {TRIALS[4].id: run_id})
+    assert _read(client, study) == ([], {TRIALS[4].id: run_id})
     _settle(client, study)
     run = client.get_run(str(run_id))
     assert run.info.status == ("FAILED" if status == "FAILED" else "KILLED")
@@ -144,7 +142,7 @@ def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
         client.create_run(study.info.experiment_id, tags=tags | {"sysmetrics.kind": kind}).info.run_id for kind in kinds
     )
     client.set_tag(resume, "sysmetrics.error", "why")
-    assert _read(client, study) == NOTHING
+    assert _read(client, study) == ([], {})
     _settle(client, study)
     assert client.get_run(resume).info.status == "KILLED"
     assert client.get_run(resume).data.tags["sysmetrics.error"] == "why"
@@ -168,7 +166,7 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study:
         _trial(client, study, trial, "KILLED")
     done.append(_trial(client, study, TRIALS[1], "FINISHED", ENDED))
     _trial(client, client.create_run(study.info.experiment_id), TRIALS[2], "FINISHED", ENDED)
-    assert [trial.run_id for trial in _read(client, study).done] == [trial.run_id for trial in done]
+    assert [trial.run_id for trial in _read(client, study)[0]] == [trial.run_id for trial in done]
 
 
 def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, study: Run) -> None:
@@ -177,7 +175,6 @@ def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, stu
     _trial(client, study, trials[0], "FINISHED", ENDED)
     begun = _trial(client, study, trials[1])
     _trial(client, study, trials[2], "FINISHED", ENDED)
-    found = _read(client, study, trials)
-    assert [record.configuration.repeat for record in found.done] == [0, 2]
-    assert [each.repeat for each in found.left(trials)] == [1, 3]
-    assert found.open_runs == {trials[1].id: begun.run_id}
+    done, open_runs = _read(client, study, trials)
+    assert [each.configuration.repeat for each in done] == [0, 2]
+    assert open_runs == {trials[1].id: begun.run_id}

@@ -14,8 +14,7 @@ MLP = "sklearn.neural_network.MLPClassifier"
 
 
 def _named(algorithm: str = "linear", **hyperparameters: Any) -> Configuration:
-    tol = hyperparameters.pop("tol", None)
-    return Configuration(algorithm, 16, hyperparameters, seed=0, tol=tol)
+    return Configuration({"algorithm": algorithm, "batch_size": 16, **hyperparameters}, True, seed=0)
 
 
 def _own(**values: tuple[Any, Any]) -> list[Configuration]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from statistics import fmean
@@ -12,21 +12,18 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from records import BY_TIME, TIME, recorded, trial
+from records import BY_TIME, TIME, study_of, trial
 from reference import bundled
 from study_settings import study_settings
 
 from entrypoints.limits.cost_history import CostHistory
-from entrypoints.limits.costs import metrics
-from entrypoints.limits.grammar import Limits
-from entrypoints.models import scores
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.trial_record import Trial
 from entrypoints.search import sampler
 from entrypoints.search.grid import configurations
-from entrypoints.search.plan import Plan
-from entrypoints.search.record import Record
 from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
+from entrypoints.search.study import Study
 from mlflow_sysmetrics.tags import BY_PERSON
 
 Choice = dict[str, Any]
@@ -128,22 +125,12 @@ def test_search_that_goes_on_suggests_what_it_would_have_suggested() -> None:
 SPACE = {"batch_size": [8, 64], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.1, 0.01]}
 
 
-def _plan(**settings: Any) -> Plan:
-    """Of twelve configurations, if not of another space."""
+def _study(trials: Sequence[Trial] = (), limits: str = "", dataset: str = "red_wine", **settings: Any) -> Study:
+    """Of twelve configurations, if not of another space; some trials have been run."""
     asked = study_settings(search="tpe", **({"space": SPACE} | settings))
-    data, unused = bundled("red_wine", 3), None
+    data = bundled("red_wine", 3)
     tried = configurations(asked, data.split, find_all(data.task, "linear"), 0)
-    nowhere: Any = unused
-    return Plan(
-        asked,
-        Limits(()),
-        nowhere,
-        nowhere,
-        tried,
-        nowhere,
-        scores.find(None, "regression"),
-        [],
-    )
+    return study_of(trials, limits, dataset=dataset, settings=asked, configurations=tried)
 
 
 def _suggested(searcher: TuneSampler) -> Configuration:
@@ -154,22 +141,22 @@ def _suggested(searcher: TuneSampler) -> Configuration:
     return configuration
 
 
-def _end(record: Record, configuration: Configuration) -> None:
+def _end(study: Study, configuration: Configuration) -> None:
     ended = trial(configuration.number, configuration.searched["learning_rate"], configuration)
-    record.trials[ended.trial_id] = ended
+    study.trials[ended.trial_id] = ended
 
 
 def test_as_many_run_as_may_and_each_number_is_taken_once() -> None:
     """The next begins when any has ended; what runs several times does so within the trials that there are."""
-    plan, record = _plan(max_trials=8), recorded()
-    *others, repeated = plan.trials
+    study = _study(max_trials=8)
+    *others, repeated = study.configurations
     again = [replace(repeated, repeat=repeat, number=3 * repeat + 2) for repeat in range(3)]
-    plan = replace(plan, trials=[*others, *again])
-    searcher = TuneSampler(plan, record, None, at_once=2)
+    study.configurations = [*others, *again]
+    searcher = TuneSampler(study, None, at_once=2)
     handed_out = [_suggested(searcher), _suggested(searcher)]
-    for _ in range(plan.size - 2):
+    for _ in range(study.size - 2):
         assert searcher.suggest("any id") is None
-        _end(record, handed_out[-2])
+        _end(study, handed_out[-2])
         handed_out.append(_suggested(searcher))
     assert [each.number for each in handed_out] == list(range(1, 11))
     assert len({each.id for each in handed_out}) == 10
@@ -178,43 +165,44 @@ def test_as_many_run_as_may_and_each_number_is_taken_once() -> None:
 
 def test_search_goes_on_after_trials_without_a_score() -> None:
     """Some scores are not defined for all predictions, such as the error of logarithms for one below 0."""
-    plan, record = _plan(max_trials=12), recorded()
-    searcher = TuneSampler(plan, record, None, at_once=1)
+    study = _study(max_trials=12)
+    searcher = TuneSampler(study, None, at_once=1)
     for number in range(1, 9):
         ended = trial(number, None if number % 2 else 0.5, _suggested(searcher))
-        record.trials[ended.trial_id] = ended
-    assert len({each.configuration.id for each in record.trials.values()}) == 8
+        study.trials[ended.trial_id] = ended
+    assert len({each.configuration.id for each in study.trials.values()}) == 8
 
 
 def test_what_an_earlier_command_began_comes_first() -> None:
     """Then what was neither done nor begun; nothing is left when all was tried."""
-    plan = _plan(max_trials=12)
-    done = [trial(number, 0.5, each) for number, each in zip((1, 3), plan.trials[:2], strict=True)]
-    begun, record = plan.trials[5], recorded(done)
-    record.open_runs = {begun.id: "a run"}
-    searcher = TuneSampler(plan, record, None, at_once=99)
+    study = _study(max_trials=12)
+    for number, each in zip((1, 3), study.configurations[:2], strict=True):
+        study.trials[f"t{number}"] = trial(number, 0.5, each)
+    begun = study.configurations[5]
+    study.open_runs = {begun.id: "a run"}
+    searcher = TuneSampler(study, None, at_once=99)
     handed_out = [_suggested(searcher) for _ in range(10)]
     assert [each.number for each in handed_out] == [2, *range(4, 13)]
     assert handed_out[0].id == begun.id
-    assert {each.id for each in handed_out} == {each.id for each in plan.trials[2:]}
+    assert {each.id for each in handed_out} == {each.id for each in study.configurations[2:]}
     assert searcher.suggest("any id") == TuneSampler.FINISHED
 
 
-@pytest.mark.parametrize(("task", "metric", "is_found"), [
-    pytest.param("regression", "val_rmse", lambda rank: rank < 2.5, id="lower is better"),
-    pytest.param("classification", "val_accuracy", lambda rank: rank > 4.5, id="higher is better"),
+@pytest.mark.parametrize(("dataset", "metric", "is_found"), [
+    pytest.param("red_wine", "val_rmse", lambda rank: rank < 2.5, id="lower is better"),
+    pytest.param("diabetes", "val_accuracy", lambda rank: rank > 4.5, id="higher is better"),
 ])  # fmt: skip
-def test_search_goes_where_scores_are_better(task: str, metric: str, is_found: Callable[[float], bool]) -> None:
+def test_search_goes_where_scores_are_better(dataset: str, metric: str, is_found: Callable[[float], bool]) -> None:
     """Here the score is the place of the learning rate among eight: of 15 trials that follow the first, the mean."""
     rates = [10.0**-place for place in range(8)]
-    plan = _plan(max_trials=20, space={"batch_size": [2**size for size in range(8)], "learning_rate": rates})
-    record = recorded(task=task)
-    searcher = TuneSampler(plan, record, None, at_once=1)
+    space = {"batch_size": [2**size for size in range(8)], "learning_rate": rates}
+    study = _study(dataset=dataset, max_trials=20, space=space)
+    searcher = TuneSampler(study, None, at_once=1)
     ranks = []
     for number in range(1, START_UP + 16):
         configuration = _suggested(searcher)
         ranks.append(rates.index(configuration.searched["learning_rate"]))
-        record.trials[f"t{number}"] = trial(number, configuration=configuration, figures={metric: float(ranks[-1])})
+        study.trials[f"t{number}"] = trial(number, configuration=configuration, figures={metric: float(ranks[-1])})
     assert is_found(fmean(ranks[START_UP:]))
 
 
@@ -223,12 +211,13 @@ def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) ->
 
     One that was stopped counts with what it would have cost, not with its costs so far.
     """
-    plan, told = _plan(max_trials=12), []
-    first = plan.trials[:5]
+    study, told = _study(limits=TIME, max_trials=12), []
+    first = study.configurations[:5]
     ends: list[dict[str, Any]] = [{}, {"ending": BY_TIME, "expected": {"training_time_s": 6.0}}, {}]
     ends += [{"diverged": True}, {"by": BY_PERSON}]
-    trials = [trial(number, 0.5, each, **ends[number - 1]) for number, each in enumerate(first, 1)]
-    searcher = TuneSampler(plan, recorded(trials, TIME), None, at_once=1)
+    for number, each in enumerate(first, 1):
+        study.trials[f"t{number}"] = trial(number, 0.5, each, **ends[number - 1])
+    searcher = TuneSampler(study, None, at_once=1)
     monkeypatch.setattr(Sampler, "next", lambda _, history, allowed: told.extend(history))
     assert searcher.suggest("any id") == TuneSampler.FINISHED
     assert told == [
@@ -242,15 +231,12 @@ def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of 64 takes 10 s, where 1 s is allowed: once that is known, those of 8 are suggested, and then none."""
-    plan = replace(
-        _plan(max_trials=12),
-        limits=Limits.parse("training_time_s<=1", metrics("val_rmse", False)),
-    )
+    study = _study(limits="training_time_s<=1", max_trials=12)
     history = CostHistory(1000, ["training_time_s"])
     monkeypatch.setattr(sampler, "ask", lambda _, configurations: history.contexts(configurations))
-    for configuration in plan.trials[:6] * 3:
+    for configuration in study.configurations[:6] * 3:
         cost = {"training_time_s": 10.0 if configuration.batch_size == 64 else 0.1}
         history.record(trial(1, configuration=configuration, figures=cost))
-    searcher = TuneSampler(plan, recorded(), None, at_once=99)
+    searcher = TuneSampler(study, None, at_once=99)
     assert [_suggested(searcher).batch_size for _ in range(6)] == [8] * 6
     assert searcher.suggest("any id") == TuneSampler.FINISHED

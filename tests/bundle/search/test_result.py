@@ -13,29 +13,26 @@ from typing import Any
 import mlflow
 import pytest
 from commands import in_use
-from records import BY_TIME, TIME, of_every_end, recorded, store, trial
-from reference import bundled, configured, table_of
+from records import BY_TIME, TIME, of_every_end, store, study_of, trial
+from reference import configured, table_of
 from saved_views import listed
 from study_settings import study_settings
 
-from entrypoints.models import scores
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.trial_record import Trial
 from entrypoints.reporting.questions import limits_applied
 from entrypoints.reporting.questions.counts import counted
 from entrypoints.reporting.questions.limits_saved import answer, saving
 from entrypoints.runs import RecordedRun
-from entrypoints.search import summary
+from entrypoints.search import result
 from entrypoints.search.pages import open_from_the_start, save_pages
-from entrypoints.search.plan import Plan, study_key
+from entrypoints.search.result import frame_at_end
 from entrypoints.search.run_names import searched
-from entrypoints.search.summary import Summary, metrics
-from entrypoints.search.warm_up import Forecast
+from entrypoints.search.study import Study, study_key
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_PERSON, HOST_PREFIX, KIND
 
-SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
-DATA = bundled("red_wine")
+SETTINGS = study_settings(folds=3, time_limit_s=90.0, served=False, space={"batch_size": [2, 4, 8, 16, 32]})
 TABLE = table_of("red_wine")
 REFIT = {"refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52, "refit_latency_ms": 2.04}
 MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, **REFIT})
@@ -43,8 +40,12 @@ COUNTS = ("trials", "stopped", "failed", "diverged", "restarts")
 NO_END = "no trial ran to its end without diverging"
 LONGER = "raise time_limit_s, or shorten the trials with length, max_rows or folds"
 
-Finish = Callable[..., Summary]
+Finish = Callable[..., Study]
 Before = Callable[..., str]
+
+
+def _metrics(study: Study) -> dict[str, float]:
+    return result.metrics(study, frame_at_end(study))
 
 
 @pytest.fixture
@@ -74,20 +75,15 @@ def before(empty_store: Path) -> Any:
 def finish(before: Before) -> Finish:
     """What is asked of a study whose trials these are, in the same store."""
 
-    def finished(
-        trials: list[Trial], limits: str = "", *, table: Any = TABLE, settings: Any = SETTINGS, **kept: Any
-    ) -> Summary:
+    def finished(trials: list[Trial], limits: str = "", *, settings: Any = SETTINGS, planned: int = 0) -> Study:
         client = mlflow.MlflowClient()
         run_id = before(trials)
-        run = RecordedRun.of(client, client.get_run(run_id))
+        study = study_of(trials, limits, settings=settings, planned=planned)
+        study.run = RecordedRun.of(client, client.get_run(run_id))
         client.update_run(run_id, status="RUNNING")
-        record = recorded(trials, limits, task=table.task, **kept)
-        record.first_start, record.last_end = 1000.0, 1042.5
-        tried: Any = [each.configuration for each in trials] or [configured()]
-        unused: Any = None
-        score, baseline = scores.find(None, table.task), [1.0, 1.0, 1.0]
-        plan = Plan(settings, unused, table, DATA.split, tried, unused, score, baseline)
-        return summary.summarise(run, plan, record, Forecast({each.id: 10.0 for each in plan.trials}, 50.0))
+        study.first_start, study.last_end = 1000.0, 1042.5
+        result.decide(study)
+        return study
 
     return finished
 
@@ -113,7 +109,7 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     before([trial(number) for number in range(1, 11)])
     trials = [each for each in of_every_end() if not each.figures or each.configuration.number not in (8, 9)]
     study = finish(trials, TIME)
-    found = metrics(study)
+    found = _metrics(study)
     assert {name: found[name] for name in COUNTS} == {
         "trials": 8, "stopped": 5, "failed": 1, "diverged": 0, "restarts": 0
     }  # fmt: skip
@@ -122,7 +118,7 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     assert (found["spent_cpu_s"], found["saved_cpu_s"]) == (1 + 2 + 3 + 0 + 5 + 6 + 7, 4)
     assert found["saved_cpu_percent"] == pytest.approx(100 * 4 / 28)
     again = trial(2, configuration=replace(configured(batch_size=2), repeat=1))
-    assert metrics(finish([trial(1), again], TIME))["feasible"] == 1
+    assert _metrics(finish([trial(1), again], TIME))["feasible"] == 1
 
 
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
@@ -130,7 +126,7 @@ def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Fin
     trials = [trial(4, 0.6), trial(2, None, ending=BY_TIME)]
     trials.append(trial(3, None, ending=BY_TIME, configuration=configured(tol=0.1)))
     study = finish(trials, TIME)
-    found = saving(study.frame)
+    found = saving(frame_at_end(study))
     assert found is not None
     assert (found.full, found.unknown) == (None, 0)
     assert (found.saved_cpu_s, found.saved_wall_s) == (4.0 - 2.0 + 4.0 - 3.0, 8.0 - 4.0 + 8.0 - 6.0)
@@ -138,12 +134,12 @@ def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Fin
 
 def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> None:
     """Nothing was stopped, and nothing was done before."""
-    assert metrics(finish([trial(1)]))["forecast_error_percent"] == pytest.approx(100 * (50 / 42.5 - 1))
-    assert "forecast_error_percent" not in metrics(finish([trial(1)], planned=2))
-    assert not {"feasible", "spent_cpu_s"} & metrics(finish([trial(1)])).keys()
+    assert _metrics(finish([trial(1)]))["forecast_error_percent"] == pytest.approx(100 * (50 / 42.5 - 1))
+    assert "forecast_error_percent" not in _metrics(finish([trial(1)], planned=2))
+    assert not {"feasible", "spent_cpu_s"} & _metrics(finish([trial(1)])).keys()
     continued = finish([trial(1)])
-    continued.record.is_continued = True
-    assert "forecast_error_percent" not in metrics(continued)
+    continued.is_continued = True
+    assert "forecast_error_percent" not in _metrics(continued)
 
 
 def test_best_is_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
@@ -161,7 +157,7 @@ def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     """What to take, what it costs and how to load it come first, then where to look, then what became of the trials."""
     study = finish(of_every_end(), TIME)
     with mlflow.start_run(run_id=study.run.run_id):
-        words = summary.tell(study, MODEL, {})
+        words = result.tell(study, MODEL, {})
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
     take, look, *rest = page.splitlines()
     assert take.startswith("**Take algorithm=linear, batch_size=2")
@@ -193,7 +189,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
     for choose in ("best", "cheapest"):
         study = finish(trials, settings=replace(SETTINGS, choose=choose))
         with mlflow.start_run(run_id=study.run.run_id):
-            words = summary.tell(study, MODEL, {})
+            words = result.tell(study, MODEL, {})
         assert study.best is not None
         run, own = study.run.client.get_run(study.run.run_id), study.best
         taken = f"batch_size={own.configuration.batch_size}"
@@ -248,7 +244,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
     study = finish([replace(each) for each in trials], limits, planned=planned, settings=settings)
     assert study.best is None
     with mlflow.start_run(run_id=study.run.run_id):
-        assert summary.tell_no_result(study, {}) == says
+        assert result.tell_no_result(study, {}) == says
     data = study.run.client.get_run(study.run.run_id).data
     assert data.tags["mlflow.note.content"].startswith(f"**No model was chosen**: {says}.\n")
     assert data.metrics["trials"] == len(trials)
@@ -288,13 +284,13 @@ def _trials(cores: str = "2") -> list[Trial]:
 
 def _full(finish: Finish, trials: list[Trial] | None = None) -> str | None:
     """The full study that a saving is counted against."""
-    found = saving(finish(trials or _trials(), "val_loss<=9").frame)
+    found = saving(frame_at_end(finish(trials or _trials(), "val_loss<=9")))
     assert found is not None
     return found.full
 
 
 def _says_another_machine(finish: Finish) -> bool:
-    sentences = answer(finish(_trials(), "val_loss<=9").frame).sentences
+    sentences = answer(frame_at_end(finish(_trials(), "val_loss<=9"))).sentences
     return any("another machine" in sentence for sentence in sentences)
 
 
@@ -348,11 +344,11 @@ def _columns(page: Any) -> list[str]:
     return [column.split("`")[1] for column in page.state["selectedColumns"]]
 
 
-def _pages(study: Summary) -> dict[str, str]:
-    return save_pages(study.run, study.plan, study.record, study.frame)
+def _pages(study: Study) -> dict[str, str]:
+    return save_pages(study, study.frame)
 
 
-def _saved(study: Summary) -> dict[str, Any]:
+def _saved(study: Study) -> dict[str, Any]:
     """The pages in the menu of the experiment, by what is on them."""
     found = listed(study.run.client, study.run.experiment_id)
     return {name.rpartition(" · ")[2]: page for name, page in found.items()}
@@ -383,8 +379,8 @@ def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish) -> No
 def test_pages_are_there_from_the_start(finish: Finish, capsys: pytest.CaptureFixture[str]) -> None:
     """With the costs that trials will have; the end makes the same ones again."""
     study = finish([], "training_time_s<=1")
-    plan = replace(study.plan, trials=[configured(batch_size=2), configured(batch_size=4)])
-    open_from_the_start(study.run, plan, study.record)
+    study.configurations = [configured(batch_size=2), configured(batch_size=4)]
+    open_from_the_start(study)
     (view,) = re.findall("viewStateShareKey=([^&]*)&", capsys.readouterr().out)
     saved = _saved(study)
     assert view == saved["score against cost"].id

@@ -1,0 +1,291 @@
+"""Carry a study out: its trials by Ray Tune, each in its run, then its result."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from statistics import fmean
+from typing import Any
+
+import click
+import mlflow
+from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
+from ray import tune
+from ray.tune import Stopper
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import SearchAlgorithm
+
+from entrypoints import own_modules
+from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSamples, RecoveringTrials
+from entrypoints.datasets.dataset_input import record_data
+from entrypoints.errors import UserError, say
+from entrypoints.limits import cost_history
+from entrypoints.limits.cost_history import CostHistory
+from entrypoints.mlflow_io import search_runs
+from entrypoints.models import best_model, importance, leaks, registered
+from entrypoints.models.configuration import Configuration
+from entrypoints.progress import Progress
+from entrypoints.search.pages import described, open_from_the_start
+from entrypoints.search.recorder import Recorder
+from entrypoints.search.run_names import searched
+from entrypoints.search.study import Study
+from entrypoints.search.trial import TrialTrainable
+from entrypoints.search.warm_up import Forecast, WarmUp, announce, representatives, search_seconds, time_kinds
+from entrypoints.search.warm_up import forecast as forecast_of
+from entrypoints.tags import (
+    BY_TIME_LIMIT,
+    DATASET,
+    LEAK,
+    REPEAT,
+    SCORE,
+    SEARCHED,
+    STUDY_KEY,
+    STUDY_LIMITS,
+)
+from mlflow_sysmetrics.delivery import writer_for
+from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
+
+# Who ran what: trials show it in the same columns of the UI as their study.
+INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
+
+
+def run_study(study: Study, command: Callable[[], dict[str, float]] = dict) -> None:
+    """Search, refit the best model, and leave everything in the study's run, which is open, and its children.
+
+    Within the context of the study's backend.
+
+    Args:
+        study: maybe with trials of earlier commands.
+        command: what the whole command has cost so far, if that is known.
+
+    Raises:
+        UserError: no trial came to a usable end.
+    """
+    settings = study.settings
+    joined = study.backend.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
+    if joined:
+        click.echo(joined)
+    describe(study)
+    leak = study.run.tags.get(LEAK, "") if study.trials else say_leak(study)
+    study.facts["leak"] = leak or None
+    if study.limits != study.trial_limits:
+        from entrypoints.search import finalists  # which imports MLflow's server
+
+        finalists.check_limits(study)
+    run_trials(study)
+    from entrypoints.search import finalists, result  # their imports take seconds, which no trial need wait for
+
+    result.decide(study)
+    best = study.best
+    if best is None:
+        raise UserError(result.tell_no_result(study, command()))
+    refitted = finalists.refitted(study, best)
+    result.add_model(study, refitted)
+    model = best_model.log(study.run, refitted, study.table, best.figures, settings.shared)
+    columns = importance.importance(refitted, study.data, study.table, study.score, settings.seed)
+    result.add_importance(study, columns)
+    click.echo(result.tell(study, model, command()))
+    if settings.register:
+        try:
+            description = described(study.frame, best.configuration.searched, model, study.not_judged)
+            say(registered.register(settings.register, model, description))
+        except UserError as refused:
+            refused.show()  # nothing of the study is lost
+
+
+def describe(study: Study) -> None:
+    """Leave in the study's run what it searches, on which data, by which score and where."""
+    score = {
+        "score": study.score.validated,
+        "higher_is_better": study.score.higher_is_better,
+        "baseline": study.baseline,
+        "planned": study.size,
+    }
+    about = {
+        DATASET: study.settings.dataset,
+        STUDY_KEY: study.key,
+        SEARCHED: json.dumps(searched(study.configurations)),
+        SCORE: json.dumps(score),
+        **Host().tags(),
+    }
+    if study.limits.rules:
+        about[STUDY_LIMITS] = str(study.limits)
+    tags = [RunTag(name, value) for name, value in about.items()]
+    study.run.client.log_batch(study.run.run_id, tags=tags)
+    record_data(study.run, study.table, study.split)
+    say(f"Score: {study.score_line}")
+
+
+def say_leak(study: Study) -> str:
+    """Say which columns may be leaks, also in the study's run, while Ray starts."""
+    leak = leaks.sentence(study.data, study.table, study.score, study.settings.seed)
+    if leak:
+        study.run.client.set_tag(study.run.run_id, LEAK, leak)
+        say(f"A leak? {leak}")
+    return leak
+
+
+def run_trials(study: Study) -> None:
+    """Run one trial per configuration that is not done yet, and note how long all were expected to take.
+
+    Ray must be running.
+    """
+    limits = study.trial_limits
+    rows = study.split.fit_rows
+    n_done = len(study.trials)
+    n_left = study.size - n_done
+    cpus = min(study.backend.cores(), max(1, n_left))
+    history = None
+    if limits.rules and n_left:
+        history = cost_history.start(rows, limits.metrics, study.configurations, study.judged)
+    warm_up = WarmUp(cpus, representatives(study.configurations), history)
+    left = study.left
+
+    @cache
+    def forecast() -> Forecast:
+        rounds = warm_up.timed() or [time_kinds(warm_up.kinds, study.data)]
+        of_all = forecast_of(study.configurations, cpus, rounds)
+        # Which of them a search tries is not known.
+        return replace(of_all, search_s=of_all.search_s * study.size / len(study.configurations))
+
+    def say_forecast() -> None:
+        seconds = forecast().trials_s
+        of_left = {configuration.number: seconds[configuration.id] for configuration in left}
+        if study.learns:  # nobody knows which ones
+            of_left = dict.fromkeys(range(n_done + 1, study.size + 1), fmean(seconds.values()))
+        announce(study, n_left, cpus, search_seconds(of_left.values(), cpus))
+        progress.expect(of_left)
+
+    score = f"{study.score.validated}{' within the limits' if limits.rules else ''}"
+    progress = Progress(study.size, score, done=n_done, limit_s=study.settings.time_limit_s or math.inf)
+    log = writer_for(mlflow.get_tracking_uri()).open(study.run.run_id).log
+    open_from_the_start(study)
+    try:
+        if n_left:
+            _tune(study, left, Recorder(study, progress, say_forecast, log), warm_up)
+        if study.learns and limits.rules:
+            known = CostHistory(rows, limits.metrics, study.configurations, study.judged)
+            study.to_come = known.to_come()
+        study.forecast = forecast()
+    finally:
+        warm_up.remove()
+
+
+def _tune(study: Study, left: list[Configuration], recorder: Recorder, warm_up: WarmUp) -> None:
+    """Have Tune run the trials that are left, each in its run, and complete what is known of them."""
+    trainable = tune.with_parameters(
+        TrialTrainable,
+        data=study.data,
+        first=warm_up,
+        limits=study.trial_limits,
+        cost_history=warm_up.cost_history,
+    )
+    space: dict[str, Any] = {"configuration": tune.grid_search(left)}
+    searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=study.backend.max_concurrent)
+    samples = 1
+    if study.learns:
+        from entrypoints.search.sampler import TuneSampler  # which imports Optuna
+
+        space = {}
+        searcher = RecoveringSamples(TuneSampler(study, warm_up.cost_history, warm_up.parties))
+        samples = study.size - len(study.trials)
+    callback = _callback(study)
+    with tempfile.TemporaryDirectory(prefix="study-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1}),
+            param_space=space,
+            tune_config=tune.TuneConfig(reuse_actors=True, search_alg=searcher, num_samples=samples),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                stop=_TimeLimit(study),
+                callbacks=[recorder, callback],
+                failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            # Also after an interruption, when Tune calls no hook.
+            callback.close(timeout_s=4.0)
+    for trial in study.trials.values():
+        trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
+    tell_of_outside(study)
+    in_order = sorted(study.trials.values(), key=lambda trial: trial.configuration.number)
+    study.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
+
+
+def _callback(study: Study) -> SystemMetricsCallback:
+    """What makes and fills the runs of trials."""
+    run = study.run
+    inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
+    # Tune writes what it is given to disk: not the study.
+    names, shared, open_runs = study.names, study.settings.shared, study.open_runs
+
+    def of(trial: TuneTrial) -> Configuration:
+        return trial.config["configuration"]  # type: ignore[no-any-return]
+
+    return _Callback(
+        experiment_id=run.experiment_id,
+        parent_run_id=run.run_id,
+        tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
+        run_name=lambda trial: names[of(trial).id],
+        params=lambda trial: of(trial).searched | shared,
+        continues=lambda trial: open_runs.get(of(trial).id),
+    )
+
+
+class _Callback(SystemMetricsCallback):
+    """Ends the study as Ctrl-C does where somebody sets the tag that stops it."""
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        super().on_step_end(iteration, trials, **info)
+        if self.is_stopped:
+            signal.raise_signal(signal.SIGINT)
+
+
+class _TimeLimit(Stopper):  # type: ignore[misc]
+    """Ends a search this many seconds after its first trial began. Tune's own limit counts the start of processes."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty: Tune writes it to disk."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        began, seconds = self._study.first_start, self._study.settings.time_limit_s
+        return began is not None and seconds is not None and time.time() - began >= seconds
+
+
+def tell_of_outside(study: Study) -> None:
+    """Tell the runs of trials that the time limit ended, and note which ones a person ended.
+
+    Only the tags of a run say that it was a person. A run that was deleted meanwhile is ignored.
+    """
+    run = study.run
+    stopped = f"tags.mlflow.parentRunId = '{run.run_id}' and tags.`{STOPPED_BY}` = '{BY_PERSON}'"
+    by_person = {each.info.run_id for each in search_runs(run.client, run.experiment_id, stopped)}
+    for trial in study.trials.values():
+        if trial.run_id in by_person and trial.ended_from_outside:
+            trial.tags[STOPPED_BY] = BY_PERSON
+        elif trial.run_id and trial.stopped_by == BY_TIME_LIMIT:
+            why = f"time_limit_s={study.settings.time_limit_s:g} of the study"
+            with suppress(MlflowException):
+                run.client.set_tag(trial.run_id, STOPPED_BY, BY_TIME_LIMIT)
+                run.client.set_tag(trial.run_id, STOP_REASON, why)
