@@ -29,14 +29,14 @@ from mlflow_sysmetrics.measurement import Measurement
 @tune_options
 def tune(resume: str | None, **options: Any) -> None:
     if resume is None:
-        search(StudySettings(**options))
+        carry_out(StudySettings(**options))
         return
     from entrypoints.search.resume import resume_study
 
     resume_study(resume, options)
 
 
-def search(settings: StudySettings) -> None:
+def carry_out(settings: StudySettings) -> None:
     """Carry out a study with these settings.
 
     Raises:

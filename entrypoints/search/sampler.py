@@ -6,16 +6,14 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-import pandas as pd
-from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from ray.actor import ActorHandle
 from ray.tune.search.searcher import Searcher
 
@@ -29,10 +27,10 @@ from entrypoints.search.study import Study
 
 START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
 _AT_ONCE = 16  # candidates about which the cost model is asked at once
-_ABSENT = -1  # the level of what a candidate does not have
 
-Allowed = Callable[[list[int]], Sequence[bool]]
-Levels = NDArray[np.int64]
+Allowed = Callable[[Sequence[int]], Sequence[bool]]
+Pick = Callable[[Sequence[int], Allowed], int | None]
+Levels = dict[str, int]  # of the values of a candidate, by name
 
 
 class Tried(NamedTuple):
@@ -51,95 +49,100 @@ class Tried(NamedTuple):
     excess: float = 0.0
 
 
+def first_allowed(untried: Sequence[int], allowed: Allowed) -> int | None:
+    """The first of some candidates that may be tried; None if none may.
+
+    Args:
+        untried: the indices of candidates, the nearest to what is wanted first.
+        allowed: whether each of some may be tried; it is asked about few.
+    """
+    for start in range(0, len(untried), _AT_ONCE):
+        nearest = untried[start : start + _AT_ONCE]
+        for i, is_allowed in zip(nearest, allowed(nearest), strict=True):
+            if is_allowed:
+                return i
+    return None
+
+
 class Sampler:
     """Suggests each candidate at most once, by its index in their list. The first ones are taken from its beginning.
 
     TPE sees a number as its rank among the values of its name, and anything else as a category. What it would try is
-    replaced by the nearest candidate that is left. It keeps nothing: a suggestion depends on the seed and on what is
-    known, so a study that goes on after an interruption is suggested what it would have been without.
+    replaced by a candidate that is left, by default the nearest. It keeps nothing: a suggestion depends on the seed and
+    on what is known, so a study that goes on after an interruption is suggested what it would have been without.
 
     Args:
         candidates: the values of each by name, in random order; those with the same ``algorithm`` have the same names.
         seed: of what is random.
+        pick: takes one of the candidates that are left.
     """
 
-    def __init__(self, candidates: Sequence[Mapping[str, Any]], seed: int) -> None:
+    def __init__(self, candidates: Sequence[Mapping[str, Any]], seed: int, pick: Pick = first_allowed) -> None:
         self._seed = seed
+        self._pick = pick
+        self._levels: list[Levels] = [{} for _ in candidates]
         self._distributions: dict[str, IntDistribution | CategoricalDistribution] = {}
-        columns = []
         for name in dict.fromkeys(chain(*candidates)):
-            values = pd.Series({i: each[name] for i, each in enumerate(candidates) if name in each})
-            is_number = is_numeric_dtype(values) and not is_bool_dtype(values)
-            codes, levels = pd.factorize(values if is_number else values.map(repr), sort=is_number)
-            last = len(levels) - 1
-            if last == 0:
+            values = {repr(candidate[name]): candidate[name] for candidate in candidates if name in candidate}
+            if len(values) == 1:
                 continue
-            self._distributions[name] = IntDistribution(0, last) if is_number else _categories(last)
-            column = np.full(len(candidates), _ABSENT)
-            column[values.index] = codes
-            columns.append(column)
-        self._levels = np.array(columns, dtype=int).reshape(len(columns), len(candidates)).T
-        self._is_number = np.array([isinstance(of, IntDistribution) for of in self._distributions.values()], dtype=bool)
+            texts = list(values)
+            if all(isinstance(value, Real) and not isinstance(value, bool) for value in values.values()):
+                texts.sort(key=values.__getitem__)
+                self._distributions[name] = IntDistribution(0, len(texts) - 1)
+            else:
+                self._distributions[name] = CategoricalDistribution(range(len(texts)))
+            ranks = {text: rank for rank, text in enumerate(texts)}
+            for levels, candidate in zip(self._levels, candidates, strict=True):
+                if name in candidate:
+                    levels[name] = ranks[repr(candidate[name])]
 
     def next(self, history: Collection[Tried], allowed: Allowed = lambda indices: [True] * len(indices)) -> int | None:
         """The index of the candidate to try next; None if none is left.
 
         Args:
             history: those that were tried, in the order in which they began.
-            allowed: whether each of some candidates may be tried; it is asked about few.
+            allowed: whether each of some candidates may be tried.
         """
-        left = np.ones(len(self._levels), dtype=bool)
-        left[[tried.i for tried in history]] = False
-        order = np.flatnonzero(left)
-        if len(history) >= START_UP:
-            order = order[np.argsort(self._distances(order, self._wanted(history)), kind="stable")]
-        for start in range(0, len(order), _AT_ONCE):
-            nearest = order[start : start + _AT_ONCE].tolist()
-            for i, is_allowed in zip(nearest, allowed(nearest), strict=True):
-                if is_allowed:
-                    return int(i)
-        return None
+        tried = {each.i for each in history}
+        untried = [i for i in range(len(self._levels)) if i not in tried]
+        if len(history) >= START_UP and untried:
+            wanted = self._wanted(history)
+            untried.sort(key=lambda i: self._distance(self._levels[i], wanted))
+        return self._pick(untried, allowed)
 
     def _wanted(self, history: Collection[Tried]) -> Levels:
-        """What TPE would try next, whether it is a candidate or not: a level of each name that its algorithm has."""
+        """What TPE would try next, whether it is a candidate or not: a level of each name."""
         seed = int(np.random.SeedSequence([self._seed, len(history)]).generate_state(1)[0])
-        is_conditional = bool((self._levels == _ABSENT).any())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = TPESampler(n_startup_trials=0, multivariate=True, group=is_conditional, seed=seed)
+            sampler = TPESampler(n_startup_trials=0, multivariate=True, group=True, seed=seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=sampler)
         study.add_trials([self._trial(tried) for tried in history])
-        params = study.ask(self._distributions).params
-        wanted = np.array([params[name] for name in self._distributions], dtype=int)
-        if is_conditional:
-            column = list(self._distributions).index("algorithm")
-            alike = self._levels[self._levels[:, column] == wanted[column]]
-            wanted[(alike == _ABSENT).all(axis=0)] = _ABSENT
+        wanted: Levels = study.ask(self._distributions).params
         return wanted
 
     def _trial(self, tried: Tried) -> FrozenTrial:
-        levels = dict(zip(self._distributions, self._levels[tried.i].tolist(), strict=True))
-        params = {name: level for name, level in levels.items() if level != _ABSENT}
+        levels = self._levels[tried.i]
         return create_trial(
             state=tried.state,
-            params=params,
-            distributions={name: self._distributions[name] for name in params},
+            params=levels,
+            distributions={name: self._distributions[name] for name in levels},
             value=tried.score,
             constraints={"limits": tried.excess},
         )
 
-    def _distances(self, indices: Levels, wanted: Levels) -> NDArray[np.float64]:
-        """Between candidates and what is wanted: of a number the share of its range, of a category 1."""
-        levels = self._levels[indices]
-        is_near = self._is_number & (levels != _ABSENT) & (wanted != _ABSENT)
-        shares = np.abs(levels - wanted) / self._levels.max(axis=0)
-        distances: NDArray[np.float64] = np.where(is_near, shares, levels != wanted).sum(axis=1)
-        return distances
-
-
-def _categories(last: int) -> CategoricalDistribution:
-    return CategoricalDistribution(range(last + 1))
+    def _distance(self, levels: Levels, wanted: Levels) -> float:
+        """Of a number the share of its range, of a category 1. Another algorithm is farther than all of its own."""
+        distance = 0.0
+        for name, level in levels.items():
+            distribution = self._distributions[name]
+            if isinstance(distribution, IntDistribution):
+                distance += abs(level - wanted[name]) / distribution.high
+            elif level != wanted[name]:
+                distance += len(wanted) if name == "algorithm" else 1
+        return distance
 
 
 class TuneSampler(Searcher):
@@ -211,7 +214,7 @@ class TuneSampler(Searcher):
             return Tried(i, TrialState.PRUNED, excess=too_much)
         return Tried(i, TrialState.COMPLETE, -score if self._study.score.higher_is_better else score, too_much)
 
-    def _allowed(self, indices: list[int]) -> list[bool]:
+    def _allowed(self, indices: Sequence[int]) -> list[bool]:
         """Which of the candidates are not known to break a limit."""
         contexts = ask(self._cost_history, [self._candidates[i] for i in indices])
         return [not is_ruled_out(self._study.trial_limits, context) for context in contexts]

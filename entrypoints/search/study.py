@@ -98,7 +98,10 @@ class Study:
     @property
     def key(self) -> str:
         """Studies with the same key train the same configurations in the same way."""
-        return study_key(self.settings, self.table)
+        settings, table = self.settings, self.table
+        same = {name: getattr(settings, name) for name in _OF_KEY} | {"length": str(settings.length)}
+        same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
+        return hashlib.sha256(json.dumps([table.digest, table.target, same]).encode()).hexdigest()[:16]
 
     @property
     def score_line(self) -> str:
@@ -223,10 +226,3 @@ class Study:
 
 def _can_be_chosen(trial: Trial, limits: Limits) -> bool:
     return trial.complete and not violations(limits, trial.figures)
-
-
-def study_key(settings: StudySettings, table: Table) -> str:
-    """Studies with the same key train the same configurations in the same way."""
-    same = {name: getattr(settings, name) for name in _OF_KEY} | {"length": str(settings.length)}
-    same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}
-    return hashlib.sha256(json.dumps([table.digest, table.target, same]).encode()).hexdigest()[:16]

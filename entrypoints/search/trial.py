@@ -38,7 +38,7 @@ RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost
 WINDOW_S = 0.5  # so that a trial of a second has a series
 CPU = "process_cpu_percent"
 Status = Literal["FINISHED", "KILLED"]
-CURVE = "training_time_s"  # the last point of which is its value in the summary
+TIME = "training_time_s"  # the curve of which each trial has a last point
 
 
 class TrialTrainable(tune.Trainable):
@@ -101,7 +101,8 @@ class TrialTrainable(tune.Trainable):
         configuration = self._configuration
         self._points: list[Point] = []
         self._tags = {NUMBER: str(configuration.number), **self._where}  # that no result has carried yet
-        self._summary: dict[str, float] = {}
+        self._summary: dict[str, float] = {}  # the latest value of each figure
+        self._curves = {TIME}  # those that have points, the last of which is their value in the summary
         self._shares: list[float] = []
         self._steps_done = 0
         (context,) = ask(self._cost_history, [configuration])
@@ -143,9 +144,8 @@ class TrialTrainable(tune.Trainable):
                 break
         if training.ended or guard.ended():
             return self._end()
-        costs = self._costs()  # a time limit, a person or an error may end the trial after this result
-        self._summary |= costs
-        return self._result(costs)
+        self._summary |= self._costs()  # a time limit, a person or an error may end the trial after this result
+        return self._result()
 
     def _look_ahead(self) -> None:
         """Judge before the first step, by predictions from other trials and by what an untrained model shows.
@@ -183,6 +183,7 @@ class TrialTrainable(tune.Trainable):
         curves |= training.report()
         self._points += points_now(curves, training.step_number)
         self._summary.pop(self._training.score.validated, None)  # it may not be defined any more
+        self._curves |= curves.keys()
         self._summary |= curves
         summary = self._summary | self._costs()
         val_loss = curves.get("val_loss", math.inf)
@@ -204,14 +205,14 @@ class TrialTrainable(tune.Trainable):
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
         stop = None if ended else guard.stop
         folds = training.fold_figures() if ended and not training.diverged else []
-        final = training.final_figures() if folds else {}
+        if folds:
+            self._summary |= training.final_figures()
         self._measurement.stop()
-        final |= self._costs()  # after the last reading, so that they are those of the whole trial
-        if stop and not guard.prediction and stop.metric not in self._summary:  # what a model has untrained
-            final.setdefault(stop.metric, stop.value)
-        self._summary |= final
-        if CURVE in final and not ended:  # between two reports
-            self._points += points_now({CURVE: final[CURVE]}, training.step_number)
+        self._summary |= self._costs()  # after the last reading, so that they are those of the whole trial
+        if stop and not guard.prediction:  # what a model has untrained
+            self._summary.setdefault(stop.metric, stop.value)
+        if TIME in self._summary and not ended:  # between two reports
+            self._points += points_now({TIME: self._summary[TIME]}, training.step_number)
         tags = {DIVERGED: str(training.diverged).lower()}
         expected = None
         if guard.active:
@@ -225,9 +226,9 @@ class TrialTrainable(tune.Trainable):
             trial = Trial("", self._configuration, status, self._summary, tags)
             self._cost_history.record.remote(trial)
         self._tags |= tags
-        return self._result(final, status) | {"done": True}
+        return self._result(status) | {"done": True}
 
-    def _result(self, summary: dict[str, float], status: Status | None = None) -> dict[str, Any]:
+    def _result(self, status: Status | None = None) -> dict[str, Any]:
         training = self._training
         windows = self._measurement.drain()  # the thread's, since the last result
         self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
@@ -235,7 +236,7 @@ class TrialTrainable(tune.Trainable):
         tags = self._tags
         self._points = []
         self._tags = {}
-        once = {name: value for name, value in summary.items() if name != CURVE}
+        once = {name: value for name, value in self._summary.items() if name not in self._curves}
         return {
             "step": training.step_number,
             "figures": self._summary,

@@ -28,7 +28,7 @@ from entrypoints.search import result
 from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.result import frame_at_end
 from entrypoints.search.run_names import searched
-from entrypoints.search.study import Study, study_key
+from entrypoints.search.study import Study
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import BY_PERSON, HOST_PREFIX, KIND
 
@@ -57,7 +57,7 @@ def before(empty_store: Path) -> Any:
         def ran(trials: list[Trial], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
             about = {
                 KIND: "study",
-                STUDY_KEY: study_key(SETTINGS, TABLE),
+                STUDY_KEY: study_of(settings=SETTINGS).key,
                 SCORE: json.dumps({"score": "val_rmse", "higher_is_better": False, "baseline": None}),
                 SEARCHED: json.dumps(searched([each.configuration for each in trials])),
                 **(tags or {}),
@@ -334,10 +334,12 @@ def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before)
 )
 def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
     """Which configurations there are, and how they are handed out, is not part of it; the data are."""
-    key = study_key(study_settings(), TABLE)
-    assert (key == study_key(study_settings(**changes), TABLE)) is same
-    columns = {"alcohol": "proof"}
-    assert key != study_key(study_settings(), replace(TABLE, frame=TABLE.frame.rename(columns=columns)))
+    key = study_of(settings=study_settings()).key
+    other = study_of(settings=study_settings(**changes))
+    assert (key == other.key) is same
+    of_other_data = study_of(settings=study_settings())
+    of_other_data.table = replace(TABLE, frame=TABLE.frame.rename(columns={"alcohol": "proof"}))
+    assert key != of_other_data.key
 
 
 def _columns(page: Any) -> list[str]:
