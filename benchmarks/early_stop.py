@@ -96,8 +96,8 @@ def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> di
     click.echo(f"seed {seed}: {saved.trials} trials; {limits_saved.answer(frame).sentences[0]}")
     return {
         "seed": seed,
-        "CPU saved %": saved.saved_cpu_percent,
-        "wall saved %": saved.saved_wall_percent,
+        "CPU saved %": saved.figures["saved_cpu_percent"],
+        "wall saved %": saved.figures["saved_wall_percent"],
         "feasible": int(lost["feasible"]),
         "stopped": int(lost["feasible_stopped"]),
         "val regret": float(lost["val_lost"]),

@@ -61,7 +61,7 @@ OF_STUDY = (
     "gain_high",
     "algorithm",
 )
-OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
+OF_POINT = ("study", "trial_id", "metric", "at", "value")
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ class Frame:
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
         folds: one row a trial and fold: study, trial_id, fold, and the metrics of that fold's model.
-        curves: one row a point: study, trial_id, metric, axis (``step`` or ``seconds``), at, value. Empty where no
-            question needs them.
+        curves: one row a point: study, trial_id, metric, at (the step), value. Empty where no question needs them.
         importance: one row a column of a study's file: study, and the columns of ``importance.importance``.
         hyperparameters: the names of those that differ between trials, as they were searched. A column holds numbers
             where all its values are numbers, else texts.
@@ -112,6 +111,11 @@ class Frame:
     def higher_is_better(self) -> bool:
         """Of the score."""
         return bool(self.studies["higher_is_better"].iloc[0])
+
+    @property
+    def sign(self) -> float:
+        """By which the score is multiplied so that less is better."""
+        return -1.0 if self.higher_is_better else 1.0
 
     @property
     def configurations(self) -> pd.Series[str]:

@@ -33,7 +33,6 @@ Array = NDArray[np.float64]
 MAX_TRIALS = 200  # of a study whose curves are read
 MAX_POINTS = 200  # of one curve
 IMPORTANCE = "importance.json"  # of a study's run, the table of its model
-SERIES = "system/"  # the beginning of what is read by the clock, not by the step
 
 
 def rows_of(client: MlflowClient, run: Run, curves: Collection[str] = ()) -> StudyRows:
@@ -44,7 +43,6 @@ def rows_of(client: MlflowClient, run: Run, curves: Collection[str] = ()) -> Stu
         run: of ``tune`` or ``early_stop``.
         curves: the metrics whose points are read, beside the score, of at most 200 trials a study that ran to their
             end, spread evenly over the order of their starts: at most 200 points each, the first and the last included.
-            Those of ``system/`` are by seconds since the trial's first sample, the others by step.
 
     Raises:
         UserError: the study has no trials.
@@ -150,18 +148,11 @@ def _curves(client: MlflowClient, study: str, trials: Sequence[Run], names: Coll
     """The curves of trials of one study that ran to their end."""
     for number in _spread(len(trials), MAX_TRIALS):
         run = trials[number]
-        points: dict[str, Sequence[Metric]] = {}
-        for name in run.data.metrics:
-            if name in names:
-                points[name] = client.get_metric_history(run.info.run_id, name)
-        times = [point.timestamp for name in points if name.startswith(SERIES) for point in points[name]]
-        for name, history in points.items():
-            is_series = name.startswith(SERIES)
-            curve = _by_time(history, min(times)) if is_series else _by_step(history)
+        for name in [name for name in run.data.metrics if name in names]:
+            curve = _by_step(client.get_metric_history(run.info.run_id, name))
             curve = curve[np.isfinite(curve[:, 1])]
             curve = curve[_spread(len(curve), MAX_POINTS)]
-            axis = "seconds" if is_series else "step"
-            columns = (study, _trial_id(run), name, axis, curve[:, 0], curve[:, 1])
+            columns = (study, _trial_id(run), name, curve[:, 0], curve[:, 1])
             yield pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
 
 
@@ -169,12 +160,6 @@ def _by_step(points: Sequence[Metric]) -> Array:
     """Step and value, the last one of each step."""
     last = {point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}
     return np.array(sorted(last.items()), dtype=float).reshape(-1, 2)
-
-
-def _by_time(points: Sequence[Metric], began_ms: int) -> Array:
-    """Seconds since the beginning, and value."""
-    ordered = sorted(points, key=lambda point: (point.timestamp, point.step))
-    return np.array([((point.timestamp - began_ms) / 1000, point.value) for point in ordered]).reshape(-1, 2)
 
 
 def _spread(count: int, most: int) -> list[int]:

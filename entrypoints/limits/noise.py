@@ -103,9 +103,9 @@ def _groups(frame: Frame) -> pd.Series[str]:
     return same.mask(algorithms.isin([*ALGORITHMS]), alike)
 
 
-def small(figure: str, size: float) -> float:
-    """The difference up to which a figure's change does not matter, as a share of its typical size."""
-    return max(SMALL, SMALL_MB / size) if is_memory(figure) and size else SMALL
+def small(cost: str, size: float) -> float:
+    """The difference in a cost of this size that is not worth a sentence, in its unit."""
+    return max(SMALL * size, SMALL_MB if is_memory(cost) else 0.0)
 
 
 def is_memory(figure: str) -> bool:

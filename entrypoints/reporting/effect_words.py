@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from entrypoints.frame import level
-from entrypoints.reporting.answer import rows_of
 from entrypoints.reporting.words import digits, joined, quoted, with_interval
 
 Row = Mapping[Any, Any]  # of a table
@@ -17,28 +14,39 @@ MAX_DIGITS = 9  # of a level
 MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
 
 
-def sentences(score: pd.DataFrame, costs: pd.DataFrame) -> list[str]:
+def sentences(score: Sequence[Row], costs: Sequence[Row]) -> tuple[str, ...]:
     """What changes the score and the costs, the most important first, and what is not shown.
 
     Args:
-        score: of ``effects.of_score``.
-        costs: of ``effects.of_costs``.
+        score: the rows of ``effects.of_score``.
+        costs: the rows of ``effects.of_costs``.
     """
-    parts = [*_of_score(score), *_of_costs(costs)]
+    by_size = sorted(score, key=lambda row: -abs(row["change"]))
+    parts = [*_changes(by_size), *_changes(costs)]
     found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
-    found += _busy(costs)
-    found += _not_shown_of_score(rows_of(score))
-    if len(costs) and not costs["reported"].any():
-        found.append(f"No effect on {quoted(costs['metric'].unique())} is shown, beyond noise and 5 % (memory: 2 %).")
-    return found
+    return (*found, *_busy(costs), *_not_shown_of_score(score), *_none_of_costs(costs))
 
 
-def _of_score(score: pd.DataFrame) -> Iterator[str]:
-    """What changes the score, the largest change first."""
-    reported = [row for row in rows_of(score) if row["reported"]]
-    for row in sorted(reported, key=lambda row: -abs(row["change"])):
-        verb = "rises" if row["change"] > 0 else "falls"
-        yield f"{_levels(row)}: `{row['metric']}` {verb} by {_change(row)}"
+def _changes(rows: Sequence[Row]) -> Iterator[str]:
+    """A part of a sentence for each two levels, with all metrics that they change."""
+    by_levels: dict[str, list[str]] = {}
+    for row in rows:
+        if row["reported"]:
+            levels = f"`{row['hyperparameter']}` {level_in_words(row['from'])} -> {level_in_words(row['to'])}"
+            by_levels.setdefault(levels, []).append(f"`{row['metric']}` {change_in_words(row)}")
+    for levels, changes in by_levels.items():
+        yield f"{levels}: {joined(changes)}"
+
+
+def _busy(costs: Sequence[Row]) -> Iterator[str]:
+    for row in costs:
+        if row["metric"] == "training_time_s" and row.get("noise", 0.0) > MAX_NOISE:
+            yield (
+                f"The machine was busy: equal trials differ by {digits(100 * row['noise'])} % in `training_time_s`, so "
+                f"two trials surely differ only if one takes {digits(1 + row['least_significant_difference'])} times "
+                "as long."
+            )
+            return
 
 
 def _not_shown_of_score(rows: Sequence[Row]) -> Iterator[str]:
@@ -59,47 +67,24 @@ def _not_shown_of_score(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _of_costs(costs: pd.DataFrame) -> list[str]:
-    """A part of a sentence for each two levels, with all costs that they change."""
-    by_levels: dict[str, list[str]] = {}
-    for row in rows_of(costs):
-        if row["reported"]:
-            by_levels.setdefault(_levels(row), []).append(f"`{row['metric']}` {change_in_words(row)}")
-    return [f"{levels}: {joined(changes)}" for levels, changes in by_levels.items()]
-
-
-def _busy(costs: pd.DataFrame) -> Iterator[str]:
-    if "noise" not in costs:
-        return
-    for row in rows_of(costs):
-        if row["metric"] == "training_time_s" and row["noise"] > MAX_NOISE:
-            yield (
-                f"The machine was busy: equal trials differ by {digits(100 * row['noise'])} % in `training_time_s`, so "
-                f"two trials surely differ only if one takes {digits(1 + row['least_significant_difference'])} times "
-                "as long."
-            )
-            return
-
-
-def _levels(row: Row) -> str:
-    return f"`{row['hyperparameter']}` {level_in_words(row['from'])} -> {level_in_words(row['to'])}"
+def _none_of_costs(rows: Sequence[Row]) -> Iterator[str]:
+    if rows and not any(row["reported"] for row in rows):
+        names = quoted(dict.fromkeys(row["metric"] for row in rows))
+        yield f"No effect on {names} is shown, beyond noise and 5 % (memory: 2 %)."
 
 
 def change_in_words(row: Row) -> str:
     """Such as ``falls to 1/7.9 (1/8.4 to 1/7.4)``, ``rises by 12 % (10 to 14)``, ``rises by 5 MB (4.8 to 5.2)``."""
     change, low, high = row["change"], row["low"], row["high"]
-    if row["unit"] == "MB":
-        return f"{'rises' if change > 0 else 'falls'} by {_change(row, 'MB')}"
+    if row["unit"] != "times":
+        by = with_interval(abs(change), abs(low), abs(high), row["unit"])
+        return f"{'rises' if change > 0 else 'falls'} by {by}"
     if change >= 2:
         return f"rises to {with_interval(change, low, high, 'times')}"
     if change <= 0.5:
         return f"falls to {with_interval(1 / change, 1 / low, 1 / high, prefix='1/')}"
     share, least, most = (100 * abs(factor - 1) for factor in (change, low, high))
     return f"{'rises' if change > 1 else 'falls'} by {with_interval(share, least, most, '%')}"
-
-
-def _change(row: Row, unit: str = "") -> str:
-    return with_interval(abs(row["change"]), abs(row["low"]), abs(row["high"]), unit)
 
 
 def level_in_words(value: Any) -> str:

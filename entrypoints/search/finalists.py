@@ -19,7 +19,7 @@ from entrypoints.models import best_model
 from entrypoints.models.best_model import BestModel
 from entrypoints.models.jackknife import Estimate
 from entrypoints.models.trial_record import Trial
-from entrypoints.reporting.questions.decision import Case, decide
+from entrypoints.reporting.questions.decision import decide
 from entrypoints.search.study import Study
 from mlflow_sysmetrics.delivery import now_ms
 from mlflow_sysmetrics.served import Judgement, ServedCosts, ServedError, judged, served_costs
@@ -78,7 +78,7 @@ def choose(study: Study) -> None:
     if study.best is None or not judgements:
         return
     if not able:
-        study.decision = replace(study.decision, case=Case.NONE_MEETS_LIMITS, best=None, cheapest=None)
+        study.decision = replace(study.decision, best=None, cheapest=None)
     elif study.best.trial_id in judgements:
         study.not_judged = judgements[study.best.trial_id].unknown
 

@@ -108,9 +108,7 @@ def metrics(study: Study, frame: Frame) -> dict[str, float]:
         found["skipped"] = (own["stop_how"] == "skipped").sum()
     saving = limits_saved.saving(frame, study.run.run_id) if study.trial_limits.rules else None
     if saving:
-        units = ("cpu_s", "wall_s", "cpu_percent", "wall_percent")
-        names = ["spent_cpu_s", "spent_wall_s", *(f"saved_{unit}" for unit in units)]
-        found |= {name: getattr(saving, name) for name in names}
+        found |= saving.figures
     return {name: float(number) for name, number in found.items()}
 
 

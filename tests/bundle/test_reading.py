@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from commands import store_uri
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric
+from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput
 from stored_studies import FULL, LIMITED, read, store_study, store_trial
 
 from entrypoints.frame import ABOUT, Frame
@@ -215,20 +215,14 @@ def _curve(frame: Frame, metric: str) -> dict[float, float]:
 
 
 def test_curves_are_those_that_are_asked_for(client: MlflowClient) -> None:
-    """By step, step 0 included, or by seconds; without a question there is none."""
+    """By step, step 0 included; without a question there is none."""
     study = store_study(client, trials=0)
     loss = {0: 1.0, 100: 0.5, 200: 0.25}
-    trial = store_trial(
-        client, study, points={"val_loss": loss, "train_loss": loss, "system/a": {1: 9.0}}, trial_id="t"
-    )
-    series = [Metric("system/process_memory_mb", 90.0 + at, 1000 + 500 * at, at) for at in (2, 0, 1)]
-    client.log_batch(trial, series)
-    frame = _read(client, study, curves=("val_loss", "system/process_memory_mb", "not there"))
+    store_trial(client, study, points={"val_loss": loss, "train_loss": loss, "system/a": {1: 9.0}}, trial_id="t")
+    frame = _read(client, study, curves=("val_loss", "not there"))
     assert _curve(frame, "val_loss") == loss
-    assert _curve(frame, "system/process_memory_mb") == {0: 90, 0.5: 91, 1: 92}
-    assert set(frame.curves["axis"]) == {"step", "seconds"}
     assert set(frame.curves["trial_id"]) == {"t"}
-    assert set(frame.curves["metric"]) == {"val_loss", "system/process_memory_mb"}
+    assert set(frame.curves["metric"]) == {"val_loss"}
     assert _read(client, study).curves.empty
 
 

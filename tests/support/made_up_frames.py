@@ -170,7 +170,6 @@ def _curves(
             "study": study_id,
             "trial_id": trial,
             "metric": metric,
-            "axis": "step",
             "at": round(share * length),
             "value": of(row, share),
         }
@@ -178,5 +177,5 @@ def _curves(
         for trial, row, length in zip(ids, rows, steps, strict=True)
         for share in np.linspace(0, 1, POINTS)
     ]
-    table: pd.DataFrame = pd.DataFrame(points, columns=["study", "trial_id", "metric", "axis", "at", "value"])
+    table: pd.DataFrame = pd.DataFrame(points, columns=["study", "trial_id", "metric", "at", "value"])
     return table

@@ -21,8 +21,6 @@ CURVES = (
     "step_time_ms",
     "cpu_percent",
     "memory_mb",
-    "system/process_cpu_percent",
-    "system/process_memory_mb",
 )
 """The curves that they are asked about, beside that of the score."""
 

@@ -114,7 +114,7 @@ def _medians(frame: Frame, name: str, levels: list[Any], cost: str | None) -> pd
         trials = own.complete[own.complete[name].isin(levels)]
         values = to_ten_digits(trials[cost or own.score].astype(float)).dropna()
         trials = trials.loc[values.index]
-        sign = -1.0 if cost is None and own.higher_is_better else 1.0
+        sign = own.sign if cost is None else 1.0
         alike = configurations(trials, others)
         is_whole = alike.map(trials.groupby(alike)[name].nunique()) == len(levels)
         kept = is_whole if is_whole.any() else ~is_whole

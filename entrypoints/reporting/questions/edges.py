@@ -30,13 +30,11 @@ def sentences(frame: Frame, decision: Decision) -> Iterator[str]:
         frame: of the study.
         decision: which trial is chosen, and what of scores is noise.
     """
-    trials, score, sign = frame.trials[frame.trials["study"] == frame.first], frame.score, 1.0
+    trials, score = frame.trials[frame.trials["study"] == frame.first], frame.score
     complete = frame.complete[decision.judged.loc[frame.complete.index, "verdict"] != Verdict.BREAKS]
     chosen, least = decision.chosen, decision.noise.least_difference
     if chosen is None or least != least:
         return
-    if frame.higher_is_better:
-        sign = -1.0
     if "algorithm" in frame.hyperparameters:
         trials, complete = (each[each["algorithm"] == chosen["algorithm"]] for each in (trials, complete))
     for name in frame.hyperparameters:
@@ -51,7 +49,7 @@ def sentences(frame: Frame, decision: Decision) -> Iterator[str]:
             continue
         is_low = chosen[name] == values[0]
         next_best = complete.loc[complete[name] == values[1 if is_low else -2], score].head(1)
-        if not next_best.empty and sign * (next_best.iloc[0] - chosen[score]) > least:
+        if not next_best.empty and frame.sign * (next_best.iloc[0] - chosen[score]) > least:
             end, next_ones = ("smallest", "smaller") if is_low else ("largest", "larger")
             yield f"The best {name}, {level(chosen[name])}, is the {end} that was tried: try {next_ones} ones as well."
 

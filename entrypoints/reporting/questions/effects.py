@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from entrypoints.frame import Frame, to_ten_digits
 from entrypoints.limits.judging import WORTH_MB
 from entrypoints.limits.noise import MIN_DEGREES, SMALL, Noise, is_memory, noise_of
 from entrypoints.reporting import effect_words
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import Pairs, matched
 from entrypoints.reporting.statistics import LEVEL, REPORTED, Estimate, by_t, holm, is_learned, over_folds
 from entrypoints.reporting.words import quoted
@@ -30,6 +30,8 @@ MAIN_COSTS = (
     "model_size_kb",
     "peak_gpu_memory_mb",
 )
+MAX_LOGARITHM = 700.0  # beyond it a factor has no number
+_ENDS = ("change", "low", "high")
 Row = dict[str, Any]  # of a table
 
 
@@ -58,7 +60,7 @@ def of_costs(frame: Frame) -> pd.DataFrame:
     rows: list[Row] = []
     for cost in MAIN_COSTS:
         if cost in frame.metrics and frame.ended[cost].nunique() > 1:
-            rows += _effects_on_cost(frame, cost)
+            rows += _on_cost(frame, cost)
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
 
@@ -76,17 +78,17 @@ def of_score(frame: Frame) -> pd.DataFrame:
         (over hyperparameters), reported (p_holm below 0.05). The levels are chosen as in ``of_costs``.
     """
     scores = fold_scores(frame)
-    if scores.shape[1] < 2:
-        nothing: pd.DataFrame = pd.DataFrame()
-        return nothing
-    trials = frame.complete.set_index("trial_id").loc[scores.index]
-    rows = _effects(frame, trials, scores, _score_change)
+    rows: list[Row] = []
+    if scores.shape[1] > 1:
+        trials = frame.complete.set_index("trial_id").loc[scores.index]
+        rows = _strongest(frame, trials, frame.score, scores, _score_change)
+    models = len(scores.drop_duplicates())
     for row in rows:
-        row |= {"metric": frame.score, "unit": "", "reach": row["high"] - row["change"]}
-        row |= {"of_trials": len(scores), "models": len(scores.drop_duplicates())}
-    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"] = float(p_holm)
-        row["reported"] = bool(p_holm < LEVEL) and not row["low"] <= 0 <= row["high"]
+        row["unit"] = ""
+        row["reach"] = row["high"] - row["change"]
+        row["of_trials"] = len(scores)
+        row["models"] = models
+        row["reported"] = row["p_holm"] < LEVEL
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
 
@@ -153,24 +155,23 @@ def fold_scores(frame: Frame) -> pd.DataFrame:
 
 def answer(frame: Frame) -> Answer:
     """What changes the score, what changes the costs, and how sure that is."""
-    score, costs = of_score(frame), of_costs(frame)
+    score, costs = rows_of(of_score(frame)), rows_of(of_costs(frame))
     varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1}
-    if score.empty and costs.empty:
-        why = "What hyperparameters change: no two trials that ran to their end differ in one hyperparameter alone"
-        return Answer("effects", open_question=f"{why}; list the values to compare in space.")
-    sentences = effect_words.sentences(score, costs)
-    table: pd.DataFrame = pd.concat([part for part in (score, costs) if not part.empty])
-    unknown = sorted(varied - {*table["hyperparameter"]})
+    unknown = sorted(varied - {row["hyperparameter"] for row in (*score, *costs)})
     why = ""
-    if unknown:
-        alone = "no trials differ in one of them alone; list the values to compare in space"
-        why = f"What {quoted(unknown)} change: {alone}."
-    table = table.sort_values("reported", ascending=False, kind="stable", ignore_index=True)
-    return Answer("effects", tuple(sentences), table, open_question=why)
+    if unknown or not (score or costs):
+        names = quoted(unknown) if unknown else "hyperparameters"
+        why = f"What {names} change: no trials differ in one of them alone; list the values to compare in space."
+    rows = sorted([*score, *costs], key=lambda row: not row["reported"])
+    return Answer("effects", effect_words.sentences(score, costs), pd.DataFrame(rows), open_question=why)
 
 
-def _effects(
-    frame: Frame, trials: pd.DataFrame, values: pd.DataFrame, change_of: Callable[[Pairs], Estimate | None]
+def _strongest(
+    frame: Frame,
+    trials: pd.DataFrame,
+    metric: str,
+    values: pd.DataFrame,
+    change_of: Callable[[Pairs], Estimate | None],
 ) -> list[Row]:
     """A row per hyperparameter, for the two levels that are worth most of a word."""
     rows = []
@@ -178,28 +179,29 @@ def _effects(
         found: list[Row] = []
         for pairs in matched(trials, frame.hyperparameters, name, values):
             change = change_of(pairs)
-            if change is not None:
-                found.append(_row(name, pairs, change))
+            if change is None:
+                continue
+            row = {
+                "metric": metric,
+                "hyperparameter": name,
+                "from": pairs.first,
+                "to": pairs.second,
+                "change": change.value,
+                "low": change.low,
+                "high": change.high,
+                "p_value": float(np.minimum(1.0, change.p_value * pairs.compared)),
+                "trials": 2 * len(pairs.one),
+                "same": pairs.one.equals(pairs.other),
+            }
+            found.append(row)
         differ = [row for row in found if row["p_value"] < LEVEL]
         if differ:
             rows.append(max(differ, key=lambda row: abs(row["change"])))
         elif found:
             rows.append(min(found, key=lambda row: (row["same"], row["p_value"])))
+    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = float(p_holm)
     return rows
-
-
-def _row(name: str, pairs: Pairs, change: Estimate) -> Row:
-    return {
-        "hyperparameter": name,
-        "from": pairs.first,
-        "to": pairs.second,
-        "change": change.value,
-        "low": change.low,
-        "high": change.high,
-        "p_value": float(np.minimum(1.0, change.p_value * pairs.compared)),
-        "trials": 2 * len(pairs.one),
-        "same": pairs.one.equals(pairs.other),
-    }
 
 
 def _score_change(pairs: Pairs) -> Estimate:
@@ -209,52 +211,45 @@ def _score_change(pairs: Pairs) -> Estimate:
     return over_folds((second - first).mean(axis=0), LEVEL / pairs.compared)
 
 
-def _effects_on_cost(frame: Frame, cost: str) -> Iterable[Row]:
+def _on_cost(frame: Frame, cost: str) -> list[Row]:
+    """The rows of one cost: memory adds up, and other costs are multiplied."""
     trials = frame.ended
     known = trials[(trials["repeat"] == 0) & np.isfinite(trials[cost].astype(float))]
-    is_factor = not is_memory(cost)
+    noise, is_factor = noise_of(frame, cost), not is_memory(cost)
     if is_factor:
         known = known[known[cost] > 0]
     values = known[[cost]].astype(float)
-    level, noise = float(values[cost].mean()), noise_of(frame, cost)
-    rows = _effects(
-        frame, known, np.log(values) if is_factor else values, lambda pairs: _cost_change(pairs, noise, level)
-    )
-    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        del row["same"]
-        row |= {"metric": cost, "unit": "times" if is_factor else "MB", "p_holm": float(p_holm)}
+    mean_cost = float(values[cost].mean())
+    if is_factor:
+        values, sd, least = np.log(values), noise.share, SMALL
+    else:
+        sd, least = noise.share * mean_cost, max(SMALL_SHARE, WORTH_MB / mean_cost)
+    rows = _strongest(frame, known, cost, values, lambda pairs: _cost_change(pairs, noise, sd))
+    for row in rows:
+        row["unit"] = "times" if is_factor else "MB"
+        changes = np.array([row[name] for name in _ENDS])
+        shares = np.abs(changes) / mean_cost
         if is_factor:
-            row |= {name: float(np.exp(np.clip(row[name], -700, 700))) for name in ("change", "low", "high")}
-        row["reported"] = bool(p_holm < REPORTED) and _matters(row, level)
+            changes = changes.clip(-MAX_LOGARITHM, MAX_LOGARITHM)
+            shares = np.expm1(np.abs(changes))  # as much for half as for twice
+            row |= dict(zip(_ENDS, np.exp(changes).tolist(), strict=True))
+        matters = shares[0] > least and shares[1:].min() > least / 2
+        row["reported"] = row["p_holm"] < REPORTED and bool(matters)
         if noise.is_measured:
-            row |= {"noise": noise.share, "least_significant_difference": noise.least_difference()}
+            row["noise"] = noise.share
+            row["least_significant_difference"] = noise.least_difference()
     return rows
 
 
-def _cost_change(pairs: Pairs, noise: Noise, level: float) -> Estimate | None:
-    """From one level to the other: of logarithms, or of memory, whose noise is a share of its level."""
+def _cost_change(pairs: Pairs, noise: Noise, sd: float) -> Estimate | None:
+    """From one level to the other, of values of which equal trials have this standard deviation by noise."""
     differences = (pairs.other - pairs.one).to_numpy()[:, 0]
     count = len(differences)
     if count < MIN_PAIRS:
         return None
     error, degrees = float(stats.sem(differences)), float(count - 1)
     if degrees < MIN_DEGREES and noise.is_measured:
-        known = noise.share * (level if is_memory(str(pairs.one.columns[0])) else 1.0) * math.sqrt(2 / count)
-        error = math.sqrt((degrees * error**2 + noise.degrees * known**2) / (degrees + noise.degrees))
+        squares = degrees * error**2 + noise.degrees * sd**2 * 2 / count
+        error = math.sqrt(squares / (degrees + noise.degrees))
         degrees = max(degrees, noise.degrees)
     return by_t(float(differences.mean()), error, degrees, LEVEL / pairs.compared)
-
-
-def _matters(row: Mapping[str, Any], level: float) -> bool:
-    """Whether an effect is more than what is too small for a sentence, and surely more than half of that."""
-    is_factor = row["unit"] == "times"
-    least = SMALL if is_factor else max(SMALL_SHARE, WORTH_MB / level)
-    change, low, high = (_share(row[name]) if is_factor else row[name] / level for name in ("change", "low", "high"))
-    if low <= 0 <= high:
-        return False
-    return bool(abs(change) > least and min(abs(low), abs(high)) > least / 2)
-
-
-def _share(factor: float) -> float:
-    """A factor as a share of the cost: as much for half as for twice."""
-    return factor - 1 if factor > 1 else 1 - 1 / factor

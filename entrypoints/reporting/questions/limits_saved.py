@@ -32,9 +32,10 @@ class Saving:
         study: the id of the study under limits.
         full: the id of the full study that it is counted against; None: forecasts of its own trials.
         trials: how many it had.
-        spent_cpu_s, spent_wall_s: by all trials that say so.
+        figures: of all trials and reasons, of CPU and of wall time: spent_.._s, saved_.._s and saved_.._percent, of the
+            time that the trials would have taken.
         reasons: a row for what ended trials, the most saved first: reason, trials, skipped (before the first step),
-            saved_cpu_s, saved_wall_s, saved_cpu_percent (of the time that the study would have taken).
+            saved_cpu_s, saved_wall_s, saved_cpu_percent.
         unknown: how many stopped trials are in none of the savings, since what they have cost, or would have, is not
             recorded.
     """
@@ -42,30 +43,14 @@ class Saving:
     study: str
     full: str | None
     trials: int
-    spent_cpu_s: float
-    spent_wall_s: float
+    figures: dict[str, float]
     reasons: pd.DataFrame
     unknown: int
 
     @property
-    def saved_cpu_s(self) -> float:
-        """CPU seconds that all stops together saved."""
-        return float(self.reasons["saved_cpu_s"].sum())
-
-    @property
-    def saved_wall_s(self) -> float:
-        """Wall seconds of trials that all stops together saved."""
-        return float(self.reasons["saved_wall_s"].sum())
-
-    @property
-    def saved_cpu_percent(self) -> float:
-        """Of the CPU seconds that the study would have taken."""
-        return _percent(self.saved_cpu_s, self.spent_cpu_s)
-
-    @property
-    def saved_wall_percent(self) -> float:
-        """Of the wall seconds of its trials."""
-        return _percent(self.saved_wall_s, self.spent_wall_s)
+    def is_small(self) -> bool:
+        """Whether what was saved may be noise."""
+        return self.figures["saved_cpu_percent"] < SMALL_PERCENT
 
 
 def saving(frame: Frame, study: str | None = None) -> Saving | None:
@@ -88,19 +73,19 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
     spent = seconds(own)
     whole = own[list(FORECASTS)].set_axis(spent.columns, axis=1) if full is None else _in_full(frame, full, own)
     saved = whole - spent
-    known = saved.notna().all(axis=1)
+    is_known = saved.notna().all(axis=1)
     is_stopped = own["status"] == "KILLED"
-    ended = own[is_stopped & known]
-    spent_cpu_s = float(spent["cpu_s"].sum())
-    return Saving(
-        study,
-        full,
-        trials=len(own),
-        spent_cpu_s=spent_cpu_s,
-        spent_wall_s=float(spent["wall_s"].sum()),
-        reasons=_by_reason(limits_of(frame.of([study])), ended, saved.loc[ended.index], spent_cpu_s),
-        unknown=int((is_stopped & ~known).sum()),
-    )
+    saved = saved[is_stopped & is_known]
+    figures = {}
+    for unit in ("cpu", "wall"):
+        took, saved_s = float(spent[f"{unit}_s"].sum()), float(saved[f"{unit}_s"].sum())
+        figures[f"spent_{unit}_s"] = took
+        figures[f"saved_{unit}_s"] = saved_s
+        figures[f"saved_{unit}_percent"] = 100 * saved_s / (took + saved_s) if took + saved_s else 0.0
+    reasons = _by_reason(limits_of(frame.of([study])), own.loc[saved.index], saved)
+    in_all = figures["spent_cpu_s"] + figures["saved_cpu_s"]
+    reasons["saved_cpu_percent"] = 100 * reasons["saved_cpu_s"] / in_all if in_all else 0.0
+    return Saving(study, full, len(own), figures, reasons, unknown=int((is_stopped & ~is_known).sum()))
 
 
 def full_study(frame: Frame, study: str) -> str | None:
@@ -136,9 +121,12 @@ def answer(frame: Frame) -> Answer:
         sentences.append(f"{_in_words(saved, limits)}{_command_in_words(frame, saved)}")
         if loss and (len(saved.reasons) or saved.unknown):
             sentences += _lost_in_words(loss)
-        sentences += _by_each(saved)
-        sentences += _other_machines(frame, saved)
-    metrics = {name: getattr(savings[0], name) for name in ("saved_cpu_percent", "saved_wall_percent")}
+        if len(saved.reasons) > 1 and not saved.is_small:
+            shares = [f"{row['reason']} saved {percent(row['saved_cpu_percent'])}" for row in rows_of(saved.reasons)]
+            sentences.append(f"Of the CPU time {joined(shares)}.")
+        if saved.full is not None and not is_on_one_machine(frame, saved.study, saved.full):
+            sentences.append("It ran on another machine than the full study: its saving compares two machines.")
+    metrics = {name: savings[0].figures[name] for name in ("saved_cpu_percent", "saved_wall_percent")}
     return Answer("limits_saved", tuple(sentences), pd.concat(tables, ignore_index=True), metrics=metrics)
 
 
@@ -151,7 +139,6 @@ def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
         feasible, not_judged, feasible_stopped (counts of configurations), score, val_lost and test_lost (of the score
         and of that on the test part, above 0 is worse; NaN where not known) and noise (of the score).
     """
-    score = str(frame.studies.loc[full, "score"])
     of_full = frame.of([full])
     whole = of_full.complete
     whole = whole.set_axis(configurations(whole, frame.hyperparameters).to_list())
@@ -162,16 +149,20 @@ def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
     of_both = both["trial_id"].map(verdicts)
     able = both[of_both == Verdict.MEETS]
     is_stopped = able.index.isin(tried[own["stopped_by"] == BY_LIMITS])
-    sign = -1.0 if frame.studies.loc[full, "higher_is_better"] else 1.0
-    return {
+    found = {
         "feasible": len(able),
         "not_judged": int((of_both == Verdict.UNKNOWN).sum()),
         "feasible_stopped": int(is_stopped.sum()),
-        "score": score,
-        "val_lost": _worse_best(able, is_stopped, score, sign),
-        "test_lost": _worse_best(able, is_stopped, score.replace("val_", "test_"), sign),
+        "score": of_full.score,
         "noise": noise_of_score(of_full).error,
     }
+    left = able[~is_stopped]
+    for part in ("val", "test"):
+        metric = of_full.score.replace("val_", f"{part}_")
+        is_known = metric in able and len(left)
+        worse = of_full.sign * (left[metric].iloc[0] - able[metric].iloc[0]) if is_known else math.nan
+        found[f"{part}_lost"] = float(worse)
+    return found
 
 
 def _limited(frame: Frame) -> list[str]:
@@ -179,20 +170,12 @@ def _limited(frame: Frame) -> list[str]:
     return [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
 
 
-def _by_reason(limits: Limits, ended: pd.DataFrame, saved: pd.DataFrame, spent_cpu_s: float) -> pd.DataFrame:
-    table: pd.DataFrame = pd.DataFrame(
-        {
-            "reason": [_reason(limits, trial) for trial in rows_of(ended)],
-            "trials": 1,
-            "skipped": (ended["stop_how"] == "skipped").astype(int).to_numpy(),
-            "saved_cpu_s": saved["cpu_s"].to_numpy(),
-            "saved_wall_s": saved["wall_s"].to_numpy(),
-        }
-    )
-    by_reason = table.groupby("reason", sort=False).sum().reset_index()
+def _by_reason(limits: Limits, ended: pd.DataFrame, saved: pd.DataFrame) -> pd.DataFrame:
+    rows = pd.DataFrame({"reason": [_reason(limits, trial) for trial in rows_of(ended)], "trials": 1})
+    rows["skipped"] = (ended["stop_how"] == "skipped").to_numpy(int)
+    rows[["saved_cpu_s", "saved_wall_s"]] = saved[["cpu_s", "wall_s"]].to_numpy()
+    by_reason = rows.groupby("reason", sort=False).sum().reset_index()
     reasons: pd.DataFrame = by_reason.sort_values("saved_cpu_s", ascending=False)
-    in_all = spent_cpu_s + reasons["saved_cpu_s"].sum()
-    reasons["saved_cpu_percent"] = 100 * reasons["saved_cpu_s"] / in_all if in_all else 0.0
     return reasons
 
 
@@ -213,20 +196,12 @@ def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _worse_best(able: pd.DataFrame, is_stopped: Any, metric: str, sign: float) -> float:
-    """By how much the best trial that was left is worse than the best of all; NaN without one."""
-    left = able[~is_stopped]
-    if left.empty or metric not in able:
-        return math.nan
-    return sign * float(left[metric].iloc[0] - able[metric].iloc[0])
-
-
 def _table(saved: Saving, limits: str) -> pd.DataFrame:
     reasons = saved.reasons if len(saved.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])
     table: pd.DataFrame = reasons.assign(
         of_trials=saved.trials,
         limits=limits,
-        spent_cpu_s=saved.spent_cpu_s,
+        spent_cpu_s=saved.figures["spent_cpu_s"],
         study=saved.study,
         counted_against=saved.full or "forecast",
     )
@@ -244,12 +219,13 @@ def _in_words(saved: Saving, limits: str) -> str:
     before = f" ({skipped} before the first step)" if skipped else ""
     also = f", and {diverged} that diverged" if diverged else ""
     first = f"Under `{limits}` {stopped} of {saved.trials} trials were stopped{before}{also}"
-    if saved.saved_cpu_percent < SMALL_PERCENT:
+    if saved.is_small:
         return f"{first}, which saved less than {SMALL_PERCENT:.0f} % of their CPU time: it may be noise{unknown}."
     against = "the full study" if saved.full else "a forecast"
+    took, less, share = (saved.figures[name] for name in ("spent_cpu_s", "saved_cpu_s", "saved_cpu_percent"))
     return (
-        f"{first}: the trials took {digits(saved.spent_cpu_s)} s of CPU time, {digits(saved.saved_cpu_s)} s "
-        f"({percent(saved.saved_cpu_percent)}) less than without limits, by {against}{unknown}."
+        f"{first}: the trials took {digits(took)} s of CPU time, {digits(less)} s ({percent(share)}) less than without "
+        f"limits, by {against}{unknown}."
     )
 
 
@@ -285,25 +261,8 @@ def _lost_in_words(loss: Mapping[str, Any]) -> Iterator[str]:
     yield f"Of {able} trials that meet the limits {stopped} {'was' if stopped == 1 else 'were'} stopped: {left}."
 
 
-def _by_each(saved: Saving) -> Iterator[str]:
-    """Which limit saved how much, where several did."""
-    if len(saved.reasons) > 1 and saved.saved_cpu_percent >= SMALL_PERCENT:
-        shares = [f"{row['reason']} saved {percent(row['saved_cpu_percent'])}" for row in rows_of(saved.reasons)]
-        yield f"Of the CPU time {joined(shares)}."
-
-
 def is_on_one_machine(frame: Frame, study: str, other: str) -> bool:
     """Whether two studies share a machine, or that is not known."""
     hosts = frame.trials.dropna(subset=["host"]).groupby("study")["host"].agg(set)
     known = [hosts[each] for each in (study, other) if each in hosts]
     return len(known) < 2 or bool(set.intersection(*known))
-
-
-def _other_machines(frame: Frame, saved: Saving) -> Iterator[str]:
-    """That the saving may be that of the machine."""
-    if saved.full is not None and not is_on_one_machine(frame, saved.study, saved.full):
-        yield "It ran on another machine than the full study: its saving compares two machines."
-
-
-def _percent(saved: float, spent: float) -> float:
-    return 100 * saved / (saved + spent) if saved + spent else 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -28,7 +30,8 @@ def front(frame: Frame) -> pd.DataFrame:
     as_good = float(np.nan_to_num(noise_of_score(frame).error))
     fronts = []
     for cost in differing_costs(frame):
-        as_cheap = max(small(cost, float(trials[cost].median())), noise_of(frame, cost).least_difference())
+        typical = float(trials[cost].median())
+        as_cheap = max(small(cost, typical) / (typical or math.inf), noise_of(frame, cost).least_difference())
         of_cost = steps(frame, cost, as_good, as_cheap)
         fronts.append(of_cost[[score, *named]].assign(cost=cost, value=of_cost[cost]))
     columns = ["cost", "value", score, *named]
@@ -49,15 +52,14 @@ def steps(frame: Frame, cost: str, as_good: float = 0.0, as_cheap: float = 0.0) 
         as_good: what may be noise of the score, a difference.
         as_cheap: what may be noise of the cost, a share of it.
     """
-    score, higher_is_better = frame.score, frame.higher_is_better
-    sign = -1.0 if higher_is_better else 1.0
     trials = frame.complete
-    left: pd.DataFrame = trials.dropna(subset=[score, cost])
+    losses = frame.sign * trials[frame.score]
+    left: pd.DataFrame = trials.assign(loss=losses).dropna(subset=["loss", cost])
     chosen = []
     while len(left):
-        good = left[sign * left[score] <= (sign * left[score]).min() + as_good]
+        good = left[left["loss"] <= left["loss"].min() + as_good]
         cheap = good[good[cost] <= good[cost].min() * (1 + as_cheap)]
-        best = cheap.sort_values([score, cost, "trial_id"], ascending=[not higher_is_better, True, True]).index[0]
+        best = cheap.sort_values(["loss", cost, "trial_id"]).index[0]
         chosen.append(best)
         left = left[left[cost] * (1 + as_cheap) < left.loc[best, cost]]
     found: pd.DataFrame = trials.loc[chosen[::-1]]

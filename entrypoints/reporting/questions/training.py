@@ -23,7 +23,6 @@ MIN_TRIALS = 3
 MOST = 0.9  # of the trials have to agree on the way of a loss
 LEVEL_WITHIN = 0.1  # of the whole change: from where a curve stays as near to its end it is level
 AT_THE_END = 0.9  # of the training, from where on a curve that becomes level is not called so
-SERIES = "system/process_"
 
 
 class Curve(NamedTuple):
@@ -78,16 +77,14 @@ def answer(frame: Frame) -> Answer:
 
 
 def _points(frame: Frame) -> pd.DataFrame:
-    """The points of trials, with the algorithm of losses; of a cost those by step, or else those of its series."""
-    ended = frame.complete[["trial_id", *(name for name in frame.hyperparameters if name == "algorithm")]]
+    """The points of trials, with the algorithm of losses."""
+    ended = frame.complete[["trial_id"]].assign(algorithm="")
+    if "algorithm" in frame.hyperparameters:
+        ended["algorithm"] = frame.complete["algorithm"]
     points = frame.curves[frame.curves["study"] == frame.first].merge(ended, on="trial_id")
     names = points["metric"].astype(str)
-    by_step = set(names[points["axis"] == "step"])
-    is_spare = names.str.startswith(SERIES) & names.str.removeprefix(SERIES).isin(by_step)
-    points = points[np.isfinite(points["value"].astype(float)) & ~names.str.endswith("_sd") & ~is_spare]
-    algorithms = points["algorithm"].astype(str) if "algorithm" in points else ""
-    points = points.assign(algorithm=algorithms)
-    points.loc[~points["metric"].str.contains("loss"), "algorithm"] = ""
+    points["algorithm"] = points["algorithm"].where(names.str.contains("loss"), "")
+    points = points[np.isfinite(points["value"].astype(float)) & ~names.str.endswith("_sd")]
     table: pd.DataFrame = points.sort_values("at", kind="stable")
     return table
 
@@ -194,20 +191,24 @@ def _each(rows: Sequence[Row], share: str) -> str:
 
 def _costs(rows: Sequence[Row]) -> list[str]:
     """Which costs change, and which do not. How much memory a process has says nothing: most of it is libraries."""
-    changed = [
-        f"`{row['metric']}` {row['verdict']} by {_change(row)}" for row in rows if row["verdict"] in (RISES, FALLS)
-    ]
-    steady = [row["metric"] for row in rows if row["verdict"] == STEADY]
-    level = [metric for metric in steady if not is_memory(metric)]
-    parts = [joined(changed)] if changed else []
-    parts += [f"`{metric}` does not grow" for metric in steady if is_memory(metric)]
-    parts += [f"{quoted(level)} {'stays' if len(level) == 1 else 'stay'} within 5 %"] if level else []
+    changed, parts, level = [], [], []
+    for row in rows:
+        metric, verdict = row["metric"], row["verdict"]
+        if verdict in (RISES, FALLS):
+            changed.append(f"`{metric}` {verdict} by {_change(row)}")
+        elif verdict == STEADY and is_memory(metric):
+            parts.append(f"`{metric}` does not grow")
+        elif verdict == STEADY:
+            level.append(metric)
+    if changed:
+        parts.insert(0, joined(changed))
+    if level:
+        parts.append(f"{quoted(level)} {'stays' if len(level) == 1 else 'stay'} within 5 %")
     return [f"{'; '.join(parts)}."] if parts else []
 
 
 def _change(row: Row) -> str:
     """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14)``."""
-    change, low, high = (abs(row[name]) for name in ("change", "low", "high"))
-    if is_memory(row["metric"]):
-        return with_interval(change, low, high, "MB")
-    return with_interval(100 * change, 100 * low, 100 * high, "%")
+    scale, unit = (1, "MB") if is_memory(row["metric"]) else (100, "%")
+    change, low, high = (abs(scale * row[name]) for name in ("change", "low", "high"))
+    return with_interval(change, low, high, unit)

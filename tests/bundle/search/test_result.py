@@ -129,7 +129,10 @@ def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Fin
     found = saving(frame_at_end(study))
     assert found is not None
     assert (found.full, found.unknown) == (None, 0)
-    assert (found.saved_cpu_s, found.saved_wall_s) == (4.0 - 2.0 + 4.0 - 3.0, 8.0 - 4.0 + 8.0 - 6.0)
+    assert (found.figures["saved_cpu_s"], found.figures["saved_wall_s"]) == (
+        4.0 - 2.0 + 4.0 - 3.0,
+        8.0 - 4.0 + 8.0 - 6.0,
+    )
 
 
 def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> None:

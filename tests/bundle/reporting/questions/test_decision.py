@@ -14,7 +14,7 @@ from made_up_frames import study, together
 from scipy.linalg import hadamard
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.decision import Case, Decision, answer, decide
+from entrypoints.reporting.questions.decision import Decision, answer, decide
 from entrypoints.reporting.verdicts import judged
 
 Trials = Mapping[str, tuple[float, float, float]]
@@ -72,7 +72,7 @@ def decided(trials: Trials = TRIALS, limits: str | None = None, noise: Mapping[s
 
 def names(decision: Decision) -> tuple[str | None, ...]:
     """The chosen, the cheaper and the better trial."""
-    cheaper = decision.cheapest if decision.case is Case.BEST_OR_CHEAPEST else None
+    cheaper = None if decision.takes_cheapest else decision.cheapest
     found = (decision.chosen, cheaper, decision.better)
     return tuple(None if each is None else each["size"] for each in found)
 
@@ -146,15 +146,13 @@ def priced(choose: str = "best", seconds: Mapping[int, float] | None = None, **c
     )
 
 
-@pytest.mark.parametrize(
-    ("choose", "case", "size"), [("best", Case.BEST_OR_CHEAPEST, 8), ("cheapest", Case.CHEAPEST, 512)]
-)
-def test_cheapest_that_is_as_good_is_taken_by_a_study_that_asks_for_it(choose: str, case: Case, size: int) -> None:
+@pytest.mark.parametrize(("choose", "size"), [("best", 8), ("cheapest", 512)])
+def test_cheapest_that_is_as_good_is_taken_by_a_study_that_asks_for_it(choose: str, size: int) -> None:
     """Else it stands beside the best."""
     found = decide(priced(choose))
     assert found.chosen is not None
     assert found.cheapest is not None
-    assert (found.case, found.chosen["batch_size"], found.cheapest["batch_size"]) == (case, size, 512)
+    assert (found.chosen["batch_size"], found.cheapest["batch_size"]) == (size, 512)
 
 
 @pytest.mark.parametrize("trials", [10, 1000])

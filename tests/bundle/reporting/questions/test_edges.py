@@ -8,7 +8,7 @@ import pytest
 from made_up_frames import study
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.questions.decision import Case, Decision, decide
+from entrypoints.reporting.questions.decision import Decision, decide
 from entrypoints.reporting.questions.edges import sentences
 from entrypoints.reporting.questions.effects import ScoreNoise
 from entrypoints.reporting.verdicts import judged
@@ -16,7 +16,7 @@ from entrypoints.reporting.verdicts import judged
 
 def _decision(frame: Frame, margin: float) -> Decision:
     noise = ScoreNoise(error=margin / 2, degrees=9, least_difference=margin)
-    return Decision(Case.BEST, judged(frame), frame.complete.iloc[0], noise=noise)
+    return Decision(judged(frame), frame.complete.iloc[0], noise=noise)
 
 
 def _said(name: str, values: list[Any], margin: float = 0.5, search: str = "grid") -> list[str]:

@@ -38,7 +38,8 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
     frame = together(*[made(), limited(*TWO)][::order])
     saved = saving(frame)
     assert saved is not None
-    assert (saved.spent_cpu_s, saved.saved_cpu_s, saved.saved_cpu_percent, saved.unknown) == (3.0, 17.0, 85.0, 0)
+    names = ("spent_cpu_s", "saved_cpu_s", "saved_cpu_percent")
+    assert ([saved.figures[name] for name in names], saved.unknown) == ([3.0, 17.0, 85.0], 0)
     assert saved.reasons["reason"].tolist() == ["`training_time_s<=1.5`", "`model_memory_mb<=100`"]
     assert saved.reasons[["trials", "skipped", "saved_cpu_s"]].to_numpy().tolist() == [[1, 0, 15.0], [1, 1, 2.0]]
     assert answer(frame).sentences == (
@@ -65,7 +66,7 @@ def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving()
     own = limited(*stops)
     saved = saving(together(made(), own))
     assert saved is not None
-    assert saved.saved_cpu_s == pytest.approx(-0.4)
+    assert saved.figures["saved_cpu_s"] == pytest.approx(-0.4)
     assert saved.reasons["reason"].tolist() == ["a person", "`training_time_s<=1.5`"]
     says = "2 of 5 trials were stopped, which saved less than 5 % of their CPU time"
     assert says in answer(together(made(), own)).sentences[0]

@@ -101,13 +101,6 @@ def test_score_that_is_noise_leads_to_no_claim() -> None:
     assert claims <= 1
 
 
-def test_sampled_series_stand_in_for_curves_that_a_script_does_not_report() -> None:
-    """Of both the curve by step counts."""
-    series = {"system/process_memory_mb": falls(2.0), "system/process_cpu_percent": noisy(lambda share: 98, 1)}
-    frame = made(series | {"cpu_percent": noisy(lambda share: 98, 1)})
-    assert set(learning_curves(frame)["metric"]) == {"system/process_memory_mb", "cpu_percent"}
-
-
 def test_costs_that_change_are_reported_from_one_percent_on() -> None:
     """And p-values are as small as they say by chance: of 40 studies that change nothing, 4 have one below a tenth."""
     below, reported, others = 0, [0.0], [1.0]

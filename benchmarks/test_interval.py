@@ -1,0 +1,85 @@
+"""How often the interval of the test part holds the true score, in studies drawn from populations that are known.
+
+    python benchmarks/test_interval.py [--quick]
+
+Of each population 700 studies (--quick: 40) of 300 rows: a tree's depth is chosen by five folds of the training part,
+the tree is refitted there, and scored on the test part, 30 % of the rows, with the interval that a study logs as
+`test_<score>_low` and `_high`. The true score is that of the same tree on 20,000 other rows. Of 700 studies, an
+interval that holds it in 95 % of all is seen to do so in 93.4 to 96.6 %.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, root_mean_squared_error
+from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from entrypoints.models.jackknife import blocks_of, jackknife  # noqa: E402
+
+ROWS, TRUE_ROWS, TEST = 300, 20_000, 0.3
+DEPTHS = {"max_depth": [1, 3, 6]}
+Array = NDArray[np.float64]
+
+
+def numbers(random: np.random.Generator, X: Array, groups: Array) -> Array:
+    """A target with noise of which some rows have much more."""
+    noise = random.standard_t(5, len(X)) * (0.3 + 0.3 * (X[:, 3] > 0))
+    y: Array = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + noise
+    return y
+
+
+def classes(random: np.random.Generator, X: Array, groups: Array) -> Array:
+    """Two classes, of which the second has a third of the rows."""
+    chance = 1 / (1 + np.exp(1.2 - 2 * X[:, 0] - X[:, 1] * X[:, 2]))
+    return np.asarray(random.random(len(X)) < chance, dtype=np.float64)
+
+
+def of_groups(random: np.random.Generator, X: Array, groups: Array) -> Array:
+    """The same numbers, where rows of one group are high or low together."""
+    y: Array = numbers(random, X, groups) + random.normal(0, 0.7, int(groups.max()) + 1)[groups.astype(int)]
+    return y
+
+
+POPULATIONS = {
+    "regression, rmse": (numbers, DecisionTreeRegressor, root_mean_squared_error, 1),
+    "classes, accuracy": (classes, DecisionTreeClassifier, accuracy_score, 1),
+    "groups of 5 rows, rmse": (of_groups, DecisionTreeRegressor, root_mean_squared_error, 5),
+}
+
+
+def held(seed: int, target: Callable[..., Array], tree: type, score: Callable[..., float], size: int) -> bool:
+    """Whether the interval of one study holds the true score."""
+    random = np.random.default_rng(seed)
+    X, groups = random.normal(size=(ROWS + TRUE_ROWS, 5)), np.arange(ROWS + TRUE_ROWS) // size
+    y = target(random, X, groups)
+    ((train, test),) = GroupShuffleSplit(1, test_size=TEST, random_state=seed).split(X[:ROWS], groups=groups[:ROWS])
+    search = GridSearchCV(tree(random_state=0), DEPTHS, cv=GroupKFold(5))
+    predicted = search.fit(X[train], y[train], groups=groups[train]).predict(X)
+    found = jackknife(lambda kept: score(y[test[kept]], predicted[test[kept]]), blocks_of(groups[test]))
+    return bool(found.low <= score(y[ROWS:], predicted[ROWS:]) <= found.high)
+
+
+@click.command(help=__doc__)
+@click.option("--quick", is_flag=True, help="40 studies of each population, to see that it runs.")
+def main(quick: bool) -> None:
+    """Print the share of intervals that hold the true score."""
+    studies = 40 if quick else 700
+    for name, population in POPULATIONS.items():
+        began = time.monotonic()
+        share = np.mean([held(seed, *population) for seed in range(studies)])
+        click.echo(f"{name:24} {100 * share:5.1f} % of {studies} studies ({time.monotonic() - began:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
