@@ -6,12 +6,10 @@ of how far another draw of the rows would move it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.words import digits, within
 
 NUMBERS = ["test", "test_low", "test_high", "gain", "gain_low", "gain_high"]  # columns of Frame.studies
@@ -30,16 +28,3 @@ def in_words(study: pd.Series[Any]) -> str:
         return f"test_{name} {digits(study['test'])}, without an interval for other rows: {study['no_interval']}"
     middle, ends = within(study["test"], study["test_low"], study["test_high"])
     return f"on other rows like these expect {name} {middle} ({ends})"
-
-
-def of_studies(frame: Frame, names: Mapping[str, str]) -> Iterator[str]:
-    """What to expect of the model of each study, in one sentence; nothing where no study says it.
-
-    Args:
-        frame: of them.
-        names: what each is called, by its id.
-    """
-    known = {names[str(study)]: in_words(row) for study, row in frame.studies.iterrows()}
-    said = [f"{name}: {words}" for name, words in known.items() if words]
-    if said:
-        yield f"Of each study's own model: {'; '.join(said)}."

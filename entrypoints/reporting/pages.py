@@ -107,10 +107,7 @@ def for_terminal(answers: Sequence[Answer]) -> str:
     said = [re.sub(r"\*\*|`", "", line) for line in lines]
     if first.shown.empty:
         return "\n".join(said)
-    cells = first.shown.astype(object)
-    for name in cells:
-        cells[name] = cells[name].map(lambda cell, name=name: _cell(str(name), cell))
-    return "\n".join([cells.to_string(index=False), "", *said])
+    return "\n".join([_cells(first.shown).to_string(index=False), "", *said])
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -125,9 +122,15 @@ def table(rows: pd.DataFrame) -> str:
 def _in_markdown(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
-    columns = [str(name) for name in rows.columns]
-    body = [[_cell(name, row[name]) for name in columns] for row in rows_of(rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, ["---"] * len(columns), *body])
+    cells = _cells(rows)
+    lines = [[*cells], ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """The texts of a table."""
+    cells: pd.DataFrame = pd.DataFrame({str(name): [_cell(str(name), cell) for cell in rows[name]] for name in rows})
+    return cells
 
 
 def _cell(column: str, cell: Any) -> str:

@@ -32,10 +32,12 @@ def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
     studies = list(search_runs(client, experiment_id, finished))
     runs = [run for run in studies if run.data.tags.get(DATASET) == dataset]
     if not runs:
+        others = {run.data.tags[DATASET] for run in studies if DATASET in run.data.tags}
+        name = client.get_experiment(experiment_id).name
+        use = f", only of {', '.join(sorted(others))}; use one of these, " if others else "; "
         raise UserError(
-            _none_of(
-                dataset, client, experiment_id, {run.data.tags[DATASET] for run in studies if DATASET in run.data.tags}
-            )
+            f"dataset={dataset}: the experiment {name} has no finished study of it{use}run mlflow run . -e tune -P "
+            f"dataset={shlex.quote(dataset)} first, or name a study of another experiment with study=<run id>"
         )
     full = next((run for run in runs if STUDY_LIMITS not in run.data.tags), None)
     if full is None:
@@ -97,14 +99,6 @@ def kind_of(frame: Frame) -> str:
             "at a time"
         )
     return STUDY
-
-
-def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set[str]) -> str:
-    """That there is no study of a dataset, and what to do."""
-    found = f"dataset={dataset}: the experiment {client.get_experiment(experiment_id).name} has no finished study of it"
-    use = f", only of {', '.join(sorted(others))}; use one of these, " if others else "; "
-    tune = f"mlflow run . -e tune -P dataset={shlex.quote(dataset)}"
-    return f"{found}{use}run {tune} first, or name a study of another experiment with study=<run id>"
 
 
 def _study_run(client: MlflowClient, run_id: str) -> Run:

@@ -29,13 +29,14 @@ SCORE = "score"  # the metric that ranks trials, where studies call it different
 def answer(frame: Frame) -> Answer:
     """Which hyperparameters change the score and the costs on all of these datasets."""
     table = tests(frame)
-    names = {str(study): _file(dataset) for study, dataset in frame.studies["dataset"].items()}
-    expected = tuple(expectation.of_studies(frame, names))
-    numbers = frame.studies[["score", *expectation.NUMBERS]].dropna(subset=["test"]).rename(index=names)
-    numbers = numbers.rename_axis("of").reset_index()
+    known = frame.studies.dropna(subset=["test"])
+    known = known.assign(of=known["dataset"].map(_file))
+    numbers = known[["of", "score", *expectation.NUMBERS]].reset_index(drop=True)
+    each = "; ".join(f"{row['of']}: {expectation.in_words(row)}" for _, row in known.iterrows())
+    expected = [f"Of each study's own model: {each}."] if each else []
     if table.empty:
         why = f"What differs over datasets: {_why_nothing(frame)}."
-        return Answer("datasets", expected, numbers, open_question=why)
+        return Answer("datasets", tuple(expected), numbers, open_question=why)
     found = [_in_words(row) for row in rows_of(table[table["reported"]])]
     count = len(frame.studies)
     if found:
