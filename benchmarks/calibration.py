@@ -31,6 +31,8 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Run  # noqa: E402
 
 from entrypoints.limits.cost_history import PREDICTED, CostHistory  # noqa: E402
+from entrypoints.limits.costs import metrics  # noqa: E402
+from entrypoints.limits.grammar import Limits  # noqa: E402
 from entrypoints.mlflow_io import figures_of, search_runs  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial  # noqa: E402
@@ -140,7 +142,8 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
     Those that diverged are learned from, as in a study under limits, but not judged. Memory below 0.1 MB has no ratio.
     """
     rows = int(study.data.metrics["train_rows"])
-    history = CostHistory(rows - rows // int(study.data.params["folds"]), PREDICTED)
+    limits = Limits.parse(", ".join(f"{name}<=1" for name in PREDICTED), metrics("val_rmse", False))
+    history = CostHistory(rows - rows // int(study.data.params["folds"]), limits)
     runs = list(search_runs(client, study.info.experiment_id, trials_of(study.info.run_id), "ASC"))
     ended = sorted((run for run in runs if run.info.status == "FINISHED"), key=lambda run: run.info.end_time)
     found: list[dict[str, Any]] = []
@@ -151,8 +154,8 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
             history.record(Trial("", configuration(other), "FINISHED", figures, diverged))
         if run.data.tags.get(DIVERGED) != "true":
             measured = figures_of(run)
-            (context,) = history.contexts([configuration(run)])
-            for metric, prediction in context.predictions.items():
+            (outlook,) = history.outlooks([configuration(run)])
+            for metric, prediction in outlook.predictions.items():
                 if metric in measured:
                     value, by_chance = measured[metric], metric.endswith("_mb") and prediction.value < 0.1
                     row = {"metric": metric, "inside": prediction.low <= value <= prediction.high}

@@ -151,15 +151,14 @@ def _configuration(values: dict[str, Any]) -> Configuration:
 
 def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: int | None = None) -> Replay:
     """A search of a problem, ``at_once`` trials at a time."""
-    history = CostHistory(1, [COST], of.configurations)
+    history = CostHistory(1, of.limits, of.configurations)
     sampler = Sampler([each.searched for each in of.configurations], seed)
     known: dict[int, Tried] = {}
     running: list[tuple[float, int]] = []
     clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()
 
     def allowed(indices: Sequence[int]) -> list[bool]:
-        contexts = history.contexts([of.configurations[i] for i in indices])
-        out = [is_ruled_out(of.limits, context) for context in contexts]
+        out = [is_ruled_out(outlook) for outlook in history.outlooks([of.configurations[i] for i in indices])]
         ruled_out.update(i for i, is_out in zip(indices, out, strict=True) if is_out)
         return [not is_out for is_out in out]
 

@@ -1,5 +1,6 @@
 """What a trial may cost: figures, predictions, and the history of what others have cost.
 
-A `guard` acts for one trial, on the context that `search/trial` asks of the `cost_history`, which predicts by
-`cost_model` and knows by `noise` how far costs differ by chance. `extrapolation` predicts a trial by its own steps.
+The `cost_history` of a study makes numbers of relative limits (`judging`), knows by `noise` how far costs differ by
+chance, and predicts by `cost_model`. On this outlook a `guard` acts for one trial. `extrapolation` predicts a trial by
+its own steps.
 """

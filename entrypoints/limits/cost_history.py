@@ -16,14 +16,20 @@ from entrypoints.compute.workers import ALONE, beside_the_driver
 from entrypoints.limits.cost_model import TOTALS, CostModel, Levels
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
+from entrypoints.limits.grammar import Limits
+from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import group, measured
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial
 from mlflow_sysmetrics.limits import Values
 
 PREDICTED = (
-    *("mean_step_time_ms", "training_time_s", "elapsed_s"),
-    *("peak_memory_mb", "memory_growth_mb", "model_memory_mb"),
+    "mean_step_time_ms",
+    "training_time_s",
+    "elapsed_s",
+    "peak_memory_mb",
+    "memory_growth_mb",
+    "model_memory_mb",
 )
 ANSWER_WITHIN_S = 10.0
 MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
@@ -50,41 +56,37 @@ def counted(trial: Trial) -> Values | None:
 
 
 @dataclass(frozen=True)
-class PruningContext:
-    """What a trial knows of the others when it begins.
+class Outlook:
+    """What a trial is told of the others when it begins.
 
     Attributes:
-        costs: the costs of each trial of the study, for relative limits. A stopped or skipped trial counts with its
-            predicted total, if known, and at least with the value it was stopped for: without it, the median would
-            fall for later trials. A trial that has not ended counts with its expected cost: the median of the first
-            few to end is not typical.
-        noise: the noise of each figure.
-        predictions: what this trial will cost.
+        limits: those on it, as bounds.
+        predictions: what it will cost.
     """
 
-    costs: tuple[Values, ...] = ()
-    noise: Values = field(default_factory=lambda: dict(USUAL_NOISE))
+    limits: Limits
     predictions: dict[str, Prediction] = field(default_factory=dict)
 
 
 class CostHistory:
-    """Collects what trials cost.
+    """Collects what trials cost, and says what that makes of the limits on others.
+
+    Relative limits are taken of the costs of each trial of the study. A stopped or skipped trial counts with its
+    predicted total, if known, and at least with the value it was stopped for: without it, the median would fall for
+    later trials. A trial that has not ended counts with its expected cost: the median of the first few to end is not
+    typical.
 
     Args:
         rows: training rows of a fold.
-        metrics: the metrics that limits name; others are not kept.
+        limits: on each trial. Other metrics than theirs are not kept.
         trials: all trials of the study.
         earlier: trials of the same study that an interrupted command has run.
     """
 
     def __init__(
-        self,
-        rows: int,
-        metrics: Iterable[str],
-        trials: Iterable[Configuration] = (),
-        earlier: Iterable[Trial] = (),
+        self, rows: int, limits: Limits, trials: Iterable[Configuration] = (), earlier: Iterable[Trial] = ()
     ) -> None:
-        self._metrics = tuple(metrics)
+        self._limits = limits
         to_come = islice((trial for trial in trials if not trial.repeat), MAX_EXPECTED)
         self._to_come = {trial.key: trial for trial in to_come}
         self._model = CostModel(rows)
@@ -110,15 +112,15 @@ class CostHistory:
             self._counted.append(self._limited(counts))
         self._model.observe(configuration, learned(trial))
 
-    def contexts(self, configurations: Sequence[Configuration]) -> list[PruningContext]:
+    def outlooks(self, configurations: Sequence[Configuration]) -> list[Outlook]:
         """What each of some trials that may begin now needs to know."""
         noise = dict(USUAL_NOISE)
-        for name in self._metrics:
+        for name in self._limits.metrics:
             seen = measured((key, figures.get(name, 0.0)) for key, figures in self._finished)
             if seen is not None:
                 noise[name] = seen.share
-        costs = (*self._counted, *self.to_come())
-        contexts = []
+        limits = resolved(self._limits, [*self._counted, *self.to_come()], noise)
+        outlooks = []
         levels = self._levels()
         for configuration in configurations:
             predictions = {}
@@ -126,8 +128,8 @@ class CostHistory:
                 prediction = each.predict(configuration, noise.get(each.metric, 0.0))
                 if prediction:
                     predictions[each.metric] = prediction
-            contexts.append(PruningContext(costs, noise, predictions))
-        return contexts
+            outlooks.append(Outlook(limits, predictions))
+        return outlooks
 
     def to_come(self) -> list[Values]:
         """The expected costs of the trials that have not ended, where they can be predicted."""
@@ -144,27 +146,30 @@ class CostHistory:
         return costs
 
     def _levels(self) -> list[Levels]:
-        return [self._model.levels(name) for name in PREDICTED if name in self._metrics]
+        return [self._model.levels(name) for name in PREDICTED if name in self._limits.metrics]
 
     def _limited(self, figures: Values) -> dict[str, float]:
-        return {name: figures[name] for name in self._metrics if name in figures}
+        return {name: figures[name] for name in self._limits.metrics if name in figures}
 
 
 def start(
-    rows: int,
-    metrics: Iterable[str],
-    trials: Iterable[Configuration] = (),
-    earlier: Iterable[Trial] = (),
+    rows: int, limits: Limits, trials: Iterable[Configuration] = (), earlier: Iterable[Trial] = ()
 ) -> ActorHandle:
     """A history in a process of its own. Ray must be running."""
     actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver(), runtime_env=ALONE)(CostHistory)
-    return actor.remote(rows, list(metrics), list(trials), earlier=list(earlier))
+    return actor.remote(rows, limits, list(trials), earlier=list(earlier))
 
 
-def ask(history: ActorHandle | None, configurations: Sequence[Configuration]) -> list[PruningContext]:
-    """What each of some trials that may begin needs to know; nothing without a history, or if it does not answer."""
-    contexts: list[PruningContext] | None = _answer(history.contexts, list(configurations)) if history else None
-    return contexts or [PruningContext()] * len(configurations)
+def ask(history: ActorHandle | None, limits: Limits, configurations: Sequence[Configuration]) -> list[Outlook]:
+    """What each of some trials that may begin needs to know; without a history, or if it does not answer, the limits.
+
+    Args:
+        history: of the study.
+        limits: on each trial.
+        configurations: of the trials.
+    """
+    outlooks: list[Outlook] | None = _answer(history.outlooks, list(configurations)) if history else None
+    return outlooks or [Outlook(resolved(limits, (), USUAL_NOISE))] * len(configurations)
 
 
 def ask_to_come(history: ActorHandle | None) -> list[Values]:

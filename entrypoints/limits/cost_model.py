@@ -9,7 +9,7 @@ from statistics import NormalDist, median
 from typing import NamedTuple
 
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.noise import MIN_DEGREES, SMALL_MB, is_memory
+from entrypoints.limits.noise import MIN_DEGREES, SMALL_MB, is_memory, kind
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.limits import Values
 
@@ -30,7 +30,7 @@ class _Seen(NamedTuple):
 
 
 class CostModel:
-    """The median of each kind of configuration. A kind is all that is equal but for rates: see ``kind``."""
+    """The median of each kind of configuration: see ``noise.kind``."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -115,9 +115,3 @@ class Levels:
 
 def _unit(metric: str, configuration: Configuration, rows: int) -> int:
     return configuration.steps(rows) if metric in TOTALS else 1
-
-
-def kind(configuration: Configuration) -> Hashable:
-    """What a cost may depend on: the algorithm, the batch size, tol, amounts and words, but no rates."""
-    amounts = {name: value for name, value in configuration.hyperparameters.items() if not isinstance(value, float)}
-    return configuration.algorithm, configuration.batch_size, configuration.tol or 0.0, repr(sorted(amounts.items()))

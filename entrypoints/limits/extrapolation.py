@@ -6,21 +6,11 @@ import math
 from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 
+from scipy import special
+
 from mlflow_sysmetrics.limits import digits
 
-# Student's t of one bound at 99.9 %, by degrees of freedom: a trial is looked at many times.
-_T = {
-    4: 7.1732,
-    5: 5.8934,
-    6: 5.2076,
-    7: 4.7853,
-    8: 4.5008,
-    9: 4.2968,
-    10: 4.1437,
-    11: 4.0247,
-    12: 3.9296,
-    13: 3.8520,
-}
+CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
 MAX_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
@@ -127,5 +117,6 @@ class Extrapolation:
             return None
         rest = steps - self.steps
         blocks, to_come = len(self._blocks), max(1.0, rest / self._block_steps)
-        half = _T[self._degrees] * error * rest * math.sqrt(1 + blocks / to_come)
+        t = float(special.stdtrit(self._degrees, CONFIDENCE))
+        half = t * error * rest * math.sqrt(1 + blocks / to_come)
         return Prediction(value, value - half, value + half)

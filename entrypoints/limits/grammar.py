@@ -70,10 +70,16 @@ class RelativeLimit(Limit):
 
 
 @dataclass(frozen=True)
-class ResolvedLimit(Limit):
-    """A relative limit with the number that it has come to; `text` is how the user wrote it."""
+class Bound(Limit):
+    """A limit by which trials are judged.
+
+    Attributes:
+        text: how the user wrote it; of a relative limit the number is what it has come to.
+        noise: the standard deviation of values at that number between equal trials.
+    """
 
     text: str = ""
+    noise: float = 0.0
 
     def __str__(self) -> str:
         return self.text

@@ -6,15 +6,13 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
 
-from entrypoints.limits.cost_history import PruningContext
+from entrypoints.limits.cost_history import Outlook
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
-from entrypoints.limits.grammar import Limits, Waiting
-from entrypoints.limits.judging import resolved_bounds
+from entrypoints.limits.grammar import Bound, Waiting
 from entrypoints.tags import STOP_HOW, STOP_PREDICTION
-from mlflow_sysmetrics.limits import Kind, Limit, Stop, Values, finite
+from mlflow_sysmetrics.limits import Kind, Stop, Values, finite
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
@@ -25,25 +23,9 @@ PREDICT_EVERY = 10  # steps on batches between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 
 
-class _Bound(NamedTuple):
-    """A limit, and how far beyond it noise may take a value."""
-
-    limit: Limit
-    noise: float
-
-    def slack(self, errors: Values) -> float | None:
-        """How far beyond it a value must be at a report to count; None: only the end tells."""
-        if self.limit.stops:
-            return self.noise
-        error = finite(errors, self.limit.metric.name)
-        if self.limit.metric.kind is not Kind.MEAN or error is None:
-            return None
-        return math.hypot(Z * error, self.noise)
-
-
-def is_ruled_out(limits: Limits, context: PruningContext) -> bool:
+def is_ruled_out(outlook: Outlook) -> bool:
     """Whether a trial that has not begun would be skipped."""
-    guard = Guard(limits, context, steps=0)
+    guard = Guard(outlook, steps=0)
     guard.skip_if_predicted()
     return guard.ended()
 
@@ -54,8 +36,7 @@ class Guard:
     Before its end, a trial is stopped only for what noise does not explain. ``crossed`` may be called from any thread.
 
     Args:
-        limits: on its costs, its loss and its score.
-        context: what other trials have shown.
+        outlook: the limits on it, and what other trials make it expect.
         steps: how many steps the trial has; infinity: that is not known, so its totals cannot be predicted.
         by_fold: whether a step is the fit of a fold.
 
@@ -64,19 +45,17 @@ class Guard:
         prediction: of the final value, if that is why.
     """
 
-    def __init__(self, limits: Limits, context: PruningContext, steps: float, *, by_fold: bool = False) -> None:
+    def __init__(self, outlook: Outlook, steps: float, *, by_fold: bool = False) -> None:
+        limits = outlook.limits
         self.stop: Stop | None = None
         self.prediction: Prediction | None = None
         self.active = bool(limits.rules)
         self._limited = limits.metrics
-        self._predictions = context.predictions
+        self._predictions = outlook.predictions
         self._steps = steps
         self._predict_every = 1 if by_fold else PREDICT_EVERY
         self._models = steps if by_fold else 1  # of which a step is the training of one: the others share its time
-        self._bounds = []
-        for limit in resolved_bounds(limits, context.costs):
-            noise = context.noise.get(limit.metric.name, 0.0)
-            self._bounds.append(_Bound(limit, Z * noise * abs(limit.number)))
+        self._bounds = [limit for limit in limits.bounds if isinstance(limit, Bound)]
         self._patience = Waiting(limits.patience)
         self._totals = {name: Extrapolation(by_fold=by_fold) for name in TOTALS} if self.active else {}
         self._step = 0
@@ -114,8 +93,8 @@ class Guard:
         """Skip the trial if it is predicted to break an upper limit."""
         for name, prediction in self._predictions.items():
             for bound in self._bounds:
-                if bound.limit.is_upper:  # the noise is in the bound already, and it says nothing of a lower limit
-                    self._end(bound.limit.broken({name: prediction.low}), prediction)
+                if bound.is_upper:  # the noise is in the prediction already, and it says nothing of a lower limit
+                    self._end(bound.broken({name: prediction.low}), prediction)
 
     def crossed(self, figures: Values, step: int) -> None:
         """End the trial if a limit is broken for good: latest figures, from any thread, microseconds."""
@@ -157,9 +136,11 @@ class Guard:
             return
         stalled = self._patience.see(figures, step)
         for bound in self._bounds:
-            slack = bound.slack(errors)
-            if slack is not None:
-                self._end(bound.limit.broken(figures, step, slack))
+            error = finite(errors, bound.metric.name)
+            if bound.stops:
+                self._end(bound.broken(figures, step, Z * bound.noise))
+            elif bound.metric.kind is Kind.MEAN and error is not None:  # of others only the end tells
+                self._end(bound.broken(figures, step, Z * math.hypot(error, bound.noise)))
         self._end(stalled)
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
@@ -171,12 +152,12 @@ class Guard:
 
     def feasible(self, figures: Values) -> bool:
         """Whether the final figures of a trial that came to its end break no limit, whatever the noise."""
-        return not any(bound.limit.broken(figures) for bound in self._bounds)
+        return not any(bound.broken(figures) for bound in self._bounds)
 
     def projected(self, figures: Values) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without those that cannot be predicted.
 
-        The figure that ended the trial is never left out: it has at least the value that ended it.
+        The figure that ended the trial is never left out, nor better than the value that ended it.
         """
         final = dict(figures)
         if self.stop:
@@ -191,12 +172,14 @@ class Guard:
             return final
         if self.prediction:
             final.setdefault(self.stop.metric, self.prediction.value)
-        final[self.stop.metric] = max(self.stop.value, final.get(self.stop.metric, self.stop.value))
+        worse = max if self.stop.value >= self.stop.limit else min
+        final[self.stop.metric] = worse(self.stop.value, final.get(self.stop.metric, self.stop.value))
         return final
 
     def _broken_for_good(self, figures: Values, step: int) -> Stop | None:
         for bound in self._bounds:
-            if bound.limit.stops and (stop := bound.limit.broken(figures, step, bound.noise)):
+            stop = bound.broken(figures, step, Z * bound.noise) if bound.stops else None
+            if stop:
                 return stop
         return None
 

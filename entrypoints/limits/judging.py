@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from entrypoints.limits.grammar import Limits, RelativeLimit, ResolvedLimit
+from entrypoints.limits.grammar import Bound, Limits, RelativeLimit
 from entrypoints.limits.noise import is_memory
 from mlflow_sysmetrics.limits import Limit, Stop, Values
 
@@ -12,28 +12,29 @@ WORTH_MB = 1.0  # by how much more memory than others a model has to take for a 
 _TINY = 1e-9  # the least excess of a broken limit, and what the distance to a limit of 0 is relative to
 
 
-def resolved(limits: Limits, finished: Iterable[Values]) -> Limits:
-    """The same with the numbers that relative limits come to; without limits for which too few have finished.
+def resolved(limits: Limits, ended: Iterable[Values], noise: Values | None = None) -> Limits:
+    """The same as bounds; a relative limit for which too few trials have ended stays as it is, and judges none.
 
-    Where many trials are judged by the same finished ones, it is this that takes time, and only once.
+    Where many trials are judged by the same ended ones, it is this that takes time, and only once.
+
+    Args:
+        limits: of the user.
+        ended: the costs of other trials.
+        noise: of costs, as shares of them; those that are left out have none.
     """
-    numbers = [Limit(limit.metric, limit.op, limit.number, limit.from_s) for limit in resolved_bounds(limits, finished)]
-    return Limits((*numbers, *limits.patience))
+    trials, shares = list(ended), noise or {}
+    rules = [_resolved(limit, trials, shares.get(limit.metric.name, 0.0)) for limit in limits.bounds]
+    return Limits((*rules, *limits.patience))
 
 
-def resolved_bounds(limits: Limits, finished: Iterable[Values]) -> list[Limit]:
-    """The active limits, relative ones with their numbers, each as the user wrote it."""
-    trials = list(finished)
-    bounds = []
-    for limit in limits.bounds:
-        if not isinstance(limit, RelativeLimit):
-            bounds.append(limit)
-            continue
-        number = limit.resolve(trials)
-        if number is not None:
-            number = _worth_stopping_for(limit, number)
-            bounds.append(ResolvedLimit(limit.metric, limit.op, number, text=str(limit)))
-    return bounds
+def _resolved(limit: Limit, ended: list[Values], share: float) -> Limit:
+    is_relative = isinstance(limit, RelativeLimit)
+    number = limit.resolve(ended) if isinstance(limit, RelativeLimit) else limit.number
+    if number is None:
+        return limit
+    if is_relative and limit.is_upper and is_memory(limit.metric.name):
+        number = max(number, number / limit.number + WORTH_MB)
+    return Bound(limit.metric, limit.op, number, limit.from_s, text=str(limit), noise=share * abs(number))
 
 
 def violations(limits: Limits, values: Values) -> list[Stop]:
@@ -49,9 +50,3 @@ def excess(limits: Limits, values: Values) -> float:
         distance = abs(stop.value - stop.limit) / max(abs(stop.limit), _TINY)
         total += max(_TINY, distance)
     return total
-
-
-def _worth_stopping_for(limit: RelativeLimit, number: float) -> float:
-    if limit.is_upper and is_memory(limit.metric.name):
-        return max(number, number / limit.number + WORTH_MB)
-    return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ REPEATABILITY = 1.96 * math.sqrt(2)
 SMALL = 0.05  # a difference in a cost that is not worth a sentence,
 SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by chance
 _MAX_EXPONENT = 100.0
+_RATES = re.compile("rate|lr|eta|alpha|lambda|momentum|l1|l2")
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,24 @@ class Noise:
         return math.expm1(min(math.sqrt(2) * self.share * t, _MAX_EXPONENT))
 
 
+def kind(configuration: Configuration) -> Hashable:
+    """What is equal of trials that are expected to cost the same: all but rates and penalties, known by their names.
+
+    Other numbers, such as ``max_features`` or ``C``, may change what a fit costs.
+    """
+    searched = {"tol": 0.0} | configuration.searched
+    return repr(sorted((name, value) for name, value in searched.items() if not _RATES.search(name)))
+
+
 def group(configuration: Configuration, figures: Values) -> Hashable:
     """The group of a finished trial. Trials of one group differ in cost by noise alone.
 
-    For a built-in algorithm, these are the trials with the same batch size that took the same number of steps. Any
-    hyperparameter of the user's own algorithm may affect the cost, so there a group is one configuration.
+    For a built-in algorithm, these are the trials of one kind that took the same number of steps. Any hyperparameter
+    of another algorithm may affect the cost, so there a group is one configuration.
     """
     if configuration.algorithm not in ALGORITHMS:
         return configuration.key
-    return configuration.algorithm, configuration.batch_size, figures.get("steps")
+    return kind(configuration), figures.get("steps")
 
 
 def measured(observed: Iterable[tuple[Hashable, float]], min_degrees: int = MIN_DEGREES) -> Noise | None:
@@ -97,7 +108,7 @@ def _groups(frame: Frame) -> pd.Series[str]:
     same = frame.configurations[trials.index]
     algorithm = frame.studies["algorithm"].iloc[0]
     algorithms = trials["algorithm"] if "algorithm" in trials else same.map(lambda _: algorithm)
-    work = [name for name in ("algorithm", "batch_size", "steps") if name in trials]
+    work = [name for name in ("algorithm", "batch_size", "tol", "steps") if name in trials]
     rows = trials[work].to_numpy(object)  # of which some lack a batch size
     alike: pd.Series[str] = pd.Series([" ".join(map(str, row)) for row in rows], trials.index, dtype=str)
     return same.mask(algorithms.isin([*ALGORITHMS]), alike)

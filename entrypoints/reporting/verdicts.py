@@ -10,8 +10,8 @@ import pandas as pd
 
 from entrypoints.frame import Frame
 from entrypoints.limits import costs
-from entrypoints.limits.grammar import Limits
-from entrypoints.limits.judging import excess, resolved, resolved_bounds, violations
+from entrypoints.limits.grammar import Limits, RelativeLimit
+from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting.answer import rows_of
 from mlflow_sysmetrics.limits import Stop, finite
 from mlflow_sysmetrics.tags import BY_LIMITS
@@ -66,11 +66,14 @@ def judged(frame: Frame) -> pd.DataFrame:
     is_own = bool(frame.studies["limits"].iloc[0])
     numbers = resolved(given, [] if is_own else complete)
     nearer = resolved(given, complete)  # good enough for an order, whatever has been stopped
-    inactive = [] if is_own else [limit for limit in given.bounds if not resolved_bounds(Limits((limit,)), complete)]
     rows = []
     for trial in rows_of(trials):
         stops = violations(numbers, trial)
-        missing = [limit for limit in given.bounds if limit in inactive or finite(trial, limit.metric.name) is None]
+        missing = []
+        for limit in numbers.bounds:
+            is_inactive = isinstance(limit, RelativeLimit) and not is_own
+            if is_inactive or finite(trial, limit.metric.name) is None:
+                missing.append(limit)
         row = {
             "trial_id": trial["trial_id"],
             "verdict": own_verdict(trial, stops) if is_own else verdict_against(trial, stops, missing=bool(missing)),

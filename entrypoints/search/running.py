@@ -147,7 +147,7 @@ def run_trials(study: Study) -> None:
     cpus = min(study.backend.cores(), max(1, n_left))
     history = None
     if limits.rules and n_left:
-        history = cost_history.start(rows, limits.metrics, study.configurations, study.judged)
+        history = cost_history.start(rows, limits, study.configurations, study.judged)
     warm_up = WarmUp(cpus, representatives(study.configurations), history)
     left = study.left
 
@@ -174,7 +174,7 @@ def run_trials(study: Study) -> None:
         if n_left:
             _tune(study, left, Recorder(study, progress, say_forecast, log), warm_up)
         if study.learns and limits.rules:
-            known = CostHistory(rows, limits.metrics, study.configurations, study.judged)
+            known = CostHistory(rows, limits, study.configurations, study.judged)
             study.to_come = known.to_come()
         study.forecast = forecast()
     finally:

@@ -216,8 +216,9 @@ class TuneSampler(Searcher):
 
     def _allowed(self, indices: Sequence[int]) -> list[bool]:
         """Which of the candidates are not known to break a limit."""
-        contexts = ask(self._cost_history, [self._candidates[i] for i in indices])
-        return [not is_ruled_out(self._study.trial_limits, context) for context in contexts]
+        candidates = [self._candidates[i] for i in indices]
+        outlooks = ask(self._cost_history, self._study.trial_limits, candidates)
+        return [not is_ruled_out(outlook) for outlook in outlooks]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """No-op: the recorder follows the trials."""

@@ -105,8 +105,8 @@ class TrialTrainable(tune.Trainable):
         self._curves = {TIME}  # those that have points, the last of which is their value in the summary
         self._shares: list[float] = []
         self._steps_done = 0
-        (context,) = ask(self._cost_history, [configuration])
-        self._guard = Guard(self._limits, context, self._foreseen_steps, by_fold=self._by_fold)
+        (outlook,) = ask(self._cost_history, self._limits, [configuration])
+        self._guard = Guard(outlook, self._foreseen_steps, by_fold=self._by_fold)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
         self._measurement = Measurement(window_s=WINDOW_S)

@@ -27,6 +27,7 @@ from ray.experimental import internal_kv
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.cost_history import tell
+from entrypoints.limits.noise import kind
 from entrypoints.models import trained
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import LATENCY_ROWS
@@ -40,9 +41,9 @@ BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
 POLL_S = 0.01  # for each process that waits, so that many ask no more often than few
 MAX_POLL_S = 0.2
 KIND_WITHIN_S = 0.2
-ALL_WITHIN_S = 10.0
+ALL_WITHIN_S = 5.0
+MAX_KINDS = 32
 MAX_STEPS, MIN_STEPS = 100, 3
-_LENGTHS = ("n_estimators", "max_iter")  # what the time of a fit grows with in libraries
 # The overhead of a trial: free the last one's memory, send a result to the driver, get the next configuration.
 BETWEEN_TRIALS_S = 0.03
 LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
@@ -154,15 +155,12 @@ class Timing(NamedTuple):
         }
 
 
-def kind(configuration: Configuration) -> Hashable:
-    """What a step is timed for."""
-    lengths = [configuration.hyperparameters.get(name) for name in _LENGTHS]
-    return configuration.algorithm, configuration.batch_size, *lengths
-
-
-def representatives(configurations: Sequence[Configuration]) -> list[Configuration]:
-    """The first configuration of each kind."""
-    return list({kind(configuration): configuration for configuration in reversed(configurations)}.values())
+def representatives(configurations: Iterable[Configuration]) -> list[Configuration]:
+    """The first configuration of each kind, of the first kinds."""
+    first: dict[Hashable, Configuration] = {}
+    for configuration in configurations:
+        first.setdefault(kind(configuration), configuration)
+    return list(first.values())[:MAX_KINDS]
 
 
 def time_kinds(kinds: Iterable[Configuration], data: Prepared) -> list[dict[str, float] | None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from entrypoints.frame import Frame
-from entrypoints.limits.grammar import Limits, RelativeLimit
-from entrypoints.limits.judging import resolved_bounds
+from entrypoints.limits.grammar import RelativeLimit
+from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory, noise_of
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.verdicts import limits_of
@@ -23,14 +23,12 @@ def answer(frame: Frame) -> Answer:
 
 
 def _reasons(frame: Frame) -> Iterator[str]:
-    complete = rows_of(frame.complete)
-    for limit in limits_of(frame).bounds:
+    for limit in resolved(limits_of(frame), rows_of(frame.complete)).bounds:
         if (frame.trials["stop_metric"] == limit.metric.name).any():
             continue
-        applied = resolved_bounds(Limits((limit,)), complete)
-        if isinstance(limit, RelativeLimit) and not applied:
+        if isinstance(limit, RelativeLimit):
             yield f"`{limit}` was not applied: fewer than {limit.after} trials have the figure"
-        elif _is_noise(frame, applied[0]):
+        elif _is_noise(frame, limit):
             yield f"`{limit}` cannot tell the trials apart: most are within noise of it"
 
 

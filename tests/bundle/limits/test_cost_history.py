@@ -11,9 +11,10 @@ import ray
 from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
-from entrypoints.limits.cost_history import CostHistory, PruningContext, ask, ask_to_come, start, tell
+from entrypoints.limits.cost_history import CostHistory, Outlook, ask, ask_to_come, start, tell
 from entrypoints.limits.cost_model import MIN_ENDED
-from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.costs import USUAL_NOISE, metrics
+from entrypoints.limits.grammar import Bound, Limits
 from entrypoints.limits.noise import MIN_DEGREES, group, measured
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
@@ -24,15 +25,26 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 NAMED = ("training_time_s", "val_loss")
 
 
-def _history(*metrics: str, trials: Any = (), timed: Any = ()) -> CostHistory:
-    history = CostHistory(ROWS, metrics or NAMED, trials)
+def _limits(*named: str) -> Limits:
+    """On these metrics, of the mean of all trials: what it has come to, and of how many, can be read of its number."""
+    return Limits.parse(", ".join(f"{name}<=1x mean after 1" for name in named), metrics("val_rmse", False))
+
+
+def _history(*named: str, trials: Any = (), timed: Any = ()) -> CostHistory:
+    history = CostHistory(ROWS, _limits(*(named or NAMED)), trials)
     history.observe(timed)
     return history
 
 
-def _context(history: CostHistory, configuration: Configuration) -> PruningContext:
-    (context,) = history.contexts([configuration])
-    return context
+def _outlook(history: CostHistory, configuration: Configuration) -> Outlook:
+    (outlook,) = history.outlooks([configuration])
+    return outlook
+
+
+def _mean(outlook: Outlook) -> float | None:
+    """What the limit on the first metric has come to; None while no trial is known."""
+    limit = outlook.limits.bounds[0]
+    return limit.number if isinstance(limit, Bound) else None
 
 
 def _of(size: int, learning_rate: float = 0.01) -> Configuration:
@@ -59,15 +71,15 @@ def test_predictions_learn_what_trials_would_have_cost() -> None:
     history = _history()
     for size in SIZES * 3:
         history.record(_stopped(_of(size), _costs(1.0), _costs(50.0), "crossed"))
-    assert _context(history, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
-    assert _context(history, _of(32)).costs == (_costs(50.0),) * 24  # of which relative limits are taken
-    seen = _context(history, _of(32)).predictions
+    assert _outlook(history, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
+    assert _mean(_outlook(history, _of(32))) == pytest.approx(50.0)  # relative limits are taken of it, too
+    seen = _outlook(history, _of(32)).predictions
     history.record(_stopped(_of(8), {}, _costs(99.0), "skipped"))
-    assert _context(history, _of(32)).predictions == seen
+    assert _outlook(history, _of(32)).predictions == seen
     so_far = _history()
     for size in SIZES * 3:
         so_far.record(_stopped(_of(size), _costs(1.0), _costs(1.0), "crossed"))
-    assert _context(so_far, _of(32)).predictions == {}
+    assert _outlook(so_far, _of(32)).predictions == {}
 
 
 @pytest.mark.parametrize(
@@ -76,16 +88,17 @@ def test_predictions_learn_what_trials_would_have_cost() -> None:
 )
 def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known: bool) -> None:
     """Of those that finished: a stopped one has the figures of where it was stopped. What none shows stays as usual."""
-    history = _history()
+    history = _history("training_time_s", "elapsed_s")
     for number in range(trials):
-        figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "val_loss": 1.0}
+        figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "elapsed_s": 0.0 if number else 1.0}
         history.record(_finished(_of(8, learning_rate=0.001 * (number + 1)), figures))
         configuration = _of(8, learning_rate=0.002 * (number + 1))
         history.record(_stopped(configuration, _costs(0.1 * number), figures, "crossed"))
-    noise = _context(history, _of(8)).noise
-    usual = USUAL_NOISE["training_time_s"]
-    assert noise["training_time_s"] == (pytest.approx(0.0104, abs=0.001) if known else usual)
-    assert noise["elapsed_s"] == USUAL_NOISE["elapsed_s"]
+    seen, usual = _outlook(history, _of(8)).limits.bounds
+    assert isinstance(seen, Bound)
+    assert isinstance(usual, Bound)
+    assert seen.noise / seen.number == pytest.approx(0.0104 if known else USUAL_NOISE["training_time_s"], rel=0.1)
+    assert usual.noise / usual.number == pytest.approx(USUAL_NOISE["elapsed_s"])
 
 
 def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_ended() -> None:
@@ -94,11 +107,13 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
     They count for relative limits, too.
     """
     trials = [(_of(size), _costs(0.01 * size)) for size in SIZES[:MIN_ENDED]]
-    history = CostHistory(ROWS, NAMED, earlier=[Trial("", trial, "FINISHED", costs) for trial, costs in trials])
+    history = CostHistory(
+        ROWS, _limits(*NAMED), earlier=[Trial("", trial, "FINISHED", costs) for trial, costs in trials]
+    )
     for _ in range(16):
         history.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
-    assert _context(history, _of(64)).predictions["training_time_s"].low < 0.64
-    assert _context(history, _of(64)).costs == tuple(costs for _, costs in trials)
+    assert _outlook(history, _of(64)).predictions["training_time_s"].low < 0.64
+    assert _mean(_outlook(history, _of(64))) == pytest.approx(0.01 * sum(SIZES[:MIN_ENDED]) / MIN_ENDED)
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
@@ -106,16 +121,16 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
     trials = [_of(size) for size in SIZES]
     timed = [(trial, _costs(0.01 * trial.batch_size)) for trial in trials]
     history = _history("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
-    expected = [costs["training_time_s"] for costs in _context(history, trials[0]).costs]
-    assert expected == pytest.approx([0.01 * size for size in SIZES], rel=0.05)
+    assert _mean(_outlook(history, trials[0])) == pytest.approx(0.01 * sum(SIZES) / len(SIZES), rel=0.05)
     history.record(_finished(replace(trials[0], repeat=1), timed[0][1]))
     for trial in trials[1:]:
         history.record(_finished(trial, _costs(5.0)))
-    *ended, to_come = [costs["training_time_s"] for costs in _context(history, trials[0]).costs]
-    assert ended == [5.0] * 7
-    assert to_come != 5.0
+    (to_come,) = history.to_come()
+    assert _mean(_outlook(history, trials[0])) == pytest.approx((7 * 5.0 + to_come["training_time_s"]) / 8)
+    assert to_come["training_time_s"] != 5.0
     history.record(_finished(trials[0], _costs(5.0)))
-    assert [costs["training_time_s"] for costs in _context(history, trials[0]).costs] == [5.0] * 8
+    assert history.to_come() == []
+    assert _mean(_outlook(history, trials[0])) == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize(
@@ -137,11 +152,8 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(metric: str, predic
         history = _history(metric, trials=[asked])
         for size in SIZES * 3:
             history.record(_finished(_of(size), {metric: 1.0}))
-        context = _context(history, asked)
-        assert (metric in context.predictions) is known
-        assert (
-            len(context.costs) == 3 * len(SIZES) + known
-        )  # for relative limits it counts with what it is expected to cost
+        assert (metric in _outlook(history, asked).predictions) is known
+        assert len(history.to_come()) == known  # for relative limits it counts with what it is expected to cost
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -150,22 +162,22 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
 
     It then knows nothing, which costs it no training.
     """
-    process = start(ROWS, ["training_time_s"], [_of(SIZES[0])])
+    limits = _limits("training_time_s")
+    process = start(ROWS, limits, [_of(SIZES[0])])
     ray.get(process.to_come.remote(), timeout=300)  # its process may be slow to start
     tell(process, [(_of(size), _costs(0.01 * size)) for size in SIZES])
-    (context,) = ask(process, [_of(SIZES[0])])
-    (costs,) = context.costs
-    assert ask_to_come(process) == [costs]
-    assert costs["training_time_s"] == pytest.approx(0.01 * SIZES[0], rel=0.5)
+    (outlook,) = ask(process, limits, [_of(SIZES[0])])
+    assert ask_to_come(process) == [{"training_time_s": _mean(outlook)}]
+    assert _mean(outlook) == pytest.approx(0.01 * SIZES[0], rel=0.5)
     ended = _finished(_of(SIZES[0]), {"training_time_s": 2.0, "val_loss": 0.5})
     ray.get(process.record.remote(ended), timeout=300)
-    (context,) = ask(process, [_of(SIZES[0])])
-    assert context.costs == (_costs(2.0),)
+    (outlook,) = ask(process, limits, [_of(SIZES[0])])
+    assert _mean(outlook) == 2.0
     ray.kill(process)
-    wait_until(lambda: ask(process, [_of(8)]) == [PruningContext()], 300, "the end of the process")
+    wait_until(lambda: ask(process, limits, [_of(8)]) == [Outlook(limits)], 300, "the end of the process")
     for nobody in (process, None):
         tell(nobody, [])
-        assert ask(nobody, [_of(8)]) == [PruningContext()]
+        assert ask(nobody, limits, [_of(8)]) == [Outlook(limits)]
 
 
 def _noise(logarithms: dict[str, list[float]]) -> float | None:
@@ -196,7 +208,7 @@ def test_group_holds_trials_whose_cost_cannot_differ() -> None:
     def of(algorithm: str = "linear", steps: float = 60.0, **changes: Any) -> Any:
         return group(configured(algorithm, **changes), {"steps": steps})
 
-    assert of(learning_rate=0.1) == of(learning_rate=0.2, alpha=2.0) == of(tol=0.1)
+    assert of(learning_rate=0.1) == of(learning_rate=0.2, alpha=2.0) == of(tol=0.0)
     assert of(MLP_REGRESSOR, alpha=0.1) == of(MLP_REGRESSOR, alpha=0.1) != of(MLP_REGRESSOR, alpha=0.2)
     others = [of(), of(batch_size=4), of(tol=0.1, steps=50.0)]
     assert len(set(others)) == len(others)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from reference import MLP_CLASSIFIER, configured
 
-from entrypoints.limits.cost_model import MIN_ENDED, CostModel, kind
-from entrypoints.limits.noise import MIN_DEGREES
+from entrypoints.limits.cost_model import MIN_ENDED, CostModel
+from entrypoints.limits.noise import MIN_DEGREES, kind
 from entrypoints.models.configuration import Configuration
 
 ROWS = 1000
@@ -53,13 +53,13 @@ def test_total_is_learned_by_the_step() -> None:
 
 
 def test_kind_is_all_that_a_cost_depends_on() -> None:
-    """Amounts, words and switches; not rates, nor what all trials of a study share."""
+    """Amounts, shares, words and switches; not rates and penalties, nor what all trials of a study share."""
     usual = kind(configured(MLP_CLASSIFIER))
     for same in ({"steps": 61}, {"seed": 8}, {"learning_rate_init": 0.5}, {"alpha": 0.25}):
         assert kind(configured(MLP_CLASSIFIER, **same)) == usual, same
     others: tuple[dict[str, Any], ...] = (
         *({"hidden_layer_sizes": [16]}, {"hidden_layer_sizes": [4, 4]}, {"n_iter_no_change": 20}),
-        *({"batch_size": 64}, {"activation": "relu"}, {"nesterovs_momentum": False}),
+        *({"batch_size": 64}, {"activation": "relu"}, {"tol": 0.1}, {"max_features": 0.5}, {"C": 10.0}),
     )
     for other in others:
         assert kind(configured(MLP_CLASSIFIER, **other)) != usual, other

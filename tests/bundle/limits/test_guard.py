@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from entrypoints.limits.cost_history import PruningContext
+from entrypoints.limits.cost_history import Outlook
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import WARM_UP, Prediction
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard, Z
+from entrypoints.limits.judging import resolved
 from entrypoints.tags import STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import STOP_REASON
@@ -37,8 +38,8 @@ def _guard(
 ) -> Guard:
     """A guard of these limits, or of none; figures have no noise unless it is given."""
     limits = Limits.parse(text, metrics("val_rmse", False)) if text else Limits(())
-    context = PruningContext(noise=noise or {}, predictions=dict(predictions or {}))
-    return Guard(limits, context, steps, by_fold=by_fold)
+    outlook = Outlook(resolved(limits, (), noise), dict(predictions or {}))
+    return Guard(outlook, steps, by_fold=by_fold)
 
 
 def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
@@ -154,7 +155,7 @@ def test_trial_that_may_converge_ends_only_when_it_crosses_its_limit() -> None:
     assert guard.tags[STOP_REASON] == "training_time_s 1.008 > 1 (step 129)"
     assert (guard.tags[STOP_HOW], guard.prediction) == ("crossed", None)
     assert guard.stop is not None
-    assert guard.projected({"training_time_s": 1.0}) == {"training_time_s": guard.stop.value}
+    assert guard.projected({"training_time_s": 1.0}) == {"training_time_s": pytest.approx(guard.stop.value)}
 
 
 @pytest.mark.parametrize(
@@ -253,6 +254,10 @@ def _crosses(guard: Guard) -> None:
     guard.crossed({"peak_memory_mb": 400.0, "cpu_seconds": 2.0}, 1)
 
 
+def _idles(guard: Guard) -> None:
+    guard.reported({"mean_cpu_percent": 30.0}, 1, {"mean_cpu_percent": 1.0})
+
+
 @pytest.mark.parametrize(
     ("text", "happens", "figures", "expected"),
     [
@@ -269,6 +274,11 @@ def _crosses(guard: Guard) -> None:
             *("peak_memory_mb<=3", _crosses, {"cpu_seconds": 2.0, "peak_memory_mb": 7.0}),
             {"peak_memory_mb": 400.0},
             id="a total that nothing extrapolates did not",
+        ),
+        pytest.param(
+            *("mean_cpu_percent>=50", _idles, {"mean_cpu_percent": 60.0}),
+            {"mean_cpu_percent": 30.0},
+            id="a lower limit",
         ),
         pytest.param(
             *("training_time_s<=99, peak_memory_mb<=3", _trains(STEP_S), {"training_time_s": 0.03, "val_loss": 7.0}),

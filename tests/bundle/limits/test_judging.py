@@ -62,7 +62,8 @@ def test_trial_shows_at_its_end_all_that_it_breaks(
         "model_size_kb<=2x median"
     )
     numbers = resolved(limits, iter(trials("training_time_s", 1.0, 2.0, 3.0, 4.0, 10.0)))
-    assert str(numbers).endswith("training_time_s<=6, val_loss patience 1")
+    assert str(numbers) == str(Limits((*limits.bounds, *limits.patience)))  # each as the user wrote it
+    assert numbers.bounds[3].number == 6
     assert [stop.rule for stop in violations(numbers, {**figures, "model_size_kb": 9.0})] == broken
     assert excess(numbers, figures) == pytest.approx(sum_of)
 

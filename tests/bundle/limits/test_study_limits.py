@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from entrypoints.limits.grammar import Limits, TrialMetric, Waiting
-from entrypoints.limits.judging import resolved_bounds
+from entrypoints.limits.judging import resolved, violations
 from mlflow_sysmetrics.limits import Kind, LimitsError, Stop
 
 METRICS = (
@@ -125,5 +125,5 @@ def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[f
     others = [{"val_loss": 1.0}] * 5  # finished, but without the metric
     finished = [*({metric: value} for value in values), *others]
     value = 11.0 if "<" in text else 1.0
-    stops = [bound.broken({metric: value}) for bound in resolved_bounds(parsed(text), iter(finished))]
+    stops = violations(resolved(parsed(text), iter(finished)), {metric: value})
     assert stops == ([] if limit is None else [Stop(text, metric, value, limit)])

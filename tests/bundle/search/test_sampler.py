@@ -232,8 +232,8 @@ def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of 64 takes 10 s, where 1 s is allowed: once that is known, those of 8 are suggested, and then none."""
     study = _study(limits="training_time_s<=1", max_trials=12)
-    history = CostHistory(1000, ["training_time_s"])
-    monkeypatch.setattr(sampler, "ask", lambda _, configurations: history.contexts(configurations))
+    history = CostHistory(1000, study.limits)
+    monkeypatch.setattr(sampler, "ask", lambda _, limits, configurations: history.outlooks(configurations))
     for configuration in study.configurations[:6] * 3:
         cost = {"training_time_s": 10.0 if configuration.batch_size == 64 else 0.1}
         history.record(trial(1, configuration=configuration, figures=cost))

@@ -475,7 +475,7 @@ class Here:
     """A history in this process, called as the one that has its own."""
 
     def __init__(self, history: CostHistory) -> None:
-        self.contexts, self.record = SimpleNamespace(remote=history.contexts), SimpleNamespace(remote=history.record)
+        self.outlooks, self.record = SimpleNamespace(remote=history.outlooks), SimpleNamespace(remote=history.record)
 
 
 @pytest.mark.parametrize("others_took_s", [pytest.param(0.0, id="no others"), pytest.param(100.0, id="too long")])
@@ -484,13 +484,14 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
 ) -> None:
     """If others like it did. What it does itself is far below that; the history is told what it cost or would have."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
-    known = CostHistory(746, ["training_time_s"])
+    limits = Limits.parse("training_time_s<=10", metrics("val_rmse", False))
+    known = CostHistory(746, limits)
     for _ in range(20 if others_took_s else 0):
         ended = end_tags([], {"training_time_s": others_took_s})
         known.record(Trial("", _config()["configuration"], "KILLED", {}, ended))
     here: Any = Here(known)
     result = _to_the_end(begin(_config(steps=60), "training_time_s<=10", cost_history=here))[-1]
-    tags, told = _tags(result), known.contexts([configured()])[0].costs[-1]
+    tags, told = _tags(result), known._counted[-1]
     if not others_took_s:
         assert (result["step"], _has_ended(result), tags["feasible"]) == (60, True, "true")
         assert told == {"training_time_s": result["figures"]["training_time_s"]}
