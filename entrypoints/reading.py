@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from entrypoints.errors import UserError
-from entrypoints.frame import OF_POINT, Row, StudyRows, trial_row
+from entrypoints.frame import OF_POINT, StudyRows, trial_row
 from entrypoints.mlflow_io import figures_of, load_rows, search_runs
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
@@ -52,9 +52,13 @@ def rows_of(client: MlflowClient, run: Run, curves: Collection[str] = ()) -> Stu
     if not trials:
         raise UserError(f"study={study}: {run.info.run_name} has no trials; give the run id of a tune or early_stop")
     about = _study(client, run)
-    rows = [_row(trial) for trial in trials]
-    ids = {row["trial_id"] for row in rows}
-    folds = [row for row in _rows_if_there(client, study, "folds.json") if row["trial_id"] in ids]
+    rows = []
+    for trial in trials:
+        data, info = trial.data, trial.info
+        ids = {"trial_id": _trial_id(trial), "run_id": info.run_id, "name": info.run_name}
+        rows.append(trial_row(figures_of(trial), data.tags, data.params, **ids, status=info.status))
+    known = {row["trial_id"] for row in rows}
+    folds = [row for row in _rows_if_there(client, study, "folds.json") if row["trial_id"] in known]
     points: list[pd.DataFrame] = []
     importance: Sequence[dict[str, Any]] = ()
     if curves:
@@ -68,19 +72,6 @@ def rows_of(client: MlflowClient, run: Run, curves: Collection[str] = ()) -> Stu
 
 def _trial_id(run: Run) -> str:
     return str(run.data.tags.get(TRIAL_ID) or run.info.run_id)
-
-
-def _row(run: Run) -> Row:
-    info = run.info
-    return trial_row(
-        figures_of(run),
-        run.data.tags,
-        run.data.params,
-        trial_id=_trial_id(run),
-        run_id=info.run_id,
-        name=info.run_name,
-        status=info.status,
-    )
 
 
 def _study(client: MlflowClient, run: Run) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from entrypoints.compute.workers import ALONE, beside_the_driver
-from entrypoints.limits.cost_model import TOTALS, CostModel, Levels
+from entrypoints.limits.cost_model import TOTALS, CostModel, UsualCosts
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.grammar import Limits
@@ -121,32 +121,32 @@ class CostHistory:
                 noise[name] = seen.share
         limits = resolved(self._limits, [*self._counted, *self.to_come()], noise)
         outlooks = []
-        levels = self._levels()
+        usual_costs = self._usual_costs()
         for configuration in configurations:
             predictions = {}
-            for each in levels:
-                prediction = each.predict(configuration, noise.get(each.metric, 0.0))
+            for usual in usual_costs:
+                prediction = usual.predict(configuration, noise.get(usual.metric, 0.0))
                 if prediction:
-                    predictions[each.metric] = prediction
+                    predictions[usual.metric] = prediction
             outlooks.append(Outlook(limits, predictions))
         return outlooks
 
     def to_come(self) -> list[Values]:
         """The expected costs of the trials that have not ended, where they can be predicted."""
         costs: list[Values] = []
-        levels = self._levels()
+        usual_costs = self._usual_costs()
         for configuration in self._to_come.values():
             expected = {}
-            for each in levels:
-                value = each.expected(configuration)
+            for usual in usual_costs:
+                value = usual.expected(configuration)
                 if value is not None:
-                    expected[each.metric] = value
+                    expected[usual.metric] = value
             if expected:
                 costs.append(expected)
         return costs
 
-    def _levels(self) -> list[Levels]:
-        return [self._model.levels(name) for name in PREDICTED if name in self._limits.metrics]
+    def _usual_costs(self) -> list[UsualCosts]:
+        return [self._model.usual(name) for name in PREDICTED if name in self._limits.metrics]
 
     def _limited(self, figures: Values) -> dict[str, float]:
         return {name: figures[name] for name in self._limits.metrics if name in figures}

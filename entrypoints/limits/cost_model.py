@@ -49,7 +49,7 @@ class CostModel:
                 cost = math.log(value / _unit(name, configuration, self._rows))
                 self._seen.setdefault(name, []).append(_Seen(kind(configuration), cost, ended))
 
-    def levels(self, metric: str) -> Levels:
+    def usual(self, metric: str) -> UsualCosts:
         """What is known of a metric by now."""
         seen = self._seen.get(metric, [])
         by_kind: dict[Hashable, list[float]] = {}
@@ -62,13 +62,13 @@ class CostModel:
         spread = None
         degrees = len(seen) - len(of_kind)
         if len(ended_above) >= MIN_ENDED and degrees >= MIN_DEGREES:
-            # Of a new trial, and of the level of its kind.
+            # Of a new trial, and of the median of its kind.
             spread = math.sqrt(2 * sum(each**2 for each in above) / degrees)
-        return Levels(metric, self._rows, of_kind, shift, spread)
+        return UsualCosts(metric, self._rows, of_kind, shift, spread)
 
 
 @dataclass(frozen=True)
-class Levels:
+class UsualCosts:
     """The usual cost of each kind by one metric, as a logarithm.
 
     A machine becomes faster or slower while a study runs, so predictions are shifted by the median difference of the
@@ -90,10 +90,10 @@ class Levels:
 
     def expected(self, configuration: Configuration) -> float | None:
         """What a configuration will cost; None of a kind that is not known."""
-        level = self.of_kind.get(kind(configuration))
-        if level is None:
+        usual = self.of_kind.get(kind(configuration))
+        if usual is None:
             return None
-        return _unit(self.metric, configuration, self.rows) * math.exp(level + self.shift)
+        return _unit(self.metric, configuration, self.rows) * math.exp(usual + self.shift)
 
     def predict(self, configuration: Configuration, noise: float = 0.0) -> Prediction | None:
         """The same with an interval; None also before five trials have ended.

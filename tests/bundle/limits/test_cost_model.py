@@ -35,10 +35,10 @@ def test_cost_is_the_median_of_the_kind() -> None:
         for factor in (0.99, 1.0, 1.01, 7.0 if size == 32 else 1.0):
             model.observe(_of(size), {STEP: factor * size})
     asked = [_of(32), _of(512, learning_rate=0.5), _of(48)]
-    levels = model.levels(STEP)
-    expected = [levels.expected(each) for each in asked]
+    usual = model.usual(STEP)
+    expected = [usual.expected(each) for each in asked]
     assert expected == [pytest.approx(32, rel=0.01), pytest.approx(512, rel=0.01), None]
-    first, second, unknown = (levels.predict(each) for each in asked)
+    first, second, unknown = (usual.predict(each) for each in asked)
     assert first
     assert first.low < 32 < first.high
     assert second
@@ -49,7 +49,7 @@ def test_cost_is_the_median_of_the_kind() -> None:
 def test_total_is_learned_by_the_step() -> None:
     """A trial of twice the length costs twice as much, whatever its kind has had."""
     model = _learned("training_time_s", cost=6.0)  # of 60 steps
-    assert model.levels("training_time_s").expected(_of(32, steps=120)) == pytest.approx(12.0)
+    assert model.usual("training_time_s").expected(_of(32, steps=120)) == pytest.approx(12.0)
 
 
 def test_kind_is_all_that_a_cost_depends_on() -> None:
@@ -78,7 +78,7 @@ def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(
     metric: str, cost: float, noise: float, times: float, within: float
 ) -> None:
     """Memory differs by 0.1 MB, and is never below 0."""
-    prediction = _learned(metric, cost).levels(metric).predict(_of(32), noise)
+    prediction = _learned(metric, cost).usual(metric).predict(_of(32), noise)
     assert prediction is not None
     low, high = min(cost / times, cost - within), max(cost * times, cost + within)
     assert (prediction.low, prediction.high) == (pytest.approx(max(0.0, low), rel=0.01), pytest.approx(high, rel=0.01))
@@ -101,9 +101,9 @@ def test_interval_needs_trials_that_have_ended_and_repetitions(ended: int, timed
             model.observe(_of(32), {STEP: 1.0}, ended=has_ended)
     for figures in ({STEP: 0.0}, {PEAK: 1.0}):
         model.observe(_of(32), figures)
-    assert model.levels(STEP).expected(_of(32)) == pytest.approx(1.0)
-    assert (model.levels(STEP).predict(_of(32)) is not None) is foreseen
-    assert model.levels(PEAK).predict(_of(32)) is None
+    assert model.usual(STEP).expected(_of(32)) == pytest.approx(1.0)
+    assert (model.usual(STEP).predict(_of(32)) is not None) is foreseen
+    assert model.usual(PEAK).predict(_of(32)) is None
 
 
 @pytest.mark.parametrize("last_ms", [pytest.param(1.0, id="faster"), pytest.param(4.0, id="slower")])
@@ -112,10 +112,10 @@ def test_expected_cost_follows_a_machine_that_changes(last_ms: float) -> None:
     model = _learned(cost=2.0)
     for size in SIZES:
         model.observe(_of(size), {STEP: last_ms})
-    prediction = model.levels(STEP).predict(_of(32))
+    prediction = model.usual(STEP).predict(_of(32))
     assert prediction is not None
     assert prediction.value == pytest.approx(last_ms)
-    assert model.levels(STEP).expected(_of(32)) == pytest.approx(last_ms)
+    assert model.usual(STEP).expected(_of(32)) == pytest.approx(last_ms)
     factor = 3.731  # 2.326 standard deviations: one of four trials of each kind lies a factor of two away
     assert prediction.low == pytest.approx(min(last_ms, 2.0) / factor, rel=0.001)
     assert prediction.high == pytest.approx(max(last_ms, 2.0) * factor, rel=0.001)
