@@ -21,21 +21,14 @@ def sentences(score: Sequence[Row], costs: Sequence[Row]) -> tuple[str, ...]:
         score: the rows of ``effects.of_score``.
         costs: the rows of ``effects.of_costs``.
     """
-    by_size = sorted(score, key=lambda row: -abs(row["change"]))
-    parts = [*_changes(by_size), *_changes(costs)]
-    found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
-    return (*found, *_busy(costs), *_not_shown_of_score(score), *_none_of_costs(costs))
-
-
-def _changes(rows: Sequence[Row]) -> Iterator[str]:
-    """A part of a sentence for each two levels, with all metrics that they change."""
     by_levels: dict[str, list[str]] = {}
-    for row in rows:
+    for row in (*sorted(score, key=lambda row: -abs(row["change"])), *costs):
         if row["reported"]:
             levels = f"`{row['hyperparameter']}` {level_in_words(row['from'])} -> {level_in_words(row['to'])}"
             by_levels.setdefault(levels, []).append(f"`{row['metric']}` {change_in_words(row)}")
-    for levels, changes in by_levels.items():
-        yield f"{levels}: {joined(changes)}"
+    parts = [f"{levels}: {joined(changes)}" for levels, changes in by_levels.items()]
+    found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
+    return (*found, *_busy(costs), *_not_shown_of_score(score), *_none_of_costs(costs))
 
 
 def _busy(costs: Sequence[Row]) -> Iterator[str]:
