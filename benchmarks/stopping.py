@@ -41,6 +41,8 @@ LIMIT_MB, WAIT_S, QUIET_S = 300, 60.0, 15.0
 GROWS = "import time\nkept = []\nwhile True:\n    kept.append(b'x' * 2_000_000)\n    time.sleep(0.02)"
 HEARS = """
 import signal, sys, time
+import mlflow
+mlflow.start_run()  # else it has none for a minute
 def heard(number, frame):
     open(sys.argv[1] + "/heard", "w").write(repr(time.time()))
     sys.exit(1)
@@ -117,7 +119,7 @@ def button(client: MlflowClient, folder: Path, page: Any = None) -> float:
         (folder / name).unlink(missing_ok=True)
     process = started(client.tracking_uri, folder, source=HEARS)
     wait_until((folder / "ready").exists, WAIT_S, "the program")
-    wait_until(lambda: newest(client).info.status == "RUNNING", WAIT_S, "the program's run")  # some seconds later
+    wait_until(lambda: newest(client).info.status == "RUNNING", WAIT_S, "the program's run")
     time.sleep(1 + time.time() % 1)  # at any moment between two questions
     tagged = press(client, newest(client), page)
     process.wait(WAIT_S)
