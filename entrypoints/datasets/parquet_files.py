@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ _ADVICE = "choose max_rows={}"
 
 
 def matches(name: str) -> bool:
-    """Whether it is the path of a Parquet file, or of a folder."""
-    return name.lower().endswith(_SUFFIXES) or (bool(name) and Path(name).is_dir())
+    """Whether it is the path of a Parquet file, or of a folder, which may be missing."""
+    if name.lower().endswith(_SUFFIXES):
+        return True
+    return bool(name) and (Path(name).is_dir() or (os.sep in name and not Path(name).suffix))
 
 
 def read(name: str, wanted: Wanted) -> pd.DataFrame:

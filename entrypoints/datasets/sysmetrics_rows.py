@@ -23,6 +23,7 @@ from sklearn.utils.metaestimators import available_if
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
+# Another layout of the classes below needs another name: a process may load models of both.
 NAME = "sysmetrics_rows"  # under which a stored model finds this module, wherever it was made
 sys.modules.setdefault(NAME, sys.modules[__name__])
 

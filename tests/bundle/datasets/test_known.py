@@ -183,6 +183,7 @@ def refused(
     ("file", "content", "target", "message"),
     [
         refused("no such file", None, "no such file ({path}); give the path of a CSV or Parquet file"),
+        refused("no such folder", None, "no such file ({path}); give the path of a CSV or Parquet file", file="orders"),
         refused("other", b"PK", "one of diabetes, red_wine, mnist_784, wave_energy, openml:<id>, the ", file="t.xlsx"),
         refused("empty file", "", f"{NOT_CSV}the first line holds no column names); fix"),
         refused("other encoding", b"a,b\n1,\x81\n", "this is text neither in UTF-8 nor in cp1252; save "),
