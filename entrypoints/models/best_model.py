@@ -23,7 +23,7 @@ from entrypoints import own_modules
 from entrypoints.compute import memory
 from entrypoints.datasets import sysmetrics_rows
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.datasets.sysmetrics_rows import PREDICT, PREDICT_METHOD, PREDICT_PROBA, Preprocessing, RawRows
+from entrypoints.datasets.sysmetrics_rows import PREDICT, PREDICT_METHOD, Preprocessing, RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError, say
 from entrypoints.models.configuration import Configuration
@@ -65,11 +65,10 @@ class BestModel:
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """A best model in MLflow, by its id, its own score and costs, which are logged with it, and what else it gives."""
+    """A best model in MLflow, by its id, its own score and costs, which are logged with it."""
 
     model_id: str
     figures: Figures
-    has_probabilities: bool = False
 
     @property
     def uri(self) -> str:
@@ -210,7 +209,7 @@ def log(
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}
     mlflow.log_metrics(finite, step=0, model_id=model_id)
     mlflow.log_metrics({name: trial[name] for name in OF_TRIAL if name in trial}, step=0)
-    return LoggedModel(model_id, figures, hasattr(model, PREDICT_PROBA))
+    return LoggedModel(model_id, figures)
 
 
 def latency_ms(model: RawRows, table: Table, clock: Callable[[], float] = time.perf_counter) -> float:
