@@ -195,24 +195,6 @@ def continued_run(by: RecordedRun, run_id: str) -> Iterator[RecordedRun]:
         yield replace(RecordedRun.of(by.client, active), start=by.start)
 
 
-@contextlib.contextmanager
-def child_run(parent: RecordedRun, kind: str, name: str) -> Iterator[RecordedRun]:
-    """Open a run nested under another; FAILED with the error's text if the body raises."""
-    tags = {KIND: kind, "mlflow.parentRunId": parent.run_id}
-    with _signals_held():
-        created = parent.client.create_run(parent.experiment_id, run_name=name, tags=tags)
-    run = RecordedRun.of(parent.client, created)
-    try:
-        _raise_received()
-        yield run
-        run.client.set_terminated(run.run_id, "FINISHED")
-    except BaseException as error:
-        if not _received:
-            run.client.set_tag(run.run_id, ERROR, _sentence(error))
-        run.client.set_terminated(run.run_id, "KILLED" if _received else "FAILED")
-        raise
-
-
 def record_failure(error: UserError) -> None:
     """Write a mistake that was found before the run was opened into the run that ``mlflow run`` has made."""
     run_id = os.environ.get("MLFLOW_RUN_ID")

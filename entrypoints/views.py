@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from statistics import quantiles
 
-import numpy as np
 import pandas as pd
 
 from entrypoints.frame import Frame
@@ -35,14 +33,13 @@ COSTS = (
 _TIME, _LATENCY = "training_time_s", "inference_latency_ms"
 _ONE_MODEL, _PROCESS = "model_memory_mb", "peak_memory_mb"
 _SEEN_MB = 1.0  # below it one model's memory is nothing to compare
-_MIN_TRIALS = 8  # of fewer none can be told to be far worse
 _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 
 def of_study(
     frame: Frame, start: float, searched: Sequence[str], limits: Limits, differing: Collection[str] = ()
 ) -> dict[str, Page]:
-    """The pages of a study's trials, without those that would spoil an axis: that diverged, or are far worse.
+    """The pages of a study's trials; where diverged ones would spoil an axis they are left out.
 
     The trial whose model is the result, once there is one, is pinned on each of them, and named on those with charts.
 
@@ -70,16 +67,11 @@ def of_study(
         # Without served figures, which finalists alone have: it hides runs that lack one.
         Section("Hyperparameters, costs and score", [parallel(_shared(frame, searched), [*axes, score])], columns=1),
     ]
-    near, content = sound, "score against cost"
-    fence = _fence(comparable[score].dropna(), ascending)
-    if fence is not None:
-        near += f" and metrics.`{score}` {'<=' if ascending else '>='} {np.format_float_positional(fence, trim='-')}"
-        content += ", without the far worse"
     best = f"{sound} and attributes.status = 'FINISHED'"
     own = f"attributes.run_id = '{frame.first}'"
     during = f"{title} · during training, the ten best"
     pages = {
-        SCORE: page(f"{title} · {content}", near, columns=shown, sections=against),
+        SCORE: page(f"{title} · score against cost", sound, columns=shown, sections=against),
         TABLE: page(f"{title} · table", trials, "TABLE", columns=shown, sections=against),
         TRAINING: page(during, best, columns=shown, sections=_training(score), all_runs=False),
         PROGRESS: page(f"{title} · best score so far", own, sections=_progress()),
@@ -142,21 +134,6 @@ def _comparable(trials: pd.DataFrame) -> pd.DataFrame:
     ended = (trials["status"] == "FINISHED") | (trials["stopped_by"] == BY_LIMITS)
     found: pd.DataFrame = trials[ended & ~trials["diverged"]]
     return found
-
-
-def _fence(scores: Iterable[float], ascending: bool) -> float | None:
-    """The score beyond which a trial is far worse than most; None where there is no such trial.
-
-    Tukey's outer fence: three times the distance between the quartiles beyond the worse of them.
-    """
-    worse = sorted(value if ascending else -value for value in scores)
-    if len(worse) < _MIN_TRIALS:
-        return None
-    lower, _, upper = quantiles(worse, n=4)
-    fence = upper + 3 * (upper - lower)
-    if upper == lower or worse[-1] <= fence:
-        return None
-    return fence if ascending else -fence
 
 
 def _progress() -> list[Section]:

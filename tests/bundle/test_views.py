@@ -60,46 +60,23 @@ def columns(page: Page) -> list[str]:
     return [column.split("`")[1] for column in page.columns]
 
 
-@pytest.mark.parametrize(
-    ("scores", "ascending", "fence"),
-    [
-        # Quartiles of twelve are between the third and fourth, at 3.25, and between the ninth and tenth, at 9.75.
-        pytest.param([*NEAR, FAR], True, pytest.approx(0.6675 + 3 * 0.013), id="one far worse, lower is better"),
-        pytest.param([*NEAR, -FAR], False, pytest.approx(0.6525 - 3 * 0.013), id="one far worse, higher is better"),
-        pytest.param([*NEAR, -FAR], True, None, id="one far better, lower is better"),
-        pytest.param([*NEAR, 0.70], True, None, id="one somewhat worse"),
-        pytest.param([0.65] * 11 + [FAR], True, None, id="all but one equal"),
-        pytest.param([*NEAR[:6], FAR], True, None, id="seven trials"),
-    ],
-)
-def test_fence_parts_far_worse_trials_only_where_there_are_any(
-    scores: list[float], ascending: bool, fence: object
-) -> None:
-    """Tukey's outer fence, beyond the worse quartile; a far better trial is what a study is for."""
-    page = scored(*scores, ascending=ascending)[SCORE]
-    _, told, beyond = page.wanted.partition(f" and metrics.`val_rmse` {'<=' if ascending else '>='} ")
-    assert (float(beyond) if told else None) == fence
-    assert ("without the far worse" in page.name) is (fence is not None)
-
-
 @pytest.mark.parametrize(("scale", "ascending"), [(1e-6, True), (-1e5, False)], ids=["tiny", "higher is better"])
 def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(
     client: MlflowClient, scale: float, ascending: bool
 ) -> None:
-    """Searched for in a real store: neither those that diverged nor the far worse, nor another study's."""
-    scores = [scale * value for value in (*NEAR, FAR)]
+    """Searched for in a real store: neither those that diverged nor another study's."""
+    scores = [scale * value for value in NEAR]
     parent = client.create_run("1").info.run_id
     for number, score in enumerate([*scores, 1e9, NEAR[0]]):
-        tags = {"sysmetrics.diverged": str(number == 12).lower(), "sysmetrics.kind": "trial"}
-        tags["mlflow.parentRunId"] = parent if number < 13 else "another"
+        tags = {"sysmetrics.diverged": str(number == 11).lower(), "sysmetrics.kind": "trial"}
+        tags["mlflow.parentRunId"] = parent if number < 12 else "another"
         run = client.create_run("1")
         logged = [RunTag(*tag) for tag in tags.items()]
         client.log_batch(run.info.run_id, [Metric("val_rmse", score, 1, 0)], (), logged)
     pages = scored(*scores, ascending=ascending, run_id=parent)
     found = {word: client.search_runs(["1"], page.wanted) for word, page in pages.items()}
-    near = {run.data.metrics["val_rmse"] for run in found[SCORE]}
-    assert near == set(scores[:-1])
-    assert len(found[TABLE]) == 13
+    assert {run.data.metrics["val_rmse"] for run in found[SCORE]} == set(scores)
+    assert len(found[TABLE]) == 12
 
 
 @pytest.mark.parametrize("ascending", [True, False], ids=["lower", "higher"])
