@@ -31,7 +31,7 @@ from entrypoints import environment  # noqa: E402
 environment.set_defaults()  # libraries read it when they are imported
 
 import bare_loop  # noqa: E402
-from study_settings import parsed  # noqa: E402
+from study_settings import study_settings  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
 from entrypoints.datasets import known  # noqa: E402
@@ -51,7 +51,7 @@ def settings_for(dataset: str, cpus: int, batch_sizes: Sequence[int] = ()) -> St
     arguments = ["--dataset", dataset, "--cpus", str(cpus)]
     if batch_sizes:
         arguments += ["--space", json.dumps({"batch_size": list(batch_sizes)})]
-    return StudySettings(**parsed(*arguments))
+    return study_settings(*arguments)
 
 
 def data_for(settings: StudySettings) -> tuple[Prepared, list[Configuration]]:

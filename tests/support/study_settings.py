@@ -21,9 +21,9 @@ def parsed(*arguments: str, options: Callable[[Any], Any] = tune_options) -> dic
     return command.make_context("command", list(arguments)).params
 
 
-def study_settings(**changes: Any) -> StudySettings:
-    """The settings of a command without arguments, but for these."""
-    options = parsed() | changes
+def study_settings(*arguments: str, **changes: Any) -> StudySettings:
+    """The settings of a command with these arguments, but for these changes."""
+    options = parsed(*arguments) | changes
     del options["resume"]
     return StudySettings(**options)
 
