@@ -157,6 +157,7 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
             with _ended_as_the_body():
                 try:
                     if signals.noted:
+                        command.open()  # which imports MLflow: the time to end begins after that
                         signal.raise_signal(signals.noted[0])
                     yield command
                 finally:
