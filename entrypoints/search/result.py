@@ -74,7 +74,7 @@ def frame_at_end(study: Study) -> Frame:
     if study.full or not study.trial_limits.rules:
         return frame
     trials = frame.trials
-    trials_s = {trial.trial_id: study.forecast.trials_s[trial.configuration.id] for trial in study.trials.values()}
+    trials_s = {trial.trial_id: study.forecasts[trial.configuration.id] for trial in study.trials.values()}
     full_s = trials["trial_id"].map(trials_s).astype(float)
     # By what trials that ran to their end have taken: of CPU, too, where the forecast is of the wall time.
     took = limits_saved.seconds(frame.ended)
@@ -87,7 +87,6 @@ def metrics(study: Study, frame: Frame) -> dict[str, float]:
     """The study's own figures that do not depend on a result."""
     own = frame.of([study.run.run_id]).trials
     stopped = own["status"] == "KILLED"
-    forecast_s = study.forecast.search_s
     found = {
         "trials": len(own),
         "stopped": stopped.sum(),
@@ -95,14 +94,14 @@ def metrics(study: Study, frame: Frame) -> dict[str, float]:
         "restarts": study.restarts,
         "diverged": own["diverged"].sum(),
         "search_time_s": study.search_s,
-        "forecast_time_s": forecast_s,
+        "forecast_time_s": study.forecast_s,
         "elapsed_s": time.time() - study.run.start,
         f"baseline_{study.score.validated}": fmean(study.baseline),
     }
     # The full time is unknown if the search or one of its trials was interrupted or cut short.
     whole = not study.is_continued and len(own) == study.size and not stopped.any()
     if whole and study.search_s > 0:
-        found["forecast_error_percent"] = (forecast_s / study.search_s - 1) * 100
+        found["forecast_error_percent"] = (study.forecast_s / study.search_s - 1) * 100
     if study.limits.rules:
         found["feasible"] = (own["feasible"].eq(True) & (own["repeat"] == 0)).sum()
         found["skipped"] = (own["stop_how"] == "skipped").sum()

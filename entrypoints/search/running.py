@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -38,8 +37,7 @@ from entrypoints.search.recorder import Recorder
 from entrypoints.search.run_names import searched
 from entrypoints.search.study import Study
 from entrypoints.search.trial import TrialTrainable
-from entrypoints.search.warm_up import Forecast, WarmUp, announce, representatives, search_seconds, time_kinds
-from entrypoints.search.warm_up import forecast as forecast_of
+from entrypoints.search.warm_up import WarmUp, announce, forecast, representatives, search_seconds, time_kinds
 from entrypoints.tags import (
     BY_TIME_LIMIT,
     DATASET,
@@ -152,17 +150,13 @@ def run_trials(study: Study) -> None:
     left = study.left
 
     @cache
-    def forecast() -> Forecast:
-        rounds = warm_up.timed() or [time_kinds(warm_up.kinds, study.data)]
-        of_all = forecast_of(study.configurations, cpus, rounds)
-        # Which of them a search tries is not known.
-        return replace(of_all, search_s=of_all.search_s * study.size / len(study.configurations))
+    def forecasts() -> dict[str, float]:
+        return forecast(study.configurations, warm_up.timed() or [time_kinds(warm_up.kinds, study.data)])
 
     def say_forecast() -> None:
-        seconds = forecast().trials_s
-        of_left = {configuration.number: seconds[configuration.id] for configuration in left}
+        of_left = {configuration.number: forecasts()[configuration.id] for configuration in left}
         if study.learns:  # nobody knows which ones
-            of_left = dict.fromkeys(range(n_done + 1, study.size + 1), fmean(seconds.values()))
+            of_left = dict.fromkeys(range(n_done + 1, study.size + 1), fmean(forecasts().values()))
         announce(study, n_left, cpus, search_seconds(of_left.values(), cpus))
         progress.expect(of_left)
 
@@ -176,7 +170,9 @@ def run_trials(study: Study) -> None:
         if study.learns and limits.rules:
             known = CostHistory(rows, limits, study.configurations, study.judged)
             study.to_come = known.to_come()
-        study.forecast = forecast()
+        study.forecasts = forecasts()
+        of_all_s = search_seconds(study.forecasts.values(), cpus)
+        study.forecast_s = of_all_s * study.size / len(study.configurations)  # which of them are tried is not known
     finally:
         warm_up.remove()
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from entrypoints.models.best_model import BestModel
     from entrypoints.reporting.questions.decision import Decision
     from entrypoints.runs import RecordedRun
-    from entrypoints.search.warm_up import Forecast
 
 _OF_KEY = ("max_rows", "folds", "seed")
 _OF_KEY_IF_GIVEN = ("metric", "group", "time", "duplicates")
@@ -60,7 +59,8 @@ class Study:
         first_start, last_end: of the trials of this command, in unix seconds; None before.
         restarts: deaths of processes and nodes after which a trial began again.
         to_come: the expected costs of what a search that learns has not tried.
-        forecast: how long trials were expected to take, from the search on.
+        forecasts: how many seconds trials were expected to take, by the ids of configurations.
+        forecast_s: how long the whole search was.
         models: refitted and maybe served, by the ids of the trials that they are of.
         is_within: whether served models meet the limits on such, by the ids of trials; of others it is not known.
         decision: which trial to take, once that is decided.
@@ -86,7 +86,8 @@ class Study:
     last_end: float | None = None
     restarts: int = 0
     to_come: Sequence[Values] = ()
-    forecast: Forecast = field(init=False)
+    forecasts: Mapping[str, float] = field(default_factory=dict)
+    forecast_s: float = 0.0
     models: dict[str, BestModel] = field(default_factory=dict)
     is_within: dict[str, bool] = field(default_factory=dict)
     decision: Decision = field(init=False)

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
@@ -122,37 +122,28 @@ class WarmUp:
             time.sleep(min(MAX_POLL_S, POLL_S * self.parties))
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """The expected seconds of each trial, by the id of its configuration, and of the whole search.
+def trial_costs(
+    configuration: Configuration, data: Prepared, *, step_s: float, fit_s: float, validate_s: float, ending_s: float
+) -> dict[str, float]:
+    """The times of a trial that does all its steps, on all folds; one that converges takes less.
 
-    They are those of all its steps: one that converges takes less.
+    Args:
+        configuration: of the trial.
+        data: that it is trained on.
+        step_s: the seconds of a step of one fold's model,
+        fit_s: of the training call in it,
+        validate_s: of a validation,
+        ending_s: and of all that the model shows at its end.
     """
-
-    trials_s: dict[str, float]
-    search_s: float
-
-
-class Timing(NamedTuple):
-    """Seconds of one fold's model: a step, the training call in it, a validation, and all that it shows at its end."""
-
-    step_s: float
-    fit_s: float
-    validate_s: float
-    ending_s: float
-
-    def costs(self, configuration: Configuration, data: Prepared) -> dict[str, float]:
-        """The times of a trial: it does all its steps, on all folds."""
-        rows = data.split.fit_rows
-        steps = configuration.steps(rows)
-        by_fold = configuration.batch_size is None
-        reports = 0 if by_fold else math.ceil(steps / configuration.report_steps(rows))
-        fold_s = steps * self.step_s + reports * self.validate_s + self.ending_s
-        return {
-            "mean_step_time_ms": self.fit_s * 1e3,
-            "training_time_s": self.fit_s * steps,
-            "elapsed_s": len(data.split.folds) * fold_s + BETWEEN_TRIALS_S,
-        }
+    rows = data.split.fit_rows
+    steps = configuration.steps(rows)
+    reports = math.ceil(steps / configuration.report_steps(rows)) if configuration.by_batch else 0
+    fold_s = steps * step_s + reports * validate_s + ending_s
+    return {
+        "mean_step_time_ms": fit_s * 1e3,
+        "training_time_s": fit_s * steps,
+        "elapsed_s": len(data.split.folds) * fold_s + BETWEEN_TRIALS_S,
+    }
 
 
 def representatives(configurations: Iterable[Configuration]) -> list[Configuration]:
@@ -174,17 +165,16 @@ def time_kinds(kinds: Iterable[Configuration], data: Prepared) -> list[dict[str,
         costs = None
         if time.perf_counter() < deadline:
             with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the trial itself will report the error
-                costs = _timing(configuration, data).costs(configuration, data)
+                costs = _timed(configuration, data)
         timed.append(costs)
     return timed
 
 
-def forecast(trials: Sequence[Configuration], cpus: int, rounds: Iterable[Iterable[Values | None]]) -> Forecast:
-    """How long trials take.
+def forecast(trials: Sequence[Configuration], rounds: Iterable[Iterable[Values | None]]) -> dict[str, float]:
+    """How many seconds each trial takes, by the id of its configuration.
 
     Args:
         trials: their configurations.
-        cpus: how many run at once.
         rounds: what each of some processes has timed for their ``representatives``. A kind that none has timed takes
             the mean of the others.
     """
@@ -196,8 +186,7 @@ def forecast(trials: Sequence[Configuration], cpus: int, rounds: Iterable[Iterab
                 seen[kind(configuration)].append(costs["elapsed_s"])
     seconds = {each: fmean(elapsed_s) for each, elapsed_s in seen.items()}
     usual_s = fmean(seconds.values()) if seconds else BETWEEN_TRIALS_S
-    trials_s = {trial.id: seconds.get(kind(trial), usual_s) for trial in trials}
-    return Forecast(trials_s, search_seconds(trials_s.values(), cpus))
+    return {trial.id: seconds.get(kind(trial), usual_s) for trial in trials}
 
 
 def search_seconds(trials_s: Iterable[float], cpus: int) -> float:
@@ -237,7 +226,8 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
         click.echo(f"Limits: {limits}; they may end the search sooner")
 
 
-def _timing(configuration: Configuration, data: Prepared) -> Timing:
+def _timed(configuration: Configuration, data: Prepared) -> dict[str, float]:
+    """What a trial would cost, by some steps of one fold's model."""
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
     longest = configuration.steps(data.split.fit_rows)
@@ -256,7 +246,9 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
     fold.model.evaluated("val", held_out)
     validated = time.perf_counter()
     trained.show(fold.model, held_out, math.ceil(LATENCY_ROWS / len(data.split.folds)))
-    return Timing(
+    return trial_costs(
+        configuration,
+        data,
         step_s=(ended - began) / steps,
         fit_s=(fold.training_time_s - trained_s) / steps,
         validate_s=validated - ended,

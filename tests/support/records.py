@@ -20,7 +20,6 @@ from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
 from entrypoints.search.recorder import Recorder
 from entrypoints.search.study import Study
-from entrypoints.search.warm_up import Forecast
 from entrypoints.settings import StudySettings
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
@@ -108,7 +107,8 @@ def study_of(
         trials={each.trial_id: each for each in trials},
     )
     study.data = data
-    study.forecast = Forecast({each.id: 10.0 for each in tried}, 50.0)
+    study.forecasts = {each.id: 10.0 for each in tried}
+    study.forecast_s = 50.0
     return study
 
 

@@ -21,7 +21,6 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import finalists, result, running
 from entrypoints.search.finalists import MAX_FINALISTS
 from entrypoints.search.study import Study
-from entrypoints.search.warm_up import Forecast
 from entrypoints.tags import BEST_TRIAL_RUN_ID
 from entrypoints.tune import tune
 from mlflow_sysmetrics.served import ServedCosts, ServerError
@@ -189,7 +188,7 @@ def test_study_delivers_the_first_model_that_meets_its_limits(store_in_use: Mlfl
             ran = trial(number, number / 10, each)
             store(study.run.client, study.run.run_id, ran)
             study.trials[ran.trial_id] = ran
-        study.forecast = Forecast(dict.fromkeys([each.id for each in study.configurations], 1.0), 1.0)
+        study.forecasts = dict.fromkeys([each.id for each in study.configurations], 1.0)
 
     server = Server("served_memory_mb", 150.0, 210.0, 190.0)
     space = "{batch_size: 16, learning_rate: [0.01, 0.001], alpha: 0.1}"

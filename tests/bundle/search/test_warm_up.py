@@ -18,17 +18,17 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search import warm_up as warm_ups
 from entrypoints.search.warm_up import (
     BETWEEN_TRIALS_S,
-    Timing,
     WarmUp,
     announce,
     forecast,
     representatives,
     search_seconds,
     time_kinds,
+    trial_costs,
 )
 
 FOLDS = 4
-NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)
+NO_TIME = dict.fromkeys(("step_s", "fit_s", "validate_s", "ending_s"), 0.0)
 DATA = bundled("red_wine", FOLDS)
 
 
@@ -100,7 +100,7 @@ def test_the_others_go_on_without_one_that_does_not_come(
 )
 def test_trial_costs_what_all_that_it_does_takes(length: Any, timing: dict[str, float], seconds: float) -> None:
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
-    costs = NO_TIME._replace(**timing).costs(configured(**length), DATA)
+    costs = trial_costs(configured(**length), DATA, **(NO_TIME | timing))
     assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
     fit_s = timing.get("fit_s", 0.0)
     assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, length.get("steps", 500) * fit_s)
@@ -121,9 +121,7 @@ def test_trial_has_the_time_of_its_algorithm_and_batch_size() -> None:
     }
     timed = ({8: 1.0, 64: 7.0}, {8: 3.0, 64: 5.0})
     rounds = [[{"elapsed_s": of[each.batch_size]} if each.batch_size in of else None for each in kinds] for of in timed]
-    expected = forecast(trials, 1, rounds)
-    assert list(expected.trials_s.values()) == [2.0, 2.0, 6.0, 6.0, 4.0, 4.0]
-    assert expected.search_s == 24.0
+    assert list(forecast(trials, rounds).values()) == [2.0, 2.0, 6.0, 6.0, 4.0, 4.0]
 
 
 def test_larger_models_are_timed_as_such() -> None:
