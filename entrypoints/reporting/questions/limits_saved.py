@@ -217,8 +217,8 @@ def _in_words(saved: Saving, limits: str) -> str:
     if not stopped and not diverged:
         return f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."
     before = f" ({skipped} before the first step)" if skipped else ""
-    also = f", and {diverged} that diverged" if diverged else ""
-    first = f"Under `{limits}` {stopped} of {saved.trials} trials were stopped{before}{also}"
+    also = f", and {diverged} ended since they diverged" if diverged else ""
+    first = f"Under `{limits}` {stopped or 'none'} of {saved.trials} trials were stopped{before}{also}"
     if saved.is_small:
         return f"{first}, which saved less than {SMALL_PERCENT:.0f} % of their CPU time: it may be noise{unknown}."
     against = "the full study" if saved.full else "a forecast"

@@ -82,4 +82,4 @@ def test_diverged_trials_are_not_counted_as_stopped_by_limits() -> None:
     own = limited((8, 1.0, "limits", None, "crossed"), TWO[1])
     own.trials["diverged"] = own.trials["batch_size"] == 8
     said = answer(together(made(), own)).sentences[0]
-    assert "1 of 5 trials were stopped (1 before the first step), and 1 that diverged: " in said
+    assert "1 of 5 trials were stopped (1 before the first step), and 1 ended since they diverged: " in said
