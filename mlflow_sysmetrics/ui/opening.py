@@ -1,5 +1,6 @@
 """What `mlflow-sysmetrics ui` does: find or make the page of the newest run, and show it on a server."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -91,7 +92,7 @@ def show(uri: str, page: str, port: int | None) -> None:
 
 
 def _serve(uri: str, page: str, port: int) -> NoReturn:
-    while _listens(port):
+    while not _is_free(port):
         port += 1
     click.echo(f"Starting mlflow server for {redacted(absolute_uri(uri))}; Ctrl-C ends it.")
     click.echo(f"  http://{_HOST}:{port}/{page}")
@@ -108,7 +109,11 @@ def _serve(uri: str, page: str, port: int) -> NoReturn:
     os.execve(sys.executable, line, os.environ | environment)
 
 
-def _listens(port: int) -> bool:
+def _is_free(port: int) -> bool:
+    """Whether a server can have this port: an open connection of another program takes one, too."""
     with socket.socket() as own:
-        # Of a port of the kernel's own range, where nobody listens, this socket may reach itself.
-        return own.connect_ex((_HOST, port)) == 0 and own.getsockname() != own.getpeername()
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        with contextlib.suppress(OSError):
+            own.bind((_HOST, port))
+            return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +120,10 @@ def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, uri:
     assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
 
 
-def test_command_becomes_a_server_for_a_store_without_one(new_store: Path, tmp_path: Path, address: str) -> None:
+@pytest.mark.parametrize("held_by", ["a server", "a connection"])
+def test_command_becomes_a_server_for_a_store_without_one(
+    new_store: Path, tmp_path: Path, address: str, held_by: str
+) -> None:
     """On the next free port, with the artifacts, small, without the store's address or modules from the folder."""
     folder = copy_store(new_store, tmp_path).resolve()
     with pytest.MonkeyPatch.context() as patch:
@@ -129,6 +133,9 @@ def test_command_becomes_a_server_for_a_store_without_one(new_store: Path, tmp_p
         client.log_text(run, "what was found", "found.txt")
     hostile_files(folder)
     taken = int(address.rpartition(":")[2])
+    connection = socket.create_connection(("127.0.0.1", taken))
+    if held_by == "a connection":
+        taken = connection.getsockname()[1]
     line = ["mlflow-sysmetrics", "ui", "--port", str(taken)]  # of the store that MLflow finds there
     command = Command(line, cwd=folder, output=folder / "output", env=clean_environment(), warm=True)
     try:
@@ -136,7 +143,7 @@ def test_command_becomes_a_server_for_a_store_without_one(new_store: Path, tmp_p
         (page,) = re.findall(r"http://\S+", command.stdout)
         server = page.partition("/#/")[0]
         assert taken < int(server.rpartition(":")[2]) < taken + 100
-        wait_until(lambda: answers(server), LIMIT_S, "the server")
+        wait_until(lambda: answers(server) or command.process.poll() is not None, LIMIT_S, "the server")
         for path, holds in (("/", "<html"), (f"/get-artifact?path=found.txt&run_uuid={run}", "what was found")):
             with urllib.request.urlopen(server + path, timeout=30) as answer:
                 assert holds in answer.read().decode()
@@ -147,6 +154,7 @@ def test_command_becomes_a_server_for_a_store_without_one(new_store: Path, tmp_p
         assert (command.processes(), executed(folder)) == ({}, [])
     finally:
         command.kill()
+        connection.close()
 
 
 def answers(server: str) -> bool:
