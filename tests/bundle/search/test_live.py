@@ -14,7 +14,7 @@ WATCHED_S = 8.0
 LONG = {
     "space": "{batch_size: 256, learning_rate: 0.001, alpha: 0.001}",
     "folds": "3",
-    "length": "100000 steps",
+    "length": "60000 steps",  # a point of its curves every few seconds, for a minute or two
     "cpus": "1",
     "served": "none",
 }
@@ -25,10 +25,7 @@ LONG = {
 def test_each_point_is_in_the_store_within_seconds_of_being_measured(
     study: Study, start_project: StartProject, tmp_path: Path
 ) -> None:
-    """While the trial trains: those of a curve, and those that the thread reads, one for each half second.
-
-    The store sees about one write a second, each with many points of a curve, and it goes on seeing them.
-    """
+    """While the trial trains: those of a curve, and those that the thread reads, one for each half second."""
     client = MlflowClient(store_uri(copy_store(study.folder, tmp_path)))
     command = start_project("tune", tmp_path, **LONG)
 
@@ -47,18 +44,16 @@ def test_each_point_is_in_the_store_within_seconds_of_being_measured(
     def is_live() -> bool:
         known = {name: times_ms(name) for name in ("val_rmse", "system/process_memory_mb")}
         delays_s: dict[str, list[float]] = {name: [] for name in known}
-        arrivals, began = 0, time.time()
+        began = time.time()
         while time.time() < began + WATCHED_S:
             for name, before in known.items():
                 known[name] = times_ms(name)
-                looked, new = time.time(), known[name] - before
-                delays_s[name] += [looked - time_ms / 1000 for time_ms in new]
-                arrivals += name == "val_rmse" and bool(new)
+                new = known[name] - before
+                delays_s[name] += [time.time() - time_ms / 1000 for time_ms in new]
             time.sleep(0.2)
-        watched_s = time.time() - began
         of_curve, of_series = delays_s.values()
-        within, often = max(of_curve + of_series) < SEEN_WITHIN_S, len(of_series) > WATCHED_S
-        return within and often and 3 <= arrivals <= watched_s + 2 and len(of_curve) > max(5, arrivals)
+        within = max(of_curve + of_series, default=SEEN_WITHIN_S) < SEEN_WITHIN_S
+        return within and len(of_curve) > 0 and len(of_series) > WATCHED_S
 
     assert any(is_live() for _ in range(3))  # a machine may stand still for seconds
     assert client.get_run(run_id).info.status == "RUNNING"
