@@ -95,7 +95,7 @@ def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
 
 
 def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
-    """Each interval's CPU within 3 points, memory at each report and at its peak within 1 %, CPU seconds within 2 %."""
+    """Each interval's CPU within 3 points or two ticks, memory within 1 % at reports and peak, CPU seconds within 2 %."""
     (tmp_path / "stepping.py").write_text(ESTIMATOR)
     options = [part for name, value in STUDY.items() for part in (f"--{name}", value)]
     env = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), PYTHONPATH=str(ROOT))
@@ -119,7 +119,8 @@ def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
     wrong = []
     for (start, _), (end, percent) in pairwise([memory[0], *curve("cpu_percent")]):
         read = 100 * cpu_s(start, end) / (end - start)
-        wrong += [f"cpu_percent {percent} {read}"] if abs(percent - read) > 3 else []
+        near = max(3, 100 * 2 / TICKS / (end - start))  # the second reader sees whole ticks at both ends
+        wrong += [f"cpu_percent {percent} {read}"] if abs(percent - read) > near else []
     for at, logged_mb in memory[1:]:
         after = int(np.searchsorted(times, at, side="right"))
         near = memory_mb[after - 2 : after + 2]
