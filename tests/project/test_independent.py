@@ -95,7 +95,7 @@ def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
 
 
 def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
-    """Each interval's CPU within 3 points or two ticks, memory within 1 % at reports and peak, CPU seconds within 2 %."""
+    """Each interval's CPU within 3 points or 2 ticks, memory within 1 % at reports and peak, CPU seconds within 2 %."""
     (tmp_path / "stepping.py").write_text(ESTIMATOR)
     options = [part for name, value in STUDY.items() for part in (f"--{name}", value)]
     env = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), PYTHONPATH=str(ROOT))
