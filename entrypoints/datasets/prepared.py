@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entrypoints.datasets.preprocessing import fit_preprocessing
+from entrypoints.datasets.preprocessing import fit_preprocessing, parts_of
 from entrypoints.datasets.splits import Split
 from entrypoints.datasets.sysmetrics_rows import Preprocessing
 from entrypoints.datasets.tables import Table, Task
@@ -26,6 +26,7 @@ class Prepared:
         y: (rows,) the raw target, or for classification each row's position in the table's classes.
         categorical: the positions of the categorical features.
         split: of the rows.
+        parts: (rows,) of the training part, by whose other parts the targets of a row's categories are told.
         preprocessings: one per fold, fitted on that fold's training rows alone.
     """
 
@@ -35,11 +36,12 @@ class Prepared:
     y: NDArray[Any]
     categorical: tuple[int, ...]
     split: Split
+    parts: NDArray[np.uint8]
     preprocessings: tuple[Preprocessing, ...] = ()
 
     def fit_preprocessing(self, rows: NDArray[np.integer[Any]]) -> Preprocessing:
         """The preprocessing fitted on these rows and no others."""
-        return fit_preprocessing(self.X, self.y if self.task == "regression" else None, rows, self.categorical)
+        return fit_preprocessing(self.X, self.y, rows, self.categorical, n_classes=self.n_classes, parts=self.parts)
 
 
 def prepared(table: Table, split: Split) -> Prepared:
@@ -47,5 +49,6 @@ def prepared(table: Table, split: Split) -> Prepared:
     classes = table.classes
     y = np.searchsorted(classes, table.y) if classes else table.y
     categorical = tuple(position for position, name in enumerate(table.feature_names) if name in table.categories)
-    data = Prepared(table.task, len(classes), table.X, y, categorical, split)
+    parts = parts_of(y, split.train, split.groups)
+    data = Prepared(table.task, len(classes), table.X, y, categorical, split, parts)
     return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

@@ -1,8 +1,8 @@
 """What a fold's training rows say about its features: how to fill, encode and scale them, batch by batch.
 
-It is scikit-learn's ``SimpleImputer``, ``StandardScaler`` and ``OneHotEncoder``, reduced to a few array operations: a
-``ColumnTransformer`` takes milliseconds a call, which neither a training step of a tenth of that nor a served row can
-wait for. A test holds both equal.
+It is scikit-learn's ``SimpleImputer``, ``StandardScaler``, ``OneHotEncoder`` and ``TargetEncoder``, reduced to a few
+array operations: a ``ColumnTransformer`` takes milliseconds a call, which neither a training step of a tenth of that
+nor a served row can wait for. A test holds both equal.
 """
 
 from __future__ import annotations
@@ -15,32 +15,119 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from entrypoints.datasets.splits import Rows
-from entrypoints.datasets.sysmetrics_rows import NO_CODE, Preprocessing, Scaling, codes_of
+from entrypoints.datasets.sysmetrics_rows import (
+    MAX_ONE_HOT,
+    NEW_CODE,
+    NEW_ROWS,
+    NO_CODE,
+    Preprocessing,
+    Scaling,
+    codes_of,
+)
 
+PARTS = 5  # of the rows to train on: each is encoded by the targets of the others, as scikit-learn does by default
 CHUNK_CELLS = 2**20  # 8 MiB of float64 at a time
 
 
 def fit_preprocessing(
-    X: NDArray[Any], y: NDArray[Any] | None, rows: Rows, categorical: tuple[int, ...]
+    X: NDArray[Any],
+    y: NDArray[Any],
+    rows: Rows,
+    categorical: tuple[int, ...],
+    *,
+    n_classes: int = 0,
+    parts: NDArray[np.uint8] | None = None,
 ) -> Preprocessing:
-    """Fit the preprocessing on ``X[rows]``, and for regression the target's scaling on ``y[rows]``.
+    """Fit the preprocessing on ``X[rows]`` and ``y[rows]``: for regression the target's scaling, too.
 
     Args:
         X: raw values (all rows, columns) of any numeric dtype; a category is its code, and what is missing is NaN.
-        y: the raw target (all rows,), or None for classification.
+        y: the raw target (all rows,), or each row's class by number.
         rows: the rows that may be looked at.
         categorical: the positions of the categorical columns.
+        n_classes: the number of classes; 0 for regression.
+        parts: (all rows,) of ``parts_of``; needed where a category has more than 30 values.
     """
     numeric = np.setdiff1d(np.arange(X.shape[1]), categorical) if categorical else None
     scaling = Scaling(*_mean_and_scale(X, rows, numeric))
-    if y is not None:
+    if not n_classes:
         y_mean, y_scale = _mean_and_scale(y[:, np.newaxis], rows)
         scaling = Scaling(scaling.mean, scaling.scale, float(y_mean[0]), float(y_scale[0]))
-    encoded = tuple((i, np.unique(codes_of(X[rows, i]))) for i in categorical)
-    # In scikit-learn's order, which has missing last.
-    encoded = tuple((i, np.roll(codes, -1) if codes[0] == NO_CODE else codes) for i, codes in encoded)
+    encoded = []
+    target_encoded = []
+    for i in categorical:
+        n_codes = int(np.nanmax(X[:, i])) + 1
+        if n_codes > MAX_ONE_HOT and parts is not None:
+            codes = codes_of(X[rows, i]).astype(np.intp)
+            target_encoded.append((i, _target_encoded(codes, n_codes, _targets(y[rows], n_classes), parts[rows])))
+            continue
+        found = np.unique(codes_of(X[rows, i]))
+        encoded.append((i, np.roll(found, -1) if found[0] == NO_CODE else found))  # scikit-learn has missing last
     has_missing = X.dtype.kind == "f" and any(np.isnan(chunk).any() for chunk in _chunks(X, None, numeric))
-    return Preprocessing(scaling, numeric, encoded, has_missing)
+    return Preprocessing(scaling, numeric, tuple(encoded), has_missing, tuple(target_encoded))
+
+
+def parts_of(y: NDArray[Any], rows: Rows, groups: NDArray[Any] | None) -> NDArray[np.uint8]:
+    """(all rows,) which part each of these rows is in, from 1 on; 0 for others.
+
+    Targets are alike in all parts, and rows of one group are in one part.
+    """
+    random = np.random.default_rng(0)
+    units, of_rows = np.unique(rows if groups is None else groups[rows], return_inverse=True)
+    means = np.bincount(of_rows, y[rows]) / np.bincount(of_rows)
+    order = np.lexsort((random.permutation(len(units)), means))
+    each_of_all = np.tile(np.arange(1, 1 + PARTS, dtype=np.uint8), (len(units) // PARTS + 1, 1))
+    of_units = np.empty(len(units), dtype=np.uint8)
+    of_units[order] = random.permuted(each_of_all, axis=1).ravel()[: len(units)]  # of the five next to each other
+    parts = np.full(len(y), NEW_ROWS, dtype=np.uint8)
+    parts[rows] = of_units[of_rows]
+    return parts
+
+
+def _targets(y: NDArray[Any], n_classes: int) -> NDArray[np.float64]:
+    """(rows, outputs): the number; whether it is the second of two classes; whether it is each of more classes."""
+    if not n_classes:
+        return np.asarray(y[:, np.newaxis], dtype=np.float64)
+    is_class = np.asarray(y[:, np.newaxis] == np.arange(n_classes), dtype=np.float64)
+    return is_class[:, 1:] if n_classes == 2 else is_class
+
+
+def _target_encoded(
+    codes: NDArray[np.intp], n_codes: int, targets: NDArray[np.float64], parts: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """What each code becomes, as of ``Preprocessing.target_encoded``, scaled by what the fitted rows become."""
+    size = n_codes + int(-NEW_CODE)
+    codes = codes % size  # those of new and of missing values are counted from the end
+    values = np.empty((1 + PARTS, size, targets.shape[1]))
+    for part in range(1 + PARTS):
+        others = parts != part
+        if not others.any():  # all rows are of one group
+            others = parts == part
+        values[part] = _shrunk_means(codes[others], size, targets[others])
+    found = values[parts, codes]
+    scale = found.std(axis=0)
+    scale[scale <= np.finfo(np.float64).eps * np.abs(found).max(axis=0)] = 1.0  # all are equal, but for rounding
+    values -= found.mean(axis=0)
+    values /= scale
+    return values
+
+
+def _shrunk_means(codes: NDArray[np.intp], size: int, targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(size, outputs) of each code the mean of its rows' targets, as scikit-learn's ``TargetEncoder`` has it.
+
+    The fewer rows a code has, and the more these differ, the nearer it is to the mean of all rows; without any it is
+    that (Micci-Barreca, 2001, equations 5 and 6).
+    """
+    counts = np.bincount(codes, minlength=size)
+    shrunk = np.empty((size, targets.shape[1]))
+    for i, y in enumerate(targets.T):
+        of_all = counts * y.var()
+        with np.errstate(invalid="ignore"):  # 0 / 0 where there are no rows, or all targets are equal
+            means = np.bincount(codes, y, size) / counts
+            within = np.bincount(codes, (y - means[codes]) ** 2, size) / counts
+            weights = of_all / (of_all + within)
+            shrunk[:, i] = np.where(np.isnan(weights), y.mean(), weights * means + (1 - weights) * y.mean())
+    return shrunk
 
 
 def _chunks(X: NDArray[Any], rows: Rows | None, columns: NDArray[np.int64] | None) -> Iterator[NDArray[np.float64]]:

@@ -71,14 +71,13 @@ class Split:
     """Row numbers of the table: the training and the test part, and (fit, validation) rows for every fold.
 
     The folds divide the training part, or by time its second half. All rows are in the order of the training part,
-    which is shuffled, or that of time. ``test_groups`` is the group of each row of the test part; None: each stands
-    alone.
+    which is shuffled, or that of time. ``groups`` is the group of each row of the table; None: each stands alone.
     """
 
     train: Rows
     test: Rows
     folds: Folds
-    test_groups: Rows | None = None
+    groups: Rows | None = None
 
     @property
     def fit_rows(self) -> int:
@@ -153,7 +152,7 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
                 f"folds={folds}: fold {number} would be trained on no row of class {lacking[0]}, and each class needs "
                 "one in every fold; lower folds, or merge or drop the class"
             )
-    return Split(train, test, rows, None if table.groups is None else table.groups[test])
+    return Split(train, test, rows, table.groups)
 
 
 def _with_copies_together(table: Table, duplicates: str) -> Table:

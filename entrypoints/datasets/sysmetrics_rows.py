@@ -49,6 +49,8 @@ _DIGITS = {
 }
 _PLAIN = {POINT: str.maketrans("", "", ",' "), COMMA: str.maketrans(",", ".", ".' ")}
 NO_CODE, NEW_CODE = -1.0, -2.0  # of a category that is missing, and of one that was not trained on
+MAX_ONE_HOT = 30  # values of a category that get a column each; of more values each becomes what the target is there
+NEW_ROWS = 0  # the part of rows that no preprocessing is fitted on
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
 _DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)\.\d+")
@@ -203,8 +205,11 @@ class Category(Column):
         return {self.name: found}
 
     def describe(self, values: pd.Series[Any], read: pd.Series[Any]) -> str:
-        """How many there are."""
-        return f"{read.nunique()}{' codes' if self.digits else ''}"
+        """How many there are, and whether the target stands for each."""
+        values_found = read.nunique()
+        kind = " codes" if self.digits else ""
+        encoded = ", target-encoded" if values_found > MAX_ONE_HOT else ""
+        return f"{values_found}{kind}{encoded}"
 
 
 def is_numeric(dtype: Any) -> bool:
@@ -283,9 +288,12 @@ class Preprocessing:
     Attributes:
         scaling: of the numeric columns and of the target; a missing number becomes the mean.
         numeric: the positions of the numeric columns; None if all are.
-        encoded: for each categorical column its position and the codes that get a column of their own, which are those
-            of the fitted rows (-1 for missing). Another code becomes zeros.
+        encoded: for each categorical column of few values its position and the codes that get a column of their own,
+            which are those of the fitted rows (-1 for missing). Another code becomes zeros.
         has_missing: whether a number can be missing.
+        target_encoded: for each one of many values its position and, as (parts, codes, outputs), what each code
+            becomes: in part 0 for new rows, in others for the fitted rows of that part, whose own targets are not in
+            it. The codes -1 and -2 are the last two.
     """
 
     __module__ = NAME
@@ -294,17 +302,25 @@ class Preprocessing:
     numeric: NDArray[np.int64] | None
     encoded: tuple[tuple[int, NDArray[np.float64]], ...]
     has_missing: bool
+    target_encoded: tuple[tuple[int, NDArray[np.float64]], ...] = ()
 
-    def transform(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Return raw rows ``X`` (rows, columns) as (rows, outputs): scaled numbers, then a column per category."""
+    def transform(self, X: NDArray[Any], parts: NDArray[np.uint8] | int = NEW_ROWS) -> NDArray[np.float64]:
+        """Return raw rows ``X`` (rows, columns) as (rows, outputs): scaled numbers, then what categories become.
+
+        Args:
+            X: the rows.
+            parts: of rows to train on the part that each is in.
+        """
         numbers = X if self.numeric is None else X[:, self.numeric]
         out: NDArray[np.float64] = np.subtract(numbers, self.scaling.mean, dtype=np.float64, order="C")
         out /= self.scaling.scale
         if self.has_missing:
             np.nan_to_num(out, copy=False, nan=0.0)  # the mean, once scaled
-        if not self.encoded:
+        if not self.encoded and not self.target_encoded:
             return out
-        return np.hstack([out, *(codes_of(X[:, i])[:, None] == codes for i, codes in self.encoded)])
+        one_hot = [codes_of(X[:, i])[:, None] == codes for i, codes in self.encoded]
+        by_target = [values[parts, codes_of(X[:, i]).astype(np.intp)] for i, values in self.target_encoded]
+        return np.hstack([out, *one_hot, *by_target])
 
 
 def codes_of(column: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -116,11 +116,12 @@ def ends(name: str, estimate: Estimate, bounded: Callable[[float], float] = floa
 
 def _on_test_part(model: Model, untuned: Model | None, data: Prepared) -> tuple[Estimate, Estimate | None]:
     """The score of a model on the test part, and by how much it is better there than another one, if there is one."""
-    rows, groups = data.split.test, data.split.test_groups
+    rows = data.split.test
     outputs = model.outputs(rows)
     if data.split.folds.in_time:
         return Estimate(model.scored(outputs, rows), why_unknown=IN_TIME), None
-    blocks = blocks_of(np.arange(len(rows)) if groups is None else groups)
+    groups = data.split.groups
+    blocks = blocks_of(np.arange(len(rows)) if groups is None else groups[rows])
     test = jackknife(lambda kept: model.scored(outputs[kept], rows[kept]), blocks)
     if untuned is None:
         return test, None
@@ -148,7 +149,7 @@ def _untuned(configuration: Configuration, data: Prepared, preprocessing: Prepro
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that a network has not converged
         try:
-            learner.step(model.features(train), model.target(train))
+            learner.step(*model.part(train))
         except Exception:  # the study has its result all the same
             return None
     return model
@@ -257,7 +258,9 @@ def _store(write: Callable[..., object], model: RawRows, table: Table) -> None:
 def raw_rows_model(best: BestModel, table: Table) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
     categories = {name: _codes(of_column) for name, of_column in table.categories.items()}
-    preprocessing = replace(best.preprocessing, has_missing=True)  # in the rows to predict alone, maybe
+    of_new_rows = tuple((i, values[:1]) for i, values in best.preprocessing.target_encoded)
+    # A number may be missing in the rows to predict alone.
+    preprocessing = replace(best.preprocessing, has_missing=True, target_encoded=of_new_rows)
     classes = dict(enumerate(table.class_names))
     return RawRows(best.estimator, preprocessing, list(table.columns), categories, classes)
 

@@ -31,7 +31,7 @@ class Model(NamedTuple):
     data: Prepared
 
     def features(self, rows: Rows) -> Array:
-        """What the model is trained on and predicts from."""
+        """What the model predicts from."""
         return self.preprocessing.transform(self.data.X[rows])
 
     def target(self, rows: Rows) -> Target:
@@ -42,8 +42,8 @@ class Model(NamedTuple):
         return y
 
     def part(self, rows: Rows) -> tuple[Array, Target]:
-        """Both, to train on."""
-        return self.features(rows), self.target(rows)
+        """What it is trained on, and the target there."""
+        return self.preprocessing.transform(self.data.X[rows], self.data.parts[rows]), self.target(rows)
 
     def untrained_loss(self, rows: Rows) -> float:
         """The loss on these rows before any training."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
 from entrypoints.datasets import preprocessing
-from entrypoints.datasets.preprocessing import fit_preprocessing
+from entrypoints.datasets.preprocessing import PARTS, fit_preprocessing, parts_of
 
 COLOURS = ("blue", "green", "red")
 ROWS = 60
@@ -38,7 +38,7 @@ def test_preprocessing_equals_scikit_learn(missing: bool) -> None:
     """Imputed, scaled and encoded as a ColumnTransformer fitted on the same rows does, unseen category included."""
     X, frame = table(missing=missing)
     before = X.copy()
-    ours = fit_preprocessing(X, None, FIT, categorical=(1,)).transform(X)
+    ours = fit_preprocessing(X, np.zeros(ROWS), FIT, categorical=(1,)).transform(X)
     numeric = make_pipeline(SimpleImputer(), StandardScaler())
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     transformer = make_column_transformer((numeric, ["a", "b"]), (encoder, ["colour"]))
@@ -82,7 +82,64 @@ def test_missing_numbers_of_other_rows_become_the_mean() -> None:
     """A table that is complete where it is fitted may have holes where it is used; a column without a value is 0."""
     X = np.arange(20, dtype=float).reshape(10, 2)
     X[8, 1], X[:6, 0] = np.nan, np.nan
-    fitted = fit_preprocessing(X, None, np.arange(6), categorical=())
+    fitted = fit_preprocessing(X, np.zeros(10), np.arange(6), categorical=())
     assert fitted.transform(X[8:9])[0, 1] == 0
     assert np.isfinite(fitted.transform(X)).all()
     assert fitted.transform(X[:2])[:, 0].tolist() == [0, 0]
+
+
+MANY = 900  # rows
+CITIES = 60
+TARGETS = [
+    pytest.param(0, lambda of_city, noise: 100 + of_city + noise, id="regression"),
+    pytest.param(2, lambda of_city, noise: (of_city + noise > 1).astype(int), id="two classes"),
+    pytest.param(4, lambda of_city, noise: np.digitize(of_city + noise, [-1, 0, 2]), id="four classes"),
+]
+
+
+def _cities() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """A number and a city for each row, some of which lack it, what is known by the city, and what is not."""
+    random = np.random.default_rng(0)
+    city = random.integers(CITIES, size=MANY).astype(float)
+    of_city = random.normal(size=CITIES)[city.astype(int)]
+    city[::50] = np.nan
+    return np.column_stack([random.normal(size=MANY), city]), of_city, random.normal(size=MANY)
+
+
+@pytest.mark.parametrize(("n_classes", "target"), TARGETS)
+def test_category_of_many_values_is_encoded_as_by_scikit_learns_target_encoder(n_classes: int, target: Any) -> None:
+    """Rows to train on by the targets of the other parts, all others by those of all fitted rows.
+
+    A city that is not among these is the mean of all; a missing one is a value of its own.
+    """
+    X, of_city, noise = _cities()
+    y = target(of_city, noise)
+    fit = np.flatnonzero(np.isnan(X[:, 1]) | (X[:, 1] < CITIES - 3))[:700]
+    parts = parts_of(y, fit, None)
+    fitted = fit_preprocessing(X, y, fit, categorical=(1,), n_classes=n_classes, parts=parts)
+    kind = "multiclass" if n_classes > 2 else "binary" if n_classes else "continuous"
+    encoder = TargetEncoder(target_type=kind)
+    city = X[:, 1:]
+    crossed = np.empty((MANY, n_classes if n_classes > 2 else 1))
+    for part in range(1, 1 + PARTS):
+        own = fit[parts[fit] == part]
+        crossed[own] = encoder.fit(city[fit[parts[fit] != part]], y[fit[parts[fit] != part]]).transform(city[own])
+    scaler = StandardScaler().fit(crossed[fit])
+    np.testing.assert_allclose(fitted.transform(X[fit], parts[fit])[:, 1:], scaler.transform(crossed[fit]), atol=1e-9)
+    of_all = scaler.transform(encoder.fit(city[fit], y[fit]).transform(city))
+    np.testing.assert_allclose(fitted.transform(X)[:, 1:], of_all, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n_classes", "target"), TARGETS)
+def test_parts_have_the_same_targets_and_no_group_in_common(n_classes: int, target: Any) -> None:
+    """Else the mean of the others would tell of a row's own target. A single group is its own."""
+    X, of_city, noise = _cities()
+    y, rows, groups = target(of_city, noise), np.arange(100, MANY), np.arange(MANY) // 4
+    alone, together = parts_of(y, rows, None), parts_of(y, rows, groups)
+    assert not alone[:100].any()
+    means = [y[alone == part].mean() for part in range(1, 1 + PARTS)]
+    assert np.ptp(means) < 0.05
+    assert not any({*groups[together == part]} & {*groups[rows][together[rows] != part]} for part in range(1, PARTS))
+    one = np.zeros(MANY, dtype=int)
+    fitted = fit_preprocessing(X, y, rows, (1,), n_classes=n_classes, parts=parts_of(y, rows, one))
+    assert np.isfinite(fitted.transform(X, 1)).all()

@@ -76,8 +76,8 @@ def test_rows_of_one_group_are_in_one_part_and_one_fold(table: Table) -> None:
     assert sorted(row for _, validation in split.folds for row in validation) == sorted(split.train)
     for one, other in [(split.train, split.test), *split.folds]:
         assert not set(GROUPS[one]) & set(GROUPS[other])
-    assert split.test_groups is not None
-    assert [*split.test_groups] == [*GROUPS[split.test]]
+    assert split.groups is not None
+    assert [*split.groups] == [*GROUPS]
 
 
 PLACES = np.arange(200) % 50
@@ -94,7 +94,7 @@ def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups: Any) 
         for kept in (table.contents, groups if groups is not None else table.contents):
             assert not set(kept[fit]) & set(kept[validation])
     assert sorted([*together.train, *together.test]) == list(range(200))
-    assert together.test_groups is not None
+    assert together.groups is not None
 
 
 @pytest.mark.parametrize(

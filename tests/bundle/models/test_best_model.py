@@ -141,8 +141,9 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: st
 def test_rows_that_belong_together_say_less_of_other_rows_and_rows_in_time_nothing() -> None:
     """Of the score on the test part."""
     alone = bundled("red_wine")
-    groups = np.arange(len(alone.split.test)) // 48  # 10, each with rows of its own
-    together = replace(alone, split=replace(alone.split, test_groups=groups))
+    groups = np.zeros(len(alone.X), dtype=int)
+    groups[alone.split.test] = np.arange(len(alone.split.test)) // 48  # 10, each with rows of its own
+    together = replace(alone, split=replace(alone.split, groups=groups))
     in_time = replace(alone, split=replace(alone.split, folds=replace(alone.split.folds, in_time=True)))
     tests = [best_model.refit(configured(), data).test for data in (alone, together, in_time)]
     assert [each.value for each in tests] == [tests[0].value] * 3
@@ -220,6 +221,36 @@ def test_category_that_was_not_trained_on_is_none_of_those_that_were(tmp_path: P
     model = best_model.raw_rows_model(*_refitted(tmp_path / "kinds.csv", "y", "linear"))
     rows = pd.DataFrame({"kind": ["x", "z", None, "new"]})
     assert model.features(rows).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_category_of_many_values_takes_one_column_and_teaches_no_more_than_it_tells(
+    module_store: Path, tmp_path: Path
+) -> None:
+    """A shop tells the price, a person nothing, though a tree could learn each by heart.
+
+    The model as logged predicts a new shop and a missing one, too.
+    """
+    random = np.random.default_rng(0)
+    shops = random.normal(size=60)
+    frame = pd.DataFrame({"shop": random.integers(60, size=1200), "person": random.integers(400, size=1200)})
+    price = shops[frame["shop"]] + 0.3 * random.normal(size=1200)
+    frame = frame.map("x{}".format).assign(price=price, noise=random.normal(size=1200))
+    found = {}
+    for target in ("price", "noise"):
+        frame[["shop", "person", target]].to_csv(tmp_path / f"{target}.csv", index=False)
+        read = known.load(str(tmp_path / f"{target}.csv"), target=target)
+        best = best_model.refit(configured_whole("forest", 30), split_up(read))
+        found[target] = best.figures["test_rmse"] / read.y.std()
+        assert best.preprocessing.transform(read.X[:1]).shape == (1, 2)
+        if target == "price":
+            model: Any = _loaded(module_store, best, read)
+            rows = frame.head(5).assign(shop=["x1", "new", None, "x2", "newer"], person="x3")
+            predicted = model.predict(rows)
+            assert np.isfinite(predicted).all()
+            assert predicted[1] == predicted[4]
+            np.testing.assert_allclose(model.predict(frame), _trained(best, read), rtol=1e-9)
+    assert found["price"] < 0.45
+    assert found["noise"] < 1.15
 
 
 @pytest.mark.parametrize(

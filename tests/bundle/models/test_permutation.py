@@ -37,16 +37,23 @@ def test_importance_of_numbers_is_that_of_scikit_learn() -> None:
 
 
 def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter() -> None:
-    """A date is several features and a category one for each value. Two columns that rise together are named."""
+    """A date is several features and a category one for each value, or of many values one for all.
+
+    Two columns that rise together are named.
+    """
     random = np.random.default_rng(0)
     day = random.integers(360, size=ROWS)
     shop = random.choice(["Bonn", "Ulm", "Jena"], ROWS)
     size = random.normal(size=ROWS)
+    town = random.integers(40, size=ROWS)
     frame = pd.DataFrame({"size": size, "weight": -size + 0.1 * random.normal(size=ROWS), "shop": shop})
+    frame["town"] = [f"town {number}" for number in town]
     frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, "D")
     for name in "abcdefghi":
         frame[name] = random.normal(size=ROWS)
-    frame["sold"] = (day // 30 == 6) + 2 * (shop == "Ulm") + size + 0.1 * random.normal(size=ROWS) > 1
+    frame["sold"] = (day // 30 == 6) + 2 * (shop == "Ulm") + 1.5 * (town < 12) + size + 0.1 * random.normal(
+        size=ROWS
+    ) > 1
     frame.attrs["name"] = "made up"
     table = clean(frame, "sold", what="made up", echo=lambda line: None)
     data = split_up(table)
@@ -56,7 +63,7 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     assert len(found) == 10
     assert found.index[0] == "shop"
     matters = set(found.index[found["matters"]])
-    assert {"shop", "size", "day"} <= matters <= {"shop", "size", "day", "weight"}
+    assert {"shop", "size", "day", "town"} <= matters <= {"shop", "size", "day", "town", "weight"}
     assert found.loc["size", "like"] == "weight"
     assert found.loc["size", "correlation"] < -0.95
     assert found["like"].notna().sum() <= 2
