@@ -98,6 +98,11 @@ class StudySettings:
         "The score that ranks models, by the name of a scikit-learn scorer: roc_auc, average_precision, f1_macro, "
         "neg_mean_absolute_error .. auto: RMSE, or the accuracy of classes.",
     )
+    positive: str | None = option(
+        AUTO,
+        text("CLASS", auto=None),
+        "Of two classes the one that average_precision, f1, precision, recall .. are of. auto: the rarer one.",
+    )
     choose: str = option(
         BEST,
         one_of(BEST, CHEAPEST),

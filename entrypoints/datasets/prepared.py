@@ -27,6 +27,7 @@ class Prepared:
         categorical: the positions of the categorical features.
         split: of the rows.
         parts: (rows,) of the training part, by whose other parts the targets of a row's categories are told.
+        positive: of two classes the number of the one that scores are of.
         preprocessings: one per fold, fitted on that fold's training rows alone.
     """
 
@@ -37,6 +38,7 @@ class Prepared:
     categorical: tuple[int, ...]
     split: Split
     parts: NDArray[np.uint8]
+    positive: int = 1
     preprocessings: tuple[Preprocessing, ...] = ()
 
     def fit_preprocessing(self, rows: NDArray[np.integer[Any]]) -> Preprocessing:
@@ -50,5 +52,5 @@ def prepared(table: Table, split: Split) -> Prepared:
     y = np.searchsorted(classes, table.y) if classes else table.y
     categorical = tuple(position for position, name in enumerate(table.feature_names) if name in table.categories)
     parts = parts_of(y, split.train, split.groups)
-    data = Prepared(table.task, len(classes), table.X, y, categorical, split, parts)
+    data = Prepared(table.task, len(classes), table.X, y, categorical, split, parts, table.positive)
     return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

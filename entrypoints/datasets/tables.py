@@ -25,8 +25,9 @@ class Table:
     ``frame`` has numeric features (float64, or uint8 where every value of the table is a whole number from 0 to 255)
     and categorical ones (text categories), both with missing values, and a complete target: float64 (regression) or
     text labels (classification). ``class_values`` holds the value that stands in the user's file for a label, such as
-    5 for "5"; where it has none, the label itself does. ``groups`` or ``times`` (rows,) say how to split the rows, and
-    are not part of the digest. Treat a table as read-only: the digest is computed once.
+    5 for "5"; where it has none, the label itself does. ``positive`` is the number of the class that scores are of,
+    where there are two. ``groups`` or ``times`` (rows,) say how to split the rows, and are not part of the digest.
+    Treat a table as read-only: the digest is computed once.
 
     ``columns`` are those of the user's file that became features, and how each is read; ``treatment`` is the name of
     each column of the file, what it is read as, and details; ``examples`` are a few rows as the file has them.
@@ -43,6 +44,7 @@ class Table:
     examples: pd.DataFrame = field(default_factory=pd.DataFrame)
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
+    positive: int = 1
 
     @property
     def feature_names(self) -> tuple[str, ...]:

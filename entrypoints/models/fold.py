@@ -94,7 +94,7 @@ class Fold:
         preprocessing: Preprocessing,
     ) -> None:
         self.anew = partial(Fold, configuration, data, number, fit, held_out, preprocessing)  # the same, untrained
-        score = scores.find(configuration.metric, data.task)
+        score = scores.find(configuration.metric, data.task, data.positive)
         self.model = Model(_learner(configuration, data, fit), preprocessing, score, data)
         self.number = number
         self.held_out = held_out

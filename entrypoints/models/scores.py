@@ -6,7 +6,7 @@ import difflib
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils.metaestimators import available_if
 
 from entrypoints.datasets.splits import Split
+from entrypoints.datasets.sysmetrics_rows import text_of
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
 from entrypoints.models.learners import Loss
 from entrypoints.models.losses import Array, Target
-from entrypoints.text import one_line
+from entrypoints.text import closest, listed, one_line
 
 NEGATED = "neg_"  # how scikit-learn's names of those begin whose lower values are better; there they are negative
 _SUCH_AS = {
@@ -181,14 +182,50 @@ def _model(outputs: Array, loss: Loss) -> Any:
     return _Numbers() if loss is losses.squared_error else _Classes(outputs, loss)
 
 
+class _Swapped(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A model of two classes, each under the number of the other."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.classes_ = np.arange(2)
+
+    def predict(self, rows: Any) -> NDArray[Any]:
+        return 1 - np.asarray(self.model.predict(rows))
+
+    @available_if(lambda self: hasattr(self.model, "predict_proba"))  # type: ignore[untyped-decorator]
+    def predict_proba(self, rows: Any) -> Array:
+        shares: Array = self.model.predict_proba(rows)[:, ::-1]
+        return shares
+
+    @available_if(lambda self: hasattr(self.model, "decision_function"))  # type: ignore[untyped-decorator]
+    def decision_function(self, rows: Any) -> Array:
+        return -np.asarray(self.model.decision_function(rows))
+
+
+class _OfFirst:
+    """A scorer whose positive class is the first of two, where scikit-learn's own takes the second."""
+
+    def __init__(self, scorer: Any) -> None:
+        self._scorer = scorer
+        self._response_method = getattr(scorer, "_response_method", "predict")
+
+    def __call__(self, model: Any, X: Any, y: Any) -> float:
+        return float(self._scorer(_Swapped(model), X, 1 - np.asarray(y)))
+
+
 _AUTO: dict[Task, Score] = {
     "regression": Score("rmse", False, get_scorer("neg_root_mean_squared_error"), losses.rmse),
     "classification": Score("accuracy", True, get_scorer("accuracy"), losses.accuracy),
 }
 
 
-def find(metric: str | None, task: Task) -> Score:
+def find(metric: str | None, task: Task, positive: int = 1) -> Score:
     """The score of that name, as scikit-learn's scorers have it; None: RMSE or accuracy.
+
+    Args:
+        metric: its name.
+        task: of the models.
+        positive: of two classes the number of the one that it is of.
 
     Raises:
         UserError: there is none, or it is not of the task.
@@ -201,4 +238,31 @@ def find(metric: str | None, task: Task) -> Score:
         close = difflib.get_close_matches(str(metric).lower(), names, n=4, cutoff=0.5)
         advice = f"use {' or '.join(close)}" if close else f"use one such as {_SUCH_AS[task]}"
         raise UserError(f"metric={metric}: scikit-learn has no scorer of this name; {advice}")
-    return Score(metric.removeprefix(NEGATED), not metric.startswith(NEGATED), get_scorer(metric))
+    scorer = get_scorer(metric) if positive else _OfFirst(get_scorer(metric))
+    return Score(metric.removeprefix(NEGATED), not metric.startswith(NEGATED), scorer)
+
+
+def with_positive(table: Table, given: str | None) -> Table:
+    """The table whose positive class is the given one, or by default the rarer of two.
+
+    Raises:
+        UserError: the class is none of two.
+    """
+    classes = table.classes
+    if given is None and len(classes) != 2:
+        return table
+    if len(classes) != 2:
+        raise UserError(
+            f"positive={given}: one of two classes is allowed, and the target {table.target} has "
+            f"{len(classes) or 'numbers in place of classes'}; leave positive out"
+        )
+    label = text_of(given)
+    if given is None:
+        label = classes[0] if 2 * np.count_nonzero(table.y == classes[0]) < len(table.y) else classes[1]
+    if label not in classes:
+        raise UserError(
+            f"positive={given}: one of the classes of {table.target} is allowed: {listed(classes)}; "
+            f"{closest(str(given), classes, 'use one of these')}"
+        )
+    positive = classes.index(label)
+    return table if positive == table.positive else replace(table, positive=positive)  # a digest is kept

@@ -45,7 +45,8 @@ def planned(settings: StudySettings, *, folder: Path) -> Study:
         max_rows=settings.max_rows,
         seed=settings.seed,
     )
-    score = scores.find(settings.metric, table.task)
+    table = scores.with_positive(table, settings.positive)
+    score = scores.find(settings.metric, table.task, table.positive)
     parsed = parse_limits(settings.limits, score, here=where.is_here)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)

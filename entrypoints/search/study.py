@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from entrypoints.runs import RecordedRun
 
 _OF_KEY = ("max_rows", "folds", "seed")
-_OF_KEY_IF_GIVEN = ("metric", "group", "time", "duplicates")
+_OF_KEY_IF_GIVEN = ("metric", "positive", "group", "time", "duplicates")
 
 
 @dataclass(eq=False, repr=False)
@@ -109,7 +109,9 @@ class Study:
         """What ranks its trials, in one line."""
         better = "higher" if self.score.higher_is_better else "lower"
         classes = self.table.class_names
-        positive = f"; {classes[1]} is the positive class" if len(classes) == 2 and not self.score.in_numpy else ""
+        positive = ""
+        if len(classes) == 2 and not self.score.in_numpy:
+            positive = f"; {classes[self.table.positive]} is the positive class"
         baseline = f"a model that ignores all features has {fmean(self.baseline):.4g}"
         return f"{self.score.validated}, {better} is better{positive}; {baseline}"
 

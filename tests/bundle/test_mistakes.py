@@ -91,6 +91,7 @@ BAD_INPUTS = [
     _bad("no-scorer", "metric=roc_acu: scikit-learn has no scorer of this name", "roc_auc", metric="roc_acu"),
     _bad("score-of-classes", "metric=f1: it cannot score quality", "neg_mean_absolute_error", metric="f1"),
     _bad("score-of-numbers", "metric=r2: it cannot score class", "roc_auc", dataset="diabetes", metric="r2"),
+    _bad("no-class", "positive=ja: one of the classes of class is allowed", dataset="diabetes", positive="ja"),
     _bad("no-probabilities", "metric=neg_log_loss: it needs predict_proba", dataset="diabetes", metric="neg_log_loss"),
     _bad("no-classes", "space: class_weight is not a hyperparameter of linear", space="{class_weight: balanced}"),
     _bad("no-group", "group=fruit: one of the columns", "fixed_acidity", group="fruit"),

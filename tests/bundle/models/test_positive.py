@@ -1,0 +1,117 @@
+"""Scores of two classes are of the rarer one, or the given one, wherever they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from reference import configured, configured_whole, features_of, split_up
+from sklearn.metrics import average_precision_score, f1_score, log_loss, recall_score
+
+from entrypoints.datasets.cleaning import clean
+from entrypoints.datasets.splits import make_split
+from entrypoints.datasets.tables import Table
+from entrypoints.errors import UserError
+from entrypoints.models import best_model, leaks, scores
+from entrypoints.models.cross_validation import training_of
+from entrypoints.models.importance import importance
+
+ROWS = 900
+
+
+def _table(positive: str | None = None, **more: Callable[[Any], Any]) -> Table:
+    """A customer comes again, ``ja``, in a sixth of the rows, which a third column tells in part, and more columns."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(ROWS, 3)), columns=["age", "price", "days"])
+    again = frame["days"] + 0.7 * random.normal(size=ROWS) > 1.2
+    frame = frame.assign(**{name: of(again) for name, of in more.items()}, again=np.where(again, "ja", "nein"))
+    frame.attrs["name"] = "made up"
+    return scores.with_positive(clean(frame, "again", what="made up", echo=lambda line: None), positive)
+
+
+@pytest.mark.parametrize(
+    ("metric", "algorithm", "expected"),
+    [
+        pytest.param(
+            "average_precision", "logistic", lambda y, p, _: average_precision_score(y == "ja", p), id="ranks"
+        ),
+        pytest.param("average_precision", "svm", None, id="decisions"),
+        pytest.param("f1", "forest", lambda y, _, said: f1_score(y == "ja", said == "ja"), id="forest"),
+        pytest.param("recall", "logistic", lambda y, _, said: recall_score(y == "ja", said == "ja"), id="said"),
+        pytest.param("neg_log_loss", "logistic", lambda y, p, _: log_loss(y == "ja", p), id="both"),
+    ],
+)
+def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric: str, algorithm: str, expected: Any) -> None:
+    """As scikit-learn has it of that class; what the model predicts is the same whichever it is."""
+    table, other = _table(), _table("nein")
+    made = configured_whole(algorithm, 20) if algorithm == "forest" else configured(algorithm, steps=600)
+    configuration = replace(made, metric=metric)
+    name = metric.removeprefix("neg_")
+    data = split_up(table)
+    best, of_other = (best_model.refit(configuration, each) for each in (data, split_up(other)))
+    rows = features_of(table, data.split.test)
+    model = best_model.raw_rows_model(best, table)
+    assert [*model.classes_] == ["ja", "nein"]
+    assert [*model.predict(rows)] == [*best_model.raw_rows_model(of_other, other).predict(rows)]
+    found = best.figures[f"test_{name}"]
+    assert best.figures[f"test_{name}_low"] < found < best.figures[f"test_{name}_high"]
+    training = training_of(configuration, data)
+    while not training.ended:
+        training.advance()
+    curve = training.report()
+    assert curve[f"val_{name}"] == pytest.approx(found, abs=0.25)
+    if expected is None:  # a model of the other class has more
+        assert 0.5 < found < 0.92
+        return
+    expected_score = expected(table.y[data.split.test], model.predict_proba(rows)[:, 0], model.predict(rows))
+    assert found == pytest.approx(expected_score)
+
+
+def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class() -> None:
+    """A model that ignores all columns has its share as average precision."""
+    table = _table()
+    data, score = split_up(table), scores.find("average_precision", "classification", table.positive)
+    baseline = score.baseline(table, make_split(table, folds=3, seed=0))
+    assert np.mean(baseline) == pytest.approx(np.mean(table.y == "ja"), abs=0.01)
+    best = best_model.refit(replace(configured("logistic", steps=300), metric="average_precision"), data)
+    first = importance(best, data, table, score, 0)[0]
+    assert first["column"] == "days"
+    assert first["importance"] > 0.3  # by the other class no more than its share of a sixth
+    table = _table(late=lambda again: again ^ (np.arange(ROWS) % 40 == 0))
+    sentence = leaks.sentence(split_up(table), table, score, 0)
+    assert sentence.startswith("late predicts again alone (average_precision 0.")
+    assert float(sentence.partition("the best other column ")[2].partition(")")[0]) < 0.75
+
+
+def test_positive_class_is_the_given_one_or_the_rarer() -> None:
+    """Of classes that are numbers or truth values, too, however they are written."""
+    assert [_table(given).positive for given in (None, "ja", "nein")] == [0, 0, 1]
+    frame = pd.DataFrame({"x": np.arange(30.0), "y": [True, False, False] * 10})
+    frame.attrs["name"] = "made up"
+    truths = clean(frame, "y", what="made up", echo=lambda line: None)
+    assert [scores.with_positive(truths, given).positive for given in (None, "true", "False")] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (["a", "b"] * 15, "positive=c: one of the classes of y is allowed: a, b; use one of these"),
+        (["a", "b", "d"] * 10, "positive=c: one of two classes is allowed, and the target y has 3; leave positive out"),
+        (
+            [*range(30)],
+            "positive=c: one of two classes is allowed, and the target y has numbers in place of classes; leave "
+            "positive out",
+        ),
+    ],
+)
+def test_value_that_is_none_of_two_classes_is_refused(target: Any, says: str) -> None:
+    """In one sentence."""
+    frame = pd.DataFrame({"x": np.arange(30.0), "y": target})
+    frame.attrs["name"] = "made up"
+    with pytest.raises(UserError) as raised:
+        scores.with_positive(clean(frame, "y", what="made up", echo=lambda line: None), "c")
+    assert raised.value.message == says
