@@ -31,14 +31,14 @@ from entrypoints.text import Echo, closest, listed, shorten
 
 MIN_ROWS = 10
 EXAMPLES = 50  # rows that are kept as they are in the file
-MAX_CATEGORIES = 1000  # of a categorical feature, which is one-hot encoded, and of a target
+MAX_CATEGORIES = 1000  # of a categorical feature and of a target
 MAX_DISTINCT = 0.9  # of the texts of a category; an identifier has more
-# A target of whole numbers is a regression's if it has more different ones, or if these hardly repeat.
+# A target of whole numbers is usually a regression's if it has more different ones, or if these hardly repeat.
 MAX_INTEGER_CLASSES = 20
 MIN_ROWS_PER_CLASS = 3  # on average
 _INFERRED_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
-_LEFT_OUT = "left out"
-_READ_AS = (Number.read_as, Date.read_as, Category.read_as, _LEFT_OUT)
+_LEFT_OUT, _TARGET = "left out", "target"
+_READ_AS = (_TARGET, Number.read_as, Date.read_as, Category.read_as, _LEFT_OUT)
 # A column in which so many texts are numbers, and so many of them different, is one of numbers with mistakes.
 MIN_NUMBERS = 0.95
 MIN_DIFFERENT = 20
@@ -56,6 +56,7 @@ def clean(
     group: str | None = None,
     time: str | None = None,
     decimal: str | None = None,
+    scored: Task | None = None,
 ) -> Table:
     """Return the table that a frame holds.
 
@@ -71,6 +72,7 @@ def clean(
         group: the column whose equal values are one group of rows; it is not a feature.
         time: the column of numbers or dates that orders the rows.
         decimal: see ``Reading``.
+        scored: the task of the score; it decides where the target may be read as numbers or as classes.
 
     Raises:
         UserError: the table, its target or one of these columns cannot be used.
@@ -106,10 +108,11 @@ def clean(
     candidates = frame.drop(columns=[target, *left_out])
     columns, features, treatment = _taken(candidates, reading, keep_all=known_task is not None)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
-    treatment[target] = "target", ""
     _check_names([target, *(feature for column in columns for feature in column.names)], what)
     _check_finite(features | {target: y}, what)
-    task = known_task or task_of(y)
+    tasks = [known_task] if known_task else tasks_of(y)
+    task = scored if scored in tasks else tasks[0]
+    treatment[target] = _TARGET, _of_target(task, tasks, y.nunique())
     if task == "classification" and about.get(LOST):
         raise UserError(about[LOST])
     y = _checked_target(y, task, what)
@@ -366,23 +369,34 @@ def _useless(column: Column, values: pd.Series[Any]) -> str:
 def _line(treatment: Mapping[str, tuple[str, str]]) -> str:
     parts: dict[str, list[str]] = {kind: [] for kind in _READ_AS}
     for name, (kind, details) in treatment.items():
-        if kind in parts:
+        if kind in parts and (details or kind != _TARGET):
             parts[kind].append(f"{name} ({details})" if details else name)
     return "; ".join(f"{kind}: {listed(names)}" for kind, names in parts.items() if names)
 
 
-def task_of(target: pd.Series[Any]) -> Task:
-    """The task of a target that has no missing values.
+def tasks_of(target: pd.Series[Any]) -> list[Task]:
+    """The tasks that a target without missing values may be of, the usual one first.
 
-    Classification for text, categories and booleans, and for up to 20 different whole numbers with three rows each on
-    average; regression for all other numbers.
+    Classification of text, categories and booleans; regression of numbers with fractions. Whole numbers with three rows
+    each on average may be both: up to 20 different ones are usually classes.
     """
     if not is_numeric(target.dtype):
-        return "classification"
+        return ["classification"]
     values = np.unique(target)
-    if np.mod(values, 1).any() or len(values) > min(MAX_INTEGER_CLASSES, len(target) / MIN_ROWS_PER_CLASS):
-        return "regression"
-    return "classification"
+    if np.mod(values, 1).any() or len(values) > min(MAX_CATEGORIES, len(target) / MIN_ROWS_PER_CLASS):
+        return ["regression"]
+    if len(values) > MAX_INTEGER_CLASSES:
+        return ["regression", "classification"]
+    return ["classification", "regression"]
+
+
+def _of_target(task: Task, tasks: list[Task], classes: int) -> str:
+    """How a target is read that can be read otherwise, and how to have that; empty where nobody would ask."""
+    if len(tasks) < 2 or classes < 3:
+        return ""
+    if task == "classification":
+        return f"{classes} classes; a score of numbers, such as metric=rmse, makes it a number"
+    return f"a number; a score of classes, such as metric=accuracy, makes it {classes} classes"
 
 
 def _check_names(names: list[str], what: str) -> None:

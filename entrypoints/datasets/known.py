@@ -101,6 +101,7 @@ def load(
     group: str | None = None,
     time: str | None = None,
     decimal: str | None = None,
+    scored: Task | None = None,
     max_rows: int | None = None,
     seed: int = 0,
     folder: Path = DATA,
@@ -113,7 +114,7 @@ def load(
             dataset; the bundled ones never need the network.
         target: the column to predict; required for a file, the others have a default.
         drop: names of columns that are not features, separated by commas.
-        group, time, decimal: as of ``clean``.
+        group, time, decimal, scored: as of ``clean``.
         max_rows, seed: as of ``sampled``. The sample decides how columns are read.
         folder: of the bundled files.
         echo: called with each line.
@@ -144,6 +145,7 @@ def load(
         group=group,
         time=time,
         decimal=decimal,
+        scored=scored,
     )
     del frame
     pa.default_memory_pool().release_unused()  # which would keep what the file's texts took

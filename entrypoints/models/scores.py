@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class Score:
             UserError: it is not defined for this target, one of the folds, or the test part.
         """
         y = np.searchsorted(table.classes, table.y) if table.classes else table.y
-        if table.classes and self._is_of_numbers():
+        if table.classes and task_of(self._as_given) == "regression":
             raise self._cannot_score(table, "it is of numbers, not of classes")
         model = DummyClassifier(strategy="prior") if table.classes else DummyRegressor()
         X = np.zeros((len(y), 1))
@@ -135,14 +136,6 @@ class Score:
     @property
     def _as_given(self) -> str:
         return self.name if self.higher_is_better else f"{NEGATED}{self.name}"
-
-    def _is_of_numbers(self) -> bool:
-        X = y = np.array([[0.5], [1.5], [2.5]])
-        try:
-            self._of_model(DummyRegressor().fit(X, y), X, y)
-        except (ValueError, AttributeError):
-            return False
-        return True
 
     def _of_model(self, model: Any, X: Array, y: Target) -> float:
         with warnings.catch_warnings():
@@ -238,8 +231,36 @@ def find(metric: str | None, task: Task, positive: int = 1) -> Score:
         close = difflib.get_close_matches(str(metric).lower(), names, n=4, cutoff=0.5)
         advice = f"use {' or '.join(close)}" if close else f"use one such as {_SUCH_AS[task]}"
         raise UserError(f"metric={metric}: scikit-learn has no scorer of this name; {advice}")
-    scorer = get_scorer(metric) if positive else _OfFirst(get_scorer(metric))
+    scorer = get_scorer(metric)
+    if positive == 0 and task_of(metric) == "classification":
+        scorer = _OfFirst(scorer)
     return Score(metric.removeprefix(NEGATED), not metric.startswith(NEGATED), scorer)
+
+
+@cache
+def task_of(metric: str | None) -> Task | None:
+    """The task that a score of this name is of; None: of any, as one of clusterings, or there is none."""
+    for task, auto in _AUTO.items():
+        if metric == auto.name:
+            return task
+    if metric not in get_scorer_names():
+        return None
+    scorer = get_scorer(metric)
+    if not _can_score(scorer, DummyRegressor(), np.arange(4) + 0.5):
+        return "classification"
+    is_of_any = _can_score(scorer, DummyClassifier(), np.array(["a", "b"] * 2))
+    return None if is_of_any else "regression"
+
+
+def _can_score(scorer: Any, model: Any, y: NDArray[Any]) -> bool:
+    X = np.zeros((len(y), 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            scorer(model.fit(X, y), X, y)
+        except (AttributeError, TypeError, ValueError):
+            return False
+    return True
 
 
 def with_positive(table: Table, given: str | None) -> Table:

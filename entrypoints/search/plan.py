@@ -40,6 +40,7 @@ def planned(settings: StudySettings, *, folder: Path) -> Study:
         target=settings.target,
         drop=settings.drop,
         decimal=settings.decimal,
+        scored=scores.task_of(settings.metric),
         group=settings.group,
         time=settings.time,
         max_rows=settings.max_rows,

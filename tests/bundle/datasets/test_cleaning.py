@@ -92,6 +92,47 @@ def test_target_sets_the_task(target: Any, task: str) -> None:
     assert (table.frame["y"].dtype == np.float64) is (task == "regression")
 
 
+@pytest.mark.parametrize(
+    ("target", "scored", "task", "says"),
+    [
+        pytest.param(
+            [3, 4, 5, 6] * 15,
+            None,
+            "classification",
+            "4 classes; a score of numbers, such as metric=rmse, makes it a number",
+            id="grades",
+        ),
+        pytest.param(
+            [3, 4, 5, 6] * 15,
+            "regression",
+            "regression",
+            "a number; a score of classes, such as metric=accuracy, makes it 4 classes",
+            id="grades as numbers",
+        ),
+        pytest.param(
+            [*range(30)] * 3,
+            "classification",
+            "classification",
+            "30 classes; a score of numbers, such as metric=rmse, makes it a number",
+            id="more integers as classes",
+        ),
+        pytest.param([*range(30)], "classification", "regression", "", id="integers that hardly repeat"),
+        pytest.param([0.5, 1.5] * 12, "classification", "regression", "", id="fractions"),
+        pytest.param(["1", "x", "2"] * 12, "regression", "classification", "", id="text"),
+        pytest.param([0, 1] * 12, None, "classification", "", id="two classes"),
+    ],
+)
+def test_score_decides_how_whole_numbers_are_read(target: Any, scored: Any, task: str, says: str) -> None:
+    """Where they can be both, which the line says with what to do for the other."""
+    lines: list[str] = []
+    frame = pd.DataFrame({"a": np.linspace(0, 1, len(target)), "y": target})
+    frame.attrs = ABOUT
+    table = clean(frame, "y", what="dataset=t.csv", echo=lines.append, scored=scored)
+    assert table.task == task
+    of_target = f"target: y ({says}); " if says else ""
+    assert lines == [f"dataset=t.csv: read as {of_target}numbers: a"]
+
+
 def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are() -> None:
     """Missing values make pandas read integers as floats; the classes keep their names.
 

@@ -204,6 +204,19 @@ def test_baseline_is_the_score_of_each_fold(dataset: str, metric: str, model: An
     assert score.baseline(table, split) == pytest.approx(abs(expected))
 
 
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [
+        ("regression", ["rmse", "r2", "neg_mean_absolute_error", "neg_mean_gamma_deviance"]),
+        ("classification", ["accuracy", "f1", "f1_macro", "roc_auc", "roc_auc_ovr", "neg_log_loss", "top_k_accuracy"]),
+        (None, [None, "adjusted_rand_score", "no such score"]),
+    ],
+)
+def test_task_of_a_score_is_what_it_can_score(task: str | None, metrics: list[str | None]) -> None:
+    """One of clusterings compares any labels."""
+    assert [scores.task_of(metric) for metric in metrics] == [task] * len(metrics)
+
+
 def _of_three_classes() -> Prepared:
     random = np.random.default_rng(0)
     X = random.normal(size=(300, 4))
