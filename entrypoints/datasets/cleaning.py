@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from entrypoints.datasets import repeated_ids
 from entrypoints.datasets.random_rows import LOST
 from entrypoints.datasets.sysmetrics_rows import (
     COMMA,
@@ -61,8 +62,8 @@ def clean(
     """Return the table that a frame holds.
 
     Rows without a target are left out. So are features without information, see ``_useless``, but not of a known table.
-    ``echo`` gets a line that says how each column is read. ``what`` names the table in messages, e.g.
-    "dataset=mine.csv".
+    ``echo`` gets a line that says how each column is read, and one on a column of ids that repeat. ``what`` names the
+    table in messages, e.g. "dataset=mine.csv".
 
     Args:
         frame: its ``attrs`` are the table's name and, if any, its OpenML id, its usual target, and of a known table the
@@ -118,6 +119,8 @@ def clean(
     y = _checked_target(y, task, what)
     treatment = {name: treatment[name] for name in names}
     echo(f"{what}: read as {_line(treatment)}")
+    if group is None and time is None and (ids := repeated_ids.sentence(frame.drop(columns=target))):
+        echo(f"{what}: {ids}")
     if not columns:
         raise UserError(
             f"{what}: no feature is left besides the target {target}, since columns that are empty, constant, dropped, "

@@ -160,7 +160,7 @@ def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
             "word": "x",
             "nothing": None,
             "order": [f"row {row}" for row in range(many)],
-            "name": [f"name {row}" for row in range(many // 2)] * 2,
+            "name": [f"{row} names" for row in range(many // 2)] * 2,
             "b": np.linspace(0, 1, many),
             "y": ["no", "yes"] * (many // 2),
         }
