@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,7 @@ class CommandRun:
         params: logged as parameters.
         given: the id of the run that ``mlflow run`` has made; None: there is none, and one is created.
         tried: whether MLflow has been asked for it.
+        best_so_far: says what it has found by then if it is interrupted; empty: nothing yet.
         continued_by: what to type to go on if it is interrupted; empty if that is not possible.
     """
 
@@ -97,6 +98,7 @@ class CommandRun:
     params: Mapping[str, object]
     given: str | None
     tried: bool = field(default=False, init=False)
+    best_so_far: Callable[[], str] = field(default=str, init=False)
     continued_by: str = field(default="", init=False)
     _opened: RecordedRun | None = field(default=None, init=False)
 
@@ -168,6 +170,8 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
             if not _received:
                 raise
             click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
+            if best := command.best_so_far():
+                click.echo(f"Best so far: {best}", err=True)
             if command.continued_by:
                 click.echo(f"Continue with: {command.continued_by}", err=True)
             raise SystemExit(_received[0].exit_code) from None

@@ -136,6 +136,7 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
 
         with continued_run(run, run_id) as study.run, study.backend:
             command_run.continued_by = keep(study.run, study.settings)
+            command_run.best_so_far = study.best_so_far
             run_study(study)
 
 

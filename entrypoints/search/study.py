@@ -173,10 +173,26 @@ class Study:
 
     def best_score(self) -> float | None:
         """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the limits."""
+        best = self._best_so_far
+        return None if best is None else best.figures[self.score.validated]
+
+    def best_so_far(self) -> str:
+        """That score and its trial, of how many, in words; empty where none can be chosen yet."""
+        best = self._best_so_far
+        if best is None:
+            return ""
+        score = self.score.validated
+        ended = sum(trial.complete for trial in self.trials.values())
+        name = self.names[best.configuration.id]
+        return f"{score} {best.figures[score]:.4g} by {name}, of {ended} of {self.size} trials that ran to their end"
+
+    @property
+    def _best_so_far(self) -> Trial | None:
         limits, name = self.resolved_limits, self.score.validated
-        able = [trial for trial in self.trials.values() if _can_be_chosen(trial, limits)]
+        trials = self.trials.values()
+        able = [trial for trial in trials if _can_be_chosen(trial, limits) and name in trial.figures]
         better = max if self.score.higher_is_better else min
-        return better((trial.figures[name] for trial in able if name in trial.figures), default=None)
+        return better(able, key=lambda trial: trial.figures[name], default=None)
 
     @property
     def best(self) -> Trial | None:

@@ -117,3 +117,26 @@ def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(
     assert "Traceback" not in done.stderr
     (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
     assert (run.info.status, run.data.tags.get(STOP_REASON)) == (status, reason)
+
+
+FOUND = """
+import os, signal
+from entrypoints import runs
+
+with runs.recorded_command("study", "found", {}) as command:
+    command.open()
+    command.best_so_far = lambda: "val_rmse 0.66 by b8"
+    command.continued_by = "mlflow run . -P resume=1"
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_interrupted_command_says_what_it_has_found_and_how_to_go_on(project: Path, empty_store: Path) -> None:
+    """In its last lines."""
+    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
+    done = Command([sys.executable, "-c", FOUND], cwd=project, output=empty_store / "output", env=env, warm=True).wait()
+    assert done.stderr.splitlines()[-3:] == [
+        "Stopped by SIGINT. What was measured is in MLflow.",
+        "Best so far: val_rmse 0.66 by b8",
+        "Continue with: mlflow run . -P resume=1",
+    ]

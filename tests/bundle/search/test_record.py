@@ -76,6 +76,14 @@ def test_best_so_far_follows_the_direction_of_the_score(dataset: str, score: str
     first, last = stream.getvalue().splitlines()
     assert first == "starting the processes"
     assert last.startswith(f"8/8 trials, best {score} {best}, ")
+    (said, _, of) = record.study.best_so_far().partition(" by ")
+    assert said == f"{score} {float(best):.4g}"
+    assert of.endswith(", of 3 of 1 trials that ran to their end")
+
+
+def test_nothing_is_best_before_a_trial_has_ended() -> None:
+    """Then nothing is said of it."""
+    assert study_of().best_so_far() == ""
 
 
 @pytest.mark.parametrize(
