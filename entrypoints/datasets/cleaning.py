@@ -96,6 +96,10 @@ def clean(
             f"target={target}: the column of {what} holds dates; choose another target, or write numbers to predict, "
             "such as the days until then"
         )
+    if isinstance(next(iter(frame[target].dropna()), None), list | tuple | dict | np.ndarray):
+        raise UserError(
+            f"target={target}: the column of {what} holds lists; choose another target, or write one value in each row"
+        )
     frame, y = _with_target(frame, target, reading, echo)
     left_out = dict.fromkeys(drop, "drop")
     groups = times = None

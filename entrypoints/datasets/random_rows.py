@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from entrypoints.datasets.sysmetrics_rows import texts
+
 MAX_VALUES = 1000  # of a target that are kept in share
 LOST = "lost"  # an attribute of a sample: what to say if the target is of classes, of which one has no row there
 
@@ -55,7 +57,10 @@ def _coded(target: Iterable[pd.Series[Any]]) -> tuple[NDArray[np.int16], list[An
     parts: list[NDArray[np.int16]] = []
     for part in target:
         if len(codes_of) <= MAX_VALUES:
-            places, values = pd.factorize(part)
+            try:
+                places, values = pd.factorize(part)
+            except TypeError:  # lists have no hash
+                places, values = pd.factorize(pd.Series(texts(part)))
             codes = [codes_of.setdefault(value, len(codes_of) + 1) for value in values]
         if len(codes_of) <= MAX_VALUES:
             parts.append(np.array([*codes, 0], dtype=np.int16)[places])

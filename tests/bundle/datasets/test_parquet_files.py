@@ -95,6 +95,18 @@ def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path: Path, kin
     )
 
 
+@pytest.mark.parametrize("max_rows", [None, 20])
+def test_target_of_lists_is_refused_in_one_sentence(path: Path, max_rows: int | None) -> None:
+    """Also where rows are drawn by it. As a feature each is a text."""
+    pd.read_parquet(path).assign(tags=[None, ["a"], ["a", "b"]] * (ROWS // 3)).to_parquet(path)
+    with pytest.raises(UserError) as raised:
+        known.load(str(path), target="tags", max_rows=max_rows, echo=lambda _: None)
+    assert raised.value.message == (
+        f"target=tags: the column of dataset={path} holds lists; choose another target, or write one value in each row"
+    )
+    assert "tags" in known.load(str(path), target="half", max_rows=max_rows, echo=lambda _: None).categories
+
+
 def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path: Path) -> None:
     """In the order of their names; other files beside them are left alone."""
     whole, folder = pd.read_parquet(path), path.with_name("folder")
