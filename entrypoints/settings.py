@@ -29,6 +29,7 @@ from entrypoints.option_types import (
     whole,
 )
 
+AUTO_TIME_LIMIT = 0.0
 BEST, CHEAPEST = "best", "cheapest"  # which of the models that are equal within noise a study chooses
 DEFAULT_LIMITS = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "length")
@@ -80,7 +81,8 @@ class StudySettings:
         text("NAMES"),
         "linear (regression), logistic or svm (classification), mlp, forest, extra_trees, boosting, xgboost, lightgbm, "
         "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, several separated by "
-        "commas, or auto: of the first three those that fit the dataset's task.",
+        "commas, or auto: of the four named datasets the first three, as far as they fit the task; of any other table "
+        "linear or logistic, forest and boosting.",
     )
     space: search_space.Space = option(
         AUTO,
@@ -123,10 +125,11 @@ class StudySettings:
         "none: leave that out, unless a limit is on a served_.. figure.",
     )
     search: str = option(
-        "grid",
-        one_of("grid", "random", "tpe"),
+        AUTO,
+        one_of("grid", "random", "tpe", auto=AUTO),
         "grid: every combination of the values; random: some of them, in which values may come from distributions; "
-        "tpe: those that look best by the trials so far, also from distributions.",
+        f"tpe: those that look best by the trials so far, also from distributions. auto: grid of "
+        f"{', '.join(NAMED_DATASETS)}, tpe of any other table.",
     )
     max_trials: int | None = option(
         AUTO,
@@ -141,10 +144,10 @@ class StudySettings:
         f"{DEFAULT_LENGTH.epochs:g} epochs, but at most {DEFAULT_LENGTH.steps:g} steps.",
     )
     time_limit_s: float | None = option(
-        NONE,
-        above_0(none=None),
+        AUTO,
+        above_0(none=None, auto=AUTO_TIME_LIMIT),
         "Maximum seconds for the search, from the start of its first trial; the best trial finished by then is the "
-        "result.",
+        "result. auto: 300 with search=tpe on a table of your own, else none.",
     )
     cpus: int | None = option(
         ALL, whole(1, all=None), "CPU cores, one trial on each. all: those that this process may use."

@@ -68,7 +68,7 @@ def carry_out(settings: StudySettings) -> None:
             from entrypoints.search.resume import keep
             from entrypoints.search.running import run_study
 
-            recorded.continued_by = keep(study.run, settings)
+            recorded.continued_by = keep(study.run, study.settings)
             recorded.best_so_far = study.best_so_far
             run_study(study, cost)
 

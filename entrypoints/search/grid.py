@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from numbers import Integral, Real
@@ -220,6 +221,8 @@ def _in_order(
     In grid order, memory that a process keeps from earlier trials would look like the effect of a hyperparameter.
     """
     shuffled = random.Random(settings.seed).sample(chosen, len(chosen))
+    if settings.search == "tpe":
+        shuffled = _by_turns(shuffled)
     own = [values for values in chosen if isinstance(algorithms[values["algorithm"]], Estimator)]
     if not own or len(chosen) < MIN_REPEATED:
         return [(values, 0) for values in shuffled]
@@ -229,3 +232,14 @@ def _in_order(
     for repeat in range(REPEATS):  # spread evenly
         ordered.insert(int((repeat + 0.5) * total / REPEATS), (dict(repeated), repeat))
     return ordered
+
+
+def _by_turns(chosen: list[Choice]) -> list[Choice]:
+    """The algorithms by turns, so that a search that learns begins with each of them."""
+    turns: Counter[str] = Counter()
+    placed = []
+    for values in chosen:
+        algorithm = values["algorithm"]
+        turns[algorithm] += 1
+        placed.append((turns[algorithm], values))
+    return [values for _, values in sorted(placed, key=lambda turn: turn[0])]

@@ -9,10 +9,12 @@ from entrypoints.compute.backends import backend
 from entrypoints.datasets import known
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.tables import Table
+from entrypoints.errors import say
 from entrypoints.limits.costs import parse_limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
+from entrypoints.search import defaults
 from entrypoints.search.grid import configurations
 from entrypoints.search.study import Study
 from entrypoints.settings import StudySettings
@@ -20,16 +22,17 @@ from entrypoints.settings import StudySettings
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 
 
-def planned(settings: StudySettings, *, folder: Path) -> Study:
+def planned(asked: StudySettings, *, folder: Path) -> Study:
     """All that can be wrong with settings is found here, before anything slow begins.
 
     Args:
-        settings: what is searched.
+        asked: what is searched, maybe with ``auto``.
         folder: where the user typed the command. A module of theirs is found there, or beside their table.
 
     Raises:
         UserError: the settings do not fit the dataset, each other, or the model registry.
     """
+    settings = asked
     if settings.register:
         from entrypoints.models import registered  # which imports MLflow
 
@@ -47,6 +50,10 @@ def planned(settings: StudySettings, *, folder: Path) -> Study:
         seed=settings.seed,
     )
     table = scores.with_positive(table, settings.positive)
+    settings = defaults.resolved(asked, table.task)
+    said = defaults.sentence(asked, settings, table.task)
+    if said:
+        say(said)
     score = scores.find(settings.metric, table.task, table.positive)
     parsed = parse_limits(settings.limits, score, here=where.is_here)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)

@@ -1,0 +1,46 @@
+"""What ``auto`` stands for: a grid that explains a dataset of the source, the best model for a table of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from entrypoints.datasets.tables import Task
+from entrypoints.option_types import AUTO, NAMED_DATASETS
+from entrypoints.progress import duration
+from entrypoints.settings import AUTO_TIME_LIMIT, StudySettings
+
+TIME_LIMIT_S = 300.0
+_LINEAR = {"regression": "linear", "classification": "logistic"}
+
+
+def resolved(settings: StudySettings, task: Task) -> StudySettings:
+    """The settings with what ``search``, ``algorithm`` and ``time_limit_s`` stand for where they are ``auto``."""
+    is_own = settings.dataset not in NAMED_DATASETS
+    search = settings.search
+    if search == AUTO:
+        search = "tpe" if is_own else "grid"
+    algorithm = settings.algorithm
+    if algorithm == AUTO and is_own:
+        algorithm = different_algorithms(task)
+    time_limit_s = settings.time_limit_s
+    if time_limit_s == AUTO_TIME_LIMIT:
+        time_limit_s = TIME_LIMIT_S if is_own and search == "tpe" else None
+    return replace(settings, search=search, algorithm=algorithm, time_limit_s=time_limit_s)
+
+
+def different_algorithms(task: Task) -> str:
+    """A linear one, averaged trees, and trees that learn from each other's errors: one of them fits most tables."""
+    return f"{_LINEAR[task]},forest,boosting"
+
+
+def sentence(asked: StudySettings, settings: StudySettings, task: Task) -> str:
+    """What is searched where ``search=auto``, and what to type for the other; empty where the user has chosen."""
+    if asked.search != AUTO:
+        return ""
+    if settings.search == "grid" and asked.algorithm != AUTO:
+        return ""
+    if settings.search == "grid":
+        others = f"search=tpe algorithm={different_algorithms(task)}"
+        return f"Every combination is tried, to explain this dataset; to look for its best model: {others}"
+    within = f", for at most {duration(settings.time_limit_s)} (time_limit_s)" if settings.time_limit_s else ""
+    return f"Looks for the best of {settings.algorithm}{within}; search=grid tries every combination"
