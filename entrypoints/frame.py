@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, REPEAT, STOP_HOW
+from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, REPEAT, ROLE, STOP_HOW
 from mlflow_sysmetrics.host import SYSTEM_FACTS
 from mlflow_sysmetrics.tags import HOST_PREFIX, STOP_METRIC, STOPPED_BY
 
@@ -24,6 +24,7 @@ ABOUT = (
     "name",
     "number",
     "repeat",
+    "role",
     "status",
     "diverged",
     "feasible",
@@ -61,6 +62,8 @@ OF_STUDY = (
     "gain_high",
     "algorithm",
 )
+REFERENCE = "reference"  # the role of a trial that the search is held against
+FOREST, IGNORING = "forest with its defaults", "ignoring all features"  # what these are
 OF_POINT = ("study", "trial_id", "metric", "at", "value")
 
 
@@ -82,10 +85,12 @@ class Frame:
             trials share one). None where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
-            ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
+            ``role`` is empty; ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is
+            not known is None.
         folds: one row a trial and fold: study, trial_id, fold, and the metrics of that fold's model.
         curves: one row a point: study, trial_id, metric, at (the step), value. Empty where no question needs them.
         importance: one row a column of a study's file: study, and the columns of ``importance.importance``.
+        references: what the searches are held against: rows like those of trials, whose ``role`` is ``reference``.
         hyperparameters: the names of those that differ between trials, as they were searched. A column holds numbers
             where all its values are numbers, else texts.
     """
@@ -96,6 +101,7 @@ class Frame:
     curves: pd.DataFrame
     hyperparameters: tuple[str, ...]
     importance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    references: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ABOUT)))
 
     @property
     def first(self) -> str:
@@ -131,7 +137,15 @@ class Frame:
         """Only these studies, in this order; hyperparameters that no longer differ stay."""
         trials = pd.concat([self.trials[self.trials["study"] == study] for study in studies], ignore_index=True)
         folds, curves = (table[table["study"].isin(studies)] for table in (self.folds, self.curves))
-        return replace(self, studies=self.studies.loc[list(studies)], trials=trials, folds=folds, curves=curves)
+        references = self.references[self.references["study"].isin(studies)]
+        return replace(
+            self,
+            studies=self.studies.loc[list(studies)],
+            trials=trials,
+            folds=folds,
+            curves=curves,
+            references=references,
+        )
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -210,7 +224,8 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     about = about.astype({"repeat": int, "diverged": bool})
     params: pd.DataFrame = pd.DataFrame([row["params"] for row in rows], about.index, dtype=object)
     searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
-    varied = [name for name in searched if params[name].map(str).nunique() > 1]
+    is_reference = about["role"] != ""
+    varied = [name for name in searched if params[name][~is_reference].map(str).nunique() > 1]
     ranking = sorted({str(each.about["score"]) for each in studies})
     measured = dict.fromkeys([*(name for row in rows for name in row), *ranking])  # no trial may have come so far
     # A name that has another meaning here already keeps that.
@@ -219,17 +234,19 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     chosen: pd.DataFrame = pd.DataFrame({name: _column(params[name]) for name in varied}, index=about.index)
     folds = [{"study": each.study, **fold} for each in studies for fold in each.folds]
     curves = [points for each in studies for points in each.curves]
+    trials = pd.concat([about, chosen, metrics], axis=1)
     return Frame(
         pd.DataFrame(
             [_some({**each.about, "algorithm": _algorithm(each)}, OF_STUDY) for each in studies],
             index=[each.study for each in studies],
             dtype=object,
         ),
-        pd.concat([about, chosen, metrics], axis=1),
+        trials[~is_reference].reset_index(drop=True),
         pd.DataFrame(folds) if folds else pd.DataFrame(columns=["study", "trial_id", "fold"]),
         pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=list(OF_POINT)),
         tuple(varied),
         pd.DataFrame([{"study": each.study, **row} for each in studies for row in each.importance]),
+        trials[is_reference].reset_index(drop=True),
     )
 
 
@@ -247,6 +264,7 @@ def trial_row(figures: Mapping[str, float], tags: Mapping[str, str], params: Map
         **figures,
         "number": None if number is None else int(number),
         "repeat": int(tags.get(REPEAT, 0)),
+        "role": tags.get(ROLE, ""),
         "diverged": tags.get(DIVERGED) == "true",
         "feasible": {"true": True, "false": False}.get(tags.get(FEASIBLE, "")),
         "host": _host(tags),
@@ -271,7 +289,7 @@ def _fact_in_words(fact: str, text: str) -> str:
 
 def _algorithm(study: StudyRows) -> str | None:
     """That of all trials of a study; None where they have several, or do not say."""
-    names = {trial["params"].get("algorithm") for trial in study.trials}
+    names = {trial["params"].get("algorithm") for trial in study.trials if not trial["role"]}
     return names.pop() if len(names) == 1 else None
 
 

@@ -48,6 +48,11 @@ class Progress:
         self._running_s: dict[Hashable, float] = {}
         self._ended_s = 0.0
         self._last_line = -math.inf
+        self._held_against: dict[str, float] = {}
+
+    def hold_against(self, name: str, score: float) -> None:
+        """Show the score of this beside the best so far."""
+        self._held_against[name] = score
 
     def expect(self, seconds: Mapping[Any, float]) -> None:
         """What each trial that is run here is expected to take, by its key."""
@@ -84,6 +89,8 @@ class Progress:
             return "starting the processes"
         elapsed_s = now - self._began
         line = f"{self.done}/{self.total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
+        if self._held_against:
+            line += f" ({', '.join(f'{name} {score:.4f}' for name, score in self._held_against.items())})"
         line += f", {duration(elapsed_s)} elapsed"
         if last or not self._ended_s:
             return line

@@ -62,7 +62,7 @@ def rows_of(client: MlflowClient, run: Run, curves: Collection[str] = ()) -> Stu
     points: list[pd.DataFrame] = []
     importance: Sequence[dict[str, Any]] = ()
     if curves:
-        is_whole = [row["status"] == "FINISHED" and not row["diverged"] for row in rows]
+        is_whole = [row["status"] == "FINISHED" and not row["diverged"] and not row["role"] for row in rows]
         ended = [trial for trial, whole in zip(trials, is_whole, strict=True) if whole]
         points += _curves(client, study, ended, {*curves, str(about["score"])})
         importance = _rows_if_there(client, study, IMPORTANCE)

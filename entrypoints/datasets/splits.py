@@ -155,6 +155,22 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
     return Split(train, test, rows, table.groups)
 
 
+def thinned(rows: Rows, y: NDArray[Any], most: int, *, in_classes: bool) -> Rows:
+    """At most so many of these rows, in their order, evenly spread over the values of the target ``y`` of all rows.
+
+    With ``in_classes`` each class that they have keeps a row, so there may be a few more.
+    """
+    if len(rows) <= most:
+        return rows
+    by_target = np.argsort(y[rows], kind="stable")
+    kept = np.zeros(len(rows), dtype=bool)
+    kept[by_target[np.linspace(0, len(rows) - 1, most).astype(int)]] = True
+    if in_classes:
+        _, first = np.unique(y[rows], return_index=True)
+        kept[first] = True
+    return rows[kept]
+
+
 def _with_copies_together(table: Table, duplicates: str) -> Table:
     """The table with groups that no two equal rows are parted by: groups that share a row's content become one."""
     if table.times is not None:

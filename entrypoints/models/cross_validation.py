@@ -11,6 +11,7 @@ from statistics import fmean, median
 import numpy as np
 
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.splits import thinned
 from entrypoints.models import trained
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
@@ -279,10 +280,12 @@ class FoldByFold(Training):
         return fmean(self._train_losses)
 
 
-def training_of(configuration: Configuration, data: Prepared) -> Training:
-    """The training of a configuration on all folds of a dataset."""
+def training_of(configuration: Configuration, data: Prepared, fit_rows: int | None = None) -> Training:
+    """The training of a configuration on all folds of a dataset, each of at most ``fit_rows`` rows."""
     folds: list[Fold] = []
     for number, ((fit, held_out), preprocessing) in enumerate(zip(data.split.folds, data.preprocessings, strict=True)):
+        if fit_rows is not None:
+            fit = thinned(fit, data.y, fit_rows, in_classes=data.n_classes > 0)
         kind = MeasuredFold if number < MEASURED_MODELS else Fold
         folds.append(kind(configuration, data, number, fit, held_out, preprocessing))
     return training_on(folds, configuration, data.split.fit_rows)

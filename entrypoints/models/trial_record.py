@@ -103,6 +103,7 @@ class Trial:
             status=self.status,
             number=self.configuration.number,
             repeat=self.configuration.repeat,
+            role=self.configuration.role,
         )
 
 

@@ -16,6 +16,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.search import defaults
 from entrypoints.search.grid import configurations
+from entrypoints.search.references import references
 from entrypoints.search.study import Study
 from entrypoints.settings import StudySettings
 
@@ -68,6 +69,7 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
         table=table,
         split=split,
         configurations=trials,
+        references=references(settings, table.task),
         backend=where,
         score=score,
         baseline=score.baseline(table, split),

@@ -53,14 +53,16 @@ class Recorder(tune.Callback):
             self.study.first_start = time.time()
             self._begins()
         configuration = trial.config["configuration"]
-        self._progress.trial_started(configuration.number)
-        self.study.trials[trial.trial_id] = Trial(trial.trial_id, configuration)
+        if not configuration.role:
+            self._progress.trial_started(configuration.number)
+        self.study.trials_like(configuration)[trial.trial_id] = Trial(trial.trial_id, configuration)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         """Keep what is known so far: a trial that fails, or is ended from outside, says nothing more."""
-        record, carried = self.study.trials[trial.trial_id], result[PAYLOAD_KEY]
+        record = self.study.trials_like(trial.config["configuration"])[trial.trial_id]
+        carried = result[PAYLOAD_KEY]
         record.figures = result["figures"]
         record.status = carried["status"] or "RUNNING"
         record.tags |= carried["tags"]
@@ -71,6 +73,9 @@ class Recorder(tune.Callback):
         if record.status == "RUNNING":
             record.status = "KILLED"
             record.tags[STOPPED_BY] = BY_PERSON
+        if record.configuration.role:
+            self._show_reference(record)
+            return
         ended = [each for each in self.study.trials.values() if each.status != "RUNNING"]
         points = {views.SPENT_CPU_S: sum(each.figures.get("cpu_seconds", 0.0) for each in ended)}
         best = self.study.best_score()
@@ -94,16 +99,24 @@ class Recorder(tune.Callback):
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
         """Write the last line of progress; what still ran was ended by a time limit."""
-        for record in self.study.trials.values():
+        for record in (*self.study.reference_trials.values(), *self.study.trials.values()):
             if record.status == "RUNNING":
                 record.status = "KILLED"
                 record.tags[STOPPED_BY] = BY_TIME_LIMIT
                 self.study.last_end = time.time()
         self._progress.show(self.study.best_score, last=True)
 
+    def _show_reference(self, reference: Trial) -> None:
+        score = reference.figures.get(self.study.score.validated)
+        name = next(name for name, each in self.study.references.items() if each.id == reference.configuration.id)
+        if score is not None:
+            self._progress.hold_against(name, score)
+
     def _end(self, trial: TuneTrial) -> Trial:
         """Note the time; a trial that fails while it is set up has not begun."""
         configuration = trial.config["configuration"]
         self.study.last_end = time.time()
-        self._progress.trial_ended(configuration.number)
-        return self.study.trials.setdefault(trial.trial_id, Trial(trial.trial_id, configuration))
+        if not configuration.role:
+            self._progress.trial_ended(configuration.number)
+        trials = self.study.trials_like(configuration)
+        return trials.setdefault(trial.trial_id, Trial(trial.trial_id, configuration))

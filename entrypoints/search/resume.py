@@ -42,6 +42,7 @@ from entrypoints.tags import (
     NUMBER,
     PID_SINCE,
     REPEAT,
+    ROLE,
     STOP_HOW,
     STUDY_KEY,
 )
@@ -111,10 +112,11 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
             execution["register"] = options["register"]
         study = _planned(run.client, found, execution, folder)
         children = children_of(run.client, found)
-        done, study.open_runs = earlier_trials(children, study.configurations)
-        study.trials = {trial.trial_id: trial for trial in done}
-        n_done = len(done)
-        n_open = len(study.open_runs)
+        done, study.open_runs = earlier_trials(children, [*study.references.values(), *study.configurations])
+        for trial in done:
+            study.trials_like(trial.configuration)[trial.trial_id] = trial
+        n_done = len(study.trials)
+        n_open = sum(each.id in study.open_runs for each in study.configurations)
         study.is_continued = bool(n_done + n_open)
         left = study.size - n_done
         if found.info.status == "FINISHED" and not left:
@@ -238,10 +240,10 @@ def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> 
     """The trials of earlier commands that are done, and the runs of those that are not, by configurations' ids."""
     of_trials = [run for run in children if _is_trial(run)]
     of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
-    runs = {_key(run.data.params, int(run.data.tags.get(REPEAT, 0))): run for run in of_trials}
+    runs = {_key(run.data.params, run.data.tags.get(ROLE, run.data.tags.get(REPEAT, "0"))): run for run in of_trials}
     done, open_runs = [], {}
     for configuration in trials:
-        run = runs.get(_key(configuration.searched, configuration.repeat))
+        run = runs.get(_key(configuration.searched, configuration.role or configuration.repeat))
         if run is None:
             continue
         if _status(run) is None:
@@ -292,9 +294,9 @@ def _status(run: Run) -> str | None:
     return "KILLED" if run.info.status == "KILLED" and tags.get(STOPPED_BY) == BY_PERSON else None
 
 
-def _key(params: Mapping[str, Any], repeat: int) -> Hashable:
+def _key(params: Mapping[str, Any], place: str | int) -> Hashable:
     """What tells a trial from the others of its study: the texts of its values, as its run has them."""
-    return repeat, frozenset((name, str(value)) for name, value in params.items() if name not in SHARED)
+    return str(place), frozenset((name, str(value)) for name, value in params.items() if name not in SHARED)
 
 
 def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None:

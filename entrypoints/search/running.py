@@ -43,6 +43,7 @@ from entrypoints.tags import (
     DATASET,
     LEAK,
     REPEAT,
+    ROLE,
     SCORE,
     SEARCHED,
     STUDY_KEY,
@@ -146,7 +147,7 @@ def run_trials(study: Study) -> None:
     history = None
     if limits.rules and n_left:
         history = cost_history.start(rows, limits, study.configurations, study.judged)
-    warm_up = WarmUp(cpus, representatives(study.configurations), history)
+    warm_up = WarmUp(cpus, representatives(study.configurations), [*study.references.values()], history)
     left = study.left
 
     @cache
@@ -159,6 +160,7 @@ def run_trials(study: Study) -> None:
             of_left = dict.fromkeys(range(n_done + 1, study.size + 1), fmean(forecasts().values()))
         announce(study, n_left, cpus, search_seconds(of_left.values(), cpus))
         progress.expect(of_left)
+        warm_up.tell_forecast(sum(of_left.values()))
 
     score = f"{study.score.validated}{' within the limits' if limits.rules else ''}"
     progress = Progress(study.size, score, done=n_done, limit_s=study.settings.time_limit_s or math.inf)
@@ -186,7 +188,7 @@ def _tune(study: Study, left: list[Configuration], recorder: Recorder, warm_up: 
         limits=study.trial_limits,
         cost_history=warm_up.cost_history,
     )
-    space: dict[str, Any] = {"configuration": tune.grid_search(left)}
+    space: dict[str, Any] = {"configuration": tune.grid_search([*study.references_left, *left])}
     searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=study.backend.max_concurrent)
     samples = 1
     if study.learns:
@@ -194,7 +196,7 @@ def _tune(study: Study, left: list[Configuration], recorder: Recorder, warm_up: 
 
         space = {}
         searcher = RecoveringSamples(TuneSampler(study, warm_up.cost_history, warm_up.parties))
-        samples = study.size - len(study.trials)
+        samples = study.size - len(study.trials) + len(study.references_left)
     callback = _callback(study)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         tuner = tune.Tuner(
@@ -215,7 +217,7 @@ def _tune(study: Study, left: list[Configuration], recorder: Recorder, warm_up: 
         finally:
             # Also after an interruption, when Tune calls no hook.
             callback.close(timeout_s=4.0)
-    for trial in study.trials.values():
+    for trial in (*study.reference_trials.values(), *study.trials.values()):
         trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
     tell_of_outside(study)
     in_order = sorted(study.trials.values(), key=lambda trial: trial.configuration.number)
@@ -235,11 +237,18 @@ def _callback(study: Study) -> SystemMetricsCallback:
     return _Callback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
-        tags=lambda trial: inherited | ({REPEAT: str(of(trial).repeat)} if of(trial).repeat else {}),
+        tags=lambda trial: inherited | _place(of(trial)),
         run_name=lambda trial: names[of(trial).id],
         params=lambda trial: of(trial).searched | shared,
         continues=lambda trial: open_runs.get(of(trial).id),
     )
+
+
+def _place(configuration: Configuration) -> dict[str, str]:
+    """The tags that say what a trial is in its study, where it is more than one of the search."""
+    if configuration.role:
+        return {ROLE: configuration.role}
+    return {REPEAT: str(configuration.repeat)} if configuration.repeat else {}
 
 
 class _Callback(SystemMetricsCallback):

@@ -148,9 +148,9 @@ class Sampler:
 class TuneSampler(Searcher):
     """Tune's side: has it run as many trials of a study as run at once, and the next when one has ended.
 
-    First those that an earlier command had begun, then what the sampler says; repetitions have their numbers in the
-    study's order. What is known of trials is what the study holds, also of those that an earlier command has run, so
-    nothing has to be kept for it to go on.
+    First the references, and those that an earlier command had begun, then what the sampler says; repetitions have
+    their numbers in the study's order. What is known of trials is what the study holds, also of those that an earlier
+    command has run, so nothing has to be kept for it to go on.
 
     Args:
         study: whose trials are to run.
@@ -168,6 +168,7 @@ class TuneSampler(Searcher):
         self._sampler = Sampler([trial.searched for trial in self._candidates], study.settings.seed)
         repeated = {trial.key for trial in study.configurations if trial.repeat}
         self._repeated = {trial.number: trial for trial in study.configurations if trial.key in repeated}
+        self._references = study.references_left
         self._begun = [trial for trial in study.configurations if trial.id in study.open_runs]
         self._handed_out: dict[int, Configuration] = {}  # by their numbers in the order of the study's trials
 
@@ -177,10 +178,14 @@ class TuneSampler(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The ``config`` of the next trial; None while as many run as may, FINISHED if nothing is left to try."""
-        trials = self._study.trials.values()
+        trials = (*self._study.trials.values(), *self._study.reference_trials.values())
         ended = {trial.configuration.number: trial for trial in trials if trial.status != "RUNNING"}
         if len(self._handed_out.keys() - ended) >= self._at_once:
             return None
+        if self._references:
+            reference = self._references.pop(0)
+            self._handed_out[reference.number] = reference
+            return {"configuration": reference}
         taken = {number: trial.configuration for number, trial in ended.items()} | self._handed_out
         number = next(number for number in count(1) if number not in taken)
         configuration = self._next(number, taken, ended)
@@ -199,7 +204,7 @@ class TuneSampler(Searcher):
         limits = self._study.resolved_limits
         history = []
         for other, configuration in sorted(taken.items()):
-            if not configuration.repeat:
+            if not configuration.repeat and not configuration.role:
                 history.append(self._tried(configuration, ended.get(other), limits))
         i = self._sampler.next(history, self._allowed)
         return None if i is None else self._candidates[i]

@@ -14,7 +14,7 @@ from entrypoints.compute.backends import Backend
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
-from entrypoints.frame import Frame, StudyRows, frame_of
+from entrypoints.frame import REFERENCE, Frame, StudyRows, frame_of
 from entrypoints.limits.cost_history import counted
 from entrypoints.limits.costs import of_served, of_trials
 from entrypoints.limits.grammar import Limits
@@ -49,11 +49,13 @@ class Study:
         table: the dataset.
         split: of its rows.
         configurations: one for each trial, in the order of their starts. A search that learns chooses among them.
+        references: what the search is held against, by what it is: trials of their own, which come first.
         backend: where trials run.
         score: ranks them.
         baseline: what it is on each fold of a model that ignores all features.
         run: of the study, from when it is open.
-        trials: those that have begun, by Tune's ids; also in earlier commands.
+        trials: those of the search that have begun, by Tune's ids; also in earlier commands.
+        reference_trials: the same of the references.
         open_runs: the runs of trials that an earlier command has begun and not ended, by the ids of configurations.
         is_continued: whether an earlier command has begun some trials.
         first_start, last_end: of the trials of this command, in unix seconds; None before.
@@ -75,11 +77,13 @@ class Study:
     table: Table
     split: Split
     configurations: list[Configuration]
+    references: Mapping[str, Configuration]
     backend: Backend
     score: Score
     baseline: list[float]
     run: RecordedRun = field(init=False)
     trials: dict[str, Trial] = field(default_factory=dict)
+    reference_trials: dict[str, Trial] = field(default_factory=dict)
     open_runs: Mapping[str, str] = field(default_factory=dict)
     is_continued: bool = False
     first_start: float | None = None
@@ -138,6 +142,16 @@ class Study:
         return [configuration for configuration in self.configurations if configuration.id not in begun]
 
     @property
+    def references_left(self) -> list[Configuration]:
+        """The references that have not been run."""
+        begun = {trial.configuration.id for trial in self.reference_trials.values()}
+        return [reference for reference in self.references.values() if reference.id not in begun]
+
+    def trials_like(self, configuration: Configuration) -> dict[str, Trial]:
+        """The trials among which one of this configuration is noted: of the search, or the references."""
+        return self.reference_trials if configuration.role else self.trials
+
+    @property
     def judged(self) -> list[Trial]:
         """The trials that ended under limits, by themselves or by these."""
         return [trial for trial in self.trials.values() if trial.was_judged]
@@ -150,7 +164,8 @@ class Study:
     @cached_property
     def names(self) -> dict[str, str]:
         """The names of its trials' runs, by the ids of their configurations."""
-        return run_names(self.configurations)
+        of_references = {each.id: f"{REFERENCE}: {name}" for name, each in self.references.items()}
+        return run_names(self.configurations) | of_references
 
     @property
     def search_s(self) -> float:
@@ -216,6 +231,9 @@ class Study:
             if feasible and of_served(limits).rules:
                 feasible = self.is_within.get(trial.trial_id)
             rows.append(trial.row() | {"name": self.names[trial.configuration.id], "feasible": feasible})
+            folds += [{"trial_id": trial.trial_id, **fold} for fold in trial.folds]
+        for trial in self.reference_trials.values():
+            rows.append(trial.row() | {"name": self.names[trial.configuration.id], "feasible": None})
             folds += [{"trial_id": trial.trial_id, **fold} for fold in trial.folds]
         settings = self.settings
         about = {

@@ -75,6 +75,7 @@ class TrialTrainable(tune.Trainable):
         self._data = data
         self._limits = limits or Limits(())
         self._cost_history = cost_history
+        self._warm_up = first
         self._first = first if first and first.join(data) else None
         self._configuration: Configuration = config["configuration"]
         self._begun = False
@@ -105,8 +106,14 @@ class TrialTrainable(tune.Trainable):
         self._curves = {TIME}  # those that have points, the last of which is their value in the summary
         self._shares: list[float] = []
         self._steps_done = 0
-        (outlook,) = ask(self._cost_history, self._limits, [configuration])
+        limits, history = self._limits, self._cost_history
+        if configuration.role:
+            limits, history = Limits(()), None
+        (outlook,) = ask(history, limits, [configuration])
         self._guard = Guard(outlook, self._foreseen_steps, by_fold=self._by_fold)
+        fit_rows = None
+        if configuration.role and self._warm_up:
+            fit_rows = self._warm_up.reference_rows(configuration, self._data)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
         self._measurement = Measurement(window_s=WINDOW_S)
@@ -114,7 +121,9 @@ class TrialTrainable(tune.Trainable):
             self._measurement.subscribe(lambda summary: self._guard.crossed(summary, self._steps_done))
         self._measurement.start()
         self._begun = True
-        self._training = training_of(configuration, self._data)
+        self._training = training_of(configuration, self._data, fit_rows)
+        if fit_rows is not None:
+            self._summary["fit_rows"] = float(fit_rows)
 
     @property
     def _by_fold(self) -> bool:

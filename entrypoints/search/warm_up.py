@@ -26,6 +26,7 @@ from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.splits import thinned
 from entrypoints.limits.cost_history import tell
 from entrypoints.limits.noise import kind
 from entrypoints.models import trained
@@ -48,7 +49,9 @@ MAX_STEPS, MIN_STEPS = 100, 3
 BETWEEN_TRIALS_S = 0.03
 LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
 
-_ARRIVED, _TIMED, _BEGUN, _OPEN = "arrived", "timed", "begun", "open"
+_ARRIVED, _TIMED, _BEGUN, _OPEN, _FORECAST = "arrived", "timed", "begun", "open", "forecast"
+REFERENCE_SHARE = 0.1  # of what the search takes,
+TIMED_ROWS = 1000  # by the time that so many rows take
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +66,14 @@ class WarmUp:
     Attributes:
         parties: how many processes wait for each other.
         kinds: one configuration of each kind, which each of them times.
+        references: whose libraries each of them loads, so that none grows by them later.
         cost_history: of the costs of trials, if there are limits.
         name: of the keys.
     """
 
     parties: int
     kinds: list[Configuration]
+    references: list[Configuration] = field(default_factory=list)
     cost_history: ActorHandle | None = None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -80,6 +85,8 @@ class WarmUp:
         if len(self._keys(_ARRIVED)) >= self.parties or self._keys(_OPEN):
             return False
         self._meet(_ARRIVED, self.parties, WAIT_TIMEOUT_S)
+        for reference in self.references:
+            reference.find_algorithm(data.task)
         timed = time_kinds(self.kinds, data)
         tell(self.cost_history, [(kind, costs) for kind, costs in zip(self.kinds, timed, strict=True) if costs])
         self._meet(_TIMED, len(self._keys(_ARRIVED)), WAIT_TIMEOUT_S, timed)
@@ -96,6 +103,23 @@ class WarmUp:
     def timed(self) -> list[list[dict[str, float] | None]]:
         """What each process has seen of the ``kinds``."""
         return [json.loads(internal_kv._internal_kv_get(key)) for key in self._keys(_TIMED)]
+
+    def tell_forecast(self, seconds: float) -> None:
+        """Let references know what all trials of the search are expected to take."""
+        self._put(_FORECAST, seconds)
+
+    def reference_rows(self, reference: Configuration, data: Prepared) -> int | None:
+        """On how many rows of a fold a reference is trained, so that it takes a tenth of the search; None: on all."""
+        deadline = time.monotonic() + BEGIN_TIMEOUT_S
+        while not self._keys(_FORECAST):
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(POLL_S)
+        search_s = json.loads(internal_kv._internal_kv_get(self._keys(_FORECAST)[0]))
+        rows = min(data.split.fit_rows, TIMED_ROWS)
+        timed_s = _timed(reference, data, rows)["elapsed_s"]
+        affordable = int(rows * REFERENCE_SHARE * search_s / timed_s)
+        return None if affordable >= data.split.fit_rows else max(affordable, rows)
 
     def remove(self) -> None:
         """Delete its keys: a cluster outlives the study."""
@@ -226,9 +250,11 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
         click.echo(f"Limits: {limits}; they may end the search sooner")
 
 
-def _timed(configuration: Configuration, data: Prepared) -> dict[str, float]:
-    """What a trial would cost, by some steps of one fold's model."""
+def _timed(configuration: Configuration, data: Prepared, fit_rows: int | None = None) -> dict[str, float]:
+    """What a trial would cost, by some steps of one fold's model on all its rows, or at most so many."""
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
+    if fit_rows is not None:
+        fit = thinned(fit, data.y, fit_rows, in_classes=data.n_classes > 0)
     fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
     longest = configuration.steps(data.split.fit_rows)
     if longest > MIN_STEPS:

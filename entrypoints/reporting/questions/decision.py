@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entrypoints.frame import Frame, to_ten_digits
+from entrypoints.frame import FOREST, IGNORING, REFERENCE, Frame, to_ten_digits
 from entrypoints.limits.costs import SERVED, compared, of_served
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, noise_of, small
 from entrypoints.reporting import expectation
@@ -19,10 +19,11 @@ from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import ScoreNoise, fold_scores, noise_of_score
 from entrypoints.reporting.statistics import REPORTED, over_folds
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_served
-from entrypoints.reporting.words import configuration, digits, percent, value, within
+from entrypoints.reporting.words import configuration, digits, joined, percent, value, within
 from entrypoints.settings import CHEAPEST
 
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
+SEEN = math.log(1.2)  # a ratio of costs that is worth a word
 ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
 MANY_COPIES_PERCENT = 1.0  # of the rows
 # By unit the difference in a cost that nobody would choose by; and, where its noise is not known, one that may be a
@@ -46,6 +47,7 @@ class Decision:
         cost: what is compared of them: the first cost with an upper limit, else the training time.
         beats_baseline: whether the chosen one is better than a model that ignores all features beyond noise; None where
             that is not known.
+        beats_forest: the same of a forest with its defaults.
     """
 
     judged: pd.DataFrame
@@ -57,6 +59,7 @@ class Decision:
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str = ""
     beats_baseline: bool | None = None
+    beats_forest: bool | None = None
 
     @property
     def chosen(self) -> pd.Series[Any] | None:
@@ -98,7 +101,8 @@ def decide(frame: Frame) -> Decision:
         noise,
         equal,
         cost,
-        _beats_baseline(frame, chosen, noise),
+        _beats(frame, chosen, frame.studies["baseline"].iloc[0], noise),
+        _beats(frame, chosen, _forest_scores(frame), noise),
     )
 
 
@@ -128,16 +132,37 @@ def _cheapest(frame: Frame, equal: pd.DataFrame, cost: str) -> pd.Series[Any] | 
     return None if cheap.empty else cheap.iloc[0]
 
 
-def _beats_baseline(frame: Frame, chosen: pd.Series[Any] | None, noise: ScoreNoise) -> bool | None:
-    """By the difference on each fold. The least difference allows for the choice among all."""
-    baseline, scores = frame.studies["baseline"].iloc[0], fold_scores(frame)
-    if baseline is None or chosen is None or chosen["trial_id"] not in scores.index:
+def _beats(
+    frame: Frame, chosen: pd.Series[Any] | None, others: Sequence[float] | None, noise: ScoreNoise
+) -> bool | None:
+    """Whether it is better than another model with these scores, by the difference on each fold; None: not known.
+
+    The least difference allows for the choice among all.
+    """
+    scores = fold_scores(frame)
+    if others is None or chosen is None or chosen["trial_id"] not in scores.index:
         return None
-    if scores.shape[1] != len(baseline):
+    if scores.shape[1] != len(others):
         return None
     of_chosen = scores.loc[chosen["trial_id"]].to_numpy()
-    gain = over_folds(frame.sign * (to_ten_digits(pd.Series(baseline)).to_numpy() - of_chosen))
+    gain = over_folds(frame.sign * (to_ten_digits(pd.Series(others)).to_numpy() - of_chosen))
     return bool(gain.value > np.nanmax([gain.value - gain.low, noise.least_difference, 0.0]))
+
+
+def _forest(frame: Frame) -> pd.Series[Any] | None:
+    """The reference of the first study that is a forest, where it has come to its end."""
+    of = frame.references[frame.references["study"] == frame.first]
+    found = of[(of["name"] == f"{REFERENCE}: {FOREST}") & (of["status"] == "FINISHED")]
+    return None if found.empty else found.iloc[0]
+
+
+def _forest_scores(frame: Frame) -> list[float] | None:
+    """Its score on each fold; None where that is not known."""
+    forest = _forest(frame)
+    if forest is None:
+        return None
+    scores = fold_scores(frame, forest.to_frame().T)
+    return None if scores.empty else list(scores.iloc[0])
 
 
 def differing_costs(frame: Frame, trials: pd.DataFrame | None = None) -> list[str]:
@@ -160,6 +185,7 @@ def answer(frame: Frame) -> Answer:
     if chosen is None:
         return Answer("decision", open_question=f"Which model to take: {why_none(frame, decision)}.")
     sentences = (
+        *_beside_forest(frame, decision, chosen),
         _take(frame, decision, chosen),
         *_cheaper(decision),
         *_served(frame, chosen),
@@ -215,6 +241,23 @@ def _take(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> str:
     if decision.takes_cheapest:
         how = f"the cheapest that is as good as the best{_within_noise(decision)}"
     return f"**Take {named}**, {how}{_among(frame, decision.verdict(chosen))}: {_expect(frame, chosen)}."
+
+
+def _beside_forest(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Iterator[str]:
+    """That the search has not beaten a forest with its defaults, where that is so, and what the forest costs."""
+    forest = _forest(frame)
+    if forest is None or decision.beats_forest is not False:
+        return
+    score = frame.score
+    is_better = frame.sign * (chosen[score] - forest[score]) > decision.noise.error
+    beside = "**The search has not beaten a forest with its defaults** beyond noise"
+    if is_better:
+        beside = "**A forest with its defaults is better than what the search found**"
+    costs = [name for name in SHOWN_COSTS if forest.get(name, 0) > 0 and chosen.get(name, 0) > 0]
+    ratios = {name: forest[name] / chosen[name] for name in costs}
+    times = [f"{digits(ratio)} times the `{name}`" for name, ratio in ratios.items() if abs(math.log(ratio)) > SEEN]
+    takes = f"; the forest takes {joined(times)}" if times else ""
+    yield f"{beside}: it has `{score}` {value(score, forest[score])}, the search {value(score, chosen[score])}{takes}."
 
 
 def _among(frame: Frame, verdict: dict[str, Any]) -> str:
@@ -348,9 +391,13 @@ def _shown(frame: Frame, trials: pd.DataFrame) -> pd.DataFrame:
         costs = differing_costs(frame, trials) or costs[:1]
     rows = trials[["role", *(differ or frame.hyperparameters), score, *costs]]
     table: pd.DataFrame = rows.rename(columns={"role": ""}).reset_index(drop=True)
+    references = frame.references[frame.references["study"] == frame.first]
+    for _, reference in references.iterrows():
+        known = {name: reference[name] for name in (score, *costs) if name in reference}
+        table.loc[len(table)] = {"": str(reference["name"]).removeprefix(f"{REFERENCE}: "), **known}
     baseline = frame.studies["baseline"].iloc[0]
-    if baseline is not None:
-        table.loc[len(table)] = {"": "ignoring all features", score: fmean(baseline)}
+    if references.empty and baseline is not None:
+        table.loc[len(table)] = {"": IGNORING, score: fmean(baseline)}
     return table
 
 

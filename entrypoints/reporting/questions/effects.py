@@ -142,14 +142,18 @@ def noise_of_score(frame: Frame) -> ScoreNoise:
     return ScoreNoise(error, degrees, t * error)
 
 
-def fold_scores(frame: Frame) -> pd.DataFrame:
-    """A row per trial that ran to its end, the best first, a column per fold; trials that lack one are left out."""
+def fold_scores(frame: Frame, trials: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row per trial, by default those that ran to their end, the best first, and a column per fold.
+
+    Trials that lack a fold are left out.
+    """
+    trials = frame.complete if trials is None else trials
     of = frame.folds[frame.folds["study"] == frame.first]
     if frame.score not in of:
         nothing: pd.DataFrame = pd.DataFrame()
         return nothing
     wide = of.pivot(index="trial_id", columns="fold", values=frame.score).astype(float)
-    kept: pd.DataFrame = wide.reindex(frame.complete["trial_id"]).replace([np.inf, -np.inf], np.nan).dropna()
+    kept: pd.DataFrame = wide.reindex(trials["trial_id"]).replace([np.inf, -np.inf], np.nan).dropna()
     return to_ten_digits(kept)
 
 
