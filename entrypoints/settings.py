@@ -29,7 +29,8 @@ from entrypoints.option_types import (
     whole,
 )
 
-AUTO_TIME_LIMIT = 0.0
+FOLDS = 10
+AUTO_NUMBER = 0  # stands for ``auto`` where None has another meaning
 BEST, CHEAPEST = "best", "cheapest"  # which of the models that are equal within noise a study chooses
 DEFAULT_LIMITS = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "length")
@@ -58,7 +59,18 @@ class StudySettings:
         "The decimal mark of text such as 18,000 that could be 18000 or 18. auto: as in the other columns.",
     )
     max_rows: int | None = option(ALL, whole(1, all=None), "Rows to sample at random.")
-    folds: int = option("10", whole(2), "Cross-validation folds of the training part.")
+    search_rows: int | None = option(
+        AUTO,
+        whole(100, all=None, auto=AUTO_NUMBER),
+        "Rows of the training part that the search trains on; the refit of the best model has all. auto: all, unless "
+        "too few trials would end within time_limit_s.",
+    )
+    folds: int = option(
+        AUTO,
+        whole(2, auto=AUTO_NUMBER),
+        "Cross-validation folds of the training part. auto: 10, or fewer where too few trials would end within "
+        "time_limit_s.",
+    )
     group: str | None = option(
         NONE,
         text("COLUMN", none=None),
@@ -145,7 +157,7 @@ class StudySettings:
     )
     time_limit_s: float | None = option(
         AUTO,
-        above_0(none=None, auto=AUTO_TIME_LIMIT),
+        above_0(none=None, auto=AUTO_NUMBER),
         "Maximum seconds for the search, from the start of its first trial; the best trial finished by then is the "
         "result. auto: 300 with search=tpe on a table of your own, else none.",
     )

@@ -26,6 +26,7 @@ from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
 TEST_FRACTION = 0.3
+KEPT_OF_A_CLASS = 50  # rows, where most are left out: each fold needs some
 
 Rows = NDArray[np.integer[Any]]
 _NEVER = -1
@@ -88,6 +89,13 @@ class Split:
     def max_batch_size(self) -> int:
         """How many rows a batch can have at most: as many as the smallest fold is trained on."""
         return min(self.folds.fit_sizes)
+
+    def thinned(self, most: int, table: Table) -> Split:
+        """The same with at most so many rows in the folds; the training and the test part stay whole."""
+        folds = self.folds
+        kept = thinned(np.arange(len(self.train)), table.y[self.train], most, in_classes=bool(table.classes))
+        fewer = replace(folds, train=folds.train[kept], validated_in=folds.validated_in[kept])
+        return replace(self, folds=fewer)
 
     def to_json(self) -> dict[str, list[Any]]:
         """Return plain lists under sorted keys; of a fold only its validation rows.
@@ -158,16 +166,15 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
 def thinned(rows: Rows, y: NDArray[Any], most: int, *, in_classes: bool) -> Rows:
     """At most so many of these rows, in their order, evenly spread over the values of the target ``y`` of all rows.
 
-    With ``in_classes`` each class that they have keeps a row, so there may be a few more.
+    With ``in_classes`` each class that they have keeps 50 rows, or all, so there may be a few more.
     """
     if len(rows) <= most:
         return rows
     by_target = np.argsort(y[rows], kind="stable")
     kept = np.zeros(len(rows), dtype=bool)
     kept[by_target[np.linspace(0, len(rows) - 1, most).astype(int)]] = True
-    if in_classes:
-        _, first = np.unique(y[rows], return_index=True)
-        kept[first] = True
+    for label in np.unique(y[rows]) if in_classes else ():
+        kept[np.flatnonzero(y[rows] == label)[:KEPT_OF_A_CLASS]] = True
     return rows[kept]
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from entrypoints.datasets.tables import Task
 from entrypoints.option_types import AUTO, NAMED_DATASETS
 from entrypoints.progress import duration
-from entrypoints.settings import AUTO_TIME_LIMIT, StudySettings
+from entrypoints.settings import AUTO_NUMBER, FOLDS, StudySettings
 
 TIME_LIMIT_S = 300.0
 _LINEAR = {"regression": "linear", "classification": "logistic"}
 
 
 def resolved(settings: StudySettings, task: Task) -> StudySettings:
-    """The settings with what ``search``, ``algorithm`` and ``time_limit_s`` stand for where they are ``auto``."""
+    """The settings with what ``auto`` stands for, before anything is known of what trials take."""
     is_own = settings.dataset not in NAMED_DATASETS
     search = settings.search
     if search == AUTO:
@@ -23,9 +23,16 @@ def resolved(settings: StudySettings, task: Task) -> StudySettings:
     if algorithm == AUTO and is_own:
         algorithm = different_algorithms(task)
     time_limit_s = settings.time_limit_s
-    if time_limit_s == AUTO_TIME_LIMIT:
+    if time_limit_s == AUTO_NUMBER:
         time_limit_s = TIME_LIMIT_S if is_own and search == "tpe" else None
-    return replace(settings, search=search, algorithm=algorithm, time_limit_s=time_limit_s)
+    return replace(
+        settings,
+        search=search,
+        algorithm=algorithm,
+        time_limit_s=time_limit_s,
+        folds=settings.folds or FOLDS,
+        search_rows=settings.search_rows or None,
+    )
 
 
 def different_algorithms(task: Task) -> str:

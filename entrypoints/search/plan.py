@@ -7,7 +7,7 @@ from pathlib import Path
 from entrypoints import own_modules
 from entrypoints.compute.backends import backend
 from entrypoints.datasets import known
-from entrypoints.datasets.splits import make_split
+from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import say
 from entrypoints.limits.costs import parse_limits
@@ -18,8 +18,9 @@ from entrypoints.search import defaults
 from entrypoints.search.grid import configurations
 from entrypoints.search.references import references
 from entrypoints.search.study import Study
-from entrypoints.settings import StudySettings
+from entrypoints.settings import AUTO_NUMBER, StudySettings
 
+FAST_ROWS = 1000  # of a fold; with as many a trial takes seconds
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 
 
@@ -60,8 +61,18 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
-    split = make_split(table, folds=settings.folds, seed=settings.seed, duplicates=settings.duplicates)
+    split = _split(settings, table)
     trials = configurations(settings, split, searched, len(table.classes), folders)
+    if settings.time_limit_s and where.is_here and asked.search_rows == AUTO_NUMBER and split.fit_rows > FAST_ROWS:
+        from entrypoints.search import pace  # imports what a small table need not wait for
+
+        paced = pace.fitted(settings, table, split, trials, may_fold=asked.folds == AUTO_NUMBER)
+        said = pace.sentence(settings, paced)
+        if said:
+            say(said)
+            settings = paced
+            split = _split(settings, table)
+            trials = configurations(settings, split, searched, len(table.classes), folders)
     _check_models(score, trials, table)
     return Study(
         settings=settings,
@@ -74,6 +85,11 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
         score=score,
         baseline=score.baseline(table, split),
     )
+
+
+def _split(settings: StudySettings, table: Table) -> Split:
+    split = make_split(table, folds=settings.folds, seed=settings.seed, duplicates=settings.duplicates)
+    return split if settings.search_rows is None else split.thinned(settings.search_rows, table)
 
 
 def _check_models(score: Score, trials: list[Configuration], table: Table) -> None:

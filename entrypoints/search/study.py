@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from entrypoints.runs import RecordedRun
 
 _OF_KEY = ("max_rows", "folds", "seed")
-_OF_KEY_IF_GIVEN = ("metric", "positive", "group", "time", "duplicates")
+_OF_KEY_IF_GIVEN = ("metric", "positive", "group", "time", "duplicates", "search_rows")
 
 
 @dataclass(eq=False, repr=False)

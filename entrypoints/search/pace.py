@@ -1,0 +1,85 @@
+"""Fewer folds, then fewer rows for the search, where too few trials of a large table would end within its time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from entrypoints.compute.workers import usable_cpus
+from entrypoints.datasets.prepared import prepared
+from entrypoints.datasets.splits import Split
+from entrypoints.datasets.tables import Table
+from entrypoints.models.configuration import Configuration
+from entrypoints.search.warm_up import time_kinds
+from entrypoints.settings import FOLDS, StudySettings
+
+ENOUGH = 20  # trials
+FEWER_FOLDS = (5, 3)
+TIMED_ROWS = 1000
+OF_EACH = 2  # algorithm: configurations that are timed
+
+
+def fitted(
+    settings: StudySettings, table: Table, split: Split, trials: Sequence[Configuration], *, may_fold: bool
+) -> StudySettings:
+    """The settings, with as many folds, and as many rows for the search to train on, as let enough trials end.
+
+    Args:
+        settings: with a time limit.
+        table: which is searched.
+        split: of it into the usual folds.
+        trials: the configurations to choose among.
+        may_fold: whether the folds are not the user's choice.
+    """
+    cores = settings.cpus or usable_cpus()
+    available_s = cores * (settings.time_limit_s or 0.0) / ENOUGH  # for a trial
+    needed_s = _usual_seconds(table, split, trials)
+    if needed_s is None or needed_s <= available_s:
+        return settings
+    trained_rows = FOLDS - 1  # by all folds, in parts of the training part
+    for folds in FEWER_FOLDS if may_fold else ():
+        settings = replace(settings, folds=folds)
+        if needed_s * (folds - 1) / trained_rows <= available_s:
+            return settings
+    if may_fold:
+        needed_s *= (settings.folds - 1) / trained_rows
+    rows = int(len(split.train) * available_s / needed_s)
+    return replace(settings, search_rows=max(rows, TIMED_ROWS))
+
+
+def sentence(before: StudySettings, after: StudySettings) -> str:
+    """What was lowered, and how to undo it; empty where nothing was."""
+    less = []
+    if after.folds != before.folds:
+        less.append(f"{after.folds} folds in place of {before.folds}")
+    if after.search_rows != before.search_rows:
+        less.append(f"{after.search_rows} of the training rows for the search, and all for the refit")
+    if not less:
+        return ""
+    undo = f"folds={before.folds} search_rows=all time_limit_s=none"
+    return f"So that {ENOUGH} trials end in time: {', and '.join(less)}; {undo} undoes that"
+
+
+def _usual_seconds(table: Table, split: Split, trials: Sequence[Configuration]) -> float | None:
+    """How long a trial takes, by some of each algorithm on a few rows; None where none can be timed.
+
+    A fit on all rows takes in proportion to these; of batches so do the steps.
+    """
+    few = split.thinned(TIMED_ROWS, table)
+    data = prepared(table, few)
+    times: Counter[str] = Counter()
+    timed = []
+    for trial in trials:
+        times[trial.algorithm] += 1
+        if times[trial.algorithm] <= OF_EACH:
+            timed.append(trial)
+    seconds = []
+    for trial, costs in zip(timed, time_kinds(timed, data), strict=True):
+        if costs is not None:
+            more = split.fit_rows / few.fit_rows
+            if trial.by_batch:
+                more = trial.steps(split.fit_rows) / trial.steps(few.fit_rows)
+            seconds.append(costs["elapsed_s"] * more)
+    return fmean(seconds) if seconds else None
