@@ -45,7 +45,7 @@ NAME = "none or a name of at most 250 characters without / and : is"
 @pytest.mark.parametrize(
     ("name", "texts", "allowed", "default"),
     [
-        ("folds", ("1", "2.5", ""), "a whole number from 2 is", "10"),
+        ("folds", ("1", "2.5", ""), "auto or a whole number from 2 is", "auto"),
         ("max_rows", ("0", "1e3", "none"), "all or a whole number from 1 is", "all"),
         (
             "length",
@@ -53,7 +53,7 @@ NAME = "none or a name of at most 250 characters without / and : is"
             LENGTH,
             "auto",
         ),
-        ("time_limit_s", ("0", "1h", "inf"), "none or a number above 0 is", "none"),
+        ("time_limit_s", ("0", "1h", "inf"), "none or auto or a number above 0 is", "auto"),
         ("register", ("", "a/b", "x" * 251), NAME, "none"),
         ("resume", ("", "a,b"), "none or the run id of a study is", "none"),
         ("served", ("true", ""), "on or none is", "on"),

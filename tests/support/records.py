@@ -101,6 +101,7 @@ def study_of(
         table,
         data.split,
         tried,
+        {},
         unused,
         score,
         [1.0, 1.0, 1.0],

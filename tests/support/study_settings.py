@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import click
 
+from entrypoints.search.defaults import resolved
 from entrypoints.settings import StudySettings, tune_options
 
 
@@ -22,10 +24,12 @@ def parsed(*arguments: str, options: Callable[[Any], Any] = tune_options) -> dic
 
 
 def study_settings(*arguments: str, **changes: Any) -> StudySettings:
-    """The settings of a command with these arguments, but for these changes."""
+    """The settings of a command with these arguments, but for these changes; of `auto` what it is of red_wine."""
     options = parsed(*arguments) | changes
     del options["resume"]
-    return StudySettings(**options)
+    settings = StudySettings(**options)
+    usual = resolved(replace(settings, dataset="red_wine"), "regression")
+    return replace(usual, dataset=settings.dataset)
 
 
 class RunningRay(nullcontext[None]):
