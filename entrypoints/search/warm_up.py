@@ -118,8 +118,8 @@ class WarmUp:
         search_s = json.loads(internal_kv._internal_kv_get(self._keys(_FORECAST)[0]))
         rows = min(data.split.fit_rows, TIMED_ROWS)
         timed_s = _timed(reference, data, rows)["elapsed_s"]
-        affordable = int(rows * REFERENCE_SHARE * search_s / timed_s)
-        return None if affordable >= data.split.fit_rows else max(affordable, rows)
+        affordable = max(rows, int(rows * REFERENCE_SHARE * search_s / timed_s))
+        return None if affordable >= data.split.fit_rows else affordable
 
     def remove(self) -> None:
         """Delete its keys: a cluster outlives the study."""

@@ -9,7 +9,7 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from commands import STUDY, Study, executed
+from commands import STUDY, Study, executed, references
 from logged_models import check_logged_model
 from mlflow.entities import Run
 from stored_studies import read
@@ -101,7 +101,7 @@ def test_command_leaves_a_finished_study_with_a_child_per_trial(study: Study) ->
     assert tried == set(product(["2", "256"], ["0.1", "0.01", "0.003", "0.001"]))
     assert [run.info.status for run in study.trials] == ["FINISHED"] * 8
     kinds = Counter(run.data.tags.get("sysmetrics.kind") for run in study.client.search_runs(["0"]))
-    assert kinds == {"study": 1, "trial": 8}
+    assert kinds == {"study": 1, "trial": 8 + 2}  # with the references
     assert study.written == set()
     assert executed(study.folder) == []  # which has files of many names that libraries ask for
     assert (study.folder / "mlruns").is_dir()
@@ -144,6 +144,26 @@ def test_figures_of_cost_fit_together(study: Study) -> None:
     assert figures["steps"] == STEPS
     assert 3 * figures["training_time_s"] < figures["elapsed_s"]
     assert figures["mean_step_time_ms"] * STEPS == pytest.approx(figures["training_time_s"] * 1000)
+
+
+def test_search_is_held_against_references(study: Study) -> None:
+    """A forest with its defaults, and a model that ignores all features, have all costs, and stand in the last table.
+
+    Neither is the result, though the forest has the best score of all.
+    """
+    found = references(study.client, study.run)
+    assert sorted(found) == ["reference: forest with its defaults", "reference: ignoring all features"]
+    forest, ignoring = (found[name].data for name in sorted(found))
+    assert {*COSTS, *MEMORY, *INFERENCE} <= forest.metrics.keys()
+    assert forest.params["algorithm"] == "forest"
+    assert ignoring.metrics["val_rmse"] == pytest.approx(study.run.data.metrics["baseline_val_rmse"])
+    best = study.run.data.metrics["best_val_rmse"]
+    assert forest.metrics["val_rmse"] < best < ignoring.metrics["val_rmse"]
+    said = study.command.stdout
+    assert re.search(rf"forest with its defaults .* {forest.metrics['val_rmse']:.4g} ", said)
+    assert re.search(r"ignoring all features .* 0\.\d+ ", said)
+    assert f"best val_rmse {best:.4f} (" in said
+    assert "A forest with its defaults is better than what the search found: it has val_rmse" in said
 
 
 def test_diverged_trial_is_finished_and_tagged_but_never_best(study: Study) -> None:

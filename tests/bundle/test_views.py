@@ -37,7 +37,9 @@ def shown(
     result: str | None = None,
 ) -> dict[str, Page]:
     """The pages of a study of trials with these figures."""
-    trials = [{"status": "FINISHED", "diverged": False, "repeat": 0, "role": "", "params": {}, **each} for each in figures]
+    trials = [
+        {"status": "FINISHED", "diverged": False, "repeat": 0, "role": "", "params": {}, **each} for each in figures
+    ]
     about = {"name": "red_wine", "score": score, "higher_is_better": not ascending, "model_run_id": result}
     frame = frame_of([StudyRows(run_id, about, trials, ())])
     limits = Limits.parse(limits, metrics(score, not ascending)) if limits else Limits(())

@@ -287,9 +287,16 @@ def early_stop(folder: Path, **options: str) -> Study:
 
 
 def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:
-    """The runs of one kind nested under a run."""
+    """The runs of one kind nested under a run; of trials those of the search."""
     wanted = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.`sysmetrics.kind` = '{kind}'"
-    return list(client.search_runs([parent.info.experiment_id], wanted))
+    found = client.search_runs([parent.info.experiment_id], wanted)
+    return [run for run in found if "sysmetrics.role" not in run.data.tags]
+
+
+def references(client: MlflowClient, parent: Run) -> dict[str, Run]:
+    """What a study held its search against, by the names of their runs."""
+    wanted = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.`sysmetrics.role` = 'reference'"
+    return {run.info.run_name: run for run in client.search_runs([parent.info.experiment_id], wanted)}
 
 
 def runs_of_kind(client: MlflowClient, kind: str) -> list[Run]:

@@ -175,3 +175,21 @@ def test_as_many_folds_as_training_rows_are_allowed() -> None:
     """Leave-one-out."""
     split = make_split(_table(np.arange(20.0)), folds=14, seed=1)
     assert {len(validation) for _, validation in split.folds} == {1}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_folds_of_fewer_rows_leave_the_training_and_the_test_part_whole(table):
+    """The rows are spread over the target, each stays in its fold, and each class that is rare keeps its rows."""
+    whole = make_split(table, folds=5, seed=1)
+    fewer = whole.thinned(20, table)
+    assert (len(fewer.train), len(fewer.test)) == (140, 60)
+    of_folds = [set(validation) for _, validation in whole.folds]
+    assert all({*validation} <= own for (_, validation), own in zip(fewer.folds, of_folds, strict=True))
+    kept = np.concatenate([validation for _, validation in fewer.folds])
+    if table.classes:
+        labels = Counter(table.y[kept].tolist())
+        assert (labels["yes"], labels["maybe"]) == (42, 14)
+        assert labels["no"] < 84
+    else:
+        assert len(kept) == 20
+        assert np.diff(np.sort(table.y[kept])).max() < 20

@@ -178,3 +178,12 @@ def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, stu
     done, open_runs = _read(client, study, trials)
     assert [each.configuration.repeat for each in done] == [0, 2]
     assert open_runs == {trials[1].id: begun.run_id}
+
+
+def test_reference_is_not_taken_for_a_trial_of_the_same_values(client: MlflowClient, study: Run) -> None:
+    """A search may try what a reference is; each has its own run."""
+    tried = configured("forest", batch_size=None)
+    reference = replace(tried, role="reference")
+    done = _trial(client, study, reference, "FINISHED", ENDED, {"sysmetrics.role": "reference"})
+    (found,), _ = _read(client, study, [tried, reference])
+    assert (found.run_id, found.configuration) == (done.run_id, reference)

@@ -173,3 +173,15 @@ def test_long_study_is_told_how_to_shorten_it(capsys: pytest.CaptureFixture[str]
     assert "max_trials (about 1 of the 3 take" in _announced(capsys, 3, 3, 40 * 3600.0)
     said = _announced(capsys, 3, 3, 40 * 3600.0, time_limit_s=60.0)
     assert said == "Search: 3 trials of 10 folds on 2 CPU cores, about 40 h 0 min, at most 1 min 0 s\n"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_forest_takes_about_a_tenth_of_the_search():
+    """On fewer rows where the search is short, but not fewer than are timed; on all where it is long."""
+    data = bundled("red_wine", 20)
+    forest = configured("forest", batch_size=None)
+    short, long = WarmUp(1, KINDS), WarmUp(1, KINDS)
+    short.tell_forecast(0.01)
+    long.tell_forecast(1e6)
+    assert short.reference_rows(forest, data) == warm_ups.TIMED_ROWS
+    assert long.reference_rows(forest, data) is None

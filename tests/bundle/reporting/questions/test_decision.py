@@ -325,3 +325,37 @@ def test_first_sentence_says_what_the_logged_model_reaches_on_the_test_part(know
     assert says in found.sentences[0]
     assert "val_rmse" not in found.sentences[0]
     assert found.table["test"].iloc[0] == known["test"]
+
+
+def _beside_forest(worse_by: float) -> Frame:
+    """The trials, and a forest whose score is worse than the best one's by so much, of the time and memory of b."""
+    frame = made()
+    forest = frame.trials[frame.trials["size"] == "a"].assign(
+        trial_id="forest", name="reference: forest with its defaults", role="reference", training_time_s=2.0
+    )
+    forest["val_rmse"] += worse_by
+    folds = frame.folds[frame.folds["trial_id"] == frame.trials["trial_id"][forest.index[0]]].assign(trial_id="forest")
+    folds["val_rmse"] += worse_by + np.tile([0.001, -0.001], FOLDS // 2)
+    return replace(frame, references=forest, folds=pd.concat([frame.folds, folds], ignore_index=True))
+
+
+@pytest.mark.parametrize(
+    ("worse_by", "says"),
+    [
+        pytest.param(-0.1, "**A forest with its defaults is better than what the search found**", id="better"),
+        pytest.param(0.002, "**The search has not beaten a forest with its defaults** beyond noise", id="as good"),
+    ],
+)
+def test_first_is_said_that_the_search_has_not_beaten_a_forest(worse_by, says):
+    """With what the forest costs; it stands in the table, and is not the model to take."""
+    found = answer(_beside_forest(worse_by))
+    forest = f"{0.59 + worse_by:.4g}"
+    assert found.sentences[0] == (
+        f"{says}: it has `val_rmse` {forest}, the search 0.59; the forest takes 0.25 times the `training_time_s`."
+    )
+    assert found.sentences[1].startswith("**Take size=a")
+    assert found.shown.iloc[-1][["", "val_rmse"]].tolist() == ["forest with its defaults", pytest.approx(float(forest))]
+
+
+def test_forest_that_is_beaten_has_no_sentence():
+    assert answer(_beside_forest(0.1)).sentences[0].startswith("**Take size=a")
