@@ -53,9 +53,7 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     )
     table = scores.with_positive(table, settings.positive)
     settings = defaults.resolved(asked, table.task)
-    said = defaults.sentence(asked, settings, table.task)
-    if said:
-        say(said)
+    said = [defaults.sentence(asked, settings, table.task)]
     score = scores.find(settings.metric, table.task, table.positive)
     parsed = parse_limits(settings.limits, score, here=where.is_here)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
@@ -67,13 +65,14 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
         from entrypoints.search import pace  # imports what a small table need not wait for
 
         paced = pace.fitted(settings, table, split, trials, may_fold=asked.folds == AUTO_NUMBER)
-        said = pace.sentence(settings, paced)
-        if said:
-            say(said)
+        if paced != settings:
+            said.append(pace.sentence(settings, paced))
             settings = paced
             split = _split(settings, table)
             trials = configurations(settings, split, searched, len(table.classes), folders)
     _check_models(score, trials, table)
+    for sentence in filter(None, said):
+        say(sentence)
     return Study(
         settings=settings,
         limits=parsed,

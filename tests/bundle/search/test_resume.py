@@ -26,6 +26,7 @@ from commands import (
     copy_store,
     in_use,
     listening,
+    references,
     runs_of_kind,
     store_uri,
     wait_until,
@@ -77,7 +78,8 @@ def _result(study: Study) -> Any:
     """What a study says of its trials and the best, by their names."""
     metrics, tags = study.run.data.metrics, study.run.data.tags
     best = study.client.get_run(tags["sysmetrics.best_trial_run_id"]).data.params
-    names = {run.data.tags["sysmetrics.trial_id"]: run.info.run_name for run in study.trials}
+    held_against = references(study.client, study.run).values()
+    names = {run.data.tags["sysmetrics.trial_id"]: run.info.run_name for run in (*study.trials, *held_against)}
     tables = [
         sorted(
             str([names[row["trial_id"]], *map(row.get, columns), *(_rounded(row.get(name)) for name in SCORES)])
