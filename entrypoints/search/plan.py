@@ -71,9 +71,7 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
             split = _split(settings, table)
             trials = configurations(settings, split, searched, len(table.classes), folders)
     _check_models(score, trials, table)
-    for sentence in filter(None, said):
-        say(sentence)
-    return Study(
+    study = Study(
         settings=settings,
         limits=parsed,
         table=table,
@@ -84,6 +82,9 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
         score=score,
         baseline=score.baseline(table, split),
     )
+    for sentence in filter(None, said):
+        say(sentence)
+    return study
 
 
 def _split(settings: StudySettings, table: Table) -> Split:
