@@ -73,12 +73,19 @@ class Split:
 
     The folds divide the training part, or by time its second half. All rows are in the order of the training part,
     which is shuffled, or that of time. ``groups`` is the group of each row of the table; None: each stands alone.
+    ``few_test`` are the rows of the test part that each trial is scored on, where the folds have few rows.
     """
 
     train: Rows
     test: Rows
     folds: Folds
     groups: Rows | None = None
+    few_test: Rows | None = None
+
+    @property
+    def test_of_trials(self) -> Rows:
+        """The rows of the test part that the model of each fold is scored on."""
+        return self.test if self.few_test is None else self.few_test
 
     @property
     def fit_rows(self) -> int:
@@ -91,11 +98,11 @@ class Split:
         return min(self.folds.fit_sizes)
 
     def thinned(self, most: int, table: Table) -> Split:
-        """The same with at most so many rows in the folds; the training and the test part stay whole."""
-        folds = self.folds
-        kept = thinned(np.arange(len(self.train)), table.y[self.train], most, in_classes=bool(table.classes))
+        """The same with at most so many rows for the trials; the training and the test part stay whole."""
+        folds, in_classes = self.folds, bool(table.classes)
+        kept = thinned(np.arange(len(self.train)), table.y[self.train], most, in_classes=in_classes)
         fewer = replace(folds, train=folds.train[kept], validated_in=folds.validated_in[kept])
-        return replace(self, folds=fewer)
+        return replace(self, folds=fewer, few_test=thinned(self.test, table.y, most, in_classes=in_classes))
 
     def to_json(self) -> dict[str, list[Any]]:
         """Return plain lists under sorted keys; of a fold only its validation rows.

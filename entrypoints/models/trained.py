@@ -99,7 +99,7 @@ def show(model: Model, held_out: Rows, latency_rows: int) -> Shown:
     """
     return Shown(
         validation=model.evaluated("val", held_out),
-        test=model.evaluated("test", model.data.split.test),
+        test=model.evaluated("test", model.data.split.test_of_trials),
         latencies_ms=latencies_ms(model, latency_rows),
         rows_per_s=rows_per_s(model),
         model_size_kb=size_kb(model),
