@@ -385,11 +385,12 @@ def _is_worse_refitted(frame: Frame, chosen: pd.Series[Any]) -> bool:
 def _shown(frame: Frame, trials: pd.DataFrame) -> pd.DataFrame:
     """What a page shows: the trials and the baseline; what differs, the score, the costs that differ."""
     score = frame.score
-    differ = [name for name in frame.hyperparameters if trials[name].astype(str).nunique() > 1]
+    taken = [name for name in frame.hyperparameters if trials[name].notna().any()]
+    differ = [name for name in taken if trials[name].astype(str).nunique() > 1]
     costs = [name for name in SHOWN_COSTS if name in trials]
     if len(trials) > 1:
         costs = differing_costs(frame, trials) or costs[:1]
-    rows = trials[["role", *(differ or frame.hyperparameters), score, *costs]]
+    rows = trials[["role", *(differ or taken), score, *costs]]
     table: pd.DataFrame = rows.rename(columns={"role": ""}).reset_index(drop=True)
     references = frame.references[frame.references["study"] == frame.first]
     for _, reference in references.iterrows():
