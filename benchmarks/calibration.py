@@ -38,7 +38,7 @@ from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial  # noqa: E402
 from entrypoints.option_types import LENGTH  # noqa: E402
 from entrypoints.settings import SHARED  # noqa: E402
-from entrypoints.tags import DIVERGED, STUDY_LIMITS  # noqa: E402
+from entrypoints.tags import DIVERGED, ROLE, STUDY_LIMITS  # noqa: E402
 from mlflow_sysmetrics.tags import KIND  # noqa: E402
 from mlflow_sysmetrics.ui import trials_of  # noqa: E402
 
@@ -144,7 +144,8 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
     rows = int(study.data.metrics["train_rows"])
     limits = Limits.parse(", ".join(f"{name}<=1" for name in PREDICTED), metrics("val_rmse", False))
     history = CostHistory(rows - rows // int(study.data.params["folds"]), limits)
-    runs = list(search_runs(client, study.info.experiment_id, trials_of(study.info.run_id), "ASC"))
+    found = search_runs(client, study.info.experiment_id, trials_of(study.info.run_id), "ASC")
+    runs = [run for run in found if ROLE not in run.data.tags]
     ended = sorted((run for run in runs if run.info.status == "FINISHED"), key=lambda run: run.info.end_time)
     found: list[dict[str, Any]] = []
     for run in runs:

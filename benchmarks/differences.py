@@ -168,7 +168,8 @@ def _runner(place: Path) -> Callable[..., MlflowClient]:
 
 
 def _kind(client: MlflowClient, kind: str) -> list[Run]:
-    return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'", max_results=1000))
+    found = client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'", max_results=1000)
+    return [run for run in found if "sysmetrics.role" not in run.data.tags]  # the references
 
 
 def _compare(run: Callable[..., MlflowClient], name: str, difference: Difference, copies: int, report: bool) -> None:

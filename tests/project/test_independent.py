@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from commands import ROOT, Command, clean_environment, store_uri
+from commands import ROOT, Command, children, clean_environment, runs_of_kind, store_uri
 from mlflow import MlflowClient
 
 pytestmark = [
@@ -105,7 +105,8 @@ def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
         finished = command.wait()
     assert finished.exit_code == 0, finished.stderr
     client = MlflowClient(store_uri(tmp_path))
-    (trial,) = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")
+    (study,) = runs_of_kind(client, "study")
+    (trial,) = children(client, study, "trial")
     times, cpu_seconds, memory_mb = readings(int(trial.data.tags["sysmetrics.pid"]))
 
     def curve(name: str) -> list[tuple[float, float]]:
