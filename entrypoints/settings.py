@@ -143,6 +143,12 @@ class StudySettings:
         f"tpe: those that look best by the trials so far, also from distributions. auto: grid of "
         f"{', '.join(NAMED_DATASETS)}, tpe of any other table.",
     )
+    race: bool = option(
+        "on",
+        one_of(on=True, off=False),
+        "With search=tpe. on: a trial ends once its score cannot become the best any more, and of candidates that look "
+        "alike the cheapest is tried. off: neither.",
+    )
     max_trials: int | None = option(
         AUTO,
         whole(1, auto=None),

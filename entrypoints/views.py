@@ -56,7 +56,8 @@ def of_study(
     title = f"{frame.studies['name'].iloc[0]} {time.strftime('%d %b %H:%M', time.localtime(start))}"
     trials = trials_of(frame.first)
     sound = f"{trials} and tags.`{DIVERGED}` = 'false'"
-    why = [tag(STOP_REASON)] if limits.rules else []
+    learns = frame.studies["search"].iloc[0] == "tpe"
+    why = [tag(STOP_REASON)] if limits.rules or learns else []
     result = frame.trials[frame.trials["run_id"] == frame.studies["model_run_id"].iloc[0]]
     page = partial(Page, sort_by=score, ascending=ascending, wide=why, pinned=result["run_id"].tolist())
     shown = [*map(param, searched), metric(score), *map(metric, _costs(comparable)), *why]
@@ -68,10 +69,11 @@ def of_study(
         Section("Hyperparameters, costs and score", [parallel(_shared(frame, searched), [*axes, score])], columns=1),
     ]
     best = f"{sound} and attributes.status = 'FINISHED'"
+    scored = best if learns else sound  # the score of a trial that was raced is that of its first folds
     own = f"attributes.run_id = '{frame.first}'"
     during = f"{title} · during training, the ten best"
     pages = {
-        SCORE: page(f"{title} · score against cost", sound, columns=shown, sections=against),
+        SCORE: page(f"{title} · score against cost", scored, columns=shown, sections=against),
         TABLE: page(f"{title} · table", trials, "TABLE", columns=shown, sections=against),
         TRAINING: page(during, best, columns=shown, sections=_training(score), all_runs=False),
         PROGRESS: page(f"{title} · best score so far", own, sections=_progress()),

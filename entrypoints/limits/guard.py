@@ -154,13 +154,17 @@ class Guard:
         """Whether the final figures of a trial that came to its end break no limit, whatever the noise."""
         return not any(bound.broken(figures) for bound in self._bounds)
 
-    def projected(self, figures: Values) -> dict[str, float]:
+    def projected(self, figures: Values, *, raced: bool = False) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without those that cannot be predicted.
 
         The figure that ended the trial is never left out, nor better than the value that ended it.
+
+        Args:
+            figures: those that it has.
+            raced: whether it was ended by another reason than its limits.
         """
         final = dict(figures)
-        if self.stop:
+        if self.stop or raced:
             final = {name: value for name, value in figures.items() if name not in GROWING_BY_STEP}
         for name, total in self._totals.items():
             if total.steps < self._steps:

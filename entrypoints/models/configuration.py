@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints import own_modules
+from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Task
 from entrypoints.length import DEFAULT_LENGTH, Length
 from entrypoints.models import algorithms
@@ -81,6 +82,10 @@ class Configuration:
         if self.batch_size is None:
             return 1
         return self.length.in_steps(self.epoch_steps(rows))
+
+    def trial_steps(self, split: Split) -> int:
+        """How many steps a trial on these folds has: batches at most, or folds."""
+        return len(split.folds) if self.batch_size is None else self.steps(split.fit_rows)
 
     def report_steps(self, rows: int) -> int:
         """How many steps lie between two reports of a trial on batches."""

@@ -48,6 +48,7 @@ class Training(ABC):
         step_number: how many were done.
         diverged: whether the last report showed that.
         overflowed: whether there are no finite weights left to train.
+        fold_scores: that of each fold's model at the last report, by the folds' numbers.
     """
 
     def __init__(self, folds: list[Fold], steps: int) -> None:
@@ -57,6 +58,7 @@ class Training(ABC):
         self.step_number = 0
         self.diverged = False
         self.overflowed = False
+        self.fold_scores: dict[int, float] = {}
         self._results: list[Shown] = []  # of the trained models
         self._latency_rows = math.ceil(LATENCY_ROWS / len(folds))
         self._was_hopeless = False
@@ -137,6 +139,8 @@ class Training(ABC):
             return figures
         with _quiet():
             validations = self._validations()
+            scores = [validation[self.score.validated] for validation in validations]
+            self.fold_scores = {fold.number: score for fold, score in zip(self.folds, scores, strict=False)}
             for name in validations[0]:
                 values = [validation[name] for validation in validations]
                 figures[name] = fmean(values)
@@ -280,14 +284,28 @@ class FoldByFold(Training):
         return fmean(self._train_losses)
 
 
-def training_of(configuration: Configuration, data: Prepared, fit_rows: int | None = None) -> Training:
-    """The training of a configuration on all folds of a dataset, each of at most ``fit_rows`` rows."""
+def training_of(
+    configuration: Configuration, data: Prepared, fit_rows: int | None = None, *, shuffled: bool = False
+) -> Training:
+    """The training of a configuration on all folds of a dataset.
+
+    Args:
+        configuration: what is trained.
+        data: the dataset.
+        fit_rows: on at most so many rows of each fold.
+        shuffled: whether folds come in random order, so that the first ones stand for all: by time the first ones have
+            the fewest rows to learn from. It is fixed by the seed.
+    """
+    numbers = np.arange(len(data.split.folds))
+    if shuffled:
+        numbers = np.random.default_rng(configuration.seed).permutation(numbers)
     folds: list[Fold] = []
-    for number, ((fit, held_out), preprocessing) in enumerate(zip(data.split.folds, data.preprocessings, strict=True)):
+    for number in numbers.tolist():
+        kind = MeasuredFold if len(folds) < MEASURED_MODELS else Fold
+        fit, held_out = data.split.folds[number]
         if fit_rows is not None:
             fit = thinned(fit, data.y, fit_rows, in_classes=data.n_classes > 0)
-        kind = MeasuredFold if number < MEASURED_MODELS else Fold
-        folds.append(kind(configuration, data, number, fit, held_out, preprocessing))
+        folds.append(kind(configuration, data, number, fit, held_out, data.preprocessings[number]))
     return training_on(folds, configuration, data.split.fit_rows)
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from entrypoints.frame import Row, trial_row
 from entrypoints.models.configuration import Configuration
-from entrypoints.tags import DIVERGED, END, STOP_HOW
+from entrypoints.tags import BY_RACE, DIVERGED, END, STOP_HOW
 from mlflow_sysmetrics.tags import BY_LIMITS, STOPPED_BY
 
 End = Literal["finished", "stopped", "skipped", "diverged"]
 Fold = Mapping[str, float]  # the figures of its model
 
 _LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
+
+
+class CurvePoint(NamedTuple):
+    """The score after a share of a trial's steps."""
+
+    share: float
+    score: float
 
 
 @dataclass
@@ -59,7 +66,12 @@ class Trial:
     @property
     def ended_from_outside(self) -> bool:
         """Whether it failed, or a time limit or a person ended it: its last result was one on its way."""
-        return self.status != "FINISHED" and self.stopped_by != BY_LIMITS
+        return self.status != "FINISHED" and self.stopped_by not in (BY_LIMITS, BY_RACE)
+
+    @property
+    def raced(self) -> bool:
+        """Whether it was ended since it could not become the best any more."""
+        return self.stopped_by == BY_RACE
 
     @property
     def end(self) -> End:
@@ -77,13 +89,18 @@ class Trial:
         return folds
 
     @property
+    def curve(self) -> list[CurvePoint]:
+        """The points of its score, if it was trained on batches, in a search that races, to its end."""
+        return [CurvePoint(*point) for point in self._left.get("curve") or ()]
+
+    @property
     def was_judged(self) -> bool:
-        """Whether it has left its expected costs: it ended under limits, by itself or by these."""
+        """Whether it has left what is expected of it: it ended under limits, by itself or by these, or was raced."""
         return self._left.get("expected") is not None
 
     @property
     def expected(self) -> dict[str, float]:
-        """Its final costs, as far as they can be foreseen of a trial that was stopped."""
+        """Its final costs, as far as they can be foreseen of a stopped trial, and its score if it was raced."""
         return self._left["expected"] if self.was_judged else self.figures
 
     @cached_property
@@ -107,14 +124,18 @@ class Trial:
         )
 
 
-def end_tags(folds: list[dict[str, float]], expected: Mapping[str, float] | None = None) -> dict[str, str]:
+def end_tags(
+    folds: list[dict[str, float]], expected: Mapping[str, float] | None = None, curve: Sequence[CurvePoint] = ()
+) -> dict[str, str]:
     """The tags that a trial leaves in its run when it ends by itself or by its limits, to the last digit.
 
     Args:
         folds: one row per fold.
-        expected: its expected final costs; None without limits.
+        expected: its expected final costs, and score; None without limits, if it was not raced.
+        curve: the points of its score.
     """
-    text = json.dumps({"folds": folds, "expected": expected}, separators=(",", ":"), default=float)
+    left = {"folds": folds, "expected": expected} | ({"curve": curve} if curve else {})
+    text = json.dumps(left, separators=(",", ":"), default=float)
     parts = [text[start : start + _LENGTH] for start in range(0, len(text), _LENGTH)]
     return {_name(i): part for i, part in enumerate(parts)}
 

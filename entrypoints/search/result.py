@@ -23,7 +23,16 @@ from entrypoints.reporting.questions import counts, decision, effects, limits_sa
 from entrypoints.search import finalists
 from entrypoints.search.pages import save_pages
 from entrypoints.search.study import Study
-from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, NO_INTERVAL, NOTE, STUDY_KEY, STUDY_LIMITS
+from entrypoints.tags import (
+    BEST_TRIAL_RUN_ID,
+    BY_RACE,
+    BY_TIME_LIMIT,
+    FEASIBLE,
+    NO_INTERVAL,
+    NOTE,
+    STUDY_KEY,
+    STUDY_LIMITS,
+)
 from mlflow_sysmetrics.tags import BY_LIMITS
 
 if TYPE_CHECKING:
@@ -71,7 +80,7 @@ def add_importance(study: Study, columns: list[dict[str, Any]]) -> None:
 def frame_at_end(study: Study) -> Frame:
     """The study, beside the full one that its savings are counted against, or else with forecasts of its trials."""
     frame = study.frame
-    if study.full or not study.trial_limits.rules:
+    if study.full or not (study.trial_limits.rules or study.races):
         return frame
     trials = frame.trials
     trials_s = {trial.trial_id: study.forecasts[trial.configuration.id] for trial in study.trials.values()}
@@ -80,6 +89,14 @@ def frame_at_end(study: Study) -> Frame:
     took = limits_saved.seconds(frame.ended)
     scales = took.sum() / full_s[took.index].sum() if len(took) else (1.0, 1.0)
     columns = {name: full_s * scale for name, scale in zip(limits_saved.FORECASTS, scales, strict=True)}
+    # Of a trial that was raced its own folds or steps say more.
+    shares = {
+        trial.trial_id: trial.figures["steps"] / trial.configuration.trial_steps(study.split)
+        for trial in study.trials.values()
+        if trial.raced
+    }
+    own = limits_saved.seconds(trials).div(trials["trial_id"].map(shares).astype(float), axis=0)
+    columns = {name: own[unit].fillna(columns[name]) for name, unit in zip(columns, own, strict=True)}
     return replace(frame, trials=trials.assign(**columns))
 
 
@@ -105,7 +122,10 @@ def metrics(study: Study, frame: Frame) -> dict[str, float]:
     if study.limits.rules:
         found["feasible"] = (own["feasible"].eq(True) & (own["repeat"] == 0)).sum()
         found["skipped"] = (own["stop_how"] == "skipped").sum()
-    saving = limits_saved.saving(frame, study.run.run_id) if study.trial_limits.rules else None
+    if study.races:
+        found["raced"] = (own["stopped_by"] == BY_RACE).sum()
+    is_shortened = study.trial_limits.rules or study.races
+    saving = limits_saved.saving(frame, study.run.run_id) if is_shortened else None
     if saving:
         found |= saving.figures
     return {name: float(number) for name, number in found.items()}
@@ -148,7 +168,7 @@ def tell_no_result(study: Study, command: Mapping[str, float]) -> str:
     mlflow.log_metrics(metrics(study, frame) | dict(command), step=0)
     why = f"{decision.why_none(frame, study.decision)}; {counts.counted(frame)}{_advice(study)}"
     links = save_pages(study, frame)
-    saved = limits_saved.answer(frame).sentences if study.limits.rules else ()
+    saved = limits_saved.answer(frame).sentences
     said = "\n".join(f"- {sentence}" for sentence in saved)
     note = f"**No model was chosen**: {why}.\n\nCompare its trials: {_in_markdown(links)}.\n\n{said}"
     study.run.client.set_tag(study.run.run_id, NOTE, note)

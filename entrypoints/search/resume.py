@@ -34,6 +34,7 @@ from entrypoints.search.study import Study
 from entrypoints.settings import SHARED, StudySettings, as_typed
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
+    BY_RACE,
     DATASET,
     DIVERGED,
     END,
@@ -41,6 +42,7 @@ from entrypoints.tags import (
     NOTE,
     NUMBER,
     PID_SINCE,
+    RACED,
     REPEAT,
     ROLE,
     STOP_HOW,
@@ -258,7 +260,7 @@ def _done(run: Run, configuration: Configuration) -> Trial:
     if read_end(tags):  # a command that was killed may have said since that it ended the trial
         tags.pop(STOPPED_BY, None)
         if STOP_HOW in tags:
-            tags[STOPPED_BY] = BY_LIMITS
+            tags[STOPPED_BY] = BY_RACE if tags[STOP_HOW] == RACED else BY_LIMITS
     run_id = run.info.run_id
     configuration = replace(configuration, number=int(tags.get(NUMBER, configuration.number)))
     return Trial(tags.get(TRIAL_ID, run_id), configuration, str(_status(run)), figures_of(run), tags, run_id)
@@ -284,7 +286,7 @@ def _is_trial(run: Run) -> bool:
 
 
 def _status(run: Run) -> str | None:
-    """The status of a trial that ended by itself, or was ended by its limits or a person; else None.
+    """The status of a trial that ended by itself, or was ended by its limits, a race or a person; else None.
 
     A trial writes its figures and the tags of its end last; the status of its run may be missing.
     """

@@ -7,7 +7,7 @@ import math
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from statistics import fmean
@@ -168,7 +168,7 @@ def run_trials(study: Study) -> None:
     open_from_the_start(study)
     try:
         if n_left:
-            _tune(study, left, Recorder(study, progress, say_forecast, log), warm_up)
+            _tune(study, left, Recorder(study, progress, say_forecast, log), warm_up, forecasts)
         if study.learns and limits.rules:
             known = CostHistory(rows, limits, study.configurations, study.judged)
             study.to_come = known.to_come()
@@ -179,7 +179,13 @@ def run_trials(study: Study) -> None:
         warm_up.remove()
 
 
-def _tune(study: Study, left: list[Configuration], recorder: Recorder, warm_up: WarmUp) -> None:
+def _tune(
+    study: Study,
+    left: list[Configuration],
+    recorder: Recorder,
+    warm_up: WarmUp,
+    forecasts: Callable[[], Mapping[str, float]],
+) -> None:
     """Have Tune run the trials that are left, each in its run, and complete what is known of them."""
     trainable = tune.with_parameters(
         TrialTrainable,
@@ -195,7 +201,7 @@ def _tune(study: Study, left: list[Configuration], recorder: Recorder, warm_up: 
         from entrypoints.search.sampler import TuneSampler  # which imports Optuna
 
         space = {}
-        searcher = RecoveringSamples(TuneSampler(study, warm_up.cost_history, warm_up.parties))
+        searcher = RecoveringSamples(TuneSampler(study, warm_up.cost_history, warm_up.parties, forecasts))
         samples = study.size - len(study.trials) + len(study.references_left)
     callback = _callback(study)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:

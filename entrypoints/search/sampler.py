@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, count
+from itertools import chain, count, islice
 from numbers import Real
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,14 +20,18 @@ from ray.actor import ActorHandle
 from ray.tune.search.searcher import Searcher
 
 from entrypoints.limits.cost_history import ask, ask_to_come
+from entrypoints.limits.costs import compared
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import is_ruled_out
 from entrypoints.limits.judging import excess
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.racing import Rival, rival_of
 from entrypoints.models.trial_record import Trial
-from entrypoints.search.study import Study
+from entrypoints.search.study import Study, can_be_chosen
+from entrypoints.settings import CHEAPEST
 
 START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
+NEAREST = 5  # candidates to what is wanted, of which the cheapest is tried
 _AT_ONCE = 16  # candidates about which the cost model is asked at once
 
 Allowed = Callable[[Sequence[int]], Sequence[bool]]
@@ -49,8 +55,8 @@ class Tried(NamedTuple):
     excess: float = 0.0
 
 
-def first_allowed(untried: Sequence[int], allowed: Allowed) -> int | None:
-    """The first of some candidates that may be tried; None if none may.
+def all_allowed(untried: Sequence[int], allowed: Allowed) -> Iterator[int]:
+    """Those of some candidates that may be tried, in their order.
 
     Args:
         untried: the indices of candidates, the nearest to what is wanted first.
@@ -60,8 +66,51 @@ def first_allowed(untried: Sequence[int], allowed: Allowed) -> int | None:
         nearest = untried[start : start + _AT_ONCE]
         for i, is_allowed in zip(nearest, allowed(nearest), strict=True):
             if is_allowed:
-                return i
-    return None
+                yield i
+
+
+def first_allowed(untried: Sequence[int], allowed: Allowed) -> int | None:
+    """The first of some candidates that may be tried; None if none may. Arguments as of ``all_allowed``."""
+    return next(all_allowed(untried, allowed), None)
+
+
+class Cheap:
+    """Takes a cheap one of the candidates that are left, since TPE alone likes dear ones.
+
+    At first each algorithm in turn, and of each one of its cheaper half, in their random order. Later of the five that
+    are nearest to what is wanted the cheapest.
+
+    Args:
+        algorithms: of the candidates.
+        seconds: what each is expected to take.
+    """
+
+    def __init__(self, algorithms: Sequence[str], seconds: Callable[[], Sequence[float]]) -> None:
+        self._algorithms = algorithms
+        self._seconds = seconds
+
+    def __call__(self, untried: Sequence[int], allowed: Allowed) -> int | None:
+        """The index of one of them; None if none may be tried. Arguments as of ``all_allowed``."""
+        seconds = self._seconds()
+        if len(self._algorithms) - len(untried) < START_UP:
+            return first_allowed(self._in_turn(untried, seconds), allowed)
+        nearest = islice(all_allowed(untried, allowed), NEAREST)
+        return min(nearest, key=seconds.__getitem__, default=None)
+
+    def _in_turn(self, untried: Sequence[int], seconds: Sequence[float]) -> list[int]:
+        """First the cheaper half of each algorithm, and of that the algorithms that were tried least."""
+        of_algorithm = defaultdict(list)
+        for algorithm, each in zip(self._algorithms, seconds, strict=True):
+            of_algorithm[algorithm].append(each)
+        usual = {algorithm: median(each) for algorithm, each in of_algorithm.items()}
+        left = set(untried)
+        times = Counter(algorithm for i, algorithm in enumerate(self._algorithms) if i not in left)
+
+        def rank(i: int) -> tuple[bool, int]:
+            algorithm = self._algorithms[i]
+            return seconds[i] > usual[algorithm], times[algorithm]
+
+        return sorted(untried, key=rank)
 
 
 class Sampler:
@@ -156,16 +205,27 @@ class TuneSampler(Searcher):
         study: whose trials are to run.
         cost_history: of the costs of trials, if there are limits.
         at_once: how many trials run at the same time.
+        forecasts: how many seconds trials are expected to take, by the ids of configurations. It is asked once the
+            first trial has begun, before which models are timed.
     """
 
-    def __init__(self, study: Study, cost_history: ActorHandle | None, at_once: int) -> None:
+    def __init__(
+        self,
+        study: Study,
+        cost_history: ActorHandle | None,
+        at_once: int,
+        forecasts: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
         super().__init__()
         self._study = study
         self._cost_history = cost_history
         self._at_once = at_once
         self._candidates = [trial for trial in study.configurations if not trial.repeat]
         self._indices = {trial.key: i for i, trial in enumerate(self._candidates)}
-        self._sampler = Sampler([trial.searched for trial in self._candidates], study.settings.seed)
+        self._forecasts = forecasts
+        cheap = Cheap([trial.algorithm for trial in self._candidates], self._seconds)
+        pick = cheap if study.settings.race else first_allowed
+        self._sampler = Sampler([trial.searched for trial in self._candidates], study.settings.seed, pick)
         repeated = {trial.key for trial in study.configurations if trial.repeat}
         self._repeated = {trial.number: trial for trial in study.configurations if trial.key in repeated}
         self._references = study.references_left
@@ -192,7 +252,26 @@ class TuneSampler(Searcher):
         if configuration is None:
             return str(Searcher.FINISHED)
         self._handed_out[number] = replace(configuration, number=number)
-        return {"configuration": self._handed_out[number]}
+        config: dict[str, Any] = {"configuration": self._handed_out[number]}
+        if self._study.races:
+            config["rival"] = self._rival(configuration)
+        return config
+
+    def _rival(self, configuration: Configuration) -> Rival | None:
+        """What a trial races against; none for what runs several times, which shows the noise of complete trials."""
+        study = self._study
+        if configuration.key in {trial.key for trial in self._repeated.values()}:
+            return None
+        limits = study.resolved_limits
+        complete = [trial for trial in study.trials.values() if trial.complete and not trial.configuration.repeat]
+        able = [trial for trial in complete if can_be_chosen(trial, limits)]
+        costs = compared(limits) if study.settings.choose == CHEAPEST else ()
+        return rival_of(complete, able, study.score.validated, study.score.higher_is_better, costs)
+
+    def _seconds(self) -> Sequence[float]:
+        """What each candidate is expected to take; equal while nothing is known."""
+        forecasts = self._forecasts() if self._study.first_start is not None else {}
+        return [forecasts.get(candidate.id, 0.0) for candidate in self._candidates]
 
     def _next(self, number: int, taken: dict[int, Configuration], ended: dict[int, Trial]) -> Configuration | None:
         if self._begun:
@@ -214,8 +293,9 @@ class TuneSampler(Searcher):
         if trial is None:
             return Tried(i)
         too_much = excess(limits, trial.expected)
-        score = trial.figures.get(self._study.score.validated)
-        if score is None or not trial.complete:
+        figures = trial.expected if trial.raced else trial.figures
+        score = figures.get(self._study.score.validated)
+        if score is None or not (trial.complete or trial.raced) or trial.diverged:
             return Tried(i, TrialState.PRUNED, excess=too_much)
         return Tried(i, TrialState.COMPLETE, -score if self._study.score.higher_is_better else score, too_much)
 

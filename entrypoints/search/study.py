@@ -130,6 +130,14 @@ class Study:
         return self.settings.search == "tpe"
 
     @property
+    def races(self) -> bool:
+        """Whether trials end that cannot become the best any more.
+
+        Not where models are judged as served: which one is the best that meets such limits is known at the end.
+        """
+        return self.learns and self.settings.race and not of_served(self.limits).rules
+
+    @property
     def size(self) -> int:
         """How many trials it has, if the time is enough."""
         repetitions = sum(configuration.repeat > 0 for configuration in self.configurations)
@@ -205,7 +213,7 @@ class Study:
     def _best_so_far(self) -> Trial | None:
         limits, name = self.resolved_limits, self.score.validated
         trials = self.trials.values()
-        able = [trial for trial in trials if _can_be_chosen(trial, limits) and name in trial.figures]
+        able = [trial for trial in trials if can_be_chosen(trial, limits) and name in trial.figures]
         better = max if self.score.higher_is_better else min
         return better(able, key=lambda trial: trial.figures[name], default=None)
 
@@ -227,7 +235,7 @@ class Study:
         folds = []
         for trial in self.trials.values():
             is_judged = bool(self.limits.rules) and not trial.ended_from_outside
-            feasible = _can_be_chosen(trial, limits) if is_judged else None
+            feasible = can_be_chosen(trial, limits) if is_judged else None
             if feasible and of_served(limits).rules:
                 feasible = self.is_within.get(trial.trial_id)
             rows.append(trial.row() | {"name": self.names[trial.configuration.id], "feasible": feasible})
@@ -261,5 +269,6 @@ class Study:
         )
 
 
-def _can_be_chosen(trial: Trial, limits: Limits) -> bool:
+def can_be_chosen(trial: Trial, limits: Limits) -> bool:
+    """Whether it ran to its end, did not diverge, and meets the limits on trials."""
     return trial.complete and not violations(limits, trial.figures)

@@ -20,14 +20,16 @@ from entrypoints.limits.cost_history import ask
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.grammar import Limits
-from entrypoints.limits.guard import Guard
+from entrypoints.limits.guard import GROWING_BY_STEP, Guard
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_of
-from entrypoints.models.trial_record import Trial, end_tags
+from entrypoints.models.racing import Lost, Rival
+from entrypoints.models.trial_record import CurvePoint, Trial, end_tags
 from entrypoints.search.warm_up import WarmUp
 from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.limits import Values
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
@@ -44,7 +46,7 @@ TIME = "training_time_s"  # the curve of which each trial has a last point
 class TrialTrainable(tune.Trainable):
     """A trial that trains for about a second per result and sends all points since the last one with it.
 
-    Tune's ``config`` holds one value, ``configuration``.
+    Tune's ``config`` holds the ``configuration`` and, in a search that races, the ``rival``: None while there is none.
 
     The process is kept for the next trial, so each trial's memory and CPU are counted from its own start.
     """
@@ -60,7 +62,7 @@ class TrialTrainable(tune.Trainable):
         """Return once all processes of the study are up and this one's first trial can begin.
 
         Args:
-            config: the configuration.
+            config: the configuration, and maybe the rival.
             data: the dataset, from Ray's shared memory.
             first: what to do before the first trial of this process.
             limits: what a trial may cost.
@@ -77,17 +79,21 @@ class TrialTrainable(tune.Trainable):
         self._cost_history = cost_history
         self._warm_up = first
         self._first = first if first and first.join(data) else None
-        self._configuration: Configuration = config["configuration"]
-        self._begun = False
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another configuration in this process."""
         self.cleanup()
         if self._begun:
             del self._training  # the models of the last trial are no memory of the next
-        self._configuration = new_config["configuration"]
-        self._begun = False
+        self._take(new_config)
         return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._configuration: Configuration = config["configuration"]
+        self._races = "rival" in config
+        self._rival: Rival | None = config.get("rival")
+        self._begun = False
 
     def cleanup(self) -> None:
         """Stop measuring, also when Tune ends the trial before its own end."""
@@ -105,6 +111,8 @@ class TrialTrainable(tune.Trainable):
         self._summary: dict[str, float] = {}  # the latest value of each figure
         self._curves = {TIME}  # those that have points, the last of which is their value in the summary
         self._shares: list[float] = []
+        self._curve: list[CurvePoint] = []  # of the score
+        self._lost: Lost | None = None  # the race, once that is known
         self._steps_done = 0
         limits, history = self._limits, self._cost_history
         if configuration.role:
@@ -121,7 +129,7 @@ class TrialTrainable(tune.Trainable):
             self._measurement.subscribe(lambda summary: self._guard.crossed(summary, self._steps_done))
         self._measurement.start()
         self._begun = True
-        self._training = training_of(configuration, self._data, fit_rows)
+        self._training = training_of(configuration, self._data, fit_rows, shuffled=self._rival is not None)
         if fit_rows is not None:
             self._summary["fit_rows"] = float(fit_rows)
 
@@ -133,28 +141,26 @@ class TrialTrainable(tune.Trainable):
     @property
     def _foreseen_steps(self) -> float:
         """How many steps the trial will have; infinity: nobody knows when it converges."""
-        if self._by_fold:
-            return len(self._data.split.folds)
-        if self._configuration.tol:
-            return math.inf
-        return self._configuration.steps(self._data.split.fit_rows)
+        return math.inf if self._configuration.tol else self._configuration.trial_steps(self._data.split)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
         if not self._begun:
             self._begin()
         began = time.monotonic()
-        training, guard = self._training, self._guard
-        if not training.step_number:
+        if not self._training.step_number:
             self._look_ahead()
-        while not (training.ended or guard.ended()):
+        while not self._has_ended():
             self._train()
             if time.monotonic() - began >= RESULT_EVERY_S:
                 break
-        if training.ended or guard.ended():
+        if self._has_ended():
             return self._end()
         self._summary |= self._costs()  # a time limit, a person or an error may end the trial after this result
         return self._result()
+
+    def _has_ended(self) -> bool:
+        return self._training.ended or self._guard.ended() or self._lost is not None
 
     def _look_ahead(self) -> None:
         """Judge before the first step, by predictions from other trials and by what an untrained model shows.
@@ -202,6 +208,21 @@ class TrialTrainable(tune.Trainable):
         if len(self._shares) >= MIN_BLOCKS:  # the standard error of their mean
             errors["mean_cpu_percent"] = stdev(self._shares) / math.sqrt(len(self._shares))
         guard.reported(summary, training.step_number, errors)
+        score = curves.get(training.score.validated)
+        if self._races and score is not None:
+            share = training.step_number / self._configuration.trial_steps(self._data.split)
+            self._curve.append(CurvePoint(share, score))
+            self._race(summary, share)
+
+    def _race(self, figures: Values, share: float) -> None:
+        """End the trial if, after this share of its steps, it cannot become the best any more."""
+        if self._rival is None:
+            return
+        costs = {name: value / share if name in GROWING_BY_STEP else value for name, value in figures.items()}
+        if self._by_fold:
+            self._lost = self._rival.after_folds(self._training.fold_scores, costs)
+        else:
+            self._lost = self._rival.on_curve(self._curve, costs, self._training.step_number)
 
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
@@ -213,6 +234,7 @@ class TrialTrainable(tune.Trainable):
         training, guard = self._training, self._guard
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
         stop = None if ended else guard.stop
+        lost = None if ended or stop else self._lost
         folds = training.fold_figures() if ended and not training.diverged else []
         if folds:
             self._summary |= training.final_figures()
@@ -224,12 +246,15 @@ class TrialTrainable(tune.Trainable):
             self._points += points_now({TIME: self._summary[TIME]}, training.step_number)
         tags = {DIVERGED: str(training.diverged).lower()}
         expected = None
+        if lost:
+            tags |= lost.tags
+            expected = guard.projected(self._summary, raced=True) | {training.score.validated: lost.predicted}
         if guard.active:
             can_be_chosen = bool(folds) and self._training.score.validated in self._summary
             tags[FEASIBLE] = str(can_be_chosen and guard.feasible(self._summary)).lower()
             tags |= guard.tags if stop else {}
-            expected = guard.projected(self._summary)
-        tags |= end_tags(folds, expected)
+            expected = expected or guard.projected(self._summary)
+        tags |= end_tags(folds, expected, self._curve if folds and not self._by_fold else ())
         status: Status = "FINISHED" if ended else "KILLED"
         if self._cost_history and guard.active:
             trial = Trial("", self._configuration, status, self._summary, tags)

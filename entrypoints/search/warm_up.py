@@ -248,6 +248,8 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
         )
     if limits.rules:
         click.echo(f"Limits: {limits}; they may end the search sooner")
+    if study.races:
+        click.echo("Racing: a trial ends once it cannot become the best any more; with race=off all run to their end")
 
 
 def _timed(configuration: Configuration, data: Prepared, fit_rows: int | None = None) -> dict[str, float]:

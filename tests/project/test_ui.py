@@ -210,7 +210,7 @@ def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(
     page.set_viewport_size({"width": 1600, "height": 4200})
     _open(page, server, f"#/experiments/0/runs/{report.info.run_id}?workflowType=machine_learning")
     page.get_by_text("Show more").click()
-    page.get_by_role("heading", name="What limits save and lose", exact=True).wait_for()
+    page.get_by_role("heading", name="What ending trials early saves", exact=True).wait_for()
     page.get_by_text("Load it").wait_for()
     for column in ("val_rmse", "saved_cpu_percent"):
         page.get_by_role("columnheader", name=column, exact=True).first.wait_for()

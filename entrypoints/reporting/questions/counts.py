@@ -6,7 +6,7 @@ import pandas as pd
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
-from entrypoints.tags import BY_TIME_LIMIT
+from entrypoints.tags import BY_RACE, BY_TIME_LIMIT
 from entrypoints.text import listed
 from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON
 
@@ -29,6 +29,7 @@ def counted(frame: Frame) -> str:
     words = {
         "FINISHED": "ran to the end",
         BY_LIMITS: "stopped by the limits",
+        BY_RACE: "ended by racing",
         BY_PERSON: "stopped by a person",
         BY_TIME_LIMIT: "cut off by time_limit_s",
         "diverged": f"diverged{_in_common(frame, trials[trials['diverged'].astype(bool)])}",

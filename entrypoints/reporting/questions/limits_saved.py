@@ -1,4 +1,4 @@
-"""What limits save and lose: which trials meet them, what stopping the others saved, and which of the good it ended."""
+"""What limits and racing save, by ending trials; and what limits lose: which of the good trials they ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import noise_of_score
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of
 from entrypoints.reporting.words import digits, joined, percent
+from entrypoints.tags import BY_RACE
 from mlflow_sysmetrics.tags import BY_LIMITS
 
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
 COMMAND = ("command_cpu_seconds", "command_elapsed_s")
 _DIVERGED = "a loss that had diverged"
-_OTHERS = {"time_limit": "the time limit", "person": "a person"}
+_RACING = "racing"
+_OTHERS = {BY_RACE: _RACING, "time_limit": "the time limit", "person": "a person"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Saving:
     """What stopping trials saved.
 
     Attributes:
-        study: the id of the study under limits.
+        study: the id of the study under limits, or in which trials raced.
         full: the id of the full study that it is counted against; None: forecasts of its own trials.
         trials: how many it had.
         figures: of all trials and reasons, of CPU and of wall time: spent_.._s, saved_.._s and saved_.._percent, of the
@@ -52,18 +54,23 @@ class Saving:
         """Whether what was saved may be noise."""
         return self.figures["saved_cpu_percent"] < SMALL_PERCENT
 
+    @property
+    def against(self) -> str:
+        """What it is counted against, in words."""
+        return "the full study" if self.full else "a forecast"
+
 
 def saving(frame: Frame, study: str | None = None) -> Saving | None:
-    """What a study under limits saved; None without one, or where nothing says what its trials would have cost.
+    """What a study saved by ending trials; None without one, or where nothing says what they would have cost.
 
     A stopped trial has saved what the same configuration cost in the full study, less what it has cost itself: also
     where that is below 0, since costs differ from run to run. Trials that ran to their end have saved nothing.
 
     Args:
         frame: of the study, and maybe of the full one.
-        study: the one under limits; by default the first.
+        study: the one that has ended some; by default the first.
     """
-    study = study or next(iter(_limited(frame)), None)
+    study = study or next(iter(_shortened(frame)), None)
     if study is None:
         return None
     full = full_study(frame, study)
@@ -91,7 +98,7 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
 def full_study(frame: Frame, study: str) -> str | None:
     """The first study without limits that trained the same configurations in the same way as this one."""
     studies = frame.studies
-    same = studies["limits"].isna() & (studies["key"] == studies.loc[study, "key"])
+    same = studies["limits"].isna() & (studies["key"] == studies.loc[study, "key"]) & (studies.index != study)
     return next((str(name) for name in studies.index[same]), None)
 
 
@@ -105,23 +112,23 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(frame: Frame) -> Answer:
-    """What each study under limits saved, and lost beside its full study."""
-    limited = _limited(frame)
-    if not limited:
-        return Answer("limits_saved")
-    savings = [found for found in (saving(frame, study) for study in limited) if found is not None]
+    """What each study under limits, or in which trials raced, saved; and what limits lost beside its full study."""
+    savings = [found for found in (saving(frame, study) for study in _shortened(frame)) if found is not None]
     if not savings:
+        if not frame.studies["limits"].any():
+            return Answer("limits_saved")
         why = "What limits saved: this takes a study of the same trials without limits, by `-e tune`."
         return Answer("limits_saved", open_question=why)
     tables, sentences = [], list[str]()
     for saved in savings:
-        limits = str(frame.studies.loc[saved.study, "limits"])
-        loss = lost(frame, saved.full, saved.study) if saved.full else {}
-        tables.append(_table(saved, limits).assign(**loss))
-        sentences.append(f"{_in_words(saved, limits)}{_command_in_words(frame, saved)}")
+        limits = frame.studies["limits"].to_dict()[saved.study]
+        loss = lost(frame, saved.full, saved.study) if saved.full and limits else {}
+        tables.append(_table(saved, limits or "none").assign(**loss))
+        said = _in_words(saved, limits) if limits else _race_in_words(saved)
+        sentences.append(f"{said}{_command_in_words(frame, saved)}")
         if loss and (len(saved.reasons) or saved.unknown):
             sentences += _lost_in_words(loss)
-        if len(saved.reasons) > 1 and not saved.is_small:
+        if limits and len(saved.reasons) > 1 and not saved.is_small:
             shares = [f"{row['reason']} saved {percent(row['saved_cpu_percent'])}" for row in rows_of(saved.reasons)]
             sentences.append(f"Of the CPU time {joined(shares)}.")
         if saved.full is not None and not is_on_one_machine(frame, saved.study, saved.full):
@@ -165,9 +172,11 @@ def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
     return found
 
 
-def _limited(frame: Frame) -> list[str]:
-    """The ids of the studies under limits."""
-    return [str(name) for name in frame.studies.index if frame.studies.loc[name, "limits"]]
+def _shortened(frame: Frame) -> list[str]:
+    """The ids of the studies under limits, and of those in which a race has ended trials."""
+    raced = set(frame.trials["study"][frame.trials["stopped_by"] == BY_RACE])
+    studies = frame.studies["limits"]
+    return [str(name) for name, limits in studies.items() if limits or name in raced]
 
 
 def _by_reason(limits: Limits, ended: pd.DataFrame, saved: pd.DataFrame) -> pd.DataFrame:
@@ -212,21 +221,43 @@ def _in_words(saved: Saving, limits: str) -> str:
     """What a study under limits saved. A diverged trial was not stopped by a limit, though ending it saved as well."""
     reasons = saved.reasons
     diverged = int(reasons.loc[reasons["reason"] == _DIVERGED, "trials"].sum())
-    stopped, skipped = int(reasons["trials"].sum()) - diverged, int(reasons["skipped"].sum())
-    unknown = f"; {saved.unknown} more have no known cost" if saved.unknown else ""
-    if not stopped and not diverged:
+    raced = int(reasons.loc[reasons["reason"] == _RACING, "trials"].sum())
+    stopped, skipped = int(reasons["trials"].sum()) - diverged - raced, int(reasons["skipped"].sum())
+    unknown = _unknown_in_words(saved)
+    if reasons.empty:
         return f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."
     before = f" ({skipped} before the first step)" if skipped else ""
     also = f", and {diverged} ended since they diverged" if diverged else ""
+    also += f", and racing ended {raced}" if raced else ""
     first = f"Under `{limits}` {stopped or 'none'} of {saved.trials} trials were stopped{before}{also}"
     if saved.is_small:
         return f"{first}, which saved less than {SMALL_PERCENT:.0f} % of their CPU time: it may be noise{unknown}."
-    against = "the full study" if saved.full else "a forecast"
+    without = "limits and racing" if raced else "limits"
     took, less, share = (saved.figures[name] for name in ("spent_cpu_s", "saved_cpu_s", "saved_cpu_percent"))
     return (
         f"{first}: the trials took {digits(took)} s of CPU time, {digits(less)} s ({percent(share)}) less than without "
-        f"limits, by {against}{unknown}."
+        f"{without}, by {saved.against}{unknown}."
     )
+
+
+def _race_in_words(saved: Saving) -> str:
+    """What racing saved in a study without limits."""
+    (row,) = rows_of(saved.reasons[saved.reasons["reason"] == _RACING]) or [{}]
+    unknown = _unknown_in_words(saved)
+    if not row:
+        return f"What racing saved is not known{unknown}."
+    first = f"Racing ended {row['trials']} of {saved.trials} trials, which could not become the best any more"
+    if row["saved_cpu_percent"] < SMALL_PERCENT:
+        return f"{first}; it saved less than {SMALL_PERCENT:.0f} % of the CPU time of all: it may be noise{unknown}."
+    took = digits(saved.figures["spent_cpu_s"])
+    less = f"{digits(row['saved_cpu_s'])} s ({percent(row['saved_cpu_percent'])})"
+    return (
+        f"{first}: the trials took {took} s of CPU time, {less} less than without racing, by {saved.against}{unknown}."
+    )
+
+
+def _unknown_in_words(saved: Saving) -> str:
+    return f"; {saved.unknown} more have no known cost" if saved.unknown else ""
 
 
 def _command_in_words(frame: Frame, saved: Saving) -> str:

@@ -15,9 +15,10 @@ from records import ended_by, store
 from reference import MLP_REGRESSOR, configured
 
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.racing import Lost
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.resume import children_of, earlier_trials, settle
-from entrypoints.tags import DIVERGED, END
+from entrypoints.tags import BY_RACE, DIVERGED, END
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_LIMITS, BY_PERSON, ERROR, STOP_REASON, STOPPED_BY
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
@@ -25,6 +26,7 @@ FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
 ENDED, STOPPED = end_tags(FOLDS), end_tags([], {"elapsed_s": 9.0})
 LONG = end_tags(FOLDS * 45, {"val_loss": math.inf})
 STOP = ended_by("training_time_s<=0.1")
+RACE = Lost(0.9, "why").tags
 TRIALS = [
     replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), number=number)
     for number, (sizes, alpha) in enumerate(product([[8], [8, 4]], [1 / 3, 1e-7, 3]), 1)
@@ -73,6 +75,7 @@ AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it t
         pytest.param("RUNNING", ENDED, {}, "FINISHED", None, "finished", id="finished, the driver was killed"),
         pytest.param("KILLED", ENDED, AT_THE_END, "FINISHED", None, "finished", id="finished at the end of the search"),
         pytest.param("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_LIMITS, "stopped", id="stopped at that end"),
+        pytest.param("KILLED", STOPPED, RACE | AT_THE_END, "KILLED", BY_RACE, "stopped", id="raced at that end"),
         pytest.param(
             *("KILLED", {}, {STOPPED_BY: BY_PERSON, STOP_REASON: "in other words"}),
             *("KILLED", BY_PERSON, "stopped"),

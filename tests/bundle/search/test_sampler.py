@@ -17,12 +17,15 @@ from reference import bundled
 from study_settings import study_settings
 
 from entrypoints.limits.cost_history import CostHistory
+from entrypoints.limits.costs import metrics
+from entrypoints.limits.grammar import Limits
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.racing import Lost, Rival
 from entrypoints.models.trial_record import Trial
 from entrypoints.search import sampler
 from entrypoints.search.grid import configurations
-from entrypoints.search.sampler import START_UP, Sampler, Tried, TuneSampler
+from entrypoints.search.sampler import START_UP, Cheap, Pick, Sampler, Tried, TuneSampler, first_allowed
 from entrypoints.search.study import Study
 from mlflow_sysmetrics.tags import BY_PERSON
 
@@ -53,10 +56,11 @@ def _search(
     excess: Callable[[Choice], float] = _free,
     stops: bool = True,
     known: list[Tried] | None = None,
+    pick: Pick = first_allowed,
     **allowed: Any,
 ) -> list[Tried]:
     """What a search with this budget tries, one after the other, after what it has tried before."""
-    sampler, known = Sampler(candidates, seed), list(known or [])
+    sampler, known = Sampler(candidates, seed, pick), list(known or [])
     while len(known) < trials and (i := sampler.next(known, **allowed)) is not None:
         too_much = excess(candidates[i])
         if too_much and stops:
@@ -227,6 +231,94 @@ def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) ->
         Tried(3, TrialState.PRUNED, None, 1.0),
         Tried(4, TrialState.PRUNED, None, 1.5),
     ]
+
+
+def test_cheap_candidates_are_asked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cheaper half of each algorithm, which take turns, in random order; later the cheapest of the five nearest.
+
+    Of those that may be tried alone. Before anything is known of their times, each is as cheap as any.
+    """
+    algorithms = [choice["algorithm"] for choice in SEVERAL]
+    seconds = [float(choice["size"] + 1000 * (choice["algorithm"] == "forest")) for choice in SEVERAL]
+    first = [each.i for each in _search(SEVERAL, trials=START_UP, pick=Cheap(algorithms, lambda: seconds))]
+    assert [algorithms[i] for i in first[:4]] in (["sgd", "forest"] * 2, ["forest", "sgd"] * 2)
+    assert max(SEVERAL[i]["size"] for i in first) <= 8
+    for algorithm in ("sgd", "forest"):
+        mine = [i for i in first if algorithms[i] == algorithm]
+        assert mine == [i for i in range(128) if algorithms[i] == algorithm and SEVERAL[i]["size"] <= 8][: len(mine)]
+    unknown = Cheap(["one"] * 128, lambda: [0.0] * 128)
+    assert _search(ONE, trials=START_UP + 1, pick=unknown) == _search(ONE, trials=START_UP + 1)
+    pick = Cheap(["one"] * 20, lambda: [9.0, 5.0, 3.0, 2.0, 4.0, 1.0, *[0.0] * 14])
+    nearest = list(range(15))
+    assert pick(nearest, lambda indices: [True] * len(indices)) == 3
+    assert pick(nearest, lambda indices: [i != 3 for i in indices]) == 5
+    assert pick(nearest, lambda indices: [False] * len(indices)) is None
+
+
+def test_search_knows_what_candidates_take_once_the_first_trial_has_begun() -> None:
+    """Then the first ones are of the cheaper half; with race=off they are what a grid would begin with."""
+    for race in (True, False):
+        study = _study(max_trials=12, race=race)
+        slow = {each.id: float(each.batch_size == 64) for each in study.configurations}
+        searcher = TuneSampler(study, None, 9, lambda slow=slow: slow)
+        assert _suggested(searcher) == study.configurations[0]
+        study.first_start = 0.0
+        suggested = [_suggested(searcher) for _ in range(4)]
+        if race:
+            assert {each.batch_size for each in suggested} == {8}
+        else:
+            assert suggested == study.configurations[1:5]
+
+
+def _raced(study: Study, at_once: int = 1) -> Rival | None:
+    """What the next trial of a study races against."""
+    config = TuneSampler(study, None, at_once).suggest("any id")
+    assert isinstance(config, dict)
+    rival: Rival | None = config["rival"]
+    return rival
+
+
+def test_trials_race_against_the_best_once_five_are_complete() -> None:
+    """It meets the limits. Not where models are judged as served, with race=off, and of what shows the noise."""
+    study = _study(limits="training_time_s<=4.5", max_trials=12)
+    for number, each in enumerate(study.configurations[:6], 1):
+        folds = [{"fold": fold, "val_rmse": 1 - number / 10 + fold * number / 1000} for fold in range(3)]
+        assert _raced(study) is None
+        ended = trial(number, 1 - number / 10, each, folds=folds, diverged=number == 1)
+        study.trials[ended.trial_id] = ended
+    rival = _raced(study)
+    assert rival
+    assert (rival.score, rival.higher_is_better, rival.cost) == ("val_rmse", False, None)
+    assert rival.mean == pytest.approx(1 - 4 / 10 + 4 / 1000)
+    study.settings = replace(study.settings, choose="cheapest")
+    cheapest = _raced(study)
+    assert cheapest
+    assert cheapest.cost == ("training_time_s", 4.0)
+    *_, repeated = study.configurations
+    again = replace(repeated, repeat=1, number=7)
+    study.configurations = [*study.configurations[:-1], replace(repeated, number=99), again]
+    assert _raced(study) is None
+    study.configurations.pop()
+    study.settings = replace(study.settings, race=False)
+    assert TuneSampler(study, None, 1).suggest("any id").keys() == {"configuration"}
+    study.settings = replace(study.settings, race=True)
+    study.limits = Limits.parse("served_p95_ms<=20", metrics("val_rmse", False))
+    assert TuneSampler(study, None, 1).suggest("any id").keys() == {"configuration"}
+
+
+def test_search_learns_from_a_raced_trial_the_score_that_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its costs; of one that diverged nothing but these."""
+    study, told = _study(limits=TIME, max_trials=12), []
+    ending = Lost(0.9, "why").tags
+    expected = {"val_rmse": 0.9, "training_time_s": 6.0}
+    for number, diverged in ((1, False), (2, True)):
+        each = study.configurations[number - 1]
+        study.trials[f"t{number}"] = trial(number, 0.5, each, ending=ending, expected=expected, diverged=diverged)
+    monkeypatch.setattr(Sampler, "next", lambda _, history, allowed: told.extend(history))
+    TuneSampler(study, None, at_once=1).suggest("any id")
+    assert told == [Tried(0, TrialState.COMPLETE, 0.9, 2.0), Tried(1, TrialState.PRUNED, None, 2.0)]
+    assert study.best_score() is None
+    assert study.costs == [expected]
 
 
 def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from entrypoints.limits.cost_history import CostHistory
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.grammar import Limits
 from entrypoints.models import scores
+from entrypoints.models.racing import Change, Rival
 from entrypoints.models.trial_record import Trial, end_tags, read_end
 from entrypoints.search.trial import RESULT_EVERY_S, TrialTrainable
 from mlflow_sysmetrics.delivery.operations import Point, points_now
@@ -420,6 +422,56 @@ def test_trial_without_batches_ends_between_folds_once_two_have_shown_what_all_t
     assert [point.step for point in _points(results) if point.name == "val_rmse"] == [1, 2]
     assert figures["mean_step_time_ms"] == pytest.approx(300, rel=0.3)
     assert figures["training_time_s"] == pytest.approx(0.2, rel=0.3)
+
+
+RIVAL = Rival("val_rmse", False, {0: 0.2, 1: 0.3, 2: 0.4}, 0.01, changes=(Change(0.05, -0.1, 0.01),))
+
+
+@pytest.mark.parametrize("limits", [pytest.param("", id="alone"), pytest.param("training_time_s<=100", id="limits")])
+def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin: Begin, limits: str) -> None:
+    """KILLED, with why, and what it would have cost and scored; not chosen, and its folds are not those of a trial."""
+    config = {"configuration": configured_whole("forest", 5, seed=8), "rival": RIVAL}
+    result = _to_the_end(begin(config, limits))[-1]
+    tags, figures = _tags(result), result["figures"]
+    assert (result["step"], result[PAYLOAD_KEY]["status"]) == (1, "KILLED")
+    assert (tags["stopped_by"], tags["stop_how"], tags["diverged"]) == ("race", "raced", "false")
+    assert re.fullmatch(r"val_rmse 0\.\d+ > 0\.3 \(predicted, fold 1\)", tags["stop_reason"])
+    assert tags.get("feasible") == ("false" if limits else None)
+    assert "test_rmse" not in figures
+    end = read_end(result[PAYLOAD_KEY]["tags"])
+    assert end
+    assert end["folds"] == []
+    fold = np.random.default_rng(8).permutation(FOLDS)[0]  # the first one is random, by the seed
+    assert fold
+    assert end["expected"]["val_rmse"] == pytest.approx(figures["val_rmse"] - RIVAL.folds[fold] + 0.3)
+    assert ("training_time_s" in end["expected"]) is bool(limits)
+    if limits:
+        assert end["expected"]["training_time_s"] == pytest.approx(FOLDS * figures["training_time_s"])
+
+
+def test_trial_on_batches_ends_where_its_curve_cannot_reach_the_best(begin: Begin) -> None:
+    """At its first point at the earliest. One that comes to its end leaves its curve, for others to race against."""
+    trial = begin(_config(steps=200) | {"rival": RIVAL})
+    result = _to_the_end(trial)[-1]
+    assert re.fullmatch(r"val_rmse 0\.\d+ > 0\.3 \(predicted, step \d+\)", _tags(result)["stop_reason"])
+    assert result["step"] == 10
+    easy = replace(RIVAL, folds=dict.fromkeys(range(FOLDS), 2.0))
+    assert trial.reset(_config(steps=200) | {"rival": easy})
+    last = _to_the_end(trial)[-1]
+    assert _has_ended(last)
+    end = read_end(last[PAYLOAD_KEY]["tags"])
+    assert end
+    assert [share for share, _ in end["curve"]] == pytest.approx([number / 20 for number in range(1, 21)])
+    assert end["curve"][-1][1] == last["figures"]["val_rmse"]
+    assert trial.reset(_config(steps=200))
+    assert "curve" not in str(read_end(_to_the_end(trial)[-1][PAYLOAD_KEY]["tags"]))
+
+
+def test_limit_that_ends_a_trial_stays_the_reason(begin: Begin, own: ModuleType) -> None:
+    """Also where the trial could not have won."""
+    config = _own_config(wait_s=0.1, says=99.0, steps=40) | {"rival": RIVAL}
+    tags = _tags(_to_the_end(begin(config, "training_time_s<=0.1"))[-1])
+    assert (tags["stopped_by"], tags["stop_metric"]) == ("limits", "training_time_s")
 
 
 def test_time_that_others_had_the_core_ends_no_trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,3 +84,28 @@ def test_diverged_trials_are_not_counted_as_stopped_by_limits() -> None:
     own.trials["diverged"] = own.trials["batch_size"] == 8
     said = answer(together(made(), own)).sentences[0]
     assert "1 of 5 trials were stopped (1 before the first step), and 1 ended since they diverged: " in said
+
+
+RACED = ((8, 4.0, "race", None, "raced"), (64, 1.5, "limits", "training_time_s", "crossed"))
+
+
+def test_racing_and_limits_each_say_what_they_saved() -> None:
+    """The race 12 s and the limit half a second of 20 s."""
+    frame = together(made(), limited(*RACED))
+    assert answer(frame).sentences == (
+        f"Under `{LIMITS}` 1 of 5 trials were stopped, and racing ended 1: the trials took 7.5 s of CPU time, 12 s "
+        "(62 %) less than without limits and racing, by the full study.",
+        "Of the CPU time racing saved 60 % and `training_time_s<=1.5` saved 2 %.",
+    )
+
+
+def test_racing_without_limits_says_what_it_saved() -> None:
+    """Of the first trial alone; what a person ended saved nothing by it. Without a forecast there is nothing to say."""
+    frame = limited(RACED[0], (64, 1.0, "person", None, None), limits=None)
+    assert answer(frame).sentences == ()
+    whole = frame.trials["batch_size"].map(CPU_S)
+    frame = replace(frame, trials=frame.trials.assign(full_cpu_s=whole, full_wall_s=whole))
+    assert answer(frame).sentences == (
+        "Racing ended 1 of 5 trials, which could not become the best any more: the trials took 7 s of CPU time, 12 s "
+        "(60 %) less than without racing, by a forecast.",
+    )

@@ -1,0 +1,163 @@
+"""The race of a trial against the best so far, on made-up fold scores and curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from records import trial
+
+from entrypoints.models.racing import MIN_COMPLETE, Lost, Rival, rival_of
+from entrypoints.models.trial_record import CurvePoint, Trial, end_tags
+from entrypoints.tags import BY_RACE, DIVERGED
+from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
+
+FOLDS = 10
+Scores = Sequence[float]
+
+
+def _trial(number: int, scores: Scores, curve: Scores = (), **about: Any) -> Trial:
+    """A complete trial with these scores on its folds, and at equal shares of its steps."""
+    folds = [{"fold": fold, "val_rmse": score} for fold, score in enumerate(scores)]
+    made = trial(number, float(np.mean(scores)), **about)
+    made.tags = {DIVERGED: "false", **end_tags(folds, None, _points(curve))}
+    return made
+
+
+def _points(curve: Scores, of: int | None = None) -> list[CurvePoint]:
+    return [CurvePoint(number / (of or len(curve)), score) for number, score in enumerate(curve, 1)]
+
+
+def _rival(trials: Sequence[Trial], able: Sequence[Trial] | None = None, **about: Any) -> Rival:
+    given = {"score": "val_rmse", "higher_is_better": False} | about
+    rival = rival_of(trials, trials if able is None else able, **given)
+    assert rival is not None
+    return rival
+
+
+def _lost(rival: Rival, scores: Scores, **costs: float) -> tuple[int, Lost] | None:
+    """After how many folds a trial has lost, and why."""
+    so_far = {}
+    for fold, score in enumerate(scores):
+        so_far[fold] = score
+        lost = rival.after_folds(so_far, costs)
+        if lost:
+            return len(so_far), lost
+    return None
+
+
+RANDOM = np.random.default_rng(0)
+HARDNESS = RANDOM.normal(0.65, 0.05, FOLDS)  # of the folds, which all trials share
+GOOD = [_trial(number, HARDNESS + RANDOM.normal(0, 0.005, FOLDS)) for number in range(1, 7)]
+
+
+def _study(random: np.random.Generator, better: Scores) -> tuple[list[Scores], set[int]]:
+    """The scores of a study's trials, and which of them were raced; each is better than 0.65 by so much."""
+    hardness = random.normal(0.65, 0.05, FOLDS)
+    scores = [hardness - each + random.normal(0, 0.01, FOLDS) for each in better]
+    raced = set[int]()
+    for number in range(MIN_COMPLETE, len(scores)):
+        complete = [_trial(each + 1, scores[each]) for each in range(number) if each not in raced]
+        if _lost(_rival(complete), scores[number]):
+            raced.add(number)
+    return scores, raced
+
+
+@pytest.mark.parametrize("spread", [pytest.param(0.0, id="all equal"), pytest.param(0.01, id="some better")])
+def test_winner_is_ended_no_more_often_than_planned(spread: float) -> None:
+    """5 % of studies; of sixty two standard errors more. Many of the others are ended."""
+    random = np.random.default_rng(1)
+    dropped, ended = 0, 0
+    for _ in range(60):
+        scores, raced = _study(random, random.normal(0, spread, 20))
+        dropped += int(np.argmin(np.mean(scores, axis=1))) in raced
+        ended += len(raced)
+    assert dropped <= 6
+    assert ended > 60 * 15 * 0.3
+
+
+def test_trial_that_is_far_worse_ends_after_its_first_fold() -> None:
+    """On a fold that is harder than others, where others are worse, too. It says why, and is expected to be so much."""
+    rival = _rival(GOOD)
+    found = _lost(rival, HARDNESS + 0.06)
+    assert found
+    folds, lost = found
+    assert folds == 1
+    assert lost.predicted == pytest.approx(rival.mean + HARDNESS[0] + 0.06 - rival.folds[0])
+    assert lost.tags[STOP_REASON] == f"val_rmse {lost.predicted:.4g} > {rival.mean:.4g} (predicted, fold 1)"
+    assert lost.tags[STOPPED_BY] == BY_RACE
+    accurate = [_trial(number, 1 - HARDNESS + RANDOM.normal(0, 0.005, FOLDS)) for number in range(1, 7)]
+    better = _rival(accurate, higher_is_better=True)
+    found = _lost(better, 1 - HARDNESS - 0.06)
+    assert found
+    assert f" < {better.mean:.4g} (predicted, fold 1)" in found[1].reason
+    assert _lost(better, 1 - HARDNESS + 0.06) is None
+
+
+def test_own_folds_count_beside_those_of_others() -> None:
+    """A trial whose folds are all over the place is not ended by what is usual; one that has all folds never is."""
+    rival = _rival(GOOD)
+    wild = HARDNESS + np.array([-0.3, 0.4] * 5)
+    assert _lost(rival, wild[:5]) is None
+    assert rival.after_folds(dict(enumerate(HARDNESS + 1)), {}) is None
+    assert rival.after_folds({0: float("nan")}, {}) is None
+
+
+def test_only_what_can_be_chosen_is_raced_against() -> None:
+    """The best of those; of equal scores, too, the spread is that of models that differ."""
+    best = min(GOOD, key=lambda each: each.figures["val_rmse"])
+    others = [each for each in GOOD if each is not best]
+    assert _rival(GOOD).mean == pytest.approx(best.figures["val_rmse"])
+    assert _rival(GOOD, others).mean == pytest.approx(min(each.figures["val_rmse"] for each in others))
+    same = [_trial(number, HARDNESS) for number in range(7, 12)]
+    assert rival_of(same, same, "val_rmse", False) is None
+    assert rival_of(GOOD[:4], GOOD[:4], "val_rmse", False) is None
+    assert rival_of(GOOD, [], "val_rmse", False) is None
+
+
+@pytest.mark.parametrize(
+    ("cost_s", "is_kept"), [pytest.param(0.5, True, id="cheaper"), pytest.param(99.0, False, id="dearer")]
+)
+def test_cheaper_one_stays_while_it_may_be_as_good(cost_s: float, is_kept: bool) -> None:
+    """Where the cheapest of those that are as good is chosen: by half a standard error worse on each fold."""
+    rival = _rival(GOOD, costs=("model_memory_mb", "training_time_s"))
+    error = rival.spread * (1 / 10 + 1 / 9) ** 0.5
+    scores = [rival.folds[fold] + error / 2 for fold in range(FOLDS)]
+    assert _lost(_rival(GOOD), scores, training_time_s=cost_s)
+    assert (_lost(rival, scores, training_time_s=cost_s) is None) is is_kept
+    far = [rival.folds[fold] + 3 * error for fold in range(FOLDS)]
+    assert _lost(rival, far, training_time_s=cost_s)
+
+
+def _curved(number: int, end: float, falls: float) -> Trial:
+    """A trial whose score falls fast, and then slowly."""
+    curve = [end + falls * 0.5**point for point in range(1, 20)]
+    return _trial(number, HARDNESS + end - 0.65, [*curve, end])
+
+
+CURVED = [_curved(number, 0.65 + number / 100, 0.1 + number / 100) for number in range(1, 8)]
+
+
+def test_trial_on_batches_ends_where_what_is_to_come_changes_too_little() -> None:
+    """By how much others still changed, if five are known. The best one itself would have come to its end."""
+    rival = _rival(CURVED)
+    assert all(rival.on_curve(CURVED[0].curve[:points], {}, 9) is None for points in range(1, 21))
+    flat = _points([0.9, 0.8, 0.8], of=20)
+    lost = rival.on_curve(flat, {}, 9)
+    assert lost
+    assert lost.reason == f"val_rmse {lost.predicted:.4g} > {rival.mean:.4g} (predicted, step 9)"
+    assert 0.75 < lost.predicted < 0.8
+    assert rival.on_curve(_points([0.9, 0.8, 0.67], of=20), {}, 9) is None
+    few = _rival([*CURVED[:4], *GOOD])
+    assert few.on_curve(flat, {}, 9) is None
+
+
+def test_curve_comes_back_from_the_tags_of_a_run() -> None:
+    """As a study that goes on reads it, to the last digit."""
+    (one, *_) = CURVED
+    assert json.loads(one.tags["sysmetrics.end"])["curve"]
+    assert one.curve == _points([point.score for point in one.curve])
+    assert _rival(CURVED).changes[0].share == pytest.approx(1 / 20)
