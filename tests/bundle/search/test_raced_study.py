@@ -1,0 +1,79 @@
+"""A search that races, from the command line to its last run in MLflow, and continued."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from click.testing import CliRunner
+from commands import children, in_use, runs_of_kind
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from study_settings import RunningRay
+
+from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_RACE, ROLE
+from entrypoints.tune import tune
+from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
+
+# Half of the rates learn nothing in so few rounds.
+SPACE = "{max_iter: [10, 20], max_leaf_nodes: 7, learning_rate: [0.3, 0.2, 0.1, 0.003, 0.001, 0.0003]}"
+TRIALS = 14  # of which two run again, to measure noise
+SETTINGS = {"algorithm": "boosting", "space": SPACE, "search": "tpe", "max_trials": "12", "folds": "5"}
+
+
+def _tune(**options: str) -> str:
+    """What a command with these options prints."""
+    line = [part for name, text in options.items() for part in (f"--{name}", text)]
+    result = CliRunner().invoke(tune, line)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def _trials(client: MlflowClient) -> tuple[Run, list[Run]]:
+    """The study's run, and its trials in the order of their starts."""
+    (study,) = runs_of_kind(client, "study")
+    trials = [run for run in children(client, study, "trial") if ROLE not in run.data.tags]
+    return study, sorted(trials, key=lambda run: int(run.data.tags["sysmetrics.number"]))
+
+
+def _check(said: str, study: Run, trials: list[Run]) -> list[Run]:
+    """That a study of these trials says what became of them, and has chosen a complete one; return the raced ones."""
+    raced = [run for run in trials if run.data.tags.get(STOPPED_BY) == BY_RACE]
+    assert raced
+    for run in raced:
+        told = re.fullmatch(r"val_rmse (\S+) > (\S+) \(predicted, fold (\d)\)", run.data.tags[STOP_REASON])
+        assert told
+        assert float(told[1]) > float(told[2])
+        assert (run.info.status, run.data.metrics["steps"]) == ("KILLED", float(told[3]))
+    complete = [run for run in trials if run not in raced]
+    assert {run.info.status for run in complete} == {"FINISHED"}
+    best = min(complete, key=lambda run: run.data.metrics["val_rmse"])
+    assert study.data.tags[BEST_TRIAL_RUN_ID] == best.info.run_id
+    assert (study.data.metrics["trials"], study.data.metrics["raced"]) == (TRIALS, len(raced))
+    assert f": {len(complete)} ran to the end, {len(raced)} ended by racing." in said
+    assert f"Racing ended {len(raced)} of {TRIALS} trials, which could not become the best any more" in said
+    return raced
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_search_ends_trials_that_cannot_win_also_when_it_is_continued(
+    empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were raced before are not run again."""
+    monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
+    with in_use(empty_store) as client:
+        said = _tune(**SETTINGS, served="none")
+        assert "Racing: a trial ends once it cannot become the best any more" in said
+        study, trials = _trials(client)
+        raced = _check(said, study, trials)
+        client.update_run(study.info.run_id, "RUNNING")  # as if it had been killed before the last three
+        for run in trials[11:]:
+            client.delete_run(run.info.run_id)
+        said = _tune(resume=study.info.run_id)
+        assert "goes on; 11 of 14 trials are done" in said
+        again = _check(said, *_trials(client))
+    before = {run.info.run_id: run.info.end_time for run in raced if run in trials[:11]}
+    assert before
+    assert before.items() <= {run.info.run_id: run.info.end_time for run in again}.items()
