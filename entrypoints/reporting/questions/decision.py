@@ -393,7 +393,7 @@ def _shown(frame: Frame, trials: pd.DataFrame) -> pd.DataFrame:
     rows = trials[["role", *(differ or taken), score, *costs]]
     table: pd.DataFrame = rows.rename(columns={"role": ""}).reset_index(drop=True)
     references = frame.references[frame.references["study"] == frame.first]
-    for _, reference in references.iterrows():
+    for _, reference in references.sort_values("name").iterrows():
         known = {name: reference[name] for name in (score, *costs) if name in reference}
         table.loc[len(table)] = {"": str(reference["name"]).removeprefix(f"{REFERENCE}: "), **known}
     baseline = frame.studies["baseline"].iloc[0]

@@ -190,6 +190,8 @@ def _by_reason(limits: Limits, ended: pd.DataFrame, saved: pd.DataFrame) -> pd.D
 
 def _reason(limits: Limits, trial: dict[str, Any]) -> str:
     """What ended a trial: the limit, or who did."""
+    if trial["stopped_by"] == BY_RACE and trial["diverged"]:
+        return _DIVERGED
     if trial["stopped_by"] != BY_LIMITS:
         return _OTHERS.get(str(trial["stopped_by"]), "something else")
     of_metric = [f"`{rule}`" for rule in limits.rules if rule.metric.name == trial["stop_metric"]]

@@ -78,9 +78,10 @@ def test_study_of_other_data_is_no_full_study() -> None:
     assert saving(together(limited(*TWO, key="other"), made())) is None
 
 
-def test_diverged_trials_are_not_counted_as_stopped_by_limits() -> None:
+@pytest.mark.parametrize("by", ["limits", "race"])
+def test_diverged_trials_are_not_counted_as_stopped(by):
     """Ending them saved as well, but the counts of the study name them apart."""
-    own = limited((8, 1.0, "limits", None, "crossed"), TWO[1])
+    own = limited((8, 1.0, by, None, "crossed"), TWO[1])
     own.trials["diverged"] = own.trials["batch_size"] == 8
     said = answer(together(made(), own)).sentences[0]
     assert "1 of 5 trials were stopped (1 before the first step), and 1 ended since they diverged: " in said
