@@ -23,8 +23,8 @@ MATTERING_PERCENT = 1.0  # of rows that are copies
 TREATMENT = ("column", "read as", "details")
 
 
-def record_data(run: RecordedRun, table: Table, split: Split) -> None:
-    """Record what a run works on, and say it.
+def record_data(run: RecordedRun, table: Table, split: Split) -> float:
+    """Record what a run works on, say it, and return the percentage of rows that are exact copies of others.
 
     Its artifacts are columns.json, a table of how each column of the user's file is treated, and split.json, the row
     numbers of each part.
@@ -51,6 +51,7 @@ def record_data(run: RecordedRun, table: Table, split: Split) -> None:
     sentence = of_duplicates(copies, in_training)
     if sentence:
         say(sentence)
+    return copies
 
 
 def log_dataset(table: Table) -> None:

@@ -164,6 +164,7 @@ def tell(study: Study, model: LoggedModel, command: Mapping[str, float]) -> str:
 
 def tell_no_result(study: Study, command: Mapping[str, float]) -> str:
     """Leave what is known of a study that has no model to choose, and return why in one sentence."""
+    study.facts |= command
     frame = frame_at_end(study)
     mlflow.log_metrics(metrics(study, frame) | dict(command), step=0)
     why = f"{decision.why_none(frame, study.decision)}; {counts.counted(frame)}{_advice(study)}"

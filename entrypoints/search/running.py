@@ -121,7 +121,9 @@ def describe(study: Study) -> None:
         about[STUDY_LIMITS] = str(study.limits)
     tags = [RunTag(name, value) for name, value in about.items()]
     study.run.client.log_batch(study.run.run_id, tags=tags)
-    record_data(study.run, study.table, study.split)
+    copies_percent = record_data(study.run, study.table, study.split)
+    if study.settings.duplicates is None:
+        study.facts["duplicate_rows_percent"] = copies_percent
     say(f"Score: {study.score_line}")
 
 

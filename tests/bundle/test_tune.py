@@ -280,6 +280,7 @@ def test_output_says_what_is_searched_how_far_it_is_and_what_became_of_all_trial
     assert re.search(r"^8/8 trials, best val_rmse 0\.\d{4} \(.*\), .*\d s elapsed$", study.command.stdout, re.M)
     says = rf"^8 trials: {8 - diverged} ran to the end, {diverged} diverged \(all with learning_rate .*\)\.$"
     assert re.search(says, study.command.stdout, re.M)
+    assert "\n15 % of the rows are exact copies of others, by which" in study.command.stdout
     assert study.command.stdout.count("starting the processes") <= 1
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
         assert text not in study.command.stdout + study.command.stderr

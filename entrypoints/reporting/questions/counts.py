@@ -11,7 +11,18 @@ from entrypoints.text import listed
 from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON
 
 MAX_NAMED = 3
-_NOT_STARTED = "not started"
+_DIVERGED, _UNSCORED, _NOT_STARTED = "diverged", "have no score", "not started"
+_ENDINGS = {  # of a trial, in the order in which they are said
+    "FINISHED": "ran to the end",
+    BY_LIMITS: "stopped by the limits",
+    BY_RACE: "ended by racing",
+    BY_PERSON: "stopped by a person",
+    BY_TIME_LIMIT: "cut off by time_limit_s",
+    _DIVERGED: _DIVERGED,
+    _UNSCORED: _UNSCORED,
+    "FAILED": "failed",
+    _NOT_STARTED: _NOT_STARTED,
+}
 
 
 def answer(frame: Frame) -> Answer:
@@ -26,21 +37,13 @@ def counted(frame: Frame) -> str:
     """The same in one sentence without its full stop."""
     trials = frame.trials[frame.trials["study"] == frame.first]
     planned, counts = _planned(frame), _counts(frame)
-    words = {
-        "FINISHED": "ran to the end",
-        BY_LIMITS: "stopped by the limits",
-        BY_RACE: "ended by racing",
-        BY_PERSON: "stopped by a person",
-        BY_TIME_LIMIT: "cut off by time_limit_s",
-        "diverged": f"diverged{_in_common(frame, trials[trials['diverged'].astype(bool)])}",
-        "unscored": f"have no score, since {frame.score} is not defined for their predictions",
-        "FAILED": "failed",
-        _NOT_STARTED: _NOT_STARTED,
+    why = {
+        _DIVERGED: _in_common(frame, trials[trials["diverged"].astype(bool)]),
+        _UNSCORED: f", since {frame.score} is not defined for their predictions",
     }
-    parts = []
-    for end, word in words.items():
-        if counts.get(end):
-            parts.append(f"{counts[end]} {word}")
+    parts = [
+        f"{'all' if count == planned > 1 else count} {ending}{why.get(ending, '')}" for ending, count in counts.items()
+    ]
     repeats = int((trials["repeat"] > 0).sum())
     again = f" ({repeats} of them again, to measure noise)" if repeats else ""
     return f"{planned} trial{'' if planned == 1 else 's'}{again}: {', '.join(parts)}"
@@ -52,14 +55,13 @@ def _planned(frame: Frame) -> int:
 
 
 def _counts(frame: Frame) -> dict[str, int]:
-    """How many trials ended in which way, and how many have not begun."""
+    """How many trials ended in which way, in words, and how many have not begun."""
     trials = frame.trials[frame.trials["study"] == frame.first]
     is_unscored = (trials["status"] == "FINISHED") & trials[frame.score].isna()
     became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
-    became = became.mask(is_unscored, "unscored").mask(trials["diverged"].astype(bool), "diverged")
-    counts: dict[str, int] = became.value_counts().to_dict()
-    left = _planned(frame) - len(trials)
-    return counts | ({_NOT_STARTED: left} if left else {})
+    became = became.mask(is_unscored, _UNSCORED).mask(trials["diverged"].astype(bool), _DIVERGED)
+    counts = became.value_counts().to_dict() | {_NOT_STARTED: _planned(frame) - len(trials)}
+    return {ending: int(counts[end]) for end, ending in _ENDINGS.items() if counts.get(end)}
 
 
 def _in_common(frame: Frame, trials: pd.DataFrame) -> str:

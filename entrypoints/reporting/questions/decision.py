@@ -101,7 +101,7 @@ def decide(frame: Frame) -> Decision:
         noise,
         equal,
         cost,
-        _beats(frame, chosen, frame.studies["baseline"].iloc[0], noise),
+        _beats_on_test(frame, chosen) or _beats(frame, chosen, frame.studies["baseline"].iloc[0], noise),
         _beats(frame, chosen, _forest_scores(frame), noise),
     )
 
@@ -149,6 +149,18 @@ def _beats(
     return bool(gain.value > np.nanmax([gain.value - gain.low, noise.least_difference, 0.0]))
 
 
+def _beats_on_test(frame: Frame, chosen: pd.Series[Any] | None) -> bool:
+    """Whether the interval of the logged model's score on the test part leaves the baseline out, on the better side."""
+    study = None if chosen is None else study_with_model(frame, chosen)
+    if study is None or pd.isna(study["test_low"]):
+        return False
+    baseline = frame.studies["baseline"].iloc[0]
+    if baseline is None:
+        return False
+    worst = max(frame.sign * study["test_low"], frame.sign * study["test_high"])
+    return bool(worst < frame.sign * fmean(baseline))
+
+
 def _forest(frame: Frame) -> pd.Series[Any] | None:
     """The reference of the first study that is a forest, where it has come to its end."""
     of = frame.references[frame.references["study"] == frame.first]
@@ -187,11 +199,11 @@ def answer(frame: Frame) -> Answer:
     sentences = (
         *_beside_forest(frame, decision, chosen),
         _take(frame, decision, chosen),
+        *_warnings(frame, decision, chosen),
         *_cheaper(decision),
         *_served(frame, chosen),
         _load(frame, chosen),
         *_better(frame, decision),
-        *_warnings(frame, decision, chosen),
     )
     roles = {"best": decision.best, "cheapest as good": decision.cheapest, "better, breaks limits": decision.better}
     found = {role: trial for role, trial in roles.items() if trial is not None}
@@ -215,7 +227,7 @@ def why_none(frame: Frame, decision: Decision) -> str:
     ended = known[frame.trials.loc[known.index, "status"] == "FINISHED"]
     at = (known if ended.empty else ended)["excess"].idxmin()
     broken = str(known.loc[at, "broken"])
-    nearest = f"the nearest had {broken} when it was stopped"
+    nearest = f"the nearest was stopped before its end, at {broken}"
     if len(ended):
         nearest = f"the nearest, {configuration(frame.trials.loc[at], frame.hyperparameters)}, has {broken}"
     advice = "loosen these limits, or search other algorithms"
@@ -356,7 +368,7 @@ def _warnings(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Itera
         rare = ""
         if frame.score == "val_accuracy" and fmean(study["baseline"]) >= ONE_CLASS:
             rare = " Accuracy hides rare classes: try metric=balanced_accuracy."
-        yield f"**No model beats the baseline** beyond noise: ignoring all features is as good.{rare}"
+        yield f"**No model beats the baseline** beyond noise: ignoring all features may be as good.{rare}"
     elif decision.beats_baseline and _is_worse_refitted(frame, chosen):
         yield (
             "**Do not use the logged model**: trained on the whole training part it is no better than the baseline, "

@@ -233,6 +233,13 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
             id="nearest",
         ),
         pytest.param(
+            [trial(1, None, figures={"training_time_s": 1.1}, ending=BY_TIME)], "training_time_s<=1", 1,
+            "no trial that ran to its end meets `training_time_s<=1`; the nearest was stopped before its end, at "
+            "training_time_s 1.1 > 1; loosen these limits, or search other algorithms; "
+            "1 trial: 1 stopped by the limits",
+            id="all stopped",
+        ),
+        pytest.param(
             [trial(1, by=BY_TIME_LIMIT)], "", 24,
             f"{NO_END}; 24 trials: 1 cut off by time_limit_s, 23 not started; {LONGER}",
             id="time limit",
@@ -247,9 +254,11 @@ def test_study_without_a_result_says_why_and_what_to_do(
     study = finish([replace(each) for each in trials], limits, planned=planned, settings=settings)
     assert study.best is None
     with mlflow.start_run(run_id=study.run.run_id):
-        assert result.tell_no_result(study, {}) == says
+        assert result.tell_no_result(study, {"command_cpu_seconds": 9.0, "command_elapsed_s": 5.0}) == says
     data = study.run.client.get_run(study.run.run_id).data
-    assert data.tags["mlflow.note.content"].startswith(f"**No model was chosen**: {says}.\n")
+    page = data.tags["mlflow.note.content"]
+    assert page.startswith(f"**No model was chosen**: {says}.\n")
+    assert ("The whole command, with its start and the refit, took 9 s of CPU time" in page) is bool(limits)
     assert data.metrics["trials"] == len(trials)
 
 

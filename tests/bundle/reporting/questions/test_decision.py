@@ -285,6 +285,15 @@ def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
     assert (better["size"], better["breaks"]) == ("e", "training_time_s 4 > 3")
 
 
+@pytest.mark.parametrize(("low", "high", "beaten"), [(0.5, 0.59, True), (0.5, 0.61, False), (0.62, 0.7, False)])
+def test_baseline_is_beaten_where_the_test_part_shows_it(low: float, high: float, beaten: bool) -> None:
+    """Few folds tell little; the test part chose nothing."""
+    frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, of_study={"baseline": [0.601] * 10})
+    best = frame.complete.iloc[0]["run_id"]
+    frame.studies[["model", "model_run_id", "test", "test_low", "test_high"]] = ["models:/m-0", best, low, low, high]
+    assert decide(frame).beats_baseline is beaten
+
+
 @pytest.mark.parametrize(("metric", "best", "baseline", "beaten"), [
     pytest.param("val_rmse", 0.6, 0.8, True, id="beaten"),
     pytest.param("val_rmse", 0.6, 0.601, False, id="by less than noise"),
@@ -299,6 +308,7 @@ def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(
     found = answer(frame)
     assert decide(frame).beats_baseline is beaten
     assert found.shown[metric].iloc[-1] == baseline
+    assert found.sentences[1].startswith("**No model beats the baseline**") is not beaten
     hides = any("try metric=balanced_accuracy" in sentence for sentence in found.sentences)
     assert hides is (metric == "val_accuracy" and not beaten)
 
