@@ -146,8 +146,8 @@ class StudySettings:
     race: bool = option(
         "on",
         one_of(on=True, off=False),
-        "With search=tpe. on: a trial ends once its score cannot become the best any more, and of candidates that look "
-        "alike the cheapest is tried. off: neither.",
+        "With search=tpe. on: a trial ends once its score cannot become the best any more, and the first five are cheap "
+        "ones. off: neither.",
     )
     max_trials: int | None = option(
         AUTO,
