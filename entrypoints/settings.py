@@ -146,7 +146,7 @@ class StudySettings:
     race: bool = option(
         "on",
         one_of(on=True, off=False),
-        "With search=tpe. on: a trial ends once its score cannot become the best any more, and the first five are cheap "
+        "With search=tpe. on: a trial ends once its score cannot become the best any more, and the first are cheap "
         "ones. off: neither.",
     )
     max_trials: int | None = option(
