@@ -51,9 +51,9 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, "D")
     for name in "abcdefghi":
         frame[name] = random.normal(size=ROWS)
-    frame["sold"] = (day // 30 == 6) + 2 * (shop == "Ulm") + 1.5 * (town < 12) + size + 0.1 * random.normal(
-        size=ROWS
-    ) > 1
+    frame["sold"] = (
+        2 * (day // 60 == 3) + 2 * (shop == "Ulm") + 1.5 * (town < 12) + size + 0.1 * random.normal(size=ROWS) > 1
+    )
     frame.attrs["name"] = "made up"
     table = clean(frame, "sold", what="made up", echo=lambda line: None)
     data = split_up(table)

@@ -159,7 +159,7 @@ def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong: Configura
 
 def _announced(capsys: pytest.CaptureFixture[str], trials: int, left: int, search_s: float, **settings: Any) -> str:
     plan: Any = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
-    plan.trial_limits, plan.size, plan.learns = Limits(()), trials, False
+    plan.trial_limits, plan.size, plan.learns, plan.races = Limits(()), trials, False, False
     announce(plan, left, 2, search_s)
     return capsys.readouterr().out
 
