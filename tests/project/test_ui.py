@@ -22,6 +22,7 @@ from commands import (
     Study,
     UnderLimits,
     clean_environment,
+    references,
     runs_of_kind,
     wait_until,
 )
@@ -110,6 +111,11 @@ def _able(study: Study) -> list[Run]:
     return [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
 
 
+def _shown(study: Study) -> list[Run]:
+    """What its pages list: these, and what the search was held against."""
+    return [*_able(study), *references(study.client, study.run).values()]
+
+
 def _listed(page: Page) -> list[str]:
     """The names in the list of runs, from top to bottom."""
     links = page.locator(f":is({ROW}) a[href*='/runs/']").evaluate_all(
@@ -130,7 +136,7 @@ def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(
     study: Study, server: str, page: Page
 ) -> None:
     """A card with a point for each trial, parallel coordinates, and the best trial first; no axis of noise alone."""
-    able = _able(study)
+    able = _shown(study)
     _open(page, server, _links(study)["score against cost"], len(able))
     card = page.locator(CARD).filter(has=page.get_by_text("training_time_s vs. val_rmse", exact=True)).first
     card.locator(f"{LINES} .point").nth(len(able) - 1).wait_for(state="attached")
@@ -142,7 +148,7 @@ def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(
 
 
 def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: Study, server: str, page: Page) -> None:
-    """The score and the link are seen at once; the link opens the view in a tab; the rest unfolds.
+    """The first sentence and the link are seen at once; the link opens the view in a tab; the rest unfolds.
 
     Another leads to what a trial's process did, as lines: here the longest one's, of which there are several points.
     """
@@ -151,12 +157,13 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: 
     link = page.get_by_role("link", name="score against cost")
     folded = page.get_by_text("Show more").bounding_box()["y"]
     assert link.bounding_box()["y"] < folded
-    assert page.get_by_text("on other rows like these expect rmse").bounding_box()["y"] < folded
+    assert page.get_by_text("A forest with its defaults is better").bounding_box()["y"] < folded
     with page.expect_popup() as opened:
         link.click()
-    opened.value.get_by_text(f"{len(_able(study))} matching runs").wait_for()
+    opened.value.get_by_text(f"{len(_shown(study))} matching runs").wait_for()
     opened.value.close()
     page.get_by_text("Show more").click()
+    page.get_by_text("on other rows like these expect rmse").first.wait_for()
     page.get_by_text("In this model, shuffled").first.wait_for()
     longest = max(_able(study), key=lambda run: run.data.metrics["elapsed_s"]).info.run_id
     _open(page, server, re.sub(r"/runs/\w+/", f"/runs/{longest}/", _links(study)["what its process did"]))
@@ -176,9 +183,10 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
 ) -> None:
     """Stopped trials have another icon, and a column has the reason; as charts, the limited cost is a bar a trial."""
     study = under_limits.study
-    _open(page, server, _links(study)["who met the limits"], len(study.trials))
+    listed = [*study.trials, *references(study.client, study.run).values()]
+    _open(page, server, _links(study)["who met the limits"], len(listed))
     reason = "tags.`sysmetrics.stop_reason`"
-    tags = sorted(run.data.tags.get("sysmetrics.stop_reason", "-") for run in study.trials)
+    tags = sorted(run.data.tags.get("sysmetrics.stop_reason", "-") for run in listed)
     wait_until(lambda: sorted(_cells(page, reason)) == tags, SHOWN_WITHIN_S, "the column of reasons")
     shown = _cells(page, reason)
     icons = _cells(page, "runDateAndNestInfo", "cell => cell.querySelector('svg').innerHTML")
@@ -188,14 +196,14 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     _open(page, server, _links(study)["who met the limits"].replace("TABLE", "CHART"))
     page.get_by_text(under_limits.limit).first.wait_for()
     card = page.locator(CARD).filter(has=page.get_by_text("training_time_s", exact=True)).first
-    known = [run for run in study.trials if "training_time_s" in run.data.metrics]
+    known = [run for run in listed if "training_time_s" in run.data.metrics]
     card.locator(f"{BARS} .point").nth(len(known) - 1).wait_for(state="attached")
 
 
 def test_view_of_training_draws_curves(study: Study, server: str, page: Page) -> None:
     """The score, the loss, the CPU share, the time of a step and the memory are lines, one for each trial."""
     finished = [run for run in _able(study) if run.info.status == "FINISHED"]
-    _open(page, server, _links(study)["during training"], len(finished))
+    _open(page, server, _links(study)["during training"], len(finished) + len(references(study.client, study.run)))
     for name in ("val_rmse", "val_loss", "cpu_percent", "step_time_ms", "memory_mb"):
         card = _card(page, name)
         card.locator(LINES).nth(len(finished) - 1).wait_for(state="attached")
@@ -225,7 +233,7 @@ def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(
     wait_until(lambda: len(widths()) == shown and min(widths()) > 500, SHOWN_WITHIN_S, f"{shown} pictures")
     page.set_viewport_size({"width": 1600, "height": 1000})
     links = dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", note))
-    _open(page, server, links["the trials"], len(_able(under_limits.full)))
+    _open(page, server, links["the trials"], len(_shown(under_limits.full)))
 
 
 COMPUTE = "import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"
