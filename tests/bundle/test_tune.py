@@ -243,8 +243,9 @@ def test_study_says_what_its_model_will_reach_on_other_rows(study: Study) -> Non
     (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
     of_model = {metric.key: metric.value for metric in study.client.get_logged_model(model_id).metrics}
     assert of_model.items() >= {name: value for name, value in figures.items() if "test_rmse" in name}.items()
-    beside_forest, first, *_ = decision.answer(read(study.client, [study.run])).sentences
+    beside_forest, costs, first, *_ = decision.answer(read(study.client, [study.run])).sentences
     assert page.startswith(beside_forest)
+    assert costs.startswith("The forest takes ")
     assert first in page
     assert re.search(r"on other rows like these expect rmse 0\.\d+ \(0\.\d+ to 0\.\d+\)", first)
     assert "val_rmse" not in first

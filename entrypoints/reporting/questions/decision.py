@@ -268,8 +268,9 @@ def _beside_forest(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> 
     costs = [name for name in SHOWN_COSTS if forest.get(name, 0) > 0 and chosen.get(name, 0) > 0]
     ratios = {name: forest[name] / chosen[name] for name in costs}
     times = [f"{digits(ratio)} times the `{name}`" for name, ratio in ratios.items() if abs(math.log(ratio)) > SEEN]
-    takes = f"; the forest takes {joined(times)}" if times else ""
-    yield f"{beside}: it has `{score}` {value(score, forest[score])}, the search {value(score, chosen[score])}{takes}."
+    yield f"{beside}: it has `{score}` {value(score, forest[score])}, the search {value(score, chosen[score])}."
+    if times:
+        yield f"The forest takes {joined(times)}."
 
 
 def _among(frame: Frame, verdict: dict[str, Any]) -> str:
