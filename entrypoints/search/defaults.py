@@ -42,11 +42,10 @@ def different_algorithms(task: Task) -> str:
 
 def sentence(asked: StudySettings, settings: StudySettings, task: Task) -> str:
     """What is searched where ``search=auto``, and what to type for the other; empty where the user has chosen."""
-    if asked.search != AUTO:
+    is_grid = settings.search == "grid"
+    if asked.search != AUTO or (is_grid and asked.algorithm != AUTO):
         return ""
-    if settings.search == "grid" and asked.algorithm != AUTO:
-        return ""
-    if settings.search == "grid":
+    if is_grid:
         others = f"search=tpe algorithm={different_algorithms(task)}"
         return f"Every combination is tried, to explain this dataset; to look for its best model: {others}"
     within = f", for at most {duration(settings.time_limit_s)} (time_limit_s)" if settings.time_limit_s else ""

@@ -13,7 +13,7 @@ from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.warm_up import time_kinds
-from entrypoints.settings import FOLDS, StudySettings
+from entrypoints.settings import StudySettings
 
 ENOUGH = 20  # trials
 FEWER_FOLDS = (5, 3)
@@ -38,13 +38,12 @@ def fitted(
     needed_s = _usual_seconds(table, split, trials)
     if needed_s is None or needed_s <= available_s:
         return settings
-    trained_rows = FOLDS - 1  # by all folds, in parts of the training part
+    of_a_part_s = needed_s / (settings.folds - 1)  # each of n folds is trained on n - 1 of n parts
     for folds in FEWER_FOLDS if may_fold else ():
         settings = replace(settings, folds=folds)
-        if needed_s * (folds - 1) / trained_rows <= available_s:
+        needed_s = of_a_part_s * (folds - 1)
+        if needed_s <= available_s:
             return settings
-    if may_fold:
-        needed_s *= (settings.folds - 1) / trained_rows
     rows = int(len(split.train) * available_s / needed_s)
     return replace(settings, search_rows=max(rows, TIMED_ROWS))
 

@@ -17,7 +17,7 @@ from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, 
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import ScoreNoise, fold_scores, noise_of_score
-from entrypoints.reporting.statistics import REPORTED, over_folds
+from entrypoints.reporting.statistics import REPORTED, Estimate, over_folds
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_served
 from entrypoints.reporting.words import configuration, digits, joined, percent, value, within
 from entrypoints.settings import CHEAPEST
@@ -139,14 +139,21 @@ def _beats(
 
     The least difference allows for the choice among all.
     """
+    gain = _gain(frame, chosen, others)
+    if gain is None:
+        return None
+    return bool(gain.value > np.nanmax([gain.value - gain.low, noise.least_difference, 0.0]))
+
+
+def _gain(frame: Frame, chosen: pd.Series[Any] | None, others: Sequence[float] | None) -> Estimate | None:
+    """By how much it is better than another model with these scores on the folds; None: not known."""
     scores = fold_scores(frame)
     if others is None or chosen is None or chosen["trial_id"] not in scores.index:
         return None
     if scores.shape[1] != len(others):
         return None
     of_chosen = scores.loc[chosen["trial_id"]].to_numpy()
-    gain = over_folds(frame.sign * (to_ten_digits(pd.Series(others)).to_numpy() - of_chosen))
-    return bool(gain.value > np.nanmax([gain.value - gain.low, noise.least_difference, 0.0]))
+    return over_folds(frame.sign * (to_ten_digits(pd.Series(others)).to_numpy() - of_chosen))
 
 
 def _beats_on_test(frame: Frame, chosen: pd.Series[Any] | None) -> bool:
@@ -261,14 +268,16 @@ def _beside_forest(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> 
     if forest is None or decision.beats_forest is not False:
         return
     score = frame.score
-    is_better = frame.sign * (chosen[score] - forest[score]) > decision.noise.error
+    gain = _gain(frame, chosen, _forest_scores(frame))
     beside = "**The search has not beaten a forest with its defaults** beyond noise"
-    if is_better:
+    if gain is not None and gain.high < 0:
         beside = "**A forest with its defaults is better than what the search found**"
     costs = [name for name in SHOWN_COSTS if forest.get(name, 0) > 0 and chosen.get(name, 0) > 0]
     ratios = {name: forest[name] / chosen[name] for name in costs}
     times = [f"{digits(ratio)} times the `{name}`" for name, ratio in ratios.items() if abs(math.log(ratio)) > SEEN]
-    yield f"{beside}: it has `{score}` {value(score, forest[score])}, the search {value(score, chosen[score])}."
+    fit_rows = forest.get("fit_rows", math.nan)
+    fewer = f", trained on {fit_rows:.0f} rows of each fold" if fit_rows > 0 else ""
+    yield f"{beside}: it has `{score}` {value(score, forest[score])}{fewer}, the search {value(score, chosen[score])}."
     if times:
         yield f"The forest takes {joined(times)}."
 

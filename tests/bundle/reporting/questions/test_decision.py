@@ -368,5 +368,19 @@ def test_first_is_said_that_the_search_has_not_beaten_a_forest(worse_by, says):
     assert found.shown.iloc[-1][["", "val_rmse"]].tolist() == ["forest with its defaults", pytest.approx(float(forest))]
 
 
+def test_forest_is_not_called_better_where_folds_disagree():
+    """By less than two standard errors of the paired difference it is not, though by more than one."""
+    frame = _beside_forest(-0.01)
+    of_forest = frame.folds["trial_id"] == "forest"
+    frame.folds.loc[of_forest, "val_rmse"] += np.tile([0.015, -0.015], FOLDS // 2)
+    assert "has not beaten a forest" in answer(frame).sentences[0]
+
+
+def test_forest_on_fewer_rows_is_said_to_be():
+    frame = _beside_forest(0.002)
+    frame = replace(frame, references=frame.references.assign(fit_rows=1000.0))
+    assert "trained on 1000 rows of each fold, the search 0.59" in answer(frame).sentences[0]
+
+
 def test_forest_that_is_beaten_has_no_sentence():
     assert answer(_beside_forest(0.1)).sentences[0].startswith("**Take size=a")
