@@ -552,3 +552,13 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
         assert tags["stop_how"] == "skipped"
         assert re.fullmatch(r"training_time_s \S+ > 10 \(predicted, skipped\)", tags["stop_reason"])
         assert told["training_time_s"] == pytest.approx(float(tags["stop_prediction"].partition(" ")[0]), rel=1e-3)
+
+
+@pytest.mark.parametrize(("role", "ends"), [("reference", True), ("", False)])
+def test_limits_do_not_end_a_reference(begin, role, ends):
+    """Nor judge it, as they do a trial of the search that takes as long."""
+    config = _config()
+    config["configuration"] = replace(config["configuration"], role=role)
+    *_, last = _to_the_end(begin(config, "training_time_s<=0.000001"))
+    assert _has_ended(last) is ends
+    assert ("feasible" in _tags(last)) is not ends
