@@ -98,7 +98,7 @@ class Split:
         return min(self.folds.fit_sizes)
 
     def thinned(self, most: int, table: Table) -> Split:
-        """The same with at most so many rows for the trials; the training and the test part stay whole."""
+        """The same with at most ``most`` rows for the trials; the training and the test part stay whole."""
         folds, in_classes = self.folds, bool(table.classes)
         kept = thinned(np.arange(len(self.train)), table.y[self.train], most, in_classes=in_classes)
         fewer = replace(folds, train=folds.train[kept], validated_in=folds.validated_in[kept])
@@ -171,7 +171,7 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
 
 
 def thinned(rows: Rows, y: NDArray[Any], most: int, *, in_classes: bool) -> Rows:
-    """At most so many of these rows, in their order, evenly spread over the values of the target ``y`` of all rows.
+    """At most ``most`` of these rows, in their order, evenly spread over the values of the target ``y`` of all rows.
 
     With ``in_classes`` each class that they have keeps 50 rows, or all, so there may be a few more.
     """

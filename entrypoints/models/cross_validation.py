@@ -292,7 +292,7 @@ def training_of(
     Args:
         configuration: what is trained.
         data: the dataset.
-        fit_rows: on at most so many rows of each fold.
+        fit_rows: the most rows of a fold to train on; None: all.
         shuffled: whether folds come in random order, so that the first ones stand for all: by time the first ones have
             the fewest rows to learn from. It is fixed by the seed.
     """

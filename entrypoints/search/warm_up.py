@@ -51,7 +51,7 @@ LONG_S = 3600.0  # a study that takes longer is announced with what would shorte
 
 _ARRIVED, _TIMED, _BEGUN, _OPEN, _FORECAST = "arrived", "timed", "begun", "open", "forecast"
 REFERENCE_SHARE = 0.1  # of what the search takes,
-TIMED_ROWS = 1000  # by the time that so many rows take
+TIMED_ROWS = 1000  # by the time that this number takes
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +253,7 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
 
 
 def _timed(configuration: Configuration, data: Prepared, fit_rows: int | None = None) -> dict[str, float]:
-    """What a trial would cost, by some steps of one fold's model on all its rows, or at most so many."""
+    """What a trial would cost, by some steps of one fold's model, on at most ``fit_rows`` rows."""
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     if fit_rows is not None:
         fit = thinned(fit, data.y, fit_rows, in_classes=data.n_classes > 0)
