@@ -163,7 +163,9 @@ def test_search_is_held_against_references(study: Study) -> None:
     assert re.search(rf"forest with its defaults .* {forest.metrics['val_rmse']:.4g} ", said)
     assert re.search(r"ignoring all features .* 0\.\d+ ", said)
     assert f"best val_rmse {best:.4f} (" in said
-    assert "The search has not beaten a forest with its defaults beyond noise: it has val_rmse" in said  # of three folds
+    assert (
+        "The search has not beaten a forest with its defaults beyond noise: it has val_rmse" in said
+    )  # of three folds
 
 
 def test_diverged_trial_is_finished_and_tagged_but_never_best(study: Study) -> None:
