@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -30,7 +29,7 @@ from entrypoints.compute import workers  # noqa: E402
 from entrypoints.environment import RAY_SETTINGS  # noqa: E402
 
 
-def stock_trial(config: dict[str, Any], data: Any) -> None:
+def stock_trial(config, data):
     """One fold of one configuration, written as in the tutorials."""
     config = config["case"]
     from ray import tune
@@ -66,7 +65,7 @@ def stock_trial(config: dict[str, Any], data: Any) -> None:
             losses.clear()
 
 
-def run_stock(configurations: int, cpus: int) -> None:
+def run_stock(configurations, cpus):
     """Tune's defaults; only the data and the number of CPU cores are given."""
     for name in RAY_SETTINGS:
         if name.startswith(("TUNE_", "RAY_AIR", "RAY_CHDIR")):
@@ -85,10 +84,10 @@ def run_stock(configurations: int, cpus: int) -> None:
         first: float | None = None
         last = 0.0
 
-        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        def on_trial_start(self, iteration, trials, trial, **info):
             self.first = self.first or time.time()
 
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        def on_trial_complete(self, iteration, trials, trial, **info):
             self.last = time.time()
 
     # Evenly over the grid, so that small and large batches and rates are in it.
@@ -123,7 +122,7 @@ def run_stock(configurations: int, cpus: int) -> None:
 @click.option("--configurations", default=2, show_default=True, help="how many of the grid the opponent trains")
 @click.option("--cpus", default=0, show_default=True, help="0: all usable CPU cores")
 @click.option("--child", is_flag=True, hidden=True)
-def main(configurations: int, cpus: int, child: bool) -> None:
+def main(configurations, cpus, child):
     """Measure both sides and print the ratio."""
     cpus = cpus or workers.usable_cpus()
     if child:

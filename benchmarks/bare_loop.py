@@ -12,15 +12,12 @@ import os
 import queue
 import time
 from dataclasses import dataclass
-from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import numpy as np  # noqa: E402
 
-from entrypoints.datasets.prepared import Prepared  # noqa: E402
-from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.cross_validation import training_of  # noqa: E402
 from entrypoints.models.fold import batches  # noqa: E402
 from mlflow_sysmetrics import measure  # noqa: E402
@@ -39,7 +36,7 @@ class Took:
     training_time_s: dict[str, float]
 
 
-def run(configurations: list[Configuration], data: Prepared, processes: int, level: str = "bare") -> Took:
+def run(configurations, data, processes, level="bare"):
     """Train all configurations, in their order.
 
     ``level`` adds, one after the other, what the study's trials do in addition to ``partial_fit``: ``bare`` nothing,
@@ -63,12 +60,12 @@ def run(configurations: list[Configuration], data: Prepared, processes: int, lev
     return Took(took, dict(times.get() for _ in range(len(configurations))) if level == "bare" else {})
 
 
-def name(configuration: Configuration) -> str:
+def name(configuration):
     """A text that tells a configuration and its repetitions apart."""
     return f"{configuration.key} {configuration.repeat}"
 
 
-def _work(data: Prepared, work: Any, times: Any, ready: Any, level: str) -> None:
+def _work(data, work, times, ready, level):
     tables = [(fitted.transform(data.X), fitted.scaling.transform_target(data.y)) for fitted in data.preprocessings]
     gc.collect()
     gc.freeze()  # as the study's processes do: the metrics collect garbage, and need not look at the libraries
@@ -87,7 +84,7 @@ def _work(data: Prepared, work: Any, times: Any, ready: Any, level: str) -> None
             times.put((name(configuration), _train(configuration, data, tables)))
 
 
-def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> float:
+def _train(configuration, data, tables):
     algorithm, classes = configuration.find_algorithm(data.task), np.arange(data.n_classes)
     steps, total_s = configuration.steps(max(len(fit) for fit, _ in data.split.folds)), 0.0
     for number, ((fit, _), (X, y)) in enumerate(zip(data.split.folds, tables, strict=True)):
@@ -105,7 +102,7 @@ def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> f
     return total_s / len(tables)
 
 
-def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
+def _train_with_metrics(configuration, data):
     training = training_of(configuration, data)
     while not training.ended:
         training.advance()

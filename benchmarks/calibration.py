@@ -8,17 +8,13 @@ ended, by the history that trials under limits ask, and held against what it cos
 full study in that store is read. Its aim: a median within 0.95 to 1.05, and 93 % inside.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -28,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Run  # noqa: E402
 
 from entrypoints.limits.cost_history import PREDICTED, CostHistory  # noqa: E402
 from entrypoints.limits.costs import metrics  # noqa: E402
@@ -44,7 +39,7 @@ from mlflow_sysmetrics.ui import trials_of  # noqa: E402
 
 MEDIAN, INSIDE_PERCENT = (0.95, 1.05), 93.0
 MNIST_ROWS = 10_000
-STUDIES: dict[str, dict[str, str]] = {
+STUDIES = {
     "red_wine": {
         "dataset": "red_wine",
         "space": "{learning_rate: [0.01, 0.003, 0.001, 0.0003, 0.0001], alpha: [0.001, 0.01, 0.1, 1]}",
@@ -76,7 +71,7 @@ STUDIES: dict[str, dict[str, str]] = {
 )
 @click.option("--max-trials", default=0, show_default=True, help="Trials of each study at most; 0: all.")
 @click.option("--store", help="Read the full studies in this tracking URI instead of running some.")
-def main(mnist: str | None, max_trials: int, store: str | None) -> None:
+def main(mnist, max_trials, store):
     """Run or read the studies, and print the table."""
     if store:
         report(read(MlflowClient(store)))
@@ -85,7 +80,7 @@ def main(mnist: str | None, max_trials: int, store: str | None) -> None:
         report(ran(Path(folder), mnist, max_trials))
 
 
-def read(client: MlflowClient) -> Iterator[tuple[MlflowClient, Run]]:
+def read(client):
     """Every full study in a store."""
     experiments = [each.experiment_id for each in client.search_experiments()]
     for run in client.search_runs(experiments, f"tags.`{KIND}` = 'study'", max_results=1000):
@@ -93,7 +88,7 @@ def read(client: MlflowClient) -> Iterator[tuple[MlflowClient, Run]]:
             yield client, run
 
 
-def ran(folder: Path, mnist: str | None, max_trials: int) -> Iterator[tuple[MlflowClient, Run]]:
+def ran(folder, mnist, max_trials):
     """Each study, once it has run."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     for name, params in STUDIES.items():
@@ -113,7 +108,7 @@ def ran(folder: Path, mnist: str | None, max_trials: int) -> Iterator[tuple[Mlfl
         yield client, newest
 
 
-def table(mnist: Path, folder: Path) -> str:
+def table(mnist, folder):
     """MNIST's table as a file that a study reads; of an .npz as many rows at random as the study takes."""
     if mnist.suffix != ".npz":
         return str(mnist)
@@ -125,7 +120,7 @@ def table(mnist: Path, folder: Path) -> str:
     return str(file)
 
 
-def report(studies: Iterator[tuple[MlflowClient, Run]]) -> None:
+def report(studies):
     """Print the table of each study, and of all together."""
     tables = []
     for client, study in studies:
@@ -136,7 +131,7 @@ def report(studies: Iterator[tuple[MlflowClient, Run]]) -> None:
     show(pd.concat(tables))
 
 
-def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
+def predictions(client, study):
     """What each trial was predicted to cost before its first step, from those that had ended, and what it cost.
 
     Those that diverged are learned from, as in a study under limits, but not judged. Memory below 0.1 MB has no ratio.
@@ -147,7 +142,7 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
     found = search_runs(client, study.info.experiment_id, trials_of(study.info.run_id), "ASC")
     runs = [run for run in found if ROLE not in run.data.tags]
     ended = sorted((run for run in runs if run.info.status == "FINISHED"), key=lambda run: run.info.end_time)
-    found: list[dict[str, Any]] = []
+    found = []
     for run in runs:
         while ended and ended[0].info.end_time <= run.info.start_time:
             other, figures = ended[0], figures_of(ended.pop(0))
@@ -164,7 +159,7 @@ def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["metric", "inside", "ratio"])
 
 
-def configuration(run: Run) -> Configuration:
+def configuration(run):
     """What a trial trained; its run holds the text of each value."""
     params = dict(run.data.params)
     shared = {name: params.pop(name, "none") for name in SHARED}
@@ -173,7 +168,7 @@ def configuration(run: Run) -> Configuration:
     return Configuration(searched, by_batch=True, seed=0, length=length)
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text):
     """A hyperparameter's value: what Python writes so, or else the text itself."""
     try:
         return ast.literal_eval(text)
@@ -181,7 +176,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def show(found: pd.DataFrame) -> None:
+def show(found):
     """Print a line for each metric."""
     click.echo(f"  {'metric':18} {'n':>5} {'median':>7} {'5 %':>6} {'95 %':>6} {'inside':>7}  aim")
     for metric, own in found.groupby("metric", sort=False):

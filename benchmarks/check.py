@@ -8,14 +8,11 @@ of ten pairs in their order, with a coin for who is the candidate; a change is p
 Scores are real, of models with other seeds. Run it on a machine that is as busy as yours.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
 from mlflow_sysmetrics.check.programs import Program, Programs
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, TIME, ComparedMetric, Finding, judge
+from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, TIME, ComparedMetric, judge
 from mlflow_sysmetrics.delivery import RunRef
 
 PROGRAMS = {
@@ -63,9 +60,9 @@ Numbers = dict[
 Check = tuple[np.ndarray, np.ndarray]  # baseline and candidate, by summary and pair
 
 
-def collect() -> dict[str, Numbers]:
+def collect():
     """Run the programs."""
-    found: dict[str, Numbers] = {}
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/runs.db"
         client = mlflow.MlflowClient(uri)
@@ -87,11 +84,11 @@ def collect() -> dict[str, Numbers]:
 
 
 @cache
-def scores() -> dict[str, np.ndarray]:
+def scores():
     """Error rates by seed, of the split and the model: of a forest, and of one with a tree more, of the same mean."""
     X, y = make_classification(3000, 20, n_informative=5, flip_y=0.1, random_state=0)
 
-    def of(trees: int) -> np.ndarray:
+    def of(trees):
         found = []
         for seed in range(60):
             X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=seed)
@@ -103,9 +100,7 @@ def scores() -> dict[str, np.ndarray]:
     return {"one": one, "other": other + one.mean() - other.mean()}
 
 
-def checks(
-    runs: dict[str, Numbers], how: str, count: int, *, seeds: str = "paired", only: str = "", time: bool = False
-) -> Iterator[tuple[str, Check]]:
+def checks(runs, how, count, *, seeds="paired", only="", time=False):
     """Resampled checks of programs that do not differ, by program."""
     random, known = np.random.default_rng(7), scores()
     names = [only] if only else [*runs]
@@ -123,7 +118,7 @@ def checks(
         yield name, (np.vstack([costs[0], score[0]]), np.vstack([costs[1], score[1]]))
 
 
-def changed(check: Check, row: int, by: float) -> Check:
+def changed(check, row, by):
     """The candidate's costs times 1 + `by`, or its score higher by `by` spreads."""
     before, after = check[0], check[1].copy()
     is_score = row == len(before) - 1
@@ -131,9 +126,9 @@ def changed(check: Check, row: int, by: float) -> Check:
     return before, after
 
 
-def decided(check: Check, summaries: Sequence[ComparedMetric] = ALL) -> tuple[dict[str, Finding], int]:
+def decided(check, summaries=ALL):
     """What the check says at its end, and after how many pairs."""
-    judged: list[Finding] = []
+    judged = []
     for looks in LOOKS:
         judged = judge(summaries, *(side[:, :looks] for side in check), before=judged)
         if all(each.verdict != "cannot be judged" for each in judged):
@@ -141,7 +136,7 @@ def decided(check: Check, summaries: Sequence[ComparedMetric] = ALL) -> tuple[di
     return {each.name: each for each in judged}, looks
 
 
-def show_ours(runs: dict[str, Numbers], how: str, count: int) -> None:
+def show_ours(runs, how, count):
     """False alarms, noise, pairs and share judged; what is found of changes, and what passes."""
     summaries = (CPU, PEAK_RSS, MEMORY, TIME, SCORE) if how == "in turn" else ALL
     kept = list(checks(runs, how, count, time=how == "in turn"))
@@ -180,7 +175,7 @@ def show_ours(runs: dict[str, Numbers], how: str, count: int) -> None:
         print(f"  {summary.name}: smallest change found in 95 % with 5 and 10 pairs: {said}", flush=True)
 
 
-def _smallest(kept: Sequence[Check], summaries: Sequence[ComparedMetric], row: int, pairs: int) -> float:
+def _smallest(kept, summaries, row, pairs):
     low, high = 0.0, 4.0
     for _ in range(9):
         middle = (low + high) / 2
@@ -190,9 +185,9 @@ def _smallest(kept: Sequence[Check], summaries: Sequence[ComparedMetric], row: i
     return high
 
 
-def show_others(runs: dict[str, Numbers], how: str, count: int) -> None:
+def show_others(runs, how, count):
     """The rules that people use, on the same numbers: of CPU seconds and memory an alarm of either."""
-    rules: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
+    rules = {
         "one run each, fixed 10 %": lambda a, b: b[0] > 1.1 * a[0],
         "medians of 5, fixed 5 %": lambda a, b: np.median(b[:5]) > 1.05 * np.median(a[:5]),
         "pyperf compare_to, 10 each": lambda a, b: stats.ttest_ind(a, b).pvalue < 0.05 and b.mean() > a.mean(),
@@ -206,11 +201,11 @@ def show_others(runs: dict[str, Numbers], how: str, count: int) -> None:
         print(f"  {name:42}{false:12.1%}{found:15.0%}", flush=True)
 
 
-def show_simulated(count: int) -> None:
+def show_simulated(count):
     """False alarms of three summaries whose noise is not normal, with a coin a pair."""
     random = np.random.default_rng(11)
     steps = 2 * LOOKS[-1]
-    kinds: dict[str, Callable[[], np.ndarray]] = {
+    kinds = {
         "normal": lambda: random.normal(size=steps),
         "t with 3 degrees": lambda: random.standard_t(3, size=steps),
         "log-normal": lambda: np.exp(random.normal(size=steps)),
@@ -233,7 +228,7 @@ def show_simulated(count: int) -> None:
         print(f"  {name:24}{alarms / count:7.2%}", flush=True)
 
 
-def _autocorrelated(random: np.random.Generator, steps: int) -> np.ndarray:
+def _autocorrelated(random, steps):
     noise = random.normal(size=steps)
     for step in range(1, steps):
         noise[step] = 0.8 * noise[step - 1] + math.sqrt(1 - 0.8**2) * noise[step]
@@ -243,7 +238,7 @@ def _autocorrelated(random: np.random.Generator, steps: int) -> np.ndarray:
 @click.command()
 @click.option("--runs", "path", type=click.Path(path_type=Path), default=Path("runs.json"), show_default=True)
 @click.option("--invocations", "count", default=2000, show_default=True)
-def main(path: Path, count: int) -> None:
+def main(path, count):
     if not path.exists():
         path.write_text(json.dumps(collect()))
     runs = json.loads(path.read_text())

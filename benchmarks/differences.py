@@ -16,14 +16,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import click
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, REPORT_EVERY, FOLDS = 300, 15, 2  # about 20 reports
@@ -93,13 +91,13 @@ class Difference:
     expected: dict[str, tuple[float, float]]  # by how much, and within how much
 
 
-def curve(client: MlflowClient, run: Run, name: str) -> list[float]:
+def curve(client, run, name):
     """The values of a curve, in order."""
     points = client.get_metric_history(run.info.run_id, name)
     return [point.value for point in sorted(points, key=lambda point: point.step)]
 
 
-def numbers(client: MlflowClient, run: Run) -> dict[str, float]:
+def numbers(client, run):
     """The figures of a trial, and of its curves: the course of memory from the first report to the last."""
     memory_mb = curve(client, run, "memory_mb")[1:]  # at step 0 no model has begun
     shares, middle = curve(client, run, "cpu_percent"), len(memory_mb) // 2
@@ -138,7 +136,7 @@ DIFFERENCES = {
 @click.option("--only", multiple=True, type=click.Choice([*DIFFERENCES, "memory"]), help="These parts alone.")
 @click.option("--copies", default=12, show_default=True, help="Trials of each value.")
 @click.option("--report/--no-report", default=True, show_default=True, help="Show what the study's report says.")
-def main(only: tuple[str, ...], copies: int, report: bool) -> None:
+def main(only, copies, report):
     """Run the studies and print the tables."""
     with tempfile.TemporaryDirectory(prefix="differences-") as folder:
         place = Path(folder)
@@ -151,10 +149,10 @@ def main(only: tuple[str, ...], copies: int, report: bool) -> None:
             _model_memory(run)
 
 
-def _runner(place: Path) -> Callable[..., MlflowClient]:
+def _runner(place):
     """What runs a command of the bundle in a folder; each has a store of its own there."""
 
-    def run(store: str, entry: str, **params: object) -> MlflowClient:
+    def run(store, entry, **params):
         uri = f"sqlite:///{place / store}.db"
         line = [sys.executable, "-m", f"entrypoints.{entry}"]
         line += [part for name, value in params.items() for part in (f"--{name}", str(value))]
@@ -167,12 +165,12 @@ def _runner(place: Path) -> Callable[..., MlflowClient]:
     return run
 
 
-def _kind(client: MlflowClient, kind: str) -> list[Run]:
+def _kind(client, kind):
     found = client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'", max_results=1000)
     return [run for run in found if "sysmetrics.role" not in run.data.tags]  # the references
 
 
-def _compare(run: Callable[..., MlflowClient], name: str, difference: Difference, copies: int, report: bool) -> None:
+def _compare(run, name, difference, copies, report):
     space = {"batch_size": 32, name: list(difference.values), "copy": list(range(copies))}
     client = run(
         name,
@@ -203,7 +201,7 @@ def _compare(run: Callable[..., MlflowClient], name: str, difference: Difference
         )
 
 
-def _sentences(client: MlflowClient, name: str) -> Iterator[str]:
+def _sentences(client, name):
     """What the report says of a hyperparameter."""
     for made in _kind(client, "report"):
         for line in made.data.tags.get("mlflow.note.content", "").splitlines():
@@ -211,7 +209,7 @@ def _sentences(client: MlflowClient, name: str) -> Iterator[str]:
                 yield line
 
 
-def _model_memory(run: Callable[..., MlflowClient]) -> None:
+def _model_memory(run):
     """`model_memory_mb` against a plain process, of a network of 1024 x 1024 and a linear model."""
     click.echo(f"\nMemory of one model in MB\n  {'model':8} {'where':34} {'MB':>7}")
     models = {

@@ -7,8 +7,6 @@ iteration at its end, the status of its run, and whether the model predicts. The
 callback and without: the medians of their CPU seconds, and the points of a curve.
 """
 
-from __future__ import annotations
-
 import pickle
 import sys
 import tempfile
@@ -41,18 +39,18 @@ Train = Callable[[Any, int], Any]
 class Times(xgboost.callback.TrainingCallback):
     """A callback of XGBoost that keeps when each iteration was done."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.seconds, self.began = list[float](), time.perf_counter()
 
-    def after_iteration(self, model: Any = None, epoch: int = 0, evals_log: Any = None) -> bool:
+    def after_iteration(self, model=None, epoch=0, evals_log=None):
         self.seconds.append(time.perf_counter() - self.began)
         return False
 
-    def __deepcopy__(self, memo: Any) -> Times:
+    def __deepcopy__(self, memo):
         return self
 
 
-def lightgbm_train(callback: Any, rounds: int, **more: Any) -> Any:
+def lightgbm_train(callback, rounds, **more):
     stops = [lightgbm.early_stopping(rounds, verbose=False)] if more else []
     data = lightgbm.Dataset(X, y)
     return lightgbm.train(LGB, data, rounds, [data.create_valid(X[::9], y[::9])], callbacks=[callback, *stops]).predict(
@@ -60,12 +58,12 @@ def lightgbm_train(callback: Any, rounds: int, **more: Any) -> Any:
     )
 
 
-def lightgbm_cv(callback: Any, rounds: int) -> Any:
+def lightgbm_cv(callback, rounds):
     answer = lightgbm.cv(LGB, lightgbm.Dataset(X, y), rounds, nfold=2, callbacks=[callback], return_cvbooster=True)
     return answer["cvbooster"].boosters[0].predict(X)
 
 
-def lightgbm_classifier(callback: Any, rounds: int) -> Any:
+def lightgbm_classifier(callback, rounds):
     return (
         lightgbm.LGBMClassifier(n_estimators=rounds, n_jobs=1, verbose=-1)
         .fit(X, y, callbacks=[callback])
@@ -73,18 +71,18 @@ def lightgbm_classifier(callback: Any, rounds: int) -> Any:
     )
 
 
-def xgboost_train(callback: Any, rounds: int, **more: Any) -> Any:
+def xgboost_train(callback, rounds, **more):
     stops = {"early_stopping_rounds": rounds} if more else {}
     data, valid = xgboost.DMatrix(X, y), xgboost.DMatrix(X[::9], y[::9])
     about = {"evals": [(valid, "valid")], "verbose_eval": False, **stops}
     return xgboost.train(XGB, data, rounds, callbacks=[callback], **about).predict(data)
 
 
-def xgboost_cv(callback: Any, rounds: int) -> Any:
+def xgboost_cv(callback, rounds):
     return xgboost.cv(XGB, xgboost.DMatrix(X, y), rounds, nfold=2, callbacks=[callback])["test-logloss-mean"]
 
 
-def xgboost_classifier(callback: Any, rounds: int) -> Any:
+def xgboost_classifier(callback, rounds):
     model = clone(xgboost.XGBClassifier(n_estimators=rounds, n_jobs=1, callbacks=[callback]))
     return pickle.loads(pickle.dumps(model.fit(X, y))).predict_proba(X)
 
@@ -95,7 +93,7 @@ TRAININGS = {
 }
 
 
-def times(train: Train, rounds: int) -> list[float]:
+def times(train, rounds):
     """When each iteration of a training is done, without us."""
     kept = Times()
     of_lightgbm = train.__name__.startswith("lightgbm")
@@ -103,13 +101,13 @@ def times(train: Train, rounds: int) -> list[float]:
     return kept.seconds
 
 
-def rounds_of(train: Train, seconds: float) -> int:
+def rounds_of(train, seconds):
     """How many iterations take these seconds."""
     first_s, *_, last_s = times(train, 60)
     return round(59 * seconds / (last_s - first_s))
 
 
-def cpu_seconds(train: Train, callback: Any, rounds: int) -> float:
+def cpu_seconds(train, callback, rounds):
     """What a training takes of the processor."""
     began = time.process_time()
     train(callback, rounds)
@@ -120,7 +118,7 @@ def cpu_seconds(train: Train, callback: Any, rounds: int) -> float:
 @click.option("--seconds", default=20.0, show_default=True)
 @click.option("--limit", default=2.0, show_default=True)
 @click.option("--repeats", default=5, show_default=True)
-def main(seconds: float, limit: float, repeats: int) -> None:
+def main(seconds, limit, repeats):
     """Print a line for each."""
     with tempfile.TemporaryDirectory(prefix="doors-") as folder:
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
@@ -132,7 +130,7 @@ def main(seconds: float, limit: float, repeats: int) -> None:
             overhead(callback, trains[0], rounds_of(trains[0], seconds / 10), repeats)
 
 
-def overhead(callback: Any, train: Train, rounds: int, repeats: int) -> None:
+def overhead(callback, train, rounds, repeats):
     """Train in turn without the callback and with it, and print the difference."""
     plain, measured = [], []
     for _ in range(repeats):
@@ -148,7 +146,7 @@ def overhead(callback: Any, train: Train, rounds: int, repeats: int) -> None:
     )
 
 
-def ended(callback: Any, train: Train, rounds: int, limit_s: float, more: dict[str, bool]) -> None:
+def ended(callback, train, rounds, limit_s, more):
     """Train under the limit, and print how that ended."""
     client = mlflow.MlflowClient()
     with mlflow.start_run() as run:  # of a new store, MLflow itself makes the tables here

@@ -7,8 +7,6 @@ space meets: the share of trials 20 to 60 that break it. Then trials whose time 
 their runs there are at the end.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 import time
@@ -34,16 +32,16 @@ class OverLimitError(Exception):
     """What users raise without us."""
 
 
-def slow(trial: optuna.Trial) -> float:
+def slow(trial):
     x, y = (trial.suggest_float(name, 0, 1) for name in "xy")
     time.sleep(FULL_S * max(x, y))
     return x + y
 
 
-def share_over(how: str, limit_s: float, seed: int, trials: int) -> float:
+def share_over(how, limit_s, seed, trials):
     """The share of the later trials that break the limit."""
 
-    def failing(trial: optuna.Trial) -> float:
+    def failing(trial):
         began, value = time.monotonic(), slow(trial)
         if time.monotonic() - began > limit_s:
             raise OverLimitError
@@ -57,7 +55,7 @@ def share_over(how: str, limit_s: float, seed: int, trials: int) -> float:
     return mean(FULL_S * max(each.params.values()) > limit_s for each in study.trials[20:])
 
 
-def near(trials: int, jobs: int) -> str:
+def near(trials, jobs):
     """Trials of which about half break the limit."""
     objective = system_metrics("elapsed_s<=0.02")(
         lambda trial: time.sleep(0.02 * trial.suggest_float("x", 0.8, 1.1)) or 1.0
@@ -78,7 +76,7 @@ def near(trials: int, jobs: int) -> str:
 @click.option("--seeds", default=5, show_default=True)
 @click.option("--trials", default=60, show_default=True)
 @click.option("--near", "many", default=600, show_default=True)
-def main(seeds: int, trials: int, many: int) -> None:
+def main(seeds, trials, many):
     """Print a line for each."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="doors-") as folder:

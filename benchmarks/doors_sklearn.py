@@ -8,8 +8,6 @@ same and has done a small fit, does it alone, so that both meet the same machine
 time. Then fits that take a given CPU time, with and without the callback, on 5 splits and on 25.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -17,10 +15,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONWARNINGS="ignore")
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
@@ -100,14 +96,14 @@ print(json.dumps([cpu_s, max(seen_mb), max(seen_mb) - seen_mb[0]]))
 class Alone:
     """A callback that has a fresh process do a fit of the sample just before the search does it."""
 
-    def __init__(self, jobs: int, folder: str) -> None:
+    def __init__(self, jobs, folder):
         self.jobs, self.folder = jobs, folder
 
-    def setup(self, estimator: Any, context: Any) -> None: ...
-    def teardown(self, estimator: Any, context: Any) -> None: ...
-    def on_fit_task_end(self, estimator: Any, context: Any) -> None: ...
+    def setup(self, estimator, context): ...
+    def teardown(self, estimator, context): ...
+    def on_fit_task_end(self, estimator, context): ...
 
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+    def on_fit_task_begin(self, estimator, context):
         """Write the fit's CPU seconds, the peak of RSS - SHR in MB, and what that has grown to a file."""
         candidate, split = divmod(context.task_id, SPLITS)
         if context.task_name == "candidate-split-evaluation" and candidate in SAMPLE:
@@ -117,7 +113,7 @@ class Alone:
             (Path(self.folder) / f"{candidate}.{split}.json").write_bytes(done.stdout.splitlines()[-1])
 
 
-def forests(jobs: int, costs: SystemMetricsCallback, *others: Any) -> tuple[Any, list[Any]]:
+def forests(jobs, costs, *others):
     """The run of a search under these callbacks, and those of its candidates in order."""
     X, y = make_classification(3000, 20, n_informative=8, random_state=0)
     search = GridSearchCV(RandomForestClassifier(random_state=0), GRID, cv=SPLITS, n_jobs=jobs, refit=False)
@@ -128,7 +124,7 @@ def forests(jobs: int, costs: SystemMetricsCallback, *others: Any) -> tuple[Any,
     return newest, sorted(runs, key=lambda run: int(run.data.tags["sysmetrics.run_key"].rpartition("/")[2]))
 
 
-def show_truth(jobs: int) -> None:
+def show_truth(jobs):
     """Compare some candidates with their fits alone, and say what a limit saves."""
     folder = str(Path.cwd())
     whole, runs = forests(jobs, SystemMetricsCallback(), Alone(jobs, folder))
@@ -162,10 +158,10 @@ def show_truth(jobs: int) -> None:
     )
 
 
-def cpu_of(jobs: int, search: Callable[[], object]) -> float:
+def cpu_of(jobs, search):
     """CPU seconds that a call takes in this process and its workers."""
 
-    def now() -> float:
+    def now():
         here = psutil.Process()
         return sum(sum(each.cpu_times()[:2]) for each in [here, *here.children(recursive=True)])
 
@@ -174,12 +170,12 @@ def cpu_of(jobs: int, search: Callable[[], object]) -> float:
     return now() - before
 
 
-def show_overhead(jobs: int) -> None:
+def show_overhead(jobs):
     """What the callback adds to a fit and to a candidate."""
     X, y = make_classification(400, 5, random_state=0)
     extra = {}
     for cpu_s, candidates, splits in SPINS:
-        taken: dict[bool, list[float]] = {False: [], True: []}
+        taken = {False: [], True: []}
         for turn in range(4 if cpu_s < 0.1 else 2):
             for costs in (False, True):
                 grid = {"gives": [each / candidates for each in range(candidates)], "cpu_s": [cpu_s]}
@@ -203,7 +199,7 @@ def show_overhead(jobs: int) -> None:
 
 @click.command()
 @click.option("--jobs", multiple=True, type=int, default=(1, 2), help="n_jobs of the searches.")
-def main(jobs: tuple[int, ...]) -> None:
+def main(jobs):
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for name in ("alone", "mlflow"):  # made elsewhere: that would leave memory in this process

@@ -8,8 +8,6 @@ trials that meet the limits it stopped, and the regret of the chosen model. With
 and the limits of a user who says nothing.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -27,9 +25,8 @@ sys.path.insert(0, str(ROOT))
 import mlflow  # noqa: E402
 import pandas as pd  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Run  # noqa: E402
 
-from entrypoints.frame import Frame, frame_of  # noqa: E402
+from entrypoints.frame import frame_of  # noqa: E402
 from entrypoints.reading import rows_of  # noqa: E402
 from entrypoints.reporting.questions import limits_saved  # noqa: E402
 
@@ -67,7 +64,7 @@ SCENARIOS = {
 @click.option("--file", type=click.Path(exists=True, resolve_path=True), help="The table of the scenario mnist.")
 @click.option("--limited", default="training_time_s", show_default=True, help="The metric that is limited.")
 @click.option("--defaults", is_flag=True, help="The default length and limits.")
-def main(scenario: str, seeds: int, file: str | None, limited: str, defaults: bool) -> None:
+def main(scenario, seeds, file, limited, defaults):
     """Run the scenario and print its table."""
     params = dict(SCENARIOS[scenario]) | ({"dataset": file} if file else {})
     if defaults:
@@ -76,14 +73,14 @@ def main(scenario: str, seeds: int, file: str | None, limited: str, defaults: bo
         store = Path(folder)
         mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
         rows = [one_seed(params, str(seed), store, "" if defaults else limited) for seed in range(seeds)]
-    table: pd.DataFrame = pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
     click.echo(f"\n{scenario}, {seeds} seeds")
     click.echo(table.to_string(index=False, float_format="{:.4g}".format))
     of_all = table.agg({name: "sum" if name in ("feasible", "stopped") else "mean" for name in table.columns[1:]})
     click.echo(f"\nmeans; of feasible and stopped sums\n{of_all.to_string(float_format='{:.4g}'.format)}")
 
 
-def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> dict[str, float | str]:
+def one_seed(params, seed, store, limited):
     """Run the studies of one seed: what the limits saved and lost."""
     client = MlflowClient()
     full = study(params | {"seed": seed}, store, client)
@@ -105,7 +102,7 @@ def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> di
     }
 
 
-def study(params: dict[str, str], store: Path, client: MlflowClient) -> Run:
+def study(params, store, client):
     """Run one study to its end; one with limits may end without a model that meets them."""
     line = [sys.executable, "-m", "entrypoints.tune"]
     line += [part for name, value in params.items() for part in (f"--{name}", value)]
@@ -117,7 +114,7 @@ def study(params: dict[str, str], store: Path, client: MlflowClient) -> Run:
     return newest
 
 
-def _between(frame: Frame, metric: str) -> float:
+def _between(frame, metric):
     """A limit in the middle: between the batch sizes that lie on either side of half of all trials.
 
     Within one trials differ by noise alone, and a limit there would part equal ones.

@@ -11,8 +11,6 @@ AutoGluon's table of this form is of memory, before 776 fits: https://github.com
     python benchmarks/estimators.py [--rows 20000] [--folds 3]
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import json
@@ -23,7 +21,6 @@ import time
 import warnings
 from functools import partial
 from itertools import product
-from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
@@ -33,9 +30,9 @@ import pandas as pd  # noqa: E402
 
 SHARES = (10, 25, 50)  # of the steps, after which the final training time is forecast
 _TREES = {"n_estimators": [30, 60], "max_features": ["sqrt", 0.5], "max_depth": [5, 10, None]}
-_RATES: dict[str, list[Any]] = {"learning_rate": [0.03, 0.1, 0.3]}
+_RATES = {"learning_rate": [0.03, 0.1, 0.3]}
 _HALF = {"subsample": [0.5], "n_estimators": [50, 100]}  # random numbers are drawn for each tree
-ESTIMATORS: dict[str, dict[str, list[Any]]] = {
+ESTIMATORS = {
     "logistic": {"batch_size": [32, 128], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.001, 0.01]},
     "mlp": {
         "batch_size": [32, 128],
@@ -53,7 +50,7 @@ ESTIMATORS: dict[str, dict[str, list[Any]]] = {
 }
 
 
-def main() -> None:
+def main():
     """Print a row for each estimator and table, then the forecasts on both tables together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000, help="of the made table")
@@ -82,7 +79,7 @@ def main() -> None:
     print(f"\n{shown.round(2).to_string()}")
 
 
-def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], list[tuple[int, float]]]:
+def _row(table, name, rows, folds):
     """What is shown of these trials, and their forecasts: after which share of the steps, and the ratio."""
     warnings.simplefilter("ignore")
     from entrypoints.compute import memory
@@ -106,11 +103,11 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
     gc.freeze()  # as in the process of a trial, which measures memory at each point
 
     costs = np.zeros((2, len(configurations), 3))  # of trials and by hand: CPU seconds, those of training, peak MB
-    forecasts: list[tuple[int, float]] = []
+    forecasts = []
     accuracies, equal = [], 0
     for number, configuration in enumerate(configurations):
         sides = partial(_trial, configuration, data, forecasts), partial(_by_hand, configuration, data, algorithm)
-        scores: list[Any] = [[], []]
+        scores = [[], []]
         for side in (0, 1) if number % 2 else (1, 0):
             memory.release()
             with measure() as measured:
@@ -133,14 +130,14 @@ def _row(table: str, name: str, rows: int, folds: int) -> tuple[dict[str, Any], 
     return row | dict(zip(("peak MB", "hand MB"), costs[:, :, 2].max(axis=1), strict=True)), forecasts
 
 
-def _trial(configuration: Any, data: Any, forecasts: list[tuple[int, float]]) -> tuple[list[Any], float]:
+def _trial(configuration, data, forecasts):
     """The accuracies of each fold on its held-out rows and the test part, and the seconds of training of all."""
     from entrypoints.limits.extrapolation import Extrapolation
     from entrypoints.models.cross_validation import training_of
 
     training = training_of(configuration, data)
     expected = Extrapolation(by_fold=configuration.batch_size is None)
-    totals_s: dict[int, float] = {}
+    totals_s = {}
     while not training.ended:
         steps, took_s = training.step_number, training.training_time_s
         training.advance()
@@ -159,7 +156,7 @@ def _trial(configuration: Any, data: Any, forecasts: list[tuple[int, float]]) ->
     return [(row["val_accuracy"], row["test_accuracy"]) for row in rows], training.training_time_s * len(rows)
 
 
-def _by_hand(configuration: Any, data: Any, algorithm: Any) -> tuple[list[Any], float]:
+def _by_hand(configuration, data, algorithm):
     """The same by hand."""
     scores, fits_s = [], 0.0
     for number, (fit, held_out) in enumerate(data.split.folds):
@@ -171,7 +168,7 @@ def _by_hand(configuration: Any, data: Any, algorithm: Any) -> tuple[list[Any], 
     return scores, fits_s
 
 
-def _fit(algorithm: Any, configuration: Any, data: Any, rows: Any, number: int) -> tuple[Any, Any, float]:
+def _fit(algorithm, configuration, data, rows, number):
     """A scaler and a model of these rows, and the CPU seconds of the model's own training."""
     from sklearn.preprocessing import StandardScaler
 
@@ -193,7 +190,7 @@ def _fit(algorithm: Any, configuration: Any, data: Any, rows: Any, number: int) 
     return scaler, model, took_s
 
 
-def _made(rows: int) -> Any:
+def _made(rows):
     from sklearn.datasets import make_classification
 
     from entrypoints.datasets.tables import Table

@@ -6,8 +6,6 @@ say: statuses of the trials, their errors, and the study's own words. The exit c
 anything is there twice, or a run is left RUNNING.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 import tempfile
@@ -19,15 +17,15 @@ from mlflow import MlflowClient
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from observations import Observed, observe  # noqa: E402
+from observations import observe  # noqa: E402
 from tune_faults import FAULTS, wrong_with  # noqa: E402
 
 
-def row(*cells: object) -> None:
+def row(*cells):
     print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
 
 
-def show(case: str, observed: Observed) -> bool:
+def show(case, observed):
     """Print a row; whether it is right."""
     wrong = wrong_with(case, observed)
     counts = [observed.get(name, "?") for name in ("reported", "stored", "twice", "running")]
@@ -37,7 +35,7 @@ def show(case: str, observed: Observed) -> bool:
     return not wrong
 
 
-def main() -> int:
+def main():
     logging.disable(logging.INFO)  # of MLflow, which makes a store
     row("fault", "what was done", "reported", "in the store", "twice", "left RUNNING", "what the runs say", "right")
     row(*["---"] * 8)

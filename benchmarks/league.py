@@ -20,10 +20,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
@@ -31,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import click  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from league_tables import ERROR_RATE, LOG_LOSS, RMSE, TABLES, TARGET, LeagueTable, quick  # noqa: E402
+from league_tables import ERROR_RATE, LOG_LOSS, RMSE, TABLES, TARGET, quick  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
@@ -61,7 +59,7 @@ class Played:
     is_busy: bool
 
     @property
-    def error(self) -> float:
+    def error(self):
         """The standard error of the score."""
         return float(self.losses.std(ddof=1) / np.sqrt(len(self.losses)))
 
@@ -78,9 +76,9 @@ class Played:
     show_default=True,
     help="Where those of the opponents are, or are made.",
 )
-def main(is_quick: bool, names: Sequence[str], splits: int, seconds: int, environments: Path) -> None:
+def main(is_quick, names, splits, seconds, environments):
     """Play all sides on all tables, and print one table."""
-    made: Sequence[Callable[[], LeagueTable]] = [make for make in TABLES if not names or make.__name__ in names]
+    made = [make for make in TABLES if not names or make.__name__ in names]
     if is_quick:
         made, splits, seconds = [quick], 1, 5
     pythons = {name: _environment(environments / name, needed) for name, needed in REQUIREMENTS.items()}
@@ -93,7 +91,7 @@ def main(is_quick: bool, names: Sequence[str], splits: int, seconds: int, enviro
     click.echo(f"ours: within one standard error of the best opponent, or better, on {met} of {len(made)} tables")
 
 
-def _environment(folder: Path, requirements: Sequence[str]) -> str:
+def _environment(folder, requirements):
     """The Python of an environment with these and the plugin, which is made where it is not there."""
     python = folder / "bin" / "python"
     if not python.exists():
@@ -104,12 +102,12 @@ def _environment(folder: Path, requirements: Sequence[str]) -> str:
     return str(python)
 
 
-def _played(table: LeagueTable, splits: int, seconds: int, pythons: Mapping[str, str]) -> bool:
+def _played(table, splits, seconds, pythons):
     """Print the lines of one table; return whether ours by default is no worse than the best opponent."""
     sides = (*OPPONENTS, *OURS)
-    played: dict[str, list[Played]] = {side: [] for side in sides}
-    truth: list[float] = []
-    failed: dict[str, str] = {}
+    played = {side: [] for side in sides}
+    truth = []
+    failed = {}
     for split in range(splits):
         y = table.rows[TARGET]
         train, test = train_test_split(
@@ -142,7 +140,7 @@ def _played(table: LeagueTable, splits: int, seconds: int, pythons: Mapping[str,
     return behind.get("ours", np.inf) <= 1
 
 
-def _behind(own: Sequence[Played], other: Sequence[Played]) -> float:
+def _behind(own, other):
     """How much worse one side is than another, in standard errors of their difference on the same rows."""
     differences = [one.losses - two.losses for one, two in zip(own, other, strict=True)]
     errors = [each.std(ddof=1) / np.sqrt(len(each)) for each in differences]
@@ -150,7 +148,7 @@ def _behind(own: Sequence[Played], other: Sequence[Played]) -> float:
     return mean / max(float(np.mean(errors)), 1e-12)
 
 
-def _show(name: str, side: str, played: Sequence[Played], behind: float) -> None:
+def _show(name, side, played, behind):
     score, error = np.mean([[each.losses.mean(), each.error] for each in played], axis=0)
     cpu_s, p95_ms = np.mean([[each.cpu_s, each.p95_ms] for each in played], axis=0)
     met = "yes" if all(each.p95_ms <= LIMIT_MS for each in played) else "NO"
@@ -158,7 +156,7 @@ def _show(name: str, side: str, played: Sequence[Played], behind: float) -> None
     click.echo(f"{name:14} {side:13} {score:9.4g} {error:8.2g} {behind:7.1f} {cpu_s:7.0f} {p95_ms:7.1f}{busy} {met}")
 
 
-def _of_signal(table: LeagueTable) -> Any:
+def _of_signal(table):
     """What the best possible model predicts, as a model of this score does."""
     if table.score != ERROR_RATE:
         return table.truth
@@ -167,7 +165,7 @@ def _of_signal(table: LeagueTable) -> Any:
     return np.where(table.truth > 0.5, table.positive, other)
 
 
-def losses(table: LeagueTable, test: NDArray[np.int64], predicted: Any) -> Losses:
+def losses(table, test, predicted):
     """A number for each row, whose mean is the score; of RMSE by its first derivative."""
     y, predicted = table.rows[TARGET].to_numpy()[test], np.asarray(predicted)
     if table.score == ERROR_RATE:
@@ -177,8 +175,7 @@ def losses(table: LeagueTable, test: NDArray[np.int64], predicted: Any) -> Losse
         return -np.log(np.clip(of_own, 1e-6, 1))
     squared = (predicted - y) ** 2
     rmse = np.sqrt(squared.mean())
-    own: Losses = squared / (2 * rmse) + rmse / 2
-    return own
+    return squared / (2 * rmse) + rmse / 2
 
 
 class SideError(Exception):
@@ -188,16 +185,14 @@ class SideError(Exception):
 class _Game:
     """One side on one split of a table, in a folder with a store of its own."""
 
-    def __init__(
-        self, table: LeagueTable, train: NDArray[np.int64], test: NDArray[np.int64], seconds: int, folder: Path
-    ) -> None:
+    def __init__(self, table, train, test, seconds, folder):
         self.table, self.test, self.seconds, self.folder = table, test, seconds, folder
         self.store = f"sqlite:///{folder / 'mlflow.db'}"
         self.env = os.environ | {"MLFLOW_TRACKING_URI": self.store, "PYTHONPATH": str(ROOT)}
         for name, rows in (("train", train), ("test", test)):
             table.rows.iloc[rows].to_csv(folder / f"{name}.csv", index=False)
 
-    def play(self, side: str, python: str) -> Played:
+    def play(self, side, python):
         """Train, predict, and serve."""
         with measure() as measured:
             model = self._ours(side, python) if side in OURS else self._opponent(side, python)
@@ -206,7 +201,7 @@ class _Game:
         p95_ms, is_busy = self._served(model, python)
         return Played(losses(self.table, self.test, predicted), measured.summary["cpu_seconds"], p95_ms, is_busy)
 
-    def _ours(self, side: str, python: str) -> str:
+    def _ours(self, side, python):
         """The address of the model of a study."""
         line = [python, "-m", "entrypoints.tune", "--dataset", str(self.folder / "train.csv"), "--target", TARGET]
         if self.table.score in METRICS:
@@ -217,17 +212,17 @@ class _Game:
         (study,) = MlflowClient(self.store).search_runs(["0"], "tags.`sysmetrics.kind` = 'study'", max_results=1)
         return f"models:/{study.outputs.model_outputs[0].model_id}"
 
-    def _opponent(self, side: str, python: str) -> str:
+    def _opponent(self, side, python):
         return self._run([python, str(SIDE), "train", side, self._job()]).strip().splitlines()[-1]
 
-    def _served(self, model: str, python: str) -> tuple[float, bool]:
+    def _served(self, model, python):
         """The 95th percentile of answers, infinite where too few came to tell, and whether the machine was busy."""
         command = str(Path(python).parent / "mlflow-sysmetrics")
         said = self._run([command, "served", model, "--data", str(self.folder / "test.csv")])
         found = re.search(r"served_p95_ms +([\d.]+)", said)
         return float(found[1]) if found else float("inf"), "The machine was busy" in said
 
-    def _job(self, **about: Any) -> str:
+    def _job(self, **about):
         """What `league_side.py` has to know, as a file."""
         features = self.table.rows.drop(columns=[TARGET, *self.table.dates])
         job = {
@@ -246,7 +241,7 @@ class _Game:
         file.write_text(json.dumps(job | about))
         return str(file)
 
-    def _run(self, line: Sequence[str]) -> str:
+    def _run(self, line):
         """What a command prints. SideError: with the last line of its errors."""
         done = subprocess.run(line, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
         if done.returncode:

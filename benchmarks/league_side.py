@@ -24,7 +24,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
 MIN_ROWS = 5  # of a value that gets a column of its own
@@ -33,7 +33,7 @@ texts = make_column_selector(dtype_exclude="number")
 numbers = make_column_selector(dtype_include="number")
 
 
-def main(what: str, *arguments: str) -> None:
+def main(what, *arguments):
     """Do one of the two."""
     job = json.loads(Path(arguments[-1]).read_text())
     if what == "train":
@@ -42,7 +42,7 @@ def main(what: str, *arguments: str) -> None:
         predict(job)
 
 
-def train(side: str, job: dict[str, Any]) -> str:
+def train(side, job):
     """Train what somebody would write by hand, log it, and return its address."""
     rows = read(job["train"], job)
     X, y = rows.drop(columns=job["target"]), rows[job["target"]]
@@ -75,7 +75,7 @@ def predict(job: dict[str, Any]) -> None:
     Path(job["predicted"]).write_text(json.dumps(np.asarray(found).ravel().tolist()))
 
 
-def _by_ours(job: dict[str, Any]) -> Any:
+def _by_ours(job):
     """Ours takes rows as the file has them."""
     model = mlflow.pyfunc.load_model(job["model"])
     rows = pd.read_csv(job["test"]).drop(columns=job["target"])
@@ -84,7 +84,7 @@ def _by_ours(job: dict[str, Any]) -> Any:
     return model.predict(rows)
 
 
-def read(file: str, job: dict[str, Any]) -> pd.DataFrame:
+def read(file, job):
     """A file with its dates as dates, its text as objects, and all features as numbers with room for gaps."""
     rows = pd.read_csv(file, parse_dates=job["dates"])
     for column in rows.columns.drop(job["target"]):
@@ -95,7 +95,7 @@ def read(file: str, job: dict[str, Any]) -> pd.DataFrame:
     return rows
 
 
-def with_days(X: pd.DataFrame) -> pd.DataFrame:
+def with_days(X):
     """Dates as days and months."""
     found = X.copy()
     for column in X.select_dtypes("datetime"):
@@ -104,7 +104,7 @@ def with_days(X: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def forest(job: dict[str, Any]) -> Pipeline:
+def forest(job):
     """A forest with its defaults."""
     encoded = make_column_transformer(
         (OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=MIN_ROWS, sparse_output=False), texts),
@@ -114,7 +114,7 @@ def forest(job: dict[str, Any]) -> Pipeline:
     return make_pipeline(FunctionTransformer(with_days), encoded, made(random_state=0))
 
 
-def boosting(job: dict[str, Any]) -> Pipeline:
+def boosting(job):
     """Boosting with its defaults, which knows gaps and categories."""
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, min_frequency=MIN_ROWS)
     encoded = make_column_transformer(
@@ -125,7 +125,7 @@ def boosting(job: dict[str, Any]) -> Pipeline:
     return make_pipeline(FunctionTransformer(with_days), encoded, model)
 
 
-def flaml(job: dict[str, Any]) -> Any:
+def flaml(job):
     """FLAML with a time budget; it reads dates, text and gaps itself."""
     from flaml import AutoML
 

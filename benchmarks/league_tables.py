@@ -6,7 +6,6 @@ what the best possible model would predict.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,35 +36,35 @@ class LeagueTable:
     truth: np.ndarray[Any, Any] | None = None
 
 
-def breast_cancer() -> LeagueTable:
+def breast_cancer():
     """569 rows, 30 numbers, two classes."""
     return _bundled("breast cancer", datasets.load_breast_cancer(as_frame=True), classes=True)
 
 
-def digits() -> LeagueTable:
+def digits():
     """1797 rows, 64 numbers, ten classes."""
     return _bundled("digits", datasets.load_digits(as_frame=True), classes=True)
 
 
-def diabetes() -> LeagueTable:
+def diabetes():
     """442 rows, 10 numbers, regression."""
     return _bundled("diabetes", datasets.load_diabetes(as_frame=True), classes=False)
 
 
-def red_wine() -> LeagueTable:
+def red_wine():
     """1599 rows, 11 numbers, regression. Half a mark is added, so that nobody takes six whole marks for classes."""
     rows = pd.read_csv(DATA / "red_wine.csv.gz")
     rows = rows.rename(columns={rows.columns[-1]: TARGET})
     return LeagueTable("red_wine", rows.assign(**{TARGET: rows[TARGET] + 0.5}), RMSE)
 
 
-def pima() -> LeagueTable:
+def pima():
     """768 rows, 8 numbers, two classes."""
     rows = pd.read_csv(DATA / "diabetes.csv.gz")
     return LeagueTable("pima", _named(rows.rename(columns={rows.columns[-1]: TARGET})), ERROR_RATE)
 
 
-def leavers(rows: int = 2500) -> LeagueTable:
+def leavers(rows=2500):
     """Text, a date and gaps; a class of about 5 %."""
     random = np.random.default_rng(1)
     table = _business(random, rows)
@@ -77,7 +76,7 @@ def leavers(rows: int = 2500) -> LeagueTable:
     return LeagueTable("leavers", _with_gaps(random, table, leaves), LOG_LOSS, ("since",), "leaves", of_leaving)
 
 
-def prices(rows: int = 20_000) -> LeagueTable:
+def prices(rows=20_000):
     """Text of 150 cities, a date and gaps; regression with interactions."""
     random = np.random.default_rng(2)
     table = _business(random, rows)
@@ -91,7 +90,7 @@ def prices(rows: int = 20_000) -> LeagueTable:
     )
 
 
-def visits(rows: int = 6000) -> LeagueTable:
+def visits(rows=6000):
     """Text, a date and gaps; two classes of about equal size."""
     random = np.random.default_rng(3)
     table = _business(random, rows)
@@ -103,7 +102,7 @@ def visits(rows: int = 6000) -> LeagueTable:
 
 
 CITIES = [f"city {number}" for number in range(150)]
-TABLES: tuple[Callable[[], LeagueTable], ...] = (
+TABLES = (
     breast_cancer,
     digits,
     diabetes,
@@ -115,23 +114,23 @@ TABLES: tuple[Callable[[], LeagueTable], ...] = (
 )
 
 
-def quick() -> LeagueTable:
+def quick():
     """A small one that has text, a date and gaps."""
     return visits(600)
 
 
-def _bundled(name: str, loaded: Any, *, classes: bool) -> LeagueTable:
+def _bundled(name, loaded, *, classes):
     rows = loaded.frame.rename(columns={"target": TARGET})
     rows.columns = [str(column).replace(" ", "_") for column in rows]
     return LeagueTable(name, _named(rows) if classes else rows, ERROR_RATE if classes else RMSE)
 
 
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
+def _named(rows):
     """With classes that nobody takes for numbers."""
     return rows.assign(**{TARGET: "class " + rows[TARGET].astype(str)})
 
 
-def _business(random: np.random.Generator, rows: int) -> pd.DataFrame:
+def _business(random, rows):
     """What a shop knows of its customers; `noise` columns say nothing of any target."""
     return pd.DataFrame(
         {
@@ -146,7 +145,7 @@ def _business(random: np.random.Generator, rows: int) -> pd.DataFrame:
     )
 
 
-def _with_gaps(random: np.random.Generator, table: pd.DataFrame, target: Any) -> pd.DataFrame:
+def _with_gaps(random, table, target):
     """A twentieth of the ages, channels and noise is not known."""
     gaps = {name: table[name].where(random.random(len(table)) > 0.05) for name in ("age", "channel", "noise")}
     return table.assign(**gaps, **{TARGET: target})

@@ -9,11 +9,8 @@ there is nothing to know. In others of the same kinds a leak is planted. scikit-
 Its aim: a warning for at most one of 100 clean tables, and nearly all of 50 planted leaks of each kind found.
 """
 
-from __future__ import annotations
-
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,6 @@ from entrypoints.datasets import known  # noqa: E402
 from entrypoints.datasets.cleaning import clean  # noqa: E402
 from entrypoints.datasets.prepared import prepared  # noqa: E402
 from entrypoints.datasets.splits import make_split  # noqa: E402
-from entrypoints.datasets.tables import Table, Task  # noqa: E402
 from entrypoints.models import leaks, scores  # noqa: E402
 
 FOLDS = 3
@@ -40,9 +36,9 @@ Array = NDArray[Any]
 Random = np.random.Generator
 
 
-def columns(random: Random, rows: int, count: int) -> pd.DataFrame:
+def columns(random, rows, count):
     """Columns of several kinds that know nothing of each other."""
-    found: dict[str, Any] = {}
+    found = {}
     for number in range(count):
         values = random.normal(size=rows)
         kind = random.choice(["normal", "long tail", "counts", "yes or no", "category", "date"], p=[0.4, *[0.12] * 5])
@@ -60,7 +56,7 @@ def columns(random: Random, rows: int, count: int) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def signal(random: Random, frame: pd.DataFrame) -> Array:
+def signal(random, frame):
     """What the columns know of the target; near copies may be added to the frame."""
     known = np.column_stack(
         [
@@ -85,12 +81,12 @@ def signal(random: Random, frame: pd.DataFrame) -> Array:
     return known[:, 0] * known[:, 1] if shape == "two together" else np.zeros(len(first))
 
 
-def _standard(values: Any) -> Array:
+def _standard(values):
     numbers = np.asarray(values, dtype=float)
     return (numbers - numbers.mean()) / (numbers.std() + 1e-9)
 
 
-def drawn(random: Random, known: tuple[float, float] = (0.3, 0.9)) -> tuple[pd.DataFrame, Task]:
+def drawn(random, known=(0.3, 0.9)):
     """A clean table, its target last, and its task; what is known of the target is a share within these."""
     rows = int(random.choice([100, 200, 500, 1500, 6000]))
     frame = columns(random, rows, int(random.choice([4, 10, 20, 40] if rows == 6000 else [4, 10, 20, 40, 150])))
@@ -110,12 +106,12 @@ def drawn(random: Random, known: tuple[float, float] = (0.3, 0.9)) -> tuple[pd.D
     return frame.assign(**{TARGET: classes}), "classification"
 
 
-def copy(random: Random, y: Array, task: Task) -> Any:
+def copy(random, y, task):
     """The target itself; of numbers in other units."""
     return y if task == "classification" else 2.5 * y + 7
 
 
-def noisy(random: Random, y: Array, task: Task) -> Any:
+def noisy(random, y, task):
     """In 5 % of the rows another class, or the number and 10 % of its deviation."""
     if task == "regression":
         return y + 0.1 * y.std() * random.normal(size=len(y))
@@ -123,7 +119,7 @@ def noisy(random: Random, y: Array, task: Task) -> Any:
     return np.where(wrong, (y + random.integers(1, max(2, y.max() + 1), size=len(y))) % (y.max() + 1), y)
 
 
-def nearly(random: Random, y: Array, task: Task) -> Any:
+def nearly(random, y, task):
     """The number by 10 % more or less; another class in 5 % of the rarest class and in as many other rows."""
     if task == "regression":
         return y * np.exp(0.1 * random.normal(size=len(y)))
@@ -133,7 +129,7 @@ def nearly(random: Random, y: Array, task: Task) -> Any:
     return found
 
 
-def category(random: Random, y: Array, task: Task) -> Any:
+def category(random, y, task):
     """One of several categories for each class, or for each of ten to twenty ranges of numbers; in no order."""
     count = int(random.choice([10, 20]))
     if task == "regression":
@@ -144,21 +140,21 @@ def category(random: Random, y: Array, task: Task) -> Any:
     return pd.Series(random.permutation(places.max() + 1)[places]).map("k{}".format)
 
 
-def said(frame: pd.DataFrame, task: Task | None, name: str = "table") -> tuple[str, float]:
+def said(frame, task, name="table"):
     """What is said of a table, and the CPU seconds that it took."""
     target = str(frame.columns[-1])
     frame.attrs |= {"name": name, "target": target, "task": task}
     return _said(clean(frame, target, what=name, echo=lambda line: None))
 
 
-def _said(table: Table) -> tuple[str, float]:
+def _said(table):
     split = make_split(table, folds=FOLDS, seed=0)
     data, began = prepared(table, split), time.process_time()
     sentence = leaks.sentence(data, table, scores.find(None, table.task), 0)
     return sentence, time.process_time() - began
 
 
-def clean_tables(tables: int, seed: int, known: tuple[float, float]) -> None:
+def clean_tables(tables, seed, known):
     """Print how many clean tables are warned of."""
     warned, took = [], []
     for number in range(tables):
@@ -173,9 +169,9 @@ def clean_tables(tables: int, seed: int, known: tuple[float, float]) -> None:
     print(*warned, sep="\n", end="\n" if warned else "")
 
 
-def planted(kind: Callable[[Random, Array, Task], Any], tables: int, seed: int) -> None:
+def planted(kind, tables, seed):
     """Print in how many tables a leak is found."""
-    found: dict[str, list[bool]] = {}
+    found = {}
     for number in range(tables):
         random = np.random.default_rng([seed, 1, number])
         frame, task = drawn(random)
@@ -188,7 +184,7 @@ def planted(kind: Callable[[Random, Array, Task], Any], tables: int, seed: int) 
     print(f"planted {kind.__name__}: {sum(map(sum, found.values()))} of {tables} found ({by})")
 
 
-def real_tables() -> None:
+def real_tables():
     """Print what is said of tables that everybody knows."""
     for name in BUNDLED:
         bunch = getattr(datasets, f"load_{name}")(as_frame=True)
@@ -201,7 +197,7 @@ def real_tables() -> None:
 @click.command(help=__doc__)
 @click.option("--tables", default=100, show_default=True, help="Clean tables; half as many of each planted kind.")
 @click.option("--seed", default=0, show_default=True)
-def main(tables: int, seed: int) -> None:
+def main(tables, seed):
     for share in ((0.3, 0.9), (0.9, 0.95), (0.95, 0.99)):
         clean_tables(tables, seed, share)
     for kind in (copy, noisy, nearly, category):

@@ -19,13 +19,9 @@ Shares of them in which that is found, and in which its 95 % interval holds the 
 Minutes, in one process. What the A/A of costs says depends on what else the machine does.
 """
 
-from __future__ import annotations
-
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
@@ -38,12 +34,10 @@ import click  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from made_up_frames import study  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
 from sklearn.linear_model import SGDClassifier  # noqa: E402
 from sklearn.model_selection import StratifiedKFold, train_test_split  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
-from entrypoints.frame import Frame  # noqa: E402
 from entrypoints.reporting.questions import effects, training  # noqa: E402
 
 ROWS, FOLDS, EPOCHS = 768, 10, 10
@@ -51,7 +45,7 @@ SCORE = "val_accuracy"
 HALVES = {"first": slice(0, 4), "second": slice(4, 8)}
 LOSSES = {"logistic": "log_loss", "svm": "hinge"}
 TRAINED = {"alpha": [0.001, 0.01, 0.1], "learning_rate": [0.1, 0.01, 0.001, 0.0001]}
-SIZES: dict[int, dict[str, list[Any]]] = {
+SIZES = {
     8: {"batch_size": [8, 64], "learning_rate": [0.01, 0.001]},
     24: {"batch_size": [8, 32, 128, 512], "learning_rate": [0.1, 0.01, 0.001]},
     108: {"batch_size": [2**i for i in range(1, 10)], "learning_rate": [10.0**-i for i in range(6)]},
@@ -70,7 +64,7 @@ STANDARD_ERROR = MODEL_SD * np.sqrt(2 * (1 / FOLDS + 1 / (FOLDS - 1)))
 @click.option("--draws", default=100, show_default=True, help="Tables of the A/A of scores.")
 @click.option("--studies", default=20, show_default=True, help="Of the A/A of costs.")
 @click.option("--repeats", default=50, show_default=True, help="Studies of each line of the A/B.")
-def main(draws: int, studies: int, repeats: int) -> None:
+def main(draws, studies, repeats):
     """Print the tables."""
     for name, levels in (("features", list(HALVES)), ("algorithm", list(LOSSES))):
         began = time.monotonic()
@@ -98,14 +92,13 @@ def main(draws: int, studies: int, repeats: int) -> None:
     click.echo(pd.DataFrame(_scores(repeats)).to_string(index=False))
 
 
-def _claimed(frame: Frame, name: str) -> dict[str, Any]:
+def _claimed(frame, name):
     """The row of one hyperparameter's effect on the score."""
     table = effects.of_score(frame)
-    found: dict[str, Any] = table[table["hyperparameter"] == name].iloc[0].to_dict()
-    return found
+    return table[table["hyperparameter"] == name].iloc[0].to_dict()
 
 
-def _scored(seed: int, name: str, levels: Sequence[str]) -> Frame:
+def _scored(seed, name, levels):
     """A study of one new table: all levels with all rates and penalties, on the same ten folds.
 
     Batch sizes do not change these models, since ``partial_fit`` makes a step for each row.
@@ -117,9 +110,9 @@ def _scored(seed: int, name: str, levels: Sequence[str]) -> Frame:
     splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     folds = [(train[fit], train[held_out]) for fit, held_out in splitter.split(train, y[train])]
     orders = [np.concatenate([random.permutation(fit) for _ in range(EPOCHS)]) for fit, _ in folds]
-    known: dict[str, NDArray[np.float64]] = {}
+    known = {}
 
-    def score(row: Mapping[str, Any]) -> NDArray[np.float64]:
+    def score(row):
         key = f"{row[name]} {row['alpha']} {row['learning_rate']}"
         if key not in known:
             known[key] = np.array([_fitted(X, y, row, *fold, order) for fold, order in zip(folds, orders, strict=True)])
@@ -130,13 +123,13 @@ def _scored(seed: int, name: str, levels: Sequence[str]) -> Frame:
 
 
 def _fitted(
-    X: NDArray[np.float64],
-    y: NDArray[np.int64],
-    row: Mapping[str, Any],
-    fit: NDArray[np.int64],
-    held_out: NDArray[np.int64],
-    order: NDArray[np.int64],
-) -> float:
+    X,
+    y,
+    row,
+    fit,
+    held_out,
+    order,
+):
     """The accuracy of one model on one fold."""
     columns = HALVES.get(row.get("features", ""), slice(None))
     scaler = StandardScaler().fit(X[fit, columns])
@@ -151,19 +144,19 @@ def _fitted(
     return float(model.score(scaler.transform(X[held_out, columns]), y[held_out]))
 
 
-def _timed(seed: int) -> Frame:
+def _timed(seed):
     """A study of trials that all do the same work, which is timed."""
     random = np.random.default_rng(seed)
     X, y = random.normal(size=(64, 11)), random.integers(0, 2, 64)
 
-    def training_time_s(row: Mapping[str, Any]) -> float:
+    def training_time_s(row):
         model = SGDClassifier()
         began = time.perf_counter()
         for _ in range(300):
             model.partial_fit(X, y, classes=[0, 1])
         return time.perf_counter() - began
 
-    def inference_latency_ms(row: Mapping[str, Any]) -> float:
+    def inference_latency_ms(row):
         model, times = SGDClassifier().fit(X, y), []
         for _ in range(50):
             began = time.perf_counter()
@@ -171,21 +164,21 @@ def _timed(seed: int) -> Frame:
             times.append(time.perf_counter() - began)
         return 1000 * float(np.median(times))
 
-    levels: dict[str, list[Any]] = {"first": [1, 2, 3, 4], "second": [1, 2, 3], "third": ["a", "b"]}
+    levels = {"first": [1, 2, 3, 4], "second": [1, 2, 3], "third": ["a", "b"]}
     costs = {"training_time_s": training_time_s, "inference_latency_ms": inference_latency_ms}
     return study(levels, costs, metric=None, noise=0, seed=seed)
 
 
-def _grown(seed: int, levels: Mapping[str, Sequence[Any]], level_mb: float) -> Frame:
+def _grown(seed, levels, level_mb):
     """A study whose trials find a process that grows, most of all in its first ones."""
 
-    def peak_memory_mb(row: Mapping[str, Any]) -> float:
+    def peak_memory_mb(row):
         return level_mb + GROWTH_MB * (1 - float(np.exp(-row["number"] / 5)))
 
     return study({**levels, **ALGORITHM}, {"peak_memory_mb": peak_memory_mb}, metric=None, noise=1e-4, seed=seed)
 
 
-def _costs(repeats: int) -> list[dict[str, Any]]:
+def _costs(repeats):
     """A row for each planted cost, size of study and noise."""
     rows = []
     for trials, levels in SIZES.items():
@@ -202,13 +195,13 @@ def _costs(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _effect(levels: Mapping[str, Sequence[Any]], seed: int, noise: float, cost: str, planted: float) -> dict[Any, Any]:
+def _effect(levels, seed, noise, cost, planted):
     """What is said of the algorithm's effect on a cost that it changes by a factor, or on memory."""
 
-    def training_time_s(row: Mapping[str, Any]) -> float:
+    def training_time_s(row):
         return (0.5 + 20 / row["batch_size"]) * (planted if row["algorithm"] == "svm" else 1.0)
 
-    def model_memory_mb(row: Mapping[str, Any]) -> float:
+    def model_memory_mb(row):
         return 2 + row["batch_size"] / 100 + (planted if row["algorithm"] == "svm" else 0.0)
 
     of = training_time_s if cost == "training_time_s" else model_memory_mb
@@ -216,28 +209,28 @@ def _effect(levels: Mapping[str, Sequence[Any]], seed: int, noise: float, cost: 
     return table[table["hyperparameter"] == "algorithm"].iloc[0].to_dict()
 
 
-def _leak(levels: Mapping[str, Sequence[Any]], seed: int) -> dict[Any, Any]:
+def _leak(levels, seed):
     """What is said of memory during training, where each trial leaks."""
     random = np.random.default_rng(seed)
 
-    def memory_mb(row: Mapping[str, Any], share: float) -> float:
+    def memory_mb(row, share):
         return 177 + LEAK_MB * share + random.normal(0, 0.2)
 
     row = training.learning_curves(study({**levels, **ALGORITHM}, curves={"memory_mb": memory_mb}, seed=seed)).iloc[0]
     return {**row.to_dict(), "reported": row["verdict"] == training.RISES}
 
 
-def _share(found: Sequence[Mapping[Any, Any]], planted: float, about: dict[str, Any]) -> dict[str, Any]:
+def _share(found, planted, about):
     told = np.mean([row["reported"] for row in found])
     holds = np.mean([row["low"] <= planted <= row["high"] for row in found])
     return about | {"found %": round(100 * told), "holds %": round(100 * holds)}
 
 
-def _scores(repeats: int) -> list[dict[str, Any]]:
+def _scores(repeats):
     """A row for each size of a study. All models of a level err alike, as those of one kind do."""
     rows = []
     for trials, levels in SIZES.items():
-        row: dict[str, Any] = {"trials": trials}
+        row = {"trials": trials}
         for errors in ERRORS:
             told = [_lower(levels, seed, errors)["reported"] for seed in range(repeats)]
             row[f"{errors} errors"] = round(100 * float(np.mean(told)))
@@ -245,14 +238,13 @@ def _scores(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _lower(levels: Mapping[str, Sequence[Any]], seed: int, errors: int) -> dict[str, Any]:
+def _lower(levels, seed, errors):
     random = np.random.default_rng(seed)
     each = {level: random.normal(0, MODEL_SD, FOLDS) for level in ALGORITHM["algorithm"]}
 
-    def score(row: Mapping[str, Any]) -> NDArray[np.float64]:
+    def score(row):
         lower = errors * STANDARD_ERROR if row["algorithm"] == "svm" else 0.0
-        scores: NDArray[np.float64] = 0.77 - lower + each[row["algorithm"]]
-        return scores
+        return 0.77 - lower + each[row["algorithm"]]
 
     frame = study(
         {**levels, **ALGORITHM}, {}, score, metric=SCORE, model_sd=0.2 * MODEL_SD, same_model=["batch_size"], seed=seed

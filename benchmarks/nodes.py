@@ -43,7 +43,7 @@ class Ran:
     driver_cpu_s: float
 
 
-def run(uri: str, folder: Path, **params: str) -> Ran:
+def run(uri, folder, **params):
     """Run the study, whose output is in a folder."""
     line = project_line("tune", params)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -58,13 +58,13 @@ def run(uri: str, folder: Path, **params: str) -> Ran:
     return Ran(study, trials, curves_of(client, trials), done.seconds, cpu_s)
 
 
-def best_score(study: Run) -> str:
+def best_score(study):
     """The metric that the dataset's models are ranked by."""
     names = [name for name in ("best_val_rmse", "best_val_accuracy") if name in study.data.metrics]
     return ", ".join(f"{name} {study.data.metrics[name]:.6f}" for name in names)
 
 
-def show(where: str, ran: Ran) -> None:
+def show(where, ran):
     """Print a row."""
     statuses = Counter(trial.info.status for trial in ran.trials)
     nodes = Counter(trial.data.tags["sysmetrics.ray_node_id"] for trial in ran.trials)
@@ -78,7 +78,7 @@ def show(where: str, ran: Ran) -> None:
 
 @click.command(help=__doc__)
 @click.option("--dataset", default="red_wine", show_default=True)
-def main(dataset: str) -> None:
+def main(dataset):
     """Run both and compare."""
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(scratch) / name for name in ("store", "nodes", "several", "one")]

@@ -8,8 +8,6 @@ ends while it still fails and two syncs follow. *Delivered* are readings that th
 *Stop* has a bound of 5 s.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -21,23 +19,23 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from fault_proxy import FAULTS, FaultProxy  # noqa: E402
-from outages import Outcome, log_through  # noqa: E402
+from outages import log_through  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 TITLES = ("fault", "then", "samples", "delivered", "twice", "lost", "longest hold", "stop")
 WIDTHS = (8, 18, 9, 11, 7, 6, 14, 8)
 
 
-def row(*cells: object) -> None:
+def row(*cells):
     print("".join(f"{cell!s:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)), flush=True)
 
 
-def show(outcome: Outcome, then: str) -> None:
+def show(outcome, then):
     counts = (outcome.taken, outcome.delivered, outcome.duplicated, outcome.lost)
     row(outcome.fault, then, *counts, f"{outcome.longest_hold_ms:.1f} ms", f"{outcome.stop_s:.2f} s")
 
 
-def main() -> int:
+def main():
     logging.disable(logging.WARNING)
     outcomes = []
     with tempfile.TemporaryDirectory() as name:

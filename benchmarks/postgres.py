@@ -7,8 +7,6 @@ the ratio of the medians counts. *Lost* are points of the curves that a study ha
 store: all of them train the same. The PostgreSQL server is new each time, with its default settings.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import tempfile
@@ -21,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from postgres_server import postgres  # noqa: E402
-from two_studies import Curves, Left, two_studies  # noqa: E402
+from two_studies import two_studies  # noqa: E402
 
 from entrypoints.compute.workers import usable_cpus  # noqa: E402
 
@@ -29,16 +27,16 @@ TITLES = ("store", "time", "trials", "runs by status", "curve points", "lost", "
 WIDTHS = (12, 10, 8, 22, 14, 6, 7, 15, 10)
 
 
-def row(*cells: object) -> None:
+def row(*cells):
     click.echo("".join(f"{cell!s:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip())
 
 
-def lost(left: Left, all_points: set[tuple[str, str, int, float]]) -> int:
+def lost(left, all_points):
     """Points that a study of these two lacks."""
     return sum(len(all_points - points(study)) for study in left.curves)
 
 
-def points(study: Curves) -> set[tuple[str, str, int, float]]:
+def points(study):
     return {(*key, step, value) for key, values in study.items() for step, value in values.items()}
 
 
@@ -46,10 +44,10 @@ def points(study: Curves) -> set[tuple[str, str, int, float]]:
 @click.option("--dataset", default="red_wine", show_default=True)
 @click.option("--pairs", default=2, show_default=True)
 @click.option("--cpus", default=0, show_default=True, help="of each study; 0: half of the usable CPU cores")
-def main(dataset: str, pairs: int, cpus: int) -> None:
+def main(dataset, pairs, cpus):
     """Run both sides in turn and print the table."""
     params = {"dataset": dataset, "cpus": str(cpus or max(1, usable_cpus() // 2))}
-    seen: list[tuple[str, Left, str]] = []
+    seen = []
     for _ in range(pairs):
         for name in ("SQLite", "PostgreSQL"):
             with contextlib.ExitStack() as stack:

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,22 +54,22 @@ class Trial:
     diverged: bool
 
     @property
-    def trial_id(self) -> str:
+    def trial_id(self):
         """As Tune numbers them."""
         return f"scale_{self.number:05d}"
 
     @property
-    def run_id(self) -> str:
+    def run_id(self):
         """As MLflow's ids look."""
         return f"{self.number:032x}"
 
     @property
-    def figures(self) -> dict[str, float]:
+    def figures(self):
         """The last value of each metric."""
         return {name: value for name, _, _, value in self.points}
 
 
-def grid(alphas: int) -> list[tuple[int, float, float]]:
+def grid(alphas):
     """Ten batch sizes by ten learning rates by this number of alphas."""
     rates = [float(f"{rate:.3g}") for rate in np.geomspace(1e-4, 0.1, 10)]
     return [
@@ -81,7 +80,7 @@ def grid(alphas: int) -> list[tuple[int, float, float]]:
     ]
 
 
-def synthetic(number: int, chosen: tuple[int, float, float], random: np.random.Generator) -> Trial:
+def synthetic(number, chosen, random):
     """A trial whose score and costs depend on what it chose, with noise. Its number is its id in the store."""
     batch_size, rate, alpha = chosen
     step_ms = (0.1 + batch_size / 5000) * random.lognormal(0, 0.05)
@@ -109,7 +108,7 @@ def synthetic(number: int, chosen: tuple[int, float, float], random: np.random.G
     return Trial(number, values, points, folds, diverged=bool(rate > 0.05 and random.random() < 0.5))
 
 
-def fill(uri: str, count: int, dataset: str = "red_wine", first: int = 0) -> str:
+def fill(uri, count, dataset="red_wine", first=0):
     """Write a study of ``count`` trials into a store, numbered from ``first`` on, and return the id of its run."""
     client = MlflowClient(uri)
     now = int(time.time() * 1000)
@@ -139,9 +138,9 @@ def fill(uri: str, count: int, dataset: str = "red_wine", first: int = 0) -> str
     return run_id
 
 
-def rows_of(trials: list[Trial], study: str, now: int) -> dict[Any, list[dict[str, Any]]]:
+def rows_of(trials, study, now):
     """The rows of MLflow's tables for these trials."""
-    rows: dict[Any, list[dict[str, Any]]] = {
+    rows = {
         table: [] for table in (models.SqlRun, models.SqlTag, models.SqlParam, models.SqlMetric, models.SqlLatestMetric)
     }
     for trial in trials:
@@ -164,13 +163,13 @@ def rows_of(trials: list[Trial], study: str, now: int) -> dict[Any, list[dict[st
     return rows
 
 
-def _points(trial: Trial, start: int) -> Iterator[dict[str, Any]]:
+def _points(trial, start):
     for name, step, after, value in trial.points:
         where = {"run_uuid": trial.run_id, "key": name, "step": step, "timestamp": start + after}
         yield where | {"value": float(value), "is_nan": False}
 
 
-def _trial_rows(trials: list[Trial]) -> list[dict[str, Any]]:
+def _trial_rows(trials):
     return [
         {"trial_id": trial.trial_id, "run_id": trial.run_id, "status": "FINISHED", "diverged": trial.diverged}
         | trial.chosen
@@ -180,7 +179,7 @@ def _trial_rows(trials: list[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def _fold_rows(trials: list[Trial]) -> list[dict[str, Any]]:
+def _fold_rows(trials):
     return [
         {"trial_id": trial.trial_id, "fold": fold, "val_loss": score**2 * 1.5, "val_rmse": score}
         | {"test_loss": score**2 * 1.5, "test_rmse": score, "training_time_s": trial.figures["training_time_s"]}
@@ -190,7 +189,7 @@ def _fold_rows(trials: list[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def measured(run_ids: str, uri: str, checkout: Path) -> tuple[float, float, int]:
+def measured(run_ids, uri, checkout):
     """Run the ``report`` of a checkout; its wall seconds, the memory of its processes together in MB, its exit code."""
     began, peak = time.monotonic(), 0
     command = [sys.executable, "-m", "entrypoints.report", "--study", run_ids]
@@ -211,7 +210,7 @@ def measured(run_ids: str, uri: str, checkout: Path) -> tuple[float, float, int]
 @click.option(
     "--other", type=click.Path(exists=True, path_type=Path), help="Another checkout to measure beside this one."
 )
-def main(trials: int, studies: int, other: Path | None) -> None:
+def main(trials, studies, other):
     """Fill a store, report on it, and print what that took."""
     with tempfile.TemporaryDirectory(prefix="report-scale-") as name:
         folder, began = Path(name), time.monotonic()

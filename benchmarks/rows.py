@@ -8,8 +8,6 @@ red_wine, diabetes, and 40 columns of money, percentages, dates and categories i
     python benchmarks/rows.py [--rows 2000]
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -17,7 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
@@ -34,11 +31,10 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
 
 from entrypoints.datasets import known  # noqa: E402
-from entrypoints.datasets.tables import Table  # noqa: E402
 from entrypoints.models import best_model  # noqa: E402
 
 
-def main() -> None:
+def main():
     """Print a line for each table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000, help="of the made tables")
@@ -56,7 +52,7 @@ def main() -> None:
             _compare(name, table, pd.read_csv(path, sep=style.separator, dtype=str))
 
 
-def _compare(name: str, table: Table, raw: pd.DataFrame) -> None:
+def _compare(name, table, raw):
     data = split_up(table)
     algorithm = "linear" if table.task == "regression" else "logistic"
     best = best_model.refit(configured(algorithm, steps=200), data)
@@ -66,14 +62,14 @@ def _compare(name: str, table: Table, raw: pd.DataFrame) -> None:
     test = data.split.test
     scaling = best.preprocessing.scaling
 
-    def in_units(predicted: Any) -> Any:
+    def in_units(predicted):
         if table.classes:
             return np.array(table.class_names)[predicted]
         return predicted * scaling.y_scale + scaling.y_mean
 
     expected, found = in_units(plain.predict(clean.iloc[test])), ours.predict(raw.iloc[test])
     equal = np.array_equal(found, expected) if table.classes else np.allclose(found, expected, rtol=1e-9, atol=0)
-    times_ms: dict[str, list[float]] = {"ours": [], "plain": []}
+    times_ms = {"ours": [], "plain": []}
     for row in test[:200]:
         for side, model, frame in (("ours", ours, raw), ("plain", plain, clean)):
             one = frame.iloc[[row]]
@@ -85,7 +81,7 @@ def _compare(name: str, table: Table, raw: pd.DataFrame) -> None:
     print(f"{line}  {'yes' if equal else 'NO'}, {len(test)} rows", flush=True)
 
 
-def _plain(best: best_model.BestModel, table: Table, train: Any) -> Any:
+def _plain(best, table, train):
     numeric = [name for name in table.feature_names if name not in table.categories]
     transformer = make_column_transformer(
         (make_pipeline(SimpleImputer(), StandardScaler()), numeric),

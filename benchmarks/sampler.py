@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
@@ -42,7 +42,7 @@ SLICES = 6
 SLICE_S = 0.5  # as many steps as take about this long
 
 
-def cpu_us(call: Callable[[], object], times: int) -> float:
+def cpu_us(call, times):
     """CPU microseconds of this process per call: the best of five rounds."""
     rounds = []
     for _ in range(5):
@@ -53,7 +53,7 @@ def cpu_us(call: Callable[[], object], times: int) -> float:
     return min(rounds)
 
 
-def our_sample(children: int) -> tuple[float, list[str]]:
+def our_sample(children):
     """Cost of one of our samples, for a tree of this process and that many idle children, and the names read."""
     argv = [sys.executable, "-c", "print(flush=True); input()"]
     idle = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(children)]
@@ -67,7 +67,7 @@ def our_sample(children: int) -> tuple[float, list[str]]:
         monitor.read()
         assert set(monitor.peaks) >= {"process_memory_mb", "process_threads"}
 
-        def sample() -> None:
+        def sample():
             nonlocal seconds
             seconds += 0.1
             monitor.read()
@@ -82,7 +82,7 @@ def our_sample(children: int) -> tuple[float, list[str]]:
             process.communicate(b"\n")
 
 
-def mlflow_sample() -> tuple[float, float]:
+def mlflow_sample():
     """Cost of one sample of MLflow's monitor on an SQLite store: its collection alone, and all that its loop does."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MLFLOW_TRACKING_URI"] = uri = f"sqlite:///{folder}/mlflow.db"
@@ -94,7 +94,7 @@ def mlflow_sample() -> tuple[float, float]:
         run_id = client.create_run(client.create_experiment("benchmark")).info.run_id
         theirs = SystemMetricsMonitor(run_id, tracking_uri=uri)
 
-        def sample() -> None:
+        def sample():
             theirs.collect_metrics()
             assert mlflow.MlflowClient(uri).get_run(run_id).info.status == "RUNNING"
             theirs.publish_metrics(theirs.aggregate_metrics())
@@ -117,7 +117,7 @@ print(json.dumps([1000 * wall, 1000 * cpu, 1000 * (time.perf_counter() - began)]
 """
 
 
-def import_ms() -> dict[str, float]:
+def import_ms():
     """Milliseconds that the run-context provider adds to `import mlflow`, and what MLflow alone takes."""
     with tempfile.TemporaryDirectory() as folder:
         for side in ("with", "without"):
@@ -129,7 +129,7 @@ def import_ms() -> dict[str, float]:
         entry_points = Path(folder, "with", "mlflow_sysmetrics_bundle-0.dist-info", "entry_points.txt")
         entry_points.write_text(f"[mlflow.run_context_provider]\n{provider}\n")
 
-        def fresh(side: str) -> list[float]:
+        def fresh(side):
             environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(folder, side)), str(ROOT)])}
             argv = [sys.executable, "-c", LOAD_AS_MLFLOW_DOES]
             return [float(ms) for ms in json.loads(subprocess.check_output(argv, env=environment, cwd=folder))]
@@ -151,17 +151,17 @@ def import_ms() -> dict[str, float]:
 
 
 @contextmanager
-def monitored() -> Iterator[None]:
+def monitored():
     with measure() as measurement:
         yield
     assert measurement.drain()
 
 
-def waking() -> AbstractContextManager[object]:
+def waking():
     return Measurement(sample=dict)
 
 
-def slowdown() -> dict[str, tuple[float, float]]:
+def slowdown():
     """Percent more CPU time and wall time than training alone takes: with each side around it."""
     import numpy as np
     from sklearn.linear_model import SGDRegressor
@@ -170,7 +170,7 @@ def slowdown() -> dict[str, tuple[float, float]]:
     X = generator.normal(size=(64, 11))
     y = X.sum(axis=1)
 
-    def train(steps: int, around: AbstractContextManager[object]) -> tuple[float, float]:
+    def train(steps, around):
         model = SGDRegressor(learning_rate="constant", eta0=0.01, random_state=0)
         cpu, wall = time.process_time(), time.perf_counter()
         with around:
@@ -182,7 +182,7 @@ def slowdown() -> dict[str, tuple[float, float]]:
     steps = int(1000 * SLICE_S / train(1000, nullcontext())[1])
     sides: dict[str, Callable[[], AbstractContextManager[object]]]
     sides = {"alone": nullcontext, "monitored": monitored, "waking": waking, "again": nullcontext}
-    ratios: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    ratios = {side: [] for side in sides}
     for pair in range(PAIRS):
         totals = {side: [0.0, 0.0] for side in sides}
         for turn in range(SLICES):
@@ -197,11 +197,11 @@ def slowdown() -> dict[str, tuple[float, float]]:
     }
 
 
-def row(what: str, figure: str, target: str = "") -> None:
+def row(what, figure, target=""):
     print(f"{what:<62}{figure:>12}   {target}", flush=True)
 
 
-def main() -> None:
+def main():
     row("CPU per sample", "", "target")
     targets = {"one process": "<= 60 us", "a tree of 5": "<= 250 us"}
     ratios = {"one process": ">= 20 x", "a tree of 5": ">= 8 x"}

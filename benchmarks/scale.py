@@ -11,8 +11,6 @@ PostgreSQL is installed, two more rows have the same points written into it, and
 `python benchmarks/scale.py 100 1000` for other sizes.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
@@ -20,11 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
@@ -43,7 +39,7 @@ WAITING = 20
 class SyntheticActor:
     """An actor of Ray's that never answers."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name):
         return SimpleNamespace(remote=lambda *args: SimpleNamespace(future=Future))
 
 
@@ -52,33 +48,33 @@ class SyntheticTrial:
 
     status = "RUNNING"
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number):
         self.trial_id = f"synthetic_{number:05d}"
         self.config = {"learning_rate": 0.1 / (number + 1), "batch_size": 64, "alpha": number}
         self.evaluated_params = self.config
-        self.last_result: dict[str, Any] = {}
+        self.last_result = {}
         self.run_metadata = SimpleNamespace(last_result=self.last_result)
         self.temporary_state = SimpleNamespace(ray_actor=SyntheticActor())
         self.experiment_dir_name = "synthetic"
 
-    def __str__(self) -> str:
+    def __str__(self):
         return self.trial_id
 
-    def get_trainable_cls(self) -> Any:
+    def get_trainable_cls(self):
         return SimpleNamespace(**{MEASURES_ITSELF: True})
 
-    def should_stop(self, result: dict[str, Any]) -> bool:
+    def should_stop(self, result):
         return False
 
 
-def result(trial: SyntheticTrial, number: int) -> dict[str, Any]:
+def result(trial, number):
     """One of a trial's results, with the bookkeeping that Ray adds."""
     figures = {f"figure_{index}": 1.0 / (number + index + 1) for index in range(FIGURES)}
     ray_own = {"training_iteration": number + 1, "time_total_s": 1.0, "pid": 1, "hostname": "here", "node_ip": "::1"}
     return figures | ray_own | {"config": trial.config, "trial_id": trial.trial_id, "done": False}
 
 
-def drive(callback: Any, trials: range, hold: Callable[[int], None]) -> None:
+def drive(callback, trials, hold):
     """Call the hooks of ``trials`` trials as Tune does."""
     for number in trials:
         trial = SyntheticTrial(number)
@@ -89,7 +85,7 @@ def drive(callback: Any, trials: range, hold: Callable[[int], None]) -> None:
         hold(number)
 
 
-def measure(side: str, trials: int, uri: str) -> dict[str, float]:
+def measure(side, trials, uri):
     """Drive one callback in this process."""
     import psutil
     from mlflow import MlflowClient
@@ -115,25 +111,25 @@ def measure(side: str, trials: int, uri: str) -> dict[str, float]:
     }
 
 
-def _ours(uri: str) -> tuple[Any, Callable[[int], None]]:
+def _ours(uri):
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
     callback = SystemMetricsCallback(uri, experiment_id="0", close_timeout_s=600.0)
 
-    def hold(number: int) -> None:
+    def hold(number):
         while number >= WAITING and callback.run_id(SyntheticTrial(number - WAITING).trial_id) is None:
             time.sleep(0.002)
 
     return callback, hold
 
 
-def _stock(uri: str) -> tuple[Any, Callable[[int], None]]:
+def _stock(uri):
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     return MLflowLoggerCallback(uri, experiment_name="Default"), lambda number: None
 
 
-def measured(side: str, trials: int, store: str | None = None) -> dict[str, float]:
+def measured(side, trials, store=None):
     """The same in a new process, into this store or a new one of SQLite's."""
     with tempfile.TemporaryDirectory() as folder:
         uri = store or f"sqlite:///{folder}/mlflow.db"
@@ -144,7 +140,7 @@ def measured(side: str, trials: int, store: str | None = None) -> dict[str, floa
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def row(what: str, figures: dict[str, float], remark: str = "") -> None:
+def row(what, figures, remark=""):
     print(
         f"{what:<42}{figures['cpu_ms']:>9.1f} ms{figures['growth_mb']:>9.0f} MB{figures['wall_s']:>9.1f} s"
         f"{figures['points_per_s']:>10.0f} /s   {remark}",
@@ -152,7 +148,7 @@ def row(what: str, figures: dict[str, float], remark: str = "") -> None:
     )
 
 
-def main() -> None:
+def main():
     parser = argparse.ArgumentParser(description="What the callback costs Tune's driver as studies grow.")
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of trials")
     parser.add_argument("--measure", nargs=3, metavar=("SIDE", "TRIALS", "URI"), help=argparse.SUPPRESS)

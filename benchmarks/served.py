@@ -9,8 +9,6 @@ that a coin decides. Memory beside the kernel's own high-water mark less what is
 And the seconds that the command takes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import os
@@ -22,7 +20,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -48,7 +45,7 @@ MODELS = {
 }
 
 
-def log_models() -> dict[str, str]:
+def log_models():
     """Addresses of the models above, in a new store."""
     mlflow.set_tracking_uri(f"sqlite:///{tempfile.mkdtemp()}/mlflow.db")
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("served", artifact_location=tempfile.mkdtemp()))
@@ -62,7 +59,7 @@ def log_models() -> dict[str, str]:
     return found
 
 
-def hey(port: int, body: Path) -> list[float]:
+def hey(port, body):
     """Seconds of a block of requests, without the first, which connects."""
     line = ["hey", "-n", str(IN_BLOCK), "-c", "1", "-m", "POST", "-T", "application/json", "-D", str(body), "-o", "csv"]
     done = subprocess.run([*line, f"http://127.0.0.1:{port}/invocations"], capture_output=True, text=True, check=True)
@@ -72,7 +69,7 @@ def hey(port: int, body: Path) -> list[float]:
 
 
 @contextlib.contextmanager
-def models_serve(uri: str, request: bytes) -> Iterator[int]:
+def models_serve(uri, request):
     """MLflow's own command on a free port, warmed up."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -94,20 +91,20 @@ def models_serve(uri: str, request: bytes) -> Iterator[int]:
         serve.wait()
 
 
-def high_water_mb(pid: int) -> float:
+def high_water_mb(pid):
     """The most that a process has had, less what is shared now."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     size = {name: int(status[name].split()[0]) for name in ("VmHWM", "RssFile", "RssShmem")}
     return 1.024e-3 * (size["VmHWM"] - size["RssFile"] - size["RssShmem"])
 
 
-def compare(name: str, uri: str, blocks: int, body: Path) -> None:
+def compare(name, uri, blocks, body):
     """Print a line for one model."""
     with downloaded(uri) as model, serving(model) as (server,):
         request = one_by_one(table_of(model))[0]
         body.write_bytes(request.partition(b"\r\n\r\n")[2])
 
-        def ours() -> list[float]:
+        def ours():
             with server.connected() as connection:
                 return [asked(connection, request) for _ in range(IN_BLOCK)][1:]
 
@@ -115,12 +112,12 @@ def compare(name: str, uri: str, blocks: int, body: Path) -> None:
             warm_up(connection, [request])
         with models_serve(uri, request) as port:
             hey(port, body)
-            ways: dict[str, Callable[[], list[float]]] = {
+            ways = {
                 "ours": ours,
                 "hey": lambda: hey(server.port, body),
                 "hey, models serve": lambda: hey(port, body),
             }
-            times: dict[str, list[float]] = {way: [] for way in ways}
+            times = {way: [] for way in ways}
             for _ in range(blocks):
                 for way in random.sample(list(ways), len(ways)):
                     times[way] += ways[way]()
@@ -144,7 +141,7 @@ def compare(name: str, uri: str, blocks: int, body: Path) -> None:
 @click.command()
 @click.option("--blocks", default=12, show_default=True)
 @click.argument("uris", nargs=-1)
-def main(blocks: int, uris: tuple[str, ...]) -> None:
+def main(blocks, uris):
     """In parentheses: how far ours is from `hey` on the same server, and from `hey` on `mlflow models serve`."""
     models = {uri: uri for uri in uris} or log_models()
     with tempfile.TemporaryDirectory() as folder:

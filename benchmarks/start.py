@@ -49,27 +49,27 @@ class Start:
 class Tree:
     """The CPU time of a process and all below it, dead ones included, at each moment that it is read."""
 
-    def __init__(self, root: psutil.Process) -> None:
+    def __init__(self, root):
         self._root = root
-        self._seen: dict[psutil.Process, tuple[str, float]] = {}
-        self.readings: list[tuple[float, dict[str, float]]] = []
+        self._seen = {}
+        self.readings = []
 
-    def read(self) -> None:
+    def read(self):
         """Take one reading."""
         for process in [self._root, *self._root.children(recursive=True)]:
             with contextlib.suppress(psutil.Error), process.oneshot():
                 times = process.cpu_times()
                 self._seen[process] = _name(process), times.user + times.system
-        by_name: dict[str, float] = {}
+        by_name = {}
         for name, seconds in self._seen.values():
             by_name[name] = by_name.get(name, 0.0) + seconds
         self.readings.append((time.time(), by_name))
 
-    def until(self, moment: float) -> dict[str, float]:
+    def until(self, moment):
         """CPU seconds by name of process until then."""
         return min(self.readings, key=lambda reading: abs(reading[0] - moment))[1]
 
-    def end(self) -> None:
+    def end(self):
         """Ask the command to end as a person would, and see that nothing of it stays."""
         with contextlib.suppress(psutil.NoSuchProcess):
             below = self._root.children(recursive=True)
@@ -79,12 +79,12 @@ class Tree:
                     process.kill()
 
 
-def _name(process: psutil.Process) -> str:
+def _name(process):
     line = process.cmdline()
     return " ".join([Path(part).name if "/" in part else part for part in line[:4]])[:40] if line else process.name()
 
 
-def start(project: Path) -> Start:
+def start(project):
     """Start a study of a project and end it once its first trial has begun."""
     binaries = project / ".venv" / "bin"
     if not binaries.is_dir():
@@ -117,7 +117,7 @@ def start(project: Path) -> Start:
         return Start(first - began, sum(by_name.values()), by_name)
 
 
-def _empty_store() -> Path:
+def _empty_store():
     """A store with its tables, and nothing in them."""
     store = Path(tempfile.gettempdir(), f"start-{os.getpid()}.db")
     if not store.exists():
@@ -127,7 +127,7 @@ def _empty_store() -> Path:
     return store
 
 
-def _first_trial(store: Path) -> float | None:
+def _first_trial(store):
     """When the first trial's run began, in unix seconds."""
     with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         (first,) = database.execute(FIRST_TRIAL).fetchone()
@@ -140,13 +140,13 @@ def _first_trial(store: Path) -> float | None:
 @click.option("--pairs", default=5, show_default=True)
 @click.option("--warm/--no-warm", default=True, help="Run each folder once before, uncounted.")
 @click.option("--by-process", is_flag=True, help="Say which processes took the CPU time of the last run.")
-def main(project: Path, before: Path | None, pairs: int, warm: bool, by_process: bool) -> None:
+def main(project, before, pairs, warm, by_process):
     """Measure and print."""
     folders = {"after": project} if before is None else {"before": before, "after": project}
     try:
         for folder in folders.values() if warm else ():
             start(folder)
-        starts: dict[str, list[Start]] = {name: [] for name in folders}
+        starts = {name: [] for name in folders}
         for pair in range(pairs):
             for name, folder in folders.items():
                 starts[name].append(start(folder))

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import ray
@@ -35,11 +34,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from fault_proxy import FaultProxy  # noqa: E402
-from observations import Observations, Observed, observe, start_ray, tell  # noqa: E402
+from observations import observe, start_ray, tell  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 from tune_sweeps import (  # noqa: E402
     AtResult,
-    CallbackClass,
     Place,
     environment,
     fit,
@@ -61,23 +59,23 @@ class StopAll(tune.Stopper):
 
     seen = 0
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id, result):
         self.seen += 1
         return False
 
-    def stop_all(self) -> bool:
+    def stop_all(self):
         return self.seen >= 4
 
 
-def interrupt() -> None:
+def interrupt():
     """What Ctrl-C does."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def endings(callback: CallbackClass, here: Place) -> Observed:
+def endings(callback, here):
     """The runs' statuses after each way to end a sweep of two long trials before they end."""
     begun = str(here.folder / "begun")
-    ways: dict[str, dict[str, Any]] = {
+    ways = {
         "time budget": {"tuning": {"time_budget_s": 8.0}},  # from before the first worker is up
         "stop-all": {"stop": StopAll()},
         "fail-fast": {"failure_config": tune.FailureConfig(fail_fast=True)},
@@ -95,17 +93,17 @@ def endings(callback: CallbackClass, here: Place) -> Observed:
     return {way: here.statuses(way) for way in ways}
 
 
-def setup_failure(callback: CallbackClass, here: Place) -> Observed:
+def setup_failure(callback, here):
     """What becomes of a sweep of which one trial cannot be set up."""
     error = fit(tuner([callback(here.uri, experiment_name="x")], [{"fails": "setup"}, {}, {}]))
     return {"error": error, "trials": here.trial_statuses()}
 
 
-def server_away(callback: CallbackClass, here: Place) -> Observed:
+def server_away(callback, here):
     """What becomes of a sweep whose tracking server is away for a while from the third result on."""
     with tracking_server(here.folder) as port, FaultProxy(port) as proxy:
 
-        def go_away() -> None:
+        def go_away():
             proxy.fault = "refuse"
             timer.start()
 
@@ -120,14 +118,14 @@ def server_away(callback: CallbackClass, here: Place) -> Observed:
     return {"error": error, "trials": server.trial_statuses(), "losses": losses}
 
 
-def refused_name(callback: CallbackClass, here: Place) -> Observed:
+def refused_name(callback, here):
     """What becomes of a sweep with a metric whose name MLflow refuses."""
     error = fit(tuner([callback(here.uri, experiment_name="x")], [{"more": {"error %": 1.0}}, {}]))
     losses = [len(here.history(run, "loss")) for run in here.trials()]
     return {"error": error, "trials": here.trial_statuses(), "losses": losses}
 
 
-def parents(callback: CallbackClass, here: Place) -> Observed:
+def parents(callback, here):
     """How many of two trials are nested under the active run, and under any run where none is active."""
     with mlflow.start_run(experiment_id=here.client.create_experiment("active")) as active:
         fit(tuner([callback(here.uri, experiment_name="active")], [{}, {}], name="active"))
@@ -138,18 +136,18 @@ def parents(callback: CallbackClass, here: Place) -> Observed:
     return nested | {"parents alone": len(set(of["alone"]) - {None})}
 
 
-def inherited_experiment(callback: CallbackClass, here: Place) -> Observed:
+def inherited_experiment(callback, here):
     """Where runs go that were given an experiment's name, under a MLFLOW_EXPERIMENT_ID from elsewhere."""
     with environment(MLFLOW_EXPERIMENT_ID=here.client.create_experiment("inherited")):
         fit(tuner([callback(here.uri, experiment_name="given")], [{}]))
     return {name: len(here.trials(name)) for name in ("given", "inherited")}
 
 
-def inherited_run(callback: CallbackClass, here: Place) -> Observed:
+def inherited_run(callback, here):
     """Where a run goes that a trial begins by itself, under the MLFLOW_RUN_ID that `mlflow run` gives a driver."""
     run_id = here.client.create_run("0").info.run_id
 
-    def train(config: dict[str, Any]) -> None:
+    def train(config):
         with mlflow.start_run():
             mlflow.log_metric("inside", 1.0)
         tune.report({"loss": 1.0})
@@ -163,18 +161,18 @@ def inherited_run(callback: CallbackClass, here: Place) -> Observed:
     return {"error": error, "written into the driver's run": [run.info.run_id == run_id for run in inside]}
 
 
-def driver_uri(callback: CallbackClass, here: Place) -> Observed:
+def driver_uri(callback, here):
     """Whether the driver's own store is used and stays, where the callback is given none."""
     fit(tuner([callback(experiment_name="x")], [{}]))
     return {"kept": mlflow.get_tracking_uri() == here.uri, "trials there": len(here.trials())}
 
 
-def transactions(callback: CallbackClass, here: Place) -> Observed:
+def transactions(callback, here):
     """The transactions for a trial that reports eleven metrics ten times."""
-    counts: Counter[str] = Counter()
+    counts = Counter()
     more = {f"metric_{number}": 1.0 for number in range(10)}
 
-    def count(connection: Any) -> None:
+    def count(connection):
         counts["transactions"] += 1
 
     event.listen(Engine, "commit", count)
@@ -185,7 +183,7 @@ def transactions(callback: CallbackClass, here: Place) -> Observed:
     return {"values": 110, **counts}
 
 
-def bookkeeping(callback: CallbackClass, here: Place) -> Observed:
+def bookkeeping(callback, here):
     """The metrics of a trial that reported `loss` and whose id is, as one in eight is, a number: 12345_00000."""
     with environment(_TEST_TUNE_TRIAL_UUID="12345"):
         fit(tuner([callback(here.uri, experiment_name="x")], [{"steps": 3}]))
@@ -197,7 +195,7 @@ def bookkeeping(callback: CallbackClass, here: Place) -> Observed:
     }
 
 
-def restored(callback: CallbackClass, here: Place) -> Observed:
+def restored(callback, here):
     """The runs of two trials of a sweep that was interrupted and restored."""
     stop = AtResult(3, interrupt, here.folder / "interrupted")
     checkpoints = tune.CheckpointConfig(checkpoint_frequency=1)
@@ -208,14 +206,14 @@ def restored(callback: CallbackClass, here: Place) -> Observed:
     return {"error": error, "trials": here.trial_statuses(), "steps": steps, "runs": here.statuses()}
 
 
-def not_finite(callback: CallbackClass, here: Place) -> Observed:
+def not_finite(callback, here):
     """What the store holds of the losses 1, NaN and infinity."""
     fit(tuner([callback(here.uri, experiment_name="x")], [{"losses": {2: float("nan"), 3: float("inf")}}]))
     (run,) = here.trials()
     return {"losses": [value for _, value in here.history(run, "loss")], "tag": _tag(run, "sysmetrics.not_finite")}
 
 
-def perturbed(callback: CallbackClass, here: Place) -> Observed:
+def perturbed(callback, here):
     """What becomes of a sweep with population based training, which changes a parameter of a trial in its course."""
     sweep = tuner(
         [callback(here.uri, experiment_name="x")],
@@ -229,14 +227,14 @@ def perturbed(callback: CallbackClass, here: Place) -> Observed:
     return {"error": error, "trials": here.trial_statuses(), "changed": changed}
 
 
-def identity(callback: CallbackClass, here: Place) -> Observed:
+def identity(callback, here):
     """Which tags say who ran a trial and from what."""
     fit(tuner([callback(here.uri, experiment_name="x")], [{}]))
     (run,) = here.trials()
     return {name: _tag(run, name) for name in ("mlflow.user", "mlflow.source.name", "mlflow.source.type")}
 
 
-def early_stopped(callback: CallbackClass, here: Place) -> Observed:
+def early_stopped(callback, here):
     """The statuses of a trial that runs to its end and of one that ASHA stops after its first result."""
     asha = ASHAScheduler(time_attr="training_iteration", max_t=100, grace_period=1, reduction_factor=2)
     tuning = {"scheduler": asha, "metric": "loss", "mode": "min", "max_concurrent_trials": 1}
@@ -248,11 +246,11 @@ def early_stopped(callback: CallbackClass, here: Place) -> Observed:
     return {"ended": runs["1.0"].info.status, "stopped": stopped.info.status, "its results": results, "reason": reason}
 
 
-def _tag(run: Any, name: str) -> str | None:
+def _tag(run, name):
     return run.data.tags.get(name)  # type: ignore[no-any-return]
 
 
-CASES: tuple[Callable[[CallbackClass, Place], Observed], ...] = (
+CASES = (
     *(endings, setup_failure, server_away, refused_name, parents, inherited_experiment, driver_uri, transactions),
     *(bookkeeping, restored, not_finite, perturbed, identity, early_stopped, inherited_run),
 )
@@ -268,19 +266,19 @@ class Defect:
     cases: tuple[str, ...]
     faults: Callable[..., dict[str, bool]]
 
-    def shown(self, observations: Observations) -> list[str]:
+    def shown(self, observations):
         """The parts of the defect that are there; a case that could not be observed is one, too."""
         observed = [observations[case] for case in self.cases]
         broken = [str(each["broken"]) for each in observed if "broken" in each]
         return broken or [part for part, is_there in self.faults(*observed).items() if is_there]
 
-    def words(self, observations: Observations) -> str:
+    def words(self, observations):
         """What was observed, in one line."""
         pairs = [pair for case in self.cases for pair in observations[case].items() if pair[0] != "seconds"]
         return "; ".join(f"{name}: {_short(value)}" for name, value in pairs)
 
 
-def _short(value: Any) -> str:
+def _short(value):
     if isinstance(value, dict):
         return ", ".join(f"{number} {name}" for name, number in value.items()) or "no runs"
     if isinstance(value, list):
@@ -292,16 +290,16 @@ def _short(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _left_running(endings: Observed) -> dict[str, bool]:
+def _left_running(endings):
     return {way: bool(statuses.get("RUNNING")) or not statuses for way, statuses in endings.items() if way != "seconds"}
 
 
-def _setup(sweep: Observed) -> dict[str, bool]:
+def _setup(sweep):
     whole = sweep["trials"] == ["FAILED", "FINISHED", "FINISHED"]
     return {"the sweep ends": sweep["error"] is not None, "trials are missing": not whole}
 
 
-def _tracking_error(away: Observed, refused: Observed) -> dict[str, bool]:
+def _tracking_error(away, refused):
     return {
         "the server's absence ends the sweep": away["error"] is not None,
         "results are lost": away["losses"] != [8, 8],
@@ -310,19 +308,19 @@ def _tracking_error(away: Observed, refused: Observed) -> dict[str, bool]:
     }
 
 
-def _parents(found: Observed) -> dict[str, bool]:
+def _parents(found):
     alone = (found["alone"], found["parents alone"]) == (2, 1)
     return {"not under the active run": found["active"] != 2, "no run for the study": not alone}
 
 
-def _wrong_place(experiment: Observed, run: Observed) -> dict[str, bool]:
+def _wrong_place(experiment, run):
     return {
         "into the inherited experiment": experiment != experiment | {"given": 1, "inherited": 0},
         "into the inherited run": run["error"] is not None or run["written into the driver's run"] != [False],
     }
 
 
-def _not_reported(metrics: Observed) -> dict[str, bool]:
+def _not_reported(metrics):
     number, config = metrics["trial_id"] is not None, metrics["config"]
     return {
         "bookkeeping": metrics["others"] > config + number,
@@ -331,12 +329,12 @@ def _not_reported(metrics: Observed) -> dict[str, bool]:
     }
 
 
-def _duplicates(restored: Observed) -> dict[str, bool]:
+def _duplicates(restored):
     whole = restored["error"] is None and restored["trials"] == ["FINISHED", "FINISHED"]
     return {"more runs than trials": not whole, "cut curves": restored["steps"] != [[1, 2, 3, 4, 5, 6]] * 2}
 
 
-def _not_finite(stored: Observed) -> dict[str, bool]:
+def _not_finite(stored):
     losses = stored["losses"]
     return {
         "NaN is stored": any(math.isnan(loss) for loss in losses),
@@ -345,7 +343,7 @@ def _not_finite(stored: Observed) -> dict[str, bool]:
     }
 
 
-def _perturbed(sweep: Observed) -> dict[str, bool]:
+def _perturbed(sweep):
     whole = sweep["error"] is None and sweep["trials"] == ["FINISHED", "FINISHED"]
     return {
         "the sweep ends": not whole,
@@ -387,14 +385,14 @@ DEFECTS = (
 )
 
 
-def new_store(folder: Path) -> Path:
+def new_store(folder):
     """A store that holds nothing, to be copied."""
     file = folder / "empty.db"
     MlflowClient(f"sqlite:///{file}").search_experiments()
     return file
 
 
-def show(stock: Observations, ours: Observations) -> int:
+def show(stock, ours):
     """Print the table; how many rows of ours are wrong."""
     wrong = 0
     print("| # | defect | stock | ours | ours is right |\n|---|---|---|---|---|")
@@ -408,7 +406,7 @@ def show(stock: Observations, ours: Observations) -> int:
     return wrong
 
 
-def main() -> int:
+def main():
     logging.disable(logging.INFO)  # of MLflow, which makes a store
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -11,8 +11,6 @@ With --browser nothing of this: the tag is typed on the run's page in Chromium, 
 SIGTERM in a command, to the end of a Tune trial, and to that of a Tune study.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -22,11 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import click
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
@@ -95,25 +91,25 @@ for number in range(int(sys.argv[1])):
 """
 
 
-def started(uri: str, folder: Path, *options: str, source: str) -> subprocess.Popen[bytes]:
+def started(uri, folder, *options, source):
     """A program under `mlflow-sysmetrics run`."""
     line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "run", *options, "--"]
     env = clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=str(folder / "spool"))
     return subprocess.Popen([*line, sys.executable, "-c", source, str(folder)], env=env, cwd=folder)
 
 
-def newest(client: MlflowClient) -> Run:
+def newest(client):
     """The run that began last."""
     return client.search_runs(["0"], order_by=["attributes.start_time DESC"], max_results=1)[0]
 
 
-def growth(client: MlflowClient, folder: Path) -> float:
+def growth(client, folder):
     """The peak over the limit, of a program that grows."""
     started(client.tracking_uri, folder, "--limits", f"peak_memory_mb<={LIMIT_MB}", source=GROWS).wait(WAIT_S)
     return newest(client).data.metrics["peak_memory_mb"] / LIMIT_MB
 
 
-def button(client: MlflowClient, folder: Path, page: Any = None) -> float:
+def button(client, folder, page=None):
     """Seconds from the tag to the signal. With a page it is typed there."""
     for name in ("ready", "heard"):
         (folder / name).unlink(missing_ok=True)
@@ -126,7 +122,7 @@ def button(client: MlflowClient, folder: Path, page: Any = None) -> float:
     return float((folder / "heard").read_text()) - tagged
 
 
-def press(client: MlflowClient, run: Run, page: Any = None) -> float:
+def press(client, run, page=None):
     """Set the tag of a run, or type it on its page; when it was set, or saved there."""
     if page is not None:
         type_stop_tag(page, client.tracking_uri, run.info.run_id)
@@ -136,30 +132,30 @@ def press(client: MlflowClient, run: Run, page: Any = None) -> float:
     return tagged
 
 
-def tune_line(folder: Path, studies: int) -> list[str]:
+def tune_line(folder, studies):
     """The command of the script, which is written into the folder, for this number of studies, one after the other."""
     script = folder / "tune_trials.py"
     script.write_text(TUNE_SCRIPT)
     return [sys.executable, str(script), str(studies)]
 
 
-def ended(folder: Path) -> list[tuple[float, str]]:
+def ended(folder):
     """What has ended, and when."""
     file = folder / "ended"
     lines = file.read_text().splitlines() if file.exists() else []
     return [(float(when), what) for when, what in map(str.split, lines)]
 
 
-def buttons_of_tune(client: MlflowClient, folder: Path, page: Any, times: int, kind: str) -> list[float]:
+def buttons_of_tune(client, folder, page, times, kind):
     """Seconds from the saved tag to the end of a trial, or of a study."""
     (folder / "ended").unlink(missing_ok=True)
     env = clean_environment(MLFLOW_TRACKING_URI=client.tracking_uri, MLFLOW_SYSMETRICS_SPOOL=str(folder / "spool"))
     line = tune_line(folder, times if kind == "study" else 1)
     script = subprocess.Popen(line, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    waited: list[float] = []
-    seen: set[str] = set()
+    waited = []
+    seen = set()
 
-    def running() -> list[Run]:
+    def running():
         trials = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial' and attributes.status = 'RUNNING'")
         new = [run for run in trials if run.info.run_id not in seen and "loss" in run.data.metrics]
         wanted = new if kind == "trial" else [client.get_parent_run(run.info.run_id) for run in new]
@@ -179,7 +175,7 @@ def buttons_of_tune(client: MlflowClient, folder: Path, page: Any, times: int, k
     return waited
 
 
-def by_hand(client: MlflowClient, folder: Path, times: int) -> None:
+def by_hand(client, folder, times):
     """The times of tags that are typed in a browser."""
     from playwright.sync_api import sync_playwright
 
@@ -196,7 +192,7 @@ def by_hand(client: MlflowClient, folder: Path, times: int) -> None:
         click.echo(f"typed: median {median(waited):.1f} s, at most {max(waited):.1f} s to the end of {what} (aim 5)")
 
 
-def requests_a_minute(client: MlflowClient, proxy: FaultProxy, folder: Path) -> float:
+def requests_a_minute(client, proxy, folder):
     """Of a command that does nothing, once it runs."""
     (folder / "ready").unlink(missing_ok=True)
     process = started(proxy.uri, folder, source=HEARS)
@@ -210,7 +206,7 @@ def requests_a_minute(client: MlflowClient, proxy: FaultProxy, folder: Path) -> 
     return 60 * asked / QUIET_S
 
 
-def died_for_memory(client: MlflowClient, folder: Path, group: Path | None) -> str:
+def died_for_memory(client, folder, group):
     """What the run says of a program that the kernel kills in a group, or that we kill."""
     if group is not None:
         started(client.tracking_uri, folder, source=EATS.format(group=str(group / "cgroup.procs"))).wait(WAIT_S)
@@ -226,7 +222,7 @@ def died_for_memory(client: MlflowClient, folder: Path, group: Path | None) -> s
 @click.command(help=__doc__)
 @click.option("--times", default=10, show_default=True, help="Of each; deaths twice as often.")
 @click.option("--browser", is_flag=True, help="Type the tags in Chromium; nothing else is measured.")
-def main(times: int, browser: bool) -> None:
+def main(times, browser):
     """Measure and print."""
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     with tempfile.TemporaryDirectory(prefix="stopping-") as name, tracking_server(Path(name)) as port:

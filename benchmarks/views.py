@@ -7,8 +7,6 @@ It makes the trials with MLflow's client in a new SQLite store, saves the views 
 run is listed and, as charts, its first chart is drawn. It needs playwright and Debian's chromium.
 """
 
-from __future__ import annotations
-
 import random
 import shutil
 import sys
@@ -39,7 +37,7 @@ REPEATS = 3
 
 @click.command(help=__doc__)
 @click.option("--trials", default=3000, show_default=True)
-def main(trials: int) -> None:
+def main(trials):
     """Print a line for each page."""
     with tempfile.TemporaryDirectory(prefix="views-") as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
@@ -52,7 +50,7 @@ def main(trials: int) -> None:
                 click.echo(f"  {name:10} median {median(took):5.1f} s, {max(requests)} requests to the server")
 
 
-def fill(client: MlflowClient, trials: int) -> dict[str, str]:
+def fill(client, trials):
     """A study of made-up trials; the links of its pages, by their names."""
     draw = random.Random(0)
     study = client.create_run("0", tags={"sysmetrics.kind": "study"})
@@ -76,14 +74,14 @@ def fill(client: MlflowClient, trials: int) -> dict[str, str]:
     return {"no view": plain} | save(client, "0", study.info.run_id, pages)
 
 
-def opened(url: str) -> tuple[float, int]:
+def opened(url):
     """How long a new browser takes to show a page, in seconds, and how many requests to MLflow's API it makes."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = chromium.new_page(viewport={"width": 1600, "height": 1000})
-        asked: list[str] = []
+        asked = []
         page.on("request", lambda request: asked.append(request.url) if "ajax-api" in request.url else None)
         began = time.monotonic()
         page.goto(url)

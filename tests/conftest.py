@@ -1,14 +1,11 @@
 """How these tests are run: what each of pytest's processes imports, in which order, and which tests."""
 
-from __future__ import annotations
-
 import functools
 import os
 import shutil
 import signal
 import tempfile
 from pathlib import Path
-from typing import Any
 
 # As in a study's processes.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMPY_MADVISE_HUGEPAGE="0")
@@ -24,7 +21,7 @@ environment.set_defaults()  # as each command does
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure(config):
     """Prepare a process that runs tests; the one that hands them out imports little."""
     if hasattr(config, "workerinput") or config.option.dist == "no":
         from hypothesis import settings
@@ -39,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     """Begin with files that start projects or Ray, which take longest; skip what takes long unless asked for.
 
     Integrations come last: what they load, and their threads, stay in the process.
@@ -56,16 +53,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class OneRay(LoadFileScheduling):  # type: ignore[misc]
     """Whole files go to one of pytest's processes, and those that need Ray all to the same, which starts it once."""
 
-    def _split_scope(self, nodeid: str) -> str:
+    def _split_scope(self, nodeid):
         file = str(super()._split_scope(nodeid))
         return "local_ray" if "local_ray" in _text(file) else file
 
 
 @functools.cache
-def _text(file: str) -> str:
+def _text(file):
     return (ROOT / file).read_text()
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+def pytest_xdist_make_scheduler(config, log):
     """Have pytest-xdist schedule so."""
     return OneRay(config, log)

@@ -1,7 +1,5 @@
 """The run that a command opens: which it is, who else can write into it, and what if the store refuses its end."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from pathlib import Path
@@ -15,13 +13,13 @@ from mlflow_sysmetrics.delivery.sync import deliver
 
 
 @pytest.fixture
-def database(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(store_in_use, tmp_path, monkeypatch):
     """MLflow's current store, a file; spools are in a folder of their own."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spools"))
     return Path(store_in_use.tracking_uri.removeprefix("sqlite:///"))
 
 
-def execute(database: Path, statement: str) -> None:
+def execute(database, statement):
     """Run a statement of SQL."""
     connection = sqlite3.connect(database)
     with connection:
@@ -29,7 +27,7 @@ def execute(database: Path, statement: str) -> None:
     connection.close()
 
 
-def command(database: Path, error: Exception | None) -> None:
+def command(database, error):
     """A command in the middle of which the database stops to take changes of runs."""
     with recorded_run("study", "tune", {}):
         execute(database, "CREATE TRIGGER full BEFORE UPDATE ON runs BEGIN SELECT no_such_column_is_there; END")
@@ -38,9 +36,7 @@ def command(database: Path, error: Exception | None) -> None:
 
 
 @pytest.mark.parametrize("error", [None, OSError("No space left on device")], ids=["finished", "failed"])
-def test_end_that_the_store_does_not_take_is_a_sentence_and_left_for_sync(
-    error: Exception | None, database: Path, tmp_path: Path
-) -> None:
+def test_end_that_the_store_does_not_take_is_a_sentence_and_left_for_sync(error, database, tmp_path):
     """The run does not stay RUNNING for ever, and the user reads what to do."""
     with pytest.raises(UserError, match=r"no_such_column_is_there.*sync") as told:
         command(database, error)
@@ -55,9 +51,7 @@ def test_end_that_the_store_does_not_take_is_a_sentence_and_left_for_sync(
     assert ("sysmetrics.error" in ended.data.tags) == (error is not None)
 
 
-def test_run_of_mlflow_run_is_opened_once_and_no_process_started_meanwhile_finds_it(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_of_mlflow_run_is_opened_once_and_no_process_started_meanwhile_finds_it(store_in_use, monkeypatch):
     """Ray starts before it is opened; what trials log by themselves does not belong there."""
     given = store_in_use.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", given)

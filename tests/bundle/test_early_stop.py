@@ -1,14 +1,10 @@
 """A study under limits from the command line to its last run in MLflow, beside the same study without limits."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from commands import Study, UnderLimits, copy_store, early_stop
-from mlflow.entities import Run
+from commands import copy_store, early_stop
 
 pytestmark = pytest.mark.slow  # it has studies of its own
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
@@ -26,39 +22,39 @@ SERVED = {
 
 
 @pytest.fixture(scope="module")
-def early(under_limits: UnderLimits) -> Study:
+def early(under_limits):
     """The study that stops what breaks the limit on the training time."""
     return under_limits.study
 
 
 @pytest.fixture(scope="module")
-def full(under_limits: UnderLimits) -> Study:
+def full(under_limits):
     """The same trials, all to their end."""
     return under_limits.full
 
 
-def _same(study: Study, run: Run) -> Run:
+def _same(study, run):
     """The trial of another study that has the same configuration."""
     return study.trial(**{name: run.data.params[name] for name in SEARCHED})
 
 
-def _tag(run: Run, name: str) -> str:
+def _tag(run, name):
     return str(run.data.tags[f"sysmetrics.{name}"])
 
 
-def test_every_run_has_ended(early: Study) -> None:
+def test_every_run_has_ended(early):
     """The study is FINISHED, whatever it stopped, and no run is left RUNNING."""
     assert (early.run.info.run_name, early.run.info.status) == ("early_stop red_wine", "FINISHED")
     assert len(early.trials) == 6
     assert {run.info.status for run in early.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
 
 
-def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: UnderLimits) -> None:
+def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits):
     """Each has the figure and its limit, how that was known, and at which step.
 
     When enough were stopped, the others are skipped, unless they have begun by then, beside the last that were needed.
     """
-    how: Counter[str] = Counter()
+    how = Counter()
     for run in under_limits.study.sound("2"):
         assert run.info.status == "KILLED"
         how[_tag(run, "stop_how")] += 1
@@ -76,7 +72,7 @@ def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: 
     assert how["predicted"] > 0
 
 
-def test_trials_are_told_of_what_they_use_of_a_gpu_where_that_is_asked_for(early: Study, full: Study) -> None:
+def test_trials_are_told_of_what_they_use_of_a_gpu_where_that_is_asked_for(early, full):
     """As a figure, and as series of the card and of the process; without the group there is none."""
     for run in early.sound("256"):
         assert run.data.metrics["peak_gpu_memory_mb"] == 3000
@@ -85,7 +81,7 @@ def test_trials_are_told_of_what_they_use_of_a_gpu_where_that_is_asked_for(early
     assert [name for run in full.trials for name in run.data.metrics if "gpu" in name] == []
 
 
-def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:
+def test_study_has_metrics_of_its_budget(under_limits):
     """What was spent is what its trials have used, and what was saved is what the full study's used beyond that."""
     early, full = under_limits.study, under_limits.full
     metrics = early.run.data.metrics
@@ -102,7 +98,7 @@ def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:
     assert (row["trials"], row["counted_against"]) == (3, full.run.info.run_id)
 
 
-def test_result_is_the_best_model_that_meets_the_limits_as_served(new_store: Path, tmp_path: Path) -> None:
+def test_result_is_the_best_model_that_meets_the_limits_as_served(new_store, tmp_path):
     """No trial is stopped for them; figures are on the logged model, its trial's run and the study's."""
     served = early_stop(copy_store(new_store, tmp_path), **SERVED)
     assert served.command.exit_code == 0, served.command.stderr

@@ -1,7 +1,5 @@
 """What a study sets in its environment, and what it leaves to the user."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -25,7 +23,7 @@ print(max(memory.raised(lambda: held.append(np.ones(12_500))).peak_mb for _ in r
 """
 
 
-def test_defaults_leave_what_the_user_has_set() -> None:
+def test_defaults_leave_what_the_user_has_set():
     """Two threads for a model that uses them, for instance."""
     given = {"OMP_NUM_THREADS": "2", "HOME": "/home/me"}
     environment.set_defaults(given)
@@ -35,7 +33,7 @@ def test_defaults_leave_what_the_user_has_set() -> None:
     assert given["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-def test_processes_can_be_started_as_the_user_would() -> None:
+def test_processes_can_be_started_as_the_user_would():
     """With the threads that their environment says, and else as many as a library takes."""
     code = """
 import os
@@ -51,7 +49,7 @@ print(os.environ["MKL_NUM_THREADS"])
     assert done.stdout == "OMP_NUM_THREADS\n1\n"
 
 
-def test_workers_get_threads_pages_and_folder_and_no_secret() -> None:
+def test_workers_get_threads_pages_and_folder_and_no_secret():
     """What a cluster's workers are sent is written into its job's description, which others can read."""
     sent = environment.of_workers({"OMP_NUM_THREADS": "2", "RAY_AUTH_TOKEN": "secret", "MLFLOW_TRACKING_PASSWORD": "p"})
     assert sent == {
@@ -64,7 +62,7 @@ def test_workers_get_threads_pages_and_folder_and_no_secret() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its high-water mark is the kernel's")
-def test_small_allocation_is_counted_as_small_where_a_large_array_was() -> None:
+def test_small_allocation_is_counted_as_small_where_a_large_array_was():
     """0.1 MB, not a page of 2 MB that an earlier trial's array has asked the kernel for."""
     env = {name: value for name, value in os.environ.items() if name != "NUMPY_MADVISE_HUGEPAGE"}
     line = [sys.executable, "-c", AFTER_A_LARGE_ARRAY]

@@ -1,14 +1,12 @@
 """Links that open the right page of the MLflow UI."""
 
-from __future__ import annotations
-
 import pytest
 from reference import fragment
 
 from entrypoints.links import how_to_open, run_view
 
 
-def test_link_opens_one_tab_of_one_run() -> None:
+def test_link_opens_one_tab_of_one_run():
     """In the experiment that it is in, and in the mode that shows training runs."""
     assert fragment(run_view("7", "r1", "system-metrics")) == (
         "/experiments/7/runs/r1/system-metrics",
@@ -33,9 +31,7 @@ def test_link_opens_one_tab_of_one_run() -> None:
         ),
     ],
 )
-def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one(
-    uri: str, ours: str, mlflows: str
-) -> None:
+def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one(uri, ours, mlflows):
     """It can be pasted into a shell: our command where that is installed, else MLflow's."""
     for installed, command in (({"mlflow-sysmetrics": "/bin/it"}, ours), ({}, mlflows)):
         lines = how_to_open("#/page", uri, installed.get).splitlines()
@@ -43,6 +39,6 @@ def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one
 
 
 @pytest.mark.parametrize("uri", ["http://server:8080", "http://me:hush42@server:8080"])
-def test_page_of_a_server_is_its_address_without_a_login(uri: str) -> None:
+def test_page_of_a_server_is_its_address_without_a_login(uri):
     """Nothing has to be started."""
     assert how_to_open("#/page", uri) == "  http://server:8080/#/page"

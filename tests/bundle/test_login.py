@@ -1,15 +1,11 @@
 """What a command does with the login of a store, and says of its password: nothing."""
 
-from __future__ import annotations
-
 import os
 import socket
-from collections.abc import Iterator
 
 import mlflow
 import pytest
 from click.testing import CliRunner
-from mlflow import MlflowClient
 from server_here import serving
 from werkzeug import Response
 
@@ -22,7 +18,7 @@ LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 
 @pytest.fixture
-def store(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+def store(store_in_use, monkeypatch):
     """A store that MLflow uses in this process, whose settings are as before afterwards."""
     for name in ("MLFLOW_TRACKING_URI", *LOGIN):
         monkeypatch.setenv(name, "")  # so that whatever is set now is undone
@@ -31,21 +27,19 @@ def store(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Mlflow
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def port():
     """Where a server wants a login."""
     with serving(Response(status=401)) as address:
         yield int(address.rpartition(":")[2])
 
 
-def test_server_that_asks_for_a_login_answers(port: int) -> None:
+def test_server_that_asks_for_a_login_answers(port):
     """With a login in its address, too; whether that is right is seen at the first request."""
     check_store(f"http://me:{PASSWORD}@127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("password", [PASSWORD, *(f"p{mark}{PASSWORD}" for mark in "[#@"), f"5/{PASSWORD}"], ids=repr)
-def test_server_that_does_not_answer_is_said_at_once_without_its_password(
-    store: MlflowClient, monkeypatch: pytest.MonkeyPatch, password: str
-) -> None:
+def test_server_that_does_not_answer_is_said_at_once_without_its_password(store, monkeypatch, password):
     """One sentence, whatever is in the password; MLflow by itself would try for minutes."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with socket.socket() as closed:
@@ -67,14 +61,14 @@ def test_server_that_does_not_answer_is_said_at_once_without_its_password(
         f"postgresql://me:p@a:{PASSWORD}@127.0.0.1/x",
     ],
 )
-def test_password_that_no_client_can_read_is_explained(address: str, port: int) -> None:
+def test_password_that_no_client_can_read_is_explained(address, port):
     """A store is there, and MLflow would look for it elsewhere, at a part of the password."""
     with pytest.raises(UserError, match="such as # as %23") as error:
         check_store(address.format(port=port))
     assert PASSWORD not in error.value.message
 
 
-def test_login_is_moved_out_of_the_address(store: MlflowClient) -> None:
+def test_login_is_moved_out_of_the_address(store):
     """MLflow's own links and messages repeat the address."""
     mlflow.set_tracking_uri("http://me:hush%2342@there:5000/mlflow")
     move_login_to_environment()
@@ -83,7 +77,7 @@ def test_login_is_moved_out_of_the_address(store: MlflowClient) -> None:
 
 
 @pytest.mark.parametrize("uri", ["http://me@there", "http://me:p#x@there", "postgresql://me:x@db/y"])
-def test_other_addresses_stay_as_they_are(uri: str, store: MlflowClient) -> None:
+def test_other_addresses_stay_as_they_are(uri, store):
     """MLflow knows no variables for the login of a database."""
     mlflow.set_tracking_uri(uri)
     move_login_to_environment()
@@ -91,7 +85,7 @@ def test_other_addresses_stay_as_they_are(uri: str, store: MlflowClient) -> None
     assert not set(LOGIN) & set(os.environ)
 
 
-def test_deleted_run_is_refused_and_no_other_begun(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleted_run_is_refused_and_no_other_begun(store, monkeypatch):
     """The error has no run to stand in, and does not make one."""
     run_id = store.create_run("0").info.run_id
     store.delete_run(run_id)
@@ -101,7 +95,7 @@ def test_deleted_run_is_refused_and_no_other_begun(store: MlflowClient, monkeypa
     assert store.search_runs(["0"]) == []
 
 
-def test_error_of_a_run_holds_no_password(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_a_run_holds_no_password(store, monkeypatch):
     """Neither in its tag, which everyone can read, nor in the traceback."""
     with pytest.raises(OSError, match=r"^at http://there$"), recorded_run("study", "tune", {}):
         raise OSError(f"at http://me:{PASSWORD}@there")

@@ -1,7 +1,5 @@
 """The default entry point: the steps of a study, one after the other."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +8,6 @@ import mlflow
 import pytest
 from click.testing import CliRunner
 from commands import (
-    RunProject,
     Study,
     children,
     copy_store,
@@ -26,15 +23,13 @@ from entrypoints.tune import tune
 
 
 @pytest.fixture(autouse=True)
-def _no_folder_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_folder_of_steps(monkeypatch):
     """In this process main sets it for the tests that follow, too."""
     monkeypatch.setenv(OF_STEPS, "")  # so that whatever is set now is undone
     monkeypatch.delenv(OF_STEPS)
 
 
-def test_main_ends_with_the_first_step_that_fails(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_main_ends_with_the_first_step_that_fails(store_in_use, monkeypatch, capfd):
     """A dataset that prepare does not know ends main: tune is not tried, both runs are FAILED and say why."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store_in_use.tracking_uri)
     result = CliRunner().invoke(main_command, ["--dataset", "nonsense"])
@@ -52,16 +47,14 @@ def test_main_ends_with_the_first_step_that_fails(
     assert "dataset=nonsense" in step.data.tags["sysmetrics.error"]
 
 
-def test_main_studies_datasets_in_turn_and_then_compares_them(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_main_studies_datasets_in_turn_and_then_compares_them(store_in_use, monkeypatch):
     """Each step gets what it takes, and the reports the studies of this command by their ids.
 
     What is registered is the model that meets the limits.
     """
     ran = list[tuple[str, dict[str, str]]]()
 
-    def run(uri: str, entry_point: str, parameters: dict[str, str], **options: object) -> SimpleNamespace:
+    def run(uri, entry_point, parameters, **options):
         assert os.environ[OF_STEPS] == str(Path.cwd())
         ran.append((entry_point, parameters))
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
@@ -78,7 +71,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
     usual = {str(option.name): str(option.default) for option in tune.params}
     whole = {name: text for name, text in (usual | given).items() if name not in ("dataset", "resume")}
     full = {name: text for name, text in whole.items() if name not in ("limits", "register")}
-    expected: list[tuple[str, dict[str, str]]] = []
+    expected = []
     for name in ("red_wine", "diabetes"):
         of = {"dataset": name}
         expected += [("prepare", of | of_data), ("tune", of | full), ("early_stop", of | whole)]
@@ -98,7 +91,7 @@ hidden_layer_sizes: [[4], [8, 4]]
 
 
 @pytest.fixture(scope="module")
-def full(new_store: Path, run_project: RunProject, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def full(new_store, run_project, tmp_path_factory):
     """The study without limits that main has made of a user's own table, with algorithms of all kinds.
 
     By `mlflow run` in a folder of the user.
@@ -116,7 +109,7 @@ def full(new_store: Path, run_project: RunProject, tmp_path_factory: pytest.Temp
 
 
 @pytest.mark.slow
-def test_main_runs_its_steps_nested(full: Study) -> None:
+def test_main_runs_its_steps_nested(full):
     """It prepares the rows that are asked for, searches twice, and reports on both searches."""
     (main,) = runs_of_kind(full.client, "main")
     (prepare,), (report,) = (children(full.client, main, kind) for kind in ("prepare", "report"))

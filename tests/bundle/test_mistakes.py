@@ -1,20 +1,16 @@
 """Mistakes of a user: each ends in seconds with one sentence that says what to do, and a FAILED run that repeats it."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import psutil
 import pytest
 from click.testing import CliRunner
-from commands import RunProject, copy_store, in_use, store_uri, the_run
+from commands import copy_store, in_use, store_uri, the_run
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
@@ -32,14 +28,14 @@ from mlflow_sysmetrics.tags import KIND, NODE, PID
 OF_OWN_MODULES = {**OF_TABLE, "algorithm": ",".join(ALGORITHMS), "folds": "2", "space": "large.yaml"}
 
 
-def _sentence(stderr: str) -> str:
+def _sentence(stderr):
     """The one line that starts with "Error: ", without that start."""
     (line,) = [line for line in stderr.splitlines() if line.startswith("Error: ")]
     return line.removeprefix("Error: ")
 
 
 @pytest.mark.slow
-def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_path: Path) -> None:
+def test_mistake_under_mlflow_run(run_project, new_store, tmp_path):
     """It passes the sentence on and makes no second run: its own is FAILED and says why.
 
     Paths are the user's, and so are modules: in the folder where they typed it, in a package there, and beside the
@@ -58,7 +54,7 @@ def test_mistake_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_
 
 
 @pytest.mark.slow
-def test_misspelt_parameter_under_mlflow_run(run_project: RunProject, new_store: Path, tmp_path: Path) -> None:
+def test_misspelt_parameter_under_mlflow_run(run_project, new_store, tmp_path):
     """MLflow hands it on, since it may be one that MLproject does not declare."""
     folder = copy_store(new_store, tmp_path / "user")
     command = run_project("main", folder, fold="3")
@@ -74,7 +70,7 @@ DO = "give|use|choose|look|fix|name|add|lower|set|leave|the largest batch|write|
 RUNS = ("ended", "changed", "early", "running", "elsewhere", "trial", "foreign")
 
 
-def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
+def _bad(name, says, *allowed, **options):
     """A row of the table below: the sentence starts with what was given, and says what is allowed.
 
     Of what each room refuses, its own tests have all.
@@ -110,7 +106,7 @@ BAD_INPUTS = [
 
 
 @pytest.fixture(scope="module")
-def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def here(new_store, tmp_path_factory):
     """The user's folder, with a store, while commands run in this process; no server can be reached."""
     folder = copy_store(new_store, tmp_path_factory.mktemp("here"))
     (folder / "sub").mkdir()
@@ -122,7 +118,7 @@ def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def resumable(here: Path) -> dict[str, str]:
+def resumable(here):
     """The ids, by name, of runs that a command may be asked to continue."""
     client, one = MlflowClient(), study_settings(space={"batch_size": [64], "learning_rate": [0.01], "alpha": [0.001]})
     ids = {name: client.create_run("0", run_name=f"study {name}").info.run_id for name in RUNS}
@@ -146,19 +142,19 @@ def resumable(here: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(("options", "says", "allowed"), BAD_INPUTS)
 def test_every_bad_input_is_answered_in_one_sentence(
-    here: Path,
-    resumable: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    options: dict[str, str],
-    says: str,
-    allowed: tuple[str, ...],
-) -> None:
+    here,
+    resumable,
+    monkeypatch,
+    options,
+    says,
+    allowed,
+):
     """All that is printed is one line: what was given, what is allowed, and what to do. No trial is run.
 
     The command's run is FAILED and holds the sentence, too: its own, or that of `mlflow run` where it began none.
     """
 
-    def named(text: str) -> str:
+    def named(text):
         return re.sub(r"<(\w+)>", lambda match: resumable.get(match[1], match[0]), text)
 
     options = {name: named(value) for name, value in options.items()}
@@ -178,7 +174,7 @@ def test_every_bad_input_is_answered_in_one_sentence(
     assert (run.info.status, run.data.tags["sysmetrics.error"]) == ("FAILED", _sentence(result.stderr))
 
 
-def _is_parsed(line: list[str]) -> bool:
+def _is_parsed(line):
     """Whether each option by itself is right."""
     try:
         tune.make_context("tune", [*line])  # it empties the list
@@ -187,7 +183,7 @@ def _is_parsed(line: list[str]) -> bool:
     return True
 
 
-def test_what_an_own_module_logs_is_in_the_run_of_its_study(here: Path) -> None:
+def test_what_an_own_module_logs_is_in_the_run_of_its_study(here):
     """Also where a mistake is found before the study begins."""
     (here / "logs_at_once.py").write_text("import mlflow\nmlflow.log_param('seen', 1)\nclass Model: ...\n")
     result = CliRunner().invoke(tune, ["--dataset", "diabetes", "--algorithm", "logs_at_once.Model"])
@@ -196,7 +192,7 @@ def test_what_an_own_module_logs_is_in_the_run_of_its_study(here: Path) -> None:
     assert (run.info.status, run.data.tags["sysmetrics.kind"]) == ("FAILED", "study")
 
 
-def test_bundle_without_its_packages_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_without_its_packages_says_what_to_type(monkeypatch):
     """Before an import of one of them fails with a traceback."""
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(SystemExit, match=r"needs optuna; .* pip install -e '\.\[bundle\]'$"):

@@ -1,16 +1,13 @@
 """What goes into MLflow as a table and comes back: a real store."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
-from mlflow import MlflowClient
 
 from entrypoints.mlflow_io import load_json, load_rows, log_tables
 
 
-def test_table_comes_back_to_the_last_digit(client: MlflowClient) -> None:
+def test_table_comes_back_to_the_last_digit(client):
     """Rows of other names, numpy's numbers, lists; what is not finite or not there is null; the UI is told of it."""
     run_id = client.create_run(client.get_experiment_by_name("studies").experiment_id).info.run_id
     rows = [

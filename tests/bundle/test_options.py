@@ -1,10 +1,7 @@
 """The commands' options: what is allowed, what becomes of it, and the sentence for what is not."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +13,7 @@ from entrypoints.settings import DEFAULT_LIMITS, as_typed, main_options, report_
 from entrypoints.tune import tune
 
 
-def _with(name: str) -> Any:
+def _with(name):
     """The options of a command that has this one."""
     return report_options if name == "study" else tune_options
 
@@ -33,7 +30,7 @@ def _with(name: str) -> Any:
         pytest.param("study", "b, a,b", ("b", "a"), id="studies, each once"),
     ],
 )
-def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) -> None:
+def test_option_takes_a_value_that_is_allowed(name, text, value):
     """Also at the edge of what is allowed."""
     assert parsed(f"--{name}", text, options=_with(name))[name] == value
 
@@ -61,9 +58,7 @@ NAME = "none or a name of at most 250 characters without / and : is"
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
 )
-def test_option_refuses_another_value_in_one_sentence(
-    name: str, texts: tuple[str, ...], allowed: str, default: str
-) -> None:
+def test_option_refuses_another_value_in_one_sentence(name, texts, allowed, default):
     """It names the option, what was given, what is allowed, and the default."""
     for text in texts:
         with pytest.raises(UserError) as raised:
@@ -71,7 +66,7 @@ def test_option_refuses_another_value_in_one_sentence(
         assert raised.value.message == f"{name}={text}: {allowed} allowed; leave it out for the default, {default}"
 
 
-def test_options_are_written_as_they_are_typed() -> None:
+def test_options_are_written_as_they_are_typed():
     """In a run's parameters, and for the commands that main starts; the defaults, too."""
     given = {
         "max_rows": "all",
@@ -96,13 +91,13 @@ def test_options_are_written_as_they_are_typed() -> None:
         pytest.param("500 steps", [500, 500], id="steps alone"),
     ],
 )
-def test_length_is_what_was_given_and_else_the_default(given: str, steps: list[int]) -> None:
+def test_length_is_what_was_given_and_else_the_default(given, steps):
     """In steps, of a trial whose epochs have 20 of them, and of one whose epochs have 1000."""
     length = parsed("--length", given)["length"]
     assert [length.in_steps(epoch_steps) for epoch_steps in (20, 1000)] == steps
 
 
-def test_every_option_has_a_help_text_and_shows_its_default() -> None:
+def test_every_option_has_a_help_text_and_shows_its_default():
     """The command line explains itself."""
     for command in (tune, report):
         shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
@@ -121,9 +116,7 @@ def test_every_option_has_a_help_text_and_shows_its_default() -> None:
         pytest.param("~nobody-at-all/mine.csv", (), id="nobody's home"),
     ],
 )
-def test_datasets_are_names_separated_by_commas(
-    text: str, names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_datasets_are_names_separated_by_commas(text, names, tmp_path, monkeypatch):
     """Each once, in the order in which they are given."""
     monkeypatch.chdir(tmp_path)
     for name in ("a,b.csv", "b.csv", "red_wine"):
@@ -132,7 +125,7 @@ def test_datasets_are_names_separated_by_commas(
     assert parsed("--dataset", text, options=main_options)["dataset"] == expected
 
 
-def test_dataset_that_is_missing_among_several_is_a_mistake() -> None:
+def test_dataset_that_is_missing_among_several_is_a_mistake():
     """A comma too many may stand for one that was forgotten."""
     with pytest.raises(UserError, match=r"^dataset=red_wine,: a dataset or several separated by commas are allowed; "):
         parsed("--dataset", "red_wine,", options=main_options)

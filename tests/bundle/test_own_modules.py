@@ -4,12 +4,9 @@ That `mlflow run` from another folder finds them is in test_mistakes, that a log
 a study imports nothing else in test_tune.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,7 @@ from entrypoints import own_modules
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Path:
+def folders(tmp_path):
     """Folders of a user, with files that nobody wants to be executed."""
     write_own_models(tmp_path)
     for name in ("user", "data"):
@@ -32,7 +29,7 @@ OF_THE_USER = {"in_folder", "beside_it", "lazily_needed", "own_package", "beside
 
 
 @pytest.fixture
-def _as_it_was() -> Iterator[None]:
+def _as_it_was():
     finders, path = [*sys.meta_path], [*sys.path]
     yield
     sys.meta_path[:], sys.path[:] = finders, path
@@ -41,7 +38,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_as_it_was")
-def test_module_of_the_user_is_sent_with_its_neighbours(folders: Path) -> None:
+def test_module_of_the_user_is_sent_with_its_neighbours(folders):
     """Also those that it asks for in the middle of the training; one beside the table is found, too."""
     own_modules.look_in([folders / "user", folders / "data"], "linear, in_folder.Far")
     model = importlib.import_module("in_folder").Far()
@@ -52,14 +49,14 @@ def test_module_of_the_user_is_sent_with_its_neighbours(folders: Path) -> None:
 
 
 @pytest.mark.usefixtures("_as_it_was")
-def test_package_is_sent_whole(folders: Path) -> None:
+def test_package_is_sent_whole(folders):
     """Whatever of it was imported."""
     own_modules.look_in([folders / "user"], "own_package.small.models.Far")
     importlib.import_module("own_package.small.models")
     assert own_modules.sources("own_package.small.models.Far") == [folders / "user" / "own_package"]
 
 
-def test_model_gets_the_python_files_of_a_package_alone(tmp_path: Path) -> None:
+def test_model_gets_the_python_files_of_a_package_alone(tmp_path):
     """Beside them there may be a table of customers, or a password."""
     for name in (
         "mine/__init__.py",
@@ -81,7 +78,7 @@ def test_model_gets_the_python_files_of_a_package_alone(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_as_it_was")
 @pytest.mark.parametrize("algorithm", ["linear", "sklearn.linear_model.SGDRegressor"])
-def test_folder_is_not_looked_in_for_what_is_installed(folders: Path, algorithm: str) -> None:
+def test_folder_is_not_looked_in_for_what_is_installed(folders, algorithm):
     """So no library finds a file there by the name of one that it may do without. Nothing is sent anywhere."""
     own_modules.look_in([folders / "user"], algorithm)
     assert importlib.util.find_spec("pyspark") is None
@@ -90,6 +87,6 @@ def test_folder_is_not_looked_in_for_what_is_installed(folders: Path, algorithm:
 
 
 @pytest.mark.usefixtures("_as_it_was")
-def test_modules_of_the_projects_folder_are_not_sent_twice() -> None:
+def test_modules_of_the_projects_folder_are_not_sent_twice():
     """Who runs `mlflow run .` there has the bundle itself in it."""
     assert not set(own_modules.sources("entrypoints.models.learners.SGD")) & set(own_modules.PACKAGES)

@@ -1,12 +1,10 @@
 """The prepare entry point: a dataset, split and stored in a run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from commands import in_use, store_uri, the_run
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -17,13 +15,13 @@ from entrypoints.mlflow_io import load_json, load_rows
 from entrypoints.prepare import prepare
 
 
-def made(folder: Path, **options: str) -> Result:
+def made(folder, **options):
     """What the command prints in this process; its store is the one in a folder, where it is typed."""
     with in_use(folder):
         return CliRunner().invoke(prepare, [part for name in options for part in (f"--{name}", options[name])])
 
 
-def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(empty_store: Path) -> None:
+def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(empty_store):
     """The request, sizes and digest, in one line of output, too; the table and the split to the last bit."""
     command = made(empty_store, dataset="diabetes", folds="4", seed="7")
     client = MlflowClient(store_uri(empty_store))
@@ -50,7 +48,7 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     pd.testing.assert_frame_equal(pd.read_parquet(stored / "table.parquet"), table.frame)
 
 
-def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(empty_store: Path) -> None:
+def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(empty_store):
     """Of a file in the user's folder: a sample of the table, and how many of its rows equal an earlier one.
 
     A table in the run says how each column is read.

@@ -1,10 +1,6 @@
 """What is said while a study runs, on a terminal and in a log."""
 
-from __future__ import annotations
-
 import io
-from collections.abc import Sequence
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -16,7 +12,7 @@ from entrypoints.progress import Progress
 class Terminal(io.StringIO):
     """A stream that says that it is a terminal."""
 
-    def isatty(self) -> bool:
+    def isatty(self):
         """Yes."""
         return True
 
@@ -59,13 +55,13 @@ EQUAL = dict.fromkeys(range(8), 1.0)
     ],
 )
 def test_progress_says_trials_best_and_time(
-    expected: dict[int, float],
-    options: dict[str, Any],
-    starts: Sequence[int],
-    ends: Sequence[int],
-    seconds: float,
-    says: str,
-) -> None:
+    expected,
+    options,
+    starts,
+    ends,
+    seconds,
+    says,
+):
     """Time counts from the first trial on, and is never more than the limit leaves."""
     stream, clock = io.StringIO(), Clock(100.0)
     progress = Progress(8, "val_rmse", stream, clock, **options)
@@ -83,7 +79,7 @@ def test_progress_says_trials_best_and_time(
 @pytest.mark.parametrize(
     ("stream", "interval_s"), [pytest.param(io.StringIO, 5.0, id="log"), pytest.param(Terminal, 0.2, id="terminal")]
 )
-def test_progress_writes_only_when_a_line_is_due(stream: type[io.StringIO], interval_s: float) -> None:
+def test_progress_writes_only_when_a_line_is_due(stream, interval_s):
     """The first at once, then one per interval: long in a log, short on a terminal. Only then the best is asked for."""
     output, clock, best = stream(), Clock(100.0), Mock(return_value=0.5)
     progress = Progress(8, "val_rmse", output, clock)
@@ -98,7 +94,7 @@ def test_progress_writes_only_when_a_line_is_due(stream: type[io.StringIO], inte
 
 
 @pytest.mark.parametrize("stream", [pytest.param(io.StringIO, id="log"), pytest.param(Terminal, id="terminal")])
-def test_progress_always_writes_the_last_line(stream: type[io.StringIO]) -> None:
+def test_progress_always_writes_the_last_line(stream):
     """Even just after another one, and with no time left. On a terminal each line takes the place of the one before."""
     output, clock = stream(), Clock(100.0)
     progress = Progress(1, "val_accuracy", output, clock)

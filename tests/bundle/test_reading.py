@@ -1,11 +1,7 @@
 """Studies in a real store, written directly, read back as one frame."""
 
-from __future__ import annotations
-
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import store_uri
@@ -13,27 +9,25 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput
 from stored_studies import FULL, LIMITED, read, store_study, store_trial
 
-from entrypoints.frame import ABOUT, Frame
+from entrypoints.frame import ABOUT
 from entrypoints.reading import MAX_TRIALS
 
 STOPPED = {"stopped_by": "limits", "stop_how": "predicted", "stop_metric": "elapsed_s"}
 
 
 @pytest.fixture(scope="module")
-def client(module_store: Path) -> MlflowClient:
+def client(module_store):
     """Of a store of this module's own, where each test reads the studies that it has written."""
     client = MlflowClient(store_uri(module_store))
     client.create_experiment("studies", (module_store / "artifacts").as_uri())
     return client
 
 
-def _read(client: MlflowClient, *run_ids: str, **asked: Any) -> Frame:
+def _read(client, *run_ids, **asked):
     return read(client, [client.get_run(run_id) for run_id in run_ids], **asked)
 
 
-def test_trials_are_rows_in_the_order_in_which_they_began(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trials_are_rows_in_the_order_in_which_they_began(client, monkeypatch):
     """What each is, what it chose, and the last value of each of its metrics but the thread's series.
 
     However many requests it takes.
@@ -68,9 +62,7 @@ def test_trials_are_rows_in_the_order_in_which_they_began(
         pytest.param("KILLED", STOPPED, STOPPED, id="stopped"),
     ],
 )
-def test_row_says_how_its_trial_ended(
-    client: MlflowClient, status: str, tags: dict[str, str], expected: dict[str, Any]
-) -> None:
+def test_row_says_how_its_trial_ended(client, status, tags, expected):
     """What is not known is None; beside one that finished all the same."""
     study = store_study(client)
     store_trial(client, study, status=status, **tags)
@@ -79,7 +71,7 @@ def test_row_says_how_its_trial_ended(
     assert {name: row[name] for name in expected} == expected
 
 
-def test_complete_trials_come_best_first_and_of_equal_ones_the_cheapest(client: MlflowClient) -> None:
+def test_complete_trials_come_best_first_and_of_equal_ones_the_cheapest(client):
     """Those that were stopped, failed, diverged or have no score, and repetitions, are left out."""
     study = store_study(client, trials=0)
     for score, seconds in ((None, 1.0), (0.9, 1.0), (0.7, 3.0), (0.7, 2.0)):
@@ -92,7 +84,7 @@ def test_complete_trials_come_best_first_and_of_equal_ones_the_cheapest(client: 
     assert len(frame.ended) == 5
 
 
-def test_hyperparameters_are_what_was_searched_and_differs(client: MlflowClient) -> None:
+def test_hyperparameters_are_what_was_searched_and_differs(client):
     """The height was the same for all of them."""
     study = store_study(client, trials=0, tags=FULL | {"sysmetrics.searched": '["width", "depth", "height"]'})
     store_trial(client, study, {"depth": 1, "width": 8, "height": 0})
@@ -109,9 +101,7 @@ def test_hyperparameters_are_what_was_searched_and_differs(client: MlflowClient)
         pytest.param((True, False), ["True", "False"], id="switches"),
     ],
 )
-def test_hyperparameter_is_a_number_where_all_its_texts_are(
-    client: MlflowClient, given: tuple[object, object], values: list[object]
-) -> None:
+def test_hyperparameter_is_a_number_where_all_its_texts_are(client, given, values):
     """Else it stays as MLflow shows it; whole numbers stay whole."""
     study = store_study(client, trials=0, tags=FULL | {"sysmetrics.searched": '["x"]'})
     for value in given:
@@ -121,7 +111,7 @@ def test_hyperparameter_is_a_number_where_all_its_texts_are(
     assert str(read_back) == str(values)
 
 
-def test_studies_of_one_frame_share_their_hyperparameters(client: MlflowClient) -> None:
+def test_studies_of_one_frame_share_their_hyperparameters(client):
     """One that differs between two studies alone is among them; what studies are given, such as a seed, is not."""
     tags = {"sysmetrics.searched": '["batch_size", "tol"]'}
     full, limited = store_study(client, trials=0, tags=FULL | tags), store_study(client, trials=0, tags=LIMITED | tags)
@@ -135,7 +125,7 @@ def test_studies_of_one_frame_share_their_hyperparameters(client: MlflowClient) 
     assert frame.of([limited]).trials["study"].tolist() == [limited, limited]
 
 
-def test_folds_come_from_the_study_s_table(client: MlflowClient) -> None:
+def test_folds_come_from_the_study_s_table(client):
     """One row per trial and fold of this study; what is missing is NaN. Of an interrupted study there is none."""
     study = store_study(client)
     rows = {"columns": ["trial_id", "fold", "val_rmse"], "data": [["t", 0, 0.5], ["t", 1, None], ["gone", 0, 0.1]]}
@@ -147,7 +137,7 @@ def test_folds_come_from_the_study_s_table(client: MlflowClient) -> None:
     assert (len(folds), list(folds.columns)) == (0, ["study", "trial_id", "fold"])
 
 
-def test_study_says_what_it_is(client: MlflowClient) -> None:
+def test_study_says_what_it_is(client):
     """From its tags, its params, its figures, its inputs and outputs."""
     tags = LIMITED | {"sysmetrics.best_trial_run_id": "r"}
     tags["sysmetrics.score"] = (
@@ -209,12 +199,12 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
     assert (frame.first, frame.score) == (study, "val_r2")
 
 
-def _curve(frame: Frame, metric: str) -> dict[float, float]:
+def _curve(frame, metric):
     part = frame.curves[frame.curves["metric"] == metric]
     return dict(zip(part["at"], part["value"], strict=True))
 
 
-def test_curves_are_those_that_are_asked_for(client: MlflowClient) -> None:
+def test_curves_are_those_that_are_asked_for(client):
     """By step, step 0 included; without a question there is none."""
     study = store_study(client, trials=0)
     loss = {0: 1.0, 100: 0.5, 200: 0.25}
@@ -226,7 +216,7 @@ def test_curves_are_those_that_are_asked_for(client: MlflowClient) -> None:
     assert _read(client, study).curves.empty
 
 
-def test_curves_are_of_trials_that_ran_to_their_end(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_are_of_trials_that_ran_to_their_end(client, monkeypatch):
     """Of many some, evenly spread over their starts; neither of the stopped ones nor of those that diverged."""
     assert MAX_TRIALS == 200
     monkeypatch.setattr("entrypoints.reading.MAX_TRIALS", 3)
@@ -238,7 +228,7 @@ def test_curves_are_of_trials_that_ran_to_their_end(client: MlflowClient, monkey
     assert _read(client, study, curves=["val_rmse"]).curves["trial_id"].tolist() == ["0", "4", "8"]
 
 
-def test_long_curves_are_thinned(client: MlflowClient) -> None:
+def test_long_curves_are_thinned(client):
     """The first and the last point stay; what is not finite goes; the newest value of a step counts."""
     study = store_study(client, trials=0)
     run_id = store_trial(

@@ -1,22 +1,17 @@
 """The report entry point: which studies it reads, the run that it leaves, and what it says of mistakes."""
 
-from __future__ import annotations
-
 import shlex
 
-import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from commands import runs_of_kind
-from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
-from mlflow.entities import Run
 from stored_studies import FULL, store_study, store_trial
 
 from benchmarks.report_scale import fill
 from entrypoints.report import report
 
 
-def _study(client: MlflowClient, dataset: str = "red_wine", /, *, limits: str | None = None, **params: str) -> str:
+def _study(client, dataset="red_wine", /, *, limits=None, **params):
     """A finished study of two trials."""
     tags = (
         FULL
@@ -29,21 +24,21 @@ def _study(client: MlflowClient, dataset: str = "red_wine", /, *, limits: str | 
     return study
 
 
-def _report(**options: str) -> Result:
+def _report(**options):
     return CliRunner().invoke(report, [part for name, value in options.items() for part in (f"--{name}", value)])
 
 
-def _run(client: MlflowClient) -> Run:
+def _run(client):
     """The one run of a report."""
     (run,) = runs_of_kind(client, "report")
     return run
 
 
-def _page(client: MlflowClient) -> str:
+def _page(client):
     return str(_run(client).data.tags["mlflow.note.content"])
 
 
-def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient) -> None:
+def test_report_leaves_a_page_its_tables_and_figures(store_in_use):
     """On a study of 24 trials as `tune` leaves it."""
     result = _report(study=fill(store_in_use.tracking_uri, 24))
     assert result.exit_code == 0, result.output
@@ -62,7 +57,7 @@ def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient)
     assert run.info.status == "FINISHED"
 
 
-def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient) -> None:
+def test_report_reads_the_newest_study_of_its_dataset(store_in_use):
     """And of no other, into a run that is named after it."""
     _study(store_in_use)
     newest = _study(store_in_use)
@@ -74,7 +69,7 @@ def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient
     assert f"/runs/{newest}/" in _page(store_in_use)
 
 
-def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_reads_the_studies_that_are_named(store_in_use, monkeypatch):
     """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset.
 
     A name that the user chose, as `mlflow run --run-name` gives it, stays.
@@ -91,13 +86,13 @@ def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, mon
     assert run.data.params == {"study": ",".join(ids)}
 
 
-def _told(client: MlflowClient, study: str, **options: str) -> str:
+def _told(client, study, **options):
     result = _report(study=study, **options)
     assert result.exit_code == 0, result.output
     return str(runs_of_kind(client, "report")[0].data.tags["mlflow.note.content"])
 
 
-def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use: MlflowClient) -> None:
+def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use):
     """The run is FAILED and repeats what the terminal says."""
     result = _report(dataset="diabetes")
     run = _run(store_in_use)
@@ -107,7 +102,7 @@ def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use: MlflowCli
     assert run.info.status == "FAILED"
 
 
-def test_page_has_the_command_for_the_same_trials_under_limits(store_in_use: MlflowClient) -> None:
+def test_page_has_the_command_for_the_same_trials_under_limits(store_in_use):
     """To be pasted, with what differs from the defaults; not of a study under limits, or of another script."""
     params = {"dataset": "my wine.csv", "space": '{"alpha": [1, 2]}', "seed": "0", "cpus": "all", "folds": "5"}
     command = "mlflow run . -e early_stop --env-manager local -P 'dataset=my wine.csv' -P folds=5 "

@@ -1,10 +1,7 @@
 """The text of a space: what becomes of YAML, JSON and files, what is drawn, and what is said of everything else."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from entrypoints.search_space import distribution, is_distribution, parse
 ENDS = "; give a list of values for each hyperparameter, such as {batch_size: [8, 64], learning_rate: [0.01]}"
 
 
-def _values(given: Any) -> Any:
+def _values(given):
     """Those of one hyperparameter."""
     return parse(json.dumps({"x": given}), Path())["x"]
 
@@ -30,7 +27,7 @@ def _values(given: Any) -> Any:
         pytest.param([True, 1, 1.0, "1"], [True, 1, 1.0, "1"], id="different types"),
     ],
 )
-def test_values_are_those_that_are_listed(given: Any, values: list[Any]) -> None:
+def test_values_are_those_that_are_listed(given, values):
     """One value is a list of one; of equal ones the first stays."""
     found = _values(given)
     assert (found, list(map(type, found))) == (values, list(map(type, values)))
@@ -54,7 +51,7 @@ JSON = '{"hidden_layer_sizes": [[16], [64, 32]], "alpha": [1e-5, 0.0001, 0.1, "1
         pytest.param(JSON, "~/any name", id="json, at home"),
     ],
 )
-def test_space_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, named: str) -> None:
+def test_space_may_be_in_a_file(tmp_path, monkeypatch, content, named):
     """YAML or JSON, with the same numbers; a relative path starts in the folder that is given."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "any name").write_text(content)
@@ -70,7 +67,7 @@ def test_space_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         pytest.param("{integers: [-1, 2]}", -1, 2, 0, id="integers"),
     ],
 )
-def test_distribution_is_drawn_from_between_its_bounds(given: str, low: float, high: float, median: float) -> None:
+def test_distribution_is_drawn_from_between_its_bounds(given, low, high, median):
     """Half of the draws are below the middle, which of a loguniform is that of the exponents."""
     given_values = parse(f"{{x: {given}}}", Path())["x"]
     assert is_distribution(given_values)
@@ -105,7 +102,7 @@ NO_DISTRIBUTION = "x is not a distribution: uniform, loguniform, integers with t
         pytest.param("object.yaml", "it is not YAML: see line 1", id="python object"),
     ],
 )
-def test_text_that_is_no_space_is_refused_in_one_sentence(tmp_path: Path, text: str, why: str) -> None:
+def test_text_that_is_no_space_is_refused_in_one_sentence(tmp_path, text, why):
     """It says what was given, shortened where it is long, why it is none, and shows one."""
     for name, content in {
         "broken.yaml": b"alpha: [1]\nbeta: [2\nx: 3",

@@ -1,10 +1,7 @@
 """A signal in the first seconds of a command, while its modules are imported, and one that means a lost terminal."""
 
-from __future__ import annotations
-
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 from commands import Command, clean_environment, store_uri
@@ -28,7 +25,7 @@ runpy.run_module("entrypoints.{command}", run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize("command", ["prepare", "tune", "report", "main"])
-def test_signal_at_the_first_import_ends_each_command(command: str, project: Path, tmp_path: Path) -> None:
+def test_signal_at_the_first_import_ends_each_command(command, project, tmp_path):
     """Whatever imports follow, it is heeded from the first line on. Without `mlflow run` there is no run to mark."""
     code = INTERRUPTED.format(command=command, module="click", name="SIGTERM")
     done = Command([sys.executable, "-c", code], cwd=project, output=tmp_path, env=clean_environment()).wait()
@@ -43,9 +40,7 @@ def test_signal_at_the_first_import_ends_each_command(command: str, project: Pat
         pytest.param("tune", "entrypoints.search.running", "SIGTERM", id="study", marks=pytest.mark.slow),
     ],
 )
-def test_signal_while_modules_are_imported_marks_the_run(
-    command: str, module: str, name: str, project: Path, empty_store: Path
-) -> None:
+def test_signal_while_modules_are_imported_marks_the_run(command, module, name, project, empty_store):
     """As after any other: the exit code is 128 + its number, the run KILLED, and no traceback is shown."""
     client = MlflowClient(store_uri(empty_store))
     run_id = client.create_run("0").info.run_id
@@ -76,7 +71,7 @@ with runs.recorded_run("study", "hangs", {}) as run:
 """
 
 
-def test_command_that_hangs_at_its_end_is_ended(project: Path, empty_store: Path) -> None:
+def test_command_that_hangs_at_its_end_is_ended(project, empty_store):
     """It has a few seconds from the signal on, also where its terminal is gone; no run stays open."""
     env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
     line = [sys.executable, "-c", HANGS]
@@ -106,8 +101,8 @@ with runs.recorded_run("study", "hung up", {{}}):
     ],
 )
 def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(
-    before: str, status: str, reason: str | None, exit_code: int, says: str, project: Path, empty_store: Path
-) -> None:
+    before, status, reason, exit_code, says, project, empty_store
+):
     """A lost connection leaves nothing RUNNING, and who has asked for it goes on."""
     line = [sys.executable, "-c", HUNG_UP.format(before=before)]
     env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
@@ -131,7 +126,7 @@ with runs.recorded_command("study", "found", {}) as command:
 """
 
 
-def test_interrupted_command_says_what_it_has_found_and_how_to_go_on(project: Path, empty_store: Path) -> None:
+def test_interrupted_command_says_what_it_has_found_and_how_to_go_on(project, empty_store):
     """In its last lines."""
     env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
     done = Command([sys.executable, "-c", FOUND], cwd=project, output=empty_store / "output", env=env, warm=True).wait()

@@ -1,7 +1,5 @@
 """A study from the command line to its last run in MLflow."""
 
-from __future__ import annotations
-
 import math
 import re
 import shlex
@@ -9,9 +7,8 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from commands import STUDY, Study, executed, references
+from commands import STUDY, executed, references
 from logged_models import check_logged_model
-from mlflow.entities import Run
 from stored_studies import read
 
 from entrypoints.reporting.questions import decision
@@ -74,21 +71,21 @@ SUMMARY = {
 }
 
 
-def _steady(study: Study) -> Run:
+def _steady(study):
     return study.trial(batch_size="2", learning_rate="0.001")
 
 
-def _diverged(study: Study) -> list[Run]:
+def _diverged(study):
     return [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "true"]
 
 
-def _best(study: Study) -> Run:
+def _best(study):
     sound = [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
     # Equal models differ in the last bits of their scores.
     return min(sound, key=lambda run: (f"{run.data.metrics['val_rmse']:.9e}", run.data.metrics["training_time_s"]))
 
 
-def test_command_leaves_a_finished_study_with_a_child_per_trial(study: Study) -> None:
+def test_command_leaves_a_finished_study_with_a_child_per_trial(study):
     """`mlflow run` ends with 0, and the run that it made is the study; no worker starts a run outside of it.
 
     Eight configurations make eight trials, each tried once. No file is left in the project's folder; the store is where
@@ -107,7 +104,7 @@ def test_command_leaves_a_finished_study_with_a_child_per_trial(study: Study) ->
     assert (study.folder / "mlruns").is_dir()
 
 
-def test_trial_has_params_and_tags(study: Study) -> None:
+def test_trial_has_params_and_tags(study):
     """What was tried, and where it ran, stands in the trial's run: the costs of two machines can be told apart."""
     trial = _steady(study)
     assert trial.data.params == PARAMS
@@ -124,14 +121,14 @@ def test_trial_has_params_and_tags(study: Study) -> None:
         *((name, [0]) for name in ONE_OFF),
     ],
 )
-def test_trial_that_ran_to_its_end_has_each_metric_of_the_contract(study: Study, name: str, steps: list[int]) -> None:
+def test_trial_that_ran_to_its_end_has_each_metric_of_the_contract(study, name, steps):
     """Curves over the training step, about twenty times; other figures once, at step 0: the UI draws a bar."""
     points = study.client.get_metric_history(_steady(study).info.run_id, name)
     assert sorted(point.step for point in points) == steps
     assert all(math.isfinite(point.value) for point in points)
 
 
-def test_figures_of_cost_fit_together(study: Study) -> None:
+def test_figures_of_cost_fit_together(study):
     """Growth is part of the peak, the series never exceeds it, and training is part of the trial's time."""
     trial = _steady(study)
     figures = trial.data.metrics
@@ -146,7 +143,7 @@ def test_figures_of_cost_fit_together(study: Study) -> None:
     assert figures["mean_step_time_ms"] * STEPS == pytest.approx(figures["training_time_s"] * 1000)
 
 
-def test_search_is_held_against_references(study: Study) -> None:
+def test_search_is_held_against_references(study):
     """A forest with its defaults, and a model that ignores all features, have all costs, and stand in the last table.
 
     Neither is the result, though the forest has the best score of all.
@@ -168,7 +165,7 @@ def test_search_is_held_against_references(study: Study) -> None:
     )  # of three folds
 
 
-def test_diverged_trial_is_finished_and_tagged_but_never_best(study: Study) -> None:
+def test_diverged_trial_is_finished_and_tagged_but_never_best(study):
     """A model that diverges is an outcome, not an error; it has no test figures and is not chosen."""
     diverged = _diverged(study)
     assert _steady(study).info.run_id not in {run.info.run_id for run in diverged}
@@ -180,7 +177,7 @@ def test_diverged_trial_is_finished_and_tagged_but_never_best(study: Study) -> N
         assert run.info.run_id != study.run.data.tags["sysmetrics.best_trial_run_id"]
 
 
-def test_study_says_what_came_out(study: Study) -> None:
+def test_study_says_what_came_out(study):
     """In its own metrics, so that an unfolded row in the UI's table needs no child; its tags name the best trial.
 
     It names the table that it was trained on, and where that comes from.
@@ -198,7 +195,7 @@ def test_study_says_what_came_out(study: Study) -> None:
     assert "openml.org/d/44972" in given.dataset.source
 
 
-def test_study_has_the_cost_of_its_whole_command(study: Study) -> None:
+def test_study_has_the_cost_of_its_whole_command(study):
     """Of this process since it began, and of all below it: Ray's, and those of the trials, which are gone by then."""
     metrics = study.run.data.metrics
     of_trials_s = sum(run.data.metrics["cpu_seconds"] for run in study.trials)
@@ -207,7 +204,7 @@ def test_study_has_the_cost_of_its_whole_command(study: Study) -> None:
     assert begun_share * metrics["elapsed_s"] < metrics["command_elapsed_s"] < study.command.seconds
 
 
-def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
+def test_trials_table_agrees_with_the_trials_runs(study):
     """Each row of trials.json holds the parameters and every figure of the run that it names, to the last digit."""
     rows = {row["run_id"]: row for row in study.rows("trials.json")}
     assert set(rows) == {run.info.run_id for run in study.trials}
@@ -223,7 +220,7 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
         assert {name: value for name, value in row.items() if name not in about} == pytest.approx(figures)
 
 
-def test_page_of_a_study_shows_the_columns_that_matter(study: Study) -> None:
+def test_page_of_a_study_shows_the_columns_that_matter(study):
     """In a sentence, a figure and a table, whose numbers are those of the table among its artifacts."""
     page, strongest = study.run.data.tags["mlflow.note.content"], study.rows("importance.json")
     assert [row["importance"] for row in strongest] == sorted((row["importance"] for row in strongest), reverse=True)
@@ -237,7 +234,7 @@ def test_page_of_a_study_shows_the_columns_that_matter(study: Study) -> None:
     assert "A leak?" not in page + study.command.stdout
 
 
-def test_study_says_what_its_model_will_reach_on_other_rows(study: Study) -> None:
+def test_study_says_what_its_model_will_reach_on_other_rows(study):
     """As figures of the study and of the model, too; a report that reads them says the same."""
     figures, page = study.run.data.metrics, study.run.data.tags["mlflow.note.content"]
     low, expected, high = (figures[f"test_rmse{end}"] for end in ("_low", "", "_high"))
@@ -253,7 +250,7 @@ def test_study_says_what_its_model_will_reach_on_other_rows(study: Study) -> Non
     assert "val_rmse" not in first
 
 
-def test_study_has_curves_of_the_best_score_and_of_what_it_has_spent(study: Study) -> None:
+def test_study_has_curves_of_the_best_score_and_of_what_it_has_spent(study):
     """A point as each trial ends."""
     points = {
         name: sorted(study.client.get_metric_history(study.run.info.run_id, name), key=lambda point: point.step)
@@ -266,7 +263,7 @@ def test_study_has_curves_of_the_best_score_and_of_what_it_has_spent(study: Stud
     assert spent[-1] == pytest.approx(sum(run.data.metrics["cpu_seconds"] for run in study.trials))
 
 
-def test_best_model_predicts_from_raw_columns_and_is_registered_where_that_is_asked_for(study: Study) -> None:
+def test_best_model_predicts_from_raw_columns_and_is_registered_where_that_is_asked_for(study):
     """As the candidate of that name, which the output says."""
     check_logged_model(study)
     version = study.client.get_model_version_by_alias("red wine", "candidate")
@@ -276,7 +273,7 @@ def test_best_model_predicts_from_raw_columns_and_is_registered_where_that_is_as
     assert says in study.command.stdout
 
 
-def test_output_says_what_is_searched_how_far_it_is_and_what_became_of_all_trials(study: Study) -> None:
+def test_output_says_what_is_searched_how_far_it_is_and_what_became_of_all_trials(study):
     """In counts that add up, with what those that diverged have in common, and nothing of Ray's or Python's own."""
     diverged = len(_diverged(study))
     assert re.search(r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*\d s$", study.command.stdout, re.M)

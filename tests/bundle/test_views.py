@@ -1,14 +1,9 @@
 """The pages of a study: which trials they list, what is on them, and their names in the menu."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from saved_views import PREFIX, View, tags_of, unpacked
 
@@ -27,15 +22,15 @@ MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "inference_latency_
 
 
 def shown(
-    *figures: Mapping[str, Any],
-    score: str = "val_rmse",
-    ascending: bool = True,
-    run_id: str = "abc",
-    limits: str = "",
-    searched: Sequence[str] = ("batch_size", "alpha"),
-    differing: Sequence[str] = views.COSTS,
-    result: str | None = None,
-) -> dict[str, Page]:
+    *figures,
+    score="val_rmse",
+    ascending=True,
+    run_id="abc",
+    limits="",
+    searched=("batch_size", "alpha"),
+    differing=views.COSTS,
+    result=None,
+):
     """The pages of a study of trials with these figures."""
     trials = [
         {"status": "FINISHED", "diverged": False, "repeat": 0, "role": "", "params": {}, **each} for each in figures
@@ -46,26 +41,24 @@ def shown(
     return of_study(frame, 0.0, searched, limits, differing)
 
 
-def scored(*scores: float, **changes: Any) -> dict[str, Page]:
+def scored(*scores, **changes):
     """The pages of a study of trials with these scores."""
     name = str(changes.get("score", "val_rmse"))
     return shown(*[MEASURED | {name: score} for score in scores], **changes)
 
 
-def view(page: Page) -> View:
+def view(page):
     """What the UI makes of a page."""
     return View("", page.name, 0.0, unpacked(page.state()))
 
 
-def columns(page: Page) -> list[str]:
+def columns(page):
     """The names of its columns."""
     return [column.split("`")[1] for column in page.columns]
 
 
 @pytest.mark.parametrize(("scale", "ascending"), [(1e-6, True), (-1e5, False)], ids=["tiny", "higher is better"])
-def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(
-    client: MlflowClient, scale: float, ascending: bool
-) -> None:
+def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(client, scale, ascending):
     """Searched for in a real store: neither those that diverged nor another study's."""
     scores = [scale * value for value in NEAR]
     parent = client.create_run("1").info.run_id
@@ -82,7 +75,7 @@ def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(
 
 
 @pytest.mark.parametrize("ascending", [True, False], ids=["lower", "higher"])
-def test_each_page_of_a_study_begins_with_its_best_trial(ascending: bool) -> None:
+def test_each_page_of_a_study_begins_with_its_best_trial(ascending):
     """Where ten are shown, these are the ten best. Names begin with dataset and start."""
     pages = scored(*NEAR, ascending=ascending, limits="elapsed_s<=9")
     assert {(page.sort_by, page.ascending) for page in pages.values()} == {("val_rmse", ascending)}
@@ -101,9 +94,7 @@ def test_each_page_of_a_study_begins_with_its_best_trial(ascending: bool) -> Non
         pytest.param([SMALL, LARGE | {"stopped_by": "person"}], "peak_memory_mb", id="large one that was stopped"),
     ],
 )
-def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
-    figures: list[dict[str, Any]], memory: str
-) -> None:
+def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(figures, memory):
     """A model of less than a megabyte is lost in what the process needs."""
     page = view(shown(*[MEASURED | each for each in figures])[SCORE])
     drawn = [card["xaxis"]["key"] for card in page.cards["Score against cost"]]
@@ -113,7 +104,7 @@ def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
     assert parallel["selectedParams"] == ["batch_size", "alpha"]
 
 
-def test_result_of_a_study_is_pinned_on_each_page_and_named() -> None:
+def test_result_of_a_study_is_pinned_on_each_page_and_named():
     """As the UI's own pins are kept; nothing is pinned while there is no result."""
     trials = [MEASURED | {"run_id": name, "name": f"trial {name}", "val_rmse": 0.6} for name in ("a", "b")]
     pages = shown(*trials, limits="elapsed_s<=9", result="b")
@@ -123,7 +114,7 @@ def test_result_of_a_study_is_pinned_on_each_page_and_named() -> None:
     assert (before.state["runsPinned"], next(iter(before.headings))) == ([], "Score against cost")
 
 
-def test_score_is_drawn_against_limited_figures_of_served_models_too() -> None:
+def test_score_is_drawn_against_limited_figures_of_served_models_too():
     """Which finalists alone have: coordinates of all trials leave them out."""
     page = view(shown(MEASURED, MEASURED, limits="served_p95_ms<=9, elapsed_s<=9")[SCORE])
     drawn = [card["xaxis"]["key"] for card in page.cards["Score against cost"]]
@@ -131,14 +122,14 @@ def test_score_is_drawn_against_limited_figures_of_served_models_too() -> None:
     assert drawn == [*parallel["selectedMetrics"][:-1], "served_p95_ms"]
 
 
-def test_cost_that_differs_by_noise_alone_is_no_axis() -> None:
+def test_cost_that_differs_by_noise_alone_is_no_axis():
     """As the latency of equal models; the training time where none differs."""
     for differing, drawn in (["peak_memory_mb"], "peak_memory_mb"), ([], "training_time_s"):
         page = view(shown(MEASURED, MEASURED, differing=differing)[SCORE])
         assert [card["xaxis"]["key"] for card in page.cards["Score against cost"]] == [drawn]
 
 
-def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: MlflowClient) -> None:
+def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client):
     """And those of the best ten only what came to its end. Searched for in a real store."""
     parent = client.create_run("1").info.run_id
     ends = {
@@ -163,7 +154,7 @@ def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: M
     }
 
 
-def test_curves_are_of_score_loss_and_costs() -> None:
+def test_curves_are_of_score_loss_and_costs():
     """Over the steps; the score over the training time, too, since steps of large batches take longer.
 
     An error of a trial that was stopped on its way to infinity would hide all others on a linear axis.
@@ -178,7 +169,7 @@ def test_curves_are_of_score_loss_and_costs() -> None:
         assert costs == ["cpu_percent", "step_time_ms", "memory_mb"]
 
 
-def test_pages_over_an_experiment_list_its_studies_and_its_reports(client: MlflowClient) -> None:
+def test_pages_over_an_experiment_list_its_studies_and_its_reports(client):
     """One line a study. Searched for in a real store."""
     for kind in ("study", "report", "trial", "prepare"):
         client.create_run("1", tags={"sysmetrics.kind": kind})
@@ -191,7 +182,7 @@ def test_pages_over_an_experiment_list_its_studies_and_its_reports(client: Mlflo
     assert shown_first == ["dataset", "test_rmse", "test_rmse_low"]
 
 
-def test_no_page_of_a_large_study_is_too_long_for_a_tag() -> None:
+def test_no_page_of_a_large_study_is_too_long_for_a_tag():
     """MLflow's database takes 5,000 characters of an experiment's tag, with the name and the times around the state."""
     names = tuple(f"hyperparameter_number_{number}" for number in range(12))
     rows = [{**dict.fromkeys(views.COSTS, 1.0), "val_rmse": score} for score in (*NEAR, FAR)]
@@ -200,7 +191,7 @@ def test_no_page_of_a_large_study_is_too_long_for_a_tag() -> None:
     assert max(len(page.state()) for page in pages.values()) < 2_500
 
 
-def save_studies(client: MlflowClient, count: int) -> list[str]:
+def save_studies(client, count):
     """Save a view of each of this number of studies, the oldest first; their ids."""
     studies = [str(client.create_run("1").info.run_id) for _ in range(count)]
     for study in studies:
@@ -208,7 +199,7 @@ def save_studies(client: MlflowClient, count: int) -> list[str]:
     return studies
 
 
-def test_views_of_the_ten_newest_studies_are_kept(client: MlflowClient) -> None:
+def test_views_of_the_ten_newest_studies_are_kept(client):
     """Besides those of the whole experiment, those of others, and one that a user has changed."""
     theirs = {f"{PREFIX}0f8fad5b": json.dumps({"name": "mine", "createdAt": 1, "state": "{}"})}
     theirs |= {f"{PREFIX}broken": "{", f"{PREFIX}sysmetrics-{'b' * 32}-broken": "{", "sysmetrics-note": "a tag"}

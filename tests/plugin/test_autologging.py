@@ -1,15 +1,10 @@
 """Runs that measure themselves: each `mlflow.start_run()` of a process after `autolog()`, and none before."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Iterator
 
 import mlflow
 import pytest
 from busy_worker import use_cpu
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from mlflow_sysmetrics import autolog
 
@@ -17,7 +12,7 @@ LIMIT_S = 300.0
 
 
 @pytest.fixture
-def client(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def client(store_in_use, monkeypatch):
     """The store in use, with autolog on."""
     monkeypatch.delenv("MLFLOW_SYSMETRICS_EVENT_FILE", raising=False)
     autolog()
@@ -25,14 +20,14 @@ def client(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Itera
     autolog(disable=True)
 
 
-def ended(client: MlflowClient, run: Run) -> dict[str, float]:
+def ended(client, run):
     """The metrics of a run that has ended."""
     stored = client.get_run(run.info.run_id)
     assert stored.info.status != "RUNNING"
     return dict(stored.data.metrics)
 
 
-def test_each_run_has_its_own_costs_and_series(client: MlflowClient) -> None:
+def test_each_run_has_its_own_costs_and_series(client):
     """Nested, and in a thread, where one is taken up again by its id; also where autolog was called twice."""
     autolog()
     with mlflow.start_run() as outer:
@@ -43,9 +38,9 @@ def test_each_run_has_its_own_costs_and_series(client: MlflowClient) -> None:
     assert costs["outer"]["cpu_seconds"] > costs["inner"]["cpu_seconds"] + 0.15
     assert costs["inner"]["cpu_seconds"] > 0.15
     assert all("system/process_memory_mb" in each for each in costs.values())
-    in_thread: list[Run] = []
+    in_thread = []
 
-    def train() -> None:
+    def train():
         with mlflow.start_run(run_id=client.create_run("0").info.run_id) as run:
             in_thread.append(run)
 
@@ -56,7 +51,7 @@ def test_each_run_has_its_own_costs_and_series(client: MlflowClient) -> None:
 
 
 @pytest.mark.parametrize(("how", "status"), [("function", "FINISHED"), ("client", "KILLED"), ("error", "FAILED")])
-def test_however_a_run_ends_its_measurement_ends_before(client: MlflowClient, how: str, status: str) -> None:
+def test_however_a_run_ends_its_measurement_ends_before(client, how, status):
     """By a function that was imported before autolog, by a client, by an error in the block."""
     run = mlflow.start_run()
     if how == "function":
@@ -71,7 +66,7 @@ def test_however_a_run_ends_its_measurement_ends_before(client: MlflowClient, ho
     assert client.get_run(run.info.run_id).info.status == status
 
 
-def test_disabled_it_measures_later_runs_no_more(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_it_measures_later_runs_no_more(client, monkeypatch):
     """One that is open is recorded to its end. MLFLOW_SYSMETRICS=0 needs no change to a program that calls it."""
     with mlflow.start_run() as first:
         autolog(disable=True)
@@ -85,7 +80,7 @@ def test_disabled_it_measures_later_runs_no_more(client: MlflowClient, monkeypat
     assert ended(client, second) == ended(client, third) == {}
 
 
-def test_run_that_began_before_is_named(store_in_use: MlflowClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_run_that_began_before_is_named(store_in_use, caplog):
     """It has no metrics, which would be found out at its end."""
     with mlflow.start_run(run_name="early"):
         autolog()

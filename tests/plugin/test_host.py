@@ -1,7 +1,5 @@
 """Tests of mlflow_sysmetrics.host: through MLflow itself, on files as real machines have them, on this machine."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -25,13 +23,13 @@ X86 = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R)
 ARM = "processor\t: 0\nBogoMIPS\t: 243.75\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n"
 
 
-def facts(root: Path, files: dict[str, str] | None = None) -> dict[str, str]:
+def facts(root, files=None):
     """The tags of a machine with these files, without their prefix."""
     lay(root, files or {})
     return {name.removeprefix(HOST_PREFIX): text for name, text in Host(str(root)).tags().items()}
 
 
-def test_new_run_has_the_tags_and_import_mlflow_reads_nothing(tmp_path: Path) -> None:
+def test_new_run_has_the_tags_and_import_mlflow_reads_nothing(tmp_path):
     """With the entry point, in a new interpreter: little is imported at first."""
     script = """
 import sys, mlflow_sysmetrics.host
@@ -56,7 +54,7 @@ print(json.dumps([loaded, early, {name: text for name, text in tags.items() if n
     assert tags == Host().tags()
 
 
-def test_tags_are_of_the_process_that_starts_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tags_are_of_the_process_that_starts_the_run(monkeypatch):
     """Two runs cannot change each other's, and a forked worker may have been given other cores than its parent.
 
     MLFLOW_SYSMETRICS=0: no tags.
@@ -67,7 +65,7 @@ def test_tags_are_of_the_process_that_starts_the_run(monkeypatch: pytest.MonkeyP
     assert provider.tags() == here
     core = min(os.sched_getaffinity(0))
 
-    def is_bound() -> bool:
+    def is_bound():
         os.sched_setaffinity(0, {core})
         return provider.tags()[f"{HOST_PREFIX}usable_cores"] == "1"
 
@@ -84,9 +82,7 @@ def test_tags_are_of_the_process_that_starts_the_run(monkeypatch: pytest.MonkeyP
     ],
     ids=["tight", "looser than the machine"],
 )
-def test_cores_and_memory_are_the_least_of_what_is_there_and_allowed(
-    group: Group, cores: str | None, memory_mb: str | None, tmp_path: Path
-) -> None:
+def test_cores_and_memory_are_the_least_of_what_is_there_and_allowed(group, cores, memory_mb, tmp_path):
     """In a container. None: those of this machine."""
     found, here = facts(tmp_path, DOCKER.files(group)), facts(Path("/tmp/no-such-folder"))
     assert found["usable_cores"] == (cores or here["usable_cores"])
@@ -103,7 +99,7 @@ def test_cores_and_memory_are_the_least_of_what_is_there_and_allowed(
     ],
     ids=["x86", "Arm", "no cpuinfo", "Debian"],
 )
-def test_a_machine_is_described(files: dict[str, str], fact: str, text: str, tmp_path: Path) -> None:
+def test_a_machine_is_described(files, fact, text, tmp_path):
     """By the kernel's files, which differ between architectures; minimal containers lack some."""
     assert facts(tmp_path, files)[fact] == text
 
@@ -113,9 +109,7 @@ def test_a_machine_is_described(files: dict[str, str], fact: str, text: str, tmp
     [(Nvml(Gpu(), Gpu()), "2 x NVIDIA H100"), (Nvml(Gpu(), error=NvmlError("none")), None)],
     ids=["two cards", "no driver"],
 )
-def test_cards_are_named_by_the_driver(
-    nvml: Nvml, gpus: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cards_are_named_by_the_driver(nvml, gpus, tmp_path, monkeypatch):
     """Without a driver there is no tag, but the others are. No GPU is here: the driver is substituted."""
     monkeypatch.setitem(sys.modules, "pynvml", nvml)  # type: ignore[arg-type]
     found = facts(tmp_path)

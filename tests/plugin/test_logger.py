@@ -1,15 +1,11 @@
 """`SystemMetricsLogger` on real runs in a real store: what a run holds, who writes it, and what goes wrong."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -30,11 +26,11 @@ LIMIT_S = 60.0
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
-_before: set[threading.Thread] = set()
+_before = set()
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(journals: Path, store_in_use: MlflowClient) -> Iterator[None]:
+def _nothing_is_left(journals, store_in_use):
     """MLflow's current store is an empty one, and no thread that this package starts in the test is left."""
     _before.clear()
     _before.update(threading.enumerate())
@@ -42,28 +38,28 @@ def _nothing_is_left(journals: Path, store_in_use: MlflowClient) -> Iterator[Non
     wait_until(lambda: not our_threads(), LIMIT_S, "the end of all threads")
 
 
-def our_threads() -> list[threading.Thread]:
+def our_threads():
     """Threads that this package started in this test: those of integrations stay as long as the process."""
     return [thread for thread in threading.enumerate() if "sysmetrics" in thread.name and thread not in _before]
 
 
-def ticking(**more: Any) -> SystemMetricsLogger:
+def ticking(**more):
     """A logger of numbered readings."""
     return SystemMetricsLogger(measurement=Measurement(sample=Ticks(), interval_s=0.01), **more)
 
 
-def history(run_id: str, name: str) -> list[Any]:
+def history(run_id, name):
     return sorted(MlflowClient().get_metric_history(run_id, name), key=lambda point: point.timestamp)
 
 
-def metrics(run_id: str) -> dict[str, float]:
+def metrics(run_id):
     return dict(mlflow.get_run(run_id).data.metrics)
 
 
 # --- what a run holds --------------------------------------------------------------------------------------
 
 
-def test_run_has_series_summary_phases_steps_and_tags(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_has_series_summary_phases_steps_and_tags(journals, monkeypatch):
     """In a few lines of a script, beside the machine's metrics that MLflow reads itself; nothing is left on disk."""
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     with mlflow.start_run(log_system_metrics=True) as run, SystemMetricsLogger() as logger:
@@ -95,7 +91,7 @@ def test_run_has_series_summary_phases_steps_and_tags(journals: Path, monkeypatc
     assert list(journals.iterdir()) == []
 
 
-def test_steps_of_series_are_tenths_of_a_second_since_the_start_of_the_run() -> None:
+def test_steps_of_series_are_tenths_of_a_second_since_the_start_of_the_run():
     """Of a second recording too, and of a run that another process began; a result of such a name keeps its own."""
     run_id = MlflowClient().create_run("0", round(time.time() * 1000) - 60_000).info.run_id
     with mlflow.start_run(run_id=run_id):
@@ -111,7 +107,7 @@ def test_steps_of_series_are_tenths_of_a_second_since_the_start_of_the_run() -> 
     assert [point.step for point in history(run_id, "system/ram")] == [7]
 
 
-def test_another_logger_goes_on_in_the_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_logger_goes_on_in_the_run(caplog):
     """As in a notebook: cells run twice, and again. The second summary is the run's; a stopped logger says so."""
     with mlflow.start_run() as run:
         for cpu_s in (0.2, 0.0):
@@ -125,7 +121,7 @@ def test_another_logger_goes_on_in_the_run(caplog: pytest.LogCaptureFixture) -> 
     assert metrics(run.info.run_id)["elapsed_s"] == logger.summary["elapsed_s"]
 
 
-def test_run_anywhere_is_written_from_any_thread() -> None:
+def test_run_anywhere_is_written_from_any_thread():
     """By its id and its store's address, with another prefix of all names."""
     uri, run_id = mlflow.get_tracking_uri(), MlflowClient().create_run("0").info.run_id
     mlflow.set_tracking_uri("sqlite:////nowhere/mlflow.db")
@@ -139,7 +135,7 @@ def test_run_anywhere_is_written_from_any_thread() -> None:
 # --- one writer --------------------------------------------------------------------------------------------
 
 
-def test_series_have_one_writer() -> None:
+def test_series_have_one_writer():
     """A second one in this process raises; in another process it records nothing and raises nothing."""
     with mlflow.start_run() as run, ticking():
         with pytest.raises(ValueError, match=rf"run_id='{run.info.run_id}': a logger of this process"):
@@ -147,7 +143,7 @@ def test_series_have_one_writer() -> None:
         with ticking(prefix="other/"), ticking(prefix="system/b/"):
             pass
 
-        def child() -> bool:
+        def child():
             with ticking(run_id=run.info.run_id) as logger:
                 list(logger.timed(range(3)))
                 return not logger.is_recording and "steps" not in logger.summary
@@ -156,13 +152,13 @@ def test_series_have_one_writer() -> None:
     assert metrics(run.info.run_id).keys() >= {"system/tick", "other/tick", "system/b/tick"}
 
 
-def test_forked_child_leaves_its_parents_logger_alone() -> None:
+def test_forked_child_leaves_its_parents_logger_alone():
     """Its calls return at once and do nothing, however it ends; the parent goes on, and nothing is lost."""
     ticks = Ticks()
     with mlflow.start_run() as run:
         with SystemMetricsLogger(measurement=Measurement(sample=ticks, interval_s=0.01, window_s=0.1)) as logger:
 
-            def child() -> bool:
+            def child():
                 with logger.step(), logger.phase("child"):
                     pass
                 list(logger.timed(range(3)))
@@ -180,7 +176,7 @@ def test_forked_child_leaves_its_parents_logger_alone() -> None:
 # --- limits ------------------------------------------------------------------------------------------------
 
 
-def test_broken_limit_is_told_to_the_program() -> None:
+def test_broken_limit_is_told_to_the_program():
     """Once, with the limit; the run says why, and the recording goes on."""
     broken = list[Any]()
     with mlflow.start_run() as run, SystemMetricsLogger(limits="elapsed_s<=0.3", on_break=broken.append) as logger:
@@ -193,7 +189,7 @@ def test_broken_limit_is_told_to_the_program() -> None:
     assert ended.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s ")
 
 
-def test_broken_limit_ends_the_process_that_is_measured() -> None:
+def test_broken_limit_ends_the_process_that_is_measured():
     """Which is another than this where a measurement of that was made before."""
     with (
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child,
@@ -205,14 +201,12 @@ def test_broken_limit_ends_the_process_that_is_measured() -> None:
     assert (tags["sysmetrics.pid"], tags["sysmetrics.stop_metric"]) == (str(child.pid), "elapsed_s")
 
 
-def test_limit_that_is_broken_at_the_very_end_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch, caplog):
     """Where `stop` was there first, the process goes on, and its run tells of no limit."""
     now, ended, start = [0.0], list[Any](), threading.Thread.start
     measurement = Measurement(interval_s=3600, clock=lambda: now[0])
 
-    def stop_first(thread: threading.Thread) -> None:
+    def stop_first(thread):
         if thread.name == "mlflow-sysmetrics-stop":
             logger.stop()
         start(thread)
@@ -232,7 +226,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(
 # --- stores and disks that fail ----------------------------------------------------------------------------
 
 
-def test_what_an_earlier_process_left_waits_for_sync(journals: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_an_earlier_process_left_waits_for_sync(journals, caplog):
     """The logger of the next one says so, and does not read it, however long it is."""
     run_id, uri = MlflowClient().create_run("0", 4_000).info.run_id, mlflow.get_tracking_uri()
     left = Journal(journal_path(uri, run_id, "system/"), {"tracking_uri": uri, "run_id": run_id})
@@ -259,7 +253,7 @@ def test_what_an_earlier_process_left_waits_for_sync(journals: Path, caplog: pyt
     ],
     ids=str,
 )
-def test_wrong_argument_raises_one_sentence_that_names_it(arguments: dict[str, Any]) -> None:
+def test_wrong_argument_raises_one_sentence_that_names_it(arguments):
     """At once, with the value."""
     ((name, value),) = arguments.items()
     with mlflow.start_run(), pytest.raises(ValueError) as error:  # noqa: PT011
@@ -268,9 +262,7 @@ def test_wrong_argument_raises_one_sentence_that_names_it(arguments: dict[str, A
     assert "\n" not in str(error.value)
 
 
-def test_nothing_raises_once_it_is_made(
-    journals: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_raises_once_it_is_made(journals, caplog, monkeypatch):
     """A process that has ended; an address that cannot be read, whose password nobody sees; no place for a journal."""
     with mlflow.start_run() as run:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -1,7 +1,5 @@
 """However a recorded program ends, its run has what it used: in processes that really end."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -9,16 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from busy_worker import use_cpu
 from commands import wait_until
 from forks import in_fork
-from mlflow import MlflowClient
 from tracking_server import free_port
 
 from mlflow_sysmetrics import SystemMetricsLogger
@@ -30,12 +24,12 @@ SUMMARY = set(COSTS) - {"peak_gpu_memory_mb", "peak_rss_mb"}  # is absent where 
 
 
 @pytest.fixture
-def recorded(client: MlflowClient) -> Callable[..., tuple[int, Any]]:
+def recorded(client):
     """Have a forked child record itself while it does this; its exit code, and its run."""
     run_id = client.create_run("0").info.run_id
 
-    def record(program: Callable[[SystemMetricsLogger], object], uri: str = "", **more: Any) -> tuple[int, Any]:
-        def child() -> bool:
+    def record(program, uri="", **more):
+        def child():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             # Another address of the same store: the connections of a parent must not be used.
@@ -47,10 +41,10 @@ def recorded(client: MlflowClient) -> Callable[..., tuple[int, Any]]:
     return record
 
 
-def test_killed_process_leaves_its_summary_for_sync(recorded: Any, client: MlflowClient, journals: Path) -> None:
+def test_killed_process_leaves_its_summary_for_sync(recorded, client, journals):
     """It is written each second: the last one is delivered, whatever of the series the store had by then."""
 
-    def program(logger: SystemMetricsLogger) -> None:
+    def program(logger):
         use_cpu(0.1)
         wait_until(lambda: "cpu_seconds" in "".join(each.read_text() for each in journals.iterdir()), 60.0, "a summary")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -70,12 +64,10 @@ def test_killed_process_leaves_its_summary_for_sync(recorded: Any, client: Mlflo
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["store is there", "store is away"])
-def test_program_ends_at_its_limit_unless_it_says_otherwise(
-    away: bool, recorded: Any, client: MlflowClient, tmp_path: Path
-) -> None:
+def test_program_ends_at_its_limit_unless_it_says_otherwise(away, recorded, client, tmp_path):
     """By SIGTERM, its child with it; its run is KILLED, says why, and has all its summary."""
 
-    def program(logger: SystemMetricsLogger) -> None:
+    def program(logger):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         (tmp_path / "told").write_text(str(child.pid))
         kept = bytearray(os.urandom(1) * 200_000_000)
@@ -93,13 +85,13 @@ def test_program_ends_at_its_limit_unless_it_says_otherwise(
     assert run.data.metrics.keys() >= SUMMARY
 
 
-def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Path) -> None:
+def test_stop_in_the_handler_of_a_signal_is_bounded(recorded, tmp_path):
     """Wherever the main thread is: in a phase, in a step, or reading its summary."""
 
-    def program(logger: SystemMetricsLogger) -> bool:
-        took: list[float] = []
+    def program(logger):
+        took = []
 
-        def stop(*_: object) -> None:
+        def stop(*_):
             began = time.monotonic()
             assert logger.stop()["elapsed_s"] > 0
             took.append(time.monotonic() - began)
@@ -122,7 +114,7 @@ def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Pat
     assert run.data.metrics.keys() >= SUMMARY | {"phase/phase/elapsed_s", "steps"}
 
 
-def test_program_that_forgets_to_stop_is_complete_at_its_exit(client: MlflowClient, journals: Path) -> None:
+def test_program_that_forgets_to_stop_is_complete_at_its_exit(client, journals):
     """With its own exit code."""
     run_id = client.create_run("0").info.run_id
     code = "from mlflow_sysmetrics import SystemMetricsLogger, logger\nlogger.DELIVER_S = 300\n"  # a slow machine

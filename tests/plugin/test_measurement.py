@@ -1,15 +1,11 @@
 """`measure()`: what a process and those below it use, on real processes; phases with clocks that a test moves."""
 
-from __future__ import annotations
-
 import queue
 import resource
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -30,7 +26,7 @@ SPIN = "import threading\ndef spin():\n while True: pass\nthreading.Thread(targe
 # --- a block and a function --------------------------------------------------------------------------------
 
 
-def test_block_has_a_summary_while_it_runs_and_after() -> None:
+def test_block_has_a_summary_while_it_runs_and_after():
     """Of this process: what is written on the face of the package."""
     with measure() as m:
         use_cpu(0.1)
@@ -50,11 +46,11 @@ def test_block_has_a_summary_while_it_runs_and_after() -> None:
     assert m.elapsed_s == fixed["elapsed_s"]
 
 
-def test_function_has_the_summary_of_its_last_call() -> None:
+def test_function_has_the_summary_of_its_last_call():
     """Also of one that raises; the function is otherwise as it was."""
 
     @measure()
-    def train(cpu_s: float) -> str:
+    def train(cpu_s):
         """Train."""
         use_cpu(cpu_s)
         return f"{1 / cpu_s}"
@@ -68,15 +64,15 @@ def test_function_has_the_summary_of_its_last_call() -> None:
     assert train.summary["cpu_seconds"] < 0.05  # type: ignore[attr-defined]
 
 
-def test_function_that_runs_after_its_call_is_refused() -> None:
+def test_function_that_runs_after_its_call_is_refused():
     """Its call would be all that is measured."""
 
-    async def fetch() -> None: ...
+    async def fetch(): ...
 
-    async def stream() -> Any:
+    async def stream():
         yield
 
-    def batches() -> Any:
+    def batches():
         yield
 
     for function in (fetch, stream, batches):
@@ -84,7 +80,7 @@ def test_function_that_runs_after_its_call_is_refused() -> None:
             measure()(function)
 
 
-def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
+def test_measurement_of_a_process_alone_leaves_out_those_below():
     """One that lives and one that has ended, which the tree has both."""
     kept = "import time; input(); kept = b'x' * 400_000_000\n"  # more than this process may give back meanwhile
     kept += "while time.process_time() < 0.4: pass\nprint(flush=True); input()"
@@ -101,7 +97,7 @@ def test_measurement_of_a_process_alone_leaves_out_those_below() -> None:
     assert tree.summary["cpu_seconds"] - alone.summary["cpu_seconds"] > 0.3
 
 
-def test_measurement_that_cannot_be_read_at_first_goes_on_trying(caplog: pytest.LogCaptureFixture) -> None:
+def test_measurement_that_cannot_be_read_at_first_goes_on_trying(caplog):
     """No file can be opened at the start: all counts from the first reading that succeeds, but what was there then."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     m = Measurement(interval_s=0.01)
@@ -123,9 +119,9 @@ def test_measurement_that_cannot_be_read_at_first_goes_on_trying(caplog: pytest.
 # --- another process ---------------------------------------------------------------------------------------
 
 
-def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
+def test_summary_is_that_of_the_other_process_and_stays_after_its_end():
     """Its CPU, its peak, and what it grew by; a listener hears of each reading, until the process is gone."""
-    told: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
+    told = queue.SimpleQueue()
     with child() as program:
         program.do(f"exec({SPIN!r}); print()")
         m = Measurement(program.pid, interval_s=0.02)
@@ -143,7 +139,7 @@ def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
     assert summary["mean_cpu_percent"] > 5  # a core, of which other tests may take a part
 
 
-def test_what_is_written_just_before_the_end_is_in_the_summary(tmp_path: Path) -> None:
+def test_what_is_written_just_before_the_end_is_in_the_summary(tmp_path):
     """The last reading has what most others leave out."""
     with child() as process:
         before = psutil.Process(process.pid).io_counters().write_bytes
@@ -156,7 +152,7 @@ def test_what_is_written_just_before_the_end_is_in_the_summary(tmp_path: Path) -
     assert written >= 10**6
 
 
-def test_interval_and_window_have_their_own_share() -> None:
+def test_interval_and_window_have_their_own_share():
     """This process waits, works, and waits: each interval says its own, and the mean says all."""
     with measure() as m:
         m.interval()
@@ -171,7 +167,7 @@ def test_interval_and_window_have_their_own_share() -> None:
     assert m.interval() == {}
 
 
-def test_peaks_are_of_all_readings() -> None:
+def test_peaks_are_of_all_readings():
     """That of memory stays when it is over; that of GPUs is what all of them held at once."""
     now, told = {"process_memory_mb": 10.0, "gpu_0_process_memory_mb": 10_000.0}, list[dict[str, float]]()
     m = Measurement(sample=now.copy, interval_s=3600)
@@ -187,12 +183,12 @@ def test_peaks_are_of_all_readings() -> None:
     assert told[-1].items() >= {"memory_mb": 20.0, **peaks}.items()
 
 
-def test_listener_whose_error_varies_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_listener_whose_error_varies_is_logged_once(caplog):
     """Not at each reading."""
 
     class LateError(Exception): ...
 
-    def fail(values: dict[str, float]) -> None:
+    def fail(values):
         raise LateError(f"at {values['elapsed_s']}")
 
     m = Measurement(sample=lambda: {"process_memory_mb": 1.0}, interval_s=3600)
@@ -212,18 +208,18 @@ def test_listener_whose_error_varies_is_logged_once(caplog: pytest.LogCaptureFix
 class Machine:
     """Clocks and a memory, and phases that go by them."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now, self.cpu_s = 0.0, 0.0
-        self.memory: dict[str, float] = {}
-        self.phases: dict[str, Phase] = {}
+        self.memory = {}
+        self.phases = {}
 
-    def phase(self, name: str) -> Phase:
+    def phase(self, name):
         return self.phases.setdefault(name, Phase(lambda: self.now, self.read))
 
-    def read(self) -> dict[str, float]:
+    def read(self):
         return {"elapsed_s": self.now, "cpu_seconds": self.cpu_s, **self.memory}
 
-    def go(self, seconds: float, cpu_s: float = 0.0, memory_mb: float | None = None) -> None:
+    def go(self, seconds, cpu_s=0.0, memory_mb=None):
         """Time passes, and perhaps a reading of the memory is taken at its end."""
         self.now += seconds
         self.cpu_s += cpu_s
@@ -232,18 +228,18 @@ class Machine:
             for phase in self.phases.values():
                 phase.see(self.read())
 
-    def of(self, name: str) -> tuple[float | None, ...]:
+    def of(self, name):
         """The summary of a phase."""
         return tuple(self.phases[name].summary.get(key) for key in ("elapsed_s", "cpu_seconds", "peak_memory_mb"))
 
 
 @pytest.fixture
-def machine() -> Machine:
+def machine():
     """A machine at time 0."""
     return Machine()
 
 
-def test_phases_one_after_the_other_share_the_time(machine: Machine) -> None:
+def test_phases_one_after_the_other_share_the_time(machine):
     """Each has its own, and the highest of the readings as it begins and in it."""
     machine.go(1.0, 0.5, memory_mb=100.0)
     with machine.phase("load"):
@@ -259,10 +255,10 @@ def test_phases_one_after_the_other_share_the_time(machine: Machine) -> None:
     assert machine.of("train") == (5.0, 3.0, 50.0)
 
 
-def test_inner_phase_counts_in_the_outer_one_and_one_that_raises_counts(machine: Machine) -> None:
+def test_inner_phase_counts_in_the_outer_one_and_one_that_raises_counts(machine):
     """Time, CPU and peak; of one that is open, up to now."""
 
-    def fail() -> None:
+    def fail():
         with machine.phase("train"):
             machine.go(1.0, 1.0, memory_mb=10.0)
             with machine.phase("epoch"):
@@ -276,11 +272,11 @@ def test_inner_phase_counts_in_the_outer_one_and_one_that_raises_counts(machine:
     assert machine.of("epoch") == (2.0, 1.5, 20.0)
 
 
-def test_phase_of_several_threads_lasts_until_the_last_one_leaves_it(machine: Machine) -> None:
+def test_phase_of_several_threads_lasts_until_the_last_one_leaves_it(machine):
     """From when the first one enters it."""
     entered, leave = threading.Barrier(2), threading.Event()
 
-    def shard() -> None:
+    def shard():
         with machine.phase("shard"):
             entered.wait(LIMIT_S)
             leave.wait(LIMIT_S)
@@ -298,7 +294,7 @@ def test_phase_of_several_threads_lasts_until_the_last_one_leaves_it(machine: Ma
     assert machine.of("shard")[:2] == (3.0, 2.5)
 
 
-def test_what_children_use_is_of_the_phase_they_ran_in() -> None:
+def test_what_children_use_is_of_the_phase_they_ran_in():
     """One that has ended, and one that lives on."""
     burn = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
     with Measurement(interval_s=3600) as m:
@@ -316,7 +312,7 @@ def test_what_children_use_is_of_the_phase_they_ran_in() -> None:
     assert m.summary["phase/idle/cpu_seconds"] < 0.1
 
 
-def test_open_phase_ends_with_the_measurement() -> None:
+def test_open_phase_ends_with_the_measurement():
     """And nothing counts after it."""
     m = Measurement(sample=dict, interval_s=3600).start()
     with m.phase("train") as phase:
@@ -335,7 +331,7 @@ def test_open_phase_ends_with_the_measurement() -> None:
         *[("..", "_"), (3, "3"), ("x" * 1000, "x" * 100)],
     ],
 )
-def test_name_of_a_phase_is_one_that_mlflow_takes(given: Any, name: str) -> None:
+def test_name_of_a_phase_is_one_that_mlflow_takes(given, name):
     """A wrong one never ends a training."""
     with Measurement(sample=dict) as m, m.phase(given):
         pass

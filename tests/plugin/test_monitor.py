@@ -1,16 +1,12 @@
 """Readings become windows: with a clock that a test moves where numbers matter, a real thread where threads do."""
 
-from __future__ import annotations
-
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from clock import Clock
@@ -21,13 +17,13 @@ from mlflow_sysmetrics.monitor import Monitor
 LIMIT_S = 60.0
 
 
-def made(sample: Callable[[], Mapping[str, float]], **options: Any) -> Monitor:
+def made(sample, **options):
     """A monitor with the options that a test is not about."""
     others = {"interval_s": 0.1, "window_s": 0.5, "on_sample": lambda reading: None, "clock": time.monotonic}
     return Monitor(sample, **others | options)
 
 
-def of(*readings: Mapping[str, float], at: tuple[float, ...] = (), **more: Any) -> Monitor:
+def of(*readings, at=(), **more):
     """A monitor that has taken these readings at these times, or every quarter of a second."""
     taken, times = iter(readings), iter(at or [0.25 * number for number in range(len(readings) + 2)])
     monitor = made(lambda: next(taken), clock=lambda: next(times), **more)
@@ -37,7 +33,7 @@ def of(*readings: Mapping[str, float], at: tuple[float, ...] = (), **more: Any) 
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
+def _no_thread_is_left():
     yield
     for thread in threading.enumerate():
         if thread.name == "mlflow-sysmetrics-monitor":
@@ -45,7 +41,7 @@ def _no_thread_is_left() -> Iterator[None]:
             assert not thread.is_alive()
 
 
-def test_window_holds_mean_and_maximum_of_its_own_readings() -> None:
+def test_window_holds_mean_and_maximum_of_its_own_readings():
     """It closes when its time has passed. A name that some readings lack is averaged over the others.
 
     Two that close in one millisecond have different ones: else the first would be lost on its way.
@@ -60,7 +56,7 @@ def test_window_holds_mean_and_maximum_of_its_own_readings() -> None:
     assert monitor.peaks == {"x": 30.0, "y": 8.0}
 
 
-def test_reading_counts_for_as_long_as_it_is_since_the_one_before() -> None:
+def test_reading_counts_for_as_long_as_it_is_since_the_one_before():
     """A thread that was kept from reading for 0.9 s at 100 %, and then reads 0 %: the process has used 90 %."""
     readings = ({}, {"cpu": 100.0, "slow": 7.0}, {"cpu": 0.0}, {"cpu": 0.0, "slow": 17.0})
     (window,) = of(*readings, at=(0.0, 0.9, 0.95, 1.0), window_s=1.0).drain()
@@ -69,9 +65,9 @@ def test_reading_counts_for_as_long_as_it_is_since_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_value_that_is_not_finite_is_left_out(value: float) -> None:
+def test_value_that_is_not_finite_is_left_out(value):
     """Of windows, peaks, what is shown and what is returned."""
-    seen: list[Mapping[str, float]] = []
+    seen = []
     monitor = made(lambda: {"x": -1.0, "y": value}, on_sample=seen.append)
     assert monitor.read() == {"x": -1.0}
     monitor.stop(LIMIT_S)
@@ -79,7 +75,7 @@ def test_value_that_is_not_finite_is_left_out(value: float) -> None:
     assert window.mean == window.maximum == monitor.peaks == seen[0] == {"x": -1.0}
 
 
-def test_windows_of_a_long_run_are_longer() -> None:
+def test_windows_of_a_long_run_are_longer():
     """A second at first, ten after hours."""
     clock = Clock()
     monitor, closed = made(lambda: {"x": clock.now}, window_s=1.0, clock=clock), list[float]()
@@ -92,7 +88,7 @@ def test_windows_of_a_long_run_are_longer() -> None:
     assert len(closed) < 4500
 
 
-def test_windows_that_nobody_drains_are_bounded() -> None:
+def test_windows_that_nobody_drains_are_bounded():
     """The oldest go first."""
     monitor = made(lambda: {"x": 1.0}, window_s=0.1, clock=count().__next__)
     for _ in range(1300):
@@ -100,11 +96,11 @@ def test_windows_that_nobody_drains_are_bounded() -> None:
     assert len(monitor.drain()) == 1200
 
 
-def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
+def test_stop_does_not_wait_for_a_reading_that_hangs():
     """It costs its time limit, and what was read before is kept."""
     hangs, release, first = threading.Event(), threading.Event(), count()
 
-    def sample() -> Mapping[str, float]:
+    def sample():
         if next(first):
             hangs.set()
             release.wait(LIMIT_S)
@@ -119,16 +115,16 @@ def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
     release.set()
 
 
-def test_readings_keep_the_interval_however_long_each_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readings_keep_the_interval_however_long_each_takes(monkeypatch):
     """Each takes half of it; what the fourth, which takes long, has missed is not made up for by a burst."""
     clock, moments = Clock(), list[float]()
 
-    def sample() -> Mapping[str, float]:
+    def sample():
         moments.append(round(clock.now, 6))
         clock.now += 0.43 if len(moments) == 4 else 0.05
         return {"x": 1.0}
 
-    def wait(seconds: float) -> bool:
+    def wait(seconds):
         clock.now += seconds
         return len(moments) == 7
 
@@ -140,11 +136,11 @@ def test_readings_keep_the_interval_however_long_each_takes(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("reading", [OSError("out of luck"), None, {"x": "fast"}, 3], ids=repr)
-def test_reading_that_fails_is_counted_and_told_once(reading: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_reading_that_fails_is_counted_and_told_once(reading, caplog):
     """An exception, or what is not a mapping of numbers; the next one counts."""
     readings = iter([reading, reading, {"x": 1.0}])
 
-    def sample() -> Any:
+    def sample():
         if isinstance(value := next(readings), Exception):
             raise value
         return value
@@ -155,10 +151,10 @@ def test_reading_that_fails_is_counted_and_told_once(reading: Any, caplog: pytes
     assert caplog.text.count("a reading failed") == 1
 
 
-def test_machine_without_threads_gets_a_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_threads_gets_a_last_reading(monkeypatch):
     """And training gets no exception."""
 
-    def refuse(self: threading.Thread) -> None:
+    def refuse(self):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
@@ -169,17 +165,17 @@ def test_machine_without_threads_gets_a_last_reading(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("interval_s", [0, -1.0, math.nan])
-def test_interval_that_is_no_time_is_refused(interval_s: float) -> None:
+def test_interval_that_is_no_time_is_refused(interval_s):
     """At construction: the thread could only fail."""
     with pytest.raises(ValueError, match=f"^interval_s={interval_s}: give a number of seconds above 0$"):
         made(dict, interval_s=interval_s)
 
 
-def test_readings_of_several_threads_do_not_overlap() -> None:
+def test_readings_of_several_threads_do_not_overlap():
     """A sampler need not be thread-safe."""
     inside, overlaps = [0], [0]
 
-    def sample() -> Mapping[str, float]:
+    def sample():
         inside[0] += 1
         overlaps[0] += inside[0] > 1
         os.sched_yield()
@@ -197,11 +193,11 @@ def test_readings_of_several_threads_do_not_overlap() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("held", ["sample", "clock"])
-def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held: str) -> None:
+def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held):
     """Forked in the middle of a reading or a fold: read, drain and stop return at once and hold nothing."""
     inside, release, looks = threading.Event(), threading.Event(), count()
 
-    def block() -> float:
+    def block():
         if held == "sample" or next(looks):  # `start` looks at the clock as well
             inside.set()
             release.wait(LIMIT_S)
@@ -212,7 +208,7 @@ def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held: str) -> None:
     monitor.start()
     assert inside.wait(LIMIT_S)
 
-    def child() -> bool:
+    def child():
         empty = monitor.read() == {} and monitor.drain() == []
         monitor.stop(LIMIT_S)
         return empty

@@ -1,10 +1,7 @@
 """Tests of mlflow_sysmetrics.redact: no password of an address is left, and nothing else is lost."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -28,13 +25,13 @@ SCHEMES = ("http", "https", "postgresql", "mysql+pymysql", "mssql+pyodbc")
     ODD.filter(lambda text: "?" not in text.partition("@")[2]),  # the start of a query, then
     ODD.filter(lambda text: "?" not in text),
 )
-def test_no_password_is_left_whatever_its_characters(scheme: str, user: str, before: str, after: str) -> None:
+def test_no_password_is_left_whatever_its_characters(scheme, user, before, after):
     """Clients read some of these in other ways, or refuse them; nobody sees the password."""
     assert PASSWORD not in redacted(f"{scheme}://{user}:{before}{PASSWORD}{after}@host:5000/db?sslmode=require")
 
 
 @given(st.text())
-def test_any_text_is_taken(text: str) -> None:
+def test_any_text_is_taken(text):
     """Training must not fail for an address that is none; what was redacted once stays as it is."""
     assert redacted(redacted(text)) == redacted(text)
     redacted_text(text)
@@ -57,7 +54,7 @@ def test_any_text_is_taken(text: str) -> None:
         *((address, address) for address in WITHOUT_PASSWORD),
     ],
 )
-def test_passwords_of_logins_and_queries_go(address: str, left: str) -> None:
+def test_passwords_of_logins_and_queries_go(address, left):
     """The rest tells a person, and the client that delivers a journal, which store it is."""
     assert redacted(address) == left
 
@@ -76,7 +73,7 @@ def test_passwords_of_logins_and_queries_go(address: str, left: str) -> None:
         ("postgresql://m/e:hush42@there/x", False),
     ],
 )
-def test_address_that_clients_read_otherwise_is_refused(address: str, is_read: bool) -> None:
+def test_address_that_clients_read_otherwise_is_refused(address, is_read):
     """They would look for the store in a part of the password, and their errors would show it."""
     with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match="write special characters"):
         check_address(address)
@@ -93,17 +90,17 @@ def test_address_that_clients_read_otherwise_is_refused(address: str, is_read: b
         ("no address: a:b@c", "no address: a:b@c"),
     ],
 )
-def test_addresses_in_a_sentence_are_redacted(text: str, left: str) -> None:
+def test_addresses_in_a_sentence_are_redacted(text, left):
     """Exceptions of MLflow, of requests and of databases hold the address that was used."""
     assert redacted_text(text) == left
 
 
-def test_long_texts_take_no_time() -> None:
+def test_long_texts_take_no_time():
     """A message may hold a whole answer of a server."""
     redacted_text("x" * 1_000_000 + "://" + "y:" * 100_000)
 
 
-def test_log_holds_no_password_and_never_raises(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_holds_no_password_and_never_raises(caplog):
     """Neither in arguments nor in a traceback, nor in that of the error behind it. A wrong message is the handlers'."""
     logger = get_logger("mlflow_sysmetrics.of_this_test")
     try:
@@ -130,9 +127,7 @@ def test_log_holds_no_password_and_never_raises(caplog: pytest.LogCaptureFixture
         ("sqlite:///mlflow.db", "sqlite:///{cwd}/mlflow.db"),
     ],
 )
-def test_addresses_are_kept_without_password_and_working_folder(
-    uri: str, lasting: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_addresses_are_kept_without_password_and_working_folder(uri, lasting, monkeypatch, tmp_path):
     """So that they may lie in a file, and mean the same from anywhere."""
     monkeypatch.chdir(tmp_path)
     assert lasting_uri(uri) == lasting.replace("{cwd}", str(tmp_path))
@@ -146,6 +141,6 @@ def test_addresses_are_kept_without_password_and_working_folder(
         ("postgresql://me@db/x", "postgresql://me:hush42@db/x", "postgresql://me:hush42@db/x"),
     ],
 )
-def test_login_of_the_same_address_is_used(kept: str, current: str, used: str) -> None:
+def test_login_of_the_same_address_is_used(kept, current, used):
     """And of no other: a login is for one server."""
     assert with_login(kept, current) == used

@@ -1,22 +1,17 @@
 """What README, docs/ and MLproject tell to type is taken, what they name is there, and their Python blocks run."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import itertools
 import json
 import re
 import shlex
-from pathlib import Path
-from typing import Any
 
 import click
 import mlflow
 import pytest
 import yaml
 from commands import ROOT, wait_until
-from mlflow import MlflowClient
 from mlflow.cli import cli as mlflow_cli
 from mlflow.utils.search_utils import SearchUtils
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -33,22 +28,21 @@ LIMIT_S = 60.0
 SCORE = scores.find(None, "regression")
 PAGES = {path.stem: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
-PROGRAMS: dict[str, click.Command] = {"mlflow": mlflow_cli, "mlflow-sysmetrics": plugin_cli, "ray": ray_cli}
+PROGRAMS = {"mlflow": mlflow_cli, "mlflow-sysmetrics": plugin_cli, "ray": ray_cli}
 
 
-def blocks(language: str, page: str) -> list[str]:
+def blocks(language, page):
     """The blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
 
 
-def entry_command(entry: str) -> click.Command:
+def entry_command(entry):
     """The click command of an entry point."""
     name = "tune" if entry == "early_stop" else entry
-    found: click.Command = getattr(importlib.import_module(f"entrypoints.{name}"), name)
-    return found
+    return getattr(importlib.import_module(f"entrypoints.{name}"), name)
 
 
-def test_ci_types_both_commands_of_the_readme() -> None:
+def test_ci_types_both_commands_of_the_readme():
     """With nothing left out: the main job, and the tests."""
     commands = re.findall(r"^python3 -m venv .*$", PAGES["README"], re.MULTILINE)
     typed = (ROOT / ".ci/run").read_text()
@@ -57,7 +51,7 @@ def test_ci_types_both_commands_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
-def test_mlproject_declares_options_with_their_defaults(entry: str) -> None:
+def test_mlproject_declares_options_with_their_defaults(entry):
     """`mlflow run` and the command that it starts begin from the same values; `early_stop` is `tune` with limits."""
     parameters = {name: str(parameter["default"]) for name, parameter in ENTRY_POINTS[entry]["parameters"].items()}
     command = entry_command(entry)
@@ -69,7 +63,7 @@ def test_mlproject_declares_options_with_their_defaults(entry: str) -> None:
     assert ENTRY_POINTS[entry]["command"].split() == ["python", "-m", f"entrypoints.{command.name}", *words]
 
 
-def test_docs_describe_every_parameter_with_its_default() -> None:
+def test_docs_describe_every_parameter_with_its_default():
     """The tables of two pages are the list of parameters, those of ``tune`` first; the others' are among them."""
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", PAGES["study"] + PAGES["report"], re.MULTILINE))
     tune, report = entry_command("tune").params, entry_command("report").params
@@ -77,7 +71,7 @@ def test_docs_describe_every_parameter_with_its_default() -> None:
     assert list(rows)[: len(tune)] == [option.name for option in tune]
 
 
-def commands_in(text: str) -> list[str]:
+def commands_in(text):
     """The commands of ``PROGRAMS``, without what stands before and after each on its line; placeholders are filled."""
     filled = re.sub(r"<\w[\w ]*>", "filled", text).replace(" ...", "")
     parts = [
@@ -87,7 +81,7 @@ def commands_in(text: str) -> list[str]:
     return [each[1] for each in found if each]
 
 
-def commands_of_pages() -> dict[str, bool]:
+def commands_of_pages():
     """Each command, and whether it is in a block; in a sentence its arguments may be left out."""
     text = "\n".join(PAGES.values()).replace("\\\n", "")
     in_blocks = re.findall(r"^```(?:sh|text|yaml)$(.*?)^```", text, re.DOTALL | re.MULTILINE)
@@ -99,7 +93,7 @@ def commands_of_pages() -> dict[str, bool]:
 COMMANDS = commands_of_pages()
 
 
-def taken(command: click.Command, words: list[str]) -> dict[str, Any]:
+def taken(command, words):
     """What the subcommand that words name would be called with. Raises what click raises."""
     while isinstance(command, click.Group):
         command, *words = command.commands[words[0]], *words[1:]
@@ -107,7 +101,7 @@ def taken(command: click.Command, words: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_command_on_a_page_is_taken(line: str) -> None:
+def test_command_on_a_page_is_taken(line):
     """By the program itself, which is not run. A project's parameters are also taken by the entry point's command."""
     program, *words = shlex.split(line, comments=True)
     with contextlib.nullcontext() if COMMANDS[line] else contextlib.suppress(click.MissingParameter):
@@ -168,7 +162,7 @@ NOT_RUN = {
 }
 
 
-def kinds(line: str) -> set[str]:
+def kinds(line):
     """The subcommand of a command, its options and its parameters, as `RUN_BY` names them."""
     program, *words = shlex.split(line.partition(" -- ")[0], comments=True)
     command, name = PROGRAMS[program], program
@@ -183,7 +177,7 @@ def kinds(line: str) -> set[str]:
     return {name, *found, *(f"-P {parameter.partition('=')[0]}" for parameter in parameters)}
 
 
-def test_each_kind_of_command_on_the_pages_is_run_by_a_test_or_by_ci() -> None:
+def test_each_kind_of_command_on_the_pages_is_run_by_a_test_or_by_ci():
     """The register has those and no others, and what it names is there."""
     registered = ", ".join(RUN_BY.values()).split(", ")
     assert set().union(*map(kinds, COMMANDS)) == set(registered)
@@ -194,7 +188,7 @@ def test_each_kind_of_command_on_the_pages_is_run_by_a_test_or_by_ci() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_files_that_a_page_links_to_are_there(page: str) -> None:
+def test_files_that_a_page_links_to_are_there(page):
     """And the scripts that it names."""
     folder = ROOT if page == "README" else ROOT / "docs"
     links = [folder / link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if not link.startswith("http")]
@@ -203,7 +197,7 @@ def test_files_that_a_page_links_to_are_there(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_sections_that_a_page_links_to_are_there(page: str) -> None:
+def test_sections_that_a_page_links_to_are_there(page):
     """By the names that GitHub and GitLab make of their headings."""
     file = ROOT / "README.md" if page == "README" else ROOT / "docs" / f"{page}.md"
     for link, section in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", PAGES[page]):
@@ -212,24 +206,24 @@ def test_sections_that_a_page_links_to_are_there(page: str) -> None:
 
 
 @pytest.mark.parametrize("condition", "".join(blocks("text", "scale-out")).splitlines())
-def test_filter_for_many_trials_is_one_that_mlflow_takes(condition: str) -> None:
+def test_filter_for_many_trials_is_one_that_mlflow_takes(condition):
     """Beside the study's own condition."""
     assert len(SearchUtils.parse_search_filter(f"tags.mlflow.parentRunId = 's' and {condition}")) > 1
 
 
-def test_ray_up_takes_the_example() -> None:
+def test_ray_up_takes_the_example():
     """Ray's own schema of such files has nothing against it."""
     validate_config(prepare_config(yaml.safe_load(blocks("yaml", "scale-out")[0])))
 
 
 @pytest.mark.slow
 def test_blocks_about_tune_scripts_run(
-    local_ray: None,
-    store_in_use: MlflowClient,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    local_ray,
+    store_in_use,
+    tmp_path,
+    monkeypatch,
+    capsys,
+):
     """As they stand, one after the other; they leave what they say in MLflow."""
     monkeypatch.setenv("HOME", str(tmp_path))  # Tune's files are below it
     exec("".join(blocks("python", "tune-scripts")), {"__name__": "__main__"})
@@ -244,12 +238,12 @@ def test_blocks_about_tune_scripts_run(
 
 
 @pytest.mark.slow
-def test_block_about_a_study_from_python_runs(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_about_a_study_from_python_runs(store_in_use, monkeypatch):
     """It ends with the model, its score, and the costs of all trials."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store_in_use.tracking_uri)
     (block,) = blocks("python", "study")
-    found: dict[str, Any] = {"__name__": "__main__"}
+    found = {"__name__": "__main__"}
     exec(block, found)
     trials, study, model = (found[name] for name in ("trials", "study", "model"))
     assert len(trials) == 8
@@ -265,9 +259,7 @@ def test_block_about_a_study_from_python_runs(store_in_use: MlflowClient, monkey
         for place in range(len(blocks("python", page)))
     ],
 )
-def test_block_of_another_page_runs(
-    store_in_use: MlflowClient, capsys: pytest.CaptureFixture[str], page: str, place: int
-) -> None:
+def test_block_of_another_page_runs(store_in_use, capsys, page, place):
     """As it stands, by itself; it logs what it names, or prints it without MLflow."""
     block = blocks("python", page)[place]
     exec(block, {"__name__": "__main__"})
@@ -281,9 +273,7 @@ def test_block_of_another_page_runs(
 
 
 @pytest.mark.parametrize("block", blocks("python", "integrations"))
-def test_example_of_an_integration_runs(
-    store_in_use: MlflowClient, block: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_example_of_an_integration_runs(store_in_use, block, monkeypatch):
     """In at most 15 lines, here with less to do. What it costs is in its runs, which have ended."""
     monkeypatch.setattr(writer, "ASK_EVERY_S", 0.1)
     for package in set(re.findall(r"^import (optuna|lightgbm|xgboost)$", block, re.MULTILINE)):

@@ -1,19 +1,15 @@
 """Each example runs as its README says, and leaves what its first line promises; so do commands of two pages."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
 import subprocess
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import requests
 from commands import ROOT, Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from tracking_server import ALONE, answers, free_port
 
 pytestmark = pytest.mark.slow
@@ -33,7 +29,7 @@ RUNS = {"loop_of_runs.py": 3, "tune_script.py": 2, "tune_artifacts.py": 2}  # bu
 STOPPED = {"training_loop.py": "elapsed_s ", "tune_script.py": "memory_growth_mb 2"}  # why one of its runs was
 
 
-def runs_after(example: str, folder: Path) -> list[Run]:
+def runs_after(example, folder):
     """Type what the README says of an example, in a copy of the folder of all, and return the runs that it leaves."""
     for package in NEEDS.get(example, ()):
         if find_spec(package) is None:
@@ -51,7 +47,7 @@ def runs_after(example: str, folder: Path) -> list[Run]:
     "example",
     sorted({path.name for path in (ROOT / "examples").iterdir()} - OTHERS),
 )
-def test_example_leaves_its_summaries_and_phases(empty_store: Path, example: str) -> None:
+def test_example_leaves_its_summaries_and_phases(empty_store, example):
     """In runs that have ended."""
     runs = [run for run in runs_after(example, empty_store) if run.data.tags.get("sysmetrics.kind") != "study"]
     assert len(runs) == RUNS.get(example, 1)
@@ -67,7 +63,7 @@ def test_example_leaves_its_summaries_and_phases(empty_store: Path, example: str
         assert runs[0].data.metrics["steps"] == 100
 
 
-def test_commands_for_any_project_run(empty_store: Path) -> None:
+def test_commands_for_any_project_run(empty_store):
     """Those that are typed in the user's project, in one that knows nothing of us: its runs, and a server for them."""
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "plugin.md").read_text(), re.DOTALL)
     typed = [line for block in blocks for line in block.splitlines() if not line.startswith("pip ")]
@@ -90,7 +86,7 @@ def test_commands_for_any_project_run(empty_store: Path) -> None:
     assert all({"r2", "system/process_memory_mb"} <= set(run.data.metrics) for run in found)
 
 
-def test_server_for_a_cluster_lets_in_who_has_the_password(tmp_path: Path) -> None:
+def test_server_for_a_cluster_lets_in_who_has_the_password(tmp_path):
     """By the page's own command, but for its address, its database and its folder."""
     page, port = (ROOT / "docs" / "scale-out.md").read_text(), free_port()
     (line,) = re.findall(r"^mlflow server (?:.*\\\n)+.*$", page, re.MULTILINE)

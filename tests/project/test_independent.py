@@ -1,12 +1,9 @@
 """What is logged, held against a second reader of the same processes, by code of its own and five times as often."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count, pairwise
 from pathlib import Path
@@ -58,7 +55,7 @@ STUDY = {
 }  # fmt: skip
 
 
-def read(pid: int) -> tuple[float, float, float]:
+def read(pid):
     """Unix time, CPU seconds (user and system, without ended children), and MB (resident - shared)."""
     began = time()
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -69,11 +66,11 @@ def read(pid: int) -> tuple[float, float, float]:
 
 
 @contextmanager
-def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
+def read_from_outside(root):
     """Read a process and all below it meanwhile; what is given tells of a process its times, CPU seconds and MB."""
     found, ended = defaultdict[int, list[Any]](list), threading.Event()
 
-    def read_all() -> None:
+    def read_all():
         pids = [root]
         for number in count():
             if ended.wait(EVERY_S):
@@ -94,7 +91,7 @@ def read_from_outside(root: int) -> Iterator[Callable[[int], Any]]:
         reader.join()
 
 
-def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
+def test_trial_logs_what_another_reads(tmp_path):
     """Each interval's CPU within 3 points or 2 ticks, memory within 1 % at reports and peak, CPU seconds within 2 %."""
     (tmp_path / "stepping.py").write_text(ESTIMATOR)
     options = [part for name, value in STUDY.items() for part in (f"--{name}", value)]
@@ -109,11 +106,11 @@ def test_trial_logs_what_another_reads(tmp_path: Path) -> None:
     (trial,) = children(client, study, "trial")
     times, cpu_seconds, memory_mb = readings(int(trial.data.tags["sysmetrics.pid"]))
 
-    def curve(name: str) -> list[tuple[float, float]]:
+    def curve(name):
         points = sorted(client.get_metric_history(trial.info.run_id, name), key=lambda point: point.step)
         return [(point.timestamp / 1e3, point.value) for point in points]
 
-    def cpu_s(start: float, end: float) -> float:
+    def cpu_s(start, end):
         return float(np.diff(np.interp([start, end], times, cpu_seconds))[0])
 
     (ended, elapsed_s), memory = curve("elapsed_s")[0], curve("memory_mb")

@@ -1,11 +1,8 @@
 """A server that wants a password, given in its address: everything works, and nothing that is left says it."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,6 @@ from commands import (
     ROOT,
     STUDY,
     Command,
-    Finished,
     children,
     clean_environment,
     project_line,
@@ -32,16 +28,16 @@ SHORT = {**STUDY, "space": "{batch_size: 256, learning_rate: [0.1, 0.01, 0.001],
 class Place:
     """A new folder, in which a server and all that is started leave their files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.folder = folder
         for name in ("server", "home", "tmp", "spool"):
             (folder / name).mkdir()
         self.server = TrackingServer(folder / "server", password=PASSWORD)
         self.address = f"http://admin:{PASSWORD}@127.0.0.1:{self.server.port}"
         self.client = MlflowClient(self.address)
-        self.commands: list[Command] = []
+        self.commands = []
 
-    def start(self, *line: str) -> Command:
+    def start(self, *line):
         """Start a command that is told the address."""
         env = clean_environment(
             HOME=str(self.folder / "home"), TMPDIR=str(self.folder / "tmp"),
@@ -52,15 +48,15 @@ class Place:
         self.commands.append(Command([sys.executable, *line], cwd=ROOT, output=output, env=env))
         return self.commands[-1]
 
-    def run(self, *line: str) -> Finished:
+    def run(self, *line):
         """Run it to its end."""
         return self.start(*line).wait(LIMIT_S)
 
-    def spools(self) -> list[Path]:
+    def spools(self):
         """What waits for a server."""
         return list((self.folder / "spool").glob("*.jsonl"))
 
-    def files_with_password(self) -> list[str]:
+    def files_with_password(self):
         """Files in which it is."""
         every = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
         assert every
@@ -68,7 +64,7 @@ class Place:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
+def place():
     """With the server started. The path is short, as Ray's sockets want it."""
     place = Place(Path(tempfile.mkdtemp(prefix="pw-")))
     try:
@@ -81,7 +77,7 @@ def place() -> Iterator[Place]:
         shutil.rmtree(place.folder)
 
 
-def test_study_leaves_no_password(place: Place) -> None:
+def test_study_leaves_no_password(place):
     """Not in its output, the store, the artifacts, Ray's logs and pickles; but in the link that `mlflow run` prints."""
     early_stop = place.run(*project_line("early_stop", {**SHORT, "limits": "training_time_s<=100"}))
     report = place.run("-m", "entrypoints.report")
@@ -98,7 +94,7 @@ def test_study_leaves_no_password(place: Place) -> None:
     assert place.files_with_password() == ["output0/stdout.txt"]
 
 
-def test_watched_command_leaves_no_password(place: Place) -> None:
+def test_watched_command_leaves_no_password(place):
     """The server is away at its end; what waits then is delivered with the password of whoever calls `sync`."""
     going = place.folder / "go"
     command = place.start(

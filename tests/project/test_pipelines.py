@@ -1,10 +1,7 @@
 """The steps of the pipelines on the page about CI, typed in a clean folder: a change passes, a worse one does not."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -24,7 +21,7 @@ SIDES = {
 
 
 @pytest.mark.parametrize("pipeline", SIDES)
-def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline: str, tmp_path: Path) -> None:
+def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline, tmp_path):
     """From an empty store to a champion; then the champion stays."""
     work = tmp_path / "work"
     work.mkdir()
@@ -32,13 +29,13 @@ def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline: st
     git = ["git", "-C", str(work), "-c", "user.name=x", "-c", "user.email=x@x"]
     subprocess.run([*git, "init", "-q"], check=True)
 
-    def commit(text: str) -> str:
+    def commit(text):
         (work / "train.py").write_text(text)
         subprocess.run([*git, "add", "."], check=True)
         subprocess.run([*git, "commit", "-q", "-m", "a change"], check=True)
         return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
 
-    def run(base: str) -> int:
+    def run(base):
         event = {"BASE": base, "CI_COMMIT_BEFORE_SHA": base, "CI_PIPELINE_SOURCE": "push"}
         event["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
         script = "\n".join(step for step in SIDES[pipeline] if "pip install" not in step)
@@ -66,7 +63,7 @@ OF_MODELS = {
 
 
 @pytest.mark.parametrize("pipeline", OF_MODELS)
-def test_pipeline_promotes_a_version_that_is_not_worse(pipeline: str, tmp_path: Path) -> None:
+def test_pipeline_promotes_a_version_that_is_not_worse(pipeline, tmp_path):
     """Here one that is the same model."""
     environment = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), VERSION="2")
     environment["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")

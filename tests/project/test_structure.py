@@ -1,7 +1,5 @@
 """Data flows one way through the rooms of both packages, heavy libraries load late, and all ways to install agree."""
 
-from __future__ import annotations
-
 import ast
 import configparser
 import functools
@@ -9,8 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -20,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 # Of each package its layers, the lowest first, with their rooms. Names in one text are one room; "" is all other files.
-LAYERS: dict[str, list[tuple[str, ...]]] = {
+LAYERS = {
     "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
         ("tags", "redact", "lazy", "metrics", "events", "threads", "time_limits"),
@@ -62,7 +58,7 @@ MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 
 @functools.cache
-def imported(file: Path) -> frozenset[str]:
+def imported(file):
     """The modules of the project that a file imports, at its top or later."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -74,7 +70,7 @@ def imported(file: Path) -> frozenset[str]:
     return frozenset(found & MODULES.keys())
 
 
-def place(package: str, module: str) -> tuple[int, str]:
+def place(package, module):
     """The layer of a module of a package, and the room."""
     name = module.removeprefix(package).lstrip(".")
     rooms = {room: layer for layer, each in enumerate(LAYERS[package]) for room in each}
@@ -86,7 +82,7 @@ def place(package: str, module: str) -> tuple[int, str]:
     return rooms[""], ""
 
 
-def against_the_arrows(package: str) -> Iterator[str]:
+def against_the_arrows(package):
     """Imports in a package that are neither of a lower layer nor of the module's own room."""
     inside = {module: file for module, file in MODULES.items() if module.startswith(package)}
     for module, file in inside.items():
@@ -98,12 +94,12 @@ def against_the_arrows(package: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("package", LAYERS, ids=lambda package: package or "both")
-def test_module_imports_only_rooms_below_its_own(package: str) -> None:
+def test_module_imports_only_rooms_below_its_own(package):
     """A room can be read without those above it."""
     assert list(against_the_arrows(package)) == []
 
 
-def test_bundle_and_examples_import_what_is_public() -> None:
+def test_bundle_and_examples_import_what_is_public():
     """The face of the plugin, a module at its top, or a room; nothing that is inside a room."""
     files = [file for folder in (BUNDLE, "examples") for file in (ROOT / folder).rglob("*.py")]
     used = [(file, other) for file in files for other in imported(file) if other.startswith(PLUGIN)]
@@ -112,7 +108,7 @@ def test_bundle_and_examples_import_what_is_public() -> None:
 
 
 # One after the other in one interpreter: what each brings, those after it may have.
-IMPORTS: list[tuple[str, set[str]]] = [
+IMPORTS = [
     ("mlflow_sysmetrics, mlflow_sysmetrics.host, mlflow_sysmetrics.command.cli", {"mlflow", "ray", "psutil", "numpy"}),
     (
         "mlflow_sysmetrics.measurement, mlflow_sysmetrics.delivery.operations, mlflow_sysmetrics.sklearn",
@@ -126,7 +122,7 @@ IMPORTS: list[tuple[str, set[str]]] = [
 SETTINGS = ("RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")  # what the names of a study's settings begin with
 
 
-def test_import_of_modules_leaves_heavy_ones_alone() -> None:
+def test_import_of_modules_leaves_heavy_ones_alone():
     """Each heavy dependency is imported only where the layout says, seen in a fresh interpreter.
 
     Nor does an import set anything for the program that it is part of, but for what Ray's own sets.
@@ -148,7 +144,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_benchmarks_can_be_started() -> None:
+def test_benchmarks_can_be_started():
     """Nothing that they import is missing or has another name by now."""
     scripts = sorted(str(path) for path in (ROOT / "benchmarks").glob("*.py"))
     code = f"import runpy\nfor script in {scripts}: runpy.run_path(script, run_name='benchmark')"
@@ -156,7 +152,7 @@ def test_benchmarks_can_be_started() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_each_way_to_install_brings_the_same_versions() -> None:
+def test_each_way_to_install_brings_the_same_versions():
     """By pip, by conda.yaml, and on a cluster's nodes, which have Ray at one version and nothing of the tests."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,12 @@ import pytest
 from commands import (
     ROOT,
     Command,
-    RunProject,
-    Study,
-    UnderLimits,
     clean_environment,
     references,
     runs_of_kind,
     wait_until,
 )
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from stop_tag import save_tags, type_stop_tag
 from tracking_server import tracking_server
 
@@ -49,7 +45,7 @@ Page = Any  # playwright is optional, and so are its types
 
 
 @pytest.fixture(scope="module")
-def report(under_limits: UnderLimits, run_project: RunProject) -> Run:
+def report(under_limits, run_project):
     """The run of a report on the full study and the one under limits."""
     full, study = under_limits.full, under_limits.study
     ids = f"{full.run.info.run_id},{study.run.info.run_id}"
@@ -59,14 +55,14 @@ def report(under_limits: UnderLimits, run_project: RunProject) -> Run:
 
 
 @pytest.fixture(scope="module")
-def server(under_limits: UnderLimits) -> Iterator[str]:
+def server(under_limits):
     """The address of a server on the store of the small study and those after it."""
     with tracking_server(under_limits.study.folder) as port:
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def page():
     """A page of a browser, 1600 x 1000, with the side pane of MLflow's assistant closed."""
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -80,7 +76,7 @@ def page() -> Iterator[Page]:
 
 
 @pytest.fixture(autouse=True)
-def _picture(page: Page, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+def _picture(page, request, tmp_path):
     """Save what the page shows at the end of each test."""
     yield
     folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
@@ -88,12 +84,12 @@ def _picture(page: Page, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
     page.screenshot(path=folder / f"{request.node.name}.png", animations="disabled")
 
 
-def _links(study: Study) -> dict[str, str]:
+def _links(study):
     """The links of the study's description by their words."""
     return dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", study.run.data.tags["mlflow.note.content"]))
 
 
-def _open(page: Page, server: str, fragment: str, runs: int | None = None) -> None:
+def _open(page, server, fragment, runs=None):
     """Open a page of the UI, and wait until it lists this number of runs."""
     page.goto("about:blank")  # a change of the fragment alone does not reload the page
     page.goto(f"{server}/{fragment}")
@@ -101,22 +97,22 @@ def _open(page: Page, server: str, fragment: str, runs: int | None = None) -> No
         page.get_by_text(re.compile(f"^{runs} matching runs?$")).first.wait_for()
 
 
-def _names_by(trials: Iterable[Run], metric: str) -> list[str]:
+def _names_by(trials, metric):
     """The trials' names, the lowest value first."""
     return [str(run.info.run_name) for run in sorted(trials, key=lambda run: run.data.metrics[metric])]
 
 
-def _able(study: Study) -> list[Run]:
+def _able(study):
     """The trials that did not diverge."""
     return [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
 
 
-def _shown(study: Study) -> list[Run]:
+def _shown(study):
     """What its pages list: these, and what the search was held against."""
     return [*_able(study), *references(study.client, study.run).values()]
 
 
-def _listed(page: Page) -> list[str]:
+def _listed(page):
     """The names in the list of runs, from top to bottom."""
     links = page.locator(f":is({ROW}) a[href*='/runs/']").evaluate_all(
         "links => links.map(link => [Number(link.closest('.ag-row').getAttribute('row-index')), link.textContent])"
@@ -124,7 +120,7 @@ def _listed(page: Page) -> list[str]:
     return [name for _, name in sorted({tuple(link) for link in links})]
 
 
-def _card(page: Page, title: str) -> Page:
+def _card(page, title):
     """The chart with this title, which is searched for: charts further down are drawn only when they are seen."""
     page.get_by_placeholder("Search metric charts").fill(title)
     card = page.locator(CARD).filter(has=page.get_by_text(title, exact=True)).first
@@ -132,9 +128,7 @@ def _card(page: Page, title: str) -> Page:
     return card
 
 
-def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(
-    study: Study, server: str, page: Page
-) -> None:
+def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(study, server, page):
     """A card with a point for each trial, parallel coordinates, and the best trial first; no axis of noise alone."""
     able = _shown(study)
     _open(page, server, _links(study)["score against cost"], len(able))
@@ -147,7 +141,7 @@ def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(
     page.locator(".parcoords, [class*=parcoords]").first.wait_for()
 
 
-def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: Study, server: str, page: Page) -> None:
+def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study, server, page):
     """The first sentence and the link are seen at once; the link opens the view in a tab; the rest unfolds.
 
     Another leads to what a trial's process did, as lines: here the longest one's, of which there are several points.
@@ -170,7 +164,7 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study: 
     _card(page, "process_memory_mb").locator(f"{LINES} .point").nth(1).wait_for(state="attached")
 
 
-def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> list[str]:
+def _cells(page, column, read="cell => cell.innerText"):
     """What a column of the table of runs shows, from top to bottom."""
     cells = page.locator(f":is({ROW}) > [col-id='{column}']").evaluate_all(
         f"cells => cells.map(cell => [Number(cell.parentElement.getAttribute('row-index')), ({read})(cell)])"
@@ -178,9 +172,7 @@ def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> lis
     return [shown for _, shown in sorted(map(tuple, cells))]
 
 
-def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
-    under_limits: UnderLimits, server: str, page: Page
-) -> None:
+def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(under_limits, server, page):
     """Stopped trials have another icon, and a column has the reason; as charts, the limited cost is a bar a trial."""
     study = under_limits.study
     listed = [*study.trials, *references(study.client, study.run).values()]
@@ -200,7 +192,7 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     card.locator(f"{BARS} .point").nth(len(known) - 1).wait_for(state="attached")
 
 
-def test_view_of_training_draws_curves(study: Study, server: str, page: Page) -> None:
+def test_view_of_training_draws_curves(study, server, page):
     """The score, the loss, the CPU share, the time of a step and the memory are lines, one for each trial."""
     finished = [run for run in _able(study) if run.info.status == "FINISHED"]
     _open(page, server, _links(study)["during training"], len(finished) + len(references(study.client, study.run)))
@@ -210,9 +202,7 @@ def test_view_of_training_draws_curves(study: Study, server: str, page: Page) ->
         assert card.locator(BARS).count() == 0
 
 
-def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(
-    report: Run, under_limits: UnderLimits, server: str, page: Page
-) -> None:
+def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(report, under_limits, server, page):
     """Its description is rendered whole: the answers, a table for each question, figures that load, and a link."""
     note = report.data.tags["mlflow.note.content"]
     page.set_viewport_size({"width": 1600, "height": 4200})
@@ -224,7 +214,7 @@ def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(
         page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
     page.get_by_role("cell", name="best", exact=True).first.wait_for()
 
-    def widths() -> list[int]:
+    def widths():
         """Of the pictures, 0 for one that could not be loaded."""
         pictures = page.locator("img[src*='get-artifact']")
         return list(pictures.evaluate_all("images => images.map(image => image.naturalWidth)"))
@@ -250,11 +240,11 @@ class Others:
 
 
 @pytest.fixture(scope="module")
-def others(module_store: Path) -> Iterator[Others]:
+def others(module_store):
     """Two programs without MLflow; after them, what docs/plugin.md has one type."""
-    commands: list[Command] = []
+    commands = []
 
-    def start(*words: str) -> Command:
+    def start(*words):
         env = clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=str(module_store / "spool"))
         line, output = ["mlflow-sysmetrics", *words], module_store / f"output{len(commands)}"
         commands.append(Command(line, cwd=module_store, output=output, env=env))
@@ -273,7 +263,7 @@ def others(module_store: Path) -> Iterator[Others]:
             command.kill()
 
 
-def test_system_metrics_of_any_program_are_lines_under_readable_names(others: Others, page: Page) -> None:
+def test_system_metrics_of_any_program_are_lines_under_readable_names(others, page):
     """By the link of docs/plugin.md: its costs, then a line under each name, a point a second; no name is cut."""
     (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
     assert others.shown == link
@@ -291,7 +281,7 @@ def test_system_metrics_of_any_program_are_lines_under_readable_names(others: Ot
         assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
 
 
-def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(others: Others, page: Page) -> None:
+def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(others, page):
     """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
     client = others.client
     command = others.start("run", "--", "python", "-c", "import mlflow, time; mlflow.start_run(); time.sleep(300)")

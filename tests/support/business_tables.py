@@ -25,7 +25,7 @@ class Style:
     date: str
 
 
-def _german(number: str) -> str:
+def _german(number):
     return number.translate(str.maketrans(",.", ".,"))
 
 
@@ -66,14 +66,14 @@ KINDS = {  # how a person would read each column
 }
 
 
-def business_table(style: Style, rows: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def business_table(style, rows, seed=0):
     """The texts of a file, and its values as they are meant; the target ``churned`` depends on some of the columns."""
     random = np.random.default_rng(seed)
-    written: dict[str, Any] = {}
-    meant: dict[str, Any] = {}
+    written = {}
+    meant = {}
     customers = random.integers(0, rows // 3, rows)
 
-    def add(name: str, values: Any, write: Write = str) -> None:
+    def add(name, values, write=str):
         meant[name] = values
         written[name] = [write(value) for value in values]
 

@@ -1,11 +1,9 @@
 """Work for tests of what work costs."""
 
-from __future__ import annotations
-
 import time
 
 
-def use_cpu(seconds: float) -> None:
+def use_cpu(seconds):
     """Use so much of a processor, however busy the machine is."""
     end = time.process_time() + seconds
     while time.process_time() < end:

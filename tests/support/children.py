@@ -1,10 +1,7 @@
 """A process that does what a test tells it, line by line."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 
@@ -13,10 +10,10 @@ class Child:
 
     LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process):
         self.process, self.pid = process, process.pid
 
-    def do(self, code: str) -> str:
+    def do(self, code):
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(code + "\n")
@@ -25,7 +22,7 @@ class Child:
 
 
 @contextmanager
-def child() -> Iterator[Child]:
+def child():
     """Yield a started child that has answered once, and end it afterwards."""
     argv = [sys.executable, "-c", Child.LOOP]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -8,11 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import psutil
@@ -50,7 +49,7 @@ def __getattr__(name):
 """
 
 
-def clean_environment(**more: str) -> dict[str, str]:
+def clean_environment(**more):
     """The environment without what MLflow, Ray or this test process put there, and with this Python first."""
     ours = ("MLFLOW_", "RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -58,23 +57,23 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | more
 
 
-def store_uri(store_dir: Path) -> str:
+def store_uri(store_dir):
     """The address of the SQLite store in a folder, as MLflow chooses it for commands that run there."""
     return f"sqlite:///{store_dir / 'mlflow.db'}"
 
 
-def hostile_files(folder: Path) -> None:
+def hostile_files(folder):
     """Leave modules in a folder that libraries or this project would import; each writes a file when it is."""
     for name in ("pyspark", "IPython", "sitecustomize", "numpy", "entrypoints"):
         (folder / f"{name}.py").write_text(f"open({str(folder / f'executed-{name}')!r}, 'w')\n")
 
 
-def executed(folder: Path) -> list[str]:
+def executed(folder):
     """Those of ``hostile_files`` that were imported."""
     return sorted(path.name for path in folder.glob("executed-*"))
 
 
-def copy_store(source: Path, target: Path) -> Path:
+def copy_store(source, target):
     """Copy the store of one folder into another, new or not, which is returned; runs' artifacts stay where they are."""
     target.mkdir(exist_ok=True)
     shutil.copy(source / "mlflow.db", target)
@@ -82,7 +81,7 @@ def copy_store(source: Path, target: Path) -> Path:
 
 
 @contextmanager
-def in_use(folder: Path) -> Iterator[MlflowClient]:
+def in_use(folder):
     """Have commands in this process use the store of a folder, and run there; what is still active then is ended."""
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +97,7 @@ def in_use(folder: Path) -> Iterator[MlflowClient]:
             mlflow.set_tracking_uri(before)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float, what: str, every_s: float = 0.1) -> None:
+def wait_until(condition, timeout_s, what, every_s=0.1):
     """Ask again and again until the condition holds; fail, saying what was awaited, when the time is up."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -107,7 +106,7 @@ def wait_until(condition: Callable[[], object], timeout_s: float, what: str, eve
         time.sleep(every_s)
 
 
-def heed_interrupts() -> None:
+def heed_interrupts():
     """Give Ctrl-C and a hang-up their usual effect in a new process: tests may run in the background or under nohup."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -119,9 +118,7 @@ class Command:
     A ``warm`` one is `mlflow`, `mlflow-sysmetrics` or `python -c`, and need not import MLflow.
     """
 
-    def __init__(
-        self, arguments: list[str], *, cwd: Path, output: Path, env: dict[str, str], warm: bool = False
-    ) -> None:
+    def __init__(self, arguments, *, cwd, output, env, warm=False):
         output.mkdir(parents=True, exist_ok=True)
         self._out, self._err = output / "stdout.txt", output / "stderr.txt"
         self.mark = f"{output}-{time.time_ns()}"
@@ -136,19 +133,19 @@ class Command:
                     arguments, cwd=cwd, env=env, stdout=out, stderr=err, start_new_session=True,
                     preexec_fn=heed_interrupts,
                 )  # fmt: skip
-        self._seen: dict[psutil.Process, str] = {}
+        self._seen = {}
 
     @property
-    def stdout(self) -> str:
+    def stdout(self):
         """What it has written so far."""
         return self._out.read_text()
 
     @property
-    def stderr(self) -> str:
+    def stderr(self):
         """What it has written so far."""
         return self._err.read_text()
 
-    def wait(self, timeout_s: float = COMMAND_TIMEOUT_S) -> Finished:
+    def wait(self, timeout_s=COMMAND_TIMEOUT_S):
         """Wait for the command's own end."""
         try:
             code = self.process.wait(timeout_s)
@@ -157,7 +154,7 @@ class Command:
             pytest.fail(f"not ended within {timeout_s:g} s:\n{self.stdout}\n{self.stderr}")
         return Finished(code, self.stdout, self.stderr, time.monotonic() - self.began)
 
-    def processes(self) -> dict[psutil.Process, str]:
+    def processes(self):
         """Its living processes and their command lines.
 
         They are found as descendants, by session, and by the mark in the environment they inherited; those seen once
@@ -183,11 +180,11 @@ class Command:
                 continue
         return {process: line for process, line in self._seen.items() if _lives(process)}
 
-    def signal(self, number: signal.Signals, *, group: bool) -> None:
+    def signal(self, number, *, group):
         """Send a signal to the whole process group, as a terminal does, or to the first process alone."""
         os.killpg(self.process.pid, number) if group else self.process.send_signal(number)
 
-    def kill(self) -> None:
+    def kill(self):
         """End whatever is left of it."""
         for process in self.processes():
             try:
@@ -197,7 +194,7 @@ class Command:
         self.process.wait(10)
 
 
-def _lives(process: psutil.Process) -> bool:
+def _lives(process):
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -226,25 +223,25 @@ class Study:
     written: set[Path]
 
     @property
-    def uri(self) -> str:
+    def uri(self):
         """The store's address."""
         return store_uri(self.folder)
 
-    def trial(self, **params: str) -> Run:
+    def trial(self, **params):
         """The one trial with these parameters."""
         (run,) = [run for run in self.trials if params.items() <= run.data.params.items()]
         return run
 
-    def sound(self, batch_size: str) -> list[Run]:
+    def sound(self, batch_size):
         """The trials with this batch size that did not diverge."""
         own = [run for run in self.trials if run.data.params["batch_size"] == batch_size]
         return [run for run in own if run.data.tags.get("sysmetrics.diverged") != "true"]
 
-    def values(self, run: Run, metric: str) -> dict[int, float]:
+    def values(self, run, metric):
         """A metric's values by step."""
         return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, metric)}
 
-    def rows(self, file: str) -> list[dict[str, Any]]:
+    def rows(self, file):
         """A logged table's rows, without the cells that are empty."""
         table = load_dict(f"{self.run.info.artifact_uri}/{file}")
         rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
@@ -260,12 +257,12 @@ class UnderLimits:
     limit_s: float
 
     @property
-    def limit(self) -> str:
+    def limit(self):
         """The limit, as it is given."""
         return f"training_time_s<={self.limit_s}"
 
 
-def early_stop(folder: Path, **options: str) -> Study:
+def early_stop(folder, **options):
     """Run a study under limits in the environment that `mlflow run` makes, with a folder's store, and find its runs."""
     client = MlflowClient(store_uri(folder))
     run_id = client.create_run("0").info.run_id
@@ -286,31 +283,31 @@ def early_stop(folder: Path, **options: str) -> Study:
     )
 
 
-def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:
+def children(client, parent, kind):
     """The runs of one kind nested under a run; of trials those of the search."""
     wanted = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.`sysmetrics.kind` = '{kind}'"
     found = client.search_runs([parent.info.experiment_id], wanted)
     return [run for run in found if "sysmetrics.role" not in run.data.tags]
 
 
-def references(client: MlflowClient, parent: Run) -> dict[str, Run]:
+def references(client, parent):
     """What a study held its search against, by the names of their runs."""
     wanted = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.`sysmetrics.role` = 'reference'"
     return {run.info.run_name: run for run in client.search_runs([parent.info.experiment_id], wanted)}
 
 
-def runs_of_kind(client: MlflowClient, kind: str) -> list[Run]:
+def runs_of_kind(client, kind):
     """The default experiment's runs of one kind, the newest first."""
     return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'"))
 
 
-def the_run(folder: Path) -> Run:
+def the_run(folder):
     """The only run in the store of a folder."""
     (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
     return run
 
 
-def listening(processes: Iterable[psutil.Process]) -> set[str]:
+def listening(processes):
     """The addresses of this machine at which processes answer to others, each as the user would type it."""
     found = set()
     for process in processes:
@@ -323,7 +320,7 @@ RunProject = Callable[..., Finished]
 StartProject = Callable[..., Command]
 
 
-def project_line(entry: str, params: Mapping[str, object], project: Path = ROOT) -> list[str]:
+def project_line(entry, params, project=ROOT):
     """The command `mlflow run <project> -e <entry> -P ...` in this environment."""
     given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
     # Not `python -m mlflow`: that looks for modules in the current folder first.

@@ -1,14 +1,11 @@
 """An HTTP proxy before one server that fails as servers and networks do, from one moment to another as it is told."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import socket
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 FAULTS = {
     "refuse": "nobody listens",
@@ -26,26 +23,26 @@ SLOW_S = 2.0
 class FaultProxy:
     """Pass requests on to a port of this machine; `fault` says how to fail them, None not to."""
 
-    def __init__(self, to_port: int) -> None:
+    def __init__(self, to_port):
         self.to_port = to_port
         self.failed = self.passed = 0
-        self._fault: str | None = None
+        self._fault = None
         self._cleared = threading.Event()  # lets those go that hang
         self._server = self._listen(0)
         self.port = self._server.server_address[1]
 
     @property
-    def uri(self) -> str:
+    def uri(self):
         """Where the proxy listens."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def fault(self) -> str | None:
+    def fault(self):
         """One of `FAULTS`, or None."""
         return self._fault
 
     @fault.setter
-    def fault(self, fault: str | None) -> None:
+    def fault(self, fault):
         assert fault is None or fault in FAULTS
         before, self._fault = self._fault, fault
         self._cleared.set()
@@ -55,45 +52,45 @@ class FaultProxy:
         elif before == "refuse":
             self._server = self._listen(self.port)
 
-    def close(self) -> None:
+    def close(self):
         """End it; what hangs is cut off."""
         self.fault = None
         self._close()
 
-    def __enter__(self) -> FaultProxy:
+    def __enter__(self):
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, *exc_info):
         self.close()
 
-    def _listen(self, port: int) -> ThreadingHTTPServer:
+    def _listen(self, port):
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+            def do_GET(self):
                 proxy._handle(self)
 
-            def do_POST(self) -> None:
+            def do_POST(self):
                 proxy._handle(self)
 
-            def log_message(self, *arguments: Any) -> None:
+            def log_message(self, *arguments):
                 pass
 
         class Server(ThreadingHTTPServer):
             request_queue_size = 128
 
-            def handle_error(self, *arguments: Any) -> None:
+            def handle_error(self, *arguments):
                 """A client that has gone away is part of the game."""
 
         server = Server(("127.0.0.1", port), Handler)
         threading.Thread(target=server.serve_forever, args=(0.02,), name="fault-proxy", daemon=True).start()
         return server
 
-    def _close(self) -> None:
+    def _close(self):
         self._server.shutdown()
         self._server.server_close()
 
-    def _handle(self, request: BaseHTTPRequestHandler) -> None:
+    def _handle(self, request):
         fault, cleared = self._fault, self._cleared
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         if fault is None:
@@ -115,7 +112,7 @@ class FaultProxy:
             content = b"" if fault == "empty" else content
             _answer(request, status, content, {"Content-Type": "application/json"}, half=fault == "die")
 
-    def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+    def _pass_on(self, request, body):
         connection = http.client.HTTPConnection("127.0.0.1", self.to_port, timeout=60)
         with contextlib.closing(connection):
             kept = {name: value for name, value in request.headers.items() if name not in ("Host", "Connection")}
@@ -124,9 +121,7 @@ class FaultProxy:
             return answer.status, answer.read()
 
 
-def _answer(
-    request: BaseHTTPRequestHandler, status: int, content: bytes, headers: dict[str, str], half: bool = False
-) -> None:
+def _answer(request, status, content, headers, half=False):
     request.send_response(status)
     for name, value in {**headers, "Content-Length": str(len(content) + half), "Connection": "close"}.items():
         request.send_header(name, value)
@@ -138,7 +133,7 @@ def _answer(
         request.wfile.write(content)
 
 
-def _cut(request: BaseHTTPRequestHandler) -> None:
+def _cut(request):
     """Close the connection with a reset."""
     request.wfile.flush()
     request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

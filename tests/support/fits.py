@@ -1,9 +1,6 @@
 """An estimator that takes, gives and does what its parameters say; in a module of its own, which workers import."""
 
-from __future__ import annotations
-
 import time
-from typing import Any
 
 from sklearn.base import BaseEstimator, ClassifierMixin
 
@@ -11,12 +8,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 class Fit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Its memory stays until it is gone. With `fails` it raises where row 0 is missing; `ends` is a Ctrl-C in it."""
 
-    def __init__(
-        self, megabytes: int = 1, cpu_s: float = 0.0, gives: float = 0.5, fails: bool = False, ends: bool = False
-    ) -> None:
+    def __init__(self, megabytes=1, cpu_s=0.0, gives=0.5, fails=False, ends=False):
         self.megabytes, self.cpu_s, self.gives, self.fails, self.ends = megabytes, cpu_s, gives, fails, ends
 
-    def fit(self, X: Any, y: Any) -> Fit:
+    def fit(self, X, y):
         self.kept_, began = b"x" * (self.megabytes * 1_000_000), time.thread_time()
         while time.thread_time() < began + self.cpu_s:
             pass
@@ -26,5 +21,5 @@ class Fit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("row 0 is missing")
         return self
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X, y, sample_weight=None):
         return self.gives

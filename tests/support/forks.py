@@ -1,20 +1,17 @@
 """Forked children of the tests' own process."""
 
-from __future__ import annotations
-
 import os
 import signal
-from collections.abc import Callable
 
 FORK_TIMEOUT_S = 120
 
 
-def in_fork(child: Callable[[], object]) -> int:
+def in_fork(child):
     """The exit code of a forked child that calls this, 1 for what is true; 99 if it raises, -SIGALRM if it hangs."""
     return os.waitstatus_to_exitcode(os.waitpid(start_fork(child), 0)[1])
 
 
-def start_fork(child: Callable[[], object]) -> int:
+def start_fork(child):
     """The id of such a child, which somebody has to wait for."""
     pid = os.fork()
     if pid == 0:

@@ -1,17 +1,15 @@
 """What a study's logged model predicts."""
 
-from __future__ import annotations
-
 import mlflow
 import numpy as np
 import pytest
-from commands import Study, in_use
+from commands import in_use
 from mlflow.artifacts import load_dict
 
 from entrypoints.datasets import known
 
 
-def check_logged_model(study: Study) -> None:
+def check_logged_model(study):
     """It takes the dataset's own columns, and on the test part it has the RMSE that the study states."""
     table = known.load("red_wine")
     (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)

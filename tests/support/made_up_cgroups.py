@@ -12,7 +12,7 @@ class Group:
     memory_limit: int | None = None
     quota: tuple[int, int] | None = None
 
-    def files(self, folder: str) -> dict[str, str]:
+    def files(self, folder):
         quota, period = self.quota or ("max", 100000)
         return {
             f"{folder}/cgroup.events": "populated 1\nfrozen 0\n",
@@ -37,7 +37,7 @@ class Layout:
     folders: list[str]  # of its groups
     machines_own: list[str] = field(default_factory=list)  # folders of the group of all processes
 
-    def files(self, *groups: Group) -> dict[str, str]:
+    def files(self, *groups):
         """The files, with these groups from the innermost on."""
         files = {"proc/self/cgroup": self.cgroup, "proc/self/mountinfo": OTHER_MOUNTS + self.mounts}
         for folder, group in zip(self.folders, groups, strict=False):

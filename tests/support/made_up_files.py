@@ -1,11 +1,7 @@
 """Files like those of /proc and /sys, as a test says."""
 
-from __future__ import annotations
 
-from pathlib import Path
-
-
-def lay(root: Path, files: dict[str, str]) -> None:
+def lay(root, files):
     """Write files below a folder that stands for /."""
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

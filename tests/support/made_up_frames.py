@@ -1,9 +1,7 @@
 """Frames of studies whose trials are made up, with costs and scores that are known."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,24 +19,24 @@ STEPS = 1000  # of a trial that has no `steps` of its own
 
 
 def study(
-    levels: Levels | Sequence[Mapping[str, Any]],
-    costs: Mapping[str, Callable[[Row], float]] | None = None,
-    score: Callable[[Row], float | Folds] = lambda row: 0.66,
+    levels,
+    costs=None,
+    score=lambda row: 0.66,
     *,
-    curves: Mapping[str, Callable[[Row, float], float]] | None = None,
-    metric: str | None = "val_rmse",
-    folds: int = 10,
-    repeats: int = 0,
-    noise: float | Mapping[str, float] = 0.02,
-    fold_sd: float = 0.02,
-    model_sd: float = 0.01,
-    same_model: Sequence[str] = (),
-    diverged: Callable[[Row], bool] = lambda row: False,
-    seed: int = 0,
-    name: str = "tune red_wine",
-    about: Mapping[str, Any] | None = None,
-    of_study: Mapping[str, Any] | None = None,
-) -> Frame:
+    curves=None,
+    metric="val_rmse",
+    folds=10,
+    repeats=0,
+    noise=0.02,
+    fold_sd=0.02,
+    model_sd=0.01,
+    same_model=(),
+    diverged=lambda row: False,
+    seed=0,
+    name="tune red_wine",
+    about=None,
+    of_study=None,
+):
     """A study of all combinations of levels, or of these configurations, in an order shuffled by the seed.
 
     Args:
@@ -71,7 +69,7 @@ def study(
     names = list(configurations[0])
     run_id = f"{name} {seed}"
     ids = [f"{seed}_{number:05d}" for number in range(len(rows))]
-    trials: pd.DataFrame = pd.DataFrame({each: [row[each] for row in rows] for each in names})
+    trials = pd.DataFrame({each: [row[each] for row in rows] for each in names})
     known = {
         "study": run_id,
         "trial_id": ids,
@@ -88,7 +86,7 @@ def study(
     for cost, of in (costs or {}).items():
         spread = noise[cost] if isinstance(noise, Mapping) else noise
         trials[cost] = [of(row) * float(np.exp(random.normal(0, spread))) for row in rows]
-    by_fold: pd.DataFrame = pd.DataFrame(columns=["study", "trial_id", "fold"])
+    by_fold = pd.DataFrame(columns=["study", "trial_id", "fold"])
     if metric is not None:
         hard, models, scores = random.normal(0, fold_sd, folds), {}, []
         for row in rows:
@@ -133,12 +131,12 @@ def study(
         "gain_high": None,
         "algorithm": None,
     }
-    studies: pd.DataFrame = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
+    studies = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
     points = _curves(run_id, ids, rows, trials, curves or {})
     return Frame(studies, trials, by_fold, points, tuple(names))
 
 
-def together(*frames: Frame) -> Frame:
+def together(*frames):
     """One frame of several studies, which is asked of the first."""
     names = dict.fromkeys(name for frame in frames for name in frame.hyperparameters)
     tables = {
@@ -148,7 +146,7 @@ def together(*frames: Frame) -> Frame:
     return replace(frames[0], **tables, hyperparameters=tuple(names))
 
 
-def stopped(frame: Frame, *batch_sizes: int, **about: Any) -> Frame:
+def stopped(frame, *batch_sizes, **about):
     """The same study with the trials of these batch sizes stopped by its limits, or as these columns say."""
     trials = frame.trials.copy()
     rows = trials["batch_size"].isin(batch_sizes)
@@ -158,12 +156,12 @@ def stopped(frame: Frame, *batch_sizes: int, **about: Any) -> Frame:
 
 
 def _curves(
-    study_id: str,
-    ids: Sequence[str],
-    rows: Sequence[Row],
-    trials: pd.DataFrame,
-    curves: Mapping[str, Callable[[Row, float], float]],
-) -> pd.DataFrame:
+    study_id,
+    ids,
+    rows,
+    trials,
+    curves,
+):
     steps = trials["steps"] if "steps" in trials else [STEPS] * len(rows)
     points = [
         {
@@ -177,5 +175,4 @@ def _curves(
         for trial, row, length in zip(ids, rows, steps, strict=True)
         for share in np.linspace(0, 1, POINTS)
     ]
-    table: pd.DataFrame = pd.DataFrame(points, columns=["study", "trial_id", "metric", "at", "value"])
-    return table
+    return pd.DataFrame(points, columns=["study", "trial_id", "metric", "at", "value"])

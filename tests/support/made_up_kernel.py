@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,16 +38,16 @@ class Task:
 class Kernel:
     """Processes that account for CPU time as Linux does, with a clock, and a hook that runs between two reads."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now, self.starts, self.used_s, self.read_count = 0.0, 0.0, 0.0, 0
         self.sampler_s, self.shared_s = 0.0, 0.0  # CPU time of the sampler; what it takes to read what a process shares
         self.walks, self.walk_s = list[float](), 0.0  # when, and what CPU time one takes
-        self.shared_reads: list[tuple[float, int]] = []  # when, and of which pid
-        self.tasks: dict[int, Task] = {}
-        self.between: Callable[[int], None] = lambda count: None
+        self.shared_reads = []  # when, and of which pid
+        self.tasks = {}
+        self.between = lambda count: None
         self.spawn(0)
 
-    def sampler(self) -> ProcessSampler:
+    def sampler(self):
         system = System(
             self.read,
             self.descendants,
@@ -60,36 +59,36 @@ class Kernel:
         self.sample = ProcessSampler(1, clock=lambda: self.now, system=system)
         return self.sample
 
-    def at(self, now: float) -> dict[str, float]:
+    def at(self, now):
         """The reading of this time."""
         self.now = now
         return dict(self.sample())
 
-    def spawn(self, parent: int, pid: int | None = None) -> int:
+    def spawn(self, parent, pid=None):
         pid = pid or max(self.tasks, default=0) + 1
         self.starts += 1
         self.tasks[pid] = Task(Handle(pid, self.starts), parent)
         return pid
 
-    def run(self, pid: int, cpu_s: float) -> None:
+    def run(self, pid, cpu_s):
         self.tasks[pid].cpu_s += cpu_s
         self.tasks[pid].system_s += 0.25 * cpu_s
         self.used_s += cpu_s
 
-    def exit(self, pid: int) -> None:
+    def exit(self, pid):
         self.tasks[pid].zombie = True
         for task in self.tasks.values():
             if task.parent == pid:
                 task.parent = 0  # adopted from outside the tree
 
-    def reap(self, pid: int, credit: bool = True) -> None:
+    def reap(self, pid, credit=True):
         """Remove a zombie. Without credit, its parent ignores SIGCHLD, or it was adopted: its time leaves the tree."""
         gone = self.tasks.pop(pid)
         if credit and gone.parent in self.tasks:
             self.tasks[gone.parent].reaped_cpu_s += gone.cpu_s + gone.reaped_cpu_s
             self.tasks[gone.parent].system_s += gone.system_s
 
-    def descendants(self, root: Handle, parents: dict[int, int]) -> list[Handle]:
+    def descendants(self, root, parents):
         self.walks.append(self.now)
         self.sampler_s += self.walk_s
         found, level = [], [root.pid]
@@ -98,15 +97,15 @@ class Kernel:
             found += [self.tasks[pid].handle for pid in level]
         return found
 
-    def is_same(self, handle: Handle) -> bool:
+    def is_same(self, handle):
         return handle.pid in self.tasks and self.tasks[handle.pid].handle == handle
 
-    def read_shared(self, handle: Handle) -> float:
+    def read_shared(self, handle):
         self.sampler_s += self.shared_s
         self.shared_reads.append((self.now, handle.pid))
         return self.tasks[handle.pid].shared_mb if self.is_same(handle) else 0.0
 
-    def read(self, handle: Handle, slow: bool) -> Reading:
+    def read(self, handle, slow):
         self.between(self.read_count)
         self.read_count += 1
         if handle.pid not in self.tasks:
@@ -128,7 +127,7 @@ class Kernel:
 class Forked(Kernel):
     """Processes that share all of their 12 MB, and a sampler with a reading each tenth of a second."""
 
-    def __init__(self, children: int, shared_s: float = 0.0) -> None:
+    def __init__(self, children, shared_s=0.0):
         super().__init__()
         self.shared_s = shared_s
         for _ in range(children):
@@ -136,15 +135,15 @@ class Forked(Kernel):
         self.share()
         self.sampler()
 
-    def share(self) -> None:
+    def share(self):
         for task in self.tasks.values():
             task.memory_mb, task.shared_mb = 12.0, 12.0 * (1 - 1 / len(self.tasks))
 
-    def memory_mb(self, seconds: float = 0.1) -> float:
+    def memory_mb(self, seconds=0.1):
         """In the last reading of that time."""
         for _ in range(round(seconds * 10)):
             reading = self.at(self.now + 0.1)
         return reading["process_memory_mb"]
 
-    def times(self, pid: int = 1) -> list[float]:
+    def times(self, pid=1):
         return [at for at, read in self.shared_reads if read == pid]

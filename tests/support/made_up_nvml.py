@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
 
 
 class NvmlError(Exception):
@@ -24,36 +23,36 @@ class Gpu:
 class Nvml:
     """The part of pynvml that is used, over made-up cards."""
 
-    def __init__(self, *gpus: Gpu, error: Exception | None = None) -> None:
+    def __init__(self, *gpus, error=None):
         self.gpus, self.error = gpus, error
         self.lost = False
 
-    def _told(self, value: Any) -> Any:
+    def _told(self, value):
         if value is None or self.lost:
             raise NvmlError("Not Supported" if not self.lost else "GPU is lost")
         return value
 
-    def nvmlInit(self) -> None:  # noqa: N802
+    def nvmlInit(self):  # noqa: N802
         if self.error is not None:
             raise self.error
 
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+    def nvmlDeviceGetCount(self):  # noqa: N802
         return len(self.gpus)
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Gpu:  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
         return self.gpus[index]
 
-    def nvmlDeviceGetUtilizationRates(self, gpu: Gpu) -> Any:  # noqa: N802
+    def nvmlDeviceGetUtilizationRates(self, gpu):  # noqa: N802
         return SimpleNamespace(gpu=self._told(gpu.busy), memory=1)
 
-    def nvmlDeviceGetMemoryInfo(self, gpu: Gpu) -> Any:  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, gpu):  # noqa: N802
         return SimpleNamespace(used=self._told(gpu.used), total=80_000_000_000)
 
-    def nvmlDeviceGetPowerUsage(self, gpu: Gpu) -> Any:  # noqa: N802
+    def nvmlDeviceGetPowerUsage(self, gpu):  # noqa: N802
         return self._told(gpu.milliwatts)
 
-    def nvmlDeviceGetComputeRunningProcesses(self, gpu: Gpu) -> list[Any]:  # noqa: N802
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu):  # noqa: N802
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self._told(gpu.processes).items()]
 
-    def nvmlDeviceGetName(self, gpu: Gpu) -> str:  # noqa: N802
+    def nvmlDeviceGetName(self, gpu):  # noqa: N802
         return "NVIDIA H100"

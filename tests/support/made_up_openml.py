@@ -1,15 +1,10 @@
 """An OpenML of one's own on the loopback interface, which the package openml asks until the end of a block."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import openml
-import pandas as pd
 import xmltodict
 from server_here import serving
 from werkzeug import Request, Response
@@ -20,14 +15,14 @@ UNKNOWN = {"oml:error": {"oml:code": 111, "oml:message": "Unknown dataset"}}
 class MadeUpOpenML:
     """Has datasets by their id. ``requests`` are the paths that were asked for; ``fault`` is what it does to all."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.address = ""
-        self.pages: dict[str, bytes] = {}
+        self.pages = {}
         self.fault = ""
-        self.requests: list[str] = []
+        self.requests = []
         self.ended = threading.Event()
 
-    def publish(self, openml_id: int, frame: pd.DataFrame, target: str, **more: Any) -> None:
+    def publish(self, openml_id, frame, target, **more):
         """Add a dataset with a Parquet file; ``more`` is what its description says besides or instead."""
         about = {"id": openml_id, "name": "made_up", "version": 1, "format": "ARFF", "licence": "CC0"}
         about |= {"default_target_attribute": target, "url": f"{self.address}/data/{openml_id}.arff"}
@@ -37,7 +32,7 @@ class MadeUpOpenML:
         self.pages[f"/datasets/{openml_id}.pq"] = frame.to_parquet(index=False)
 
     @Request.application
-    def answer(self, request: Request) -> Response:
+    def answer(self, request):
         """What it answers, unless the fault is that it is silent."""
         self.requests.append(request.path)
         if self.fault == "silent":
@@ -50,12 +45,12 @@ class MadeUpOpenML:
         return Response(content, headers={"ETag": hashlib.md5(content).hexdigest()})
 
 
-def _xml(content: dict[str, Any]) -> bytes:
+def _xml(content):
     return str(xmltodict.unparse(content)).encode()
 
 
 @contextmanager
-def made_up_openml() -> Iterator[MadeUpOpenML]:
+def made_up_openml():
     """In use until the end of the block."""
     before, made = openml.config.server, MadeUpOpenML()
     with serving(made.answer) as made.address:

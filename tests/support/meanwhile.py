@@ -1,16 +1,13 @@
 """Something that happens while a test waits for something else."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LIMIT_S = 60.0
 
 
 @contextmanager
-def meanwhile(action: Callable[[], object]) -> Iterator[None]:
+def meanwhile(action):
     """Do this in a thread while the block runs, and wait for both."""
     thread = threading.Thread(target=action)
     thread.start()

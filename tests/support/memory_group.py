@@ -1,17 +1,14 @@
 """A control group of this machine with little memory, in which the kernel kills whoever takes more."""
 
-from __future__ import annotations
-
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 LIMIT = "60000000"  # bytes
 
 
 @contextlib.contextmanager
-def memory_group() -> Iterator[Path]:
+def memory_group():
     """Make one, of either version, for a while. OSError where none can be made."""
     one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
     place, limit, swap, no_swap = (

@@ -1,14 +1,11 @@
 """What a script of cases observes, as JSON from a process of its own: for tests and benchmarks of the Tune callback."""
 
-from __future__ import annotations
-
 import json
 import logging
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +19,11 @@ Observed = dict[str, Any]
 Observations = dict[str, Observed]  # by the case's name
 
 
-def observe(script: str, *arguments: str) -> Observations:
+def observe(script, *arguments):
     """Run a script, by its path or of this folder, to its end and return what it printed with `tell`."""
     command = [sys.executable, str(Path(__file__).parent / script), *arguments]
     # Not in the environment of a test process, which may have run a search of the bundle's.
-    surroundings: dict[str, Any] = {"cwd": tempfile.gettempdir(), "env": clean_environment(RAY_worker_niceness="0")}
+    surroundings = {"cwd": tempfile.gettempdir(), "env": clean_environment(RAY_worker_niceness="0")}
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, **surroundings)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if done.returncode or not lines:
@@ -34,9 +31,7 @@ def observe(script: str, *arguments: str) -> Observations:
     return dict(json.loads(lines[-1].removeprefix(_MARK)))
 
 
-def tell(
-    cases: Sequence[Callable[..., Observed]], empty_store: str, *arguments: Any, without_ray: Collection[str] = ()
-) -> None:
+def tell(cases, empty_store, *arguments, without_ray=()):
     """Run each case with these arguments in a place of its own, and print what was observed, with the seconds.
 
     They share a Ray, but for those that are named in ``without_ray``, which start one of their own kind.
@@ -45,7 +40,7 @@ def tell(
     from tune_sweeps import place
 
     logging.disable(logging.CRITICAL)
-    observed: Observations = {}
+    observed = {}
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
             began = time.monotonic()
@@ -62,7 +57,7 @@ def tell(
     print(_MARK + json.dumps(observed))
 
 
-def start_ray(**system: Any) -> None:
+def start_ray(**system):
     """A Ray of this process's own with two CPU cores, whatever else runs on this machine, and with these settings.
 
     It starts no processes in advance: Tune's trials would not use them.

@@ -11,7 +11,6 @@ from pathlib import Path
 from unittest import mock
 
 import mlflow
-from fault_proxy import FaultProxy
 
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
@@ -23,17 +22,17 @@ INTERVAL_S, WINDOW_S = 0.05, 0.2
 class Ticks:
     """A sample whose readings are numbered, so that the maxima of a window are its first, negative, and its last."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.taken = 0
         self._another = threading.Condition()
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self):
         with self._another:
             self.taken += 1
             self._another.notify_all()
             return {"tick": float(-self.taken), "last": float(self.taken)}
 
-    def wait_for(self, number: int, timeout_s: float = 20.0) -> None:
+    def wait_for(self, number, timeout_s=20.0):
         """Wait until this number of readings has been taken."""
         with self._another:
             assert self._another.wait_for(lambda: self.taken >= number, timeout_s), self.taken
@@ -58,7 +57,7 @@ class Outcome:
     left_behind: int  # journals, at the very end
 
     @property
-    def is_whole(self) -> bool:
+    def is_whole(self):
         """Whether every reading arrived exactly once and in order, and nothing is left over."""
         return self.in_order and self.delivered == self.taken and not (self.duplicated or self.lost or self.left_behind)
 
@@ -66,18 +65,18 @@ class Outcome:
 class Holds:
     """The longest time that a call held this thread, without the time in which the machine ran something else."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.longest_s = 0.0
 
-    def __enter__(self) -> None:
+    def __enter__(self):
         self._waited, self._began = _run_queue_s(), time.perf_counter()
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, *exc_info):
         took_s = time.perf_counter() - self._began
         self.longest_s = max(self.longest_s, took_s - (_run_queue_s() - self._waited))
 
 
-def _run_queue_s() -> float:
+def _run_queue_s():
     """How long this thread has been ready to run and was not run, because others had the processors (proc(5))."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
@@ -85,7 +84,7 @@ def _run_queue_s() -> float:
         return 0.0
 
 
-def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
+def train(logger, seconds, holds):
     """Steps of about a millisecond for so long; only the logger's own calls count as holds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -97,9 +96,7 @@ def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
             step.__exit__(None, None, None)
 
 
-def log_through(
-    proxy: FaultProxy, fault: str, folder: Path, *, healthy_s: float, failing_s: float, recovered_s: float
-) -> Outcome:
+def log_through(proxy, fault, folder, *, healthy_s, failing_s, recovered_s):
     """Log a run whose store works, then fails, then works again; with no time for that, it ends while it still fails.
 
     What such a run leaves is delivered after the recovery, twice.
@@ -135,7 +132,7 @@ def log_through(
     return Outcome(fault, *counts, holds.longest_s * 1000, stop_s, failed, in_order, left)
 
 
-def covered(run_id: str) -> tuple[int, int, bool]:
+def covered(run_id):
     """How many readings the store's windows hold, how many windows it has twice, and whether they are in order."""
     firsts, lasts = (
         sorted(

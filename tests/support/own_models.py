@@ -3,10 +3,6 @@
 A row of the table is returned where its size is far from 0, which no model sees that is linear in the size.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -72,7 +68,7 @@ ALGORITHMS = ("in_folder.Far", "own_package.small.models.Far", "beside_table.Far
 OF_TABLE = {"dataset": "../data/own.parquet", "target": "returned"}  # options, as they are typed in ``user``
 
 
-def write_own_models(folder: Path) -> None:
+def write_own_models(folder):
     """Write ``user`` and ``data`` into a folder."""
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +76,7 @@ def write_own_models(folder: Path) -> None:
     _orders().to_parquet(folder / "data" / "own.parquet", index=False)
 
 
-def _orders() -> pd.DataFrame:
+def _orders():
     """A table with missing numbers, missing and text categories, and a text target."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"size": random.normal(size=400), "colour": random.choice(["red", "green", "blue"], 400)})

@@ -1,23 +1,19 @@
 """A PostgreSQL server for a test or a benchmark, from Debian's packages: new, on loopback, gone afterwards."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tracking_server import free_port
 
 NOBODY = "postgres"  # PostgreSQL refuses to run as root; this is the user that its package makes
 
 
-def binaries() -> Path | None:
+def binaries():
     """The folder of the newest installed version's programs; None where there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     return found[-1].parent if found else None
@@ -29,29 +25,29 @@ class Postgres:
     It names the driver: which one is the default depends on the version of SQLAlchemy.
     """
 
-    def __init__(self, programs: Path, port: int) -> None:
+    def __init__(self, programs, port):
         self._programs = programs
         self.uri = f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
 
-    def ask(self, query: str) -> str:
+    def ask(self, query):
         """The one value that a query gives."""
         line = [self._programs / "psql", "-At", "-d", self.uri.replace("+psycopg2", ""), "-c", query]
         return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres():
     """Start a server with nothing in it, as safe on disk as it is by default; end it and remove its files at last."""
     programs = binaries()
     assert programs is not None
     folder, port = Path(tempfile.mkdtemp(prefix="postgres-")), free_port()
-    other: dict[str, Any] = {}
+    other = {}
     if os.geteuid() == 0:
         entry = pwd.getpwnam(NOBODY)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
         other = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
-    def run(program: str, *words: str) -> None:
+    def run(program, *words):
         line = [programs / program, "-D", folder / "data", *words]
         subprocess.run(line, check=True, cwd=folder, stdout=subprocess.DEVNULL, **other)
 

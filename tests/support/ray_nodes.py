@@ -4,8 +4,6 @@ Each has an address of its own, as on several machines: Linux has 127.0.0.2 and 
 script it is the cluster: it takes a JSON list of each node's CPU cores, and answers each line on its input.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -16,15 +14,13 @@ import sysconfig
 import tempfile
 import time
 import venv
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
 
 # No processes in advance: what is sent to the nodes needs its own. All have their share of a busy machine.
 SETTINGS = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_prestart_worker_first_driver": "0", "RAY_worker_niceness": "0"}
 
 
-def python_without_project(folder: Path) -> Path:
+def python_without_project(folder):
     """An interpreter that finds this one's libraries, but not what is installed beside them in editable form."""
     venv.create(folder, with_pip=False, symlinks=True)
     paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
@@ -36,18 +32,18 @@ def python_without_project(folder: Path) -> Path:
 class Nodes:
     """The running cluster, seen from a test."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process):
         self._process = process
-        self.address: str = self._answer()
+        self.address = self._answer()
 
-    def ask(self, *words: str) -> Any:
+    def ask(self, *words):
         """What the cluster's process answers to a line."""
-        stdin: TextIO = self._process.stdin  # type: ignore[assignment]
+        stdin = self._process.stdin  # type: ignore[assignment]
         stdin.write(" ".join(words) + "\n")
         stdin.flush()
         return self._answer()
 
-    def _answer(self) -> Any:
+    def _answer(self):
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line:
             raise RuntimeError("the cluster has ended")
@@ -55,7 +51,7 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def ray_nodes(folder: Path, cpus: list[int], token: str | None = None) -> Iterator[Nodes]:
+def ray_nodes(folder, cpus, token=None):
     """Start a cluster with a node for each number of cores, the head first; its files are in a folder.
 
     With a token it lets in only who has it.
@@ -84,7 +80,7 @@ def ray_nodes(folder: Path, cpus: list[int], token: str | None = None) -> Iterat
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def main() -> None:
+def main():
     """Be the cluster."""
     import ray
     from ray._raylet import GcsClient
@@ -95,10 +91,10 @@ def main() -> None:
     os.dup2(2, 1)  # what Ray prints, such as a node's death, is not an answer
     head, *others = json.loads(sys.argv[1])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
-    by_id: dict[str, Any] = {}
-    places: dict[str, tuple[str, int]] = {}  # by the id of a node, dead or alive
+    by_id = {}
+    places = {}  # by the id of a node, dead or alive
 
-    def add(address: str, cpus: int) -> None:
+    def add(address, cpus):
         node = cluster.add_node(num_cpus=cpus, node_ip_address=address)
         by_id[node.node_id], places[node.node_id] = node, (address, cpus)
 
@@ -108,34 +104,34 @@ def main() -> None:
 
     @ray.remote(num_cpus=1)
     class OtherJob:
-        def calls(self) -> int:
+        def calls(self):
             self.count = getattr(self, "count", 0) + 1
             return self.count
 
-    other_jobs: list[Any] = []
+    other_jobs = []
 
-    def work() -> int:
+    def work():
         other_jobs.extend([] if other_jobs else [OtherJob.remote()])
         return int(ray.get(other_jobs[0].calls.remote()))
 
-    def kill(node_id: str) -> int:
+    def kill(node_id):
         cluster.remove_node(by_id.pop(node_id), allow_graceful=False)
         return len(by_id)
 
-    def replace(node_id: str) -> int:
+    def replace(node_id):
         address, cpus = places[node_id]
         kill(node_id)
         add(address, cpus)
         return len(by_id)
 
-    def announce(node_id: str) -> int:
+    def announce(node_id):
         reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         accepted, why = GcsClient(address=cluster.address).drain_node(node_id, reason, "spot instance", 2**63 - 1)
         assert accepted, why
         time.sleep(10)  # Ray tells the owners of its actors meanwhile, and nobody else when they know
         return replace(node_id)
 
-    commands: dict[str, Any] = {"work": work, "kill": kill, "replace": replace}
+    commands = {"work": work, "kill": kill, "replace": replace}
     commands |= {"announce": announce, "others": lambda: list(by_id)}
     print(json.dumps(cluster.address), file=answers, flush=True)
     for line in sys.stdin:

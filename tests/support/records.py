@@ -1,13 +1,8 @@
 """Trials as a search keeps them, the study of them, and the runs that these trials leave."""
 
-from __future__ import annotations
-
 import io
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from mlflow import MlflowClient
 from reference import bundled, configured, table_of
 from stored_studies import store_run
 from study_settings import study_settings
@@ -15,34 +10,32 @@ from study_settings import study_settings
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.grammar import Limits
 from entrypoints.models import scores
-from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
 from entrypoints.search.recorder import Recorder
 from entrypoints.search.study import Study
-from entrypoints.settings import StudySettings
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
-from mlflow_sysmetrics.limits import Stop, Values
+from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
 
 
-def ended_by(rule: str, how: str = "crossed", value: float = 9.0, limit: float = 1.0) -> dict[str, str]:
+def ended_by(rule, how="crossed", value=9.0, limit=1.0):
     """The tags that say that a limit ended a trial."""
     return {**Stop(rule, rule.partition("<")[0], value, limit, 100).outcome().tags, STOP_HOW: how}
 
 
 def trial(
-    number: int,
-    score: float | None = 0.7,
-    configuration: Configuration | None = None,
+    number,
+    score=0.7,
+    configuration=None,
     *,
-    ending: Mapping[str, str] | None = None,
-    by: str | None = None,
-    folds: Sequence[dict[str, float]] = (),
-    expected: Values | None = None,
-    diverged: bool = False,
-    **values: Any,
-) -> Trial:
+    ending=None,
+    by=None,
+    folds=(),
+    expected=None,
+    diverged=False,
+    **values,
+):
     """A trial of this number, which ran to its end unless the values say otherwise; its time is its number in seconds.
 
     ``ending`` is why its limits ended it, ``by`` who else did.
@@ -62,7 +55,7 @@ TIME = "training_time_s<=2"
 BY_TIME = ended_by(TIME)
 
 
-def of_every_end() -> list[Trial]:
+def of_every_end():
     """Two trials that can be chosen, with three folds around their scores, and one of each kind that cannot."""
     folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
     return [
@@ -80,21 +73,21 @@ def of_every_end() -> list[Trial]:
 
 
 def study_of(
-    trials: Sequence[Trial] = (),
-    limits: str = "",
+    trials=(),
+    limits="",
     *,
-    dataset: str = "red_wine",
-    settings: StudySettings | None = None,
-    configurations: Sequence[Configuration] = (),
-    planned: int = 0,
-) -> Study:
+    dataset="red_wine",
+    settings=None,
+    configurations=(),
+    planned=0,
+):
     """A study of these trials as its search leaves it, without a run; if more are planned, these have not begun."""
     table, data = table_of(dataset), bundled(dataset)
     score = scores.find(None, table.task)
     parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else Limits(())
     tried = [*configurations] or [each.configuration for each in trials] or [configured()]
     tried += [configured(batch_size=2**number) for number in range(50 + len(tried), 50 + planned)]
-    unused: Any = None
+    unused = None
     study = Study(
         settings or study_settings(folds=3),
         parsed,
@@ -113,14 +106,12 @@ def study_of(
     return study
 
 
-def recorder_of(
-    study: Study, *, stream: io.StringIO | None = None, begins: Callable[[], None] = lambda: None
-) -> Recorder:
+def recorder_of(study, *, stream=None, begins=lambda: None):
     """What follows a search of eight trials."""
     return Recorder(study, Progress(8, study.score.validated, stream or io.StringIO()), begins)
 
 
-def store(client: MlflowClient, study: str, each: Trial, name: str = "a trial", **tags: str) -> str:
+def store(client, study, each, name="a trial", **tags):
     """Write the run of a trial into a study of ``stored_studies`` as a search leaves it, and note its id."""
     configuration = each.configuration
     about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, NUMBER: str(configuration.number)}

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier, SGDRegressor
@@ -26,7 +25,6 @@ from sklearn.preprocessing import StandardScaler
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import make_split
-from entrypoints.datasets.tables import Table
 from entrypoints.length import Length
 from entrypoints.models.configuration import Configuration
 
@@ -51,30 +49,29 @@ STUDIES = [
 
 
 @cache
-def table_of(name: str) -> Table:
+def table_of(name):
     """A bundled dataset."""
     return known.load(name)
 
 
-def features_of(table: Table, rows: NDArray[Any]) -> pd.DataFrame:
+def features_of(table, rows):
     """Rows of a table: float64, and text with NaN for missing where categorical."""
     types = {name: object if name in table.categories else np.float64 for name in table.feature_names}
-    features: pd.DataFrame = table.frame.iloc[rows, :-1].astype(types)
-    return features
+    return table.frame.iloc[rows, :-1].astype(types)
 
 
 @cache
-def bundled(name: str, folds: int = FOLDS) -> Prepared:
+def bundled(name, folds=FOLDS):
     """A bundled dataset, split with seed 0."""
     return split_up(table_of(name), folds)
 
 
-def split_up(rows: Table, folds: int = FOLDS) -> Prepared:
+def split_up(rows, folds=FOLDS):
     """A table, split with seed 0."""
     return prepared(rows, make_split(rows, folds=folds, seed=0))
 
 
-def configured(algorithm: str = "linear", **changes: Any) -> Configuration:
+def configured(algorithm="linear", **changes):
     """A short trial of so many ``steps``, on batches if ``batch_size`` is not None.
 
     Changes that are not shared by all trials of a study are hyperparameters.
@@ -88,14 +85,14 @@ def configured(algorithm: str = "linear", **changes: Any) -> Configuration:
     return Configuration({"algorithm": algorithm, **of_batches, **usual, **changes}, size is not None, **shared)
 
 
-def configured_whole(algorithm: str, iterations: int = 1, **changes: Any) -> Configuration:
+def configured_whole(algorithm, iterations=1, **changes):
     """A trial without batches, of so many trees or rounds."""
     length = {"forest": "n_estimators", "boosting": "max_iter"}.get(algorithm)
     changes |= {length: iterations} if length else {}
     return configured(algorithm, batch_size=None, **changes)
 
 
-def loss(model: Any, X: Any, y: Any, n_classes: int) -> float:
+def loss(model, X, y, n_classes):
     """Log loss where there are probabilities, else hinge loss, else the share of wrong rows; or the squared error."""
     labels = np.arange(n_classes)
     if not n_classes:
@@ -117,7 +114,7 @@ class Plain:
     fit: NDArray[np.int64]
     train_losses: list[float] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         self.regression = self.data.task == "regression"
         self.scaler = StandardScaler().fit(self.data.X[self.fit])
         self.target_scaler = StandardScaler(with_mean=self.regression, with_std=self.regression)
@@ -125,16 +122,16 @@ class Plain:
         self.estimator = self._estimator()
 
     @classmethod
-    def of_fold(cls, data: Prepared, configuration: Configuration, number: int) -> Plain:
+    def of_fold(cls, data, configuration, number):
         """The model of a fold."""
         return cls(data, configuration, number, data.split.folds[number][0])
 
     @classmethod
-    def of_whole(cls, data: Prepared, configuration: Configuration) -> Plain:
+    def of_whole(cls, data, configuration):
         """The model of the whole training part."""
         return cls(data, configuration, len(data.split.folds), data.split.train)
 
-    def _estimator(self) -> Any:
+    def _estimator(self):
         name, given = self.configuration.algorithm, self.configuration.hyperparameters
         if name not in LOSSES:
             kind = "Regressor" if self.regression else "Classifier"
@@ -142,11 +139,11 @@ class Plain:
             seed = {} if path == SVR else {"random_state": self.configuration.seed}
             module, _, made = path.rpartition(".")
             return getattr(importlib.import_module(module), made)(**given, **seed)
-        settings: dict[str, Any] = {"eta0": given["learning_rate"], "alpha": given["alpha"], "loss": LOSSES[name]}
+        settings = {"eta0": given["learning_rate"], "alpha": given["alpha"], "loss": LOSSES[name]}
         kind = SGDRegressor if self.regression else SGDClassifier
         return kind(learning_rate="constant", shuffle=False, **settings)
 
-    def train(self, steps: int) -> Plain:
+    def train(self, steps):
         """Pass over the rows in a new random order each time, and note the loss of each batch after its step.
 
         Without batches: fit on all rows.
@@ -157,7 +154,7 @@ class Plain:
             return self
         random, size = np.random.default_rng((self.configuration.seed, self.number)), self.configuration.batch_size
         more = {} if self.regression else {"classes": [0, 1]}
-        order: list[int] = []
+        order = []
         for _ in range(steps):
             order = order or random.permutation(self.fit).tolist()
             rows, order = np.array(order[:size]), order[size:]
@@ -165,11 +162,11 @@ class Plain:
             self.train_losses.append(self.loss(rows))
         return self
 
-    def features(self, rows: Any) -> Any:
+    def features(self, rows):
         """Standardised."""
         return self.scaler.transform(self.data.X[rows])
 
-    def target(self, rows: Any) -> Any:
+    def target(self, rows):
         """Standardised, or 0 and 1."""
         y = self.target_scaler.transform(self.data.y[rows, None])[:, 0]
         return y if self.regression else y.astype(int)
@@ -179,17 +176,17 @@ class Plain:
         predicted = self.estimator.predict(self.features(rows))
         return self.target_scaler.inverse_transform(predicted[:, None])[:, 0] if self.regression else predicted
 
-    def loss(self, rows: Any) -> float:
+    def loss(self, rows):
         """What is compared beside the score."""
         return loss(self.estimator, self.features(rows), self.target(rows), 0 if self.regression else 2)
 
-    def score(self, rows: Any) -> float:
+    def score(self, rows):
         """The RMSE or the accuracy."""
-        of_task: Any = root_mean_squared_error if self.regression else accuracy_score
+        of_task = root_mean_squared_error if self.regression else accuracy_score
         return float(of_task(self.data.y[rows], self.predict(rows)))
 
 
-def fragment(link: str) -> tuple[str, dict[str, list[str]]]:
+def fragment(link):
     """The path and the query of the UI's address after the # sign."""
     assert link.startswith("#/")
     parts = urlsplit(link[1:])

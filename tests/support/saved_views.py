@@ -8,8 +8,6 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow import MlflowClient
-
 PREFIX = "mlflow.sharedViewState."
 
 
@@ -23,32 +21,32 @@ class View:
     state: dict[str, Any]
 
     @property
-    def headings(self) -> dict[str, bool]:
+    def headings(self):
         """Its sections from the top, and whether each is open."""
         return {section["name"]: section["display"] for section in self.state["compareRunSections"]}
 
     @property
-    def cards(self) -> dict[str, list[dict[str, Any]]]:
+    def cards(self):
         """The charts of each section that has some."""
         headings = {section["uuid"]: section["name"] for section in self.state["compareRunSections"]}
-        found: dict[str, list[dict[str, Any]]] = {}
+        found = {}
         for card in self.state["compareRunCharts"]:
             found.setdefault(headings[card["metricSectionId"]], []).append(card)
         return found
 
 
-def unpacked(state: str) -> dict[str, Any]:
+def unpacked(state):
     """The state of a view, from its packed text."""
     return dict(json.loads(zlib.decompress(base64.b64decode(state.removeprefix("deflate;"), validate=True))))
 
 
-def tags_of(client: MlflowClient, experiment_id: str) -> dict[str, str]:
+def tags_of(client, experiment_id):
     """The tags of an experiment that the menu is made of."""
     tags = client.get_experiment(experiment_id).tags
     return {key: value for key, value in tags.items() if key.startswith(PREFIX)}
 
 
-def listed(client: MlflowClient, experiment_id: str) -> dict[str, View]:
+def listed(client, experiment_id):
     """What the menu *Views* of an experiment lists, by name, the newest first; broken tags are left out there, too."""
     views = []
     for key, value in tags_of(client, experiment_id).items():

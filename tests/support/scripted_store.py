@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
@@ -30,7 +27,7 @@ class Kept:
     points: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, unix ms, step
     params: dict[str, str] = field(default_factory=dict)
 
-    def latest(self, name: str) -> float | None:
+    def latest(self, name):
         """The value that MLflow shows."""
         found = [(step, time_ms, value) for each, value, time_ms, step in self.points if each == name]
         return max(found)[2] if found else None
@@ -42,48 +39,48 @@ class ScriptedStore(Store):
     While `open` is not set, requests wait inside. Names with an ``@`` are refused. Points are unique, as in SQL stores.
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__("scripted://")
-        self.runs: dict[str, Kept] = {}
-        self.fates: deque[str] = deque()
-        self.away: Callable[[str, str], bool] = lambda request, run_id: False  # whether a request fails
+        self.runs = {}
+        self.fates = deque()
+        self.away = lambda request, run_id: False  # whether a request fails
         self.open, self.entered, self.asked = threading.Event(), threading.Event(), list[tuple[str, str]]()
         self.open.set()
         self.changed = threading.Condition()
 
-    def until(self, condition: Callable[[], object]) -> None:
+    def until(self, condition):
         """Wait for a state of the store."""
         with self.changed:
             assert self.changed.wait_for(condition, LIMIT_S), (self.asked, self.runs)
 
-    def named(self, name: str) -> Kept:
+    def named(self, name):
         """The one run with this name."""
         (run,) = [run for run in self.runs.values() if run.name == name]
         return run
 
-    def run(self, run_id: str) -> StoredRun:
+    def run(self, run_id):
         return self._do("run", run_id, lambda run: self._stored(run_id, run))
 
-    def points(self, run_id: str, metric: str) -> set[tuple[int, float]]:
+    def points(self, run_id, metric):
         return self._do(
             "points", run_id, lambda run: {(step, value) for name, value, _, step in run.points if name == metric}
         )
 
-    def create_run(self, experiment_id: str, start_ms: int, tags: Any, name: str | None, user: str = "") -> str:
-        def create(_: Kept) -> str:
+    def create_run(self, experiment_id, start_ms, tags, name, user=""):
+        def create(_):
             run_id = f"run-{len(self.runs)}"
             self.runs[run_id] = Kept(start_ms, dict(tags), name)
             return run_id
 
         return self._do("create", name or "", create)
 
-    def run_with_key(self, experiment_id: str, key: str) -> str | None:
+    def run_with_key(self, experiment_id, key):
         return self._do(
             "find", key, lambda _: next((i for i, run in self.runs.items() if run.tags[RUN_KEY] == key), None)
         )
 
-    def log_batch(self, run_id: str, metrics: list[Metric], params: list[Any], tags: list[Any]) -> None:
-        def log(run: Kept) -> None:
+    def log_batch(self, run_id, metrics, params, tags):
+        def log(run):
             assert len(metrics) + len(params) + len(tags) <= 1000
             if any("@" in each.key for each in (*metrics, *params, *tags)):
                 raise MlflowException("odd name", INVALID_PARAMETER_VALUE)
@@ -94,16 +91,16 @@ class ScriptedStore(Store):
 
         self._do("log", run_id, log)
 
-    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        def end(run: Kept) -> None:
+    def set_status(self, run_id, status, end_ms):
+        def end(run):
             run.status, run.end_ms = status, end_ms
 
         self._do("status", run_id, end)
 
-    def delete_tag(self, run_id: str, name: str) -> None:
+    def delete_tag(self, run_id, name):
         self._do("untag", run_id, lambda run: run.tags.pop(name))
 
-    def _do(self, request: str, run_id: str, act: Callable[[Kept], Any]) -> Any:
+    def _do(self, request, run_id, act):
         self.entered.set()
         self.open.wait(LIMIT_S)
         with self.changed:
@@ -121,7 +118,7 @@ class ScriptedStore(Store):
             return answer
 
     @staticmethod
-    def _stored(run_id: str, run: Kept) -> StoredRun:
+    def _stored(run_id, run):
         latest = {name: max(p for p in run.points if p[0] == name) for name, *_ in run.points}
         values, times_ms = ({name: point[at] for name, point in latest.items()} for at in (1, 2))
         ended = None if run.status == "RUNNING" else run.end_ms

@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cloudpickle
 import mlflow
@@ -23,7 +22,7 @@ TAKES = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("double", "b")]),
 class Sum(mlflow.pyfunc.PythonModel):
     """Adds the columns, and something to each sum; with a price in CPU time and memory."""
 
-    def __init__(self, plus: float = 0.0, loops: int = 0, megabytes: int = 0) -> None:
+    def __init__(self, plus=0.0, loops=0, megabytes=0):
         self._plus = plus
         self._loops = loops
         self._kept = bytes(megabytes * 1_000_000)
@@ -34,7 +33,7 @@ class Sum(mlflow.pyfunc.PythonModel):
 
 
 class LacksPackage(Sum):
-    def load_context(self, context: Any) -> None:
+    def load_context(self, context):
         import no_such_package  # noqa: F401
 
 
@@ -52,10 +51,10 @@ class Models:
     uris: dict[str, str]
 
 
-def log_models(folder: Path) -> Models:
+def log_models(folder):
     """Log them in the store of a folder; version 1 of the registered model `sum` is its champion."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no server can import this module
-    made: dict[str, tuple[Any, dict[str, Any]]] = {
+    made = {
         "sum": (Sum(), {"input_example": ROWS, "registered_model_name": "sum"}),
         "worse": (Sum(plus=0.1, megabytes=20), {"signature": TAKES}),
         "lacks package": (LacksPackage(), {"signature": TAKES}),

@@ -1,19 +1,15 @@
 """Servers in this process, MLflow's own among them: for tests of single requests, at no cost of a new process."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
 from werkzeug.serving import make_server
 
 
 @contextlib.contextmanager
-def serving(app: Any) -> Iterator[str]:
+def serving(app):
     """Serve a WSGI application on a free port of this machine, and give its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -27,7 +23,7 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def server_here(store_uri: str) -> Iterator[str]:
+def server_here(store_uri):
     """Serve a store, and give its address. One store at a time in a process: MLflow remembers it."""
     with (
         mock.patch.dict(os.environ, {"_MLFLOW_SERVER_FILE_STORE": store_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}),

@@ -1,7 +1,5 @@
 """Fixtures that tests of several rooms share: real `mlflow run` processes, a store, one small study."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import gc
@@ -9,9 +7,7 @@ import os
 import pickle
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
@@ -21,9 +17,6 @@ from commands import (
     STUDY,
     UNDER_LIMITS,
     Command,
-    Finished,
-    RunProject,
-    StartProject,
     Study,
     UnderLimits,
     children,
@@ -46,7 +39,7 @@ T = TypeVar("T")
 
 
 @event.listens_for(Engine, "connect")
-def _without_waiting_for_the_disk(connection: object, _: object) -> None:
+def _without_waiting_for_the_disk(connection, _):
     """The stores of tests need not outlive a power cut."""
     if isinstance(connection, sqlite3.Connection):
         with contextlib.suppress(sqlite3.Error):  # what is wrong with a file is for MLflow to find
@@ -54,7 +47,7 @@ def _without_waiting_for_the_disk(connection: object, _: object) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _signals_have_their_usual_effect() -> None:
+def _signals_have_their_usual_effect():
     """Also after a test that has ended a command of the bundle by a signal: later ones are ignored then."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -63,24 +56,24 @@ def _signals_have_their_usual_effect() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_old_is_looked_at_again() -> None:
+def _nothing_old_is_looked_at_again():
     """What was imported is permanent, and so are MLflow's stores: each of many collections need not look at them."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
-def project() -> Path:
+def project():
     """The project's folder."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
-def start_project() -> Iterator[StartProject]:
+def start_project():
     """Start `mlflow run <project> -e <entry> -P ...` in a folder, where its store is, and end it with the tests."""
-    commands: list[Command] = []
+    commands = []
 
-    def start(entry: str, store_dir: Path, warm: bool = False, **params: object) -> Command:
+    def start(entry, store_dir, warm=False, **params):
         line, output, env = project_line(entry, params), store_dir / f"output{len(commands)}", clean_environment()
         commands.append(Command(line, cwd=store_dir, output=output, env=env, warm=warm))
         return commands[-1]
@@ -91,20 +84,20 @@ def start_project() -> Iterator[StartProject]:
 
 
 @pytest.fixture(scope="session")
-def run_project(start_project: StartProject) -> RunProject:
+def run_project(start_project):
     """Run `mlflow run` on an entry point of the project to its end, with its store in a folder."""
 
-    def run(entry: str, store_dir: Path, **params: object) -> Finished:
+    def run(entry, store_dir, **params):
         return start_project(entry, store_dir, warm=True, **params).wait()
 
     return run
 
 
 @pytest.fixture(scope="session")
-def run_study(run_project: RunProject) -> Callable[..., Study]:
+def run_study(run_project):
     """Run `mlflow run -e tune`, or another entry point that is a study, to its end and find its runs."""
 
-    def run(folder: Path, entry: str = "tune", **params: object) -> Study:
+    def run(folder, entry="tune", **params):
         before = _project_files()
         command = run_project(entry, folder, **{"served": "none"} | params)
         assert command.exit_code == 0, f"the study did not succeed:\n{command.stdout}\n{command.stderr}"
@@ -120,10 +113,10 @@ def run_study(run_project: RunProject) -> Callable[..., Study]:
 
 
 @pytest.fixture(scope="session")
-def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(run_study, tmp_path_factory):
     """One small study of eight trials, of which two diverge. No test adds anything to its store."""
 
-    def run() -> Study:
+    def run():
         folder = tmp_path_factory.mktemp("study")
         hostile_files(folder)
         return run_study(folder, **STUDY, register="red wine")
@@ -132,10 +125,10 @@ def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def under_limits(study: Study, tmp_path_factory: pytest.TempPathFactory) -> UnderLimits:
+def under_limits(study, tmp_path_factory):
     """Those six trials of the small study that do not diverge, of which a limit stops three, on one CPU core."""
 
-    def run() -> UnderLimits:
+    def run():
         folder = copy_store(study.folder, tmp_path_factory.mktemp("limits"))
         short, long = ([run.data.metrics for run in study.sound(size)] for size in ("256", "2"))
         # A sixth of the long ones: the machine may be four times as fast later. Far above the short ones.
@@ -150,10 +143,10 @@ def under_limits(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Unde
 
 
 @pytest.fixture(scope="session")
-def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def new_store(tmp_path_factory):
     """The folder of a store that holds nothing, to be copied: making its tables takes MLflow several seconds."""
 
-    def make() -> Path:
+    def make():
         folder = tmp_path_factory.mktemp("empty")
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)  # where MLflow puts artifacts by default
@@ -164,19 +157,19 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def empty_store(new_store: Path, tmp_path: Path) -> Path:
+def empty_store(new_store, tmp_path):
     """A folder with a store that holds nothing."""
     return copy_store(new_store, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def module_store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def module_store(new_store, tmp_path_factory):
     """Such a folder for all tests of a module."""
     return copy_store(new_store, tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
+def client(empty_store):
     """A store with the empty experiment `studies`, artifacts beside it; not the one that MLflow uses here."""
     client = MlflowClient(store_uri(empty_store))
     client.create_experiment("studies", (empty_store / "artifacts").as_uri())
@@ -184,14 +177,14 @@ def client(empty_store: Path) -> MlflowClient:
 
 
 @pytest.fixture
-def store_in_use(empty_store: Path) -> Iterator[MlflowClient]:
+def store_in_use(empty_store):
     """A store of nothing, which commands in this process use."""
     with in_use(empty_store) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
+def local_ray():
     """Ray with one CPU core in this process, as a study starts it."""
     from entrypoints.compute import workers
 
@@ -200,7 +193,7 @@ def local_ray() -> Iterator[None]:
     workers.stop()
 
 
-def _made_once(name: str, make: Callable[[], T], tmp_path_factory: pytest.TempPathFactory) -> T:
+def _made_once(name, make, tmp_path_factory):
     """Make something in the first of pytest's processes that asks for it; the others wait and get a copy."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # then the processes have a folder each in one that is common
@@ -213,7 +206,7 @@ def _made_once(name: str, make: Callable[[], T], tmp_path_factory: pytest.TempPa
         return pickle.loads(copy.read_bytes())  # type: ignore[no-any-return]
 
 
-def _project_files() -> set[Path]:
+def _project_files():
     """The project's top folder, and what MLflow or Ray would leave in it."""
     inside = {path for name in ("mlruns", "mlartifacts") for path in (ROOT / name).rglob("*")}
     return inside | {path for path in ROOT.iterdir() if path.name not in LEFT_BY_TESTS}

@@ -1,12 +1,9 @@
 """The stop tag, typed on a run's page of the MLflow UI."""
 
-from __future__ import annotations
-
 import time
-from typing import Any
 
 
-def type_stop_tag(page: Any, server: str, run_id: str) -> None:
+def type_stop_tag(page, server, run_id):
     """Type the tag on the page of a run of experiment 0, as a user does; it is not saved yet."""
     page.goto("about:blank")  # a change of the fragment alone does not reload the page
     page.goto(f"{server}/#/experiments/0/runs/{run_id}/overview?workflowType=machine_learning")
@@ -18,7 +15,7 @@ def type_stop_tag(page: Any, server: str, run_id: str) -> None:
     dialog.get_by_role("button", name="Add tag").click()
 
 
-def save_tags(page: Any) -> float:
+def save_tags(page):
     """Save it; return when, in seconds since 1970."""
     saved = time.time()
     page.get_by_role("dialog").get_by_role("button", name="Save tags").click()

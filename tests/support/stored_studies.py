@@ -1,17 +1,12 @@
 """Finished studies written into a real store, each later than the one before it."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import time
-from collections.abc import Sequence
-from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, RunTag
 
-from entrypoints.frame import Frame, frame_of
+from entrypoints.frame import frame_of
 from entrypoints.reading import rows_of
 
 _later = itertools.count(int(time.time() * 1000))
@@ -22,25 +17,25 @@ FULL = {**OF_ALL, "sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
 LIMITED = {**FULL, "sysmetrics.limits": "elapsed_s<=9"}
 
 
-def experiment_id(client: MlflowClient) -> str:
+def experiment_id(client):
     """Where the studies are: the experiment of the fixture ``client``, or MLflow's default one."""
     experiment = client.get_experiment_by_name("studies")
     return str(experiment.experiment_id) if experiment else "0"
 
 
-def read(client: MlflowClient, runs: Sequence[Run], **asked: Any) -> Frame:
+def read(client, runs, **asked):
     """The studies in these runs as one frame. Arguments and errors as of ``rows_of``."""
     return frame_of([rows_of(client, run, **asked) for run in runs])
 
 
 def store_run(
-    client: MlflowClient,
-    name: str,
-    tags: dict[str, str],
-    params: dict[str, object],
-    points: dict[str, dict[int, float]],
-    status: str,
-) -> str:
+    client,
+    name,
+    tags,
+    params,
+    points,
+    status,
+):
     """A run that began after the one before it."""
     run = client.create_run(experiment_id(client), start_time=next(_later), run_name=name)
     metrics = [Metric(metric, value, 0, step) for metric, curve in points.items() for step, value in curve.items()]
@@ -52,15 +47,15 @@ def store_run(
 
 
 def store_study(
-    client: MlflowClient,
-    name: str = "tune red_wine",
-    trials: int = 1,
+    client,
+    name="tune red_wine",
+    trials=1,
     *,
-    kind: str | None = "study",
-    tags: dict[str, str] = FULL,
-    status: str = "FINISHED",
-    **params: object,
-) -> str:
+    kind="study",
+    tags=FULL,
+    status="FINISHED",
+    **params,
+):
     """The run of a study with this number of equal trials."""
     own = {"sysmetrics.kind": kind} if kind else {}
     run_id = store_run(client, name, own | tags, params, {}, status)
@@ -70,15 +65,15 @@ def store_study(
 
 
 def store_trial(
-    client: MlflowClient,
-    study: str,
-    params: dict[str, object] | None = None,
-    points: dict[str, dict[int, float]] | None = None,
+    client,
+    study,
+    params=None,
+    points=None,
     *,
-    status: str = "FINISHED",
-    name: str = "a trial",
-    **tags: str,
-) -> str:
+    status="FINISHED",
+    name="a trial",
+    **tags,
+):
     """The run of one of its trials, as the callback leaves it. ``tags`` are those of sysmetrics."""
     own = {f"sysmetrics.{tag}": value for tag, value in ({"kind": "trial", "trial_id": "t"} | tags).items()}
     chosen = {"dataset": "red_wine", "folds": 3} if params is None else params
@@ -86,7 +81,7 @@ def store_trial(
     return store_run(client, name, {"mlflow.parentRunId": study, **own}, chosen, curves, status)
 
 
-def store_scores(client: MlflowClient, study: str, *scores: float, metric: str = "val_rmse", **tags: str) -> None:
+def store_scores(client, study, *scores, metric="val_rmse", **tags):
     """A trial for each score."""
     for score in scores:
         store_trial(client, study, points={metric: {100: score}}, **tags)

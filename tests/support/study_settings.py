@@ -1,11 +1,7 @@
 """The settings of a study, as the command line makes them."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 import click
 
@@ -13,17 +9,17 @@ from entrypoints.search.defaults import resolved
 from entrypoints.settings import StudySettings, tune_options
 
 
-def parsed(*arguments: str, options: Callable[[Any], Any] = tune_options) -> dict[str, Any]:
+def parsed(*arguments, options=tune_options):
     """What a command with these options is called with. Raises what the command raises."""
 
     @click.command()
     @options
-    def command(**values: Any) -> None: ...
+    def command(**values): ...
 
     return command.make_context("command", list(arguments)).params
 
 
-def study_settings(*arguments: str, **changes: Any) -> StudySettings:
+def study_settings(*arguments, **changes):
     """The settings of a command with these arguments, but for these changes; of `auto` what it is of red_wine."""
     options = parsed(*arguments) | changes
     del options["resume"]
@@ -38,9 +34,9 @@ class RunningRay(nullcontext[None]):
     is_here = True
     max_concurrent = 0
 
-    def join(self, modules: object, store_uri: str) -> None:
+    def join(self, modules, store_uri):
         """There is nothing to check."""
 
-    def cores(self) -> int:
+    def cores(self):
         """As many as the tests start it with."""
         return 1

@@ -1,7 +1,5 @@
 """A real ``mlflow server`` for tests and benchmarks, with a SQLite store of its own or on another database."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets
@@ -10,8 +8,6 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 from warm_mlflow import WarmProcess
 
@@ -27,7 +23,7 @@ auth_cache_ttl_seconds = 600
 """
 
 
-def free_port() -> int:
+def free_port():
     """A port on which nothing listens, of those that nobody is given who asks the kernel for any."""
     while True:
         port = 20_000 + secrets.randbelow(12_000)
@@ -42,14 +38,14 @@ class TrackingServer:
     It can be killed and started again. With a password it lets only the user ``admin`` in.
     """
 
-    def __init__(self, folder: Path, store_uri: str | None = None, password: str | None = None) -> None:
+    def __init__(self, folder, store_uri=None, password=None):
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder, self._password = folder, password
         self._store_uri = store_uri or f"sqlite:///{folder / 'mlflow.db'}"
-        self._process: WarmProcess | None = None
+        self._process = None
 
-    def start(self, timeout_s: float = 600.0) -> None:
+    def start(self, timeout_s=600.0):
         """Start it, and wait until it answers."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | ALONE
         command = ["mlflow", "server", "--port", str(self.port), "--workers", "1"]
@@ -69,7 +65,7 @@ class TrackingServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(0.1)
 
-    def kill(self) -> None:
+    def kill(self):
         """End it at once, with all its processes. Idempotent."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -78,7 +74,7 @@ class TrackingServer:
 
 
 @contextlib.contextmanager
-def tracking_server(folder: Path, store_uri: str | None = None) -> Iterator[int]:
+def tracking_server(folder, store_uri=None):
     """Start the server on the store in a folder, which is made if there is none; give its port; end it at last.
 
     ``store_uri`` is a database to be used instead.
@@ -91,7 +87,7 @@ def tracking_server(folder: Path, store_uri: str | None = None) -> Iterator[int]
         server.kill()
 
 
-def answers(port: int) -> bool:
+def answers(port):
     """Whether a server on this port is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:

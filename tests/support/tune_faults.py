@@ -5,8 +5,6 @@ what had been reported, those of them that the store has at last, points and run
 left RUNNING.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json
@@ -16,9 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import mlflow
@@ -26,12 +22,11 @@ import psutil
 import pytest
 import ray
 from commands import wait_until
-from mlflow.entities import Run
-from observations import Observed, tell
+from observations import tell
 from ray import tune
-from ray_nodes import Nodes, ray_nodes
+from ray_nodes import ray_nodes
 from tracking_server import TrackingServer
-from tune_sweeps import AtResult, Place, environment, fit, trainables, tuner
+from tune_sweeps import AtResult, environment, fit, trainables, tuner
 
 import mlflow_sysmetrics
 from mlflow_sysmetrics import guard
@@ -48,15 +43,15 @@ _at_last = contextlib.ExitStack()  # what ends with this process
 class Reported(tune.Callback):
     """Writes down the results that Tune was given, by trial and loss, which is another in each iteration."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.file = folder / "reported"
 
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(self, iteration, trials, trial, result, **info):
         with self.file.open("a") as file:
             file.write(f"{json.dumps([trial.trial_id, result['loss']])}\n")
 
     @staticmethod
-    def results(folder: Path) -> set[tuple[str, float]]:
+    def results(folder):
         """Of a study in this folder, and of its continuation."""
         lines = (folder / "reported").read_text().splitlines()
         return {(trial_id, loss) for trial_id, loss in map(json.loads, lines)}
@@ -65,23 +60,23 @@ class Reported(tune.Callback):
 class BeganAgain(tune.Callback):
     """Acts once a trial has begun again, at its first result: of this number of trials the next one that begins."""
 
-    def __init__(self, trials: int, act: Callable[[str], None]) -> None:
+    def __init__(self, trials, act):
         self.trials, self.act, self.begun = trials, act, 0
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self):
         return self.__dict__ | {"act": None}  # Tune keeps a copy of callbacks for a restore
 
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(self, iteration, trials, trial, result, **info):
         if result["training_iteration"] == 1:
             self.begun += 1
             if self.begun == self.trials + 1:
                 self.act(trial.trial_id)
 
 
-def left(here: Place, error: str | None) -> Observed:
+def left(here, error):
     """What the store has in the end, counted."""
     trials, reported = here.trials(), Reported.results(here.folder)
-    stored: Counter[tuple[str, float]] = Counter()
+    stored = Counter()
     for run in trials:
         stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
     ids = Counter(run.data.tags["sysmetrics.trial_id"] for run in trials)
@@ -101,20 +96,18 @@ def left(here: Place, error: str | None) -> Observed:
     }
 
 
-def study(
-    here: Place, callback: tune.Callback, cases: list[dict[str, Any]], *more: Any, kind: str = "class", **running: Any
-) -> str | None:
+def study(here, callback, cases, *more, kind="class", **running):
     """Run a study of one kind of trainable; the exception that ended it, if any."""
     return fit(tuner([Reported(here.folder), callback, *more], cases, trainable=trainables()[kind], **running))
 
 
-def trial_is_killed(here: Place) -> Observed:
+def trial_is_killed(here):
     """The process of one of three trials is killed with -9, and Tune gives the trial up."""
     killed = {"killed": 3, "once": str(here.folder / "killed")}
     return left(here, study(here, SystemMetricsCallback(here.uri), [{}, killed, {}]))
 
 
-def function_is_killed_and_repeated(here: Place) -> Observed:
+def function_is_killed_and_repeated(here):
     """The same of a function, and Tune begins it again."""
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
@@ -122,36 +115,36 @@ def function_is_killed_and_repeated(here: Place) -> Observed:
     return left(here, error)
 
 
-def nodes_lack_the_package(here: Place) -> Observed:
+def nodes_lack_the_package(here):
     """Of a cluster's nodes, each of which has a trial, the head alone has it."""
     return _on_three_nodes(here)
 
 
-def node_is_killed_and_comes_back(here: Place) -> Observed:
+def node_is_killed_and_comes_back(here):
     """One of three nodes, which all have it, is killed with its trial; another starts at once under its address."""
     return _on_three_nodes(here, "replace", py_modules=[mlflow_sysmetrics])
 
 
-def node_announces_its_end(here: Place) -> Observed:
+def node_announces_its_end(here):
     """The same, but it has said so before, which Tune does not count as a failure of its trial."""
     return _on_three_nodes(here, "announce", max_failures=0, py_modules=[mlflow_sysmetrics])
 
 
-def node_is_killed(here: Place) -> Observed:
+def node_is_killed(here):
     """No other node starts: Tune begins the trial again on one that is left."""
     return _on_three_nodes(here, "kill", py_modules=[mlflow_sysmetrics])
 
 
-def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtime_env: Any) -> Observed:
+def _on_three_nodes(here, fate="", max_failures=1, **runtime_env):
     """What is left, and what is known of the processes of each trial; what was warned of, and who measures at last."""
     nodes, said = _three_nodes(), list[str]()
 
-    def act() -> None:
+    def act():
         if fate:
             wait_until(_measuring_processes, LIMIT_S, "what measures on other nodes")
             nodes.ask(fate, nodes.ask("others")[0])
 
-    def measured_again(trial_id: str) -> None:
+    def measured_again(trial_id):
         began_ms = 1000 * time.time()
         (run,) = (run for run in here.trials() if run.data.tags["sysmetrics.trial_id"] == trial_id)
         with contextlib.suppress(pytest.fail.Exception):  # it is seen at the end
@@ -179,19 +172,19 @@ def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtim
 
 
 @functools.cache
-def _three_nodes() -> Nodes:
+def _three_nodes():
     """The cluster of all."""
     folder = Path(_at_last.enter_context(tempfile.TemporaryDirectory()))
     return _at_last.enter_context(ray_nodes(folder, [1, 1, 1]))
 
 
-def _measuring_processes() -> int:
+def _measuring_processes():
     """How many processes measure trials of other nodes."""
     lines = (" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
     return sum("NodeMeasurements" in line for line in lines)
 
 
-def _of_its_process(here: Place, run: Run) -> Observed:
+def _of_its_process(here, run):
     """What a run says of its trial's process."""
     tags = run.data.tags
     return {
@@ -202,17 +195,17 @@ def _of_its_process(here: Place, run: Run) -> Observed:
     }
 
 
-def _measured_at_last(here: Place, run: Run) -> bool:
+def _measured_at_last(here, run):
     """Whether there are readings of its process from the second half of its time, which is its last attempt."""
     return _is_read_after((run.info.start_time + run.info.end_time) / 2, here, run)
 
 
-def _is_read_after(time_ms: float, here: Place, run: Run) -> bool:
+def _is_read_after(time_ms, here, run):
     series = here.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
     return any(point.timestamp > time_ms for point in series)
 
 
-def server_is_killed_and_restarted(here: Place) -> Observed:
+def server_is_killed_and_restarted(here):
     """The tracking server is killed, and a new one starts after a while on its port and store."""
     with _server(here) as server:
         back = threading.Timer(AWAY_S, server.start)
@@ -222,7 +215,7 @@ def server_is_killed_and_restarted(here: Place) -> Observed:
     return left(here, error)
 
 
-def server_is_away_to_the_end(here: Place) -> Observed:
+def server_is_away_to_the_end(here):
     """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
     with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
         mine = SystemMetricsCallback(server.uri, close_timeout_s=3.0)
@@ -236,7 +229,7 @@ def server_is_away_to_the_end(here: Place) -> Observed:
 
 
 @contextlib.contextmanager
-def _server(here: Place) -> Iterator[TrackingServer]:
+def _server(here):
     """A server on the place's store, which MLflow uses."""
     server = TrackingServer(here.folder, here.uri)
     try:
@@ -249,7 +242,7 @@ def _server(here: Place) -> Iterator[TrackingServer]:
 
 
 # What tags of the trials' runs say of it, where a trial was hit. In this order: after the last there is a node less.
-SAYS: dict[Callable[[Place], Observed], str] = {
+SAYS = {
     trial_is_killed: "worker process has died",
     function_is_killed_and_repeated: "worker process has died",
     server_is_killed_and_restarted: "",
@@ -263,7 +256,7 @@ FAULTS = {case.__name__: case for case in SAYS}
 STARTS_RAY = [fault for fault in FAULTS if "node" in fault]
 
 
-def wrong_with(fault: str, observed: Observed) -> list[str]:
+def wrong_with(fault, observed):
     """What is wrong with what is left of a study."""
     if "broken" in observed:
         return [str(observed["broken"])]

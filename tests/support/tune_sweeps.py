@@ -9,14 +9,12 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import ViewType
 from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 
@@ -40,22 +38,22 @@ class Place:
     store: str = "store.db"
 
     @property
-    def uri(self) -> str:
+    def uri(self):
         """The store's address. It is not where MLflow would look for one by itself."""
         return f"sqlite:///{self.folder / self.store}"
 
     @functools.cached_property
-    def client(self) -> MlflowClient:
+    def client(self):
         """Of the store."""
         return MlflowClient(self.uri)
 
-    def runs(self, experiment: str | None = None) -> list[Run]:
+    def runs(self, experiment=None):
         """All runs of one experiment or of all."""
         experiments = self.client.search_experiments(ViewType.ALL)
         wanted = [each.experiment_id for each in experiments if experiment in (None, each.name)]
         return list(self.client.search_runs(wanted)) if wanted else []
 
-    def trials(self, experiment: str | None = None) -> list[Run]:
+    def trials(self, experiment=None):
         """The runs of trials: the stock callback and ours tag them in different ways."""
         return [
             run
@@ -63,21 +61,21 @@ class Place:
             if "trial_name" in run.data.tags or run.data.tags.get("sysmetrics.kind") == "trial"
         ]
 
-    def statuses(self, experiment: str | None = None) -> dict[str, int]:
+    def statuses(self, experiment=None):
         """How many runs, those of the study too, have which status."""
         return dict(sorted(Counter(run.info.status for run in self.runs(experiment)).items()))
 
-    def trial_statuses(self) -> list[str]:
+    def trial_statuses(self):
         """Of the trials' runs, sorted."""
         return sorted(run.info.status for run in self.trials())
 
-    def history(self, run: Run, metric: str) -> list[tuple[int, float]]:
+    def history(self, run, metric):
         """A metric's steps and values."""
         return sorted((each.step, each.value) for each in self.client.get_metric_history(run.info.run_id, metric))
 
 
 @contextlib.contextmanager
-def place(empty_store: Path, folder: Path) -> Iterator[Place]:
+def place(empty_store, folder):
     """Work in a new folder with a copy of an empty store; the environment and MLflow's address are set back at last."""
     folder.mkdir()
     for name in ("store.db", "mlflow.db"):  # the second is where MLflow's address leads that was lost
@@ -96,7 +94,7 @@ def place(empty_store: Path, folder: Path) -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def environment(**more: str) -> Iterator[None]:
+def environment(**more):
     """With these variables, and without those of MLflow that were there before."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name not in CALM]:
@@ -109,13 +107,13 @@ def environment(**more: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def trainables() -> dict[str, Any]:
+def trainables():
     """A class and a function that report a falling `loss` as often as their case says, and fail where that says so.
 
     Made in a function, so that workers need not import this module.
     """
 
-    def result(case: dict[str, Any], number: int) -> dict[str, Any]:
+    def result(case, number):
         time.sleep(case.get("step_s", 0.05))
         if "begun" in case:
             Path(case["begun"]).touch()
@@ -132,25 +130,25 @@ def trainables() -> dict[str, Any]:
         return {"loss": loss, **case.get("more", {})}
 
     class Steps(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config):
             self.case = config["case"]
             if self.case.get("fails") == "setup":
                 raise ValueError("cannot be set up")
 
-        def step(self) -> dict[str, Any]:
+        def step(self):
             number = self.training_iteration + 1
             return {**result(self.case, number), "done": number >= self.case.get("steps", 3)}
 
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
+        def reset_config(self, new_config):
             self.setup(new_config)
             return True
 
-        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        def save_checkpoint(self, checkpoint_dir):
             return {"number": self.training_iteration}
 
-        def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None: ...
+        def load_checkpoint(self, checkpoint): ...
 
-    def steps(config: dict[str, Any]) -> None:
+    def steps(config):
         for number in range(1, config["case"].get("steps", 3) + 1):
             tune.report(result(config["case"], number))
 
@@ -160,29 +158,29 @@ def trainables() -> dict[str, Any]:
 class AtResult(tune.Callback):
     """Does something once, at a trial's result with this number; a file remembers that it has been done."""
 
-    def __init__(self, iteration: int, act: Callable[[], None], done: Path) -> None:
+    def __init__(self, iteration, act, done):
         self.iteration, self.act, self.done = iteration, act, done
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self):
         return self.__dict__ | {"act": None}  # Tune keeps a copy of callbacks for a restore
 
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(self, iteration, trials, trial, result, **info):
         if result["training_iteration"] >= self.iteration and not self.done.exists():
             self.done.touch()
             self.act()
 
 
 def tuner(
-    callbacks: list[tune.Callback],
-    cases: list[dict[str, Any]],
+    callbacks,
+    cases,
     *,
-    trainable: Any = None,
-    name: str | None = "sweep",
-    space: dict[str, Any] | None = None,
-    tuning: dict[str, Any] | None = None,
-    cpus: float = 1.0,
-    **running: Any,
-) -> tune.Tuner:
+    trainable=None,
+    name="sweep",
+    space=None,
+    tuning=None,
+    cpus=1.0,
+    **running,
+):
     """A sweep in the present folder with a trial on this many CPU cores for each case."""
     folder = str(Path.cwd() / "tune")
     return tune.Tuner(
@@ -193,7 +191,7 @@ def tuner(
     )
 
 
-def fit(tuner: tune.Tuner) -> str | None:
+def fit(tuner):
     """Run a sweep; the name of the exception that ended it, or None."""
     try:
         tuner.fit()
@@ -204,7 +202,7 @@ def fit(tuner: tune.Tuner) -> str | None:
     return None
 
 
-def perturbing() -> PopulationBasedTraining:
+def perturbing():
     """A scheduler that sets the parameter ``rate`` of the worse trial to 7, after two results."""
     return PopulationBasedTraining(
         time_attr="training_iteration",

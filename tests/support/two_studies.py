@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from commands import Command, children, clean_environment, project_line, runs_of_kind
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from tracking_server import tracking_server
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
@@ -31,13 +29,13 @@ class Left:
     server_errors: list[str]
 
     @property
-    def twice(self) -> int:
+    def twice(self):
         """Runs that have the name of another one of their study."""
         names = [len({name for name, _ in study}) for study in self.curves]
         return self.trials - sum(names)
 
 
-def two_studies(folder: Path, store_uri: str | None, **params: str) -> Left:
+def two_studies(folder, store_uri, **params):
     """Run the same study twice at once; the server and the studies' output are in a folder.
 
     Args:
@@ -57,7 +55,7 @@ def two_studies(folder: Path, store_uri: str | None, **params: str) -> Left:
         return _left(MlflowClient(f"http://127.0.0.1:{port}"), seconds, codes, errors)
 
 
-def _left(client: MlflowClient, seconds: float, codes: list[int], errors: list[str]) -> Left:
+def _left(client, seconds, codes, errors):
     statuses, series = Counter[str](), 0
     studies = [(study, children(client, study, "trial")) for study in runs_of_kind(client, "study")]
     for study, trials in studies:
@@ -67,7 +65,7 @@ def _left(client: MlflowClient, seconds: float, codes: list[int], errors: list[s
     return Left(seconds, codes, statuses, sum(len(trials) for _, trials in studies), curves, series, errors)
 
 
-def curves_of(client: MlflowClient, trials: list[Run]) -> Curves:
+def curves_of(client, trials):
     """What is the same wherever and whenever a study's trials run."""
     return {
         (run.data.tags["mlflow.runName"], curve): {

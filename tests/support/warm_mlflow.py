@@ -1,18 +1,14 @@
 """Real `mlflow ...` processes, and ours, forked from one that has imported MLflow, which takes seconds of CPU."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from unittest import mock
 
-_context: ForkServerContext = multiprocessing.get_context("forkserver")
+_context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["mlflow.cli"])
 
 
@@ -27,22 +23,22 @@ class WarmProcess:
         stderr: the same.
     """
 
-    def __init__(self, line: list[str], *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path) -> None:
+    def __init__(self, line, *, cwd, env, stdout, stderr):
         given = (line, str(cwd), dict(env), str(stdout), str(stderr))
-        self._process: ForkServerProcess = _context.Process(target=_be_command, args=given, daemon=True)
+        self._process = _context.Process(target=_be_command, args=given, daemon=True)
         self._process.start()
         self.pid = int(self._process.pid or 0)
 
     @property
-    def returncode(self) -> int | None:
+    def returncode(self):
         """Its exit code once it has ended, or the negative number of the signal that ended it."""
         return self._process.exitcode
 
-    def poll(self) -> int | None:
+    def poll(self):
         """The same."""
         return self.returncode
 
-    def wait(self, timeout_s: float | None = None) -> int:
+    def wait(self, timeout_s=None):
         """Wait for its end, and return its exit code.
 
         Raises:
@@ -53,13 +49,13 @@ class WarmProcess:
             raise subprocess.TimeoutExpired(str(self.pid), timeout_s or 0.0)
         return self.returncode
 
-    def send_signal(self, number: int) -> None:
+    def send_signal(self, number):
         """Send it a signal, if it is still there."""
         if self.returncode is None:
             os.kill(self.pid, number)
 
 
-def _be_command(line: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
+def _be_command(line, cwd, env, stdout, stderr):
     """Become what a shell would start: a session's leader, with usual signals, this environment and these files."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -88,7 +84,7 @@ def _be_command(line: list[str], cwd: str, env: dict[str, str], stdout: str, std
         cli(line[1:], prog_name="mlflow")
 
 
-def _be_server(command: list[str], *, extra_env: dict[str, str], **_: object) -> None:
+def _be_server(command, *, extra_env, **_):
     """Become what `mlflow server` would start in another process: `python -m uvicorn ...`, with these variables."""
     import uvicorn
 

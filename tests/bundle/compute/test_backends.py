@@ -1,7 +1,5 @@
 """Where a study's trials run: what the settings say, and what is there when it is entered."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -23,9 +21,7 @@ from entrypoints.search.plan import TRIALS
         pytest.param("[fd00::1]:6379", None, "[fd00::1]:6379", id="IPv6"),
     ],
 )
-def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
-    monkeypatch: pytest.MonkeyPatch, given: str, environment: str | None, address: str | None
-) -> None:
+def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(monkeypatch, given, environment, address):
     """None stands for a Ray of the study's own."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if environment is not None:
@@ -35,7 +31,7 @@ def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
     assert chosen.max_concurrent == (0 if chosen.is_here else 3)
 
 
-def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch):
     """The user sees which of the two is meant."""
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(UserError, match=r"^RAY_ADDRESS=ray://head:10001: .*ray job submit"):
@@ -75,7 +71,7 @@ print(ray.is_initialized())
 """
 
 
-def test_trials_run_in_a_process_that_has_imported_what_they_need_and_nothing_else() -> None:
+def test_trials_run_in_a_process_that_has_imported_what_they_need_and_nothing_else():
     """It has begun to do so when Ray started, and Ray ends with its context.
 
     Beside other programs it has its share of the cores.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import Mock
@@ -13,8 +12,6 @@ from commands import (
     ROOT,
     STUDY,
     Command,
-    Finished,
-    Study,
     children,
     clean_environment,
     project_line,
@@ -22,7 +19,6 @@ from commands import (
     wait_until,
 )
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import tracking_server
@@ -35,7 +31,7 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-cluster"}
 
 
 @pytest.mark.parametrize("store", ["sqlite:///mlflow.db", "mlruns"])
-def test_store_on_one_machine_is_refused_for_several_nodes(store: str) -> None:
+def test_store_on_one_machine_is_refused_for_several_nodes(store):
     """The sentence says which store is needed, and how it is started; one node needs none."""
     check_store(store, n_nodes=1)
     with pytest.raises(UserError, match=r"2 nodes needs a tracking server.* asks for a password.*_URI=http"):
@@ -44,7 +40,7 @@ def test_store_on_one_machine_is_refused_for_several_nodes(store: str) -> None:
         check_store(shared, n_nodes=2)
 
 
-def test_what_ray_refuses_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ray_refuses_is_said_in_a_sentence(monkeypatch):
     """Ray's own text has eight lines, such as of the versions on both sides."""
     text = (
         "Version mismatch: The cluster was started with:\n    Ray: 2.1.0\n    Python: 3.9.1\nThis process with 2.60.0"
@@ -59,7 +55,7 @@ def test_what_ray_refuses_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_worker_without_the_libraries_is_said_in_a_sentence() -> None:
+def test_worker_without_the_libraries_is_said_in_a_sentence():
     """The last line of Ray's report names what is missing."""
     assert Cluster("auto", None, "sklearn").cores() == 1
     with pytest.raises(UserError, match=r"^ray_address=auto: .*No module named 'not_there'\); install the libraries"):
@@ -76,11 +72,11 @@ class Scaled:
     uri: str
 
     @property
-    def client(self) -> MlflowClient:
+    def client(self):
         """The server's client."""
         return MlflowClient(self.uri)
 
-    def start(self, name: str, folder: Path | None = None, **params: str) -> Command:
+    def start(self, name, folder=None, **params):
         """Start `mlflow run -e tune` on the cluster, in this folder if it matters."""
         line = project_line("tune", params, self.project)
         env = clean_environment(MLFLOW_TRACKING_URI=self.uri, **TOKEN)
@@ -88,7 +84,7 @@ class Scaled:
 
 
 @pytest.fixture(scope="module")
-def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
+def scaled(tmp_path_factory):
     """Three nodes with four cores, one of which another job has. Only who has the token may use them.
 
     Each has an older copy of the project, which cannot be imported.
@@ -113,7 +109,7 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
 
 
 @pytest.fixture(scope="module")
-def scaled_study(scaled: Scaled) -> tuple[Finished, Run, list[Run]]:
+def scaled_study(scaled):
     """The small study on three nodes, beside another job. What the nodes run of it is what they were sent."""
     scaled.nodes.ask("work")
     done = scaled.start("study", **{**STUDY, "cpus": "all", "ray_address": scaled.nodes.address}).wait()
@@ -123,9 +119,7 @@ def scaled_study(scaled: Scaled) -> tuple[Finished, Run, list[Run]]:
 
 
 @pytest.mark.slow
-def test_study_on_three_nodes_has_the_curves_of_one(
-    scaled: Scaled, scaled_study: tuple[Finished, Run, list[Run]], study: Study
-) -> None:
+def test_study_on_three_nodes_has_the_curves_of_one(scaled, scaled_study, study):
     """The same best trial, and every point of every curve that is not a cost."""
     _, run, trials = scaled_study
     assert run.data.metrics["best_val_rmse"] == study.run.data.metrics["best_val_rmse"]
@@ -139,9 +133,7 @@ def test_study_on_three_nodes_has_the_curves_of_one(
 
 
 @pytest.mark.slow
-def test_study_uses_the_nodes_and_leaves_other_jobs_alone(
-    scaled: Scaled, scaled_study: tuple[Finished, Run, list[Run]]
-) -> None:
+def test_study_uses_the_nodes_and_leaves_other_jobs_alone(scaled, scaled_study):
     """Each trial's run says where it ran; no run is left open. The other job's process has kept its memory."""
     done, run, trials = scaled_study
     assert "Cluster: 4 CPU cores on 3 nodes, 3 of them free" in done.stdout
@@ -152,7 +144,7 @@ def test_study_uses_the_nodes_and_leaves_other_jobs_alone(
 
 
 @pytest.mark.slow
-def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
+def test_own_modules_reach_the_nodes(scaled):
     """Beside the folder of the user, in a package there, and beside the table; with their neighbours.
 
     Two cores, and no more processes, are used of three that are free.
@@ -180,12 +172,12 @@ LONG = {
 
 
 @pytest.mark.slow
-def test_study_survives_the_death_of_a_node(scaled: Scaled) -> None:
+def test_study_survives_the_death_of_a_node(scaled):
     """Its trials begin again elsewhere in the runs that they have; all end, and none is there twice."""
     command = scaled.start("death", **LONG, ray_address=scaled.nodes.address)
     others = set(scaled.nodes.ask("others"))
 
-    def on_them() -> list[Run]:
+    def on_them():
         """Trials under way there that do not diverge, which takes no time."""
         wanted = "attributes.status = 'RUNNING' and params.length = '12000 steps' and params.learning_rate = '0.001'"
         running = scaled.client.search_runs(["0"], wanted)

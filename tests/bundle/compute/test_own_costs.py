@@ -1,7 +1,5 @@
 """What is a process's own: the memory to which a call raises it, and the time in which a thread had a CPU core."""
 
-from __future__ import annotations
-
 import gc
 import os
 import subprocess
@@ -19,11 +17,11 @@ MB = 125_000  # numbers of 8 bytes
 SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
-def test_peak_of_a_call_is_measured_however_short_it_is() -> None:
+def test_peak_of_a_call_is_measured_however_short_it_is():
     """80 MB that are freed at once, and 20 MB that stay."""
     kept = []
 
-    def call() -> None:
+    def call():
         np.ones(80 * MB)
         kept.append(np.ones(20 * MB))
 
@@ -31,21 +29,21 @@ def test_peak_of_a_call_is_measured_however_short_it_is() -> None:
     assert memory.raised(lambda: None) == pytest.approx((0, 0), abs=1)
 
 
-def test_what_was_there_before_does_not_count() -> None:
+def test_what_was_there_before_does_not_count():
     """Neither an earlier peak, nor what an earlier trial left in cycles, which makes no room for the call either."""
     np.ones(200 * MB)
-    left: list[object] = [np.ones(50 * MB)]
+    left = [np.ones(50 * MB)]
     left.append(left)
     del left
 
-    def call() -> None:
+    def call():
         gc.collect()
         np.ones(20 * MB)
 
     assert memory.raised(call) == pytest.approx((20, 0), abs=2)
 
 
-def test_wait_that_linux_does_not_tell_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_that_linux_does_not_tell_counts_as_none(monkeypatch):
     """As in some containers, and on other systems."""
     monkeypatch.setattr("entrypoints.compute.contention._SCHEDSTAT", "/nowhere")
     assert CoreWait()() == 0.0
@@ -53,7 +51,7 @@ def test_wait_that_linux_does_not_tell_counts_as_none(monkeypatch: pytest.Monkey
 
 @pytest.mark.skipif(not SCHEDSTAT.exists(), reason="this kernel does not tell")
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
-def test_wait_grows_while_another_process_has_the_core() -> None:
+def test_wait_grows_while_another_process_has_the_core():
     """Two busy processes on one core: this one waits for about half of the time, measured by its own CPU time."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
@@ -65,7 +63,7 @@ def test_wait_grows_while_another_process_has_the_core() -> None:
         other.stdout.readline()
         wait = CoreWait()
 
-        def grew() -> bool:
+        def grew():
             waited_s, began, used_s = wait(), time.perf_counter(), time.thread_time()
             while time.thread_time() - used_s < 0.3:
                 pass
@@ -79,7 +77,7 @@ def test_wait_grows_while_another_process_has_the_core() -> None:
         os.sched_setaffinity(0, before)
 
 
-def test_own_share_is_what_was_not_waited() -> None:
+def test_own_share_is_what_was_not_waited():
     """Between 0 and 1, also where the wait seems longer than the time that it is part of, or a clock went back."""
     shares = {(2.0, 0.0): 1.0, (2.0, 0.5): 0.75, (2.0, 3.0): 0.0, (2.0, -1.0): 1.0, (0.0, 0.0): 1.0}
     assert {(elapsed_s, waited_s): own_share(elapsed_s, waited_s) for elapsed_s, waited_s in shares} == shares

@@ -1,11 +1,8 @@
 """What Tune does with a trial whose process has died, and with one that has raised."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray import tune
@@ -15,17 +12,17 @@ from ray.tune.experiment import Trial
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrial, RecoveringTrials
 
 
-def _failing() -> type:
+def _failing():
     """A trial that notes each attempt in a file and then fails, or does not. Workers need no module for its class."""
 
     class Failing(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config):
             with Path(config["folder"], config["fails"]).open("a") as attempts:
                 attempts.write(".")
             if config["fails"] == "raises at once":
                 raise ValueError("in its setup")
 
-        def step(self) -> dict[str, Any]:
+        def step(self):
             fails, attempts = self.config["fails"], Path(self.config["folder"], self.config["fails"]).stat().st_size
             if fails == "raises":
                 raise ValueError("it always does")
@@ -36,7 +33,7 @@ def _failing() -> type:
     return Failing
 
 
-def test_trial_fails_for_good_unless_its_process_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_fails_for_good_unless_its_process_has_died(monkeypatch):
     """One whose trial raised while it was set up has not."""
     monkeypatch.setattr(Trial, "handle_error", lambda self, exc: None)
     raised = RayActorError()
@@ -50,7 +47,7 @@ def test_trial_fails_for_good_unless_its_process_has_died(monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path: Path) -> None:
+def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path):
     """One death is survived, the third is the last, and an error is final."""
     kinds = ["raises at once", "raises", "dies once", "dies"]
     results = tune.Tuner(

@@ -1,7 +1,5 @@
 """The local Ray: who can use it, which processes it has, and its end."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -37,13 +35,13 @@ print("ran", ray.get(ray.remote(lambda: 1).remote()))
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-def _rays() -> list[psutil.Process]:
+def _rays():
     """This process and those of its Ray, a worker among them."""
     ray.get(ray.remote(num_cpus=0)(lambda: None).remote(), timeout=LONG_S)
     return [psutil.Process(), *psutil.Process().children(recursive=True)]
 
 
-def _sockets() -> list[Path]:
+def _sockets():
     """The files through which processes of this machine speak to Ray."""
     opened = [each.laddr for process in _rays() for each in process.net_connections("unix")]
     found = [Path(name) for name in opened if str(name).endswith(("/plasma_store", "/raylet"))]
@@ -51,12 +49,12 @@ def _sockets() -> list[Path]:
     return found
 
 
-def test_ray_listens_on_loopback_alone() -> None:
+def test_ray_listens_on_loopback_alone():
     """No other machine reaches any of its processes."""
     assert listening(_rays()) == {"127.0.0.1"}
 
 
-def test_ray_starts_no_process_that_a_study_does_not_use() -> None:
+def test_ray_starts_no_process_that_a_study_does_not_use():
     """Neither the autoscaler nor the reader of logs nor the dashboard; a Ray that the user starts has them again."""
     lines = [" ".join(process.cmdline()) for process in _rays()]
     assert [line for line in lines if "gcs_server" in line]
@@ -65,7 +63,7 @@ def test_ray_starts_no_process_that_a_study_does_not_use() -> None:
     assert [function.__name__ for function in functions] == ["start_monitor", "start_log_monitor", "start_api_server"]
 
 
-def test_ray_runs_nothing_for_a_stranger(tmp_path: Path) -> None:
+def test_ray_runs_nothing_for_a_stranger(tmp_path):
     """A process that was told the address, and has another token, as of another user of this machine."""
     address = ray.get_runtime_context().gcs_address
     done = subprocess.run(
@@ -81,7 +79,7 @@ def test_ray_runs_nothing_for_a_stranger(tmp_path: Path) -> None:
     assert "AuthenticationError" in done.stderr
 
 
-def test_token_is_in_no_file_and_no_command_line() -> None:
+def test_token_is_in_no_file_and_no_command_line():
     """Other users can read both, and not the environment of a process."""
     token = os.environ.get("RAY_AUTH_TOKEN", "")
     assert len(token) == 64
@@ -90,20 +88,20 @@ def test_token_is_in_no_file_and_no_command_line() -> None:
     assert not [path for path in folder.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
 
 
-def test_files_of_ray_are_where_nobody_else_can_enter() -> None:
+def test_files_of_ray_are_where_nobody_else_can_enter():
     """Who could write there could put other sockets in the place of Ray's."""
     for socket in _sockets():
         assert any(folder.stat().st_mode & 0o077 == 0 for folder in socket.parents), socket
 
 
-def test_cores_are_those_that_a_container_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_are_those_that_a_container_is_allowed(tmp_path, monkeypatch):
     """One and a half are enough for one trial at a time."""
     lay(tmp_path, DOCKER.files(Group(quota=(150000, 100000))))
     monkeypatch.setattr(workers, "Host", lambda: Host(str(tmp_path)))
     assert workers.usable_cpus() == 1
 
 
-def test_stop_can_be_called_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_can_be_called_twice(tmp_path, monkeypatch):
     """Stopping is idempotent, leaves no file, and Ray can be started again, also where paths are too long for it."""
     socket = _sockets()[0]
     workers.stop()

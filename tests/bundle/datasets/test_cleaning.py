@@ -1,17 +1,13 @@
 """From a frame as it came to a table: what each column is read as, the task, and what is left out with a line."""
 
-from __future__ import annotations
-
 import datetime
 import decimal
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from entrypoints.datasets.cleaning import clean
-from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
 ROWS = 24
@@ -20,15 +16,15 @@ KNOWN = {"target": "y", "task": "regression"}  # of which no column is left out
 CODES = [*map(str, range(10001, 10030)), "1A345"]
 
 
-def _frame(**columns: Any) -> pd.DataFrame:
+def _frame(**columns):
     """Two good columns, and those given; the target is y."""
     good = {"a": np.linspace(0, 1, ROWS), "b": [0.5, 1.5] * (ROWS // 2), "y": ["no", "yes"] * (ROWS // 2)}
     return pd.DataFrame(good | columns)
 
 
-def _clean(frame: pd.DataFrame, target: str = "y", about: Any = ABOUT, **options: Any) -> tuple[Table, list[str]]:
+def _clean(frame, target="y", about=ABOUT, **options):
     """The table, and what is said but for the last line, which says how each column is read."""
-    lines: list[str] = []
+    lines = []
     frame.attrs = ABOUT | about
     return clean(frame, target, what="dataset=t.csv", echo=lines.append, **options), lines[:-1]
 
@@ -65,7 +61,7 @@ def _clean(frame: pd.DataFrame, target: str = "y", about: Any = ABOUT, **options
         pytest.param([["x"], ["y"], None], ["['x']", "['y']", None], id="lists"),
     ],
 )
-def test_column_is_read_by_its_content_alone(values: Any, expected: list[Any]) -> None:
+def test_column_is_read_by_its_content_alone(values, expected):
     """As numbers, or as text whose categories are sorted and all occur; what is missing stays missing."""
     column = pd.concat([pd.Series(values)] * 10, ignore_index=True)
     table, _ = _clean(pd.DataFrame({"c": column, "y": [*range(len(column))]}), about=KNOWN)
@@ -85,7 +81,7 @@ def test_column_is_read_by_its_content_alone(values: Any, expected: list[Any]) -
         pytest.param([0.5, 1.5] * 12, "regression", id="two fractions"),
     ],
 )
-def test_target_sets_the_task(target: Any, task: str) -> None:
+def test_target_sets_the_task(target, task):
     """Text, truth values and few whole numbers are classes; other numbers are quantities."""
     table, lines = _clean(pd.DataFrame({"a": np.linspace(0, 1, len(target)), "y": target}))
     assert (table.task, lines) == (task, [])
@@ -122,9 +118,9 @@ def test_target_sets_the_task(target: Any, task: str) -> None:
         pytest.param([0, 1] * 12, None, "classification", "", id="two classes"),
     ],
 )
-def test_score_decides_how_whole_numbers_are_read(target: Any, scored: Any, task: str, says: str) -> None:
+def test_score_decides_how_whole_numbers_are_read(target, scored, task, says):
     """Where they can be both, which the line says with what to do for the other."""
-    lines: list[str] = []
+    lines = []
     frame = pd.DataFrame({"a": np.linspace(0, 1, len(target)), "y": target})
     frame.attrs = ABOUT
     table = clean(frame, "y", what="dataset=t.csv", echo=lines.append, scored=scored)
@@ -133,7 +129,7 @@ def test_score_decides_how_whole_numbers_are_read(target: Any, scored: Any, task
     assert lines == [f"dataset=t.csv: read as {of_target}numbers: a"]
 
 
-def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are() -> None:
+def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are():
     """Missing values make pandas read integers as floats; the classes keep their names.
 
     Missing values of features are kept: they are imputed per fold. The given frame is left alone.
@@ -149,7 +145,7 @@ def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are() 
     assert table.frame.index.tolist() == list(range(ROWS - 1))
 
 
-def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
+def test_features_that_tell_nothing_are_left_out_with_a_line():
     """Each with the reason; a constant with missing values is a constant. So is what the user drops."""
     many = 2200
     frame = pd.DataFrame(
@@ -179,14 +175,14 @@ def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
 
 
 @pytest.mark.parametrize("target", ["when month", "y"])
-def test_parts_of_a_date_take_the_name_of_no_other_column(target: str) -> None:
+def test_parts_of_a_date_take_the_name_of_no_other_column(target):
     """Neither the target's nor a feature's."""
     days = pd.Series(pd.date_range("2024-01-01", periods=ROWS, freq="37D")).astype(str)
     with pytest.raises(UserError, match="the column name when month occurs more than once; give each column its own"):
         _clean(_frame(**{"when month": np.linspace(5, 6, ROWS), "when": days}), target)
 
 
-def test_target_of_dates_is_refused() -> None:
+def test_target_of_dates_is_refused():
     """Days since 1970 are no quantity that anybody asks for."""
     days = [f"2024-01-{day:02d}" for day in range(1, ROWS + 1)]
     with pytest.raises(
@@ -195,9 +191,9 @@ def test_target_of_dates_is_refused() -> None:
         _clean(_frame(c=days), "c")
 
 
-def test_how_columns_are_read_is_said_in_one_line() -> None:
+def test_how_columns_are_read_is_said_in_one_line():
     """Nothing is chosen in silence. The table keeps some rows as they are in the file."""
-    lines: list[str] = []
+    lines = []
     amounts, days = ["1.702,41", "0,5"] * 12, [f"{day}.01.2024" for day in range(1, ROWS + 1)]
     frame = _frame(
         weight=[1.702, 350] * 12,
@@ -224,7 +220,7 @@ def test_how_columns_are_read_is_said_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("name", ["orders", "y"])
-def test_column_to_drop_has_to_be_a_feature(name: str) -> None:
+def test_column_to_drop_has_to_be_a_feature(name):
     """A name that is none is answered with those that are, and the closest."""
     with pytest.raises(UserError) as raised:
         _clean(_frame(order=range(ROWS)), drop=["a", name])
@@ -261,7 +257,7 @@ AMOUNTS = [f"{row}.5" for row in range(ROWS - 1)]
         pytest.param(["12.5 %", "12.5", "3 %"], UNITS.format("3 %, 12.5"), id="percent or not"),
     ],
 )
-def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[str], says: str) -> None:
+def test_numbers_and_dates_that_could_mean_two_things_are_refused(values, says):
     """They would become categories, or wrong numbers, without a word. A column that is left out is not looked at."""
     frame = _frame(c=values * (ROWS // len(values)))
     with pytest.raises(UserError) as raised:
@@ -278,21 +274,19 @@ def test_numbers_and_dates_that_could_mean_two_things_are_refused(values: list[s
         pytest.param(["12,5", "1.243,56"], ".", [18000, 2500], id="option"),
     ],
 )
-def test_numbers_that_do_not_tell_are_read_as_in_other_columns(
-    others: list[Any], decimal: str | None, expected: list[float]
-) -> None:
+def test_numbers_that_do_not_tell_are_read_as_in_other_columns(others, decimal, expected):
     """Wherever these stand; the user has the last word."""
     frame = _frame(c=["18,000", "2,500"] * 12, z=others * 12)
     assert _clean(frame, decimal=decimal)[0].frame["c"].iloc[:2].tolist() == expected
 
 
-def test_dates_that_do_not_tell_are_read_as_in_other_columns() -> None:
+def test_dates_that_do_not_tell_are_read_as_in_other_columns():
     """One day above 12 is enough for all columns."""
     frame = _frame(c=["01/02/2024", "03/04/2024"] * 12, z=["12/31/2024", "01/01/2024"] * 12)
     assert _clean(frame)[0].frame["c"].iloc[0] == 19724
 
 
-def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
+def test_bytes_stay_bytes_only_in_a_table_of_bytes():
     """A small table is not worth a second dtype: it is numbers throughout. X is an array of one's own."""
     images = pd.DataFrame({"p1": [0, 1, 2] * 8, "p2": [0, 1, 3] * 8, "y": ["no", "yes"] * 12})
     table = _clean(images)[0]
@@ -304,7 +298,7 @@ def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
         assert _clean(images.assign(p2=more))[0].X.dtype == np.float64
 
 
-def test_columns_that_split_rows_are_read_beside_the_features() -> None:
+def test_columns_that_split_rows_are_read_beside_the_features():
     """A group is not a feature, and may have any number of values; a time stays one."""
     dates = [f"2020-01-{day:02d}" for day in range(ROWS, 0, -1)]
     patients = [f"P{row // 2}" for row in range(ROWS)]
@@ -324,7 +318,7 @@ def test_columns_that_split_rows_are_read_beside_the_features() -> None:
         ([*range(ROWS)], {"time": "y"}, "time=y: one of the columns of dataset=t.csv is allowed: a, b, c; use"),
     ],
 )
-def test_column_that_cannot_split_rows_is_refused(column: list[Any], options: dict[str, str], says: str) -> None:
+def test_column_that_cannot_split_rows_is_refused(column, options, says):
     """In one sentence that starts with what was given."""
     with pytest.raises(UserError) as error:
         _clean(_frame(c=column), **options)

@@ -8,9 +8,6 @@ import json
 import re
 import shutil
 import struct
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,13 +18,13 @@ from entrypoints.errors import UserError
 BUNDLED = ("diabetes", "red_wine")
 
 
-def _records(name: str) -> list[list[str]]:
+def _records(name):
     with gzip.open(DATA / f"{name}.csv.gz", "rt", newline="") as text:
         return list(csv.reader(text))
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_digest_can_be_computed_without_pandas(name: str) -> None:
+def test_digest_can_be_computed_without_pandas(name):
     """The digest is the documented hash of the file's values, so no reader or version of one has a part in it.
 
     The README beside the data states it, the file's sha256, and that of its text.
@@ -54,7 +51,7 @@ def test_digest_can_be_computed_without_pandas(name: str) -> None:
         pytest.param("zzz", "use one of these", id="nothing alike"),
     ],
 )
-def test_unknown_name_is_answered_with_the_known_and_the_closest(name: str, advice: str) -> None:
+def test_unknown_name_is_answered_with_the_known_and_the_closest(name, advice):
     """The user reads what was given, what is allowed and what to do."""
     with pytest.raises(UserError) as error:
         load(name)
@@ -64,7 +61,7 @@ def test_unknown_name_is_answered_with_the_known_and_the_closest(name: str, advi
     )
 
 
-def _with_another_cell(path: Path) -> None:
+def _with_another_cell(path):
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"7.4,0.7,", b"7.4,0.71,")))
 
 
@@ -75,7 +72,7 @@ def _with_another_cell(path: Path) -> None:
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:5000]), id="cut short"),
     ],
 )
-def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path, damage):
     """However it came to harm, that is our fault: RuntimeError with the file, and what to do."""
     path = tmp_path / "red_wine.csv.gz"
     shutil.copy(DATA / path.name, path)
@@ -86,7 +83,7 @@ def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path: Path, d
         load("red_wine", folder=tmp_path)
 
 
-def test_bundled_table_can_have_another_target() -> None:
+def test_bundled_table_can_have_another_target():
     """The other columns, the former target among them, become features; the task follows the new target."""
     table = load("diabetes", target="age")
     assert (table.target, table.task) == ("age", "regression")
@@ -95,7 +92,7 @@ def test_bundled_table_can_have_another_target() -> None:
     assert load("diabetes", target="class").digest == load("diabetes").digest
 
 
-def test_bundled_table_without_some_columns_is_otherwise_the_same() -> None:
+def test_bundled_table_without_some_columns_is_otherwise_the_same():
     """Few whole numbers as the target are still a quantity."""
     table = load("red_wine", drop="pH, alcohol")
     assert (table.task, len(table.feature_names)) == ("regression", 9)
@@ -117,7 +114,7 @@ HOUSES = """rooms,area,district,garden,price,kind
 """
 
 
-def _houses(folder: Path, kind: str) -> str:
+def _houses(folder, kind):
     path = folder / f"houses.{kind}"
     if kind == "csv":
         path.write_text(HOUSES)
@@ -127,9 +124,9 @@ def _houses(folder: Path, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_file_with_missing_values_and_categories_is_a_table(tmp_path: Path, kind: str) -> None:
+def test_file_with_missing_values_and_categories_is_a_table(tmp_path, kind):
     """A user's own table is read with its kinds of columns, and says what was left out."""
-    lines: list[str] = []
+    lines = []
     name = _houses(tmp_path, kind)
     table = load(name, target="kind", echo=lines.append)
     assert (table.name, table.openml_id) == ("houses", None)
@@ -145,9 +142,7 @@ def test_file_with_missing_values_and_categories_is_a_table(tmp_path: Path, kind
     ]
 
 
-def test_control_characters_of_a_file_never_reach_the_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_control_characters_of_a_file_never_reach_the_terminal(tmp_path, capsys):
     """A column's name could clear the screen, or look like a line of the program's own."""
     path = tmp_path / "t.parquet"
     frame = pd.DataFrame({"a\x1b[2J": [*range(6), *range(6)], "b\nError: all is lost": 1, "y": [0, 1] * 6})
@@ -160,7 +155,7 @@ def test_control_characters_of_a_file_never_reach_the_terminal(
     assert raised.value.message.isprintable()
 
 
-def _rows(header: str, *cells: str, rows: int = 12) -> str:
+def _rows(header, *cells, rows=12):
     return "\n".join([header, *(",".join(cells).format(row) for row in range(rows))]) + "\n"
 
 
@@ -172,9 +167,7 @@ NOT_CSV = "not readable as CSV ("
 NO_FEATURE = "no feature is left besides the target b, since columns"
 
 
-def refused(
-    name: str, content: str | bytes | None, says: str, target: str | None = "b", *, file: str = "t.csv", of: str = ""
-) -> Any:
+def refused(name, content, says, target="b", *, file="t.csv", of=""):
     """A case: of a file with this content, or of none, a study of the target says this, by default of the dataset."""
     return pytest.param(file, content, target, f"{of or 'dataset={path}'}: {says}", id=name)
 
@@ -208,9 +201,7 @@ def refused(
         refused("constant feature only", _rows("a,b", "1", "{0}"), NO_FEATURE),
     ],
 )
-def test_wrong_file_or_target_is_answered_in_one_sentence(
-    tmp_path: Path, file: str, content: str | bytes | None, target: str | None, message: str
-) -> None:
+def test_wrong_file_or_target_is_answered_in_one_sentence(tmp_path, file, content, target, message):
     """What was given, what is wrong or allowed, what to do; one line, no traceback."""
     path = tmp_path / file
     if content is not None:

@@ -1,19 +1,14 @@
 """Tables from OpenML, without a network beyond this machine: downloads, mistakes, and the copies that are kept."""
 
-from __future__ import annotations
-
 import dataclasses
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_openml import MadeUpOpenML, made_up_openml
+from made_up_openml import made_up_openml
 
 from entrypoints.datasets import openml_source
 from entrypoints.datasets.known import KNOWN, load
@@ -21,20 +16,20 @@ from entrypoints.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch):
     """An empty folder for copies."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_DATA", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
-def openml() -> Iterator[MadeUpOpenML]:
+def openml():
     """One without datasets."""
     with made_up_openml() as running:
         yield running
 
 
-def _small() -> pd.DataFrame:
+def _small():
     """Numbers, categories, truth values and missing values, as OpenML has them."""
     random = np.random.default_rng(0)
     return pd.DataFrame(
@@ -48,16 +43,16 @@ def _small() -> pd.DataFrame:
     )
 
 
-def _asks(openml: MadeUpOpenML, name: str = "openml:61") -> bool:
+def _asks(openml, name="openml:61"):
     """Whether a table is asked for: else it is read from its copy."""
     before = len(openml.requests)
     load(name)
     return len(openml.requests) > before
 
 
-def test_table_is_downloaded_once(openml: MadeUpOpenML) -> None:
+def test_table_is_downloaded_once(openml):
     """The second time the copy gives the same, to the last bit, and nobody is asked; so for another target."""
-    lines: list[str] = []
+    lines = []
     openml.publish(61, _small(), "label", name="small")
     first, asked = load("openml:61", echo=lines.append), len(openml.requests)
     assert lines[0] == "Downloading openml:61 from openml.org"
@@ -81,9 +76,7 @@ def test_table_is_downloaded_once(openml: MadeUpOpenML) -> None:
         pytest.param("", "Unknown dataset", id="unknown id"),
     ],
 )
-def test_failed_download_is_told_in_one_sentence_and_copies_stay(
-    openml: MadeUpOpenML, monkeypatch: pytest.MonkeyPatch, fault: str, why: str
-) -> None:
+def test_failed_download_is_told_in_one_sentence_and_copies_stay(openml, monkeypatch, fault, why):
     """What was kept before is used as if nothing had happened."""
     openml.publish(61, _small(), "label")
     load("openml:61")
@@ -103,7 +96,7 @@ def test_failed_download_is_told_in_one_sentence_and_copies_stay(
     assert not _asks(openml)
 
 
-def test_damaged_file_is_refused(openml: MadeUpOpenML, cache: Path) -> None:
+def test_damaged_file_is_refused(openml, cache):
     """Parquet that was cut."""
     openml.publish(61, _small(), "label")
     openml.pages["/datasets/61.pq"] = openml.pages["/datasets/61.pq"][:500]
@@ -112,13 +105,13 @@ def test_damaged_file_is_refused(openml: MadeUpOpenML, cache: Path) -> None:
     assert not cache.exists()
 
 
-def test_columns_that_openml_ignores_are_left_out(openml: MadeUpOpenML) -> None:
+def test_columns_that_openml_ignores_are_left_out(openml):
     """So are the numbers of the rows."""
     openml.publish(61, _small(), "label", ignore_attribute=["whole", "flag"], row_id_attribute="number")
     assert load("openml:61").feature_names == ("kind",)
 
 
-def test_damaged_copy_is_fetched_anew_with_a_line(openml: MadeUpOpenML, cache: Path) -> None:
+def test_damaged_copy_is_fetched_anew_with_a_line(openml, cache):
     """A flipped byte is found by the checksums of its pages, as is a file that was cut."""
     openml.publish(61, _small(), "label")
     digest = load("openml:61").digest
@@ -128,14 +121,14 @@ def test_damaged_copy_is_fetched_anew_with_a_line(openml: MadeUpOpenML, cache: P
     flipped[content.index(np.float64(_small()["number"][1]).tobytes())] ^= 1
     for damaged in (content[: len(content) // 2], flipped):
         file.write_bytes(damaged)
-        lines: list[str] = []
+        lines = []
         table = load("openml:61", echo=lines.append)
         assert lines[0].startswith("The cached copy of openml:61 is not used: ")
         assert (lines[1], table.digest) == ("Downloading openml:61 from openml.org", digest)
     assert not _asks(openml)
 
 
-def test_copy_gives_back_what_parquet_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_gives_back_what_parquet_cannot_hold(monkeypatch):
     """Sparse columns, values of several kinds, and categories that are numbers."""
     frame = pd.DataFrame(
         {
@@ -154,16 +147,16 @@ def test_copy_gives_back_what_parquet_cannot_hold(monkeypatch: pytest.MonkeyPatc
     assert first.categories["mixed"] == ("1", "2.5", "x")
 
 
-def test_table_is_used_where_no_copy_can_be_kept(openml: MadeUpOpenML, cache: Path) -> None:
+def test_table_is_used_where_no_copy_can_be_kept(openml, cache):
     """A cache that cannot be written costs a line, not the study."""
     cache.write_text("")
     openml.publish(61, _small(), "label")
-    lines: list[str] = []
+    lines = []
     load("openml:61", echo=lines.append)
     assert [line for line in lines if line.startswith(f"openml:61 could not be kept in {cache}: ")]
 
 
-def _wave() -> pd.DataFrame:
+def _wave():
     """Made up: 16 coordinate pairs, 16 powers and their sum, in the structure of wave_energy."""
     random = np.random.default_rng(0)
     places = {f"{axis}{number}": random.uniform(0, 566, 300) for axis in "xy" for number in range(1, 17)}
@@ -172,13 +165,11 @@ def _wave() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", ["wave_energy", "openml:44975"])
-def test_wave_energy_loses_the_columns_that_add_up_to_its_target(
-    openml: MadeUpOpenML, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_wave_energy_loses_the_columns_that_add_up_to_its_target(openml, monkeypatch, name):
     """A line says that its content is not known here."""
     monkeypatch.setitem(KNOWN, "wave_energy", dataclasses.replace(KNOWN["wave_energy"], rows=300))
     openml.publish(44975, _wave(), "energy_total")
-    lines: list[str] = []
+    lines = []
     table = load(name, echo=lines.append)
     assert (table.name, table.task, table.target) == ("wave_energy", "regression", "energy_total")
     assert table.X.shape == (300, 32)
@@ -195,7 +186,7 @@ def test_wave_energy_loses_the_columns_that_add_up_to_its_target(
         pytest.param(lambda wave: wave, "300 rows found, 72000 expected", id="rows"),
     ],
 )
-def test_table_that_is_not_the_known_one_is_refused(openml: MadeUpOpenML, change: Any, why: str) -> None:
+def test_table_that_is_not_the_known_one_is_refused(openml, change, why):
     """A leak that is not where it is expected must not be trained on; nor is it from a copy."""
     openml.publish(44975, change(_wave()), "energy_total")
     for _ in range(2):
@@ -207,14 +198,14 @@ def test_table_that_is_not_the_known_one_is_refused(openml: MadeUpOpenML, change
 
 
 @pytest.mark.parametrize("name", ["diabetes", "OpenML:44972"])
-def test_bundled_tables_ask_nobody(openml: MadeUpOpenML, name: str) -> None:
+def test_bundled_tables_ask_nobody(openml, name):
     """Under their names and under their ids: the digest of the copy is checked."""
     load(name, echo=pytest.fail)
     assert openml.requests == []
 
 
 @pytest.mark.parametrize("name", ["openml:", "openml:0", "openml:6.1", "openml:99999999999"])
-def test_id_that_is_none_is_answered_without_a_request(openml: MadeUpOpenML, name: str) -> None:
+def test_id_that_is_none_is_answered_without_a_request(openml, name):
     """OpenML numbers its datasets from 1."""
     with pytest.raises(UserError) as raised:
         load(name)

@@ -1,9 +1,5 @@
 """Parquet files and folders of them: random rows that are drawn while they stream, and what is too large."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +14,7 @@ SILENT = Wanted("dataset=t", pytest.fail)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     """Of all kinds of columns, in row groups of 37; every tenth row has no target, a fifth of the others are rare."""
     number = np.arange(ROWS)
     frame = pd.DataFrame(
@@ -35,11 +31,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "t.parquet"
 
 
-def _drawn(path: Path, rows: int, seed: int, target: str = "y") -> pd.DataFrame:
+def _drawn(path, rows, seed, target="y"):
     return parquet_files.read(str(path), SILENT._replace(max_rows=rows, target=target, seed=seed))
 
 
-def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(path: Path) -> None:
+def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(path):
     """Rows without a target are not among them; equal seeds draw equal rows."""
     whole, drawn = pd.read_parquet(path), _drawn(path, 90, seed=1)
     positions = drawn["number"].tolist()
@@ -52,7 +48,7 @@ def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
-def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
+def test_sample_decides_how_columns_are_read(path, kind):
     """A category that is not drawn is none.
 
     A rare value of a target that is a number, though written with a comma, may be lost.
@@ -70,7 +66,7 @@ def test_sample_decides_how_columns_are_read(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["y", "half"])
-def test_each_row_is_equally_likely(path: Path, target: str) -> None:
+def test_each_row_is_equally_likely(path, target):
     """Of classes and of numbers: how often each is drawn varies by chance alone."""
     whole, draws, rows = pd.read_parquet(path), 40, 41
     can_be_drawn = whole[target].notna().to_numpy()
@@ -81,7 +77,7 @@ def test_each_row_is_equally_likely(path: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
-def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path: Path, kind: str) -> None:
+def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path, kind):
     """No model of it could name that class."""
     whole = pd.read_parquet(path)
     whole.loc[1, "y"] = "once"
@@ -96,7 +92,7 @@ def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path: Path, kin
 
 
 @pytest.mark.parametrize("max_rows", [None, 20])
-def test_target_of_lists_is_refused_in_one_sentence(path: Path, max_rows: int | None) -> None:
+def test_target_of_lists_is_refused_in_one_sentence(path, max_rows):
     """Also where rows are drawn by it. As a feature each is a text."""
     pd.read_parquet(path).assign(tags=[None, ["a"], ["a", "b"]] * (ROWS // 3)).to_parquet(path)
     with pytest.raises(UserError) as raised:
@@ -107,7 +103,7 @@ def test_target_of_lists_is_refused_in_one_sentence(path: Path, max_rows: int | 
     assert "tags" in known.load(str(path), target="half", max_rows=max_rows, echo=lambda _: None).categories
 
 
-def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path: Path) -> None:
+def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path):
     """In the order of their names; other files beside them are left alone."""
     whole, folder = pd.read_parquet(path), path.with_name("folder")
     folder.mkdir()
@@ -121,16 +117,14 @@ def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path: Pat
         parquet_files.read(str(folder), SILENT)
 
 
-def test_missing_cells_stay_missing_where_the_file_does_not_count_them(path: Path) -> None:
+def test_missing_cells_stay_missing_where_the_file_does_not_count_them(path):
     """As in one that was written without statistics."""
     whole, bare = pd.read_parquet(path), path.with_name("bare.parquet")
     whole.to_parquet(bare, write_statistics=False)
     pd.testing.assert_frame_equal(parquet_files.read(str(bare), SILENT), whole)
 
 
-def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(path, monkeypatch):
     """With the number of rows that would fit, of which those of a Parquet file are all that is read."""
     monkeypatch.setattr(memory, "half_mb", lambda: 0.02)
     too_much = r"its 300 rows of 6 columns may take 4.3e-05 GB here, and 2e-05 are allowed; choose max_rows=138$"

@@ -1,13 +1,8 @@
 """What a fold's training rows say about its features: held equal to scikit-learn's own transformers, and no leaks."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -21,7 +16,7 @@ ROWS = 60
 FIT, REST = np.arange(40), np.arange(40, ROWS)
 
 
-def table(*, missing: bool) -> tuple[NDArray[np.float64], pd.DataFrame]:
+def table(*, missing):
     """Two numeric columns around a categorical one, as codes and as the frame that they stand for."""
     random = np.random.default_rng(0)
     X = np.column_stack([random.normal(5, 2, ROWS), random.integers(0, 2, ROWS), random.normal(-100, 30, ROWS)])
@@ -34,7 +29,7 @@ def table(*, missing: bool) -> tuple[NDArray[np.float64], pd.DataFrame]:
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "values missing"])
-def test_preprocessing_equals_scikit_learn(missing: bool) -> None:
+def test_preprocessing_equals_scikit_learn(missing):
     """Imputed, scaled and encoded as a ColumnTransformer fitted on the same rows does, unseen category included."""
     X, frame = table(missing=missing)
     before = X.copy()
@@ -48,7 +43,7 @@ def test_preprocessing_equals_scikit_learn(missing: bool) -> None:
     np.testing.assert_array_equal(X, before)
 
 
-def _random(rows: int, features: int = 4) -> NDArray[np.float64]:
+def _random(rows, features=4):
     return np.random.default_rng(0).normal(5, 3, (rows, features))
 
 
@@ -61,9 +56,7 @@ def _random(rows: int, features: int = 4) -> NDArray[np.float64]:
         pytest.param(_random(500) * [1, 1, 0, 0] + [0, 0, 0.1, 1e9 + 0.1], id="constants"),
     ],
 )
-def test_scaling_equals_sklearns_standard_scaler(
-    X: NDArray[Any], chunk_cells: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scaling_equals_sklearns_standard_scaler(X, chunk_cells, monkeypatch):
     """However many chunks are read; a constant column becomes 0, not noise, whatever rounding makes of its mean."""
     monkeypatch.setattr(preprocessing, "CHUNK_CELLS", chunk_cells)
     rows = np.random.default_rng(1).permutation(500)[:300]
@@ -78,7 +71,7 @@ def test_scaling_equals_sklearns_standard_scaler(
     np.testing.assert_allclose(fitted.scaling.transform_target(y), z, rtol=1e-9, atol=tolerance)
 
 
-def test_missing_numbers_of_other_rows_become_the_mean() -> None:
+def test_missing_numbers_of_other_rows_become_the_mean():
     """A table that is complete where it is fitted may have holes where it is used; a column without a value is 0."""
     X = np.arange(20, dtype=float).reshape(10, 2)
     X[8, 1], X[:6, 0] = np.nan, np.nan
@@ -97,7 +90,7 @@ TARGETS = [
 ]
 
 
-def _cities() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _cities():
     """A number and a city for each row, some of which lack it, what is known by the city, and what is not."""
     random = np.random.default_rng(0)
     city = random.integers(CITIES, size=MANY).astype(float)
@@ -107,7 +100,7 @@ def _cities() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.floa
 
 
 @pytest.mark.parametrize(("n_classes", "target"), TARGETS)
-def test_category_of_many_values_is_encoded_as_by_scikit_learns_target_encoder(n_classes: int, target: Any) -> None:
+def test_category_of_many_values_is_encoded_as_by_scikit_learns_target_encoder(n_classes, target):
     """Rows to train on by the targets of the other parts, all others by those of all fitted rows.
 
     A city that is not among these is the mean of all; a missing one is a value of its own.
@@ -131,7 +124,7 @@ def test_category_of_many_values_is_encoded_as_by_scikit_learns_target_encoder(n
 
 
 @pytest.mark.parametrize(("n_classes", "target"), TARGETS)
-def test_parts_have_the_same_targets_and_no_group_in_common(n_classes: int, target: Any) -> None:
+def test_parts_have_the_same_targets_and_no_group_in_common(n_classes, target):
     """Else the mean of the others would tell of a row's own target. A single group is its own."""
     X, of_city, noise = _cities()
     y, rows, groups = target(of_city, noise), np.arange(100, MANY), np.arange(MANY) // 4

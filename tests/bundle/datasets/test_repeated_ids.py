@@ -1,9 +1,5 @@
 """A column of ids that repeat is named; numbers, years and categories that repeat as often are not."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,16 +10,16 @@ ROWS = 2400
 RANDOM = np.random.default_rng(0)
 
 
-def _said(options: dict[str, Any] | None = None, **columns: Any) -> list[str]:
+def _said(options=None, **columns):
     """What is said beside how columns are read."""
-    lines: list[str] = []
+    lines = []
     frame = pd.DataFrame({"size": RANDOM.normal(size=ROWS), **columns, "y": ["no", "yes"] * (ROWS // 2)})
     frame.attrs = {"name": "t"}
     clean(frame, "y", what="dataset=t.csv", echo=lines.append, **(options or {}))
     return lines[1:]
 
 
-def _drawn(values: int) -> Any:
+def _drawn(values):
     return np.arange(ROWS) % values
 
 
@@ -39,7 +35,7 @@ def _drawn(values: int) -> Any:
         pytest.param("user_id", [f"name {number}" for number in _drawn(800)], id="other text"),
     ],
 )
-def test_ids_that_repeat_are_named_with_what_to_add(name: str, values: Any) -> None:
+def test_ids_that_repeat_are_named_with_what_to_add(name, values):
     """Whatever type they have; also where they are no feature. Not if rows are split by a column already."""
     says = (
         f"dataset=t.csv: 800 values of {name} have 3 rows each, on average: if these belong together, as those of a "
@@ -52,7 +48,7 @@ def test_ids_that_repeat_are_named_with_what_to_add(name: str, values: Any) -> N
     assert _said({"time": "size"}, **columns) == []
 
 
-def test_of_several_ids_that_with_the_fewest_values_is_named() -> None:
+def test_of_several_ids_that_with_the_fewest_values_is_named():
     """An order has one customer, and a customer several orders."""
     (line,) = _said(order_id=_drawn(1200), customer_id=_drawn(400))
     assert "add group=customer_id," in line
@@ -78,6 +74,6 @@ def test_of_several_ids_that_with_the_fewest_values_is_named() -> None:
         pytest.param("where", [[number % 700, 1] for number in range(ROWS)], id="lists"),
     ],
 )
-def test_other_columns_that_repeat_are_not_named(name: str, values: Any) -> None:
+def test_other_columns_that_repeat_are_not_named(name, values):
     """A false alarm would teach people not to read the lines."""
     assert _said(**{name: values}) == []

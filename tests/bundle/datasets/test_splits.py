@@ -1,37 +1,34 @@
 """The 70/30 split and the folds."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.splits import Split, copied_percent, make_split
+from entrypoints.datasets.splits import copied_percent, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
 LABELS = ["no"] * 120 + ["yes"] * 60 + ["maybe"] * 20
 
 
-def _table(y: Any) -> Table:
+def _table(y):
     """A table of this target alone, sorted as many are."""
-    task: Any = "classification" if isinstance(y[0], str) else "regression"
+    task = "classification" if isinstance(y[0], str) else "regression"
     return Table("made up", pd.DataFrame({"y": y}), "y", task, None)
 
 
 TABLES = [pytest.param(_table(LABELS), id="classes"), pytest.param(_table(np.arange(200.0)), id="numbers")]
 
 
-def _rows(split: Split) -> list[list[int]]:
+def _rows(split):
     return [rows.tolist() for rows in (split.train, split.test, *(rows for fold in split.folds for rows in fold))]
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_parts_and_folds_share_the_rows_out(table: Table) -> None:
+def test_parts_and_folds_share_the_rows_out(table):
     """70 to 30, each row in one part; each training row is validated once, and a fold fits on all others."""
     split = make_split(table, folds=9, seed=1)
     assert (len(split.train), len(split.test), len(split.folds)) == (140, 60, 9)
@@ -44,7 +41,7 @@ def test_parts_and_folds_share_the_rows_out(table: Table) -> None:
     assert (split.fit_rows, split.max_batch_size) == (125, 124)
 
 
-def test_parts_keep_the_class_proportions() -> None:
+def test_parts_keep_the_class_proportions():
     """Train, test and every validation part hold the classes as 6 : 3 : 1."""
     split, labels = make_split(_table(LABELS), folds=7, seed=1), np.array(LABELS)
     assert Counter(labels[split.train].tolist()) == {"no": 84, "yes": 42, "maybe": 14}
@@ -54,7 +51,7 @@ def test_parts_keep_the_class_proportions() -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_same_seed_gives_the_same_split_and_another_seed_another(table: Table) -> None:
+def test_same_seed_gives_the_same_split_and_another_seed_another(table):
     """The split is a function of its arguments; the folds are shuffled apart from the training part."""
     first, again, other = (make_split(table, folds=5, seed=seed) for seed in (3, 3, 4))
     assert _rows(first) == _rows(again)
@@ -68,7 +65,7 @@ GROUPS = np.random.default_rng(0).permutation(np.arange(200) // 4)  # 50 of four
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_rows_of_one_group_are_in_one_part_and_one_fold(table: Table) -> None:
+def test_rows_of_one_group_are_in_one_part_and_one_fold(table):
     """The test part has about 30 % of the groups; each training row is validated once."""
     split = make_split(replace(table, groups=GROUPS), folds=5, seed=1)
     assert sorted([*split.train, *split.test]) == list(range(200))
@@ -84,7 +81,7 @@ PLACES = np.arange(200) % 50
 
 
 @pytest.mark.parametrize("groups", [None, np.where(PLACES < 24, PLACES // 4, PLACES)], ids=["alone", "with groups"])
-def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups: Any) -> None:
+def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups):
     """Each content occurs eight times. Two are in one group, or one is in two groups. By default they are anywhere."""
     table = replace(_table(PLACES / 1.0 // 2), groups=groups)
     usual, together = (make_split(table, folds=5, seed=1, duplicates=each) for each in (None, "together"))
@@ -104,12 +101,12 @@ def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups: Any) 
         pytest.param(9, [10, 11, 12, 13, 14, 15], id="nine rows have the same"),
     ],
 )
-def test_each_part_is_later_than_what_is_trained_on_for_it(rows: int, starts: list[int]) -> None:
+def test_each_part_is_later_than_what_is_trained_on_for_it(rows, starts):
     """The end is the test part; the folds' validation rows divide the second half of the rest."""
     times = np.random.default_rng(0).permutation(200) // rows * 1.0
     split = make_split(replace(_table(np.arange(200.0)), times=times), folds=5, seed=1)
 
-    def between(start: int, end: float) -> list[float]:
+    def between(start, end):
         return sorted(times[(times >= start) & (times < end)])
 
     assert sorted(times[split.test]) == between(starts[-1], np.inf)
@@ -161,7 +158,7 @@ RARE = "and every class needs one for each fold; lower folds, or merge or drop t
         ({"seed": 2**32}, f"seed=4294967296: {SEEDS}"),
     ],
 )
-def test_impossible_split_is_explained(arguments: dict[str, Any], message: str) -> None:
+def test_impossible_split_is_explained(arguments, message):
     """The user reads what was given, what is allowed and what to do."""
     given = {"y": np.arange(20.0), "folds": 2, "seed": 1} | arguments
     split_by = {name: given.pop(name) for name in ("groups", "times") if name in given}
@@ -171,7 +168,7 @@ def test_impossible_split_is_explained(arguments: dict[str, Any], message: str) 
     assert error.value.message == message
 
 
-def test_as_many_folds_as_training_rows_are_allowed() -> None:
+def test_as_many_folds_as_training_rows_are_allowed():
     """Leave-one-out."""
     split = make_split(_table(np.arange(20.0)), folds=14, seed=1)
     assert {len(validation) for _, validation in split.folds} == {1}

@@ -1,23 +1,18 @@
 """Tables with missing values and categories: their arrays and their digest."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from entrypoints.datasets.cleaning import clean
-from entrypoints.datasets.tables import Table
 
 
-def _table(frame: pd.DataFrame) -> Table:
+def _table(frame):
     frame.attrs = {"name": "made_up"}
     return clean(frame, str(frame.columns[-1]), what="made_up", echo=lambda _: None)
 
 
-def _mixed() -> pd.DataFrame:
+def _mixed():
     """A number and a category, each with a missing value, and labels; the first four rows three times."""
     frame = pd.DataFrame(
         {"size": [1.5, np.nan, 3.0, 4.0], "kind": ["b", "a", None, "b"], "label": ["5", "7", "5", "7"]}
@@ -25,7 +20,7 @@ def _mixed() -> pd.DataFrame:
     return pd.concat([frame] * 3, ignore_index=True)
 
 
-def test_features_with_categories_are_places_and_nan() -> None:
+def test_features_with_categories_are_places_and_nan():
     """X is float64: numbers as they are, a category's position, NaN for what is missing."""
     X = _table(_mixed()).X
     assert (X.dtype, X.flags.c_contiguous) == (np.float64, True)
@@ -40,12 +35,12 @@ def test_features_with_categories_are_places_and_nan() -> None:
         pytest.param({"size": [1.5, -np.nan, 3, 4] * 3}, id="negative NaN"),
     ],
 )
-def test_digest_ignores_how_values_are_stored(stored: dict[str, Any]) -> None:
+def test_digest_ignores_how_values_are_stored(stored):
     """The same content under other dtypes has the same digest."""
     assert _table(_mixed().assign(**stored)).digest == _table(_mixed()).digest
 
 
-def test_digest_ignores_the_sign_of_zero() -> None:
+def test_digest_ignores_the_sign_of_zero():
     """A zero that became a byte has lost its sign."""
     frame = pd.DataFrame({"a": [0.0, 1.0] * 6, "y": ["1", "2"] * 6})
     assert _table(frame.assign(a=[-0.0, 1.0] * 6)).digest == _table(frame.astype({"a": "uint8"})).digest
@@ -64,12 +59,12 @@ def test_digest_ignores_the_sign_of_zero() -> None:
         pytest.param(lambda frame: frame[["kind", "size", "label"]], id="order of columns"),
     ],
 )
-def test_digest_changes_with_the_content(change: Any) -> None:
+def test_digest_changes_with_the_content(change):
     """What is missing, and what a category is called, is content."""
     assert _table(change(_mixed())).digest != _table(_mixed()).digest
 
 
-def test_duplicate_rows_are_those_equal_to_an_earlier_one() -> None:
+def test_duplicate_rows_are_those_equal_to_an_earlier_one():
     """Missing values are equal to each other, and the target counts."""
     assert _table(_mixed()).duplicate_rows == 8
     assert _table(_mixed().assign(label=["5", "7", "5", "7"] * 2 + ["5", "7", "7", "7"])).duplicate_rows == 7

@@ -1,10 +1,7 @@
 """What trials are told of the others: figures of the finished ones, noise, predictions."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import ray
@@ -16,7 +13,6 @@ from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE, metrics
 from entrypoints.limits.grammar import Bound, Limits
 from entrypoints.limits.noise import MIN_DEGREES, group, measured
-from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.tags import STOP_HOW
 
@@ -25,45 +21,45 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 NAMED = ("training_time_s", "val_loss")
 
 
-def _limits(*named: str) -> Limits:
+def _limits(*named):
     """On these metrics, of the mean of all trials: what it has come to, and of how many, can be read of its number."""
     return Limits.parse(", ".join(f"{name}<=1x mean after 1" for name in named), metrics("val_rmse", False))
 
 
-def _history(*named: str, trials: Any = (), timed: Any = ()) -> CostHistory:
+def _history(*named, trials=(), timed=()):
     history = CostHistory(ROWS, _limits(*(named or NAMED)), trials)
     history.observe(timed)
     return history
 
 
-def _outlook(history: CostHistory, configuration: Configuration) -> Outlook:
+def _outlook(history, configuration):
     (outlook,) = history.outlooks([configuration])
     return outlook
 
 
-def _mean(outlook: Outlook) -> float | None:
+def _mean(outlook):
     """What the limit on the first metric has come to; None while no trial is known."""
     limit = outlook.limits.bounds[0]
     return limit.number if isinstance(limit, Bound) else None
 
 
-def _of(size: int, learning_rate: float = 0.01) -> Configuration:
+def _of(size, learning_rate=0.01):
     return configured(batch_size=size, learning_rate=learning_rate)
 
 
-def _costs(time_s: float) -> dict[str, float]:
+def _costs(time_s):
     return {"training_time_s": time_s}
 
 
-def _finished(configuration: Configuration, costs: dict[str, float]) -> Trial:
+def _finished(configuration, costs):
     return Trial("", configuration, "FINISHED", costs)
 
 
-def _stopped(configuration: Configuration, costs: dict[str, float], projected: dict[str, float], how: str) -> Trial:
+def _stopped(configuration, costs, projected, how):
     return Trial("", configuration, "KILLED", costs, {STOP_HOW: how, **end_tags([], projected)})
 
 
-def test_predictions_learn_what_trials_would_have_cost() -> None:
+def test_predictions_learn_what_trials_would_have_cost():
     """Not what they had cost when they were stopped; of a skipped one only a prediction is known.
 
     Where no more than that is known of a stopped one, nothing is learned.
@@ -86,7 +82,7 @@ def test_predictions_learn_what_trials_would_have_cost() -> None:
     ("trials", "known"),
     [pytest.param(MIN_DEGREES, False, id="too few"), pytest.param(MIN_DEGREES + 1, True, id="enough")],
 )
-def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known: bool) -> None:
+def test_noise_that_trials_have_shown_replaces_the_usual_one(trials, known):
     """Of those that finished: a stopped one has the figures of where it was stopped. What none shows stays as usual."""
     history = _history("training_time_s", "elapsed_s")
     for number in range(trials):
@@ -101,7 +97,7 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known:
     assert usual.noise / usual.number == pytest.approx(USUAL_NOISE["elapsed_s"])
 
 
-def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_ended() -> None:
+def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_ended():
     """Each of its processes takes them, here twice too slow, after these trials were read from the store.
 
     They count for relative limits, too.
@@ -116,7 +112,7 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
     assert _mean(_outlook(history, _of(64))) == pytest.approx(0.01 * sum(SIZES[:MIN_ENDED]) / MIN_ENDED)
 
 
-def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
+def test_trials_to_come_count_with_what_they_are_expected_to_cost():
     """Until they have ended; a repetition is not a trial of its own."""
     trials = [_of(size) for size in SIZES]
     timed = [(trial, _costs(0.01 * trial.batch_size)) for trial in trials]
@@ -142,7 +138,7 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
         pytest.param("val_loss", False, id="loss"),
     ],
 )
-def test_only_costs_that_grow_with_the_amounts_are_predicted(metric: str, predicted: bool) -> None:
+def test_only_costs_that_grow_with_the_amounts_are_predicted(metric, predicted):
     """Of a loss or a CPU share the batch size says nothing, and a size is known before the first step anyway.
 
     Trials that do not converge say nothing of one that may; with a tol of 0 it cannot.
@@ -157,7 +153,7 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(metric: str, predic
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_others_have_cost() -> None:
+def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_others_have_cost():
     """What was timed is there when `tell` returns. With one that has died, or none, a trial begins all the same.
 
     It then knows nothing, which costs it no training.
@@ -180,7 +176,7 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
         assert ask(nobody, limits, [_of(8)]) == [Outlook(limits)]
 
 
-def _noise(logarithms: dict[str, list[float]]) -> float | None:
+def _noise(logarithms):
     trials = [(kind, math.exp(value)) for kind, values in logarithms.items() for value in values]
     noise = measured([*trials, ("none", 0.0)])
     return noise and noise.share
@@ -195,17 +191,15 @@ def _noise(logarithms: dict[str, list[float]]) -> float | None:
         pytest.param({"a": [0.0, 0.2] * (MIN_DEGREES // 2)}, None, id="too-few"),
     ],
 )
-def test_noise_is_the_spread_within_groups_of_the_larger_figures(
-    logarithms: dict[str, list[float]], share: float | None
-) -> None:
+def test_noise_is_the_spread_within_groups_of_the_larger_figures(logarithms, share):
     """As a share of the figure; small ones differ by a larger share of themselves, and are far from any limit."""
     assert _noise(logarithms) == (share if share is None else pytest.approx(share))
 
 
-def test_group_holds_trials_whose_cost_cannot_differ() -> None:
+def test_group_holds_trials_whose_cost_cannot_differ():
     """Of the built-in algorithms those that differ by rate and penalty; of others only the same configuration."""
 
-    def of(algorithm: str = "linear", steps: float = 60.0, **changes: Any) -> Any:
+    def of(algorithm="linear", steps=60.0, **changes):
         return group(configured(algorithm, **changes), {"steps": steps})
 
     assert of(learning_rate=0.1) == of(learning_rate=0.2, alpha=2.0) == of(tol=0.0)

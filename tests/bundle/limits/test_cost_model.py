@@ -1,26 +1,21 @@
 """What a configuration will cost, by others of its kind: levels, intervals, and when to say nothing."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from reference import MLP_CLASSIFIER, configured
 
 from entrypoints.limits.cost_model import MIN_ENDED, CostModel
 from entrypoints.limits.noise import MIN_DEGREES, kind
-from entrypoints.models.configuration import Configuration
 
 ROWS = 1000
 STEP, PEAK = "mean_step_time_ms", "peak_memory_mb"
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-def _of(size: int, **changes: Any) -> Configuration:
+def _of(size, **changes):
     return configured(batch_size=size, **changes)
 
 
-def _learned(metric: str = STEP, cost: float = 1.0) -> CostModel:
+def _learned(metric=STEP, cost=1.0):
     """A model that has seen three trials of each kind."""
     model = CostModel(ROWS)
     for size in SIZES * 3:
@@ -28,7 +23,7 @@ def _learned(metric: str = STEP, cost: float = 1.0) -> CostModel:
     return model
 
 
-def test_cost_is_the_median_of_the_kind() -> None:
+def test_cost_is_the_median_of_the_kind():
     """One odd trial does not move it, nor do trials of other kinds. Of a kind that nobody has tried nothing is said."""
     model = CostModel(ROWS)
     for size in SIZES:
@@ -46,18 +41,18 @@ def test_cost_is_the_median_of_the_kind() -> None:
     assert unknown is None
 
 
-def test_total_is_learned_by_the_step() -> None:
+def test_total_is_learned_by_the_step():
     """A trial of twice the length costs twice as much, whatever its kind has had."""
     model = _learned("training_time_s", cost=6.0)  # of 60 steps
     assert model.usual("training_time_s").expected(_of(32, steps=120)) == pytest.approx(12.0)
 
 
-def test_kind_is_all_that_a_cost_depends_on() -> None:
+def test_kind_is_all_that_a_cost_depends_on():
     """Amounts, shares, words and switches; not rates and penalties, nor what all trials of a study share."""
     usual = kind(configured(MLP_CLASSIFIER))
     for same in ({"steps": 61}, {"seed": 8}, {"learning_rate_init": 0.5}, {"alpha": 0.25}):
         assert kind(configured(MLP_CLASSIFIER, **same)) == usual, same
-    others: tuple[dict[str, Any], ...] = (
+    others = (
         *({"hidden_layer_sizes": [16]}, {"hidden_layer_sizes": [4, 4]}, {"n_iter_no_change": 20}),
         *({"batch_size": 64}, {"activation": "relu"}, {"tol": 0.1}, {"max_features": 0.5}, {"C": 10.0}),
     )
@@ -74,9 +69,7 @@ def test_kind_is_all_that_a_cost_depends_on() -> None:
         pytest.param("model_memory_mb", 0.004, 0.0, 1.1234, 0.1, id="memory of a small model"),
     ],
 )
-def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(
-    metric: str, cost: float, noise: float, times: float, within: float
-) -> None:
+def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(metric, cost, noise, times, within):
     """Memory differs by 0.1 MB, and is never below 0."""
     prediction = _learned(metric, cost).usual(metric).predict(_of(32), noise)
     assert prediction is not None
@@ -93,7 +86,7 @@ def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(
         pytest.param(MIN_DEGREES + 1, 0, True, id="enough"),
     ],
 )
-def test_interval_needs_trials_that_have_ended_and_repetitions(ended: int, timed: int, foreseen: bool) -> None:
+def test_interval_needs_trials_that_have_ended_and_repetitions(ended, timed, foreseen):
     """What is expected needs neither. Trials without the figure, or with 0 for it, do not count."""
     model = CostModel(ROWS)
     for count, has_ended in ((timed, False), (ended, True)):
@@ -107,7 +100,7 @@ def test_interval_needs_trials_that_have_ended_and_repetitions(ended: int, timed
 
 
 @pytest.mark.parametrize("last_ms", [pytest.param(1.0, id="faster"), pytest.param(4.0, id="slower")])
-def test_expected_cost_follows_a_machine_that_changes(last_ms: float) -> None:
+def test_expected_cost_follows_a_machine_that_changes(last_ms):
     """It is that of the last trials; the interval still holds what all trials say, so nothing is skipped sooner."""
     model = _learned(cost=2.0)
     for size in SIZES:

@@ -1,22 +1,18 @@
 """What limits can be on: all that a trial costs or learns, where it can be read."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
 
 import pytest
 
-from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, SERVED, metrics, parse_limits
 from entrypoints.models import scores
 
-TASKS: list[Task] = ["regression", "classification"]
+TASKS = ["regression", "classification"]
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_limits_can_name_all_that_the_docs_say_a_trial_has(project: Path, task: Task) -> None:
+def test_limits_can_name_all_that_the_docs_say_a_trial_has(project, task):
     """Its summary but the test scores, the steps and what it reads and writes; the curves of how well it learns.
 
     And what its model costs as served.
@@ -32,14 +28,14 @@ def test_limits_can_name_all_that_the_docs_say_a_trial_has(project: Path, task: 
     assert set(COSTS) < costs
 
 
-def _first_column(text: str, head: str) -> list[str]:
+def _first_column(text, head):
     """The names in the table whose line of heads begins like this."""
     table = text.partition(f"\n{head}")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
-def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_on_what_is_not_read_is_a_mistake(monkeypatch):
     """It would never be broken. Where trials run elsewhere, their devices are not known here."""
     name, score = "peak_gpu_memory_mb", scores.find(None, "regression")
     limits = f"{name}<=1"

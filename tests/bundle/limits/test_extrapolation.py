@@ -1,27 +1,24 @@
 """A trial's total cost, told from its first steps."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
-from entrypoints.limits.extrapolation import BLOCK_STEPS, MIN_BLOCKS, WARM_UP, Extrapolation, Prediction
+from entrypoints.limits.extrapolation import BLOCK_STEPS, MIN_BLOCKS, WARM_UP, Extrapolation
 
 FIRST_LOOK = WARM_UP + BLOCK_STEPS * MIN_BLOCKS
 STEPS = 500
 
 
-def _after(amounts: Iterable[float]) -> Extrapolation:
+def _after(amounts):
     extrapolation = Extrapolation()
     for amount in amounts:
         extrapolation.add(amount)
     return extrapolation
 
 
-def _predicted(extrapolation: Extrapolation, steps: int = STEPS) -> Prediction:
+def _predicted(extrapolation, steps=STEPS):
     prediction = extrapolation.at(steps)
     assert prediction is not None
     return prediction
@@ -29,7 +26,7 @@ def _predicted(extrapolation: Extrapolation, steps: int = STEPS) -> Prediction:
 
 @pytest.mark.parametrize("spread", [pytest.param(0.05, id="5-percent"), pytest.param(0.5, id="50-percent")])
 @pytest.mark.parametrize("seen", [FIRST_LOOK, 200, 400])
-def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread: float, seen: int) -> None:
+def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread, seen):
     """Of times with a long tail to the right: one of a thousand bounds is meant to be wrong."""
     shape = np.sqrt(np.log1p(spread**2))
     trials = np.random.default_rng(0).lognormal(0.0, shape, (500, STEPS))
@@ -37,7 +34,7 @@ def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread: float, 
     assert sum(wrong) <= 0.005 * len(trials)
 
 
-def test_low_bound_holds_where_a_machine_changes_slowly() -> None:
+def test_low_bound_holds_where_a_machine_changes_slowly():
     """Times that resemble the last 50: one bound in fifty may be wrong half way, where short blocks say one in five."""
     random, wrong, resembles = np.random.default_rng(0), 0, math.exp(-1 / 50)
     for _ in range(200):
@@ -49,7 +46,7 @@ def test_low_bound_holds_where_a_machine_changes_slowly() -> None:
     assert wrong <= 0.03 * 200
 
 
-def test_interval_is_not_wider_than_it_has_to_be() -> None:
+def test_interval_is_not_wider_than_it_has_to_be():
     """Steps that differ by 5 % give the total to within a tenth, on either side of it."""
     amounts = np.random.default_rng(1).normal(2.0, 0.1, FIRST_LOOK)
     prediction = _predicted(_after(amounts))

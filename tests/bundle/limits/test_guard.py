@@ -1,12 +1,7 @@
 """The guard of one trial: what ends it, when, and how that reads; simulated step times where it depends on chance."""
 
-from __future__ import annotations
-
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +13,7 @@ from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard, Z
 from entrypoints.limits.judging import resolved
 from entrypoints.tags import STOP_HOW
-from mlflow_sysmetrics.limits import Stop, Values
+from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.tags import STOP_REASON
 
 STEPS = 500
@@ -29,20 +24,20 @@ LIMIT_S = 10.0  # a thread that has not ended by then fails the test
 
 
 def _guard(
-    text: str,
+    text,
     *,
-    steps: float = STEPS,
-    by_fold: bool = False,
-    noise: Mapping[str, float] | None = None,
-    predictions: Mapping[str, Prediction] | None = None,
-) -> Guard:
+    steps=STEPS,
+    by_fold=False,
+    noise=None,
+    predictions=None,
+):
     """A guard of these limits, or of none; figures have no noise unless it is given."""
     limits = Limits.parse(text, metrics("val_rmse", False)) if text else Limits(())
     outlook = Outlook(resolved(limits, (), noise), dict(predictions or {}))
     return Guard(outlook, steps, by_fold=by_fold)
 
 
-def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
+def _train(guard, step_times_s):
     """Train until the guard says that it is enough; the step at which it does, of those where that saves something."""
     elapsed_s = 0.0
     for step, step_s in enumerate(step_times_s, start=1):
@@ -53,7 +48,7 @@ def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
     return None
 
 
-def _reads(guard: Guard) -> None:
+def _reads(guard):
     """In the measurement's thread, which the training thread does not wait for."""
     guard.crossed({"peak_memory_mb": 300.0, "inference_latency_ms": 0.5}, 99)
     assert not guard.ended()
@@ -63,26 +58,26 @@ def _reads(guard: Guard) -> None:
     thread.join(LIMIT_S)
 
 
-def _trains(*times_s: float) -> Callable[[Guard], None]:
+def _trains(*times_s):
     """Steps, by default equal ones; the wall time is twice the training time."""
 
-    def happens(guard: Guard) -> None:
+    def happens(guard):
         _train(guard, times_s or EQUAL_S)
 
     return happens
 
 
-def _reports(*losses: float, step: int = 100, **figures: float) -> Callable[[Guard], None]:
+def _reports(*losses, step=100, **figures):
     """A loss at each of some reports, and the figures of the last one, by default long before the end."""
 
-    def happens(guard: Guard) -> None:
+    def happens(guard):
         for number, loss in enumerate(losses, start=1 - len(losses)):
             guard.reported({"val_loss": loss} | ({} if number else figures), step + number, {})
 
     return happens
 
 
-def _diverges(guard: Guard) -> None:
+def _diverges(guard):
     """Reports of a loss that no trained model has: the second ends the trial, if it has not fallen."""
     for loss, step in ((1e9, 100), (1e8, 200), (1e9, STEPS)):
         guard.diverged(loss, 100.0, step)
@@ -94,19 +89,19 @@ FORESEEN = {name: Prediction(2.0, 1.5, 2.5) for name in ("training_time_s", "mea
 SLOW_AT_FIRST = [3.0] * 60 + [1.0] * (STEPS - 60)
 
 
-def _case(name: str, text: str, happens: Callable[[Guard], None], reason: str | None, **given: Any) -> Any:
+def _case(name, text, happens, reason, **given):
     """A case: what happens to a trial of these limits ends it for this reason; None: it goes on."""
     return pytest.param(text, happens, reason, given, id=name)
 
 
-def _skip(text: str, skipped: str | None = None) -> Any:
+def _skip(text, skipped=None):
     """A case: a trial of these limits is skipped for this metric, or not. The noise is in the bound already."""
     reason = skipped and f"{skipped} 2 > 1.4 (predicted, skipped)"
     noise = dict.fromkeys(FORESEEN, 0.2)
     return _case(f"skip {text}", text, Guard.skip_if_predicted, reason, predictions=FORESEEN, noise=noise)
 
 
-def _slow_at_first(name: str, unit_s: float, reason: str | None) -> Any:
+def _slow_at_first(name, unit_s, reason):
     """A case: sixty steps of three units and then steps of one, which in all keep to the limit."""
     text = f"training_time_s<={1.2 * unit_s * sum(SLOW_AT_FIRST):.4g}"
     return _case(name, text, _trains(*[unit_s * each for each in SLOW_AT_FIRST]), reason)
@@ -139,16 +134,14 @@ def _slow_at_first(name: str, unit_s: float, reason: str | None) -> Any:
         _skip("peak_memory_mb<=1"),
     ],
 )
-def test_reason_why_a_trial_ends(
-    text: str, happens: Callable[[Guard], None], reason: str | None, given: dict[str, Any]
-) -> None:
+def test_reason_why_a_trial_ends(text, happens, reason, given):
     """As soon as it is known, from whichever thread; not at the last report, when there is nothing left to save."""
     guard = _guard(text, **given)
     happens(guard)
     assert (guard.ended(), guard.tags.get(STOP_REASON)) == (reason is not None, reason)
 
 
-def test_trial_that_may_converge_ends_only_when_it_crosses_its_limit() -> None:
+def test_trial_that_may_converge_ends_only_when_it_crosses_its_limit():
     """It is not stopped for what it will do, and what it would have cost is not known."""
     guard = _guard("training_time_s<=1", steps=math.inf)
     assert _train(guard, EQUAL_S) == 129
@@ -166,7 +159,7 @@ def test_trial_that_may_converge_ends_only_when_it_crosses_its_limit() -> None:
         pytest.param(Guard.skip_if_predicted, id="prediction"),
     ],
 )
-def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
+def test_first_reason_stays_the_reason(later):
     """What breaks while the trial comes to its end explains nothing, though by itself it would have been a reason."""
     text = "peak_memory_mb<=300, model_size_kb<=1, training_time_s<=1"
     guard, other = (_guard(text, predictions=FORESEEN) for _ in range(2))
@@ -197,9 +190,7 @@ NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are
         pytest.param("mean_step_time_ms<=5", 7.51, 2 / 3, NOISE, True, False, id="mean beyond both"),
     ],
 )
-def test_limit_is_judged_as_early_as_its_kind_and_chance_allow(
-    text: str, value: float, error: float | None, noise: float, seen: bool, crossed: bool
-) -> None:
+def test_limit_is_judged_as_early_as_its_kind_and_chance_allow(text, value, error, noise, seen, crossed):
     """By a report, and by a reading. At the end it always shows, whatever the noise."""
     metric, _, _ = text.partition(text[-3:])
     errors = {} if error is None else {metric: error}
@@ -213,14 +204,14 @@ def test_limit_is_judged_as_early_as_its_kind_and_chance_allow(
 
 
 @pytest.mark.parametrize("metric", ["training_time_s", "elapsed_s"])
-def test_trial_that_ends_below_its_limit_is_never_stopped(metric: str) -> None:
+def test_trial_that_ends_below_its_limit_is_never_stopped(metric):
     """Though it ends only a hundredth below, its steps differ by 5 % and it is looked at 46 times."""
     random, limit = np.random.default_rng(1), 1.01 * FULL_S * (2 if metric == "elapsed_s" else 1)
     stops = [_train(_guard(f"{metric}<={limit}"), random.normal(STEP_S, 0.05 * STEP_S, STEPS)) for _ in range(100)]
     assert [stop for stop in stops if stop is not None] == []
 
 
-def test_mean_step_time_needs_evidence() -> None:
+def test_mean_step_time_needs_evidence():
     """A mean above its limit ends the trial once enough steps have shown that this is not chance, or a slow start."""
     for steps, spread, ends in ((40, 0.0, False), (50, 0.0, True), (50, 2.0, False)):
         guard = _guard("mean_step_time_ms<=10")
@@ -234,7 +225,7 @@ def test_mean_step_time_needs_evidence() -> None:
         assert guard.stop is None or guard.stop.value == pytest.approx(11.0)
 
 
-def test_tags_of_a_trial_that_ends_say_all_about_it(project: Path) -> None:
+def test_tags_of_a_trial_that_ends_say_all_about_it(project):
     """The reason in one line, as the docs say it, and its parts to filter by."""
     guard = _guard("training_time_s<=10")
     _train(guard, [0.1] * WARM_UP + [0.027, 0.029] * STEPS)
@@ -250,11 +241,11 @@ def test_tags_of_a_trial_that_ends_say_all_about_it(project: Path) -> None:
     assert "`training_time_s 14.2 > 10 (predicted, step 121)`" in (project / "docs" / "limits.md").read_text()
 
 
-def _crosses(guard: Guard) -> None:
+def _crosses(guard):
     guard.crossed({"peak_memory_mb": 400.0, "cpu_seconds": 2.0}, 1)
 
 
-def _idles(guard: Guard) -> None:
+def _idles(guard):
     guard.reported({"mean_cpu_percent": 30.0}, 1, {"mean_cpu_percent": 1.0})
 
 
@@ -297,9 +288,7 @@ def _idles(guard: Guard) -> None:
         ),
     ],
 )
-def test_trial_that_ends_early_is_no_cheap_one(
-    text: str, happens: Callable[[Guard], None], figures: Values, expected: Values
-) -> None:
+def test_trial_that_ends_early_is_no_cheap_one(text, happens, figures, expected):
     """Its steps say what all would have cost; what ended it has at least that value; what is unknown is left out."""
     guard = _guard(text, predictions={"model_memory_mb": Prediction(500.0, 450.0, 550.0)})
     happens(guard)
@@ -318,7 +307,7 @@ def test_trial_that_ends_early_is_no_cheap_one(
         pytest.param("mean_step_time_ms<=1000", [0.9, 0.9], None, id="whose mean is below"),
     ],
 )
-def test_fits_are_judged_between_folds(text: str, fits_s: list[float], step: int | None) -> None:
+def test_fits_are_judged_between_folds(text, fits_s, step):
     """Of ten: a fold's part of the training time of one model is a tenth of its fit. Two folds forecast the rest."""
     guard, stopped, elapsed_s = _guard(text, steps=10, by_fold=True), None, 0.0
     for number, fit_s in enumerate(fits_s, start=1):
@@ -330,7 +319,7 @@ def test_fits_are_judged_between_folds(text: str, fits_s: list[float], step: int
     assert stopped == step
 
 
-def test_fits_that_stay_within_their_limit_are_not_stopped() -> None:
+def test_fits_that_stay_within_their_limit_are_not_stopped():
     """Though they differ by a third of their time, and end only a twentieth below the limit."""
     random, stops = np.random.default_rng(0), 0
     for _ in range(2000):

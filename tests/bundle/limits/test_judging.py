@@ -1,9 +1,6 @@
 """What relative limits come to, and what a trial breaks at its end, and by how much."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
 
 import pytest
 
@@ -20,16 +17,16 @@ METRICS = (
 )
 
 
-def parsed(text: str) -> Limits:
+def parsed(text):
     return Limits.parse(text, METRICS)
 
 
-def trials(name: str, *values: float) -> list[dict[str, float]]:
+def trials(name, *values):
     """Finished trials with these values."""
     return [{name: value} for value in values]
 
 
-def test_relative_limit_on_memory_lies_a_megabyte_above_its_statistic() -> None:
+def test_relative_limit_on_memory_lies_a_megabyte_above_its_statistic():
     """Less is not worth a trial: small models differ by a few pages. Other limits are as they are."""
     numbers = {"<=1.2x median": 4.0, "<=2x mean": 8.0, "<=0.5x median": 4.0, "<=3.5": 3.5, ">=0.5x median": 1.5}
     finished = trials("peak_memory_mb", 1.0, 2.0, 3.0, 4.0, 10.0)
@@ -50,9 +47,7 @@ def test_relative_limit_on_memory_lies_a_megabyte_above_its_statistic() -> None:
         pytest.param({}, [], 0.0, id="unknown is not broken"),
     ],
 )
-def test_trial_shows_at_its_end_all_that_it_breaks(
-    figures: Mapping[str, float], broken: list[str], sum_of: float
-) -> None:
+def test_trial_shows_at_its_end_all_that_it_breaks(figures, broken, sum_of):
     """In the text's order, each by its share of the limit, so that metrics of different units add up.
 
     Patience is not a limit, and one that too few have finished for is left out.
@@ -68,11 +63,11 @@ def test_trial_shows_at_its_end_all_that_it_breaks(
     assert excess(numbers, figures) == pytest.approx(sum_of)
 
 
-def test_excess_orders_trials_by_a_limit_of_zero() -> None:
+def test_excess_orders_trials_by_a_limit_of_zero():
     """A limit of 0 divides by no zero, and the smaller violation is still the smaller excess."""
     limits = parsed("val_loss<=0")
     assert 0 < excess(limits, {"val_loss": 1.0}) < excess(limits, {"val_loss": 2.0}) < math.inf
 
 
-def test_relative_limit_without_its_number_is_not_broken() -> None:
+def test_relative_limit_without_its_number_is_not_broken():
     assert violations(parsed("training_time_s<=2x median"), {"training_time_s": 9.0}) == []

@@ -1,9 +1,6 @@
 """The limits of a study: texts that are read or refused, patience, and what relative limits come to."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
 
 import pytest
 
@@ -20,11 +17,11 @@ METRICS = (
 )
 
 
-def parsed(text: str) -> Limits:
+def parsed(text):
     return Limits.parse(text, METRICS)
 
 
-def split(table: str) -> list[str]:
+def split(table):
     return [" ".join(text.split()) for text in table.split("|")]
 
 
@@ -40,7 +37,7 @@ SHORTER = {
 
 
 @pytest.mark.parametrize(("text", "normal"), [*((text, text) for text in split(NORMAL)), *SHORTER.items()])
-def test_correct_text_is_read_and_written_in_the_shortest_way(text: str, normal: str) -> None:
+def test_correct_text_is_read_and_written_in_the_shortest_way(text, normal):
     limits = parsed(text)
     assert str(limits) == normal
     assert parsed(normal) == limits
@@ -57,7 +54,7 @@ NO_FORM = """
 
 
 @pytest.mark.parametrize("text", split(NO_FORM))
-def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text: str) -> None:
+def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text):
     """In one line that names the part that is wrong."""
     with pytest.raises(LimitsError) as caught:
         parsed(text)
@@ -73,7 +70,7 @@ def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text: str) -
         pytest.param("val_loss<=1, val_loss>=2", "cannot both be met", id="none between"),
     ],
 )
-def test_mistake_in_a_limit_says_what_may_stand_there(text: str, said: str) -> None:
+def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
     """In one line."""
     with pytest.raises(LimitsError) as caught:
         parsed(text)
@@ -94,9 +91,7 @@ def test_mistake_in_a_limit_says_what_may_stand_there(text: str, said: str) -> N
         pytest.param("val_loss patience 2", [5, 6, math.nan, 4, 6], None, None, id="a gap does not keep the count"),
     ],
 )
-def test_patience_ends_after_reports_without_improvement(
-    text: str, curve: Sequence[float | None], stops_at: int | None, best: float | None
-) -> None:
+def test_patience_ends_after_reports_without_improvement(text, curve, stops_at, best):
     """The stop comes at the report with which patience runs out, and names the value to beat."""
     metric, judge = text.split()[0], Waiting(parsed(text).patience)
     stops = [judge.see({} if value is None else {metric: value}, step) for step, value in enumerate(curve)]
@@ -119,7 +114,7 @@ TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
         pytest.param("training_time_s<=2x median", (-3, -2, -1, 4, 5), None, id="negative median"),
     ],
 )
-def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[float], limit: float | None) -> None:
+def test_relative_limit_comes_from_finished_trials(text, values, limit):
     """It is the factor times the statistic, active from the given number of trials on."""
     (metric,) = parsed(text).metrics
     others = [{"val_loss": 1.0}] * 5  # finished, but without the metric

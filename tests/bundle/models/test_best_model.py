@@ -11,7 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import packages_distributions
@@ -22,7 +22,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from business_tables import ENGLISH, GERMAN, KINDS, Style, business_table
+from business_tables import ENGLISH, GERMAN, KINDS, business_table
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
 from forks import in_fork
 from mlflow.exceptions import MlflowException
@@ -49,7 +49,6 @@ from tracking_server import answers, free_port
 
 from entrypoints import own_modules
 from entrypoints.datasets import known, sysmetrics_rows
-from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models import best_model
 from entrypoints.models.jackknife import IN_TIME
@@ -110,7 +109,7 @@ class Needs(LinearRegression):
         ("red_wine", SVR),
     ],
 )
-def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: str, algorithm: str) -> None:
+def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name, algorithm):
     """From a frame of raw columns to the target's own units or labels, for every row of the table.
 
     Score and loss are those on the test part; what the training took is beside them.
@@ -138,7 +137,7 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name: st
     assert all(value > 0 for name, value in costs.items() if name != "refit_memory_growth_mb")
 
 
-def test_rows_that_belong_together_say_less_of_other_rows_and_rows_in_time_nothing() -> None:
+def test_rows_that_belong_together_say_less_of_other_rows_and_rows_in_time_nothing():
     """Of the score on the test part."""
     alone = bundled("red_wine")
     groups = np.zeros(len(alone.X), dtype=int)
@@ -151,7 +150,7 @@ def test_rows_that_belong_together_say_less_of_other_rows_and_rows_in_time_nothi
     assert tests[2].why_unknown == IN_TIME
 
 
-def test_gain_of_tuning_is_over_what_the_library_makes_by_default() -> None:
+def test_gain_of_tuning_is_over_what_the_library_makes_by_default():
     """On the same rows of the test part. A poor model has lost; of one whose training loop is ours nothing is said."""
     data = bundled("red_wine")
     train, test = data.split.train, data.split.test
@@ -164,9 +163,7 @@ def test_gain_of_tuning_is_over_what_the_library_makes_by_default() -> None:
     assert "gain_rmse" not in best_model.refit(configured(), data).figures
 
 
-def test_defaults_that_cannot_be_trained_cost_no_study_its_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_defaults_that_cannot_be_trained_cost_no_study_its_result(tmp_path, monkeypatch):
     """An estimator of the user's can do anything."""
     (tmp_path / "needs.py").write_text(NEEDS)
     monkeypatch.syspath_prepend(tmp_path)
@@ -176,9 +173,7 @@ def test_defaults_that_cannot_be_trained_cost_no_study_its_result(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its high-water mark is the kernel's")
-def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(tmp_path, monkeypatch):
     """20 MB, freed at the end, and 30 ms of CPU a step: not what its module loads late, nor memory freed before."""
     (tmp_path / "costly_model.py").write_text(COSTLY)
     monkeypatch.syspath_prepend(tmp_path)
@@ -190,13 +185,13 @@ def test_refit_costs_what_the_model_takes_and_nothing_that_was_there_before(
     assert costs["refit_training_time_s"] == pytest.approx(12 * 0.03, rel=0.25)
 
 
-def test_refit_that_diverges_names_what_was_chosen() -> None:
+def test_refit_that_diverges_names_what_was_chosen():
     """A model can overflow on the whole training part though it did on no fold; the user learns which values did."""
     with pytest.raises(UserError, match=r"algorithm=linear, batch_size=32, learning_rate=1e\+300, alpha=0\.001: "):
         best_model.refit(configured(learning_rate=1e300), bundled("red_wine"))
 
 
-def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone() -> None:
+def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone():
     """No number is missing in the table that it was trained on."""
     data, wine = bundled("red_wine"), table_of("red_wine")
     model = best_model.raw_rows_model(best_model.refit(configured(), data), wine)
@@ -206,7 +201,7 @@ def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predic
     np.testing.assert_allclose(predicted, model.predict(frame.assign(alcohol=mean)), rtol=1e-9)
 
 
-def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path: Path) -> None:
+def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path):
     """It has nothing to scale."""
     frame = pd.DataFrame({"kind": ["x", "y", "z"] * 20, "size": ["s", "l"] * 30, "y": [1.5, 0.5, 2.5] * 20})
     frame.to_csv(tmp_path / "kinds.csv", index=False)
@@ -214,7 +209,7 @@ def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path: Pa
     assert model.predict(frame) == pytest.approx(frame["y"].to_numpy(), abs=0.3)
 
 
-def test_category_that_was_not_trained_on_is_none_of_those_that_were(tmp_path: Path) -> None:
+def test_category_that_was_not_trained_on_is_none_of_those_that_were(tmp_path):
     """It is not taken for an empty cell, which is a category of its own."""
     frame = pd.DataFrame({"kind": ["x", "z", None] * 20, "y": [1.5, 0.5, 2.5] * 20})
     frame.to_csv(tmp_path / "kinds.csv", index=False)
@@ -223,9 +218,7 @@ def test_category_that_was_not_trained_on_is_none_of_those_that_were(tmp_path: P
     assert model.features(rows).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
 
 
-def test_category_of_many_values_takes_one_column_and_teaches_no_more_than_it_tells(
-    module_store: Path, tmp_path: Path
-) -> None:
+def test_category_of_many_values_takes_one_column_and_teaches_no_more_than_it_tells(module_store, tmp_path):
     """A shop tells the price, a person nothing, though a tree could learn each by heart.
 
     The model as logged predicts a new shop and a missing one, too.
@@ -243,7 +236,7 @@ def test_category_of_many_values_takes_one_column_and_teaches_no_more_than_it_te
         found[target] = best.figures["test_rmse"] / read.y.std()
         assert best.preprocessing.transform(read.X[:1]).shape == (1, 2)
         if target == "price":
-            model: Any = _loaded(module_store, best, read)
+            model = _loaded(module_store, best, read)
             rows = frame.head(5).assign(shop=["x1", "new", None, "x2", "newer"], person="x3")
             predicted = model.predict(rows)
             assert np.isfinite(predicted).all()
@@ -260,7 +253,7 @@ def test_category_of_many_values_takes_one_column_and_teaches_no_more_than_it_te
         pytest.param(9.0, 5, id="very many"),
     ],
 )
-def test_latency_is_measured_within_about_a_second(row_s: float, rows: int) -> None:
+def test_latency_is_measured_within_about_a_second(row_s, rows):
     """Of five rows at least, however long they take."""
     now_s, seen = [0.0], []
 
@@ -269,13 +262,13 @@ def test_latency_is_measured_within_about_a_second(row_s: float, rows: int) -> N
             seen.append(len(frame))
             now_s[0] += row_s
 
-    model: Any = Slow()
+    model = Slow()
     assert best_model.latency_ms(model, table_of("red_wine"), lambda: now_s[0]) == pytest.approx(1e3 * row_s)
     assert seen == [1] * rows
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installed() -> Iterator[None]:
+def installed():
     """What is installed is listed once: it takes half a second, and no test installs anything."""
     found = packages_distributions()
     with pytest.MonkeyPatch.context() as patch:
@@ -285,18 +278,18 @@ def installed() -> Iterator[None]:
 
 
 @contextmanager
-def opened_run(folder: Path) -> Iterator[RecordedRun]:
+def opened_run(folder):
     """An open run in the store of a folder, which is the one in use."""
     with in_use(folder) as client, mlflow.start_run() as active:
         yield RecordedRun.of(client, active)
 
 
-def _logged_as(run: RecordedRun, best: best_model.BestModel, of: Table) -> str:
+def _logged_as(run, best, of):
     """The address of a model whose trial has measured its score alone."""
     return best_model.log(run, best, of, {"val_rmse": 0.5, "val_accuracy": 0.5}).uri
 
 
-def test_models_of_several_studies_are_compared_by_params_score_and_costs(module_store: Path) -> None:
+def test_models_of_several_studies_are_compared_by_params_score_and_costs(module_store):
     """The model has its own hyperparameters, not what the study was asked for, and no figure of an earlier command.
 
     MLflow knows its columns, what it predicts, and five rows as an example.
@@ -325,9 +318,7 @@ def test_models_of_several_studies_are_compared_by_params_score_and_costs(module
     assert example[list(wine.feature_names)].to_numpy() == pytest.approx(wine.X[:5])
 
 
-def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
-    module_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_model_of_the_users_own_class_is_served_where_its_module_is_not(module_store, tmp_path, capsys):
     """The code goes along with the model: a process that finds neither it nor the project elsewhere predicts.
 
     Of a package, of a module in a folder, and of one that keeps what skops cannot hold, which is named.
@@ -353,7 +344,7 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
     assert said[0].endswith("cannot hold Memory.seen, a dict")
     (tmp_path / "modules").rename(tmp_path / "elsewhere")
 
-    def predicts() -> bool:
+    def predicts():
         own = {"entrypoints", "own_package", "own_folder", "own_pickled", sysmetrics_rows.NAME}
         for module in [name for name in sys.modules if name.partition(".")[0] in own]:
             del sys.modules[module]
@@ -367,7 +358,7 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
 ROWS = 200
 
 
-def _visits() -> pd.DataFrame:
+def _visits():
     """A table with a column of each kind that a CSV file has; all of them decide the cost."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame(
@@ -392,7 +383,7 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 @pytest.fixture(scope="module")
-def visits(module_store: Path) -> Visits:
+def visits(module_store):
     """A model of that table as a CSV file, loaded; its rows as pandas reads them; and what was trained predicts."""
     path = module_store / "visits.csv"
     _visits().to_csv(path, index=False)
@@ -400,29 +391,29 @@ def visits(module_store: Path) -> Visits:
     return _loaded(module_store, best, read), pd.read_csv(path), _trained(best, read)
 
 
-def _refitted(path: Path, target: str, algorithm: str) -> tuple[best_model.BestModel, Table]:
+def _refitted(path, target, algorithm):
     """The best model of a file, and its table."""
     rows = known.load(str(path), target=target)
     return best_model.refit(configured(algorithm, batch_size=16, steps=300), split_up(rows)), rows
 
 
-def _trained(best: best_model.BestModel, of: Table) -> Any:
+def _trained(best, of):
     """What the trained estimator predicts of the table, without reading a row again."""
     scaling = best.preprocessing.scaling
     return best.estimator.predict(best.preprocessing.transform(of.X)) * scaling.y_scale + scaling.y_mean
 
 
-def _loaded(module_store: Path, best: best_model.BestModel, of: Table) -> Any:
+def _loaded(module_store, best, of):
     """The model, logged and loaded again."""
     with opened_run(module_store) as run:
         return mlflow.pyfunc.load_model(_logged_as(run, best, of))
 
 
-def _times(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
+def _times(rows, dtype):
     return rows.assign(**{name: pd.to_datetime(rows[name], format="ISO8601").astype(dtype) for name in ("day", "at")})
 
 
-def _number(text: str) -> Any:
+def _number(text):
     return text if text == "none" else float(text)
 
 
@@ -446,13 +437,13 @@ def _number(text: str) -> Any:
         ),
     ],
 )
-def test_same_rows_are_predicted_the_same_whatever_dtypes_they_have(visits: Visits, change: Change) -> None:
+def test_same_rows_are_predicted_the_same_whatever_dtypes_they_have(visits, change):
     """A column's dtype depends on the file's format and on the other rows that pandas reads, a value does not."""
     model, rows, expected = visits
     np.testing.assert_allclose(model.predict(change(rows)), expected, rtol=1e-9)
 
 
-def test_no_rows_have_no_predictions(visits: Visits, returned: tuple[str, best_model.BestModel, Table]) -> None:
+def test_no_rows_have_no_predictions(visits, returned):
     """As where a filter has left none. They are numbers, classes, or probabilities of each class."""
     model, rows, _ = visits
     assert len(model.predict(rows.head(0))) == 0
@@ -464,9 +455,7 @@ def test_no_rows_have_no_predictions(visits: Visits, returned: tuple[str, best_m
 
 
 @pytest.mark.parametrize("style", [ENGLISH, GERMAN], ids=["English", "German"])
-def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_clean_ones(
-    style: Style, tmp_path: Path
-) -> None:
+def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_clean_ones(style, tmp_path):
     """40 columns: money, thousands, percent signs, brackets, dates, codes, categories, and some that name a row."""
     written, meant = business_table(style, 300)
     written.to_csv(tmp_path / "t.csv", sep=style.separator, index=False)
@@ -492,7 +481,7 @@ def test_business_table_is_read_as_a_person_would_and_its_raw_rows_predicted_as_
 
 
 @pytest.mark.parametrize("dtype", ["str", "datetime64[ns]"], ids=["as-read", "times"])
-def test_served_model_predicts_the_same_of_rows_as_json(visits: Visits, dtype: str) -> None:
+def test_served_model_predicts_the_same_of_rows_as_json(visits, dtype):
     """Where a time is text in another spelling, and nothing tells an integer from a float."""
     model, rows, expected = visits
     sent = rows if dtype == "str" else _times(rows, dtype)
@@ -506,7 +495,7 @@ def test_served_model_predicts_the_same_of_rows_as_json(visits: Visits, dtype: s
     ("column", "value"),
     [*((name, None) for name in ("insured", "children", "ward", "day", "weight")), ("ward", "intensive care")],
 )
-def test_row_that_lacks_a_value_or_has_a_new_one_is_predicted(visits: Visits, column: str, value: object) -> None:
+def test_row_that_lacks_a_value_or_has_a_new_one_is_predicted(visits, column, value):
     """Though none was like it in the table: the other rows are predicted as before, whatever their dtype becomes."""
     model, rows, expected = visits
     others = rows.index != 3
@@ -529,7 +518,7 @@ def test_row_that_lacks_a_value_or_has_a_new_one_is_predicted(visits: Visits, co
     ],
     ids=["columns", "text-for-a-number", "number-for-a-date", "infinite"],
 )
-def test_rows_that_do_not_fit_are_refused_in_one_sentence(visits: Visits, given: Any, sentence: str) -> None:
+def test_rows_that_do_not_fit_are_refused_in_one_sentence(visits, given, sentence):
     """Without these columns, or with such a value. It names the column; a served model answers with it, too."""
     model, rows, _ = visits
     with pytest.raises(MlflowException) as raised:
@@ -547,15 +536,13 @@ def test_rows_that_do_not_fit_are_refused_in_one_sentence(visits: Visits, given:
         pytest.param(lambda large: large.map({True: "1.0", False: "n.b."}), "U", False, id="numbers-among-text"),
     ],
 )
-def test_classes_are_predicted_in_the_targets_own_type(
-    module_store: Path, tmp_path: Path, target: Callable[[Any], Any], kind: str, logged: bool
-) -> None:
+def test_classes_are_predicted_in_the_targets_own_type(module_store, tmp_path, target, kind, logged):
     """They can be compared with the column that the user has, also after MLflow has had the model."""
     sizes = pd.Series(np.random.default_rng(0).normal(size=ROWS))
     frame = pd.DataFrame({"size": sizes, "noise": sizes[::-1].to_numpy(), "y": target(sizes > 0)})
     frame.to_parquet(tmp_path / "t.parquet")
     best, read = _refitted(tmp_path / "t.parquet", "y", MLP_CLASSIFIER if logged else "logistic")
-    model: Any = _loaded(module_store, best, read) if logged else best_model.raw_rows_model(best, read)
+    model = _loaded(module_store, best, read) if logged else best_model.raw_rows_model(best, read)
     predicted = model.predict(frame)
     assert predicted.dtype.kind == kind
     known = frame["y"].notna().to_numpy()
@@ -566,7 +553,7 @@ PROBABILITIES = {"predict_method": "predict_proba"}
 
 
 @pytest.fixture(scope="module")
-def returned(module_store: Path) -> tuple[str, best_model.BestModel, Table]:
+def returned(module_store):
     """The address of a model of the orders that the documents tell of, what was trained, and the table."""
     random = np.random.default_rng(0)
     orders = pd.DataFrame({"price": random.gamma(2, 20, ROWS), "region": random.choice(["north", "south"], ROWS)})
@@ -577,14 +564,12 @@ def returned(module_store: Path) -> tuple[str, best_model.BestModel, Table]:
         return _logged_as(run, best, read), best, read
 
 
-def test_classifier_gives_probabilities_where_they_are_asked_for(
-    returned: tuple[str, best_model.BestModel, Table], module_store: Path
-) -> None:
+def test_classifier_gives_probabilities_where_they_are_asked_for(returned, module_store):
     """With the rows' own index, the classes as columns; from a server, too. Another method is refused."""
     uri, best, read = returned
     with in_use(module_store):
         model = mlflow.pyfunc.load_model(uri)
-        plain: Any = mlflow.sklearn.load_model(uri)
+        plain = mlflow.sklearn.load_model(uri)
     rows = features_of(read, np.arange(20)).set_axis(range(100, 120))
     found = model.predict(rows, params=PROBABILITIES)
     expected = pd.DataFrame(
@@ -598,7 +583,7 @@ def test_classifier_gives_probabilities_where_they_are_asked_for(
         model.predict(rows, params={"predict_method": "proba"})
 
 
-def test_columns_of_probabilities_are_the_classes_that_are_predicted(tmp_path: Path) -> None:
+def test_columns_of_probabilities_are_the_classes_that_are_predicted(tmp_path):
     """So that those of a row's prediction can be looked up; as JSON they are text."""
     sizes = np.random.default_rng(0).normal(size=ROWS)
     pd.DataFrame({"size": sizes, "y": sizes > 0}).to_csv(tmp_path / "t.csv", index=False)
@@ -613,7 +598,7 @@ def test_columns_of_probabilities_are_the_classes_that_are_predicted(tmp_path: P
     assert [[*row] for row in json.loads(text.getvalue())["predictions"]] == [["false", "true"]] * 5
 
 
-def test_classifier_without_probabilities_says_so_in_one_sentence() -> None:
+def test_classifier_without_probabilities_says_so_in_one_sentence():
     """It predicts classes."""
     people = table_of("diabetes")
     best = best_model.refit(configured("svm"), bundled("diabetes"))
@@ -625,9 +610,7 @@ def test_classifier_without_probabilities_says_so_in_one_sentence() -> None:
 
 
 @pytest.mark.slow
-def test_served_model_answers_what_the_page_sends_with_probabilities(
-    returned: tuple[str, best_model.BestModel, Table], module_store: Path
-) -> None:
+def test_served_model_answers_what_the_page_sends_with_probabilities(returned, module_store):
     """Typed as it stands there, but for the model and the port."""
     uri, best, read = returned
     port = free_port()

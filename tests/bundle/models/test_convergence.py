@@ -1,7 +1,5 @@
 """When a trial has converged."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -15,9 +13,7 @@ from entrypoints.models.cross_validation import training_of
 
 
 @pytest.mark.parametrize(("tol", "rate"), [(0.02, 0.001), (0.001, 0.1)])
-def test_convergence_is_where_scikit_learn_ends_its_fit(
-    tol: float, rate: float, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_convergence_is_where_scikit_learn_ends_its_fit(tol, rate, capfd):
     """Of the losses that scikit-learn prints after each epoch, the last one is that which reaches it.
 
     Those of the high rates jump about.
@@ -33,7 +29,7 @@ def test_convergence_is_where_scikit_learn_ends_its_fit(
     assert len(losses) == model.n_iter_ < 1000
 
 
-def test_trial_ends_when_its_training_loss_no_longer_improves() -> None:
+def test_trial_ends_when_its_training_loss_no_longer_improves():
     """At the step at which the mean losses of its own epochs say so, and so does the refit of its model."""
     data = bundled("red_wine")
     until_the_end = configured(steps=200, batch_size=256)

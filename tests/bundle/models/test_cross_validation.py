@@ -1,11 +1,8 @@
 """One configuration on all folds, held against a plain scikit-learn loop that shares nothing with it but the rows."""
 
-from __future__ import annotations
-
 import pickle
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,16 +26,14 @@ from sklearn.metrics import get_scorer, mean_absolute_error
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
-from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models import scores, trained
-from entrypoints.models.configuration import Configuration
-from entrypoints.models.cross_validation import LATENCY_ROWS, Training, training_of
+from entrypoints.models.cross_validation import LATENCY_ROWS, training_of
 
 
-def _trained(data: Prepared, configuration: Configuration) -> Training:
+def _trained(data, configuration):
     training = training_of(configuration, data)
     while not training.ended:
         training.advance()
@@ -49,9 +44,7 @@ def _trained(data: Prepared, configuration: Configuration) -> Training:
     ("name", "algorithm"),
     STUDIES,
 )
-def test_curves_and_figures_equal_a_plain_scikit_learn_loop(
-    name: str, algorithm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name, algorithm, monkeypatch):
     """Every point is the mean over folds; training loss is that of the steps since the last point.
 
     So nothing is learned from rows that are held out, and a trial can be repeated.
@@ -77,7 +70,7 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(
 
 
 @pytest.mark.parametrize(("name", "algorithm"), [("diabetes", "forest"), ("red_wine", "boosting"), ("red_wine", SVR)])
-def test_without_partial_fit_a_step_is_a_fold_and_a_point_the_mean_of_those_so_far(name: str, algorithm: str) -> None:
+def test_without_partial_fit_a_step_is_a_fold_and_a_point_the_mean_of_those_so_far(name, algorithm):
     """Each fitted to its end as scikit-learn alone does; its model is not kept."""
     data, configuration = bundled(name), configured_whole(algorithm, 12)
     training = training_of(configuration, data)
@@ -99,7 +92,7 @@ def test_without_partial_fit_a_step_is_a_fold_and_a_point_the_mean_of_those_so_f
     _assert_figures_are_those_of(folds, training, data, score)
 
 
-def _expected(folds: list[Plain], data: Prepared, score: str) -> dict[str, Any]:
+def _expected(folds, data, score):
     """A report of these models."""
     rows = [data.split.folds[fold.number][1] for fold in folds]
     losses = [fold.loss(held_out) for fold, held_out in zip(folds, rows, strict=True)]
@@ -110,7 +103,7 @@ def _expected(folds: list[Plain], data: Prepared, score: str) -> dict[str, Any]:
     return report
 
 
-def _assert_figures_are_those_of(folds: list[Plain], training: Training, data: Prepared, score: str) -> None:
+def _assert_figures_are_those_of(folds, training, data, score):
     """At the end, of each fold and of all."""
     test = data.split.test
     rows = training.fold_figures()
@@ -139,9 +132,7 @@ def _assert_figures_are_those_of(folds: list[Plain], training: Training, data: P
         ("three", "svm", "f1_macro", "f1_macro"),
     ],
 )
-def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
-    name: str, algorithm: str, metric: str, logged: str
-) -> None:
+def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(name, algorithm, metric, logged):
     """In the target's own units; one whose lower values are better is logged without ``neg_`` and its sign."""
     data = _of_three_classes() if name == "three" else bundled(name)
     training = _trained(data, replace(configured(algorithm, steps=20), metric=metric))
@@ -161,7 +152,7 @@ def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(
 
 
 @pytest.mark.parametrize("model", [SVC(C=100), SVC(decision_function_shape="ovo")], ids=["votes", "pairs"])
-def test_accuracy_is_that_of_what_the_models_predict(model: Any) -> None:
+def test_accuracy_is_that_of_what_the_models_predict(model):
     """Of these the class with the most votes, which is not always that of the highest output."""
     data, expected = _of_three_classes(), []
     for (fit, held_out), preprocessing in zip(data.split.folds, data.preprocessings, strict=True):
@@ -178,7 +169,7 @@ def test_accuracy_is_that_of_what_the_models_predict(model: Any) -> None:
 
 
 @pytest.mark.parametrize("rows", [slice(35, 42), slice(42, 60)], ids=["fold", "test part"])
-def test_score_of_two_classes_is_refused_where_a_part_has_one(rows: slice) -> None:
+def test_score_of_two_classes_is_refused_where_a_part_has_one(rows):
     """Before any trial begins."""
     labels = np.array([*"ab"] * 30)
     labels[rows] = "a"
@@ -195,7 +186,7 @@ def test_score_of_two_classes_is_refused_where_a_part_has_one(rows: slice) -> No
         ("diabetes", "roc_auc", DummyClassifier(strategy="prior")),
     ],
 )
-def test_baseline_is_the_score_of_each_fold(dataset: str, metric: str, model: Any) -> None:
+def test_baseline_is_the_score_of_each_fold(dataset, metric, model):
     """Of a model that ignores all features, as scikit-learn has it; the test part is not among them."""
     table, split = table_of(dataset), bundled(dataset).split
     y = np.searchsorted(table.classes, table.y) if table.classes else table.y
@@ -212,12 +203,12 @@ def test_baseline_is_the_score_of_each_fold(dataset: str, metric: str, model: An
         (None, [None, "adjusted_rand_score", "no such score"]),
     ],
 )
-def test_task_of_a_score_is_what_it_can_score(task: str | None, metrics: list[str | None]) -> None:
+def test_task_of_a_score_is_what_it_can_score(task, metrics):
     """One of clusterings compares any labels."""
     assert [scores.task_of(metric) for metric in metrics] == [task] * len(metrics)
 
 
-def _of_three_classes() -> Prepared:
+def _of_three_classes():
     random = np.random.default_rng(0)
     X = random.normal(size=(300, 4))
     labels = np.array(["a", "b", "c"])[np.digitize(X[:, 0] + random.normal(0, 0.5, 300), [-0.5, 0.5])]
@@ -225,7 +216,7 @@ def _of_three_classes() -> Prepared:
     return split_up(Table("three", frame, "t", "classification", None))
 
 
-def test_balanced_classes_weigh_the_same_in_training() -> None:
+def test_balanced_classes_weigh_the_same_in_training():
     """Each by the share of the rows that its model trains on, as scikit-learn has it for a whole fit."""
     data, configuration = bundled("diabetes"), configured("logistic", steps=20)
     weighted = _trained(data, configured("logistic", steps=20, class_weight="balanced"))
@@ -237,7 +228,7 @@ def test_balanced_classes_weigh_the_same_in_training() -> None:
         assert fold.model.learner.estimator.coef_ == pytest.approx(plain.estimator.coef_, rel=1e-9)
 
 
-def test_turns_of_several_steps_change_no_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turns_of_several_steps_change_no_point(monkeypatch):
     """A fold that is a few steps ahead of the next one is not at a report, nor at the end of an epoch."""
     data, configuration = bundled("red_wine"), configured("linear", batch_size=64, steps=140, tol=0.01)
     curves = []
@@ -254,14 +245,14 @@ def test_turns_of_several_steps_change_no_point(monkeypatch: pytest.MonkeyPatch)
     assert curves[0][-1]["step"] < 140  # converged
 
 
-def test_mean_time_of_a_step_is_right_where_a_trial_ends_within_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mean_time_of_a_step_is_right_where_a_trial_ends_within_a_turn(monkeypatch):
     """Of three folds two have taken their turn of five steps when a limit ends the trial."""
     monkeypatch.setattr("entrypoints.models.cross_validation.TURN_S", 1000.0)  # however slow the steps are
     training, asked = training_of(configured("linear", steps=200), bundled("red_wine")), []
     training.advance()
     training.advance()
 
-    def stop() -> bool:
+    def stop():
         asked.append(1)
         return len(asked) > 2
 
@@ -272,17 +263,17 @@ def test_mean_time_of_a_step_is_right_where_a_trial_ends_within_a_turn(monkeypat
     assert training.times()["mean_step_time_ms"] == pytest.approx(total_s / sum(steps) * 1e3)
 
 
-def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_time_is_the_time_of_the_steps_alone(monkeypatch):
     """The sum over folds of what their steps took, per fold; computing the losses does not count."""
     clock, durations = Clock(), iter(range(1, 100))
     monkeypatch.setattr("entrypoints.models.fold.CoreWait", lambda: lambda: 0.0)
     monkeypatch.setattr("entrypoints.models.fold.perf_counter", clock)
     training = training_of(configured("linear", steps=20), bundled("red_wine"))
 
-    def step(X: Any, y: Any) -> None:
+    def step(X, y):
         clock.now += next(durations)
 
-    def outputs(X: Any) -> Any:
+    def outputs(X):
         clock.now += 1000.0
         return np.zeros(len(X))
 
@@ -299,7 +290,7 @@ def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.Monkey
     assert [fold.training_time_s for fold in training.folds] == [22.0, 26.0, 30.0]
 
 
-def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch):
     """Median and 99th percentile over the single predictions of all folds, of which one in 25 is slow.
 
     A row is normalised first, which takes its time.
@@ -309,13 +300,13 @@ def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest
     clock, sizes = Clock(), list[tuple[int, int]]()
     for fold in training.folds:
 
-        def timed(X: Any, predict: Any = fold.model.learner.estimator.predict) -> Any:
+        def timed(X, predict=fold.model.learner.estimator.predict):
             slow = len(sizes) % 25 == 3
             clock.now += 4.0 if len(X) > 1 else 0.060 if slow else 0.002
             sizes.append(X.shape)
             return predict(X)
 
-        def normalised(X: Any, transform: Any = fold.model.preprocessing.transform) -> Any:
+        def normalised(X, transform=fold.model.preprocessing.transform):
             clock.now += 0.001
             return transform(X)
 
@@ -332,7 +323,7 @@ def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest
     assert sizes.count((1024, 11)) == FOLDS
 
 
-def _of_large_models(folds: int) -> Training:
+def _of_large_models(folds):
     """A trial with this number of folds, of networks with 1.06 million weights, after two steps."""
     training = training_of(
         configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64), bundled("red_wine", folds)
@@ -342,7 +333,7 @@ def _of_large_models(folds: int) -> Training:
     return training
 
 
-def test_memory_of_one_model_does_not_depend_on_the_folds() -> None:
+def test_memory_of_one_model_does_not_depend_on_the_folds():
     """It is what weights, gradients and both moments take, and the updates and new moments of a step: 8 x 8.5 MB."""
     two, four = (_of_large_models(folds) for folds in (2, 4))
     two.folds[0].memory_mb += 100.0  # as where its first step loads a library
@@ -350,7 +341,7 @@ def test_memory_of_one_model_does_not_depend_on_the_folds() -> None:
         assert training.model_memory()["model_memory_mb"] == pytest.approx(8 * 8.5, rel=0.15)
 
 
-def test_trial_that_recovers_is_not_diverged() -> None:
+def test_trial_that_recovers_is_not_diverged():
     """Once it is better than an untrained model: a loss that jumps about may become smaller by chance."""
     training = _trained(bundled("red_wine"), configured("linear", steps=30))
     good = [fold.model.learner.estimator.coef_.copy() for fold in training.folds]
@@ -369,7 +360,7 @@ def test_trial_that_recovers_is_not_diverged() -> None:
     assert not training.diverged
 
 
-def test_trial_whose_last_models_have_no_score_has_not_diverged() -> None:
+def test_trial_whose_last_models_have_no_score_has_not_diverged():
     """As where one predicts a negative number, which has no logarithm: an earlier score is not that of the trial."""
     data, score = bundled("red_wine"), "root_mean_squared_log_error"
     training = _trained(data, replace(configured("linear", steps=30), metric=f"neg_{score}"))
@@ -382,7 +373,7 @@ def test_trial_whose_last_models_have_no_score_has_not_diverged() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_overflow_ends_the_trial_as_diverged() -> None:
+def test_overflow_ends_the_trial_as_diverged():
     """Weights that are not finite cannot be trained on: what is left to report are the times. No warning is shown."""
     training = training_of(configured("linear", learning_rate=1e300), bundled("red_wine"))
     while not training.ended:
@@ -395,7 +386,7 @@ def test_overflow_ends_the_trial_as_diverged() -> None:
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_loss_that_is_not_finite_is_that_of_a_diverged_trial() -> None:
+def test_loss_that_is_not_finite_is_that_of_a_diverged_trial():
     """A network whose weights have exploded, of which scikit-learn says nothing, predicts what is not a number."""
     exploding = {"hidden_layer_sizes": [8, 8], "solver": "sgd", "learning_rate_init": 3.0}
     network = configured(MLP_REGRESSOR, **exploding, batch_size=16, steps=120)
@@ -413,6 +404,6 @@ def test_loss_that_is_not_finite_is_that_of_a_diverged_trial() -> None:
         pytest.param("r2", "regression", [-0.1, 1.0], id="r2"),
     ],
 )
-def test_score_that_is_bounded_has_no_value_beyond(metric: str | None, task: Any, bounded: list[float]) -> None:
+def test_score_that_is_bounded_has_no_value_beyond(metric, task, bounded):
     """The ends of an interval may lie there."""
     assert [scores.find(metric, task).bounded(value) for value in (-0.1, 1.2)] == bounded

@@ -1,13 +1,9 @@
 """The error of a score of rows, by the rows without each block."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy import stats
 
 from entrypoints.models.jackknife import BLOCKS, blocks_of, jackknife
@@ -15,11 +11,11 @@ from entrypoints.models.jackknife import BLOCKS, blocks_of, jackknife
 VALUES = np.random.default_rng(0).normal(3.0, 1.0, BLOCKS)
 
 
-def _mean_of(values: NDArray[np.float64]) -> Any:
+def _mean_of(values):
     return lambda rows: float(values[rows].mean())
 
 
-def test_error_of_a_mean_is_that_of_its_rows() -> None:
+def test_error_of_a_mean_is_that_of_its_rows():
     """With a row in each block it is the formula's; the interval is Student's."""
     found = jackknife(_mean_of(VALUES), blocks_of(np.arange(BLOCKS)))
     error = VALUES.std(ddof=1) / math.sqrt(BLOCKS)
@@ -28,7 +24,7 @@ def test_error_of_a_mean_is_that_of_its_rows() -> None:
     assert (found.low, found.high) == pytest.approx((VALUES.mean() - reach, VALUES.mean() + reach))
 
 
-def test_rows_of_a_group_count_as_one() -> None:
+def test_rows_of_a_group_count_as_one():
     """Ten equal rows say no more than one does."""
     rows = np.repeat(VALUES, 10)
     of_groups = jackknife(_mean_of(rows), blocks_of(np.repeat(np.arange(BLOCKS), 10)))
@@ -37,7 +33,7 @@ def test_rows_of_a_group_count_as_one() -> None:
     assert of_rows.error < 0.6 * of_groups.error
 
 
-def test_blocks_are_of_equal_size_and_each_group_lies_in_one() -> None:
+def test_blocks_are_of_equal_size_and_each_group_lies_in_one():
     """Of fewer groups than blocks each is a block."""
     assert np.bincount(blocks_of(np.arange(100))).tolist() == [5] * BLOCKS
     groups = np.random.default_rng(0).integers(0, 60, 1000)
@@ -59,7 +55,7 @@ def test_blocks_are_of_equal_size_and_each_group_lies_in_one() -> None:
         pytest.param(_mean_of(VALUES), np.zeros(BLOCKS), "all rows are of one group", id="one-group"),
     ],
 )
-def test_there_is_no_interval_where_the_rows_do_not_tell_one(score: Any, groups: Any, why: str) -> None:
+def test_there_is_no_interval_where_the_rows_do_not_tell_one(score, groups, why):
     """It is said why; the score itself is there."""
     found = jackknife(score, blocks_of(groups))
     assert found.why_unknown == why

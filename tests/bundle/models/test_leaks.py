@@ -1,7 +1,5 @@
 """Columns that tell the target alone are named, those that predict it well are not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -19,14 +17,14 @@ Made = Callable[[np.random.Generator, NDArray[Any]], Any]
 ROWS = 600
 
 
-def _said(frame: pd.DataFrame, metric: str | None = None) -> str:
+def _said(frame, metric=None):
     """Of a table whose last column is the target."""
     frame.attrs["name"] = "made up"
     table = clean(frame, str(frame.columns[-1]), what="made up", echo=lambda line: None)
     return leaks.sentence(split_up(table), table, scores.find(metric, table.task), 0)
 
 
-def _table(random: np.random.Generator) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+def _table(random):
     """Columns, and a number that is known to 80 % by the first one."""
     frame = pd.DataFrame(random.normal(size=(ROWS, 6)), columns=list("abcdef"))
     frame["shop"] = random.choice(["Bonn", "Ulm", "Jena"], ROWS)
@@ -44,7 +42,7 @@ def _table(random: np.random.Generator) -> tuple[pd.DataFrame, NDArray[np.float6
         pytest.param(lambda random, y: pd.Timestamp("2024-01-01") + pd.to_timedelta(100 * y, "D"), id="date"),
     ],
 )
-def test_column_that_tells_a_number_alone_is_named(leak: Made) -> None:
+def test_column_that_tells_a_number_alone_is_named(leak):
     """With its score, that of the best other column, and the option that leaves it out; not without the leak."""
     random = np.random.default_rng(0)
     frame, y = _table(random)
@@ -54,7 +52,7 @@ def test_column_that_tells_a_number_alone_is_named(leak: Made) -> None:
     assert sentence.endswith("): is it known when you predict? -P drop=late")
 
 
-def test_column_that_tells_a_rare_class_alone_is_named_in_the_study_s_score() -> None:
+def test_column_that_tells_a_rare_class_alone_is_named_in_the_study_s_score():
     """As good as the tree on it; 5 % of its rows are wrong. A strong predictor of the class is none."""
     random = np.random.default_rng(0)
     frame, y = _table(random)
@@ -71,7 +69,7 @@ def test_column_that_tells_a_rare_class_alone_is_named_in_the_study_s_score() ->
     assert both.endswith(": are they known when you predict? -P drop=late,why")
 
 
-def test_leak_leaves_far_fewer_errors_than_each_other_column() -> None:
+def test_leak_leaves_far_fewer_errors_than_each_other_column():
     """It leaves 13 %: beside a column that leaves 28 % it is a strong predictor among others, beside 45 % a leak.
 
     One that leaves 17 % is none.
@@ -86,7 +84,7 @@ def test_leak_leaves_far_fewer_errors_than_each_other_column() -> None:
         assert _said(frame.assign(late=late, strong=strong, paid=y)).startswith("late ") is is_named
 
 
-def test_table_that_is_easy_to_tell_has_no_leak() -> None:
+def test_table_that_is_easy_to_tell_has_no_leak():
     """The width of an iris's petals nearly determines its species, and so does their length."""
     assert _said(load_iris(as_frame=True).frame) == ""
     for name in ("red_wine", "diabetes"):

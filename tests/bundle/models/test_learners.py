@@ -1,16 +1,10 @@
 """Algorithms by name: their models and losses, held equal to scikit-learn's own, and what is said of others."""
 
-from __future__ import annotations
-
 import re
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from own_models import NEAREST
 from reference import LOSSES, MLP_CLASSIFIER, MLP_REGRESSOR, OF_SGD, loss
 from sklearn import metrics
@@ -22,8 +16,7 @@ from entrypoints.models import losses, scores
 from entrypoints.models.algorithms import find, find_all
 from entrypoints.models.cross_validation import DIVERGED_LOSS
 from entrypoints.models.estimators import Estimator, estimator
-from entrypoints.models.learners import ALGORITHMS, Learner
-from entrypoints.models.losses import Array
+from entrypoints.models.learners import ALGORITHMS
 
 FEATURES = 5
 MINE = '''
@@ -74,7 +67,7 @@ class Broken(Mean):
 
 
 @pytest.fixture(autouse=True)
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mine(tmp_path, monkeypatch):
     """The folder of a module of the user's, ``mine``, that can be imported."""
     (tmp_path / "mine.py").write_text(NEAREST + MINE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -97,7 +90,7 @@ KINDS = [
 ]
 
 
-def _batch(n_classes: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[Any]]:
+def _batch(n_classes, seed=0):
     random = np.random.default_rng(seed)
     X = random.normal(size=(60, FEATURES))
     if not n_classes:
@@ -105,13 +98,13 @@ def _batch(n_classes: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[
     return X, np.digitize(X[:, 0], [-0.4, 0.4] if n_classes > 2 else [0.0])
 
 
-def _learner(name: str, n_classes: int, seed: int = 0, **given: Any) -> Learner:
+def _learner(name, n_classes, seed=0, **given):
     return find(name, "classification" if n_classes else "regression").learner(
         (OF_SGD if name in LOSSES else {}) | given, n_classes, seed
     )
 
 
-def _trained(name: str, n_classes: int, **given: Any) -> Learner:
+def _trained(name, n_classes, **given):
     """On three batches, the first of which lacks a class, as small ones do."""
     learner = _learner(name, n_classes, **given)
     for step in range(3):
@@ -120,7 +113,7 @@ def _trained(name: str, n_classes: int, **given: Any) -> Learner:
     return learner
 
 
-def test_network_makes_one_update_of_a_large_batch() -> None:
+def test_network_makes_one_update_of_a_large_batch():
     """scikit-learn's own makes one of each 200 rows, unless told how many there are."""
     X = np.random.default_rng(0).normal(size=(401, FEATURES))
     learner, plain = _learner(MLP_REGRESSOR, 0), MLPRegressor(random_state=0)
@@ -131,7 +124,7 @@ def test_network_makes_one_update_of_a_large_batch() -> None:
 
 
 @pytest.mark.parametrize(("name", "n_classes"), KINDS)
-def test_loss_and_score_equal_the_metrics_of_scikit_learn(name: str, n_classes: int) -> None:
+def test_loss_and_score_equal_the_metrics_of_scikit_learn(name, n_classes):
     """Of rows that were not trained on; the score is the accuracy, or the root mean squared error."""
     learner, (X, y) = _trained(name, n_classes), _batch(n_classes, seed=9)
     outputs, predicted = learner.outputs(X), learner.estimator.predict(X)
@@ -143,7 +136,7 @@ def test_loss_and_score_equal_the_metrics_of_scikit_learn(name: str, n_classes: 
     assert in_numpy(outputs, y) == pytest.approx(score(y, predicted), rel=1e-9)
 
 
-def test_random_state_that_is_given_wins_over_the_seed() -> None:
+def test_random_state_that_is_given_wins_over_the_seed():
     """Also where it is that nothing is fixed."""
     assert _learner(MLP_REGRESSOR, 0, seed=7, random_state=None).estimator.random_state is None
 
@@ -157,7 +150,7 @@ def test_random_state_that_is_given_wins_over_the_seed() -> None:
         ("mine.Nearest", 4, 3 / 4),
     ],
 )
-def test_untrained_loss_is_that_of_a_guess(name: str, n_classes: int, expected: float) -> None:
+def test_untrained_loss_is_that_of_a_guess(name, n_classes, expected):
     """Of a standardised target that is its mean square; of classes it does not depend on which one is frequent."""
     y = np.zeros(20, dtype=int) if n_classes else np.full(20, -2.0)
     assert _learner(name, n_classes).untrained_loss(y) == pytest.approx(expected)
@@ -170,9 +163,7 @@ def test_untrained_loss_is_that_of_a_guess(name: str, n_classes: int, expected: 
         (MLP_REGRESSOR, 0, {"solver": "sgd", "learning_rate_init": 1e200}, 1e200),
     ],
 )
-def test_step_to_weights_that_are_not_finite_is_divergence(
-    name: str, n_classes: int, given: dict[str, Any], scale: float
-) -> None:
+def test_step_to_weights_that_are_not_finite_is_divergence(name, n_classes, given, scale):
     """And no mistake of anyone, as a batch of another shape is."""
     learner, (X, y) = _learner(name, n_classes, **given), _batch(n_classes)
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"non-finite|overflow"):
@@ -186,15 +177,15 @@ def test_step_to_weights_that_are_not_finite_is_divergence(
 ROWS = 40
 
 
-def _random(*shape: int, scale: float = 1.0) -> Array:
+def _random(*shape, scale=1.0):
     return np.random.default_rng(0).normal(scale=scale, size=shape)
 
 
-def _labels(n_classes: int) -> NDArray[np.int64]:
+def _labels(n_classes):
     return np.random.default_rng(1).integers(0, n_classes, ROWS)
 
 
-def _sklearn_log_loss(outputs: Array, y: NDArray[Any]) -> float:
+def _sklearn_log_loss(outputs, y):
     """Of what SGDClassifier makes of linear outputs, here its features under a matrix of ones."""
     columns = outputs[:, None] if outputs.ndim == 1 else outputs
     width = columns.shape[1]
@@ -215,7 +206,7 @@ def _sklearn_log_loss(outputs: Array, y: NDArray[Any]) -> float:
         pytest.param(np.full((ROWS, 4), -1000.0), 4, id="claimed-by-no-class"),
     ],
 )
-def test_log_loss_of_linear_outputs_equals_the_metric_of_scikit_learn(outputs: Array, n_classes: int) -> None:
+def test_log_loss_of_linear_outputs_equals_the_metric_of_scikit_learn(outputs, n_classes):
     """Of mixed classes, and of each class alone: a small batch often holds only one. The outputs stay as they are."""
     before = outputs.copy()
     for y in (_labels(n_classes), *(np.full(ROWS, label) for label in range(n_classes))):
@@ -224,7 +215,7 @@ def test_log_loss_of_linear_outputs_equals_the_metric_of_scikit_learn(outputs: A
     np.testing.assert_array_equal(outputs, before)
 
 
-def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged_one() -> None:
+def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged_one():
     """It is clipped as scikit-learn does: a row counts 36 at most, as the docs say; DIVERGED_LOSS is more."""
     wrong, y = np.zeros((ROWS, 2)), np.zeros(ROWS, dtype=int)
     wrong[:, 1] = 1.0
@@ -245,7 +236,7 @@ def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged
         pytest.param("classification", f"logistic,{MLP_CLASSIFIER}", ["logistic", MLP_CLASSIFIER], id="mixed"),
     ],
 )
-def test_algorithms_are_those_asked_for_or_all_built_in_ones_that_fit(task: Any, asked: str, names: list[str]) -> None:
+def test_algorithms_are_those_asked_for_or_all_built_in_ones_that_fit(task, asked, names):
     """In the order in which they were named."""
     found = find_all(task, asked)
     assert [algorithm.name for algorithm in found] == names
@@ -260,7 +251,7 @@ def test_algorithms_are_those_asked_for_or_all_built_in_ones_that_fit(task: Any,
         ("auto,svm", "auto", "alone"),
     ],
 )
-def test_list_of_algorithms_with_a_mistake_is_refused_in_one_sentence(asked: str, named: str, says: str) -> None:
+def test_list_of_algorithms_with_a_mistake_is_refused_in_one_sentence(asked, named, says):
     """One of another task, a gap, and what stands for all of them."""
     with pytest.raises(UserError, match=f"^algorithm={named}: .*{says}"):
         find_all("classification", asked)
@@ -277,7 +268,7 @@ def test_list_of_algorithms_with_a_mistake_is_refused_in_one_sentence(asked: str
         pytest.param("broken.Model", "it cannot be imported (SystemExit: 2)", id="script-that-ends"),
     ],
 )
-def test_class_that_cannot_be_trained_is_refused_in_one_sentence(mine: Path, name: str, why: str) -> None:
+def test_class_that_cannot_be_trained_is_refused_in_one_sentence(mine, name, why):
     """Whatever a module does while it is imported: what was given, what is wrong with it and what can be given."""
     (mine / "broken.py").write_text("raise SystemExit(2)")
     with pytest.raises(UserError) as raised:
@@ -300,7 +291,7 @@ def test_class_that_cannot_be_trained_is_refused_in_one_sentence(mine: Path, nam
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_check_lets_what_trains_pass(name: str, values: dict[str, Any], n_classes: int) -> None:
+def test_check_lets_what_trains_pass(name, values, n_classes):
     """Also what diverges there, without a warning: a rate too large for random rows may be right for the user's."""
     estimator(name).check(values, n_classes)
 
@@ -321,9 +312,7 @@ def test_check_lets_what_trains_pass(name: str, values: dict[str, Any], n_classe
         ),
     ],
 )
-def test_check_refuses_what_does_not_train_in_one_sentence(
-    name: str, values: dict[str, Any], given: str, why: str
-) -> None:
+def test_check_refuses_what_does_not_train_in_one_sentence(name, values, given, why):
     """It names the algorithm and the values, repeats what the algorithm said, and says what to do."""
     with pytest.raises(UserError) as raised:
         estimator(name).check(values, 0 if name in (MLP_REGRESSOR, "mine.Broken") else 2)
@@ -334,7 +323,7 @@ def test_check_refuses_what_does_not_train_in_one_sentence(
     ), raised.value.message
 
 
-def test_check_refuses_what_scikit_learn_would_take_for_untrained() -> None:
+def test_check_refuses_what_scikit_learn_would_take_for_untrained():
     """The best model is logged in a pipeline, which asks for a fit method and for a sign of training."""
     with pytest.raises(UserError) as raised:
         estimator("mine.Unfit").check({}, 0)

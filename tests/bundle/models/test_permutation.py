@@ -1,7 +1,5 @@
 """Which columns a model needs: as scikit-learn's permutation importance has it, of the columns of the user's file."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -19,7 +17,7 @@ from entrypoints.models.importance import importance
 ROWS = 900
 
 
-def test_importance_of_numbers_is_that_of_scikit_learn() -> None:
+def test_importance_of_numbers_is_that_of_scikit_learn():
     """On the test part; what is random differs by the seed alone."""
     data, table = bundled("red_wine"), table_of("red_wine")
     best = best_model.refit(configured(steps=200), data)
@@ -36,7 +34,7 @@ def test_importance_of_numbers_is_that_of_scikit_learn() -> None:
     assert found.loc["alcohol", "matters"]
 
 
-def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter() -> None:
+def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter():
     """A date is several features and a category one for each value, or of many values one for all.
 
     Two columns that rise together are named.
@@ -69,7 +67,7 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     assert found["like"].notna().sum() <= 2
 
 
-def test_no_column_of_a_wide_table_of_noise_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_column_of_a_wide_table_of_noise_matters(monkeypatch):
     """The luckiest of forty that tell nothing is beyond what shuffling makes of a single one, not of as many."""
     monkeypatch.setattr(measured, "SECONDS", math.inf)  # a slow machine counts as many rows
     random = np.random.default_rng(0)

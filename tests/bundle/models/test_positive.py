@@ -1,10 +1,6 @@
 """Scores of two classes are of the rarer one, or the given one, wherever they are computed."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +10,6 @@ from sklearn.metrics import average_precision_score, f1_score, log_loss, recall_
 
 from entrypoints.datasets.cleaning import clean
 from entrypoints.datasets.splits import make_split
-from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 from entrypoints.models import best_model, leaks, scores
 from entrypoints.models.cross_validation import training_of
@@ -23,7 +18,7 @@ from entrypoints.models.importance import importance
 ROWS = 900
 
 
-def _table(positive: str | None = None, **more: Callable[[Any], Any]) -> Table:
+def _table(positive=None, **more):
     """A customer comes again, ``ja``, in a sixth of the rows, which a third column tells in part, and more columns."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame(random.normal(size=(ROWS, 3)), columns=["age", "price", "days"])
@@ -45,7 +40,7 @@ def _table(positive: str | None = None, **more: Callable[[Any], Any]) -> Table:
         pytest.param("neg_log_loss", "logistic", lambda y, p, _: log_loss(y == "ja", p), id="both"),
     ],
 )
-def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric: str, algorithm: str, expected: Any) -> None:
+def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric, algorithm, expected):
     """As scikit-learn has it of that class; what the model predicts is the same whichever it is."""
     table, other = _table(), _table("nein")
     made = configured_whole(algorithm, 20) if algorithm == "forest" else configured(algorithm, steps=600)
@@ -71,7 +66,7 @@ def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric: str, algorit
     assert found == pytest.approx(expected_score)
 
 
-def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class() -> None:
+def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class():
     """A model that ignores all columns has its share as average precision."""
     table = _table()
     data, score = split_up(table), scores.find("average_precision", "classification", table.positive)
@@ -87,7 +82,7 @@ def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class() -> N
     assert float(sentence.partition("the best other column ")[2].partition(")")[0]) < 0.75
 
 
-def test_positive_class_is_the_given_one_or_the_rarer() -> None:
+def test_positive_class_is_the_given_one_or_the_rarer():
     """Of classes that are numbers or truth values, too, however they are written."""
     assert [_table(given).positive for given in (None, "ja", "nein")] == [0, 0, 1]
     frame = pd.DataFrame({"x": np.arange(30.0), "y": [True, False, False] * 10})
@@ -108,7 +103,7 @@ def test_positive_class_is_the_given_one_or_the_rarer() -> None:
         ),
     ],
 )
-def test_value_that_is_none_of_two_classes_is_refused(target: Any, says: str) -> None:
+def test_value_that_is_none_of_two_classes_is_refused(target, says):
     """In one sentence."""
     frame = pd.DataFrame({"x": np.arange(30.0), "y": target})
     frame.attrs["name"] = "made up"

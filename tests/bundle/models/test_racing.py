@@ -1,17 +1,14 @@
 """The race of a trial against the best so far, on made-up fold scores and curves."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 from records import trial
 
-from entrypoints.models.racing import MIN_COMPLETE, Lost, Rival, rival_of
-from entrypoints.models.trial_record import CurvePoint, Trial, end_tags
+from entrypoints.models.racing import MIN_COMPLETE, rival_of
+from entrypoints.models.trial_record import CurvePoint, end_tags
 from entrypoints.tags import BY_RACE, DIVERGED
 from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
@@ -19,7 +16,7 @@ FOLDS = 10
 Scores = Sequence[float]
 
 
-def _trial(number: int, scores: Scores, curve: Scores = (), **about: Any) -> Trial:
+def _trial(number, scores, curve=(), **about):
     """A complete trial with these scores on its folds, and at equal shares of its steps."""
     folds = [{"fold": fold, "val_rmse": score} for fold, score in enumerate(scores)]
     made = trial(number, float(np.mean(scores)), **about)
@@ -27,18 +24,18 @@ def _trial(number: int, scores: Scores, curve: Scores = (), **about: Any) -> Tri
     return made
 
 
-def _points(curve: Scores, of: int | None = None) -> list[CurvePoint]:
+def _points(curve, of=None):
     return [CurvePoint(number / (of or len(curve)), score) for number, score in enumerate(curve, 1)]
 
 
-def _rival(trials: Sequence[Trial], able: Sequence[Trial] | None = None, **about: Any) -> Rival:
+def _rival(trials, able=None, **about):
     given = {"score": "val_rmse", "higher_is_better": False} | about
     rival = rival_of(trials, trials if able is None else able, **given)
     assert rival is not None
     return rival
 
 
-def _lost(rival: Rival, scores: Scores, **costs: float) -> tuple[int, Lost] | None:
+def _lost(rival, scores, **costs):
     """After how many folds a trial has lost, and why."""
     so_far = {}
     for fold, score in enumerate(scores):
@@ -54,7 +51,7 @@ HARDNESS = RANDOM.normal(0.65, 0.05, FOLDS)  # of the folds, which all trials sh
 GOOD = [_trial(number, HARDNESS + RANDOM.normal(0, 0.005, FOLDS)) for number in range(1, 7)]
 
 
-def _study(random: np.random.Generator, better: Scores) -> tuple[list[Scores], set[int]]:
+def _study(random, better):
     """The scores of a study's trials, and which of them were raced; each is better than 0.65 by so much."""
     hardness = random.normal(0.65, 0.05, FOLDS)
     scores = [hardness - each + random.normal(0, 0.01, FOLDS) for each in better]
@@ -67,7 +64,7 @@ def _study(random: np.random.Generator, better: Scores) -> tuple[list[Scores], s
 
 
 @pytest.mark.parametrize("spread", [pytest.param(0.0, id="all equal"), pytest.param(0.01, id="some better")])
-def test_winner_is_ended_no_more_often_than_planned(spread: float) -> None:
+def test_winner_is_ended_no_more_often_than_planned(spread):
     """5 % of studies; of sixty two standard errors more. Many of the others are ended."""
     random = np.random.default_rng(1)
     dropped, ended = 0, 0
@@ -79,7 +76,7 @@ def test_winner_is_ended_no_more_often_than_planned(spread: float) -> None:
     assert ended > 60 * 15 * 0.3
 
 
-def test_trial_that_is_far_worse_ends_after_its_first_fold() -> None:
+def test_trial_that_is_far_worse_ends_after_its_first_fold():
     """On a fold that is harder than others, where others are worse, too. It says why, and is expected to be so much."""
     rival = _rival(GOOD)
     found = _lost(rival, HARDNESS + 0.06)
@@ -97,7 +94,7 @@ def test_trial_that_is_far_worse_ends_after_its_first_fold() -> None:
     assert _lost(better, 1 - HARDNESS + 0.06) is None
 
 
-def test_own_folds_count_beside_those_of_others() -> None:
+def test_own_folds_count_beside_those_of_others():
     """A trial whose folds are all over the place is not ended by what is usual; one that has all folds never is."""
     rival = _rival(GOOD)
     wild = HARDNESS + np.array([-0.3, 0.4] * 5)
@@ -106,7 +103,7 @@ def test_own_folds_count_beside_those_of_others() -> None:
     assert rival.after_folds({0: float("nan")}, {}) is None
 
 
-def test_only_what_can_be_chosen_is_raced_against() -> None:
+def test_only_what_can_be_chosen_is_raced_against():
     """The best of those; of equal scores, too, the spread is that of models that differ."""
     best = min(GOOD, key=lambda each: each.figures["val_rmse"])
     others = [each for each in GOOD if each is not best]
@@ -121,7 +118,7 @@ def test_only_what_can_be_chosen_is_raced_against() -> None:
 @pytest.mark.parametrize(
     ("cost_s", "is_kept"), [pytest.param(0.5, True, id="cheaper"), pytest.param(99.0, False, id="dearer")]
 )
-def test_cheaper_one_stays_while_it_may_be_as_good(cost_s: float, is_kept: bool) -> None:
+def test_cheaper_one_stays_while_it_may_be_as_good(cost_s, is_kept):
     """Where the cheapest of those that are as good is chosen: by half a standard error worse on each fold."""
     rival = _rival(GOOD, costs=("model_memory_mb", "training_time_s"))
     error = rival.spread * (1 / 10 + 1 / 9) ** 0.5
@@ -132,7 +129,7 @@ def test_cheaper_one_stays_while_it_may_be_as_good(cost_s: float, is_kept: bool)
     assert _lost(rival, far, training_time_s=cost_s)
 
 
-def _curved(number: int, end: float, falls: float) -> Trial:
+def _curved(number, end, falls):
     """A trial whose score falls fast, and then slowly."""
     curve = [end + falls * 0.5**point for point in range(1, 20)]
     return _trial(number, HARDNESS + end - 0.65, [*curve, end])
@@ -141,7 +138,7 @@ def _curved(number: int, end: float, falls: float) -> Trial:
 CURVED = [_curved(number, 0.65 + number / 100, 0.1 + number / 100) for number in range(1, 8)]
 
 
-def test_trial_on_batches_ends_where_what_is_to_come_changes_too_little() -> None:
+def test_trial_on_batches_ends_where_what_is_to_come_changes_too_little():
     """By how much others still changed, if five are known. The best one itself would have come to its end."""
     rival = _rival(CURVED)
     assert all(rival.on_curve(CURVED[0].curve[:points], {}, 9) is None for points in range(1, 21))
@@ -155,7 +152,7 @@ def test_trial_on_batches_ends_where_what_is_to_come_changes_too_little() -> Non
     assert few.on_curve(flat, {}, 9) is None
 
 
-def test_curve_comes_back_from_the_tags_of_a_run() -> None:
+def test_curve_comes_back_from_the_tags_of_a_run():
     """As a study that goes on reads it, to the last digit."""
     (one, *_) = CURVED
     assert json.loads(one.tags["sysmetrics.end"])["curve"]

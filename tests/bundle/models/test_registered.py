@@ -1,14 +1,10 @@
 """The best model in MLflow's model registry, in a real store."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow import MlflowClient
 from study_settings import study_settings
 
 from entrypoints.errors import UserError
@@ -22,18 +18,18 @@ NO_REGISTRY = "nowhere://"
 
 
 @pytest.fixture
-def run(store_in_use: MlflowClient) -> Iterator[RecordedRun]:
+def run(store_in_use):
     """An open run in a store of the test's own."""
     with mlflow.start_run() as active:
         yield RecordedRun.of(store_in_use, active)
 
 
-def _logged(run: RecordedRun) -> LoggedModel:
+def _logged(run):
     model = run.client.create_logged_model(run.experiment_id, "model", source_run_id=run.run_id)
     return LoggedModel(model.model_id, FIGURES)
 
 
-def test_newest_model_of_a_name_is_the_candidate(run: RecordedRun) -> None:
+def test_newest_model_of_a_name_is_the_candidate(run):
     """Each is a version with a description, and its score and costs as tags; a new name is let pass, and not made."""
     models = [_logged(run), _logged(run)]
     for number, model in enumerate(models, 1):
@@ -50,16 +46,14 @@ def test_newest_model_of_a_name_is_the_candidate(run: RecordedRun) -> None:
     assert run.client.get_model_version_by_alias("wine quality", "candidate").source == models[1].uri
 
 
-def test_store_without_a_registry_is_refused_before_the_search(
-    run: RecordedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store_without_a_registry_is_refused_before_the_search(run, monkeypatch):
     """In one sentence."""
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", NO_REGISTRY)
     with pytest.raises(UserError, match=rf"^register=wine: the model registry at {NO_REGISTRY} [^\n]*; give another"):
         planned(study_settings(register="wine"), folder=Path())
 
 
-def test_refusal_at_the_end_says_how_to_register_later(run: RecordedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusal_at_the_end_says_how_to_register_later(run, monkeypatch):
     """The model stays where it is."""
     model = _logged(run)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", NO_REGISTRY)

@@ -1,21 +1,16 @@
 """The page of a report: golden ones of three kinds, and what it has room for."""
 
-from __future__ import annotations
-
 import io
 import os
 import re
-from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from made_up_frames import stopped, study, together
 from matplotlib.figure import Figure
 
-from entrypoints.frame import Frame
 from entrypoints.reporting import questions
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.pages import for_terminal, page, table
@@ -30,14 +25,14 @@ LINKS = ["[tune red_wine](#/study) has 9 trials.", "Open next: [the trials](#/tr
 COMMON = ("training_time_s", "cpu_seconds", "elapsed_s")
 
 
-def seconds(row: Any) -> float:
+def seconds(row):
     """What a trial takes: most of it for each batch."""
     return 0.05 + 16 / float(row["batch_size"])
 
 
-def rich(seed: int = 0, times: float = 1.0, **changes: Any) -> Frame:
+def rich(seed=0, times=1.0, **changes):
     """A study in which batch sizes change costs, rates the score; its models are logged."""
-    costs: dict[str, Callable[[Any], float]] = {name: lambda row: times * seconds(row) for name in COMMON}
+    costs = {name: lambda row: times * seconds(row) for name in COMMON}
     costs |= {"peak_memory_mb": lambda row: 177.0, "model_memory_mb": lambda row: 1 + row["batch_size"] / 100}
     costs |= {"mean_step_time_ms": lambda row: 0.3 + row["batch_size"] / 1000, "inference_latency_ms": lambda row: 0.1}
     curves = {
@@ -64,14 +59,14 @@ def rich(seed: int = 0, times: float = 1.0, **changes: Any) -> Frame:
     return frame
 
 
-def limited(made: Callable[..., Frame], *batch_sizes: int) -> Frame:
+def limited(made, *batch_sizes):
     """A study under limits that has stopped these batch sizes."""
     frame = made(9, name="early_stop red_wine", of_study={"limits": LIMITS})
     by = {"stop_metric": "training_time_s", "stop_how": "predicted"}
     return stopped(frame, *batch_sizes, **by, training_time_s=0.2, cpu_seconds=0.2)
 
 
-def dull(seed: int = 0, noise: float = 0.01, **changes: Any) -> Frame:
+def dull(seed=0, noise=0.01, **changes):
     """A study in which nothing changes anything."""
     costs = {"training_time_s": lambda row: 1.0, "cpu_seconds": lambda row: 1.2, "peak_memory_mb": lambda row: 177.0}
     curves = {"val_rmse": lambda row, share: 0.66, "cpu_percent": lambda row, share: 97.0}
@@ -80,12 +75,12 @@ def dull(seed: int = 0, noise: float = 0.01, **changes: Any) -> Frame:
     return study(LEVELS, costs, noise=of, curves=curves, seed=seed, **changes)
 
 
-def of_dataset(made: Callable[..., Frame], number: int) -> Frame:
+def of_dataset(made, number):
     """The study of one of several datasets."""
     return made(number, of_study={"dataset": f"dataset{number}", "key": f"k{number}"})
 
 
-CASES: dict[tuple[str, str], Callable[[], Frame]] = {
+CASES = {
     (END, "rich"): rich,
     (END, "limits"): lambda: together(limited(rich, 8), rich()),
     (STUDY, "rich"): rich,
@@ -99,14 +94,14 @@ CASES: dict[tuple[str, str], Callable[[], Frame]] = {
 
 
 @cache
-def asked(kind: str, case: str) -> tuple[Frame, Sequence[Answer]]:
+def asked(kind, case):
     """A case and what is answered of it."""
     frame = CASES[kind, case]()
     return frame, questions.ask(STUDY if kind == PAIR else kind, frame)
 
 
 @pytest.mark.parametrize(("kind", "case"), CASES)
-def test_page_is_the_golden_one(kind: str, case: str) -> None:
+def test_page_is_the_golden_one(kind, case):
     """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them again. A figure's title is its first sentence."""
     _, answers = asked(kind, case)
     command = COMMAND if (kind, case) == (STUDY, "no effect") else ""
@@ -124,12 +119,12 @@ def test_page_is_the_golden_one(kind: str, case: str) -> None:
             assert _plain(figure.get_suptitle()) == _plain(each.sentences[0])
 
 
-def _plain(text: str) -> str:
+def _plain(text):
     return " ".join(re.sub(r"[`*]", "", text).split())
 
 
 @pytest.mark.parametrize(("kind", "case"), CASES)
-def test_every_number_of_a_sentence_is_in_its_table(kind: str, case: str) -> None:
+def test_every_number_of_a_sentence_is_in_its_table(kind, case):
     """So that whoever doubts it finds what it was made of: as it is, as a share, or as one over it."""
     for answer in asked(kind, case)[1]:
         values = _numbers_of(answer.table)
@@ -144,7 +139,7 @@ def test_every_number_of_a_sentence_is_in_its_table(kind: str, case: str) -> Non
 KNOWN = {1.0, 5.0, 0.1, 1000.0}  # a ratio's numerator, what is too small for a word (5 %, 0.1 MB), and rows
 
 
-def _numbers_of(rows: pd.DataFrame) -> set[float]:
+def _numbers_of(rows):
     """What a sentence may say of a table: its numbers and counts of its rows."""
     numbers = rows.select_dtypes("number").to_numpy(dtype=float).ravel()
     texts = rows.astype(str).to_numpy().ravel() if len(rows) else []
@@ -153,7 +148,7 @@ def _numbers_of(rows: pd.DataFrame) -> set[float]:
     return found | {float(count) for count in range(len(rows) + 1)} | KNOWN
 
 
-def _is_near(text: str, values: set[float]) -> bool:
+def _is_near(text, values):
     number = float(text)
     places = len(text.partition(".")[2].partition("e")[0])
     error = max(0.5 * 10.0**-places, 0.06 * number if len(text.strip("0.")) < 3 else 0.006 * number)
@@ -165,9 +160,9 @@ def _is_near(text: str, values: set[float]) -> bool:
     return any(abs(number - each) <= error for each in made)
 
 
-def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None:
+def test_tables_are_left_to_the_artifacts_before_figures_and_sentences():
     """The first question has room before others; what it shows stands below the first sentence and the links."""
-    wide: pd.DataFrame = pd.DataFrame({f"column_{number}": ["x" * 80] * 8 for number in range(8)})
+    wide = pd.DataFrame({f"column_{number}": ["x" * 80] * 8 for number in range(8)})
     answers = [
         Answer("decision", ("**Take it**.", "One.", "Two."), shown=pd.DataFrame({"alpha": [0.1]})),
         Answer("importance", ("Three.",), wide),
@@ -179,13 +174,13 @@ def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None
     assert text.index("### What hyperparameters change") < text.index("![effects]") < text.index("- Four.")
 
 
-def test_sentences_that_have_no_room_are_cut() -> None:
+def test_sentences_that_have_no_room_are_cut():
     """MLflow refuses a longer description."""
     text = page("a" * 32, [Answer("decision", ("x" * 9000,))], LINKS)
     assert (len(text), text[-4:]) == (8000, " ...")
 
 
-def test_terminal_shows_the_table_and_one_line_of_each_other_answer() -> None:
+def test_terminal_shows_the_table_and_one_line_of_each_other_answer():
     """All else is on the page; marks of Markdown are not."""
     first = Answer("decision", ("**Take** `it`.", "Load it."), shown=pd.DataFrame({"alpha": [0.1], "kind": ["a"]}))
     others = [Answer("counts", ("Nine trials.", "More.")), Answer("effects", open_question="Why not.")]
@@ -194,9 +189,9 @@ def test_terminal_shows_the_table_and_one_line_of_each_other_answer() -> None:
     assert [" ".join(line) for line in lines[3:]] == ["Take it.", "Load it.", "Nine trials.", "Why not."]
 
 
-def test_table_shows_the_first_rows_without_ids() -> None:
+def test_table_shows_the_first_rows_without_ids():
     """How many more there are is said; a bar would end a cell."""
-    rows: pd.DataFrame = pd.DataFrame({"run_id": ["r"] * 10, "limit": ["a|b"] * 10, "training_time_s": [0.123456] * 10})
+    rows = pd.DataFrame({"run_id": ["r"] * 10, "limit": ["a|b"] * 10, "training_time_s": [0.123456] * 10})
     lines = table(rows).splitlines()
     assert lines[:3] == ["| limit | training_time_s |", "| --- | --- |", "| a/b | 0.12 |"]
     assert (len(lines), lines[-1]) == (12, "2 more rows are in the artifact.")

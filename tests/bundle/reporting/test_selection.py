@@ -1,11 +1,5 @@
 """Which studies of a real store a report is about, and the mistakes of a user who names others."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 from commands import store_uri
 from made_up_frames import study, together
@@ -13,7 +7,6 @@ from mlflow import MlflowClient
 from stored_studies import FULL, LIMITED, OF_ALL, experiment_id, read, store_study, store_trial
 
 from entrypoints.errors import UserError
-from entrypoints.frame import Frame
 from entrypoints.reporting.questions import DATASETS, STUDY
 from entrypoints.reporting.selection import by_ids, find, kind_of
 
@@ -21,7 +14,7 @@ NO_KEY = {**OF_ALL, "sysmetrics.dataset": "red_wine"}
 
 
 @pytest.fixture
-def client(module_store: Path) -> Iterator[MlflowClient]:
+def client(module_store):
     """Of a store of this module's own; its experiment `studies` is empty."""
     store = MlflowClient(store_uri(module_store))
     experiment = store.create_experiment("studies")
@@ -29,11 +22,11 @@ def client(module_store: Path) -> Iterator[MlflowClient]:
     store.rename_experiment(experiment, f"studies {experiment}")
 
 
-def _found(client: MlflowClient, dataset: str = "red_wine") -> list[str]:
+def _found(client, dataset="red_wine"):
     return [run.info.run_id for run in find(client, experiment_id(client), dataset)]
 
 
-def _under(**tags: str) -> dict[str, Any]:
+def _under(**tags):
     """A study under limits, but for these tags."""
     return {"tags": LIMITED | {f"sysmetrics.{name}": tag for name, tag in tags.items()}}
 
@@ -51,9 +44,7 @@ def _under(**tags: str) -> dict[str, Any]:
         pytest.param([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.limits": "elapsed_s<=9"}}], [0], id="no key"),
     ],
 )
-def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(
-    client: MlflowClient, studies: list[dict[str, Any]], found: list[int]
-) -> None:
+def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(client, studies, found):
     """Of each way to limit them the newest, the newest first, after the full one; five at most.
 
     Without a key nobody knows whether they trained the same.
@@ -62,7 +53,7 @@ def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(
     assert _found(client) == [ids[number] for number in found]
 
 
-def test_study_under_limits_that_tried_anything_else_is_not_found(client: MlflowClient) -> None:
+def test_study_under_limits_that_tried_anything_else_is_not_found(client):
     """One that tried a part of the same is, however its values were written."""
     full, part, other = (store_study(client, trials=0, tags=tags) for tags in (FULL, LIMITED, LIMITED))
     tried = {full: (8, 64), part: (8.0,), other: (8, 32)}
@@ -72,7 +63,7 @@ def test_study_under_limits_that_tried_anything_else_is_not_found(client: Mlflow
     assert _found(client) == [full, part]
 
 
-def test_dataset_without_a_study_is_answered_with_those_that_have_one(client: MlflowClient) -> None:
+def test_dataset_without_a_study_is_answered_with_those_that_have_one(client):
     """A study that failed does not count. What to run where there is none is in test_report."""
     store_study(client, status="FAILED")
     for dataset in ("mine", "diabetes"):
@@ -83,7 +74,7 @@ def test_dataset_without_a_study_is_answered_with_those_that_have_one(client: Ml
     assert "no finished study of it, only of diabetes, mine; use one of these, run mlflow" in error.value.message
 
 
-def test_studies_that_are_named_come_once_the_full_one_first(client: MlflowClient) -> None:
+def test_studies_that_are_named_come_once_the_full_one_first(client):
     """In whatever order they are given. Those of several datasets keep theirs, if each has one full study."""
     limited, full = store_study(client, tags=LIMITED), store_study(client)
     assert [run.info.run_id for run in by_ids(client, [limited, full, limited])] == [full, limited]
@@ -93,12 +84,12 @@ def test_studies_that_are_named_come_once_the_full_one_first(client: MlflowClien
     assert "they are of different datasets (diabetes, red_wine); give those of one" in message
 
 
-def _kind(client: MlflowClient, run_ids: list[str]) -> str:
+def _kind(client, run_ids):
     runs = by_ids(client, run_ids)
     return kind_of(read(client, runs))
 
 
-def _mistake(client: MlflowClient, run_ids: list[str]) -> str:
+def _mistake(client, run_ids):
     with pytest.raises(UserError) as error:
         _kind(client, run_ids)
     return error.value.message
@@ -112,9 +103,7 @@ def _mistake(client: MlflowClient, run_ids: list[str]) -> str:
         pytest.param({"trials": 0}, "tune red_wine has no trials", "tune or early_stop", id="no trials"),
     ],
 )
-def test_run_that_is_no_finished_study_is_a_mistake(
-    client: MlflowClient, values: dict[str, Any], says: str, do: str
-) -> None:
+def test_run_that_is_no_finished_study_is_a_mistake(client, values, says, do):
     """One sentence: which run, what it is, and what to do."""
     run_id = store_study(client, **values)
     message = _mistake(client, [run_id])
@@ -123,7 +112,7 @@ def test_run_that_is_no_finished_study_is_a_mistake(
     assert do in message.split("; ")[-1]
 
 
-def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(client: MlflowClient) -> None:
+def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(client):
     """The id that was meant."""
     study = store_study(client, trials=0)
     trial = store_trial(client, study)
@@ -143,7 +132,7 @@ def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(c
         pytest.param({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared", id="keys"),
     ],
 )
-def test_studies_that_do_not_go_together_are_a_mistake(client: MlflowClient, other: dict[str, str], says: str) -> None:
+def test_studies_that_do_not_go_together_are_a_mistake(client, other, says):
     """Their trials answer different questions."""
     first, second = store_study(client), store_study(client, tags=other)
     message = _mistake(client, [first, second])
@@ -152,7 +141,7 @@ def test_studies_that_do_not_go_together_are_a_mistake(client: MlflowClient, oth
     assert "; give " in message
 
 
-def _made(seed: int = 0, **of_study: Any) -> Frame:
+def _made(seed=0, **of_study):
     return study({"alpha": [1, 2]}, of_study={"key": f"of seed {seed}"} | of_study, seed=seed, name=str(of_study))
 
 
@@ -163,12 +152,12 @@ def _made(seed: int = 0, **of_study: Any) -> Frame:
         pytest.param([_made(), _made(dataset="diabetes", key="d")], DATASETS, id="datasets"),
     ],
 )
-def test_studies_have_the_kind_of_what_they_differ_in(studies: list[Frame], kind: str) -> None:
+def test_studies_have_the_kind_of_what_they_differ_in(studies, kind):
     """Limits or dataset."""
     assert kind_of(together(*studies)) == kind
 
 
-def test_full_studies_of_one_dataset_are_compared_in_the_ui() -> None:
+def test_full_studies_of_one_dataset_are_compared_in_the_ui():
     """Of several seeds, or machines."""
     with pytest.raises(UserError, match="are compared on the page All studies; give one"):
         kind_of(together(_made(), _made(1)))

@@ -1,7 +1,5 @@
 """The tests behind reports: examples by hand."""
 
-from __future__ import annotations
-
 import math
 from itertools import permutations
 
@@ -13,11 +11,11 @@ from scipy import stats
 from entrypoints.reporting.statistics import holm, over_folds, range_by_chance
 
 
-def _table(*rows: tuple[float, ...]) -> pd.DataFrame:
+def _table(*rows):
     return pd.DataFrame(rows)
 
 
-def test_t_test_over_folds_by_hand() -> None:
+def test_t_test_over_folds_by_hand():
     """Differences 1, 2, 3 have mean 2 and variance 1; with 1/3 + 1/2 the error is the root of 5/6."""
     mean, low, high, p = over_folds(np.array([1.0, 2.0, 3.0]))
     assert (mean, low) == (2, pytest.approx(4 - high))
@@ -25,7 +23,7 @@ def test_t_test_over_folds_by_hand() -> None:
     assert high - mean == pytest.approx(4.303 * math.sqrt(5 / 6), abs=1e-3)
 
 
-def test_differences_without_spread_have_no_p_value() -> None:
+def test_differences_without_spread_have_no_p_value():
     """Their error is not known."""
     mean, *unknown = over_folds(np.full(10, 0.1))
     assert mean == pytest.approx(0.1)
@@ -39,7 +37,7 @@ def test_differences_without_spread_have_no_p_value() -> None:
         pytest.param(_table(*[(1, 2, 3, 4)] * 3, (2, 1, 3, 4)), None, id="neighbours swapped in one block"),
     ],
 )
-def test_range_of_rank_sums_is_that_of_rankings_by_chance(scores: pd.DataFrame, p: float | None) -> None:
+def test_range_of_rank_sums_is_that_of_rankings_by_chance(scores, p):
     """Of two blocks 6 of 36 pairs of rankings agree; of the other the share of enumerated ones that reach its range."""
     if p is None:
         within = scores.rank(axis=1).to_numpy()
@@ -53,13 +51,13 @@ def test_range_of_rank_sums_is_that_of_rankings_by_chance(scores: pd.DataFrame, 
     assert range_by_chance(scores) == pytest.approx(p, abs=4 * error)
 
 
-def test_best_and_worst_need_not_differ_where_some_levels_do() -> None:
+def test_best_and_worst_need_not_differ_where_some_levels_do():
     """Friedman's test says only that some two of them differ."""
     scores = _table((0, 1, 4, 2, 3), (0, 1, 2, 4, 3), (0, 1, 4, 3, 2), (1, 0, 2, 3, 4))
     assert stats.friedmanchisquare(*scores.to_numpy().T).pvalue < 0.05 < range_by_chance(scores)
 
 
-def test_holm_by_hand_leaves_out_what_is_unknown() -> None:
+def test_holm_by_hand_leaves_out_what_is_unknown():
     """Of three the smallest counts three times; a p-value that is not known keeps none and weakens no other."""
     adjusted = holm([0.02, math.nan, 0.01, 0.04])
     assert np.isnan(adjusted[1])

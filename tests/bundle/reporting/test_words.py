@@ -1,7 +1,5 @@
 """How numbers are written."""
 
-from __future__ import annotations
-
 import pytest
 
 from entrypoints.reporting.words import within
@@ -16,8 +14,6 @@ from entrypoints.reporting.words import within
         pytest.param(45_321.0, 1300.0, ("45300", "44000 to 46600"), id="hundreds"),
     ],
 )
-def test_interval_is_written_with_the_digits_that_it_leaves(
-    number: float, reach: float, written: tuple[str, str]
-) -> None:
+def test_interval_is_written_with_the_digits_that_it_leaves(number, reach, written):
     """No four digits of a number whose second one is not known."""
     assert within(number, number - reach, number + reach) == written

@@ -1,7 +1,5 @@
 """What `auto` stands for: a grid of a named dataset, a search for the best model of any other table; large tables."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -15,7 +13,7 @@ from entrypoints.search.grid import configurations
 from entrypoints.settings import StudySettings
 
 
-def _asked(*arguments: str) -> StudySettings:
+def _asked(*arguments):
     options = parsed(*arguments)
     del options["resume"]
     return StudySettings(**options)

@@ -1,7 +1,5 @@
 """The description of a registered version."""
 
-from __future__ import annotations
-
 from made_up_frames import study
 
 from entrypoints.models.best_model import LoggedModel
@@ -10,7 +8,7 @@ from entrypoints.search.pages import described
 TEST = {"test": 0.66, "test_low": 0.61, "test_high": 0.71}
 
 
-def test_version_says_what_it_is_what_to_expect_what_it_costs_and_which_limits_it_meets() -> None:
+def test_version_says_what_it_is_what_to_expect_what_it_costs_and_which_limits_it_meets():
     """A line each; what is not known of a limit is said."""
     limits = "training_time_s<=9x median after 50, served_p95_ms<=20"
     frame = study({"batch_size": [8, 64]}, {"training_time_s": lambda row: 1.0}, of_study={"limits": limits, **TEST})
@@ -28,7 +26,7 @@ def test_version_says_what_it_is_what_to_expect_what_it_costs_and_which_limits_i
     ]
 
 
-def test_version_of_a_study_without_limits_says_nothing_of_them() -> None:
+def test_version_of_a_study_without_limits_says_nothing_of_them():
     """Nor of rows to come where no interval is known."""
     said = described(
         study({"batch_size": [8, 64]}), {"batch_size": 8}, LoggedModel("m-1", {"refit_cpu_seconds": 1.0}), []

@@ -1,17 +1,12 @@
 """Which of the models that a study would choose becomes its result, by what they cost as served."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import mlflow
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from commands import in_use, runs_of_kind
-from mlflow import MlflowClient
 from records import store, study_of, trial
 from study_settings import RunningRay
 
@@ -20,7 +15,6 @@ from entrypoints.models.best_model import LoggedModel
 from entrypoints.runs import RecordedRun
 from entrypoints.search import finalists, result, running
 from entrypoints.search.finalists import MAX_FINALISTS
-from entrypoints.search.study import Study
 from entrypoints.tags import BEST_TRIAL_RUN_ID
 from entrypoints.tune import tune
 from mlflow_sysmetrics.served import ServedCosts, ServerError
@@ -32,14 +26,14 @@ QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
 class Server:
     """Serves no model, and knows what each costs in turn: a figure for one name, taken on a quiet machine or not."""
 
-    def __init__(self, name: str, *values: float, contention: Contention = QUIET, fails: int = 0) -> None:
+    def __init__(self, name, *values, contention=QUIET, fails=0):
         self.left = list(values)
         self.fails = fails
         self.served = 0
         self._name = name
         self._contention = contention
 
-    def __call__(self, folder: str, max_seconds: float | None) -> ServedCosts:
+    def __call__(self, folder, max_seconds):
         assert (Path(folder) / "MLmodel").exists()
         self.served += 1
         if self.served <= self.fails:
@@ -48,11 +42,11 @@ class Server:
 
 
 @pytest.fixture
-def choose(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Study]]:
+def choose(empty_store, monkeypatch):
     """The end of a study of trials with these scores under limits, in a store that is in use."""
     with in_use(empty_store) as client:
 
-        def chosen(limits: str, server: Server, *by_score: float) -> Study:
+        def chosen(limits, server, *by_score):
             study = study_of([trial(number, score) for number, score in enumerate(by_score, 1)], limits)
             study.run = RecordedRun.of(client, client.create_run("0"))
             for each in study.trials.values():
@@ -64,19 +58,19 @@ def choose(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         yield chosen
 
 
-def _feasible(study: Study) -> list[str]:
+def _feasible(study):
     """What the runs of trials say, the best first."""
     runs = [study.run.client.get_run(str(each.run_id)) for each in study.trials.values()]
     return [run.data.tags["sysmetrics.feasible"] for run in runs]
 
 
-def _said(study: Study) -> str:
+def _said(study):
     model = LoggedModel("m-0123", {"test_rmse": 0.6, "refit_training_time_s": 1.0, "refit_latency_ms": 2.0})
     with mlflow.start_run(run_id=study.run.run_id):
         return result.tell(study, model, {})
 
 
-def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(choose: Callable[..., Study]) -> None:
+def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(choose):
     """Those before it break a limit, which is said; those after it are not served."""
     server = Server("served_memory_mb", 210.0, 190.0)
     study = choose("served_memory_mb<=200", server, 0.5, 0.6, 0.7)
@@ -90,7 +84,7 @@ def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(ch
     assert "As served it takes 190 MB and 4 ms of CPU a row" in said
 
 
-def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Study]) -> None:
+def test_five_that_break_a_limit_end_the_study(choose):
     """It names the nearest of them, and does not say that no other one could meet it."""
     server = Server("served_memory_mb", 250.0, 240.0, 210.0, 230.0, 220.0)
     study = choose("served_memory_mb<=200", server, *(0.5 + number / 100 for number in range(7)))
@@ -106,8 +100,8 @@ def test_five_that_break_a_limit_end_the_study(choose: Callable[..., Study]) -> 
 
 
 def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_there(
-    choose: Callable[..., Study],
-) -> None:
+    choose,
+):
     """One that is slow there may be fast elsewhere: it is the result if none is known to meet the limit."""
     server = Server("served_p50_ms", 30.0, 10.0, contention=BUSY)
     study = choose("served_p50_ms<=20", server, 0.5, 0.6)
@@ -125,9 +119,7 @@ def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_ther
     assert "takes 4 ms of CPU a row; the machine was too busy to time its answers." in said
 
 
-def test_model_that_cannot_be_served_is_a_warning(
-    choose: Callable[..., Study], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_model_that_cannot_be_served_is_a_warning(choose, capsys):
     """Without limits on it; with some, the next one is tried, and nobody says that it meets them."""
     server = Server("served_memory_mb", fails=1)
     study = choose("", server, 0.5, 0.6)
@@ -140,7 +132,7 @@ def test_model_that_cannot_be_served_is_a_warning(
     assert study.best.trial_id == "t2"
 
 
-def _early_stop(server: Server, search: Callable[..., Any], **options: str) -> Result:
+def _early_stop(server, search, **options):
     """What the command says whose search and whose server are these."""
     line = [part for name, value in options.items() for part in (f"--{name}", value)]
     with pytest.MonkeyPatch.context() as patch:
@@ -150,7 +142,7 @@ def _early_stop(server: Server, search: Callable[..., Any], **options: str) -> R
         return CliRunner().invoke(tune, line)
 
 
-def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(store_in_use: MlflowClient) -> None:
+def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(store_in_use):
     """By a model that ignores all features; what is nearer to the limit than noise does not."""
     server, search = Server("served_memory_mb", 100.5, 101.5), Mock(side_effect=UserError("searched"))
     first, second = (_early_stop(server, search, dataset="diabetes", limits="served_memory_mb<=100") for _ in range(2))
@@ -171,8 +163,8 @@ def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(store_in_us
     ],
 )
 def test_limit_by_the_clock_ends_a_study_before_its_search_on_a_quiet_machine_alone(
-    store_in_use: MlflowClient, contention: Contention, answer_ms: float, says: str
-) -> None:
+    store_in_use, contention, answer_ms, says
+):
     """Where other programs may have made the answers slow, it is searched; so it is within a fifth of the limit."""
     server = Server("served_p50_ms", answer_ms, contention=contention)
     search = Mock(side_effect=UserError("searched"))
@@ -180,10 +172,10 @@ def test_limit_by_the_clock_ends_a_study_before_its_search_on_a_quiet_machine_al
     assert says in done.stderr
 
 
-def test_study_delivers_the_first_model_that_meets_its_limits(store_in_use: MlflowClient) -> None:
+def test_study_delivers_the_first_model_that_meets_its_limits(store_in_use):
     """The third that is served: before the search a model was that ignores all features."""
 
-    def search(study: Study) -> None:
+    def search(study):
         for number, each in enumerate(study.configurations, 1):
             ran = trial(number, number / 10, each)
             store(study.run.client, study.run.run_id, ran)

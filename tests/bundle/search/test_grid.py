@@ -1,11 +1,8 @@
 """The grid: which configurations a study tries, and in which order."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,29 +13,27 @@ from study_settings import study_settings
 
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find_all
-from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
 from entrypoints.search.grid import MAX_CANDIDATES, configurations
-from entrypoints.search.study import Study
 from entrypoints.search_space import parse
 
 MLP = "sklearn.neural_network.MLPClassifier"
 ALPHAS = {"loguniform": [1e-5, 1e-1]}
 
 
-def _tried(dataset: str = "diabetes", space: Any = None, **settings: Any) -> list[Configuration]:
+def _tried(dataset="diabetes", space=None, **settings):
     """The configurations of a study whose space is as the user would write it, each once."""
     return [each for each in _in_order(dataset, space, **settings) if not each.repeat]
 
 
-def _in_order(dataset: str = "diabetes", space: Any = None, **settings: Any) -> list[Configuration]:
+def _in_order(dataset="diabetes", space=None, **settings):
     """The same with repetitions."""
     data = bundled(dataset, 10)
     asked = study_settings(dataset=dataset, space=parse(json.dumps(space), Path()) if space else {}, **settings)
     return configurations(asked, data.split, find_all(data.task, asked.algorithm), data.n_classes)
 
 
-def _searched(tried: list[Configuration]) -> set[str]:
+def _searched(tried):
     """What is tried, in whatever order."""
     return {repr(configuration.searched) for configuration in tried}
 
@@ -46,7 +41,7 @@ def _searched(tried: list[Configuration]) -> set[str]:
 @pytest.mark.parametrize(
     ("name", "values", "trials"), [("batch_size", [8, 64], 2 * 4 * 3), ("tol", [0, 0.01], 9 * 4 * 3 * 2)]
 )
-def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name: str, values: list[float], trials: int) -> None:
+def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name, values, trials):
     """Each by itself; without a tol there is none to be seen."""
     tried = _tried("red_wine", {name: values})
     assert len(tried) == trials
@@ -54,7 +49,7 @@ def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name: str, values
     assert {(each.tol is None, "tol" in each.searched) for each in tried} == {(name != "tol", name == "tol")}
 
 
-def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
+def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters():
     """No rank correlation of a number with a batch size, a rate or an algorithm is beyond chance; seeds differ."""
     tried = _tried(seed=3)
     assert [each.number for each in tried] == list(range(1, 193))
@@ -76,7 +71,7 @@ def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
         pytest.param(f"svm,{MLP}", 9, 3, id="both: of the own one"),
     ],
 )
-def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: int, runs: int) -> None:
+def test_one_configuration_from_the_middle_runs_again(algorithm, widths, runs):
     """Spread over the order, with numbers from 1 on."""
     name = "max_iter" if MLP in algorithm else "learning_rate"
     values = list(range(1, widths + 1))
@@ -102,14 +97,14 @@ def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: in
         pytest.param({"alpha": ALPHAS}, 20, MAX_CANDIDATES, 20, id="of distributions very many"),
     ],
 )
-def test_search_that_learns_tries_some_of_many(space: Any, max_trials: int | None, candidates: int, size: int) -> None:
+def test_search_that_learns_tries_some_of_many(space, max_trials, candidates, size):
     """Those that it chooses from are in random order."""
     tried = _tried(space=space, search="tpe", max_trials=max_trials)
     assert len(_searched(tried)) == len(tried) == candidates
     assert _planned(tried, max_trials).size == size
 
 
-def test_search_that_learns_repeats_a_configuration_among_as_many_as_it_tries() -> None:
+def test_search_that_learns_repeats_a_configuration_among_as_many_as_it_tries():
     """Not among all those that it chooses from."""
     tried = _in_order(space={"batch_size": 64, "max_iter": list(range(1, 41))}, search="tpe", algorithm=MLP)
     assert len(_searched(tried)) == len(tried) - 2 == 40
@@ -119,11 +114,11 @@ def test_search_that_learns_repeats_a_configuration_among_as_many_as_it_tries() 
     assert max(each.number for each in tried if each.key == often) <= size
 
 
-def _planned(tried: list[Configuration], max_trials: int | None) -> Study:
+def _planned(tried, max_trials):
     return study_of(settings=study_settings(search="tpe", max_trials=max_trials), configurations=tried)
 
 
-def test_each_algorithm_has_values_of_its_own() -> None:
+def test_each_algorithm_has_values_of_its_own():
     """Those under its name go before those for all; of what it does not take nothing is tried; else its defaults."""
     space = {"batch_size": [16], "learning_rate": [0.1], "forest": {"n_estimators": [20, 30], "max_depth": [None]}}
     space |= {"boosting": {"learning_rate": [0.2]}, "mlp": {"learning_rate": ["constant"]}}
@@ -154,9 +149,7 @@ def test_each_algorithm_has_values_of_its_own() -> None:
         pytest.param("svm", {"batch_size": {"integers": [2, 400]}, "learning_rate": ALPHAS}, 50, 50, id="built-in"),
     ],
 )
-def test_random_search_tries_distinct_configurations(
-    algorithm: str, space: Any, max_trials: int | None, trials: int
-) -> None:
+def test_random_search_tries_distinct_configurations(algorithm, space, max_trials, trials):
     """As many as are asked for, as far as there are enough; the same for the same seed."""
     first, again, other = (
         _tried(space=space, algorithm=algorithm, search="random", max_trials=max_trials, seed=seed)
@@ -169,7 +162,7 @@ def test_random_search_tries_distinct_configurations(
     assert (_searched(first) == _searched(other)) == (trials in (24, 192))
 
 
-def test_some_of_a_grid_of_a_million_million_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_of_a_grid_of_a_million_million_are_drawn_at_once(monkeypatch):
     """Distinct ones, from all values of each hyperparameter."""
     monkeypatch.setattr(Estimator, "check", lambda *_: None)
     names = ("alpha", "l1_ratio", "epsilon", "eta0", "power_t", "validation_fraction", "max_iter", "n_iter_no_change")
@@ -179,7 +172,7 @@ def test_some_of_a_grid_of_a_million_million_are_drawn_at_once(monkeypatch: pyte
     assert {len({each.searched[name] for each in tried}) for name in space} == {10}
 
 
-def _bad(name: str, says: str, space: Any, **settings: Any) -> Any:
+def _bad(name, says, space, **settings):
     return pytest.param(space, settings, says, id=name)
 
 
@@ -216,7 +209,7 @@ TOO_MANY = (
         _bad("second value", f"algorithm={MLP} with alpha=-1 does not train", {"alpha": [0.1, -1]}, algorithm=MLP),
     ],
 )
-def test_space_that_does_not_fit_is_refused_in_one_sentence(space: Any, settings: dict[str, Any], says: str) -> None:
+def test_space_that_does_not_fit_is_refused_in_one_sentence(space, settings, says):
     """It says what was given, what is wrong with it, and what to do."""
     with pytest.raises(UserError) as raised:
         _tried(space=space, **settings)

@@ -1,12 +1,9 @@
 """A long trial is live: its points are in the store within seconds, at little cost, while it trains."""
 
-from __future__ import annotations
-
 import time
-from pathlib import Path
 
 import pytest
-from commands import StartProject, Study, children, copy_store, runs_of_kind, store_uri, wait_until
+from commands import children, copy_store, runs_of_kind, store_uri, wait_until
 from mlflow import MlflowClient
 
 SEEN_WITHIN_S = 5.0
@@ -22,28 +19,26 @@ LONG = {
 
 @pytest.mark.slow
 @pytest.mark.alone  # it watches one trial for ten seconds
-def test_each_point_is_in_the_store_within_seconds_of_being_measured(
-    study: Study, start_project: StartProject, tmp_path: Path
-) -> None:
+def test_each_point_is_in_the_store_within_seconds_of_being_measured(study, start_project, tmp_path):
     """While the trial trains: those of a curve, and those that the thread reads, one for each half second."""
     client = MlflowClient(store_uri(copy_store(study.folder, tmp_path)))
     command = start_project("tune", tmp_path, **LONG)
 
-    def trials() -> list[str]:
+    def trials():
         newest = runs_of_kind(client, "study")[0]
         own = children(client, newest, "trial") if newest.info.run_id != study.run.info.run_id else []
         return [run.info.run_id for run in own]
 
-    def times_ms(name: str) -> set[int]:
+    def times_ms(name):
         return {point.timestamp for point in client.get_metric_history(run_id, name)}
 
     wait_until(trials, 600, "the trial's run in the store")
     (run_id,) = trials()
     wait_until(lambda: times_ms("val_rmse"), 600, "the first point in the store")
 
-    def is_live() -> bool:
+    def is_live():
         known = {name: times_ms(name) for name in ("val_rmse", "system/process_memory_mb")}
-        delays_s: dict[str, list[float]] = {name: [] for name in known}
+        delays_s = {name: [] for name in known}
         began = time.time()
         while time.time() < began + WATCHED_S:
             for name, before in known.items():

@@ -1,16 +1,11 @@
 """A search that races, from the command line to its last run in MLflow, and continued."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 from commands import children, in_use, runs_of_kind
-from mlflow import MlflowClient
-from mlflow.entities import Run
 from study_settings import RunningRay
 
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_RACE, ROLE
@@ -23,7 +18,7 @@ TRIALS = 14  # of which two run again, to measure noise
 SETTINGS = {"algorithm": "boosting", "space": SPACE, "search": "tpe", "max_trials": "12", "folds": "5"}
 
 
-def _tune(**options: str) -> str:
+def _tune(**options):
     """What a command with these options prints."""
     line = [part for name, text in options.items() for part in (f"--{name}", text)]
     result = CliRunner().invoke(tune, line)
@@ -31,14 +26,14 @@ def _tune(**options: str) -> str:
     return result.stdout
 
 
-def _trials(client: MlflowClient) -> tuple[Run, list[Run]]:
+def _trials(client):
     """The study's run, and its trials in the order of their starts."""
     (study,) = runs_of_kind(client, "study")
     trials = [run for run in children(client, study, "trial") if ROLE not in run.data.tags]
     return study, sorted(trials, key=lambda run: int(run.data.tags["sysmetrics.number"]))
 
 
-def _check(said: str, study: Run, trials: list[Run]) -> list[Run]:
+def _check(said, study, trials):
     """That a study of these trials says what became of them, and has chosen a complete one; return the raced ones."""
     raced = [run for run in trials if run.data.tags.get(STOPPED_BY) == BY_RACE]
     assert raced
@@ -58,9 +53,7 @@ def _check(said: str, study: Run, trials: list[Run]) -> list[Run]:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_search_ends_trials_that_cannot_win_also_when_it_is_continued(
-    empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_ends_trials_that_cannot_win_also_when_it_is_continued(empty_store, monkeypatch):
     """Those that were raced before are not run again."""
     monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
     with in_use(empty_store) as client:

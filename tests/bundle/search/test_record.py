@@ -1,17 +1,12 @@
 """What the driver keeps of each trial: its last figures, the best so far, and the frame that comes of them."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 from records import BY_TIME, TIME, ended_by, of_every_end, recorder_of, store, study_of
 from records import trial as made
 from reference import configured
@@ -19,9 +14,7 @@ from stored_studies import read
 from study_settings import study_settings
 
 from entrypoints.mlflow_io import log_tables
-from entrypoints.models.trial_record import Trial
 from entrypoints.runs import RecordedRun
-from entrypoints.search.recorder import Recorder
 from entrypoints.search.run_names import searched
 from entrypoints.search.running import tell_of_outside
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_LIMITS
@@ -32,22 +25,22 @@ CONFIGURATION = configured()
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
 
 
-def _trial(trial_id: str, error_file: Path | None = None) -> Any:
+def _trial(trial_id, error_file=None):
     """What the record reads of one of Tune's trials, which keeps its errors in a file."""
     config = {"configuration": CONFIGURATION}
     return SimpleNamespace(trial_id=trial_id, config=config, error_file=error_file and str(error_file))
 
 
 def _run(
-    recorder: Recorder,
-    trial_id: str,
-    status: str | None = "FINISHED",
+    recorder,
+    trial_id,
+    status="FINISHED",
     *,
-    end: str = "on_trial_complete",
-    tags: dict[str, str] | None = None,
-    error_file: Path | None = None,
-    **figures: float,
-) -> Trial:
+    end="on_trial_complete",
+    tags=None,
+    error_file=None,
+    **figures,
+):
     """Have a trial hand over one result, and end or not."""
     trial = _trial(trial_id, error_file)
     recorder.on_trial_start(0, [], trial)
@@ -62,7 +55,7 @@ def _run(
     [("red_wine", "val_rmse", "0.6000"), ("diabetes", "val_accuracy", "0.8000")],
     ids=["lowest", "highest"],
 )
-def test_best_so_far_follows_the_direction_of_the_score(dataset: str, score: str, best: str) -> None:
+def test_best_so_far_follows_the_direction_of_the_score(dataset, score, best):
     """Trials that diverged, failed or were ended are not among them, however good they look; all count as done."""
     record = recorder_of(study_of(dataset=dataset), stream=(stream := io.StringIO()))
     record.on_step_end(0, [])
@@ -81,7 +74,7 @@ def test_best_so_far_follows_the_direction_of_the_score(dataset: str, score: str
     assert of.endswith(", of 3 of 1 trials that ran to their end")
 
 
-def test_nothing_is_best_before_a_trial_has_ended() -> None:
+def test_nothing_is_best_before_a_trial_has_ended():
     """Then nothing is said of it."""
     assert study_of().best_so_far() == ""
 
@@ -94,7 +87,7 @@ def test_nothing_is_best_before_a_trial_has_ended() -> None:
         pytest.param("training_time_s<=0.1", "-", id="none"),
     ],
 )
-def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
+def test_best_so_far_meets_the_limits(text, best):
     """The best that breaks one is not the result."""
     record = recorder_of(study_of(limits=text), stream=(stream := io.StringIO()))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
@@ -104,7 +97,7 @@ def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     assert f"val_rmse {best}, " in stream.getvalue().splitlines()[-1]
 
 
-def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
+def test_record_knows_how_each_trial_ended(tmp_path):
     """By itself, by Tune, by an error, which it keeps, or not at all when the time was up; also if it never began."""
     record, error_file = recorder_of(study_of()), tmp_path / "error.txt"
     study = record.study
@@ -133,14 +126,14 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     assert study.trials["cut off"].figures == {"val_rmse": 0.1}
 
 
-def test_search_of_which_no_trial_began_took_no_time() -> None:
+def test_search_of_which_no_trial_began_took_no_time():
     """All failed while they were set up."""
     record = recorder_of(study_of())
     record.on_trial_error(0, [], _trial("failed while it was set up"))
     assert record.study.search_s == 0
 
 
-def test_who_ended_a_trial_from_outside_is_known_after_the_search(client: MlflowClient) -> None:
+def test_who_ended_a_trial_from_outside_is_known_after_the_search(client):
     """A person, which only its run says, or else the time limit, of which its run is told."""
     by_person, in_time = trials = [made(number, by=BY_TIME_LIMIT) for number in (1, 2)]
     study = study_of(trials, settings=study_settings(time_limit_s=15.0))
@@ -153,9 +146,9 @@ def test_who_ended_a_trial_from_outside_is_known_after_the_search(client: Mlflow
     assert client.get_run(str(in_time.run_id)).data.tags[STOP_REASON] == "time_limit_s=15 of the study"
 
 
-def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> None:
+def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt():
     """The death is counted, the trial once. The search begins with the first trial alone."""
-    begun: list[str] = []
+    begun = []
     record = recorder_of(study_of(), begins=lambda: begun.append("first"))
     study = record.study
     _run(record, "a", None, end="", tags={DIVERGED: "true"}, val_rmse=0.5)
@@ -181,15 +174,13 @@ EXPECTED = {"training_time_s": 9.0}
         pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),
     ],
 )  # fmt: skip
-def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
-    trial: Trial, end: str, counted: float | None
-) -> None:
+def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(trial, end, counted):
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
     assert trial.end == end
     assert [each["training_time_s"] for each in study_of([trial]).costs] == ([] if counted is None else [counted])
 
 
-def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> None:
+def test_record_is_the_frame_that_its_runs_are_read_as(client):
     """Whatever became of a trial: what a study says at its end is what a report says of it."""
     trials = [*of_every_end(), made(11, 0.5, configuration=replace(configured(batch_size=2), repeat=1))]
     trials[0].tags |= {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}

@@ -1,14 +1,10 @@
 """What a study finds, says, and leaves in its run, after its search."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -19,7 +15,6 @@ from saved_views import listed
 from study_settings import study_settings
 
 from entrypoints.models.best_model import LoggedModel
-from entrypoints.models.trial_record import Trial
 from entrypoints.reporting.questions import limits_applied
 from entrypoints.reporting.questions.counts import counted
 from entrypoints.reporting.questions.limits_saved import answer, saving
@@ -44,17 +39,17 @@ Finish = Callable[..., Study]
 Before = Callable[..., str]
 
 
-def _metrics(study: Study) -> dict[str, float]:
+def _metrics(study):
     return result.metrics(study, frame_at_end(study))
 
 
 @pytest.fixture
-def before(empty_store: Path) -> Any:
+def before(empty_store):
     """Have a study of these trials run before, in a store of its own that is in use, and return its id."""
     with in_use(empty_store) as client:
         experiment_id = client.create_experiment("studies", (empty_store / "artifacts").as_uri())
 
-        def ran(trials: list[Trial], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
+        def ran(trials, *, status="FINISHED", tags=None):
             about = {
                 KIND: "study",
                 STUDY_KEY: study_of(settings=SETTINGS).key,
@@ -72,10 +67,10 @@ def before(empty_store: Path) -> Any:
 
 
 @pytest.fixture
-def finish(before: Before) -> Finish:
+def finish(before):
     """What is asked of a study whose trials these are, in the same store."""
 
-    def finished(trials: list[Trial], limits: str = "", *, settings: Any = SETTINGS, planned: int = 0) -> Study:
+    def finished(trials, limits="", *, settings=SETTINGS, planned=0):
         client = mlflow.MlflowClient()
         run_id = before(trials)
         study = study_of(trials, limits, settings=settings, planned=planned)
@@ -88,7 +83,7 @@ def finish(before: Before) -> Finish:
     return finished
 
 
-def test_counts_of_trials_add_up(finish: Finish) -> None:
+def test_counts_of_trials_add_up(finish):
     """Each trial is in one of them, and what diverged is named: what it has in common, or some runs."""
     study = finish(of_every_end(), TIME, planned=12)
     said = counted(study.frame)
@@ -104,7 +99,7 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     assert counted(many.frame) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
 
 
-def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
+def test_figures_of_a_study_are_those_of_its_trials(finish, before):
     """Spent by all that say so; saved against the full study, also where a trial cost more than there."""
     before([trial(number) for number in range(1, 11)])
     trials = [each for each in of_every_end() if not each.figures or each.configuration.number not in (8, 9)]
@@ -121,7 +116,7 @@ def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Befo
     assert _metrics(finish([trial(1), again], TIME))["feasible"] == 1
 
 
-def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
+def test_saving_is_counted_against_the_forecast_without_a_full_study(finish):
     """At the rate at which trials came to their end; whether they converged or not."""
     trials = [trial(4, 0.6), trial(2, None, ending=BY_TIME)]
     trials.append(trial(3, None, ending=BY_TIME, configuration=configured(tol=0.1)))
@@ -135,7 +130,7 @@ def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Fin
     )
 
 
-def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> None:
+def test_forecast_has_an_error_where_the_search_was_whole(finish):
     """Nothing was stopped, and nothing was done before."""
     assert _metrics(finish([trial(1)]))["forecast_error_percent"] == pytest.approx(100 * (50 / 42.5 - 1))
     assert "forecast_error_percent" not in _metrics(finish([trial(1)], planned=2))
@@ -145,7 +140,7 @@ def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> Non
     assert "forecast_error_percent" not in _metrics(continued)
 
 
-def test_best_is_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
+def test_best_is_among_the_trials_that_meet_the_limits(finish):
     """A relative limit is that of all trials, and each run is told what it came to."""
     trials = [trial(number, 0.7 - number / 100) for number in (5, 4, 3, 2, 1)]  # scores improve as costs rise
     study = finish(trials, "training_time_s<=1x median")
@@ -156,7 +151,7 @@ def test_best_is_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
         assert tag == str(each.configuration.number < 4).lower()
 
 
-def test_page_and_terminal_say_the_same(finish: Finish) -> None:
+def test_page_and_terminal_say_the_same(finish):
     """What to take, what it costs and how to load it come first, then where to look, then what became of the trials."""
     study = finish(of_every_end(), TIME)
     with mlflow.start_run(run_id=study.run.run_id):
@@ -178,7 +173,7 @@ def test_page_and_terminal_say_the_same(finish: Finish) -> None:
     assert len(after_table) <= 9
 
 
-def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Finish) -> None:
+def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish):
     """On the page, on the terminal and in the run; a study that asks for the best says what it takes instead.
 
     That a report says the same is in test_tune.
@@ -246,9 +241,7 @@ def test_cheapest_of_equal_trials_is_the_result_where_that_is_chosen(finish: Fin
         ),
     ],
 )  # fmt: skip
-def test_study_without_a_result_says_why_and_what_to_do(
-    finish: Finish, trials: list[Trial], limits: str, planned: int, says: str
-) -> None:
+def test_study_without_a_result_says_why_and_what_to_do(finish, trials, limits, planned, says):
     """In one sentence, which its page begins with. A limit of time is raised where there is one."""
     settings = replace(SETTINGS, time_limit_s=90.0 if LONGER in says else None)
     study = finish([replace(each) for each in trials], limits, planned=planned, settings=settings)
@@ -270,7 +263,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
         pytest.param("model_memory_mb<=1.2x median", [0.9, 0.9, 0.9, 0.8, 0.8], None, id="1 MB above the median"),
     ],
 )
-def test_limit_that_says_nothing_is_named(finish: Finish, limits: str, figures: list[float], says: str | None) -> None:
+def test_limit_that_says_nothing_is_named(finish, limits, figures, says):
     """Since too few trials have its figure, or since it lies within the noise of most."""
     metric = limits.partition("<")[0]
     trials = []
@@ -283,30 +276,30 @@ def test_limit_that_says_nothing_is_named(finish: Finish, limits: str, figures: 
     assert [sentence.endswith(str(says)) for sentence in said] == ([True] if says else [])
 
 
-def _host(cores: str) -> dict[str, str]:
+def _host(cores):
     return {f"{HOST_PREFIX}usable_cores": cores}
 
 
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
 
 
-def _trials(cores: str = "2") -> list[Trial]:
+def _trials(cores="2"):
     return [trial(number, configuration=each, tags=_host(cores)) for number, each in enumerate(WANTED, 1)]
 
 
-def _full(finish: Finish, trials: list[Trial] | None = None) -> str | None:
+def _full(finish, trials=None):
     """The full study that a saving is counted against."""
     found = saving(frame_at_end(finish(trials or _trials(), "val_loss<=9")))
     assert found is not None
     return found.full
 
 
-def _says_another_machine(finish: Finish) -> bool:
+def _says_another_machine(finish):
     sentences = answer(frame_at_end(finish(_trials(), "val_loss<=9"))).sentences
     return any("another machine" in sentence for sentence in sentences)
 
 
-def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish: Finish, before: Before) -> None:
+def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish, before):
     """Or of another one, which is said: what it cost there does not measure what limits save here."""
     assert _full(finish) is None
     elsewhere = before(_trials("8"))
@@ -322,7 +315,7 @@ def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish:
     assert not _says_another_machine(finish)
 
 
-def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before) -> None:
+def test_studies_that_do_not_fit_are_passed_over(finish, before):
     """An older and larger one that fits is found behind them."""
     fits = before([*_trials(), trial(3, configuration=configured("svm", momentum=0.9))])
     before(_trials(), status="FAILED")
@@ -344,7 +337,7 @@ def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before)
         *(pytest.param({name: 3}, False, id=name) for name in ("folds", "seed", "length")),
     ],
 )
-def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
+def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes, same):
     """Which configurations there are, and how they are handed out, is not part of it; the data are."""
     key = study_of(settings=study_settings()).key
     other = study_of(settings=study_settings(**changes))
@@ -354,21 +347,21 @@ def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict
     assert key != of_other_data.key
 
 
-def _columns(page: Any) -> list[str]:
+def _columns(page):
     return [column.split("`")[1] for column in page.state["selectedColumns"]]
 
 
-def _pages(study: Study) -> dict[str, str]:
+def _pages(study):
     return save_pages(study, study.frame)
 
 
-def _saved(study: Study) -> dict[str, Any]:
+def _saved(study):
     """The pages in the menu of the experiment, by what is on them."""
     found = listed(study.run.client, study.run.experiment_id)
     return {name.rpartition(" · ")[2]: page for name, page in found.items()}
 
 
-def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish) -> None:
+def test_study_saves_its_pages_and_those_of_its_experiment(finish):
     """All are views, and each link opens its own; those of limits have them in words, on one figure together."""
     limits = "training_time_s<=1, val_loss patience 3, val_loss<=2"
     study = finish([trial(1), trial(2)], limits)
@@ -390,7 +383,7 @@ def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish) -> No
     assert _columns(saved["within the limits"])[2:5] == ["val_rmse", "training_time_s", "val_loss"]
 
 
-def test_pages_are_there_from_the_start(finish: Finish, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pages_are_there_from_the_start(finish, capsys):
     """With the costs that trials will have; the end makes the same ones again."""
     study = finish([], "training_time_s<=1")
     study.configurations = [configured(batch_size=2), configured(batch_size=4)]

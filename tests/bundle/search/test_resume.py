@@ -1,26 +1,18 @@
 """Studies that were interrupted in every way and continued, beside the same studies without an interruption."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 from commands import (
     STUDY,
-    Command,
     Finished,
-    RunProject,
-    StartProject,
     Study,
     children,
     copy_store,
@@ -32,7 +24,6 @@ from commands import (
     wait_until,
 )
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from study_settings import RunningRay, study_settings
 
 from entrypoints.runs import RecordedRun
@@ -47,11 +38,11 @@ CURVES = ("train_loss", "val_loss", "val_rmse")
 SCORES = ("val_loss", "val_rmse", "test_rmse", "test_loss")
 
 
-def _is_done(run: Run) -> bool:
+def _is_done(run):
     return "sysmetrics.end" in run.data.tags and run.info.status != "RUNNING"
 
 
-def _check_result(study: Study, whole: Study) -> None:
+def _check_result(study, whole):
     """A study has what another of the same settings has, which nothing has interrupted.
 
     Each trial has one run, with the same end, and every point of each curve, once, to twelve digits: processes round
@@ -74,7 +65,7 @@ def _check_result(study: Study, whole: Study) -> None:
     assert _result(study) == _result(whole)
 
 
-def _result(study: Study) -> Any:
+def _result(study):
     """What a study says of its trials and the best, by their names."""
     metrics, tags = study.run.data.metrics, study.run.data.tags
     best = study.client.get_run(tags["sysmetrics.best_trial_run_id"]).data.params
@@ -93,11 +84,11 @@ def _result(study: Study) -> Any:
     return best, tables, figures, tags.get("sysmetrics.error")
 
 
-def _rounded(value: float | None) -> str:
+def _rounded(value):
     return "none" if value is None else f"{value:.12g}"
 
 
-def _as_if_killed(whole: Study, folder: Path, begun: Sequence[Run], absent: Sequence[Run]) -> None:
+def _as_if_killed(whole, folder, begun, absent):
     """Leave in a folder what a study would have, had it been killed while some trials ran and others had not begun.
 
     Those that ran had points of their scores up to step 700.
@@ -121,9 +112,7 @@ def _as_if_killed(whole: Study, folder: Path, begun: Sequence[Run], absent: Sequ
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(study, tmp_path, monkeypatch):
     """Done trials stay as they are; begun ones go on in their runs. The command may register the model by another name.
 
     Its own run is nested under the study's.
@@ -152,9 +141,7 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_search_that_learns_goes_on_with_what_it_would_have_suggested(
-    run_study: Callable[..., Study], run_project: RunProject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_search_that_learns_goes_on_with_what_it_would_have_suggested(run_study, run_project, tmp_path_factory):
     """Of a grid of 36 it tries 16, each once; seven of them are suggested again after an interruption."""
     # One batch size: with others scores are equal, and what is cheapest changes from run to run.
     rates, alphas = "[0.02, 0.01, 0.006, 0.003, 0.001, 0.0003]", "[0.0001, 0.001, 0.01, 0.1, 1, 3]"
@@ -219,7 +206,7 @@ ENDED_WITHIN_S = 300.0  # 8 s where something hangs; what marks the run then imp
 
 
 @pytest.fixture
-def start(new_store: Path, start_project: StartProject, tmp_path: Path) -> Callable[..., Command]:
+def start(new_store, start_project, tmp_path):
     """Start the search, whose trials crawl once two have begun."""
     (tmp_path / "crawls.py").write_text(CRAWLS)
     (tmp_path / "most").write_text("2")
@@ -237,9 +224,7 @@ def start(new_store: Path, start_project: StartProject, tmp_path: Path) -> Calla
         pytest.param(signal.SIGTERM, False, "SIGTERM", id="mlflow run alone"),
     ],
 )
-def test_signal_ends_a_study_soon_with_its_runs_marked(
-    start: Callable[..., Command], tmp_path: Path, number: signal.Signals, group: bool, named: str
-) -> None:
+def test_signal_ends_a_study_soon_with_its_runs_marked(start, tmp_path, number, group, named):
     """No process is left, and no run is RUNNING; the user is told why, and how to go on, without a traceback.
 
     `mlflow run` may call the study FAILED in the end: its tag still has the reason.
@@ -248,7 +233,7 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(
     """
     command, client = start(), MlflowClient(store_uri(tmp_path))
 
-    def trials() -> list[Run]:
+    def trials():
         return [run for study in runs_of_kind(client, "study") for run in children(client, study, "trial")]
 
     wait_until(lambda: len([*tmp_path.glob("begun *")]) > 2 or command.process.poll() is not None, 900, "a third trial")
@@ -273,7 +258,7 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(
 
 
 @pytest.mark.slow
-def test_study_ends_when_its_time_is_up_with_the_best_by_then(start: Callable[..., Command], tmp_path: Path) -> None:
+def test_study_ends_when_its_time_is_up_with_the_best_by_then(start, tmp_path):
     """FINISHED, with the best of the trials that had come to their end, refitted; which the terminal and its page say.
 
     The one that still ran is KILLED and says why; what was measured until then stays.
@@ -301,9 +286,7 @@ def test_study_ends_when_its_time_is_up_with_the_best_by_then(start: Callable[..
 GIVEN = ("--limits", "auto", "--ray_address", "auto", "--register", "wine again")  # the first comes with early_stop
 
 
-def test_study_goes_on_as_it_began_where_the_command_says(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_study_goes_on_as_it_began_where_the_command_says(store_in_use, monkeypatch):
     """Under its limits. The command's run keeps the name that the user has given it."""
     run = store_in_use.create_run("0", run_name="a study", tags={"sysmetrics.kind": "study"})
     settings = study_settings(register="wine", ray_address="10.0.0.1:6379", folds=3, limits="elapsed_s<=3")

@@ -1,7 +1,5 @@
 """What a study writes down of itself, and how it is read: settings, and the process that runs it."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess
@@ -13,13 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 from commands import wait_until
-from mlflow import MlflowClient
 from study_settings import study_settings
 
 from entrypoints import search_space
 from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import is_alive, keep, kept, take
-from entrypoints.settings import StudySettings
 from entrypoints.tags import PID_SINCE
 from mlflow_sysmetrics.tags import NODE, PID
 
@@ -28,12 +24,12 @@ GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 
 
 
 @pytest.fixture
-def run(client: MlflowClient) -> RecordedRun:
+def run(client):
     """A run in a store of its own."""
     return RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
 
 
-def test_study_is_taken_by_one_of_two_commands(client: MlflowClient, run: RecordedRun) -> None:
+def test_study_is_taken_by_one_of_two_commands(client, run):
     """Both have seen it free. When the first has ended, it can be taken again."""
     seen = client.get_run(run.run_id)
     first, second, third = (RecordedRun.of(client, client.create_run(run.experiment_id)) for _ in range(3))
@@ -56,14 +52,14 @@ SPACE = search_space.parse(GRID, Path()) | {"batch_size": [16, 64]}
         pytest.param(study_settings(dataset="/a b/ä.csv", target="é", limits="elapsed_s<=3"), id="limits"),
     ],
 )
-def test_settings_come_back_as_they_were(run: RecordedRun, settings: StudySettings) -> None:
+def test_settings_come_back_as_they_were(run, settings):
     """With their types; execution is that of the command which reads them."""
     keep(run, settings)
     execution = {"cpus": 7, "time_limit_s": 2.5, "ray_address": "auto"}
     assert kept(run.client, run.run_id, execution) == replace(settings, **execution)
 
 
-def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
+def test_process_that_runs_a_study_is_seen_until_it_ends():
     """By its number, which is given again, and the time when it started. What is seen elsewhere is in test_mistakes."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         since = psutil.Process(process.pid).create_time()
@@ -74,7 +70,7 @@ def test_process_that_runs_a_study_is_seen_until_it_ends() -> None:
         wait_until(lambda: not is_alive(tags), 300, "the end")  # a zombie until it is waited for
 
 
-def test_study_names_the_process_that_runs_it_and_the_command_that_continues_it(run: RecordedRun) -> None:
+def test_study_names_the_process_that_runs_it_and_the_command_that_continues_it(run):
     """As it begins: a process that is killed says nothing at its end."""
     command = keep(run, study_settings())
     tags = run.client.get_run(run.run_id).data.tags

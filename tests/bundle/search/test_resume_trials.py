@@ -1,20 +1,14 @@
 """What is read of an interrupted study in a real store: which trials are done, and which go on in which run."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from types import MappingProxyType
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 from records import ended_by, store
 from reference import MLP_REGRESSOR, configured
 
-from entrypoints.models.configuration import Configuration
 from entrypoints.models.racing import Lost
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.resume import children_of, earlier_trials, settle
@@ -34,20 +28,20 @@ TRIALS = [
 
 
 @pytest.fixture
-def study(client: MlflowClient) -> Run:
+def study(client):
     """The run of a study that was interrupted."""
     return client.create_run(client.get_experiment_by_name("studies").experiment_id, tags={"sysmetrics.kind": "study"})
 
 
 def _trial(
-    client: MlflowClient,
-    study: Run,
-    configuration: Configuration,
-    status: str = "RUNNING",
-    end: Mapping[str, str] = MappingProxyType({}),
-    tags: Mapping[str, str] | None = None,
-    figures: dict[str, float] = FIGURES,
-) -> Trial:
+    client,
+    study,
+    configuration,
+    status="RUNNING",
+    end=MappingProxyType({}),
+    tags=None,
+    figures=FIGURES,
+):
     """A trial whose run is in the store."""
     tags = {**end, **(tags or {})}
     made = Trial(f"t{configuration.number}", configuration, status, figures, tags)
@@ -55,12 +49,12 @@ def _trial(
     return made
 
 
-def _read(client: MlflowClient, study: Run, trials: list[Configuration] = TRIALS) -> tuple[list[Trial], dict[str, str]]:
+def _read(client, study, trials=TRIALS):
     """Those that are done, and the runs of those that are not."""
     return earlier_trials(children_of(client, study), trials)
 
 
-def _settle(client: MlflowClient, study: Run) -> None:
+def _settle(client, study):
     settle(client, study, children_of(client, study))
 
 
@@ -84,15 +78,15 @@ AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it t
     ],
 )
 def test_trial_that_is_done_is_read_as_the_search_would_know_it(
-    client: MlflowClient,
-    study: Run,
-    said: str,
-    end: dict[str, str],
-    tags: dict[str, str],
-    status: str,
-    by: str | None,
-    how: str,
-) -> None:
+    client,
+    study,
+    said,
+    end,
+    tags,
+    status,
+    by,
+    how,
+):
     """Status, figures, folds and tags of its end, to the last digit. A status that the driver left out is set."""
     made = _trial(client, study, TRIALS[1], said, end, tags)
     run_id = str(made.run_id)
@@ -120,9 +114,7 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
         pytest.param("RUNNING", {}, {END: LONG[END]}, id="a part of its end is missing"),
     ],
 )
-def test_trial_that_is_not_done_goes_on_in_its_own_run(
-    client: MlflowClient, study: Run, status: str, end: dict[str, str], tags: dict[str, str]
-) -> None:
+def test_trial_that_is_not_done_goes_on_in_its_own_run(client, study, status, end, tags):
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
     figures = {"val_rmse": 1.0} if END not in tags else FIGURES
     run_id = _trial(client, study, TRIALS[4], status, end, {DIVERGED: "false", **tags}, figures).run_id
@@ -134,7 +126,7 @@ def test_trial_that_is_not_done_goes_on_in_its_own_run(
     assert left == {"kind", "trial_id", "number"}
 
 
-def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
+def test_other_runs_are_settled(client, study):
     """Of a command that was killed while it continued the study, and one that was made for an unknown trial.
 
     The driver was killed before it said for which: another run will be made.
@@ -152,7 +144,7 @@ def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
     assert client.get_run(empty).info.lifecycle_stage == "deleted"
 
 
-def test_study_forgets_how_it_ended(client: MlflowClient, study: Run) -> None:
+def test_study_forgets_how_it_ended(client, study):
     """Its error, its best trial, which another may become, and who stopped it, or it would be again; nothing else."""
     ended = {"error": "no model", "best_trial_run_id": "3", "stop": "enough", "stopped_by": "person"}
     for name, value in {**ended, "dataset": "red_wine"}.items():
@@ -162,7 +154,7 @@ def test_study_forgets_how_it_ended(client: MlflowClient, study: Run) -> None:
     assert left == {"sysmetrics.kind", "sysmetrics.dataset"}
 
 
-def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study: Run) -> None:
+def test_of_two_runs_of_a_trial_the_done_one_counts(client, study):
     """In whatever order they were made. Runs of other studies are none of this one."""
     done = [_trial(client, study, TRIALS[0], "FINISHED", ENDED)]
     for trial in TRIALS[:2]:
@@ -172,7 +164,7 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study:
     assert [trial.run_id for trial in _read(client, study)[0]] == [trial.run_id for trial in done]
 
 
-def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, study: Run) -> None:
+def test_repetitions_of_a_configuration_are_told_apart(client, study):
     """Each is done, goes on or is left by itself, by the tag that its run has from the beginning."""
     trials = [replace(TRIALS[0], repeat=repeat, number=repeat + 1) for repeat in range(4)]
     _trial(client, study, trials[0], "FINISHED", ENDED)
@@ -183,7 +175,7 @@ def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, stu
     assert open_runs == {trials[1].id: begun.run_id}
 
 
-def test_reference_is_not_taken_for_a_trial_of_the_same_values(client: MlflowClient, study: Run) -> None:
+def test_reference_is_not_taken_for_a_trial_of_the_same_values(client, study):
     """A search may try what a reference is; each has its own run."""
     tried = configured("forest", batch_size=None)
     reference = replace(tried, role="reference")

@@ -1,9 +1,6 @@
 """What trials are called in the UI's lists and legends."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -13,11 +10,11 @@ from entrypoints.search.run_names import run_names
 MLP = "sklearn.neural_network.MLPClassifier"
 
 
-def _named(algorithm: str = "linear", **hyperparameters: Any) -> Configuration:
+def _named(algorithm="linear", **hyperparameters):
     return Configuration({"algorithm": algorithm, "batch_size": 16, **hyperparameters}, True, seed=0)
 
 
-def _own(**values: tuple[Any, Any]) -> list[Configuration]:
+def _own(**values):
     """Two trials of an algorithm of the user's own, which differ in each of these hyperparameters."""
     return [_named(MLP, **{name: pair[number] for name, pair in values.items()}) for number in (0, 1)]
 
@@ -48,6 +45,6 @@ SOME = [_named(learning_rate=rate, alpha=alpha) for rate in (0.1, 0.2) for alpha
         ),
     ],
 )
-def test_name_holds_what_differs_and_little_else(trials: list[Configuration], names: list[str]) -> None:
+def test_name_holds_what_differs_and_little_else(trials, names):
     """A value that all trials share, or a word that all repeat, would only widen the UI's legends."""
     assert list(run_names(trials).values()) == names

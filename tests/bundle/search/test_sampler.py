@@ -1,10 +1,7 @@
 """What a search that learns tries: by made-up scores and costs, without Ray and without training."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from statistics import fmean
@@ -20,13 +17,10 @@ from entrypoints.limits.cost_history import CostHistory
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.grammar import Limits
 from entrypoints.models.algorithms import find_all
-from entrypoints.models.configuration import Configuration
-from entrypoints.models.racing import Lost, Rival
-from entrypoints.models.trial_record import Trial
+from entrypoints.models.racing import Lost
 from entrypoints.search import sampler
 from entrypoints.search.grid import configurations
-from entrypoints.search.sampler import START_UP, Cheap, Pick, Sampler, Tried, TuneSampler, first_allowed
-from entrypoints.search.study import Study
+from entrypoints.search.sampler import START_UP, Cheap, Sampler, Tried, TuneSampler, first_allowed
 from mlflow_sysmetrics.tags import BY_PERSON
 
 Choice = dict[str, Any]
@@ -39,26 +33,26 @@ random.Random(0).shuffle(ONE)
 random.Random(0).shuffle(SEVERAL)
 
 
-def _score(choice: Choice) -> float:
+def _score(choice):
     """Least at a rate of 1e-3 or 50 trees, and a size of 16."""
     away = abs(RATES.index(choice["rate"]) - 3) if "rate" in choice else 1 + abs(choice["trees"] - 50) / 10
     return away + abs(choice["size"].bit_length() - 5) + (choice.get("word") == "a")
 
 
-def _free(choice: Choice) -> float:
+def _free(choice):
     return 0.0
 
 
 def _search(
-    candidates: list[Choice],
-    trials: int = 60,
-    seed: int = 0,
-    excess: Callable[[Choice], float] = _free,
-    stops: bool = True,
-    known: list[Tried] | None = None,
-    pick: Pick = first_allowed,
-    **allowed: Any,
-) -> list[Tried]:
+    candidates,
+    trials=60,
+    seed=0,
+    excess=_free,
+    stops=True,
+    known=None,
+    pick=first_allowed,
+    **allowed,
+):
     """What a search with this budget tries, one after the other, after what it has tried before."""
     sampler, known = Sampler(candidates, seed, pick), list(known or [])
     while len(known) < trials and (i := sampler.next(known, **allowed)) is not None:
@@ -71,7 +65,7 @@ def _search(
 
 
 @pytest.mark.parametrize("candidates", [pytest.param(ONE, id="one algorithm"), pytest.param(SEVERAL, id="several")])
-def test_best_candidate_is_found_long_before_all_are_tried(candidates: list[Choice]) -> None:
+def test_best_candidate_is_found_long_before_all_are_tried(candidates):
     """Among 128 within 60; none is suggested twice, and in the end all are."""
     for seed in range(2):
         indices = [each.i for each in _search(candidates, seed=seed)]
@@ -80,7 +74,7 @@ def test_best_candidate_is_found_long_before_all_are_tried(candidates: list[Choi
     assert {each.i for each in _search(candidates[:40], trials=99)} == set(range(40))
 
 
-def test_first_suggestions_are_the_first_candidates() -> None:
+def test_first_suggestions_are_the_first_candidates():
     """In whose random order a grid would begin: there is nothing to learn from yet."""
     indices = [each.i for each in _search(ONE, trials=START_UP + 1)]
     assert indices[:-1] == list(range(START_UP))
@@ -88,10 +82,10 @@ def test_first_suggestions_are_the_first_candidates() -> None:
 
 
 @pytest.mark.parametrize("stops", [pytest.param(True, id="stopped"), pytest.param(False, id="at its end")])
-def test_what_breaks_a_limit_is_avoided(stops: bool) -> None:
+def test_what_breaks_a_limit_is_avoided(stops):
     """However that became known, and although the best scores lie there; the best within the limit is found."""
 
-    def excess(choice: Choice) -> float:
+    def excess(choice):
         return max(0.0, choice["size"] / 8 - 1)
 
     broken = {"limit": 0, "no limit": 0}
@@ -105,10 +99,10 @@ def test_what_breaks_a_limit_is_avoided(stops: bool) -> None:
     assert broken["limit"] < 0.7 * broken["no limit"]  # before the cost model rules any out
 
 
-def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is() -> None:
+def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is():
     """Also among the first. Where nothing is allowed there is no suggestion."""
 
-    def allowed(indices: list[int]) -> list[bool]:
+    def allowed(indices):
         return [ONE[i]["size"] != 16 for i in indices]
 
     tried = [ONE[each.i] for each in _search(ONE, allowed=allowed)]
@@ -118,7 +112,7 @@ def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is() -> None:
     assert _search(ONE, allowed=lambda indices: [False] * len(indices)) == []
 
 
-def test_search_that_goes_on_suggests_what_it_would_have_suggested() -> None:
+def test_search_that_goes_on_suggests_what_it_would_have_suggested():
     """From what is known alone; another seed suggests others, and so does another score."""
     whole = _search(ONE)
     assert _search(ONE, known=whole[:25]) == whole
@@ -129,7 +123,7 @@ def test_search_that_goes_on_suggests_what_it_would_have_suggested() -> None:
 SPACE = {"batch_size": [8, 64], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.1, 0.01]}
 
 
-def _study(trials: Sequence[Trial] = (), limits: str = "", dataset: str = "red_wine", **settings: Any) -> Study:
+def _study(trials=(), limits="", dataset="red_wine", **settings):
     """Of twelve configurations, if not of another space; some trials have been run."""
     asked = study_settings(search="tpe", **({"space": SPACE} | settings))
     data = bundled("red_wine", 3)
@@ -137,20 +131,19 @@ def _study(trials: Sequence[Trial] = (), limits: str = "", dataset: str = "red_w
     return study_of(trials, limits, dataset=dataset, settings=asked, configurations=tried)
 
 
-def _suggested(searcher: TuneSampler) -> Configuration:
+def _suggested(searcher):
     """The next configuration, where one more may run."""
     config = searcher.suggest("any id")
     assert isinstance(config, dict)
-    configuration: Configuration = config["configuration"]
-    return configuration
+    return config["configuration"]
 
 
-def _end(study: Study, configuration: Configuration) -> None:
+def _end(study, configuration):
     ended = trial(configuration.number, configuration.searched["learning_rate"], configuration)
     study.trials[ended.trial_id] = ended
 
 
-def test_as_many_run_as_may_and_each_number_is_taken_once() -> None:
+def test_as_many_run_as_may_and_each_number_is_taken_once():
     """The next begins when any has ended; what runs several times does so within the trials that there are."""
     study = _study(max_trials=8)
     *others, repeated = study.configurations
@@ -167,7 +160,7 @@ def test_as_many_run_as_may_and_each_number_is_taken_once() -> None:
     assert sorted(Counter(each.key for each in handed_out).values()) == [1] * 7 + [3]
 
 
-def test_search_goes_on_after_trials_without_a_score() -> None:
+def test_search_goes_on_after_trials_without_a_score():
     """Some scores are not defined for all predictions, such as the error of logarithms for one below 0."""
     study = _study(max_trials=12)
     searcher = TuneSampler(study, None, at_once=1)
@@ -177,7 +170,7 @@ def test_search_goes_on_after_trials_without_a_score() -> None:
     assert len({each.configuration.id for each in study.trials.values()}) == 8
 
 
-def test_what_an_earlier_command_began_comes_first() -> None:
+def test_what_an_earlier_command_began_comes_first():
     """Then what was neither done nor begun; nothing is left when all was tried."""
     study = _study(max_trials=12)
     for number, each in zip((1, 3), study.configurations[:2], strict=True):
@@ -196,7 +189,7 @@ def test_what_an_earlier_command_began_comes_first() -> None:
     pytest.param("red_wine", "val_rmse", lambda rank: rank < 2.5, id="lower is better"),
     pytest.param("diabetes", "val_accuracy", lambda rank: rank > 4.5, id="higher is better"),
 ])  # fmt: skip
-def test_search_goes_where_scores_are_better(dataset: str, metric: str, is_found: Callable[[float], bool]) -> None:
+def test_search_goes_where_scores_are_better(dataset, metric, is_found):
     """Here the score is the place of the learning rate among eight: of 15 trials that follow the first, the mean."""
     rates = [10.0**-place for place in range(8)]
     space = {"batch_size": [2**size for size in range(8)], "learning_rate": rates}
@@ -210,14 +203,14 @@ def test_search_goes_where_scores_are_better(dataset: str, metric: str, is_found
     assert is_found(fmean(ranks[START_UP:]))
 
 
-def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_is_told_how_each_trial_ended(monkeypatch):
     """A score of those that came to their end alone; of all by how much their final costs break the limits.
 
     One that was stopped counts with what it would have cost, not with its costs so far.
     """
     study, told = _study(limits=TIME, max_trials=12), []
     first = study.configurations[:5]
-    ends: list[dict[str, Any]] = [{}, {"ending": BY_TIME, "expected": {"training_time_s": 6.0}}, {}]
+    ends = [{}, {"ending": BY_TIME, "expected": {"training_time_s": 6.0}}, {}]
     ends += [{"diverged": True}, {"by": BY_PERSON}]
     for number, each in enumerate(first, 1):
         study.trials[f"t{number}"] = trial(number, 0.5, each, **ends[number - 1])
@@ -233,7 +226,7 @@ def test_search_is_told_how_each_trial_ended(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_cheap_candidates_are_asked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cheap_candidates_are_asked_for_first(monkeypatch):
     """Of the cheaper half of each algorithm, which take turns, in random order; later the nearest to what is wanted.
 
     Of those that may be tried alone. Before anything is known of their times, each is as cheap as any.
@@ -254,7 +247,7 @@ def test_cheap_candidates_are_asked_for_first(monkeypatch: pytest.MonkeyPatch) -
     assert pick(nearest, lambda indices: [i != 0 for i in indices]) == 1
 
 
-def test_search_knows_what_candidates_take_once_the_first_trial_has_begun() -> None:
+def test_search_knows_what_candidates_take_once_the_first_trial_has_begun():
     """Then the first ones are of the cheaper half; with race=off they are what a grid would begin with."""
     for race in (True, False):
         study = _study(max_trials=12, race=race)
@@ -269,15 +262,14 @@ def test_search_knows_what_candidates_take_once_the_first_trial_has_begun() -> N
             assert suggested == study.configurations[1:5]
 
 
-def _raced(study: Study, at_once: int = 1) -> Rival | None:
+def _raced(study, at_once=1):
     """What the next trial of a study races against."""
     config = TuneSampler(study, None, at_once).suggest("any id")
     assert isinstance(config, dict)
-    rival: Rival | None = config["rival"]
-    return rival
+    return config["rival"]
 
 
-def test_trials_race_against_the_best_once_five_are_complete() -> None:
+def test_trials_race_against_the_best_once_five_are_complete():
     """It meets the limits. Not where models are judged as served, with race=off, and of what shows the noise."""
     study = _study(limits="training_time_s<=4.5", max_trials=12)
     for number, each in enumerate(study.configurations[:6], 1):
@@ -305,7 +297,7 @@ def test_trials_race_against_the_best_once_five_are_complete() -> None:
     assert TuneSampler(study, None, 1).suggest("any id").keys() == {"configuration"}
 
 
-def test_search_learns_from_a_raced_trial_the_score_that_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_learns_from_a_raced_trial_the_score_that_was_predicted(monkeypatch):
     """And its costs; of one that diverged nothing but these."""
     study, told = _study(limits=TIME, max_trials=12), []
     ending = Lost(0.9, "why").tags
@@ -320,7 +312,7 @@ def test_search_learns_from_a_raced_trial_the_score_that_was_predicted(monkeypat
     assert study.costs == [expected]
 
 
-def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch):
     """A batch of 64 takes 10 s, where 1 s is allowed: once that is known, those of 8 are suggested, and then none."""
     study = _study(limits="training_time_s<=1", max_trials=12)
     history = CostHistory(1000, study.limits)

@@ -1,23 +1,19 @@
 """The Ray trainable, driven as Tune drives it but in this process: results, tags, memory, a new beginning."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from clock import Clock
-from ray.actor import ActorHandle
 from reference import FOLDS, MLP_REGRESSOR, bundled, configured, configured_whole
 from sklearn import get_config
 
@@ -47,9 +43,9 @@ INFERENCE = {"inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_si
 AT_THE_END = {"test_rmse", "test_loss"} | INFERENCE | COSTS
 
 
-def _config(algorithm: str = "linear", **changes: Any) -> Config:
+def _config(algorithm="linear", **changes):
     """What Tune hands to a trial."""
-    usual: Config = {"batch_size": 64, "seed": 0, "steps": 200}
+    usual = {"batch_size": 64, "seed": 0, "steps": 200}
     usual |= {"learning_rate": 0.001} if algorithm == "linear" else {}
     return {"configuration": configured(algorithm, **usual | changes)}
 
@@ -58,17 +54,17 @@ CONFIG = _config()
 
 
 @pytest.fixture
-def begin() -> Iterator[Begin]:
+def begin():
     """Begin a trial in this process, with limits if limits are given; it is stopped after the test."""
     begun = []
 
     def begin(
-        config: Config = CONFIG,
-        limits: str = "",
+        config=CONFIG,
+        limits="",
         *,
-        dataset: str = "red_wine",
-        cost_history: ActorHandle | None = None,
-    ) -> TrialTrainable:
+        dataset="red_wine",
+        cost_history=None,
+    ):
         score = scores.find(None, bundled(dataset).task)
         known = metrics(score.validated, score.higher_is_better)
         parsed = Limits.parse(limits, known) if limits else None
@@ -76,7 +72,7 @@ def begin() -> Iterator[Begin]:
         class WithData(TrialTrainable):
             """What `tune.with_parameters` makes of it, without Ray's object store."""
 
-            def setup(self, config: Config) -> None:  # type: ignore[override]
+            def setup(self, config):  # type: ignore[override]
                 super().setup(
                     config,
                     bundled(dataset),
@@ -92,30 +88,30 @@ def begin() -> Iterator[Begin]:
         trial.stop()
 
 
-def _points(results: list[dict[str, Any]]) -> list[Point]:
+def _points(results):
     """What the callback writes: all points, and the summary of a result that is the trial's last."""
     points = [Point(*point) for result in results for point in result[PAYLOAD_KEY]["points"]]
     summary = results[-1][PAYLOAD_KEY]["summary"] if results[-1]["done"] else {}
     return points + points_now(summary, step=0)
 
 
-def _to_the_end(trial: TrialTrainable) -> list[dict[str, Any]]:
+def _to_the_end(trial):
     results = [trial.train()]
     while not results[-1]["done"]:
         results.append(trial.train())
     return results
 
 
-def _tags(result: dict[str, Any]) -> dict[str, str]:
+def _tags(result):
     return {name.removeprefix("sysmetrics."): tag for name, tag in result[PAYLOAD_KEY]["tags"].items()}
 
 
-def _has_ended(result: dict[str, Any]) -> bool:
+def _has_ended(result):
     """Whether it came to its own end."""
     return bool(result[PAYLOAD_KEY]["status"] == "FINISHED")
 
 
-def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
+def test_wait_for_tune_is_no_cost_of_a_trial(begin):
     """Its time is no longer than its training took, and shares are of that."""
     config = _config(steps=20)
     trial = begin(config)
@@ -133,7 +129,7 @@ def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
         assert figures["mean_cpu_percent"] > 25 * used_s / took_s < 2 * interval
 
 
-def test_points_are_spread_over_a_trials_training(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_are_spread_over_a_trials_training(begin, monkeypatch):
     """About twenty, if no distance is given, of a short trial as of a long one; and one before its first step.
 
     A trial that is over before a result is due costs the driver one. The first one here is dropped before it begins.
@@ -147,7 +143,7 @@ def test_points_are_spread_over_a_trials_training(begin: Begin, monkeypatch: pyt
         assert points == list(range(0, steps + 1, steps // 20))
 
 
-def test_trial_in_a_used_process_is_as_in_a_fresh_one(begin: Begin) -> None:
+def test_trial_in_a_used_process_is_as_in_a_fresh_one(begin):
     """Nothing of the models, the order of batches, the data, the time or the memory of others is carried over."""
     trial = begin()
     first = _points(_to_the_end(trial))
@@ -176,7 +172,7 @@ def test_trial_in_a_used_process_is_as_in_a_fresh_one(begin: Begin) -> None:
         pytest.param("red_wine", "boosting", id="by folds"),
     ],
 )
-def test_trial_of_the_users_algorithm_has_the_same_figures(begin: Begin, dataset: str, algorithm: str) -> None:
+def test_trial_of_the_users_algorithm_has_the_same_figures(begin, dataset, algorithm):
     """Curves, costs, test figures, latency and size of whatever estimator; its score is that of the task."""
     whole = algorithm == "boosting"
     config = {"configuration": configured_whole(algorithm, 20)} if whole else _config(algorithm)
@@ -190,9 +186,7 @@ def test_trial_of_the_users_algorithm_has_the_same_figures(begin: Begin, dataset
     assert 0.5 < figures[f"test_{of_task}"] < 0.9
 
 
-def test_long_trial_hands_over_a_result_about_every_second(
-    begin: Begin, own: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_trial_hands_over_a_result_about_every_second(begin, own, monkeypatch):
     """Not each report is a result, and none waits long: the driver is spared, and the trial is live.
 
     Where no report is due for seconds, results still bring what the thread has read.
@@ -222,9 +216,9 @@ def test_long_trial_hands_over_a_result_about_every_second(
     assert "val_rmse" not in names
 
 
-def test_converged_trial_is_finished_with_all_figures(begin: Begin) -> None:
+def test_converged_trial_is_finished_with_all_figures(begin):
     """Its last report is at the step at which it converged; no limit is told how many steps it would have had."""
-    usual: Config = {"batch_size": 512, "steps": 1000, "learning_rate": 0.01}
+    usual = {"batch_size": 512, "steps": 1000, "learning_rate": 0.01}
     results = _to_the_end(begin(_config(**usual, tol=0.1), "training_time_s<=1e9, peak_memory_mb<=1e9"))
     last, payload = results[-1], results[-1][PAYLOAD_KEY]
     assert payload["status"] == "FINISHED"
@@ -273,7 +267,7 @@ class Model(RegressorMixin, BaseEstimator):
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def own(tmp_path, monkeypatch):
     """The module `own_model` of the user's: slow, greedy and wrong models; what they hold is freed after the test."""
     (tmp_path / "own_model.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -283,11 +277,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
     del sys.modules["own_model"]
 
 
-def _own_config(**changes: Any) -> Config:
+def _own_config(**changes):
     return _config("own_model.Model", **{"steps": 30} | changes)
 
 
-def test_nothing_of_scikit_learn_is_switched_off_while_a_trial_trains(begin: Begin, own: ModuleType) -> None:
+def test_nothing_of_scikit_learn_is_switched_off_while_a_trial_trains(begin, own):
     """What a model costs in a trial it has to cost in a loop by hand."""
     _to_the_end(begin(_own_config()))
     assert own.settings == [get_config()] * len(own.trained)
@@ -301,9 +295,7 @@ def test_nothing_of_scikit_learn_is_switched_off_while_a_trial_trains(begin: Beg
         pytest.param("inference_latency_ms", 1e-6, {}, False, id="latency of a model that is tried on one batch"),
     ],
 )
-def test_trial_ends_before_its_next_step_when_a_limit_is_broken(
-    begin: Begin, own: ModuleType, metric: str, limit: float, model: dict[str, float], begins: bool
-) -> None:
+def test_trial_ends_before_its_next_step_when_a_limit_is_broken(begin, own, metric, limit, model, begins):
     """The first of 90 calls of partial_fit is the last one; what shows before it ends a trial that never begins."""
     memory.release()  # of earlier tests
     (result,) = _to_the_end(begin(_own_config(**model), f"{metric}<={limit:g}"))
@@ -319,7 +311,7 @@ def test_trial_ends_before_its_next_step_when_a_limit_is_broken(
     assert ({"val_loss", "memory_mb"} <= {point.name for point in _points([result])}) is begins
 
 
-def test_memory_that_is_freed_half_way_stays_in_the_peak_alone(begin: Begin, own: ModuleType) -> None:
+def test_memory_that_is_freed_half_way_stays_in_the_peak_alone(begin, own):
     """3 models take 5 MB each and free it after 15 steps: the curve falls, peak and growth do not.
 
     Although the libc keeps what is freed once the process has freed a larger piece, as an earlier trial may have.
@@ -332,7 +324,7 @@ def test_memory_that_is_freed_half_way_stays_in_the_peak_alone(begin: Begin, own
     assert results[-1]["figures"]["memory_growth_mb"] == pytest.approx(15, abs=2)
 
 
-def test_memory_of_a_trial_is_its_own_and_its_peak_has_what_no_reading_has(begin: Begin, own: ModuleType) -> None:
+def test_memory_of_a_trial_is_its_own_and_its_peak_has_what_no_reading_has(begin, own):
     """Three models of 20 MB, and 300 MB that are freed at once: these count in the peak of resident memory.
 
     Also where that mark is set back to measure a model, and nothing of either for the next trial in the process.
@@ -351,9 +343,7 @@ def test_memory_of_a_trial_is_its_own_and_its_peak_has_what_no_reading_has(begin
     assert last["peak_rss_mb"] - before_mb < 30
 
 
-def test_trial_ends_at_the_step_that_breaks_its_training_time(
-    begin: Begin, own: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trial_ends_at_the_step_that_breaks_its_training_time(begin, own, monkeypatch):
     """Time in partial_fit, of one fold; of all it is three times that. What 30 steps would have cost is left, too.
 
     Nothing of the reason is carried over to the next trial in the process.
@@ -380,7 +370,7 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(
     assert last["figures"].keys() == AT_EACH_REPORT | AT_THE_END
 
 
-def test_trial_that_breaks_a_limit_with_its_last_step_is_finished(begin: Begin) -> None:
+def test_trial_that_breaks_a_limit_with_its_last_step_is_finished(begin):
     """It has no tags of a stop: there was nothing left to stop."""
     result = _to_the_end(begin(_config(steps=1), "training_time_s<=1e-9"))[-1]
     tags = _tags(result)
@@ -407,9 +397,7 @@ class Fits(LinearRegression):
 """
 
 
-def test_trial_without_batches_ends_between_folds_once_two_have_shown_what_all_take(
-    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trial_without_batches_ends_between_folds_once_two_have_shown_what_all_take(begin, tmp_path, monkeypatch):
     """The curves have a point for each fold; a step is the fit of one, as `mean_step_time_ms` says."""
     (tmp_path / "fits_model.py").write_text(FITS)
     monkeypatch.syspath_prepend(tmp_path)
@@ -428,7 +416,7 @@ RIVAL = Rival("val_rmse", False, {0: 0.2, 1: 0.3, 2: 0.4}, 0.01, changes=(Change
 
 
 @pytest.mark.parametrize("limits", [pytest.param("", id="alone"), pytest.param("training_time_s<=100", id="limits")])
-def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin: Begin, limits: str) -> None:
+def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin, limits):
     """KILLED, with why, and what it would have cost and scored; not chosen, and its folds are not those of a trial."""
     config = {"configuration": configured_whole("forest", 5, seed=8), "rival": RIVAL}
     result = _to_the_end(begin(config, limits))[-1]
@@ -449,7 +437,7 @@ def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin: Begin, limits: 
         assert end["expected"]["training_time_s"] == pytest.approx(FOLDS * figures["training_time_s"])
 
 
-def test_trial_on_batches_ends_where_its_curve_cannot_reach_the_best(begin: Begin) -> None:
+def test_trial_on_batches_ends_where_its_curve_cannot_reach_the_best(begin):
     """At its first point at the earliest. One that comes to its end leaves its curve, for others to race against."""
     trial = begin(_config(steps=200) | {"rival": RIVAL})
     result = _to_the_end(trial)[-1]
@@ -467,16 +455,14 @@ def test_trial_on_batches_ends_where_its_curve_cannot_reach_the_best(begin: Begi
     assert "curve" not in str(read_end(_to_the_end(trial)[-1][PAYLOAD_KEY]["tags"]))
 
 
-def test_limit_that_ends_a_trial_stays_the_reason(begin: Begin, own: ModuleType) -> None:
+def test_limit_that_ends_a_trial_stays_the_reason(begin, own):
     """Also where the trial could not have won."""
     config = _own_config(wait_s=0.1, says=99.0, steps=40) | {"rival": RIVAL}
     tags = _tags(_to_the_end(begin(config, "training_time_s<=0.1"))[-1])
     assert (tags["stopped_by"], tags["stop_metric"]) == ("limits", "training_time_s")
 
 
-def test_time_that_others_had_the_core_ends_no_trial(
-    begin: Begin, own: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_that_others_had_the_core_ends_no_trial(begin, own, monkeypatch):
     """Nor is it part of what training costs: of a thread that waited for a core all the time, no step costs a thing."""
     monkeypatch.setattr("entrypoints.models.fold.CoreWait", lambda: time.perf_counter)
     result = _to_the_end(begin(_own_config(wait_s=0.02, steps=6), "training_time_s<=0.05"))[-1]
@@ -491,9 +477,7 @@ def test_time_that_others_had_the_core_ends_no_trial(
         pytest.param("elapsed_s<=1000", 10.0, "true", id="a trial that diverges within its limits"),
     ],
 )
-def test_trial_that_ends_by_itself_and_cannot_be_chosen_is_not_feasible(
-    begin: Begin, limits: str, rate: float, diverged: str
-) -> None:
+def test_trial_that_ends_by_itself_and_cannot_be_chosen_is_not_feasible(begin, limits, rate, diverged):
     """Nothing ends it before; who filters by the tag finds the trials that can be chosen."""
     result = _to_the_end(begin(_config(learning_rate=rate, steps=1), limits))[-1]
     tags = _tags(result)
@@ -507,9 +491,7 @@ def test_trial_that_ends_by_itself_and_cannot_be_chosen_is_not_feasible(
 @pytest.mark.parametrize(
     ("limits", "status", "steps"), [("elapsed_s<=1000", "KILLED", 4), ("", "FINISHED", 30)], ids=["limited", "full"]
 )
-def test_diverged_trial_ends_at_its_second_report_under_limits(
-    begin: Begin, own: ModuleType, limits: str, status: str, steps: int
-) -> None:
+def test_diverged_trial_ends_at_its_second_report_under_limits(begin, own, limits, status, steps):
     """Weights that are still numbers, and a loss that has not fallen. A full study records what becomes of it."""
     result = _to_the_end(begin(_own_config(says=1000.0), limits))[-1]
     assert (result["step"], result[PAYLOAD_KEY]["status"]) == (steps, status)
@@ -526,14 +508,12 @@ def test_diverged_trial_ends_at_its_second_report_under_limits(
 class Here:
     """A history in this process, called as the one that has its own."""
 
-    def __init__(self, history: CostHistory) -> None:
+    def __init__(self, history):
         self.outlooks, self.record = SimpleNamespace(remote=history.outlooks), SimpleNamespace(remote=history.record)
 
 
 @pytest.mark.parametrize("others_took_s", [pytest.param(0.0, id="no others"), pytest.param(100.0, id="too long")])
-def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch, others_took_s: float
-) -> None:
+def test_trial_that_is_predicted_to_break_a_limit_is_skipped(begin, monkeypatch, others_took_s):
     """If others like it did. What it does itself is far below that; the history is told what it cost or would have."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     limits = Limits.parse("training_time_s<=10", metrics("val_rmse", False))
@@ -541,7 +521,7 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(
     for _ in range(20 if others_took_s else 0):
         ended = end_tags([], {"training_time_s": others_took_s})
         known.record(Trial("", _config()["configuration"], "KILLED", {}, ended))
-    here: Any = Here(known)
+    here = Here(known)
     result = _to_the_end(begin(_config(steps=60), "training_time_s<=10", cost_history=here))[-1]
     tags, told = _tags(result), known._counted[-1]
     if not others_took_s:

@@ -1,12 +1,8 @@
 """Before the first trials: processes wait for each other, models are timed, and what trials do is counted."""
 
-from __future__ import annotations
-
 import logging
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from reference import MLP_CLASSIFIER, bundled, configured
@@ -14,7 +10,6 @@ from study_settings import study_settings
 
 from entrypoints.length import Length
 from entrypoints.limits.grammar import Limits
-from entrypoints.models.configuration import Configuration
 from entrypoints.search import warm_up as warm_ups
 from entrypoints.search.warm_up import (
     BETWEEN_TRIALS_S,
@@ -38,17 +33,17 @@ KINDS = [configured()]
 
 
 @pytest.fixture
-def other() -> Iterator[ThreadPoolExecutor]:
+def other():
     """Does what another process would."""
     with ThreadPoolExecutor() as other:
         yield other
 
 
-def _still_waits(waiting: Future[Any]) -> bool:
+def _still_waits(waiting):
     return not wait([waiting], timeout=SHORT_S).done
 
 
-def _joined(parties: int, other: ThreadPoolExecutor) -> WarmUp:
+def _joined(parties, other):
     """One that all have joined."""
     warm_up = WarmUp(parties, KINDS)
     assert list(other.map(warm_up.join, [DATA] * parties, timeout=LONG_S)) == [True] * parties
@@ -56,7 +51,7 @@ def _joined(parties: int, other: ThreadPoolExecutor) -> WarmUp:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_all_wait_until_the_last_has_come(other: ThreadPoolExecutor) -> None:
+def test_all_wait_until_the_last_has_come(other):
     """Two of three wait; when the third comes all three time each kind, and leave it. One that comes late does not."""
     warm_up = WarmUp(3, KINDS)
     waiting = [other.submit(warm_up.join, DATA) for _ in range(2)]
@@ -70,9 +65,7 @@ def test_all_wait_until_the_last_has_come(other: ThreadPoolExecutor) -> None:
 
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("stage", ["join", "begin"])
-def test_the_others_go_on_without_one_that_does_not_come(
-    stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, other: ThreadPoolExecutor
-) -> None:
+def test_the_others_go_on_without_one_that_does_not_come(stage, monkeypatch, caplog, other):
     """Its process is late, or has died: the first that gives up warns, and lets the others go."""
     given = (DATA,) if stage == "join" else ()
     warm_up = WarmUp(3, KINDS) if stage == "join" else _joined(3, other)
@@ -98,7 +91,7 @@ def test_the_others_go_on_without_one_that_does_not_come(
         pytest.param({"batch_size": None, "steps": 1}, {"step_s": 5.0, "validate_s": 2.0}, 5.0, id="a-fit-is-one-step"),
     ],
 )
-def test_trial_costs_what_all_that_it_does_takes(length: Any, timing: dict[str, float], seconds: float) -> None:
+def test_trial_costs_what_all_that_it_does_takes(length, timing, seconds):
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
     costs = trial_costs(configured(**length), DATA, **(NO_TIME | timing))
     assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
@@ -106,13 +99,13 @@ def test_trial_costs_what_all_that_it_does_takes(length: Any, timing: dict[str, 
     assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, length.get("steps", 500) * fit_s)
 
 
-def test_trials_are_handed_out_in_order_to_the_first_free_core() -> None:
+def test_trials_are_handed_out_in_order_to_the_first_free_core():
     """The search takes as long as its busiest core, which a long trial at the end makes idle others wait for."""
     assert search_seconds([10, 10, 10, 90], cpus=2) == 100
     assert search_seconds([90, 10, 10, 10], cpus=2) == 90
 
 
-def test_trial_has_the_time_of_its_algorithm_and_batch_size() -> None:
+def test_trial_has_the_time_of_its_algorithm_and_batch_size():
     """The mean of what several processes have timed; a kind that none could time has the mean of the others."""
     trials = [configured(batch_size=size, learning_rate=rate) for size in (8, 64, 512) for rate in (0.1, 0.01)]
     kinds = representatives(trials)
@@ -124,7 +117,7 @@ def test_trial_has_the_time_of_its_algorithm_and_batch_size() -> None:
     assert list(forecast(trials, rounds).values()) == [2.0, 2.0, 6.0, 6.0, 4.0, 4.0]
 
 
-def test_larger_models_are_timed_as_such() -> None:
+def test_larger_models_are_timed_as_such():
     """Real steps, on the real clock; what is between them is not training time."""
     layers = ([2], [800, 800])
     trials = [configured(MLP_CLASSIFIER, hidden_layer_sizes=each) for each in layers]
@@ -135,7 +128,7 @@ def test_larger_models_are_timed_as_such() -> None:
         assert 3 * costs["training_time_s"] < costs["elapsed_s"]
 
 
-def test_time_for_the_forecast_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_for_the_forecast_is_bounded(monkeypatch):
     """However many kinds there are."""
     monkeypatch.setattr(warm_ups, "ALL_WITHIN_S", 0.001)  # the first kind takes longer
     first, *others = time_kinds([configured(batch_size=size) for size in (8, 64, 512)], DATA)
@@ -151,20 +144,20 @@ def test_time_for_the_forecast_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         pytest.param(configured("sklearn.naive_bayes.MultinomialNB"), False, id="raises"),
     ],
 )
-def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong: Configuration, timed: bool) -> None:
+def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong, timed):
     """What is wrong, its trial will say; steps before an overflow are like any other's."""
     (timing,) = time_kinds([wrong], bundled("red_wine" if wrong.algorithm == "linear" else "diabetes"))
     assert bool(timing) is timed
 
 
-def _announced(capsys: pytest.CaptureFixture[str], trials: int, left: int, search_s: float, **settings: Any) -> str:
-    plan: Any = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
+def _announced(capsys, trials, left, search_s, **settings):
+    plan = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
     plan.trial_limits, plan.size, plan.learns, plan.races = Limits(()), trials, False, False
     announce(plan, left, 2, search_s)
     return capsys.readouterr().out
 
 
-def test_long_study_is_told_how_to_shorten_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_study_is_told_how_to_shorten_it(capsys):
     """In hours, with each parameter that helps, and how many trials an hour holds, unless its time is limited."""
     said = _announced(capsys, 240, 200, 5 * 3600.0 + 120, folds=4)
     assert said.startswith("Search: 200 of 240 trials of 4 folds on 2 CPU cores, about 5 h 2 min\nThis study takes")

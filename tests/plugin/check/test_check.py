@@ -1,7 +1,5 @@
 """`mlflow-sysmetrics check`: real programs in pairs, its exit code, what it prints, and what it leaves in MLflow."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -10,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from unittest.mock import Mock
 
 import mlflow
@@ -32,19 +29,19 @@ Check = Callable[..., Result]
 ANY_CPU = ("--tolerate", "cpu_seconds=1000%")  # programs this short differ by more than any check could judge
 
 
-def program(megabytes: int) -> list[str]:
+def program(megabytes):
     return [sys.executable, "-c", f"kept = b'x' * {megabytes}_000_000; sum(range(3_000_000))"]
 
 
-def quoted(command: list[str]) -> str:
+def quoted(command):
     return " ".join([command[0], command[1], f'"{command[2]}"'])
 
 
 @pytest.fixture
-def check(store_in_use: MlflowClient) -> Check:
+def check(store_in_use):
     """Run a check to its end."""
 
-    def check(*arguments: str, code: int) -> Result:
+    def check(*arguments, code):
         result = CliRunner().invoke(main, ["check", *ANY_CPU, *arguments])
         assert result.exit_code == code, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -53,9 +50,7 @@ def check(store_in_use: MlflowClient) -> Check:
     return check
 
 
-def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(
-    check: Check, store_in_use: MlflowClient
-) -> None:
+def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(check, store_in_use):
     both = ("--baseline-command", quoted(program(40)), "--higher", "peak_rss_mb", "--format", "json")
     said = json.loads(check(*both, "--", *program(50), code=1).stdout)
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
@@ -102,7 +97,7 @@ time.sleep(0.5)
 """
 
 
-def test_costs_are_those_of_all_processes(store_in_use: MlflowClient, tmp_path: Path) -> None:
+def test_costs_are_those_of_all_processes(store_in_use, tmp_path):
     workers = [sys.executable, "-c", WORKERS]
     one = Program("baseline", [*workers, "1", "80"], tmp_path, os.environ)
     four = Program("candidate", [*workers, "4", "40"], tmp_path, os.environ)
@@ -122,9 +117,7 @@ def test_costs_are_those_of_all_processes(store_in_use: MlflowClient, tmp_path: 
         pytest.param({"cpu_seconds": 1e6}, "in turn: both at once would keep 200000 cores busy", id="cores"),
     ],
 )
-def test_programs_run_at_once_where_the_machine_has_room_for_both(
-    monkeypatch: pytest.MonkeyPatch, costs: dict[str, float], how: str
-) -> None:
+def test_programs_run_at_once_where_the_machine_has_room_for_both(monkeypatch, costs, how):
     used = {"peak_rss_mb": 1.0, "peak_memory_mb": 1.0, "cpu_seconds": 1.0, "elapsed_s": 10.0}
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Mock(available=100_000_000))
     monkeypatch.setattr(Programs, "run", lambda self, parent, pair: [used, used | costs])
@@ -133,7 +126,7 @@ def test_programs_run_at_once_where_the_machine_has_room_for_both(
     assert pairs.how.startswith(how)
 
 
-def test_program_that_is_the_same_passes(check: Check) -> None:
+def test_program_that_is_the_same_passes(check):
     """As Markdown, too."""
     both = ("--baseline-command", quoted(program(40)), "--format", "markdown")
     said = check(*both, "--", *program(40), code=0).stdout
@@ -141,7 +134,7 @@ def test_program_that_is_the_same_passes(check: Check) -> None:
     assert "cpu_seconds" in said
 
 
-def test_what_cannot_be_judged_has_a_code_of_its_own(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_judged_has_a_code_of_its_own(check, monkeypatch):
     """Memory that is now the one's and now the other's; here the first look is the last."""
     monkeypatch.setattr(verdict, "LOOKS", verdict.LOOKS[:1])
     turn = "import os; turn = (int(os.environ['SYSMETRICS_PAIR']) + {}) % 2; kept = b'x' * (30 + 60 * turn) * 1_000_000"
@@ -152,7 +145,7 @@ def test_what_cannot_be_judged_has_a_code_of_its_own(check: Check, monkeypatch: 
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repository(tmp_path, monkeypatch):
     """A program in git, the current folder, with data and a build that git does not track and a change to commit."""
     (tmp_path / "size.py").write_text("MB = 40")
     code = "import size, os; open('data.txt').read(); assert not os.path.exists('build')\n"
@@ -171,7 +164,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_commit_is_compared_with_what_is_not_committed(check: Check, repository: Path) -> None:
+def test_commit_is_compared_with_what_is_not_committed(check, repository):
     """Each side imports its own code; nothing is left in the repository."""
     said = check("--baseline-commit", "HEAD", "--", sys.executable, "new.py", code=1).stdout  # which is not in git
     assert said.startswith("worse: peak_rss_mb")
@@ -185,7 +178,7 @@ def test_commit_is_compared_with_what_is_not_committed(check: Check, repository:
 
 
 @pytest.fixture
-def script(repository: Path) -> list[str]:
+def script(repository):
     """One in a folder of the repository, which imports `size` from wherever Python finds it."""
     (repository / "scripts").mkdir()
     (repository / "scripts/train.py").write_text("import json, size; kept = b'x' * size.MB * 1_000_000")
@@ -197,13 +190,13 @@ def script(repository: Path) -> list[str]:
 
 @pytest.mark.parametrize("how", ["installed", "editable"])
 def test_commit_is_refused_where_both_sides_import_one_code(
-    check: Check,
-    repository: Path,
-    script: list[str],
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    how: str,
-) -> None:
+    check,
+    repository,
+    script,
+    tmp_path_factory,
+    monkeypatch,
+    how,
+):
     """As a copy, or from the repository itself by what an editable install does as Python starts."""
     site = tmp_path_factory.mktemp("site")
     if how == "installed":
@@ -218,7 +211,7 @@ def test_commit_is_refused_where_both_sides_import_one_code(
     assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
 
 
-def test_commit_has_its_submodules(check: Check, repository: Path) -> None:
+def test_commit_has_its_submodules(check, repository):
     """Each side those of its commit, and the candidate what is not committed in them, too."""
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-c", "protocol.file.allow=always"]
     library = repository / "library"
@@ -236,7 +229,7 @@ def test_commit_has_its_submodules(check: Check, repository: Path) -> None:
     assert len(left.stdout.splitlines()) == 1
 
 
-def test_program_that_fails_says_which_and_why(check: Check, store_in_use: MlflowClient) -> None:
+def test_program_that_fails_says_which_and_why(check, store_in_use):
     fails = [sys.executable, "-c", "print('no data'); raise SystemExit(4)"]
     said = check("--baseline-command", quoted(program(1)), "--", *fails, code=1).stderr
     assert "the candidate failed with exit code 4" in said
@@ -247,7 +240,7 @@ def test_program_that_fails_says_which_and_why(check: Check, store_in_use: Mlflo
     assert {each.info.status for each in runs} == {"FAILED"}
 
 
-def test_program_that_fails_after_a_line_without_end_has_a_short_message(check: Check) -> None:
+def test_program_that_fails_after_a_line_without_end_has_a_short_message(check):
     loud = [sys.executable, "-c", "print('x' * 1_000_000, end='!'); raise SystemExit(4)"]
     said = check("--baseline-command", quoted(program(1)), "--", *loud, code=1).stderr
     assert said.endswith("x!\n")
@@ -270,19 +263,19 @@ def test_program_that_fails_after_a_line_without_end_has_a_short_message(check: 
         ),
     ],
 )
-def test_mistake_is_a_sentence(check: Check, arguments: list[str], code: int, wrong: str) -> None:
+def test_mistake_is_a_sentence(check, arguments, code, wrong):
     said = check(*arguments, code=code).stderr
     assert wrong in said
     assert "Traceback" not in said
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_ctrl_c_in_the_third_pair_leaves_no_process(empty_store: Path) -> None:
+def test_ctrl_c_in_the_third_pair_leaves_no_process(empty_store):
     hangs = "import os, time; third = os.environ['SYSMETRICS_PAIR'] == '3'\n"
     hangs += f"if third: open(r'{empty_store}/pids', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
     command = [sys.executable, "-c", hangs]
 
-    def check() -> None:
+    def check():
         with in_use(empty_store):
             done = CliRunner().invoke(
                 main, ["check", *ANY_CPU, "--baseline-command", shlex.join(command), "--", *command]
@@ -298,5 +291,5 @@ def test_ctrl_c_in_the_third_pair_leaves_no_process(empty_store: Path) -> None:
     assert run.info.status == "KILLED"
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path):
     return path.read_text().split() if path.exists() else []

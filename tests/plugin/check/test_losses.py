@@ -1,12 +1,10 @@
 """Whether one model's loss is larger than another's on the same rows."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 from mlflow_sysmetrics.check.losses import LOSSES, compared_loss, judge_loss
-from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Finding
+from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE
 
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.normal(size=2000)
@@ -14,7 +12,7 @@ BASELINE = TRUTH + RANDOM.normal(size=2000)
 EACH = np.arange(2000)
 
 
-def judged(name: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Finding:
+def judged(name, truth, a, b, groups):
     of_rows = LOSSES[name].of_rows
     return judge_loss(compared_loss(name), of_rows(truth, a), of_rows(truth, b), groups, 3)
 
@@ -28,22 +26,20 @@ def judged(name: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: n
         ("rmse", 1.001, PASSES, 0.1),
     ],
 )
-def test_loss_that_changes_by_so_much_is_judged_in_per_cent_of_the_metric(
-    name: str, factor: float, verdict: str, change: float
-) -> None:
+def test_loss_that_changes_by_so_much_is_judged_in_per_cent_of_the_metric(name, factor, verdict, change):
     """Errors of all rows that grow by 3 % make rmse and mae grow by 3 %."""
     found = judged(name, TRUTH, BASELINE, TRUTH + factor * (BASELINE - TRUTH), EACH)
     assert (found.verdict, found.change) == (verdict, pytest.approx(change))
     assert found.low <= found.change <= found.high
 
 
-def test_baseline_without_an_error_leaves_nothing_to_compare_with() -> None:
+def test_baseline_without_an_error_leaves_nothing_to_compare_with():
     found = judged("error_rate", EACH, EACH, EACH + (EACH < 3), EACH)
     assert found.verdict == UNDECIDED
     assert found.why.startswith("0 -> 0.0015")
 
 
-def test_rows_of_one_group_are_one_observation() -> None:
+def test_rows_of_one_group_are_one_observation():
     """So of models that are equal but for chance, one in a hundred is found worse; row by row, many would be."""
     random = np.random.default_rng(1)
     groups = np.repeat(np.arange(40), 5)
@@ -56,7 +52,7 @@ def test_rows_of_one_group_are_one_observation() -> None:
     assert worse <= 67  # so in 99 of 100 draws, and hardly ever where two in a hundred are
 
 
-def test_change_is_that_of_the_metric_though_groups_differ_in_size() -> None:
+def test_change_is_that_of_the_metric_though_groups_differ_in_size():
     """Nine of ten rows are of groups that err 10 % more."""
     groups = np.repeat(np.arange(40), [1, 9] * 20)
     baseline = np.ones(200)
@@ -65,7 +61,7 @@ def test_change_is_that_of_the_metric_though_groups_differ_in_size() -> None:
     assert found.change == pytest.approx(9.0)
 
 
-def test_metrics_that_are_judged_together_share_the_error() -> None:
+def test_metrics_that_are_judged_together_share_the_error():
     a = np.ones(100)
     b = a + 0.1 + 0.36 * (-1.0) ** np.arange(100)
     verdicts = [judge_loss(compared_loss("mae"), a, b, EACH[:100], together).verdict for together in (1, 20)]

@@ -1,10 +1,7 @@
 """`mlflow-sysmetrics check` of two models: real servers, the verdict, and the alias that moves or stays."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from unittest.mock import Mock
 
 import numpy as np
@@ -12,10 +9,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from commands import copy_store, in_use
-from mlflow import MlflowClient
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
-from served_models import Models as LoggedModels
 
 from mlflow_sysmetrics.check.contest import CheckError, compare
 from mlflow_sysmetrics.check.losses import compared_loss
@@ -31,7 +26,7 @@ ANY_CPU = ("--tolerate", "served_cpu_ms=1000%")  # beside other tests
 
 
 @pytest.fixture
-def registry(logged: LoggedModels, tmp_path: Path) -> Iterator[MlflowClient]:
+def registry(logged, tmp_path):
     """The registered model `sum`: version 1 is the champion, 2 the same model, 3 is worse and larger."""
     copy_store(logged.folder, tmp_path / "store")
     with in_use(tmp_path / "store") as client:
@@ -41,7 +36,7 @@ def registry(logged: LoggedModels, tmp_path: Path) -> Iterator[MlflowClient]:
 
 
 @pytest.fixture
-def check(registry: MlflowClient, tmp_path: Path) -> Check:
+def check(registry, tmp_path):
     """Run a check to its end, on rows whose target is the sum of their columns and some noise."""
     random = np.random.default_rng(0)
     rows = pd.DataFrame(random.random((250, 2)), columns=["a", "b"])
@@ -51,7 +46,7 @@ def check(registry: MlflowClient, tmp_path: Path) -> Check:
     rows["sick"] = np.where(rows.y > 1, "yes", "no")
     rows.to_csv(tmp_path / "rows.csv", index=False)
 
-    def check(*arguments: str, code: int) -> str:
+    def check(*arguments, code):
         data = ("--data", str(tmp_path / "rows.csv"))
         result = CliRunner().invoke(main, ["check", *arguments, *data])
         assert result.exit_code == code, result.output
@@ -65,7 +60,7 @@ BOTH = ("models:/sum@champion", "models:/sum/2", "--target", "y", "--lower", "rm
 
 
 @pytest.mark.slow
-def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check: Check, registry: MlflowClient) -> None:
+def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, registry):
     """The run of the check has all of it, and below it is a run for each server."""
     both = ("models:/sum/1", "models:/sum/3", "--target", "y", "--lower", "rmse", "--group", "patient")
     said = json.loads(check(*both, *ANY_CPU, "--promote", "champion", "--format", "json", code=1))
@@ -80,7 +75,7 @@ def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check: C
 
 
 @pytest.mark.parametrize(("beside", "count"), [(0, 5), (20, 7)])
-def test_pairs_run_until_all_costs_are_decided(store_in_use: MlflowClient, beside: int, count: int) -> None:
+def test_pairs_run_until_all_costs_are_decided(store_in_use, beside, count):
     """With losses beside them, which share the error, a change has to stand out more."""
     memory_mb = [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05]
     costs = [{"served_cpu_ms": 2.0, "served_memory_mb": value} for value in memory_mb]
@@ -93,7 +88,7 @@ def test_pairs_run_until_all_costs_are_decided(store_in_use: MlflowClient, besid
 
 
 @pytest.mark.parametrize(("together", "verdict"), [(3, "worse"), (4, "cannot be judged")])
-def test_loss_shares_the_error_with_the_costs_beside_it(together: int, verdict: str) -> None:
+def test_loss_shares_the_error_with_the_costs_beside_it(together, verdict):
     """The more there are, the more a change has to stand out: this one does beside two, and not beside three."""
     truth = np.random.default_rng(0).random(250)
     noise = 0.283 * (-1.0) ** np.arange(250)
@@ -102,7 +97,7 @@ def test_loss_shares_the_error_with_the_costs_beside_it(together: int, verdict: 
     assert mae.verdict == verdict
 
 
-def test_alias_that_somebody_has_moved_meanwhile_stays(registry: MlflowClient) -> None:
+def test_alias_that_somebody_has_moved_meanwhile_stays(registry):
     promotion = Promotion.of("champion", "models:/sum/1", "models:/sum/2")
     registry.set_registered_model_alias("sum", "champion", "3")
     with pytest.raises(CheckError, match="is version 3 now, it was 1 when the check began: it stays"):
@@ -113,9 +108,7 @@ def test_alias_that_somebody_has_moved_meanwhile_stays(registry: MlflowClient) -
 @pytest.mark.parametrize(
     ("verdict", "code", "version"), [("passes", 0, 2), ("worse", 1, 1), ("cannot be judged", 3, 1)]
 )
-def test_candidate_becomes_the_champion_only_if_it_passes(
-    check: Check, registry: MlflowClient, monkeypatch: pytest.MonkeyPatch, verdict: str, code: int, version: int
-) -> None:
+def test_candidate_becomes_the_champion_only_if_it_passes(check, registry, monkeypatch, verdict, code, version):
     found = Result([Finding("rmse", verdict, "%", 0.0, 0.0, 0.0)], 3, "", {})
     monkeypatch.setattr("mlflow_sysmetrics.check.two_models.compare", lambda *arguments: found)
     check(*BOTH, "--promote", "champion", code=code)
@@ -138,11 +131,11 @@ def test_candidate_becomes_the_champion_only_if_it_passes(
         pytest.param(("models:/sum@nobody", *BOTH[1:]), 2, "alias nobody not found", id="no alias"),
     ],
 )
-def test_mistake_is_a_sentence(check: Check, arguments: tuple[str, ...], code: int, why: str) -> None:
+def test_mistake_is_a_sentence(check, arguments, code, why):
     assert why in check(*arguments, code=code).splitlines()[-1]
 
 
-def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path: Path) -> None:
+def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path):
     """One without a signature would take each column that is there."""
     names_it = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("long", "patient")]))
     for name, signature in (("baseline", names_it), ("candidate", None)):
@@ -154,9 +147,7 @@ def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("place", "code"), [(0, 3), (1, 1)], ids=["baseline", "candidate"])
-def test_side_that_cannot_be_served_decides_the_exit_code(
-    check: Check, monkeypatch: pytest.MonkeyPatch, place: int, code: int
-) -> None:
+def test_side_that_cannot_be_served_decides_the_exit_code(check, monkeypatch, place, code):
     broken = BOTH[place].replace("@champion", "/1")
     monkeypatch.setattr("mlflow_sysmetrics.check.models.serving", Mock(side_effect=ServerError(broken, "is broken")))
     assert f"{broken} is broken" in check(*BOTH, code=code)

@@ -1,8 +1,5 @@
 """What is said of numbers whose truth is known: how often an alarm is false, and what is found."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +14,9 @@ CHECKS = 1000
 RMSE = ComparedMetric("rmse")
 
 
-def decided(
-    metrics: Sequence[ComparedMetric], baseline: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]
-) -> list[Finding]:
+def decided(metrics, baseline, candidate):
     """As a check does it: a look after another, until each metric is decided."""
-    judged: list[Finding] = []
+    judged = []
     for n in LOOKS:
         judged = judge(metrics, [row[:n] for row in baseline], [row[:n] for row in candidate], judged)
         if all(each.verdict != "cannot be judged" for each in judged):
@@ -29,7 +24,7 @@ def decided(
     return judged
 
 
-def verdicts(change: float, noise: float, seed: int, checks: int = CHECKS) -> list[list[str]]:
+def verdicts(change, noise, seed, checks=CHECKS):
     """Those on CPU time, memory and a score, of checks in which CPU time changes by that factor."""
     random = np.random.default_rng(seed)
     found = []
@@ -40,12 +35,12 @@ def verdicts(change: float, noise: float, seed: int, checks: int = CHECKS) -> li
     return found
 
 
-def most(share: float, checks: int) -> float:
+def most(share, checks):
     """The number that a true share of checks exceeds in 1 % of draws; twice the share is hardly ever below it."""
     return float(binom.isf(0.01, checks, share))
 
 
-def test_of_equal_programs_at_most_one_in_a_hundred_is_worse() -> None:
+def test_of_equal_programs_at_most_one_in_a_hundred_is_worse():
     """With a noise at which no smallest change helps."""
     checks = 5 * CHECKS
     alarms = sum("worse" in each for each in verdicts(1.0, 0.1, seed=1, checks=checks))
@@ -53,7 +48,7 @@ def test_of_equal_programs_at_most_one_in_a_hundred_is_worse() -> None:
 
 
 @pytest.mark.parametrize(("p_value", "verdict"), [(0.0004, "worse"), (0.0007, "cannot be judged")])
-def test_first_look_has_a_tenth_of_the_error(p_value: float, verdict: str) -> None:
+def test_first_look_has_a_tenth_of_the_error(p_value, verdict):
     """Three pairs are the least reliable: one in two thousand equal programs is worse there."""
     error = 0.5 / t.isf(p_value, LOOKS[0] - 1)  # of a mean of 0.5, which has this p-value
     changes = 0.5 + error * np.sqrt(3) * np.array([-1.0, 0.0, 1.0])
@@ -61,14 +56,14 @@ def test_first_look_has_a_tenth_of_the_error(p_value: float, verdict: str) -> No
     assert cpu.verdict == verdict
 
 
-def test_change_is_found_and_one_of_the_tolerance_seldom_passes() -> None:
+def test_change_is_found_and_one_of_the_tolerance_seldom_passes():
     found = [each[0] for each in verdicts(1.1, 0.02, seed=2)]
     assert found.count("worse") >= 0.95 * CHECKS
     at_the_tolerance = [each[0] for each in verdicts(1.05, 0.02, seed=3)]
     assert at_the_tolerance.count("passes") <= most(0.05, CHECKS)
 
 
-def test_change_and_its_interval_are_those_of_the_pairs() -> None:
+def test_change_and_its_interval_are_those_of_the_pairs():
     """Noise that both runs of a pair share does not count."""
     shared = np.array([1.0, 3.0, 2.0, 5.0, 4.0])
     (cpu,) = decided([CPU], [shared], [shared * [1.101, 1.099, 1.1, 1.102, 1.098]])
@@ -80,20 +75,20 @@ def test_change_and_its_interval_are_those_of_the_pairs() -> None:
     assert less.change == pytest.approx(-9.1, abs=0.2)
 
 
-def test_small_change_is_not_worse_however_sure_it_is() -> None:
+def test_small_change_is_not_worse_however_sure_it_is():
     before = np.linspace(100, 110, 10)
     judged = decided([CPU, PEAK_RSS], [before, before], [1.015 * before, 1.025 * before])
     assert [each.verdict for each in judged] == ["passes", "worse"]
 
 
-def test_change_that_is_tolerated_passes_however_sure_it_is() -> None:
+def test_change_that_is_tolerated_passes_however_sure_it_is():
     before = np.linspace(100, 110, 10)
     (peak,) = decided(with_tolerances([PEAK_RSS], "peak_rss_mb=5%"), [before], [1.04 * before])
     (score,) = judge(with_tolerances([RMSE], "rmse=5%"), [[0.5] * 3], [[0.52] * 3])  # the same in all runs
     assert (peak.verdict, score.verdict) == ("passes", "passes")
 
 
-def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_found() -> None:
+def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_found():
     random = np.random.default_rng(4)
     before, after = np.exp(0.3 * random.normal(size=(2, 10)))
     (cpu,) = decided([CPU], [before], [after])
@@ -104,7 +99,7 @@ def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_fo
 
 
 @pytest.mark.parametrize("higher_is_better", [False, True])
-def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better: bool) -> None:
+def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better):
     seeds = np.random.default_rng(5).normal(0.8, 0.1, 10)
     summary = ComparedMetric("score", higher_is_better=higher_is_better)
     for shift in (-0.2, 0.2):
@@ -114,7 +109,7 @@ def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better
 
 
 @pytest.mark.parametrize(("change", "wrong", "most"), [(0.5, "worse", 0.02), (1.0, "passes", 0.05)])
-def test_few_seeds_tell_roughly_what_seeds_change(change: float, wrong: str, most: float) -> None:
+def test_few_seeds_tell_roughly_what_seeds_change(change, wrong, most):
     """With equal seeds a change is known far better than the spread that it is compared with: here 1, the tolerance."""
     random, summary = np.random.default_rng(6), ComparedMetric("rmse", tolerance=1.0, min_change=1.0)
     seeds = random.normal(size=(CHECKS, LOOKS[-1]))
@@ -127,13 +122,13 @@ def test_few_seeds_tell_roughly_what_seeds_change(change: float, wrong: str, mos
 @pytest.mark.parametrize(
     ("after", "verdict"), [(0.1 + 0.4 + 1e-13, "passes"), (0.5, "passes"), (0.49, "worse"), (0.51, "better")]
 )
-def test_metric_that_never_varies_is_compared_exactly(after: float, verdict: str) -> None:
+def test_metric_that_never_varies_is_compared_exactly(after, verdict):
     (score,) = judge([ComparedMetric("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
     assert score.verdict == verdict
     assert "seed" in score.why
 
 
-def test_peak_that_readings_see_or_miss_is_no_difference() -> None:
+def test_peak_that_readings_see_or_miss_is_no_difference():
     """Of equal programs one in a hundred is worse at most, and few cannot be judged."""
     random = np.random.default_rng(8)
     found = []
@@ -161,11 +156,11 @@ def test_peak_that_readings_see_or_miss_is_no_difference() -> None:
     ],
     ids=lambda value: value.verdict if isinstance(value, Finding) else "",
 )
-def test_sentence_says_one_thing(judged: Finding, said: str) -> None:
+def test_sentence_says_one_thing(judged, said):
     assert sentence(judged) == said
 
 
-def test_what_is_worse_counts_before_what_cannot_be_judged() -> None:
+def test_what_is_worse_counts_before_what_cannot_be_judged():
     found = [Finding("a", "cannot be judged", "", 0, 0, 0), Finding("b", "worse", "", 1, 1, 1)]
     result = Result(found, 10, "", {})
     assert (result.exit_code, result.headline) == (1, "worse: b")
@@ -179,7 +174,7 @@ def test_what_is_worse_counts_before_what_cannot_be_judged() -> None:
         pytest.param([0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "cannot be judged", id="once"),
     ],
 )
-def test_of_a_baseline_of_0_no_part_is_tolerated(candidate: list[float], verdict: str) -> None:
+def test_of_a_baseline_of_0_no_part_is_tolerated(candidate, verdict):
     """All that is said of it are numbers, in the unit of the metric."""
     (errors,) = judge([replace(RMSE, unit="%", tolerance=5.0)], [[0.0] * 10], [candidate])
     assert errors.verdict == verdict

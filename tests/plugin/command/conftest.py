@@ -1,25 +1,19 @@
 """Programs under `mlflow-sysmetrics run`, started from this process, with a store of the test's own."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
 
 import pytest
 from commands import ROOT
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.command.run import run_command
 
 
 @pytest.fixture
-def record(store_in_use: MlflowClient) -> Callable[..., Exit]:
+def record(store_in_use):
     """Run a command to its end and record it; options are those of `run_command`, and `limits`."""
 
-    def record(*command: str, limits: str = "", **options: str) -> Exit:
+    def record(*command, limits="", **options):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return run_command(command, environment, MeasuredProgram(limits), **options)
 
@@ -27,10 +21,10 @@ def record(store_in_use: MlflowClient) -> Callable[..., Exit]:
 
 
 @pytest.fixture
-def all_runs(store_in_use: MlflowClient) -> Callable[[], list[Run]]:
+def all_runs(store_in_use):
     """The runs of all experiments, in the order in which they began."""
 
-    def all_runs() -> list[Run]:
+    def all_runs():
         experiments = [each.experiment_id for each in store_in_use.search_experiments()]
         return list(store_in_use.search_runs(experiments, order_by=["attributes.start_time"]))
 

@@ -1,7 +1,5 @@
 """The project backend: as ``local`` in all that can be seen, with the project's own cost in its run besides."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -9,7 +7,6 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import mlflow.cli
@@ -18,7 +15,6 @@ import pytest
 from click.testing import CliRunner
 from commands import ROOT, Command, clean_environment, the_run, wait_until
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 from server_here import server_here
 
@@ -50,7 +46,7 @@ for name in ("one", "two"):
 
 
 @pytest.fixture
-def project(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(store_in_use, tmp_path, monkeypatch):
     """A project that takes a moment, below the folder whose store is used."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
@@ -61,23 +57,23 @@ def project(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.Monk
     return folder
 
 
-def mlflow_run(project: Path, *options: str) -> int:
+def mlflow_run(project, *options):
     """The exit code of ``mlflow run``, in this process."""
     arguments = ["run", str(project), "--env-manager", "local", "--backend", NAME, *options]
     return CliRunner().invoke(mlflow.cli.cli, arguments).exit_code
 
 
-def run_in_python(project: Path, **options: Any) -> Any:
+def run_in_python(project, **options):
     """Run the project by MLflow's function."""
     return mlflow.projects.run(str(project), backend=NAME, env_manager="local", **options)  # type: ignore[no-untyped-call]
 
 
-def told(project: Path) -> list[Any]:
+def told(project):
     """What the project's process wrote: its id and its arguments."""
     return list(json.loads((project / "told").read_text()))
 
 
-def system_metrics(run: Run) -> set[str]:
+def system_metrics(run):
     """The names of the system metrics that a run has."""
     return {name for name in run.data.metrics if name.startswith("system/process_")}
 
@@ -85,9 +81,7 @@ def system_metrics(run: Run) -> set[str]:
 @pytest.mark.parametrize(
     ("code", "exit_code", "status"), [(0, 0, "FINISHED"), (7, 1, "FAILED")], ids=["good", "failing"]
 )
-def test_command_waits_and_tells_the_end(
-    project: Path, code: int, exit_code: int, status: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_command_waits_and_tells_the_end(project, code, exit_code, status, caplog):
     """``mlflow run`` returns when the project has ended, with its exit code and last line, and its run is marked.
 
     Parameters arrive whatever is in them. MLflow names the run of a project that has succeeded.
@@ -107,9 +101,7 @@ def test_command_waits_and_tells_the_end(
     assert 1 < run.data.metrics["peak_memory_mb"] < 50  # of the project alone: `mlflow run` takes far more
 
 
-def test_runs_that_the_project_opens_besides_its_own_have_their_costs(
-    project: Path, store_in_use: MlflowClient
-) -> None:
+def test_runs_that_the_project_opens_besides_its_own_have_their_costs(project, store_in_use):
     """Their parents are untouched; one tag leads from each to the others."""
     (project / "job.py").write_text(JOB_WITH_RUNS)
     with server_here(store_in_use.tracking_uri) as uri:
@@ -126,14 +118,14 @@ def test_runs_that_the_project_opens_besides_its_own_have_their_costs(
     assert own.data.tags["sysmetrics.program"] == own.info.run_id
 
 
-def test_wrong_limits_are_said_before_anything_starts(project: Path, store_in_use: MlflowClient) -> None:
+def test_wrong_limits_are_said_before_anything_starts(project, store_in_use):
     """One sentence names the value, and there is no run."""
     with pytest.raises(ExecutionException, match="memory<=1"):
         run_in_python(project, backend_config={"limits": "memory<=1"})
     assert store_in_use.search_runs(["0"]) == []
 
 
-def test_project_is_ended_at_its_limit(project: Path) -> None:
+def test_project_is_ended_at_its_limit(project):
     """The run is KILLED, and says why, as does the error."""
     reason = r"elapsed_s [\d.]+ > 0.5"
     with pytest.raises(ExecutionException, match=f"was ended: {reason}"):
@@ -144,7 +136,7 @@ def test_project_is_ended_at_its_limit(project: Path) -> None:
     assert run.data.metrics["elapsed_s"] < 20
 
 
-def test_interrupt_ends_project_and_run(project: Path, store_in_use: MlflowClient) -> None:
+def test_interrupt_ends_project_and_run(project, store_in_use):
     """Ctrl-C ends the project, and its run is FAILED, which is MLflow's word for it."""
     line = ["mlflow", "run", str(project), "-b", NAME, "--env-manager", "local", "-P", "seconds=600"]
     env = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_in_use.tracking_uri)

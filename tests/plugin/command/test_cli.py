@@ -1,14 +1,9 @@
 """The command line: it teaches, names mistakes in a sentence, and leaves a program's output as it was."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -34,14 +29,14 @@ sys.exit(3)
 """
 
 
-def shown(*arguments: str, code: int = 0, **environment: str) -> str:
+def shown(*arguments, code=0, **environment):
     """What the command prints."""
     result = CliRunner().invoke(main, list(arguments), env=environment)
     assert result.exit_code == code, result.output
     return result.output
 
 
-def test_help_explains_every_option() -> None:
+def test_help_explains_every_option():
     """Each option has a sentence, and the group's help shows how to begin."""
     for name in ("run", "served", "sync", "ui"):
         assert shown(name, "--help")
@@ -58,28 +53,28 @@ def test_help_explains_every_option() -> None:
         ([], "COMMAND"),
     ],
 )
-def test_mistake_is_one_sentence(arguments: list[str], wrong: str) -> None:
+def test_mistake_is_one_sentence(arguments, wrong):
     """It names what was given, and nothing was started."""
     assert wrong in shown("run", *arguments, code=2, MLFLOW_RUN_ID="1").splitlines()[-1]
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_other_system_than_linux_is_named(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_system_than_linux_is_named(command, monkeypatch):
     """Before anything starts."""
     monkeypatch.setattr(sys, "platform", "darwin")
     assert f"{command} needs Linux" in shown(command, "--", "true", code=2).splitlines()[-1]
 
 
-def recorded(folder: Path, uri: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def recorded(folder, uri, *arguments):
     """Run a command line in a folder, with this store."""
-    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": LIMIT_S, "input": "well\n"}
+    options = {"capture_output": True, "text": True, "timeout": LIMIT_S, "input": "well\n"}
     given = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_SYSMETRICS_SPOOL": str(folder / "journals")}
     given["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # by the program's own MLflow
     environment = clean_environment(PYTHONPATH=str(ROOT), **given)
     return subprocess.run([*COMMAND, "run", *arguments], cwd=folder, env=environment, **options)
 
 
-def test_program_keeps_its_input_and_output(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_keeps_its_input_and_output(empty_store, monkeypatch):
     """Each byte that it wrote is where it belongs; the summary comes after it, on the error output."""
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", empty_store.as_uri())
     named = ("--run-name", "night", "--experiment-name", "nightly")
@@ -94,7 +89,7 @@ def test_program_keeps_its_input_and_output(empty_store: Path, monkeypatch: pyte
     assert (run.info.run_name, run.info.status, run.data.metrics["loss"]) == ("night", "FAILED", 0.5)
 
 
-def test_mlflow_skinny_is_enough_for_a_tracking_server(empty_store: Path) -> None:
+def test_mlflow_skinny_is_enough_for_a_tracking_server(empty_store):
     """Nothing of what only the whole of MLflow brings is imported."""
     absent = ["alembic", "docker", "flask", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "sqlalchemy"]
     code = f"import sys; sys.modules |= dict.fromkeys({absent})\nfrom mlflow_sysmetrics.command.cli import main; main()"
@@ -106,7 +101,7 @@ def test_mlflow_skinny_is_enough_for_a_tracking_server(empty_store: Path) -> Non
 
 
 @pytest.mark.slow
-def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
+def test_new_store_is_made_without_a_word(tmp_path):
     """MLflow's remarks on its tables do not come between the program's lines."""
     done = recorded(tmp_path, store_uri(tmp_path), "true")
     assert (done.returncode, done.stdout) == (0, "")
@@ -115,7 +110,7 @@ def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_first_commands_share_a_new_store(tmp_path: Path) -> None:
+def test_two_first_commands_share_a_new_store(tmp_path):
     """One makes its tables, and the other waits: made by both at once, the database is broken for good."""
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda name: recorded(tmp_path, store_uri(tmp_path), "--run-name", name, "true"), "ab"))
@@ -125,10 +120,10 @@ def test_two_first_commands_share_a_new_store(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def leave(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def leave(empty_store, monkeypatch):
     """Leave on disk the end of a run, while the store is away."""
 
-    def leave(run_id: str) -> None:
+    def leave(run_id):
         with monkeypatch.context() as patch:
             patch.setattr(Store, "run", Mock(side_effect=OSError("away")))
             patch.setattr(Store, "log_batch", Mock(side_effect=OSError("away")))
@@ -140,9 +135,7 @@ def leave(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return leave
 
 
-def test_sync_delivers_what_an_outage_left_and_says_what_it_leaves(
-    empty_store: Path, leave: Callable[[str], None], journals: Path
-) -> None:
+def test_sync_delivers_what_an_outage_left_and_says_what_it_leaves(empty_store, leave, journals):
     """With the reason, and an exit code that a scheduler sees; a file that is none of ours stays."""
     client = MlflowClient(store_uri(empty_store))
     known = client.create_run("0").info.run_id

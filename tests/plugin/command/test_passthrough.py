@@ -1,7 +1,5 @@
 """A command in this process's place: input, output, signals and the end are the command's own."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pty
@@ -9,8 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -52,14 +49,14 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start():
     """Start a command, wrapped, with pipes or what else is given; end it with the test."""
-    started: list[subprocess.Popen[str]] = []
+    started = []
 
-    def start(*command: str, **options: object) -> subprocess.Popen[str]:
+    def start(*command, **options):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         pipes["preexec_fn"] = heed_interrupts
-        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+        process = subprocess.Popen(  # type: ignore[call-overload]
             [sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options)
         )
         started.append(process)
@@ -74,14 +71,14 @@ def start() -> Iterator[Start]:
         process.communicate(timeout=LIMIT_S)
 
 
-def listen(start: Start, **options: object) -> subprocess.Popen[str]:
+def listen(start, **options):
     """A wrapped listener that is ready for signals."""
     process = start(sys.executable, "-c", LISTENER, **options)
     assert said(process) == "ready"
     return process
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def said(process):
     """The next line of the wrapped command's output."""
     assert process.stdout
     assert select.select([process.stdout], [], [], LIMIT_S)[0], "nothing was said"
@@ -96,12 +93,12 @@ def said(process: subprocess.Popen[str]) -> str:
         ("kill -KILL $$", -signal.SIGKILL),
     ],
 )
-def test_end_is_the_end_of_the_command(start: Start, script: str, code: int) -> None:
+def test_end_is_the_end_of_the_command(start, script, code):
     """Whoever waits for the wrapper sees the same exit code, or the same signal, as of the command alone."""
     assert start("sh", "-c", script).wait(LIMIT_S) == code
 
 
-def test_further_files_are_the_commands(start: Start, tmp_path: Path) -> None:
+def test_further_files_are_the_commands(start, tmp_path):
     """A file that the wrapper was given open, as by <(...) in a shell, is open in the command."""
     (tmp_path / "input").write_text("from a file")
     with (tmp_path / "input").open() as file:
@@ -109,7 +106,7 @@ def test_further_files_are_the_commands(start: Start, tmp_path: Path) -> None:
         assert process.communicate(timeout=LIMIT_S)[0] == "from a file"
 
 
-def test_signal_for_the_wrapper_reaches_the_command_once(start: Start) -> None:
+def test_signal_for_the_wrapper_reaches_the_command_once(start):
     """The command alone decides what a signal does: here it goes on, answers, and ends as it likes."""
     process = listen(start)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
@@ -119,7 +116,7 @@ def test_signal_for_the_wrapper_reaches_the_command_once(start: Start) -> None:
     assert process.returncode == 9
 
 
-def test_signal_that_is_ignored_is_ignored_by_the_command_too(start: Start) -> None:
+def test_signal_that_is_ignored_is_ignored_by_the_command_too(start):
     """Under nohup a hangup ends neither of the two."""
     process = listen(start, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
@@ -127,11 +124,11 @@ def test_signal_that_is_ignored_is_ignored_by_the_command_too(start: Start) -> N
     assert process.returncode == 9
 
 
-def test_keys_in_a_terminal_reach_the_command_once(start: Start) -> None:
+def test_keys_in_a_terminal_reach_the_command_once(start):
     """The terminal sends Ctrl-C to both; the wrapper does not send it again."""
     ours, theirs = pty.openpty()
 
-    def become_foreground() -> None:
+    def become_foreground():
         heed_interrupts()
         os.setsid()
         os.close(os.open(os.ttyname(theirs), os.O_RDWR))  # the first terminal that a session opens is its own

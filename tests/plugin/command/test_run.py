@@ -1,7 +1,5 @@
 """A command that knows nothing of MLflow, in a real store: which run it is, what is in it, and how it ends."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -9,7 +7,6 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 import mlflow
@@ -17,7 +14,6 @@ import psutil
 import pytest
 from commands import store_uri, the_run, wait_until
 from meanwhile import meanwhile
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_server import free_port
 
@@ -53,7 +49,7 @@ Record = Callable[..., Exit]
 Runs = Callable[[], list[Run]]
 
 
-def lives(told: Path) -> bool:
+def lives(told):
     """Whether one of the processes of which a file tells the ids is still there."""
     for pid in told.read_text().split():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -65,9 +61,7 @@ def lives(told: Path) -> bool:
 # --- what is in the run -----------------------------------------------------------------------------------------------
 
 
-def test_short_command_leaves_a_point_of_each_metric_and_a_summary(
-    record: Record, tmp_path: Path, store_in_use: MlflowClient, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_short_command_leaves_a_point_of_each_metric_and_a_summary(record, tmp_path, store_in_use, capfd):
     """Of the command and the processes below it; CPU time is what it knows itself. It is printed as well."""
     assert record(sys.executable, "-c", BUSY, "0.5", run_name="short") == Exit(0)
     run, (out, err) = the_run(tmp_path), capfd.readouterr()
@@ -86,7 +80,7 @@ def test_short_command_leaves_a_point_of_each_metric_and_a_summary(
     assert err.splitlines()[-2:] == ["  see it with: mlflow-sysmetrics ui", f"  {page}"]
 
 
-def test_peak_of_resident_memory_misses_nothing(record: Record, tmp_path: Path) -> None:
+def test_peak_of_resident_memory_misses_nothing(record, tmp_path):
     """Also a peak right before the end, which no reading has seen: the kernel tells the command's parent."""
     floor_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3
     megabytes = int(floor_mb) + 200
@@ -94,9 +88,7 @@ def test_peak_of_resident_memory_misses_nothing(record: Record, tmp_path: Path) 
     assert megabytes < the_run(tmp_path).data.metrics["peak_rss_mb"] < megabytes + 30
 
 
-def test_command_finds_the_store_and_the_experiment_in_its_environment(
-    record: Record, tmp_path: Path, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_finds_the_store_and_the_experiment_in_its_environment(record, tmp_path, store_in_use, monkeypatch):
     """By an address that is right wherever it goes; its experiment by the id alone, so that it may set another."""
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "daily")
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
@@ -118,7 +110,7 @@ def test_command_finds_the_store_and_the_experiment_in_its_environment(
     ],
     ids=["script", "text longer than a file's name"],
 )
-def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[str], source: str) -> None:
+def test_run_tells_what_was_run(record, tmp_path, command, source):
     """The UI's column Source shows the script, not this wrapper, and no arguments, which may be secrets."""
     (tmp_path / "train.py").write_text("")
     assert record(*(word.format(folder=tmp_path) for word in command)) == Exit(0)
@@ -137,7 +129,7 @@ def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[st
         ("sleep 0.2; kill -KILL $$", Exit(-signal.SIGKILL), "KILLED"),
     ],
 )
-def test_run_ends_as_the_command_did(record: Record, tmp_path: Path, script: str, ended: Exit, status: str) -> None:
+def test_run_ends_as_the_command_did(record, tmp_path, script, ended, status):
     """And the end is handed to the caller as it was; a run that was killed says what of."""
     assert record("sh", "-c", script) == ended
     run = the_run(tmp_path)
@@ -146,10 +138,10 @@ def test_run_ends_as_the_command_did(record: Record, tmp_path: Path, script: str
     assert run.data.tags.get("sysmetrics.killed_for_memory", "false") == "false"
 
 
-def test_signal_ends_the_command_and_marks_its_run(record: Record, tmp_path: Path) -> None:
+def test_signal_ends_the_command_and_marks_its_run(record, tmp_path):
     """SIGTERM for this process is the command's: it says goodbye in its own way, and the run is KILLED."""
 
-    def send() -> None:
+    def send():
         wait_until((tmp_path / "up").exists, LIMIT_S, "the command's start", every_s=0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -165,9 +157,7 @@ def test_signal_ends_the_command_and_marks_its_run(record: Record, tmp_path: Pat
 @pytest.mark.parametrize(
     ("mode", "code"), [(None, NOT_FOUND), (0o644, NOT_EXECUTABLE)], ids=["not there", "not executable"]
 )
-def test_command_that_cannot_start_fails_as_in_a_shell(
-    record: Record, all_runs: Runs, tmp_path: Path, mode: int | None, code: int
-) -> None:
+def test_command_that_cannot_start_fails_as_in_a_shell(record, all_runs, tmp_path, mode, code):
     """With a shell's exit code, and without a run."""
     if mode is not None:
         (tmp_path / "command").touch(mode)
@@ -175,19 +165,17 @@ def test_command_that_cannot_start_fails_as_in_a_shell(
     assert all_runs() == []
 
 
-def test_exit_code_outlasts_an_error_after_it(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_code_outlasts_an_error_after_it(record, monkeypatch):
     """Whatever recording it raises."""
 
-    def fail(tracking_uri: str) -> None:
+    def fail(tracking_uri):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mlflow_sysmetrics.command.run_tracker.writer_for", fail)
     assert record("sh", "-c", "sleep 0.5; exit 7") == Exit(7)
 
 
-def test_process_that_outlives_the_command_is_named(
-    record: Record, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_process_that_outlives_the_command_is_named(record, tmp_path, capfd):
     """A daemon is no longer measured, and no limit ends it."""
     record("sh", "-c", "setsid sleep 600 > /dev/null 2>&1 & echo $! > pid")
     pid = int((tmp_path / "pid").read_text())
@@ -200,7 +188,7 @@ def test_process_that_outlives_the_command_is_named(
 
 
 @pytest.mark.slow
-def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path) -> None:
+def test_program_that_grows_is_ended_at_its_limit(record, tmp_path):
     """Within 5 %, with its whole tree, after ten seconds by SIGKILL, which is not a cause of death; the run says so."""
     ended = record(sys.executable, "-c", GROWING, str(tmp_path / "told"), limits="peak_memory_mb<=300")
     assert ended == Exit(STOPPED, was_asked=True)
@@ -213,10 +201,10 @@ def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path
     assert not lives(tmp_path / "told")
 
 
-def test_program_is_ended_by_the_tag_of_its_run(record: Record, all_runs: Runs, store_in_use: MlflowClient) -> None:
+def test_program_is_ended_by_the_tag_of_its_run(record, all_runs, store_in_use):
     """As somebody sets it in the UI."""
 
-    def set_tag() -> None:
+    def set_tag():
         wait_until(all_runs, LIMIT_S, "the run")
         store_in_use.set_tag(all_runs()[0].info.run_id, "sysmetrics.stop", "enough")
 
@@ -231,9 +219,7 @@ def test_program_is_ended_by_the_tag_of_its_run(record: Record, all_runs: Runs, 
     assert 0.5 < run.data.metrics["elapsed_s"] < 600
 
 
-def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
-    record: Record, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(record, store_in_use, monkeypatch):
     """But for the tags that say why: whoever started the run sets its status."""
     run_id = store_in_use.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
@@ -254,8 +240,8 @@ def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
     ],
 )
 def test_store_or_run_that_cannot_be_used_is_said_in_one_sentence_without_a_password(
-    record: Record, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str, says: str
-) -> None:
+    record, monkeypatch, tmp_path, uri, says
+):
     """Whatever MLflow or a database raises for its address; the command is not started."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     if uri:
@@ -271,8 +257,8 @@ def test_store_or_run_that_cannot_be_used_is_said_in_one_sentence_without_a_pass
 
 @pytest.mark.parametrize("named_by", ["option", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"])
 def test_experiment_that_was_deleted_is_refused_before_the_command_starts(
-    record: Record, store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
-) -> None:
+    record, store_in_use, tmp_path, monkeypatch, named_by
+):
     """However it is named: nothing could be recorded there."""
     experiment_id = store_in_use.create_experiment("old")
     store_in_use.delete_experiment(experiment_id)

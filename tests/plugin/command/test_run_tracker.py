@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +81,7 @@ Runs = Callable[[], list[Run]]
 
 
 @pytest.fixture(autouse=True)
-def store(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def store(store_in_use, tmp_path, monkeypatch):
     """The store of nothing, behind a server: a program that opens its file imports for two seconds more."""
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", tmp_path.as_uri())
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -91,7 +91,7 @@ def store(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.Monkey
         yield store_in_use
 
 
-def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
+def tree(client, runs):
     """Of each run its experiment, its name and its parent's name, with "*" for a name that MLflow has made up."""
     names = {run.info.run_id: re.sub(r"[a-z]+-[a-z]+-\d+", "*", str(run.info.run_name)) for run in runs}
     experiments = {each.experiment_id: each.name for each in client.search_experiments()}
@@ -132,9 +132,7 @@ def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
         pytest.param(AUTOLOG, {("Default", "*", "")}, id="MLflow's autolog", marks=SLOW),
     ],
 )
-def test_program_that_opens_several_runs_has_one_for_the_whole(
-    record: Record, all_runs: Runs, store: MlflowClient, program: str, wanted: set[tuple[str, str, str]]
-) -> None:
+def test_program_that_opens_several_runs_has_one_for_the_whole(record, all_runs, store, program, wanted):
     """In the experiment that it uses. The whole program's costs are in that run, and each other one has its own.
 
     Parents are untouched; one tag leads from each run at the top to the others. The series is that of the whole
@@ -159,7 +157,7 @@ def test_program_that_opens_several_runs_has_one_for_the_whole(
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_run_is_ended_by_sync_where_this_command_was_killed(record: Record, all_runs: Runs) -> None:
+def test_run_is_ended_by_sync_where_this_command_was_killed(record, all_runs):
     """That of the whole program, which was made here: with the summary so far, and why. The others keep theirs."""
     program = f"""{WORK}
 with mlflow.start_run(run_name="one"): work()
@@ -167,7 +165,7 @@ mlflow.start_run(run_name="two"); time.sleep(600)
 """
     command = psutil.Process(start_fork(lambda: record(sys.executable, "-c", program, run_name="whole")))
 
-    def is_recorded() -> bool:
+    def is_recorded():
         whole = [run.data.metrics for run in all_runs() if run.info.run_name == "whole"]
         return bool(whole) and "system/process_memory_mb" in whole[0]
 
@@ -190,9 +188,7 @@ mlflow.start_run(run_name="two"); time.sleep(600)
     ("end", "status"),
     [("os._exit(3)", "FAILED"), pytest.param("os.kill(os.getpid(), 9)", "KILLED", marks=SLOW)],
 )
-def test_runs_that_a_dying_program_leaves_open_end_with_it(
-    record: Record, all_runs: Runs, end: str, status: str
-) -> None:
+def test_runs_that_a_dying_program_leaves_open_end_with_it(record, all_runs, end, status):
     """As the program's own run does; one that has ended before keeps its status, and what it has logged by a name."""
     program = f"""{WORK}
 with mlflow.start_run(run_name="done"): mlflow.log_metric("elapsed_s", 12345.0)
@@ -216,15 +212,13 @@ mlflow.start_run(run_name="inner", nested=True)
         pytest.param(NOT_ENDED, "FINISHED", id="the store was away"),
     ],
 )
-def test_end_that_the_program_gave_its_run(record: Record, all_runs: Runs, end: str, status: str) -> None:
+def test_end_that_the_program_gave_its_run(record, all_runs, end, status):
     """A program that ends its run by itself knows best, unless it has failed afterwards, or the store did not do it."""
     record(sys.executable, "-c", f"{WORK}\nmlflow.start_run()\n{end}")
     assert [run.info.status for run in all_runs()] == [status]
 
 
-def test_run_of_the_environment_is_the_programs_and_left_open(
-    record: Record, all_runs: Runs, store: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_of_the_environment_is_the_programs_and_left_open(record, all_runs, store, monkeypatch):
     """What the program opens without an id is that run; what it opens besides has its own costs.
 
     The status of the given run is not ours, nor are the metrics that the program has logged there.
@@ -254,23 +248,23 @@ class Followed:
     seconds: float = 0.0
     tracker: RunTracker = field(default_factory=RunTracker)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         self.measurement = Measurement(sample=dict, clock=lambda: self.seconds).start()
         self.tracker.start(RunRef(mlflow.get_tracking_uri(), "0"), self.measurement)
 
-    def tell(self, event: str, run_id: str, **more: object) -> None:
+    def tell(self, event, run_id, **more):
         """Have the program do this with one of its runs."""
         line = {"event": event, "run_id": run_id, "time_ms": 1, "tracking_uri": mlflow.get_tracking_uri(), **more}
         with Path(self.tracker.environment[EVENT_FILE]).open("a") as file:
             file.write(json.dumps({"experiment_id": "0", "parent_id": None, **line}) + "\n")
         self.tracker.look()
 
-    def finish(self) -> None:
+    def finish(self):
         self.measurement.stop()
         self.tracker.finish(FINISHED, ends=True)
 
 
-def test_run_is_made_for_a_program_that_opens_none_in_a_minute(store: MlflowClient, all_runs: Runs) -> None:
+def test_run_is_made_for_a_program_that_opens_none_in_a_minute(store, all_runs):
     """It stays, whatever the program opens later."""
     program = Followed()
     program.seconds = 59.0
@@ -288,9 +282,7 @@ def test_run_is_made_for_a_program_that_opens_none_in_a_minute(store: MlflowClie
     assert (whole.data.metrics["elapsed_s"], other.data.metrics["elapsed_s"]) == (120.0, 1.0)
 
 
-def test_summaries_of_all_runs_outlive_an_outage_from_the_second_ones_start(
-    store: MlflowClient, all_runs: Runs
-) -> None:
+def test_summaries_of_all_runs_outlive_an_outage_from_the_second_ones_start(store, all_runs):
     """They wait on disk, with the tags that lead from one to the other and the run of the whole program."""
     one, two = (store.create_run("0", run_name=name).info.run_id for name in ("one", "two"))
     with FaultProxy(int(mlflow.get_tracking_uri().rpartition(":")[2])) as proxy:
@@ -309,14 +301,12 @@ def test_summaries_of_all_runs_outlive_an_outage_from_the_second_ones_start(
     assert len({run.data.tags["sysmetrics.program"] for run in runs}) == 1
 
 
-def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
-    record: Record, all_runs: Runs, store: MlflowClient, tmp_path: Path
-) -> None:
+def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record, all_runs, store, tmp_path):
     """With its series, its summary and its end: a program that ends during an outage loses nothing."""
     with FaultProxy(int(mlflow.get_tracking_uri().rpartition(":")[2])) as proxy:
         mlflow.set_tracking_uri(proxy.uri)
 
-        def go_away() -> None:
+        def go_away():
             wait_until((tmp_path / "up").exists, LIMIT_S, "the program", every_s=0.01)
             proxy.fault = "refuse"
             (tmp_path / "gone").touch()
@@ -332,7 +322,7 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
     assert run.info.end_time - run.info.start_time > 1000
 
 
-def test_peak_before_a_reset_of_the_kernels_mark_is_kept(record: Record, all_runs: Runs) -> None:
+def test_peak_before_a_reset_of_the_kernels_mark_is_kept(record, all_runs):
     """Integrations reset it, so that each trial has a peak of its own; from outside nobody sees what it was."""
     code = "from mlflow_sysmetrics.sampling import reset_peak_rss\nkept = bytearray(b'x') * 100_000_000\ndel kept\n"
     assert record(sys.executable, "-c", f"{code}assert reset_peak_rss()") == Exit(0)

@@ -1,7 +1,5 @@
 """Whatever fails, in whatever order: each point is in the store once, each run too, and the last end counts."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil
@@ -34,20 +32,20 @@ class Deliveries(RuleBasedStateMachine):
     A trial's operations wait in memory, and are kept on disk when its driver ends; a logger has a journal at all times.
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.store, self.folder = ScriptedStore(), Path(tempfile.mkdtemp())
         self.writer = Writer(self.store)
         self.clock = itertools.count(2_000, 100)
-        self.live: dict[str, Run] = {}  # of the driver that runs now, by key
-        self.open: set[str] = set()  # those whose run has not ended
-        self.done: list[Run] = []  # all there were, for what they have lost
-        self.points: dict[str, list[Point]] = defaultdict(list)  # what each run is to have
-        self.tags: dict[str, dict[str, str]] = defaultdict(dict)
-        self.ends: dict[str, tuple[str, int, dict[str, str]]] = {}
-        self.summary: dict[str, float] = {}  # of a run, what it had used in the end
-        self.next_step: dict[str, int] = defaultdict(int)
-        self.recorder: Run | None = None
+        self.live = {}  # of the driver that runs now, by key
+        self.open = set()  # those whose run has not ended
+        self.done = []  # all there were, for what they have lost
+        self.points = defaultdict(list)  # what each run is to have
+        self.tags = defaultdict(dict)
+        self.ends = {}
+        self.summary = {}  # of a run, what it had used in the end
+        self.next_step = defaultdict(int)
+        self.recorder = None
         self.began_ms = 0
         self.patches = [
             mock.patch.object(run, "MAX_WAITING", MAX_WAITING),
@@ -59,11 +57,11 @@ class Deliveries(RuleBasedStateMachine):
             patch.start()
 
     @initialize()
-    def begin(self) -> None:
+    def begin(self):
         self.store.runs[LOGGER] = Kept(START_MS, {RUN_KEY: LOGGER}, LOGGER)
         self._create("study", None)
 
-    def _create(self, key: str, parent: str | None) -> None:
+    def _create(self, key, parent):
         made = self.live[key] = Run(self.writer, key=key)
         made.created = Create(key, "0", next(self.clock), key, "", parent)
         made.add([made.created])
@@ -71,7 +69,7 @@ class Deliveries(RuleBasedStateMachine):
 
     # --- trials ------------------------------------------------------------------------------------------
 
-    def _open_trial(self, key: str) -> bool:
+    def _open_trial(self, key):
         """A trial begins, or goes on in this driver or another one, which knows its run. Whether it is open then."""
         known = next((i for i, run in self.store.runs.items() if run.tags[RUN_KEY] == key), None)
         if known and key not in self.live:
@@ -84,13 +82,13 @@ class Deliveries(RuleBasedStateMachine):
             self._sample(key)  # as it soon does: by this `sync` sees that it went on
         return key in self.live
 
-    def _sample(self, key: str) -> None:
+    def _sample(self, key):
         time_ms = next(self.clock)
         self.points[key].append(Point("sample", float(time_ms), time_ms))
         self.live[key].add([Batch(time_ms, self.points[key][-1:])])
 
     @rule(key=TRIALS, refused=st.booleans(), samples=st.booleans(), number=st.integers(1, 3), back=st.integers(0, 3))
-    def log_points(self, key: str, refused: bool, samples: bool, number: int, back: int) -> None:
+    def log_points(self, key, refused, samples, number, back):
         """Points of a trial at steps that go on, or again from an earlier one; samples have none; some are refused."""
         if not self._open_trial(key):
             return
@@ -107,26 +105,26 @@ class Deliveries(RuleBasedStateMachine):
             self.live[key].add([Batch(time_ms, [self.points[key][-1], *odd])])
 
     @rule(key=TRIALS, name=st.sampled_from("abc"))
-    def tag(self, key: str, name: str) -> None:
+    def tag(self, key, name):
         """A tag is set."""
         if self._open_trial(key):
             self.tags[key][name] = key
             self.live[key].add([Batch(next(self.clock), tags={name: key})])
 
     @rule(key=TRIALS, status=st.sampled_from(["FINISHED", "KILLED"]))
-    def end(self, key: str, status: str) -> None:
+    def end(self, key, status):
         """A trial ends."""
         if self._open_trial(key):
             self._end(key, status)
 
-    def _end(self, key: str, status: str) -> None:
+    def _end(self, key, status):
         tags, end_ms = {STOP_REASON: "limit"} if status == "KILLED" else {}, next(self.clock)
         self.ends[key] = status, end_ms, tags
         self.live[key].add([Status(status, end_ms, tags)])
         self.open.remove(key)
 
     @rule(fates=FATES)
-    def deliver_live(self, fates: deque[str]) -> None:
+    def deliver_live(self, fates):
         """The writer's turn."""
         self.store.fates = fates
         recorder = [self.recorder] if self.recorder else []
@@ -138,7 +136,7 @@ class Deliveries(RuleBasedStateMachine):
         self.store.fates = deque()
 
     @rule(status=st.sampled_from(["FINISHED", "KILLED"]))
-    def end_driver(self, status: str) -> None:
+    def end_driver(self, status):
         """All that is open ends, and what waits is kept, as a writer does."""
         for key, box in self.live.items():
             if key in self.open:
@@ -152,7 +150,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @precondition(lambda self: self.recorder is None)
     @rule()
-    def start_logger(self) -> None:
+    def start_logger(self):
         """What an earlier one has left stays."""
         self.recorder = self.writer.open(LOGGER)
         self.recorder.keep_journal("system/")
@@ -160,7 +158,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @precondition(lambda self: self.recorder is not None)
     @rule(number=st.integers(1, 3))
-    def record(self, number: int) -> None:
+    def record(self, number):
         """Readings, and what a killed process would have used."""
         assert self.recorder
         for _ in range(number):
@@ -173,7 +171,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @precondition(lambda self: self.recorder is not None)
     @rule(killed=st.booleans())
-    def stop_logger(self, killed: bool) -> None:
+    def stop_logger(self, killed):
         """By itself, with its summary; or all memory is gone."""
         assert self.recorder
         if killed:
@@ -189,13 +187,13 @@ class Deliveries(RuleBasedStateMachine):
     # --- others ------------------------------------------------------------------------------------------
 
     @rule(fates=FATES)
-    def sync(self, fates: deque[str]) -> None:
+    def sync(self, fates):
         """Of whatever is on disk by now."""
         self.store.fates = fates
         sync.deliver(self.folder)
         self.store.fates = deque()
 
-    def teardown(self) -> None:
+    def teardown(self):
         try:
             if self.store.runs:
                 self._all_comes_to_its_end()
@@ -204,7 +202,7 @@ class Deliveries(RuleBasedStateMachine):
                 patch.stop()
             shutil.rmtree(self.folder)
 
-    def _all_comes_to_its_end(self) -> None:
+    def _all_comes_to_its_end(self):
         self.end_driver("FINISHED")
         if self.recorder:
             self.stop_logger(False)
@@ -217,7 +215,7 @@ class Deliveries(RuleBasedStateMachine):
         missing = sum(self._check(kept, key) for key, kept in by_key.items())
         assert missing <= sum(box.lost for box in self.done)
 
-    def _check(self, run: Kept, key: str) -> int:
+    def _check(self, run, key):
         """What a run has is what it was to get; return how many values are missing."""
         found = [point for point in run.points if point[0] != "cpu_seconds"]
         assert len(found) == len(set(found)), "a point is there twice"

@@ -1,13 +1,10 @@
 """A journal is private, has one writer, survives what is written into it, and goes with its process."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 from forks import in_fork
@@ -22,12 +19,12 @@ needs_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     """Of a journal in a folder that is still to be made."""
     return tmp_path / "journals" / "a.jsonl"
 
 
-def test_operations_come_back_as_they_were(path: Path) -> None:
+def test_operations_come_back_as_they_were(path):
     """Exact to the last bit, in a private file and folder whatever the umask, with whose they are."""
     before = os.umask(0)
     try:
@@ -44,7 +41,7 @@ def test_operations_come_back_as_they_were(path: Path) -> None:
     assert not path.exists()
 
 
-def test_checkpoint_stays_when_the_rest_has_been_delivered(path: Path) -> None:
+def test_checkpoint_stays_when_the_rest_has_been_delivered(path):
     """A kill may come before the next one. A summary or an end that comes after it takes its place."""
     journal = Journal(path, ABOUT)
     summary = Batch(1, [], {}, {}, {"cpu_seconds": 2.0}, 0)
@@ -59,7 +56,7 @@ def test_checkpoint_stays_when_the_rest_has_been_delivered(path: Path) -> None:
     journal.close()
 
 
-def test_what_an_earlier_process_left_stays_for_sync(path: Path) -> None:
+def test_what_an_earlier_process_left_stays_for_sync(path):
     """The next one reads nothing of it, however long it is, and removes only what is its own."""
     earlier = Journal(path, ABOUT)
     earlier.append(OPERATIONS)
@@ -79,7 +76,7 @@ def test_what_an_earlier_process_left_stays_for_sync(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["writable", "link"])
-def test_file_that_others_may_have_made_is_refused(kind: str, path: Path) -> None:
+def test_file_that_others_may_have_made_is_refused(kind, path):
     """What others may write, and links to elsewhere."""
     path.parent.mkdir()
     theirs = path.with_name("theirs") if kind == "link" else path
@@ -93,11 +90,11 @@ def test_file_that_others_may_have_made_is_refused(kind: str, path: Path) -> Non
     assert theirs.read_text() == "theirs"
 
 
-def test_journal_that_its_owner_removes_meanwhile_is_not_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journal_that_its_owner_removes_meanwhile_is_not_taken(path, monkeypatch):
     """What is written into it would be lost."""
     lock, owner = journals.fcntl.flock, Journal(path, ABOUT)
 
-    def lock_late(file: Any, how: int) -> None:
+    def lock_late(file, how):
         owner.close(remove=True)
         lock(file, how)
 
@@ -107,10 +104,10 @@ def test_journal_that_its_owner_removes_meanwhile_is_not_taken(path: Path, monke
 
 
 @needs_fork
-def test_forked_child_leaves_the_journal_alone_and_does_not_keep_its_lock(path: Path) -> None:
+def test_forked_child_leaves_the_journal_alone_and_does_not_keep_its_lock(path):
     """It can neither write nor open it; when the parent is gone, while the child lives on, it is free."""
 
-    def parent() -> bool:
+    def parent():
         journal, (born, told) = Journal(path, ABOUT), os.pipe()
         if os.fork() == 0:
             signal.alarm(20)
@@ -132,10 +129,10 @@ def test_forked_child_leaves_the_journal_alone_and_does_not_keep_its_lock(path: 
 
 
 @needs_fork
-def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
+def test_what_does_not_fit_is_not_written_in_part(path):
     """As on a full disk: what was there stays, and a smaller operation is taken."""
 
-    def child() -> bool:
+    def child():
         journal = Journal(path, ABOUT)
         journal.append(OPERATIONS)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -150,7 +147,7 @@ def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
     assert in_fork(child) == 1
 
 
-def test_file_whose_writer_was_killed_at_once_is_started_afresh(path: Path) -> None:
+def test_file_whose_writer_was_killed_at_once_is_started_afresh(path):
     """By the next logger of the series."""
     path.parent.mkdir()
     path.write_text('["mlflow_sysmetrics 4", ')
@@ -167,9 +164,7 @@ def test_file_whose_writer_was_killed_at_once_is_started_afresh(path: Path) -> N
         ({"HOME": "/home/me"}, "/home/me/.local/state/mlflow-sysmetrics"),
     ],
 )
-def test_folder_is_the_users_own_unless_named(
-    variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_is_the_users_own_unless_named(variables, folder, monkeypatch):
     for name in ("MLFLOW_SYSMETRICS_SPOOL", "XDG_STATE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

@@ -1,10 +1,5 @@
 """Outages of a real server, as a training sees them: every reading arrives once, and nobody waits."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-
 import mlflow
 import pytest
 from commands import wait_until
@@ -17,7 +12,7 @@ from mlflow_sysmetrics.delivery.writer import Writer
 
 
 @pytest.fixture(scope="module")
-def proxy(module_store: Path) -> Iterator[FaultProxy]:
+def proxy(module_store):
     """A proxy before a server of its own; MLflow's current store is as before afterwards."""
     before = mlflow.get_tracking_uri()
     with tracking_server(module_store) as port, FaultProxy(port) as proxy:
@@ -32,9 +27,7 @@ OTHERS = [(fault, recovered_s) for fault in FAULTS for recovered_s in (3.0, 0.0)
 @pytest.mark.parametrize(
     ("fault", "recovered_s"), [FIRST, *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS)]
 )
-def test_every_reading_arrives_once_and_training_is_not_held(
-    fault: str, recovered_s: float, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_reading_arrives_once_and_training_is_not_held(fault, recovered_s, proxy, tmp_path, monkeypatch):
     """The store fails and recovers, or the run ends meanwhile and `sync` delivers; twice, as people do."""
     if not recovered_s:
         monkeypatch.setattr("mlflow_sysmetrics.logger.DELIVER_S", 1.0)
@@ -48,7 +41,7 @@ def test_every_reading_arrives_once_and_training_is_not_held(
 
 
 @pytest.mark.parametrize("fault", ["die", "empty"])
-def test_run_whose_creation_was_answered_in_vain_is_made_once(fault: str, proxy: FaultProxy) -> None:
+def test_run_whose_creation_was_answered_in_vain_is_made_once(fault, proxy):
     """The answer is cut off or empty: the run is found by its key, and gets what waits for it."""
     failed_before = proxy.failed
     proxy.fault = fault

@@ -1,12 +1,8 @@
 """A store as MLflow has it, as a file and behind a server: what is asked, which run is meant, and for how long."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -22,7 +18,7 @@ from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, w
 
 
 @pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory, new_store: Path) -> Iterator[dict[str, str]]:
+def addresses(tmp_path_factory, new_store):
     """One store: as a file, and behind a server."""
     file = store_uri(copy_store(new_store, tmp_path_factory.mktemp("served")))
     with server_here(file) as server:
@@ -30,18 +26,18 @@ def addresses(tmp_path_factory: pytest.TempPathFactory, new_store: Path) -> Iter
 
 
 @pytest.fixture(params=["file", "server"])
-def store(request: pytest.FixtureRequest, addresses: dict[str, str]) -> Store:
+def store(request, addresses):
     """A store of each kind."""
     return Store(addresses[request.param])
 
 
 @pytest.fixture
-def client(addresses: dict[str, str]) -> MlflowClient:
+def client(addresses):
     """What says what is in the store."""
     return MlflowClient(addresses["file"])
 
 
-def test_run_is_created_filled_ended_and_goes_on(store: Store, client: MlflowClient) -> None:
+def test_run_is_created_filled_ended_and_goes_on(store, client):
     """With its own start, name, tags, user and end; all comes back."""
     run_id = store.create_run("0", 1_000, {"kind": "trial"}, "trial 1", "me")
     store.log_batch(
@@ -62,7 +58,7 @@ def test_run_is_created_filled_ended_and_goes_on(store: Store, client: MlflowCli
 
 
 @pytest.mark.parametrize("key", ["sweep/1", "it's/1", 'the "best"/1'])
-def test_run_is_found_by_its_key(store: Store, client: MlflowClient, key: str) -> None:
+def test_run_is_found_by_its_key(store, client, key):
     """Also after somebody has deleted it: it is not created again."""
     key += store.tracking_uri
     assert store.run_with_key("0", key) is None
@@ -72,7 +68,7 @@ def test_run_is_found_by_its_key(store: Store, client: MlflowClient, key: str) -
     assert store.run_with_key("0", key) == run_id
 
 
-def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, client: MlflowClient) -> None:
+def test_run_that_is_gone_is_told_from_content_that_is_refused(store, client):
     """MLflow has one code for both."""
     deleted, there = (client.create_run("0").info.run_id for _ in range(2))
     client.delete_run(deleted)
@@ -93,7 +89,7 @@ def test_run_that_is_gone_is_told_from_content_that_is_refused(store: Store, cli
 
 
 @pytest.mark.parametrize("fault", ["503", "hang", "die", "empty"])
-def test_request_fails_within_its_time(fault: str, addresses: dict[str, str], client: MlflowClient) -> None:
+def test_request_fails_within_its_time(fault, addresses, client):
     """With one attempt, without the minutes of repetitions that MLflow's own client takes."""
     run_id = client.create_run("0").info.run_id
     port = int(addresses["server"].rpartition(":")[2])
@@ -116,16 +112,16 @@ def test_request_fails_within_its_time(fault: str, addresses: dict[str, str], cl
 
 
 @pytest.fixture
-def here(store_in_use: MlflowClient) -> Store:
+def here(store_in_use):
     """MLflow's current store, which is empty."""
     return Store(mlflow.get_tracking_uri())
 
 
-def test_active_run_is_meant_and_known_without_asking(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_active_run_is_meant_and_known_without_asking(here, monkeypatch):
     """The innermost one, in another thread too; the store may be away. Else that of the environment is."""
     monkeypatch.setenv("MLFLOW_RUN_ID", MlflowClient().create_run("0").info.run_id)
     assert find_run(None, here).run_id == os.environ.pop("MLFLOW_RUN_ID")
-    found: list[StoredRun] = []
+    found = []
     with mlflow.start_run() as outer, mlflow.start_run(nested=True) as inner:
         monkeypatch.setattr(here, "run", None)  # whoever asks fails
         thread = threading.Thread(target=lambda: found.append(find_run(None, here)))
@@ -136,7 +132,7 @@ def test_active_run_is_meant_and_known_without_asking(here: Store, monkeypatch: 
         assert outer.info.run_id != inner.info.run_id
 
 
-def test_mistake_is_one_sentence_without_a_password(here: Store) -> None:
+def test_mistake_is_one_sentence_without_a_password(here):
     """No run, no such run, a deleted one, no id at all, and no such kind of store."""
     deleted = MlflowClient().create_run("0").info.run_id
     MlflowClient().delete_run(deleted)

@@ -1,25 +1,21 @@
 """`sync` on a real store: what is delivered of the journals in a folder, what stays, and what it says."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from mlflow import MlflowClient
 from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.journal import Journal
-from mlflow_sysmetrics.delivery.operations import Batch, File, Operation, Point, Status
+from mlflow_sysmetrics.delivery.operations import Batch, File, Point, Status
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
 from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
-LOSS: list[Operation] = [Batch(4_100, [Point("loss", 1.0 / (1 + step), 4_100 + step, step)]) for step in range(3)]
+LOSS = [Batch(4_100, [Point("loss", 1.0 / (1 + step), 4_100 + step, step)]) for step in range(3)]
 
 
-def leave(folder: Path, run_id: str, uri: str, operations: list[Operation], name: str = "a.jsonl") -> Path:
+def leave(folder, run_id, uri, operations, name="a.jsonl"):
     """Leave a journal."""
     journal = Journal(folder / name, {"tracking_uri": uri, "run_id": run_id})
     journal.append(operations)
@@ -28,12 +24,12 @@ def leave(folder: Path, run_id: str, uri: str, operations: list[Operation], name
 
 
 @pytest.fixture
-def run_id(client: MlflowClient) -> str:
+def run_id(client):
     """A run that goes on since 4 s."""
     return str(client.create_run("0", 4_000).info.run_id)
 
 
-def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+def test_journals_are_delivered_once_and_removed(client, run_id, tmp_path):
     """Also one of which the store has a part, or one that comes back from a backup."""
     samples = [Batch(4_000, [Point("system/x", 1.0, 4_000 + 100 * step)]) for step in range(3)]
     operations = [*LOSS, *samples, Batch(4_000, tags={"a": "b"})]
@@ -51,7 +47,7 @@ def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: s
     assert not list(tmp_path.glob("*.jsonl"))
 
 
-THEN: dict[str, Any] = {
+THEN = {
     "ended before": (lambda client, run: client.set_terminated(run, "FAILED", 4_500), "KILLED", 5_000, "limit"),
     "runs": (lambda client, run: None, "KILLED", 5_000, "limit"),
     "ended later": (lambda client, run: client.set_terminated(run, "FINISHED", 6_000), "FINISHED", 6_000, None),
@@ -59,7 +55,7 @@ THEN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("then", THEN)
-def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+def test_last_end_of_a_run_counts(then, client, run_id, tmp_path):
     """A run that went on and has ended later gets only points and tags that it lacks."""
     happened, status, end_ms, reason = THEN[then]
     client.log_metric(run_id, "loss", 7.0, 4_100, 1)
@@ -84,7 +80,7 @@ def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, 
 
 
 @pytest.mark.parametrize("gone", ["deleted", "unknown", "away"])
-def test_journal_waits_for_its_run(gone: str, client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+def test_journal_waits_for_its_run(gone, client, run_id, tmp_path):
     """The answer names the file, which the user may remove, and says why."""
     if gone == "deleted":
         client.delete_run(run_id)
@@ -98,7 +94,7 @@ def test_journal_waits_for_its_run(gone: str, client: MlflowClient, run_id: str,
         assert deliver(tmp_path, client.tracking_uri).points == 3
 
 
-def test_database_that_is_not_there_is_not_made(run_id: str, tmp_path: Path) -> None:
+def test_database_that_is_not_there_is_not_made(run_id, tmp_path):
     """Its disk may not be mounted: what waits for it has to stay."""
     database = tmp_path / "disk" / "mlflow.db"
     database.parent.mkdir()
@@ -113,16 +109,14 @@ class LateFiles(Store):
 
     attempts = 0
 
-    def write_file(self, run_id: str, path: str, text: str) -> None:
+    def write_file(self, run_id, path, text):
         LateFiles.attempts += 1
         if LateFiles.attempts == 1:
             raise TimeoutError("no answer within 60 s")
         super().write_file(run_id, path, text)
 
 
-def test_file_that_is_late_waits_and_the_rest_arrives(
-    client: MlflowClient, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_that_is_late_waits_and_the_rest_arrives(client, run_id, tmp_path, monkeypatch):
     """As the end of the run, which comes after it."""
     monkeypatch.setattr("mlflow_sysmetrics.delivery.sync.Store", LateFiles)
     end = Status("FINISHED", 5_000, {})
@@ -134,7 +128,7 @@ def test_file_that_is_late_waits_and_the_rest_arrives(
     assert [file.path for file in client.list_artifacts(run_id)] == ["a.json"]
 
 
-def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+def test_what_is_not_a_journal_costs_only_itself(client, run_id, tmp_path):
     """It stays untouched; lines that cannot be read are counted."""
     odd = Batch(4_100, [Point("odd@", 1.0, 4_100, 0)])
     good = leave(tmp_path, run_id, client.tracking_uri, [*LOSS, odd], "c.jsonl")
@@ -154,7 +148,7 @@ def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: s
     assert not good.exists()
 
 
-def test_login_is_that_of_mlflows_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_is_that_of_mlflows_settings(tmp_path, monkeypatch):
     """Journals hold none."""
     leave(tmp_path, "r", "http://there", LOSS)
     monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "http://me:hush42@there")

@@ -1,20 +1,14 @@
 """The writer's thread: nobody waits for the store, an outage is told once, and the end is bounded."""
 
-from __future__ import annotations
-
 import gc
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import wait_until
 from meanwhile import meanwhile
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from scripted_store import LIMIT_S, Kept, ScriptedStore
@@ -28,13 +22,13 @@ from mlflow_sysmetrics.outcome import FINISHED, killed
 
 
 @pytest.fixture
-def store() -> ScriptedStore:
+def store():
     """A store in memory."""
     return ScriptedStore()
 
 
 @pytest.fixture
-def writer(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+def writer(store, monkeypatch):
     """A writer that repeats what failed after milliseconds."""
     monkeypatch.setattr(writers, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(writers, "ASK_EVERY_S", 0.01)
@@ -44,18 +38,18 @@ def writer(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wr
     writer.close_all(0.5)
 
 
-def points(*values: float, first: int = 0) -> list[Point]:
+def points(*values, first=0):
     """One for each value, at steps that count up."""
     return [Point("loss", value, 1000 + step, step) for step, value in enumerate(values, first)]
 
 
-def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
+def test_run_in_mlflow_holds_all_that_was_logged(client):
     """More than one request takes, texts as its databases can hold them, and all around a name that it refuses."""
     writer = writer_for(client.tracking_uri)
     study = writer.create("0", name="study", start_ms=4_000)
     tags = {"long": "x" * 9000, "b@d": "no", "mlflow.runName": "trial\0" * 100}
     trial = writer.create("0", name="another", tags=tags, parent=study)
-    params: dict[Any, Any] = {number: number for number in range(250)}
+    params = {number: number for number in range(250)}
     params |= {"url": "http://me:hush42@there", "odd@": 1, "file": "a\udc80b\0c"}
     trial.log([*points(*range(1500)), *points(float("nan"), float("inf"), first=2000)], params=params)
     trial.log([Point("system/x", 1.0, 0)], summary={"elapsed_s": 2.0}, tags={"b@d": "no", "c": "yes"})
@@ -75,7 +69,7 @@ def test_run_in_mlflow_holds_all_that_was_logged(client: MlflowClient) -> None:
     assert (around.info.status, around.info.start_time) == ("FINISHED", 4_000)
 
 
-def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) -> None:
+def test_caller_never_waits_for_the_store(writer, store):
     """While the store holds the thread in a request, every method returns; what they queued is written later."""
     store.open.clear()
     began = time.monotonic()
@@ -102,7 +96,7 @@ def test_caller_never_waits_for_the_store(writer: Writer, store: ScriptedStore) 
     assert (store.named("a").status, [point[1] for point in store.named("a").points]) == ("RUNNING", [1.0, 2.0, 9.0])
 
 
-def test_ended_runs_are_forgotten_and_the_thread_ends_with_the_last(writer: Writer, store: ScriptedStore) -> None:
+def test_ended_runs_are_forgotten_and_the_thread_ends_with_the_last(writer, store):
     """A process that lives for months writes many runs."""
     before = set(threading.enumerate())
     for number in range(30):
@@ -119,7 +113,7 @@ def test_ended_runs_are_forgotten_and_the_thread_ends_with_the_last(writer: Writ
     store.until(lambda: len(store.runs) == 31)
 
 
-def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_outage_is_two_lines_of_log(writer, store, caplog):
     """However many attempts fail, of however many runs. Meanwhile runs that the store takes go on."""
     store.away = lambda request, run: run in ("a", "b")
     for key in "abc":
@@ -135,9 +129,7 @@ def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog
     assert logged == [first, "MLflow takes the data of run 'a' again"]
 
 
-def test_outage_that_a_closed_run_began_is_told_of_the_next(
-    writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_outage_that_a_closed_run_began_is_told_of_the_next(writer, store, caplog):
     """Who opens it does not know of the other."""
     store.away = lambda request, run: True
     for name in ("a", "b"):
@@ -146,9 +138,7 @@ def test_outage_that_a_closed_run_began_is_told_of_the_next(
         run.close(0.0)
 
 
-def test_name_of_a_metric_that_mlflow_refuses_is_told_once(
-    writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_name_of_a_metric_that_mlflow_refuses_is_told_once(writer, store, caplog):
     """It is found by halves the first time; later it costs no request, and what is logged with it arrives."""
     run = writer.create("0", name="a")
     store.until(lambda: store.runs)
@@ -170,14 +160,12 @@ def test_name_of_a_metric_that_mlflow_refuses_is_told_once(
     ],
     ids=str,
 )
-def test_file_waits_unless_it_is_refused(
-    answer: Exception, waits: bool, store: ScriptedStore, writer: Writer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_file_waits_unless_it_is_refused(answer, waits, store, writer, caplog):
     """Points and the end of the run do not wait for it."""
     written = list[str]()
     answers = deque([answer, answer])
 
-    def write_file(run_id: str, path: str, text: str) -> None:
+    def write_file(run_id, path, text):
         if answers:
             raise answers.popleft()
         written.append(path)
@@ -194,9 +182,7 @@ def test_file_waits_unless_it_is_refused(
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])
-def test_close_is_bounded_and_what_is_left_is_kept(
-    hangs: bool, store: ScriptedStore, writer: Writer, client: MlflowClient, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_close_is_bounded_and_what_is_left_is_kept(hangs, store, writer, client, caplog):
     """The end of the program does not wait for the store; `sync` finds trials below the run around them."""
     store.away = lambda request, run: not hangs
     if hangs:
@@ -218,9 +204,7 @@ def test_close_is_bounded_and_what_is_left_is_kept(
 
 
 @pytest.mark.parametrize(("failures", "at_least_s", "at_most_s"), [(0, 0.25, 10.0), (10, 15.0, 30.0)])
-def test_pauses_after_failures_become_longer(
-    store: ScriptedStore, monkeypatch: pytest.MonkeyPatch, failures: int, at_least_s: float, at_most_s: float
-) -> None:
+def test_pauses_after_failures_become_longer(store, monkeypatch, failures, at_least_s, at_most_s):
     monkeypatch.setattr(writers, "ASK_EVERY_S", 0.0)
     store.away = lambda request, run: True
     run = Writer(store).open("known")
@@ -231,7 +215,7 @@ def test_pauses_after_failures_become_longer(
     run.close(0.0)
 
 
-def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_does_not_wait_out_a_pause(store, monkeypatch):
     """A store that is back by then gets the data, however long the pause is after an attempt that fails meanwhile."""
     monkeypatch.setattr(writers, "MAX_PAUSE_S", 3600.0)
     monkeypatch.setattr(writers, "ASK_EVERY_S", 0.0)
@@ -250,7 +234,7 @@ def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pyte
     assert len(store.named("a").points) == 1
 
 
-def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: ScriptedStore, writer: Writer) -> None:
+def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store, writer):
     """What waits for it is kept on disk."""
     run = writer.open("unknown")
     run.log(points(1.0))
@@ -261,12 +245,12 @@ def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: Scrip
 
 
 def test_disk_that_keeps_nothing_is_said(
-    store: ScriptedStore,
-    writer: Writer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    store,
+    writer,
+    tmp_path,
+    monkeypatch,
+    caplog,
+):
     """With what is lost."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "file/journals"))

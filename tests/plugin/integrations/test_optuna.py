@@ -1,23 +1,17 @@
 """Optuna: what a trial leaves in its study and in MLflow, and what a limit does to it."""
 
-from __future__ import annotations
-
 import importlib
 import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from threading import Barrier, Event
-from typing import Any
 
 import mlflow
 import pytest
 from commands import clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 optuna = pytest.importorskip("optuna", "5")
 
@@ -32,32 +26,32 @@ LIMIT = "memory_growth_mb<=50"
 PRUNED, COMPLETE, FAIL = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
 
 
-def studied(objective: Callable[[Any], Any], trials: int = 1, **more: Any) -> Any:
+def studied(objective, trials=1, **more):
     """A study of these trials."""
     study = optuna.create_study()
     study.optimize(objective, n_trials=trials, **more)
     return study
 
 
-def runs_of(client: MlflowClient, number: int) -> list[Run]:
+def runs_of(client, number):
     """This number of runs of trials, by name, once all have ended."""
     wanted = "tags.`sysmetrics.kind` = 'trial' and attributes.status != 'RUNNING'"
     wait_until(lambda: len(client.search_runs(["0"], wanted)) >= number, WITHIN_S, f"{number} runs")
     return sorted(client.search_runs(["0"], wanted), key=lambda run: str(run.info.run_name))
 
 
-def grown(trial: Any) -> bytearray:
+def grown(trial):
     """100 MB that are in memory, once a reading has seen them."""
     held = bytearray(os.urandom(1) * 100_000_000)
     wait_until(trial.should_prune, WITHIN_S, "the limit", every_s=0.01)
     return held
 
 
-def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient) -> None:
+def test_trial_has_a_run_and_its_costs(store_in_use):
     """Nested under the active one, with parameters, value, what it reported, and how it ended."""
 
     @system_metrics(limits="elapsed_s<=1000")
-    def objective(trial: Any) -> float:
+    def objective(trial):
         x = trial.suggest_float("x", 1, 2)
         trial.report(10 * x, step=3)
         if trial.number == 1:
@@ -87,7 +81,7 @@ def test_trial_has_a_run_and_its_costs(store_in_use: MlflowClient) -> None:
 
 
 @pytest.mark.parametrize("returned", [(1.0, math.nan), 1.0])
-def test_trial_that_optuna_fails_for_its_values_is_failed(store_in_use: MlflowClient, returned: Any) -> None:
+def test_trial_that_optuna_fails_for_its_values_is_failed(store_in_use, returned):
     """With two goals; it has no value then."""
     study = optuna.create_study(directions=["minimize", "minimize"])
     study.optimize(system_metrics()(lambda trial: returned), 1)
@@ -96,23 +90,23 @@ def test_trial_that_optuna_fails_for_its_values_is_failed(store_in_use: MlflowCl
     assert not any("value" in name for name in run.data.metrics)
 
 
-def _reports(trial: Any) -> None:
+def _reports(trial):
     held = grown(trial)
     trial.report(len(held), 1)
     pytest.fail("goes on")
 
 
-def _returns(trial: Any) -> float:
+def _returns(trial):
     return float(len(grown(trial)))
 
 
-def _fails(trial: Any) -> None:
+def _fails(trial):
     grown(trial)
     raise MemoryError
 
 
 @pytest.mark.parametrize("objective", [_reports, _returns, _fails])
-def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Callable[[Any], Any]) -> None:
+def test_trial_over_a_limit_is_pruned(store_in_use, objective):
     """Whatever its objective does about it: a sampler learns nothing from a failed trial."""
     (trial,) = studied(system_metrics(LIMIT)(objective)).trials
     assert trial.state == PRUNED
@@ -123,15 +117,13 @@ def test_trial_over_a_limit_is_pruned(store_in_use: MlflowClient, objective: Cal
 
 
 @pytest.mark.parametrize(("limit", "is_met"), [("elapsed_s>=0 after 1h", True), ("elapsed_s>=1000 after 1h", False)])
-def test_constraint_of_a_lower_limit_is_below_0_only_if_it_is_met(
-    store_in_use: MlflowClient, limit: str, is_met: bool
-) -> None:
+def test_constraint_of_a_lower_limit_is_below_0_only_if_it_is_met(store_in_use, limit, is_met):
     """One that does not count yet has broken nothing."""
     (trial,) = studied(system_metrics(limit)(lambda trial: 1.0)).trials
     assert (trial.state, trial.constraints[limit] < 0) == (COMPLETE, is_met)
 
 
-def test_limit_that_only_the_end_shows_to_be_broken_prunes(store_in_use: MlflowClient) -> None:
+def test_limit_that_only_the_end_shows_to_be_broken_prunes(store_in_use):
     """It is over before a second reading."""
     (trial,) = studied(system_metrics("elapsed_s<=0.01")(lambda trial: time.sleep(0.05) or 1.0)).trials
     assert trial.state == PRUNED
@@ -139,7 +131,7 @@ def test_limit_that_only_the_end_shows_to_be_broken_prunes(store_in_use: MlflowC
     assert run.info.status == "KILLED"
 
 
-def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
+def test_short_trial_cannot_hide_its_peak(empty_store):
     """Nor has it that of an earlier one, though it may end before a reading."""
     code = (
         "import os, optuna\n"
@@ -157,11 +149,11 @@ def test_short_trial_cannot_hide_its_peak(empty_store: Path) -> None:
     assert 150 < large - small < 250
 
 
-def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient) -> None:
+def test_threads_of_one_process_have_only_their_time(store_in_use):
     """Its memory and CPU time are not those of one trial; a limit on them is refused."""
     both = Barrier(2)
 
-    def objective(trial: Any) -> float:
+    def objective(trial):
         both.wait(WITHIN_S)
         return 1.0
 
@@ -170,7 +162,7 @@ def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient)
     is_refused = Event()
     waits = system_metrics(LIMIT)(lambda trial: is_refused.wait(WITHIN_S))
 
-    def beside_another(trial: Any) -> Any:
+    def beside_another(trial):
         try:
             return waits(trial)
         except ValueError:
@@ -181,7 +173,7 @@ def test_threads_of_one_process_have_only_their_time(store_in_use: MlflowClient)
         studied(beside_another, 4, n_jobs=2)
 
 
-def test_study_inside_a_trial_has_the_process_for_itself(store_in_use: MlflowClient) -> None:
+def test_study_inside_a_trial_has_the_process_for_itself(store_in_use):
     """The trial around it waits."""
     inner = system_metrics(LIMIT)(lambda trial: 1.0)
     outer = system_metrics(LIMIT)(lambda trial: studied(inner).best_value)
@@ -190,20 +182,20 @@ def test_study_inside_a_trial_has_the_process_for_itself(store_in_use: MlflowCli
     assert len(runs_of(store_in_use, 2)) == 2
 
 
-def test_limit_below_what_the_process_has_is_one_sentence(store_in_use: MlflowClient) -> None:
+def test_limit_below_what_the_process_has_is_one_sentence(store_in_use):
     """Where the objective is decorated."""
     sentence = r"^limits=peak_memory_mb<=20: the process has peak_memory_mb [\d.]+ .*; raise .* memory_growth_mb"
-    called: list[Any] = []
+    called = []
     with pytest.raises(ValueError, match=sentence):
         studied(system_metrics("peak_memory_mb<=20")(called.append))
     assert called == []
 
 
-def test_interrupted_trial_leaves_no_run_that_goes_on(store_in_use: MlflowClient) -> None:
+def test_interrupted_trial_leaves_no_run_that_goes_on(store_in_use):
     """Ctrl-C ends the study."""
 
     @system_metrics()
-    def objective(trial: Any) -> None:
+    def objective(trial):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -212,13 +204,13 @@ def test_interrupted_trial_leaves_no_run_that_goes_on(store_in_use: MlflowClient
     assert (run.info.status, run.data.tags["sysmetrics.stopped_by"]) == ("KILLED", "person")
 
 
-def test_objective_can_be_called_without_a_study(store_in_use: MlflowClient) -> None:
+def test_objective_can_be_called_without_a_study(store_in_use):
     """As Optuna's own pages do with the best trial."""
     objective = system_metrics(LIMIT)(lambda trial: trial.suggest_float("x", 0, 1))
     assert objective(optuna.trial.FixedTrial({"x": 0.5})) == 0.5
 
 
-def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
+def test_trials_of_a_script_outlive_an_outage(empty_store):
     """While the store is away: `sync` brings its runs."""
     (empty_store / "script.py").write_text(
         "import mlflow, optuna\n"
@@ -254,9 +246,7 @@ def test_trials_of_a_script_outlive_an_outage(empty_store: Path) -> None:
         (system_metrics, "nowhere://", "^tracking_uri=.*unknown kind of store"),
     ],
 )
-def test_mistake_is_one_sentence(
-    store_in_use: MlflowClient, decorate: Callable[[], Any], uri: str | None, said: str
-) -> None:
+def test_mistake_is_one_sentence(store_in_use, decorate, uri, said):
     """When the objective is decorated."""
     mlflow.set_tracking_uri(uri or store_in_use.tracking_uri)
     with pytest.raises(ValueError, match=said) as raised:
@@ -264,7 +254,7 @@ def test_mistake_is_one_sentence(
     assert "\n" not in str(raised.value)
 
 
-def test_optuna_before_5_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optuna_before_5_is_refused(monkeypatch):
     """It has no constraints that a trial sets itself."""
     monkeypatch.setattr(optuna, "__version__", "4.9.1")
     with pytest.raises(ImportError, match="optuna>=5"):

@@ -1,14 +1,9 @@
 """The callback for scikit-learn on real searches: their runs, what a limit skips, and how they end."""
 
-from __future__ import annotations
-
 import contextlib
 import pickle
 import re
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import joblib
 import mlflow
@@ -17,8 +12,6 @@ import psutil
 import pytest
 from commands import children, runs_of_kind
 from fits import Fit
-from mlflow import MlflowClient
-from mlflow.entities import Run
 from sklearn.ensemble import BaggingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
@@ -34,7 +27,7 @@ pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks since
 X, y = np.arange(40.0).reshape(-1, 1), np.arange(40) % 2
 SCALED = make_pipeline(StandardScaler(), LogisticRegression())
 RATES = {"logisticregression__C": [0.1, 1.0, 10.0]}
-SEARCHES: dict[str, Callable[..., Any]] = {
+SEARCHES = {
     "grid": lambda **more: GridSearchCV(SCALED, RATES, **more),
     "random": lambda **more: RandomizedSearchCV(SCALED, RATES, n_iter=2, **more),
     # Of six rows drawn at random all may be of one class.
@@ -44,7 +37,7 @@ SEARCHES: dict[str, Callable[..., Any]] = {
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning", "ignore:.*non-finite")
 
 
-def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
+def runs_of(client):
     """The newest search's run, and those of its candidates in the order of `cv_results_`."""
     search = runs_of_kind(client, "study")[0]
     candidates = children(client, search, "trial")
@@ -52,9 +45,7 @@ def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
 
 
 @pytest.mark.parametrize(("kind", "n_jobs"), [("grid", 1), ("random", 1), ("halving", 2)])
-def test_each_candidate_is_a_run_with_its_params_scores_and_costs(
-    kind: str, n_jobs: int, store_in_use: MlflowClient
-) -> None:
+def test_each_candidate_is_a_run_with_its_params_scores_and_costs(kind, n_jobs, store_in_use):
     """As `cv_results_` has them; the run has what one fit costs."""
     found = SEARCHES[kind](cv=3, n_jobs=n_jobs).set_callbacks(SystemMetricsCallback()).fit(X, y)
     results = found.cv_results_
@@ -77,7 +68,7 @@ def test_each_candidate_is_a_run_with_its_params_scores_and_costs(
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_fit_is_charged_for_what_it_uses_itself(n_jobs: int, store_in_use: MlflowClient) -> None:
+def test_fit_is_charged_for_what_it_uses_itself(n_jobs, store_in_use):
     """Not for what earlier fits took, workers that wait, or the writing of runs."""
     joblib.Parallel(n_jobs=2)(joblib.delayed(Fit(200).fit)(X, y) for _ in range(4))  # which leaves workers
     grid = [{"megabytes": [150], "cpu_s": [0.0]}, {"megabytes": [1], "cpu_s": [0.0, 0.3]}]
@@ -91,7 +82,7 @@ def test_fit_is_charged_for_what_it_uses_itself(n_jobs: int, store_in_use: Mlflo
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_use: MlflowClient) -> None:
+def test_limit_skips_other_splits_and_candidates_beyond(n_jobs, store_in_use):
     """The fit that breaks it ends; of one beyond no fit begins. What is chosen meets the limit."""
     grid = {"gives": [0.1], "megabytes": [1, 10, 150, 250, 300]}
     costs = SystemMetricsCallback(limits="memory_growth_mb<=80")
@@ -115,7 +106,7 @@ def test_limit_skips_other_splits_and_candidates_beyond(n_jobs: int, store_in_us
     }
 
 
-def test_split_under_way_does_not_make_up_for_one_that_broke_the_limit(store_in_use: MlflowClient) -> None:
+def test_split_under_way_does_not_make_up_for_one_that_broke_the_limit(store_in_use):
     """Though it meets it."""
     estimator = GridSearchCV(Fit(), {"megabytes": [1]}, cv=2)
     estimator.n_splits_ = 2
@@ -127,8 +118,8 @@ def test_split_under_way_does_not_make_up_for_one_that_broke_the_limit(store_in_
 
 @pytest.mark.parametrize(("highest_s", "is_skipped"), [(0.7, True), (0.9, False)])
 def test_candidate_is_skipped_by_the_most_expensive_split_of_the_one_that_meets_the_limit(
-    highest_s: float, is_skipped: bool, store_in_use: MlflowClient
-) -> None:
+    highest_s, is_skipped, store_in_use
+):
     """A single cheap fit may be chance: what breaks the limit has to cost twice as much as each of them."""
     estimator = GridSearchCV(Fit(), {"megabytes": [1, 2, 3]}, cv=2)
     estimator.n_splits_ = 2
@@ -139,7 +130,7 @@ def test_candidate_is_skipped_by_the_most_expensive_split_of_the_one_that_meets_
     search.close()
 
 
-def test_candidate_that_may_meet_the_limit_is_tried(store_in_use: MlflowClient) -> None:
+def test_candidate_that_may_meet_the_limit_is_tried(store_in_use):
     """One between two, one with none on the other side, or only one at more than half the cost."""
     grid = [{"gives": [0.1, 0.2], "megabytes": [150, 200, 1, 40]}, {"gives": [0.3], "megabytes": [60, 100, 200]}]
     search = GridSearchCV(Fit(), grid, cv=2, refit=False)
@@ -159,9 +150,7 @@ def test_candidate_that_may_meet_the_limit_is_tried(store_in_use: MlflowClient) 
     ],
     ids=["a fit fails", "a fit fails and ends the search", "Ctrl-C"],
 )
-def test_search_that_does_not_go_well_ends_its_runs(
-    grid: dict[str, Any], more: dict[str, Any], raised: Any, status: str, of_candidates: list[str], store_in_use: Any
-) -> None:
+def test_search_that_does_not_go_well_ends_its_runs(grid, more, raised, status, of_candidates, store_in_use):
     """With why, and with the costs of the fits that have ended."""
     search = GridSearchCV(Fit(), grid, cv=2, **more).set_callbacks(SystemMetricsCallback())
     with contextlib.nullcontext() if raised is None else pytest.raises(raised):
@@ -173,7 +162,7 @@ def test_search_that_does_not_go_well_ends_its_runs(
     assert "peak_memory_mb" in candidates[0].data.metrics
 
 
-def test_estimator_that_sends_itself_to_processes_is_fitted(store_in_use: MlflowClient) -> None:
+def test_estimator_that_sends_itself_to_processes_is_fitted(store_in_use):
     """It has what scikit-learn gives to callbacks, and what this one has put there."""
     search = GridSearchCV(BaggingRegressor(n_jobs=2), {"n_estimators": [2]}, cv=2, error_score="raise")
     search.set_callbacks(SystemMetricsCallback()).fit(X, y)
@@ -181,7 +170,7 @@ def test_estimator_that_sends_itself_to_processes_is_fitted(store_in_use: Mlflow
     assert candidate.info.status == "FINISHED"
 
 
-def test_fits_in_threads_have_only_their_time(store_in_use: MlflowClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_fits_in_threads_have_only_their_time(store_in_use, caplog):
     """What a thread uses of its process cannot be known; the log says so, and that other limits do not act."""
     search = GridSearchCV(Fit(), {"cpu_s": [0.03, 0.04]}, cv=4, n_jobs=4, refit=False)
     with joblib.parallel_backend("threading"):
@@ -194,7 +183,7 @@ def test_fits_in_threads_have_only_their_time(store_in_use: MlflowClient, caplog
     assert "only elapsed_s is known" in caplog.text
 
 
-def test_search_lies_in_the_active_run_beside_autologging(store_in_use: MlflowClient) -> None:
+def test_search_lies_in_the_active_run_beside_autologging(store_in_use):
     """MLflow's own logging of scikit-learn keeps its run, and the fitted search can be pickled, without a secret."""
     mlflow.sklearn.autolog(log_models=False, log_datasets=False, silent=True)
     try:
@@ -210,7 +199,7 @@ def test_search_lies_in_the_active_run_beside_autologging(store_in_use: MlflowCl
     assert not [name for name in vars(search) if "sysmetrics" in name]
 
 
-def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_that_is_away_costs_no_fit(tmp_path, store_in_use, monkeypatch):
     """The search ends as without us, and `mlflow-sysmetrics sync` finds what is left."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spool"))
     monkeypatch.setattr("mlflow_sysmetrics.sklearn.ANSWER_S", 0.5)
@@ -254,14 +243,14 @@ def test_store_that_is_away_costs_no_fit(tmp_path: Path, store_in_use: Any, monk
     ],
     ids=["unknown metric", "no search", "errors raise", "too much memory", "errors have a score"],
 )
-def test_mistake_is_one_sentence(make: Callable[[], Any], said: str, store_in_use: MlflowClient) -> None:
+def test_mistake_is_one_sentence(make, said, store_in_use):
     """Before any fit."""
     with pytest.raises(ValueError, match=said):
         make()
     assert store_in_use.search_runs(["0"]) == []
 
 
-def test_older_scikit_learn_is_named(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_scikit_learn_is_named(store_in_use, monkeypatch):
     """With what to install."""
     monkeypatch.setitem(sys.modules, "sklearn.callback", None)
     with pytest.raises(ImportError, match=r"scikit-learn 1\.\d+\.\d+ has no callbacks: install scikit-learn>=1.9"):

@@ -1,12 +1,9 @@
 """Whether the kernel has killed for memory: by made-up control groups, and by a real one where one can be made."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from made_up_cgroups import V2_MOUNT
@@ -20,14 +17,14 @@ PID = 4242
 EATER = "kept = []\nwhile True: kept.append(b'x' * 1_000_000)"
 
 
-def group(machine: Path, name: str, kills: int) -> None:
+def group(machine, name, kills):
     """A control group that has counted this number of kills."""
     events = f"low 0\noom {kills + 9}\noom_kill {kills}\noom_group_kill 7\n"
     lay(machine / "sys/fs/cgroup" / name, {"cgroup.events": "populated 1\n", "memory.events": events})
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Path:
+def machine(tmp_path):
     """The files of a machine on which the process is in the group `/job`, which may use 8,000 MB."""
     group(tmp_path, "job", 2)
     mounts, limit = {"proc/self/mountinfo": V2_MOUNT}, {"sys/fs/cgroup/job/memory.max": "8000000000\n"}
@@ -42,7 +39,7 @@ def machine(tmp_path: Path) -> Path:
         pytest.param(2, "ended by SIGKILL, not killed by the kernel for memory", "false", id="kill"),
     ],
 )
-def test_kill_that_the_group_has_counted_since_is_told(machine: Path, kills: int, says: str, tag: str) -> None:
+def test_kill_that_the_group_has_counted_since_is_told(machine, kills, says, tag):
     """With what it had and what it was allowed; kills of before are others'."""
     watched = MemoryKills(PID, str(machine))
     assert watched.happened() is False
@@ -52,7 +49,7 @@ def test_kill_that_the_group_has_counted_since_is_told(machine: Path, kills: int
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["another in the group", "it"])
-def test_kill_is_soon_over_unless_it_has_ended_the_process(machine: Path, ended: bool) -> None:
+def test_kill_is_soon_over_unless_it_has_ended_the_process(machine, ended):
     """A container counts for all that run in it. Of what has ended it stays known, however late that is noticed."""
     watched = MemoryKills(PID, str(machine))
     group(machine, "job", 3)
@@ -64,7 +61,7 @@ def test_kill_is_soon_over_unless_it_has_ended_the_process(machine: Path, ended:
     assert watched.happened() is ended
 
 
-def test_group_into_which_the_process_moved_counts(machine: Path) -> None:
+def test_group_into_which_the_process_moved_counts(machine):
     """A program may be put into a group once it runs: that has counted fewer, or more."""
     watched = MemoryKills(PID, str(machine))
     for name, kills in (("late", 0), ("later", 9)):
@@ -76,7 +73,7 @@ def test_group_into_which_the_process_moved_counts(machine: Path) -> None:
         assert watched.happened() is True
 
 
-def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path: Path) -> None:
+def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path):
     """Neither yes nor no: no tag says one."""
     watched = MemoryKills(PID, str(tmp_path))
     assert watched.death({}, watched.happened()) == {
@@ -84,7 +81,7 @@ def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path: Path) -> None
     }
 
 
-def _killed_in(folder: Path | None) -> bool | None:
+def _killed_in(folder):
     """What is told of a program that takes ever more memory in a group, or is killed by us without one."""
     enter = f"import os; open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))" if folder else ""
     source = f"{enter}\nprint('in', flush=True)\ninput()\n{EATER}"
@@ -102,7 +99,7 @@ def _killed_in(folder: Path | None) -> bool | None:
     return watched.happened()
 
 
-def test_real_kill_for_memory_is_told_from_any_other() -> None:
+def test_real_kill_for_memory_is_told_from_any_other():
     """Three of each, in a control group of this machine with 60 MB where one can be made."""
     if MemoryKills().happened() is None:
         pytest.skip("kills cannot be read here")
@@ -114,7 +111,7 @@ def test_real_kill_for_memory_is_told_from_any_other() -> None:
         assert [_killed_in(folder) for folder in (small_group, None) * 3] == [True, False] * 3
 
 
-def test_kills_are_counted_under_version_1_of_control_groups(tmp_path: Path) -> None:
+def test_kills_are_counted_under_version_1_of_control_groups(tmp_path):
     """As the memory controller of older machines counts them."""
     group = tmp_path / "sys/fs/cgroup/memory/job"
     texts = {

@@ -1,11 +1,8 @@
 """Ending a tree of real processes, whatever they do about it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -50,11 +47,11 @@ Run = Callable[[str], subprocess.Popen[str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(tmp_path):
     """Starts a program, which is killed with the test."""
-    programs: list[subprocess.Popen[str]] = []
+    programs = []
 
-    def start(source: str) -> subprocess.Popen[str]:
+    def start(source):
         path = tmp_path / "program.py"
         path.write_text(BEGIN + source)
         programs.append(subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True))
@@ -68,13 +65,13 @@ def run(tmp_path: Path) -> Iterator[Run]:
             program.kill()
 
 
-def heard(program: subprocess.Popen[str]) -> int:
+def heard(program):
     """The next process id that a program says."""
     assert program.stdout is not None
     return int(program.stdout.readline())
 
 
-def gone(pid: int) -> bool:
+def gone(pid):
     """Whether a process has ended; of this one's children it may wait for their parent."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -85,7 +82,7 @@ def gone(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("source", "code"), [pytest.param(HYDRA, -9, id="root"), pytest.param(ORPHAN, -15, id="child")]
 )
-def test_process_that_starts_meanwhile_is_ended_too(run: Run, source: str, code: int) -> None:
+def test_process_that_starts_meanwhile_is_ended_too(run, source, code):
     """By SIGKILL, as the one that started it when it, or its parent, was asked to end."""
     program = run(source)
     process, first = psutil.Process(program.pid), heard(program)
@@ -97,7 +94,7 @@ def test_process_that_starts_meanwhile_is_ended_too(run: Run, source: str, code:
     assert end_tree(process), "one that has ended, whose number may be another's by now, is not an error"
 
 
-def test_process_that_ends_itself_ends_those_below_it_first(run: Run) -> None:
+def test_process_that_ends_itself_ends_those_below_it_first(run):
     """Also one that ignores SIGTERM, after the grace; then itself."""
     program = run(SELF)
     child = heard(program)

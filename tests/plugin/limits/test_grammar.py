@@ -1,7 +1,5 @@
 """Limits: tables of texts that are read or refused, and of values that are judged."""
 
-from __future__ import annotations
-
 import pytest
 
 from mlflow_sysmetrics.limits import (
@@ -21,11 +19,11 @@ ACCURACY = Metric("val_accuracy", Kind.CURVE)
 METRICS = (PEAK, TIME, STEP, SIZE, LOSS, ACCURACY)
 
 
-def parsed(text: str) -> Limits:
+def parsed(text):
     return Limits.parse(text, METRICS)
 
 
-def split(table: str) -> list[str]:
+def split(table):
     return [" ".join(text.split()) for text in table.split("|")]
 
 
@@ -42,7 +40,7 @@ SHORTER = {
 
 
 @pytest.mark.parametrize(("text", "normal"), [*((text, text) for text in split(NORMAL)), *SHORTER.items()])
-def test_correct_text_is_read_and_written_in_the_shortest_way(text: str, normal: str) -> None:
+def test_correct_text_is_read_and_written_in_the_shortest_way(text, normal):
     limits = parsed(text)
     assert str(limits) == normal
     assert parsed(normal) == limits
@@ -57,7 +55,7 @@ NO_FORM = """
 
 
 @pytest.mark.parametrize("text", split(NO_FORM))
-def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text: str) -> None:
+def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text):
     """In one line that names the part that is wrong."""
     with pytest.raises(LimitsError) as caught:
         parsed(text)
@@ -76,7 +74,7 @@ def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text: str) -
         pytest.param("val_loss<1, val_loss>=1", 'val_loss>=1" cannot both be met', id="not the number"),
     ],
 )
-def test_mistake_in_a_limit_says_what_may_stand_there(text: str, said: str) -> None:
+def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
     """In one line."""
     with pytest.raises(LimitsError) as caught:
         parsed(text)
@@ -86,7 +84,7 @@ def test_mistake_in_a_limit_says_what_may_stand_there(text: str, said: str) -> N
 
 @pytest.mark.parametrize(("op", "value"), [("<=", 6.0), ("<", 5.0), (">=", 4.0), (">", 5.0)])
 @pytest.mark.parametrize(("metric", "final"), [(PEAK, "<"), (SIZE, "<>"), (STEP, ""), (LOSS, "")], ids=str)
-def test_limit_stops_as_early_as_its_kind_allows(metric: Metric, final: str, op: str, value: float) -> None:
+def test_limit_stops_as_early_as_its_kind_allows(metric, final, op, value):
     """At once only where that is final; else from the time that it names, without which it is of no use."""
     text, name, at_once = f"{metric.name}{op}5", metric.name, op[0] in final
     limits, later = parsed(text), parsed(f"{text} after 10m")
@@ -111,12 +109,12 @@ def test_limit_stops_as_early_as_its_kind_allows(metric: Metric, final: str, op:
         (Stop("patience<=3", "patience", 4, 3, 1), "patience 4 > 3 (step 1)"),
     ],
 )
-def test_stop_reads_as_a_reason(stop: Stop, text: str) -> None:
+def test_stop_reads_as_a_reason(stop, text):
     """What was measured and its limit come first, told apart; then what the limit is of, and the step."""
     assert str(stop) == text
 
 
-def test_limit_on_a_process_is_judged_at_each_reading() -> None:
+def test_limit_on_a_process_is_judged_at_each_reading():
     """Of whatever it costs; what could still be met until the end is refused."""
     costs = [f"{mode}cpu_seconds" for mode in ("", "user_", "system_")]
     costs += ["elapsed_s", "peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb"]
@@ -128,7 +126,7 @@ def test_limit_on_a_process_is_judged_at_each_reading() -> None:
         process_limits("elapsed_s<=60, mean_cpu_percent>=5")
 
 
-def test_memory_alone_can_break_a_limit_before_the_work_begins() -> None:
+def test_memory_alone_can_break_a_limit_before_the_work_begins():
     limits = process_limits("peak_memory_mb<=100, elapsed_s<=5")
     check_attainable(limits, {"elapsed_s": 9.0, "peak_memory_mb": 50.0})
     with pytest.raises(LimitsError, match="the process has peak_memory_mb 200 before the work begins"):

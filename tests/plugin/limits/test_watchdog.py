@@ -1,12 +1,7 @@
 """The watchdog over a store that fails. Tests of the logger and of the commands hold what it and limits end."""
 
-from __future__ import annotations
-
 import queue
 import threading
-from collections.abc import Mapping
-
-import pytest
 
 from mlflow_sysmetrics.limits import Watchdog, process_limits, watchdog
 from mlflow_sysmetrics.outcome import Outcome
@@ -15,24 +10,24 @@ from mlflow_sysmetrics.tags import STOP_REASON
 LIMIT_S = 10.0
 
 
-def test_tag_ends_a_run_once_the_store_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tag_ends_a_run_once_the_store_answers_again(monkeypatch):
     """While the store is known to be unreachable, it is not asked; a request that fails is made again."""
     monkeypatch.setattr(watchdog, "ASK_EVERY_S", 0.005)
     unreachable, looked = threading.Event(), threading.Semaphore(0)
     ended, cleared = queue.SimpleQueue[tuple[str, Outcome]](), queue.SimpleQueue[str]()
-    answers: list[Mapping[str, str] | Exception] = [ConnectionError("away"), {"a": "now"}, {"a": "now"}]
+    answers = [ConnectionError("away"), {"a": "now"}, {"a": "now"}]
 
-    def is_unreachable() -> bool:
+    def is_unreachable():
         looked.release()
         return unreachable.is_set()
 
-    def stop_tags() -> Mapping[str, str]:
+    def stop_tags():
         answer = answers.pop(0) if answers else {}
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def end(run_id: str, outcome: Outcome) -> None:
+    def end(run_id, outcome):
         ended.put((run_id, outcome))
         raise RuntimeError("whatever `end` raises is logged")
 
@@ -52,11 +47,11 @@ def test_tag_ends_a_run_once_the_store_answers_again(monkeypatch: pytest.MonkeyP
     assert (ended.empty(), cleared.empty(), answers) == (True, True, [])
 
 
-def test_limit_that_stays_broken_ends_a_run_once_and_without_holding_the_reading() -> None:
+def test_limit_that_stays_broken_ends_a_run_once_and_without_holding_the_reading():
     """`end` takes its time in a thread of its own. After the release nothing is ended."""
     may_end, calls = threading.Event(), list[str]()
 
-    def end(run_id: str, outcome: Outcome) -> None:
+    def end(run_id, outcome):
         assert may_end.wait(LIMIT_S)
         calls.append(outcome.tags[STOP_REASON])
 

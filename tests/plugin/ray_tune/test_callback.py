@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_stack
@@ -40,22 +39,22 @@ CASES = ("ends", "plain", "stopped", "again", "raises")
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: the store refuses at once
 
 
-def _trainable(begun: Path) -> type[tune.Trainable]:
+def _trainable(begun):
     """A trainable of five kinds. It is made in a function so that the workers need not import this module."""
 
     class Cases(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config):
             self.case, self.kept = config["case"], b""
             self.is_second = (begun / self.case).exists()
             (begun / self.case).touch()
             if self.case == "raises" and self.is_second:
                 raise ValueError("cannot be set up")
 
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
+        def reset_config(self, new_config):
             self.setup(new_config)
             return True
 
-        def step(self) -> dict[str, Any]:
+        def step(self):
             number = self.training_iteration + 1
             if self.case == "plain":
                 own = {"loss": 1.0 / number, "nested": {"depth": number}, "write_mb": -1.0, "gone": math.nan}
@@ -80,14 +79,14 @@ def _trainable(begun: Path) -> type[tune.Trainable]:
 
 
 @pytest.fixture(scope="module")
-def hanging() -> Iterator[str]:
+def hanging():
     """The address of a tracking server that takes requests and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")
-def client(module_store: Path) -> Iterator[MlflowClient]:
+def client(module_store):
     """Of a store of this module's own; MLflow's client fails at the first refusal instead of trying for minutes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -111,7 +110,7 @@ class Experiment:
     logged: str
     spool: str
 
-    def history(self, case: str, metric: str) -> list[tuple[float, int, int]]:
+    def history(self, case, metric):
         """A trial's values of a metric, each with its time and step."""
         found = self.client.get_metric_history(self.runs[case].info.run_id, metric)
         return sorted(((each.value, each.timestamp, each.step) for each in found), key=lambda point: point[2])
@@ -120,16 +119,14 @@ class Experiment:
 class Impatient(SystemMetricsCallback):
     """Asks its store for half a second only."""
 
-    def setup(self, *args: Any, **kwargs: Any) -> None:
+    def setup(self, *args, **kwargs):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(destination, "ANSWER_S", 0.5)
             super().setup(*args, **kwargs)
 
 
 @pytest.fixture(scope="module")
-def experiment(
-    client: MlflowClient, hanging: str, local_ray: None, tmp_path_factory: pytest.TempPathFactory
-) -> Experiment:
+def experiment(client, hanging, local_ray, tmp_path_factory):
     """One experiment with a trial of each kind: recorded twice, in a store that hangs and in one that is away."""
     folder = tmp_path_factory.mktemp("tune")
     of = {each.name: each.experiment_id for each in client.search_experiments()}
@@ -153,9 +150,9 @@ def experiment(
         SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: str(1 / 0)),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        logged: list[str] = []
+        logged = []
 
-        def interrupt_waiting(text: str, *words: object) -> None:
+        def interrupt_waiting(text, *words):
             logged.append(text)
             if text.startswith("waiting up to") and words > (10.0,):  # seconds: for the store that refuses
                 threading.Thread(target=interrupt_in, args=[Writer._wait.__code__]).start()
@@ -186,23 +183,23 @@ def experiment(
     return Experiment(client, runs, others, study, callback, results, "\n".join(logged), spool)
 
 
-def interrupt_in(code: object) -> None:
+def interrupt_in(code):
     """Press Ctrl-C once the main thread runs this."""
-    main: Any = threading.main_thread().ident
+    main = threading.main_thread().ident
 
-    def is_there() -> bool:
+    def is_there():
         return any(frame.f_code is code for frame, _ in walk_stack(sys._current_frames()[main]))
 
     wait_until(is_there, 60.0, "the wait for the store", every_s=0.01)
     signal.pthread_kill(main, signal.SIGINT)
 
 
-def _own_metrics(run: Run) -> dict[str, float]:
+def _own_metrics(run):
     """What the trainable itself has reported."""
     return {name: value for name, value in run.data.metrics.items() if not name.startswith(("system/", *SUMMARY))}
 
 
-def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) -> None:
+def test_each_trial_has_a_run_nested_under_the_parent(experiment):
     """With its name, which a tag may set; by default its parameters that vary. Its parameters, flat, and tags."""
     assert set(experiment.runs) == set(CASES)
     for case, run in experiment.runs.items():
@@ -218,7 +215,7 @@ def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) ->
 
 
 @pytest.mark.parametrize("case", ["plain", "ends", "stopped", "again"])
-def test_trial_of_a_moment_has_its_series_and_its_summary(experiment: Experiment, case: str) -> None:
+def test_trial_of_a_moment_has_its_series_and_its_summary(experiment, case):
     """What is read last comes with the answer at its end: series, and values once, at step 0. So do its host's tags."""
     metrics, tags = experiment.runs[case].data.metrics, experiment.runs[case].data.tags
     assert {name: tag for name, tag in tags.items() if name.startswith(HOST_PREFIX)} == Host().tags()
@@ -228,7 +225,7 @@ def test_trial_of_a_moment_has_its_series_and_its_summary(experiment: Experiment
         assert (value >= 0, step) == (True, 0)
 
 
-def test_trial_that_begins_again_shows_both_attempts(experiment: Experiment) -> None:
+def test_trial_that_begins_again_shows_both_attempts(experiment):
     """The values of the first stay beside those of the second, but not where they are equal. Its summary is of both."""
     both = sorted((step, value) for value, _, step in experiment.history("again", "loss"))
     assert both == [(1, 1.0), (1, 11.0), (2, 2.0), (2, 12.0), (3, 13.0)]
@@ -250,9 +247,7 @@ def test_trial_that_begins_again_shows_both_attempts(experiment: Experiment) -> 
         ("raises", "FAILED", {"sysmetrics.error": "ValueError: cannot be set up"}),
     ],
 )
-def test_status_of_a_run_says_what_became_of_the_trial(
-    experiment: Experiment, case: str, status: str, tag: dict[str, str]
-) -> None:
+def test_status_of_a_run_says_what_became_of_the_trial(experiment, case, status, tag):
     """It ended by itself, Tune ended it, or it failed again, now before its first step; a tag says why."""
     info, tags = experiment.runs[case].info, experiment.runs[case].data.tags
     assert info.status == status
@@ -261,7 +256,7 @@ def test_status_of_a_run_says_what_became_of_the_trial(
     assert {name: tags[name].rpartition("): ")[2] for name in names if name in tags} == tag
 
 
-def test_run_around_the_trials_counts_them(experiment: Experiment) -> None:
+def test_run_around_the_trials_counts_them(experiment):
     """In metrics."""
     study = experiment.study
     assert study.info.status == "FINISHED"
@@ -271,7 +266,7 @@ def test_run_around_the_trials_counts_them(experiment: Experiment) -> None:
 
 
 @pytest.mark.parametrize(("case", "results"), [("ends", 3), ("stopped", 2), ("raises", 1)])
-def test_points_of_a_payload_keep_their_own_time_and_step(experiment: Experiment, case: str, results: int) -> None:
+def test_points_of_a_payload_keep_their_own_time_and_step(experiment, case, results):
     """All points of every result, also of a trial that then failed or was stopped, and the summary of the last one.
 
     This is at step 0. Nothing else is a metric.
@@ -283,7 +278,7 @@ def test_points_of_a_payload_keep_their_own_time_and_step(experiment: Experiment
     assert [(value, step) for value, _, step in experiment.history(case, "steps")] == [(results, 0)]
 
 
-def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Experiment) -> None:
+def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment):
     """Every number that the trainable reports, nested ones flat, at its training iteration; text and times are not.
 
     One under the name of a value that is measured stays the trial's own.
@@ -294,14 +289,14 @@ def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Ex
     assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
 
 
-def test_parameters_and_files_are_those_that_were_asked_for(experiment: Experiment) -> None:
+def test_parameters_and_files_are_those_that_were_asked_for(experiment):
     """Made of the trial, logged at its end; and what Tune keeps of it."""
     assert {run.data.params["layers"] for run in experiment.others.values()} == {"[8, 4]"}
     files = [each.path for each in experiment.client.list_artifacts(experiment.others["raises"].info.run_id)]
     assert "error.txt" in files
 
 
-def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(experiment: Experiment) -> None:
+def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(experiment):
     """All trials came to their own end while one store held its first request, and a callback had a mistake.
 
     What waits for a store that is away is on disk, although Ctrl-C ended the wait for it.
@@ -314,9 +309,7 @@ def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(expe
     assert "not all files were copied" not in experiment.logged  # none were to be
 
 
-def test_error_at_the_end_of_a_run_is_logged_and_the_run_ends_as_the_trial_did(
-    local_ray: None, store_in_use: MlflowClient, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_error_at_the_end_of_a_run_is_logged_and_the_run_ends_as_the_trial_did(local_ray, store_in_use, caplog):
     """Here a trainable sends a summary that is none."""
     sends = {PAYLOAD_KEY: {"points": [], "tags": {}, "status": "FINISHED", "summary": None}}
     tuner([SystemMetricsCallback()], [{"steps": 1, "more": sends}]).fit()
@@ -325,10 +318,10 @@ def test_error_at_the_end_of_a_run_is_logged_and_the_run_ends_as_the_trial_did(
     assert "the summary of a trial failed" in caplog.text
 
 
-def test_trial_that_has_not_begun_does_not_begin_again(store_in_use: MlflowClient) -> None:
+def test_trial_that_has_not_begun_does_not_begin_again(store_in_use):
     """Its setup failed, and Tune tries it once more."""
     callback = SystemMetricsCallback(run_name=lambda trial: "name")
-    trial: Any = SimpleNamespace(trial_id="t", config={}, experiment_dir_name="sweep", error_file=None)
+    trial = SimpleNamespace(trial_id="t", config={}, experiment_dir_name="sweep", error_file=None)
     callback.setup()
     callback.on_trial_recover(0, [trial], trial)
     callback.on_experiment_end([trial])
@@ -336,13 +329,13 @@ def test_trial_that_has_not_begun_does_not_begin_again(store_in_use: MlflowClien
     assert study.data.metrics["restarts"] == 0
 
 
-def test_wrong_argument_is_refused_at_construction() -> None:
+def test_wrong_argument_is_refused_at_construction():
     """Not when the experiment ends, where it would cost what waits."""
     with pytest.raises(ValueError, match="close_timeout_s"):
         SystemMetricsCallback(close_timeout_s=math.nan)
 
 
-def test_callback_is_one_of_rays_with_its_arguments() -> None:
+def test_callback_is_one_of_rays_with_its_arguments():
     """Whoever looks for Ray's among the callbacks finds it, and can make it so."""
     ours, rays = (inspect.signature(kind).parameters for kind in (SystemMetricsCallback, MLflowLoggerCallback))
     assert issubclass(SystemMetricsCallback, MLflowLoggerCallback)
@@ -351,7 +344,7 @@ def test_callback_is_one_of_rays_with_its_arguments() -> None:
     assert {name for name, hook in vars(MLflowLoggerCallback).items() if inspect.isfunction(hook)} <= own.keys()
 
 
-def test_pickle_of_a_callback_holds_no_secret(monkeypatch: pytest.MonkeyPatch, store_in_use: MlflowClient) -> None:
+def test_pickle_of_a_callback_holds_no_secret(monkeypatch, store_in_use):
     """Tune writes it to the driver's disk. A restored one has the login of MLflow's settings."""
     uri = "http://me:hush42@127.0.0.1:9"
     kept = cloudpickle.dumps(SystemMetricsCallback(uri, registry_uri=uri, tracking_token="token42"))
@@ -361,7 +354,7 @@ def test_pickle_of_a_callback_holds_no_secret(monkeypatch: pytest.MonkeyPatch, s
     assert cloudpickle.loads(kept).tracking_uri == "http://you:hush43@127.0.0.1:9"
 
 
-def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_recorded(client: MlflowClient) -> None:
+def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_recorded(client):
     """Tune does so before each experiment. The next one has runs of its own."""
     callback = SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: "name")
     studies = set()
@@ -381,6 +374,6 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
         pytest.param({0: 1.0, 1: {"f1": 1.0}}, {"0": 0, "1/f1": 0}, id="keys that are not text"),
     ],
 )
-def test_points_of_a_result_are_at_its_time_step(result: dict[Any, Any], points: dict[str, int]) -> None:
+def test_points_of_a_result_are_at_its_time_step(result, points):
     """Or at Tune's number of the result."""
     assert {point.name: point.step for point in points_of(result)} == points

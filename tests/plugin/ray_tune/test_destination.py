@@ -1,14 +1,10 @@
 """Where the runs of an experiment go, in a real store."""
 
-from __future__ import annotations
-
 import socket
 import time
-from collections.abc import Iterator
 
 import mlflow
 import pytest
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_sysmetrics.delivery.store import Store
@@ -19,28 +15,26 @@ REFUSING = "http://me:hush42@127.0.0.1:9"  # nobody listens there
 
 
 @pytest.fixture
-def store(store_in_use: MlflowClient) -> Store:
+def store(store_in_use):
     """The store in use."""
     return Store(store_in_use.tracking_uri)
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
+def silent():
     """The address of a tracking server that takes requests and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://me:hush42@127.0.0.1:{server.getsockname()[1]}"
 
 
-def found(store: Store, **named: str) -> tuple[str, str | None]:
+def found(store, **named):
     """The experiment, and the parent run of the trials."""
     uri, *where = find_parent(store, **named)
     assert uri == store.tracking_uri
     return tuple(where)
 
 
-def test_named_experiment_wins_over_that_in_use(
-    store: Store, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_experiment_wins_over_that_in_use(store, store_in_use, monkeypatch):
     """It is made if it is not there, and its id wins over its name. What can get no run is told, in one sentence."""
     assert found(store) == ("0", None)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
@@ -59,9 +53,7 @@ def test_named_experiment_wins_over_that_in_use(
 @pytest.mark.parametrize(
     ("how", "named"), [("refuses", {"parent_run_id": "f" * 32}), ("is silent", {"experiment_name": "mine"})]
 )
-def test_store_that_is_away_is_asked_once_for_what_a_name_means(
-    how: str, named: dict[str, str], silent: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store_that_is_away_is_asked_once_for_what_a_name_means(how, named, silent, monkeypatch):
     """For seconds, not for the minutes of MLflow's own repetitions. The error says what to do, and no password."""
     monkeypatch.setattr(destination, "ANSWER_S", 0.5)
     began = time.monotonic()
@@ -72,7 +64,7 @@ def test_store_that_is_away_is_asked_once_for_what_a_name_means(
     assert "hush42" not in str(refused.value)
 
 
-def test_ids_are_believed_where_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_are_believed_where_the_store_is_away(monkeypatch):
     """Of the experiment, with its parent or that of `mlflow run`: the trials begin."""
     away = Store("http://127.0.0.1:9")
     around = ("7", "f" * 32)
@@ -85,9 +77,7 @@ def test_ids_are_believed_where_the_store_is_away(monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - began < 15
 
 
-def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(
-    store: Store, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(store, store_in_use, monkeypatch):
     """In its experiment, but not where another one is named. One that is named has to be there."""
     experiment_id = store_in_use.create_experiment("mine")
     run_id = store_in_use.create_run(experiment_id).info.run_id
@@ -105,7 +95,7 @@ def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environmen
         assert found(store, experiment_name="other")[1] is None
 
 
-def test_interrupted_experiment_is_found_with_its_trials(store: Store, store_in_use: MlflowClient) -> None:
+def test_interrupted_experiment_is_found_with_its_trials(store, store_in_use):
     """By the id that the run around them is tagged with. A summary covers what was before, or is not known.
 
     It is unknown of a trial whose driver was killed: what the run has is older. Nor is one known that was not written

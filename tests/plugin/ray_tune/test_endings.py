@@ -1,10 +1,6 @@
 """How a trial ended, as far as it can be told from Tune's side."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from ray import cloudpickle
@@ -15,7 +11,7 @@ from mlflow_sysmetrics.ray_tune.endings import known_outcome, process_died
 from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
 
-def trial(status: str = "RUNNING", planned: bool = False) -> Any:
+def trial(status="RUNNING", planned=False):
     """The part of one of Tune's that is looked at."""
     return SimpleNamespace(status=status, should_stop=lambda result: planned)
 
@@ -29,7 +25,7 @@ def trial(status: str = "RUNNING", planned: bool = False) -> Any:
         pytest.param(trial(), True, None, id="only-the-trainable-knows"),
     ],
 )
-def test_end_is_told_from_the_last_result(of: Any, done: bool, status: str | None) -> None:
+def test_end_is_told_from_the_last_result(of, done, status):
     """Whose word the end was: the plan's or a scheduler's. `test_callback` and `test_sweeps` have the trial's own."""
     end = known_outcome(of, {"training_iteration": 3, "loss": 1.0, "done": done})
     assert (end and end.status) == status
@@ -37,7 +33,7 @@ def test_end_is_told_from_the_last_result(of: Any, done: bool, status: str | Non
         assert end.tags == {STOPPED_BY: "tune", STOP_REASON: "Tune ended it at iteration 3"}
 
 
-def raised(words: str) -> RayTaskError:
+def raised(words):
     """What a trial's own code has raised, as it comes from its process."""
     return RayTaskError("train", f"Traceback: {words}", ValueError(words), "ray::train", 7, "127.0.0.1")
 
@@ -51,13 +47,11 @@ def raised(words: str) -> RayTaskError:
         pytest.param(None, False, id="not kept"),
     ],
 )
-def test_process_has_died_by_the_class_of_what_tune_has_kept(
-    error: Exception | None, died: bool, tmp_path: Path
-) -> None:
+def test_process_has_died_by_the_class_of_what_tune_has_kept(error, died, tmp_path):
     """Whatever the words of a trial's own error are."""
     if error is not None:
         (tmp_path / "error.pkl").write_bytes(cloudpickle.dumps(error))
-    kept: Any = SimpleNamespace(pickled_error_file=str(tmp_path / "error.pkl"))
+    kept = SimpleNamespace(pickled_error_file=str(tmp_path / "error.pkl"))
     assert process_died(kept) == died
 
 
@@ -70,10 +64,10 @@ def test_process_has_died_by_the_class_of_what_tune_has_kept(
         pytest.param(None, "unknown error", id="none"),
     ],
 )
-def test_error_line_is_the_exception_and_its_message(traceback: str | None, line: str, tmp_path: Path) -> None:
+def test_error_line_is_the_exception_and_its_message(traceback, line, tmp_path):
     """The end of the traceback."""
     file = tmp_path / "error.txt"
     if traceback is not None:
         file.write_text(traceback)
-    kept: Any = SimpleNamespace(error_file=str(file) if traceback else None)
+    kept = SimpleNamespace(error_file=str(file) if traceback else None)
     assert error_line(kept) == line

@@ -1,12 +1,9 @@
 """Tune studies in which something breaks: what had been reported is stored, once, and the runs say what happened."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
-from observations import Observations, observe
+from observations import observe
 from tune_faults import FAULTS, wrong_with
 
 from mlflow_sysmetrics.host import Host
@@ -16,19 +13,19 @@ BOTH = ["elapsed_s", "peak_memory_mb"]
 
 
 @pytest.fixture(scope="module")
-def observed(new_store: Path) -> Observations:
+def observed(new_store):
     """What is left of a study with each fault."""
     return observe("tune_faults.py", str(new_store / "mlflow.db"))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_study_in_which_something_breaks_is_whole_and_says_so(fault: str, observed: Observations) -> None:
+def test_study_in_which_something_breaks_is_whole_and_says_so(fault, observed):
     """What breaks is a trial, its process, its node, or the tracking server."""
     assert wrong_with(fault, observed[fault]) == [], json.dumps(observed[fault])
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.startswith("node_")])
-def test_node_that_dies_costs_its_trial_the_summary(fault: str, observed: Observations) -> None:
+def test_node_that_dies_costs_its_trial_the_summary(fault, observed):
     """That begins again, also where it may not fail. Those on other nodes have all, and what measured them is gone."""
     case = observed[fault]
     lost, *others = sorted(case["runs"], key=lambda run: len(run["summary"]))
@@ -39,7 +36,7 @@ def test_node_that_dies_costs_its_trial_the_summary(fault: str, observed: Observ
     assert case["measuring_still"] == 0
 
 
-def test_node_without_the_package_is_told_how_to_get_it(observed: Observations) -> None:
+def test_node_without_the_package_is_told_how_to_get_it(observed):
     """Nothing of its process is read; it has its place, and the one here all."""
     case = observed["nodes_lack_the_package"]
     assert case["warnings"]

@@ -1,25 +1,20 @@
 """A trainable finds the MLflow run of its trial: in functions and classes, in kept processes, and after a restore."""
 
-from __future__ import annotations
-
 import os
 import time
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import mlflow
 import pytest
-from mlflow import MlflowClient
 from ray import tune
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, inside, trial_run
 
 
-def _trainable(kind: str, failed: Path) -> Any:
+def _trainable(kind, failed):
     """One that logs in its run; a function fails after that the first time. Workers do not find this module."""
 
-    def log(config: dict[str, Any], number: int) -> str:
+    def log(config, number):
         import mlflow
 
         from mlflow_sysmetrics.ray_tune import trial_run, trial_run_id
@@ -31,7 +26,7 @@ def _trainable(kind: str, failed: Path) -> Any:
         assert "MLFLOW_RUN_ID" not in os.environ  # else a run that it begins by itself would be the driver's
         return trial_run_id() if run.info.run_id == trial_run_id() else "another"
 
-    def train(config: dict[str, Any]) -> None:
+    def train(config):
         for number in (1, 2):
             tune.report({"run": log(config, number)})
             if config["name"] == "b" and not failed.exists():
@@ -39,7 +34,7 @@ def _trainable(kind: str, failed: Path) -> Any:
                 raise RuntimeError("lost")
 
     class Train(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config):
             from mlflow_sysmetrics.ray_tune import trial_run_id
 
             self.config = config
@@ -47,11 +42,11 @@ def _trainable(kind: str, failed: Path) -> Any:
             with pytest.raises(RuntimeError, match=r"not in setup\(\)"):  # in reset_config, that of the trial before
                 trial_run_id()
 
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
+        def reset_config(self, new_config):
             self.setup(new_config)
             return True
 
-        def step(self) -> dict[str, Any]:
+        def step(self):
             number = self.training_iteration + 1
             return {"run": log(self.config, number), "done": number == 2}
 
@@ -59,9 +54,7 @@ def _trainable(kind: str, failed: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["class", pytest.param("function", marks=pytest.mark.slow)])
-def test_trainable_logs_in_the_run_of_its_trial(
-    kind: str, client: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trainable_logs_in_the_run_of_its_trial(kind, client, local_ray, tmp_path, monkeypatch):
     """Two trials share a process; a function fails in the second, which goes on in its run after a restore.
 
     The callback ends the runs. The store is not the one that the processes use, and so is their setting for what else
@@ -95,7 +88,7 @@ def test_trainable_logs_in_the_run_of_its_trial(
 
 
 @pytest.mark.parametrize("run_id", [None, "f" * 32], ids=["not created", "created"])
-def test_trial_does_not_wait_for_a_store_that_is_away(run_id: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_does_not_wait_for_a_store_that_is_away(run_id, monkeypatch):
     """For longer than a minute, here a second: not for the minutes of MLflow's own repetitions."""
     monkeypatch.setattr(inside, "COMMAND_ANSWER_S", 1.0)
     monkeypatch.setattr(inside, "trial_here", SimpleNamespace(trial_id="t"))

@@ -1,17 +1,13 @@
 """A trial that takes too much memory, in a Ray that a study has started."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 from memory_group import memory_group
-from mlflow import MlflowClient
 from ray import tune
 from tune_sweeps import tuner
 
@@ -21,12 +17,10 @@ from mlflow_sysmetrics.tags import KILLED_FOR_MEMORY
 TRIALS = 10
 
 
-def test_trial_that_is_killed_for_memory_fails_and_nine_others_finish(
-    local_ray: None, store_in_use: MlflowClient
-) -> None:
+def test_trial_that_is_killed_for_memory_fails_and_nine_others_finish(local_ray, store_in_use):
     """By the kernel: Ray's own memory monitor, which would end the experiment, is off in its processes."""
 
-    def take_memory(config: dict[str, Any]) -> None:
+    def take_memory(config):
         # Without a group that limits it, it ends as the kernel would end it.
         if config["case"]["group"]:
             group = Path(config["case"]["group"])
@@ -45,9 +39,9 @@ def test_trial_that_is_killed_for_memory_fails_and_nine_others_finish(
         group = Path()
         with suppress(OSError):  # no group can be made here
             group = stack.enter_context(memory_group())
-        cases: list[dict[str, Any]] = [{"group": None, "number": number} for number in range(TRIALS - 1)]
+        cases = [{"group": None, "number": number} for number in range(TRIALS - 1)]
         cases.insert(3, {"group": str(group)})
-        more: dict[str, Any] = {"tuning": {"reuse_actors": True}}
+        more = {"tuning": {"reuse_actors": True}}
         results = tuner([SystemMetricsCallback()], cases, trainable=take_memory, **more).fit()
     assert (len(results), results.num_errors) == (TRIALS, 1)
     trials = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")

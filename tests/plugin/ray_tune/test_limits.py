@@ -1,15 +1,9 @@
 """Limits of the callback on what each trial's process uses, for any trainable."""
 
-from __future__ import annotations
-
 import re
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 from ray import tune
 from tune_sweeps import tuner
 
@@ -21,10 +15,10 @@ LONG_STEP_S = 120.0
 REASON = re.compile(r"memory_growth_mb (\d+(?:\.\d+)?) > 250 \(after (\d+\.\d) s\)")
 
 
-def _trainable(kind: str, folder: Path) -> Any:
+def _trainable(kind, folder):
     """One that takes memory in its first step. It is made in a function so that workers need not import this module."""
 
-    def step(case: dict[str, Any], kept: list[bytearray]) -> dict[str, float]:
+    def step(case, kept):
         if not kept:
             kept.append(bytearray(b"x" * (1_000_000 * case["mb"])))
             with (folder / case["name"]).open("a") as file:
@@ -32,35 +26,35 @@ def _trainable(kind: str, folder: Path) -> Any:
         time.sleep(case["step_s"])
         return {"loss": 1.0}
 
-    def train(config: dict[str, Any]) -> None:
-        kept: list[bytearray] = []
+    def train(config):
+        kept = []
         for _ in range(config["case"]["steps"]):
             tune.report(step(config["case"], kept))
 
     class Train(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config):
             self.case = config["case"]
-            self.kept: list[bytearray] = []
+            self.kept = []
 
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
+        def reset_config(self, new_config):
             self.setup(new_config)
             return True
 
-        def step(self) -> dict[str, Any]:
+        def step(self):
             return {**step(self.case, self.kept), "done": self.training_iteration + 1 >= self.case["steps"]}
 
     return train if kind == "function" else Train
 
 
-def _trials(client: MlflowClient) -> dict[str, Run]:
+def _trials(client):
     runs = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")
     return {run.data.params["case/name"]: run for run in runs}
 
 
 @pytest.mark.parametrize("kind", ["function", pytest.param("class", marks=pytest.mark.slow)])
 def test_trial_that_breaks_a_limit_is_killed_beside_others_that_meet_it(
-    kind: str, local_ray: None, store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kind, local_ray, store_in_use, tmp_path, monkeypatch
+):
     """At its next result, or where none comes by the end of its process: it does not begin again. The reason is there.
 
     The script of the class knows nothing of it. Results have what the user reports.
@@ -68,13 +62,13 @@ def test_trial_that_breaks_a_limit_is_killed_beside_others_that_meet_it(
     cases = [{"name": f"meets {number}", "mb": 1, "steps": 2, "step_s": 0.1} for number in range(MEETING)]
     cases.insert(1, {"name": "greedy", "mb": 400, "steps": 600, "step_s": 0.2})
     cases.insert(3, {"name": "greedy in one step", "mb": 400, "steps": 1, "step_s": LONG_STEP_S})
-    callbacks: list[tune.Callback] = []
+    callbacks = []
     if kind == "function":
         callbacks = [SystemMetricsCallback(limits="memory_growth_mb<=250")]
     else:
         monkeypatch.setenv("RAY_TUNE_CALLBACKS", "mlflow_sysmetrics.ray_tune.SystemMetricsCallback")
         monkeypatch.setenv("MLFLOW_SYSMETRICS_LIMITS", "memory_growth_mb<=250")
-    more: dict[str, Any] = {"tuning": {"reuse_actors": True}, "failure_config": tune.FailureConfig(max_failures=1)}
+    more = {"tuning": {"reuse_actors": True}, "failure_config": tune.FailureConfig(max_failures=1)}
     more["checkpoint_config"] = tune.CheckpointConfig(checkpoint_at_end=False)
     results = tuner(callbacks, cases, trainable=_trainable(kind, tmp_path), **more).fit()
     trials = _trials(store_in_use)
@@ -93,9 +87,7 @@ def test_trial_that_breaks_a_limit_is_killed_beside_others_that_meet_it(
 
 
 @pytest.mark.parametrize("limits", ["peak_memry_mb<=5", "loss<=1", "elapsed_s<=2x median"])
-def test_limit_that_is_none_of_a_process_is_refused_at_construction(
-    limits: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_limit_that_is_none_of_a_process_is_refused_at_construction(limits, monkeypatch):
     """Also that of the environment."""
     with pytest.raises(ValueError, match=r"^limits="):
         SystemMetricsCallback(limits=limits)

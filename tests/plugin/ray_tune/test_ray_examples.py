@@ -3,15 +3,12 @@
 They run unmodified, with the callback's name in RAY_TUNE_CALLBACKS, but with fewer samples than theirs.
 """
 
-from __future__ import annotations
-
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 from commands import runs_of_kind
-from mlflow import MlflowClient
 from ray import tune
 from ray.tune import examples
 
@@ -28,9 +25,7 @@ SAMPLES = 3  # that wait for the CPU core in turn: HyperBand and PBT pause them
         pytest.param("optuna_example", "mean_loss", id="search by Optuna"),
     ],
 )
-def test_example_of_ray_runs_unmodified(
-    example: str, metric: str, local_ray: None, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_example_of_ray_runs_unmodified(example, metric, local_ray, store_in_use, monkeypatch):
     """All trials are there, all ended, each with its metric, its process's series and a parent."""
     if example == "optuna_example":
         pytest.importorskip("optuna")

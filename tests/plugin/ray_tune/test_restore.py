@@ -1,14 +1,11 @@
 """`Tuner.restore`: the runs go on, and a summary is of the whole trial or is not there."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
@@ -35,7 +32,7 @@ test_restore.sweep(*sys.argv[2:], end).fit()
 """
 
 
-def are_stored(uri: str) -> bool:
+def are_stored(uri):
     """Whether the trial that is ended has its run, and all its results so far in the store."""
     client = MlflowClient(uri)
     trials = [run.info.run_id for run in client.search_runs(["1"], f"params.`case/steps` = '{STEPS}'")]
@@ -43,7 +40,7 @@ def are_stored(uri: str) -> bool:
     return len(points) >= STEPS // 2
 
 
-def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
+def sweep(uri, kind, end):
     """Trials, one after the other, the first of which fails. It is ended when the last has done half of its steps."""
     callback = SystemMetricsCallback(uri, experiment_id="1")
     ended = AtResult(STEPS // 2, end, Path("ended"))
@@ -61,9 +58,7 @@ def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
         pytest.param("function", "killed", marks=pytest.mark.slow),
     ],
 )
-def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
-    kind: str, how: str, client: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(kind, how, client, local_ray, tmp_path, monkeypatch):
     """What the processes before had is added, where the run has it; it is unknown where the driver was killed.
 
     No run is new, but for one that had failed and is restarted, which counts once, or left RUNNING, and each result is

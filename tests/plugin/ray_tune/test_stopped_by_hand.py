@@ -1,15 +1,11 @@
 """The stop button under Tune: somebody sets the tag of a trial's run, or of the run around all trials."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from commands import runs_of_kind, wait_until
 from meanwhile import meanwhile
-from mlflow import MlflowClient
 from tune_sweeps import trainables, tuner
 
 from mlflow_sysmetrics.delivery import writer
@@ -23,17 +19,17 @@ LONG = {"steps": 450, "step_s": 0.1}
 
 
 @pytest.fixture(autouse=True)
-def quick(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(local_ray, monkeypatch):
     """The store is asked and told more often than every two seconds. Ctrl-C is Tune's, as in a script."""
     monkeypatch.setattr(watchdog, "ASK_EVERY_S", 0.1)
     monkeypatch.setattr(writer, "ASK_EVERY_S", 0.1)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 
 
-def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any], in_thread: bool = False) -> None:
+def run_and_tag(client, kind, *cases, in_thread=False):
     """Run trials of a function, one after the other; set the tag of the first run of this kind once one reports."""
 
-    def set_tag() -> None:
+    def set_tag():
         wait_until(lambda: any("loss" in run.data.metrics for run in runs_of_kind(client, "trial")), LIMIT_S, "results")
         client.set_tag(runs_of_kind(client, kind)[-1].info.run_id, STOP_REQUEST, "enough")
 
@@ -46,7 +42,7 @@ def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any], in_thre
             sweep.fit()
 
 
-def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> None:
+def test_trial_is_ended_by_the_tag_of_its_run(store_in_use):
     """As a scheduler would, before its own end; the next trial runs to its end. Another study's tag stays."""
     others = store_in_use.create_run("0", tags={STOP_REQUEST: "enough"})
     run_and_tag(store_in_use, "trial", LONG, {"steps": 2})
@@ -64,7 +60,7 @@ def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> Non
 
 
 @pytest.mark.slow
-def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_in_use: MlflowClient) -> None:
+def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_in_use):
     """Somebody asked, and its next result said how it ended."""
     says = {"more": payload([Point("loss", 1.0, 1, 1)], status="FINISHED")}
     run_and_tag(store_in_use, "trial", LONG | says)
@@ -73,9 +69,7 @@ def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_
 
 
 @pytest.mark.parametrize("in_thread", [pytest.param(False, marks=pytest.mark.slow), True], ids=["script", "service"])
-def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(
-    in_thread: bool, store_in_use: MlflowClient
-) -> None:
+def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(in_thread, store_in_use):
     """By Tune, also in a thread of a service: no run is left RUNNING, and no trial begins any more."""
     run_and_tag(store_in_use, "study", LONG, LONG, in_thread=in_thread)
     (study,) = runs_of_kind(store_in_use, "study")

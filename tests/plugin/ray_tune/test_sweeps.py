@@ -1,12 +1,7 @@
 """Sweeps that Ray's own callback ends or leaves behind: `benchmarks/stock_defects.py` has what it does there."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from commands import runs_of_kind
-from mlflow import MlflowClient
 from ray import tune
 from tune_sweeps import fit, perturbing, tuner
 
@@ -14,13 +9,13 @@ LONG = {"steps": 10_000, "step_s": 0.1}
 
 
 @pytest.fixture(autouse=True)
-def _recorded(local_ray: None, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def _recorded(local_ray, store_in_use, monkeypatch):
     """Sweeps have no callback of their own: a variable names it."""
     monkeypatch.setenv("RAY_TUNE_CALLBACKS", "mlflow_sysmetrics.ray_tune.SystemMetricsCallback")
 
 
 @pytest.mark.slow
-def test_sweep_that_a_failed_trial_ends_leaves_no_run_running(store_in_use: MlflowClient, tmp_path: Path) -> None:
+def test_sweep_that_a_failed_trial_ends_leaves_no_run_running(store_in_use, tmp_path):
     """Two trials would go on for long; the run around them is KILLED with the one that is ended."""
     begun = str(tmp_path / "begun")
     fails, other = LONG | {"fails": 3, "after": begun}, LONG | {"begun": begun}
@@ -29,7 +24,7 @@ def test_sweep_that_a_failed_trial_ends_leaves_no_run_running(store_in_use: Mlfl
     assert statuses == ["FAILED", "KILLED", "KILLED"]
 
 
-def test_hyperparameter_that_a_scheduler_changes_is_a_tag(store_in_use: MlflowClient) -> None:
+def test_hyperparameter_that_a_scheduler_changes_is_a_tag(store_in_use):
     """The parameter of the run is the one that it began with, which MLflow lets nobody change."""
     error = fit(
         tuner(

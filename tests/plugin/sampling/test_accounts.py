@@ -1,17 +1,15 @@
 """The accounts of a tree alone, fed with readings."""
 
-from __future__ import annotations
-
 from mlflow_sysmetrics.sampling.accounts import CpuAccount
 from mlflow_sysmetrics.sampling.one_process import Reading
 
 
-def reading(cpu_s: float, system_s: float) -> Reading:
+def reading(cpu_s, system_s):
     """Of a process that holds no memory."""
     return Reading(0.0, False, cpu_s, 0.0, system_s, {}, {})
 
 
-def test_user_and_system_time_are_of_one_sum_though_the_kernel_counts_them_apart() -> None:
+def test_user_and_system_time_are_of_one_sum_though_the_kernel_counts_them_apart():
     """What the system's count is ahead waits: neither falls, and the two are all the CPU time."""
     account = CpuAccount()
     shown, before = [], dict[str, Reading]()

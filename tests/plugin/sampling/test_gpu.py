@@ -1,7 +1,5 @@
 """Tests of sampling.gpu. No GPU is here: NVIDIA's library is substituted, with the names of `pynvml`."""
 
-from __future__ import annotations
-
 import os
 
 import pytest
@@ -12,16 +10,16 @@ from mlflow_sysmetrics.sampling.gpu import GpuSampler
 OURS, STRANGER, GHOST = os.getpid(), os.getppid(), 2**22 + 1  # below the stranger is this process
 
 
-def sampler(*gpus: Gpu) -> GpuSampler:
+def sampler(*gpus):
     return GpuSampler(nvml=Nvml(*gpus))
 
 
 @pytest.mark.parametrize(
     ("root", "of_tree_mb"), [pytest.param(None, 1000, id="this process"), pytest.param(STRANGER, 1500, id="a parent")]
 )
-def test_use_of_the_card_and_of_the_tree_is_read(root: int | None, of_tree_mb: float) -> None:
+def test_use_of_the_card_and_of_the_tree_is_read(root, of_tree_mb):
     """Megabytes, percent and watts of the card; of the tree the sum over its processes, without others'."""
-    processes: dict[int, int | None] = {OURS: 1_000_000_000, STRANGER: 500_000_000, GHOST: 1}
+    processes = {OURS: 1_000_000_000, STRANGER: 500_000_000, GHOST: 1}
     assert GpuSampler(root, nvml=Nvml(Gpu(processes=processes)))() == {
         "gpu_0_utilization_percent": 70,
         "gpu_0_memory_mb": 5000,
@@ -30,7 +28,7 @@ def test_use_of_the_card_and_of_the_tree_is_read(root: int | None, of_tree_mb: f
     }
 
 
-def test_each_card_has_its_number() -> None:
+def test_each_card_has_its_number():
     """What the tree does not use has no figures of the tree, on that card. One that is idle has 0."""
     idle = Gpu(processes={STRANGER: 1}, busy=0, used=0, milliwatts=0)
     reading = sampler(idle, Gpu(processes={OURS: 2_000_000}))()
@@ -50,14 +48,14 @@ def test_each_card_has_its_number() -> None:
         pytest.param({"processes": {}}, {"process_memory_mb"}, id="other process ids"),
     ],
 )
-def test_what_the_driver_does_not_tell_is_absent(told: dict[str, None], absent: set[str]) -> None:
+def test_what_the_driver_does_not_tell_is_absent(told, absent):
     """Each number alone; a sum without one process's memory would be too small."""
     gpu = Gpu(**{"processes": {OURS: 1}, **told})
     names = {"utilization_percent", "memory_mb", "power_w", "process_memory_mb"}
     assert {f"gpu_0_{name}" for name in names - absent} == set(GpuSampler(STRANGER, nvml=Nvml(gpu))())
 
 
-def test_without_a_driver_or_after_the_loss_of_a_card_there_is_nothing() -> None:
+def test_without_a_driver_or_after_the_loss_of_a_card_there_is_nothing():
     """The library may be there without a driver, and every call to that may fail at any time."""
     for error in (NvmlError("Driver Not Loaded"), OSError("no library")):
         assert GpuSampler(nvml=Nvml(Gpu(), error=error))() == {}
@@ -68,7 +66,7 @@ def test_without_a_driver_or_after_the_loss_of_a_card_there_is_nothing() -> None
     assert sample() == {}
 
 
-def test_the_substitute_has_the_real_names() -> None:
+def test_the_substitute_has_the_real_names():
     """Where nvidia-ml-py is installed, every function that is used here exists there."""
     real = pytest.importorskip("pynvml")
     assert all(hasattr(real, name) for name in dir(Nvml) if name.startswith("nvml"))

@@ -1,7 +1,5 @@
 """Tests of sampling.one_process: what we parse against psutil, and processes that refuse, end or are strange."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil
@@ -9,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +33,7 @@ sum(range(5_000_000))
 
 
 @pytest.fixture(scope="module")
-def frozen() -> Iterator[int]:
+def frozen():
     """A process that has worked and had a child that worked, stopped where it is: nothing of it changes any more."""
     with child() as process:
         process.do(f"exec({WORK!r}); print()")
@@ -45,7 +42,7 @@ def frozen() -> Iterator[int]:
         yield process.pid
 
 
-def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:
+def test_what_we_parse_is_what_psutil_says(frozen):
     """Every figure of another process. Of its context switches the kernel tells those of one thread: there are none."""
     reading, known = LINUX.read(LINUX.open(frozen), True), psutil.Process(frozen)
     times, memory, io = known.cpu_times(), known.memory_info(), known.io_counters()
@@ -69,7 +66,7 @@ def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:
     assert reading.counters == dict(zip(IO, (io.read_bytes / 1e6, io.write_bytes / 1e6), strict=True))
 
 
-def test_what_psutil_says_elsewhere_is_nearly_the_same(frozen: int) -> None:
+def test_what_psutil_says_elsewhere_is_nearly_the_same(frozen):
     """Memory is the unique one there: the libraries that all of Python's processes map are not in it."""
     portable, linux = (system.read(psutil.Process(frozen), True) for system in (PORTABLE, LINUX))
     memory = psutil.Process(frozen).memory_full_info()
@@ -82,17 +79,17 @@ class Mac:
 
     pid = 1
 
-    def __init__(self, running: bool = True, status: str = "running") -> None:
+    def __init__(self, running=True, status="running"):
         self.is_running = lambda: running
         self.status = lambda: status
         self.cpu_times = lambda: SimpleNamespace(user=5.0, system=1.0)
         self.num_threads = lambda: 3
 
-    def memory_full_info(self) -> None:
+    def memory_full_info(self):
         raise psutil.AccessDenied(1)
 
 
-def test_what_the_os_refuses_elsewhere_is_absent() -> None:
+def test_what_the_os_refuses_elsewhere_is_absent():
     """And an ended process is gone."""
     reading = PORTABLE.read(Mac(), True)
     assert (reading.levels, reading.counters) == ({"process_threads": 3.0}, {})
@@ -101,13 +98,13 @@ def test_what_the_os_refuses_elsewhere_is_absent() -> None:
             PORTABLE.read(gone, True)
 
 
-def page_faults() -> int:
+def page_faults():
     """This process's, with its ended children's, as the kernel has counted them so far."""
     usage = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_minflt + each.ru_majflt for each in usage)
 
 
-def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> None:
+def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path):
     """Here no file but statm is read. Its CPU time is exact, far below the kernel's tick; psutil's are hundredths."""
     subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
     known = psutil.Process()
@@ -135,14 +132,14 @@ STATM = "1000 300 100 1 0 1 0\n"
 
 
 @pytest.fixture
-def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def proc(tmp_path, monkeypatch):
     """A folder that psutil and we take for /proc, with the process 77 in it, of which nothing else may be read."""
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     lay(tmp_path, {"77/stat": STAT, "77/statm": STATM, "stat": "btime 1000\n"})
     return tmp_path
 
 
-def test_status_of_a_user_in_hundreds_of_groups_is_read_whole(proc: Path) -> None:
+def test_status_of_a_user_in_hundreds_of_groups_is_read_whole(proc):
     """The line of groups comes before what is read."""
     groups = " ".join(str(10**9 + number) for number in range(1000))
     lay(proc, {"77/status": f"Name:\ta\nGroups:\t{groups}\nVmHWM:\t    2000 kB\nThreads:\t3\n"})
@@ -163,16 +160,14 @@ ROLLUP = "1000-2000 ---p 00000000 00:00 0   [rollup]\nPss_Anon: 2000 kB\nAnonymo
     ],
     ids=["shared", "rounded", "older kernel", "no such file"],
 )
-def test_what_is_shared_is_the_anonymous_pages_less_ones_own_part(
-    rollup: str | None, megabytes: float, proc: Path
-) -> None:
+def test_what_is_shared_is_the_anonymous_pages_less_ones_own_part(rollup, megabytes, proc):
     """In megabytes of 1e6 bytes; 0 where the kernel does not say."""
     lay(proc, {} if rollup is None else {"77/smaps_rollup": rollup})
     assert LINUX.read_shared(SimpleNamespace(pid=77)) == megabytes
 
 
 @pytest.mark.parametrize("stat", ["", "77 a S 1", "77 (a) S 1 1", STAT.replace("500", "x")])
-def test_a_process_that_cannot_be_parsed_gives_no_reading(stat: str, proc: Path) -> None:
+def test_a_process_that_cannot_be_parsed_gives_no_reading(stat, proc):
     """It costs that reading; nothing raises, and the next one is right."""
     sample = ProcessSampler(77)
     assert sample()
@@ -182,14 +177,14 @@ def test_a_process_that_cannot_be_parsed_gives_no_reading(stat: str, proc: Path)
     assert sample()
 
 
-def _stat(pid: int, parent: int) -> str:
+def _stat(pid, parent):
     return STAT.replace("77 (a) b) S 1", f"{pid} (a) b) S {parent}")
 
 
 FAMILY = {"78/stat": _stat(78, 77), "79/stat": _stat(79, 78), "80/stat": _stat(80, 77), "500/stat": _stat(500, 1)}
 
 
-def below(parents: dict[int, int]) -> list[int]:
+def below(parents):
     """The processes below the made-up one."""
     return [process.pid for process in LINUX.descendants(SimpleNamespace(pid=77), parents)]
 
@@ -205,9 +200,7 @@ def below(parents: dict[int, int]) -> list[int]:
         pytest.param([], {"90/status": ""}, {78, 79, 80}, id="gone before it is read"),
     ],
 )
-def test_children_are_those_whose_file_names_their_parent(
-    gone: list[str], changed: dict[str, str], found: set[int], proc: Path
-) -> None:
+def test_children_are_those_whose_file_names_their_parent(gone, changed, found, proc):
     """At each look, whatever has changed since the last one; parents come first."""
     lay(proc, FAMILY)
     parents = dict[int, int]()
@@ -220,13 +213,11 @@ def test_children_are_those_whose_file_names_their_parent(
     assert set(below(parents)) == found
 
 
-def test_hidden_processes_hide_no_others_and_are_a_mistake_to_ask_for(
-    proc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hidden_processes_hide_no_others_and_are_a_mistake_to_ask_for(proc, monkeypatch):
     """As under hidepid: one sentence says so at once, not an empty run later."""
     open_it = os.open
 
-    def refuse(path: str, *more: int) -> int:
+    def refuse(path, *more):
         if path.endswith("500/stat"):
             raise PermissionError(13, "Permission denied", path)
         return open_it(path, *more)

@@ -1,7 +1,5 @@
 """Tests of ProcessSampler: real processes against the kernel's own accounts, and a fake kernel for the rest."""
 
-from __future__ import annotations
-
 import itertools
 import subprocess
 import sys
@@ -9,7 +7,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from children import Child, child
+from children import child
 from clock import Clock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -22,7 +20,7 @@ pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="compares with /proc")
 ALONE = replace(HERE, descendants=lambda process, parents: [])  # without the processes that other tests may have left
 
 
-def hold(parent: Child, megabytes: int) -> None:
+def hold(parent, megabytes):
     """Give a process a child that takes as much memory, and waits."""
     code = f"x = b'x' * {megabytes}_000_000; print(flush=True); input()"
     popen = f"subprocess.Popen([sys.executable, '-c', {code!r}], stdin=-1, stdout=-1)"
@@ -37,7 +35,7 @@ USAGE = "*map(sum, zip(*(resource.getrusage(w)[:2] for w in (resource.RUSAGE_SEL
 
 
 @pytest.mark.parametrize("every_s", [100.0, 0.0], ids=["seen alive", "never seen"])
-def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(every_s: float) -> None:
+def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(every_s):
     """A parent and its ended children sum to what the kernel charges for them, whether or not a look ever saw them."""
     now = itertools.count(step=every_s)
     with child() as parent:
@@ -71,11 +69,11 @@ print("forked")
 """
 
 
-def test_what_forked_processes_share_counts_once() -> None:
+def test_what_forked_processes_share_counts_once():
     """Five that hold the same 50 MB have little more than one; what is not shared counts, and a copy does at once."""
     clock = Clock()
 
-    def memory_mb(after_s: float = 100.0) -> float:
+    def memory_mb(after_s=100.0):
         clock.now += after_s
         return sample()["process_memory_mb"]
 
@@ -106,7 +104,7 @@ PEAK = (
 )
 
 
-def peak_mb(sample: ProcessSampler) -> float | None:
+def peak_mb(sample):
     """As at the end of a measurement."""
     sample.read_all_next()
     sample()
@@ -114,7 +112,7 @@ def peak_mb(sample: ProcessSampler) -> float | None:
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["this process", "another"])
-def test_a_peak_between_two_readings_is_not_missed(own: bool) -> None:
+def test_a_peak_between_two_readings_is_not_missed(own):
     """The kernel has its mark. Of this process it may be reset, which costs no measurement what it has seen."""
     with child() as other:
         assert reset_peak_rss()
@@ -128,7 +126,7 @@ def test_a_peak_between_two_readings_is_not_missed(own: bool) -> None:
         assert process.memory_info().rss / 1e6 < before_mb + 40
 
 
-def test_a_peak_from_before_is_none_of_the_measurement() -> None:
+def test_a_peak_from_before_is_none_of_the_measurement():
     """Until it is passed; nor of a new program in the process, since the one before may have come near it again."""
     with child() as process:
         process.do(PEAK.format(100))
@@ -142,7 +140,7 @@ def test_a_peak_from_before_is_none_of_the_measurement() -> None:
         assert peak_mb(again) is None
 
 
-def test_the_peak_is_that_of_any_one_process_of_the_tree() -> None:
+def test_the_peak_is_that_of_any_one_process_of_the_tree():
     """A later one's counts from its start; none is known until it is above what another one may have had again."""
     with child() as process:
         process.do("kept = bytearray(b'x') * 100_000_000; print()")
@@ -181,7 +179,7 @@ print(peaks[0], peaks[1], 500 < peaks[2] < 550)
 """
 
 
-def test_an_ended_child_counts_above_what_it_had_from_its_parent() -> None:
+def test_an_ended_child_counts_above_what_it_had_from_its_parent():
     """The kernel gives a new process the mark of the one that starts it, and hands on that of what ended before."""
     done = subprocess.run([sys.executable, "-c", CHILDREN], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.split() == ["True", "None", "None", "True"]
@@ -190,7 +188,7 @@ def test_an_ended_child_counts_above_what_it_had_from_its_parent() -> None:
 # --- a fake kernel --------------------------------------------------------------------------------------------------
 
 
-def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
+def test_late_cpu_time_is_spread_and_exact_at_once():
     """A child found 0.4 s after its start shows 0.4 s of CPU over the next half second, not 400 % in one reading."""
     kernel = Kernel()
     sample = kernel.sampler()
@@ -208,7 +206,7 @@ def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
     assert shown_s == pytest.approx(0.45)
 
 
-def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time() -> None:
+def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time():
     """After a child's 5 s are lost to the tree, the parent's next second is still counted."""
     kernel = Kernel()
     busy = kernel.spawn(1)
@@ -223,7 +221,7 @@ def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time() -> None:
     assert sample.cpu.seconds == pytest.approx(6.0)
 
 
-def test_neither_an_ended_root_is_read_nor_who_gets_its_pid() -> None:
+def test_neither_an_ended_root_is_read_nor_who_gets_its_pid():
     """That is another process."""
     kernel = Kernel()
     sample = kernel.sampler()
@@ -234,7 +232,7 @@ def test_neither_an_ended_root_is_read_nor_who_gets_its_pid() -> None:
     assert [sample(), sample()] == [{}, {}]
 
 
-def test_a_metric_refused_for_one_member_is_absent_for_the_tree() -> None:
+def test_a_metric_refused_for_one_member_is_absent_for_the_tree():
     """A sum without one process would be too small and pass a limit: it is left out, and the rest stays."""
     kernel = Kernel()
     other = kernel.spawn(1)
@@ -248,7 +246,7 @@ def test_a_metric_refused_for_one_member_is_absent_for_the_tree() -> None:
     assert kernel.at(1.0)["process_read_mb_per_s"] == pytest.approx(2.0)  # 2 MB in the whole second since its last rate
 
 
-def test_rates_wait_for_50_ms_and_then_cover_all_of_it() -> None:
+def test_rates_wait_for_50_ms_and_then_cover_all_of_it():
     """Readings close together have levels only; the next rate is over the whole time since the last."""
     kernel = Kernel()
     kernel.sampler()
@@ -258,7 +256,7 @@ def test_rates_wait_for_50_ms_and_then_cover_all_of_it() -> None:
     assert kernel.at(0.2)["process_cpu_percent"] == pytest.approx(30)
 
 
-def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all() -> None:
+def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all():
     """The first rates have it, so that a short run does; its rate is over the whole time since the last."""
     kernel = Kernel()
     kernel.sampler()
@@ -272,7 +270,7 @@ def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all
 
 
 @pytest.mark.parametrize(("walk_s", "most_s"), [(0.0, 0.65), (0.05, 5.2)], ids=["half a second", "one percent"])
-def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s: float, most_s: float) -> None:
+def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s, most_s):
     """A short run has its children's memory too, and a long one does not pay for looking ten times a second."""
     kernel = Kernel()
     kernel.walk_s = walk_s
@@ -286,7 +284,7 @@ def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s: float, m
 
 
 @pytest.mark.parametrize(("shared_s", "least_s"), [(0.001, 1.0), (0.01, 3.0)])
-def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared_s: float, least_s: float) -> None:
+def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared_s, least_s):
     """Three processes, at so much each; between two reads the last one is used."""
     kernel = Forked(2, shared_s)
     assert kernel.memory_mb(seconds=90.0) == pytest.approx(12)
@@ -296,7 +294,7 @@ def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with page faults", "without"])
-def test_a_copy_counts_once_faults_tell_or_within_a_second(told: bool) -> None:
+def test_a_copy_counts_once_faults_tell_or_within_a_second(told):
     """A process that writes to all that it shares has it alone then; until this is read, it is missing."""
     kernel = Forked(1)
     assert kernel.memory_mb() == pytest.approx(12)
@@ -308,7 +306,7 @@ def test_a_copy_counts_once_faults_tell_or_within_a_second(told: bool) -> None:
     assert kernel.memory_mb(seconds=1.0) == pytest.approx(24)
 
 
-def test_a_new_process_counts_once_it_is_known_what_it_shares() -> None:
+def test_a_new_process_counts_once_it_is_known_what_it_shares():
     """Never in full first, which would be a peak that was not. Reading it takes 5 % of the time at most."""
     kernel = Forked(1, shared_s=0.2)
     kernel.memory_mb(seconds=1.0)
@@ -319,7 +317,7 @@ def test_a_new_process_counts_once_it_is_known_what_it_shares() -> None:
     assert 8.0 - 1e-6 <= last - first <= 8.6  # two reads of 0.2 s are 5 % of 8 s
 
 
-def test_tree_has_at_least_the_memory_of_its_largest_process() -> None:
+def test_tree_has_at_least_the_memory_of_its_largest_process():
     """What the others share is not known anew in the reading after one of them has ended."""
     kernel = Forked(2)
     kernel.memory_mb()
@@ -341,7 +339,7 @@ EVENTS = st.lists(
 class Story:
     """Plays random events on a kernel and a sampler, and checks at every reading what must always hold."""
 
-    def __init__(self, events: list[tuple[str, int, int]], kinds: set[str]) -> None:
+    def __init__(self, events, kinds):
         self.kernel = Kernel()
         self.sample = self.kernel.sampler()
         self.shown_s = self.last_figure_at = 0.0
@@ -357,7 +355,7 @@ class Story:
         self.kernel.now += 1.0
         self.read()
 
-    def play(self, kind: str, which: int, amount: int) -> None:
+    def play(self, kind, which, amount):
         kernel = self.kernel
         pids = [task.handle.pid for task in kernel.tasks.values() if not task.zombie]
         pid = pids[which % len(pids)]
@@ -377,11 +375,11 @@ class Story:
             if kind == "reuse":
                 kernel.tasks[kernel.spawn(0, pid=pid)].cpu_s = 1000.0
 
-    def interrupted_by(self, which: int, events: list[tuple[str, int, int]]) -> None:
+    def interrupted_by(self, which, events):
         """Take a reading during which those events happen, between two processes of the tree."""
         due = self.kernel.read_count + which % 4
 
-        def play(count: int) -> None:
+        def play(count):
             if count == due:
                 for event in events:
                     self.play(*event)
@@ -390,7 +388,7 @@ class Story:
         self.read()
         self.kernel.between = lambda count: None
 
-    def read(self) -> None:
+    def read(self):
         before = self.sample.cpu.user_s, self.sample.cpu.system_s
         reading = self.sample()
         assert self.sample.cpu.user_s >= before[0]
@@ -406,7 +404,7 @@ class Story:
 @given(EVENTS)
 @settings(max_examples=300, deadline=None)
 @example([("spawn", 0, 1), ("run", 1, 9), ("advance", 0, 20), ("read", 0, 1), ("interrupt", 1, 1), ("end", 1, 1)])
-def test_the_sum_is_exact_when_every_parent_waits_for_its_children(events: list[tuple[str, int, int]]) -> None:
+def test_the_sum_is_exact_when_every_parent_waits_for_its_children(events):
     """Whatever starts, runs, ends and is reaped, between readings or during one: all CPU time is counted once."""
     story = Story(events, {"spawn", "run", "end", "advance", "deny"})
     story.kernel.now += 1.0  # what died and moved up during the last walk is in by the next
@@ -419,7 +417,7 @@ def test_the_sum_is_exact_when_every_parent_waits_for_its_children(events: list[
 @settings(max_examples=300, deadline=None)
 @example([("spawn", 0, 1), *[("advance", 0, 20)] * 2, ("interrupt", 0, 1), ("reuse", 1, 1)])
 @example([("advance", 0, 4), ("interrupt", 0, 1), ("advance", 0, 20), ("run", 0, 9)])  # half a second in a reading
-def test_nothing_raises_and_no_rate_is_negative_whatever_happens(events: list[tuple[str, int, int]]) -> None:
+def test_nothing_raises_and_no_rate_is_negative_whatever_happens(events):
     """With orphans, ignored children and reused pids too: no exception, no negative rate, never too much CPU time."""
     Story(events, {"spawn", "run", "end", "orphan", "ignore", "deny", "advance"})
     Story(events, {"spawn", "run", "end", "reuse", "advance"})

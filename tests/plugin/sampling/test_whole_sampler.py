@@ -1,9 +1,6 @@
 """Tests of `Sampler`: processes and GPUs put together. No GPU is here: NVIDIA's library is substituted."""
 
-from __future__ import annotations
-
 import os
-from typing import Any
 
 import pytest
 from clock import Clock
@@ -12,14 +9,14 @@ from made_up_nvml import Gpu, Nvml
 from mlflow_sysmetrics.sampling import Sampler
 
 
-def test_pid_reaches_processes_and_gpus() -> None:
+def test_pid_reaches_processes_and_gpus():
     """The tree is that of the process asked for, and so are its figures of a GPU."""
     sample = Sampler(os.getppid(), nvml=Nvml(Gpu(processes={os.getppid(): 1_000_000, os.getpid(): 2_000_000})))
     assert sample()["gpu_0_process_memory_mb"] == 3
     assert sample.process.pids >= {os.getppid(), os.getpid()}
 
 
-def test_gpus_are_read_at_once_and_then_every_half_second() -> None:
+def test_gpus_are_read_at_once_and_then_every_half_second():
     """At ten readings a second they are read at the first two, later at every fifth."""
     clock, read_at = Clock(), list[int]()
     sample = Sampler(nvml=Nvml(Gpu()), clock=clock)
@@ -31,11 +28,9 @@ def test_gpus_are_read_at_once_and_then_every_half_second() -> None:
 
 
 @pytest.mark.parametrize("when", ["as it begins", "later"])
-def test_a_driver_that_answers_nonsense_costs_the_figures_of_gpus_only(
-    when: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_driver_that_answers_nonsense_costs_the_figures_of_gpus_only(when, caplog):
     """It is logged once, and the processes are read on."""
-    nvml: Any = Nvml(Gpu(milliwatts="much"))  # type: ignore[arg-type]
+    nvml = Nvml(Gpu(milliwatts="much"))  # type: ignore[arg-type]
     if when == "as it begins":
         nvml.nvmlDeviceGetCount = lambda: "one"
     clock = Clock()

@@ -1,20 +1,15 @@
 """`mlflow-sysmetrics served`: MLflow's own server, what it costs, and that nothing of it is left."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
-from served_models import Models
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.metrics import names
@@ -23,10 +18,10 @@ LIMIT_S = 300.0
 
 
 @pytest.fixture
-def served(logged: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+def served(logged, monkeypatch):
     """Run the command to its end; no process of it is left."""
 
-    def served(*arguments: str, code: int) -> str:
+    def served(*arguments, code):
         result = CliRunner().invoke(main, ["served", *arguments])
         assert result.exit_code == code, result.output
         assert not isinstance(result.exception, Exception)
@@ -37,13 +32,13 @@ def served(logged: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         yield served
 
 
-def _servers(command: psutil.Process) -> list[psutil.Process]:
+def _servers(command):
     below = command.children(recursive=True)
     return [each for each in below if "mlflow.pyfunc.scoring_server.app:app" in each.cmdline()]
 
 
 @pytest.mark.slow
-def test_figures_are_printed_judged_and_logged_on_the_model(served: Callable[..., str], logged: Models) -> None:
+def test_figures_are_printed_judged_and_logged_on_the_model(served, logged):
     """Of a version of a registered model: it is the logged model that has them, in a run of kind `served`."""
     said = served("models:/sum@champion", "--limits", "served_memory_mb<=1", code=1)
     printed = dict(re.findall(r"^  (served_\w+) +([\d.]+)$", said, re.MULTILINE))
@@ -71,13 +66,13 @@ def test_figures_are_printed_judged_and_logged_on_the_model(served: Callable[...
     ],
 )
 def test_model_that_cannot_be_served_says_why_in_one_sentence(
-    served: Callable[..., str],
-    logged: Models,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    why: str,
-) -> None:
+    served,
+    logged,
+    tmp_path,
+    monkeypatch,
+    name,
+    why,
+):
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "2")
     (tmp_path / "rows.csv").write_text("a,b,y\n1,2,3\n")
     said = served(logged.uris[name], "--data", str(tmp_path / "rows.csv"), code=1)
@@ -103,11 +98,9 @@ def test_model_that_cannot_be_served_says_why_in_one_sentence(
         ),
     ],
 )
-def test_mistake_is_a_sentence(
-    served: Callable[..., str], logged: Models, tmp_path: Path, name: str, rows: str, limits: str, why: str
-) -> None:
+def test_mistake_is_a_sentence(served, logged, tmp_path, name, rows, limits, why):
     """Before any server has started."""
-    data: list[str] = []
+    data = []
     if rows:
         (tmp_path / "rows.csv").write_text(rows)
         data = ["--data", str(tmp_path / "rows.csv")]
@@ -121,7 +114,7 @@ def test_mistake_is_a_sentence(
     [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)],
     ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
 )
-def test_server_ends_with_the_command(logged: Models, tmp_path: Path, number: int, code: int) -> None:
+def test_server_ends_with_the_command(logged, tmp_path, number, code):
     """Also one whose model is at work and does not listen; its port is closed then."""
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
     command = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "served", logged.uris["hangs"]]
@@ -138,7 +131,7 @@ def test_server_ends_with_the_command(logged: Models, tmp_path: Path, number: in
     wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 10.0, "the server's end")
 
 
-def _is_asked(command: psutil.Process) -> bool:
+def _is_asked(command):
     """Whether the server has answered that it is there, and the client is connected."""
     ends = [end for server in _servers(command) for end in server.net_connections("tcp")]
     return len([end for end in ends if end.status == psutil.CONN_ESTABLISHED]) == 1

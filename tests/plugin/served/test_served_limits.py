@@ -1,7 +1,5 @@
 """Which limits a served model breaks, and of which that cannot be said."""
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
 from unittest.mock import MagicMock
@@ -28,9 +26,7 @@ FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0, "served_rows_per_s":
         pytest.param(QUIET, "served_p95_ms<=4", 0, 1, id="not measured"),
     ],
 )
-def test_limit_is_broken_met_or_cannot_be_judged(
-    contention: Contention, limits: str, broken: int, unknown: int
-) -> None:
+def test_limit_is_broken_met_or_cannot_be_judged(contention, limits, broken, unknown):
     judgement = judged(served_limits(limits).rules, ServedCosts(FIGURES, 30, contention))
     assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
 
@@ -45,11 +41,11 @@ def test_limit_is_broken_met_or_cannot_be_judged(
         pytest.param(Contention(1.2, math.nan), True, id="others, and who waits is unknown"),
     ],
 )
-def test_machine_is_busy_when_others_run_and_ours_wait(contention: Contention, is_busy: bool) -> None:
+def test_machine_is_busy_when_others_run_and_ours_wait(contention, is_busy):
     assert contention.is_busy == is_busy
 
 
-def test_what_ours_use_is_not_contention() -> None:
+def test_what_ours_use_is_not_contention():
     before, after = CoreClocks(0.0, 10.0, 4.0, 1.0), CoreClocks(10.0, 25.0, 14.0, 2.0)
     assert before.until(after, requests_s=20.0) == Contention(other_cores=0.5, waited=0.05)
 
@@ -58,9 +54,7 @@ def test_what_ours_use_is_not_contention() -> None:
     ("requests", "percentiles"),
     [(58, {"served_p50_ms": 29}), (299, {"served_p50_ms": 150, "served_p95_ms": 285})],
 )
-def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(
-    monkeypatch: pytest.MonkeyPatch, requests: int, percentiles: dict[str, float]
-) -> None:
+def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(monkeypatch, requests, percentiles):
     """Request number n takes n ms; the batches of 100 rows take half a second."""
     times = iter([*(number / 1000 for number in range(1, requests + 1)), *[0.5] * 10])
     server = MagicMock(cold_start_s=3.0, pids=set())
@@ -76,7 +70,7 @@ def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(
     assert figures.served_costs("models:/m/1").figures == pytest.approx(others | percentiles)
 
 
-def test_of_a_long_table_rows_from_all_parts_are_asked_for() -> None:
+def test_of_a_long_table_rows_from_all_parts_are_asked_for():
     requests = one_by_one(np.arange(450.0)[:, np.newaxis])
     assert len(requests) == 150
     assert b"447" in requests[-1]

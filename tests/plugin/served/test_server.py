@@ -1,7 +1,5 @@
 """What is counted as a cost of a model's server."""
 
-from __future__ import annotations
-
 import os
 from unittest.mock import Mock
 
@@ -10,7 +8,7 @@ from children import child
 from mlflow_sysmetrics.served import Server
 
 
-def test_cpu_time_of_a_process_that_the_model_has_started_is_the_servers() -> None:
+def test_cpu_time_of_a_process_that_the_model_has_started_is_the_servers():
     """Here this process is the server, and a child of it the model's."""
     server = Server(Mock(), Mock(pid=os.getpid()), 0, Mock())
     with child() as started:

@@ -1,13 +1,9 @@
 """`mlflow-sysmetrics ui`: the page of the newest run is found or made, and shown on a server."""
 
-from __future__ import annotations
-
 import re
 import signal
 import socket
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -25,7 +21,7 @@ NIGHT = "viewStateShareKey=sysmetrics-runs-costs&"
 
 
 @pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_settings(monkeypatch):
     """What the commands set in this process, and the store in use, are as before. No server is asked twice."""
     for name, value in (("LOGGING_LEVEL", "WARNING"), ("HTTP_REQUEST_MAX_RETRIES", "0")):
         monkeypatch.setenv(f"MLFLOW_{name}", value)
@@ -38,27 +34,27 @@ def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def address(module_store: Path) -> Iterator[str]:
+def address(module_store):
     """A server on the store of a module: commands show its pages at once, and start nothing."""
     with server_here(store_uri(module_store)) as uri:
         yield uri
 
 
-def add(client: MlflowClient, where: str, **tags: str) -> str:
+def add(client, where, **tags):
     """A run that knows what it has cost; its id."""
     run = client.create_run(where, tags={name.replace("_", ".", 1): value for name, value in tags.items()})
     client.log_metric(run.info.run_id, "elapsed_s", 2.0, step=0)
     return str(run.info.run_id)
 
 
-def invoke(*line: str) -> list[str]:
+def invoke(*line):
     """The lines that a command prints, which succeeds."""
     done = CliRunner().invoke(main, list(line))
     assert done.exit_code == 0, done.output
     return [each.strip() for each in done.output.splitlines()]
 
 
-def refusal(*line: str) -> str:
+def refusal(*line):
     """The sentence with which a command is refused, without a traceback and without a password."""
     done = CliRunner().invoke(main, list(line))
     assert (done.exit_code, type(done.exception)) == (2, SystemExit)
@@ -67,7 +63,7 @@ def refusal(*line: str) -> str:
     return said
 
 
-def test_page_is_that_of_the_newest_run(address: str, module_store: Path) -> None:
+def test_page_is_that_of_the_newest_run(address, module_store):
     """Its study's first view. A study that goes on has none: what its trials have cost so far, flat as a plain page.
 
     Of a run without a study it is what runs have cost, however many studies are older.
@@ -112,7 +108,7 @@ def test_page_is_that_of_the_newest_run(address: str, module_store: Path) -> Non
         pytest.param("http://me:hush#42@here", "write special characters of the password as %XX", id="odd password"),
     ],
 )
-def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, uri: str, says: str) -> None:
+def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path, uri, says):
     """Nothing is made, and no server is started."""
     (tmp_path / "text.db").write_text("no database" * 1000)
     mlflow.set_tracking_uri(uri.format(folder=tmp_path))
@@ -121,9 +117,7 @@ def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, uri:
 
 
 @pytest.mark.parametrize("held_by", ["a server", "a connection"])
-def test_command_becomes_a_server_for_a_store_without_one(
-    new_store: Path, tmp_path: Path, address: str, held_by: str
-) -> None:
+def test_command_becomes_a_server_for_a_store_without_one(new_store, tmp_path, address, held_by):
     """On the next free port, with the artifacts, small, without the store's address or modules from the folder."""
     folder = copy_store(new_store, tmp_path).resolve()
     with pytest.MonkeyPatch.context() as patch:
@@ -157,7 +151,7 @@ def test_command_becomes_a_server_for_a_store_without_one(
         connection.close()
 
 
-def answers(server: str) -> bool:
+def answers(server):
     """Whether a server takes requests."""
     try:
         urllib.request.urlopen(server, timeout=30).close()

@@ -1,7 +1,5 @@
 """Pages of runs, and views in an experiment's tags: where the UI knows them, few, never over what a user has made."""
 
-from __future__ import annotations
-
 import os
 
 import pytest
@@ -32,7 +30,7 @@ PAGE = Page(
 )
 
 
-def test_page_says_all_that_the_ui_would_else_keep_of_what_its_user_looked_at_last() -> None:
+def test_page_says_all_that_the_ui_would_else_keep_of_what_its_user_looked_at_last():
     """Of any time and any dataset. Sentences have room, and sections that it makes itself are folded below ours."""
     state = unpacked(PAGE.state())
     always = {"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"}
@@ -52,7 +50,7 @@ def test_page_says_all_that_the_ui_would_else_keep_of_what_its_user_looked_at_la
     assert (state["runsHiddenMode"], other["runsHiddenMode"]) == ("SHOW_ALL", "FIRST_10_RUNS")
 
 
-def test_plain_link_shows_the_same_runs_in_the_same_order() -> None:
+def test_plain_link_shows_the_same_runs_in_the_same_order():
     """And survives markdown, which a bracket, a space or a quote would end."""
     order = {"orderByKey": ["metrics.`val_rmse`"], "orderByAsc": ["true"]}
     for page, query in ((PAGE, order), (Page("mine", WANTED, "TABLE"), {})):
@@ -61,7 +59,7 @@ def test_plain_link_shows_the_same_runs_in_the_same_order() -> None:
         assert not set(page.plain_link("7")) & set(" ()<>[]'\"`")
 
 
-def test_menu_lists_the_pages_in_order_and_links_open_them(client: MlflowClient) -> None:
+def test_menu_lists_the_pages_in_order_and_links_open_them(client):
     """Without a filter of their own, which would win over the view's. One too long for a tag has a plain link."""
     with server_here(client.tracking_uri) as uri:
         links = save(MlflowClient(uri), "1", "a" * 32, {"long": LONG, **PAGES})
@@ -77,9 +75,7 @@ def test_menu_lists_the_pages_in_order_and_links_open_them(client: MlflowClient)
 
 
 @pytest.mark.parametrize("version", ["3.10.1", "<html>Sign in</html>", "3.17.2"])
-def test_server_without_such_views_gives_plain_links(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str
-) -> None:
+def test_server_without_such_views_gives_plain_links(monkeypatch, caplog, version):
     """One of another version, or that refuses the rest: nothing is raised. It is a fake, as none is installed here."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     answer = Request.application(lambda request: Response(version, 200 if request.path == "/version" else 404))
@@ -89,7 +85,7 @@ def test_server_without_such_views_gives_plain_links(
     assert ("the views of experiment 1 could not be written" in caplog.text) is (version == "3.17.2")
 
 
-def test_page_of_costs_is_made_of_what_its_runs_have_logged(client: MlflowClient) -> None:
+def test_page_of_costs_is_made_of_what_its_runs_have_logged(client):
     """What differs, what was measured, and why it ended; of numbers that others log none is taken for a score."""
     ours = dict.fromkeys(("elapsed_s", "peak_memory_mb", "steps"), 2.0)
     rest = ["node_0/steps", "phase/load/elapsed_s", "process_memory_mb_max", "gpu_0_power_w", "memory_mb", "trials"]

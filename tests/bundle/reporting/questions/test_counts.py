@@ -1,7 +1,5 @@
 """What became of the trials, in counts that add up."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
@@ -11,7 +9,7 @@ from entrypoints.reporting.questions.counts import answer
 from entrypoints.tags import BY_RACE
 
 
-def test_diverged_trials_have_in_common_what_each_of_them_has() -> None:
+def test_diverged_trials_have_in_common_what_each_of_them_has():
     """A hyperparameter of another algorithm is not theirs."""
     frame = study(
         [{"algorithm": "linear", "learning_rate": rate, "n_estimators": None} for rate in (0.01, 0.1, 0.2)]
@@ -21,7 +19,7 @@ def test_diverged_trials_have_in_common_what_each_of_them_has() -> None:
     assert answer(frame).sentences == ("4 trials: 2 ran to the end, 2 diverged (all with algorithm linear).",)
 
 
-def test_counts_with_repeated_and_stopped_trials_add_up() -> None:
+def test_counts_with_repeated_and_stopped_trials_add_up():
     """A trial that diverged counts as such, also where the limits ended it."""
     frame = study({"batch_size": [8, 16, 32, 64, 128]}, repeats=2, diverged=lambda row: row["batch_size"] >= 64)
     frame = stopped(replace(frame, studies=frame.studies.assign(planned=9)), 8, 64)

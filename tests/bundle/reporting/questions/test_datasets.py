@@ -1,21 +1,14 @@
 """What differs over datasets: found on four of them where they agree, and not where nothing differs."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from made_up_frames import study, together
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.questions.datasets import answer
 
 LEVELS = {"batch_size": [8, 64, 512], "learning_rate": [0.1, 0.01, 0.001], "algorithm": ["a", "b"]}
 
 
-def made(
-    number: int, size: float = 1.0, rate: float = 0.3, levels: Any = LEVELS, seed: int | None = None, **changes: Any
-) -> Frame:
+def made(number, size=1.0, rate=0.3, levels=LEVELS, seed=None, **changes):
     """The study of one dataset of this size."""
     costs = {
         "training_time_s": lambda row: size * (16 / row.get("batch_size", 16) if rate else 1.0),
@@ -26,7 +19,7 @@ def made(
     return study(levels, costs, lambda row: 0.6 + rate * row.get("learning_rate", 0.0), of_study=about, seed=seed)
 
 
-def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
+def test_rates_that_rank_alike_on_all_datasets_change_the_score():
     """Whatever its name and which of its values are better. Four datasets do not rank two levels."""
     frames = [made(number, rate=3.0) for number in range(3)]
     of = {"dataset": "d3"}
@@ -38,7 +31,7 @@ def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
 
 
 @pytest.mark.slow
-def test_reports_on_nothing_find_little() -> None:
+def test_reports_on_nothing_find_little():
     """One family of tests per metric, at 5 %; a cost has to differ by 5 % in the middle dataset as well."""
     claims = 0
     for draw in range(20):
@@ -47,7 +40,7 @@ def test_reports_on_nothing_find_little() -> None:
     assert claims <= 2
 
 
-def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None:
+def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap():
     """Configurations count that ran to their end at each level."""
     frames = []
     for number in range(4):
@@ -59,7 +52,7 @@ def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None
     assert table.loc[("training_time_s", "learning_rate"), "times"] == pytest.approx(1.0, abs=0.1)
 
 
-def test_what_three_of_four_datasets_show_and_what_is_too_small_are_not_reported() -> None:
+def test_what_three_of_four_datasets_show_and_what_is_too_small_are_not_reported():
     """Of the score what the fourth one turns round, of a cost 2 %."""
     frames = []
     for number in range(4):

@@ -1,7 +1,5 @@
 """The model to take: the best within the limits, one as good and cheaper, and what the next better one would break."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,8 +11,7 @@ import pytest
 from made_up_frames import study, together
 from scipy.linalg import hadamard
 
-from entrypoints.frame import Frame
-from entrypoints.reporting.questions.decision import Decision, answer, decide
+from entrypoints.reporting.questions.decision import answer, decide
 from entrypoints.reporting.verdicts import judged
 
 Trials = Mapping[str, tuple[float, float, float]]
@@ -31,7 +28,7 @@ TRIALS = {
 NOISE = {"val_rmse": 0.006, "training_time_s": (0.04, 50)}
 
 
-def made(trials: Trials = TRIALS, limits: str | None = None, noise: Mapping[str, Noise] = NOISE, **about: Any) -> Frame:
+def made(trials=TRIALS, limits=None, noise=NOISE, **about):
     """A study of trials by name, whose scores have this error; one of them ran again to show the noise of costs."""
     costs = {
         "training_time_s": lambda row: trials[row["size"]][1],
@@ -55,22 +52,22 @@ def made(trials: Trials = TRIALS, limits: str | None = None, noise: Mapping[str,
     return frame
 
 
-def run_again(frame: Frame, name: str, cost: str, share: float, degrees: int) -> Frame:
+def run_again(frame, name, cost, share, degrees):
     """With repetitions of the trial of this name, which show that a cost has this noise."""
     last = frame.trials[frame.trials["size"] == name].iloc[0]
-    again: pd.DataFrame = pd.DataFrame([last] * degrees).reset_index(drop=True)
+    again = pd.DataFrame([last] * degrees).reset_index(drop=True)
     again["repeat"] = again.index + 1
     again["trial_id"] = [f"{cost}_{number}" for number in again.index]
     again[cost] = last[cost] * np.exp(share * np.where(again.index % 2, 1.0, -1.0))
     return replace(frame, trials=pd.concat([frame.trials, again], ignore_index=True))
 
 
-def decided(trials: Trials = TRIALS, limits: str | None = None, noise: Mapping[str, Noise] = NOISE) -> Decision:
+def decided(trials=TRIALS, limits=None, noise=NOISE):
     """The decision about a full study, with the limits of another one."""
     return decide(together(made(trials, noise=noise), *([made(trials, limits)] if limits else [])))
 
 
-def names(decision: Decision) -> tuple[str | None, ...]:
+def names(decision):
     """The chosen, the cheaper and the better trial."""
     cheaper = None if decision.takes_cheapest else decision.cheapest
     found = (decision.chosen, cheaper, decision.better)
@@ -89,12 +86,12 @@ def names(decision: Decision) -> tuple[str | None, ...]:
         pytest.param("training_time_s<=1.5x median after 6", ("a", None, None), id="of too few trials"),
     ],
 )
-def test_best_within_the_limits_is_chosen(limits: str | None, expected: tuple[str | None, ...]) -> None:
+def test_best_within_the_limits_is_chosen(limits, expected):
     """`b` and `c` differ by less than noise; the median of the times is 2 s; `e` breaks limits less than `a`."""
     assert names(decided(limits=limits)) == expected
 
 
-def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is() -> None:
+def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is():
     """Nor as good."""
     costs = {"training_time_s": lambda row: 8 / row["size"]}
     exact = {"noise": 0.0, "fold_sd": 0.0, "model_sd": 0.0}
@@ -117,19 +114,19 @@ def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is() -> None:
         ),
     ],
 )
-def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(trials: Trials, expected: tuple[str | None, ...]) -> None:
+def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(trials, expected):
     """Which of several that are as cheap is the very cheapest is chance."""
     assert names(decided(trials)) == expected
 
 
 @pytest.mark.parametrize(("share", "cheaper"), [(0.1, None), (0.01, "b")])
-def test_memory_near_0_is_compared_in_mb(share: float, cheaper: str | None) -> None:
+def test_memory_near_0_is_compared_in_mb(share, cheaper):
     """Its noise, of 0.4 or 0.04 MB here, is no smaller where a model takes next to nothing."""
     trials = {"a": (0.6, 1.0, 0.63), "b": (0.605, 1.0, 0.0), "c": (0.7, 1.0, 12.0)}
     assert names(decided(trials, "peak_memory_mb<=100", NOISE | {"peak_memory_mb": (share, 50)}))[1] == cheaper
 
 
-def priced(choose: str = "best", seconds: Mapping[int, float] | None = None, **changes: Any) -> Frame:
+def priced(choose="best", seconds=None, **changes):
     """Eight trials of two batch sizes, of which one is a little better and the other cheaper."""
     times = seconds or {8: 0.4, 512: 0.008}
     costs = {"training_time_s": lambda row: times[row["batch_size"]]}
@@ -147,7 +144,7 @@ def priced(choose: str = "best", seconds: Mapping[int, float] | None = None, **c
 
 
 @pytest.mark.parametrize(("choose", "size"), [("best", 8), ("cheapest", 512)])
-def test_cheapest_that_is_as_good_is_taken_by_a_study_that_asks_for_it(choose: str, size: int) -> None:
+def test_cheapest_that_is_as_good_is_taken_by_a_study_that_asks_for_it(choose, size):
     """Else it stands beside the best."""
     found = decide(priced(choose))
     assert found.chosen is not None
@@ -157,7 +154,7 @@ def test_cheapest_that_is_as_good_is_taken_by_a_study_that_asks_for_it(choose: s
 
 @pytest.mark.parametrize("trials", [10, 1000])
 @pytest.mark.parametrize("worse", [1.0, 2.0])
-def test_margin_of_as_good_does_not_grow_with_the_number_of_trials(trials: int, worse: float) -> None:
+def test_margin_of_as_good_does_not_grow_with_the_number_of_trials(trials, worse):
     """Half of the trials are cheap, and truly worse by one or two standard errors of a difference."""
     model_sd = 0.01
     error = model_sd * math.sqrt(2 * (1 / 10 + 1 / 9))
@@ -181,14 +178,14 @@ def test_margin_of_as_good_does_not_grow_with_the_number_of_trials(trials: int, 
         pytest.param(None, {8: 0.02, 512: 0.0006}, id="milliseconds"),
     ],
 )
-def test_short_fits_are_not_called_cheaper(levels: Any, seconds: dict[int, float]) -> None:
+def test_short_fits_are_not_called_cheaper(levels, seconds):
     """Of two in fresh processes the first one warms up, and nothing says how much equal ones differ."""
     levels = {"levels": {"batch_size": [8, 512]}} if levels else {}
     assert decide(priced(seconds=seconds, **levels)).cheapest is None
 
 
 @pytest.mark.parametrize(("percent", "said"), [(18.5, "18 % of the rows are exact copies"), (0.5, "")])
-def test_many_exact_copies_of_rows_are_named(percent: float | None, said: str) -> None:
+def test_many_exact_copies_of_rows_are_named(percent, said):
     """A model that memorises looks better by them."""
     found = [each for each in answer(priced(duplicate_rows_percent=percent)).sentences if "exact copies" in each]
     assert [each.startswith(said) for each in found] == ([True] if said else [])
@@ -201,23 +198,21 @@ def test_many_exact_copies_of_rows_are_named(percent: float | None, said: str) -
         pytest.param((0.7, 0.7 - 1e-13), "a", id="rounding makes none better"),
     ],
 )
-def test_scores_that_are_equal_to_ten_digits_of_their_own_are_ties(scores: tuple[float, ...], chosen: str) -> None:
+def test_scores_that_are_equal_to_ten_digits_of_their_own_are_ties(scores, chosen):
     """Also where noise is not known."""
     trials = {name: (score, place, 90.0) for place, (name, score) in enumerate(zip("abc", scores, strict=False), 1)}
     assert names(decided(trials, noise={})) == (chosen, None, None)
 
 
 @pytest.mark.parametrize(("seconds", "degrees", "expected"), [(0.85, 50, None), (0.8, 50, "c"), (0.8, 2, None)])
-def test_cheapest_of_many_equal_trials_is_not_called_cheaper(
-    seconds: float, degrees: float, expected: str | None
-) -> None:
+def test_cheapest_of_many_equal_trials_is_not_called_cheaper(seconds, degrees, expected):
     """With a noise of 4 % the cheapest of nine is 1.2 times cheaper than the first, or more, in 1 % of cases."""
     trials = {"a": (0.60, 1.0, 90.0), **{f"b{each}": (0.601, 1.0, 90.0) for each in range(8)}}
     noise = NOISE | {"training_time_s": (0.04, degrees)}
     assert names(decided(trials | {"c": (0.601, seconds, 90.0)}, noise=noise))[1] == expected
 
 
-def test_trial_that_did_not_come_to_its_end_is_not_judged_by_what_it_cost_until_then() -> None:
+def test_trial_that_did_not_come_to_its_end_is_not_judged_by_what_it_cost_until_then():
     """Of a full study, which a person or the time limit may have ended: its cost would have risen."""
     full = made()
     full.trials.loc[full.trials["size"] == "d", ["status", "stopped_by"]] = ["KILLED", "person"]
@@ -233,16 +228,14 @@ def test_trial_that_did_not_come_to_its_end_is_not_judged_by_what_it_cost_until_
         pytest.param("training_time_s<=1.5x median after 6", None, {"unknown": 5}, id="too few trials"),
     ],
 )
-def test_trial_that_a_limit_cannot_judge_is_not_said_to_meet_it(
-    limits: str, unknown: str | None, verdicts: dict[str, int]
-) -> None:
+def test_trial_that_a_limit_cannot_judge_is_not_said_to_meet_it(limits, unknown, verdicts):
     """Since it lacks the figure, or since too few trials ended; one that breaks another limit breaks them."""
     found = judged(together(made(noise={}), made(limits=limits, noise={})))
     assert found["verdict"].astype(str).value_counts().to_dict() == verdicts
     assert set(found["unknown"]) == {unknown or limits}
 
 
-def test_nearest_is_named_where_no_trial_meets_the_limits() -> None:
+def test_nearest_is_named_where_no_trial_meets_the_limits():
     """Nothing is chosen instead."""
     found = answer(made(limits="training_time_s<=0.01", noise={}))
     assert found.sentences == ()
@@ -253,14 +246,14 @@ def test_nearest_is_named_where_no_trial_meets_the_limits() -> None:
 EXPECTED = {"expected": 0.664, "expected_low": 0.61, "expected_high": 0.71, "left_out": 0.608}
 
 
-def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict() -> None:
+def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict():
     """What its relative limits came to is known to it alone."""
     frame = made(limits="training_time_s<=1.5x median", noise={})
     frame = replace(frame, trials=frame.trials.assign(feasible=frame.trials["size"].isin(["c", "e"])))
     assert names(decide(frame))[0] == "e"
 
 
-def test_limits_on_served_models_are_judged_by_those_that_a_study_has_served() -> None:
+def test_limits_on_served_models_are_judged_by_those_that_a_study_has_served():
     """Each has served only its finalists: the best, and under limits those after it until one met them."""
     full, limited = made(noise={}), made(limits="served_memory_mb<=200", noise={})
     for frame, served in ((full, {"a": 230.0}), (limited, {"a": 229.0, "e": 210.0, "b": 190.0})):
@@ -273,7 +266,7 @@ def test_limits_on_served_models_are_judged_by_those_that_a_study_has_served() -
     assert "takes 190 MB and 4.8 ms of CPU a row; the machine was too busy to time its answers" in served
 
 
-def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
+def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load():
     """By its configuration; a study without limits would have taken another one."""
     limited = made(limits="training_time_s<=3")
     run_id = limited.trials.loc[limited.trials["size"] == "b", "run_id"].iloc[0]
@@ -286,7 +279,7 @@ def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load() -> None:
 
 
 @pytest.mark.parametrize(("low", "high", "beaten"), [(0.5, 0.59, True), (0.5, 0.61, False), (0.62, 0.7, False)])
-def test_baseline_is_beaten_where_the_test_part_shows_it(low: float, high: float, beaten: bool) -> None:
+def test_baseline_is_beaten_where_the_test_part_shows_it(low, high, beaten):
     """Few folds tell little; the test part chose nothing."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, of_study={"baseline": [0.601] * 10})
     best = frame.complete.iloc[0]["run_id"]
@@ -300,9 +293,7 @@ def test_baseline_is_beaten_where_the_test_part_shows_it(low: float, high: float
     pytest.param("val_accuracy", 0.7, 0.8, False, id="better than all"),
     pytest.param("val_accuracy", 0.9, 0.8, True, id="beaten, higher is better"),
 ])  # fmt: skip
-def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(
-    metric: str, best: float, baseline: float, beaten: bool
-) -> None:
+def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(metric, best, baseline, beaten):
     """The folds decide; accuracy that is no better may hide rare classes."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: best, metric=metric, of_study={"baseline": [baseline] * 10})
     found = answer(frame)
@@ -313,7 +304,7 @@ def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(
     assert hides is (metric == "val_accuracy" and not beaten)
 
 
-def test_leak_that_the_study_has_named_is_named_again() -> None:
+def test_leak_that_the_study_has_named_is_named_again():
     """Among the warnings."""
     leak = "late predicts paid alone: is it known when you predict? -P drop=late"
     assert f"**A leak?** {leak}" in answer(priced(leak=leak)).sentences
@@ -326,7 +317,7 @@ def test_leak_that_the_study_has_named_is_named_again() -> None:
         pytest.param({"test": 0.6365, "no_interval": "it takes 3 folds"}, "it takes 3 folds", id="no interval"),
     ],
 )
-def test_first_sentence_says_what_the_logged_model_reaches_on_the_test_part(known: dict[str, Any], says: str) -> None:
+def test_first_sentence_says_what_the_logged_model_reaches_on_the_test_part(known, says):
     """Its validation score, 0.6 here, is that of the best of many."""
     frame = made({"a": (0.6, 8.0, 90.0), "b": (0.7, 8.0, 90.0)})
     run_id = frame.trials.loc[frame.trials["size"] == "a", "run_id"].iloc[0]
@@ -337,7 +328,7 @@ def test_first_sentence_says_what_the_logged_model_reaches_on_the_test_part(know
     assert found.table["test"].iloc[0] == known["test"]
 
 
-def _beside_forest(worse_by: float) -> Frame:
+def _beside_forest(worse_by):
     """The trials, and a forest whose score is worse than the best one's by so much, of the time and memory of b."""
     frame = made()
     forest = frame.trials[frame.trials["size"] == "a"].assign(

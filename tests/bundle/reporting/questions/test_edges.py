@@ -1,25 +1,20 @@
 """Whether the best trial lies at an end of what was tried, and what to try next."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from made_up_frames import study
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.questions.decision import Decision, decide
 from entrypoints.reporting.questions.edges import sentences
 from entrypoints.reporting.questions.effects import ScoreNoise
 from entrypoints.reporting.verdicts import judged
 
 
-def _decision(frame: Frame, margin: float) -> Decision:
+def _decision(frame, margin):
     noise = ScoreNoise(error=margin / 2, degrees=9, least_difference=margin)
     return Decision(judged(frame), frame.complete.iloc[0], noise=noise)
 
 
-def _said(name: str, values: list[Any], margin: float = 0.5, search: str = "grid") -> list[str]:
+def _said(name, values, margin=0.5, search="grid"):
     """What is said of a study of these values, whose scores get worse by 1 from one to the next."""
     of_study = {"search": search}
     score = lambda row: 1.0 + values.index(row[name])  # noqa: E731
@@ -42,18 +37,18 @@ def _said(name: str, values: list[Any], margin: float = 0.5, search: str = "grid
         pytest.param("subsample", [1.0, 0.8, 0.6], None, id="one, of shares"),
     ],
 )
-def test_end_of_what_was_tried_is_named_where_it_is_the_best(name: str, values: list[Any], said: str | None) -> None:
+def test_end_of_what_was_tried_is_named_where_it_is_the_best(name, values, said):
     """If something lies beyond."""
     assert _said(name, values) == ([] if said is None else [f"The best {name}, {said} ones as well."])
 
 
-def test_nothing_is_said_of_an_end_that_is_not_better_beyond_noise_or_was_not_listed() -> None:
+def test_nothing_is_said_of_an_end_that_is_not_better_beyond_noise_or_was_not_listed():
     """Neither is a reason to look further."""
     assert _said("alpha", [0.1, 0.01], margin=1.5) == []
     assert _said("alpha", [0.1, 0.01], search="tpe") == []
 
 
-def test_end_that_the_limits_have_made_the_best_is_not_named() -> None:
+def test_end_that_the_limits_have_made_the_best_is_not_named():
     """What lies inside is better, but costs too much; smaller models would be worse."""
     frame = study(
         {"trees": [50, 100, 200]},
@@ -66,7 +61,7 @@ def test_end_that_the_limits_have_made_the_best_is_not_named() -> None:
     assert list(sentences(frame, decide(frame))) == []
 
 
-def test_higher_score_is_better_where_it_is() -> None:
+def test_higher_score_is_better_where_it_is():
     frame = study(
         {"alpha": [1.0, 0.1]},
         score=lambda row: 0.9 if row["alpha"] == 0.1 else 0.5,

@@ -1,25 +1,21 @@
 """What is said of the columns that a model needs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 from made_up_frames import study, together
 
-from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions.importance import answer
 
 
-def _answer(*columns: dict[str, Any]) -> Answer:
+def _answer(*columns):
     frame = study({"alpha": [1, 2]})
     usual = {"spread": 0.01, "matters": False, "like": None, "correlation": None}
     usual |= {"score": "rmse", "rows": 480, "repeats": 20, "study": frame.first}
     return answer(replace(frame, importance=pd.DataFrame([usual | each for each in columns])))
 
 
-def test_only_columns_beyond_chance_are_named_and_shared_importance_where_there_is_some() -> None:
+def test_only_columns_beyond_chance_are_named_and_shared_importance_where_there_is_some():
     """The three strongest; of two that are alike, the pair once."""
     columns = [{"column": f"c{n}", "importance": 0.5 - n / 10, "matters": n < 4} for n in range(6)]
     said = "In this model, shuffled `c0` makes `rmse` worse by 0.5 ± 0.01, `c1` by 0.4 ± 0.01 and `c2` by 0.3 ± 0.01 "
@@ -34,7 +30,7 @@ def test_only_columns_beyond_chance_are_named_and_shared_importance_where_there_
     assert none == "No column is shown to matter alone: shuffling one changes `rmse` by no more than chance."
 
 
-def test_columns_of_one_study_of_several_are_said_to_be_of_its_model() -> None:
+def test_columns_of_one_study_of_several_are_said_to_be_of_its_model():
     """The model that a report takes may be that of another one."""
     frame = study({"alpha": [1, 2]})
     column = {"column": "c0", "importance": 0.5, "spread": 0.01, "matters": True, "like": None, "correlation": None}

@@ -1,14 +1,10 @@
 """A full study and one under limits, of the same configurations: what the limits lost."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from made_up_frames import stopped, study, together
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.questions.limits_saved import answer
 
 SECONDS = {8: 4.0, 16: 2.0, 32: 1.0, 64: 0.5, 128: 0.4, 256: 0.3}
@@ -16,7 +12,7 @@ SCORES = {8: 0.60, 16: 0.61, 32: 0.62, 64: 0.63, 128: 0.64, 256: 0.65}
 LIMITS = "training_time_s<=2.05"
 
 
-def made(times: float = 1.0, noise: float = 0.01, **changes: Any) -> Frame:
+def made(times=1.0, noise=0.01, **changes):
     """Six trials, whose score is the worse the cheaper they are; on a machine that is this many times as slow."""
     costs = {cost: lambda row: times * SECONDS[row["batch_size"]] for cost in ("training_time_s", "cpu_seconds")}
     exact = {"fold_sd": 0.0, "model_sd": 0.0, "noise": noise}
@@ -24,7 +20,7 @@ def made(times: float = 1.0, noise: float = 0.01, **changes: Any) -> Frame:
     return replace(frame, trials=frame.trials.assign(test_rmse=frame.trials["val_rmse"] + 0.1))
 
 
-def limited(*batch_sizes: int, times: float = 1.0, **changes: Any) -> Frame:
+def limited(*batch_sizes, times=1.0, **changes):
     """The same under limits that have stopped these."""
     return stopped(made(times, seed=1, name="early_stop", of_study={"limits": LIMITS}, **changes), *batch_sizes)
 
@@ -43,9 +39,7 @@ def limited(*batch_sizes: int, times: float = 1.0, **changes: Any) -> Frame:
         ([8, 16], "not begun", None),
     ],
 )
-def test_loss_is_the_best_that_meets_the_limits_less_the_best_that_they_left(
-    sizes: list[int], by: str, says: str | None
-) -> None:
+def test_loss_is_the_best_that_meets_the_limits_less_the_best_that_they_left(sizes, by, says):
     """By the scores of the full study, of what both began. What another rule stopped is no loss of the limits."""
     own = stopped(limited(noise=0.0), *sizes, stopped_by=by)
     own = replace(own, trials=own.trials[own.trials["stopped_by"] != "not begun"])
@@ -56,7 +50,7 @@ def test_loss_is_the_best_that_meets_the_limits_less_the_best_that_they_left(
         assert found.table[["val_lost", "test_lost"]].iloc[0].tolist() == pytest.approx([0.01, 0.01])
 
 
-def test_loss_within_the_noise_of_the_folds_is_none() -> None:
+def test_loss_within_the_noise_of_the_folds_is_none():
     """The best of many looks better by luck: what is worse by less than one standard error is as good."""
     costs = {"training_time_s": lambda row: SECONDS[row["batch_size"]]}
     full = study({"batch_size": list(SECONDS)}, costs, lambda row: 0.6, noise=0.0, model_sd=0.02)
@@ -64,6 +58,6 @@ def test_loss_within_the_noise_of_the_folds_is_none() -> None:
     assert any("as good within noise" in sentence for sentence in answer(together(full, own)).sentences)
 
 
-def test_saving_beside_another_machine_is_said_to_compare_two() -> None:
+def test_saving_beside_another_machine_is_said_to_compare_two():
     other = answer(together(made(), limited(8, about={"host": "a laptop"}))).sentences
     assert other[-1] == "It ran on another machine than the full study: its saving compares two machines."

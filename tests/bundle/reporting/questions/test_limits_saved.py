@@ -1,14 +1,10 @@
 """What limits saved: against the full study or a forecast, by one formula, in whichever order the studies are given."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from made_up_frames import stopped, study, together
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.questions.limits_saved import answer, saving
 
 CPU_S = {8: 16.0, 64: 2.0, 256: 1.0, 512: 0.5, 1024: 0.5}
@@ -16,12 +12,12 @@ COSTS = {name: lambda row: CPU_S[row["batch_size"]] for name in ("training_time_
 LIMITS = "training_time_s<=1.5, model_memory_mb<=100"
 
 
-def made(about: Any = None, **of_study: Any) -> Frame:
+def made(about=None, **of_study):
     """A study of five trials without noise."""
     return study({"batch_size": list(CPU_S)}, COSTS, noise=0.0, about=about, of_study=of_study)
 
 
-def limited(*stops: tuple[int, float, str, str | None, str | None], **changes: Any) -> Frame:
+def limited(*stops, **changes):
     """The same under limits: stops are a batch size, what it had cost, who stopped it, by which metric and how."""
     of_study = {"limits": LIMITS} | changes
     frame = study({"batch_size": list(CPU_S)}, COSTS, noise=0.0, seed=1, name="early_stop", of_study=of_study)
@@ -34,7 +30,7 @@ TWO = ((8, 1.0, "limits", "training_time_s", "crossed"), (64, 0.0, "limits", "mo
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spent(order: int) -> None:
+def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spent(order):
     """17 of 20 s: 15 s by the first limit, 2 s by the second, before its first step."""
     frame = together(*[made(), limited(*TWO)][::order])
     saved = saving(frame)
@@ -50,7 +46,7 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
     )
 
 
-def test_saving_is_told_of_the_whole_command_too() -> None:
+def test_saving_is_told_of_the_whole_command_too():
     """Where both studies say what theirs took."""
     full, own = made(command_cpu_seconds=100.0, command_elapsed_s=110.0), limited(*TWO)
     assert "whole command" not in answer(together(full, own)).sentences[0]
@@ -61,7 +57,7 @@ def test_saving_is_told_of_the_whole_command_too() -> None:
     assert "took 120 s of CPU time in place of 100 s" in answer(together(full, own)).sentences[0]
 
 
-def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving() -> None:
+def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving():
     """Costs differ from run to run: with a floor at 0 noise alone would look like a saving."""
     stops = (64, 2.5, "limits", "training_time_s", "crossed"), (256, 0.9, "person", None, None)
     own = limited(*stops)
@@ -73,7 +69,7 @@ def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving()
     assert says in answer(together(made(), own)).sentences[0]
 
 
-def test_study_of_other_data_is_no_full_study() -> None:
+def test_study_of_other_data_is_no_full_study():
     """Nothing is known of a saving then."""
     assert saving(together(limited(*TWO, key="other"), made())) is None
 
@@ -90,7 +86,7 @@ def test_diverged_trials_are_not_counted_as_stopped(by):
 RACED = ((8, 4.0, "race", None, "raced"), (64, 1.5, "limits", "training_time_s", "crossed"))
 
 
-def test_racing_and_limits_each_say_what_they_saved() -> None:
+def test_racing_and_limits_each_say_what_they_saved():
     """The race 12 s and the limit half a second of 20 s."""
     frame = together(made(), limited(*RACED))
     assert answer(frame).sentences == (
@@ -100,7 +96,7 @@ def test_racing_and_limits_each_say_what_they_saved() -> None:
     )
 
 
-def test_racing_without_limits_says_what_it_saved() -> None:
+def test_racing_without_limits_says_what_it_saved():
     """Of the first trial alone; what a person ended saved nothing by it. Without a forecast there is nothing to say."""
     frame = limited(RACED[0], (64, 1.0, "person", None, None), limits=None)
     assert answer(frame).sentences == ()

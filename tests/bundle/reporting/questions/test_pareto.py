@@ -1,7 +1,5 @@
 """Score against cost: what a worse score saves, and which models are worth a choice."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import permutations
 
@@ -18,7 +16,7 @@ COSTS = {"training_time_s": lambda row: SECONDS[row["batch_size"]], "peak_memory
 EXACT = {"noise": 0.002, "fold_sd": 0.0, "model_sd": 0.002}
 
 
-def test_front_leads_from_the_cheapest_model_to_the_best_one() -> None:
+def test_front_leads_from_the_cheapest_model_to_the_best_one():
     """A cost that differs by noise alone, as that of the libraries, has none; the title of the figure is the answer."""
     levels = {"batch_size": list(SECONDS), "learning_rate": [0.1, 0.01]}
     frame = study(levels, COSTS, lambda row: SCORES[row["batch_size"]] + row["learning_rate"] / 10, **EXACT)  # type: ignore[arg-type]
@@ -46,9 +44,7 @@ EQUAL = {"as_cheap": 0.1, "as_good": 1.0}
         pytest.param({"a": (9, 5.0), "b": (np.nan, 1.0), "c": (1, np.nan)}, False, EQUAL, "a", id="unknown-figures"),
     ],
 )
-def test_front_of_one_cost(
-    trials: dict[str, tuple[float, float]], higher: bool, least_differences: dict[str, float], names: str
-) -> None:
+def test_front_of_one_cost(trials, higher, least_differences, names):
     """From the cheapest on; the order in which trials are given does not matter."""
     for order in permutations((name, *figures) for name, figures in trials.items()):
         metric = "val_accuracy" if higher else "val_rmse"
