@@ -32,7 +32,7 @@ def drawn(target: Iterable[pd.Series[Any]], rows: int, seed: int) -> tuple[NDArr
     random.shuffle(order)
     counts = np.bincount(codes, minlength=len(values))
     counts[0] = 0
-    known = counts.sum()
+    known = int(counts.sum())
     # One random offset for all values: each gets its share, rounded up or down, so that rows stay equally likely.
     shares = np.cumsum(counts) / max(1, known) * min(rows, known)
     wanted = np.diff(np.floor(shares + random.random()), prepend=0).astype(int)

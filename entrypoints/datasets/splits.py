@@ -191,8 +191,9 @@ def _with_copies_together(table: Table, duplicates: str) -> Table:
         raise UserError(f"duplicates={duplicates} and time: rows are split by their time alone; leave one out")
     if table.groups is None:
         return replace(table, groups=table.contents)
-    contents = table.contents + table.groups.max() + 1  # groups and contents are the nodes of a graph, rows its edges
-    nodes = contents.max() + 1
+    # Groups and contents are the nodes of a graph, rows its edges.
+    contents = table.contents + int(np.max(table.groups)) + 1
+    nodes = int(np.max(contents)) + 1
     rows = coo_array((np.ones(len(contents)), (table.groups, contents)), shape=(nodes, nodes))
     _, joined = connected_components(rows, directed=False)
     return replace(table, groups=joined[table.groups])

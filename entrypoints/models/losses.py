@@ -47,7 +47,7 @@ def log_loss_of_linear(outputs: Array, y: Target) -> float:
     """``sklearn.metrics.log_loss`` of what ``SGDClassifier.predict_proba`` makes of linear outputs."""
     if outputs.ndim == 1:  # in four operations: it is computed at every step
         losses = np.minimum(np.logaddexp(0.0, np.where(y, -outputs, outputs)), _LARGEST_LOG_LOSS)
-        return float(np.add.reduce(losses)) / len(y)
+        return float(losses.sum()) / len(y)
     return log_loss(probabilities_of_linear(outputs), y)
 
 

@@ -237,7 +237,7 @@ def _on_cost(frame: Frame, cost: str) -> list[Row]:
             changes = changes.clip(-MAX_LOGARITHM, MAX_LOGARITHM)
             shares = np.expm1(np.abs(changes))  # as much for half as for twice
             row |= dict(zip(_ENDS, np.exp(changes).tolist(), strict=True))
-        matters = shares[0] > least and shares[1:].min() > least / 2
+        matters = shares[0] > least and min(shares[1:]) > least / 2
         row["reported"] = row["p_holm"] < REPORTED and bool(matters)
         if noise.is_measured:
             row["noise"] = noise.share
