@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 from reference import bundled, configured, table_of
 from stored_studies import store_run
@@ -81,7 +82,7 @@ def study_of(
     configurations=(),
     planned=0,
 ):
-    """A study of these trials as its search leaves it, without a run; if more are planned, these have not begun."""
+    """A study of these trials as its search leaves it, whose run no store has; more that are planned have not begun."""
     table, data = table_of(dataset), bundled(dataset)
     score = scores.find(None, table.task)
     parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else Limits(())
@@ -101,6 +102,7 @@ def study_of(
         trials={each.trial_id: each for each in trials},
     )
     study.data = data
+    study.run = SimpleNamespace(run_id="study", experiment_id="0")
     study.forecasts = {each.id: 10.0 for each in tried}
     study.forecast_s = 50.0
     return study

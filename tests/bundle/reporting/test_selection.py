@@ -1,6 +1,7 @@
 """Which studies of a real store a report is about, and the mistakes of a user who names others."""
 
 import pytest
+from cases import cases
 from commands import store_uri
 from made_up_frames import study, together
 from mlflow import MlflowClient
@@ -31,18 +32,18 @@ def _under(**tags):
     return {"tags": LIMITED | {f"sysmetrics.{name}": tag for name, tag in tags.items()}}
 
 
-@pytest.mark.parametrize(
-    ("studies", "found"),
-    [
-        pytest.param([{}, _under(), _under(limits="elapsed_s<=8"), _under(), {}], [4, 3, 2], id="limits"),
-        pytest.param([{}, *(_under(limits=f"elapsed_s<={limit}") for limit in range(6))], [0, 6, 5, 4, 3, 2], id="5"),
-        pytest.param([_under(), _under(limits="elapsed_s<=8")], [1], id="no full one to compare with"),
-        pytest.param([{}, _under(study_key="other")], [0], id="another key"),
-        pytest.param([{}, _under() | {"status": "RUNNING"}], [0], id="running"),
-        pytest.param([{}, {"tags": {**OF_ALL, "sysmetrics.dataset": "diabetes"}}], [0], id="another dataset"),
-        pytest.param([{}, {"kind": "prepare"}], [0], id="no study"),
-        pytest.param([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.limits": "elapsed_s<=9"}}], [0], id="no key"),
-    ],
+@cases(
+    "studies, found",
+    {
+        "limits": ([{}, _under(), _under(limits="elapsed_s<=8"), _under(), {}], [4, 3, 2]),
+        "5": ([{}, *(_under(limits=f"elapsed_s<={limit}") for limit in range(6))], [0, 6, 5, 4, 3, 2]),
+        "no full one to compare with": ([_under(), _under(limits="elapsed_s<=8")], [1]),
+        "another key": ([{}, _under(study_key="other")], [0]),
+        "running": ([{}, _under() | {"status": "RUNNING"}], [0]),
+        "another dataset": ([{}, {"tags": {**OF_ALL, "sysmetrics.dataset": "diabetes"}}], [0]),
+        "no study": ([{}, {"kind": "prepare"}], [0]),
+        "no key": ([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.limits": "elapsed_s<=9"}}], [0]),
+    },
 )
 def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(client, studies, found):
     """Of each way to limit them the newest, the newest first, after the full one; five at most.
@@ -95,13 +96,13 @@ def _mistake(client, run_ids):
     return error.value.message
 
 
-@pytest.mark.parametrize(
-    ("values", "says", "do"),
-    [
-        pytest.param({"status": "RUNNING"}, "tune red_wine is RUNNING", "wait for its end", id="running"),
-        pytest.param({"status": "FAILED"}, "tune red_wine is FAILED", "run it again", id="failed"),
-        pytest.param({"trials": 0}, "tune red_wine has no trials", "tune or early_stop", id="no trials"),
-    ],
+@cases(
+    "values, says, do",
+    {
+        "running": ({"status": "RUNNING"}, "tune red_wine is RUNNING", "wait for its end"),
+        "failed": ({"status": "FAILED"}, "tune red_wine is FAILED", "run it again"),
+        "no trials": ({"trials": 0}, "tune red_wine has no trials", "tune or early_stop"),
+    },
 )
 def test_run_that_is_no_finished_study_is_a_mistake(client, values, says, do):
     """One sentence: which run, what it is, and what to do."""
@@ -122,15 +123,13 @@ def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(c
     assert _mistake(client, [study]).startswith(f"study={study}: MLflow has no run with this id; give ")
 
 
-@pytest.mark.parametrize(
-    ("other", "says"),
-    [
-        pytest.param(
-            {**LIMITED, "sysmetrics.dataset": "diabetes"}, "different datasets (red_wine, diabetes)", id="under limits"
-        ),
-        pytest.param({**FULL, "sysmetrics.dataset": "openml:44972"}, "are the same data", id="one dataset twice"),
-        pytest.param({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared", id="keys"),
-    ],
+@cases(
+    "other, says",
+    {
+        "under limits": ({**LIMITED, "sysmetrics.dataset": "diabetes"}, "different datasets (red_wine, diabetes)"),
+        "one dataset twice": ({**FULL, "sysmetrics.dataset": "openml:44972"}, "are the same data"),
+        "keys": ({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared"),
+    },
 )
 def test_studies_that_do_not_go_together_are_a_mistake(client, other, says):
     """Their trials answer different questions."""
@@ -145,12 +144,12 @@ def _made(seed=0, **of_study):
     return study({"alpha": [1, 2]}, of_study={"key": f"of seed {seed}"} | of_study, seed=seed, name=str(of_study))
 
 
-@pytest.mark.parametrize(
-    ("studies", "kind"),
-    [
-        pytest.param([_made(), _made(limits="elapsed_s<=9")], STUDY, id="one and its limits"),
-        pytest.param([_made(), _made(dataset="diabetes", key="d")], DATASETS, id="datasets"),
-    ],
+@cases(
+    "studies, kind",
+    {
+        "one and its limits": ([_made(), _made(limits="elapsed_s<=9")], STUDY),
+        "datasets": ([_made(), _made(dataset="diabetes", key="d")], DATASETS),
+    },
 )
 def test_studies_have_the_kind_of_what_they_differ_in(studies, kind):
     """Limits or dataset."""

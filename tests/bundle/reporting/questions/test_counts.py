@@ -1,12 +1,12 @@
 """What became of the trials, in counts that add up."""
 
-import re
 from dataclasses import replace
 
-from made_up_frames import stopped, study
+from made_up_frames import study
+from records import BY_TIME, of_every_end, study_of, trial
 
+from entrypoints.models.racing import Lost
 from entrypoints.reporting.questions.counts import answer
-from entrypoints.tags import BY_RACE
 
 
 def test_diverged_trials_have_in_common_what_each_of_them_has():
@@ -19,15 +19,19 @@ def test_diverged_trials_have_in_common_what_each_of_them_has():
     assert answer(frame).sentences == ("4 trials: 2 ran to the end, 2 diverged (all with algorithm linear).",)
 
 
-def test_counts_with_repeated_and_stopped_trials_add_up():
-    """A trial that diverged counts as such, also where the limits ended it."""
-    frame = study({"batch_size": [8, 16, 32, 64, 128]}, repeats=2, diverged=lambda row: row["batch_size"] >= 64)
-    frame = stopped(replace(frame, studies=frame.studies.assign(planned=9)), 8, 64)
-    frame = stopped(frame, 16, stopped_by=BY_RACE)
-    found = answer(frame)
-    (said,) = found.sentences
-    assert said.startswith("9 trials (2 of them again, to measure noise): ")
-    counts = [int(count) for count in re.findall(r"(?:: |, )(\d+) ", said)]
-    assert sorted(counts) == sorted(found.table["trials"])
-    assert sum(counts) == 9
-    assert "1 stopped by the limits, 1 ended by racing, 2 diverged" in said
+def test_each_trial_is_in_one_of_the_counts():
+    """One that diverged counts as such, also where a limit ended it; repetitions are said to be some."""
+    trials = [*of_every_end(), trial(11, diverged=True, ending=BY_TIME), trial(12, ending=Lost(0.9, "why").tags)]
+    trials.append(trial(13, configuration=replace(trials[0].configuration, repeat=1)))
+    found = answer(study_of(trials, planned=14).frame)
+    assert found.sentences[0].startswith("14 trials (1 of them again, to measure noise): ")
+    assert found.table.set_index("ending")["trials"].to_dict() == {
+        "ran to the end": 3,
+        "stopped by the limits": 2,
+        "ended by racing": 1,
+        "stopped by a person": 2,
+        "cut off by time_limit_s": 1,
+        "diverged": 3,
+        "failed": 1,
+        "not started": 1,
+    }

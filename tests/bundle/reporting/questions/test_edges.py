@@ -1,6 +1,6 @@
 """Whether the best trial lies at an end of what was tried, and what to try next."""
 
-import pytest
+from cases import cases
 from made_up_frames import study
 
 from entrypoints.reporting.questions.decision import Decision, decide
@@ -22,20 +22,20 @@ def _said(name, values, margin=0.5, search="grid"):
     return list(sentences(frame, _decision(frame, margin)))
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "said"),
-    [
-        pytest.param("alpha", [0.01, 0.0001, 0.001], "0.01, is the largest that was tried: try larger", id="largest"),
-        pytest.param("learning_rate", [0.05, 0.1], "0.05, is the smallest that was tried: try smaller", id="smallest"),
-        pytest.param("alpha", [0.1, 0.01, 1.0], None, id="inside"),
-        pytest.param("alpha", [0.0, 0.1, 0.2], None, id="zero"),
-        pytest.param("tol", [0.2, 0.1, 0.3], None, id="tol"),
-        pytest.param("solver", ["adam", "sgd"], None, id="words"),
-        pytest.param("batch_size", [64, 32], "64, is the largest that was tried: try larger", id="largest batch"),
-        pytest.param("batch_size", [8, 4, 2], None, id="batches of all sizes"),
-        pytest.param("C", [1, 0.1, 0.01], "1, is the largest that was tried: try larger", id="one, by factors"),
-        pytest.param("subsample", [1.0, 0.8, 0.6], None, id="one, of shares"),
-    ],
+@cases(
+    "name, values, said",
+    {
+        "largest": ("alpha", [0.01, 0.0001, 0.001], "0.01, is the largest that was tried: try larger"),
+        "smallest": ("learning_rate", [0.05, 0.1], "0.05, is the smallest that was tried: try smaller"),
+        "inside": ("alpha", [0.1, 0.01, 1.0], None),
+        "zero": ("alpha", [0.0, 0.1, 0.2], None),
+        "tol": ("tol", [0.2, 0.1, 0.3], None),
+        "words": ("solver", ["adam", "sgd"], None),
+        "largest batch": ("batch_size", [64, 32], "64, is the largest that was tried: try larger"),
+        "batches of all sizes": ("batch_size", [8, 4, 2], None),
+        "one, by factors": ("C", [1, 0.1, 0.01], "1, is the largest that was tried: try larger"),
+        "one, of shares": ("subsample", [1.0, 0.8, 0.6], None),
+    },
 )
 def test_end_of_what_was_tried_is_named_where_it_is_the_best(name, values, said):
     """If something lies beyond."""
