@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import ray
+from cases import cases
 from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
@@ -78,9 +79,9 @@ def test_predictions_learn_what_trials_would_have_cost():
     assert _outlook(so_far, _of(32)).predictions == {}
 
 
-@pytest.mark.parametrize(
-    ("trials", "known"),
-    [pytest.param(MIN_DEGREES, False, id="too few"), pytest.param(MIN_DEGREES + 1, True, id="enough")],
+@cases(
+    "trials, known",
+    {"too few": (MIN_DEGREES, False), "enough": (MIN_DEGREES + 1, True)},
 )
 def test_noise_that_trials_have_shown_replaces_the_usual_one(trials, known):
     """Of those that finished: a stopped one has the figures of where it was stopped. What none shows stays as usual."""
@@ -91,8 +92,6 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(trials, known):
         configuration = _of(8, learning_rate=0.002 * (number + 1))
         history.record(_stopped(configuration, _costs(0.1 * number), figures, "crossed"))
     seen, usual = _outlook(history, _of(8)).limits.bounds
-    assert isinstance(seen, Bound)
-    assert isinstance(usual, Bound)
     assert seen.noise / seen.number == pytest.approx(0.0104 if known else USUAL_NOISE["training_time_s"], rel=0.1)
     assert usual.noise / usual.number == pytest.approx(USUAL_NOISE["elapsed_s"])
 
@@ -129,14 +128,14 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost():
     assert _mean(_outlook(history, trials[0])) == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize(
-    ("metric", "predicted"),
-    [
-        pytest.param("mean_step_time_ms", True, id="step time"),
-        pytest.param("training_time_s", True, id="training time"),
-        pytest.param("peak_memory_mb", True, id="peak memory"),
-        pytest.param("val_loss", False, id="loss"),
-    ],
+@cases(
+    "metric, predicted",
+    {
+        "step time": ("mean_step_time_ms", True),
+        "training time": ("training_time_s", True),
+        "peak memory": ("peak_memory_mb", True),
+        "loss": ("val_loss", False),
+    },
 )
 def test_only_costs_that_grow_with_the_amounts_are_predicted(metric, predicted):
     """Of a loss or a CPU share the batch size says nothing, and a size is known before the first step anyway.
@@ -182,14 +181,14 @@ def _noise(logarithms):
     return noise and noise.share
 
 
-@pytest.mark.parametrize(
-    ("logarithms", "share"),
-    [
-        pytest.param({"a": [0.0, 0.2] * 6}, math.sqrt(12 * 0.01 / 11), id="one-group"),
-        pytest.param({"a": [0.0, 1.0] * 6, "b": [5.0, 5.2] * 6}, math.sqrt(12 * 0.01 / 11), id="of-the-larger"),
-        pytest.param({"a": [0.0, 0.2] * 3, "b": [9.0, 9.2] * 3}, math.sqrt(12 * 0.01 / 10), id="of-all-if-few"),
-        pytest.param({"a": [0.0, 0.2] * (MIN_DEGREES // 2)}, None, id="too-few"),
-    ],
+@cases(
+    "logarithms, share",
+    {
+        "one-group": ({"a": [0.0, 0.2] * 6}, math.sqrt(12 * 0.01 / 11)),
+        "of-the-larger": ({"a": [0.0, 1.0] * 6, "b": [5.0, 5.2] * 6}, math.sqrt(12 * 0.01 / 11)),
+        "of-all-if-few": ({"a": [0.0, 0.2] * 3, "b": [9.0, 9.2] * 3}, math.sqrt(12 * 0.01 / 10)),
+        "too-few": ({"a": [0.0, 0.2] * (MIN_DEGREES // 2)}, None),
+    },
 )
 def test_noise_is_the_spread_within_groups_of_the_larger_figures(logarithms, share):
     """As a share of the figure; small ones differ by a larger share of themselves, and are far from any limit."""

@@ -1,6 +1,7 @@
 """What a configuration will cost, by others of its kind: levels, intervals, and when to say nothing."""
 
 import pytest
+from cases import cases
 from reference import MLP_CLASSIFIER, configured
 
 from entrypoints.limits.cost_model import MIN_ENDED, CostModel
@@ -34,9 +35,7 @@ def test_cost_is_the_median_of_the_kind():
     expected = [usual.expected(each) for each in asked]
     assert expected == [pytest.approx(32, rel=0.01), pytest.approx(512, rel=0.01), None]
     first, second, unknown = (usual.predict(each) for each in asked)
-    assert first
     assert first.low < 32 < first.high
-    assert second
     assert second.low < 512 < second.high
     assert unknown is None
 
@@ -53,38 +52,43 @@ def test_kind_is_all_that_a_cost_depends_on():
     for same in ({"steps": 61}, {"seed": 8}, {"learning_rate_init": 0.5}, {"alpha": 0.25}):
         assert kind(configured(MLP_CLASSIFIER, **same)) == usual, same
     others = (
-        *({"hidden_layer_sizes": [16]}, {"hidden_layer_sizes": [4, 4]}, {"n_iter_no_change": 20}),
-        *({"batch_size": 64}, {"activation": "relu"}, {"tol": 0.1}, {"max_features": 0.5}, {"C": 10.0}),
+        {"hidden_layer_sizes": [16]},
+        {"hidden_layer_sizes": [4, 4]},
+        {"n_iter_no_change": 20},
+        {"batch_size": 64},
+        {"activation": "relu"},
+        {"tol": 0.1},
+        {"max_features": 0.5},
+        {"C": 10.0},
     )
     for other in others:
         assert kind(configured(MLP_CLASSIFIER, **other)) != usual, other
 
 
-@pytest.mark.parametrize(
-    ("metric", "cost", "noise", "times", "within"),
-    [
+@cases(
+    "metric, cost, noise, times, within",
+    {
         # No kind is known better than to 5 %, and a bound of 99 % lies 2.326 standard deviations away.
-        pytest.param("training_time_s", 0.004, 0.0, 1.1234, 0.0, id="time"),
-        pytest.param("training_time_s", 0.004, 0.3, 2.009, 0.0, id="time with noise"),
-        pytest.param("model_memory_mb", 0.004, 0.0, 1.1234, 0.1, id="memory of a small model"),
-    ],
+        "time": ("training_time_s", 0.004, 0.0, 1.1234, 0.0),
+        "time with noise": ("training_time_s", 0.004, 0.3, 2.009, 0.0),
+        "memory of a small model": ("model_memory_mb", 0.004, 0.0, 1.1234, 0.1),
+    },
 )
 def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(metric, cost, noise, times, within):
     """Memory differs by 0.1 MB, and is never below 0."""
     prediction = _learned(metric, cost).usual(metric).predict(_of(32), noise)
-    assert prediction is not None
     low, high = min(cost / times, cost - within), max(cost * times, cost + within)
     assert (prediction.low, prediction.high) == (pytest.approx(max(0.0, low), rel=0.01), pytest.approx(high, rel=0.01))
 
 
-@pytest.mark.parametrize(
-    ("ended", "timed", "foreseen"),
-    [
-        pytest.param(MIN_ENDED - 1, 30, False, id="timings and too few trials"),
-        pytest.param(MIN_ENDED, 30, True, id="timings and trials"),
-        pytest.param(MIN_DEGREES, 0, False, id="too few trials of one kind"),
-        pytest.param(MIN_DEGREES + 1, 0, True, id="enough"),
-    ],
+@cases(
+    "ended, timed, foreseen",
+    {
+        "timings and too few trials": (MIN_ENDED - 1, 30, False),
+        "timings and trials": (MIN_ENDED, 30, True),
+        "too few trials of one kind": (MIN_DEGREES, 0, False),
+        "enough": (MIN_DEGREES + 1, 0, True),
+    },
 )
 def test_interval_needs_trials_that_have_ended_and_repetitions(ended, timed, foreseen):
     """What is expected needs neither. Trials without the figure, or with 0 for it, do not count."""
@@ -99,14 +103,13 @@ def test_interval_needs_trials_that_have_ended_and_repetitions(ended, timed, for
     assert model.usual(PEAK).predict(_of(32)) is None
 
 
-@pytest.mark.parametrize("last_ms", [pytest.param(1.0, id="faster"), pytest.param(4.0, id="slower")])
+@cases("last_ms", {"faster": 1.0, "slower": 4.0})
 def test_expected_cost_follows_a_machine_that_changes(last_ms):
     """It is that of the last trials; the interval still holds what all trials say, so nothing is skipped sooner."""
     model = _learned(cost=2.0)
     for size in SIZES:
         model.observe(_of(size), {STEP: last_ms})
     prediction = model.usual(STEP).predict(_of(32))
-    assert prediction is not None
     assert prediction.value == pytest.approx(last_ms)
     assert model.usual(STEP).expected(_of(32)) == pytest.approx(last_ms)
     factor = 3.731  # 2.326 standard deviations: one of four trials of each kind lies a factor of two away

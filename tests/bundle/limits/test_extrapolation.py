@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from cases import cases
 
 from entrypoints.limits.extrapolation import BLOCK_STEPS, MIN_BLOCKS, WARM_UP, Extrapolation
 
@@ -19,12 +20,10 @@ def _after(amounts):
 
 
 def _predicted(extrapolation, steps=STEPS):
-    prediction = extrapolation.at(steps)
-    assert prediction is not None
-    return prediction
+    return extrapolation.at(steps)
 
 
-@pytest.mark.parametrize("spread", [pytest.param(0.05, id="5-percent"), pytest.param(0.5, id="50-percent")])
+@cases("spread", {"5-percent": 0.05, "50-percent": 0.5})
 @pytest.mark.parametrize("seen", [FIRST_LOOK, 200, 400])
 def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread, seen):
     """Of times with a long tail to the right: one of a thousand bounds is meant to be wrong."""

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from cases import cases
 
 from entrypoints.limits.grammar import Limits, TrialMetric
 from entrypoints.limits.judging import excess, resolved, violations
@@ -34,18 +35,19 @@ def test_relative_limit_on_memory_lies_a_megabyte_above_its_statistic():
         assert resolved(parsed(f"peak_memory_mb{limit}"), finished).bounds[0].number == number
 
 
-@pytest.mark.parametrize(
-    ("figures", "broken", "sum_of"),
-    [
-        pytest.param({"peak_memory_mb": 300.0, "val_accuracy": 0.9}, [], 0.0, id="feasible"),
-        pytest.param({"peak_memory_mb": 330.0, "val_accuracy": 0.9}, ["peak_memory_mb<=300"], 0.1, id="a tenth above"),
-        pytest.param(
-            *({"peak_memory_mb": 330.0, "val_accuracy": 0.4}, ["val_accuracy>=0.8", "peak_memory_mb<=300"], 0.6),
-            id="two broken limits add up",
+@cases(
+    "figures, broken, sum_of",
+    {
+        "feasible": ({"peak_memory_mb": 300.0, "val_accuracy": 0.9}, [], 0.0),
+        "a tenth above": ({"peak_memory_mb": 330.0, "val_accuracy": 0.9}, ["peak_memory_mb<=300"], 0.1),
+        "two broken limits add up": (
+            {"peak_memory_mb": 330.0, "val_accuracy": 0.4},
+            ["val_accuracy>=0.8", "peak_memory_mb<=300"],
+            0.6,
         ),
-        pytest.param({"training_time_s": 9.0}, ["training_time_s<=2x median"], 0.5, id="relative limit"),
-        pytest.param({}, [], 0.0, id="unknown is not broken"),
-    ],
+        "relative limit": ({"training_time_s": 9.0}, ["training_time_s<=2x median"], 0.5),
+        "unknown is not broken": ({}, [], 0.0),
+    },
 )
 def test_trial_shows_at_its_end_all_that_it_breaks(figures, broken, sum_of):
     """In the text's order, each by its share of the limit, so that metrics of different units add up.

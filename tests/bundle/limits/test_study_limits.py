@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from cases import cases
 
 from entrypoints.limits.grammar import Limits, TrialMetric, Waiting
 from entrypoints.limits.judging import resolved, violations
@@ -61,14 +62,14 @@ def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text):
     assert str(caught.value) in [f'limits={text}: "{part.strip()}" is not a limit; {FORM}' for part in text.split(",")]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        pytest.param("val_los patience 3", "; did you mean val_loss?", id="curve"),
-        pytest.param("peak_memory_mb patience 3", "only a curve has patience; use one of val_acc", id="cost"),
-        pytest.param("training_time_s<=-1", "training_time_s is never negative", id="below 0"),
-        pytest.param("val_loss<=1, val_loss>=2", "cannot both be met", id="none between"),
-    ],
+@cases(
+    "text, said",
+    {
+        "curve": ("val_los patience 3", "; did you mean val_loss?"),
+        "cost": ("peak_memory_mb patience 3", "only a curve has patience; use one of val_acc"),
+        "below 0": ("training_time_s<=-1", "training_time_s is never negative"),
+        "none between": ("val_loss<=1, val_loss>=2", "cannot both be met"),
+    },
 )
 def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
     """In one line."""
@@ -78,41 +79,41 @@ def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "curve", "stops_at", "best"),
-    [
-        pytest.param("val_loss patience 2", [5, 4, 6, 6], 3, 4, id="worse twice"),
-        pytest.param("val_loss patience 2", [5, 6, 4, 6, 3, 6], None, None, id="an improvement restarts the count"),
-        pytest.param("val_loss patience 2", [5, 7, 6], 2, 5, id="better than the last is not better than the best"),
-        pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 4], 2, 5, id="by min_delta is not by more"),
-        pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 3.9, 3], None, None, id="slow gains add up"),
-        pytest.param("val_accuracy patience 2 min_delta 0.1", [0.5, 0.55, 0.58], 2, 0.5, id="higher by too little"),
-        pytest.param("val_loss patience 2", [5, 6, math.nan, math.inf, None, 6], 5, 5, id="gaps between do not count"),
-        pytest.param("val_loss patience 2", [5, 6, math.nan, 4, 6], None, None, id="a gap does not keep the count"),
-    ],
+@cases(
+    "text, curve, stops_at, best",
+    {
+        "worse twice": ("val_loss patience 2", [5, 4, 6, 6], 3, 4),
+        "an improvement restarts the count": ("val_loss patience 2", [5, 6, 4, 6, 3, 6], None, None),
+        "better than the last is not better than the best": ("val_loss patience 2", [5, 7, 6], 2, 5),
+        "by min_delta is not by more": ("val_loss patience 2 min_delta 1", [5, 4.5, 4], 2, 5),
+        "slow gains add up": ("val_loss patience 2 min_delta 1", [5, 4.5, 3.9, 3], None, None),
+        "higher by too little": ("val_accuracy patience 2 min_delta 0.1", [0.5, 0.55, 0.58], 2, 0.5),
+        "gaps between do not count": ("val_loss patience 2", [5, 6, math.nan, math.inf, None, 6], 5, 5),
+        "a gap does not keep the count": ("val_loss patience 2", [5, 6, math.nan, 4, 6], None, None),
+    },
 )
 def test_patience_ends_after_reports_without_improvement(text, curve, stops_at, best):
     """The stop comes at the report with which patience runs out, and names the value to beat."""
     metric, judge = text.split()[0], Waiting(parsed(text).patience)
     stops = [judge.see({} if value is None else {metric: value}, step) for step, value in enumerate(curve)]
     first = next((stop for stop in stops if stop), None)
-    assert first == (None if stops_at is None else Stop(text, metric, curve[stops_at], best, stops_at))  # type: ignore[arg-type]
+    assert first == (None if stops_at is None else Stop(text, metric, curve[stops_at], best, stops_at))
 
 
 TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
 
 
-@pytest.mark.parametrize(
-    ("text", "values", "limit"),
-    [
-        pytest.param("training_time_s<=2x median", TIMES, 6, id="median"),
-        pytest.param("training_time_s<=2x mean", TIMES, 8, id="mean"),
-        pytest.param("training_time_s<=2x best", TIMES, 2, id="best of an upper limit is the smallest"),
-        pytest.param("model_size_kb>=0.5x best", TIMES, 5, id="best of a lower limit is the largest"),
-        pytest.param("training_time_s<=2x median", TIMES[:-1], None, id="too few"),
-        pytest.param("training_time_s<=2x mean after 1", (1e308, 1e308), None, id="beyond all numbers"),
-        pytest.param("training_time_s<=2x median", (-3, -2, -1, 4, 5), None, id="negative median"),
-    ],
+@cases(
+    "text, values, limit",
+    {
+        "median": ("training_time_s<=2x median", TIMES, 6),
+        "mean": ("training_time_s<=2x mean", TIMES, 8),
+        "best of an upper limit is the smallest": ("training_time_s<=2x best", TIMES, 2),
+        "best of a lower limit is the largest": ("model_size_kb>=0.5x best", TIMES, 5),
+        "too few": ("training_time_s<=2x median", TIMES[:-1], None),
+        "beyond all numbers": ("training_time_s<=2x mean after 1", (1e308, 1e308), None),
+        "negative median": ("training_time_s<=2x median", (-3, -2, -1, 4, 5), None),
+    },
 )
 def test_relative_limit_comes_from_finished_trials(text, values, limit):
     """It is the factor times the statistic, active from the given number of trials on."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from cases import cases
 from scipy import stats
 
 from entrypoints.models.jackknife import BLOCKS, blocks_of, jackknife
@@ -42,18 +43,17 @@ def test_blocks_are_of_equal_size_and_each_group_lies_in_one():
     assert len(np.unique(blocks_of(groups % 7))) == 7
 
 
-@pytest.mark.parametrize(
-    ("score", "groups", "why"),
-    [
-        pytest.param(lambda rows: 1.0, np.arange(50), "it is the same without any of the rows", id="constant"),
-        pytest.param(
+@cases(
+    "score, groups, why",
+    {
+        "constant": (lambda rows: 1.0, np.arange(50), "it is the same without any of the rows"),
+        "undefined": (
             lambda rows: 0.5 if 7 in rows else math.nan,
             np.arange(50),
             "without some of the rows the score is not defined",
-            id="undefined",
         ),
-        pytest.param(_mean_of(VALUES), np.zeros(BLOCKS), "all rows are of one group", id="one-group"),
-    ],
+        "one-group": (_mean_of(VALUES), np.zeros(BLOCKS), "all rows are of one group"),
+    },
 )
 def test_there_is_no_interval_where_the_rows_do_not_tell_one(score, groups, why):
     """It is said why; the score itself is there."""

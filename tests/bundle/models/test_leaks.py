@@ -1,19 +1,14 @@
 """Columns that tell the target alone are named, those that predict it well are not."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pandas as pd
-import pytest
-from numpy.typing import NDArray
+from cases import cases
 from reference import bundled, split_up, table_of
 from sklearn.datasets import load_iris
 
 from entrypoints.datasets.cleaning import clean
 from entrypoints.models import leaks, scores
 
-Made = Callable[[np.random.Generator, NDArray[Any]], Any]
 ROWS = 600
 
 
@@ -32,15 +27,13 @@ def _table(random):
     return frame, np.sqrt(0.8) * frame["a"].to_numpy() + np.sqrt(0.2) * random.normal(size=ROWS)
 
 
-@pytest.mark.parametrize(
+@cases(
     "leak",
-    [
-        pytest.param(lambda random, y: y + 0.1 * y.std() * random.normal(size=ROWS), id="noisy number"),
-        pytest.param(
-            lambda random, y: pd.Series(np.digitize(y, np.linspace(-2, 2, 20))).map("x{}".format), id="ranges"
-        ),
-        pytest.param(lambda random, y: pd.Timestamp("2024-01-01") + pd.to_timedelta(100 * y, "D"), id="date"),
-    ],
+    {
+        "noisy number": lambda random, y: y + 0.1 * y.std() * random.normal(size=ROWS),
+        "ranges": lambda random, y: pd.Series(np.digitize(y, np.linspace(-2, 2, 20))).map("x{}".format),
+        "date": lambda random, y: pd.Timestamp("2024-01-01") + pd.to_timedelta(100 * y, "D"),
+    },
 )
 def test_column_that_tells_a_number_alone_is_named(leak):
     """With its score, that of the best other column, and the option that leaves it out; not without the leak."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from cases import cases
 from reference import configured, configured_whole, features_of, split_up
 from sklearn.metrics import average_precision_score, f1_score, log_loss, recall_score
 
@@ -28,17 +29,15 @@ def _table(positive=None, **more):
     return scores.with_positive(clean(frame, "again", what="made up", echo=lambda line: None), positive)
 
 
-@pytest.mark.parametrize(
-    ("metric", "algorithm", "expected"),
-    [
-        pytest.param(
-            "average_precision", "logistic", lambda y, p, _: average_precision_score(y == "ja", p), id="ranks"
-        ),
-        pytest.param("average_precision", "svm", None, id="decisions"),
-        pytest.param("f1", "forest", lambda y, _, said: f1_score(y == "ja", said == "ja"), id="forest"),
-        pytest.param("recall", "logistic", lambda y, _, said: recall_score(y == "ja", said == "ja"), id="said"),
-        pytest.param("neg_log_loss", "logistic", lambda y, p, _: log_loss(y == "ja", p), id="both"),
-    ],
+@cases(
+    "metric, algorithm, expected",
+    {
+        "ranks": ("average_precision", "logistic", lambda y, p, _: average_precision_score(y == "ja", p)),
+        "decisions": ("average_precision", "svm", None),
+        "forest": ("f1", "forest", lambda y, _, said: f1_score(y == "ja", said == "ja")),
+        "said": ("recall", "logistic", lambda y, _, said: recall_score(y == "ja", said == "ja")),
+        "both": ("neg_log_loss", "logistic", lambda y, p, _: log_loss(y == "ja", p)),
+    },
 )
 def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric, algorithm, expected):
     """As scikit-learn has it of that class; what the model predicts is the same whichever it is."""

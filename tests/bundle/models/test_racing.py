@@ -1,19 +1,18 @@
 """The race of a trial against the best so far, on made-up fold scores and curves."""
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from cases import cases
 from records import trial
 
-from entrypoints.models.racing import MIN_COMPLETE, rival_of
+from entrypoints.models.racing import rival_of
 from entrypoints.models.trial_record import CurvePoint, end_tags
 from entrypoints.tags import BY_RACE, DIVERGED
 from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
 FOLDS = 10
-Scores = Sequence[float]
 
 
 def _trial(number, scores, curve=(), **about):
@@ -28,11 +27,8 @@ def _points(curve, of=None):
     return [CurvePoint(number / (of or len(curve)), score) for number, score in enumerate(curve, 1)]
 
 
-def _rival(trials, able=None, **about):
-    given = {"score": "val_rmse", "higher_is_better": False} | about
-    rival = rival_of(trials, trials if able is None else able, **given)
-    assert rival is not None
-    return rival
+def _rival(trials, able=None, score="val_rmse", higher_is_better=False, costs=()):
+    return rival_of(trials, trials if able is None else able, score, higher_is_better, costs)
 
 
 def _lost(rival, scores, **costs):
@@ -51,47 +47,32 @@ HARDNESS = RANDOM.normal(0.65, 0.05, FOLDS)  # of the folds, which all trials sh
 GOOD = [_trial(number, HARDNESS + RANDOM.normal(0, 0.005, FOLDS)) for number in range(1, 7)]
 
 
-def _study(random, better):
-    """The scores of a study's trials, and which of them were raced; each is better than 0.65 by so much."""
-    hardness = random.normal(0.65, 0.05, FOLDS)
-    scores = [hardness - each + random.normal(0, 0.01, FOLDS) for each in better]
-    raced = set[int]()
-    for number in range(MIN_COMPLETE, len(scores)):
-        complete = [_trial(each + 1, scores[each]) for each in range(number) if each not in raced]
-        if _lost(_rival(complete), scores[number]):
-            raced.add(number)
-    return scores, raced
-
-
-@pytest.mark.parametrize("spread", [pytest.param(0.0, id="all equal"), pytest.param(0.01, id="some better")])
-def test_winner_is_ended_no_more_often_than_planned(spread):
-    """5 % of studies; of sixty two standard errors more. Many of the others are ended."""
-    random = np.random.default_rng(1)
-    dropped, ended = 0, 0
-    for _ in range(60):
-        scores, raced = _study(random, random.normal(0, spread, 20))
-        dropped += int(np.argmin(np.mean(scores, axis=1))) in raced
-        ended += len(raced)
-    assert dropped <= 6
-    assert ended > 60 * 15 * 0.3
-
-
 def test_trial_that_is_far_worse_ends_after_its_first_fold():
     """On a fold that is harder than others, where others are worse, too. It says why, and is expected to be so much."""
     rival = _rival(GOOD)
-    found = _lost(rival, HARDNESS + 0.06)
-    assert found
-    folds, lost = found
+    folds, lost = _lost(rival, HARDNESS + 0.06)
     assert folds == 1
     assert lost.predicted == pytest.approx(rival.mean + HARDNESS[0] + 0.06 - rival.folds[0])
     assert lost.tags[STOP_REASON] == f"val_rmse {lost.predicted:.4g} > {rival.mean:.4g} (predicted, fold 1)"
     assert lost.tags[STOPPED_BY] == BY_RACE
+
+
+def test_trial_races_where_higher_is_better():
     accurate = [_trial(number, 1 - HARDNESS + RANDOM.normal(0, 0.005, FOLDS)) for number in range(1, 7)]
-    better = _rival(accurate, higher_is_better=True)
-    found = _lost(better, 1 - HARDNESS - 0.06)
-    assert found
-    assert f" < {better.mean:.4g} (predicted, fold 1)" in found[1].reason
-    assert _lost(better, 1 - HARDNESS + 0.06) is None
+    rival = _rival(accurate, higher_is_better=True)
+    folds, lost = _lost(rival, 1 - HARDNESS - 0.06)
+    assert folds == 1
+    assert f" < {rival.mean:.4g} (predicted, fold 1)" in lost.reason
+    assert _lost(rival, 1 - HARDNESS + 0.06) is None
+
+
+@cases("errors, ends", {"within": (1.7, False), "beyond": (1.9, True)})
+def test_trial_ends_where_the_folds_that_are_left_change_too_little(errors, ends):
+    """By the spread of what models differ by from fold to fold: five folds that are worse by so many errors."""
+    rival = _rival(GOOD)
+    error = rival.spread * (1 / 5 - 1 / 10) ** 0.5
+    so_far = {fold: rival.folds[fold] + errors * error for fold in range(5)}
+    assert bool(rival.after_folds(so_far, {})) is ends
 
 
 def test_own_folds_count_beside_those_of_others():
@@ -110,14 +91,10 @@ def test_only_what_can_be_chosen_is_raced_against():
     assert _rival(GOOD).mean == pytest.approx(best.figures["val_rmse"])
     assert _rival(GOOD, others).mean == pytest.approx(min(each.figures["val_rmse"] for each in others))
     same = [_trial(number, HARDNESS) for number in range(7, 12)]
-    assert rival_of(same, same, "val_rmse", False) is None
-    assert rival_of(GOOD[:4], GOOD[:4], "val_rmse", False) is None
-    assert rival_of(GOOD, [], "val_rmse", False) is None
+    assert [_rival(same), _rival(GOOD[:4]), _rival(GOOD, [])] == [None] * 3
 
 
-@pytest.mark.parametrize(
-    ("cost_s", "is_kept"), [pytest.param(0.5, True, id="cheaper"), pytest.param(99.0, False, id="dearer")]
-)
+@cases("cost_s, is_kept", {"cheaper": (0.5, True), "dearer": (99.0, False)})
 def test_cheaper_one_stays_while_it_may_be_as_good(cost_s, is_kept):
     """Where the cheapest of those that are as good is chosen: by half a standard error worse on each fold."""
     rival = _rival(GOOD, costs=("model_memory_mb", "training_time_s"))
@@ -144,7 +121,6 @@ def test_trial_on_batches_ends_where_what_is_to_come_changes_too_little():
     assert all(rival.on_curve(CURVED[0].curve[:points], {}, 9) is None for points in range(1, 21))
     flat = _points([0.9, 0.8, 0.8], of=20)
     lost = rival.on_curve(flat, {}, 9)
-    assert lost
     assert lost.reason == f"val_rmse {lost.predicted:.4g} > {rival.mean:.4g} (predicted, step 9)"
     assert 0.75 < lost.predicted < 0.8
     assert rival.on_curve(_points([0.9, 0.8, 0.67], of=20), {}, 9) is None
