@@ -123,7 +123,7 @@ RUN_BY = {
     "bundle/test_main.py::test_main_runs_its_steps_nested": "mlflow run -e main, -P algorithm, -P max_rows",
     "bundle/test_tune.py::test_trial_has_params_and_tags": "-P length",
     "bundle/test_early_stop.py::test_study_has_metrics_of_its_budget": "mlflow run -e early_stop, -P limits",
-    "bundle/search/test_resume.py::test_search_that_learns_goes_on_with_what_it_would_have_suggested": (
+    "bundle/search/test_raced_study.py::test_search_ends_trials_that_cannot_win_also_when_it_is_continued": (
         "-P search, -P resume"
     ),
     "bundle/compute/test_cluster.py::test_study_on_three_nodes_has_the_curves_of_one": "-P ray_address",

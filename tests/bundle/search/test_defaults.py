@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import pytest
+from cases import cases
 from reference import bundled, table_of
 from study_settings import parsed, study_settings
 
@@ -22,19 +22,17 @@ def _asked(*arguments):
 OWN = ("--dataset", "mine.csv", "--target", "y")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "task", "search", "algorithm", "time_limit_s"),
-    [
-        pytest.param((), "regression", "grid", "auto", None, id="named"),
-        pytest.param(OWN, "regression", "tpe", "linear,forest,boosting", 300.0, id="numbers"),
-        pytest.param(OWN, "classification", "tpe", "logistic,forest,boosting", 300.0, id="classes"),
-        pytest.param((*OWN, "--algorithm", "svm"), "classification", "tpe", "svm", 300.0, id="algorithm"),
-        pytest.param((*OWN, "--search", "grid"), "regression", "grid", "linear,forest,boosting", None, id="grid"),
-        pytest.param(
-            (*OWN, "--time_limit_s", "none"), "regression", "tpe", "linear,forest,boosting", None, id="no limit"
-        ),
-        pytest.param(("--search", "tpe"), "regression", "tpe", "auto", None, id="tpe of a named one"),
-    ],
+@cases(
+    "arguments, task, search, algorithm, time_limit_s",
+    {
+        "named": ((), "regression", "grid", "auto", None),
+        "numbers": (OWN, "regression", "tpe", "linear,forest,boosting", 300.0),
+        "classes": (OWN, "classification", "tpe", "logistic,forest,boosting", 300.0),
+        "algorithm": ((*OWN, "--algorithm", "svm"), "classification", "tpe", "svm", 300.0),
+        "grid": ((*OWN, "--search", "grid"), "regression", "grid", "linear,forest,boosting", None),
+        "no limit": ((*OWN, "--time_limit_s", "none"), "regression", "tpe", "linear,forest,boosting", None),
+        "tpe of a named one": (("--search", "tpe"), "regression", "tpe", "auto", None),
+    },
 )
 def test_auto_is_a_grid_of_a_named_dataset_and_a_search_of_any_other(arguments, task, search, algorithm, time_limit_s):
     settings = resolved(_asked(*arguments), task)
@@ -58,10 +56,13 @@ def test_search_that_learns_begins_with_each_algorithm():
     assert {each.algorithm for each in tried[:3]} == {"boosting", "forest", "linear"}
 
 
-@pytest.mark.parametrize(
-    ("time_limit_s", "may_fold", "folds", "search_rows"),
-    [(3600.0, True, 10, None), (0.01, True, 3, pace.TIMED_ROWS), (0.01, False, 10, pace.TIMED_ROWS)],
-    ids=["enough", "too short", "folds are the user's"],
+@cases(
+    "time_limit_s, may_fold, folds, search_rows",
+    {
+        "enough": (3600.0, True, 10, None),
+        "too short": (0.01, True, 3, pace.TIMED_ROWS),
+        "folds are the user's": (0.01, False, 10, pace.TIMED_ROWS),
+    },
 )
 def test_too_few_trials_in_time_means_fewer_folds_then_fewer_rows(time_limit_s, may_fold, folds, search_rows):
     table, data = table_of("red_wine"), bundled("red_wine", 10)

@@ -5,8 +5,9 @@ from unittest.mock import Mock
 
 import mlflow
 import pytest
+from cases import cases
 from click.testing import CliRunner
-from commands import in_use, runs_of_kind
+from commands import in_use
 from records import store, study_of, trial
 from study_settings import RunningRay
 
@@ -15,7 +16,6 @@ from entrypoints.models.best_model import LoggedModel
 from entrypoints.runs import RecordedRun
 from entrypoints.search import finalists, result, running
 from entrypoints.search.finalists import MAX_FINALISTS
-from entrypoints.tags import BEST_TRIAL_RUN_ID
 from entrypoints.tune import tune
 from mlflow_sysmetrics.served import ServedCosts, ServerError
 from mlflow_sysmetrics.served.contention import Contention
@@ -71,17 +71,13 @@ def _said(study):
 
 
 def test_first_in_the_order_of_the_choice_that_meets_the_limits_is_the_result(choose):
-    """Those before it break a limit, which is said; those after it are not served."""
+    """Those before it break a limit; those after it are not served."""
     server = Server("served_memory_mb", 210.0, 190.0)
     study = choose("served_memory_mb<=200", server, 0.5, 0.6, 0.7)
-    assert study.best is not None
     assert (study.best.trial_id, server.served) == ("t2", 2)
     assert _feasible(study) == ["false", "true", "unknown"]
-    figures = [study.run.client.get_run(f"{each.run_id}").data.metrics for each in study.trials.values()]
+    figures = [study.run.client.get_run(each.run_id).data.metrics for each in study.trials.values()]
     assert [each.get("served_memory_mb") for each in figures] == [210, 190, None]
-    said = _said(study)
-    assert "the best within the limits of those that were served (2)" in said
-    assert "As served it takes 190 MB and 4 ms of CPU a row" in said
 
 
 def test_five_that_break_a_limit_end_the_study(choose):
@@ -92,43 +88,33 @@ def test_five_that_break_a_limit_end_the_study(choose):
     assert server.served == MAX_FINALISTS
     with mlflow.start_run(run_id=study.run.run_id):
         why = result.tell_no_result(study, {})
-    assert why.startswith(
-        "no model that was served (5, the first of the choice) meets `served_memory_mb<=200`; the nearest, "
-        "batch_size=8, has served_memory_mb 210 > 200; loosen these limits, or search other algorithms; 7 "
-        "trials: all ran to the end"
-    )
+    assert why.startswith("no model that was served (5, the first of the choice) meets `served_memory_mb<=200`; the")
+    assert "batch_size=8, has served_memory_mb 210 > 200" in why
 
 
-def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_there(
-    choose,
-):
+def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_there(choose):
     """One that is slow there may be fast elsewhere: it is the result if none is known to meet the limit."""
     server = Server("served_p50_ms", 30.0, 10.0, contention=BUSY)
     study = choose("served_p50_ms<=20", server, 0.5, 0.6)
-    assert study.best is not None
     assert (study.best.trial_id, [*study.not_judged]) == ("t2", [])
     assert _feasible(study) == ["unknown", "true"]
 
     study = choose("served_p50_ms<=20", Server("served_p50_ms", 30.0, 40.0, contention=BUSY), 0.5, 0.6)
-    assert study.best is not None
     assert study.best.trial_id == "t1"
     assert _feasible(study) == ["unknown", "unknown"]
     said = _said(study)
     assert "though whether it meets served_p50_ms<=20 is not known" in said
     assert 'quiet machine with mlflow-sysmetrics served models:/m-0123 --limits "served_p50_ms<=20": served_p50' in said
-    assert "takes 4 ms of CPU a row; the machine was too busy to time its answers." in said
 
 
 def test_model_that_cannot_be_served_is_a_warning(choose, capsys):
     """Without limits on it; with some, the next one is tried, and nobody says that it meets them."""
     server = Server("served_memory_mb", fails=1)
     study = choose("", server, 0.5, 0.6)
-    assert study.best is not None
     assert (study.best.trial_id, server.served) == ("t1", 1)
     warning = "Warning: what it costs as served is not known: the model cannot be served here\n"
     assert warning in capsys.readouterr().out
     study = choose("served_memory_mb<=200", Server("served_memory_mb", 190.0, fails=1), 0.5, 0.6)
-    assert study.best is not None
     assert study.best.trial_id == "t2"
 
 
@@ -154,13 +140,13 @@ def test_limit_that_no_model_can_meet_ends_a_study_before_its_search(store_in_us
     assert search.call_count == 1
 
 
-@pytest.mark.parametrize(
-    ("contention", "answer_ms", "says"),
-    [
-        pytest.param(QUIET, 30.0, "has served_p50_ms 30 > 20; loosen this limit", id="quiet"),
-        pytest.param(QUIET, 23.0, "Error: searched", id="within noise"),
-        pytest.param(BUSY, 30.0, "Error: searched", id="busy"),
-    ],
+@cases(
+    "contention, answer_ms, says",
+    {
+        "quiet": (QUIET, 30.0, "has served_p50_ms 30 > 20; loosen this limit"),
+        "within noise": (QUIET, 23.0, "Error: searched"),
+        "busy": (BUSY, 30.0, "Error: searched"),
+    },
 )
 def test_limit_by_the_clock_ends_a_study_before_its_search_on_a_quiet_machine_alone(
     store_in_use, contention, answer_ms, says
@@ -170,23 +156,3 @@ def test_limit_by_the_clock_ends_a_study_before_its_search_on_a_quiet_machine_al
     search = Mock(side_effect=UserError("searched"))
     done = _early_stop(server, search, dataset="diabetes", limits="served_p50_ms<=20")
     assert says in done.stderr
-
-
-def test_study_delivers_the_first_model_that_meets_its_limits(store_in_use):
-    """The third that is served: before the search a model was that ignores all features."""
-
-    def search(study):
-        for number, each in enumerate(study.configurations, 1):
-            ran = trial(number, number / 10, each)
-            store(study.run.client, study.run.run_id, ran)
-            study.trials[ran.trial_id] = ran
-        study.forecasts = dict.fromkeys([each.id for each in study.configurations], 1.0)
-
-    server = Server("served_memory_mb", 150.0, 210.0, 190.0)
-    space = "{batch_size: 16, learning_rate: [0.01, 0.001], alpha: 0.1}"
-    done = _early_stop(server, search, limits="served_memory_mb<=200", space=space, folds="3", max_rows="300")
-    assert done.exit_code == 0, done.output
-    (run,) = runs_of_kind(store_in_use, "study")
-    second = store_in_use.get_run(run.data.tags[BEST_TRIAL_RUN_ID])
-    assert second.data.tags["sysmetrics.trial_id"] == "t2"
-    assert second.data.metrics["served_memory_mb"] == run.data.metrics["served_memory_mb"] == 190

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import cases
 from records import study_of
 from reference import bundled
 from scipy.stats import spearmanr
@@ -62,14 +63,14 @@ def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters():
         assert abs(correlation) < 0.19, name  # 1 % of shuffled orders exceed it
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "widths", "runs"),
-    [
-        pytest.param(MLP, 9, 3, id="own"),
-        pytest.param(MLP, 7, 1, id="own, few configurations"),
-        pytest.param("svm", 9, 1, id="built-in"),
-        pytest.param(f"svm,{MLP}", 9, 3, id="both: of the own one"),
-    ],
+@cases(
+    "algorithm, widths, runs",
+    {
+        "own": (MLP, 9, 3),
+        "own, few configurations": (MLP, 7, 1),
+        "built-in": ("svm", 9, 1),
+        "both: of the own one": (f"svm,{MLP}", 9, 3),
+    },
 )
 def test_one_configuration_from_the_middle_runs_again(algorithm, widths, runs):
     """Spread over the order, with numbers from 1 on."""
@@ -88,30 +89,20 @@ def test_one_configuration_from_the_middle_runs_again(algorithm, widths, runs):
         assert min(gaps) > len(tried) / runs - 1
 
 
-@pytest.mark.parametrize(
-    ("space", "max_trials", "candidates", "size"),
-    [
-        pytest.param(None, None, 192, 48, id="a quarter of the grid"),
-        pytest.param({"batch_size": [8, 64]}, None, 48, 30, id="of a small one thirty"),
-        pytest.param({"batch_size": [8, 64], "alpha": 0.1}, None, 16, 16, id="of a smaller one all"),
-        pytest.param({"alpha": ALPHAS}, 20, MAX_CANDIDATES, 20, id="of distributions very many"),
-    ],
+@cases(
+    "space, max_trials, candidates, size",
+    {
+        "a quarter of the grid": (None, None, 192, 48),
+        "of a small one thirty": ({"batch_size": [8, 64]}, None, 48, 30),
+        "of a smaller one all": ({"batch_size": [8, 64], "alpha": 0.1}, None, 16, 16),
+        "of distributions very many": ({"alpha": ALPHAS}, 20, MAX_CANDIDATES, 20),
+    },
 )
 def test_search_that_learns_tries_some_of_many(space, max_trials, candidates, size):
     """Those that it chooses from are in random order."""
     tried = _tried(space=space, search="tpe", max_trials=max_trials)
     assert len(_searched(tried)) == len(tried) == candidates
     assert _planned(tried, max_trials).size == size
-
-
-def test_search_that_learns_repeats_a_configuration_among_as_many_as_it_tries():
-    """Not among all those that it chooses from."""
-    tried = _in_order(space={"batch_size": 64, "max_iter": list(range(1, 41))}, search="tpe", algorithm=MLP)
-    assert len(_searched(tried)) == len(tried) - 2 == 40
-    size = _planned(tried, None).size
-    assert size == 30 + 2
-    (often, _), *_ = Counter(each.key for each in tried).most_common()
-    assert max(each.number for each in tried if each.key == often) <= size
 
 
 def _planned(tried, max_trials):
@@ -140,14 +131,14 @@ def test_each_algorithm_has_values_of_its_own():
     assert (steps["forest"], steps["boosting"], steps["mlp"]) == (1, 1, 630)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "space", "max_trials", "trials"),
-    [
-        pytest.param("svm", None, None, 20, id="default number"),
-        pytest.param("auto", None, 1000, 192, id="no more than the grid has"),
-        pytest.param(MLP, {"n_iter_no_change": {"integers": [1, 3]}}, 30, 24, id="distribution of few values"),
-        pytest.param("svm", {"batch_size": {"integers": [2, 400]}, "learning_rate": ALPHAS}, 50, 50, id="built-in"),
-    ],
+@cases(
+    "algorithm, space, max_trials, trials",
+    {
+        "default number": ("svm", None, None, 20),
+        "no more than the grid has": ("auto", None, 1000, 192),
+        "distribution of few values": (MLP, {"n_iter_no_change": {"integers": [1, 3]}}, 30, 24),
+        "built-in": ("svm", {"batch_size": {"integers": [2, 400]}, "learning_rate": ALPHAS}, 50, 50),
+    },
 )
 def test_random_search_tries_distinct_configurations(algorithm, space, max_trials, trials):
     """As many as are asked for, as far as there are enough; the same for the same seed."""

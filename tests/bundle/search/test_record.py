@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
-import pytest
+from cases import cases
 from records import BY_TIME, TIME, ended_by, of_every_end, recorder_of, store, study_of
 from records import trial as made
 from reference import configured
@@ -50,68 +50,58 @@ def _run(
     return recorder.study.trials[trial_id]
 
 
-@pytest.mark.parametrize(
-    ("dataset", "score", "best"),
-    [("red_wine", "val_rmse", "0.6000"), ("diabetes", "val_accuracy", "0.8000")],
-    ids=["lowest", "highest"],
+@cases(
+    "dataset, score, best",
+    {"lowest": ("red_wine", "val_rmse", "0.6"), "highest": ("diabetes", "val_accuracy", "0.8")},
 )
 def test_best_so_far_follows_the_direction_of_the_score(dataset, score, best):
     """Trials that diverged, failed or were ended are not among them, however good they look; all count as done."""
     record = recorder_of(study_of(dataset=dataset), stream=(stream := io.StringIO()))
-    record.on_step_end(0, [])
+    assert record.study.best_so_far() == ""
     for value in (0.7, 0.6, 0.8):
         _run(record, f"sound {value}", **{score: value})
     for value in (0.0, 1.0):
         _run(record, f"diverged {value}", tags={DIVERGED: "true"}, **{score: value})
         _run(record, f"stopped {value}", None, **{score: value})
-    _run(record, "failed", None, end="on_trial_error", **{score: value})
+    _run(record, "failed", None, end="on_trial_error", **{score: 1.0})
     record.on_experiment_end([])
-    first, last = stream.getvalue().splitlines()
-    assert first == "starting the processes"
-    assert last.startswith(f"8/8 trials, best {score} {best}, ")
-    (said, _, of) = record.study.best_so_far().partition(" by ")
-    assert said == f"{score} {float(best):.4g}"
-    assert of.endswith(", of 3 of 1 trials that ran to their end")
+    assert f"8/8 trials, best {score} {best}000, " in stream.getvalue()
+    assert record.study.best_so_far().startswith(f"{score} {best} by ")
 
 
-def test_nothing_is_best_before_a_trial_has_ended():
-    """Then nothing is said of it."""
-    assert study_of().best_so_far() == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "best"),
-    [
-        pytest.param("training_time_s<=1", "0.1000", id="number"),
-        pytest.param("training_time_s<=1x median", "0.0000", id="relative to those that finished"),
-        pytest.param("training_time_s<=0.1", "-", id="none"),
-    ],
+@cases(
+    "text, best",
+    {
+        "number": ("training_time_s<=1", 0.1),
+        "relative to those that finished": ("training_time_s<=1x median", 0.0),
+        "none": ("training_time_s<=0.1", None),
+    },
 )
 def test_best_so_far_meets_the_limits(text, best):
     """The best that breaks one is not the result."""
-    record = recorder_of(study_of(limits=text), stream=(stream := io.StringIO()))
+    record = recorder_of(study_of(limits=text))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
     for number, (name, time_s) in enumerate(times.items()):
         _run(record, name, val_rmse=0.1 * number, training_time_s=time_s)
-    record.on_experiment_end([])
-    assert f"val_rmse {best}, " in stream.getvalue().splitlines()[-1]
+    assert record.study.best_score() == best
 
 
 def test_record_knows_how_each_trial_ended(tmp_path):
     """By itself, by Tune, by an error, which it keeps, or not at all when the time was up; also if it never began."""
     record, error_file = recorder_of(study_of()), tmp_path / "error.txt"
-    study = record.study
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
     _run(record, "limits", "KILLED", tags=BY_TIME)
     _run(record, "a person", None)
     _run(record, "failed", None, end="on_trial_error", error_file=error_file)
     record.on_trial_error(0, [], _trial("failed while it was set up"))
-    before = study.last_end
+    before = record.study.last_end
     _run(record, "cut off", None, end="", val_rmse=0.1)
     record.on_trial_start(0, [], _trial("without a result"))
     record.on_experiment_end([])
-    assert {name: (each.status, each.stopped_by, each.error) for name, each in study.trials.items()} == {
+    assert record.study.last_end > before
+    trials = record.study.trials
+    assert {name: (each.status, each.stopped_by, each.error) for name, each in trials.items()} == {
         "itself": ("FINISHED", None, None),
         "limits": ("KILLED", "limits", None),
         "a person": ("KILLED", BY_PERSON, None),
@@ -120,10 +110,7 @@ def test_record_knows_how_each_trial_ended(tmp_path):
         "cut off": ("KILLED", BY_TIME_LIMIT, None),
         "without a result": ("KILLED", BY_TIME_LIMIT, None),
     }
-    assert before is not None
-    assert study.last_end is not None
-    assert study.last_end > before
-    assert study.trials["cut off"].figures == {"val_rmse": 0.1}
+    assert trials["cut off"].figures == {"val_rmse": 0.1}
 
 
 def test_search_of_which_no_trial_began_took_no_time():
@@ -162,17 +149,15 @@ def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt():
 EXPECTED = {"training_time_s": 9.0}
 
 
-@pytest.mark.parametrize(
-    ("trial", "end", "counted"),
-    [
-        pytest.param(made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0, id="stopped"),
-        pytest.param(
-            made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
-        ),
-        pytest.param(made(1, configuration=replace(configured(), repeat=1)), "finished", None, id="repeated"),
-        pytest.param(made(1, diverged=True, ending=BY_TIME), "diverged", None, id="diverged and ended by that"),
-        pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),
-    ],
+@cases(
+    "trial, end, counted",
+    {
+        "stopped": (made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0),
+        "skipped": (made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0),
+        "repeated": (made(1, configuration=replace(configured(), repeat=1)), "finished", None),
+        "diverged and ended by that": (made(1, diverged=True, ending=BY_TIME), "diverged", None),
+        "failed": (made(1, status="FAILED"), "stopped", None),
+    },
 )  # fmt: skip
 def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(trial, end, counted):
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""

@@ -9,9 +9,9 @@ from functools import partial
 from unittest.mock import Mock
 
 import pytest
+from cases import cases
 from click.testing import CliRunner
 from commands import (
-    STUDY,
     Finished,
     Study,
     children,
@@ -28,12 +28,10 @@ from study_settings import RunningRay, study_settings
 
 from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import keep
-from entrypoints.search.sampler import START_UP
 from entrypoints.tune import tune
 from mlflow_sysmetrics.tags import STOP_REASON
 
 COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
-SAME_FIGURES = (*COUNTS, "best_val_rmse", "test_rmse", "test_loss")
 CURVES = ("train_loss", "val_loss", "val_rmse")
 SCORES = ("val_loss", "val_rmse", "test_rmse", "test_loss")
 
@@ -50,7 +48,7 @@ def _check_result(study, whole):
     open.
     """
     expected = {run.info.run_name: run for run in whole.trials}
-    assert sorted(str(run.info.run_name) for run in study.trials) == sorted(map(str, expected))
+    assert sorted(run.info.run_name for run in study.trials) == sorted(expected)
     for run in study.trials:
         other = expected[run.info.run_name]
         assert run.info.status == other.info.status
@@ -62,30 +60,27 @@ def _check_result(study, whole):
             assert len(points) == len({point.step for point in points})
     assert study.run.info.status == "FINISHED"
     assert {run.info.status for run in study.client.search_runs(["0"])} <= {"FINISHED", "KILLED", "FAILED"}
-    assert _result(study) == _result(whole)
+    assert _best(study) == _best(whole)
+    metrics, of_whole = study.run.data.metrics, whole.run.data.metrics
+    assert [metrics.get(name) for name in COUNTS] == [of_whole.get(name) for name in COUNTS]
+    assert metrics["test_rmse"] == pytest.approx(of_whole["test_rmse"], rel=1e-12)
+    for file, key in {"trials.json": "status", "folds.json": "fold"}.items():
+        assert _table(study, file, key) == _table(whole, file, key)
 
 
-def _result(study):
-    """What a study says of its trials and the best, by their names."""
-    metrics, tags = study.run.data.metrics, study.run.data.tags
-    best = study.client.get_run(tags["sysmetrics.best_trial_run_id"]).data.params
+def _best(study):
+    return study.client.get_run(study.run.data.tags["sysmetrics.best_trial_run_id"]).data.params
+
+
+def _table(study, file, key):
+    """The rows of a table by the names of their trials, with scores to twelve digits."""
     held_against = references(study.client, study.run).values()
     names = {run.data.tags["sysmetrics.trial_id"]: run.info.run_name for run in (*study.trials, *held_against)}
-    tables = [
-        sorted(
-            str([names[row["trial_id"]], *map(row.get, columns), *(_rounded(row.get(name)) for name in SCORES)])
-            for row in study.rows(file)
-        )
-        for file, columns in {"trials.json": ("status", "diverged"), "folds.json": ("fold",)}.items()
-    ]
-    ids = {row["trial_id"]: row["run_id"] for row in study.rows("trials.json")}
-    assert ids == {run.data.tags["sysmetrics.trial_id"]: run.info.run_id for run in study.trials}
-    figures = {name: _rounded(metrics.get(name)) for name in SAME_FIGURES}
-    return best, tables, figures, tags.get("sysmetrics.error")
-
-
-def _rounded(value):
-    return "none" if value is None else f"{value:.12g}"
+    rows = []
+    for row in study.rows(file):
+        scores = [f"{row.get(name, 0.0):.12g}" for name in SCORES]
+        rows.append([names[row["trial_id"]], str(row[key]), *scores])
+    return sorted(rows)
 
 
 def _as_if_killed(whole, folder, begun, absent):
@@ -140,34 +135,6 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(study, tmp_p
     assert (resume.info.run_name, resume.info.status) == ("resume tune red_wine", "FINISHED")
 
 
-@pytest.mark.slow
-def test_search_that_learns_goes_on_with_what_it_would_have_suggested(run_study, run_project, tmp_path_factory):
-    """Of a grid of 36 it tries 16, each once; seven of them are suggested again after an interruption."""
-    # One batch size: with others scores are equal, and what is cheapest changes from run to run.
-    rates, alphas = "[0.02, 0.01, 0.006, 0.003, 0.001, 0.0003]", "[0.0001, 0.001, 0.01, 0.1, 1, 3]"
-    space = f"{{batch_size: 64, learning_rate: {rates}, alpha: {alphas}}}"
-    settings = STUDY | {"space": space, "search": "tpe", "max_trials": "16", "length": "2 epochs", "cpus": "1"}
-    limits = "training_time_s<=1000x median"  # which no trial breaks: times differ from run to run
-    whole = run_study(tmp_path_factory.mktemp("whole"), "early_stop", **settings, limits=limits)
-    assert "Search: 16 trials of 3 folds, chosen among 36, on 1 CPU cores" in whole.command.stdout
-    in_order = sorted(whole.trials, key=lambda run: int(run.data.tags["sysmetrics.number"]))
-    assert [run.data.tags["sysmetrics.number"] for run in in_order] == [str(number) for number in range(1, 17)]
-    assert len({run.info.run_name for run in in_order}) == 16
-    best = min(in_order, key=lambda run: run.data.metrics["val_rmse"])
-    assert in_order.index(best) >= START_UP
-    folder = tmp_path_factory.mktemp("continued")
-    _as_if_killed(whole, folder, in_order[8:9], in_order[9:])
-    command = run_project("early_stop", folder, resume=whole.run.info.run_id, cpus="1")
-    assert command.exit_code == 0, command.stdout + command.stderr
-    assert "goes on; 8 of 16 trials are done, 1 were begun and keep their runs, 7 are new\n" in command.stdout
-    client = MlflowClient(store_uri(folder))
-    run = client.get_run(whole.run.info.run_id)
-    continued = Study(folder, command, client, run, children(client, run, "trial"), set())
-    _check_result(continued, whole)
-    numbers = {run.info.run_name: run.data.tags["sysmetrics.number"] for run in in_order}
-    assert {run.info.run_name: run.data.tags["sysmetrics.number"] for run in continued.trials} == numbers
-
-
 # An estimator whose trials crawl, from their middle on, once more of them have begun than the file `most` allows. The
 # timing of a few batches before the search ends earlier.
 CRAWLS = """
@@ -215,14 +182,14 @@ def start(new_store, start_project, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "group", "named"),
-    [
-        pytest.param(signal.SIGINT, True, "SIGINT", id="ctrl-c"),
-        pytest.param(signal.SIGTERM, True, "SIGTERM", id="sigterm"),
-        pytest.param(signal.SIGHUP, True, "SIGHUP", id="closed terminal"),
-        pytest.param(signal.SIGTERM, False, "SIGTERM", id="mlflow run alone"),
-    ],
+@cases(
+    "number, group, named",
+    {
+        "ctrl-c": (signal.SIGINT, True, "SIGINT"),
+        "sigterm": (signal.SIGTERM, True, "SIGTERM"),
+        "closed terminal": (signal.SIGHUP, True, "SIGHUP"),
+        "mlflow run alone": (signal.SIGTERM, False, "SIGTERM"),
+    },
 )
 def test_signal_ends_a_study_soon_with_its_runs_marked(start, tmp_path, number, group, named):
     """No process is left, and no run is RUNNING; the user is told why, and how to go on, without a traceback.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cases import cases
 from commands import wait_until
 from study_settings import study_settings
 
@@ -44,13 +45,13 @@ def test_study_is_taken_by_one_of_two_commands(client, run):
 SPACE = search_space.parse(GRID, Path()) | {"batch_size": [16, 64]}
 
 
-@pytest.mark.parametrize(
+@cases(
     "settings",
-    [
-        pytest.param(study_settings(), id="defaults"),
-        pytest.param(study_settings(space=SPACE, search="random", max_trials=9, seed=3), id="distributions"),
-        pytest.param(study_settings(dataset="/a b/ä.csv", target="é", limits="elapsed_s<=3"), id="limits"),
-    ],
+    {
+        "defaults": study_settings(),
+        "distributions": study_settings(space=SPACE, search="random", max_trials=9, seed=3),
+        "limits": study_settings(dataset="/a b/ä.csv", target="é", limits="elapsed_s<=3"),
+    },
 )
 def test_settings_come_back_as_they_were(run, settings):
     """With their types; execution is that of the command which reads them."""

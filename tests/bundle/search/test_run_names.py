@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import pytest
+from cases import cases
 
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.run_names import run_names
@@ -22,28 +22,21 @@ def _own(**values):
 SOME = [_named(learning_rate=rate, alpha=alpha) for rate in (0.1, 0.2) for alpha in (1e-5, 0.01)]
 
 
-@pytest.mark.parametrize(
-    ("trials", "names"),
-    [
-        pytest.param(SOME, ["lr0.1 a1e-05", "lr0.1 a0.01", "lr0.2 a1e-05", "lr0.2 a0.01"], id="varied"),
-        pytest.param(SOME[:1], ["linear b16 lr0.1 a1e-05"], id="only-trial"),
-        pytest.param([SOME[0], SOME[1], replace(SOME[1], repeat=1)], ["a1e-05", "a0.01", "#2 a0.01"], id="repeated"),
-        pytest.param(
-            [_named("svm", alpha=0.1), _named(MLP, alpha=1)], ["svm a0.1", "MLPClassifier a1"], id="class-of-a-path"
-        ),
-        pytest.param(
-            _own(learning_rate_init=(0.000123456, 123456.789)), ["lri0.0001235", "lri1.235e+05"], id="four-digits"
-        ),
-        pytest.param(_own(hidden_layer_sizes=([4], [8, 8])), ["hls[4]", "hls[8,8]"], id="initials-and-lists"),
-        pytest.param(
-            _own(solver=("sgd", "adam"), max_iter=(-1, None)), ["s=sgd mi=-1", "s=adam mi=None"], id="words-and-signs"
-        ),
-        pytest.param(
+@cases(
+    "trials, names",
+    {
+        "varied": (SOME, ["lr0.1 a1e-05", "lr0.1 a0.01", "lr0.2 a1e-05", "lr0.2 a0.01"]),
+        "only-trial": (SOME[:1], ["linear b16 lr0.1 a1e-05"]),
+        "repeated": ([SOME[0], SOME[1], replace(SOME[1], repeat=1)], ["a1e-05", "a0.01", "#2 a0.01"]),
+        "class-of-a-path": ([_named("svm", alpha=0.1), _named(MLP, alpha=1)], ["svm a0.1", "MLPClassifier a1"]),
+        "four-digits": (_own(learning_rate_init=(0.000123456, 123456.789)), ["lri0.0001235", "lri1.235e+05"]),
+        "initials-and-lists": (_own(hidden_layer_sizes=([4], [8, 8])), ["hls[4]", "hls[8,8]"]),
+        "words-and-signs": (_own(solver=("sgd", "adam"), max_iter=(-1, None)), ["s=sgd mi=-1", "s=adam mi=None"]),
+        "initials-that-mean-something-else-elsewhere": (
             _own(activation=("relu", "tanh"), beta_1=(0.9, 1)),
             ["activation=relu beta_1=0.9", "activation=tanh beta_1=1"],
-            id="initials-that-mean-something-else-elsewhere",
         ),
-    ],
+    },
 )
 def test_name_holds_what_differs_and_little_else(trials, names):
     """A value that all trials share, or a word that all repeat, would only widen the UI's legends."""

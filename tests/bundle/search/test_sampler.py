@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import replace
 from itertools import product
 from statistics import fmean
-from typing import Any
 
 import pytest
+from cases import cases
 from optuna.trial import TrialState
 from records import BY_TIME, TIME, study_of, trial
 from reference import bundled
@@ -23,7 +23,6 @@ from entrypoints.search.grid import configurations
 from entrypoints.search.sampler import START_UP, Cheap, Sampler, Tried, TuneSampler, first_allowed
 from mlflow_sysmetrics.tags import BY_PERSON
 
-Choice = dict[str, Any]
 RATES = [10.0**-each for each in range(8)]
 ONE = [{"rate": rate, "size": 2**size, "word": word} for rate, size, word in product(RATES, range(8), ("a", "b"))]
 SEVERAL = [{"algorithm": "sgd", "rate": rate, "size": 2**size} for rate, size in product(RATES, range(8))] + [
@@ -39,22 +38,11 @@ def _score(choice):
     return away + abs(choice["size"].bit_length() - 5) + (choice.get("word") == "a")
 
 
-def _free(choice):
-    return 0.0
-
-
 def _search(
-    candidates,
-    trials=60,
-    seed=0,
-    excess=_free,
-    stops=True,
-    known=None,
-    pick=first_allowed,
-    **allowed,
+    candidates, trials=60, seed=0, excess=lambda choice: 0.0, stops=True, known=(), pick=first_allowed, **allowed
 ):
     """What a search with this budget tries, one after the other, after what it has tried before."""
-    sampler, known = Sampler(candidates, seed, pick), list(known or [])
+    sampler, known = Sampler(candidates, seed, pick), list(known)
     while len(known) < trials and (i := sampler.next(known, **allowed)) is not None:
         too_much = excess(candidates[i])
         if too_much and stops:
@@ -64,13 +52,12 @@ def _search(
     return known
 
 
-@pytest.mark.parametrize("candidates", [pytest.param(ONE, id="one algorithm"), pytest.param(SEVERAL, id="several")])
+@cases("candidates", {"one algorithm": ONE, "several": SEVERAL})
 def test_best_candidate_is_found_long_before_all_are_tried(candidates):
     """Among 128 within 60; none is suggested twice, and in the end all are."""
-    for seed in range(2):
-        indices = [each.i for each in _search(candidates, seed=seed)]
-        assert min(_score(candidates[i]) for i in indices) == min(map(_score, candidates))
-        assert len(set(indices)) == len(indices) == 60
+    indices = [each.i for each in _search(candidates)]
+    assert min(_score(candidates[i]) for i in indices) == min(map(_score, candidates))
+    assert len(set(indices)) == len(indices) == 60
     assert {each.i for each in _search(candidates[:40], trials=99)} == set(range(40))
 
 
@@ -81,22 +68,18 @@ def test_first_suggestions_are_the_first_candidates():
     assert indices[-1] != START_UP
 
 
-@pytest.mark.parametrize("stops", [pytest.param(True, id="stopped"), pytest.param(False, id="at its end")])
+@cases("stops", {"stopped": True, "at its end": False})
 def test_what_breaks_a_limit_is_avoided(stops):
     """However that became known, and although the best scores lie there; the best within the limit is found."""
 
     def excess(choice):
         return max(0.0, choice["size"] / 8 - 1)
 
-    broken = {"limit": 0, "no limit": 0}
-    for seed in range(3):
-        told = _search(ONE, trials=40, seed=seed, excess=excess, stops=stops)[START_UP:]
-        free = _search(ONE, trials=40, seed=seed)[START_UP:]
-        for name, tried in {"limit": told, "no limit": free}.items():
-            broken[name] += sum(excess(ONE[each.i]) > 0 for each in tried)
-        best = min((each for each in told if not each.excess), key=lambda each: each.score or 0.0)
-        assert ONE[best.i] == {"rate": RATES[3], "size": 8, "word": "b"}
-    assert broken["limit"] < 0.7 * broken["no limit"]  # before the cost model rules any out
+    limited, free = (_search(ONE, trials=40, excess=of, stops=stops)[START_UP:] for of in (excess, lambda choice: 0.0))
+    broken, usual = ([excess(ONE[each.i]) > 0 for each in tried].count(True) for tried in (limited, free))
+    assert broken < 0.7 * usual
+    best = min((each for each in limited if not each.excess), key=lambda each: each.score)
+    assert ONE[best.i] == {"rate": RATES[3], "size": 8, "word": "b"}
 
 
 def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is():
@@ -117,7 +100,7 @@ def test_search_that_goes_on_suggests_what_it_would_have_suggested():
     whole = _search(ONE)
     assert _search(ONE, known=whole[:25]) == whole
     assert _search(ONE, seed=1) != whole
-    assert _search(ONE, known=[each._replace(score=-(each.score or 0.0)) for each in whole[:25]])[25:] != whole[25:]
+    assert _search(ONE, known=[each._replace(score=-each.score) for each in whole[:25]])[25:] != whole[25:]
 
 
 SPACE = {"batch_size": [8, 64], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.1, 0.01]}
@@ -133,9 +116,7 @@ def _study(trials=(), limits="", dataset="red_wine", **settings):
 
 def _suggested(searcher):
     """The next configuration, where one more may run."""
-    config = searcher.suggest("any id")
-    assert isinstance(config, dict)
-    return config["configuration"]
+    return searcher.suggest("any id")["configuration"]
 
 
 def _end(study, configuration):
@@ -185,22 +166,19 @@ def test_what_an_earlier_command_began_comes_first():
     assert searcher.suggest("any id") == TuneSampler.FINISHED
 
 
-@pytest.mark.parametrize(("dataset", "metric", "is_found"), [
-    pytest.param("red_wine", "val_rmse", lambda rank: rank < 2.5, id="lower is better"),
-    pytest.param("diabetes", "val_accuracy", lambda rank: rank > 4.5, id="higher is better"),
-])  # fmt: skip
-def test_search_goes_where_scores_are_better(dataset, metric, is_found):
-    """Here the score is the place of the learning rate among eight: of 15 trials that follow the first, the mean."""
+@pytest.mark.parametrize(("dataset", "metric", "sign"), [("red_wine", "val_rmse", 1), ("diabetes", "val_accuracy", -1)])
+def test_search_goes_where_scores_are_better(dataset, metric, sign):
+    """Here the score is the place of the learning rate among eight: the mean of the 15 trials that follow the first."""
     rates = [10.0**-place for place in range(8)]
     space = {"batch_size": [2**size for size in range(8)], "learning_rate": rates}
     study = _study(dataset=dataset, max_trials=20, space=space)
-    searcher = TuneSampler(study, None, at_once=1)
-    ranks = []
+    searcher, places = TuneSampler(study, None, at_once=1), []
     for number in range(1, START_UP + 16):
         configuration = _suggested(searcher)
-        ranks.append(rates.index(configuration.searched["learning_rate"]))
-        study.trials[f"t{number}"] = trial(number, configuration=configuration, figures={metric: float(ranks[-1])})
-    assert is_found(fmean(ranks[START_UP:]))
+        place = rates.index(configuration.searched["learning_rate"])
+        study.trials[f"t{number}"] = trial(number, configuration=configuration, figures={metric: float(place)})
+        places.append(sign * (place - 3.5))
+    assert fmean(places[START_UP:]) < -1
 
 
 def test_search_is_told_how_each_trial_ended(monkeypatch):
@@ -226,75 +204,80 @@ def test_search_is_told_how_each_trial_ended(monkeypatch):
     ]
 
 
-def test_cheap_candidates_are_asked_for_first(monkeypatch):
-    """Of the cheaper half of each algorithm, which take turns, in random order; later the nearest to what is wanted.
-
-    Of those that may be tried alone. Before anything is known of their times, each is as cheap as any.
-    """
+def test_cheap_candidates_are_asked_for_first():
+    """Of the cheaper half of each algorithm, which take turns, in random order."""
     algorithms = [choice["algorithm"] for choice in SEVERAL]
     seconds = [float(choice["size"] + 1000 * (choice["algorithm"] == "forest")) for choice in SEVERAL]
     first = [each.i for each in _search(SEVERAL, trials=START_UP, pick=Cheap(algorithms, lambda: seconds))]
-    assert [algorithms[i] for i in first[:4]] in (["sgd", "forest"] * 2, ["forest", "sgd"] * 2)
-    assert max(SEVERAL[i]["size"] for i in first) <= 8
+    one, other, *_ = taken = [algorithms[i] for i in first]
+    assert {one, other} == {"sgd", "forest"}
+    assert taken[:4] == [one, other] * 2
     for algorithm in ("sgd", "forest"):
         mine = [i for i in first if algorithms[i] == algorithm]
         assert mine == [i for i in range(128) if algorithms[i] == algorithm and SEVERAL[i]["size"] <= 8][: len(mine)]
+
+
+def test_cheapest_is_the_nearest_of_those_that_may_be_tried():
+    """Before anything is known of their times, each is as cheap as any."""
     unknown = Cheap(["one"] * 128, lambda: [0.0] * 128)
     assert _search(ONE, trials=START_UP + 1, pick=unknown) == _search(ONE, trials=START_UP + 1)
-    pick = Cheap(["one"] * 20, lambda: [9.0, *[0.0] * 19])
-    nearest = list(range(15))
+    pick, nearest = Cheap(["one"] * 20, lambda: [9.0, *[0.0] * 19]), list(range(15))
     assert pick(nearest, lambda indices: [True] * len(indices)) == 0
     assert pick(nearest, lambda indices: [i != 0 for i in indices]) == 1
 
 
-def test_search_knows_what_candidates_take_once_the_first_trial_has_begun():
+@pytest.mark.parametrize("race", [True, False])
+def test_search_knows_what_candidates_take_once_the_first_trial_has_begun(race):
     """Then the first ones are of the cheaper half; with race=off they are what a grid would begin with."""
-    for race in (True, False):
-        study = _study(max_trials=12, race=race)
-        slow = {each.id: float(each.batch_size == 64) for each in study.configurations}
-        searcher = TuneSampler(study, None, 9, lambda slow=slow: slow)
-        assert _suggested(searcher) == study.configurations[0]
-        study.first_start = 0.0
-        suggested = [_suggested(searcher) for _ in range(4)]
-        if race:
-            assert {each.batch_size for each in suggested} == {8}
-        else:
-            assert suggested == study.configurations[1:5]
+    study = _study(max_trials=12, race=race)
+    slow = {each.id: float(each.batch_size == 64) for each in study.configurations}
+    searcher = TuneSampler(study, None, 9, lambda: slow)
+    assert _suggested(searcher) == study.configurations[0]
+    study.first_start = 0.0
+    suggested = [_suggested(searcher) for _ in range(4)]
+    assert (suggested == study.configurations[1:5]) is not race
+    assert ({each.batch_size for each in suggested} == {8}) is race
 
 
-def _raced(study, at_once=1):
+def _rival(study):
     """What the next trial of a study races against."""
-    config = TuneSampler(study, None, at_once).suggest("any id")
-    assert isinstance(config, dict)
-    return config["rival"]
+    return TuneSampler(study, None, at_once=1).suggest("any id").get("rival")
 
 
-def test_trials_race_against_the_best_once_five_are_complete():
-    """It meets the limits. Not where models are judged as served, with race=off, and of what shows the noise."""
+@pytest.fixture
+def raced():
+    """A study of six complete trials: the later, the better and the dearer; the first has diverged."""
     study = _study(limits="training_time_s<=4.5", max_trials=12)
     for number, each in enumerate(study.configurations[:6], 1):
         folds = [{"fold": fold, "val_rmse": 1 - number / 10 + fold * number / 1000} for fold in range(3)]
-        assert _raced(study) is None
         ended = trial(number, 1 - number / 10, each, folds=folds, diverged=number == 1)
         study.trials[ended.trial_id] = ended
-    rival = _raced(study)
-    assert rival
+    return study
+
+
+def test_trials_race_against_the_best_that_meets_the_limits_once_five_are_complete(raced):
+    """With its cost, where the cheapest that is as good is chosen."""
+    rival = _rival(raced)
     assert (rival.score, rival.higher_is_better, rival.cost) == ("val_rmse", False, None)
     assert rival.mean == pytest.approx(1 - 4 / 10 + 4 / 1000)
-    study.settings = replace(study.settings, choose="cheapest")
-    cheapest = _raced(study)
-    assert cheapest
-    assert cheapest.cost == ("training_time_s", 4.0)
-    *_, repeated = study.configurations
-    again = replace(repeated, repeat=1, number=7)
-    study.configurations = [*study.configurations[:-1], replace(repeated, number=99), again]
-    assert _raced(study) is None
-    study.configurations.pop()
-    study.settings = replace(study.settings, race=False)
-    assert TuneSampler(study, None, 1).suggest("any id").keys() == {"configuration"}
-    study.settings = replace(study.settings, race=True)
-    study.limits = Limits.parse("served_p95_ms<=20", metrics("val_rmse", False))
-    assert TuneSampler(study, None, 1).suggest("any id").keys() == {"configuration"}
+    raced.settings = replace(raced.settings, choose="cheapest")
+    assert _rival(raced).cost == ("training_time_s", 4.0)
+    raced.trials.pop("t6")
+    assert _rival(raced) is None
+
+
+def test_what_shows_the_noise_does_not_race(raced):
+    *others, repeated = raced.configurations
+    raced.configurations = [*others, replace(repeated, number=99), replace(repeated, repeat=1, number=7)]
+    assert _rival(raced) is None
+
+
+def test_nothing_races_where_that_is_off_or_models_are_judged_as_served(raced):
+    raced.settings = replace(raced.settings, race=False)
+    assert _rival(raced) is None
+    raced.settings = replace(raced.settings, race=True)
+    raced.limits = Limits.parse("served_p95_ms<=20", metrics("val_rmse", False))
+    assert _rival(raced) is None
 
 
 def test_search_learns_from_a_raced_trial_the_score_that_was_predicted(monkeypatch):

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
 import pytest
+from cases import cases
 from reference import MLP_CLASSIFIER, bundled, configured
 from study_settings import study_settings
 
@@ -81,15 +82,15 @@ def test_the_others_go_on_without_one_that_does_not_come(stage, monkeypatch, cap
     ]
 
 
-@pytest.mark.parametrize(
-    ("length", "timing", "seconds"),
-    [
-        pytest.param({"length": Length(2, 500), "batch_size": 100}, {"step_s": 1.0}, 18, id="first-limit"),
-        pytest.param({"steps": 250}, {"validate_s": 2.0}, 21 * 2.0, id="reports-by-length"),
-        pytest.param({"steps": 250}, {"ending_s": 3.0}, 3.0, id="ending-once"),
-        pytest.param({"steps": 250}, {"fit_s": 4.0}, 0.0, id="fit-is-in-the-step"),
-        pytest.param({"batch_size": None, "steps": 1}, {"step_s": 5.0, "validate_s": 2.0}, 5.0, id="a-fit-is-one-step"),
-    ],
+@cases(
+    "length, timing, seconds",
+    {
+        "first-limit": ({"length": Length(2, 500), "batch_size": 100}, {"step_s": 1.0}, 18),
+        "reports-by-length": ({"steps": 250}, {"validate_s": 2.0}, 21 * 2.0),
+        "ending-once": ({"steps": 250}, {"ending_s": 3.0}, 3.0),
+        "fit-is-in-the-step": ({"steps": 250}, {"fit_s": 4.0}, 0.0),
+        "a-fit-is-one-step": ({"batch_size": None, "steps": 1}, {"step_s": 5.0, "validate_s": 2.0}, 5.0),
+    },
 )
 def test_trial_costs_what_all_that_it_does_takes(length, timing, seconds):
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
@@ -110,7 +111,9 @@ def test_trial_has_the_time_of_its_algorithm_and_batch_size():
     trials = [configured(batch_size=size, learning_rate=rate) for size in (8, 64, 512) for rate in (0.1, 0.01)]
     kinds = representatives(trials)
     assert {(each.batch_size, each.hyperparameters["learning_rate"]) for each in kinds} == {
-        *((8, 0.1), (64, 0.1), (512, 0.1))
+        (8, 0.1),
+        (64, 0.1),
+        (512, 0.1),
     }
     timed = ({8: 1.0, 64: 7.0}, {8: 3.0, 64: 5.0})
     rounds = [[{"elapsed_s": of[each.batch_size]} if each.batch_size in of else None for each in kinds] for of in timed]
@@ -137,12 +140,12 @@ def test_time_for_the_forecast_is_bounded(monkeypatch):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    ("wrong", "timed"),
-    [
-        pytest.param(configured(learning_rate=1e60), True, id="overflows-after-some-steps"),
-        pytest.param(configured("sklearn.naive_bayes.MultinomialNB"), False, id="raises"),
-    ],
+@cases(
+    "wrong, timed",
+    {
+        "overflows-after-some-steps": (configured(learning_rate=1e60), True),
+        "raises": (configured("sklearn.naive_bayes.MultinomialNB"), False),
+    },
 )
 def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong, timed):
     """What is wrong, its trial will say; steps before an overflow are like any other's."""
