@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from cases import cases
 from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
@@ -35,7 +36,7 @@ def command(database, error):
             raise error
 
 
-@pytest.mark.parametrize("error", [None, OSError("No space left on device")], ids=["finished", "failed"])
+@cases("error", {"finished": None, "failed": OSError("No space left on device")})
 def test_end_that_the_store_does_not_take_is_a_sentence_and_left_for_sync(error, database, tmp_path):
     """The run does not stay RUNNING for ever, and the user reads what to do."""
     with pytest.raises(UserError, match=r"no_such_column_is_there.*sync") as told:

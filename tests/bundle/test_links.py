@@ -1,6 +1,7 @@
 """Links that open the right page of the MLflow UI."""
 
 import pytest
+from cases import cases
 from reference import fragment
 
 from entrypoints.links import how_to_open, run_view
@@ -14,22 +15,20 @@ def test_link_opens_one_tab_of_one_run():
     )
 
 
-@pytest.mark.parametrize(
-    ("uri", "ours", "mlflows"),
-    [
-        pytest.param(
+@cases(
+    "uri, ours, mlflows",
+    {
+        "database": (
             "sqlite:///my runs.db",
             "mlflow-sysmetrics ui --tracking-uri 'sqlite:///my runs.db'",
             "mlflow server --port 5000 --backend-store-uri 'sqlite:///my runs.db'",
-            id="database",
         ),
-        pytest.param(
+        "database with a password": (
             "postgresql://me:hush42@db/mlflow",
             "mlflow-sysmetrics ui",
             "MLFLOW_BACKEND_STORE_URI=$MLFLOW_TRACKING_URI mlflow server --port 5000",
-            id="database with a password",
         ),
-    ],
+    },
 )
 def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one(uri, ours, mlflows):
     """It can be pasted into a shell: our command where that is installed, else MLflow's."""

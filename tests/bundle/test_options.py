@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from cases import cases
 from click.testing import CliRunner
 from study_settings import parsed
 
@@ -18,17 +19,17 @@ def _with(name):
     return report_options if name == "study" else tune_options
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "value"),
-    [
-        pytest.param("folds", "2", 2, id="fewest folds"),
-        pytest.param("max_rows", "all", None, id="all rows"),
-        pytest.param("limits", "auto", DEFAULT_LIMITS, id="the default limits"),
-        pytest.param("limits", "none", None, id="no limits"),
-        pytest.param("space", "{batch_size: [8, 64], alpha: 0.1}", {"batch_size": [8, 64], "alpha": [0.1]}, id="space"),
-        pytest.param("register", " wine quality, é ", "wine quality, é", id="model name"),
-        pytest.param("study", "b, a,b", ("b", "a"), id="studies, each once"),
-    ],
+@cases(
+    "name, text, value",
+    {
+        "fewest folds": ("folds", "2", 2),
+        "all rows": ("max_rows", "all", None),
+        "the default limits": ("limits", "auto", DEFAULT_LIMITS),
+        "no limits": ("limits", "none", None),
+        "space": ("space", "{batch_size: [8, 64], alpha: 0.1}", {"batch_size": [8, 64], "alpha": [0.1]}),
+        "model name": ("register", " wine quality, é ", "wine quality, é"),
+        "studies, each once": ("study", "b, a,b", ("b", "a")),
+    },
 )
 def test_option_takes_a_value_that_is_allowed(name, text, value):
     """Also at the edge of what is allowed."""
@@ -82,14 +83,14 @@ def test_options_are_written_as_they_are_typed():
     assert as_typed(parsed()) == {option.name: str(option.default) for option in tune.params}
 
 
-@pytest.mark.parametrize(
-    ("given", "steps"),
-    [
-        pytest.param("auto", [200, 1500], id="ten epochs, but at most 1500 steps"),
-        pytest.param("200 epochs", [4000, 200_000], id="epochs alone"),
-        pytest.param("1 epoch", [20, 1000], id="one epoch"),
-        pytest.param("500 steps", [500, 500], id="steps alone"),
-    ],
+@cases(
+    "given, steps",
+    {
+        "ten epochs, but at most 1500 steps": ("auto", [200, 1500]),
+        "epochs alone": ("200 epochs", [4000, 200_000]),
+        "one epoch": ("1 epoch", [20, 1000]),
+        "steps alone": ("500 steps", [500, 500]),
+    },
 )
 def test_length_is_what_was_given_and_else_the_default(given, steps):
     """In steps, of a trial whose epochs have 20 of them, and of one whose epochs have 1000."""
@@ -106,15 +107,15 @@ def test_every_option_has_a_help_text_and_shows_its_default():
             assert f"[default:{option.default}]" in shown, option.name
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        pytest.param("red_wine", ("red_wine",), id="one, though a file has its name"),
-        pytest.param("red_wine, diabetes,red_wine", ("red_wine", "diabetes"), id="several"),
-        pytest.param("a,b.csv", ("HERE/a,b.csv",), id="a file with a comma in its name"),
-        pytest.param("b.csv,diabetes", ("HERE/b.csv", "diabetes"), id="a file among several"),
-        pytest.param("~nobody-at-all/mine.csv", (), id="nobody's home"),
-    ],
+@cases(
+    "text, names",
+    {
+        "one, though a file has its name": ("red_wine", ("red_wine",)),
+        "several": ("red_wine, diabetes,red_wine", ("red_wine", "diabetes")),
+        "a file with a comma in its name": ("a,b.csv", ("HERE/a,b.csv",)),
+        "a file among several": ("b.csv,diabetes", ("HERE/b.csv", "diabetes")),
+        "nobody's home": ("~nobody-at-all/mine.csv", ()),
+    },
 )
 def test_datasets_are_names_separated_by_commas(text, names, tmp_path, monkeypatch):
     """Each once, in the order in which they are given."""

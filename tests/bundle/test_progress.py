@@ -4,6 +4,7 @@ import io
 from unittest.mock import Mock
 
 import pytest
+from cases import cases
 from clock import Clock
 
 from entrypoints.progress import Progress
@@ -76,9 +77,7 @@ def test_progress_says_trials_best_and_time(
     assert stream.getvalue() == f"{says}\n"
 
 
-@pytest.mark.parametrize(
-    ("stream", "interval_s"), [pytest.param(io.StringIO, 5.0, id="log"), pytest.param(Terminal, 0.2, id="terminal")]
-)
+@cases("stream, interval_s", {"log": (io.StringIO, 5.0), "terminal": (Terminal, 0.2)})
 def test_progress_writes_only_when_a_line_is_due(stream, interval_s):
     """The first at once, then one per interval: long in a log, short on a terminal. Only then the best is asked for."""
     output, clock, best = stream(), Clock(100.0), Mock(return_value=0.5)
@@ -93,7 +92,7 @@ def test_progress_writes_only_when_a_line_is_due(stream, interval_s):
     assert best.call_count == 3
 
 
-@pytest.mark.parametrize("stream", [pytest.param(io.StringIO, id="log"), pytest.param(Terminal, id="terminal")])
+@cases("stream", {"log": io.StringIO, "terminal": Terminal})
 def test_progress_always_writes_the_last_line(stream):
     """Even just after another one, and with no time left. On a terminal each line takes the place of the one before."""
     output, clock = stream(), Clock(100.0)

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from cases import cases
 from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput
@@ -46,21 +47,18 @@ def test_trials_are_rows_in_the_order_in_which_they_began(client, monkeypatch):
     assert str(trials["elapsed_s"].tolist()) == "[2.5, nan, nan]"
 
 
-@pytest.mark.parametrize(
-    ("status", "tags", "expected"),
-    [
-        pytest.param("FINISHED", {"number": "7", "repeat": "2"}, {"number": 7, "repeat": 2}, id="number in the order"),
-        pytest.param("FINISHED", {"node": "n"}, {"number": None, "repeat": 0, "host": None}, id="unknown"),
-        pytest.param(
-            "FINISHED", {"diverged": "true", "feasible": "true"}, {"diverged": True, "feasible": True}, id="tags"
-        ),
-        pytest.param(
+@cases(
+    "status, tags, expected",
+    {
+        "number in the order": ("FINISHED", {"number": "7", "repeat": "2"}, {"number": 7, "repeat": 2}),
+        "unknown": ("FINISHED", {"node": "n"}, {"number": None, "repeat": 0, "host": None}),
+        "tags": ("FINISHED", {"diverged": "true", "feasible": "true"}, {"diverged": True, "feasible": True}),
+        "host": (
             *("FINISHED", {"host_cpu_model": "A CPU", "host_usable_cores": "2", "host_os": "Linux"}),
             {"host": "A CPU, usable_cores 2"},
-            id="host",
         ),
-        pytest.param("KILLED", STOPPED, STOPPED, id="stopped"),
-    ],
+        "stopped": ("KILLED", STOPPED, STOPPED),
+    },
 )
 def test_row_says_how_its_trial_ended(client, status, tags, expected):
     """What is not known is None; beside one that finished all the same."""
@@ -92,14 +90,14 @@ def test_hyperparameters_are_what_was_searched_and_differs(client):
     assert _read(client, study).hyperparameters == ("width", "depth")
 
 
-@pytest.mark.parametrize(
-    ("given", "values"),
-    [
-        pytest.param((8, 64), [8, 64], id="whole"),
-        pytest.param((8, None), [8.0, math.nan], id="absent in one"),
-        pytest.param(("0.1", "auto"), ["0.1", "auto"], id="a word among numbers"),
-        pytest.param((True, False), ["True", "False"], id="switches"),
-    ],
+@cases(
+    "given, values",
+    {
+        "whole": ((8, 64), [8, 64]),
+        "absent in one": ((8, None), [8.0, math.nan]),
+        "a word among numbers": (("0.1", "auto"), ["0.1", "auto"]),
+        "switches": ((True, False), ["True", "False"]),
+    },
 )
 def test_hyperparameter_is_a_number_where_all_its_texts_are(client, given, values):
     """Else it stays as MLflow shows it; whole numbers stay whole."""

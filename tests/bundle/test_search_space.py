@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import cases
 
 from entrypoints.errors import UserError
 from entrypoints.search_space import distribution, is_distribution, parse
@@ -17,15 +18,15 @@ def _values(given):
     return parse(json.dumps({"x": given}), Path())["x"]
 
 
-@pytest.mark.parametrize(
-    ("given", "values"),
-    [
-        pytest.param([0.1, 1], [0.1, 1], id="list"),
-        pytest.param(0.1, [0.1], id="one number"),
-        pytest.param(None, [None], id="nothing"),
-        pytest.param([2, 1, 2, 2], [2, 1], id="repetition"),
-        pytest.param([True, 1, 1.0, "1"], [True, 1, 1.0, "1"], id="different types"),
-    ],
+@cases(
+    "given, values",
+    {
+        "list": ([0.1, 1], [0.1, 1]),
+        "one number": (0.1, [0.1]),
+        "nothing": (None, [None]),
+        "repetition": ([2, 1, 2, 2], [2, 1]),
+        "different types": ([True, 1, 1.0, "1"], [True, 1, 1.0, "1"]),
+    },
 )
 def test_values_are_those_that_are_listed(given, values):
     """One value is a list of one; of equal ones the first stays."""
@@ -43,13 +44,13 @@ FLOW = '{hidden_layer_sizes: [[16], [64, 32]], alpha: [1e-5, 0.0001, 0.1, "1e-5"
 JSON = '{"hidden_layer_sizes": [[16], [64, 32]], "alpha": [1e-5, 0.0001, 0.1, "1e-5"], "solver": "adam"}'
 
 
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [
-        pytest.param(YAML, "any name", id="yaml, relative"),
-        pytest.param(FLOW, "{folder}/any name", id="yaml in braces, absolute"),
-        pytest.param(JSON, "~/any name", id="json, at home"),
-    ],
+@cases(
+    "content, named",
+    {
+        "yaml, relative": (YAML, "any name"),
+        "yaml in braces, absolute": (FLOW, "{folder}/any name"),
+        "json, at home": (JSON, "~/any name"),
+    },
 )
 def test_space_may_be_in_a_file(tmp_path, monkeypatch, content, named):
     """YAML or JSON, with the same numbers; a relative path starts in the folder that is given."""
@@ -59,13 +60,13 @@ def test_space_may_be_in_a_file(tmp_path, monkeypatch, content, named):
     assert found == parse(FLOW, tmp_path) == json.loads(JSON) | {"solver": ["adam"]}
 
 
-@pytest.mark.parametrize(
-    ("given", "low", "high", "median"),
-    [
-        pytest.param("{uniform: [-0.5, 0.5]}", -0.5, 0.5, 0, id="uniform"),
-        pytest.param("{loguniform: [1e-5, 1e-1]}", 1e-5, 1e-1, 1e-3, id="loguniform"),
-        pytest.param("{integers: [-1, 2]}", -1, 2, 0, id="integers"),
-    ],
+@cases(
+    "given, low, high, median",
+    {
+        "uniform": ("{uniform: [-0.5, 0.5]}", -0.5, 0.5, 0),
+        "loguniform": ("{loguniform: [1e-5, 1e-1]}", 1e-5, 1e-1, 1e-3),
+        "integers": ("{integers: [-1, 2]}", -1, 2, 0),
+    },
 )
 def test_distribution_is_drawn_from_between_its_bounds(given, low, high, median):
     """Half of the draws are below the middle, which of a loguniform is that of the exponents."""

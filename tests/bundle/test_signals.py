@@ -4,6 +4,7 @@ import signal
 import sys
 
 import pytest
+from cases import cases
 from commands import Command, clean_environment, store_uri
 from mlflow import MlflowClient
 
@@ -93,12 +94,12 @@ with runs.recorded_run("study", "hung up", {{}}):
 """
 
 
-@pytest.mark.parametrize(
-    ("before", "status", "reason", "exit_code", "says"),
-    [
-        pytest.param("SIG_DFL", "KILLED", "ended by SIGHUP", 128 + signal.SIGHUP, "", id="lost-terminal"),
-        pytest.param("SIG_IGN", "FINISHED", None, 0, "goes on", id="nohup"),
-    ],
+@cases(
+    "before, status, reason, exit_code, says",
+    {
+        "lost-terminal": ("SIG_DFL", "KILLED", "ended by SIGHUP", 128 + signal.SIGHUP, ""),
+        "nohup": ("SIG_IGN", "FINISHED", None, 0, "goes on"),
+    },
 )
 def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(
     before, status, reason, exit_code, says, project, empty_store

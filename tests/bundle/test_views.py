@@ -3,7 +3,7 @@
 import json
 import re
 
-import pytest
+from cases import cases
 from mlflow.entities import Metric, RunTag
 from saved_views import PREFIX, View, tags_of, unpacked
 
@@ -57,7 +57,7 @@ def columns(page):
     return [column.split("`")[1] for column in page.columns]
 
 
-@pytest.mark.parametrize(("scale", "ascending"), [(1e-6, True), (-1e5, False)], ids=["tiny", "higher is better"])
+@cases("scale, ascending", {"tiny": (1e-6, True), "higher is better": (-1e5, False)})
 def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(client, scale, ascending):
     """Searched for in a real store: neither those that diverged nor another study's."""
     scores = [scale * value for value in NEAR]
@@ -74,7 +74,7 @@ def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(client, scale, a
     assert len(found[TABLE]) == 12
 
 
-@pytest.mark.parametrize("ascending", [True, False], ids=["lower", "higher"])
+@cases("ascending", {"lower": True, "higher": False})
 def test_each_page_of_a_study_begins_with_its_best_trial(ascending):
     """Where ten are shown, these are the ten best. Names begin with dataset and start."""
     pages = scored(*NEAR, ascending=ascending, limits="elapsed_s<=9")
@@ -85,14 +85,14 @@ def test_each_page_of_a_study_begins_with_its_best_trial(ascending):
     assert re.match(r"red_wine (01 Jan|31 Dec) \d\d:\d\d$", title)
 
 
-@pytest.mark.parametrize(
-    ("figures", "memory"),
-    [
-        pytest.param([{"model_memory_mb": 0.2}, {"model_memory_mb": 14.0}], "model_memory_mb", id="large models"),
-        pytest.param([{"model_memory_mb": 0.2}, {"model_memory_mb": 0.9}], "peak_memory_mb", id="small models"),
-        pytest.param([SMALL, LARGE | {"stopped_by": "limits"}], "model_memory_mb", id="large one that was limited"),
-        pytest.param([SMALL, LARGE | {"stopped_by": "person"}], "peak_memory_mb", id="large one that was stopped"),
-    ],
+@cases(
+    "figures, memory",
+    {
+        "large models": ([{"model_memory_mb": 0.2}, {"model_memory_mb": 14.0}], "model_memory_mb"),
+        "small models": ([{"model_memory_mb": 0.2}, {"model_memory_mb": 0.9}], "peak_memory_mb"),
+        "large one that was limited": ([SMALL, LARGE | {"stopped_by": "limits"}], "model_memory_mb"),
+        "large one that was stopped": ([SMALL, LARGE | {"stopped_by": "person"}], "peak_memory_mb"),
+    },
 )
 def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(figures, memory):
     """A model of less than a megabyte is lost in what the process needs."""

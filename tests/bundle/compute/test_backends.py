@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from cases import cases
 from commands import ROOT, clean_environment
 
 from entrypoints.compute.backends import backend
@@ -11,15 +12,15 @@ from entrypoints.errors import UserError
 from entrypoints.search.plan import TRIALS
 
 
-@pytest.mark.parametrize(
-    ("given", "environment", "address"),
-    [
-        pytest.param("local", None, None, id="default"),
-        pytest.param("local", "10.0.0.1:6379", "10.0.0.1:6379", id="environment"),
-        pytest.param("local", "local", None, id="environment-says-local"),
-        pytest.param("auto", "10.0.0.1:6379", "auto", id="parameter-wins"),
-        pytest.param("[fd00::1]:6379", None, "[fd00::1]:6379", id="IPv6"),
-    ],
+@cases(
+    "given, environment, address",
+    {
+        "default": ("local", None, None),
+        "environment": ("local", "10.0.0.1:6379", "10.0.0.1:6379"),
+        "environment-says-local": ("local", "local", None),
+        "parameter-wins": ("auto", "10.0.0.1:6379", "auto"),
+        "IPv6": ("[fd00::1]:6379", None, "[fd00::1]:6379"),
+    },
 )
 def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(monkeypatch, given, environment, address):
     """None stands for a Ray of the study's own."""

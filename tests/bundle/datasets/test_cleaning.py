@@ -6,6 +6,7 @@ import decimal
 import numpy as np
 import pandas as pd
 import pytest
+from cases import cases
 
 from entrypoints.datasets.cleaning import clean
 from entrypoints.errors import UserError
@@ -71,15 +72,15 @@ def test_column_is_read_by_its_content_alone(values, expected):
     assert table.categories.get("c", ()) == tuple(texts)
 
 
-@pytest.mark.parametrize(
-    ("target", "task"),
-    [
-        pytest.param([*range(20)] * 3, "classification", id="twenty integers"),
-        pytest.param([*range(21)] * 3, "regression", id="more integers"),
-        pytest.param([*range(8)] * 3, "classification", id="integers three times each"),
-        pytest.param([*range(9), *range(9), *range(6)], "regression", id="integers that hardly repeat"),
-        pytest.param([0.5, 1.5] * 12, "regression", id="two fractions"),
-    ],
+@cases(
+    "target, task",
+    {
+        "twenty integers": ([*range(20)] * 3, "classification"),
+        "more integers": ([*range(21)] * 3, "regression"),
+        "integers three times each": ([*range(8)] * 3, "classification"),
+        "integers that hardly repeat": ([*range(9), *range(9), *range(6)], "regression"),
+        "two fractions": ([0.5, 1.5] * 12, "regression"),
+    },
 )
 def test_target_sets_the_task(target, task):
     """Text, truth values and few whole numbers are classes; other numbers are quantities."""
@@ -88,35 +89,32 @@ def test_target_sets_the_task(target, task):
     assert (table.frame["y"].dtype == np.float64) is (task == "regression")
 
 
-@pytest.mark.parametrize(
-    ("target", "scored", "task", "says"),
-    [
-        pytest.param(
+@cases(
+    "target, scored, task, says",
+    {
+        "grades": (
             [3, 4, 5, 6] * 15,
             None,
             "classification",
             "4 classes; a score of numbers, such as metric=rmse, makes it a number",
-            id="grades",
         ),
-        pytest.param(
+        "grades as numbers": (
             [3, 4, 5, 6] * 15,
             "regression",
             "regression",
             "a number; a score of classes, such as metric=accuracy, makes it 4 classes",
-            id="grades as numbers",
         ),
-        pytest.param(
+        "more integers as classes": (
             [*range(30)] * 3,
             "classification",
             "classification",
             "30 classes; a score of numbers, such as metric=rmse, makes it a number",
-            id="more integers as classes",
         ),
-        pytest.param([*range(30)], "classification", "regression", "", id="integers that hardly repeat"),
-        pytest.param([0.5, 1.5] * 12, "classification", "regression", "", id="fractions"),
-        pytest.param(["1", "x", "2"] * 12, "regression", "classification", "", id="text"),
-        pytest.param([0, 1] * 12, None, "classification", "", id="two classes"),
-    ],
+        "integers that hardly repeat": ([*range(30)], "classification", "regression", ""),
+        "fractions": ([0.5, 1.5] * 12, "classification", "regression", ""),
+        "text": (["1", "x", "2"] * 12, "regression", "classification", ""),
+        "two classes": ([0, 1] * 12, None, "classification", ""),
+    },
 )
 def test_score_decides_how_whole_numbers_are_read(target, scored, task, says):
     """Where they can be both, which the line says with what to do for the other."""
@@ -239,23 +237,21 @@ UNITS = "the column c has values in several units, such as {}; write all in one,
 AMOUNTS = [f"{row}.5" for row in range(ROWS - 1)]
 
 
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        pytest.param(
+@cases(
+    "values, says",
+    {
+        "thousands or decimals": (
             ["1,001", "2,500"],
             TWO_WAYS.format("1,001", "give decimal=. if this is 1001, or decimal=, if it is 1.001"),
-            id="thousands or decimals",
         ),
-        pytest.param(
+        "day or month first": (
             ["01/02/2024", "11/12/2024"],
             TWO_WAYS.format("01/02/2024", "write dates as 2024-12-31"),
-            id="day or month first",
         ),
-        pytest.param([*AMOUNTS, "x" * 50], ODD.format(24, "x" * 36 + " ...", "0.5"), id="one word"),
-        pytest.param(["$5", "€ 6", "7"], UNITS.format("$5, € 6"), id="two currencies"),
-        pytest.param(["12.5 %", "12.5", "3 %"], UNITS.format("3 %, 12.5"), id="percent or not"),
-    ],
+        "one word": ([*AMOUNTS, "x" * 50], ODD.format(24, "x" * 36 + " ...", "0.5")),
+        "two currencies": (["$5", "€ 6", "7"], UNITS.format("$5, € 6")),
+        "percent or not": (["12.5 %", "12.5", "3 %"], UNITS.format("3 %, 12.5")),
+    },
 )
 def test_numbers_and_dates_that_could_mean_two_things_are_refused(values, says):
     """They would become categories, or wrong numbers, without a word. A column that is left out is not looked at."""
@@ -266,13 +262,13 @@ def test_numbers_and_dates_that_could_mean_two_things_are_refused(values, says):
     assert "c" not in _clean(frame, drop=["c"])[0].feature_names
 
 
-@pytest.mark.parametrize(
-    ("others", "decimal", "expected"),
-    [
-        pytest.param(["$1,243.56", "$2.00"], None, [18000, 2500], id="another column has points"),
-        pytest.param(["12,5", "1.243,56"], None, [18, 2.5], id="another column has commas"),
-        pytest.param(["12,5", "1.243,56"], ".", [18000, 2500], id="option"),
-    ],
+@cases(
+    "others, decimal, expected",
+    {
+        "another column has points": (["$1,243.56", "$2.00"], None, [18000, 2500]),
+        "another column has commas": (["12,5", "1.243,56"], None, [18, 2.5]),
+        "option": (["12,5", "1.243,56"], ".", [18000, 2500]),
+    },
 )
 def test_numbers_that_do_not_tell_are_read_as_in_other_columns(others, decimal, expected):
     """Wherever these stand; the user has the last word."""

@@ -11,6 +11,7 @@ import struct
 
 import pandas as pd
 import pytest
+from cases import cases
 
 from entrypoints.datasets.known import DATA, load
 from entrypoints.errors import UserError
@@ -43,13 +44,13 @@ def test_digest_can_be_computed_without_pandas(name):
     assert load(name).digest == content.hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("name", "advice"),
-    [
-        pytest.param("RED_WINE", "use red_wine, the closest name", id="capitals"),
-        pytest.param("mnist", "use mnist_784, the closest name", id="part of a name"),
-        pytest.param("zzz", "use one of these", id="nothing alike"),
-    ],
+@cases(
+    "name, advice",
+    {
+        "capitals": ("RED_WINE", "use red_wine, the closest name"),
+        "part of a name": ("mnist", "use mnist_784, the closest name"),
+        "nothing alike": ("zzz", "use one of these"),
+    },
 )
 def test_unknown_name_is_answered_with_the_known_and_the_closest(name, advice):
     """The user reads what was given, what is allowed and what to do."""
@@ -65,12 +66,12 @@ def _with_another_cell(path):
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"7.4,0.7,", b"7.4,0.71,")))
 
 
-@pytest.mark.parametrize(
+@cases(
     "damage",
-    [
-        pytest.param(_with_another_cell, id="another cell"),
-        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:5000]), id="cut short"),
-    ],
+    {
+        "another cell": _with_another_cell,
+        "cut short": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    },
 )
 def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path, damage):
     """However it came to harm, that is our fault: RuntimeError with the file, and what to do."""

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
+from cases import cases
 from made_up_openml import made_up_openml
 
 from entrypoints.datasets import openml_source
@@ -67,14 +68,14 @@ def test_table_is_downloaded_once(openml):
     assert first.categories == {"kind": ("a", "b or c"), "flag": ("False", "True")}
 
 
-@pytest.mark.parametrize(
-    ("fault", "why"),
-    [
-        pytest.param("away", "[Errno 111] Connection refused", id="offline"),
-        pytest.param("silent", "no answer within 0.5 s", id="silent"),
-        pytest.param("busy", "Unexpected server error when calling HERE. Please contact the developers!", id="busy"),
-        pytest.param("", "Unknown dataset", id="unknown id"),
-    ],
+@cases(
+    "fault, why",
+    {
+        "offline": ("away", "[Errno 111] Connection refused"),
+        "silent": ("silent", "no answer within 0.5 s"),
+        "busy": ("busy", "Unexpected server error when calling HERE. Please contact the developers!"),
+        "unknown id": ("", "Unknown dataset"),
+    },
 )
 def test_failed_download_is_told_in_one_sentence_and_copies_stay(openml, monkeypatch, fault, why):
     """What was kept before is used as if nothing had happened."""
@@ -177,14 +178,14 @@ def test_wave_energy_loses_the_columns_that_add_up_to_its_target(openml, monkeyp
     assert not _asks(openml, name)
 
 
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        pytest.param(lambda wave: wave.drop(columns="x1"), "16 of 48 columns hold", id="columns"),
-        pytest.param(lambda wave: wave.assign(power7=np.nan), "does not add up to the target", id="missing"),
-        pytest.param(lambda wave: wave.assign(energy_total=1.08 * wave["energy_total"]), "does not add up", id="sum"),
-        pytest.param(lambda wave: wave, "300 rows found, 72000 expected", id="rows"),
-    ],
+@cases(
+    "change, why",
+    {
+        "columns": (lambda wave: wave.drop(columns="x1"), "16 of 48 columns hold"),
+        "missing": (lambda wave: wave.assign(power7=np.nan), "does not add up to the target"),
+        "sum": (lambda wave: wave.assign(energy_total=1.08 * wave["energy_total"]), "does not add up"),
+        "rows": (lambda wave: wave, "300 rows found, 72000 expected"),
+    },
 )
 def test_table_that_is_not_the_known_one_is_refused(openml, change, why):
     """A leak that is not where it is expected must not be trained on; nor is it from a copy."""

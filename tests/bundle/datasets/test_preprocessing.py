@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cases import cases
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -28,7 +29,7 @@ def table(*, missing):
     return X, pd.DataFrame({"a": X[:, 0], "colour": np.array(colours, dtype=object), "b": X[:, 2]})
 
 
-@pytest.mark.parametrize("missing", [False, True], ids=["complete", "values missing"])
+@cases("missing", {"complete": False, "values missing": True})
 def test_preprocessing_equals_scikit_learn(missing):
     """Imputed, scaled and encoded as a ColumnTransformer fitted on the same rows does, unseen category included."""
     X, frame = table(missing=missing)
@@ -47,14 +48,14 @@ def _random(rows, features=4):
     return np.random.default_rng(0).normal(5, 3, (rows, features))
 
 
-@pytest.mark.parametrize("chunk_cells", [1, 2**20], ids=["row by row", "one chunk"])
-@pytest.mark.parametrize(
+@cases("chunk_cells", {"row by row": 1, "one chunk": 2**20})
+@cases(
     "X",
-    [
-        pytest.param((_random(500) * 20).clip(0, 255).astype(np.uint8), id="uint8"),
-        pytest.param(_random(500) * 1e5 + 3.8e6, id="large offset"),
-        pytest.param(_random(500) * [1, 1, 0, 0] + [0, 0, 0.1, 1e9 + 0.1], id="constants"),
-    ],
+    {
+        "uint8": (_random(500) * 20).clip(0, 255).astype(np.uint8),
+        "large offset": _random(500) * 1e5 + 3.8e6,
+        "constants": _random(500) * [1, 1, 0, 0] + [0, 0, 0.1, 1e9 + 0.1],
+    },
 )
 def test_scaling_equals_sklearns_standard_scaler(X, chunk_cells, monkeypatch):
     """However many chunks are read; a constant column becomes 0, not noise, whatever rounding makes of its mean."""

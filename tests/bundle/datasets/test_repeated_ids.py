@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-import pytest
+from cases import cases
 
 from entrypoints.datasets.cleaning import clean
 
@@ -23,17 +23,17 @@ def _drawn(values):
     return np.arange(ROWS) % values
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        pytest.param("kunde", _drawn(800) + 1000, id="whole numbers"),
-        pytest.param("patientId", [f"{number:05d}" for number in _drawn(800)], id="codes"),
-        pytest.param("customer", [f"Ms {chr(65 + number % 26)}{number}" for number in _drawn(800)], id="names"),
-        pytest.param("who", [f"C{number:04d}" for number in _drawn(800)], id="numbers behind a letter"),
-        pytest.param("who", [f"{number * 2654435761 % 2**32:08x}" for number in _drawn(800)], id="hexadecimal"),
-        pytest.param("member_no", pd.Categorical([f"m{number}" for number in _drawn(800)]), id="category"),
-        pytest.param("user_id", [f"name {number}" for number in _drawn(800)], id="other text"),
-    ],
+@cases(
+    "name, values",
+    {
+        "whole numbers": ("kunde", _drawn(800) + 1000),
+        "codes": ("patientId", [f"{number:05d}" for number in _drawn(800)]),
+        "names": ("customer", [f"Ms {chr(65 + number % 26)}{number}" for number in _drawn(800)]),
+        "numbers behind a letter": ("who", [f"C{number:04d}" for number in _drawn(800)]),
+        "hexadecimal": ("who", [f"{number * 2654435761 % 2**32:08x}" for number in _drawn(800)]),
+        "category": ("member_no", pd.Categorical([f"m{number}" for number in _drawn(800)])),
+        "other text": ("user_id", [f"name {number}" for number in _drawn(800)]),
+    },
 )
 def test_ids_that_repeat_are_named_with_what_to_add(name, values):
     """Whatever type they have; also where they are no feature. Not if rows are split by a column already."""
@@ -54,25 +54,25 @@ def test_of_several_ids_that_with_the_fewest_values_is_named():
     assert "add group=customer_id," in line
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        pytest.param("age", RANDOM.integers(18, 90, ROWS), id="ages"),
-        pytest.param("year", RANDOM.integers(1950, 2025, ROWS), id="years"),
-        pytest.param("price", RANDOM.integers(100, 900, ROWS) * 10, id="prices"),
-        pytest.param("users", RANDOM.integers(0, 400, ROWS), id="counts"),
-        pytest.param("paid", RANDOM.integers(0, 400, ROWS), id="a word that ends in id"),
-        pytest.param("zip", [f"{number:05d}" for number in 10067 + _drawn(400)], id="post codes"),
-        pytest.param("city", [f"{chr(97 + number % 26)}{chr(97 + number // 26)}" for number in _drawn(60)], id="names"),
-        pytest.param("model", [f"{'ABCD'[number % 4]}{number}" for number in _drawn(100)], id="several prefixes"),
-        pytest.param("day", pd.date_range("2020-01-01", periods=ROWS // 4).repeat(4).astype(str), id="dates"),
-        pytest.param("shop_id", _drawn(12), id="few values"),
-        pytest.param("plant_id", _drawn(40), id="more than 50 rows each"),
-        pytest.param("order_id", _drawn(2000), id="hardly repeats"),
-        pytest.param("user_id", np.where(np.arange(ROWS) % 9, _drawn(800), np.nan), id="missing values"),
-        pytest.param("user_id", _drawn(800) + 0.5, id="fractions"),
-        pytest.param("where", [[number % 700, 1] for number in range(ROWS)], id="lists"),
-    ],
+@cases(
+    "name, values",
+    {
+        "ages": ("age", RANDOM.integers(18, 90, ROWS)),
+        "years": ("year", RANDOM.integers(1950, 2025, ROWS)),
+        "prices": ("price", RANDOM.integers(100, 900, ROWS) * 10),
+        "counts": ("users", RANDOM.integers(0, 400, ROWS)),
+        "a word that ends in id": ("paid", RANDOM.integers(0, 400, ROWS)),
+        "post codes": ("zip", [f"{number:05d}" for number in 10067 + _drawn(400)]),
+        "names": ("city", [f"{chr(97 + number % 26)}{chr(97 + number // 26)}" for number in _drawn(60)]),
+        "several prefixes": ("model", [f"{'ABCD'[number % 4]}{number}" for number in _drawn(100)]),
+        "dates": ("day", pd.date_range("2020-01-01", periods=ROWS // 4).repeat(4).astype(str)),
+        "few values": ("shop_id", _drawn(12)),
+        "more than 50 rows each": ("plant_id", _drawn(40)),
+        "hardly repeats": ("order_id", _drawn(2000)),
+        "missing values": ("user_id", np.where(np.arange(ROWS) % 9, _drawn(800), np.nan)),
+        "fractions": ("user_id", _drawn(800) + 0.5),
+        "lists": ("where", [[number % 700, 1] for number in range(ROWS)]),
+    },
 )
 def test_other_columns_that_repeat_are_not_named(name, values):
     """A false alarm would teach people not to read the lines."""

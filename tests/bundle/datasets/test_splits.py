@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from cases import cases
 
 from entrypoints.datasets.splits import copied_percent, make_split
 from entrypoints.datasets.tables import Table
@@ -80,7 +81,7 @@ def test_rows_of_one_group_are_in_one_part_and_one_fold(table):
 PLACES = np.arange(200) % 50
 
 
-@pytest.mark.parametrize("groups", [None, np.where(PLACES < 24, PLACES // 4, PLACES)], ids=["alone", "with groups"])
+@cases("groups", {"alone": None, "with groups": np.where(PLACES < 24, PLACES // 4, PLACES)})
 def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups):
     """Each content occurs eight times. Two are in one group, or one is in two groups. By default they are anywhere."""
     table = replace(_table(PLACES / 1.0 // 2), groups=groups)
@@ -94,12 +95,12 @@ def test_copies_of_a_row_are_kept_together_where_that_is_asked_for(groups):
     assert together.groups is not None
 
 
-@pytest.mark.parametrize(
-    ("rows", "starts"),
-    [
-        pytest.param(1, [70, 84, 98, 112, 126, 140], id="each row has its own time"),
-        pytest.param(9, [10, 11, 12, 13, 14, 15], id="nine rows have the same"),
-    ],
+@cases(
+    "rows, starts",
+    {
+        "each row has its own time": (1, [70, 84, 98, 112, 126, 140]),
+        "nine rows have the same": (9, [10, 11, 12, 13, 14, 15]),
+    },
 )
 def test_each_part_is_later_than_what_is_trained_on_for_it(rows, starts):
     """The end is the test part; the folds' validation rows divide the second half of the rest."""

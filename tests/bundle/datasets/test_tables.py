@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-import pytest
+from cases import cases
 
 from entrypoints.datasets.cleaning import clean
 
@@ -27,13 +27,13 @@ def test_features_with_categories_are_places_and_nan():
     np.testing.assert_array_equal(X[:4], [[1.5, 1], [np.nan, 0], [3, np.nan], [4, 1]])
 
 
-@pytest.mark.parametrize(
+@cases(
     "stored",
-    [
-        pytest.param({"kind": pd.Categorical(["b", "a", None, "b"] * 3, ["never", "b", "a"])}, id="category"),
-        pytest.param({"size": pd.array([1.5, None, 3, 4] * 3, dtype="Float64")}, id="nullable numbers"),
-        pytest.param({"size": [1.5, -np.nan, 3, 4] * 3}, id="negative NaN"),
-    ],
+    {
+        "category": {"kind": pd.Categorical(["b", "a", None, "b"] * 3, ["never", "b", "a"])},
+        "nullable numbers": {"size": pd.array([1.5, None, 3, 4] * 3, dtype="Float64")},
+        "negative NaN": {"size": [1.5, -np.nan, 3, 4] * 3},
+    },
 )
 def test_digest_ignores_how_values_are_stored(stored):
     """The same content under other dtypes has the same digest."""
@@ -46,18 +46,18 @@ def test_digest_ignores_the_sign_of_zero():
     assert _table(frame.assign(a=[-0.0, 1.0] * 6)).digest == _table(frame.astype({"a": "uint8"})).digest
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
-    [
-        pytest.param(lambda frame: frame.assign(size=frame["size"].fillna(0.0)), id="missing number"),
-        pytest.param(lambda frame: frame.replace({"kind": {"a": "b", "b": "a"}}), id="positions of the categories"),
-        pytest.param(lambda frame: frame.replace({"kind": {"b": "c"}}), id="name of a category"),
-        pytest.param(lambda frame: frame.assign(kind=[1.0, 0.0, np.nan, 1.0] * 3), id="numbers for categories"),
-        pytest.param(lambda frame: frame.replace({"size": {1.5: np.nextafter(1.5, 2)}}), id="last bit of a cell"),
-        pytest.param(lambda frame: frame.rename(columns={"size": "length"}), id="name of a feature"),
-        pytest.param(lambda frame: frame.iloc[[1, 0, *range(2, 12)]], id="order of rows"),
-        pytest.param(lambda frame: frame[["kind", "size", "label"]], id="order of columns"),
-    ],
+    {
+        "missing number": lambda frame: frame.assign(size=frame["size"].fillna(0.0)),
+        "positions of the categories": lambda frame: frame.replace({"kind": {"a": "b", "b": "a"}}),
+        "name of a category": lambda frame: frame.replace({"kind": {"b": "c"}}),
+        "numbers for categories": lambda frame: frame.assign(kind=[1.0, 0.0, np.nan, 1.0] * 3),
+        "last bit of a cell": lambda frame: frame.replace({"size": {1.5: np.nextafter(1.5, 2)}}),
+        "name of a feature": lambda frame: frame.rename(columns={"size": "length"}),
+        "order of rows": lambda frame: frame.iloc[[1, 0, *range(2, 12)]],
+        "order of columns": lambda frame: frame[["kind", "size", "label"]],
+    },
 )
 def test_digest_changes_with_the_content(change):
     """What is missing, and what a category is called, is content."""
