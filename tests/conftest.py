@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="set RUN_SLOW=1"))
 
 
-class OneRay(LoadFileScheduling):  # type: ignore[misc]
+class OneRay(LoadFileScheduling):
     """Whole files go to one of pytest's processes, and those that need Ray all to the same, which starts it once."""
 
     def _split_scope(self, nodeid):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -314,10 +313,6 @@ def listening(processes):
         with suppress(psutil.Error):
             found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
     return {address.removeprefix("::ffff:") for address in found}
-
-
-RunProject = Callable[..., Finished]
-StartProject = Callable[..., Command]
 
 
 def project_line(entry, params, project=ROOT):

@@ -5,7 +5,7 @@ import time
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 
-class Fit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class Fit(ClassifierMixin, BaseEstimator):
     """Its memory stays until it is gone. With `fails` it raises where row 0 is missing; `ends` is a Ctrl-C in it."""
 
     def __init__(self, megabytes=1, cpu_s=0.0, gives=0.5, fails=False, ends=False):

@@ -1,19 +1,14 @@
 """Frames of studies whose trials are made up, with costs and scores that are known."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from entrypoints.frame import ABOUT, Frame
 
-Row = Mapping[str, Any]  # a configuration: the value of each hyperparameter, and its number
-Folds = NDArray[np.float64]  # a value for each
-Levels = Mapping[str, Sequence[Any]]
 POINTS = 21  # of a curve, step 0 included
 STEPS = 1000  # of a trial that has no `steps` of its own
 

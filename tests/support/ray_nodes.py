@@ -38,13 +38,13 @@ class Nodes:
 
     def ask(self, *words):
         """What the cluster's process answers to a line."""
-        stdin = self._process.stdin  # type: ignore[assignment]
+        stdin = self._process.stdin
         stdin.write(" ".join(words) + "\n")
         stdin.flush()
         return self._answer()
 
     def _answer(self):
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the cluster has ended")
         return json.loads(line)

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 from dataclasses import replace
 from statistics import median
-from typing import TypeVar
 
 import pytest
 from commands import (
@@ -34,8 +33,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 LEFT_BY_TESTS = {".hypothesis", ".pytest_cache"}  # in the project's folder
-
-T = TypeVar("T")
 
 
 @event.listens_for(Engine, "connect")
@@ -203,7 +200,7 @@ def _made_once(name, make, tmp_path_factory):
         copy = folder / f"{name}.pickle"
         if not copy.exists():
             copy.write_bytes(pickle.dumps(make()))
-        return pickle.loads(copy.read_bytes())  # type: ignore[no-any-return]
+        return pickle.loads(copy.read_bytes())
 
 
 def _project_files():

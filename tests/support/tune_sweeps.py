@@ -197,7 +197,7 @@ def fit(tuner):
         tuner.fit()
     except Exception as error:
         while error.__cause__ is not None:
-            error = error.__cause__  # type: ignore[assignment]
+            error = error.__cause__
         return type(error).__name__
     return None
 

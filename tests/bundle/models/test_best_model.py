@@ -171,6 +171,16 @@ def test_refit_that_diverges_names_what_was_chosen():
         best_model.refit(configured(learning_rate=1e300), bundled("red_wine"))
 
 
+def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone():
+    """No number is missing in the table that it was trained on."""
+    data, wine = bundled("red_wine"), table_of("red_wine")
+    model = best_model.raw_rows_model(best_model.refit(configured(), data), wine)
+    frame = features_of(wine, data.split.test)
+    mean = float(wine.frame["alcohol"].iloc[data.split.train].mean())
+    predicted = model.predict(frame.assign(alcohol=np.nan))
+    np.testing.assert_allclose(predicted, model.predict(frame.assign(alcohol=mean)), rtol=1e-9)
+
+
 def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path):
     """It has nothing to scale."""
     frame = pd.DataFrame({"kind": ["x", "y", "z"] * 20, "size": ["s", "l"] * 30, "y": [1.5, 0.5, 2.5] * 20})
@@ -179,24 +189,41 @@ def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path):
     assert model.predict(frame) == pytest.approx(frame["y"].to_numpy(), abs=0.3)
 
 
+def test_category_that_was_not_trained_on_is_none_of_those_that_were(tmp_path):
+    """It is not taken for an empty cell, which is a category of its own."""
+    frame = pd.DataFrame({"kind": ["x", "z", None] * 20, "y": [1.5, 0.5, 2.5] * 20})
+    frame.to_csv(tmp_path / "kinds.csv", index=False)
+    model = best_model.raw_rows_model(*_refitted(tmp_path / "kinds.csv", "y", "linear"))
+    rows = pd.DataFrame({"kind": [None, "new"]})
+    assert model.features(rows).tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
 def test_category_of_many_values_takes_one_column_and_teaches_no_more_than_it_tells(module_store, tmp_path):
-    """The price does not depend on the shop, though a tree could learn each shop by heart.
+    """A shop tells the price, a person nothing, though a tree could learn each by heart.
 
     The model as logged predicts a new shop and a missing one, too.
     """
     random = np.random.default_rng(0)
-    shops = [f"shop {number}" for number in random.integers(400, size=1200)]
-    frame = pd.DataFrame({"shop": shops, "price": random.normal(size=1200)})
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    read = known.load(str(tmp_path / "t.csv"), target="price")
-    best = best_model.refit(configured_whole("forest", 30), split_up(read))
-    assert best.preprocessing.transform(read.X[:1]).shape == (1, 1)
-    assert best.figures["test_rmse"] < 1.3 * read.y.std()
-    model = _loaded(module_store, best, read)
-    np.testing.assert_allclose(model.predict(frame), _trained(best, read), rtol=1e-9)
-    new, newer, missing = model.predict(pd.DataFrame({"shop": ["new", "newer", None]}))
-    assert new == newer
-    assert np.isfinite([new, missing]).all()
+    shops = random.normal(size=60)
+    frame = pd.DataFrame({"shop": random.integers(60, size=1200), "person": random.integers(400, size=1200)})
+    price = shops[frame["shop"]] + 0.3 * random.normal(size=1200)
+    frame = frame.map("x{}".format).assign(price=price, noise=random.normal(size=1200))
+    found = {}
+    for target in ("price", "noise"):
+        frame[["shop", "person", target]].to_csv(tmp_path / f"{target}.csv", index=False)
+        read = known.load(str(tmp_path / f"{target}.csv"), target=target)
+        best = best_model.refit(configured_whole("forest", 30), split_up(read))
+        found[target] = best.figures["test_rmse"] / read.y.std()
+        assert best.preprocessing.transform(read.X[:1]).shape == (1, 2)
+        if target == "price":
+            model = _loaded(module_store, best, read)
+            rows = frame.head(5).assign(shop=["x1", "new", None, "x2", "newer"], person="x3")
+            predicted = model.predict(rows)
+            assert np.isfinite(predicted).all()
+            assert predicted[1] == predicted[4]
+            np.testing.assert_allclose(model.predict(frame), _trained(best, read), rtol=1e-9)
+    assert found["price"] < 0.45
+    assert found["noise"] < 1.15
 
 
 @cases("row_s, rows", {"few columns": (0.001, 50), "very many": (9.0, 5)})
