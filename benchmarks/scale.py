@@ -5,10 +5,9 @@ Tune calls them, into an SQLite store in the same process: the driver's whole co
 own loop. Each size runs in a process of its own. Per row: CPU of that process per trial (all threads), growth of its
 resident memory over the study, and points per second while the store keeps up (the hooks wait where over 20 runs
 wait to be created, as a study of this many short trials would not be produced faster). Beside it Ray's
-`MLflowLoggerCallback` with the same trials, at 100; what it would take for 1,000 is extrapolated, and said so. Where
-PostgreSQL is installed, two more rows have the same points written into it, and into it through `mlflow server`.
+`MLflowLoggerCallback` with the same trials, at 100; what it would take for 1,000 is extrapolated, and said so.
 
-`python benchmarks/scale.py 100 1000` for other sizes.
+`python benchmarks/scale.py 100 1000` for other sizes; `--quick` for 20 trials of both.
 """
 
 import argparse
@@ -23,10 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
-
-from postgres_server import binaries, postgres  # noqa: E402
-from tracking_server import tracking_server  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF  # noqa: E402
 
@@ -129,10 +125,10 @@ def _stock(uri):
     return MLflowLoggerCallback(uri, experiment_name="Default"), lambda number: None
 
 
-def measured(side, trials, store=None):
-    """The same in a new process, into this store or a new one of SQLite's."""
+def measured(side, trials):
+    """The same in a new process, into a new store."""
     with tempfile.TemporaryDirectory() as folder:
-        uri = store or f"sqlite:///{folder}/mlflow.db"
+        uri = f"sqlite:///{folder}/mlflow.db"
         argv = [sys.executable, __file__, "--measure", side, str(trials), uri]
         done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -140,18 +136,16 @@ def measured(side, trials, store=None):
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def row(what, figures, remark=""):
-    print(
-        f"{what:<42}{figures['cpu_ms']:>9.1f} ms{figures['growth_mb']:>9.0f} MB{figures['wall_s']:>9.1f} s"
-        f"{figures['points_per_s']:>10.0f} /s   {remark}",
-        flush=True,
-    )
+def row(what, figures):
+    costs = f"{figures['cpu_ms']:>9.1f} ms{figures['growth_mb']:>9.0f} MB{figures['wall_s']:>9.1f} s"
+    print(f"{what:<42}{costs}{figures['points_per_s']:>10.0f} /s", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description="What the callback costs Tune's driver as studies grow.")
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of trials")
     parser.add_argument("--measure", nargs=3, metavar=("SIDE", "TRIALS", "URI"), help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="20 trials of both")
     arguments = parser.parse_args()
     if arguments.measure:
         side, trials, uri = arguments.measure
@@ -159,7 +153,8 @@ def main():
         return
     print(f"{'':<42}{'CPU/trial':>12}{'memory':>12}{'wall':>11}{'points':>13}")
     ours = {}
-    for trials in arguments.sizes:
+    sizes = [20] if arguments.quick else arguments.sizes
+    for trials in sizes:
         ours[trials] = measured("ours", trials)
         row(f"ours, {trials:,} trials", ours[trials])
     costs = [figures["cpu_ms"] for figures in ours.values()]
@@ -167,22 +162,12 @@ def main():
         f"  highest / lowest by size: {max(costs) / min(costs):.2f} (aim <= 1.25), at most {max(costs):.1f} ms (<= 25)"
     )
     print(f"  most growth: {max(figures['growth_mb'] for figures in ours.values()):.0f} MB (aim <= 60)")
-    stock = measured("stock", STOCK)
-    row(f"MLflowLoggerCallback, {STOCK} trials", stock)
+    trials = min(STOCK, *sizes)
+    stock = measured("stock", trials)
+    row(f"MLflowLoggerCallback, {trials} trials", stock)
     per_trial = ours[min(ours)]
     print(f"  CPU, stock / ours: {stock['cpu_ms'] / per_trial['cpu_ms']:.1f} x")
-    print(f"  1,000 trials would hold up Tune for {stock['wall_s'] * 1000 / STOCK / 60:.0f} min (extrapolated)")
-    if binaries() is None:
-        print("PostgreSQL is not installed")
-        return
-    smallest = min(ours)
-    with tempfile.TemporaryDirectory() as folder, postgres() as server:
-        row(f"ours, {smallest:,} trials, PostgreSQL", measured("ours", smallest, server.uri))
-        with tracking_server(Path(folder), store_uri=server.uri) as port:
-            row(
-                f"ours, {smallest:,} trials, mlflow server on it",
-                measured("ours", smallest, f"http://127.0.0.1:{port}"),
-            )
+    print(f"  1,000 trials would hold up Tune for {stock['wall_s'] * 1000 / trials / 60:.0f} min (extrapolated)")
 
 
 if __name__ == "__main__":

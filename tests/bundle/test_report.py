@@ -1,13 +1,14 @@
 """The report entry point: which studies it reads, the run that it leaves, and what it says of mistakes."""
 
 import shlex
+from itertools import product
 
+import pandas as pd
 from click.testing import CliRunner
 from commands import runs_of_kind
 from mlflow.artifacts import load_dict
 from stored_studies import FULL, store_study, store_trial
 
-from benchmarks.report_scale import fill
 from entrypoints.report import report
 
 
@@ -21,6 +22,26 @@ def _study(client, dataset="red_wine", /, *, limits=None, **params):
     study = store_study(client, f"tune {dataset}", 0, tags=tags, **params)
     for alpha in (1, 2):
         store_trial(client, study, {"dataset": dataset, "alpha": alpha}, {"val_rmse": {100: 0.7 + alpha}})
+    return study
+
+
+def _searched(client):
+    """A finished study of 24 trials whose scores and costs depend on what they chose, with the scores of ten folds."""
+    study = store_study(client, trials=0, folds=10)
+    folds = []
+    for number, (batch_size, rate, alpha) in enumerate(product((2, 16, 128), (0.1, 0.01), (0.001, 0.01, 0.1, 1.0))):
+        score = 0.65 + rate + alpha / 100
+        params = {"algorithm": "linear", "batch_size": batch_size, "learning_rate": rate, "alpha": alpha}
+        points = {
+            "val_rmse": {100: 1.2 * score, 500: score},
+            "training_time_s": {100: 1 / batch_size, 500: 5 / batch_size},
+        }
+        points["memory_mb"] = {100: 200.0, 500: 200.0 + batch_size}
+        store_trial(client, study, params, points, trial_id=f"t{number}")
+        for fold in range(10):
+            scores = {"fold": fold, "val_rmse": score + 0.01 * (fold % 3)}
+            folds.append({"trial_id": f"t{number}", **scores})
+    client.log_table(study, pd.DataFrame(folds), "folds.json")
     return study
 
 
@@ -40,7 +61,7 @@ def _page(client):
 
 def test_report_leaves_a_page_its_tables_and_figures(store_in_use):
     """On a study of 24 trials as `tune` leaves it."""
-    result = _report(study=fill(store_in_use.tracking_uri, 24))
+    result = _report(study=_searched(store_in_use))
     assert result.exit_code == 0, result.output
     run, page = _run(store_in_use), _page(store_in_use)
     first = page.splitlines()[0]
