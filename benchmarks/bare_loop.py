@@ -18,36 +18,28 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-from entrypoints.models.cross_validation import training_of  # noqa: E402
 from entrypoints.models.fold import batches  # noqa: E402
-from mlflow_sysmetrics import measure  # noqa: E402
-
-LEVELS = ("bare", "metrics", "sampled")
 
 
 @dataclass(frozen=True)
 class Took:
     """Wall time from the moment when all processes are ready to the end of the last configuration.
 
-    ``training_time_s`` of the bare loop is the time in ``partial_fit`` by configuration, mean over folds.
+    ``training_time_s`` is the time in ``partial_fit`` by configuration, mean over folds.
     """
 
     seconds: float
     training_time_s: dict[str, float]
 
 
-def run(configurations, data, processes, level="bare"):
-    """Train all configurations, in their order.
-
-    ``level`` adds, one after the other, what the study's trials do in addition to ``partial_fit``: ``bare`` nothing,
-    ``metrics`` losses and scores, ``sampled`` the thread.
-    """
+def run(configurations, data, processes):
+    """Train all configurations, in their order."""
     context = multiprocessing.get_context("spawn")
     work, times = context.Queue(), context.SimpleQueue()
     for configuration in configurations:
         work.put(configuration)
     ready = context.Barrier(processes + 1)
-    workers = [context.Process(target=_work, args=(data, work, times, ready, level)) for _ in range(processes)]
+    workers = [context.Process(target=_work, args=(data, work, times, ready)) for _ in range(processes)]
     for worker in workers:
         worker.start()
     ready.wait()
@@ -57,7 +49,7 @@ def run(configurations, data, processes, level="bare"):
     if any(worker.exitcode for worker in workers):
         raise RuntimeError("a process of the bare loop failed")
     took = time.perf_counter() - started
-    return Took(took, dict(times.get() for _ in range(len(configurations))) if level == "bare" else {})
+    return Took(took, dict(times.get() for _ in configurations))
 
 
 def name(configuration):
@@ -65,7 +57,7 @@ def name(configuration):
     return f"{configuration.key} {configuration.repeat}"
 
 
-def _work(data, work, times, ready, level):
+def _work(data, work, times, ready):
     tables = [(fitted.transform(data.X), fitted.scaling.transform_target(data.y)) for fitted in data.preprocessings]
     gc.collect()
     gc.freeze()  # as the study's processes do: the metrics collect garbage, and need not look at the libraries
@@ -75,13 +67,7 @@ def _work(data, work, times, ready, level):
             configuration = work.get(timeout=1 if work.empty() else 10)
         except queue.Empty:
             return
-        if level == "sampled":
-            with measure():
-                _train_with_metrics(configuration, data)
-        elif level == "metrics":
-            _train_with_metrics(configuration, data)
-        else:
-            times.put((name(configuration), _train(configuration, data, tables)))
+        times.put((name(configuration), _train(configuration, data, tables)))
 
 
 def _train(configuration, data, tables):
@@ -100,13 +86,3 @@ def _train(configuration, data, tables):
             total_s += time.perf_counter() - started
             first_call = {}
     return total_s / len(tables)
-
-
-def _train_with_metrics(configuration, data):
-    training = training_of(configuration, data)
-    while not training.ended:
-        training.advance()
-        if training.report_due:
-            training.report()
-    if not training.diverged:
-        training.final_figures()

@@ -1,6 +1,6 @@
 """A/A and A/B of what a report says hyperparameters do: what it claims where nothing differs, and finds where it does.
 
-    python benchmarks/no_difference.py [--draws 100] [--studies 20] [--repeats 50]
+    python benchmarks/no_difference.py [--draws 100] [--studies 20] [--repeats 50] [--quick]
 
 A/A of scores: each draw is a new table of 768 rows, to which scikit-learn's models are fitted fold by fold. In one
 study a hyperparameter chooses between two halves of the features that are equally informative, so its levels differ on
@@ -64,8 +64,11 @@ STANDARD_ERROR = MODEL_SD * np.sqrt(2 * (1 / FOLDS + 1 / (FOLDS - 1)))
 @click.option("--draws", default=100, show_default=True, help="Tables of the A/A of scores.")
 @click.option("--studies", default=20, show_default=True, help="Of the A/A of costs.")
 @click.option("--repeats", default=50, show_default=True, help="Studies of each line of the A/B.")
-def main(draws, studies, repeats):
+@click.option("--quick", is_flag=True, help="Two of each.")
+def main(draws, studies, repeats, quick):
     """Print the tables."""
+    if quick:
+        draws = studies = repeats = 2
     for name, levels in (("features", list(HALVES)), ("algorithm", list(LOSSES))):
         began = time.monotonic()
         rows = [_claimed(_scored(seed, name, levels), name) for seed in range(draws)]

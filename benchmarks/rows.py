@@ -5,10 +5,9 @@ OneHotEncoder), and gets the features as numbers and text; ours gets the row as 
 turns: median CPU time of a row, and the ratio. `equal`: whether both predict the same for all test rows. The tables:
 red_wine, diabetes, and 40 columns of money, percentages, dates and categories in English and German spelling.
 
-    python benchmarks/rows.py [--rows 2000]
+    python benchmarks/rows.py [--quick]
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -36,9 +35,7 @@ from entrypoints.models import best_model  # noqa: E402
 
 def main():
     """Print a line for each table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=2000, help="of the made tables")
-    rows = parser.parse_args().rows
+    rows = 200 if "--quick" in sys.argv else 2000  # of the made tables
     print(f"{'table':10} {'columns':>7} {'ours ms':>8} {'plain ms':>8} {'ratio':>6}  equal")
     for name in ("red_wine", "diabetes"):
         table = known.load(name)

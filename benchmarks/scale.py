@@ -157,11 +157,6 @@ def main():
     for trials in sizes:
         ours[trials] = measured("ours", trials)
         row(f"ours, {trials:,} trials", ours[trials])
-    costs = [figures["cpu_ms"] for figures in ours.values()]
-    print(
-        f"  highest / lowest by size: {max(costs) / min(costs):.2f} (aim <= 1.25), at most {max(costs):.1f} ms (<= 25)"
-    )
-    print(f"  most growth: {max(figures['growth_mb'] for figures in ours.values()):.0f} MB (aim <= 60)")
     trials = min(STOCK, *sizes)
     stock = measured("stock", trials)
     row(f"MLflowLoggerCallback, {trials} trials", stock)

@@ -8,16 +8,10 @@ grid of 324 to 480 of them as a user would list it, with a limit on the training
 the median. Suggestions, stops and skips are those of the product; a stopped trial costs the limit, a skipped one
 nothing. S is the cost of the whole shuffled grid with stops and skips. Regret: 0 is the best configuration within the
 limit, 1 the median one.
-
-    git clone https://github.com/optuna/optunahub-registry
-    python benchmarks/search.py --c-tpe optunahub-registry/package/samplers
-
-100 evaluations on whole tables instead, beside OptunaHub's c-TPE, whose folder is in the one that is named.
 """
 
 from __future__ import annotations
 
-import heapq
 import importlib
 import itertools
 import pickle
@@ -29,11 +23,9 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import TrialState
-from scipy.stats import binomtest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -54,7 +46,6 @@ FAMILIES = {  # of tables: their module, and how many values of each hyperparame
     "hpolib": ("hpolib", "hpolib_properties", (2, 1, 4, 2, 1, 5, 1, 3, 2)),
     "nasbench201": ("nasbench201", "nb201_properties", (3, 3, 3, 3, 4, 1)),
 }
-EVALUATIONS, SEED = 100, 10  # on a whole table
 LIMITS = {
     "30th percentile": lambda times: np.percentile(times, 30),
     "1.5x median": lambda times: 1.5 * np.median(times),
@@ -114,13 +105,13 @@ def table(family, name):
     return pickle.loads((folder / f"{name}.pkl").read_bytes())  # a file of the installed package
 
 
-def problem(family, name, limit, seed, *, whole=False):
-    """Some or all values of each hyperparameter of a table, from its whole range, in all combinations, shuffled."""
+def problem(family, name, limit, seed):
+    """Some values of each hyperparameter of a table, from its whole range, in all combinations, shuffled."""
     space, score = about(family).search_space, about(family)._main_metric_name
     sign = -1 if about(family)._metric_directions[score] == "maximize" else 1
     drawn = np.random.default_rng(seed + 777)
     numbers = [
-        sorted(drawn.choice(len(values), n, replace=False)) if n < len(values) and not whole else range(len(values))
+        sorted(drawn.choice(len(values), n, replace=False)) if n < len(values) else range(len(values))
         for values, n in zip(space.values(), FAMILIES[family][2], strict=True)
     ]
     grid = list(itertools.product(*numbers))
@@ -147,13 +138,12 @@ def _configuration(values):
     return Configuration({"algorithm": "table", "batch_size": 1, **values}, by_batch=True, seed=0)
 
 
-def replay(of, seed, *, learns, at_once=1, trials=None):
-    """A search of a problem, ``at_once`` trials at a time."""
+def replay(of, seed, *, learns, trials=None):
+    """A search of a problem, one trial after the other."""
     history = CostHistory(1, of.limits, of.configurations)
     sampler = Sampler([each.searched for each in of.configurations], seed)
     known = {}
-    running = []
-    clock, spent, best, costs, regrets, ruled_out = 0.0, 0.0, np.inf, [], [], set()
+    spent, best, costs, regrets, ruled_out = 0.0, np.inf, [], [], set()
 
     def allowed(indices):
         out = [is_ruled_out(outlook) for outlook in history.outlooks([of.configurations[i] for i in indices])]
@@ -161,19 +151,13 @@ def replay(of, seed, *, learns, at_once=1, trials=None):
         return [not is_out for is_out in out]
 
     in_order = iter(range(len(of.configurations)))
-    while True:
-        while len(running) < at_once and (trials is None or len(known) < trials):
-            if learns:
-                i = sampler.next(known.values(), allowed)
-            else:
-                i = next((each for each in in_order if allowed([each])[0]), None)
-            if i is None:
-                break
-            known[i] = Tried(i=i)
-            heapq.heappush(running, (clock + min(of.costs[i], of.limit), i))
-        if not running:
-            return Replay(np.array(costs), np.array(regrets), ruled_out)
-        clock, i = heapq.heappop(running)
+    while trials is None or len(known) < trials:
+        if learns:
+            i = sampler.next(known.values(), allowed)
+        else:
+            i = next((each for each in in_order if allowed([each])[0]), None)
+        if i is None:
+            break
         ended, cost = bool(of.feasible[i]), float(of.costs[i])
         figures, expected = {COST: min(cost, of.limit)}, {COST: cost}
         status, tags = ("FINISHED", {}) if ended else ("KILLED", end_tags([], expected))
@@ -188,6 +172,7 @@ def replay(of, seed, *, learns, at_once=1, trials=None):
         best = min(best, of.regret(i)) if ended else best
         costs.append(spent)
         regrets.append(min(best, 1.0))
+    return Replay(np.array(costs), np.array(regrets), ruled_out)
 
 
 def share(of):
@@ -195,15 +180,13 @@ def share(of):
     return max(MIN_SUGGESTED, round(SUGGESTED * len(of.configurations)))
 
 
-def judged(family, name, limit, seed, at_once):
+def judged(family, name, limit, seed):
     """A search that learns, beside the whole grid."""
     of = problem(family, name, limit, seed)
     whole = replay(of, seed, learns=False)
     full = whole.costs[-1]
     row = {"table": f"{family} {name}", "limit": limit, "seed": seed}
     searches = {"grid": whole, "tpe": replay(of, seed, learns=True, trials=share(of))}
-    if at_once > 1:
-        searches[f"tpe, {at_once} at once"] = replay(of, seed, learns=True, trials=share(of), at_once=at_once)
     for kind, search in searches.items():
         row |= {
             f"{kind}: to 1 %": search.cost_to(0.01) / full,
@@ -214,59 +197,18 @@ def judged(family, name, limit, seed, at_once):
     return row
 
 
-def c_tpe_regret(of, space, sampler):
-    """The regret of another search after as many evaluations; it sees a cost beside the limit, and stops no trial."""
-    study, best = optuna.create_study(sampler=sampler), 1.0
-    indices = {str([each.searched[name] for name in space]): i for i, each in enumerate(of.configurations)}
-    for _ in range(EVALUATIONS):
-        trial = study.ask()
-        choice = [
-            trial.suggest_categorical(name, values)
-            if isinstance(values[0], str)
-            else values[trial.suggest_int(name, 0, len(values) - 1)]
-            for name, values in space.items()
-        ]
-        i = indices.get(str(choice))
-        cost = 2 * of.limit if i is None else of.costs[i]
-        trial.set_user_attr("excess", [cost / of.limit - 1])
-        study.tell(trial, of.scores.max() if i is None else of.scores[i])
-        if i is not None and cost <= of.limit:
-            best = min(best, of.regret(i))
-    return best
-
-
-def show_whole(tables, folder):
-    """Both searches on each table with each limit, and a sign test."""
-    sys.path.insert(0, str(folder))
-    sampler = importlib.import_module("ctpe").cTPESampler
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    ours, other = [], []
-    for (family, name), limit in itertools.product(tables, LIMITS):
-        of, space = problem(family, name, limit, SEED, whole=True), about(family).search_space
-        ours.append(replay(of, SEED, learns=True, trials=EVALUATIONS).regrets[-1])
-        other.append(
-            c_tpe_regret(of, space, sampler(seed=SEED, constraints_func=lambda trial: trial.user_attrs["excess"]))
-        )
-        click.echo(f"{family} {name}, {limit}: {ours[-1]:.4f}, c-TPE {other[-1]:.4f}")
-    better, worse = (sum(one < two for one, two in zip(*both, strict=True)) for both in ((ours, other), (other, ours)))
-    p = binomtest(better, better + worse).pvalue if better + worse else 1.0
-    click.echo(f"better {better}, worse {worse}, sign test p = {p:.2f}; mean {np.mean(ours):.4f}, {np.mean(other):.4f}")
-
-
 @click.command(help=__doc__)
 @click.option("--seeds", default="10-19", help="Of the grids and the searches, from-to.")
 @click.option("--families", default=",".join(FAMILIES), help="Of tables, separated by commas.")
-@click.option("--at-once", default=4, help="Also a search that runs this many trials at once; 1: none.")
-@click.option("--c-tpe", type=click.Path(exists=True, path_type=Path), help="A folder with OptunaHub's ctpe.")
-def main(seeds, families, at_once, c_tpe):
+@click.option("--quick", is_flag=True, help="One seed and the smallest family.")
+def main(seeds, families, quick):
+    if quick:
+        seeds, families = "10-10", "hpolib"
     first, last = map(int, seeds.split("-"))
     rows = []
     tables = [(family, name) for family in families.split(",") for name in about(family).available_dataset_names]
-    if c_tpe:
-        show_whole(tables, c_tpe)
-        return
     for (family, name), limit in itertools.product(tables, LIMITS):
-        rows += [judged(family, name, limit, seed, at_once) for seed in range(first, last + 1)]
+        rows += [judged(family, name, limit, seed) for seed in range(first, last + 1)]
         click.echo(f"{family} {name}, {limit}", err=True)
     found = pd.DataFrame(rows).drop(columns=["limit", "seed"])
     by_table = found.groupby("table")
@@ -280,10 +222,6 @@ def main(seeds, families, at_once, c_tpe):
             f"{100 * wrong.mean():.2f} % of what meets the limit"
         )
     click.echo(by_table[[column for column in found if "to" in column]].median().round(3).to_string())
-    if at_once > 1:
-        one, more = (found[f"{kind}: to 1 %"] for kind in ("tpe", f"tpe, {at_once} at once"))
-        both = np.isfinite(one) & np.isfinite(more)
-        click.echo(f"{at_once} at once: {(more[both].sum() / one[both].sum()):.2f} x the cost of one at a time, to 1 %")
 
 
 if __name__ == "__main__":

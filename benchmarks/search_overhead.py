@@ -1,11 +1,10 @@
 """What a study costs in addition to the training: its search's wall time over that of the bare ``partial_fit`` loop.
 
-    python benchmarks/search_overhead.py [--dataset red_wine] [--pairs 3] [--cpus 0]
+    python benchmarks/search_overhead.py [--dataset red_wine] [--pairs 3] [--quick]
 
 Both sides train the same configurations, folds and batches in as many processes, in turn, ``pairs`` times; the
 medians of the ratios count. The study logs everything into a new SQLite store. Its trials' ``training_time_s`` is held
-against the time that ``partial_fit`` takes in the loop. Then each layer is added to the loop in turn on a part of the
-grid, to show what it costs: the metrics, the sampling thread, Ray Tune, MLflow.
+against the time that ``partial_fit`` takes in the loop. `--quick`: one pair of a part of the grid.
 """
 
 import json
@@ -37,7 +36,6 @@ from entrypoints.models import algorithms  # noqa: E402
 from entrypoints.search.grid import configurations  # noqa: E402
 
 RESULT = "RESULT "
-LAYER_SHARE = 4  # the layers are measured on every fourth batch size
 
 
 def settings_for(dataset, cpus, batch_sizes=()):
@@ -56,18 +54,18 @@ def data_for(settings):
     return prepared(table, split), trials
 
 
-def study_times(settings, tracked):
-    """Run a study's search in a new process with a new store; ``tracked`` says whether MLflow is in it."""
+def study_times(settings):
+    """Run a study's search in a new process with a new store."""
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-        child = json.dumps([settings.dataset, settings.cpus, settings.space.get("batch_size", []), tracked])
+        child = json.dumps([settings.dataset, settings.cpus, settings.space.get("batch_size", [])])
         command = [sys.executable, __file__, "--child", child]
         done = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         line = next(line for line in done.stdout.splitlines() if line.startswith(RESULT))
         return json.loads(line.removeprefix(RESULT))
 
 
-def run_child(settings, tracked):
+def run_child(settings):
     """The study's own search, timed from outside its code."""
     from entrypoints.runs import recorded_run
     from entrypoints.search import running
@@ -75,8 +73,6 @@ def run_child(settings, tracked):
 
     study = planned(settings, folder=ROOT)
     began = time.time()
-    if not tracked:
-        running.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
     with recorded_run("study", "benchmark", {}) as study.run, study.backend:
         assert study.data  # is prepared
         fit = time.time()
@@ -100,41 +96,19 @@ def run_child(settings, tracked):
     click.echo(RESULT + json.dumps(times))
 
 
-def _no_tracking():
-    from ray import tune
-
-    class Silent(tune.Callback):
-        """A callback that keeps nothing."""
-
-        def __init__(self, **kwargs):
-            super().__init__()
-
-        def close(self, timeout_s):
-            return True
-
-        def run_id(self, trial_id):
-            return None
-
-    return Silent
-
-
-def NoTracking(**kwargs):  # noqa: N802 - stands in for a class
-    """A study without MLflow: the same search with a callback that keeps nothing."""
-    return _no_tracking()(**kwargs)
-
-
 @click.command(help=__doc__)
 @click.option("--dataset", default="red_wine", show_default=True)
 @click.option("--pairs", default=3, show_default=True)
-@click.option("--cpus", default=0, show_default=True, help="0: all usable CPU cores")
+@click.option("--quick", is_flag=True)
 @click.option("--child", hidden=True)
-def main(dataset, pairs, cpus, child):
+def main(dataset, pairs, quick, child):
     """Measure both sides in turn and print the ratios."""
     if child:
-        *about, tracked = json.loads(child)
-        run_child(settings_for(*about), tracked)
+        run_child(settings_for(*json.loads(child)))
         return
-    settings = settings_for(dataset, cpus or workers.usable_cpus())
+    settings = settings_for(dataset, workers.usable_cpus())
+    if quick:
+        settings, pairs = settings_for(dataset, workers.usable_cpus(), [256, 512]), 1
     data, trials = data_for(settings)
     print(
         f"{len(trials)} configurations x {settings.folds} folds of {dataset} in {settings.cpus} processes", flush=True
@@ -142,7 +116,7 @@ def main(dataset, pairs, cpus, child):
     search, with_workers, trained = [], [], []
     for pair in range(pairs):
         by_hand = bare_loop.run(trials, data, settings.cpus)
-        bare, ours = by_hand.seconds, study_times(settings, tracked=True)
+        bare, ours = by_hand.seconds, study_times(settings)
         search.append(ours["search_s"] / bare)
         with_workers.append(ours["with_workers_s"] / bare)
         trained += [time_s / by_hand.training_time_s[trial] for trial, time_s in ours["training_time_s"].items()]
@@ -158,33 +132,6 @@ def main(dataset, pairs, cpus, child):
     click.echo(
         f"training_time_s of {len(trained)} trials over the loop's: {middle:.3f} x, 5 to 95 % {low:.3f} to {high:.3f}"
     )
-    layers(settings, trials, pairs)
-
-
-def layers(settings, trials, pairs):
-    """Add one layer after the other to the loop and print what each costs, as a share of the bare loop."""
-    sizes = tuple(dict.fromkeys(trial.batch_size for trial in trials))[::LAYER_SHARE]
-    part = settings_for(settings.dataset, settings.cpus, sizes)
-    data, some = data_for(part)
-    times = {}
-    for _ in range(pairs):
-        for level in bare_loop.LEVELS:
-            times.setdefault(level, []).append(bare_loop.run(some, data, settings.cpus, level).seconds)
-        times.setdefault("ray", []).append(study_times(part, tracked=False)["search_s"])
-        times.setdefault("mlflow", []).append(study_times(part, tracked=True)["search_s"])
-    names = {
-        "bare": "bare partial_fit loop",
-        "metrics": "metrics",
-        "sampled": "sampling thread",
-        "ray": "Ray Tune",
-        "mlflow": "MLflow",
-    }
-    click.echo(f"\nlayers, on {len(some)} configurations, median of {pairs}:")
-    before = base = median(times["bare"])
-    for level, values in times.items():
-        now = median(values)
-        click.echo(f"  {names[level]:28s} {now:7.1f} s  {(now - before) / base:+7.1%}")
-        before = now
 
 
 if __name__ == "__main__":

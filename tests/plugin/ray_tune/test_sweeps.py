@@ -1,4 +1,4 @@
-"""Sweeps that Ray's own callback ends or leaves behind: `benchmarks/stock_defects.py` has what it does there."""
+"""Sweeps that Ray's own callback ends or leaves behind: `benchmarks/stock.py` has what it does there."""
 
 import pytest
 from commands import runs_of_kind
