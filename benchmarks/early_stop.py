@@ -69,7 +69,6 @@ def one_seed(params, seed, store, limited):
     frame = frame_of([rows_of(client, full), rows_of(client, run)])
     saved = limits_saved.saving(frame)
     lost = limits_saved.answer(frame).table.iloc[0]
-    assert saved is not None
     click.echo(f"seed {seed}: {saved.trials} trials; {limits_saved.answer(frame).sentences[0]}")
     return {
         "seed": seed,

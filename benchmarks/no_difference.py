@@ -64,7 +64,7 @@ STANDARD_ERROR = MODEL_SD * np.sqrt(2 * (1 / FOLDS + 1 / (FOLDS - 1)))
 @click.option("--draws", default=100, show_default=True, help="Tables of the A/A of scores.")
 @click.option("--studies", default=20, show_default=True, help="Of the A/A of costs.")
 @click.option("--repeats", default=50, show_default=True, help="Studies of each line of the A/B.")
-@click.option("--quick", is_flag=True, help="Two of each.")
+@click.option("--quick", is_flag=True)
 def main(draws, studies, repeats, quick):
     """Print the tables."""
     if quick:

@@ -1,4 +1,4 @@
-"""How long a study takes from the command to its first trial: `python benchmarks/start.py [--times 5] [--quick]`.
+"""How long a study takes from the command to its first trial: `python benchmarks/start.py [--quick]`.
 
 The first trial begins when its run does, which is just before Tune asks for its first step. CPU: of `mlflow run` and of
 all processes below it, Ray's among them, until then. The store is a new SQLite file whose tables are made before. One
@@ -7,7 +7,6 @@ run comes first and does not count, so that Python has kept its bytecode.
 
 import contextlib
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import click
+import psutil
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,16 +35,18 @@ def start():
         MlflowClient(f"sqlite:///{store}").search_experiments()
         paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}", "PATH": paths}
-        command = ["mlflow", "run", str(ROOT), "-e", "tune", "-P", "dataset=red_wine", "--env-manager", "local"]
+        line = ["mlflow", "run", str(ROOT), "-e", "tune", "-P", "dataset=red_wine", "--env-manager", "local"]
         began = time.time()
         with measure() as costs:
-            process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
+            process = subprocess.Popen(line, cwd=folder, env=env, stdout=subprocess.DEVNULL)
             while (first := first_trial(store)) is None:
                 if process.poll() is not None:
-                    raise click.ClickException(f"{' '.join(command)} ended before its first trial")
+                    raise click.ClickException("the study ended before its first trial")
                 time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        command = psutil.Process(process.pid)
+        processes = [command, *command.children(recursive=True)]
+        command.terminate()
+        psutil.wait_procs(processes, timeout=60)
         return first - began, costs.summary["cpu_seconds"]
 
 
@@ -56,12 +58,11 @@ def first_trial(store):
 
 
 @click.command(help=__doc__)
-@click.option("--times", default=5, show_default=True)
-@click.option("--quick", is_flag=True, help="Once.")
-def main(times, quick):
+@click.option("--quick", is_flag=True)
+def main(quick):
     """Measure and print."""
     start()
-    starts = [start() for _ in range(1 if quick else times)]
+    starts = [start() for _ in range(1 if quick else 5)]
     wall_s, cpu_s = (median(values) for values in zip(*starts, strict=True))
     click.echo(f"median of {len(starts)}: {wall_s:.1f} s, CPU {cpu_s:.1f} s")
 

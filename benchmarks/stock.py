@@ -39,10 +39,10 @@ from entrypoints.environment import RAY_SETTINGS  # noqa: E402
 LONG = {"steps": 10_000, "step_s": 0.1}
 
 
-def stock(here, **options):
+def stock(here):
     from ray.tune.logger.mlflow import MLflowLoggerCallback
 
-    return MLflowLoggerCallback(here.uri, experiment_name="x", **options)
+    return MLflowLoggerCallback(here.uri, experiment_name="x")
 
 
 def interrupt():

@@ -96,7 +96,7 @@ def died_for_memory(client, folder, group):
 
 @click.command(help=__doc__)
 @click.option("--times", default=10, show_default=True, help="Of each; deaths twice as often.")
-@click.option("--quick", is_flag=True, help="Each once.")
+@click.option("--quick", is_flag=True)
 def main(times, quick):
     """Measure and print."""
     if quick:
