@@ -17,7 +17,9 @@ class SummaryMetric(NamedTuple):
     unit: str
     meaning: str  # in docs/metrics.md
     combine: Combine | None = None  # the values of processes that ran one after the other, if they can be combined
-    scope: str = "process"  # what it describes: a process tree, its steps, an experiment, or a served model
+    scope: str = (
+        "process"  # what it describes: a process tree, its steps, an experiment, a served model, or its capacity
+    )
     is_mean: bool = False  # since the start, which goes up and down; a cost only grows
 
 
@@ -63,6 +65,12 @@ METRICS = (
         "served_cold_start_s", "s", "from the start of the server's process to its first answer", scope="served"
     ),
     SummaryMetric("served_rows_per_s", "1/s", "rows predicted a second, 100 in each request", scope="served"),
+    SummaryMetric(
+        "served_capacity_per_s",
+        "1/s",
+        "the highest rate of requests of one row at which a limit on a percentile is met",
+        scope="capacity",
+    ),
 )
 _REFUSED = re.compile(r"[^\w\-. /:]")
 CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial

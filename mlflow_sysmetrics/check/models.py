@@ -118,9 +118,9 @@ def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]
     cpu_s: list[list[float]] = [[] for _ in servers]
     times: list[list[float]] = [[] for _ in servers]
     with ExitStack() as stack:
+        for server, rows in zip(servers, requests, strict=True):
+            warm_up(server, rows)
         connections = [stack.enter_context(server.connected()) for server in servers]
-        for connection, rows in zip(connections, requests, strict=True):
-            warm_up(connection, rows)
         for server in servers:
             server.find_processes()
         end = time.monotonic() + _ROUNDS_S

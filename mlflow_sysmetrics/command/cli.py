@@ -29,6 +29,9 @@ _DATA = """A CSV or Parquet file with rows to ask for; it may have more columns 
 model's own input example."""
 _SERVED_LIMITS = f"""What the model may cost, such as "served_p95_ms<=20, served_memory_mb<=300". Metrics:
 {", ".join(names("served"))}."""
+_RATE = """Requests a second, which fall due at random moments, whatever the answers do; a time counts from when its
+request was due. By default each request waits for the answer to the one before."""
+_CAPACITY = """Find the highest rate that meets this limit on a percentile, such as "served_p95_ms<=20"; 90 s."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
@@ -223,19 +226,24 @@ def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
 @main.command()
 @option("--data", metavar="FILE", help=_DATA)
 @option("--limits", metavar="LIMITS", default="", help=_SERVED_LIMITS)
+@option("--rate", metavar="NUMBER", type=float, help=_RATE)
+@option("--capacity", metavar="LIMIT", help=_CAPACITY)
+@option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of the server.")
 @click.argument("model_uri")
-def served(model_uri: str, data: str | None, limits: str) -> None:
+def served(model_uri: str, **options: Any) -> None:
     """Serve a model and say what it costs: CPU time, latency and memory, as an application meets them.
 
     MODEL_URI is any address that MLflow knows. The model is loaded by MLflow's own scoring server, in this environment
-    and on this machine alone, and asked for one row after another, for 10 to 20 s. The figures are logged on the model,
-    so that the tab Models compares them, in a new run that has the facts of this machine.
+    and on this machine alone, and asked for one row after another, for 10 to 20 s, or at the rate of your application.
+    The figures are logged on the model, so that the tab Models compares them, in a new run that has the facts of this
+    machine.
 
     \b
     Examples:
       mlflow-sysmetrics served models:/m@champion
       mlflow-sysmetrics served models:/m/7 --data rows.csv
-      mlflow-sysmetrics served models:/m-0a1b... --limits "served_p95_ms<=20, served_memory_mb<=300"
+      mlflow-sysmetrics served models:/m-0a1b... --rate 50 --limits "served_p95_ms<=20, served_memory_mb<=300"
+      mlflow-sysmetrics served models:/m/7 --capacity "served_p95_ms<=20" --workers 2
 
     The exit code is 0 if all limits are met, 1 if one is broken or the model cannot be served, 2 after wrong use, and 3
     if a limit cannot be judged: the machine was too busy, or there were too few requests.
@@ -246,7 +254,7 @@ def served(model_uri: str, data: str | None, limits: str) -> None:
         raise click.UsageError(f"{error.name} is missing: pip install mlflow") from None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = measure_served(model_uri, data, limits)
+        code = measure_served(model_uri, **options)
     except KeyboardInterrupt:
         sys.exit(130)  # not 1, as click would have it
     sys.exit(code)

@@ -1,18 +1,31 @@
-"""What a model costs as it is served: measured, printed, logged on the model, and judged by limits."""
+"""What a model costs as it is served, and how much it takes: measured, printed, logged, and judged by limits."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import click
 import mlflow
 import pandas as pd
 
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
-from mlflow_sysmetrics.limits import digits
+from mlflow_sysmetrics.limits import Limit, digits
 from mlflow_sysmetrics.metrics import names
-from mlflow_sysmetrics.served import ServedCosts, ServedError, ServerError, judged, served_costs, served_limits
+from mlflow_sysmetrics.served import (
+    PERCENTS,
+    ServedCosts,
+    ServedError,
+    ServerError,
+    capacity_limit,
+    judged,
+    served_capacity,
+    served_costs,
+    served_limits,
+)
 from mlflow_sysmetrics.tags import KIND
 
 BROKEN, WRONG_USE, UNKNOWN = 1, 2, 3  # exit codes
+MIN_RATE, MAX_RATE = 0.1, 10_000.0
 
 
 class ModelError(click.ClickException):
@@ -21,24 +34,40 @@ class ModelError(click.ClickException):
     exit_code = BROKEN
 
 
-def served(model_uri: str, data: str | None, limits: str) -> int:
-    """Measure a model, print and log what it costs, and return the exit code.
+def served(
+    model_uri: str,
+    *,
+    data: str | None,
+    limits: str,
+    rate: float | None,
+    capacity: str | None,
+    workers: int,
+) -> int:
+    """Measure a model, print and log what is found, and return the exit code.
 
-    click.ClickException: the limits, the rows or the address are wrong, or the model cannot be served.
+    click.ClickException: the options, the rows or the address are wrong, or the model cannot be served.
     """
+    if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
+        raise click.UsageError(f"--rate {rate:g}: use {MIN_RATE:g} to {MAX_RATE:g} requests a second")
+    if capacity is not None and (rate is not None or limits.strip()):
+        raise click.UsageError("--capacity has its own limit and rates; leave out --rate and --limits")
     try:
+        of_capacity = None if capacity is None else capacity_limit(capacity)
         parsed = served_limits(limits) if limits.strip() else None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     rows = None if data is None else read_rows(data)
     try:
-        costs = served_costs(model_uri, rows)
+        if of_capacity is not None:
+            _find_capacity(model_uri, of_capacity, rows, workers)
+            return 0
+        costs = served_costs(model_uri, rows, rate=rate, workers=workers)
     except ServerError as error:
         raise ModelError(str(error)) from None
     except ServedError as error:
         raise click.UsageError(str(error)) from None
-    click.echo("\n".join(_lines(model_uri, costs)))
-    _log(model_uri, costs)
+    click.echo("\n".join(_lines(model_uri, costs, rate)))
+    _log_costs(model_uri, costs, rate, workers)
     if parsed is None:
         return 0
     judgement = judged(parsed.rules, costs)
@@ -52,6 +81,18 @@ def served(model_uri: str, data: str | None, limits: str) -> int:
     return 0
 
 
+def _find_capacity(model_uri: str, limit: Limit, rows: pd.DataFrame | None, workers: int) -> None:
+    found = served_capacity(model_uri, limit, rows, workers, say=lambda line: click.echo(line, err=True))
+    interval = f"{digits(found.low, 3)} to {digits(found.high, 3)}"
+    servers = "1 worker" if workers == 1 else f"{workers} workers"
+    click.echo(f"holds {digits(found.per_s, 3)} requests a second ({interval}) within {limit}, with {servers}")
+    if found.contention.is_busy:
+        click.echo(f"The machine was busy: {found.contention}, so this is not logged.")
+        return
+    params = {"limit": str(limit), "workers": str(workers)}
+    _log(model_uri, found.model_id, params, {"served_capacity_per_s": found.per_s}, found.at_rates)
+
+
 def read_rows(path: str) -> pd.DataFrame:
     """The rows of a CSV or Parquet file. click.UsageError: it is not there, or neither."""
     try:
@@ -60,25 +101,49 @@ def read_rows(path: str) -> pd.DataFrame:
         raise click.UsageError(f"--data {path}: {error}") from None
 
 
-def _lines(model_uri: str, costs: ServedCosts) -> list[str]:
-    lines = [f"{model_uri}, {costs.requests} requests of one row, one after the other:"]
+def _lines(model_uri: str, costs: ServedCosts, rate: float | None) -> list[str]:
+    how = "one after the other" if rate is None else f"{rate:g} a second at random moments"
+    lines = [f"{model_uri}, {costs.requests} requests of one row, {how}:"]
     lines += [f"  {name:<20}{digits(costs.figures[name], 4):>10}" for name in names("served") if name in costs.figures]
-    if costs.untrusted:
-        others = f"other programs kept {costs.contention.other_cores:.1f} cores busy"
-        lines.append(f"The machine was busy: {others}, so these are not logged: {', '.join(costs.untrusted)}.")
+    if costs.cannot_keep_up:
+        lines.append(costs.cannot_keep_up)
+    if costs.contention.is_busy:
+        lines.append(
+            f"The machine was busy: {costs.contention}, so these are not logged: {', '.join(costs.untrusted)}."
+        )
     return lines
 
 
-def _log(model_uri: str, costs: ServedCosts) -> None:
-    """Log the figures in a run of their own, which knows this machine, and on the model."""
+def _log_costs(model_uri: str, costs: ServedCosts, rate: float | None, workers: int) -> None:
+    """Latencies at a rate are points of curves over rates: those of a stream are not to be compared with them."""
+    params = {"workers": str(workers)}
+    if rate is None:
+        _log(model_uri, costs.model_id, params, costs.trusted, {})
+        return
+    figures = {name: value for name, value in costs.trusted.items() if name not in PERCENTS}
+    latencies = {name: value for name, value in costs.trusted.items() if name in PERCENTS}
+    _log(model_uri, costs.model_id, params | {"rate": f"{rate:g}"}, figures, {rate: latencies})
+
+
+def _log(
+    model_uri: str,
+    model_id: str | None,
+    params: Mapping[str, str],
+    figures: Mapping[str, float],
+    at_rates: Mapping[float, Mapping[str, float]],
+) -> None:
+    """Log in a new run, which knows this machine, and on the model. Percentiles at rates are curves over the rate."""
     uri = mlflow.get_tracking_uri()
 
     def log() -> None:
         client = mlflow.MlflowClient()
-        experiment = client.get_logged_model(costs.model_id).experiment_id if costs.model_id else None
+        experiment = client.get_logged_model(model_id).experiment_id if model_id else None
         with mlflow.start_run(experiment_id=experiment, run_name=f"served {model_uri}", tags={KIND: "served"}):
-            mlflow.log_param("model", model_uri)
-            mlflow.log_metrics(costs.trusted, model_id=costs.model_id)
+            mlflow.log_params({"model": model_uri, **params})
+            mlflow.log_metrics(dict(figures), model_id=model_id)
+            for rate, latencies in at_rates.items():
+                curves = {f"{name}_at_rate": value for name, value in latencies.items()}
+                mlflow.log_metrics(curves, step=round(rate), model_id=model_id)
 
     try:
         ask_store(uri, log)

@@ -5,12 +5,15 @@ from mlflow_sysmetrics.served import served_costs
 costs = served_costs("models:/m@champion")
 costs.figures["served_p95_ms"]
 
-`model` has its files, `requests` those of its rows, `server` is MLflow's, `figures` measure it, `contention` says
-whether other programs had the cores, and `judging` holds it to limits.
+`model` has its files, `requests` those of its rows, `server` is MLflow's. `pacing` says when requests fall due,
+`client` sends them, `latency` reads their times, and `contention` says whether other programs had the cores. `figures`
+and `capacity` are what is found so, and `judging` holds it to limits.
 """
 
+from mlflow_sysmetrics.served.capacity import Capacity, served_capacity
 from mlflow_sysmetrics.served.figures import ServedCosts, asked, served_costs, warm_up
-from mlflow_sysmetrics.served.judging import Judgement, judged, served_limits
+from mlflow_sysmetrics.served.judging import Judgement, capacity_limit, judged, served_limits
+from mlflow_sysmetrics.served.latency import PERCENTS
 from mlflow_sysmetrics.served.model import ServedError, ServedModel, downloaded
 from mlflow_sysmetrics.served.requests import Table, in_batches, one_by_one, table_of
 from mlflow_sysmetrics.served.server import Connection, Server, ServerError, serving

@@ -18,15 +18,21 @@ class Contention(NamedTuple):
     """Of a stretch of time: cores that other programs kept busy, and how long ours waited for one.
 
     The wait is a part of the time of requests, over all threads, which may wait at once; NaN where it is unknown.
+    `is_late` says that the client sent requests later than it should have.
     """
 
     other_cores: float
     waited: float
+    is_late: bool = False
 
     @property
     def is_busy(self) -> bool:
         """Whether times tell of other programs, too. A model with many threads waits for a core by itself."""
-        return self.other_cores > _OTHER_CORES and not self.waited <= _WAITED
+        return self.is_late or (self.other_cores > _OTHER_CORES and not self.waited <= _WAITED)
+
+    def __str__(self) -> str:
+        others = f"other programs kept {self.other_cores:.1f} cores busy"
+        return f"{others}, and requests were sent too late" if self.is_late else others
 
 
 class CoreClocks(NamedTuple):
@@ -38,24 +44,32 @@ class CoreClocks(NamedTuple):
     waited_s: float
 
     @classmethod
-    def read(cls, pids: Collection[int], cpu_s: float) -> CoreClocks:
-        """Now. `pids` are processes that have used `cpu_s`; this process and its thread are added."""
+    def read(cls, pids: Collection[int], cpu_s: float, client_waited_s: float = 0.0) -> CoreClocks:
+        """Now. `pids` are processes that have used `cpu_s`; this process is added, and what its threads waited."""
         fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
         user, nice, system, _, _, interrupts, soft_interrupts, stolen = (int(ticks) / _TICKS_PER_S for ticks in fields)
         busy_s = user + nice + system + interrupts + soft_interrupts + stolen
-        waited_s = stolen  # by other guests of the machine that this one is a guest of
+        waited_s = client_waited_s + stolen  # by other guests of the machine that this one is a guest of
         try:
-            waited_s += _run_delay_s(Path("/proc/thread-self"))
             for pid in pids:
                 waited_s += sum(map(_run_delay_s, Path(f"/proc/{pid}/task").iterdir()))
         except OSError:
             waited_s = math.nan
         return cls(time.monotonic(), busy_s, cpu_s + time.process_time(), waited_s)
 
-    def until(self, later: CoreClocks, requests_s: float) -> Contention:
+    def until(self, later: CoreClocks, requests_s: float, is_late: bool = False) -> Contention:
         """What happened from here to a later reading, in which requests took so long."""
         others_s = (later.busy_s - self.busy_s) - (later.own_s - self.own_s)
-        return Contention(others_s / (later.at - self.at), (later.waited_s - self.waited_s) / requests_s)
+        waited = (later.waited_s - self.waited_s) / requests_s if requests_s else math.nan
+        return Contention(others_s / (later.at - self.at), waited, is_late)
+
+
+def thread_waited_s() -> float:
+    """How long this thread has waited for a core; NaN where it is unknown."""
+    try:
+        return _run_delay_s(Path("/proc/thread-self"))
+    except OSError:
+        return math.nan
 
 
 def _run_delay_s(thread: Path) -> float:

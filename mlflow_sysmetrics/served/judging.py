@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from mlflow_sysmetrics.limits import Kind, Limit, Limits, LimitsError, Metric
 from mlflow_sysmetrics.metrics import names
-from mlflow_sysmetrics.served.figures import MIN_REQUESTS, ServedCosts
+from mlflow_sysmetrics.served.figures import ServedCosts
+from mlflow_sysmetrics.served.latency import MIN_REQUESTS
 
 SERVED = names("served")
 
@@ -28,12 +29,30 @@ def served_limits(text: str) -> Limits:
     return limits
 
 
+def capacity_limit(text: str) -> Limit:
+    """Read a limit such as ``served_p95_ms<=20``; LimitsError: it is not one upper limit on a percentile."""
+    rules = served_limits(text).rules
+    limit = rules[0]
+    if len(rules) > 1 or limit.metric.name not in MIN_REQUESTS or not limit.is_upper:
+        raise LimitsError(text, "a capacity needs one limit on a percentile, such as served_p95_ms<=20")
+    return limit
+
+
 def judged(limits: Iterable[Limit], costs: ServedCosts) -> Judgement:
-    """Judge a model. Who is slow on a busy machine may be fast elsewhere; who is fast enough there is so everywhere."""
+    """Judge a model. Who is slow on a busy machine may be fast elsewhere; who is fast enough there is so everywhere.
+
+    A model that cannot keep up with its rate breaks every limit on its latency.
+    """
     judgement = Judgement([], [])
     for limit in limits:
         name = limit.metric.name
-        if name not in costs.figures:
+        if costs.cannot_keep_up and name in MIN_REQUESTS:
+            if costs.contention.is_busy:
+                why = f"{limit} cannot be judged, the machine was too busy ({costs.cannot_keep_up})"
+                judgement.unknown.append(why)
+            else:
+                judgement.broken.append(f"{limit} is broken: {costs.cannot_keep_up}")
+        elif name not in costs.figures:
             needs = f": it needs {MIN_REQUESTS[name]} requests" if name in MIN_REQUESTS else ""
             judgement.unknown.append(f"{limit} cannot be judged, {name} was not measured{needs}")
         elif stop := limit.broken(costs.figures):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -22,18 +23,20 @@ from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.sampling import ProcessSampler
 from mlflow_sysmetrics.served.model import ServedError, ServedModel
-from mlflow_sysmetrics.time_limits import SERVER_ANSWER_S, SERVER_START_S, SHORT_GRACE_S
+from mlflow_sysmetrics.time_limits import ENDED_EVERY_S, SERVER_ANSWER_S, SERVER_START_S, SHORT_GRACE_S
 
 _HOST = "127.0.0.1"  # whoever reaches a model's server can use the model
 _TIMED_OUT = 504
-# Becomes the server once the kernel has promised to kill it when the thread that started it is gone. The server's
-# parent may be so already.
+_IDLE_S = 4.0  # uvicorn closes a connection after 5 s
+_READY = b"Application startup complete"  # uvicorn's word, of each worker
+# Becomes the server once the kernel has promised it a signal for when the thread that started it is gone, which may be
+# so already: SIGKILL, or, if it has workers to end, SIGTERM.
 _LAUNCH = """
-import ctypes, os, signal, sys
+import ctypes, os, sys
 PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sys.argv[2]))
 if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
+    os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
@@ -48,8 +51,16 @@ class ServerError(ServedError):
 class Server:
     """A server that answers. `cold_start_s` is the time from the start of its process to its first answer."""
 
-    def __init__(self, model: ServedModel, process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        process: subprocess.Popen[bytes],
+        port: int,
+        log: IO[bytes],
+        workers: int = 1,
+    ) -> None:
         self.model = model
+        self.workers = workers
         self.cold_start_s = 0.0
         self._began = time.perf_counter()
         self._process = process
@@ -57,18 +68,16 @@ class Server:
         self._log = log
         self.pids = {process.pid}
 
-    @contextlib.contextmanager
-    def connected(self) -> Iterator[Connection]:
-        """A connection that is kept: the server closes one that is idle for five seconds."""
+    def connected(self) -> contextlib.closing[Connection]:
+        """A connection that is kept, as a context. ServerError: the server has ended."""
         timeout_s = float(MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
-        with self._open(timeout_s + SERVER_ANSWER_S) as connection:
-            yield connection
+        return self._connected(timeout_s + SERVER_ANSWER_S)
 
     def wait(self) -> None:
         """Wait for its first answer. ServerError: there is none."""
         try:
             # Connects at once: the socket listens already, and the server answers when it has loaded its model.
-            with self._open(SERVER_START_S) as connection:
+            with self._connected(SERVER_START_S) as connection:
                 connection.ask(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         except ServerError:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -77,6 +86,7 @@ class Server:
                 raise ServerError(self.model.uri, f"has not started within {SERVER_START_S:g} s") from None
             raise ServerError(self.model.uri, f"cannot be served here: {self._last_words()}") from None
         self.cold_start_s = time.perf_counter() - self._began
+        self._wait_for_all()
 
     def cpu_seconds(self) -> float:
         """CPU time of its processes, to the nanosecond."""
@@ -100,19 +110,23 @@ class Server:
             end_tree(psutil.Process(self._process.pid), SHORT_GRACE_S)
         self._process.wait()
 
-    @contextlib.contextmanager
-    def _open(self, timeout_s: float) -> Iterator[Connection]:
-        try:
-            connecting = socket.create_connection((_HOST, self.port), timeout_s)
-        except OSError as error:
-            raise ServerError(self.model.uri, f"has ended: {error.strerror}") from None
-        with connecting as opened, opened.makefile("rb") as answers:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield Connection(self.model.uri, opened, answers)
+    def _connected(self, timeout_s: float) -> contextlib.closing[Connection]:
+        return contextlib.closing(Connection(self.model.uri, self.port, timeout_s))
+
+    def _wait_for_all(self) -> None:
+        """The first worker answers while others still load the model."""
+        while self.workers > 1 and self._written().count(_READY) < self.workers:
+            if self._process.poll() is not None or time.perf_counter() - self._began > SERVER_START_S:
+                raise ServerError(self.model.uri, f"does not start {self.workers} workers here: {self._last_words()}")
+            time.sleep(ENDED_EVERY_S)
+
+    def _written(self) -> bytes:
+        """Its log, whose place to write at stays where it is."""
+        log = self._log.fileno()
+        return os.pread(log, os.fstat(log).st_size, 0)
 
     def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        lines = self._written().decode(errors="replace").strip().splitlines()
         if not lines:
             return f"exit code {self._process.returncode}"
         if "No module named" in lines[-1]:
@@ -123,10 +137,33 @@ class Server:
 class Connection:
     """One stream of requests: each waits for the answer to the one before."""
 
-    def __init__(self, uri: str, opened: socket.socket, answers: IO[bytes]) -> None:
+    def __init__(self, uri: str, port: int, timeout_s: float) -> None:
         self._uri = uri
-        self._socket = opened
-        self._answers = answers
+        self._port = port
+        self._timeout_s = timeout_s
+        self._open()
+
+    def close(self) -> None:
+        """Close it, also while another thread waits for an answer."""
+        with contextlib.suppress(OSError):  # the server has closed it
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._answers.close()
+        self._socket.close()
+
+    def renew(self) -> None:
+        """Open it anew if the server would close it soon, since it is idle."""
+        if time.monotonic() - self._used > _IDLE_S:
+            self.close()
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self._socket = socket.create_connection((_HOST, self._port), self._timeout_s)
+        except OSError as error:
+            raise ServerError(self._uri, f"has ended: {error.strerror}") from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answers = self._socket.makefile("rb")
+        self._used = time.monotonic()
 
     def ask(self, request: bytes) -> bytes:
         """The body of the answer. ServerError: there is none, or it is an error."""
@@ -142,6 +179,7 @@ class Connection:
             raise ServerError(self._uri, f"did not answer within {limit.get()} s, which {limit.name} sets")  # type: ignore[no-untyped-call]
         if status != 200:
             raise ServerError(self._uri, f"does not predict these rows: {_message(body)}")
+        self._used = time.monotonic()
         return body
 
     def _receive(self) -> tuple[int, bytes]:
@@ -166,7 +204,7 @@ def _message(body: bytes) -> str:
 
 
 @contextlib.contextmanager
-def serving(*models: ServedModel) -> Iterator[list[Server]]:
+def serving(*models: ServedModel, workers: int = 1) -> Iterator[list[Server]]:
     """Serve models by what `mlflow models serve --env-manager local` runs, and end all processes of it.
 
     Call it from a thread that waits for it: the servers are killed when that thread ends. ServerError: one does not
@@ -175,7 +213,7 @@ def serving(*models: ServedModel) -> Iterator[list[Server]]:
     with contextlib.ExitStack() as stack:
         servers = []
         for model in models:
-            server = _started(model, stack.enter_context(tempfile.TemporaryFile()))
+            server = _started(model, stack.enter_context(tempfile.TemporaryFile()), workers)
             stack.callback(server.end)
             servers.append(server)
         for server in servers:
@@ -183,18 +221,20 @@ def serving(*models: ServedModel) -> Iterator[list[Server]]:
         yield servers
 
 
-def _started(model: ServedModel, log: IO[bytes]) -> Server:
+def _started(model: ServedModel, log: IO[bytes], workers: int) -> Server:
     with socket.socket() as listening:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
         listening.bind((_HOST, 0))
         listening.listen(128)
         # The server is given the socket, so that no other program can answer at its port.
-        line, environment = scoring_server.get_cmd(model.folder)
-        program, app = shlex.split(line)
+        line, environment = scoring_server.get_cmd(model.folder, nworkers=workers)
+        program, *options, app = shlex.split(line)
         fd = str(listening.fileno())
-        command = [sys.executable, "-m", program, "--fd", fd, "--app-dir", model.folder, app]
+        launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
+        death = signal.SIGKILL if workers == 1 else signal.SIGTERM
+        command = [sys.executable, "-m", program, *options, "--fd", fd, "--app-dir", model.folder, app]
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command],
+            [*launch, str(int(death)), *command],
             pass_fds=[listening.fileno()],
             cwd=model.folder,  # what lies in the current folder would be imported
             stdin=subprocess.DEVNULL,
@@ -203,4 +243,4 @@ def _started(model: ServedModel, log: IO[bytes]) -> Server:
             start_new_session=True,  # Ctrl-C is for the command, which ends the server
             env=environment,
         )
-        return Server(model, process, listening.getsockname()[1], log)
+        return Server(model, process, listening.getsockname()[1], log, workers)

@@ -152,6 +152,12 @@ RUN_BY = {
         "mlflow-sysmetrics served, mlflow-sysmetrics served --limits"
     ),
     "plugin/served/test_served.py::test_server_ends_with_the_command": "mlflow-sysmetrics served --data",
+    "plugin/served/test_served.py::test_latency_at_a_rate_is_a_curve_over_the_rate": (
+        "mlflow-sysmetrics served --rate, mlflow-sysmetrics served --workers"
+    ),
+    "plugin/served/test_served.py::test_limit_that_even_the_lowest_rate_breaks_is_a_sentence": (
+        "mlflow-sysmetrics served --capacity"
+    ),
     "plugin/ui/test_opening.py::test_command_becomes_a_server_for_a_store_without_one": (
         "mlflow-sysmetrics ui --tracking-uri"
     ),

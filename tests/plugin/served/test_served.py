@@ -56,6 +56,43 @@ def test_figures_are_printed_judged_and_logged_on_the_model(served, logged):
 
 
 @pytest.mark.slow
+def test_latency_at_a_rate_is_a_curve_over_the_rate(served, logged):
+    """Of a server of two processes, all of which end."""
+    said = served(logged.uris["sum"], "--rate", "20", "--workers", "2", "--limits", "served_memory_mb<=9999", code=0)
+    assert re.search(r" requests of one row, 20 a second at random moments:$", said, re.MULTILINE)
+    assert "meets served_memory_mb<=9999" in said
+    (run,) = logged.client.search_runs(["0"], "params.rate = '20'")
+    assert run.data.params["workers"] == "2"
+    assert run.data.metrics["served_memory_mb"] > 200  # of both
+    assert "served_p50_ms" not in run.data.metrics
+    if "The machine was busy" not in said:
+        (point,) = logged.client.get_metric_history(run.info.run_id, "served_p50_ms_at_rate")
+        assert point.step == 20
+
+
+@pytest.mark.slow
+def test_limit_that_even_the_lowest_rate_breaks_is_a_sentence(served, logged):
+    said = served(logged.uris["sum"], "--capacity", "served_p95_ms<=0.01", code=1)
+    *progress, last = said.splitlines()
+    assert re.fullmatch(r"Error: models:/\S+ breaks served_p95_ms<=0.01 even at \S+ requests a second", last)
+    assert all(line.endswith(" requests a second break served_p95_ms<=0.01") for line in progress)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--rate", "0.05"], "--rate 0.05: use 0.1 to 10000 requests a second"),
+        (["--rate", "nan"], "--rate nan: use 0.1 to 10000 requests a second"),
+        (["--capacity", "served_memory_mb<=3"], "a capacity needs one limit on a percentile"),
+        (["--capacity", "served_p95_ms<=20", "--rate", "5"], "leave out --rate and --limits"),
+    ],
+    ids=["low", "no number", "capacity of memory", "both"],
+)
+def test_mistake_in_a_rate_is_a_sentence(served, options, why):
+    assert why in served("models:/sum@champion", *options, code=2).splitlines()[-1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "why"),
     [

@@ -2,12 +2,14 @@
 
 import math
 from contextlib import nullcontext
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
 
-from mlflow_sysmetrics.served import ServedCosts, figures, judged, one_by_one, served_limits
+from mlflow_sysmetrics.limits import LimitsError
+from mlflow_sysmetrics.served import ServedCosts, capacity_limit, figures, judged, one_by_one, served_limits
+from mlflow_sysmetrics.served.client import Asked
 from mlflow_sysmetrics.served.contention import Contention, CoreClocks
 
 QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
@@ -31,6 +33,19 @@ def test_limit_is_broken_met_or_cannot_be_judged(contention, limits, broken, unk
     assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
 
 
+@pytest.mark.parametrize(("contention", "broken", "unknown"), [(QUIET, 1, 0), (BUSY, 0, 1)], ids=["quiet", "busy"])
+def test_model_that_cannot_keep_up_breaks_limits_on_its_latency(contention, broken, unknown):
+    costs = ServedCosts({"served_memory_mb": 200.0}, 30, contention, cannot_keep_up="m cannot keep up")
+    judgement = judged(served_limits("served_p95_ms<=1000, served_memory_mb<=200").rules, costs)
+    assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
+
+
+@pytest.mark.parametrize("text", ["served_memory_mb<=20", "served_p95_ms>=20", "served_p95_ms<=20, served_p50_ms<=9"])
+def test_capacity_needs_one_upper_limit_on_a_percentile(text):
+    with pytest.raises(LimitsError, match="a capacity needs one limit on a percentile"):
+        capacity_limit(text)
+
+
 @pytest.mark.parametrize(
     ("contention", "is_busy"),
     [
@@ -39,6 +54,7 @@ def test_limit_is_broken_met_or_cannot_be_judged(contention, limits, broken, unk
         pytest.param(Contention(30.0, 0.01), False, id="others on other cores"),
         pytest.param(BUSY, True, id="others on our cores"),
         pytest.param(Contention(1.2, math.nan), True, id="others, and who waits is unknown"),
+        pytest.param(Contention(0.02, 0.01, is_late=True), True, id="the client was late by itself"),
     ],
 )
 def test_machine_is_busy_when_others_run_and_ours_wait(contention, is_busy):
@@ -56,15 +72,14 @@ def test_what_ours_use_is_not_contention():
 )
 def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(monkeypatch, requests, percentiles):
     """Request number n takes n ms; the batches of 100 rows take half a second."""
-    times = iter([*(number / 1000 for number in range(1, requests + 1)), *[0.5] * 10])
+    answers = [Asked(0.0, 0.0, 0.0, number / 1000) for number in range(1, requests + 1)]
     server = MagicMock(cold_start_s=3.0, pids=set())
     server.cpu_seconds.side_effect = [1.0, 1.0 + requests * 0.002]
     server.memory_mb.return_value = 200.0
-    monkeypatch.setattr(figures, "_MAX_REQUESTS", requests)
-    monkeypatch.setattr(figures, "asked", lambda connection, request: next(times))
-    monkeypatch.setattr(figures, "serving", lambda model: nullcontext([server]))
-    monkeypatch.setattr(figures, "one_by_one", lambda table: [b"a request"])
-    for name in ("downloaded", "table_of", "one_batch"):
+    monkeypatch.setattr(figures, "Client", Mock(return_value=Mock(asked=answers, waited_s=0.0)))
+    monkeypatch.setattr(figures, "asked", lambda connection, request: 0.5)
+    monkeypatch.setattr(figures, "served_table", lambda *_: nullcontext((server, Mock())))
+    for name in ("warm_up", "one_by_one", "one_batch"):
         monkeypatch.setattr(figures, name, MagicMock())
     others = {"served_cold_start_s": 3.0, "served_cpu_ms": 2.0, "served_memory_mb": 200.0, "served_rows_per_s": 200.0}
     assert figures.served_costs("models:/m/1").figures == pytest.approx(others | percentiles)

@@ -1,0 +1,135 @@
+"""Requests at a rate: when they fall due, what their times tell, and how the capacity is found from them."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from random import Random
+from unittest.mock import Mock
+
+import pytest
+
+from mlflow_sysmetrics.served import Server, ServerError, capacity_limit
+from mlflow_sysmetrics.served.capacity import Judge, bracketed
+from mlflow_sysmetrics.served.client import Asked, Client
+from mlflow_sysmetrics.served.latency import is_late, keeps_up
+from mlflow_sysmetrics.served.pacing import Poisson, stream
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]"
+REQUEST = b"POST / HTTP/1.1\r\n\r\n"
+
+
+def queued(rate, seconds, service_s=0.01, connections=64, seed=0):
+    """Requests to a server that answers one at a time, by Lindley's recursion."""
+    random = Random(seed)
+    free_s = [0.0] * connections
+    due_s, idle_s, asked = 0.0, 0.0, []
+    while True:
+        due_s += random.expovariate(rate)
+        sent_s = max(due_s, min(free_s))
+        if sent_s > seconds:
+            return asked
+        idle_s = max(sent_s, idle_s) + service_s
+        free_s[free_s.index(min(free_s))] = idle_s
+        asked.append(Asked(due_s, sent_s, sent_s, idle_s))
+
+
+def test_requests_fall_due_at_random_moments_that_a_seed_fixes():
+    pacer = Poisson(50, seed=1)
+    due_s = [pacer(0.0, number) for number in range(5000)]
+    gaps_s = [later - earlier for earlier, later in pairwise(due_s)]
+    mean_s = sum(gaps_s) / len(gaps_s)
+    assert mean_s == pytest.approx(1 / 50, rel=0.05)
+    assert sum(gap_s > mean_s for gap_s in gaps_s) / len(gaps_s) == pytest.approx(0.368, abs=0.02)  # 1/e
+    assert Poisson(50, seed=1)(due_s[7] + 1.0, 7) == pytest.approx(-1.0)  # overdue
+
+
+@pytest.mark.parametrize(("load", "keeps"), [(0.5, True), (0.9, True), (1.1, False), (3.0, False)])
+def test_server_keeps_up_unless_its_queue_grows(load, keeps):
+    """At ten seeds each."""
+    rate = 100 * load
+    assert [keeps_up(queued(rate, 15.0, seed=seed), rate) for seed in range(10)] == [keeps] * 10
+
+
+def test_server_that_stood_still_for_a_moment_keeps_up():
+    """Here in the last second: the queue at the end does not grow."""
+    asked = [Asked(at / 50, at / 50, at / 50, (at / 50 if at < 350 else 8.0) + 0.01) for at in range(400)]
+    assert keeps_up(asked, 50)
+
+
+def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency():
+    assert not is_late([Asked(at, at, at + 0.001, at + 0.05) for at in range(100)])
+    assert is_late([Asked(at, at, at + 0.02, at + 0.05) for at in range(100)])
+    assert not is_late([Asked(at, at + 5.0, at + 5.0, at + 9.0) for at in range(100)])  # no connection was free
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_capacity_of_a_queue_is_that_of_the_theory(seed):
+    """With 10 ms a request, one at a time, 95 % wait at most 50 ms up to 69.4 requests a second (M/D/1)."""
+    judge_s = 15.0
+
+    def holds(rate):
+        judge = Judge(capacity_limit("served_p95_ms<=50"), rate * judge_s)
+        asked = queued(rate, judge_s, seed=seed * 1000 + round(rate))
+        if any(judge.is_lost([at for at in asked if at.free_s <= now_s], now_s) for now_s in range(1, 15)):
+            return False
+        return judge.is_met(asked)
+
+    low, high = bracketed(holds, 60.0, 1.0)
+    assert low < high <= 1.1 * low
+    assert (low * high) ** 0.5 == pytest.approx(69.4, rel=0.15)
+
+
+def test_search_ends_where_no_rate_holds():
+    low, high = bracketed(lambda rate: False, 60.0, 3.0)
+    assert low == 0
+    assert 2.0 < high <= 3.0
+
+
+@contextmanager
+def one_at_a_time(slow, dies_after=10**9):
+    """A server that takes 1 ms for a request, one at a time, but 0.4 s for number `slow`."""
+    taken, lock = [], threading.Lock()
+
+    def answer(connection):
+        with connection:
+            while connection.recv(1000):
+                with lock:
+                    taken.append(connection)
+                    if len(taken) > dies_after:
+                        return
+                    time.sleep(0.4 if len(taken) == slow else 0.001)
+                connection.sendall(ANSWER)
+
+    def accept():
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=accept, daemon=True).start()
+        yield Server(Mock(uri="models:/m/1"), Mock(pid=1), listening.getsockname()[1], Mock())
+
+
+@pytest.mark.parametrize(
+    ("pacer", "connections", "is_seen"),
+    [pytest.param(stream, 1, False, id="a stream"), pytest.param(Poisson(100), 16, True, id="a rate")],
+)
+def test_who_waits_behind_a_slow_request_is_slow_at_a_rate(pacer, connections, is_seen):
+    """A stream does not ask meanwhile; at 100 a second about 40 others fall due in 0.4 s."""
+    with one_at_a_time(slow=50) as server:
+        client = Client(server, [REQUEST], pacer, lambda time_s, asked: asked >= 150, connections)
+        client.run()
+    assert len(client.asked) == 150
+    assert (sum(request.latency_s > 0.1 for request in client.asked) >= 20) == is_seen
+
+
+def test_server_that_dies_is_a_sentence():
+    with one_at_a_time(slow=0, dies_after=20) as server:
+        client = Client(server, [REQUEST], Poisson(200), lambda time_s, asked: asked >= 100, 8)
+        with pytest.raises(ServerError, match=r"^models:/m/1 did not answer: [^\n]+$"):
+            client.run()
