@@ -27,6 +27,6 @@ SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
 SCORE = "sysmetrics.score"  # What ranks its trials, the baseline on each fold, how many trials are planned: JSON.
 LEAK = "sysmetrics.leak"  # The columns that may only be known with the target, in a sentence.
 NO_INTERVAL = "sysmetrics.no_interval"  # Why no interval is known for the score of its model on other rows.
-STUDY_LIMITS = "sysmetrics.limits"  # The limits of the study.
+STUDY_LIMITS = "sysmetrics.limits"  # The limits of the study; of a version that was not judged: that.
 NOTE = "mlflow.note.content"  # MLflow's own: the description on the run's page.
 BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.

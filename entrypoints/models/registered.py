@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
+from entrypoints.tags import STUDY_LIMITS
 from entrypoints.text import one_line
 from mlflow_sysmetrics.redact import redacted, redacted_text
 
@@ -34,8 +35,10 @@ def check(name: str) -> None:
             ) from None
 
 
-def register(name: str, model: LoggedModel, description: str) -> str:
+def register(name: str, model: LoggedModel, description: str, *, is_judged: bool = True) -> str:
     """Make the model the newest version of this name, with the alias ``candidate`` and its figures as tags.
+
+    A tag says where it is not known whether it meets the limits of its study.
 
     Returns:
         The version, in words.
@@ -44,6 +47,8 @@ def register(name: str, model: LoggedModel, description: str) -> str:
         UserError: the registry refuses it. The model stays where it is.
     """
     tags = {figure: f"{value:.6g}" for figure, value in model.figures.items()}
+    if not is_judged:
+        tags[STUDY_LIMITS] = "not judged"
     try:
         version = mlflow.register_model(model.uri, name, tags=tags).version
         client = MlflowClient()

@@ -54,8 +54,8 @@ def check_limits(study: Study) -> None:
 def choose(study: Study) -> None:
     """Decide on the result: that of the first finalist that is known to meet the limits on served models.
 
-    If none is, that of the first of which it is not known. There is no result where all five break a limit. Trials are
-    told what their models cost as served.
+    If none is, that of the first of which it is not known. There is no result where all five break a limit. Where the
+    machine is too busy to judge one, no other is served. Trials are told what their models cost as served.
     """
     limits = of_served(study.limits)
     judgements: dict[str, Judgement] = {}
@@ -64,11 +64,14 @@ def choose(study: Study) -> None:
         trial = study.best
         if trial is None:
             break
-        judgement = _try(study, trial)
+        judgement, is_busy = _try(study, trial)
         judgements[trial.trial_id] = judgement
         study.is_within[trial.trial_id] = not any(judgement)
         study.decision = decide(study.frame)
         if study.is_within[trial.trial_id]:
+            break
+        if is_busy and not judgement.broken:
+            say("  No other finalist is served: while the machine is busy, it could not be judged either")
             break
     able = [trial_id for trial_id, judgement in judgements.items() if not judgement.broken]
     for trial_id in able:
@@ -90,12 +93,13 @@ def refitted(study: Study, trial: Trial) -> BestModel:
     return study.models[trial.trial_id]
 
 
-def _try(study: Study, trial: Trial) -> Judgement:
-    """Refit, serve and judge a configuration; the figures are those of its trial, too."""
+def _try(study: Study, trial: Trial) -> tuple[Judgement, bool]:
+    """Refit, serve and judge a configuration, and say whether the machine was busy; the trial has the figures, too."""
     limits = of_served(study.limits)
     model = refitted(study, trial)
     chosen = ", ".join(f"{name}={value}" for name, value in trial.configuration.searched.items())
     say(f"Serving {chosen}")
+    is_busy = False
     try:
         costs = _served(study, model)
     except ServedError as error:
@@ -103,11 +107,12 @@ def _try(study: Study, trial: Trial) -> Judgement:
         judgement = Judgement([], [f"{limit} cannot be judged: {error}" for limit in limits.bounds])
     else:
         judgement = judged(limits.bounds, costs)
+        is_busy = costs.contention.is_busy
         _tell(study, trial, costs)
         study.models[trial.trial_id] = replace(model, figures=model.figures | costs.trusted)
     for sentence in [*judgement.broken, *judgement.unknown]:
         say(f"  {sentence}")
-    return judgement
+    return judgement, is_busy
 
 
 def _tell(study: Study, trial: Trial, costs: ServedCosts) -> None:

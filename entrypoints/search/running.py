@@ -97,7 +97,8 @@ def run_study(study: Study, command: Callable[[], dict[str, float]] = dict) -> N
     if settings.register:
         try:
             description = described(study.frame, best.configuration.searched, model, study.not_judged)
-            say(registered.register(settings.register, model, description))
+            is_judged = not study.not_judged
+            say(registered.register(settings.register, model, description, is_judged=is_judged))
         except UserError as refused:
             refused.show()  # nothing of the study is lost
 

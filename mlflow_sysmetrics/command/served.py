@@ -106,7 +106,7 @@ def _lines(model_uri: str, costs: ServedCosts, rate: float | None) -> list[str]:
     lines = [f"{model_uri}, {costs.requests} requests of one row, {how}:"]
     lines += [f"  {name:<20}{digits(costs.figures[name], 4):>10}" for name in names("served") if name in costs.figures]
     if costs.cannot_keep_up:
-        lines.append(costs.cannot_keep_up)
+        lines.append(f"{model_uri} cannot keep up: {costs.cannot_keep_up}")
     if costs.contention.is_busy:
         lines.append(
             f"The machine was busy: {costs.contention}, so these are not logged: {', '.join(costs.untrusted)}."

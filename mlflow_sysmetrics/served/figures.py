@@ -32,7 +32,7 @@ _BY_THE_CLOCK = (*MIN_REQUESTS, "served_cold_start_s", "served_rows_per_s")
 class ServedCosts:
     """Figures of a served model, by the names of docs/metrics.md; one that cannot be measured is absent.
 
-    `cannot_keep_up` is a sentence on a model that does not answer as many requests as its rate asks for.
+    `cannot_keep_up` is half a sentence on a model that does not answer as many requests as its rate asks for.
     """
 
     figures: Mapping[str, float]
@@ -93,8 +93,8 @@ def served_costs(
             figures["served_memory_mb"] = memory_mb
         cannot_keep_up = None
         if rate is not None and not keeps_up(client.asked, rate, workers):
-            answered = f"it answers {answered_per_s(client.asked):.3g} a second"
-            cannot_keep_up = f"{model_uri} cannot keep up with {rate:g} requests a second: {answered}"
+            answered = answered_per_s(client.asked)
+            cannot_keep_up = f"it answers only {answered:.3g} of {rate:g} requests a second"
         else:
             figures |= percentiles_ms(client.asked)
             with contextlib.suppress(ServerError):  # it takes too long for so many rows

@@ -44,6 +44,8 @@ def test_newest_model_of_a_name_is_the_candidate(run):
         versions = run.client.get_logged_model(model.model_id).tags["mlflow.modelVersions"]  # for the Models tab
         assert json.loads(versions) == [{"name": "wine quality", "version": number}]
     assert run.client.get_model_version_by_alias("wine quality", "candidate").source == models[1].uri
+    register("wine quality", models[0], "on a busy machine", is_judged=False)
+    assert run.client.get_model_version("wine quality", "3").tags["sysmetrics.limits"] == "not judged"
 
 
 def test_store_without_a_registry_is_refused_before_the_search(run, monkeypatch):
