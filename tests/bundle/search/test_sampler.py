@@ -230,13 +230,14 @@ def test_cheapest_is_the_nearest_of_those_that_may_be_tried():
 def test_search_knows_what_candidates_take_once_the_first_trial_has_begun(race):
     """Then the first ones are of the cheaper half; with race=off they are what a grid would begin with."""
     study = _study(max_trials=12, race=race)
-    slow = {each.id: float(each.batch_size == 64) for each in study.configurations}
+    first = study.configurations[0]
+    slow = {each.id: float(each.batch_size == first.batch_size) for each in study.configurations}
     searcher = TuneSampler(study, None, 9, lambda: slow)
-    assert _suggested(searcher) == study.configurations[0]
+    assert _suggested(searcher) == first
     study.first_start = 0.0
     suggested = [_suggested(searcher) for _ in range(4)]
     assert (suggested == study.configurations[1:5]) is not race
-    assert ({each.batch_size for each in suggested} == {8}) is race
+    assert (first.batch_size not in {each.batch_size for each in suggested}) is race
 
 
 def _rival(study):

@@ -31,19 +31,19 @@ EQUAL = {"as_cheap": 0.1, "as_good": 1.0}
 @cases(
     "trials, higher, least_differences, names",
     {
-        "exact": ({"a": (1, 5.0), "b": (2, 4.0), "c": (3, 4.0), "d": (2, 3.0)}, False, {}, "ad"),
-        "as-good-and-cheaper": ({"a": (100, 5.0), "b": (50, 5.9)}, False, EQUAL, "b"),
-        "worse-and-hardly-cheaper": ({"a": (100, 5.0), "b": (95, 9.0)}, False, EQUAL, "a"),
-        "higher-is-better": ({"a": (100, 9.0), "b": (50, 5.0)}, True, EQUAL, "ba"),
-        "equal-in-both": ({"a": (100, 5.0), "b": (99, 5.1), "c": (98, 5.2)}, False, EQUAL, "a"),
-        "as-cheap-and-better": ({"a": (100, 5.0), "b": (50, 5.9), "c": (52, 5.5)}, False, EQUAL, "c"),
-        "a-chain": ({"a": (100, 5.0), "b": (70, 5.7), "c": (40, 6.4)}, False, EQUAL, "cb"),
-        "unknown-figures": ({"a": (9, 5.0), "b": (np.nan, 1.0), "c": (1, np.nan)}, False, EQUAL, "a"),
+        "exact": ([(1, 5.0), (2, 4.0), (3, 4.0), (2, 3.0)], False, {}, "ad"),
+        "as-good-and-cheaper": ([(100, 5.0), (50, 5.9)], False, EQUAL, "b"),
+        "worse-and-hardly-cheaper": ([(100, 5.0), (95, 9.0)], False, EQUAL, "a"),
+        "higher-is-better": ([(100, 9.0), (50, 5.0)], True, EQUAL, "ba"),
+        "equal-in-both": ([(100, 5.0), (99, 5.1), (98, 5.2)], False, EQUAL, "a"),
+        "as-cheap-and-better": ([(100, 5.0), (50, 5.9), (52, 5.5)], False, EQUAL, "c"),
+        "a-chain": ([(100, 5.0), (70, 5.7), (40, 6.4)], False, EQUAL, "cb"),
+        "unknown-figures": ([(9, 5.0), (np.nan, 1.0), (1, np.nan)], False, EQUAL, "a"),
     },
 )
 def test_front_of_one_cost(trials, higher, least_differences, names):
-    """From the cheapest on; the order in which trials are given does not matter."""
-    for order in permutations((name, *figures) for name, figures in trials.items()):
+    """Of trials with a cost and a score, from the cheapest on; the order in which they are given does not matter."""
+    for order in permutations((name, *figures) for name, figures in zip("abcd", trials, strict=False)):
         metric = "val_accuracy" if higher else "val_rmse"
         frame = study({"alpha": range(len(order))}, {}, metric=metric)
         given = pd.DataFrame(order, columns=["trial_id", "cost", metric], index=frame.trials.index)
