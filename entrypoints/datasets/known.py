@@ -24,6 +24,7 @@ from entrypoints.datasets.sysmetrics_rows import numbers
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError, say
 from entrypoints.text import Echo, closest
+from mlflow_sysmetrics.table_files import EXACT
 
 DATA = Path(__file__).parents[1] / "data"
 SOURCES: list[Source] = [openml_source, csv_files, parquet_files]
@@ -165,7 +166,7 @@ def _source_of(name: str) -> Source:
 def _bundled(name: str, folder: Path) -> Table:
     path = folder / f"{name}.csv.gz"
     try:
-        frame = pd.read_csv(path, **csv_files.EXACT)
+        frame = pd.read_csv(path, **EXACT)
         frame.attrs = {"openml_id": KNOWN[name].openml_id, "target": frame.columns[-1]}
         return _verified(name, frame)
     except (UserError, *BROKEN) as error:

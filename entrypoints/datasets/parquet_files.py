@@ -12,8 +12,8 @@ from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, datas
 
 from entrypoints.datasets.random_rows import LOST, drawn
 from entrypoints.datasets.sources import Wanted, check_size, reading
+from mlflow_sysmetrics.table_files import PARQUET
 
-_SUFFIXES = (".parquet", ".pq")
 # Otherwise pyarrow keeps whole row groups, and many batches.
 _STREAMED = ParquetFileFormat(
     default_fragment_scan_options=ParquetFragmentScanOptions(
@@ -31,7 +31,7 @@ _ADVICE = "choose max_rows={}"
 
 def matches(name: str) -> bool:
     """Whether it is the path of a Parquet file, or of a folder, which may be missing."""
-    if name.lower().endswith(_SUFFIXES):
+    if name.lower().endswith(PARQUET):
         return True
     return bool(name) and (Path(name).is_dir() or (os.sep in name and not Path(name).suffix))
 
@@ -40,7 +40,7 @@ def read(name: str, wanted: Wanted) -> pd.DataFrame:
     """The columns; no more than ``max_rows`` rows are held in memory: random ones with a target, see ``drawn``."""
     with reading(name, wanted, "Parquet") as path:
         frame = _read(path, wanted)
-        is_file = path.suffix.lower() in _SUFFIXES
+        is_file = path.suffix.lower() in PARQUET
         frame.attrs["name"] = path.stem if is_file else path.name
         return frame
 
@@ -70,7 +70,7 @@ def _dataset(path: Path) -> Any:
     """A file, or all files of a folder, which have the same columns."""
     paths = [path]
     if path.is_dir():
-        paths = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+        paths = sorted(file for file in path.iterdir() if file.suffix in PARQUET)
     if not paths:
         raise ValueError("the folder holds no file named .parquet or .pq")
     table = dataset([str(file) for file in paths], format=_STREAMED)

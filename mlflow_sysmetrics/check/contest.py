@@ -76,7 +76,7 @@ def with_tolerances(compared: Sequence[ComparedMetric], tolerate: str) -> list[C
 def compare(
     contest: Contest, metrics: Sequence[ComparedMetric], name: str, params: Mapping[str, object]
 ) -> output.Result:
-    """Run pairs until each metric is decided, and leave the verdict in a run, which ends as the contest does.
+    """Run pairs until the verdict is decided, and leave it in a run, which is FAILED unless nothing is worse.
 
     That is the run of the MLflow Project around this process, or else a new one with this name and these parameters.
     click.ClickException: the store does not answer, or a side fails.
@@ -115,11 +115,13 @@ def _in_pairs(contest: Contest, parent: RunRef, metrics: Sequence[ComparedMetric
     click.echo("warm-up, which does not count", err=True)
     without_pairs = contest.warm_up(parent)
     _show(without_pairs)
+    pair = 0
     runs: dict[str, dict[str, list[float]]] = {}
     for side in (BASELINE, CANDIDATE):
         runs[side] = {metric.name: [] for metric in metrics}
     findings: list[Finding] = []
-    for pair in range(1, verdict.LOOKS[-1] + 1):
+    while pair < verdict.LOOKS[-1] and not _is_decided(without_pairs, findings):
+        pair += 1
         for side, measured in zip(runs, contest.run(parent, pair), strict=True):
             for name, values in runs[side].items():
                 values.append(_number(side, measured, name))
@@ -129,9 +131,15 @@ def _in_pairs(contest: Contest, parent: RunRef, metrics: Sequence[ComparedMetric
             candidate = list(runs[CANDIDATE].values())
             findings = verdict.judge(metrics, baseline, candidate, findings, beside=len(without_pairs))
             _show(findings)
-            if all(finding.verdict != verdict.UNDECIDED for finding in findings):
-                break
     return output.Result([*without_pairs, *findings], pair, contest.how, runs)
+
+
+def _is_decided(without_pairs: Sequence[Finding], findings: Sequence[Finding]) -> bool:
+    """Whether more pairs would not change the verdict. Fewer looks make no error more likely."""
+    of_pairs = {finding.verdict for finding in findings}
+    if verdict.WORSE in of_pairs.union(finding.verdict for finding in without_pairs):
+        return True
+    return bool(of_pairs) and verdict.UNDECIDED not in of_pairs
 
 
 def _number(side: str, metrics: Metrics, name: str) -> float:

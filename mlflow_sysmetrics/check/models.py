@@ -19,11 +19,12 @@ import pandas as pd
 
 from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, Metrics, failure
-from mlflow_sysmetrics.check.losses import LOSSES, judge_loss
+from mlflow_sysmetrics.check.scores import PROBABILITIES, SCORES, judge_score, read_answers
 from mlflow_sysmetrics.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.delivery import RunRef, child_run
 from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.served import (
+    ServedError,
     ServedModel,
     Server,
     Table,
@@ -40,6 +41,7 @@ from mlflow_sysmetrics.time_limits import DELIVER_S
 _ROUNDS = 120  # of one request each: in blocks of five, CPU times of two servers of one model differ more
 _ROUNDS_S = 15.0
 _AFTER_ANSWER_S = 0.002  # what a server does then is part of its CPU time
+_PARAMS = {"predict_method": "predict_proba"}  # models that do not know it ignore it
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class AskedModel:
 def both_models(baseline: str, candidate: str, rows: pd.DataFrame, group: str | None) -> Iterator[list[AskedModel]]:
     """Both sides, with copies of the models. The column of groups is only for a model that names it.
 
-    ServedError: there is no such model, or it does not take these rows.
+    ServedError: there is no such model, it does not take these rows, or both are one.
     """
     with ExitStack() as stack:
         models = []
@@ -63,33 +65,40 @@ def both_models(baseline: str, candidate: str, rows: pd.DataFrame, group: str | 
             model = stack.enter_context(downloaded(uri))
             features = rows.drop(columns=group) if group and not model.takes(group) else rows
             models.append(AskedModel(side, model, table_of(model, features)))
+        if model.model_id and model.model_id == models[0].model.model_id:
+            raise ServedError(f"{baseline} and {candidate} are one logged model, {model.model_id}; give two")
         yield models
 
 
 @dataclass(frozen=True)
 class Models:
-    """A `Contest` of two models, baseline and candidate, with the truth and the group of each row.
+    """A `Contest` of two models, baseline and candidate, with the truth of each row, and the number of its group.
 
-    `losses` are compared on the rows; `together` metrics share the error.
+    `scores` are compared on the rows; `together` metrics share the error. `positive` is the class whose probability is
+    judged, where one is.
     """
 
     models: Sequence[AskedModel]
-    losses: Sequence[ComparedMetric]
+    scores: Sequence[ComparedMetric]
     truth: np.ndarray
     groups: np.ndarray
     together: int
+    positive: str = ""
 
     @property
     def how(self) -> str:
         """How the servers of a pair are asked, and what nobody can see from here."""
         rows = len(self.truth)
-        return f"both served at once and asked in turn; losses hold if neither was trained on these {rows} rows"
+        return f"both served at once and asked in turn; scores hold if neither was trained on these {rows} rows"
 
     def warm_up(self, parent: RunRef) -> list[Finding]:
-        """Have both predict all rows, which says how their losses differ."""
+        """Have both predict all rows, which says how their scores differ. CheckError: one has no score."""
+        predictions = {}
         with serving(*(model.model for model in self.models)) as servers:
-            predictions = [_predictions(model, server) for model, server in zip(self.models, servers, strict=True)]
-        return self.judge(predictions)
+            for predicted in {SCORES[metric.name].predicted for metric in self.scores}:
+                sides = zip(self.models, servers, strict=True)
+                predictions[predicted] = [self._predicted(predicted, *side) for side in sides]
+        return [self.judge(metric, *predictions[SCORES[metric.name].predicted]) for metric in self.scores]
 
     def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
         """What each costs with new servers."""
@@ -104,14 +113,22 @@ class Models:
             run.close(DELIVER_S)
         return costs
 
-    def judge(self, predictions: Sequence[np.ndarray]) -> list[Finding]:
-        """How the losses of both differ. CheckError: they have none."""
-        findings = []
-        for metric in self.losses:
-            baseline = _losses(metric.name, BASELINE, self.truth, predictions[0])
-            candidate = _losses(metric.name, CANDIDATE, self.truth, predictions[1])
-            findings.append(judge_loss(metric, baseline, candidate, self.groups, self.together))
-        return findings
+    def judge(self, metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> Finding:
+        """How a score differs between the predictions of baseline and candidate."""
+        truth = self.truth
+        if SCORES[metric.name].predicted == PROBABILITIES:
+            truth = truth.astype(str) == self.positive
+        return judge_score(metric, truth, a, b, self.groups, self.together)
+
+    def _predicted(self, predicted: str, model: AskedModel, server: Server) -> np.ndarray:
+        answers: list[object] = []
+        with server.connected() as connection:
+            for request in in_batches(model.table, _PARAMS if predicted == PROBABILITIES else None):
+                answers += json.loads(connection.ask(request))["predictions"]
+        try:
+            return read_answers(answers, predicted, self.truth, self.positive)
+        except ValueError as error:
+            raise failure(model.side, str(error)) from None
 
 
 def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]]) -> list[Metrics]:
@@ -140,31 +157,3 @@ def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]
             figures["served_memory_mb"] = memory_mb
         costs.append(figures)
     return costs
-
-
-def _predictions(model: AskedModel, server: Server) -> np.ndarray:
-    """One for each row. CheckError: there are more, or fewer."""
-    found: list[object] = []
-    with server.connected() as connection:
-        for request in in_batches(model.table):
-            found += json.loads(connection.ask(request))["predictions"]
-    predictions = pd.DataFrame(found)  # of values, of lists, or of records as MLflow writes a Series
-    if predictions.shape != (len(model.table), 1):
-        shape = " x ".join(map(str, predictions.shape))
-        how = f"predicts {shape} values for {len(model.table)} rows, of which only one a row can be judged"
-        raise failure(model.side, how)
-    values: np.ndarray = predictions.iloc[:, 0].to_numpy()
-    return values
-
-
-def _losses(name: str, side: str, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The loss of each row. CheckError: there is none."""
-    try:
-        losses = LOSSES[name].of_rows(truth, predicted).astype(float)
-    except TypeError:
-        losses = np.array([np.nan])
-    if not np.isfinite(losses).all():
-        raise failure(side, f"does not predict numbers, which {name} needs")
-    if name == "error_rate" and losses.all():
-        raise failure(side, f"is never right: it predicts {predicted[0]!r} where the target is {truth[0]!r}")
-    return losses

@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Finding
 from mlflow_sysmetrics.delivery import Run
-from mlflow_sysmetrics.outcome import FINISHED
+from mlflow_sysmetrics.outcome import FINISHED, failed
 from mlflow_sysmetrics.tags import VERDICT
 
 _CODES = {WORSE: 1, UNDECIDED: 3}
@@ -65,8 +65,15 @@ def sentence(finding: Finding) -> str:
         nearest, farthest = sorted([abs(finding.low), abs(finding.high)])
         return f"{start}{amount(finding.change)} ({nearest:{digits}} to {farthest:{digits}}{unit})"
     said = f"{start}between {amount(finding.low)} and {amount(finding.high)}"
-    if finding.verdict == UNDECIDED:
-        said += f"; in so few pairs with this noise only a change of {finding.detectable:{digits}}{unit} would be found"
+    if finding.verdict != UNDECIDED:
+        return said
+    few = "rows" if finding.rows else "pairs"
+    if finding.unit == "%" and finding.detectable >= 100:
+        said += "; no change could be found in this noise"
+    else:
+        said += f"; in so few {few} with this noise only a change of {finding.detectable:{digits}}{unit} would be found"
+    if finding.rows:
+        said += f", about {float(f'{finding.rows:.2g}'):,.0f} rows would tell"
     return said
 
 
@@ -92,4 +99,4 @@ def record(run: Run, result: Result) -> None:
         tags[f"{VERDICT}.{finding.name}"] = finding.verdict
     run.log(summary={"pairs": result.pairs}, tags=tags)
     run.write("check.json", as_json(result))
-    run.end(FINISHED)
+    run.end(failed(result.headline) if result.exit_code else FINISHED)  # no green tick in MLflow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 import numpy as np
@@ -11,11 +12,13 @@ from pandas.api.types import is_numeric_dtype
 
 from mlflow_sysmetrics.check import verdict
 from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, compare, failure, with_tolerances
-from mlflow_sysmetrics.check.losses import compared_loss
 from mlflow_sysmetrics.check.models import Models, both_models
 from mlflow_sysmetrics.check.output import Result
 from mlflow_sysmetrics.check.promotion import Promotion, fixed
+from mlflow_sysmetrics.check.scores import NUMBERS, PROBABILITIES, SCORES, compared_score
 from mlflow_sysmetrics.served import ServedError, ServerError
+
+_MIN_OF_CLASS = 10  # rows or groups: of fewer the noise of a score is not known
 
 
 def check_models(
@@ -24,28 +27,33 @@ def check_models(
     rows: pd.DataFrame,
     *,
     target: str,
+    positive: str | None,
     group: str | None,
-    losses: Sequence[str],
+    lower: Sequence[str],
+    higher: Sequence[str],
     tolerate: str,
     wall_time: bool,
     promote: str | None,
 ) -> Result:
-    """Compare two models until each metric is decided, or ten pairs have run; record it, and move the alias.
+    """Compare two models until the verdict is decided, or ten pairs have run; record it, and move the alias.
 
     click.ClickException: what was given is wrong, a model fails, the alias was moved, or the store does not answer.
     """
+    scores = [*lower, *higher]
     costs = [verdict.SERVED_CPU, verdict.SERVED_MEMORY]
     if wall_time:
         costs.append(verdict.SERVED_TIME)
-    compared = with_tolerances([*map(compared_loss, losses), *costs], tolerate)
-    truth, groups = _truth(rows, target, group, losses)
+    compared = with_tolerances([*map(compared_score, scores), *costs], tolerate)
+    truth = _column(rows, "--target", target).to_numpy()
+    groups = np.arange(len(rows)) if group is None else pd.factorize(_column(rows, "--group", group))[0]
+    _check_target(truth, groups, target, scores, positive)
     baseline, candidate = fixed(baseline), fixed(candidate)
     promotion = Promotion.of(promote, baseline, candidate) if promote else None
     try:
         with both_models(baseline, candidate, rows.drop(columns=target), group) as models:
-            of_rows = compared[: len(losses)]
-            of_servers = compared[len(losses) :]
-            contest = Models(models, of_rows, truth, groups, together=len(compared))
+            of_rows = compared[: len(scores)]
+            of_servers = compared[len(scores) :]
+            contest = Models(models, of_rows, truth, groups, len(compared), positive or "")
             result = compare(contest, of_servers, candidate, {"candidate": candidate, "baseline": baseline})
     except ServerError as error:
         raise failure(CANDIDATE if error.uri == candidate else BASELINE, str(error)) from None
@@ -56,20 +64,32 @@ def check_models(
     return result
 
 
-def _truth(rows: pd.DataFrame, target: str, group: str | None, losses: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The targets, and for each row which group it is of; without groups each is its own."""
-    for option, name in (("--target", target), ("--group", group)):
-        if name is None:
-            continue
-        if name not in rows:
-            raise click.UsageError(f"{option} {name}: --data has no such column, but {', '.join(map(str, rows))}")
-        if rows[name].isna().any():
-            raise click.UsageError(f"{option} {name}: the column has empty cells; leave these rows out")
-    if not is_numeric_dtype(rows[target]):
-        for loss in losses:
-            if loss != "error_rate":
-                raise click.UsageError(f"--lower {loss}: --target {target} is not numeric; use --lower error_rate")
-    groups = np.arange(len(rows)) if group is None else rows[group].to_numpy()
-    if len(pd.unique(groups)) < 2:
+def _column(rows: pd.DataFrame, option: str, name: str) -> pd.Series[Any]:
+    if name not in rows:
+        raise click.UsageError(f"{option} {name}: --data has no such column, but {', '.join(map(str, rows))}")
+    column: pd.Series[Any] = rows[name]
+    if column.isna().any():
+        raise click.UsageError(f"{option} {name}: the column has empty cells; leave these rows out")
+    return column
+
+
+def _check_target(
+    truth: np.ndarray, groups: np.ndarray, target: str, scores: Sequence[str], positive: str | None
+) -> None:
+    if not scores:
+        raise click.UsageError("give a score with --lower or --higher")
+    if len(np.unique(groups)) < 2:
         raise click.UsageError("--data has fewer than two rows or groups, which tell nothing of the noise")
-    return rows[target].to_numpy(), groups
+    classes = pd.unique(truth)
+    for name in scores:
+        predicted = SCORES[name].predicted
+        if predicted == NUMBERS and not is_numeric_dtype(truth):
+            raise click.UsageError(f"--lower {name}: --target {target} is not numeric; use --lower error_rate")
+        if predicted != PROBABILITIES:
+            continue
+        if len(classes) != 2 or positive not in map(str, classes):
+            has = ", ".join(map(str, classes[:5]))
+            needs = "two classes in --target, and one of them as --positive"
+            raise click.UsageError(f"{name} needs {needs}; {target} has {has}")
+        if min(len(np.unique(groups[truth == value])) for value in classes) < _MIN_OF_CLASS:
+            raise click.UsageError(f"{name} needs {_MIN_OF_CLASS} rows or groups with each class of {target}")

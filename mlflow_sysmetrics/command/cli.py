@@ -37,7 +37,8 @@ cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
 served_cpu_ms, 2% of served_memory_mb, 25% of served_p50_ms."""
 _CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on."
-_LOSSES = ["rmse", "mae", "error_rate"]
+_LOWER = ["rmse", "mae", "error_rate", "log_loss", "brier"]
+_HIGHER = ["roc_auc", "average_precision"]
 _MODEL_ADDRESSES = ("models:/", "runs:/")
 _FORMAT = option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
 _UNTOUCHED: dict[str, Any] = {"allow_interspersed_args": False}  # options after the command are its own
@@ -147,11 +148,11 @@ def check(
 ) -> None:
     """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
 
-    Both run in pairs, at once where the machine has room, until each metric is decided, after 3, 5, 7 or 10 pairs:
-    cpu_seconds, peak_rss_mb (the highest memory of one process), peak_memory_mb (that of all processes together), and
-    each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal programs finds
-    anything worse. `{pair}` in a command and SYSMETRICS_PAIR are the number of the pair, for a program to use as its
-    seed: it makes noise small. All runs are recorded below a run of the check, which has the verdict.
+    Both run in pairs, at once where the machine has room, until one metric is worse or all are decided, after 3, 5, 7
+    or 10 pairs: cpu_seconds, peak_rss_mb (the highest memory of one process), peak_memory_mb (that of all processes
+    together), and each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal
+    programs finds anything worse. `{pair}` in a command and SYSMETRICS_PAIR are the number of the pair, for a program
+    to use as its seed: it makes noise small. All runs are recorded below a run of the check, which has the verdict.
 
     \b
     Examples:
@@ -175,7 +176,11 @@ def check(
 @click.command("check", epilog="Without models, `mlflow-sysmetrics check --help` is on programs.")
 @option("--data", required=True, metavar="FILE", help=_CHECK_DATA)
 @option("--target", required=True, metavar="COLUMN", help="The column that the models predict.")
-@option("--lower", "losses", required=True, multiple=True, type=click.Choice(_LOSSES), help="What is compared on them.")
+@option("--lower", multiple=True, type=click.Choice(_LOWER), help="A loss that is compared on them. Repeatable.")
+@option("--higher", multiple=True, type=click.Choice(_HIGHER), help="A score that is compared on them. Repeatable.")
+@option(
+    "--positive", metavar="CLASS", help="Of two, whose probability is judged by these but rmse, mae and error_rate."
+)
 @option("--group", metavar="COLUMN", help="Rows with one value of it, such as a patient's, are one observation.")
 @option("--promote", metavar="ALIAS", help="If nothing is worse (exit code 0), let this alias name the candidate.")
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_MODELS)
@@ -186,10 +191,11 @@ def check(
 def check_models(baseline: str, candidate: str, data: str, form: str, **options: Any) -> None:
     """Say whether the model CANDIDATE predicts worse than BASELINE, or costs more as served, beyond noise.
 
-    Both predict the rows of --data, and the differences of their losses, row by row, say whether CANDIDATE is worse.
-    Then both are served at once and asked in turn, with new servers in each pair, until each cost is decided, after 3,
-    5, 7 or 10 pairs: served_cpu_ms and served_memory_mb. At most one in a hundred checks of equal models finds anything
-    worse. Take rows that neither was trained on: those of the baseline's training make it look better than it is.
+    Both predict the rows of --data, and how the difference of their scores varies between blocks of rows says whether
+    CANDIDATE is worse. Then both are served at once and asked in turn, with new servers in each pair, until one cost is
+    worse or all are decided, after 3, 5, 7 or 10 pairs: served_cpu_ms and served_memory_mb. At most one in a hundred
+    checks of equal models finds anything worse. Take rows that neither was trained on: those of the baseline's training
+    make it look better than it is.
 
     \b
     Example:

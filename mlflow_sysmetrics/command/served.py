@@ -22,6 +22,7 @@ from mlflow_sysmetrics.served import (
     served_costs,
     served_limits,
 )
+from mlflow_sysmetrics.table_files import read_table
 from mlflow_sysmetrics.tags import KIND
 
 BROKEN, WRONG_USE, UNKNOWN = 1, 2, 3  # exit codes
@@ -96,8 +97,8 @@ def _find_capacity(model_uri: str, limit: Limit, rows: pd.DataFrame | None, work
 def read_rows(path: str) -> pd.DataFrame:
     """The rows of a CSV or Parquet file. click.UsageError: it is not there, or neither."""
     try:
-        return pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
-    except (ValueError, OSError) as error:
+        return read_table(path)
+    except (ValueError, OSError, EOFError, Warning) as error:
         raise click.UsageError(f"--data {path}: {error}") from None
 
 

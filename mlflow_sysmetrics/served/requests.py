@@ -76,10 +76,11 @@ def one_by_one(table: Table) -> list[bytes]:
     return [request_of(some(table, [place])) for place in range(0, len(table), step)]
 
 
-def in_batches(table: Table) -> list[bytes]:
+def in_batches(table: Table, params: dict[str, str] | None = None) -> list[bytes]:
     """Requests of all rows in their order, 100 in each."""
     places = range(len(table))
-    return [request_of(some(table, list(places[start : start + BATCH]))) for start in places[::BATCH]]
+    batches = [some(table, list(places[start : start + BATCH])) for start in places[::BATCH]]
+    return [request_of((batch, params) if params else batch) for batch in batches]
 
 
 def one_batch(table: Table) -> bytes:

@@ -19,7 +19,7 @@ PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 LAYERS = {
     "": [(PLUGIN,), (BUNDLE,)],
     PLUGIN: [
-        ("tags", "redact", "lazy", "metrics", "events", "threads", "time_limits"),
+        ("tags", "redact", "lazy", "metrics", "events", "threads", "time_limits", "table_files"),
         ("guard", "outcome"),
         ("sampling",),
         ("monitor",),

@@ -13,10 +13,13 @@ import pandas as pd
 from commands import in_use
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 ROWS = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]})
 TAKES = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("double", "b")]), Schema([ColSpec("double")]))
+
+HOW = ParamSchema([ParamSpec("predict_method", "string", "predict")])
+ASKED_HOW = ModelSignature(TAKES.inputs, Schema([ColSpec("string")]), HOW)
 
 
 class Sum(mlflow.pyfunc.PythonModel):
@@ -30,6 +33,16 @@ class Sum(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input):
         sum(range(self._loops))
         return model_input.sum(axis=1) + self._plus
+
+
+class Chance(Sum):
+    """Says yes where the sum is large, or with `predict_method` how likely that is."""
+
+    def predict(self, context, model_input, params=None):
+        p = (model_input.sum(axis=1) / 2).clip(0.01, 0.99) ** (1 + self._plus)
+        if params and params["predict_method"] == "predict_proba":
+            return pd.DataFrame({"yes": p, "no": 1 - p})
+        return (p > 0.5).map({True: "yes", False: "no"})
 
 
 class LacksPackage(Sum):
@@ -56,7 +69,10 @@ def log_models(folder):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no server can import this module
     made = {
         "sum": (Sum(), {"input_example": ROWS, "registered_model_name": "sum"}),
+        "copy": (Sum(), {"signature": TAKES}),
         "worse": (Sum(plus=0.1, megabytes=20), {"signature": TAKES}),
+        "chance": (Chance(), {"signature": ASKED_HOW}),
+        "other chance": (Chance(plus=1.0), {"signature": ASKED_HOW}),
         "lacks package": (LacksPackage(), {"signature": TAKES}),
         "hangs": (Hangs(), {"signature": TAKES}),
         "no table": (Sum(), {"input_example": {"question": "why?"}}),

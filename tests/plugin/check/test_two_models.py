@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -13,10 +14,10 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from mlflow_sysmetrics.check.contest import CheckError, compare
-from mlflow_sysmetrics.check.losses import compared_loss
 from mlflow_sysmetrics.check.models import Models, both_models
 from mlflow_sysmetrics.check.output import Result
 from mlflow_sysmetrics.check.promotion import Promotion
+from mlflow_sysmetrics.check.scores import compared_score
 from mlflow_sysmetrics.check.verdict import PASSES, SERVED_CPU, SERVED_MEMORY, Finding
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.served import ServerError
@@ -27,10 +28,10 @@ ANY_CPU = ("--tolerate", "served_cpu_ms=1000%")  # beside other tests
 
 @pytest.fixture
 def registry(logged, tmp_path):
-    """The registered model `sum`: version 1 is the champion, 2 the same model, 3 is worse and larger."""
+    """The registered model `sum`: version 1 is the champion, 2 a copy of it, 3 is worse and larger."""
     copy_store(logged.folder, tmp_path / "store")
     with in_use(tmp_path / "store") as client:
-        for name in ("sum", "worse"):
+        for name in ("copy", "worse"):
             client.create_model_version("sum", logged.uris[name], model_id=logged.uris[name].removeprefix("models:/"))
         yield client
 
@@ -44,7 +45,7 @@ def check(registry, tmp_path):
     rows["patient"] = np.arange(250) // 5
     rows["doctor"] = rows.patient.where(rows.index != 7)
     rows["sick"] = np.where(rows.y > 1, "yes", "no")
-    rows.to_csv(tmp_path / "rows.csv", index=False)
+    rows.to_csv(tmp_path / "rows.csv", index=False, sep=";", decimal=",")
 
     def check(*arguments, code):
         data = ("--data", str(tmp_path / "rows.csv"))
@@ -63,38 +64,68 @@ BOTH = ("models:/sum@champion", "models:/sum/2", "--target", "y", "--lower", "rm
 def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, registry):
     """The run of the check has all of it, and below it is a run for each server."""
     both = ("models:/sum/1", "models:/sum/3", "--target", "y", "--lower", "rmse", "--group", "patient")
-    said = json.loads(check(*both, *ANY_CPU, "--promote", "champion", "--format", "json", code=1))
+    any_cpu_and_rmse = ("--tolerate", "served_cpu_ms=1000%, rmse=1000%")
+    said = json.loads(check(*both, *any_cpu_and_rmse, "--promote", "champion", "--format", "json", code=1))
     assert said["verdict"] == "worse"
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
-    assert list(verdicts) == ["rmse", "served_cpu_ms", "served_memory_mb"]
-    assert (verdicts["rmse"], verdicts["served_memory_mb"]) == ("worse", "worse")
+    assert verdicts == {"rmse": "passes", "served_cpu_ms": "passes", "served_memory_mb": "worse"}
     assert registry.get_model_version_by_alias("sum", "champion").version == 1
     below = registry.search_runs(["0"], "tags.`sysmetrics.side` = 'candidate'")
     memory = said["runs"]["candidate"]["served_memory_mb"]
     assert sorted(each.data.metrics["served_memory_mb"] for each in below) == sorted(memory)
 
 
-@pytest.mark.parametrize(("beside", "count"), [(0, 5), (20, 7)])
-def test_pairs_run_until_all_costs_are_decided(store_in_use, beside, count):
-    """With losses beside them, which share the error, a change has to stand out more."""
-    memory_mb = [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05]
-    costs = [{"served_cpu_ms": 2.0, "served_memory_mb": value} for value in memory_mb]
-    losses = [Finding("rmse", PASSES, "%", 0.0, 0.0, 0.0)] * beside
-    contest = Mock(how="")
-    contest.warm_up.return_value = losses
-    contest.run.side_effect = [(dict.fromkeys(each, 1.0), each) for each in costs]
-    result = compare(contest, [SERVED_CPU, SERVED_MEMORY], "two models", {})
-    assert (result.verdict, result.pairs) == ("worse", count)
+@pytest.mark.slow
+def test_probabilities_are_asked_for_and_a_worse_score_is_the_end(check, logged, registry):
+    """No pair runs after it."""
+    both = (logged.uris["chance"], logged.uris["other chance"], "--target", "sick", "--positive", "yes")
+    said = json.loads(check(*both, "--higher", "roc_auc", "--lower", "log_loss", "--format", "json", code=1))
+    verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
+    assert verdicts == {"log_loss": "worse", "roc_auc": "passes"}  # which knows only the order
+    (run,) = registry.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
+    assert (run.info.status, run.data.metrics["pairs"]) == ("FAILED", 0)
 
 
-@pytest.mark.parametrize(("together", "verdict"), [(3, "worse"), (4, "cannot be judged")])
-def test_loss_shares_the_error_with_the_costs_beside_it(together, verdict):
-    """The more there are, the more a change has to stand out: this one does beside two, and not beside three."""
-    truth = np.random.default_rng(0).random(250)
-    noise = 0.283 * (-1.0) ** np.arange(250)
-    contest = Models([], [compared_loss("mae")], truth, np.arange(250), together)
-    (mae,) = contest.judge([truth + 1, truth + 1.05 + noise])
-    assert mae.verdict == verdict
+@dataclass
+class Replayed:
+    """A contest whose findings and costs of pairs are known."""
+
+    scores: list
+    memory_mb: list
+    how: str = ""
+
+    def warm_up(self, parent):
+        return self.scores
+
+    def run(self, parent, pair):
+        costs = {"served_cpu_ms": 2.0, "served_memory_mb": self.memory_mb[pair - 1]}
+        return dict.fromkeys(costs, 1.0), costs
+
+
+PASSING = Finding("rmse", PASSES, "%", 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "memory_mb", "pairs"),
+    [
+        pytest.param([], [1.03, 1.06, 1.04, 1.05, 1.05], 5, id="a cost"),
+        pytest.param([PASSING] * 20, [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05], 7, id="many share the error"),
+        pytest.param([PASSING, replace(PASSING, verdict="worse")], [], 0, id="a score"),
+    ],
+)
+def test_check_ends_when_something_is_worse(store_in_use, scores, memory_mb, pairs):
+    cpu = replace(SERVED_CPU, tolerance=1000.0, min_change=1000.0)
+    result = compare(Replayed(scores, memory_mb), [cpu, SERVED_MEMORY], "two models", {})
+    assert (result.verdict, result.pairs) == ("worse", pairs)
+
+
+@pytest.mark.parametrize(("together", "verdict"), [(3, "worse"), (40, "cannot be judged")])
+def test_score_shares_the_error_with_the_costs_beside_it(together, verdict):
+    """The more there are, the more a change has to stand out."""
+    truth = np.zeros(250)
+    noise = 0.25 * (-1.0) ** np.arange(250)
+    contest = Models([], [], truth, np.arange(250), together)
+    assert contest.judge(compared_score("mae"), truth + 1, truth + 1.05 + noise).verdict == verdict
 
 
 def test_alias_that_somebody_has_moved_meanwhile_stays(registry):
@@ -121,6 +152,15 @@ def test_candidate_becomes_the_champion_only_if_it_passes(check, registry, monke
         pytest.param((*BOTH[:2], "--target", "z", "--lower", "rmse"), 2, "no such column, but a, b, y", id="z"),
         pytest.param((*BOTH, "--group", "doctor"), 2, "--group doctor: the column has empty cells", id="empty cell"),
         pytest.param((*BOTH[:2], "--target", "sick", "--lower", "rmse"), 2, "sick is not numeric", id="text"),
+        pytest.param((*BOTH[:4],), 2, "give a score with --lower or --higher", id="no score"),
+        pytest.param((*BOTH, "--higher", "roc_auc"), 2, "roc_auc needs two classes in --target", id="numbers"),
+        pytest.param(
+            (*BOTH[:2], "--target", "sick", "--lower", "brier", "--positive", "ja"),
+            2,
+            "one of them as --positive; sick has",
+            id="no such class",
+        ),
+        pytest.param((BOTH[0], "models:/sum/1", *BOTH[2:]), 2, "are one logged model, m-", id="one model"),
         pytest.param((*BOTH, "--tolerate", "rmse=1sd"), 2, "the names here are rmse, served_cpu_ms", id="sd"),
         pytest.param(
             ("models:/sum/2", "models:/sum/3", *BOTH[2:], "--promote", "champion"),

@@ -153,6 +153,15 @@ def test_peak_that_readings_see_or_miss_is_no_difference():
             "cpu_seconds: cannot be judged, between 12.0 % less and 38.0 % more; "
             "in so few pairs with this noise only a change of 65.1 % would be found",
         ),
+        (
+            Finding("auc", "cannot be judged", "", 0.01, -0.02, 0.04, detectable=0.05, rows=12345.6),
+            "auc: cannot be judged, between 0.02 less and 0.04 more; "
+            "in so few rows with this noise only a change of 0.05 would be found, about 12,000 rows would tell",
+        ),
+        (
+            Finding("peak", "cannot be judged", "%", 10, -90, 110, detectable=100.0),
+            "peak: cannot be judged, between 90.0 % less and 110.0 % more; no change could be found in this noise",
+        ),
     ],
     ids=lambda value: value.verdict if isinstance(value, Finding) else "",
 )

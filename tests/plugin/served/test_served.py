@@ -153,7 +153,7 @@ def test_mistake_is_a_sentence(served, logged, tmp_path, name, rows, limits, why
 )
 def test_server_ends_with_the_command(logged, tmp_path, number, code):
     """Also one whose model is at work and does not listen; its port is closed then."""
-    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "rows.csv").write_text("a;b\n1,5;2\n")
     command = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "served", logged.uris["hangs"]]
     command += ["--data", str(tmp_path / "rows.csv")]
     environment = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(logged.folder))

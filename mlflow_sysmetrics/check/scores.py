@@ -1,0 +1,156 @@
+"""Is one model's score worse than another's on the same rows? The paired t test of `verdict`, at one look.
+
+A score need not be a mean of rows, so its noise is that of a jackknife: how the difference of both models changes when
+a block of the rows is left out. Of means of rows this is the usual paired test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mlflow_sysmetrics.check.verdict import PASSES, UNDECIDED, ComparedMetric, Differences, Finding, by_noise
+
+NUMBERS, CLASSES, PROBABILITIES = "numbers", "classes", "probabilities"
+_P_WORSE, _P_PASSES = 0.01, 0.05  # as those of all looks of a cost together; the first is shared by all metrics
+_TOLERANCE, _MIN_CHANGE = 1.0, 0.25  # % of the loss
+_BLOCKS = 50  # by simulation: fewer find less, and more take longer
+
+
+def _rmse(y: np.ndarray, predicted: np.ndarray) -> float:
+    return float(np.sqrt(((y - predicted) ** 2).mean()))
+
+
+def _mae(y: np.ndarray, predicted: np.ndarray) -> float:
+    return float(abs(y - predicted).mean())
+
+
+def _error_rate(y: np.ndarray, predicted: np.ndarray) -> float:
+    return float((y != predicted).mean())
+
+
+def _log_loss(is_positive: np.ndarray, p: np.ndarray) -> float:
+    of_truth = np.where(is_positive, p, 1 - p)
+    return float(-np.log(np.maximum(of_truth, np.finfo(float).eps)).mean())
+
+
+def _roc_auc(is_positive: np.ndarray, p: np.ndarray) -> float:
+    """The share of pairs of a positive and a negative in which the positive has more; a tie is half a pair."""
+    positives, negatives = _by_rank(is_positive, p)
+    below = negatives.cumsum() - negatives / 2
+    return float(positives @ below / (positives.sum() * negatives.sum()))
+
+
+def _average_precision(is_positive: np.ndarray, p: np.ndarray) -> float:
+    """The mean over the positives of the precision among all rows that have at least as much."""
+    positives, negatives = _by_rank(is_positive, -p)
+    precision = positives.cumsum() / (positives + negatives).cumsum()
+    return float(positives @ precision / positives.sum())
+
+
+def _by_rank(is_positive: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many positives and negatives have each value, from the smallest."""
+    _, places = np.unique(p, return_inverse=True)
+    positives = np.bincount(places, is_positive)
+    return positives, np.bincount(places) - positives
+
+
+class Score(NamedTuple):
+    """The score of targets and predictions, and what these are; targets of probabilities are whether it is positive."""
+
+    of: Callable[[np.ndarray, np.ndarray], float]
+    predicted: str
+    higher_is_better: bool = False
+
+
+SCORES = {
+    "rmse": Score(_rmse, NUMBERS),
+    "mae": Score(_mae, NUMBERS),
+    "error_rate": Score(_error_rate, CLASSES),
+    "log_loss": Score(_log_loss, PROBABILITIES),
+    "brier": Score(lambda is_positive, p: float(((is_positive - p) ** 2).mean()), PROBABILITIES),
+    "roc_auc": Score(_roc_auc, PROBABILITIES, higher_is_better=True),
+    "average_precision": Score(_average_precision, PROBABILITIES, higher_is_better=True),
+}
+
+
+def compared_score(name: str) -> ComparedMetric:
+    return ComparedMetric(name, "%", _TOLERANCE, _MIN_CHANGE, higher_is_better=SCORES[name].higher_is_better)
+
+
+def read_answers(answers: Sequence[object], predicted: str, truth: np.ndarray, positive: str) -> np.ndarray:
+    """Numbers, classes or probabilities, one for each row, as MLflow's server has answered with them.
+
+    ValueError: they are something else.
+    """
+    frame = pd.DataFrame(answers)  # of values, of lists, or of records as MLflow writes a Series or a frame
+    if predicted == PROBABILITIES and frame.shape[1] == 2:
+        classes = np.unique(truth) if list(frame) == [0, 1] else frame  # lists have their order
+        frame = frame.loc[:, [str(name).lower() == positive.lower() for name in classes]]  # JSON's true is True
+    if frame.shape != (len(truth), 1):
+        shape = " x ".join(map(str, frame.shape))
+        raise ValueError(f"predicts {shape} values for {len(truth)} rows, of which only one a row can be judged")
+    column = frame.iloc[:, 0]
+    if predicted == CLASSES:
+        values: np.ndarray = column.to_numpy()
+        if (values != truth).all():
+            example = f"it predicts {values.tolist()[0]!r} where the target is {truth.tolist()[0]!r}"
+            raise ValueError(f"is never right: {example}")
+        return values
+    values = pd.to_numeric(column, errors="coerce").to_numpy(float)
+    if not np.isfinite(values).all():
+        raise ValueError(f"does not predict {predicted}")
+    if predicted == PROBABILITIES and (values.min() < 0 or values.max() > 1 or np.isin(values, [0, 1]).all()):
+        raise ValueError('does not predict probabilities; log it with pyfunc_predict_fn="predict_proba"')
+    return values
+
+
+def judge_score(
+    metric: ComparedMetric, y: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray, together: int
+) -> Finding:
+    """Judge the candidate's predictions, `b`, against those of the baseline, `a`.
+
+    Amounts are in % of the baseline's loss. Of a score where higher is better the loss is what it lacks to 1, and the
+    change is said in the score's own unit. Rows of one group (a number), such as a patient's, err alike, so each group
+    is in one block. `together` metrics share the error.
+    """
+    score = SCORES[metric.name].of
+    before = score(y, a)
+    after = score(y, b)
+    if np.array_equal(a, b):
+        return Finding(metric.name, PASSES, "%", 0.0, 0.0, 0.0, why=f"{before:.4g}, with the same predictions")
+    loss = 1 - before if metric.higher_is_better else before
+    if not loss:
+        why = f"{before:.4g} -> {after:.4g}: the baseline makes no error here, of which a part could be tolerated"
+        return Finding(metric.name, PASSES if after == before else UNDECIDED, "%", 0.0, 0.0, 0.0, why=why)
+
+    def worse_by(rows: np.ndarray) -> float:
+        more = score(y[rows], b[rows]) - score(y[rows], a[rows])
+        return -more if metric.higher_is_better else more
+
+    unit = "%"
+    scale = 1.0
+    if metric.higher_is_better:
+        unit = ""
+        scale = loss / 100
+    values = scale * _jackknife(worse_by, groups) * 100 / loss
+    amounts = [scale * amount for amount in (metric.tolerance, metric.min_change, metric.min_noise)]
+    finding = by_noise(replace(metric, unit=unit), Differences(values, *amounts), _P_WORSE / together, _P_PASSES)
+    if finding.verdict == UNDECIDED:
+        mean = values.mean()
+        room = max(amounts[0] - mean, mean)  # to one side or the other, if the change stays what it is
+        finding = replace(finding, rows=len(y) * (finding.detectable / room) ** 2)
+    return finding
+
+
+def _jackknife(difference: Callable[[np.ndarray], float], groups: np.ndarray) -> np.ndarray:
+    """Values whose mean is the difference in all rows, and whose noise is that of independent blocks of groups."""
+    count = int(groups.max()) + 1
+    blocks = (np.random.default_rng(0).permutation(count) % _BLOCKS)[groups]
+    left_out = np.array([difference(blocks != block) for block in range(min(count, _BLOCKS))])
+    values: np.ndarray = difference(blocks >= 0) + (len(left_out) - 1) * (left_out.mean() - left_out)
+    return values
