@@ -79,10 +79,10 @@ def resampled(pairs, random):
 
 def decided(baseline, candidate):
     """What the check says at its end, and after how many pairs."""
-    judged = []
     for pairs in LOOKS:
-        judged = judge(COSTS, baseline[:, :pairs], candidate[:, :pairs], before=judged)
-        if all(finding.verdict != "cannot be judged" for finding in judged):
+        judged = judge(COSTS, baseline[:, :pairs], candidate[:, :pairs])
+        verdicts = {finding.verdict for finding in judged}
+        if "worse" in verdicts or "cannot be judged" not in verdicts:
             break
     return judged, pairs
 

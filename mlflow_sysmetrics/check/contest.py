@@ -129,7 +129,7 @@ def _in_pairs(contest: Contest, parent: RunRef, metrics: Sequence[ComparedMetric
         if pair in verdict.LOOKS:
             baseline = list(runs[BASELINE].values())
             candidate = list(runs[CANDIDATE].values())
-            findings = verdict.judge(metrics, baseline, candidate, findings, beside=len(without_pairs))
+            findings = verdict.judge(metrics, baseline, candidate, beside=len(without_pairs))
             _show(findings)
     return output.Result([*without_pairs, *findings], pair, contest.how, runs)
 

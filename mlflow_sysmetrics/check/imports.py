@@ -67,24 +67,21 @@ def refuse_shared(told: Sequence[set[Module]], repository: Path, trees: Sequence
     click.UsageError: says which module, and what to type.
     """
     for module in sorted(set.intersection(*told)):
-        root = _root_of(module, repository, trees)
-        if root is not None:
+        if _is_own(module, repository, trees):
             both = f"both sides import {module.name} from {module.file}, and not each its own"
-            raise click.UsageError(f"{both}: set PYTHONPATH={os.path.relpath(root)}, or install each side by --setup")
+            raise click.UsageError(
+                f"{both}: set PYTHONPATH=., or to the folder of the code, or install each by --setup"
+            )
 
 
-def _root_of(module: Module, repository: Path, trees: Sequence[Path]) -> Path | None:
-    """The folder of the repository from which this module could be imported; None: it has no such module."""
+def _is_own(module: Module, repository: Path, trees: Sequence[Path]) -> bool:
+    """Whether a worktree has the file of this module, and no link to what git does not track."""
     file = Path(module.file)
     depth = module.name.count(".") + 1
     if file.stem == "__init__":
         depth += 1
-    roots = [Path(), Path("src")]
-    tops = [top for top in (repository, *trees) if file.is_relative_to(top)]
-    roots += [Path(*file.relative_to(top).parts[:-depth]) for top in tops]
-    for tree in trees:
-        for root in roots:
-            own = tree / root / Path(*file.parts[-depth:])
-            if own.is_file() and own.resolve().is_relative_to(tree):  # and not a link to what git does not track
-                return repository / root
-    return None
+    in_root = Path(*file.parts[-depth:])
+    places = [in_root, Path("src", in_root)]
+    places += [file.relative_to(top) for top in (repository, *trees) if file.is_relative_to(top)]
+    files = [tree / place for tree in trees for place in places]
+    return any(own.is_file() and own.resolve().is_relative_to(tree) for own in files for tree in trees)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,35 +21,23 @@ _TOLERANCE, _MIN_CHANGE = 1.0, 0.25  # % of the loss
 _BLOCKS = 50  # by simulation: fewer find less, and more take longer
 
 
-def _rmse(y: np.ndarray, predicted: np.ndarray) -> float:
-    return float(np.sqrt(((y - predicted) ** 2).mean()))
-
-
-def _mae(y: np.ndarray, predicted: np.ndarray) -> float:
-    return float(abs(y - predicted).mean())
-
-
-def _error_rate(y: np.ndarray, predicted: np.ndarray) -> float:
-    return float((y != predicted).mean())
-
-
-def _log_loss(is_positive: np.ndarray, p: np.ndarray) -> float:
+def _log_loss(is_positive: np.ndarray, p: np.ndarray) -> Any:
     of_truth = np.where(is_positive, p, 1 - p)
-    return float(-np.log(np.maximum(of_truth, np.finfo(float).eps)).mean())
+    return -np.log(np.maximum(of_truth, np.finfo(float).eps)).mean()
 
 
-def _roc_auc(is_positive: np.ndarray, p: np.ndarray) -> float:
+def _roc_auc(is_positive: np.ndarray, p: np.ndarray) -> Any:
     """The share of pairs of a positive and a negative in which the positive has more; a tie is half a pair."""
     positives, negatives = _by_rank(is_positive, p)
     below = negatives.cumsum() - negatives / 2
-    return float(positives @ below / (positives.sum() * negatives.sum()))
+    return positives @ below / (positives.sum() * negatives.sum())
 
 
-def _average_precision(is_positive: np.ndarray, p: np.ndarray) -> float:
+def _average_precision(is_positive: np.ndarray, p: np.ndarray) -> Any:
     """The mean over the positives of the precision among all rows that have at least as much."""
     positives, negatives = _by_rank(is_positive, -p)
     precision = positives.cumsum() / (positives + negatives).cumsum()
-    return float(positives @ precision / positives.sum())
+    return positives @ precision / positives.sum()
 
 
 def _by_rank(is_positive: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,17 +50,17 @@ def _by_rank(is_positive: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.nda
 class Score(NamedTuple):
     """The score of targets and predictions, and what these are; targets of probabilities are whether it is positive."""
 
-    of: Callable[[np.ndarray, np.ndarray], float]
+    of: Callable[[np.ndarray, np.ndarray], Any]  # a number
     predicted: str
     higher_is_better: bool = False
 
 
 SCORES = {
-    "rmse": Score(_rmse, NUMBERS),
-    "mae": Score(_mae, NUMBERS),
-    "error_rate": Score(_error_rate, CLASSES),
+    "rmse": Score(lambda y, predicted: ((y - predicted) ** 2).mean() ** 0.5, NUMBERS),
+    "mae": Score(lambda y, predicted: abs(y - predicted).mean(), NUMBERS),
+    "error_rate": Score(lambda y, predicted: (y != predicted).mean(), CLASSES),
     "log_loss": Score(_log_loss, PROBABILITIES),
-    "brier": Score(lambda is_positive, p: float(((is_positive - p) ** 2).mean()), PROBABILITIES),
+    "brier": Score(lambda is_positive, p: ((is_positive - p) ** 2).mean(), PROBABILITIES),
     "roc_auc": Score(_roc_auc, PROBABILITIES, higher_is_better=True),
     "average_precision": Score(_average_precision, PROBABILITIES, higher_is_better=True),
 }
@@ -121,14 +109,16 @@ def judge_score(
     score = SCORES[metric.name].of
     before = score(y, a)
     after = score(y, b)
-    if np.array_equal(a, b):
-        return Finding(metric.name, PASSES, "%", 0.0, 0.0, 0.0, why=f"{before:.4g}, with the same predictions")
     loss = 1 - before if metric.higher_is_better else before
-    if not loss:
-        why = f"{before:.4g} -> {after:.4g}: the baseline makes no error here, of which a part could be tolerated"
-        return Finding(metric.name, PASSES if after == before else UNDECIDED, "%", 0.0, 0.0, 0.0, why=why)
+    if not loss or np.array_equal(a, b):
+        verdict = PASSES
+        why = f"{before:.4g} -> {after:.4g}"
+        if after != before:
+            verdict = UNDECIDED
+            why += ": the baseline makes no error here, of which a part could be tolerated"
+        return Finding(metric.name, verdict, "%", 0.0, 0.0, 0.0, why=why)
 
-    def worse_by(rows: np.ndarray) -> float:
+    def worse_by(rows: np.ndarray) -> Any:
         more = score(y[rows], b[rows]) - score(y[rows], a[rows])
         return -more if metric.higher_is_better else more
 
@@ -147,7 +137,7 @@ def judge_score(
     return finding
 
 
-def _jackknife(difference: Callable[[np.ndarray], float], groups: np.ndarray) -> np.ndarray:
+def _jackknife(difference: Callable[[np.ndarray], Any], groups: np.ndarray) -> np.ndarray:
     """Values whose mean is the difference in all rows, and whose noise is that of independent blocks of groups."""
     count = int(groups.max()) + 1
     blocks = (np.random.default_rng(0).permutation(count) % _BLOCKS)[groups]

@@ -87,7 +87,7 @@ def _check_target(
             raise click.UsageError(f"--lower {name}: --target {target} is not numeric; use --lower error_rate")
         if predicted != PROBABILITIES:
             continue
-        if len(classes) != 2 or positive not in map(str, classes):
+        if len(classes) != 2 or positive not in [str(value) for value in classes]:
             has = ", ".join(map(str, classes[:5]))
             needs = "two classes in --target, and one of them as --positive"
             raise click.UsageError(f"{name} needs {needs}; {target} has {has}")

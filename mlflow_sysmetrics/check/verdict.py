@@ -84,16 +84,14 @@ def judge(
     metrics: Sequence[ComparedMetric],
     baseline: Sequence[Sequence[float]],
     candidate: Sequence[Sequence[float]],
-    before: Sequence[Finding] = (),
     beside: int = 0,
 ) -> list[Finding]:
     """Judge each metric by its values in pairs of runs: row n of both has those of metric n.
 
-    What was found to be worse at the look before stays so. `beside` others are judged, which share the error.
+    `beside` others are judged, which share the error.
     """
     n = len(baseline[0])
     p_worse = _P_WORSE / (len(metrics) + beside) * (n / LOOKS[-1]) ** 2
-    was_worse = {finding.name for finding in before if finding.verdict == WORSE}
     found = []
     for metric, baseline_row, candidate_row in zip(metrics, baseline, candidate, strict=True):
         a = np.asarray(baseline_row, float)
@@ -101,12 +99,9 @@ def judge(
         if metric.unit == "%" and not a.mean():  # of nothing there is no part that could be tolerated
             metric = replace(metric, unit="", tolerance=0.0, min_change=0.0)
         if metric.is_cost or np.ptp(a) or np.ptp(b):
-            finding = by_noise(metric, _differences(metric, a, b), p_worse, _P_PASSES)
+            found.append(by_noise(metric, _differences(metric, a, b), p_worse, _P_PASSES))
         else:
-            finding = _exactly(metric, a[0], b[0])
-        if metric.name in was_worse:
-            finding = replace(finding, verdict=WORSE)
-        found.append(finding)
+            found.append(_exactly(metric, a[0], b[0]))
     return found
 
 

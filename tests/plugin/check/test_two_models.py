@@ -44,6 +44,7 @@ def check(registry, tmp_path):
     rows["y"] = rows.a + rows.b + random.normal(scale=0.1, size=250)
     rows["patient"] = np.arange(250) // 5
     rows["doctor"] = rows.patient.where(rows.index != 7)
+    rows["rare"] = rows.index < 3
     rows["sick"] = np.where(rows.y > 1, "yes", "no")
     rows.to_csv(tmp_path / "rows.csv", index=False, sep=";", decimal=",")
 
@@ -159,6 +160,12 @@ def test_candidate_becomes_the_champion_only_if_it_passes(check, registry, monke
             2,
             "one of them as --positive; sick has",
             id="no such class",
+        ),
+        pytest.param(
+            (*BOTH[:2], "--target", "rare", "--lower", "brier", "--positive", "True"),
+            2,
+            "brier needs 10 rows or groups with each class of rare",
+            id="a rare class",
         ),
         pytest.param((BOTH[0], "models:/sum/1", *BOTH[2:]), 2, "are one logged model, m-", id="one model"),
         pytest.param((*BOTH, "--tolerate", "rmse=1sd"), 2, "the names here are rmse, served_cpu_ms", id="sd"),

@@ -15,11 +15,11 @@ RMSE = ComparedMetric("rmse")
 
 
 def decided(metrics, baseline, candidate):
-    """As a check does it: a look after another, until each metric is decided."""
-    judged = []
+    """As a check does it: a look after another, until something is worse or all is decided."""
     for n in LOOKS:
-        judged = judge(metrics, [row[:n] for row in baseline], [row[:n] for row in candidate], judged)
-        if all(each.verdict != "cannot be judged" for each in judged):
+        judged = judge(metrics, [row[:n] for row in baseline], [row[:n] for row in candidate])
+        verdicts = {each.verdict for each in judged}
+        if "worse" in verdicts or "cannot be judged" not in verdicts:
             break
     return judged
 
@@ -94,8 +94,6 @@ def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_fo
     (cpu,) = decided([CPU], [before], [after])
     assert cpu.verdict == "cannot be judged"
     assert cpu.detectable > 40
-    was_worse = replace(cpu, verdict="worse")
-    assert [each.verdict for each in judge([CPU], [before[:3]], [after[:3]], [was_worse])] == ["worse"]
 
 
 @pytest.mark.parametrize("higher_is_better", [False, True])
