@@ -44,6 +44,7 @@ OF_STUDY = (
     "higher_is_better",
     "baseline",
     "choose",
+    "rate",
     "search",
     "seed",
     "planned",
@@ -75,9 +76,10 @@ class Frame:
         studies: one row a study, its run's id as the index: name, experiment_id, dataset, digest (of its table), key
             (equal for studies of equal configurations and training), limits (the text of its limits, None for a full
             study), score (the metric that ranks), higher_is_better, baseline (on each fold the score of a model that
-            ignores all features), choose (best or cheapest: of models that are equal within noise), search (grid,
-            random or tpe), seed, planned (its trials, if the time was enough), model (the address of the logged model),
-            model_run_id (the trial's that it is of), command_cpu_seconds and command_elapsed_s (of the whole command,
+            ignores all features), choose (best or cheapest: of models that are equal within noise), rate (requests a
+            second that served models are asked, None for one after the other), search (grid, random or tpe), seed,
+            planned (its trials, if the time was enough), model (the address of the logged model), model_run_id (the
+            trial's that it is of), command_cpu_seconds and command_elapsed_s (of the whole command,
             with starting and preparing), duplicate_rows_percent (the rows that are exact copies of others, where these
             may lie on both sides of a split), leak (the sentence of ``leaks.sentence``); test, test_low and test_high
             (the score of its model on the test part, and its interval), no_interval (why that is not known), gain,

@@ -108,6 +108,11 @@ def above_0(**words: Any) -> Kind:
     return _number(float, "a number above 0", lambda number: 0 < number < math.inf, words)
 
 
+def between(low: float, high: float, **words: Any) -> Kind:
+    """A number from one to another, or one of some words that stand for something else."""
+    return _number(float, f"a number from {low:g} to {high:g}", lambda number: low <= number <= high, words)
+
+
 def one_of(*choices: str, **words: Any) -> Kind:
     """One of these choices, or of some words that stand for something else."""
     allowed = words | {choice: choice for choice in choices}

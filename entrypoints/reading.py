@@ -94,6 +94,7 @@ def _study(client: MlflowClient, run: Run) -> dict[str, Any]:
         "key": tags.get(STUDY_KEY),
         "limits": tags.get(STUDY_LIMITS),
         "choose": params.get("choose"),
+        "rate": None if params.get("rate", "none") == "none" else float(params["rate"]),
         "search": params.get("search"),
         "seed": int(params.get("seed", 0)),
         "model": _model(client, run),

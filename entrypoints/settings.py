@@ -22,6 +22,7 @@ from entrypoints.option_types import (
     SPACE,
     above_0,
     add_options,
+    between,
     one_of,
     option,
     spec,
@@ -135,6 +136,12 @@ class StudySettings:
         one_of(on=True, none=False),
         "on: serve the model of the result at the end, for its latency and memory as an application meets them; 10 s. "
         "none: leave that out, unless a limit is on a served_.. figure.",
+    )
+    rate: float | None = option(
+        NONE,
+        between(0.1, 10_000, none=None),
+        "Requests a second of your application, which the served models are asked; one that cannot keep up breaks "
+        "every limit on its latency. none: each request waits for the answer to the one before.",
     )
     search: str = option(
         AUTO,

@@ -42,6 +42,9 @@ def check_limits(study: Study) -> None:
         costs = _served(study, _constant(study))
     except ServedError as error:
         raise UserError(f"limits={limits}: no model can be served here ({error}); leave these limits out") from None
+    if costs.cannot_keep_up and not costs.contention.is_busy:
+        how = f"of {_OF_CONSTANT} {costs.cannot_keep_up}"
+        raise UserError(f"rate={study.settings.rate:g}: no model can keep up, since {how}; lower the rate")
     for limit in limits.bounds:
         noise = _MEMORY_NOISE if limit.metric.name == "served_memory_mb" else _NOISE
         stop = limit.broken(costs.trusted, slack=noise * limit.number)
@@ -108,6 +111,8 @@ def _try(study: Study, trial: Trial) -> tuple[Judgement, bool]:
     else:
         judgement = judged(limits.bounds, costs)
         is_busy = costs.contention.is_busy
+        if costs.cannot_keep_up:
+            say(f"  It cannot keep up: {costs.cannot_keep_up}")
         _tell(study, trial, costs)
         study.models[trial.trial_id] = replace(model, figures=model.figures | costs.trusted)
     for sentence in [*judgement.broken, *judgement.unknown]:
@@ -130,7 +135,7 @@ def _served(study: Study, model: BestModel) -> ServedCosts:
         best_model.save(model, study.table, folder)
         try:
             with users_own():
-                return served_costs(folder, max_seconds=seconds)
+                return served_costs(folder, max_seconds=seconds, rate=study.settings.rate)
         except ServedError as error:
             raise ServedError(str(error).replace(folder, "the model")) from None
 

@@ -231,7 +231,8 @@ def _not_judged(study: Study, model: LoggedModel) -> Sequence[str]:
     """What to do about limits of which is not known whether the served model meets them."""
     if not study.not_judged:
         return []
-    command = f'mlflow-sysmetrics served {model.uri} --limits "{of_served(study.limits)}"'
+    rate = f" --rate {study.settings.rate:g}" if study.settings.rate else ""
+    command = f'mlflow-sysmetrics served {model.uri}{rate} --limits "{of_served(study.limits)}"'
     return [f"**Judge it on a quiet machine** with `{command}`: {'; '.join(study.not_judged)}."]
 
 

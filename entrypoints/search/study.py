@@ -255,6 +255,7 @@ class Study:
             "higher_is_better": self.score.higher_is_better,
             "baseline": self.baseline,
             "choose": settings.choose,
+            "rate": settings.rate,
             "search": settings.search,
             "seed": settings.seed,
             "planned": self.size,

@@ -52,6 +52,7 @@ NAME = "none or a name of at most 250 characters without / and : is"
             "auto",
         ),
         ("time_limit_s", ("0", "1h", "inf"), "none or auto or a number above 0 is", "auto"),
+        ("rate", ("0.05", "20000", "nan"), "none or a number from 0.1 to 10000 is", "none"),
         ("register", ("", "a/b", "x" * 251), NAME, "none"),
         ("resume", ("", "a,b"), "none or the run id of a study is", "none"),
         ("served", ("true", ""), "on or none is", "on"),

@@ -143,7 +143,7 @@ def test_study_says_what_it_is(client):
     )
     tags["sysmetrics.leak"] = "late predicts paid alone"
     tags["sysmetrics.no_interval"] = "it takes 3 folds"
-    params = {"folds": 3, "seed": 7, "choose": "cheapest", "scheduler": "asha"}
+    params = {"folds": 3, "seed": 7, "choose": "cheapest", "rate": "50.0", "scheduler": "asha"}
     study = store_study(client, "early_stop red_wine", 0, tags=tags, **params)
     store_trial(client, study, points={"val_rmse": {100: 0.7}, "val_r2": {100: 0.3}})
     client.log_metric(study, "command_cpu_seconds", 84.0)
@@ -175,6 +175,7 @@ def test_study_says_what_it_is(client):
         "higher_is_better": True,
         "baseline": [0.0, -0.1, 0.0],
         "choose": "cheapest",
+        "rate": 50.0,
         "search": None,
         "seed": 7,
         "planned": 1,

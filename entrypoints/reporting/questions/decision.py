@@ -345,10 +345,14 @@ def _served(frame: Frame, trial: pd.Series[Any]) -> Iterator[str]:
     known = {name: digits(figures[name], 3 if is_memory(name) else 2) for name in SERVED if figures.get(name, 0) > 0}
     if "served_cpu_ms" not in known:
         return
+    rate = frame.studies["rate"].iloc[0]
+    at_rate = f" at {rate:g} requests a second" if rate and rate > 0 else ""
     answers, busy = "", "; the machine was too busy to time its answers"
+    if at_rate:
+        busy = f"; no time of its answers{at_rate} is known: the machine was busy, or it cannot keep up"
     if "served_p50_ms" in known:
         slow = f" (95 %: {known['served_p95_ms']})" if "served_p95_ms" in known else ""
-        answers, busy = f"answers a row in {known['served_p50_ms']} ms{slow}, and ", ""
+        answers, busy = f"answers a row{at_rate} in {known['served_p50_ms']} ms{slow}, and ", ""
     memory = f"{known['served_memory_mb']} MB and " if "served_memory_mb" in known else ""
     yield f"**As served** it {answers}takes {memory}{known['served_cpu_ms']} ms of CPU a row{busy}."
 

@@ -26,18 +26,24 @@ QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
 class Server:
     """Serves no model, and knows what each costs in turn: a figure for one name, taken on a quiet machine or not."""
 
-    def __init__(self, name, *values, contention=QUIET, fails=0):
+    def __init__(self, name, *values, contention=QUIET, fails=0, too_slow=0):
         self.left = list(values)
         self.fails = fails
+        self.too_slow = too_slow
         self.served = 0
         self._name = name
         self._contention = contention
 
-    def __call__(self, folder, max_seconds):
+    def __call__(self, folder, max_seconds, rate):
         assert (Path(folder) / "MLmodel").exists()
         self.served += 1
         if self.served <= self.fails:
             raise ServerError(folder, "cannot be served here")
+        if self.served <= self.too_slow:
+            costs = {"served_cpu_ms": 9.0}
+            return ServedCosts(
+                costs, 100, self._contention, cannot_keep_up="it answers only 30 of 50 requests a second"
+            )
         return ServedCosts({"served_cpu_ms": 4.0, self._name: self.left.pop(0)}, 100, self._contention)
 
 
@@ -106,6 +112,17 @@ def test_limit_by_the_clock_is_never_met_on_a_busy_machine_unless_it_is_met_ther
     said = _said(study)
     assert "though whether it meets served_p50_ms<=20 is not known" in said
     assert 'quiet machine with mlflow-sysmetrics served models:/m-0123 --limits "served_p50_ms<=20": served_p50' in said
+
+
+def test_model_that_cannot_keep_up_breaks_a_limit_on_its_latency(choose):
+    """The next one is the result; where none keeps up, there is none."""
+    study = choose("served_p95_ms<=20", Server("served_p95_ms", 10.0, too_slow=1), 0.5, 0.6)
+    assert study.best.trial_id == "t2"
+    assert _feasible(study) == ["false", "true"]
+    study = choose("served_p95_ms<=20", Server("served_p95_ms", too_slow=2), 0.5, 0.6)
+    assert study.best is None
+    with mlflow.start_run(run_id=study.run.run_id):
+        assert "meets `served_p95_ms<=20`" in result.tell_no_result(study, {})
 
 
 def test_model_that_cannot_be_served_is_a_warning(choose, capsys):
