@@ -108,6 +108,7 @@ def study(
         "higher_is_better": metric is not None and "accuracy" in metric,
         "baseline": None,
         "choose": "best",
+        "rate": None,
         "search": "grid",
         "seed": seed,
         "planned": len(rows),
