@@ -170,7 +170,7 @@ def planted(kind, tables):
 
 @click.command(help=__doc__)
 @click.option("--tables", default=100, show_default=True, help="Clean tables; half as many of each planted kind.")
-@click.option("--quick", is_flag=True, help="Four tables.")
+@click.option("--quick", is_flag=True)
 def main(tables, quick):
     tables = 4 if quick else tables
     for share in ((0.3, 0.9), (0.9, 0.95), (0.95, 0.99)):

@@ -29,7 +29,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "suppo
 
 from fault_proxy import FaultProxy  # noqa: E402
 from observations import observe, tell  # noqa: E402
-from search_overhead import RESULT, data_for, settings_for, study_times  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 from tune_sweeps import AtResult, Place, fit, perturbing, trainables, tuner  # noqa: E402
 
@@ -163,6 +162,8 @@ def stock_trial(config, data):
 
 def train_with_stock(configurations):
     """Print how long it takes; only the data and the number of CPU cores are given."""
+    from search_overhead import RESULT, data_for, settings_for
+
     for name in RAY_SETTINGS:
         if name.startswith(("TUNE_", "RAY_AIR", "RAY_CHDIR")):
             os.environ.pop(name, None)
@@ -191,6 +192,8 @@ def train_with_stock(configurations):
 
 def compare_times(configurations, batch_sizes):
     """Print both times for a configuration and fold, and their ratio."""
+    from search_overhead import RESULT, data_for, settings_for, study_times  # it sets what Ray reads
+
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         command = [sys.executable, __file__, "--train", str(configurations)]
