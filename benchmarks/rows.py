@@ -27,9 +27,10 @@ from reference import configured, features_of, split_up  # noqa: E402
 from sklearn.compose import make_column_transformer  # noqa: E402
 from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
+from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder  # noqa: E402
 
 from entrypoints.datasets import known  # noqa: E402
+from entrypoints.datasets.sysmetrics_rows import MAX_ONE_HOT  # noqa: E402
 from entrypoints.models import best_model  # noqa: E402
 
 
@@ -80,11 +81,15 @@ def _compare(name, table, raw):
 
 def _plain(best, table, train):
     numeric = [name for name in table.feature_names if name not in table.categories]
+    rows = features_of(table, train)
+    few = [name for name in table.categories if rows[name].nunique() <= MAX_ONE_HOT]
+    many = [name for name in table.categories if name not in few]
     transformer = make_column_transformer(
         (make_pipeline(SimpleImputer(), StandardScaler()), numeric),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), list(table.categories)),
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), few),
+        (make_pipeline(TargetEncoder(), StandardScaler()), many),
     )
-    return make_pipeline(transformer.fit(features_of(table, train)), best.estimator)
+    return make_pipeline(transformer.fit(rows, table.y[train]), best.estimator)
 
 
 if __name__ == "__main__":
