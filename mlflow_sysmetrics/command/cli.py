@@ -31,7 +31,7 @@ _SERVED_LIMITS = f"""What the model may cost, such as "served_p95_ms<=20, served
 {", ".join(names("served"))}."""
 _RATE = """Requests a second, which fall due at random moments, whatever the answers do; a time counts from when its
 request was due. By default each request waits for the answer to the one before."""
-_CAPACITY = """Find the highest rate that meets this limit on a percentile, such as "served_p95_ms<=20"; 90 s."""
+_CAPACITY = """Find the highest rate that meets this limit on a percentile, such as "served_p95_ms<=20"; 70 to 100 s."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of

@@ -21,7 +21,7 @@ _SATURATED_S = 2.0
 _FIRST, _LOWEST = 0.6, 0.03  # as parts of what the server answers if it always has something to do
 _STEP = 1.4
 _APART = 1.1
-_SERVICES = 1500  # the time of a rate is that of so many requests of the saturated server,
+_SERVICES = 1500  # a rate is asked for the time in which the saturated server answers this many requests,
 _MIN_S, _MAX_S = 5.0, 14.0  # but not less or more than this
 _FEWEST = 59  # requests, also of a slow model
 _NOISE = 6.0  # two standard deviations of the result, if it were of one request; simulated
@@ -30,7 +30,7 @@ _LONG, _LONG_S = 10, 1.0  # limits, and seconds: who waits so long shows that th
 
 @dataclass(frozen=True)
 class Capacity:
-    """Requests a second, and between which numbers they lie: simulated, nine of ten times."""
+    """Requests a second, with an interval that held nine of ten times in simulated queues of fixed service time."""
 
     per_s: float
     low: float
@@ -47,9 +47,9 @@ def served_capacity(
     workers: int = 1,
     say: Callable[[str], None] = print,
 ) -> Capacity:
-    """Serve a model alone on this machine, and find the highest rate at which it meets a limit on a percentile; 90 s.
+    """Serve a model alone on this machine, and find the highest rate at which it meets a limit on a percentile.
 
-    `say` is told of each rate. For the rest see `served_costs`.
+    It takes 70 to 100 s. `say` is told of each rate. For the rest see `served_costs`.
 
     Raises:
         ServerError: no rate meets the limit, or the model does not start here, or does not answer.
@@ -110,7 +110,7 @@ def bracketed(holds: Callable[[float], bool], first: float, lowest: float) -> tu
 
 
 class Judge:
-    """Whether a percentile of about so many requests meets its limit.
+    """Whether a percentile of about this many requests meets its limit.
 
     It may say no early, but never yes: a queue is empty at first.
     """

@@ -62,9 +62,9 @@ def served_costs(
     """Serve a model alone on this machine, and ask it for one row after another; 10 to 20 s.
 
     `rows` may have more columns than the model takes; without them it is asked for its input example. `max_seconds` is
-    the time for these requests, of which a slow model may then answer too few for its p95. At a `rate`, so many fall
-    due a second, at random moments, and their time counts from there. Call it from a thread that waits for it: the
-    server is killed when that thread ends.
+    the time for these requests, of which a slow model may then answer too few for its p95. At a `rate`, requests fall
+    due at random moments, on average this many a second, and their time counts from there. Call it from a thread that
+    waits for it: the server is killed when that thread ends.
 
     Raises:
         ServerError: the model does not start here, or does not answer.
@@ -97,7 +97,7 @@ def served_costs(
             cannot_keep_up = f"it answers only {answered:.3g} of {rate:g} requests a second"
         else:
             figures |= percentiles_ms(client.asked)
-            with contextlib.suppress(ServerError):  # it takes too long for so many rows
+            with contextlib.suppress(ServerError):  # a batch takes too long
                 figures["served_rows_per_s"] = _rows_per_s(server, one_batch(table))
     return ServedCosts(figures, len(client.asked), contention, server.model.model_id, cannot_keep_up)
 

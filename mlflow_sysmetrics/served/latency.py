@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mlflow_sysmetrics.served.client import CONNECTIONS, Asked
 
 PERCENTS = {"served_p50_ms": 50, "served_p95_ms": 95, "served_p99_ms": 99}
-# With so many requests the largest lies above the percentile in 95 % of samples: 0.95^59 < 0.05, 0.99^299 < 0.05.
+# With this many requests the largest lies above the percentile in 95 % of samples: 0.95^59 < 0.05, 0.99^299 < 0.05.
 MIN_REQUESTS = {"served_p50_ms": 1, "served_p95_ms": 59, "served_p99_ms": 300}
 THREADS = 6  # in which a worker of MLflow's server predicts, at least
 _QUEUE = 10  # requests that wait for a thread: a queue that is longer, and was so a while ago, grows
@@ -17,12 +17,12 @@ _LATE, _LATE_S = 0.1, 0.002
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that so many per cent of all do not exceed."""
+    """The smallest value that this percentage of all do not exceed."""
     return sorted(values)[math.ceil(percent * len(values) / 100) - 1]
 
 
 def percentiles_ms(asked: Sequence[Asked]) -> dict[str, float]:
-    """Those of the latency that so many requests tell."""
+    """Of the latency; left out where there are too few requests."""
     latencies_s = [request.latency_s for request in asked]
     figures = {}
     for name, percent in PERCENTS.items():

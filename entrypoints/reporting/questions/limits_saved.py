@@ -229,7 +229,7 @@ def _in_words(saved: Saving, limits: str) -> str:
     if reasons.empty:
         return f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."
     before = f" ({skipped} before the first step)" if skipped else ""
-    also = f", and {diverged} ended since they diverged" if diverged else ""
+    also = f", and {diverged} ended by divergence" if diverged else ""
     also += f", and racing ended {raced}" if raced else ""
     first = f"Under `{limits}` {stopped or 'none'} of {saved.trials} trials were stopped{before}{also}"
     if saved.is_small:
