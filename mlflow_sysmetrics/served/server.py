@@ -144,11 +144,10 @@ class Connection:
         self._open()
 
     def close(self) -> None:
-        """Close it, also while another thread waits for an answer."""
+        """Close it, also while another thread waits for an answer, which is then told that there is none."""
         with contextlib.suppress(OSError):  # the server has closed it
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._answers.close()
-        self._socket.close()
+        self._socket.close()  # its file stays open for that thread, and goes with it
 
     def renew(self) -> None:
         """Open it anew if the server would close it soon, since it is idle."""
