@@ -84,6 +84,18 @@ class Program:
     tree: Path = Path()  # the worktree of its code, where the baseline is a commit
 
 
+def why_in_turn(used: Sequence[Metrics], free_mb: float, cores: float) -> str:
+    """Why programs that have used so much cannot run both at once; empty if they can."""
+    peak_mb = max(max(costs["peak_rss_mb"], costs["peak_memory_mb"]) for costs in used)
+    if free_mb < 2 * peak_mb:
+        return f"{free_mb:.0f} MB are free, and each takes {peak_mb:.0f}"
+    busy = max(costs["cpu_seconds"] / costs["elapsed_s"] for costs in used)
+    needed = 2 * math.ceil(busy - 0.2)  # a little of a second core is none
+    if cores < needed:
+        return f"both at once would keep {needed} cores busy, of {cores:g}"
+    return ""
+
+
 @dataclass
 class Programs:
     """A `Contest` of two programs, baseline and candidate; `repository` is that of their worktrees, if any."""
@@ -102,7 +114,9 @@ class Programs:
         """Run each program once, and see whether each has its own code, and both fit on this machine at once."""
         used = self._run_alone(parent)
         if not self.why_in_turn:
-            self._look_for_room(used)
+            host = Host()
+            free_mb = min(psutil.virtual_memory().available / 1e6, float(host.memory_limit_mb()))
+            self.why_in_turn = why_in_turn(used, free_mb, float(host.usable_cores()))
         return []
 
     def _run_alone(self, parent: RunRef) -> Sequence[Metrics]:
@@ -117,18 +131,6 @@ class Programs:
             told = [imports.read(Path(folder, program.side)) for program in self.programs]
         imports.refuse_shared(told, self.repository, [program.tree for program in self.programs])
         return used
-
-    def _look_for_room(self, used: Sequence[Metrics]) -> None:
-        peak_mb = max(max(costs["peak_rss_mb"], costs["peak_memory_mb"]) for costs in used)
-        cores = max(costs["cpu_seconds"] / costs["elapsed_s"] for costs in used)
-        host = Host()
-        free_mb = psutil.virtual_memory().available / 1e6
-        usable = float(host.usable_cores())
-        needed = 2 * math.ceil(cores - 0.2)  # a little of a second core is none
-        if min(free_mb, float(host.memory_limit_mb())) < 2 * peak_mb:
-            self.why_in_turn = f"{free_mb:.0f} MB are free, and each takes {peak_mb:.0f}"
-        elif usable < needed:
-            self.why_in_turn = f"both at once would keep {needed} cores busy, of {usable:g}"
 
     def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
         """Run a pair, number 0 one after the other; the metrics of baseline and candidate, with their costs."""

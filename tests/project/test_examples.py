@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 import requests
+from cases import cases
 from commands import ROOT, Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from tracking_server import ALONE, answers, free_port
@@ -43,7 +44,7 @@ def runs_after(example, folder):
     return list(MlflowClient(store_uri(folder)).search_runs(["0"]))
 
 
-@pytest.mark.parametrize(
+@cases(
     "example",
     sorted({path.name for path in (ROOT / "examples").iterdir()} - OTHERS),
 )

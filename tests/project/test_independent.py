@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from itertools import count, pairwise
 from pathlib import Path
 from time import time
-from typing import Any
 
 import numpy as np
 import psutil
@@ -68,7 +67,7 @@ def read(pid):
 @contextmanager
 def read_from_outside(root):
     """Read a process and all below it meanwhile; what is given tells of a process its times, CPU seconds and MB."""
-    found, ended = defaultdict[int, list[Any]](list), threading.Event()
+    found, ended = defaultdict(list), threading.Event()
 
     def read_all():
         pids = [root]

@@ -6,6 +6,7 @@ import sys
 import pandas as pd
 import pytest
 import yaml
+from cases import cases
 from commands import ROOT, clean_environment, store_uri
 from mlflow import MlflowClient
 from sklearn.datasets import load_diabetes
@@ -20,7 +21,7 @@ SIDES = {
 }
 
 
-@pytest.mark.parametrize("pipeline", SIDES)
+@cases("pipeline", SIDES)
 def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline, tmp_path):
     """From an empty store to a champion; then the champion stays."""
     work = tmp_path / "work"
@@ -62,7 +63,7 @@ OF_MODELS = {
 }
 
 
-@pytest.mark.parametrize("pipeline", OF_MODELS)
+@cases("pipeline", OF_MODELS)
 def test_pipeline_promotes_a_version_that_is_not_worse(pipeline, tmp_path):
     """Here one that is the same model."""
     environment = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), VERSION="2")

@@ -3,38 +3,36 @@
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from unittest.mock import Mock
+from itertools import product
 
 import mlflow
+import numpy as np
 import psutil
 import pytest
-from click.testing import CliRunner, Result
+from cases import cases, rows
+from click.testing import CliRunner
 from commands import in_use, store_uri, wait_until
 from forks import start_fork
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
-from mlflow_sysmetrics.check import verdict
-from mlflow_sysmetrics.check.programs import Program, Programs
+from mlflow_sysmetrics.check.programs import Program, Programs, why_in_turn
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import RunRef
 
-LIMIT_S = 300.0
-Check = Callable[..., Result]
 ANY_CPU = ("--tolerate", "cpu_seconds=1000%")  # programs this short differ by more than any check could judge
+OF_CHECKS = "tags.`sysmetrics.kind` = 'check'"
+GIT = ("git", "-c", "user.name=x", "-c", "user.email=x@x")
 
 
 def program(megabytes):
-    return [sys.executable, "-c", f"kept = b'x' * {megabytes}_000_000; sum(range(3_000_000))"]
-
-
-def quoted(command):
-    return " ".join([command[0], command[1], f'"{command[2]}"'])
+    """One that is told the number of its pair, twice."""
+    told = "import os, sys; assert sys.argv[1] == os.environ['SYSMETRICS_PAIR']"
+    work = f"kept = b'x' * {megabytes}_000_000; sum(range(3_000_000))"
+    return [sys.executable, "-c", f"{told}; {work}", "{pair}"]
 
 
 @pytest.fixture
@@ -51,30 +49,27 @@ def check(store_in_use):
 
 
 def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(check, store_in_use):
-    both = ("--baseline-command", quoted(program(40)), "--higher", "peak_rss_mb", "--format", "json")
-    said = json.loads(check(*both, "--", *program(50), code=1).stdout)
-    verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
-    assert list(verdicts) == ["cpu_seconds", "peak_rss_mb", "peak_memory_mb"]
+    options = ("--baseline-command", shlex.join(program(40)), "--higher", "peak_rss_mb", "--format", "json")
+    said = json.loads(check(*options, "--", *program(50), code=1).stdout)
+    verdicts = {metric["name"]: metric["verdict"] for metric in said["metrics"]}
     assert (said["verdict"], verdicts["peak_memory_mb"]) == ("worse", "worse")
     assert verdicts["peak_rss_mb"] == "better"  # where higher is better, as we have said here
     runs = said["runs"]
-    assert len(runs["baseline"]["peak_rss_mb"]) == len(runs["candidate"]["cpu_seconds"]) == said["pairs"]
-    assert all(
-        after - before == pytest.approx(10, abs=1)
-        for before, after in zip(runs["baseline"]["peak_rss_mb"], runs["candidate"]["peak_rss_mb"], strict=True)
-    )
-    (run,) = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
+    grown_mb = np.subtract(runs["candidate"]["peak_rss_mb"], runs["baseline"]["peak_rss_mb"])
+    assert grown_mb == pytest.approx([10] * said["pairs"], abs=1)
+    (run,) = store_in_use.search_runs(["0"], OF_CHECKS)
     assert run.info.status == "FAILED"  # no green tick where something is worse
     assert run.data.tags["sysmetrics.verdict"] == run.data.tags["sysmetrics.verdict.peak_memory_mb"] == "worse"
     assert run.data.metrics["pairs"] == said["pairs"]
     assert load_dict(f"{run.info.artifact_uri}/check.json") == said
-    below = store_in_use.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
-    pairs = [(each.data.tags["sysmetrics.side"], int(each.data.tags["sysmetrics.pair"])) for each in below]
-    numbers = range(said["pairs"] + 1)
-    assert sorted(pairs) == sorted((side, pair) for side in ("baseline", "candidate") for pair in numbers)
-    assert {each.info.status for each in below} == {"FINISHED"}
-    for (side, pair), each in zip(pairs, below, strict=True):
-        assert not pair or each.data.metrics["cpu_seconds"] == runs[side]["cpu_seconds"][pair - 1]
+    cpu_seconds = []
+    for below in store_in_use.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.info.run_id}'"):
+        assert below.info.status == "FINISHED"
+        side, pair = below.data.tags["sysmetrics.side"], int(below.data.tags["sysmetrics.pair"])
+        cpu_seconds.append((side, pair, below.data.metrics["cpu_seconds"]))
+    assert [place[:2] for place in sorted(cpu_seconds)] == [*product(runs, range(said["pairs"] + 1))]  # 0 is the warm-up
+    for side, pair, used in cpu_seconds:
+        assert not pair or used == runs[side]["cpu_seconds"][pair - 1]
 
 
 # Starts workers that hold memory at once. Nobody waits for them, as for those of Ray: the kernel tells no parent of it.
@@ -109,52 +104,49 @@ def test_costs_are_those_of_all_processes(store_in_use, tmp_path):
     assert of_four["cpu_seconds"] > 0.5
 
 
-@pytest.mark.parametrize(
-    ("costs", "how"),
-    [
-        pytest.param({}, "both at once", id="room"),
-        pytest.param({"peak_memory_mb": 60.0}, "in turn: 100 MB are free, and each takes 60", id="memory"),
-        pytest.param({"cpu_seconds": 1e6}, "in turn: both at once would keep 200000 cores busy", id="cores"),
-    ],
+@cases(
+    "costs, how",
+    {
+        "room": ({}, "both at once"),
+        "memory": ({"peak_memory_mb": 60.0}, "in turn: 100 MB are free, and each takes 60"),
+        "cores": ({"cpu_seconds": 25.0}, "in turn: both at once would keep 6 cores busy, of 4"),
+    },
 )
-def test_programs_run_at_once_where_the_machine_has_room_for_both(monkeypatch, costs, how):
+def test_programs_run_at_once_where_the_machine_has_room_for_both(costs, how):
     used = {"peak_rss_mb": 1.0, "peak_memory_mb": 1.0, "cpu_seconds": 1.0, "elapsed_s": 10.0}
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Mock(available=100_000_000))
-    monkeypatch.setattr(Programs, "run", lambda self, parent, pair: [used, used | costs])
-    pairs = Programs([])
-    pairs.warm_up(RunRef("", ""))
-    assert pairs.how.startswith(how)
+    assert Programs([], why_in_turn([used, used | costs], free_mb=100, cores=4)).how == how
 
 
 def test_program_that_is_the_same_passes(check):
     """As Markdown, too."""
-    both = ("--baseline-command", quoted(program(40)), "--format", "markdown")
-    said = check(*both, "--", *program(40), code=0).stdout
-    assert said.startswith("**passes: nothing is worse")
-    assert "cpu_seconds" in said
+    options = ("--baseline-command", shlex.join(program(40)), "--format", "markdown")
+    said = check(*options, "--", *program(40), code=0).stdout
+    assert said.startswith("**passes: nothing is worse**\n\n- cpu_seconds: ")
 
 
-def test_what_cannot_be_judged_has_a_code_of_its_own(check, monkeypatch):
-    """Memory that is now the one's and now the other's; here the first look is the last."""
-    monkeypatch.setattr(verdict, "LOOKS", verdict.LOOKS[:1])
-    turn = "import os; turn = (int(os.environ['SYSMETRICS_PAIR']) + {}) % 2; kept = b'x' * (30 + 60 * turn) * 1_000_000"
-    one = [sys.executable, "-c", turn.format(0)]
-    other = [sys.executable, "-c", turn.format("1 + {pair} - {pair}")]
-    both = ("--baseline-command", quoted(one))
-    assert "no change could be found in this noise" in check(*both, "--", *other, code=3).stdout
+def commit_all(folder):
+    """In the repository of a folder, which is made if there is none."""
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a change"]):
+        subprocess.run([*GIT, *words], cwd=folder, check=True)
+
+
+def worktrees(folder):
+    """Those that git knows, one a line."""
+    done = subprocess.run(["git", "worktree", "list"], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A program in git, the current folder, with data and a build that git does not track and a change to commit."""
     (tmp_path / "size.py").write_text("MB = 40")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/train.py").write_text("import json, size; kept = b'x' * size.MB * 1_000_000")
     code = "import size, os; open('data.txt').read(); assert not os.path.exists('build')\n"
     for name in ("train.py", "new.py"):
         (tmp_path / name).write_text(code + "kept = b'x' * size.MB * 1_000_000")
     (tmp_path / ".gitignore").write_text("data.txt\n__pycache__\nbuild\nnew.py\n")
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        subprocess.run([*git, *words], check=True)
+    commit_all(tmp_path)
     (tmp_path / "data.txt").write_text("1")
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "lib.py").touch()
@@ -166,130 +158,70 @@ def repository(tmp_path, monkeypatch):
 
 def test_commit_is_compared_with_what_is_not_committed(check, repository):
     """Each side imports its own code; nothing is left in the repository."""
-    said = check("--baseline-commit", "HEAD", "--", sys.executable, "new.py", code=1).stdout  # which is not in git
-    assert said.startswith("worse: peak_rss_mb")
-    absolute = ["--baseline-commit", "HEAD", "--", sys.executable, str(repository / "train.py")]
-    assert "the candidate's on both sides" in check(*absolute, code=2).stderr
-    left = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
-    assert len(left.stdout.splitlines()) == 1
-    assert "invalid reference: HEAT" in check("--baseline-commit", "HEAT", "--", "true", code=2).stderr
-    broken = ("--baseline-commit", "HEAD", "--setup", "echo no such wheel; exit 7", "--", "true")
-    assert "exit code 7: no such wheel" in check(*broken, code=3).stderr
+    new = ("--baseline-commit", "HEAD", "--", sys.executable, "new.py")  # which is not in git
+    assert check(*new, code=1).stdout.startswith("worse: peak_rss_mb")
+    assert len(worktrees(repository)) == 1
 
 
-@pytest.fixture
-def script(repository):
-    """One in a folder of the repository, which imports `size` from wherever Python finds it."""
-    (repository / "scripts").mkdir()
-    (repository / "scripts/train.py").write_text("import json, size; kept = b'x' * size.MB * 1_000_000")
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x"]
-    subprocess.run([*git, "add", "scripts"], cwd=repository, check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "a script", "scripts"], cwd=repository, check=True)
-    return ["--baseline-commit", "HEAD", "--", sys.executable, "scripts/train.py"]
-
-
-@pytest.mark.parametrize("how", ["installed", "editable"])
+@cases(
+    "name, code",
+    {"a copy": ("size.py", "MB = 50"), "editable": ("sitecustomize.py", "import sys; sys.path.append({!r})")},
+)
 def test_commit_is_refused_where_both_sides_import_one_code(
-    check,
-    repository,
-    script,
-    tmp_path_factory,
-    monkeypatch,
-    how,
+    check, repository, tmp_path_factory, monkeypatch, name, code
 ):
     """As a copy, or from the repository itself by what an editable install does as Python starts."""
     site = tmp_path_factory.mktemp("site")
-    if how == "installed":
-        shutil.copy(repository / "size.py", site)
-    else:
-        (site / "sitecustomize.py").write_text(f"import sys; sys.path.append(r'{repository}')")
+    (site / name).write_text(code.format(str(repository)))
+    script = ("--baseline-commit", "HEAD", "--", sys.executable, "scripts/train.py")
     monkeypatch.setenv("PYTHONPATH", str(site))
-    said = check(*script, code=2).stderr
-    assert f"both sides import size from {site if how == 'installed' else repository}/size.py" in said
-    assert "set PYTHONPATH=.," in said
+    shared = (site if name == "size.py" else repository) / "size.py"
+    assert f"both sides import size from {shared}" in check(*script, code=2).stderr
     monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}{site}")
     assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
 
 
 def test_commit_has_its_submodules(check, repository):
     """Each side those of its commit, and the candidate what is not committed in them, too."""
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-c", "protocol.file.allow=always"]
     library = repository / "library"
     library.mkdir()
     (library / "amount.py").write_text("MB = 40")
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        subprocess.run([*git, *words], cwd=library, check=True)
+    commit_all(library)
     (repository / "train.py").write_text("import library.amount; kept = b'x' * library.amount.MB * 1_000_000")
-    for words in (["add", "."], ["commit", "-q", "-m", "with a submodule"]):
-        subprocess.run([*git, *words], cwd=repository, check=True)
+    commit_all(repository)
     (library / "amount.py").write_text("MB = 50")
-    said = check("--baseline-commit", "HEAD", "--", sys.executable, "train.py", code=1).stdout
-    assert said.startswith("worse: peak_rss_mb")
-    left = subprocess.run(["git", "worktree", "list"], cwd=library, capture_output=True, text=True, check=True)
-    assert len(left.stdout.splitlines()) == 1
+    train = ("--baseline-commit", "HEAD", "--", sys.executable, "train.py")
+    assert check(*train, code=1).stdout.startswith("worse: peak_rss_mb")
+    assert len(worktrees(library)) == 1
 
 
-def test_program_that_fails_says_which_and_why(check, store_in_use):
-    fails = [sys.executable, "-c", "print('no data'); raise SystemExit(4)"]
-    said = check("--baseline-command", quoted(program(1)), "--", *fails, code=1).stderr
-    assert "the candidate failed with exit code 4" in said
-    assert "no data" in said
-    assert "the baseline failed" in check("--baseline-command", quoted(fails), "--", *program(1), code=3).stderr
-    assert "No such file" in check("--baseline-command", "no_such_program", "--", *program(1), code=3).stderr
-    runs = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
-    assert {each.info.status for each in runs} == {"FAILED"}
-
-
-def test_program_that_fails_after_a_line_without_end_has_a_short_message(check):
-    loud = [sys.executable, "-c", "print('x' * 1_000_000, end='!'); raise SystemExit(4)"]
-    said = check("--baseline-command", quoted(program(1)), "--", *loud, code=1).stderr
-    assert said.endswith("x!\n")
+@cases("arguments, code, why", rows(__file__, "refused_programs.txt"))
+def test_mistake_or_failure_is_a_short_sentence_with_a_code(check, repository, store_in_use, arguments, code, why):
+    """And no run of a check is left that looks as if nothing were worse."""
+    line = shlex.split(arguments.format(folder=repository))
+    said = check(*line, code=int(code)).stderr
+    assert why in " ".join(said.split())
     assert len(said) < 3000
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "wrong"),
-    [
-        (["--", "true"], 2, "give one of --baseline-command"),
-        (["--baseline-command", "a", "--baseline-commit", "b", "--", "true"], 2, "give one of --baseline-command"),
-        (["--baseline-command", "python -c 'x", "--", "true"], 3, "No closing quotation"),
-        (["--baseline-command", "true", "--setup", "true", "--", "true"], 2, "give --baseline-commit with it"),
-        (["--baseline-command", "true", "--tolerate", "elapsed_s=1h", "--", "true"], 2, "write name=5%"),
-        (["--baseline-command", "true", "--tolerate", "rmse=1sd", "--", "true"], 2, "the names here are cpu_seconds"),
-        (
-            ["--baseline-command", "true", "--lower", "rmse", "--", "true"],
-            3,
-            "no finite metric 'rmse' in its run, which has ",
-        ),
-    ],
-)
-def test_mistake_is_a_sentence(check, arguments, code, wrong):
-    said = check(*arguments, code=code).stderr
-    assert wrong in said
-    assert "Traceback" not in said
+    assert {run.info.status for run in store_in_use.search_runs(["0"], OF_CHECKS)} <= {"FAILED"}
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_ctrl_c_in_the_third_pair_leaves_no_process(empty_store):
+    pids = empty_store / "pids"
+    pids.touch()
     hangs = "import os, time; third = os.environ['SYSMETRICS_PAIR'] == '3'\n"
-    hangs += f"if third: open(r'{empty_store}/pids', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
+    hangs += f"if third: open(r'{pids}', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
     command = [sys.executable, "-c", hangs]
+    line = ["check", *ANY_CPU, "--baseline-command", shlex.join(command), "--", *command]
 
     def check():
         with in_use(empty_store):
-            done = CliRunner().invoke(
-                main, ["check", *ANY_CPU, "--baseline-command", shlex.join(command), "--", *command]
-            )
-        os._exit(done.exit_code)
+            os._exit(CliRunner().invoke(main, line).exit_code)
 
     checking = start_fork(check)
-    wait_until(lambda: len(_lines(empty_store / "pids")) == 2, LIMIT_S, "the third pair")
+    wait_until(lambda: pids.read_text().count("\n") == 2, 300.0, "the third pair")
     os.kill(checking, signal.SIGINT)
     assert os.waitstatus_to_exitcode(os.waitpid(checking, 0)[1]) == 130
-    assert not any(psutil.pid_exists(int(pid)) for pid in _lines(empty_store / "pids"))
-    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
+    assert not any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split())
+    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"], OF_CHECKS)
     assert run.info.status == "KILLED"
-
-
-def _lines(path):
-    return path.read_text().split() if path.exists() else []

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cases import cases
 from sklearn import metrics
 
 from mlflow_sysmetrics.check.scores import (
@@ -25,8 +26,8 @@ def judged(name, truth, a, b, groups=EACH, together=3):
     return judge_score(compared_score(name), truth, a, b, groups, together)
 
 
-@pytest.mark.parametrize(
-    ("name", "factor", "verdict", "change"),
+@cases(
+    "name, factor, verdict, change",
     [
         ("rmse", 1.0, PASSES, 0.0),
         ("rmse", 1.03, WORSE, 3.0),
@@ -41,7 +42,7 @@ def test_loss_that_changes_by_so_much_is_judged_in_per_cent_of_the_metric(name, 
     assert found.low <= found.change <= found.high
 
 
-@pytest.mark.parametrize(("noise", "verdict"), [(1.6, WORSE), (0.5, BETTER), (1.0001, PASSES)])
+@cases("noise, verdict", [(1.6, WORSE), (0.5, BETTER), (1.0001, PASSES)])
 def test_score_that_changes_is_judged_in_its_direction_and_said_in_its_own_unit(noise, verdict):
     sick = TRUTH > 1.5
     before, after = (1 / (1 + np.exp(-TRUTH - n * (BASELINE - TRUTH))) for n in (1.0, noise))
@@ -51,8 +52,8 @@ def test_score_that_changes_is_judged_in_its_direction_and_said_in_its_own_unit(
     assert found.change == pytest.approx(scores[1] - scores[0])
 
 
-@pytest.mark.parametrize(
-    ("name", "known"),
+@cases(
+    "name, known",
     [
         ("roc_auc", metrics.roc_auc_score),
         ("average_precision", metrics.average_precision_score),
@@ -69,7 +70,7 @@ def test_score_is_that_of_scikit_learn(name, known):
     assert SCORES[name].of(sick.astype(float), p) == pytest.approx(known(sick, p))
 
 
-@pytest.mark.parametrize(("errors", "verdict"), [(3, UNDECIDED), (0, PASSES)])
+@cases("errors, verdict", [(3, UNDECIDED), (0, PASSES)])
 def test_baseline_without_an_error_leaves_nothing_to_compare_with(errors, verdict):
     found = judged("error_rate", EACH, EACH, EACH + (errors > EACH))
     assert found.verdict == verdict
@@ -103,21 +104,21 @@ def test_so_many_rows_would_tell_as_it_says():
     assert judged("rmse", *more, np.arange(300 * times)).verdict != UNDECIDED
 
 
-@pytest.mark.parametrize(
-    ("answers", "predicted", "found"),
-    [
-        pytest.param([1.5, 2], NUMBERS, [1.5, 2], id="numbers"),
-        pytest.param([{"0": 1.5}, {"0": 2}], NUMBERS, [1.5, 2], id="a Series"),
-        pytest.param(["no", "no"], CLASSES, ["no", "no"], id="classes"),
-        pytest.param([[0.9, 0.1], [0.2, 0.8]], PROBABILITIES, [0.1, 0.8], id="lists in the order of classes"),
-        pytest.param([{"Yes": 0.1, "No": 0.9}] * 2, PROBABILITIES, [0.1, 0.1], id="records, as JSON writes truth"),
-        pytest.param([0.1, 1], PROBABILITIES, [0.1, 1], id="those of the positive class"),
-        pytest.param([0, 1], PROBABILITIES, "does not predict probabilities; log it", id="classes for probabilities"),
-        pytest.param([0.5, 1.5], PROBABILITIES, "does not predict probabilities; log it", id="numbers for them"),
-        pytest.param(["no", "yes"], NUMBERS, "does not predict numbers", id="text for numbers"),
-        pytest.param([0, 1], CLASSES, "is never right: it predicts 0 where", id="other classes"),
-        pytest.param([[1, 2, 3]] * 2, NUMBERS, "predicts 2 x 3 values for 2 rows", id="three"),
-    ],
+@cases(
+    "answers, predicted, found",
+    {
+        "numbers": ([1.5, 2], NUMBERS, [1.5, 2]),
+        "a Series": ([{"0": 1.5}, {"0": 2}], NUMBERS, [1.5, 2]),
+        "classes": (["no", "no"], CLASSES, ["no", "no"]),
+        "lists in the order of classes": ([[0.9, 0.1], [0.2, 0.8]], PROBABILITIES, [0.1, 0.8]),
+        "records, as JSON writes truth": ([{"Yes": 0.1, "No": 0.9}] * 2, PROBABILITIES, [0.1, 0.1]),
+        "those of the positive class": ([0.1, 1], PROBABILITIES, [0.1, 1]),
+        "classes for probabilities": ([0, 1], PROBABILITIES, "does not predict probabilities; log it"),
+        "numbers for them": ([0.5, 1.5], PROBABILITIES, "does not predict probabilities; log it"),
+        "text for numbers": (["no", "yes"], NUMBERS, "does not predict numbers"),
+        "other classes": ([0, 1], CLASSES, "is never right: it predicts 0 where"),
+        "three": ([[1, 2, 3]] * 2, NUMBERS, "predicts 2 x 3 values for 2 rows"),
+    },
 )
 def test_answer_of_a_server_is_one_value_a_row(answers, predicted, found):
     truth = np.array(["no", "yes"], dtype=object)

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
+from cases import cases
 from click.testing import CliRunner
 from commands import copy_store, in_use
 from mlflow.models import Model, ModelSignature
@@ -106,13 +107,13 @@ class Replayed:
 PASSING = Finding("rmse", PASSES, "%", 0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("scores", "memory_mb", "pairs"),
-    [
-        pytest.param([], [1.03, 1.06, 1.04, 1.05, 1.05], 5, id="a cost"),
-        pytest.param([PASSING] * 20, [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05], 7, id="many share the error"),
-        pytest.param([PASSING, replace(PASSING, verdict="worse")], [], 0, id="a score"),
-    ],
+@cases(
+    "scores, memory_mb, pairs",
+    {
+        "a cost": ([], [1.03, 1.06, 1.04, 1.05, 1.05], 5),
+        "many share the error": ([PASSING] * 20, [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05], 7),
+        "a score": ([PASSING, replace(PASSING, verdict="worse")], [], 0),
+    },
 )
 def test_check_ends_when_something_is_worse(store_in_use, scores, memory_mb, pairs):
     cpu = replace(SERVED_CPU, tolerance=1000.0, min_change=1000.0)
@@ -120,7 +121,7 @@ def test_check_ends_when_something_is_worse(store_in_use, scores, memory_mb, pai
     assert (result.verdict, result.pairs) == ("worse", pairs)
 
 
-@pytest.mark.parametrize(("together", "verdict"), [(3, "worse"), (40, "cannot be judged")])
+@cases("together, verdict", [(3, "worse"), (40, "cannot be judged")])
 def test_score_shares_the_error_with_the_costs_beside_it(together, verdict):
     """The more there are, the more a change has to stand out."""
     truth = np.zeros(250)
@@ -137,9 +138,7 @@ def test_alias_that_somebody_has_moved_meanwhile_stays(registry):
     assert registry.get_model_version_by_alias("sum", "champion").version == 3
 
 
-@pytest.mark.parametrize(
-    ("verdict", "code", "version"), [("passes", 0, 2), ("worse", 1, 1), ("cannot be judged", 3, 1)]
-)
+@cases("verdict, code, version", [("passes", 0, 2), ("worse", 1, 1), ("cannot be judged", 3, 1)])
 def test_candidate_becomes_the_champion_only_if_it_passes(check, registry, monkeypatch, verdict, code, version):
     found = Result([Finding("rmse", verdict, "%", 0.0, 0.0, 0.0)], 3, "", {})
     monkeypatch.setattr("mlflow_sysmetrics.check.two_models.compare", lambda *arguments: found)
@@ -147,36 +146,33 @@ def test_candidate_becomes_the_champion_only_if_it_passes(check, registry, monke
     assert registry.get_model_version_by_alias("sum", "champion").version == version
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "why"),
-    [
-        pytest.param((*BOTH[:2], "--target", "z", "--lower", "rmse"), 2, "no such column, but a, b, y", id="z"),
-        pytest.param((*BOTH, "--group", "doctor"), 2, "--group doctor: the column has empty cells", id="empty cell"),
-        pytest.param((*BOTH[:2], "--target", "sick", "--lower", "rmse"), 2, "sick is not numeric", id="text"),
-        pytest.param((*BOTH[:4],), 2, "give a score with --lower or --higher", id="no score"),
-        pytest.param((*BOTH, "--higher", "roc_auc"), 2, "roc_auc needs two classes in --target", id="numbers"),
-        pytest.param(
+@cases(
+    "arguments, code, why",
+    {
+        "z": ((*BOTH[:2], "--target", "z", "--lower", "rmse"), 2, "no such column, but a, b, y"),
+        "empty cell": ((*BOTH, "--group", "doctor"), 2, "--group doctor: the column has empty cells"),
+        "text": ((*BOTH[:2], "--target", "sick", "--lower", "rmse"), 2, "sick is not numeric"),
+        "no score": ((*BOTH[:4],), 2, "give a score with --lower or --higher"),
+        "numbers": ((*BOTH, "--higher", "roc_auc"), 2, "roc_auc needs two classes in --target"),
+        "no such class": (
             (*BOTH[:2], "--target", "sick", "--lower", "brier", "--positive", "ja"),
             2,
             "one of them as --positive; sick has",
-            id="no such class",
         ),
-        pytest.param(
+        "a rare class": (
             (*BOTH[:2], "--target", "rare", "--lower", "brier", "--positive", "True"),
             2,
             "brier needs 10 rows or groups with each class of rare",
-            id="a rare class",
         ),
-        pytest.param((BOTH[0], "models:/sum/1", *BOTH[2:]), 2, "are one logged model, m-", id="one model"),
-        pytest.param((*BOTH, "--tolerate", "rmse=1sd"), 2, "the names here are rmse, served_cpu_ms", id="sd"),
-        pytest.param(
+        "one model": ((BOTH[0], "models:/sum/1", *BOTH[2:]), 2, "are one logged model, m-"),
+        "sd": ((*BOTH, "--tolerate", "rmse=1sd"), 2, "the names here are rmse, served_cpu_ms"),
+        "another champion": (
             ("models:/sum/2", "models:/sum/3", *BOTH[2:], "--promote", "champion"),
             2,
             "models:/sum@champion is version 1, so give that as the baseline",
-            id="another champion",
         ),
-        pytest.param(("models:/sum@nobody", *BOTH[1:]), 2, "alias nobody not found", id="no alias"),
-    ],
+        "no alias": (("models:/sum@nobody", *BOTH[1:]), 2, "alias nobody not found"),
+    },
 )
 def test_mistake_is_a_sentence(check, arguments, code, why):
     assert why in check(*arguments, code=code).splitlines()[-1]
@@ -193,7 +189,7 @@ def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path):
         assert [list(model.table) for model in models] == [["a", "patient"], ["a"]]
 
 
-@pytest.mark.parametrize(("place", "code"), [(0, 3), (1, 1)], ids=["baseline", "candidate"])
+@cases("place, code", {"baseline": (0, 3), "candidate": (1, 1)})
 def test_side_that_cannot_be_served_decides_the_exit_code(check, monkeypatch, place, code):
     broken = BOTH[place].replace("@champion", "/1")
     monkeypatch.setattr("mlflow_sysmetrics.check.models.serving", Mock(side_effect=ServerError(broken, "is broken")))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import cases
 from scipy.stats import binom, t
 
 from mlflow_sysmetrics.check.contest import with_tolerances
@@ -47,7 +48,7 @@ def test_of_equal_programs_at_most_one_in_a_hundred_is_worse():
     assert alarms <= most(0.01, checks)
 
 
-@pytest.mark.parametrize(("p_value", "verdict"), [(0.0004, "worse"), (0.0007, "cannot be judged")])
+@cases("p_value, verdict", [(0.0004, "worse"), (0.0007, "cannot be judged")])
 def test_first_look_has_a_tenth_of_the_error(p_value, verdict):
     """Three pairs are the least reliable: one in two thousand equal programs is worse there."""
     error = 0.5 / t.isf(p_value, LOOKS[0] - 1)  # of a mean of 0.5, which has this p-value
@@ -96,7 +97,7 @@ def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_fo
     assert cpu.detectable > 40
 
 
-@pytest.mark.parametrize("higher_is_better", [False, True])
+@cases("higher_is_better", [False, True])
 def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better):
     seeds = np.random.default_rng(5).normal(0.8, 0.1, 10)
     summary = ComparedMetric("score", higher_is_better=higher_is_better)
@@ -106,7 +107,7 @@ def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better
         assert np.sign(score.change) == np.sign(shift)
 
 
-@pytest.mark.parametrize(("change", "wrong", "most"), [(0.5, "worse", 0.02), (1.0, "passes", 0.05)])
+@cases("change, wrong, most", [(0.5, "worse", 0.02), (1.0, "passes", 0.05)])
 def test_few_seeds_tell_roughly_what_seeds_change(change, wrong, most):
     """With equal seeds a change is known far better than the spread that it is compared with: here 1, the tolerance."""
     random, summary = np.random.default_rng(6), ComparedMetric("rmse", tolerance=1.0, min_change=1.0)
@@ -117,9 +118,7 @@ def test_few_seeds_tell_roughly_what_seeds_change(change, wrong, most):
     assert sum(each.low <= change <= each.high for each in found) >= 0.93 * CHECKS
 
 
-@pytest.mark.parametrize(
-    ("after", "verdict"), [(0.1 + 0.4 + 1e-13, "passes"), (0.5, "passes"), (0.49, "worse"), (0.51, "better")]
-)
+@cases("after, verdict", [(0.1 + 0.4 + 1e-13, "passes"), (0.5, "passes"), (0.49, "worse"), (0.51, "better")])
 def test_metric_that_never_varies_is_compared_exactly(after, verdict):
     (score,) = judge([ComparedMetric("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
     assert score.verdict == verdict
@@ -141,7 +140,7 @@ def test_peak_that_readings_see_or_miss_is_no_difference():
 
 
 @pytest.mark.parametrize(
-    ("judged", "said"),
+    "judged, said",
     [
         (Finding("rmse", "worse", "", 4.478, 1.91, 7.05), "rmse: worse, 4.48 more (1.91 to 7.05)"),
         (Finding("elapsed_s", "passes", "%", -23.7, -45, 1.2), "elapsed_s: passes, between 45.0 % less and 1.2 % more"),
@@ -173,13 +172,13 @@ def test_what_is_worse_counts_before_what_cannot_be_judged():
     assert (result.exit_code, result.headline) == (1, "worse: b")
 
 
-@pytest.mark.parametrize(
-    ("candidate", "verdict"),
-    [
-        pytest.param([3, 4, 5, 3, 4, 5, 3, 4, 5, 3], "worse", id="more"),
-        pytest.param([-3, -4, -5, -3, -4, -5, -3, -4, -5, -3], "better", id="less"),
-        pytest.param([0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "cannot be judged", id="once"),
-    ],
+@cases(
+    "candidate, verdict",
+    {
+        "more": ([3, 4, 5, 3, 4, 5, 3, 4, 5, 3], "worse"),
+        "less": ([-3, -4, -5, -3, -4, -5, -3, -4, -5, -3], "better"),
+        "once": ([0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "cannot be judged"),
+    },
 )
 def test_of_a_baseline_of_0_no_part_is_tolerated(candidate, verdict):
     """All that is said of it are numbers, in the unit of the metric."""

@@ -12,6 +12,7 @@ import mlflow
 import mlflow.cli
 import psutil
 import pytest
+from cases import cases
 from click.testing import CliRunner
 from commands import ROOT, Command, clean_environment, the_run, wait_until
 from mlflow import MlflowClient
@@ -65,7 +66,7 @@ def mlflow_run(project, *options):
 
 def run_in_python(project, **options):
     """Run the project by MLflow's function."""
-    return mlflow.projects.run(str(project), backend=NAME, env_manager="local", **options)  # type: ignore[no-untyped-call]
+    return mlflow.projects.run(str(project), backend=NAME, env_manager="local", **options)
 
 
 def told(project):
@@ -78,9 +79,7 @@ def system_metrics(run):
     return {name for name in run.data.metrics if name.startswith("system/process_")}
 
 
-@pytest.mark.parametrize(
-    ("code", "exit_code", "status"), [(0, 0, "FINISHED"), (7, 1, "FAILED")], ids=["good", "failing"]
-)
+@cases("code, exit_code, status", {"good": (0, 0, "FINISHED"), "failing": (7, 1, "FAILED")})
 def test_command_waits_and_tells_the_end(project, code, exit_code, status, caplog):
     """``mlflow run`` returns when the project has ended, with its exit code and last line, and its run is marked.
 

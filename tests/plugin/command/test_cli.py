@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
+from cases import cases
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, store_uri, the_run
 from mlflow import MlflowClient
@@ -41,12 +42,12 @@ def test_help_explains_every_option():
     for name in ("run", "served", "sync", "ui"):
         assert shown(name, "--help")
         options = [option for option in main.commands[name].params if option.param_type_name == "option"]
-        assert [option.name for option in options if not option.help] == []  # type: ignore[attr-defined]
+        assert [option.name for option in options if not option.help] == []
     assert "mlflow-sysmetrics run -- python train.py" in shown("--help")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "wrong"),
+@cases(
+    "arguments, wrong",
     [
         (["--limits", "elapsed_s<=2x median", "--", "true"], "is not a limit; write name<=3"),
         (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
@@ -58,7 +59,7 @@ def test_mistake_is_one_sentence(arguments, wrong):
     assert wrong in shown("run", *arguments, code=2, MLFLOW_RUN_ID="1").splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
+@cases("command", ["run", "check"])
 def test_other_system_than_linux_is_named(command, monkeypatch):
     """Before anything starts."""
     monkeypatch.setattr(sys, "platform", "darwin")

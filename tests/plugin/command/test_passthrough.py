@@ -7,10 +7,10 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 
 import psutil
 import pytest
+from cases import cases
 from commands import ROOT, heed_interrupts
 
 LIMIT_S = 300.0
@@ -45,7 +45,6 @@ say("ready")
 while True:
     say(signal.sigwait(heeded).name)
 """
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def start():
     def start(*command, **options):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         pipes["preexec_fn"] = heed_interrupts
-        process = subprocess.Popen(  # type: ignore[call-overload]
+        process = subprocess.Popen(
             [sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options)
         )
         started.append(process)
@@ -85,8 +84,8 @@ def said(process):
     return process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize(
-    ("script", "code"),
+@cases(
+    "script, code",
     [
         ("exit 7", 7),
         ("kill -INT $$", -signal.SIGINT),

@@ -6,15 +6,14 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Callable
 
 import click
 import mlflow
 import psutil
 import pytest
+from cases import cases
 from commands import store_uri, the_run, wait_until
 from meanwhile import meanwhile
-from mlflow.entities import Run
 from tracking_server import free_port
 
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Exit
@@ -45,8 +44,6 @@ for _ in range(120):
     kept.append(b"x" * 5_000_000)
     time.sleep(0.05 if len(kept) < 50 else 0.4)
 """
-Record = Callable[..., Exit]
-Runs = Callable[[], list[Run]]
 
 
 def lives(told):
@@ -94,7 +91,6 @@ def test_command_finds_the_store_and_the_experiment_in_its_environment(record, t
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     record("sh", "-c", "env | grep ^MLFLOW_ > told", experiment_name="nightly")
     experiment = store_in_use.get_experiment_by_name("nightly")
-    assert experiment is not None
     given = dict(line.split("=", 1) for line in (tmp_path / "told").read_text().splitlines())
     assert given["MLFLOW_TRACKING_URI"] == store_uri(tmp_path)
     assert given["MLFLOW_EXPERIMENT_ID"] == experiment.experiment_id
@@ -102,13 +98,12 @@ def test_command_finds_the_store_and_the_experiment_in_its_environment(record, t
     assert len(store_in_use.search_runs([experiment.experiment_id])) == 1
 
 
-@pytest.mark.parametrize(
-    ("command", "source"),
-    [
-        ([sys.executable, "{folder}/train.py", "--token", "secret"], "{folder}/train.py"),
-        (["bash", "-c", f": {'x' * 5000}.sh"], "bash"),
-    ],
-    ids=["script", "text longer than a file's name"],
+@cases(
+    "command, source",
+    {
+        "script": ([sys.executable, "{folder}/train.py", "--token", "secret"], "{folder}/train.py"),
+        "text longer than a file's name": (["bash", "-c", f": {'x' * 5000}.sh"], "bash"),
+    },
 )
 def test_run_tells_what_was_run(record, tmp_path, command, source):
     """The UI's column Source shows the script, not this wrapper, and no arguments, which may be secrets."""
@@ -120,8 +115,8 @@ def test_run_tells_what_was_run(record, tmp_path, command, source):
 # --- how it ends ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("script", "ended", "status"),
+@cases(
+    "script, ended, status",
     [
         ("exit 3", Exit(3), "FAILED"),
         ("kill -SEGV $$", Exit(-signal.SIGSEGV), "FAILED"),
@@ -154,9 +149,7 @@ def test_signal_ends_the_command_and_marks_its_run(record, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.parametrize(
-    ("mode", "code"), [(None, NOT_FOUND), (0o644, NOT_EXECUTABLE)], ids=["not there", "not executable"]
-)
+@cases("mode, code", {"not there": (None, NOT_FOUND), "not executable": (0o644, NOT_EXECUTABLE)})
 def test_command_that_cannot_start_fails_as_in_a_shell(record, all_runs, tmp_path, mode, code):
     """With a shell's exit code, and without a run."""
     if mode is not None:
@@ -232,8 +225,8 @@ def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(record, store_in_
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("uri", "says"),
+@cases(
+    "uri, says",
     [
         ("", "Run with id=00000000000000000000000000000000 not found"),
         ("http://me:hush42@127.0.0.1:{port}", "127.0.0.1"),
@@ -255,7 +248,7 @@ def test_store_or_run_that_cannot_be_used_is_said_in_one_sentence_without_a_pass
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.parametrize("named_by", ["option", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"])
+@cases("named_by", ["option", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"])
 def test_experiment_that_was_deleted_is_refused_before_the_command_starts(
     record, store_in_use, tmp_path, monkeypatch, named_by
 ):

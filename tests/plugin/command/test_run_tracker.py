@@ -1,24 +1,21 @@
 """Which runs a program has in the end, whatever it does with MLflow: real programs, from one line to a loop."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow
 import psutil
 import pytest
+from cases import cases
 from commands import wait_until
 from fault_proxy import FaultProxy
 from forks import start_fork
 from meanwhile import meanwhile
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from server_here import server_here
 
 from mlflow_sysmetrics.command.passthrough import Exit
@@ -76,8 +73,6 @@ try: mlflow.end_run()
 except TypeError: pass
 """
 SLOW = pytest.mark.slow  # each imports MLflow
-Record = Callable[..., Exit]
-Runs = Callable[[], list[Run]]
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +100,8 @@ def tree(client, runs):
     }
 
 
-@pytest.mark.parametrize(
-    ("program", "wanted"),
+@cases(
+    "program, wanted",
     [
         pytest.param(ONE, {("Default", "mine", "")}, id="one run"),
         pytest.param(
@@ -184,8 +179,8 @@ mlflow.start_run(run_name="two"); time.sleep(600)
     assert runs["one"].info.status == "FINISHED"
 
 
-@pytest.mark.parametrize(
-    ("end", "status"),
+@cases(
+    "end, status",
     [("os._exit(3)", "FAILED"), pytest.param("os.kill(os.getpid(), 9)", "KILLED", marks=SLOW)],
 )
 def test_runs_that_a_dying_program_leaves_open_end_with_it(record, all_runs, end, status):
@@ -204,13 +199,13 @@ mlflow.start_run(run_name="inner", nested=True)
     assert runs["done"].data.metrics["elapsed_s"] == 12345.0 > 10 * runs["whole"].data.metrics["elapsed_s"]
 
 
-@pytest.mark.parametrize(
-    ("end", "status"),
-    [
-        pytest.param("mlflow.end_run('KILLED')", "KILLED", id="success keeps it"),
-        pytest.param("mlflow.end_run('KILLED'); sys.exit(3)", "FAILED", id="error does not"),
-        pytest.param(NOT_ENDED, "FINISHED", id="the store was away"),
-    ],
+@cases(
+    "end, status",
+    {
+        "success keeps it": ("mlflow.end_run('KILLED')", "KILLED"),
+        "error does not": ("mlflow.end_run('KILLED'); sys.exit(3)", "FAILED"),
+        "the store was away": (NOT_ENDED, "FINISHED"),
+    },
 )
 def test_end_that_the_program_gave_its_run(record, all_runs, end, status):
     """A program that ends its run by itself knows best, unless it has failed afterwards, or the store did not do it."""

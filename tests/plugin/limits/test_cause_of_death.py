@@ -6,6 +6,7 @@ import sys
 from contextlib import ExitStack
 
 import pytest
+from cases import cases
 from made_up_cgroups import V2_MOUNT
 from made_up_files import lay
 from memory_group import memory_group
@@ -32,12 +33,12 @@ def machine(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("kills", "says", "tag"),
-    [
-        pytest.param(3, "killed by the kernel for memory", "true", id="by the kernel"),
-        pytest.param(2, "ended by SIGKILL, not killed by the kernel for memory", "false", id="kill"),
-    ],
+@cases(
+    "kills, says, tag",
+    {
+        "by the kernel": (3, "killed by the kernel for memory", "true"),
+        "kill": (2, "ended by SIGKILL, not killed by the kernel for memory", "false"),
+    },
 )
 def test_kill_that_the_group_has_counted_since_is_told(machine, kills, says, tag):
     """With what it had and what it was allowed; kills of before are others'."""
@@ -48,7 +49,7 @@ def test_kill_that_the_group_has_counted_since_is_told(machine, kills, says, tag
     assert tags == {CAUSE_OF_DEATH: f"{says}: peak 7,912 MB of 8,000 MB allowed", KILLED_FOR_MEMORY: tag}
 
 
-@pytest.mark.parametrize("ended", [False, True], ids=["another in the group", "it"])
+@cases("ended", {"another in the group": False, "it": True})
 def test_kill_is_soon_over_unless_it_has_ended_the_process(machine, ended):
     """A container counts for all that run in it. Of what has ended it stays known, however late that is noticed."""
     watched = MemoryKills(PID, str(machine))
@@ -86,8 +87,6 @@ def _killed_in(folder):
     enter = f"import os; open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))" if folder else ""
     source = f"{enter}\nprint('in', flush=True)\ninput()\n{EATER}"
     with subprocess.Popen([sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
-        assert program.stdin is not None
-        assert program.stdout is not None
         assert program.stdout.readline()
         watched = MemoryKills(program.pid)
         if folder is None:

@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 
 import psutil
 import pytest
+from cases import cases
 
 from mlflow_sysmetrics.limits import end_tree
 
@@ -43,7 +43,6 @@ SELF = """
 start_deaf()
 end_tree(psutil.Process(), grace_s=0.5)
 """
-Run = Callable[[str], subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -67,7 +66,6 @@ def run(tmp_path):
 
 def heard(program):
     """The next process id that a program says."""
-    assert program.stdout is not None
     return int(program.stdout.readline())
 
 
@@ -79,9 +77,7 @@ def gone(pid):
         return True
 
 
-@pytest.mark.parametrize(
-    ("source", "code"), [pytest.param(HYDRA, -9, id="root"), pytest.param(ORPHAN, -15, id="child")]
-)
+@cases("source, code", {"root": (HYDRA, -9), "child": (ORPHAN, -15)})
 def test_process_that_starts_meanwhile_is_ended_too(run, source, code):
     """By SIGKILL, as the one that started it when it, or its parent, was asked to end."""
     program = run(source)

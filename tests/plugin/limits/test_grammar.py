@@ -1,6 +1,7 @@
 """Limits: tables of texts that are read or refused, and of values that are judged."""
 
 import pytest
+from cases import cases
 
 from mlflow_sysmetrics.limits import (
     Limits,
@@ -39,7 +40,7 @@ SHORTER = {
 }
 
 
-@pytest.mark.parametrize(("text", "normal"), [*((text, text) for text in split(NORMAL)), *SHORTER.items()])
+@cases("text, normal", [*((text, text) for text in split(NORMAL)), *SHORTER.items()])
 def test_correct_text_is_read_and_written_in_the_shortest_way(text, normal):
     limits = parsed(text)
     assert str(limits) == normal
@@ -54,7 +55,7 @@ NO_FORM = """
 """
 
 
-@pytest.mark.parametrize("text", split(NO_FORM))
+@cases("text", split(NO_FORM))
 def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text):
     """In one line that names the part that is wrong."""
     with pytest.raises(LimitsError) as caught:
@@ -62,17 +63,17 @@ def test_text_without_the_form_of_a_limit_is_answered_with_the_form(text):
     assert str(caught.value) in [f'limits={text}: "{part.strip()}" is not a limit; {FORM}' for part in text.split(",")]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        pytest.param("peak_memory<=3", "; did you mean peak_memory_mb?", id="unknown"),
-        pytest.param("VAL_LOSS<=3", "; did you mean val_loss?", id="capitals"),
-        pytest.param("val_loss<1,\nq<=3", "unknown metric 'q'; use one of mean_step_time_ms, ", id="far"),
-        pytest.param("training_time_s<=-1", '"training_time_s<=-1" cannot be met', id="below 0"),
-        pytest.param("mean_step_time_ms<0", '"mean_step_time_ms<0" cannot be met', id="0 itself"),
-        pytest.param("model_size_kb>=2, model_size_kb<=1", 'model_size_kb>=2" cannot both be met', id="none between"),
-        pytest.param("val_loss<1, val_loss>=1", 'val_loss>=1" cannot both be met', id="not the number"),
-    ],
+@cases(
+    "text, said",
+    {
+        "unknown": ("peak_memory<=3", "; did you mean peak_memory_mb?"),
+        "capitals": ("VAL_LOSS<=3", "; did you mean val_loss?"),
+        "far": ("val_loss<1,\nq<=3", "unknown metric 'q'; use one of mean_step_time_ms, "),
+        "below 0": ("training_time_s<=-1", '"training_time_s<=-1" cannot be met'),
+        "0 itself": ("mean_step_time_ms<0", '"mean_step_time_ms<0" cannot be met'),
+        "none between": ("model_size_kb>=2, model_size_kb<=1", 'model_size_kb>=2" cannot both be met'),
+        "not the number": ("val_loss<1, val_loss>=1", 'val_loss>=1" cannot both be met'),
+    },
 )
 def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
     """In one line."""
@@ -82,8 +83,8 @@ def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(("op", "value"), [("<=", 6.0), ("<", 5.0), (">=", 4.0), (">", 5.0)])
-@pytest.mark.parametrize(("metric", "final"), [(PEAK, "<"), (SIZE, "<>"), (STEP, ""), (LOSS, "")], ids=str)
+@cases("op, value", [("<=", 6.0), ("<", 5.0), (">=", 4.0), (">", 5.0)])
+@pytest.mark.parametrize("metric, final", [(PEAK, "<"), (SIZE, "<>"), (STEP, ""), (LOSS, "")], ids=str)
 def test_limit_stops_as_early_as_its_kind_allows(metric, final, op, value):
     """At once only where that is final; else from the time that it names, without which it is of no use."""
     text, name, at_once = f"{metric.name}{op}5", metric.name, op[0] in final
@@ -96,8 +97,8 @@ def test_limit_stops_as_early_as_its_kind_allows(metric, final, op, value):
     assert later.crossed({name: value, "elapsed_s": 600.0}) is not None
 
 
-@pytest.mark.parametrize(
-    ("stop", "text"),
+@cases(
+    "stop, text",
     [
         (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300, 100), "peak_memory_mb 412.3 > 300 (step 100)"),
         (Stop("peak_memory_mb<=16000", "peak_memory_mb", 16012.3, 16000), "peak_memory_mb 16012 > 16000"),

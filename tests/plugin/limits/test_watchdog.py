@@ -4,7 +4,6 @@ import queue
 import threading
 
 from mlflow_sysmetrics.limits import Watchdog, process_limits, watchdog
-from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.tags import STOP_REASON
 
 LIMIT_S = 10.0
@@ -14,7 +13,7 @@ def test_tag_ends_a_run_once_the_store_answers_again(monkeypatch):
     """While the store is known to be unreachable, it is not asked; a request that fails is made again."""
     monkeypatch.setattr(watchdog, "ASK_EVERY_S", 0.005)
     unreachable, looked = threading.Event(), threading.Semaphore(0)
-    ended, cleared = queue.SimpleQueue[tuple[str, Outcome]](), queue.SimpleQueue[str]()
+    ended, cleared = queue.SimpleQueue(), queue.SimpleQueue()
     answers = [ConnectionError("away"), {"a": "now"}, {"a": "now"}]
 
     def is_unreachable():
@@ -49,7 +48,7 @@ def test_tag_ends_a_run_once_the_store_answers_again(monkeypatch):
 
 def test_limit_that_stays_broken_ends_a_run_once_and_without_holding_the_reading():
     """`end` takes its time in a thread of its own. After the release nothing is ended."""
-    may_end, calls = threading.Event(), list[str]()
+    may_end, calls = threading.Event(), []
 
     def end(run_id, outcome):
         assert may_end.wait(LIMIT_S)

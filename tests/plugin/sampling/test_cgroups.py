@@ -2,7 +2,7 @@
 
 import math
 
-import pytest
+from cases import cases
 from made_up_cgroups import DOCKER, V2_MOUNT, Group, Layout
 from made_up_files import lay
 
@@ -32,8 +32,8 @@ def test_the_lowest_limit_around_counts(tmp_path):
     assert limits(tmp_path) == (4e9, 2)
 
 
-@pytest.mark.parametrize("text", [None, "0x1 -5 \n", "max 100000\n"], ids=["missing", "odd", "unset"])
-@pytest.mark.parametrize(("name", "known"), [("memory.max", (math.inf, 1.5)), ("cpu.max", (2e9, math.inf))])
+@cases("text", {"missing": None, "odd": "0x1 -5 \n", "unset": "max 100000\n"})
+@cases("name, known", [("memory.max", (math.inf, 1.5)), ("cpu.max", (2e9, math.inf))])
 def test_a_file_that_is_not_there_costs_its_own_limit_only(name, known, text, tmp_path):
     """The other limit stays, and nothing raises."""
     files = DOCKER.files(Group(memory_limit=2_000_000_000, quota=(150000, 100000)))
@@ -43,15 +43,15 @@ def test_a_file_that_is_not_there_costs_its_own_limit_only(name, known, text, tm
     assert limits(tmp_path) == known
 
 
-@pytest.mark.parametrize(
-    ("cgroup", "mounts"),
-    [
-        pytest.param("0::/\n", "", id="no mounts"),
-        pytest.param("0::/\n", V2_MOUNT, id="the machine's own group"),
-        pytest.param("nonsense\n:\n::\n", "1 2 3 - \n - cgroup2\n\n", id="garbled"),
-        pytest.param(V1, V1_MOUNT, id="version 1 alone"),
-        pytest.param(V1 + "0::/\n", V1_MOUNT + V2_MOUNT, id="version 1 beside an empty version 2"),
-    ],
+@cases(
+    "cgroup, mounts",
+    {
+        "no mounts": ("0::/\n", ""),
+        "the machine's own group": ("0::/\n", V2_MOUNT),
+        "garbled": ("nonsense\n:\n::\n", "1 2 3 - \n - cgroup2\n\n"),
+        "version 1 alone": (V1, V1_MOUNT),
+        "version 1 beside an empty version 2": (V1 + "0::/\n", V1_MOUNT + V2_MOUNT),
+    },
 )
 def test_where_there_is_no_group_of_version_2_there_is_no_limit(cgroup, mounts, tmp_path):
     lay(tmp_path, Group(memory_limit=1).files("sys/fs/cgroup/memory/docker/f00"))
@@ -59,7 +59,7 @@ def test_where_there_is_no_group_of_version_2_there_is_no_limit(cgroup, mounts, 
     assert limits(tmp_path) == (math.inf, math.inf)
 
 
-@pytest.mark.parametrize("path", ["/docker/f00", "/../f00"])
+@cases("path", ["/docker/f00", "/../f00"])
 def test_a_path_outside_the_mount_is_read_at_the_mount(path, tmp_path):
     """Where a container sees its group's name from outside (or as /..), what is mounted is its group."""
     lay(tmp_path, DOCKER.files(Group(memory_limit=7_000_000)) | {"proc/self/cgroup": f"0::{path}\n"})

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from cases import cases
 from made_up_nvml import Gpu, Nvml, NvmlError
 
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
@@ -14,9 +15,7 @@ def sampler(*gpus):
     return GpuSampler(nvml=Nvml(*gpus))
 
 
-@pytest.mark.parametrize(
-    ("root", "of_tree_mb"), [pytest.param(None, 1000, id="this process"), pytest.param(STRANGER, 1500, id="a parent")]
-)
+@cases("root, of_tree_mb", {"this process": (None, 1000), "a parent": (STRANGER, 1500)})
 def test_use_of_the_card_and_of_the_tree_is_read(root, of_tree_mb):
     """Megabytes, percent and watts of the card; of the tree the sum over its processes, without others'."""
     processes = {OURS: 1_000_000_000, STRANGER: 500_000_000, GHOST: 1}
@@ -38,15 +37,15 @@ def test_each_card_has_its_number():
     assert reading["gpu_1_process_memory_mb"] == 2
 
 
-@pytest.mark.parametrize(
-    ("told", "absent"),
-    [
-        pytest.param({"used": None}, {"memory_mb"}, id="memory"),
-        pytest.param({"milliwatts": None}, {"power_w"}, id="power"),
-        pytest.param({"processes": None}, {"process_memory_mb"}, id="processes"),
-        pytest.param({"processes": {OURS: None, STRANGER: 1}}, {"process_memory_mb"}, id="memory of one process"),
-        pytest.param({"processes": {}}, {"process_memory_mb"}, id="other process ids"),
-    ],
+@cases(
+    "told, absent",
+    {
+        "memory": ({"used": None}, {"memory_mb"}),
+        "power": ({"milliwatts": None}, {"power_w"}),
+        "processes": ({"processes": None}, {"process_memory_mb"}),
+        "memory of one process": ({"processes": {OURS: None, STRANGER: 1}}, {"process_memory_mb"}),
+        "other process ids": ({"processes": {}}, {"process_memory_mb"}),
+    },
 )
 def test_what_the_driver_does_not_tell_is_absent(told, absent):
     """Each number alone; a sum without one process's memory would be too small."""

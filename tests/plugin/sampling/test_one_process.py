@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from cases import cases
 from children import child
 from made_up_files import lay
 
@@ -150,15 +151,14 @@ def test_status_of_a_user_in_hundreds_of_groups_is_read_whole(proc):
 ROLLUP = "1000-2000 ---p 00000000 00:00 0   [rollup]\nPss_Anon: 2000 kB\nAnonymous: 5000 kB\nKSM: 0 kB\n"
 
 
-@pytest.mark.parametrize(
-    ("rollup", "megabytes"),
-    [
-        (ROLLUP, 3.072),
-        (ROLLUP.replace("5000", "1999"), 0),
-        (ROLLUP.replace("Pss_Anon", "Pss_Dirty"), 0),
-        (None, 0),
-    ],
-    ids=["shared", "rounded", "older kernel", "no such file"],
+@cases(
+    "rollup, megabytes",
+    {
+        "shared": (ROLLUP, 3.072),
+        "rounded": (ROLLUP.replace("5000", "1999"), 0),
+        "older kernel": (ROLLUP.replace("Pss_Anon", "Pss_Dirty"), 0),
+        "no such file": (None, 0),
+    },
 )
 def test_what_is_shared_is_the_anonymous_pages_less_ones_own_part(rollup, megabytes, proc):
     """In megabytes of 1e6 bytes; 0 where the kernel does not say."""
@@ -166,7 +166,7 @@ def test_what_is_shared_is_the_anonymous_pages_less_ones_own_part(rollup, megaby
     assert LINUX.read_shared(SimpleNamespace(pid=77)) == megabytes
 
 
-@pytest.mark.parametrize("stat", ["", "77 a S 1", "77 (a) S 1 1", STAT.replace("500", "x")])
+@cases("stat", ["", "77 a S 1", "77 (a) S 1 1", STAT.replace("500", "x")])
 def test_a_process_that_cannot_be_parsed_gives_no_reading(stat, proc):
     """It costs that reading; nothing raises, and the next one is right."""
     sample = ProcessSampler(77)
@@ -189,21 +189,21 @@ def below(parents):
     return [process.pid for process in LINUX.descendants(SimpleNamespace(pid=77), parents)]
 
 
-@pytest.mark.parametrize(
-    ("gone", "changed", "found"),
-    [
-        pytest.param([], {"81/stat": _stat(81, 79)}, {78, 79, 80, 81}, id="new"),
-        pytest.param(["80"], {}, {78, 79}, id="ended"),
-        pytest.param(["78"], {"79/stat": _stat(79, 1)}, {80}, id="orphan"),
-        pytest.param([], {"79/stat": _stat(79, 1)}, {78, 80}, id="orphan of a zombie"),
-        pytest.param(["78"], {"79/stat": _stat(79, 80)}, {79, 80}, id="adopted"),
-        pytest.param([], {"90/status": ""}, {78, 79, 80}, id="gone before it is read"),
-    ],
+@cases(
+    "gone, changed, found",
+    {
+        "new": ([], {"81/stat": _stat(81, 79)}, {78, 79, 80, 81}),
+        "ended": (["80"], {}, {78, 79}),
+        "orphan": (["78"], {"79/stat": _stat(79, 1)}, {80}),
+        "orphan of a zombie": ([], {"79/stat": _stat(79, 1)}, {78, 80}),
+        "adopted": (["78"], {"79/stat": _stat(79, 80)}, {79, 80}),
+        "gone before it is read": ([], {"90/status": ""}, {78, 79, 80}),
+    },
 )
 def test_children_are_those_whose_file_names_their_parent(gone, changed, found, proc):
     """At each look, whatever has changed since the last one; parents come first."""
     lay(proc, FAMILY)
-    parents = dict[int, int]()
+    parents = {}
     first = below(parents)
     assert sorted(first) == [78, 79, 80]
     assert first.index(78) < first.index(79)

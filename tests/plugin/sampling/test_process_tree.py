@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+from cases import cases
 from children import child
 from clock import Clock
 from hypothesis import example, given, settings
@@ -34,7 +35,7 @@ SPAWN = "p = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile time.p
 USAGE = "*map(sum, zip(*(resource.getrusage(w)[:2] for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))))"
 
 
-@pytest.mark.parametrize("every_s", [100.0, 0.0], ids=["seen alive", "never seen"])
+@cases("every_s", {"seen alive": 100.0, "never seen": 0.0})
 def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(every_s):
     """A parent and its ended children sum to what the kernel charges for them, whether or not a look ever saw them."""
     now = itertools.count(step=every_s)
@@ -111,7 +112,7 @@ def peak_mb(sample):
     return sample.peak_rss.mb
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["this process", "another"])
+@cases("own", {"this process": True, "another": False})
 def test_a_peak_between_two_readings_is_not_missed(own):
     """The kernel has its mark. Of this process it may be reset, which costs no measurement what it has seen."""
     with child() as other:
@@ -260,7 +261,7 @@ def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all
     """The first rates have it, so that a short run does; its rate is over the whole time since the last."""
     kernel = Kernel()
     kernel.sampler()
-    rates = dict[int, float]()
+    rates = {}
     for step in range(1, 12):
         kernel.run(1, 0.05)
         if (rate := kernel.at(step / 10).get("process_write_mb_per_s")) is not None:
@@ -269,7 +270,7 @@ def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all
     assert [*rates.values()] == pytest.approx([0.5] * 3)
 
 
-@pytest.mark.parametrize(("walk_s", "most_s"), [(0.0, 0.65), (0.05, 5.2)], ids=["half a second", "one percent"])
+@cases("walk_s, most_s", {"half a second": (0.0, 0.65), "one percent": (0.05, 5.2)})
 def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s, most_s):
     """A short run has its children's memory too, and a long one does not pay for looking ten times a second."""
     kernel = Kernel()
@@ -283,7 +284,7 @@ def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s, most_s):
     assert all(most_s - 0.2 < span <= most_s for span in late)
 
 
-@pytest.mark.parametrize(("shared_s", "least_s"), [(0.001, 1.0), (0.01, 3.0)])
+@cases("shared_s, least_s", [(0.001, 1.0), (0.01, 3.0)])
 def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared_s, least_s):
     """Three processes, at so much each; between two reads the last one is used."""
     kernel = Forked(2, shared_s)
@@ -293,7 +294,7 @@ def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared
     assert all(least_s - 1e-6 <= span <= least_s + 0.11 for span in spans)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["with page faults", "without"])
+@cases("told", {"with page faults": True, "without": False})
 def test_a_copy_counts_once_faults_tell_or_within_a_second(told):
     """A process that writes to all that it shares has it alone then; until this is read, it is missing."""
     kernel = Forked(1)

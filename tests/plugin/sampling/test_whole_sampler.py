@@ -2,7 +2,7 @@
 
 import os
 
-import pytest
+from cases import cases
 from clock import Clock
 from made_up_nvml import Gpu, Nvml
 
@@ -18,7 +18,7 @@ def test_pid_reaches_processes_and_gpus():
 
 def test_gpus_are_read_at_once_and_then_every_half_second():
     """At ten readings a second they are read at the first two, later at every fifth."""
-    clock, read_at = Clock(), list[int]()
+    clock, read_at = Clock(), []
     sample = Sampler(nvml=Nvml(Gpu()), clock=clock)
     for step in range(41):
         clock.now = step / 10 + 0.02
@@ -27,10 +27,10 @@ def test_gpus_are_read_at_once_and_then_every_half_second():
     assert {later - earlier for earlier, later in zip(read_at[-5:], read_at[-4:], strict=False)} <= {5, 6}
 
 
-@pytest.mark.parametrize("when", ["as it begins", "later"])
+@cases("when", ["as it begins", "later"])
 def test_a_driver_that_answers_nonsense_costs_the_figures_of_gpus_only(when, caplog):
     """It is logged once, and the processes are read on."""
-    nvml = Nvml(Gpu(milliwatts="much"))  # type: ignore[arg-type]
+    nvml = Nvml(Gpu(milliwatts="much"))
     if when == "as it begins":
         nvml.nvmlDeviceGetCount = lambda: "one"
     clock = Clock()

@@ -9,6 +9,7 @@ from random import Random
 from unittest.mock import Mock
 
 import pytest
+from cases import cases
 
 from mlflow_sysmetrics.served import Server, ServerError, capacity_limit
 from mlflow_sysmetrics.served.capacity import Judge, bracketed
@@ -45,7 +46,7 @@ def test_requests_fall_due_at_random_moments_that_a_seed_fixes():
     assert Poisson(50, seed=1)(due_s[7] + 1.0, 7) == pytest.approx(-1.0)  # overdue
 
 
-@pytest.mark.parametrize(("load", "keeps"), [(0.5, True), (0.9, True), (1.1, False), (3.0, False)])
+@cases("load, keeps", [(0.5, True), (0.9, True), (1.1, False), (3.0, False)])
 def test_server_keeps_up_unless_its_queue_grows(load, keeps):
     """At ten seeds each."""
     rate = 100 * load
@@ -64,7 +65,7 @@ def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency():
     assert not is_late([Asked(at, at + 5.0, at + 5.0, at + 9.0) for at in range(100)])  # no connection was free
 
 
-@pytest.mark.parametrize("seed", range(3))
+@cases("seed", range(3))
 def test_capacity_of_a_queue_is_that_of_the_theory(seed):
     """With 10 ms a request, one at a time, 95 % wait at most 50 ms up to 69.4 requests a second (M/D/1)."""
     judge_s = 15.0
@@ -115,9 +116,9 @@ def one_at_a_time(slow, dies_after=10**9):
         yield Server(Mock(uri="models:/m/1"), Mock(pid=1), listening.getsockname()[1], Mock())
 
 
-@pytest.mark.parametrize(
-    ("pacer", "connections", "is_seen"),
-    [pytest.param(stream, 1, False, id="a stream"), pytest.param(Poisson(100), 16, True, id="a rate")],
+@cases(
+    "pacer, connections, is_seen",
+    {"a stream": (stream, 1, False), "a rate": (Poisson(100), 16, True)},
 )
 def test_who_waits_behind_a_slow_request_is_slow_at_a_rate(pacer, connections, is_seen):
     """A stream does not ask meanwhile; at 100 a second about 40 others fall due in 0.4 s."""

@@ -8,6 +8,7 @@ import sys
 
 import psutil
 import pytest
+from cases import cases
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
 
@@ -78,29 +79,26 @@ def test_limit_that_even_the_lowest_rate_breaks_is_a_sentence(served, logged):
     assert all(line.endswith(" requests a second break served_p95_ms<=0.01") for line in progress)
 
 
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        (["--rate", "0.05"], "--rate 0.05: use 0.1 to 10000 requests a second"),
-        (["--rate", "nan"], "--rate nan: use 0.1 to 10000 requests a second"),
-        (["--capacity", "served_memory_mb<=3"], "a capacity needs one limit on a percentile"),
-        (["--capacity", "served_p95_ms<=20", "--rate", "5"], "leave out --rate and --limits"),
-    ],
-    ids=["low", "no number", "capacity of memory", "both"],
+@cases(
+    "options, why",
+    {
+        "low": (["--rate", "0.05"], "--rate 0.05: use 0.1 to 10000 requests a second"),
+        "no number": (["--rate", "nan"], "--rate nan: use 0.1 to 10000 requests a second"),
+        "capacity of memory": (["--capacity", "served_memory_mb<=3"], "a capacity needs one limit on a percentile"),
+        "both": (["--capacity", "served_p95_ms<=20", "--rate", "5"], "leave out --rate and --limits"),
+    },
 )
 def test_mistake_in_a_rate_is_a_sentence(served, options, why):
     assert why in served("models:/sum@champion", *options, code=2).splitlines()[-1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        pytest.param(
-            "lacks package", "cannot be served here: ModuleNotFoundError: No module named 'no_such", id="lacks"
-        ),
-        pytest.param("hangs", "did not answer within 2 s", id="hangs"),
-    ],
+@cases(
+    "name, why",
+    {
+        "lacks": ("lacks package", "cannot be served here: ModuleNotFoundError: No module named 'no_such"),
+        "hangs": ("hangs", "did not answer within 2 s"),
+    },
 )
 def test_model_that_cannot_be_served_says_why_in_one_sentence(
     served,
@@ -118,22 +116,16 @@ def test_model_that_cannot_be_served_says_why_in_one_sentence(
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "rows", "limits", "why"),
-    [
-        pytest.param("hangs", "", "", "has no input example: give rows as --data", id="no example"),
-        pytest.param("no table", "", "", "takes no table", id="no table"),
-        pytest.param("sum", "a,c\n1,2\n", "", "--data lacks the column 'b'", id="a column is missing"),
-        pytest.param("models:/nobody/1", "", "", "cannot be loaded: Registered Model with name=nobody", id="no model"),
-        pytest.param("sum", "", "served_p95_ms<=2x median", "is not a limit; write name<=3", id="relative"),
-        pytest.param(
-            "sum",
-            "",
-            "peak_memory_mb<=2",
-            "'peak_memory_mb'; use one of served_cold_start_s",
-            id="of another kind",
-        ),
-    ],
+@cases(
+    "name, rows, limits, why",
+    {
+        "no example": ("hangs", "", "", "has no input example: give rows as --data"),
+        "no table": ("no table", "", "", "takes no table"),
+        "a column is missing": ("sum", "a,c\n1,2\n", "", "--data lacks the column 'b'"),
+        "no model": ("models:/nobody/1", "", "", "cannot be loaded: Registered Model with name=nobody"),
+        "relative": ("sum", "", "served_p95_ms<=2x median", "is not a limit; write name<=3"),
+        "of another kind": ("sum", "", "peak_memory_mb<=2", "'peak_memory_mb'; use one of served_cold_start_s"),
+    },
 )
 def test_mistake_is_a_sentence(served, logged, tmp_path, name, rows, limits, why):
     """Before any server has started."""
@@ -146,10 +138,9 @@ def test_mistake_is_a_sentence(served, logged, tmp_path, name, rows, limits, why
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)],
-    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+@cases(
+    "number, code",
+    {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 130), "SIGKILL": (signal.SIGKILL, -9)},
 )
 def test_server_ends_with_the_command(logged, tmp_path, number, code):
     """Also one whose model is at work and does not listen; its port is closed then."""

@@ -6,6 +6,7 @@ from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
+from cases import cases
 
 from mlflow_sysmetrics.limits import LimitsError
 from mlflow_sysmetrics.served import ServedCosts, capacity_limit, figures, judged, one_by_one, served_limits
@@ -16,46 +17,46 @@ QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
 FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0, "served_rows_per_s": 100.0}
 
 
-@pytest.mark.parametrize(
-    ("contention", "limits", "broken", "unknown"),
-    [
-        pytest.param(QUIET, "served_p50_ms<=5, served_memory_mb<=200", 0, 0, id="met"),
-        pytest.param(QUIET, "served_p50_ms<=4, served_memory_mb<=200", 1, 0, id="broken"),
-        pytest.param(BUSY, "served_p50_ms<=4", 0, 1, id="slow on a busy machine"),
-        pytest.param(BUSY, "served_p50_ms<=5", 0, 0, id="fast enough even there"),
-        pytest.param(BUSY, "served_rows_per_s>=200", 0, 1, id="few rows on a busy machine"),
-        pytest.param(BUSY, "served_memory_mb<=100, served_p50_ms<=4", 1, 1, id="too large there as anywhere"),
-        pytest.param(QUIET, "served_p95_ms<=4", 0, 1, id="not measured"),
-    ],
+@cases(
+    "contention, limits, broken, unknown",
+    {
+        "met": (QUIET, "served_p50_ms<=5, served_memory_mb<=200", 0, 0),
+        "broken": (QUIET, "served_p50_ms<=4, served_memory_mb<=200", 1, 0),
+        "slow on a busy machine": (BUSY, "served_p50_ms<=4", 0, 1),
+        "fast enough even there": (BUSY, "served_p50_ms<=5", 0, 0),
+        "few rows on a busy machine": (BUSY, "served_rows_per_s>=200", 0, 1),
+        "too large there as anywhere": (BUSY, "served_memory_mb<=100, served_p50_ms<=4", 1, 1),
+        "not measured": (QUIET, "served_p95_ms<=4", 0, 1),
+    },
 )
 def test_limit_is_broken_met_or_cannot_be_judged(contention, limits, broken, unknown):
     judgement = judged(served_limits(limits).rules, ServedCosts(FIGURES, 30, contention))
     assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
 
 
-@pytest.mark.parametrize(("contention", "broken", "unknown"), [(QUIET, 1, 0), (BUSY, 0, 1)], ids=["quiet", "busy"])
+@cases("contention, broken, unknown", {"quiet": (QUIET, 1, 0), "busy": (BUSY, 0, 1)})
 def test_model_that_cannot_keep_up_breaks_limits_on_its_latency(contention, broken, unknown):
     costs = ServedCosts({"served_memory_mb": 200.0}, 30, contention, cannot_keep_up="m cannot keep up")
     judgement = judged(served_limits("served_p95_ms<=1000, served_memory_mb<=200").rules, costs)
     assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
 
 
-@pytest.mark.parametrize("text", ["served_memory_mb<=20", "served_p95_ms>=20", "served_p95_ms<=20, served_p50_ms<=9"])
+@cases("text", ["served_memory_mb<=20", "served_p95_ms>=20", "served_p95_ms<=20, served_p50_ms<=9"])
 def test_capacity_needs_one_upper_limit_on_a_percentile(text):
     with pytest.raises(LimitsError, match="a capacity needs one limit on a percentile"):
         capacity_limit(text)
 
 
-@pytest.mark.parametrize(
-    ("contention", "is_busy"),
-    [
-        pytest.param(QUIET, False, id="nobody else"),
-        pytest.param(Contention(0.02, 2.0), False, id="threads of the model wait for each other"),
-        pytest.param(Contention(30.0, 0.01), False, id="others on other cores"),
-        pytest.param(BUSY, True, id="others on our cores"),
-        pytest.param(Contention(1.2, math.nan), True, id="others, and who waits is unknown"),
-        pytest.param(Contention(0.02, 0.01, is_late=True), True, id="the client was late by itself"),
-    ],
+@cases(
+    "contention, is_busy",
+    {
+        "nobody else": (QUIET, False),
+        "threads of the model wait for each other": (Contention(0.02, 2.0), False),
+        "others on other cores": (Contention(30.0, 0.01), False),
+        "others on our cores": (BUSY, True),
+        "others, and who waits is unknown": (Contention(1.2, math.nan), True),
+        "the client was late by itself": (Contention(0.02, 0.01, is_late=True), True),
+    },
 )
 def test_machine_is_busy_when_others_run_and_ours_wait(contention, is_busy):
     assert contention.is_busy == is_busy
@@ -66,8 +67,8 @@ def test_what_ours_use_is_not_contention():
     assert before.until(after, requests_s=20.0) == Contention(other_cores=0.5, waited=0.05)
 
 
-@pytest.mark.parametrize(
-    ("requests", "percentiles"),
+@cases(
+    "requests, percentiles",
     [(58, {"served_p50_ms": 29}), (299, {"served_p50_ms": 150, "served_p95_ms": 285})],
 )
 def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(monkeypatch, requests, percentiles):

@@ -7,6 +7,7 @@ import urllib.request
 
 import mlflow
 import pytest
+from cases import cases
 from click.testing import CliRunner
 from commands import Command, clean_environment, copy_store, executed, hostile_files, store_uri, wait_until
 from mlflow import MlflowClient
@@ -97,16 +98,16 @@ def test_page_is_that_of_the_newest_run(address, module_store):
     assert refusal(*shown, "--experiment-name", "nigth").endswith("no experiment 'nigth'; there are night, Default")
 
 
-@pytest.mark.parametrize(
-    ("uri", "says"),
-    [
-        pytest.param("sqlite:///{folder}/x.db", "x.db; go to the folder of your runs, or give", id="another folder"),
-        pytest.param("sqlite:///{folder}/text.db", "file is not a database", id="not a database"),
-        pytest.param("http://me:hush42@127.0.0.1:9", "http://127.0.0.1:9: ", id="nobody answers"),
-        pytest.param("ftp://me:hush42@there/x", "ftp://me@there/x: unknown kind of store; use the address", id="kind"),
-        pytest.param("postgresql+nodriver://me:hush42@127.0.0.1/x", "nodriver", id="no driver"),
-        pytest.param("http://me:hush#42@here", "write special characters of the password as %XX", id="odd password"),
-    ],
+@cases(
+    "uri, says",
+    {
+        "another folder": ("sqlite:///{folder}/x.db", "x.db; go to the folder of your runs, or give"),
+        "not a database": ("sqlite:///{folder}/text.db", "file is not a database"),
+        "nobody answers": ("http://me:hush42@127.0.0.1:9", "http://127.0.0.1:9: "),
+        "kind": ("ftp://me:hush42@there/x", "ftp://me@there/x: unknown kind of store; use the address"),
+        "no driver": ("postgresql+nodriver://me:hush42@127.0.0.1/x", "nodriver"),
+        "odd password": ("http://me:hush#42@here", "write special characters of the password as %XX"),
+    },
 )
 def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path, uri, says):
     """Nothing is made, and no server is started."""
@@ -116,7 +117,7 @@ def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path, uri, says)
     assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
 
 
-@pytest.mark.parametrize("held_by", ["a server", "a connection"])
+@cases("held_by", ["a server", "a connection"])
 def test_command_becomes_a_server_for_a_store_without_one(new_store, tmp_path, address, held_by):
     """On the next free port, with the artifacts, small, without the store's address or modules from the folder."""
     folder = copy_store(new_store, tmp_path).resolve()

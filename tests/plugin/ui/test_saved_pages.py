@@ -2,7 +2,7 @@
 
 import os
 
-import pytest
+from cases import cases
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from reference import fragment
@@ -74,7 +74,7 @@ def test_menu_lists_the_pages_in_order_and_links_open_them(client):
     assert list(listed(client, "1")) == [page.name for page in later.values()]
 
 
-@pytest.mark.parametrize("version", ["3.10.1", "<html>Sign in</html>", "3.17.2"])
+@cases("version", ["3.10.1", "<html>Sign in</html>", "3.17.2"])
 def test_server_without_such_views_gives_plain_links(monkeypatch, caplog, version):
     """One of another version, or that refuses the rest: nothing is raised. It is a fake, as none is installed here."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
