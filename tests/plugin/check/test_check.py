@@ -67,7 +67,9 @@ def test_program_that_takes_more_memory_is_worse_and_mlflow_has_all_of_it(check,
         assert below.info.status == "FINISHED"
         side, pair = below.data.tags["sysmetrics.side"], int(below.data.tags["sysmetrics.pair"])
         cpu_seconds.append((side, pair, below.data.metrics["cpu_seconds"]))
-    assert [place[:2] for place in sorted(cpu_seconds)] == [*product(runs, range(said["pairs"] + 1))]  # 0 is the warm-up
+    assert [place[:2] for place in sorted(cpu_seconds)] == [
+        *product(runs, range(said["pairs"] + 1))
+    ]  # 0 is the warm-up
     for side, pair, used in cpu_seconds:
         assert not pair or used == runs[side]["cpu_seconds"][pair - 1]
 

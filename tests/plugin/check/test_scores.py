@@ -1,19 +1,13 @@
 """Whether one model's score is worse than another's on the same rows, and what models answer with."""
 
+import json
+
 import numpy as np
 import pytest
-from cases import cases
+from cases import cases, rows
 from sklearn import metrics
 
-from mlflow_sysmetrics.check.scores import (
-    CLASSES,
-    NUMBERS,
-    PROBABILITIES,
-    SCORES,
-    compared_score,
-    judge_score,
-    read_answers,
-)
+from mlflow_sysmetrics.check.scores import SCORES, compared_score, judge_score, read_answers
 from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE
 
 RANDOM = np.random.default_rng(0)
@@ -47,27 +41,27 @@ def test_score_that_changes_is_judged_in_its_direction_and_said_in_its_own_unit(
     sick = TRUTH > 1.5
     before, after = (1 / (1 + np.exp(-TRUTH - n * (BASELINE - TRUTH))) for n in (1.0, noise))
     found = judged("roc_auc", sick, before, after)
-    scores = [metrics.roc_auc_score(sick, p) for p in (before, after)]
     assert (found.verdict, found.unit) == (verdict, "")
-    assert found.change == pytest.approx(scores[1] - scores[0])
+    more = metrics.roc_auc_score(sick, after) - metrics.roc_auc_score(sick, before)
+    assert found.change == pytest.approx(more)
 
 
-@cases(
-    "name, known",
-    [
-        ("roc_auc", metrics.roc_auc_score),
-        ("average_precision", metrics.average_precision_score),
-        ("log_loss", metrics.log_loss),
-        ("brier", metrics.brier_score_loss),
-        ("rmse", metrics.root_mean_squared_error),
-        ("mae", metrics.mean_absolute_error),
-    ],
-)
-def test_score_is_that_of_scikit_learn(name, known):
+KNOWN = {
+    "roc_auc": metrics.roc_auc_score,
+    "average_precision": metrics.average_precision_score,
+    "log_loss": metrics.log_loss,
+    "brier": metrics.brier_score_loss,
+    "rmse": metrics.root_mean_squared_error,
+    "mae": metrics.mean_absolute_error,
+}
+
+
+@cases("name", list(KNOWN))
+def test_score_is_that_of_scikit_learn(name):
     """Of probabilities that many rows share, too, and of those that are sure and wrong."""
     sick = TRUTH > 1
     p = np.clip((BASELINE + 1).round(1) / 4, 0, 1)
-    assert SCORES[name].of(sick.astype(float), p) == pytest.approx(known(sick, p))
+    assert SCORES[name].of(sick.astype(float), p) == pytest.approx(KNOWN[name](sick, p))
 
 
 @cases("errors, verdict", [(3, UNDECIDED), (0, PASSES)])
@@ -80,10 +74,9 @@ def test_rows_of_one_group_are_one_observation():
     """The same rows fifty times over tell no more than once."""
     of_group = np.array([1.2, 0.9, 1.1, 1.0, 1.3, 0.95, 1.15, 0.9])
     groups = np.repeat(np.arange(8), 50)
-    verdicts = [
-        judged("mae", np.zeros(400), np.ones(400), of_group[groups], each).verdict for each in (groups, EACH[:400])
-    ]
-    assert verdicts == [UNDECIDED, WORSE]
+    rows = (np.zeros(400), np.ones(400), of_group[groups])
+    assert judged("mae", *rows, groups).verdict == UNDECIDED
+    assert judged("mae", *rows, EACH[:400]).verdict == WORSE
 
 
 def test_change_is_that_of_the_metric_though_groups_differ_in_size():
@@ -104,26 +97,11 @@ def test_so_many_rows_would_tell_as_it_says():
     assert judged("rmse", *more, np.arange(300 * times)).verdict != UNDECIDED
 
 
-@cases(
-    "answers, predicted, found",
-    {
-        "numbers": ([1.5, 2], NUMBERS, [1.5, 2]),
-        "a Series": ([{"0": 1.5}, {"0": 2}], NUMBERS, [1.5, 2]),
-        "classes": (["no", "no"], CLASSES, ["no", "no"]),
-        "lists in the order of classes": ([[0.9, 0.1], [0.2, 0.8]], PROBABILITIES, [0.1, 0.8]),
-        "records, as JSON writes truth": ([{"Yes": 0.1, "No": 0.9}] * 2, PROBABILITIES, [0.1, 0.1]),
-        "those of the positive class": ([0.1, 1], PROBABILITIES, [0.1, 1]),
-        "classes for probabilities": ([0, 1], PROBABILITIES, "does not predict probabilities; log it"),
-        "numbers for them": ([0.5, 1.5], PROBABILITIES, "does not predict probabilities; log it"),
-        "text for numbers": (["no", "yes"], NUMBERS, "does not predict numbers"),
-        "other classes": ([0, 1], CLASSES, "is never right: it predicts 0 where"),
-        "three": ([[1, 2, 3]] * 2, NUMBERS, "predicts 2 x 3 values for 2 rows"),
-    },
-)
+@cases("answers, predicted, found", rows(__file__, "answers.txt"))
 def test_answer_of_a_server_is_one_value_a_row(answers, predicted, found):
     truth = np.array(["no", "yes"], dtype=object)
-    if isinstance(found, str):
-        with pytest.raises(ValueError, match=found):
-            read_answers(answers, predicted, truth, "yes")
-    else:
-        assert read_answers(answers, predicted, truth, "yes").tolist() == found
+    try:
+        said = json.dumps(read_answers(json.loads(answers), predicted, truth, "yes").tolist())
+    except ValueError as error:
+        said = str(error)
+    assert said.startswith(found)

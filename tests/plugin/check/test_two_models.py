@@ -1,14 +1,14 @@
 """`mlflow-sysmetrics check` of two models: real servers, the verdict, and the alias that moves or stays."""
 
 import json
-from collections.abc import Callable
+import shlex
 from dataclasses import dataclass, replace
 from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
-from cases import cases
+from cases import cases, rows
 from click.testing import CliRunner
 from commands import copy_store, in_use
 from mlflow.models import Model, ModelSignature
@@ -22,9 +22,6 @@ from mlflow_sysmetrics.check.scores import compared_score
 from mlflow_sysmetrics.check.verdict import PASSES, SERVED_CPU, SERVED_MEMORY, Finding
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.served import ServerError
-
-Check = Callable[..., str]
-ANY_CPU = ("--tolerate", "served_cpu_ms=1000%")  # beside other tests
 
 
 @pytest.fixture
@@ -41,17 +38,17 @@ def registry(logged, tmp_path):
 def check(registry, tmp_path):
     """Run a check to its end, on rows whose target is the sum of their columns and some noise."""
     random = np.random.default_rng(0)
-    rows = pd.DataFrame(random.random((250, 2)), columns=["a", "b"])
-    rows["y"] = rows.a + rows.b + random.normal(scale=0.1, size=250)
-    rows["patient"] = np.arange(250) // 5
-    rows["doctor"] = rows.patient.where(rows.index != 7)
-    rows["rare"] = rows.index < 3
-    rows["sick"] = np.where(rows.y > 1, "yes", "no")
-    rows.to_csv(tmp_path / "rows.csv", index=False, sep=";", decimal=",")
+    table = pd.DataFrame(random.random((250, 2)), columns=["a", "b"])
+    table["y"] = table.a + table.b + random.normal(scale=0.1, size=250)
+    table["patient"] = np.arange(250) // 5
+    table["doctor"] = table.patient.where(table.index != 7)
+    table["rare"] = table.index < 3
+    table["sick"] = np.where(table.y > 1, "yes", "no")
+    table.to_csv(tmp_path / "rows.csv", index=False, sep=";", decimal=",")
 
-    def check(*arguments, code):
-        data = ("--data", str(tmp_path / "rows.csv"))
-        result = CliRunner().invoke(main, ["check", *arguments, *data])
+    def check(line, code):
+        line = f"check {line} --data {tmp_path / 'rows.csv'}"
+        result = CliRunner().invoke(main, shlex.split(line))
         assert result.exit_code == code, result.output
         assert not isinstance(result.exception, Exception)
         return result.stdout or result.stderr
@@ -59,15 +56,15 @@ def check(registry, tmp_path):
     return check
 
 
-BOTH = ("models:/sum@champion", "models:/sum/2", "--target", "y", "--lower", "rmse")
+BOTH = "models:/sum@champion models:/sum/2 --target y --lower rmse"
 
 
 @pytest.mark.slow
 def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, registry):
     """The run of the check has all of it, and below it is a run for each server."""
-    both = ("models:/sum/1", "models:/sum/3", "--target", "y", "--lower", "rmse", "--group", "patient")
-    any_cpu_and_rmse = ("--tolerate", "served_cpu_ms=1000%, rmse=1000%")
-    said = json.loads(check(*both, *any_cpu_and_rmse, "--promote", "champion", "--format", "json", code=1))
+    options = "--target y --lower rmse --group patient --promote champion --format json"
+    any_cpu_and_rmse = "--tolerate served_cpu_ms=1000%,rmse=1000%"  # beside other tests
+    said = json.loads(check(f"models:/sum/1 models:/sum/3 {options} {any_cpu_and_rmse}", code=1))
     assert said["verdict"] == "worse"
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
     assert verdicts == {"rmse": "passes", "served_cpu_ms": "passes", "served_memory_mb": "worse"}
@@ -80,8 +77,8 @@ def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, r
 @pytest.mark.slow
 def test_probabilities_are_asked_for_and_a_worse_score_is_the_end(check, logged, registry):
     """No pair runs after it."""
-    both = (logged.uris["chance"], logged.uris["other chance"], "--target", "sick", "--positive", "yes")
-    said = json.loads(check(*both, "--higher", "roc_auc", "--lower", "log_loss", "--format", "json", code=1))
+    both = f"{logged.uris['chance']} {logged.uris['other chance']} --target sick --positive yes"
+    said = json.loads(check(f"{both} --higher roc_auc --lower log_loss --format json", code=1))
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
     assert verdicts == {"log_loss": "worse", "roc_auc": "passes"}  # which knows only the order
     (run,) = registry.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
@@ -142,40 +139,13 @@ def test_alias_that_somebody_has_moved_meanwhile_stays(registry):
 def test_candidate_becomes_the_champion_only_if_it_passes(check, registry, monkeypatch, verdict, code, version):
     found = Result([Finding("rmse", verdict, "%", 0.0, 0.0, 0.0)], 3, "", {})
     monkeypatch.setattr("mlflow_sysmetrics.check.two_models.compare", lambda *arguments: found)
-    check(*BOTH, "--promote", "champion", code=code)
+    check(f"{BOTH} --promote champion", code=code)
     assert registry.get_model_version_by_alias("sum", "champion").version == version
 
 
-@cases(
-    "arguments, code, why",
-    {
-        "z": ((*BOTH[:2], "--target", "z", "--lower", "rmse"), 2, "no such column, but a, b, y"),
-        "empty cell": ((*BOTH, "--group", "doctor"), 2, "--group doctor: the column has empty cells"),
-        "text": ((*BOTH[:2], "--target", "sick", "--lower", "rmse"), 2, "sick is not numeric"),
-        "no score": ((*BOTH[:4],), 2, "give a score with --lower or --higher"),
-        "numbers": ((*BOTH, "--higher", "roc_auc"), 2, "roc_auc needs two classes in --target"),
-        "no such class": (
-            (*BOTH[:2], "--target", "sick", "--lower", "brier", "--positive", "ja"),
-            2,
-            "one of them as --positive; sick has",
-        ),
-        "a rare class": (
-            (*BOTH[:2], "--target", "rare", "--lower", "brier", "--positive", "True"),
-            2,
-            "brier needs 10 rows or groups with each class of rare",
-        ),
-        "one model": ((BOTH[0], "models:/sum/1", *BOTH[2:]), 2, "are one logged model, m-"),
-        "sd": ((*BOTH, "--tolerate", "rmse=1sd"), 2, "the names here are rmse, served_cpu_ms"),
-        "another champion": (
-            ("models:/sum/2", "models:/sum/3", *BOTH[2:], "--promote", "champion"),
-            2,
-            "models:/sum@champion is version 1, so give that as the baseline",
-        ),
-        "no alias": (("models:/sum@nobody", *BOTH[1:]), 2, "alias nobody not found"),
-    },
-)
-def test_mistake_is_a_sentence(check, arguments, code, why):
-    assert why in check(*arguments, code=code).splitlines()[-1]
+@cases("line, why", rows(__file__, "refused_models.txt"))
+def test_mistake_is_a_sentence(check, line, why):
+    assert why in check(line, code=2).splitlines()[-1]
 
 
 def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path):
@@ -184,13 +154,12 @@ def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path):
     for name, signature in (("baseline", names_it), ("candidate", None)):
         (tmp_path / name).mkdir()
         Model(signature=signature).save(str(tmp_path / name / "MLmodel"))
-    rows = pd.DataFrame({"a": [0.5], "patient": [7]})
-    with both_models(str(tmp_path / "baseline"), str(tmp_path / "candidate"), rows, "patient") as models:
+    table = pd.DataFrame({"a": [0.5], "patient": [7]})
+    with both_models(str(tmp_path / "baseline"), str(tmp_path / "candidate"), table, "patient") as models:
         assert [list(model.table) for model in models] == [["a", "patient"], ["a"]]
 
 
-@cases("place, code", {"baseline": (0, 3), "candidate": (1, 1)})
-def test_side_that_cannot_be_served_decides_the_exit_code(check, monkeypatch, place, code):
-    broken = BOTH[place].replace("@champion", "/1")
+@cases("broken, code", {"baseline": ("models:/sum/1", 3), "candidate": ("models:/sum/2", 1)})
+def test_side_that_cannot_be_served_decides_the_exit_code(check, monkeypatch, broken, code):
     monkeypatch.setattr("mlflow_sysmetrics.check.models.serving", Mock(side_effect=ServerError(broken, "is broken")))
-    assert f"{broken} is broken" in check(*BOTH, code=code)
+    assert f"{broken} is broken" in check(BOTH, code=code)

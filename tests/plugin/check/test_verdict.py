@@ -1,10 +1,11 @@
 """What is said of numbers whose truth is known: how often an alarm is false, and what is found."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import cases
+from cases import cases, rows
 from scipy.stats import binom, t
 
 from mlflow_sysmetrics.check.contest import with_tolerances
@@ -23,6 +24,12 @@ def decided(metrics, baseline, candidate):
         if "worse" in verdicts or "cannot be judged" not in verdicts:
             break
     return judged
+
+
+def of_one(metric, baseline, candidate):
+    """The finding on one metric."""
+    (finding,) = decided([metric], [baseline], [candidate])
+    return finding
 
 
 def verdicts(change, noise, seed, checks=CHECKS):
@@ -67,32 +74,29 @@ def test_change_is_found_and_one_of_the_tolerance_seldom_passes():
 def test_change_and_its_interval_are_those_of_the_pairs():
     """Noise that both runs of a pair share does not count."""
     shared = np.array([1.0, 3.0, 2.0, 5.0, 4.0])
-    (cpu,) = decided([CPU], [shared], [shared * [1.101, 1.099, 1.1, 1.102, 1.098]])
-    assert cpu.verdict == "worse"
-    assert cpu.low < cpu.change < cpu.high
-    assert cpu.change == pytest.approx(10, abs=0.2)
-    (less,) = decided([CPU], [shared * [1.101, 1.099, 1.1, 1.102, 1.098]], [shared])
-    assert less.verdict == "better"
-    assert less.change == pytest.approx(-9.1, abs=0.2)
+    more = shared * [1.101, 1.099, 1.1, 1.102, 1.098]
+    found = [of_one(CPU, shared, more), of_one(CPU, more, shared)]
+    assert [cpu.verdict for cpu in found] == ["worse", "better"]
+    assert [cpu.change for cpu in found] == pytest.approx([10, -9.1], abs=0.2)
+    assert found[0].low < found[0].change < found[0].high
 
 
-def test_small_change_is_not_worse_however_sure_it_is():
+@cases(
+    "metric, factor, verdict",
+    {
+        "however sure it is": (CPU, 1.015, "passes"),
+        "too large": (PEAK_RSS, 1.025, "worse"),
+        "tolerated": (*with_tolerances([PEAK_RSS], "peak_rss_mb=5%"), 1.04, "passes"),
+    },
+)
+def test_small_change_is_not_worse(metric, factor, verdict):
     before = np.linspace(100, 110, 10)
-    judged = decided([CPU, PEAK_RSS], [before, before], [1.015 * before, 1.025 * before])
-    assert [each.verdict for each in judged] == ["passes", "worse"]
-
-
-def test_change_that_is_tolerated_passes_however_sure_it_is():
-    before = np.linspace(100, 110, 10)
-    (peak,) = decided(with_tolerances([PEAK_RSS], "peak_rss_mb=5%"), [before], [1.04 * before])
-    (score,) = judge(with_tolerances([RMSE], "rmse=5%"), [[0.5] * 3], [[0.52] * 3])  # the same in all runs
-    assert (peak.verdict, score.verdict) == ("passes", "passes")
+    assert of_one(metric, before, factor * before).verdict == verdict
 
 
 def test_noise_that_hides_a_change_is_said_with_the_size_that_would_have_been_found():
-    random = np.random.default_rng(4)
-    before, after = np.exp(0.3 * random.normal(size=(2, 10)))
-    (cpu,) = decided([CPU], [before], [after])
+    before, after = np.exp(0.3 * np.random.default_rng(4).normal(size=(2, 10)))
+    cpu = of_one(CPU, before, after)
     assert cpu.verdict == "cannot be judged"
     assert cpu.detectable > 40
 
@@ -102,7 +106,7 @@ def test_metric_is_judged_in_its_direction_by_what_seeds_change(higher_is_better
     seeds = np.random.default_rng(5).normal(0.8, 0.1, 10)
     summary = ComparedMetric("score", higher_is_better=higher_is_better)
     for shift in (-0.2, 0.2):
-        (score,) = decided([summary], [seeds], [seeds + shift])
+        score = of_one(summary, seeds, seeds + shift)
         assert score.verdict == ("worse" if (shift < 0) == higher_is_better else "better")
         assert np.sign(score.change) == np.sign(shift)
 
@@ -113,14 +117,27 @@ def test_few_seeds_tell_roughly_what_seeds_change(change, wrong, most):
     random, summary = np.random.default_rng(6), ComparedMetric("rmse", tolerance=1.0, min_change=1.0)
     seeds = random.normal(size=(CHECKS, LOOKS[-1]))
     after = seeds + change + 0.1 * random.normal(size=seeds.shape)
-    found = [decided([summary], [one], [other])[0] for one, other in zip(seeds, after, strict=True)]
+    found = [of_one(summary, *pairs) for pairs in zip(seeds, after, strict=True)]
     assert sum(each.verdict == wrong for each in found) <= most * CHECKS
     assert sum(each.low <= change <= each.high for each in found) >= 0.93 * CHECKS
 
 
-@cases("after, verdict", [(0.1 + 0.4 + 1e-13, "passes"), (0.5, "passes"), (0.49, "worse"), (0.51, "better")])
-def test_metric_that_never_varies_is_compared_exactly(after, verdict):
-    (score,) = judge([ComparedMetric("score", higher_is_better=True)], [[0.5] * 3], [[after] * 3])
+ACCURACY = ComparedMetric("accuracy", higher_is_better=True)
+TOLERATED = replace(RMSE, unit="%", tolerance=5.0)
+
+
+@cases(
+    "metric, after, verdict",
+    [
+        (ACCURACY, 0.1 + 0.4 + 1e-13, "passes"),
+        (ACCURACY, 0.49, "worse"),
+        (ACCURACY, 0.51, "better"),
+        (TOLERATED, 0.52, "passes"),
+        (TOLERATED, 0.53, "worse"),
+    ],
+)
+def test_metric_that_never_varies_is_compared_exactly(metric, after, verdict):
+    score = of_one(metric, [0.5] * 3, [after] * 3)
     assert score.verdict == verdict
     assert "seed" in score.why
 
@@ -139,37 +156,23 @@ def test_peak_that_readings_see_or_miss_is_no_difference():
     assert verdicts.count("cannot be judged") <= 0.05 * CHECKS
 
 
-@pytest.mark.parametrize(
-    "judged, said",
-    [
-        (Finding("rmse", "worse", "", 4.478, 1.91, 7.05), "rmse: worse, 4.48 more (1.91 to 7.05)"),
-        (Finding("elapsed_s", "passes", "%", -23.7, -45, 1.2), "elapsed_s: passes, between 45.0 % less and 1.2 % more"),
-        (Finding("acc", "passes", "", 0, 0, 0, why="0.5 -> 0.5 in every run"), "acc: passes, 0.5 -> 0.5 in every run"),
-        (
-            Finding("cpu_seconds", "cannot be judged", "%", 10, -12, 38, noise=30, detectable=65.1),
-            "cpu_seconds: cannot be judged, between 12.0 % less and 38.0 % more; "
-            "in so few pairs with this noise only a change of 65.1 % would be found",
-        ),
-        (
-            Finding("auc", "cannot be judged", "", 0.01, -0.02, 0.04, detectable=0.05, rows=12345.6),
-            "auc: cannot be judged, between 0.02 less and 0.04 more; "
-            "in so few rows with this noise only a change of 0.05 would be found, about 12,000 rows would tell",
-        ),
-        (
-            Finding("peak", "cannot be judged", "%", 10, -90, 110, detectable=100.0),
-            "peak: cannot be judged, between 90.0 % less and 110.0 % more; no change could be found in this noise",
-        ),
-    ],
-    ids=lambda value: value.verdict if isinstance(value, Finding) else "",
+@cases("finding, said", rows(__file__, "sentences.txt"))
+def test_sentence_says_one_thing(finding, said):
+    assert sentence(Finding(**json.loads(finding))) == said
+
+
+@cases(
+    "verdicts, code, headline",
+    {
+        "worse": (["cannot be judged", "worse"], 1, "worse: b"),
+        "cannot be judged": (["passes", "cannot be judged"], 3, "cannot be judged: b"),
+        "passes": (["better", "passes"], 0, "passes: nothing is worse"),
+    },
 )
-def test_sentence_says_one_thing(judged, said):
-    assert sentence(judged) == said
-
-
-def test_what_is_worse_counts_before_what_cannot_be_judged():
-    found = [Finding("a", "cannot be judged", "", 0, 0, 0), Finding("b", "worse", "", 1, 1, 1)]
+def test_exit_code_is_that_of_the_worst_metric(verdicts, code, headline):
+    found = [Finding(name, verdict, "", 0, 0, 0) for name, verdict in zip("ab", verdicts, strict=True)]
     result = Result(found, 10, "", {})
-    assert (result.exit_code, result.headline) == (1, "worse: b")
+    assert (result.exit_code, result.headline) == (code, headline)
 
 
 @cases(
@@ -182,7 +185,7 @@ def test_what_is_worse_counts_before_what_cannot_be_judged():
 )
 def test_of_a_baseline_of_0_no_part_is_tolerated(candidate, verdict):
     """All that is said of it are numbers, in the unit of the metric."""
-    (errors,) = judge([replace(RMSE, unit="%", tolerance=5.0)], [[0.0] * 10], [candidate])
+    (errors,) = judge([TOLERATED], [[0.0] * 10], [candidate])
     assert errors.verdict == verdict
     assert np.isfinite([errors.change, errors.low, errors.high, errors.noise, errors.detectable]).all()
     assert errors.unit == ""

@@ -55,9 +55,7 @@ def start():
     def start(*command, **options):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         pipes["preexec_fn"] = heed_interrupts
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options)
-        )
+        process = subprocess.Popen([sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options))
         started.append(process)
         return process
 

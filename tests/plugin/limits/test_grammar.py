@@ -84,7 +84,7 @@ def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
 
 
 @cases("op, value", [("<=", 6.0), ("<", 5.0), (">=", 4.0), (">", 5.0)])
-@pytest.mark.parametrize("metric, final", [(PEAK, "<"), (SIZE, "<>"), (STEP, ""), (LOSS, "")], ids=str)
+@cases("metric, final", [(PEAK, "<"), (SIZE, "<>"), (STEP, ""), (LOSS, "")])
 def test_limit_stops_as_early_as_its_kind_allows(metric, final, op, value):
     """At once only where that is final; else from the time that it names, without which it is of no use."""
     text, name, at_once = f"{metric.name}{op}5", metric.name, op[0] in final
