@@ -1,17 +1,15 @@
 """Which limits a served model breaks, and of which that cannot be said."""
 
 import math
-from contextlib import nullcontext
-from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
 from cases import cases
 
-from mlflow_sysmetrics.limits import LimitsError
-from mlflow_sysmetrics.served import ServedCosts, capacity_limit, figures, judged, one_by_one, served_limits
+from mlflow_sysmetrics.served import ServedCosts, judged, one_by_one, served_limits
 from mlflow_sysmetrics.served.client import Asked
 from mlflow_sysmetrics.served.contention import Contention, CoreClocks
+from mlflow_sysmetrics.served.latency import percentiles_ms
 
 QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
 FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0, "served_rows_per_s": 100.0}
@@ -41,12 +39,6 @@ def test_model_that_cannot_keep_up_breaks_limits_on_its_latency(contention, brok
     assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
 
 
-@cases("text", ["served_memory_mb<=20", "served_p95_ms>=20", "served_p95_ms<=20, served_p50_ms<=9"])
-def test_capacity_needs_one_upper_limit_on_a_percentile(text):
-    with pytest.raises(LimitsError, match="a capacity needs one limit on a percentile"):
-        capacity_limit(text)
-
-
 @cases(
     "contention, is_busy",
     {
@@ -67,23 +59,11 @@ def test_what_ours_use_is_not_contention():
     assert before.until(after, requests_s=20.0) == Contention(other_cores=0.5, waited=0.05)
 
 
-@cases(
-    "requests, percentiles",
-    [(58, {"served_p50_ms": 29}), (299, {"served_p50_ms": 150, "served_p95_ms": 285})],
-)
-def test_figures_are_those_of_the_stream_and_percentiles_need_many_requests(monkeypatch, requests, percentiles):
-    """Request number n takes n ms; the batches of 100 rows take half a second."""
-    answers = [Asked(0.0, 0.0, 0.0, number / 1000) for number in range(1, requests + 1)]
-    server = MagicMock(cold_start_s=3.0, pids=set())
-    server.cpu_seconds.side_effect = [1.0, 1.0 + requests * 0.002]
-    server.memory_mb.return_value = 200.0
-    monkeypatch.setattr(figures, "Client", Mock(return_value=Mock(asked=answers, waited_s=0.0)))
-    monkeypatch.setattr(figures, "asked", lambda connection, request: 0.5)
-    monkeypatch.setattr(figures, "served_table", lambda *_: nullcontext((server, Mock())))
-    for name in ("warm_up", "one_by_one", "one_batch"):
-        monkeypatch.setattr(figures, name, MagicMock())
-    others = {"served_cold_start_s": 3.0, "served_cpu_ms": 2.0, "served_memory_mb": 200.0, "served_rows_per_s": 200.0}
-    assert figures.served_costs("models:/m/1").figures == pytest.approx(others | percentiles)
+@cases("requests, known", [(58, {"served_p50_ms": 29}), (299, {"served_p50_ms": 150, "served_p95_ms": 285})])
+def test_percentiles_need_many_requests(requests, known):
+    """Request number n takes n ms."""
+    asked = [Asked(0.0, 0.0, 0.0, number / 1000) for number in range(1, requests + 1)]
+    assert percentiles_ms(asked) == pytest.approx(known)
 
 
 def test_of_a_long_table_rows_from_all_parts_are_asked_for():
