@@ -4,6 +4,8 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import psutil
+
 
 class Child:
     """A Python process that runs one line of code for each line it is sent, and answers with one line."""
@@ -14,8 +16,6 @@ class Child:
         self.process, self.pid = process, process.pid
 
     def do(self, code):
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(code + "\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
@@ -32,3 +32,11 @@ def child():
             yield started
         finally:
             process.kill()
+
+
+def has_ended(pid):
+    """Whether a process has; perhaps nobody has asked yet how."""
+    try:
+        return psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

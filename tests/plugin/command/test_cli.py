@@ -1,13 +1,14 @@
 """The command line: it teaches, names mistakes in a sentence, and leaves a program's output as it was."""
 
 import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import Mock
 
+import mlflow
 import pytest
-from cases import cases
+from cases import cases, rows
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, store_uri, the_run
 from mlflow import MlflowClient
@@ -15,7 +16,6 @@ from server_here import server_here
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import writer_for
-from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.outcome import Outcome
 
 LIMIT_S = 240.0
@@ -30,36 +30,41 @@ sys.exit(3)
 """
 
 
-def shown(*arguments, code=0, **environment):
+def shown(*arguments, code=0):
     """What the command prints."""
-    result = CliRunner().invoke(main, list(arguments), env=environment)
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == code, result.output
+    assert not isinstance(result.exception, Exception)
     return result.output
 
 
 def test_help_explains_every_option():
     """Each option has a sentence, and the group's help shows how to begin."""
-    for name in ("run", "served", "sync", "ui"):
-        assert shown(name, "--help")
-        options = [option for option in main.commands[name].params if option.param_type_name == "option"]
+    for command in main.commands.values():
+        options = [option for option in command.params if option.param_type_name == "option"]
         assert [option.name for option in options if not option.help] == []
     assert "mlflow-sysmetrics run -- python train.py" in shown("--help")
 
 
-@cases(
-    "arguments, wrong",
-    [
-        (["--limits", "elapsed_s<=2x median", "--", "true"], "is not a limit; write name<=3"),
-        (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
-        ([], "COMMAND"),
-    ],
-)
-def test_mistake_is_one_sentence(arguments, wrong):
-    """It names what was given, and nothing was started."""
-    assert wrong in shown("run", *arguments, code=2, MLFLOW_RUN_ID="1").splitlines()[-1]
+@cases("line, why", rows(__file__, "refused.txt"))
+def test_mistake_is_one_sentence_without_a_password(store_in_use, empty_store, monkeypatch, line, why):
+    """Nothing is started, and no file is made."""
+    old = store_in_use.create_experiment("old")
+    store_in_use.delete_experiment(old)
+    (empty_store / "text.db").write_text("no database" * 1000)
+    before = sorted(empty_store.iterdir())
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    words = shlex.split(line.format(old=old))
+    while "=" in words[0]:
+        monkeypatch.setenv(*words.pop(0).split("=", 1))
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+    said = shown(*words, code=2)
+    assert why in said.splitlines()[-1]
+    assert "hush" not in said
+    assert sorted(empty_store.iterdir()) == before
 
 
-@cases("command", ["run", "check"])
+@cases("command", ["run", "check", "served"])
 def test_other_system_than_linux_is_named(command, monkeypatch):
     """Before anything starts."""
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -68,10 +73,13 @@ def test_other_system_than_linux_is_named(command, monkeypatch):
 
 def recorded(folder, uri, *arguments):
     """Run a command line in a folder, with this store."""
+    environment = clean_environment(
+        PYTHONPATH=str(ROOT),
+        MLFLOW_TRACKING_URI=uri,
+        MLFLOW_SYSMETRICS_SPOOL=str(folder / "journals"),
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",  # by the program's own MLflow
+    )
     options = {"capture_output": True, "text": True, "timeout": LIMIT_S, "input": "well\n"}
-    given = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_SYSMETRICS_SPOOL": str(folder / "journals")}
-    given["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # by the program's own MLflow
-    environment = clean_environment(PYTHONPATH=str(ROOT), **given)
     return subprocess.run([*COMMAND, "run", *arguments], cwd=folder, env=environment, **options)
 
 
@@ -102,47 +110,35 @@ def test_mlflow_skinny_is_enough_for_a_tracking_server(empty_store):
 
 
 @pytest.mark.slow
-def test_new_store_is_made_without_a_word(tmp_path):
-    """MLflow's remarks on its tables do not come between the program's lines."""
-    done = recorded(tmp_path, store_uri(tmp_path), "true")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert all(line.startswith(("mlflow-sysmetrics:", "  ")) for line in done.stderr.splitlines())
-    assert the_run(tmp_path).info.status == "FINISHED"
+def test_two_first_commands_make_a_new_store_without_a_word(tmp_path):
+    """One makes its tables, and the other waits: made by both at once, the database is broken for good.
 
-
-@pytest.mark.slow
-def test_two_first_commands_share_a_new_store(tmp_path):
-    """One makes its tables, and the other waits: made by both at once, the database is broken for good."""
+    MLflow's remarks on its tables do not come between the program's lines.
+    """
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda name: recorded(tmp_path, store_uri(tmp_path), "--run-name", name, "true"), "ab"))
-    assert [(each.returncode, each.stdout) for each in done] == [(0, "")] * 2
+        both = list(pool.map(lambda name: recorded(tmp_path, store_uri(tmp_path), "--run-name", name, "true"), "ab"))
+    for done in both:
+        assert (done.returncode, done.stdout) == (0, "")
+        assert all(line.startswith(("mlflow-sysmetrics:", "  ")) for line in done.stderr.splitlines())
     runs = MlflowClient(store_uri(tmp_path)).search_runs(["0"])
-    assert {run.info.run_name for run in runs} == {"a", "b"}
+    assert sorted(run.info.run_name for run in runs) == ["a", "b"]
 
 
-@pytest.fixture
-def leave(empty_store, monkeypatch):
-    """Leave on disk the end of a run, while the store is away."""
-
-    def leave(run_id):
-        with monkeypatch.context() as patch:
-            patch.setattr(Store, "run", Mock(side_effect=OSError("away")))
-            patch.setattr(Store, "log_batch", Mock(side_effect=OSError("away")))
-            run = writer_for(store_uri(empty_store)).open(run_id)
-            run.log(tags={"why": "late"})
-            run.end(Outcome("KILLED"))
-            assert not run.close(0.1)
-
-    return leave
+def leave(run_id):
+    """Leave on disk the end of a run, whose store is away."""
+    run = writer_for("http://127.0.0.1:9").open(run_id)
+    run.log(tags={"why": "late"})
+    run.end(Outcome("KILLED"))
+    assert not run.close(0.1)
 
 
-def test_sync_delivers_what_an_outage_left_and_says_what_it_leaves(empty_store, leave, journals):
+def test_sync_delivers_what_an_outage_left_and_says_what_it_leaves(store_in_use, journals):
     """With the reason, and an exit code that a scheduler sees; a file that is none of ours stays."""
-    client = MlflowClient(store_uri(empty_store))
-    known = client.create_run("0").info.run_id
+    sync = ("sync", "--tracking-uri", store_in_use.tracking_uri)
+    known = store_in_use.create_run("0").info.run_id
     leave(known)
-    assert "of 1 run." in shown("sync")
-    assert client.get_run(known).info.status == "KILLED"
+    assert "of 1 run." in shown(*sync)
+    assert store_in_use.get_run(known).info.status == "KILLED"
     leave("0" * 32)
     (journals / "other.jsonl").write_text("something else\n")
-    assert "other.jsonl" in shown("sync", code=1)
+    assert "other.jsonl" in shown(*sync, code=1)

@@ -6,6 +6,7 @@ import sys
 import psutil
 import pytest
 from cases import cases
+from children import has_ended
 
 from mlflow_sysmetrics.limits import end_tree
 
@@ -69,22 +70,14 @@ def heard(program):
     return int(program.stdout.readline())
 
 
-def gone(pid):
-    """Whether a process has ended; of this one's children it may wait for their parent."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 @cases("source, code", {"root": (HYDRA, -9), "child": (ORPHAN, -15)})
 def test_process_that_starts_meanwhile_is_ended_too(run, source, code):
     """By SIGKILL, as the one that started it when it, or its parent, was asked to end."""
     program = run(source)
     process, first = psutil.Process(program.pid), heard(program)
     assert end_tree(process, grace_s=1.0)
-    assert gone(first)
-    assert gone(heard(program))
+    assert has_ended(first)
+    assert has_ended(heard(program))
     assert program.communicate()[0] == "", "it was asked once"
     assert program.returncode == code  # whoever started it hears how it ended
     assert end_tree(process), "one that has ended, whose number may be another's by now, is not an error"
@@ -95,4 +88,4 @@ def test_process_that_ends_itself_ends_those_below_it_first(run):
     program = run(SELF)
     child = heard(program)
     assert program.wait(30) == -15
-    assert gone(child)
+    assert has_ended(child)
