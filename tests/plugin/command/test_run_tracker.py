@@ -1,16 +1,15 @@
 """Which runs a program has in the end, whatever it does with MLflow: real programs, from one line to a loop."""
 
-import json
 import os
 import re
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import mlflow
 import psutil
 import pytest
 from cases import cases
+from clock import Clock
 from commands import wait_until
 from fault_proxy import FaultProxy
 from forks import start_fork
@@ -22,7 +21,6 @@ from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
 from mlflow_sysmetrics.delivery import RunRef
 from mlflow_sysmetrics.delivery.sync import deliver
-from mlflow_sysmetrics.events import EVENT_FILE
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import FINISHED
 
@@ -72,7 +70,8 @@ TrackingServiceClient.set_terminated = None
 try: mlflow.end_run()
 except TypeError: pass
 """
-SLOW = pytest.mark.slow  # each imports MLflow
+OWN_EXPERIMENT = f'mlflow.set_experiment("own"); from mlflow_sysmetrics import autolog; autolog()\n{ONE}'
+slow = partial(pytest.param, marks=pytest.mark.slow)  # each imports MLflow
 
 
 @pytest.fixture(autouse=True)
@@ -86,69 +85,65 @@ def store(store_in_use, tmp_path, monkeypatch):
         yield store_in_use
 
 
+@pytest.fixture
+def recorded(record, all_runs):
+    """Run a program to its end; its runs, that of the whole program first."""
+
+    def recorded(program):
+        assert record(sys.executable, "-c", WORK + program) == Exit(0)
+        runs = all_runs()
+        for run in runs:
+            assert run.info.status == "FINISHED"
+            assert run.data.metrics.keys() >= SUMMARY
+        return sorted(runs, key=lambda run: -run.data.metrics["elapsed_s"])
+
+    return recorded
+
+
 def tree(client, runs):
-    """Of each run its experiment, its name and its parent's name, with "*" for a name that MLflow has made up."""
+    """Of each run the experiment, the parent and the name, with "*" for a name that MLflow has made up."""
     names = {run.info.run_id: re.sub(r"[a-z]+-[a-z]+-\d+", "*", str(run.info.run_name)) for run in runs}
-    experiments = {each.experiment_id: each.name for each in client.search_experiments()}
-    return {
-        (
-            experiments[run.info.experiment_id],
-            names[run.info.run_id],
-            names.get(run.data.tags.get("mlflow.parentRunId", ""), ""),
-        )
-        for run in runs
-    }
+    names[None] = ""
+    places = []
+    for run in runs:
+        experiment = client.get_experiment(run.info.experiment_id).name
+        places.append(f"{experiment}/{names[run.data.tags.get('mlflow.parentRunId')]}/{names[run.info.run_id]}")
+    return sorted(places)
 
 
 @cases(
     "program, wanted",
-    [
-        pytest.param(ONE, {("Default", "mine", "")}, id="one run"),
-        pytest.param(
-            f'mlflow.set_experiment("own"); from mlflow_sysmetrics import autolog; autolog()\n{ONE}',
-            {("own", "mine", "")},
-            id="set_experiment and our autolog",
-            marks=SLOW,
-        ),
-        pytest.param(LOOP, {("models", "*", ""), *(("models", f"rf-{n}", "") for n in range(3))}, id="loop"),
-        pytest.param(
-            NESTED,
-            {("Default", "search", ""), *(("Default", f"trial-{n}", "search") for n in range(2))},
-            id="nested",
-            marks=SLOW,
-        ),
-        pytest.param(FORK, {("Default", "mine", "")}, id="fork", marks=SLOW),
-        pytest.param(
-            THREADS,
-            {("Default", "*", ""), ("Default", "one", ""), ("Default", "two", "")},
-            id="threads",
-            marks=SLOW,
-        ),
-        pytest.param(AUTOLOG, {("Default", "*", "")}, id="MLflow's autolog", marks=SLOW),
-    ],
+    {
+        "one run": (ONE, "Default//mine"),
+        "set_experiment and our autolog": slow(OWN_EXPERIMENT, "own//mine"),
+        "nested": slow(NESTED, "Default//search Default/search/trial-0 Default/search/trial-1"),
+        "fork": slow(FORK, "Default//mine"),
+        "threads": slow(THREADS, "Default//* Default//one Default//two"),
+        "MLflow's autolog": slow(AUTOLOG, "Default//*"),
+    },
 )
-def test_program_that_opens_several_runs_has_one_for_the_whole(record, all_runs, store, program, wanted):
+def test_program_that_opens_several_runs_has_one_for_the_whole(recorded, store, program, wanted):
     """In the experiment that it uses. The whole program's costs are in that run, and each other one has its own.
 
-    Parents are untouched; one tag leads from each run at the top to the others. The series is that of the whole
-    program, from its start on, although a run was made for it when the second one was opened.
+    Parents are untouched; one tag leads from each run at the top to the others.
     """
-    assert record(sys.executable, "-c", WORK + program) == Exit(0)
-    runs = all_runs()
-    assert tree(store, runs) == wanted
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert [run.info.run_name for run in runs if SUMMARY - run.data.metrics.keys()] == []
-    whole = max(runs, key=lambda run: run.data.metrics["elapsed_s"])
-    words = {run.data.tags.get("sysmetrics.program") for run in runs}
-    assert words == {whole.data.tags.get("sysmetrics.run_key")}
+    whole, *others = runs = recorded(program)
+    assert tree(store, runs) == wanted.split()
     assert whole.data.metrics["cpu_seconds"] > 1  # to import mlflow
+    assert {run.data.tags.get("sysmetrics.program") for run in runs} == {whole.data.tags.get("sysmetrics.run_key")}
+    for run in others:  # each is read by a thread of its own, at other moments
+        assert run.data.metrics["peak_memory_mb"] <= 1.02 * whole.data.metrics["peak_memory_mb"]
+        assert run.data.metrics["elapsed_s"] < whole.data.metrics["elapsed_s"] / 2
+
+
+def test_series_of_the_whole_program_is_in_the_run_that_is_made_for_it(recorded, store):
+    """From its start on, although that is made when the second run is opened."""
+    whole, *others = runs = recorded(LOOP)
+    assert tree(store, runs) == ["models//*", "models//rf-0", "models//rf-1", "models//rf-2"]
+    assert {run.data.tags["sysmetrics.program"] for run in runs} == {whole.data.tags["sysmetrics.run_key"]}
     times_ms = [point.timestamp for point in store.get_metric_history(whole.info.run_id, "system/process_memory_mb")]
     assert len(times_ms) == len(set(times_ms)) > 1
-    assert program != LOOP or min(times_ms) < min(run.info.start_time for run in runs if run is not whole)
-    for run in runs:  # each is read by a thread of its own, at other moments
-        assert run.data.metrics["peak_memory_mb"] <= 1.02 * whole.data.metrics["peak_memory_mb"]
-        if run is not whole:
-            assert run.data.metrics["elapsed_s"] < whole.data.metrics["elapsed_s"] / 2
+    assert min(times_ms) < min(run.info.start_time for run in others)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -179,10 +174,7 @@ mlflow.start_run(run_name="two"); time.sleep(600)
     assert runs["one"].info.status == "FINISHED"
 
 
-@cases(
-    "end, status",
-    [("os._exit(3)", "FAILED"), pytest.param("os.kill(os.getpid(), 9)", "KILLED", marks=SLOW)],
-)
+@cases("end, status", [("os._exit(3)", "FAILED"), slow("os.kill(os.getpid(), 9)", "KILLED")])
 def test_runs_that_a_dying_program_leaves_open_end_with_it(record, all_runs, end, status):
     """As the program's own run does; one that has ended before keeps its status, and what it has logged by a name."""
     program = f"""{WORK}
@@ -227,7 +219,7 @@ with mlflow.start_run(run_name="other"): work()
 sys.exit(4)
 """
     assert record(sys.executable, "-c", program) == Exit(4)
-    assert tree(store, all_runs()) == {("Default", "given", ""), ("Default", "other", "")}
+    assert tree(store, all_runs()) == ["Default//given", "Default//other"]
     assert {run.data.tags["sysmetrics.program"] for run in all_runs()} == {run_id}
     given = store.get_run(run_id)
     assert "mlflow.note.content" not in given.data.tags
@@ -236,64 +228,20 @@ sys.exit(4)
     assert given.data.metrics["cpu_seconds"] > 1
 
 
-@dataclass
-class Followed:
-    """A tracker of a program that only tells what it does, by a clock of the test's own."""
-
-    seconds: float = 0.0
-    tracker: RunTracker = field(default_factory=RunTracker)
-
-    def __post_init__(self):
-        self.measurement = Measurement(sample=dict, clock=lambda: self.seconds).start()
-        self.tracker.start(RunRef(mlflow.get_tracking_uri(), "0"), self.measurement)
-
-    def tell(self, event, run_id, **more):
-        """Have the program do this with one of its runs."""
-        line = {"event": event, "run_id": run_id, "time_ms": 1, "tracking_uri": mlflow.get_tracking_uri(), **more}
-        with Path(self.tracker.environment[EVENT_FILE]).open("a") as file:
-            file.write(json.dumps({"experiment_id": "0", "parent_id": None, **line}) + "\n")
-        self.tracker.look()
-
-    def finish(self):
-        self.measurement.stop()
-        self.tracker.finish(FINISHED, ends=True)
-
-
-def test_run_is_made_for_a_program_that_opens_none_in_a_minute(store, all_runs):
-    """It stays, whatever the program opens later."""
-    program = Followed()
-    program.seconds = 59.0
-    program.tracker.look()
-    assert program.tracker.run.run_id is None
+def test_run_is_made_for_a_program_that_opens_none_in_a_minute(all_runs):
+    clock, tracker = Clock(), RunTracker()
+    measurement = Measurement(sample=dict, clock=clock).start()
+    tracker.start(RunRef(mlflow.get_tracking_uri(), "0"), measurement)
+    clock.now = 59.0
+    tracker.look()
     assert all_runs() == []
-    program.seconds = 120.0
-    program.tracker.look()
-    late = store.create_run("0", run_name="late").info.run_id
-    program.tell("opened", late)
-    program.tell("ended", late, summary={"elapsed_s": 1.0})
-    program.finish()
-    whole, other = sorted(all_runs(), key=lambda run: run.info.run_id == late)
-    assert other.data.tags["sysmetrics.program"] == whole.data.tags["sysmetrics.run_key"]
-    assert (whole.data.metrics["elapsed_s"], other.data.metrics["elapsed_s"]) == (120.0, 1.0)
-
-
-def test_summaries_of_all_runs_outlive_an_outage_from_the_second_ones_start(store, all_runs):
-    """They wait on disk, with the tags that lead from one to the other and the run of the whole program."""
-    one, two = (store.create_run("0", run_name=name).info.run_id for name in ("one", "two"))
-    with FaultProxy(int(mlflow.get_tracking_uri().rpartition(":")[2])) as proxy:
-        mlflow.set_tracking_uri(proxy.uri)
-        program = Followed()
-        program.tell("opened", one)
-        program.tell("ended", one, summary={"elapsed_s": 1.0})
-        proxy.fault = "refuse"
-        program.tell("opened", two)
-        program.tell("ended", two, summary={"elapsed_s": 2.0})
-        program.seconds = 9.0
-        program.finish()
-    assert not deliver(tracking_uri=store.tracking_uri).left
-    runs = all_runs()
-    assert sorted(run.data.metrics["elapsed_s"] for run in runs) == [1.0, 2.0, 9.0]
-    assert len({run.data.tags["sysmetrics.program"] for run in runs}) == 1
+    clock.now = 120.0
+    tracker.look()
+    wait_until(all_runs, LIMIT_S, "the run")
+    measurement.stop()
+    tracker.finish(FINISHED, ends=True)
+    (run,) = all_runs()
+    assert run.data.metrics["elapsed_s"] == 120.0
 
 
 def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record, all_runs, store, tmp_path):
@@ -315,11 +263,3 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record,
     assert (run.info.run_name, run.info.status) == ("night", "FAILED")
     assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
     assert run.info.end_time - run.info.start_time > 1000
-
-
-def test_peak_before_a_reset_of_the_kernels_mark_is_kept(record, all_runs):
-    """Integrations reset it, so that each trial has a peak of its own; from outside nobody sees what it was."""
-    code = "from mlflow_sysmetrics.sampling import reset_peak_rss\nkept = bytearray(b'x') * 100_000_000\ndel kept\n"
-    assert record(sys.executable, "-c", f"{code}assert reset_peak_rss()") == Exit(0)
-    (run,) = all_runs()
-    assert run.data.metrics["peak_rss_mb"] > 100
