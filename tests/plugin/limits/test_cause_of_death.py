@@ -1,12 +1,11 @@
 """Whether the kernel has killed for memory: by made-up control groups, and by a real one where one can be made."""
 
 import shutil
-import subprocess
-import sys
 from contextlib import ExitStack
 
 import pytest
 from cases import cases
+from children import child
 from made_up_cgroups import V2_MOUNT
 from made_up_files import lay
 from memory_group import memory_group
@@ -84,17 +83,15 @@ def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path):
 
 def _killed_in(folder):
     """What is told of a program that takes ever more memory in a group, or is killed by us without one."""
-    enter = f"import os; open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))" if folder else ""
-    source = f"{enter}\nprint('in', flush=True)\ninput()\n{EATER}"
-    with subprocess.Popen([sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
-        assert program.stdout.readline()
+    with child() as program:
+        if folder is not None:
+            program.do(f"open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid())); print()")
         watched = MemoryKills(program.pid)
         if folder is None:
-            program.kill()
+            program.process.kill()
         else:
-            program.stdin.write(b"go\n")
-            program.stdin.flush()
-        assert program.wait() == -9
+            program.do(f"exec({EATER!r})")
+        assert program.process.wait() == -9
     return watched.happened()
 
 
@@ -112,15 +109,11 @@ def test_real_kill_for_memory_is_told_from_any_other():
 
 def test_kills_are_counted_under_version_1_of_control_groups(tmp_path):
     """As the memory controller of older machines counts them."""
-    group = tmp_path / "sys/fs/cgroup/memory/job"
-    texts = {
-        "proc/1/cgroup": "5:memory:/job\n",
-        "proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
-        "sys/fs/cgroup/memory/memory.oom_control": "oom_kill 0\n",
-        "sys/fs/cgroup/memory/job/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
-    }
-    lay(tmp_path, texts)
+    counted = "sys/fs/cgroup/memory/job/memory.oom_control"
+    mount = "30 20 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+    lay(tmp_path, {"proc/1/cgroup": "5:memory:/job\n", "proc/self/mountinfo": mount})
+    lay(tmp_path, {"sys/fs/cgroup/memory/memory.oom_control": "oom_kill 0\n", counted: "under_oom 0\noom_kill 1\n"})
     kills = MemoryKills(1, str(tmp_path))
     assert kills.happened() is False
-    (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    lay(tmp_path, {counted: "under_oom 0\noom_kill 2\n"})
     assert kills.happened() is True
