@@ -143,15 +143,6 @@ print(json.dumps(found))
     assert json.loads(done.stdout.splitlines()[-1]) == [[modules, [], []] for modules, _ in IMPORTS]
 
 
-@pytest.mark.slow
-def test_benchmarks_can_be_started():
-    """Nothing that they import is missing or has another name by now."""
-    scripts = sorted(str(path) for path in (ROOT / "benchmarks").glob("*.py"))
-    code = f"import runpy\nfor script in {scripts}: runpy.run_path(script, run_name='benchmark')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
 def test_each_way_to_install_brings_the_same_versions():
     """By pip, by conda.yaml, and on a cluster's nodes, which have Ray at one version and nothing of the tests."""
     config = configparser.ConfigParser()

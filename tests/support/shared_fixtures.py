@@ -8,6 +8,7 @@ import pickle
 import signal
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -195,6 +196,7 @@ def _made_once(name, make, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # then the processes have a folder each in one that is common
         folder = folder.parent
+    folder = Path(os.environ.get("MADE_ONCE", folder))  # CI: in one of its sessions for all
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         copy = folder / f"{name}.pickle"
