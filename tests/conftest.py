@@ -19,6 +19,7 @@ from entrypoints import environment
 
 environment.set_defaults()  # as each command does
 ROOT = Path(__file__).parents[1]
+RUN_SLOW = os.environ.get("RUN_SLOW") == "1"
 
 
 def pytest_configure(config):
@@ -36,26 +37,46 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+LONGEST = [
+    "test_cluster",
+    "test_pipelines",
+    "test_early_stop",
+    "test_faults",
+    "test_examples",
+    "test_resume",
+    "test_main",
+]
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with files that start projects or Ray, which take longest; skip what takes long unless asked for.
+    """Begin with files that start projects or Ray, the longest first; skip what takes long unless asked for.
 
     Integrations come last: what they load, and their threads, stay in the process.
     """
-    starts = {"start_project", "local_ray", "observed", "place"}
+    starts = {"start_project", "local_ray", "place"}
     long = {item.path for item in items if starts.intersection(getattr(item, "fixturenames", ()))}
-    items.sort(key=lambda item: (item.path.parent.name == "integrations", item.path not in long))
-    if os.environ.get("RUN_SLOW") != "1":
+    places = {name: place for place, name in enumerate(LONGEST, -len(LONGEST))}
+    items.sort(
+        key=lambda item: (
+            item.path.parent.name == "integrations",
+            places.get(item.path.stem, item.path not in long),
+        )
+    )
+    if not RUN_SLOW:
         for item in items:
             if any(item.get_closest_marker(mark) for mark in ("slow", "browser", "alone")):
                 item.add_marker(pytest.mark.skip(reason="set RUN_SLOW=1"))
 
 
 class OneRay(LoadFileScheduling):
-    """Whole files go to one of pytest's processes, and those that need Ray all to the same, which starts it once."""
+    """Whole files go to one of pytest's processes, and those that need Ray all to the same, which starts it once.
+
+    Slow tests that need Ray take longer together than one process should: each then starts its own.
+    """
 
     def _split_scope(self, nodeid):
         file = str(super()._split_scope(nodeid))
-        return "local_ray" if "local_ray" in _text(file) else file
+        return "local_ray" if not RUN_SLOW and "local_ray" in _text(file) else file
 
 
 @functools.cache
