@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import itertools
 import json
 import re
 import shlex
@@ -113,84 +112,6 @@ def test_command_on_a_page_is_taken(line):
             MeasuredProgram(**json.loads(given["backend_config"] or "{}"))
         elif line.startswith("mlflow-sysmetrics run "):
             MeasuredProgram(given["limits"])
-
-
-# What runs each kind of command on the pages: a step of .ci/run, or a test. A kind is a subcommand, one of its options,
-# or a parameter of the project, whatever the value. A new kind on a page has to be run somewhere, and named here.
-RUN_BY = {
-    "main job, as in the README": "mlflow run -e tune, mlflow run --env-manager, -P dataset",
-    "a file of one's own, named from another folder": "-P target, -P space, -P group, -P metric",
-    "bundle/test_main.py::test_main_runs_its_steps_nested": "mlflow run -e main, -P algorithm, -P max_rows",
-    "bundle/test_tune.py::test_trial_has_params_and_tags": "-P length",
-    "bundle/test_early_stop.py::test_study_has_metrics_of_its_budget": "mlflow run -e early_stop, -P limits",
-    "bundle/search/test_raced_study.py::test_search_ends_trials_that_cannot_win_also_when_it_is_continued": (
-        "-P search, -P resume"
-    ),
-    "bundle/compute/test_cluster.py::test_study_on_three_nodes_has_the_curves_of_one": "-P ray_address",
-    "bundle/models/test_best_model.py::test_served_model_answers_what_the_page_sends_with_probabilities": (
-        "mlflow models serve, mlflow models serve -m, mlflow models serve --env-manager, mlflow models serve --port"
-    ),
-    "project/test_ui.py::test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials": (
-        "mlflow run -e report, -P study"
-    ),
-    "project/test_examples.py::test_commands_for_any_project_run": (
-        "mlflow run --backend, mlflow run --backend-config, mlflow-sysmetrics run, mlflow-sysmetrics run --limits, "
-        "mlflow-sysmetrics ui, mlflow-sysmetrics sync"
-    ),
-    "project/test_examples.py::test_server_for_a_cluster_lets_in_who_has_the_password": (
-        "mlflow server, mlflow server --app-name, mlflow server --host, mlflow server --port, mlflow server --workers, "
-        "mlflow server --backend-store-uri, mlflow server --artifacts-destination"
-    ),
-    "project/test_pipelines.py::test_pipeline_lets_a_change_through_and_stops_one_that_is_worse": (
-        "mlflow-sysmetrics check, mlflow-sysmetrics check --baseline-commit, mlflow-sysmetrics check --lower, "
-        "mlflow-sysmetrics check --format"
-    ),
-    "project/test_pipelines.py::test_pipeline_promotes_a_version_that_is_not_worse": (
-        "mlflow-sysmetrics check --data, mlflow-sysmetrics check --target, mlflow-sysmetrics check --promote"
-    ),
-    "plugin/served/test_served.py::test_figures_are_printed_judged_and_logged_on_the_model": (
-        "mlflow-sysmetrics served, mlflow-sysmetrics served --limits"
-    ),
-    "plugin/served/test_served.py::test_server_ends_with_the_command": "mlflow-sysmetrics served --data",
-    "plugin/served/test_served.py::test_latency_at_a_rate_is_a_curve_over_the_rate": (
-        "mlflow-sysmetrics served --rate, mlflow-sysmetrics served --workers"
-    ),
-    "plugin/served/test_served.py::test_limit_that_even_the_lowest_rate_breaks_is_a_sentence": (
-        "mlflow-sysmetrics served --capacity"
-    ),
-    "plugin/ui/test_opening.py::test_command_becomes_a_server_for_a_store_without_one": (
-        "mlflow-sysmetrics ui --tracking-uri"
-    ),
-}
-# Ray's own commands are for other machines. Nothing here runs them; `test_ray_up_takes_the_example` reads their file.
-NOT_RUN = {
-    f"ray {name}" for name in ("up", "attach", "rsync-up", "down", "start", "stop", "job submit", "get-auth-token")
-}
-
-
-def kinds(line):
-    """The subcommand of a command, its options and its parameters, as `RUN_BY` names them."""
-    program, *words = shlex.split(line.partition(" -- ")[0], comments=True)
-    command, name = PROGRAMS[program], program
-    while isinstance(command, click.Group):
-        command, name = command.commands[words[0]], f"{name} {words.pop(0)}"
-    if name in NOT_RUN:
-        return set()
-    found = {f"{name} {word}" for word in words if re.match("-+[a-z]", word) and word != "-e"}
-    if name == "mlflow run":
-        name += f" -e {words[words.index('-e') + 1] if '-e' in words else 'main'}"
-    parameters = [after for word, after in itertools.pairwise(words) if word == "-P"]
-    return {name, *found, *(f"-P {parameter.partition('=')[0]}" for parameter in parameters)}
-
-
-def test_each_kind_of_command_on_the_pages_is_run_by_a_test_or_by_ci():
-    """The register has those and no others, and what it names is there."""
-    registered = ", ".join(RUN_BY.values()).split(", ")
-    assert set().union(*map(kinds, COMMANDS)) == set(registered)
-    steps = (ROOT / ".ci/run").read_text()
-    for runner in RUN_BY:
-        file, _, test = runner.partition("::")
-        assert f"def {test}(" in (ROOT / "tests" / file).read_text() if test else f'step "{runner}' in steps, runner
 
 
 @pytest.mark.parametrize("page", PAGES)
