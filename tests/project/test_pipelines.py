@@ -13,69 +13,75 @@ from sklearn.datasets import load_diabetes
 from test_docs import blocks
 
 pytestmark = pytest.mark.slow
-LIMIT_S = 600.0
-GITHUB, GITLAB = (yaml.safe_load(block) for block in blocks("yaml", "ci"))
-SIDES = {
-    "github": [step["run"] for step in GITHUB["jobs"]["check"]["steps"] if "run" in step],
-    "gitlab": GITLAB["check"]["script"],
-}
+TRAIN = ROOT / "examples/gate/train.py"
+GIT = ("git", "-c", "user.name=x", "-c", "user.email=x@x")
 
 
-@cases("pipeline", SIDES)
-def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(pipeline, tmp_path):
-    """From an empty store to a champion; then the champion stays."""
+def scripts(page, job, cost):
+    """The steps of a page's pipelines that run a check, by service; any `cost` passes, beside other tests."""
+    github, gitlab = (yaml.safe_load(block) for block in blocks("yaml", page))
+    lines = {
+        "github": [step["run"] for step in github["jobs"][job]["steps"] if "run" in step],
+        "gitlab": gitlab[job]["script"],
+    }
+    found = {}
+    for service, steps in lines.items():
+        script = "\n".join(step for step in steps if "pip install" not in step)
+        found[service] = script.replace("--lower rmse", f"--lower rmse --tolerate {cost}=1000%")
+    return found
+
+
+def exit_code(script, folder, **settings):
+    """That of a script in a folder."""
+    settings |= {"GITHUB_STEP_SUMMARY": str(folder.parent / "summary.md")}
+    environment = clean_environment(MLFLOW_TRACKING_URI=store_uri(folder.parent), **settings)
+    return subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=folder, env=environment).returncode
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder whose store is in the one around it."""
     work = tmp_path / "work"
     work.mkdir()
-    code, uri = (ROOT / "examples/gate/train.py").read_text(), store_uri(tmp_path)
-    git = ["git", "-C", str(work), "-c", "user.name=x", "-c", "user.email=x@x"]
-    subprocess.run([*git, "init", "-q"], check=True)
+    return work
 
-    def commit(text):
-        (work / "train.py").write_text(text)
-        subprocess.run([*git, "add", "."], check=True)
-        subprocess.run([*git, "commit", "-q", "-m", "a change"], check=True)
-        return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+def commit(folder, code):
+    """The id of a commit of this code."""
+    (folder / "train.py").write_text(code)
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a change"]):
+        subprocess.run([*GIT, *words], cwd=folder, check=True)
+    head = subprocess.run([*GIT, "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    return head.stdout.strip()
+
+
+@cases("script", scripts("ci", "check", "cpu_seconds"))
+def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(script, work):
+    """From an empty store to a champion; then the champion stays."""
+    code, client = TRAIN.read_text(), MlflowClient(store_uri(work.parent))
 
     def run(base):
-        event = {"BASE": base, "CI_COMMIT_BEFORE_SHA": base, "CI_PIPELINE_SOURCE": "push"}
-        event["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
-        script = "\n".join(step for step in SIDES[pipeline] if "pip install" not in step)
-        script = script.replace("--lower rmse", "--lower rmse --tolerate cpu_seconds=1000%")  # beside other tests
-        environment = clean_environment(MLFLOW_TRACKING_URI=uri, **event)
-        return subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=work, env=environment).returncode
+        return exit_code(script, work, BASE=base, CI_COMMIT_BEFORE_SHA=base, CI_PIPELINE_SOURCE="push")
 
-    first = commit(code)
-    second = commit(code.replace("Train a model", "Train a ridge"))
+    first = commit(work, code)
+    second = commit(work, code.replace("Train a model", "Train a ridge"))
     assert run(first) == 0
-    client = MlflowClient(uri)
     assert client.get_model_version_by_alias("diabetes", "champion").version == 1
-    commit(code.replace("default=0.1", "default=100"))
+    commit(work, code.replace("default=0.1", "default=100"))
     assert run(second) == 1
     assert client.get_model_version_by_alias("diabetes", "champion").version == 1
     (worse,) = client.search_runs(["0"], "tags.`sysmetrics.verdict` = 'worse'")
     assert worse.data.tags["sysmetrics.verdict.rmse"] == "worse"
 
 
-GITHUB_MODELS, GITLAB_MODELS = (yaml.safe_load(block) for block in blocks("yaml", "served"))
-OF_MODELS = {
-    "github": [step["run"] for step in GITHUB_MODELS["jobs"]["promote"]["steps"] if "run" in step],
-    "gitlab": GITLAB_MODELS["promote"]["script"],
-}
-
-
-@cases("pipeline", OF_MODELS)
-def test_pipeline_promotes_a_version_that_is_not_worse(pipeline, tmp_path):
+@cases("script", scripts("served", "promote", "served_cpu_ms"))
+def test_pipeline_promotes_a_version_that_is_not_worse(script, work):
     """Here one that is the same model."""
-    environment = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), VERSION="2")
-    environment["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
-    train = [sys.executable, str(ROOT / "examples/gate/train.py"), "--champion"]
+    client = MlflowClient(store_uri(work.parent))
     for _ in range(2):
-        subprocess.run(train, cwd=tmp_path, env=environment, check=True)
-    client = MlflowClient(store_uri(tmp_path))
+        assert exit_code(f"{sys.executable} {TRAIN} --champion", work) == 0
     client.set_registered_model_alias("diabetes", "champion", "1")
     X, y = load_diabetes(return_X_y=True)
-    pd.DataFrame(X).assign(y=y).to_csv(tmp_path / "holdout.csv", index=False)
-    script = "\n".join(step for step in OF_MODELS[pipeline] if "pip install" not in step)
-    script = script.replace("--lower rmse", "--lower rmse --tolerate served_cpu_ms=1000%")  # beside other tests
-    subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True)
+    pd.DataFrame(X).assign(y=y).to_csv(work / "holdout.csv", index=False)
+    assert exit_code(script, work, VERSION="2") == 0
     assert client.get_model_version_by_alias("diabetes", "champion").version == 2

@@ -15,41 +15,41 @@ from mlflow.utils.environment import _PythonEnv
 from packaging.specifiers import SpecifierSet
 
 PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
-# Of each package its layers, the lowest first, with their rooms. Names in one text are one room; "" is all other files.
+# Of each package its layers, the lowest first, with their rooms. Names without a comma between are one room.
 LAYERS = {
-    "": [(PLUGIN,), (BUNDLE,)],
-    PLUGIN: [
-        ("tags", "redact", "lazy", "metrics", "events", "threads", "time_limits", "table_files"),
-        ("guard", "outcome"),
-        ("sampling",),
-        ("monitor",),
-        ("measurement", "delivery"),
-        ("limits", "recording"),
-        ("ui", "logger", "served"),
-        ("host autologging",),
-        ("command check", "ray_tune"),
-        ("",),
-    ],
-    BUNDLE: [
-        ("",),
-        ("compute",),
-        ("datasets",),
-        ("models",),
-        ("limits",),
-        ("views",),
-        ("reporting.answer reporting.statistics reporting.drawing reporting.words",),
-        ("reporting.paired reporting.verdicts reporting.effect_words reporting.expectation",),
-        ("reporting.questions",),
-        ("reporting",),
-        ("search",),
-        ("prepare tune report main",),
-    ],
-    f"{BUNDLE}.reporting": [
-        ("answer words statistics drawing",),
-        ("paired verdicts effect_words expectation",),
-        ("questions",),
-        ("",),
-    ],
+    "": "mlflow_sysmetrics\nentrypoints",
+    PLUGIN: """
+        tags, redact, lazy, metrics, events, threads, time_limits, table_files
+        guard, outcome
+        sampling
+        monitor
+        measurement, delivery
+        limits, recording
+        ui, logger, served
+        host autologging
+        command check, ray_tune
+        all other files
+    """,
+    BUNDLE: """
+        all other files
+        compute
+        datasets
+        models
+        limits
+        views
+        reporting.answer reporting.statistics reporting.drawing reporting.words
+        reporting.paired reporting.verdicts reporting.effect_words reporting.expectation
+        reporting.questions
+        reporting
+        search
+        prepare tune report main
+    """,
+    f"{BUNDLE}.reporting": """
+        answer words statistics drawing
+        paired verdicts effect_words expectation
+        questions
+        all other files
+    """,
 }
 
 
@@ -72,14 +72,16 @@ def imported(file):
 
 def place(package, module):
     """The layer of a module of a package, and the room."""
-    name = module.removeprefix(package).lstrip(".")
-    rooms = {room: layer for layer, each in enumerate(LAYERS[package]) for room in each}
-    parts = name.split(".")
+    parts = module.removeprefix(package).lstrip(".").split(".")
+    rooms = {}
+    for layer, line in enumerate(LAYERS[package].split("\n")):
+        for room in line.strip().split(", "):
+            rooms[room] = layer
     for depth in (2, 1):  # a room within a room may be lower than the rest of it
         for room in rooms:
             if ".".join(parts[:depth]) in room.split():
                 return rooms[room], room
-    return rooms[""], ""
+    return rooms["all other files"], "all other files"
 
 
 def against_the_arrows(package):
@@ -108,17 +110,15 @@ def test_bundle_and_examples_import_what_is_public():
 
 
 # One after the other in one interpreter: what each brings, those after it may have.
-IMPORTS = [
-    ("mlflow_sysmetrics, mlflow_sysmetrics.host, mlflow_sysmetrics.command.cli", {"mlflow", "ray", "psutil", "numpy"}),
-    (
-        "mlflow_sysmetrics.measurement, mlflow_sysmetrics.delivery.operations, mlflow_sysmetrics.sklearn",
-        {"mlflow", "ray", "sklearn"},  # a worker of a search that unpickles its callback does without them
-    ),
-    ("entrypoints.tune", {"mlflow", "ray"}),
-    ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
-    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "openml"}),
-    ("mlflow_sysmetrics.ray_tune", set()),
-]
+IMPORTS = {
+    "mlflow_sysmetrics, mlflow_sysmetrics.host, mlflow_sysmetrics.command.cli": "mlflow ray psutil numpy",
+    # A worker of a search that unpickles its callback does without them.
+    "mlflow_sysmetrics.delivery.operations, mlflow_sysmetrics.sklearn": "mlflow ray sklearn",
+    "entrypoints.tune": "mlflow ray",
+    "mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger": "ray",
+    "entrypoints.tune, entrypoints.report": "ray matplotlib openml",
+    "mlflow_sysmetrics.ray_tune": "",
+}
 SETTINGS = ("RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")  # what the names of a study's settings begin with
 
 
@@ -130,17 +130,17 @@ def test_import_of_modules_leaves_heavy_ones_alone():
     code = f"""
 import json, os, sys
 before, found = dict(os.environ), []
-for modules, absent in {IMPORTS}:
+for modules, absent in {IMPORTS}.items():
     exec("import " + modules)
     changed = set(os.environ.items()) - set(before.items())
     set_here = sorted(name for name, value in changed if name.startswith({SETTINGS!r}) and name != "RAY_CLIENT_MODE")
-    found.append([modules, sorted(absent & set(sys.modules)), set_here])
+    found.append([modules, sorted(set(absent.split()) & set(sys.modules)), set_here])
 print(json.dumps(found))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout.splitlines()[-1]) == [[modules, [], []] for modules, _ in IMPORTS]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[modules, [], []] for modules in IMPORTS]
 
 
 def test_each_way_to_install_brings_the_same_versions():

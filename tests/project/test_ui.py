@@ -4,27 +4,14 @@ The page at the end of each test is saved in the folder that the environment var
 pytest's temporary one.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commands import (
-    ROOT,
-    Command,
-    clean_environment,
-    references,
-    runs_of_kind,
-    wait_until,
-)
+from commands import ROOT, Command, clean_environment, references, runs_of_kind, wait_until
 from mlflow import MlflowClient
-from stop_tag import save_tags, type_stop_tag
 from tracking_server import tracking_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
@@ -34,14 +21,11 @@ pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path"),
 ]
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]  # fmt: skip
+FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 PATIENCE_MS = 60_000
 SHOWN_WITHIN_S = 60.0
 ROW, CARD = ".ag-center-cols-container .ag-row, .ag-pinned-left-cols-container .ag-row", "[data-testid$='runs-card']"
 LINES, BARS = ".scatterlayer .trace", ".barlayer .trace"
-
-Page = Any  # playwright is optional, and so are its types
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +49,7 @@ def server(under_limits):
 def page():
     """A page of a browser, 1600 x 1000, with the side pane of MLflow's assistant closed."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--no-first-run"])
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.set_default_timeout(PATIENCE_MS)
         page.add_locator_handler(
@@ -97,19 +81,10 @@ def _open(page, server, fragment, runs=None):
         page.get_by_text(re.compile(f"^{runs} matching runs?$")).first.wait_for()
 
 
-def _names_by(trials, metric):
-    """The trials' names, the lowest value first."""
-    return [str(run.info.run_name) for run in sorted(trials, key=lambda run: run.data.metrics[metric])]
-
-
-def _able(study):
-    """The trials that did not diverge."""
-    return [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
-
-
 def _shown(study):
-    """What its pages list: these, and what the search was held against."""
-    return [*_able(study), *references(study.client, study.run).values()]
+    """What its pages list: the trials that did not diverge, and what the search was held against."""
+    able = [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
+    return [*able, *references(study.client, study.run).values()]
 
 
 def _listed(page):
@@ -120,23 +95,27 @@ def _listed(page):
     return [name for _, name in sorted({tuple(link) for link in links})]
 
 
-def _card(page, title):
+def _chart(page, title):
+    return page.locator(CARD).filter(has=page.get_by_text(title, exact=True)).first
+
+
+def _found(page, title):
     """The chart with this title, which is searched for: charts further down are drawn only when they are seen."""
     page.get_by_placeholder("Search metric charts").fill(title)
-    card = page.locator(CARD).filter(has=page.get_by_text(title, exact=True)).first
-    card.wait_for()
-    return card
+    _chart(page, title).wait_for()
+    return _chart(page, title)
 
 
 def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(study, server, page):
     """A card with a point for each trial, parallel coordinates, and the best trial first; no axis of noise alone."""
     able = _shown(study)
     _open(page, server, _links(study)["score against cost"], len(able))
-    card = page.locator(CARD).filter(has=page.get_by_text("training_time_s vs. val_rmse", exact=True)).first
+    card = _chart(page, "training_time_s vs. val_rmse")
     card.locator(f"{LINES} .point").nth(len(able) - 1).wait_for(state="attached")
     assert card.locator(f"{LINES} .point").count() == len(able)
     assert page.get_by_text("peak_memory_mb vs. val_rmse", exact=True).count() == 0
-    assert _listed(page) == _names_by(able, "val_rmse")
+    best_first = sorted(able, key=lambda run: run.data.metrics["val_rmse"])
+    assert _listed(page) == [run.info.run_name for run in best_first]
     page.get_by_text("Parallel Coordinates", exact=True).scroll_into_view_if_needed()
     page.locator(".parcoords, [class*=parcoords]").first.wait_for()
 
@@ -159,9 +138,9 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study, 
     page.get_by_text("Show more").click()
     page.get_by_text("on other rows like these expect rmse").first.wait_for()
     page.get_by_text("In this model, shuffled").first.wait_for()
-    longest = max(_able(study), key=lambda run: run.data.metrics["elapsed_s"]).info.run_id
+    longest = max(study.trials, key=lambda run: run.data.metrics["elapsed_s"]).info.run_id
     _open(page, server, re.sub(r"/runs/\w+/", f"/runs/{longest}/", _links(study)["what its process did"]))
-    _card(page, "process_memory_mb").locator(f"{LINES} .point").nth(1).wait_for(state="attached")
+    _found(page, "process_memory_mb").locator(f"{LINES} .point").nth(1).wait_for(state="attached")
 
 
 def _cells(page, column, read="cell => cell.innerText"):
@@ -182,24 +161,13 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(under_lim
     wait_until(lambda: sorted(_cells(page, reason)) == tags, SHOWN_WITHIN_S, "the column of reasons")
     shown = _cells(page, reason)
     icons = _cells(page, "runDateAndNestInfo", "cell => cell.querySelector('svg').innerHTML")
-    finished = {icon for icon, why in zip(icons, shown, strict=True) if why == "-"}
-    killed = {icon for icon, why in zip(icons, shown, strict=True) if why != "-"}
-    assert (len(finished), len(killed), len(finished | killed)) == (1, 1, 2)
+    finished = [why == "-" for why in shown]
+    assert len(set(icons)) == len(set(zip(icons, finished, strict=True))) == len(set(finished)) == 2
     _open(page, server, _links(study)["who met the limits"].replace("TABLE", "CHART"))
     page.get_by_text(under_limits.limit).first.wait_for()
-    card = page.locator(CARD).filter(has=page.get_by_text("training_time_s", exact=True)).first
+    card = _chart(page, "training_time_s")
     known = [run for run in listed if "training_time_s" in run.data.metrics]
     card.locator(f"{BARS} .point").nth(len(known) - 1).wait_for(state="attached")
-
-
-def test_view_of_training_draws_curves(study, server, page):
-    """The score, the loss, the CPU share, the time of a step and the memory are lines, one for each trial."""
-    finished = [run for run in _able(study) if run.info.status == "FINISHED"]
-    _open(page, server, _links(study)["during training"], len(finished) + len(references(study.client, study.run)))
-    for name in ("val_rmse", "val_loss", "cpu_percent", "step_time_ms", "memory_mb"):
-        card = _card(page, name)
-        card.locator(LINES).nth(len(finished) - 1).wait_for(state="attached")
-        assert card.locator(BARS).count() == 0
 
 
 def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(report, under_limits, server, page):
@@ -230,18 +198,9 @@ COMPUTE = "import time\nend = time.time() + {seconds}\nwhile time.time() < end: 
 FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s")
 
 
-@dataclass(frozen=True)
-class Others:
-    """A server with runs of other programs, what starts more, and the page that `mlflow-sysmetrics ui` has shown."""
-
-    client: MlflowClient
-    start: Callable[..., Command]
-    shown: str
-
-
 @pytest.fixture(scope="module")
-def others(module_store):
-    """Two programs without MLflow; after them, what docs/plugin.md has one type."""
+def programs(module_store):
+    """The address of a server, and what starts our commands with its store."""
     commands = []
 
     def start(*words):
@@ -252,45 +211,49 @@ def others(module_store):
 
     with tracking_server(module_store) as port:
         uri = f"http://127.0.0.1:{port}"
-        finished = [
-            start("run", "--run-name", "shorter", "--", "python", "-c", COMPUTE.format(seconds=1)).wait(),
-            start("run", "--run-name", "longer", "--", "python", "-c", COMPUTE.format(seconds=20)).wait(),
-            start("ui").wait(),
-        ]
-        assert [each.stderr for each in finished if each.exit_code] == []
-        yield Others(MlflowClient(uri), start, "#" + finished[-1].stdout.strip().partition("/#")[2])
+        yield uri, start
         for command in commands:
             command.kill()
 
 
-def test_system_metrics_of_any_program_are_lines_under_readable_names(others, page):
+def test_system_metrics_of_any_program_are_lines_under_readable_names(programs, page):
     """By the link of docs/plugin.md: its costs, then a line under each name, a point a second; no name is cut."""
+    uri, start = programs
+    for name, seconds in (("shorter", 1), ("longer", 20)):
+        ended = start("run", "--run-name", name, "--", "python", "-c", COMPUTE.format(seconds=seconds)).wait()
+        assert ended.exit_code == 0, ended.stderr
     (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
-    assert others.shown == link
-    _open(page, others.client.tracking_uri, link)
-    page.locator(CARD).filter(has=page.get_by_text("peak_memory_mb", exact=True)).first.wait_for()
-    _card(page, "system/process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
+    assert start("ui").wait().stdout.strip() == f"{uri}/{link}"
+    _open(page, uri, link)
+    _chart(page, "peak_memory_mb").wait_for()
+    _found(page, "system/process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
     page.get_by_role("link", name="longer").click()
     page.get_by_role("tab", name="System metrics").click()
     page.locator(CARD).nth(5).locator(f"{LINES} .point").nth(5).wait_for(state="attached")
     for name in (f"process_{figure}{end}" for figure in FIGURES for end in ("", "_max")):
-        card = _card(page, name)
+        card = _found(page, name)
         card.locator(f"{LINES} .point").nth(7).wait_for(state="attached")
         assert card.locator(BARS).count() == 0
         title = card.get_by_text(name, exact=True).first
         assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
 
 
-def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(others, page):
-    """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
-    client = others.client
-    command = others.start("run", "--", "python", "-c", "import mlflow, time; mlflow.start_run(); time.sleep(300)")
-    wait_until(lambda: client.search_runs(["0"], "attributes.status = 'RUNNING'"), 60, "the run")
+def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(programs, page):
+    """The stop button, as a user presses it."""
+    uri, start = programs
+    client = MlflowClient(uri)
+    command = start("run", "--", "python", "-c", "import mlflow, time; mlflow.start_run(); time.sleep(300)")
+    wait_until(lambda: client.search_runs(["0"], "attributes.status = 'RUNNING'"), SHOWN_WITHIN_S, "the run")
     (run,) = client.search_runs(["0"], "attributes.status = 'RUNNING'")
-    type_stop_tag(page, client.tracking_uri, run.info.run_id)
-    save_tags(page)
+    _open(page, uri, f"#/experiments/0/runs/{run.info.run_id}/overview?workflowType=machine_learning")
+    page.get_by_role("button", name="Edit tags").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("combobox").fill("sysmetrics.stop")
+    page.keyboard.press("Enter")
+    dialog.get_by_placeholder("Type a value").fill("enough")
+    dialog.get_by_role("button", name="Add tag").click()
+    dialog.get_by_role("button", name="Save tags").click()
     assert command.wait().exit_code == 124
     run = client.get_run(run.info.run_id)
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
-    assert "sysmetrics.stop" not in run.data.tags
