@@ -40,7 +40,14 @@ _CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on
 _LOWER = ["rmse", "mae", "error_rate", "log_loss", "brier"]
 _HIGHER = ["roc_auc", "average_precision"]
 _MODEL_ADDRESSES = ("models:/", "runs:/")
-_FORMAT = option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+_FORMAT = option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="How the verdict is printed.",
+)
 _UNTOUCHED: dict[str, Any] = {"allow_interspersed_args": False}  # options after the command are its own
 _COMMAND = click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 _STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a

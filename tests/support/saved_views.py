@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -58,3 +59,10 @@ def listed(client, experiment_id):
         shown = unpacked(state) if state.startswith("deflate;") else json.loads(state)
         views.append(View(key.removeprefix(PREFIX), name, created_ms, shown))
     return {view.name: view for view in sorted(views, key=lambda view: -view.created_ms)}
+
+
+def golden(file, state):
+    """The state of a view that a file has, as a newcomer would read it; UPDATE_GOLDEN=1 writes it again."""
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(json.dumps(state, indent=1) + "\n")
+    return json.loads(file.read_text())

@@ -53,12 +53,13 @@ def test_mistake_is_one_sentence_without_a_password(store_in_use, empty_store, m
     store_in_use.delete_experiment(old)
     (empty_store / "text.db").write_text("no database" * 1000)
     before = sorted(empty_store.iterdir())
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     words = shlex.split(line.format(old=old))
-    while "=" in words[0]:
-        monkeypatch.setenv(*words.pop(0).split("=", 1))
-    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-    said = shown(*words, code=2)
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        while "=" in words[0]:
+            patch.setenv(*words.pop(0).split("=", 1))
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        said = shown(*words, code=2)
     assert why in said.splitlines()[-1]
     assert "hush" not in said
     assert sorted(empty_store.iterdir()) == before

@@ -1,9 +1,13 @@
 """The watchdog over a store that fails. Tests of the logger and of the commands hold what it and limits end."""
 
-import queue
+import itertools
 import threading
+from unittest.mock import Mock
+
+from commands import wait_until
 
 from mlflow_sysmetrics.limits import Watchdog, process_limits, watchdog
+from mlflow_sysmetrics.limits.watchdog import stopped_by_person
 from mlflow_sysmetrics.tags import STOP_REASON
 
 LIMIT_S = 10.0
@@ -12,38 +16,20 @@ LIMIT_S = 10.0
 def test_tag_ends_a_run_once_the_store_answers_again(monkeypatch):
     """While the store is known to be unreachable, it is not asked; a request that fails is made again."""
     monkeypatch.setattr(watchdog, "ASK_EVERY_S", 0.005)
-    unreachable, looked = threading.Event(), threading.Semaphore(0)
-    ended, cleared = queue.SimpleQueue(), queue.SimpleQueue()
+    is_away = Mock(return_value=True)
     answers = [ConnectionError("away"), {"a": "now"}, {"a": "now"}]
-
-    def is_unreachable():
-        looked.release()
-        return unreachable.is_set()
-
-    def stop_tags():
-        answer = answers.pop(0) if answers else {}
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def end(run_id, outcome):
-        ended.put((run_id, outcome))
-        raise RuntimeError("whatever `end` raises is logged")
-
-    unreachable.set()
-    dog = Watchdog(end, stop_tags=stop_tags, clear=cleared.put, is_unreachable=is_unreachable).start()
-    for _ in range(3):
-        assert looked.acquire(timeout=LIMIT_S)
-    assert len(answers) == 3
-    unreachable.clear()
-    run_id, outcome = ended.get(timeout=LIMIT_S)
-    assert (run_id, outcome.status) == ("a", "KILLED")
-    assert outcome.tags[STOP_REASON] == "the tag sysmetrics.stop was set to 'now'"
-    assert cleared.get(timeout=LIMIT_S) == "a"
-    for _ in range(3):
-        assert looked.acquire(timeout=LIMIT_S)
+    stop_tags = Mock(side_effect=itertools.chain(answers, itertools.repeat({})))
+    end, clear = Mock(side_effect=RuntimeError("whatever it raises is logged")), Mock()
+    dog = Watchdog(end, stop_tags=stop_tags, clear=clear, is_unreachable=is_away).start()
+    wait_until(lambda: is_away.call_count > 2, LIMIT_S, "three looks")
+    stop_tags.assert_not_called()
+    is_away.return_value = False
+    wait_until(lambda: stop_tags.call_count > 4, LIMIT_S, "the answers and one more")
     dog.release()
-    assert (ended.empty(), cleared.empty(), answers) == (True, True, [])
+    dog.join(LIMIT_S)
+    end.assert_called_once_with("a", stopped_by_person("now"))
+    assert dog.outcome.tags[STOP_REASON] == "the tag sysmetrics.stop was set to 'now'"
+    clear.assert_called_once_with("a")
 
 
 def test_limit_that_stays_broken_ends_a_run_once_and_without_holding_the_reading():

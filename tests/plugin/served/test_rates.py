@@ -1,11 +1,11 @@
 """Requests at a rate: when they fall due, what their times tell, and how the capacity is found from them."""
 
-import socket
 import threading
 import time
 from contextlib import contextmanager
 from itertools import pairwise
 from random import Random
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from unittest.mock import Mock
 
 import pytest
@@ -93,27 +93,21 @@ def one_at_a_time(slow, dies_after=10**9):
     """A server that takes 1 ms for a request, one at a time, but 0.4 s for number `slow`."""
     taken, lock = [], threading.Lock()
 
-    def answer(connection):
-        with connection:
-            while connection.recv(1000):
+    class Answers(BaseRequestHandler):
+        def handle(self):
+            while self.request.recv(1000):
                 with lock:
-                    taken.append(connection)
+                    taken.append(self)
                     if len(taken) > dies_after:
                         return
                     time.sleep(0.4 if len(taken) == slow else 0.001)
-                connection.sendall(ANSWER)
+                self.request.sendall(ANSWER)
 
-    def accept():
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=accept, daemon=True).start()
-        yield Server(Mock(uri="models:/m/1"), Mock(pid=1), listening.getsockname()[1], Mock())
+    with ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        yield Server(Mock(uri="models:/m/1"), Mock(pid=1), server.server_address[1], Mock())
+        server.shutdown()
 
 
 @cases(

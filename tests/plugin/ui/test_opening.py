@@ -8,11 +8,12 @@ import urllib.request
 import pytest
 from cases import cases
 from click.testing import CliRunner
-from commands import Command, clean_environment, copy_store, executed, hostile_files, store_uri, wait_until
+from commands import Command, clean_environment, copy_store, executed, hostile_files, in_use, store_uri, wait_until
 from mlflow import MlflowClient
 from reference import fragment
 from saved_views import listed
 from server_here import server_here
+from tracking_server import answers
 
 from mlflow_sysmetrics.command.cli import main
 
@@ -76,9 +77,7 @@ def test_page_is_that_of_the_newest_run(address, module_store):
 def test_command_becomes_a_server_for_a_store_without_one(new_store, tmp_path, address, held_by):
     """On the next free port, with the artifacts, small, without the store's address or modules from the folder."""
     folder = copy_store(new_store, tmp_path).resolve()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        client = MlflowClient(store_uri(folder))
+    with in_use(folder) as client:
         run = add(client, client.create_experiment("night"))
         client.log_text(run, "what was found", "found.txt")
     hostile_files(folder)
@@ -92,8 +91,9 @@ def test_command_becomes_a_server_for_a_store_without_one(new_store, tmp_path, a
         wait_until(lambda: "/#/" in command.stdout or command.process.poll() is not None, LIMIT_S, "the page")
         (page,) = re.findall(r"http://\S+", command.stdout)
         server = page.partition("/#/")[0]
-        assert taken < int(server.rpartition(":")[2]) < taken + 100
-        wait_until(lambda: answers(server) or command.process.poll() is not None, LIMIT_S, "the server")
+        port = int(server.rpartition(":")[2])
+        assert taken < port < taken + 100
+        wait_until(lambda: answers(port) or command.process.poll() is not None, LIMIT_S, "the server")
         for path, holds in (("/", "<html"), (f"/get-artifact?path=found.txt&run_uuid={run}", "what was found")):
             with urllib.request.urlopen(server + path, timeout=30) as answer:
                 assert holds in answer.read().decode()
@@ -105,12 +105,3 @@ def test_command_becomes_a_server_for_a_store_without_one(new_store, tmp_path, a
     finally:
         command.kill()
         connection.close()
-
-
-def answers(server):
-    """Whether a server takes requests."""
-    try:
-        urllib.request.urlopen(server, timeout=30).close()
-    except OSError:
-        return False
-    return True
