@@ -49,13 +49,16 @@ def child_run(parent: RunRef, name: str, tags: Mapping[str, object] | None = Non
 class Writer:
     """Creates, fills and ends MLflow runs without making the caller wait. Only `close` waits.
 
-    Its thread runs while there are runs to write. It writes the points of a run every two seconds, and the creation and
-    the end of a run at once. After a failure the run pauses, longer and longer, and keeps its data; other runs go on.
-    `close` does not wait for a run that the store does not have. No error reaches the thread that uses the writer.
+    Its thread runs while there are runs to write. It writes the points of a run every `ask_every_s` seconds, and the
+    creation and the end of a run at once. After a failure the run pauses, longer and longer up to `max_pause_s`, and
+    keeps its data; other runs go on. `close` does not wait for a run that the store does not have. No error reaches the
+    thread that uses the writer.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, ask_every_s: float = ASK_EVERY_S, max_pause_s: float = MAX_PAUSE_S) -> None:
         self.store = store
+        self.ask_every_s = ask_every_s
+        self.max_pause_s = max_pause_s
         self.is_unreachable = False  # whether the store did not take what it was sent last
         self.cpu_seconds = 0.0  # of its thread: what a measurement of this process may leave out
         self._runs: dict[Run, None] = {}  # in the order in which they came: a run before those below it
@@ -103,7 +106,7 @@ class Writer:
         with self._lock:
             if run not in self._runs:
                 self._runs[run] = None
-                run.due_at = time.monotonic() + ASK_EVERY_S
+                run.due_at = time.monotonic() + self.ask_every_s
             run.is_closing = False
             if at_once and not run.failures:
                 run.due_at = 0.0
@@ -168,7 +171,7 @@ class Writer:
         used_before_s = self.cpu_seconds
         while self._goes_on():
             due_at = min((run.due_at for run in self._waiting()), default=math.inf)
-            self.wake.wait(max(0.0, min(due_at - time.monotonic(), ASK_EVERY_S)))
+            self.wake.wait(max(0.0, min(due_at - time.monotonic(), self.ask_every_s)))
             self.wake.clear()
             for run in self._waiting():
                 if time.monotonic() >= run.due_at and run in self._runs:
@@ -195,13 +198,13 @@ class Writer:
         # Wait long for the answer to a creation: a retry before the run is visible would create it twice.
         self.store.timeout_s = MAX_ANSWER_S if run.run_id is None else min(ANSWER_S * times, MAX_ANSWER_S)
         # Before the attempt: during it a caller may bring the next one forward.
-        run.due_at = time.monotonic() + (0.0 if run.is_closing else ASK_EVERY_S)
+        run.due_at = time.monotonic() + (0.0 if run.is_closing else self.ask_every_s)
         try:
             send(run, self.store)
         except Exception as error:
             self._failed(run, error)
             jitter = random.uniform(0.5, 1.0)  # so that clients do not reconnect at the same moment
-            pause_s = MIN_PAUSE_S if run.is_closing else min(MIN_PAUSE_S * times, MAX_PAUSE_S)
+            pause_s = MIN_PAUSE_S if run.is_closing else min(MIN_PAUSE_S * times, self.max_pause_s)
             run.due_at = time.monotonic() + pause_s * jitter
             return
         run.failures = 0

@@ -21,7 +21,7 @@ from entrypoints.models import scores
 from entrypoints.option_types import AUTO
 from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.program import MeasuredProgram
-from mlflow_sysmetrics.delivery import writer
+from mlflow_sysmetrics.delivery import writer_for
 
 LIMIT_S = 60.0
 SCORE = scores.find(None, "regression")
@@ -202,7 +202,7 @@ def test_block_of_another_page_runs(store_in_use, capsys, page, place):
 @pytest.mark.parametrize("block", blocks("python", "integrations"))
 def test_example_of_an_integration_runs(store_in_use, block, monkeypatch):
     """In at most 15 lines, here with less to do. What it costs is in its runs, which have ended."""
-    monkeypatch.setattr(writer, "ASK_EVERY_S", 0.1)
+    monkeypatch.setattr(writer_for(store_in_use.tracking_uri), "ask_every_s", 0.1)
     for package in set(re.findall(r"^import (optuna|lightgbm|xgboost)$", block, re.MULTILINE)):
         pytest.importorskip(package)
     if "mlflow_sysmetrics.sklearn" in block:

@@ -5,8 +5,10 @@ import resource
 import signal
 import stat
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from cases import cases
 from forks import in_fork
 
 from mlflow_sysmetrics.delivery import journal as journals
@@ -75,19 +77,23 @@ def test_what_an_earlier_process_left_stays_for_sync(path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("kind", ["writable", "link"])
-def test_file_that_others_may_have_made_is_refused(kind, path):
-    """What others may write, and links to elsewhere."""
+def test_file_that_others_can_write_is_refused(path):
+    """They may have written it."""
     path.parent.mkdir()
-    theirs = path.with_name("theirs") if kind == "link" else path
-    theirs.write_text("theirs")
-    if kind == "link":
-        path.symlink_to(theirs)
-    else:
-        path.chmod(0o666)
-    with pytest.raises(OSError):  # noqa: PT011
+    path.write_text("theirs")
+    path.chmod(0o666)
+    with pytest.raises(OSError, match="only its owner can write"):
         Journal(path, ABOUT)
-    assert theirs.read_text() == "theirs"
+    assert path.read_text() == "theirs"
+
+
+def test_link_is_not_followed(path):
+    """To what others have chosen."""
+    path.parent.mkdir()
+    path.symlink_to(path.parent / "theirs")
+    with pytest.raises(OSError, match="symbolic links"):
+        Journal(path, ABOUT)
+    assert not path.exists()
 
 
 def test_journal_that_its_owner_removes_meanwhile_is_not_taken(path, monkeypatch):
@@ -131,18 +137,17 @@ def test_forked_child_leaves_the_journal_alone_and_does_not_keep_its_lock(path):
 @needs_fork
 def test_what_does_not_fit_is_not_written_in_part(path):
     """As on a full disk: what was there stays, and a smaller operation is taken."""
+    small = Status("FINISHED", 5, {})
 
     def child():
         journal = Journal(path, ABOUT)
         journal.append(OPERATIONS)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, resource.RLIM_INFINITY))
-        try:
+        with pytest.raises(OSError, match="large"):
             journal.append(OPERATIONS * 9)
-        except OSError:
-            journal.append([Status("FINISHED", 5, {})])
-            return list(journal.read()) == [*OPERATIONS, Status("FINISHED", 5, {})]
-        return False
+        journal.append([small])
+        return list(journal.read()) == [*OPERATIONS, small]
 
     assert in_fork(child) == 1
 
@@ -157,16 +162,13 @@ def test_file_whose_writer_was_killed_at_once_is_started_afresh(path):
     journal.close()
 
 
-@pytest.mark.parametrize(
-    ("variables", "folder"),
+@cases(
+    "variables, folder",
     [
         ({"MLFLOW_SYSMETRICS_SPOOL": "~/here", "HOME": "/home/me"}, "/home/me/here"),
         ({"HOME": "/home/me"}, "/home/me/.local/state/mlflow-sysmetrics"),
     ],
 )
-def test_folder_is_the_users_own_unless_named(variables, folder, monkeypatch):
-    for name in ("MLFLOW_SYSMETRICS_SPOOL", "XDG_STATE_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert journal_folder() == Path(folder)
+def test_folder_is_the_users_own_unless_named(variables, folder):
+    with mock.patch.dict(os.environ, variables, clear=True):
+        assert journal_folder() == Path(folder)
