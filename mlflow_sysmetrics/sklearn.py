@@ -80,7 +80,7 @@ class SystemMetricsCallback:
         if self.limits.rules:
             self._check(params["error_score"], params.get("n_jobs"))
         with _guard():
-            estimator._sysmetrics = _Search(estimator, self.limits)
+            estimator._sysmetrics = Search(estimator, self.limits)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         with _guard():
@@ -124,7 +124,7 @@ def _row(estimator: Any, context: Any) -> int:
 
 
 class _SearchProxy:
-    """What a worker has in place of the `_Search`."""
+    """What a worker has in place of the `Search`."""
 
     thread = threading.main_thread().ident
     writing_s = 0.0
@@ -139,7 +139,7 @@ class _SearchProxy:
 class _Fit:
     """A fit that has begun in this process."""
 
-    def __init__(self, search: _Search | _SearchProxy) -> None:
+    def __init__(self, search: Search | _SearchProxy) -> None:
         with contextlib.suppress(AttributeError, OSError):  # not every libc has it
             psutil.heap_trim()  # so that what an earlier fit has freed is not this one's
         reset_peak_rss()
@@ -174,7 +174,7 @@ class _Candidate:
     ended_ms: int | None = None
 
 
-class _Search:
+class Search:
     """The runs of a search, in its process. Only `close` waits for the store."""
 
     def __init__(self, estimator: Any, limits: Limits) -> None:
