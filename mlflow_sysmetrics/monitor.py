@@ -57,6 +57,15 @@ class _Fold:
             self.maximum = value
 
 
+def next_due(due: float, now: float, interval_s: float) -> float:
+    """When the next reading is due, after one that was due and that has ended now: so many intervals after that one.
+
+    What a long reading has missed is not made up for: a burst of readings says nothing new.
+    """
+    missed = (now - due) // interval_s
+    return due + (1 + missed) * interval_s
+
+
 class Monitor:
     """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
 
@@ -141,8 +150,7 @@ class Monitor:
         while not is_stopping:
             self._take(-1)
             now = time.monotonic()
-            missed = (now - due) // self._interval_s  # not made up for: a burst of readings says nothing new
-            due += (1 + missed) * self._interval_s
+            due = next_due(due, now, self._interval_s)
             is_stopping = self._stopping.wait(due - now)
 
     def _take(self, patience_s: float) -> Mapping[str, float]:

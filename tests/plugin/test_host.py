@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from cases import cases
 from commands import ROOT, clean_environment
 from forks import in_fork
 from made_up_cgroups import DOCKER, Group
@@ -74,13 +74,12 @@ def test_tags_are_of_the_process_that_starts_the_run(monkeypatch):
     assert not provider.in_context()  # then MLflow asks it for no tags
 
 
-@pytest.mark.parametrize(
-    ("group", "cores", "memory_mb"),
-    [
-        (Group(memory_limit=200_000_000, quota=(50000, 100000)), "0.5", "200"),
-        (Group(memory_limit=900_000_000_000_000, quota=(320000000, 100000)), None, None),
-    ],
-    ids=["tight", "looser than the machine"],
+@cases(
+    "group, cores, memory_mb",
+    {
+        "tight": (Group(memory_limit=200_000_000, quota=(50000, 100000)), "0.5", "200"),
+        "looser than the machine": (Group(memory_limit=900_000_000_000_000, quota=(320000000, 100000)), None, None),
+    },
 )
 def test_cores_and_memory_are_the_least_of_what_is_there_and_allowed(group, cores, memory_mb, tmp_path):
     """In a container. None: those of this machine."""
@@ -89,25 +88,27 @@ def test_cores_and_memory_are_the_least_of_what_is_there_and_allowed(group, core
     assert found["memory_limit_mb"] == (memory_mb or here["memory_limit_mb"])
 
 
-@pytest.mark.parametrize(
-    ("files", "fact", "text"),
-    [
-        ({"proc/cpuinfo": X86}, "cpu_model", "Intel(R) Xeon(R) Gold 6248"),
-        ({"proc/cpuinfo": ARM}, "cpu_model", f"{platform.machine()} implementer 0x41 part 0xd0c"),
-        ({}, "cpu_model", platform.machine()),
-        ({"etc/os-release": 'PRETTY_NAME="Debian 12"\nID=debian\n'}, "os", f"Debian 12, Linux {platform.release()}"),
-    ],
-    ids=["x86", "Arm", "no cpuinfo", "Debian"],
+@cases(
+    "files, fact, text",
+    {
+        "x86": ({"proc/cpuinfo": X86}, "cpu_model", "Intel(R) Xeon(R) Gold 6248"),
+        "Arm": ({"proc/cpuinfo": ARM}, "cpu_model", f"{platform.machine()} implementer 0x41 part 0xd0c"),
+        "no cpuinfo": ({}, "cpu_model", platform.machine()),
+        "Debian": (
+            {"etc/os-release": 'PRETTY_NAME="Debian 12"\nID=debian\n'},
+            "os",
+            f"Debian 12, Linux {platform.release()}",
+        ),
+    },
 )
 def test_a_machine_is_described(files, fact, text, tmp_path):
     """By the kernel's files, which differ between architectures; minimal containers lack some."""
     assert facts(tmp_path, files)[fact] == text
 
 
-@pytest.mark.parametrize(
-    ("nvml", "gpus"),
-    [(Nvml(Gpu(), Gpu()), "2 x NVIDIA H100"), (Nvml(Gpu(), error=NvmlError("none")), None)],
-    ids=["two cards", "no driver"],
+@cases(
+    "nvml, gpus",
+    {"two cards": (Nvml(Gpu(), Gpu()), "2 x NVIDIA H100"), "no driver": (Nvml(Gpu(), error=NvmlError("none")), None)},
 )
 def test_cards_are_named_by_the_driver(nvml, gpus, tmp_path, monkeypatch):
     """Without a driver there is no tag, but the others are. No GPU is here: the driver is substituted."""

@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 from busy_worker import use_cpu
+from cases import cases
 from commands import wait_until
 from forks import in_fork
 from tracking_server import free_port
@@ -63,7 +64,7 @@ def test_killed_process_leaves_its_summary_for_sync(recorded, client, journals):
     assert not list(journals.iterdir())
 
 
-@pytest.mark.parametrize("away", [False, True], ids=["store is there", "store is away"])
+@cases("away", {"store is there": False, "store is away": True})
 def test_program_ends_at_its_limit_unless_it_says_otherwise(away, recorded, client, tmp_path):
     """By SIGTERM, its child with it; its run is KILLED, says why, and has all its summary."""
 
@@ -85,41 +86,34 @@ def test_program_ends_at_its_limit_unless_it_says_otherwise(away, recorded, clie
     assert run.data.metrics.keys() >= SUMMARY
 
 
-def test_stop_in_the_handler_of_a_signal_is_bounded(recorded, tmp_path):
+def test_stop_in_the_handler_of_a_signal_is_bounded(recorded):
     """Wherever the main thread is: in a phase, in a step, or reading its summary."""
 
     def program(logger):
-        took = []
+        took_s = []
 
         def stop(*_):
             began = time.monotonic()
-            assert logger.stop()["elapsed_s"] > 0
-            took.append(time.monotonic() - began)
+            logger.stop()
+            took_s.append(time.monotonic() - began)
 
         signal.signal(signal.SIGUSR1, stop)
-        for turn in range(6):
-            logger.start()
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-            while len(took) == turn:
-                with logger.phase("phase"), logger.step():
-                    pass
-                if turn % 2:
-                    assert logger.summary
-        logger.stop()
-        (tmp_path / "took").write_text(str(max(took)))
-        return max(took) < 8
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        while not took_s:
+            with logger.phase("phase"), logger.step():
+                assert logger.summary
+        return took_s[0] < 8
 
     code, run = recorded(program)
-    assert code == 1, (tmp_path / "took").read_text()
+    assert code == 1
     assert run.data.metrics.keys() >= SUMMARY | {"phase/phase/elapsed_s", "steps"}
 
 
-def test_program_that_forgets_to_stop_is_complete_at_its_exit(client, journals):
+def test_program_that_forgets_to_stop_is_complete_at_its_exit(client):
     """With its own exit code."""
     run_id = client.create_run("0").info.run_id
-    code = "from mlflow_sysmetrics import SystemMetricsLogger, logger\nlogger.DELIVER_S = 300\n"  # a slow machine
-    code += f"SystemMetricsLogger('{run_id}').start()\nexit(3)"
-    environ = os.environ | {"MLFLOW_TRACKING_URI": client.tracking_uri}
-    assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=300).returncode == 3
+    code = f"from mlflow_sysmetrics import SystemMetricsLogger\nSystemMetricsLogger('{run_id}').start()\nexit(3)"
+    env = os.environ | {"MLFLOW_TRACKING_URI": client.tracking_uri}
+    assert subprocess.run([sys.executable, "-c", code], env=env, timeout=300).returncode == 3
+    assert not deliver().left  # if a busy machine has not done so in five seconds
     assert client.get_run(run_id).data.metrics.keys() >= SUMMARY
-    assert not list(journals.iterdir())

@@ -6,13 +6,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
+from cases import cases
 from clock import Clock
 from forks import in_fork
 
-from mlflow_sysmetrics.monitor import Monitor
+from mlflow_sysmetrics.monitor import Monitor, next_due
 
 LIMIT_S = 60.0
 
@@ -64,7 +64,7 @@ def test_reading_counts_for_as_long_as_it_is_since_the_one_before():
     assert window.maximum == {"cpu": 100.0, "slow": 17.0}
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@cases("value", [math.nan, math.inf, -math.inf])
 def test_value_that_is_not_finite_is_left_out(value):
     """Of windows, peaks, what is shown and what is returned."""
     seen = []
@@ -78,7 +78,8 @@ def test_value_that_is_not_finite_is_left_out(value):
 def test_windows_of_a_long_run_are_longer():
     """A second at first, ten after hours."""
     clock = Clock()
-    monitor, closed = made(lambda: {"x": clock.now}, window_s=1.0, clock=clock), list[float]()
+    monitor = made(lambda: {"x": clock.now}, window_s=1.0, clock=clock)
+    closed = []
     for _ in range(4 * 3600):
         monitor.read()
         closed += [window.maximum["x"] for window in monitor.drain()]
@@ -115,24 +116,10 @@ def test_stop_does_not_wait_for_a_reading_that_hangs():
     release.set()
 
 
-def test_readings_keep_the_interval_however_long_each_takes(monkeypatch):
-    """Each takes half of it; what the fourth, which takes long, has missed is not made up for by a burst."""
-    clock, moments = Clock(), list[float]()
-
-    def sample():
-        moments.append(round(clock.now, 6))
-        clock.now += 0.43 if len(moments) == 4 else 0.05
-        return {"x": 1.0}
-
-    def wait(seconds):
-        clock.now += seconds
-        return len(moments) == 7
-
-    monkeypatch.setattr("mlflow_sysmetrics.monitor.time", SimpleNamespace(monotonic=clock, time=time.time))
-    monitor = made(sample, interval_s=0.1, clock=clock)
-    monitor._stopping = SimpleNamespace(wait=wait)
-    monitor._run()
-    assert moments == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.8, 0.9, 1.0])
+@cases("now, due", {"a short one": (10.05, 10.1), "a longer one": (10.12, 10.2), "a long one": (10.43, 10.5)})
+def test_readings_keep_the_interval_however_long_each_takes(now, due):
+    """What one has missed is not made up for by a burst."""
+    assert next_due(10.0, now, 0.1) == pytest.approx(due)
 
 
 @pytest.mark.parametrize("reading", [OSError("out of luck"), None, {"x": "fast"}, 3], ids=repr)
@@ -164,7 +151,7 @@ def test_machine_without_threads_gets_a_last_reading(monkeypatch):
     assert [window.mean for window in monitor.drain()] == [{"x": 4.0}]
 
 
-@pytest.mark.parametrize("interval_s", [0, -1.0, math.nan])
+@cases("interval_s", [0, -1.0, math.nan])
 def test_interval_that_is_no_time_is_refused(interval_s):
     """At construction: the thread could only fail."""
     with pytest.raises(ValueError, match=f"^interval_s={interval_s}: give a number of seconds above 0$"):
@@ -173,13 +160,13 @@ def test_interval_that_is_no_time_is_refused(interval_s):
 
 def test_readings_of_several_threads_do_not_overlap():
     """A sampler need not be thread-safe."""
-    inside, overlaps = [0], [0]
+    inside = []
 
     def sample():
-        inside[0] += 1
-        overlaps[0] += inside[0] > 1
+        inside.append(1)
         os.sched_yield()
-        inside[0] -= 1
+        (_,) = inside  # else the reading fails
+        inside.clear()
         return {"x": 1.0}
 
     monitor = made(sample, interval_s=1e-4, window_s=0.01)
@@ -188,30 +175,28 @@ def test_readings_of_several_threads_do_not_overlap():
         for _ in range(800):
             pool.submit(monitor.read)
     monitor.stop(LIMIT_S)
-    assert overlaps[0] == monitor.failures == 0
+    assert monitor.failures == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("held", ["sample", "clock"])
-def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held):
-    """Forked in the middle of a reading or a fold: read, drain and stop return at once and hold nothing."""
+def test_forked_child_does_not_hang_on_a_lock_of_its_parent():
+    """Forked as a reading is being folded: read, drain and stop return at once and hold nothing."""
     inside, release, looks = threading.Event(), threading.Event(), count()
 
-    def block():
-        if held == "sample" or next(looks):  # `start` looks at the clock as well
+    def clock():
+        if next(looks):  # `start` looks at it as well
             inside.set()
             release.wait(LIMIT_S)
         return 1.0
 
-    clock = block if held == "clock" else time.monotonic
-    monitor = made(lambda: {"x": block() if held == "sample" else 1.0}, interval_s=0.01, clock=clock)
+    monitor = made(lambda: {"x": 1.0}, clock=clock)
     monitor.start()
     assert inside.wait(LIMIT_S)
 
     def child():
-        empty = monitor.read() == {} and monitor.drain() == []
+        is_empty = monitor.read() == {} and monitor.drain() == []
         monitor.stop(LIMIT_S)
-        return empty
+        return is_empty
 
     exit_code = in_fork(child)
     release.set()
