@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
-from click.testing import CliRunner
 from commands import (
     Study,
     children,
     copy_store,
+    invoke,
     runs_of_kind,
     store_uri,
 )
@@ -19,6 +19,7 @@ from own_models import ALGORITHMS, OF_TABLE, write_own_models
 
 from entrypoints.main import main as main_command
 from entrypoints.own_modules import OF_STEPS
+from entrypoints.prepare import prepare
 from entrypoints.tune import tune
 
 
@@ -32,7 +33,7 @@ def _no_folder_of_steps(monkeypatch):
 def test_main_ends_with_the_first_step_that_fails(store_in_use, monkeypatch, capfd):
     """A dataset that prepare does not know ends main: tune is not tried, both runs are FAILED and say why."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store_in_use.tracking_uri)
-    result = CliRunner().invoke(main_command, ["--dataset", "nonsense"])
+    result = invoke(main_command, dataset="nonsense")
     of_prepare = capfd.readouterr()
     assert result.exit_code == 1
     assert "Traceback" not in result.output + of_prepare.out + of_prepare.err
@@ -52,7 +53,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(store_in_use, monk
 
     What is registered is the model that meets the limits.
     """
-    ran = list[tuple[str, dict[str, str]]]()
+    ran = []
 
     def run(uri, entry_point, parameters, **options):
         assert os.environ[OF_STEPS] == str(Path.cwd())
@@ -60,16 +61,14 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(store_in_use, monk
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
 
     monkeypatch.setattr(mlflow.projects, "run", run)
-    of_data = {"target": "a", "drop": "b,c", "decimal": ",", "max_rows": "500", "folds": "3"}
-    of_data |= {"group": "b", "time": "none", "duplicates": "together", "seed": "7"}
-    of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
-    of_search |= {"metric": "roc_auc", "choose": "cheapest", "served": "none", "max_trials": "9"}
-    given = of_data | of_search | {"limits": "elapsed_s<=3", "register": "wine"}
-    line = [part for name, value in given.items() for part in (f"--{name}", value)]
-    result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])
+    given = {"target": "a", "max_rows": "500", "folds": "3", "seed": "7", "algorithm": "svm,my.Model"}
+    given |= {"space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}', "choose": "cheapest", "served": "none"}
+    given |= {"limits": "elapsed_s<=3", "register": "wine"}
+    result = invoke(main_command, dataset="red_wine,diabetes", **given)
     assert result.exit_code == 0, result.output
-    usual = {str(option.name): str(option.default) for option in tune.params}
-    whole = {name: text for name, text in (usual | given).items() if name not in ("dataset", "resume")}
+    whole = {str(option.name): str(option.default) for option in tune.params} | given
+    del whole["dataset"], whole["resume"]
+    of_data = {option.name: whole[option.name] for option in prepare.params if option.name in whole}
     full = {name: text for name, text in whole.items() if name not in ("limits", "register")}
     expected = []
     for name in ("red_wine", "diabetes"):

@@ -3,12 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
 from cases import cases
-from click.testing import CliRunner
+from commands import invoke
 from study_settings import parsed
 
-from entrypoints.errors import UserError
 from entrypoints.report import report
 from entrypoints.settings import DEFAULT_LIMITS, as_typed, main_options, report_options, tune_options
 from entrypoints.tune import tune
@@ -34,38 +32,6 @@ def _with(name):
 def test_option_takes_a_value_that_is_allowed(name, text, value):
     """Also at the edge of what is allowed."""
     assert parsed(f"--{name}", text, options=_with(name))[name] == value
-
-
-LENGTH = "auto or a number of epochs or steps, such as 10 epochs, is"
-NAME = "none or a name of at most 250 characters without / and : is"
-
-
-@pytest.mark.parametrize(
-    ("name", "texts", "allowed", "default"),
-    [
-        ("folds", ("1", "2.5", ""), "auto or a whole number from 2 is", "auto"),
-        ("max_rows", ("0", "1e3", "none"), "all or a whole number from 1 is", "all"),
-        (
-            "length",
-            ("0 steps", "-1 epochs", "10", "2 days"),
-            LENGTH,
-            "auto",
-        ),
-        ("time_limit_s", ("0", "1h", "inf"), "none or auto or a number above 0 is", "auto"),
-        ("rate", ("0.05", "20000", "nan"), "none or a number from 0.1 to 10000 is", "none"),
-        ("register", ("", "a/b", "x" * 251), NAME, "none"),
-        ("resume", ("", "a,b"), "none or the run id of a study is", "none"),
-        ("served", ("true", ""), "on or none is", "on"),
-        ("study", ("", "a,,b"), "auto or run ids separated by commas are", "auto"),
-    ],
-    ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
-)
-def test_option_refuses_another_value_in_one_sentence(name, texts, allowed, default):
-    """It names the option, what was given, what is allowed, and the default."""
-    for text in texts:
-        with pytest.raises(UserError) as raised:
-            parsed(f"--{name}", text, options=_with(name))
-        assert raised.value.message == f"{name}={text}: {allowed} allowed; leave it out for the default, {default}"
 
 
 def test_options_are_written_as_they_are_typed():
@@ -102,7 +68,7 @@ def test_length_is_what_was_given_and_else_the_default(given, steps):
 def test_every_option_has_a_help_text_and_shows_its_default():
     """The command line explains itself."""
     for command in (tune, report):
-        shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
+        shown = re.sub(r"\s+", "", invoke(command, "--help").output)
         for option in command.params:
             assert option.help, option.name
             assert f"[default:{option.default}]" in shown, option.name
@@ -125,9 +91,3 @@ def test_datasets_are_names_separated_by_commas(text, names, tmp_path, monkeypat
         Path(name).write_text("x")
     expected = tuple(name.replace("HERE", str(tmp_path)) for name in names) or tuple(text.split(","))
     assert parsed("--dataset", text, options=main_options)["dataset"] == expected
-
-
-def test_dataset_that_is_missing_among_several_is_a_mistake():
-    """A comma too many may stand for one that was forgotten."""
-    with pytest.raises(UserError, match=r"^dataset=red_wine,: a dataset or several separated by commas are allowed; "):
-        parsed("--dataset", "red_wine,", options=main_options)

@@ -3,7 +3,6 @@
 import io
 from unittest.mock import Mock
 
-import pytest
 from cases import cases
 from clock import Clock
 
@@ -18,51 +17,34 @@ class Terminal(io.StringIO):
         return True
 
 
-EQUAL = dict.fromkeys(range(8), 1.0)
+EQUAL, FOUR = (dict.fromkeys(range(number), 1.0) for number in (8, 4))
+AFTER_30_S = "8 trials, best val_rmse 0.6581, 30 s elapsed"
 
 
-@pytest.mark.parametrize(
-    ("expected", "options", "starts", "ends", "seconds", "says"),
-    [
-        pytest.param({}, {}, (), (), 0, "starting the processes", id="before the first trial"),
-        pytest.param({}, {}, (0, 1), (), 20, "0/8 trials, best val_rmse 0.6581, 20 s elapsed", id="none has ended"),
+@cases(
+    "expected, options, starts, ends, seconds, says",
+    {
+        "before the first trial": ({}, {}, (), (), 0, "starting the processes"),
+        "none has ended": ({}, {}, (0, 1), (), 20, "0/8 trials, best val_rmse 0.6581, 20 s elapsed"),
         # Two of eight trials took 30 s, so the six that are left take 90 s.
-        pytest.param(
-            *(EQUAL, {}, (0, 1), (0, 1), 30),
-            "2/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left",
-            id="equal trials",
-        ),
+        "equal trials": (EQUAL, {}, (0, 1), (0, 1), 30, f"2/{AFTER_30_S}, about 1 min 30 s left"),
         # 10 of 100 s are done and half of the 30 that run: 25 took 20 s, so the other 75 take 60 s.
-        pytest.param(
-            *({0: 10.0, 1: 30.0, 2: 40.0, 3: 20.0}, {}, (0, 1), (0,), 20),
+        "in proportion to the forecasts": (
+            {0: 10.0, 1: 30.0, 2: 40.0, 3: 20.0},
+            {},
+            (0, 1),
+            (0,),
+            20,
             "1/8 trials, best val_rmse 0.6581, 20 s elapsed, about 1 min 0 s left",
-            id="in proportion to the forecasts",
         ),
         # Only the trials of this command say how long the others take.
-        pytest.param(
-            *({0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}, {"done": 4}, (0,), (0,), 30),
-            "5/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left",
-            id="a study that goes on",
-        ),
+        "a study that goes on": (FOUR, {"done": 4}, (0,), (0,), 30, f"5/{AFTER_30_S}, about 1 min 30 s left"),
         # The limit counts from the first trial, too.
-        *(
-            pytest.param(
-                *(EQUAL, {"limit_s": limit_s}, (0,), (0,), 30),
-                f"1/8 trials, best val_rmse 0.6581, 30 s elapsed, about {left} left",
-                id=f"limit of {limit_s} s",
-            )
-            for limit_s, left in ((60.0, "30 s"), (600.0, "3 min 30 s"))
-        ),
-    ],
+        "limit of 1 min": (EQUAL, {"limit_s": 60.0}, (0,), (0,), 30, f"1/{AFTER_30_S}, about 30 s left"),
+        "limit of 10 min": (EQUAL, {"limit_s": 600.0}, (0,), (0,), 30, f"1/{AFTER_30_S}, about 3 min 30 s left"),
+    },
 )
-def test_progress_says_trials_best_and_time(
-    expected,
-    options,
-    starts,
-    ends,
-    seconds,
-    says,
-):
+def test_progress_says_trials_best_and_time(expected, options, starts, ends, seconds, says):
     """Time counts from the first trial on, and is never more than the limit leaves."""
     stream, clock = io.StringIO(), Clock(100.0)
     progress = Progress(8, "val_rmse", stream, clock, **options)

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from cases import cases
 
-from entrypoints.errors import UserError
 from entrypoints.search_space import distribution, is_distribution, parse
-
-ENDS = "; give a list of values for each hyperparameter, such as {batch_size: [8, 64], learning_rate: [0.01]}"
 
 
 def _values(given):
@@ -79,41 +76,3 @@ def test_distribution_is_drawn_from_between_its_bounds(given, low, high, median)
     if "integers" in given:
         assert set(drawn.tolist()) == {-1, 0, 1, 2}
         assert np.issubdtype(drawn.dtype, np.integer)
-
-
-NO_DISTRIBUTION = "x is not a distribution: uniform, loguniform, integers with two rising bounds, above 0 for "
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        *(
-            pytest.param(f"{{x: {given}}}", NO_DISTRIBUTION, id=given)
-            for given in (
-                *("{uniform: [0, 1], integers: [0, 1]}", "{uniform: 5}", "{uniform: [0, 1, 2]}", "{uniform: [1, 1]}"),
-                *("{uniform: [a, b]}", "{loguniform: [0, 1]}", "{integers: [0.5, 3]}", "{integers: [0, 1e30]}"),
-            )
-        ),
-        pytest.param("{x: []}", "x has no value", id="no value"),
-        pytest.param("{", "it is not YAML: see line 1", id="open"),
-        pytest.param("{}", "it names no hyperparameter", id="nothing"),
-        pytest.param("x: 1", "it is neither in braces nor the path of a file (No such file", id="no braces"),
-        pytest.param("x" * 5000, "it is neither in braces nor the path of a file (File name too", id="long"),
-        pytest.param("broken.yaml", "it is not YAML: see line 3", id="yaml"),
-        pytest.param("object.yaml", "it is not YAML: see line 1", id="python object"),
-    ],
-)
-def test_text_that_is_no_space_is_refused_in_one_sentence(tmp_path, text, why):
-    """It says what was given, shortened where it is long, why it is none, and shows one."""
-    for name, content in {
-        "broken.yaml": b"alpha: [1]\nbeta: [2\nx: 3",
-        "object.yaml": b"alpha: !!python/object/apply:os.getcwd []",
-    }.items():
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError) as raised:
-        parse(text, tmp_path)
-    message = raised.value.message
-    given = text if len(text) < 100 else f"{'x' * 96} ..."
-    assert message.startswith(f"space={given}: {why}")
-    assert message.endswith(ENDS)
-    assert "\n" not in message

@@ -15,6 +15,7 @@ from pathlib import Path
 import mlflow
 import psutil
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
@@ -261,6 +262,15 @@ class UnderLimits:
         return f"training_time_s<={self.limit_s}"
 
 
+def invoke(command, *words, **options):
+    """What a command answers in this process."""
+    return CliRunner().invoke(command, [*words, *_typed(options)])
+
+
+def _typed(options):
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
 def early_stop(folder, **options):
     """Run a study under limits in the environment that `mlflow run` makes, with a folder's store, and find its runs."""
     client = MlflowClient(store_uri(folder))
@@ -271,9 +281,7 @@ def early_stop(folder, **options):
         MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder),
         PYTHONPATH=os.pathsep.join([str(folder / "library"), str(Path(__file__).parent)]),
     )  # fmt: skip
-    options = {"served": "none"} | options
-    given = [part for name, value in options.items() for part in (f"--{name}", value)]
-    line = [sys.executable, "-m", "entrypoints.tune", *given]
+    line = [sys.executable, "-m", "entrypoints.tune", *_typed({"served": "none"} | options)]
     command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()
     run = client.get_run(run_id)
     return Study(
