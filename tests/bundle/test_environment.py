@@ -23,14 +23,17 @@ print(max(memory.raised(lambda: held.append(np.ones(12_500))).peak_mb for _ in r
 """
 
 
+def _printed(code, env):
+    line = [sys.executable, "-c", code]
+    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+
+
 def test_defaults_leave_what_the_user_has_set():
     """Two threads for a model that uses them, for instance."""
     given = {"OMP_NUM_THREADS": "2", "HOME": "/home/me"}
     environment.set_defaults(given)
-    assert given["OMP_NUM_THREADS"] == "2"
-    assert given["HOME"] == "/home/me"
-    assert given["OPENBLAS_NUM_THREADS"] == "1"
-    assert given["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert (given["OMP_NUM_THREADS"], given["HOME"]) == ("2", "/home/me")
+    assert (given["OPENBLAS_NUM_THREADS"], given["RAY_USAGE_STATS_ENABLED"]) == ("1", "0")
 
 
 def test_processes_can_be_started_as_the_user_would():
@@ -43,10 +46,7 @@ with environment.users_own():
     print(*environment.THREADS.keys() & os.environ.keys())
 print(os.environ["MKL_NUM_THREADS"])
 """
-    line = [sys.executable, "-c", code]
-    env = clean_environment(OMP_NUM_THREADS="2")
-    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout == "OMP_NUM_THREADS\n1\n"
+    assert _printed(code, clean_environment(OMP_NUM_THREADS="2")) == "OMP_NUM_THREADS\n1\n"
 
 
 def test_workers_get_threads_pages_and_folder_and_no_secret():
@@ -65,6 +65,4 @@ def test_workers_get_threads_pages_and_folder_and_no_secret():
 def test_small_allocation_is_counted_as_small_where_a_large_array_was():
     """0.1 MB, not a page of 2 MB that an earlier trial's array has asked the kernel for."""
     env = {name: value for name, value in os.environ.items() if name != "NUMPY_MADVISE_HUGEPAGE"}
-    line = [sys.executable, "-c", AFTER_A_LARGE_ARRAY]
-    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(0.1, abs=0.1)
+    assert float(_printed(AFTER_A_LARGE_ARRAY, env)) == pytest.approx(0.1, abs=0.1)

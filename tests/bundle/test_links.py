@@ -1,6 +1,5 @@
 """Links that open the right page of the MLflow UI."""
 
-import pytest
 from cases import cases
 from reference import fragment
 
@@ -37,7 +36,7 @@ def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one
         assert [line.strip() for line in lines] == [command, "http://127.0.0.1:5000/#/page"]
 
 
-@pytest.mark.parametrize("uri", ["http://server:8080", "http://me:hush42@server:8080"])
+@cases("uri", ["http://server:8080", "http://me:hush42@server:8080"])
 def test_page_of_a_server_is_its_address_without_a_login(uri):
     """Nothing has to be started."""
     assert how_to_open("#/page", uri) == "  http://server:8080/#/page"

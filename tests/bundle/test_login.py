@@ -5,7 +5,8 @@ import socket
 
 import mlflow
 import pytest
-from click.testing import CliRunner
+from cases import cases
+from commands import invoke
 from server_here import serving
 from werkzeug import Response
 
@@ -46,14 +47,14 @@ def test_server_that_does_not_answer_is_said_at_once_without_its_password(store,
         closed.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         port = closed.getsockname()[1]
         mlflow.set_tracking_uri(f"http://me:{password}@127.0.0.1:{port}")
-        result = CliRunner().invoke(tune, [])
+        result = invoke(tune)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: MLFLOW_TRACKING_URI=http://127.0.0.1:{port}: ")
     assert result.stderr.count("\n") == 1
     assert PASSWORD not in result.stderr
 
 
-@pytest.mark.parametrize(
+@cases(
     "address",
     [
         *(f"http://me:{start}{PASSWORD}@127.0.0.1:{{port}}" for start in ("p#", "p[", "5/")),
@@ -76,7 +77,7 @@ def test_login_is_moved_out_of_the_address(store):
     assert [os.environ[name] for name in LOGIN] == ["me", "hush#42"]
 
 
-@pytest.mark.parametrize("uri", ["http://me@there", "http://me:p#x@there", "postgresql://me:x@db/y"])
+@cases("uri", ["http://me@there", "http://me:p#x@there", "postgresql://me:x@db/y"])
 def test_other_addresses_stay_as_they_are(uri, store):
     """MLflow knows no variables for the login of a database."""
     mlflow.set_tracking_uri(uri)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import cases
 from commands import executed, hostile_files
 from own_models import write_own_models
 
@@ -28,7 +29,7 @@ def folders(tmp_path):
 OF_THE_USER = {"in_folder", "beside_it", "lazily_needed", "own_package", "beside_table", "half"}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _as_it_was():
     finders, path = [*sys.meta_path], [*sys.path]
     yield
@@ -37,7 +38,6 @@ def _as_it_was():
         del sys.modules[name]
 
 
-@pytest.mark.usefixtures("_as_it_was")
 def test_module_of_the_user_is_sent_with_its_neighbours(folders):
     """Also those that it asks for in the middle of the training; one beside the table is found, too."""
     own_modules.look_in([folders / "user", folders / "data"], "linear, in_folder.Far")
@@ -48,7 +48,6 @@ def test_module_of_the_user_is_sent_with_its_neighbours(folders):
     assert sent == [folders / "user" / name for name in ("beside_it.py", "in_folder.py", "lazily_needed.py")]
 
 
-@pytest.mark.usefixtures("_as_it_was")
 def test_package_is_sent_whole(folders):
     """Whatever of it was imported."""
     own_modules.look_in([folders / "user"], "own_package.small.models.Far")
@@ -76,8 +75,7 @@ def test_model_gets_the_python_files_of_a_package_alone(tmp_path):
         assert module.name == "a.py"
 
 
-@pytest.mark.usefixtures("_as_it_was")
-@pytest.mark.parametrize("algorithm", ["linear", "sklearn.linear_model.SGDRegressor"])
+@cases("algorithm", ["linear", "sklearn.linear_model.SGDRegressor"])
 def test_folder_is_not_looked_in_for_what_is_installed(folders, algorithm):
     """So no library finds a file there by the name of one that it may do without. Nothing is sent anywhere."""
     own_modules.look_in([folders / "user"], algorithm)
@@ -86,7 +84,6 @@ def test_folder_is_not_looked_in_for_what_is_installed(folders, algorithm):
     assert own_modules.sources(algorithm) == []
 
 
-@pytest.mark.usefixtures("_as_it_was")
 def test_modules_of_the_projects_folder_are_not_sent_twice():
     """Who runs `mlflow run .` there has the bundle itself in it."""
     assert not set(own_modules.sources("entrypoints.models.learners.SGD")) & set(own_modules.PACKAGES)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
-from commands import in_use, store_uri, the_run
+from commands import in_use, invoke, store_uri, the_run
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
@@ -18,7 +17,7 @@ from entrypoints.prepare import prepare
 def made(folder, **options):
     """What the command prints in this process; its store is the one in a folder, where it is typed."""
     with in_use(folder):
-        return CliRunner().invoke(prepare, [part for name in options for part in (f"--{name}", options[name])])
+        return invoke(prepare, **options)
 
 
 def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(empty_store):
@@ -28,18 +27,9 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(em
     run = the_run(empty_store)
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     assert command.stdout == "Data: diabetes, class (classification), 537 training and 231 test rows, 8 features\n"
-    params = {
-        "dataset": "diabetes",
-        "target": "auto",
-        "drop": "none",
-        "decimal": "auto",
-        "max_rows": "all",
-        "folds": "4",
-        "seed": "7",
-    }
-    assert run.data.params == params | {"group": "none", "time": "none", "duplicates": "keep"}
+    assert run.data.params.items() >= {"target": "auto", "max_rows": "all", "folds": "4", "seed": "7"}.items()
     sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows_percent": 0}
-    assert {name: run.data.metrics[name] for name in sizes} == sizes
+    assert run.data.metrics.items() >= sizes.items()
     table = known.load("diabetes")
     assert run.data.tags["sysmetrics.digest"] == table.digest
     assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["diabetes"]
@@ -59,18 +49,13 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
     run = the_run(empty_store)
     assert run.data.metrics["rows"] == 60
     table = known.load(str(empty_store / "own.csv"), target="y", max_rows=60)
-    client = MlflowClient(store_uri(empty_store))
     assert run.data.tags["sysmetrics.digest"] == table.digest
-    rows = [tuple(row.values()) for row in load_rows(client, run.info.run_id, "columns.json")]
-    assert rows == [("a", "numbers", ""), ("b", "left out", "drop"), ("y", "target", "")]
-    assert "columns.json" in run.data.tags["mlflow.loggedArtifacts"]
-    rows = [*table.frame.itertuples(index=False, name=None)]
+    rows = load_rows(MlflowClient(store_uri(empty_store)), run.info.run_id, "columns.json")
+    assert [[*row.values()] for row in rows] == [["a", "numbers", ""], ["b", "left out", "drop"], ["y", "target", ""]]
     # Fifteen values of a, each with both labels: at most thirty rows differ.
     percent = run.data.metrics["duplicate_rows_percent"]
-    assert percent == pytest.approx((60 - len(set(rows))) / 0.6)
+    assert percent == pytest.approx(table.frame.duplicated().sum() / 0.6)
     assert percent >= 50
     in_training = run.data.metrics["test_rows_in_training_percent"]
-    assert (
-        f"Duplicates: {percent:.3g} % of the rows are exact copies of others, and {in_training:.3g} % of the test"
-        in (command.stdout)
-    )
+    says = f"Duplicates: {percent:.3g} % of the rows are exact copies of others, and {in_training:.3g} % of the test"
+    assert says in command.stdout

@@ -10,14 +10,14 @@ from cases import cases
 from records import BY_TIME, TIME, ended_by, of_every_end, recorder_of, store, study_of
 from records import trial as made
 from reference import configured
-from stored_studies import read
+from stored_studies import read, store_run
 from study_settings import study_settings
 
 from entrypoints.mlflow_io import log_tables
 from entrypoints.runs import RecordedRun
 from entrypoints.search.run_names import searched
 from entrypoints.search.running import tell_of_outside
-from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_LIMITS
+from entrypoints.tags import BY_TIME_LIMIT, DATASET, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOP_REASON, STOPPED_BY
 
@@ -168,35 +168,29 @@ def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(trial, end
 def test_record_is_the_frame_that_its_runs_are_read_as(client):
     """Whatever became of a trial: what a study says at its end is what a report says of it."""
     trials = [*of_every_end(), made(11, 0.5, configuration=replace(configured(batch_size=2), repeat=1))]
-    trials[0].tags |= {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}
+    host = {"cpu_model": "A CPU", "usable_cores": "2", "os": "Linux"}
+    trials[0].tags |= {f"sysmetrics.host_{fact}": text for fact, text in host.items()}
     found = study_of(trials, TIME)
-    run = client.create_run(
-        client.get_experiment_by_name("studies").experiment_id, run_name="red_wine", tags={KIND: "study"}
-    )
+    score = {"score": "val_rmse", "higher_is_better": False, "baseline": found.baseline, "planned": found.size}
+    tags = {SEARCHED: json.dumps(searched(found.configurations)), STUDY_LIMITS: TIME, SCORE: json.dumps(score)}
+    tags |= {DATASET: "red_wine", STUDY_KEY: found.key}
+    params = {name: getattr(found.settings, name) for name in ("choose", "search", "seed")}
+    study = store_run(client, "red_wine", {KIND: "study", **tags}, params, {}, "RUNNING")
+    run = client.get_run(study)
     found.run = RecordedRun.of(client, run)
-    study = run.info.run_id
-    client.set_tag(study, SEARCHED, json.dumps(searched(found.configurations)))
-    client.set_tag(study, STUDY_LIMITS, TIME)
-    client.set_tag(study, SCORE, json.dumps({"score": "val_rmse", "higher_is_better": False, "baseline": None}))
-    feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
-    for number, each in enumerate(trials, 1):
-        store(
-            client,
-            study,
-            each,
-            found.names[each.configuration.id],
-            **({FEASIBLE: feasible[number]} if number in feasible else {}),
-        )
+    for each, is_feasible in zip(trials, found.frame.trials["feasible"], strict=True):
+        known = {} if is_feasible is None else {FEASIBLE: str(is_feasible).lower()}
+        store(client, study, each, found.names[each.configuration.id], **known)
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
-    read_back = read(client, [client.get_run(study)])
-    frame = found.frame
-    same = ["name", "experiment_id", "limits", "score", "higher_is_better"]
-    assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
+    frame, read_back = found.frame, read(client, [client.get_run(study)])
+    of_input = ["digest"]
+    assert frame.studies.drop(columns=of_input).to_dict() == read_back.studies.drop(columns=of_input).to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)
     ours, theirs = (each.trials.astype(object).where(each.trials.notna(), None) for each in (frame, read_back))
-    words = ["stop_reason"]  # also of trials that others ended, whose words the record need not know
-    columns = sorted(set(theirs) - set(words))
-    assert sorted(ours) == sorted(theirs)
-    pd.testing.assert_frame_equal(ours[columns], theirs[columns], check_dtype=False)
-    pd.testing.assert_frame_equal(frame.folds, read_back.folds[list(frame.folds)])
+    pd.testing.assert_frame_equal(ours, theirs, check_like=True, check_dtype=False)
+    first, _, stopped, *_ = ours[["host", "stopped_by", "stop_how", "stop_metric"]].to_numpy().tolist()
+    assert first == ["A CPU, usable_cores 2", None, None, None]
+    assert stopped == [None, "limits", "crossed", "training_time_s"]
+    outside = [None] * 3
+    assert ours["feasible"].tolist() == [True, True, False, False, *outside, False, False, None, False]

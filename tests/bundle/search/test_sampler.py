@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import product
-from statistics import fmean
 
 import pytest
 from cases import cases
@@ -127,9 +126,8 @@ def _end(study, configuration):
 def test_as_many_run_as_may_and_each_number_is_taken_once():
     """The next begins when any has ended; what runs several times does so within the trials that there are."""
     study = _study(max_trials=8)
-    *others, repeated = study.configurations
-    again = [replace(repeated, repeat=repeat, number=3 * repeat + 2) for repeat in range(3)]
-    study.configurations = [*others, *again]
+    repeated = study.configurations.pop()
+    study.configurations += [replace(repeated, repeat=repeat, number=3 * repeat + 2) for repeat in range(3)]
     searcher = TuneSampler(study, None, at_once=2)
     handed_out = [_suggested(searcher), _suggested(searcher)]
     for _ in range(study.size - 2):
@@ -139,16 +137,6 @@ def test_as_many_run_as_may_and_each_number_is_taken_once():
     assert [each.number for each in handed_out] == list(range(1, 11))
     assert len({each.id for each in handed_out}) == 10
     assert sorted(Counter(each.key for each in handed_out).values()) == [1] * 7 + [3]
-
-
-def test_search_goes_on_after_trials_without_a_score():
-    """Some scores are not defined for all predictions, such as the error of logarithms for one below 0."""
-    study = _study(max_trials=12)
-    searcher = TuneSampler(study, None, at_once=1)
-    for number in range(1, 9):
-        ended = trial(number, None if number % 2 else 0.5, _suggested(searcher))
-        study.trials[ended.trial_id] = ended
-    assert len({each.configuration.id for each in study.trials.values()}) == 8
 
 
 def test_what_an_earlier_command_began_comes_first():
@@ -166,42 +154,35 @@ def test_what_an_earlier_command_began_comes_first():
     assert searcher.suggest("any id") == TuneSampler.FINISHED
 
 
-@pytest.mark.parametrize(("dataset", "metric", "sign"), [("red_wine", "val_rmse", 1), ("diabetes", "val_accuracy", -1)])
-def test_search_goes_where_scores_are_better(dataset, metric, sign):
-    """Here the score is the place of the learning rate among eight: the mean of the 15 trials that follow the first."""
-    rates = [10.0**-place for place in range(8)]
-    space = {"batch_size": [2**size for size in range(8)], "learning_rate": rates}
-    study = _study(dataset=dataset, max_trials=20, space=space)
-    searcher, places = TuneSampler(study, None, at_once=1), []
-    for number in range(1, START_UP + 16):
-        configuration = _suggested(searcher)
-        place = rates.index(configuration.searched["learning_rate"])
-        study.trials[f"t{number}"] = trial(number, configuration=configuration, figures={metric: float(place)})
-        places.append(sign * (place - 3.5))
-    assert fmean(places[START_UP:]) < -1
+EXPECTED = {"training_time_s": 6.0}
+RACED = {"ending": Lost(0.9, "why").tags, "expected": EXPECTED | {"val_rmse": 0.9, "val_accuracy": 0.9}}
+ENDS = [
+    ({}, TrialState.COMPLETE, 0.5, 0.5),
+    ({"figures": {"training_time_s": 1.0}}, TrialState.PRUNED, None, 0.0),  # not defined for its predictions
+    ({"ending": BY_TIME, "expected": EXPECTED}, TrialState.PRUNED, None, 2.0),
+    ({"diverged": True}, TrialState.PRUNED, None, 0.5),
+    ({"by": BY_PERSON}, TrialState.PRUNED, None, 0.5),
+    (RACED, TrialState.COMPLETE, 0.9, 2.0),
+    (RACED | {"diverged": True}, TrialState.PRUNED, None, 2.0),
+]
 
 
-def test_search_is_told_how_each_trial_ended(monkeypatch):
-    """A score of those that came to their end alone; of all by how much their final costs break the limits.
+@cases("dataset, metric, sign", [("red_wine", "val_rmse", 1), ("diabetes", "val_accuracy", -1)])
+def test_search_is_told_how_each_trial_ended(monkeypatch, dataset, metric, sign):
+    """A score, the less the better, of those that came to their end, or were predicted to; and by how much of a limit.
 
     One that was stopped counts with what it would have cost, not with its costs so far.
     """
-    study, told = _study(limits=TIME, max_trials=12), []
-    first = study.configurations[:5]
-    ends = [{}, {"ending": BY_TIME, "expected": {"training_time_s": 6.0}}, {}]
-    ends += [{"diverged": True}, {"by": BY_PERSON}]
-    for number, each in enumerate(first, 1):
-        study.trials[f"t{number}"] = trial(number, 0.5, each, **ends[number - 1])
+    study, told = _study(limits=TIME, dataset=dataset, max_trials=12), []
+    expected = []
+    for i, (end, state, score, excess) in enumerate(ENDS):
+        figures = {metric: 0.5, "training_time_s": 3.0}
+        study.trials[f"t{i}"] = trial(i + 1, configuration=study.configurations[i], **{"figures": figures} | end)
+        expected.append(Tried(i, state, score and sign * score, excess))
     searcher = TuneSampler(study, None, at_once=1)
     monkeypatch.setattr(Sampler, "next", lambda _, history, allowed: told.extend(history))
     assert searcher.suggest("any id") == TuneSampler.FINISHED
-    assert told == [
-        Tried(0, TrialState.COMPLETE, 0.5, 0.0),
-        Tried(1, TrialState.PRUNED, None, 2.0),
-        Tried(2, TrialState.COMPLETE, 0.5, 0.5),
-        Tried(3, TrialState.PRUNED, None, 1.0),
-        Tried(4, TrialState.PRUNED, None, 1.5),
-    ]
+    assert told == expected
 
 
 def test_cheap_candidates_are_asked_for_first():
@@ -209,12 +190,12 @@ def test_cheap_candidates_are_asked_for_first():
     algorithms = [choice["algorithm"] for choice in SEVERAL]
     seconds = [float(choice["size"] + 1000 * (choice["algorithm"] == "forest")) for choice in SEVERAL]
     first = [each.i for each in _search(SEVERAL, trials=START_UP, pick=Cheap(algorithms, lambda: seconds))]
-    one, other, *_ = taken = [algorithms[i] for i in first]
-    assert {one, other} == {"sgd", "forest"}
-    assert taken[:4] == [one, other] * 2
-    for algorithm in ("sgd", "forest"):
-        mine = [i for i in first if algorithms[i] == algorithm]
-        assert mine == [i for i in range(128) if algorithms[i] == algorithm and SEVERAL[i]["size"] <= 8][: len(mine)]
+    cheap = {"sgd": [], "forest": []}
+    for i, choice in enumerate(SEVERAL):
+        if choice["size"] <= 8:
+            cheap[choice["algorithm"]].append(i)
+    one, other = sorted(cheap.values())
+    assert first[:4] == [one[0], other[0], one[1], other[1]]
 
 
 def test_cheapest_is_the_nearest_of_those_that_may_be_tried():
@@ -226,7 +207,7 @@ def test_cheapest_is_the_nearest_of_those_that_may_be_tried():
     assert pick(nearest, lambda indices: [i != 0 for i in indices]) == 1
 
 
-@pytest.mark.parametrize("race", [True, False])
+@cases("race", [True, False])
 def test_search_knows_what_candidates_take_once_the_first_trial_has_begun(race):
     """Then the first ones are of the cheaper half; with race=off they are what a grid would begin with."""
     study = _study(max_trials=12, race=race)
@@ -251,8 +232,7 @@ def raced():
     study = _study(limits="training_time_s<=4.5", max_trials=12)
     for number, each in enumerate(study.configurations[:6], 1):
         folds = [{"fold": fold, "val_rmse": 1 - number / 10 + fold * number / 1000} for fold in range(3)]
-        ended = trial(number, 1 - number / 10, each, folds=folds, diverged=number == 1)
-        study.trials[ended.trial_id] = ended
+        study.trials[f"t{number}"] = trial(number, 1 - number / 10, each, folds=folds, diverged=number == 1)
     return study
 
 
@@ -267,33 +247,24 @@ def test_trials_race_against_the_best_that_meets_the_limits_once_five_are_comple
     assert _rival(raced) is None
 
 
-def test_what_shows_the_noise_does_not_race(raced):
-    *others, repeated = raced.configurations
-    raced.configurations = [*others, replace(repeated, number=99), replace(repeated, repeat=1, number=7)]
+def _shows_noise(study):
+    *others, repeated = study.configurations
+    study.configurations = [*others, replace(repeated, number=99), replace(repeated, repeat=1, number=7)]
+
+
+def _is_off(study):
+    study.settings = replace(study.settings, race=False)
+
+
+def _is_served(study):
+    study.limits = Limits.parse("served_p95_ms<=20", metrics("val_rmse", False))
+
+
+@cases("change", [_shows_noise, _is_off, _is_served])
+def test_trial_that_shows_the_noise_or_is_judged_as_served_does_not_race(raced, change):
+    """Nor any where that is off."""
+    change(raced)
     assert _rival(raced) is None
-
-
-def test_nothing_races_where_that_is_off_or_models_are_judged_as_served(raced):
-    raced.settings = replace(raced.settings, race=False)
-    assert _rival(raced) is None
-    raced.settings = replace(raced.settings, race=True)
-    raced.limits = Limits.parse("served_p95_ms<=20", metrics("val_rmse", False))
-    assert _rival(raced) is None
-
-
-def test_search_learns_from_a_raced_trial_the_score_that_was_predicted(monkeypatch):
-    """And its costs; of one that diverged nothing but these."""
-    study, told = _study(limits=TIME, max_trials=12), []
-    ending = Lost(0.9, "why").tags
-    expected = {"val_rmse": 0.9, "training_time_s": 6.0}
-    for number, diverged in ((1, False), (2, True)):
-        each = study.configurations[number - 1]
-        study.trials[f"t{number}"] = trial(number, 0.5, each, ending=ending, expected=expected, diverged=diverged)
-    monkeypatch.setattr(Sampler, "next", lambda _, history, allowed: told.extend(history))
-    TuneSampler(study, None, at_once=1).suggest("any id")
-    assert told == [Tried(0, TrialState.COMPLETE, 0.9, 2.0), Tried(1, TrialState.PRUNED, None, 2.0)]
-    assert study.best_score() is None
-    assert study.costs == [expected]
 
 
 def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch):
