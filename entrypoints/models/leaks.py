@@ -46,7 +46,7 @@ def sentence(data: Prepared, table: Table, score: Score, seed: int) -> str:
     if not 2 <= len(table.columns) <= MAX_COLUMNS:
         return ""
     columns = _Columns(data, _drawn(data, len(table.columns), seed))
-    leaks = _far_below_the_others({name: columns.left(own) for name, own in table.positions.items()})
+    leaks = far_below_the_others({name: columns.left(own) for name, own in table.positions.items()})
     if not leaks:
         return ""
     names = ", ".join(leaks)
@@ -65,7 +65,7 @@ def _drawn(data: Prepared, columns: int, seed: int) -> list[tuple[Rows, Rows]]:
     return [(fit[kept[fit]], held_out[kept[held_out]]) for fit, held_out in data.split.folds]
 
 
-def _far_below_the_others(left: dict[str, float]) -> list[str]:
+def far_below_the_others(left: dict[str, float]) -> list[str]:
     """The columns that may be leaks, by what errors each leaves."""
     leaks = [name for name in left if left[name] <= MAX_LEFT]
     if not 1 <= len(leaks) <= max(1, LEAKS_SHARE * len(left)):

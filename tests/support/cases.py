@@ -1,8 +1,10 @@
 """Tables of cases: what a test is run with, by the name of each case."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 
 def cases(names, table):
@@ -22,3 +24,13 @@ def rows(test_file, name):
         case, *values = map(str.strip, line.split(" | "))
         table[case] = values
     return table
+
+
+def tables(test_file, name):
+    """The tables in a YAML file beside a test, whose values are of several types."""
+    return yaml.safe_load(Path(test_file).with_name(name).read_text(encoding="utf-8"))
+
+
+def sentence(says):
+    """The pattern of an error's whole text, which is one line; three points stand for any words of it."""
+    return rf"\A{re.escape(says)}\Z".replace(r"\.\.\.", ".*")

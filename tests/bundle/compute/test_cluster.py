@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from cases import cases
 from commands import (
     ROOT,
     STUDY,
@@ -30,7 +31,7 @@ CURVES = ("train_loss", "val_loss", "val_rmse")
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-cluster"}
 
 
-@pytest.mark.parametrize("store", ["sqlite:///mlflow.db", "mlruns"])
+@cases("store", ["sqlite:///mlflow.db", "mlruns"])
 def test_store_on_one_machine_is_refused_for_several_nodes(store):
     """The sentence says which store is needed, and how it is started; one node needs none."""
     check_store(store, n_nodes=1)

@@ -25,8 +25,9 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def openml():
-    """One without datasets."""
+    """One with a small dataset."""
     with made_up_openml() as running:
+        running.publish(61, _small(), "label", name="small")
         yield running
 
 
@@ -54,7 +55,6 @@ def _asks(openml, name="openml:61"):
 def test_table_is_downloaded_once(openml):
     """The second time the copy gives the same, to the last bit, and nobody is asked; so for another target."""
     lines = []
-    openml.publish(61, _small(), "label", name="small")
     first, asked = load("openml:61", echo=lines.append), len(openml.requests)
     assert lines[0] == "Downloading openml:61 from openml.org"
     openml.fault = "busy"
@@ -79,7 +79,6 @@ def test_table_is_downloaded_once(openml):
 )
 def test_failed_download_is_told_in_one_sentence_and_copies_stay(openml, monkeypatch, fault, why):
     """What was kept before is used as if nothing had happened."""
-    openml.publish(61, _small(), "label")
     load("openml:61")
     openml.fault = fault
     monkeypatch.setattr(openml_source, "LIMIT_S", 0.5 if fault == "silent" else 60.0)
@@ -99,7 +98,6 @@ def test_failed_download_is_told_in_one_sentence_and_copies_stay(openml, monkeyp
 
 def test_damaged_file_is_refused(openml, cache):
     """Parquet that was cut."""
-    openml.publish(61, _small(), "label")
     openml.pages["/datasets/61.pq"] = openml.pages["/datasets/61.pq"][:500]
     with pytest.raises(UserError, match=r"the download from openml\.org failed: .*Parquet magic bytes"):
         load("openml:61")
@@ -114,7 +112,6 @@ def test_columns_that_openml_ignores_are_left_out(openml):
 
 def test_damaged_copy_is_fetched_anew_with_a_line(openml, cache):
     """A flipped byte is found by the checksums of its pages, as is a file that was cut."""
-    openml.publish(61, _small(), "label")
     digest = load("openml:61").digest
     (file,) = cache.iterdir()
     content = file.read_bytes()
@@ -151,7 +148,6 @@ def test_copy_gives_back_what_parquet_cannot_hold(monkeypatch):
 def test_table_is_used_where_no_copy_can_be_kept(openml, cache):
     """A cache that cannot be written costs a line, not the study."""
     cache.write_text("")
-    openml.publish(61, _small(), "label")
     lines = []
     load("openml:61", echo=lines.append)
     assert [line for line in lines if line.startswith(f"openml:61 could not be kept in {cache}: ")]
@@ -165,7 +161,7 @@ def _wave():
     return pd.DataFrame({**places, **powers, "energy_total": sum(powers.values())})
 
 
-@pytest.mark.parametrize("name", ["wave_energy", "openml:44975"])
+@cases("name", ["wave_energy", "openml:44975"])
 def test_wave_energy_loses_the_columns_that_add_up_to_its_target(openml, monkeypatch, name):
     """A line says that its content is not known here."""
     monkeypatch.setitem(KNOWN, "wave_energy", dataclasses.replace(KNOWN["wave_energy"], rows=300))
@@ -198,18 +194,8 @@ def test_table_that_is_not_the_known_one_is_refused(openml, change, why):
         assert raised.value.message.endswith("; give the path of your own copy instead")
 
 
-@pytest.mark.parametrize("name", ["diabetes", "OpenML:44972"])
+@cases("name", ["diabetes", "OpenML:44972"])
 def test_bundled_tables_ask_nobody(openml, name):
     """Under their names and under their ids: the digest of the copy is checked."""
     load(name, echo=pytest.fail)
-    assert openml.requests == []
-
-
-@pytest.mark.parametrize("name", ["openml:", "openml:0", "openml:6.1", "openml:99999999999"])
-def test_id_that_is_none_is_answered_without_a_request(openml, name):
-    """OpenML numbers its datasets from 1."""
-    with pytest.raises(UserError) as raised:
-        load(name)
-    allowed = "a whole number above 0 is allowed after openml:, as in openml:61; look the id up on openml.org"
-    assert raised.value.message == f"dataset={name}: {allowed}"
     assert openml.requests == []

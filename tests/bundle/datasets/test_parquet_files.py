@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cases import cases
 
 from entrypoints.compute import memory
 from entrypoints.datasets import known, parquet_files
@@ -21,10 +22,10 @@ def path(tmp_path):
         {
             "number": number,
             "half": np.where(number % 7, number / 2, np.nan),
-            "some": pd.array([None if each % 11 == 0 else each for each in number], dtype="Int64"),
+            "some": pd.Series(number).mask(number % 11 == 0).astype("Int64"),
             "kind": pd.Categorical(np.where(number % 3, "a", "b")),
-            "text": [None if each % 13 == 0 else f"text {each % 5}" for each in number],
-            "y": [None if each % 10 == 9 else "rare" if each % 5 == 0 else "usual" for each in number],
+            "text": pd.Series(number % 5).map("text {}".format).mask(number % 13 == 0),
+            "y": pd.Series(np.where(number % 5, "usual", "rare")).mask(number % 10 == 9),
         }
     )
     frame.to_parquet(tmp_path / "t.parquet", row_group_size=37)
@@ -47,13 +48,13 @@ def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(
     assert len(_drawn(path, ROWS, seed=1)) == ROWS
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@cases("kind", ["parquet", "csv"])
 def test_sample_decides_how_columns_are_read(path, kind):
     """A category that is not drawn is none.
 
     A rare value of a target that is a number, though written with a comma, may be lost.
     """
-    whole = pd.read_parquet(path).assign(price=["0,5" if i == 7 else f"{i % 3},25" for i in range(ROWS)])
+    whole = pd.read_parquet(path).assign(price=["0,5", *("0,25", "1,25", "2,25") * 100][:ROWS])
     whole.to_parquet(path)  # in one batch, as a CSV file is
     name = str(path.with_name(f"u.{kind}"))
     whole.to_csv(name, index=False) if kind == "csv" else whole.to_parquet(name)
@@ -65,7 +66,7 @@ def test_sample_decides_how_columns_are_read(path, kind):
     assert (few.task, len(few.frame)) == ("regression", 20)
 
 
-@pytest.mark.parametrize("target", ["y", "half"])
+@cases("target", ["y", "half"])
 def test_each_row_is_equally_likely(path, target):
     """Of classes and of numbers: how often each is drawn varies by chance alone."""
     whole, draws, rows = pd.read_parquet(path), 40, 41
@@ -74,33 +75,6 @@ def test_each_row_is_equally_likely(path, target):
     share = rows / can_be_drawn.sum()
     assert not np.any(drawn[~can_be_drawn])
     assert drawn[can_be_drawn].var() < 1.4 * draws * share * (1 - share)
-
-
-@pytest.mark.parametrize("kind", ["parquet", "csv"])
-def test_draw_that_would_lose_a_class_is_refused_in_one_sentence(path, kind):
-    """No model of it could name that class."""
-    whole = pd.read_parquet(path)
-    whole.loc[1, "y"] = "once"
-    name = str(path.with_name(f"u.{kind}"))
-    whole.to_csv(name, index=False) if kind == "csv" else whole.to_parquet(name)
-    with pytest.raises(UserError) as raised:
-        known.load(name, target="y", max_rows=20, seed=3, echo=lambda _: None)
-    assert raised.value.message == (
-        "max_rows=20: class once has only 1 of the 270 rows, and none would be among 20; raise max_rows, or merge or "
-        "drop the class"
-    )
-
-
-@pytest.mark.parametrize("max_rows", [None, 20])
-def test_target_of_lists_is_refused_in_one_sentence(path, max_rows):
-    """Also where rows are drawn by it. As a feature each is a text."""
-    pd.read_parquet(path).assign(tags=[None, ["a"], ["a", "b"]] * (ROWS // 3)).to_parquet(path)
-    with pytest.raises(UserError) as raised:
-        known.load(str(path), target="tags", max_rows=max_rows, echo=lambda _: None)
-    assert raised.value.message == (
-        f"target=tags: the column of dataset={path} holds lists; choose another target, or write one value in each row"
-    )
-    assert "tags" in known.load(str(path), target="half", max_rows=max_rows, echo=lambda _: None).categories
 
 
 def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path):

@@ -84,11 +84,14 @@ def test_missing_numbers_of_other_rows_become_the_mean():
 
 MANY = 900  # rows
 CITIES = 60
-TARGETS = [
-    pytest.param(0, lambda of_city, noise: 100 + of_city + noise, id="regression"),
-    pytest.param(2, lambda of_city, noise: (of_city + noise > 1).astype(int), id="two classes"),
-    pytest.param(4, lambda of_city, noise: np.digitize(of_city + noise, [-1, 0, 2]), id="four classes"),
-]
+of_each_task = cases(
+    "n_classes, target",
+    {
+        "regression": (0, lambda of_city, noise: 100 + of_city + noise),
+        "two classes": (2, lambda of_city, noise: (of_city + noise > 1).astype(int)),
+        "four classes": (4, lambda of_city, noise: np.digitize(of_city + noise, [-1, 0, 2])),
+    },
+)
 
 
 def _cities():
@@ -100,7 +103,7 @@ def _cities():
     return np.column_stack([random.normal(size=MANY), city]), of_city, random.normal(size=MANY)
 
 
-@pytest.mark.parametrize(("n_classes", "target"), TARGETS)
+@of_each_task
 def test_category_of_many_values_is_encoded_as_by_scikit_learns_target_encoder(n_classes, target):
     """Rows to train on by the targets of the other parts, all others by those of all fitted rows.
 
@@ -116,15 +119,15 @@ def test_category_of_many_values_is_encoded_as_by_scikit_learns_target_encoder(n
     city = X[:, 1:]
     crossed = np.empty((MANY, n_classes if n_classes > 2 else 1))
     for part in range(1, 1 + PARTS):
-        own = fit[parts[fit] == part]
-        crossed[own] = encoder.fit(city[fit[parts[fit] != part]], y[fit[parts[fit] != part]]).transform(city[own])
+        own, others = fit[parts[fit] == part], fit[parts[fit] != part]
+        crossed[own] = encoder.fit(city[others], y[others]).transform(city[own])
     scaler = StandardScaler().fit(crossed[fit])
     np.testing.assert_allclose(fitted.transform(X[fit], parts[fit])[:, 1:], scaler.transform(crossed[fit]), atol=1e-9)
     of_all = scaler.transform(encoder.fit(city[fit], y[fit]).transform(city))
     np.testing.assert_allclose(fitted.transform(X)[:, 1:], of_all, atol=1e-9)
 
 
-@pytest.mark.parametrize(("n_classes", "target"), TARGETS)
+@of_each_task
 def test_parts_have_the_same_targets_and_no_group_in_common(n_classes, target):
     """Else the mean of the others would tell of a row's own target. A single group is its own."""
     X, of_city, noise = _cities()
@@ -133,7 +136,7 @@ def test_parts_have_the_same_targets_and_no_group_in_common(n_classes, target):
     assert not alone[:100].any()
     means = [y[alone == part].mean() for part in range(1, 1 + PARTS)]
     assert np.ptp(means) < 0.05
-    assert not any({*groups[together == part]} & {*groups[rows][together[rows] != part]} for part in range(1, PARTS))
-    one = np.zeros(MANY, dtype=int)
-    fitted = fit_preprocessing(X, y, rows, (1,), n_classes=n_classes, parts=parts_of(y, rows, one))
+    assert all(len({*parts}) == 1 for parts in np.split(together[rows], len(rows) // 4))
+    one = parts_of(y, rows, np.zeros(MANY, dtype=int))
+    fitted = fit_preprocessing(X, y, rows, (1,), n_classes=n_classes, parts=one)
     assert np.isfinite(fitted.transform(X, 1)).all()

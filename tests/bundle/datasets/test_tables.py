@@ -3,13 +3,7 @@
 import numpy as np
 import pandas as pd
 from cases import cases
-
-from entrypoints.datasets.cleaning import clean
-
-
-def _table(frame):
-    frame.attrs = {"name": "made_up"}
-    return clean(frame, str(frame.columns[-1]), what="made_up", echo=lambda _: None)
+from reference import table_of_frame
 
 
 def _mixed():
@@ -22,7 +16,7 @@ def _mixed():
 
 def test_features_with_categories_are_places_and_nan():
     """X is float64: numbers as they are, a category's position, NaN for what is missing."""
-    X = _table(_mixed()).X
+    X = table_of_frame(_mixed()).X
     assert (X.dtype, X.flags.c_contiguous) == (np.float64, True)
     np.testing.assert_array_equal(X[:4], [[1.5, 1], [np.nan, 0], [3, np.nan], [4, 1]])
 
@@ -37,13 +31,13 @@ def test_features_with_categories_are_places_and_nan():
 )
 def test_digest_ignores_how_values_are_stored(stored):
     """The same content under other dtypes has the same digest."""
-    assert _table(_mixed().assign(**stored)).digest == _table(_mixed()).digest
+    assert table_of_frame(_mixed().assign(**stored)).digest == table_of_frame(_mixed()).digest
 
 
 def test_digest_ignores_the_sign_of_zero():
     """A zero that became a byte has lost its sign."""
     frame = pd.DataFrame({"a": [0.0, 1.0] * 6, "y": ["1", "2"] * 6})
-    assert _table(frame.assign(a=[-0.0, 1.0] * 6)).digest == _table(frame.astype({"a": "uint8"})).digest
+    assert table_of_frame(frame.assign(a=[-0.0, 1.0] * 6)).digest == table_of_frame(frame.astype({"a": "uint8"})).digest
 
 
 @cases(
@@ -61,10 +55,10 @@ def test_digest_ignores_the_sign_of_zero():
 )
 def test_digest_changes_with_the_content(change):
     """What is missing, and what a category is called, is content."""
-    assert _table(change(_mixed())).digest != _table(_mixed()).digest
+    assert table_of_frame(change(_mixed())).digest != table_of_frame(_mixed()).digest
 
 
 def test_duplicate_rows_are_those_equal_to_an_earlier_one():
     """Missing values are equal to each other, and the target counts."""
-    assert _table(_mixed()).duplicate_rows == 8
-    assert _table(_mixed().assign(label=["5", "7", "5", "7"] * 2 + ["5", "7", "7", "7"])).duplicate_rows == 7
+    assert table_of_frame(_mixed()).duplicate_rows == 8
+    assert table_of_frame(_mixed().assign(label=["5", "7", "5", "7"] * 2 + ["5", "7", "7", "7"])).duplicate_rows == 7

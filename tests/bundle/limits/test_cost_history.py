@@ -12,7 +12,7 @@ from reference import MLP_REGRESSOR, configured
 from entrypoints.limits.cost_history import CostHistory, Outlook, ask, ask_to_come, start, tell
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE, metrics
-from entrypoints.limits.grammar import Bound, Limits
+from entrypoints.limits.grammar import Limits
 from entrypoints.limits.noise import MIN_DEGREES, group, measured
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.tags import STOP_HOW
@@ -38,10 +38,9 @@ def _outlook(history, configuration):
     return outlook
 
 
-def _mean(outlook):
-    """What the limit on the first metric has come to; None while no trial is known."""
-    limit = outlook.limits.bounds[0]
-    return limit.number if isinstance(limit, Bound) else None
+def _mean(history):
+    """What the limit on the first metric has come to."""
+    return _outlook(history, _of(8)).limits.bounds[0].number
 
 
 def _of(size, learning_rate=0.01):
@@ -68,9 +67,9 @@ def test_predictions_learn_what_trials_would_have_cost():
     history = _history()
     for size in SIZES * 3:
         history.record(_stopped(_of(size), _costs(1.0), _costs(50.0), "crossed"))
-    assert _outlook(history, _of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
-    assert _mean(_outlook(history, _of(32))) == pytest.approx(50.0)  # relative limits are taken of it, too
     seen = _outlook(history, _of(32)).predictions
+    assert seen["training_time_s"].value == pytest.approx(50.0)
+    assert _mean(history) == pytest.approx(50.0)  # relative limits are taken of it, too
     history.record(_stopped(_of(8), {}, _costs(99.0), "skipped"))
     assert _outlook(history, _of(32)).predictions == seen
     so_far = _history()
@@ -79,10 +78,7 @@ def test_predictions_learn_what_trials_would_have_cost():
     assert _outlook(so_far, _of(32)).predictions == {}
 
 
-@cases(
-    "trials, known",
-    {"too few": (MIN_DEGREES, False), "enough": (MIN_DEGREES + 1, True)},
-)
+@cases("trials, known", {"too few": (MIN_DEGREES, False), "enough": (MIN_DEGREES + 1, True)})
 def test_noise_that_trials_have_shown_replaces_the_usual_one(trials, known):
     """Of those that finished: a stopped one has the figures of where it was stopped. What none shows stays as usual."""
     history = _history("training_time_s", "elapsed_s")
@@ -101,14 +97,12 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
 
     They count for relative limits, too.
     """
-    trials = [(_of(size), _costs(0.01 * size)) for size in SIZES[:MIN_ENDED]]
-    history = CostHistory(
-        ROWS, _limits(*NAMED), earlier=[Trial("", trial, "FINISHED", costs) for trial, costs in trials]
-    )
+    ended = [_finished(_of(size), _costs(0.01 * size)) for size in SIZES[:MIN_ENDED]]
+    history = CostHistory(ROWS, _limits(*NAMED), earlier=ended)
     for _ in range(16):
         history.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
     assert _outlook(history, _of(64)).predictions["training_time_s"].low < 0.64
-    assert _mean(_outlook(history, _of(64))) == pytest.approx(0.01 * sum(SIZES[:MIN_ENDED]) / MIN_ENDED)
+    assert _mean(history) == pytest.approx(0.01 * sum(SIZES[:MIN_ENDED]) / MIN_ENDED)
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost():
@@ -116,16 +110,16 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost():
     trials = [_of(size) for size in SIZES]
     timed = [(trial, _costs(0.01 * trial.batch_size)) for trial in trials]
     history = _history("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
-    assert _mean(_outlook(history, trials[0])) == pytest.approx(0.01 * sum(SIZES) / len(SIZES), rel=0.05)
+    assert _mean(history) == pytest.approx(0.01 * sum(SIZES) / len(SIZES), rel=0.05)
     history.record(_finished(replace(trials[0], repeat=1), timed[0][1]))
     for trial in trials[1:]:
         history.record(_finished(trial, _costs(5.0)))
     (to_come,) = history.to_come()
-    assert _mean(_outlook(history, trials[0])) == pytest.approx((7 * 5.0 + to_come["training_time_s"]) / 8)
+    assert _mean(history) == pytest.approx((7 * 5.0 + to_come["training_time_s"]) / 8)
     assert to_come["training_time_s"] != 5.0
     history.record(_finished(trials[0], _costs(5.0)))
     assert history.to_come() == []
-    assert _mean(_outlook(history, trials[0])) == pytest.approx(5.0)
+    assert _mean(history) == pytest.approx(5.0)
 
 
 @cases(
@@ -162,12 +156,13 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
     ray.get(process.to_come.remote(), timeout=300)  # its process may be slow to start
     tell(process, [(_of(size), _costs(0.01 * size)) for size in SIZES])
     (outlook,) = ask(process, limits, [_of(SIZES[0])])
-    assert ask_to_come(process) == [{"training_time_s": _mean(outlook)}]
-    assert _mean(outlook) == pytest.approx(0.01 * SIZES[0], rel=0.5)
+    mean = outlook.limits.bounds[0].number
+    assert ask_to_come(process) == [{"training_time_s": mean}]
+    assert mean == pytest.approx(0.01 * SIZES[0], rel=0.5)
     ended = _finished(_of(SIZES[0]), {"training_time_s": 2.0, "val_loss": 0.5})
     ray.get(process.record.remote(ended), timeout=300)
     (outlook,) = ask(process, limits, [_of(SIZES[0])])
-    assert _mean(outlook) == 2.0
+    assert outlook.limits.bounds[0].number == 2.0
     ray.kill(process)
     wait_until(lambda: ask(process, limits, [_of(8)]) == [Outlook(limits)], 300, "the end of the process")
     for nobody in (process, None):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from cases import cases
 
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import COSTS, SERVED, metrics, parse_limits
@@ -11,7 +12,7 @@ from entrypoints.models import scores
 TASKS = ["regression", "classification"]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@cases("task", TASKS)
 def test_limits_can_name_all_that_the_docs_say_a_trial_has(project, task):
     """Its summary but the test scores, the steps and what it reads and writes; the curves of how well it learns.
 

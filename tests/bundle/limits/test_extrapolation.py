@@ -24,7 +24,7 @@ def _predicted(extrapolation, steps=STEPS):
 
 
 @cases("spread", {"5-percent": 0.05, "50-percent": 0.5})
-@pytest.mark.parametrize("seen", [FIRST_LOOK, 200, 400])
+@cases("seen", [FIRST_LOOK, 200, 400])
 def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread, seen):
     """Of times with a long tail to the right: one of a thousand bounds is meant to be wrong."""
     shape = np.sqrt(np.log1p(spread**2))

@@ -1,8 +1,8 @@
 """The guard of one trial: what ends it, when, and how that reads; simulated step times where it depends on chance."""
 
 import math
-import threading
 
+import numpy as np
 import pytest
 from cases import cases
 
@@ -20,7 +20,6 @@ STEPS = 500
 STEP_S = 1 / 128  # so that sums are exact
 EQUAL_S = [STEP_S] * STEPS
 FULL_S = STEPS * STEP_S
-LIMIT_S = 10.0  # a thread that has not ended by then fails the test
 
 
 def _guard(text, steps=STEPS, by_fold=False, noise=None, predictions=None):
@@ -40,33 +39,18 @@ def _train(guard, step_times_s):
     return None
 
 
-def _reads(guard):
-    """In the measurement's thread, which the training thread does not wait for."""
-    guard.crossed({"peak_memory_mb": 300.0, "inference_latency_ms": 0.5}, 99)
-    assert not guard.ended()
-    figures = {"peak_memory_mb": 412.345, "model_size_kb": 4.0}
-    thread = threading.Thread(target=guard.crossed, args=(figures, 100), daemon=True)
-    thread.start()
-    thread.join(LIMIT_S)
-
-
-def _trains(*times_s):
+def _trains(times_s=EQUAL_S):
     """Steps, by default equal ones; the wall time is twice the training time."""
-
-    def happens(guard):
-        _train(guard, times_s or EQUAL_S)
-
-    return happens
+    return lambda guard: _train(guard, times_s)
 
 
-def _reports(*losses, step=100, **figures):
-    """A loss at each of some reports, and the figures of the last one, by default long before the end."""
+def _stalls(guard):
+    for step, loss in enumerate([0.5, 0.6, 0.55], start=98):
+        guard.reported({"val_loss": loss}, step, {})
 
-    def happens(guard):
-        for number, loss in enumerate(losses, start=1 - len(losses)):
-            guard.reported({"val_loss": loss} | ({} if number else figures), step + number, {})
 
-    return happens
+def _reports_at_its_end(guard):
+    guard.reported({"peak_memory_mb": 9.0}, STEPS, {})
 
 
 def _diverges(guard):
@@ -77,62 +61,51 @@ def _diverges(guard):
     guard.diverged(1e9, 100.0, 300)
 
 
-FORESEEN = {name: Prediction(2.0, 1.5, 2.5) for name in ("training_time_s", "mean_step_time_ms")}
-SLOW_AT_FIRST = [3.0] * 60 + [1.0] * (STEPS - 60)
+SLOW_AT_FIRST = np.repeat([3.0, 1.0], [60, STEPS - 60])  # which in all keep to a limit of 744
 
 
-def _case(name, text, happens, reason, **given):
-    """A case: what happens to a trial of these limits ends it for this reason; None: it goes on."""
-    return pytest.param(text, happens, reason, given, id=name)
-
-
-def _skip(text, skipped=None):
-    """A case: a trial of these limits is skipped for this metric, or not. The noise is in the bound already."""
-    reason = skipped and f"{skipped} 2 > 1.4 (predicted, skipped)"
-    noise = dict.fromkeys(FORESEEN, 0.2)
-    return _case(f"skip {text}", text, Guard.skip_if_predicted, reason, predictions=FORESEEN, noise=noise)
-
-
-def _slow_at_first(name, unit_s, reason):
-    """A case: sixty steps of three units and then steps of one, which in all keep to the limit."""
-    text = f"training_time_s<={1.2 * unit_s * sum(SLOW_AT_FIRST):.4g}"
-    return _case(name, text, _trains(*[unit_s * each for each in SLOW_AT_FIRST]), reason)
-
-
-@pytest.mark.parametrize(
-    ("text", "happens", "reason", "given"),
-    [
-        _case("memory", "peak_memory_mb<=300", _reads, "peak_memory_mb 412.3 > 300 (step 100)"),
-        _case("fact", "model_size_kb<=3", _reads, "model_size_kb 4 > 3 (step 100)"),
-        _case("predicted", "training_time_s<=3", _trains(), "training_time_s 3.906 > 3 (predicted, step 52)"),
-        _case("too soon to predict", "elapsed_s<=0.5", _trains(), "elapsed_s 0.5156 > 0.5 (step 33)"),
-        _case(
-            "patience",
-            "val_loss patience 2",
-            _reports(0.5, 0.6, 0.55),
-            "val_loss 0.55, best 0.5 (patience 2, step 100)",
+@cases(
+    "text, happens, reason",
+    {
+        "predicted": ("training_time_s<=3", _trains(), "training_time_s 3.906 > 3 (predicted, step 52)"),
+        "too soon to predict": ("elapsed_s<=0.5", _trains(), "elapsed_s 0.5156 > 0.5 (step 33)"),
+        "slow for tenths of a second": ("training_time_s<=0.372", _trains(0.0005 * SLOW_AT_FIRST), None),
+        "slow for seconds": (
+            "training_time_s<=7.44",
+            _trains(0.01 * SLOW_AT_FIRST),
+            "training_time_s 15 > 7.44 (predicted, step 52)",
         ),
-        _case("report", "peak_memory_mb<=3", _reports(1.0, peak_memory_mb=9.0), "peak_memory_mb 9 > 3 (step 100)"),
-        _case("diverges", "val_loss patience 9", _diverges, "val_loss 1e+09 > 100 (100x untrained, step 300)"),
-        _case("diverges without limits", "", _diverges, None),
-        _case("memory may still grow", "peak_memory_mb>=500", _reads, None),
-        _case("limit at the end", "peak_memory_mb<=3", _reports(1.0, step=STEPS, peak_memory_mb=9.0), None),
-        _case("noise", f"training_time_s<={FULL_S / 1.5}", _trains(), None, noise={"training_time_s": 0.2}),
-        _slow_at_first("slow for tenths of a second", 0.0005, None),
-        _slow_at_first("slow for seconds", 0.01, "training_time_s 15 > 7.44 (predicted, step 52)"),
-        # What may still keep to a limit begins.
-        _skip("training_time_s<=1.4", skipped="training_time_s"),
-        _skip("training_time_s<=1.6"),
-        _skip("mean_step_time_ms<=1.4", skipped="mean_step_time_ms"),
-        _skip("training_time_s>=1.8"),
-        _skip("peak_memory_mb<=1"),
-    ],
+        "patience": ("val_loss patience 2", _stalls, "val_loss 0.55, best 0.5 (patience 2, step 100)"),
+        "at the end": ("peak_memory_mb<=3", _reports_at_its_end, None),
+        "diverges": ("val_loss patience 9", _diverges, "val_loss 1e+09 > 100 (100x untrained, step 300)"),
+        "diverges without limits": ("", _diverges, None),
+    },
 )
-def test_reason_why_a_trial_ends(text, happens, reason, given):
+def test_reason_why_a_trial_ends(text, happens, reason):
     """As soon as it is known, from whichever thread; not at the last report, when there is nothing left to save."""
-    guard = _guard(text, **given)
+    guard = _guard(text)
     happens(guard)
     assert (guard.ended(), guard.tags.get(STOP_REASON)) == (reason is not None, reason)
+
+
+FORESEEN = {name: Prediction(2.0, 1.5, 2.5) for name in ("training_time_s", "mean_step_time_ms")}
+
+
+@cases(
+    "text, reason",
+    [
+        ("training_time_s<=1.4", "training_time_s 2 > 1.4 (predicted, skipped)"),
+        ("training_time_s<=1.6", None),
+        ("training_time_s>=1.8", None),
+        ("mean_step_time_ms<=1.4", "mean_step_time_ms 2 > 1.4 (predicted, skipped)"),
+        ("peak_memory_mb<=1", None),
+    ],
+)
+def test_trial_that_cannot_keep_to_a_limit_is_skipped(text, reason):
+    """What may still keep to it begins. The noise is in the prediction already."""
+    guard = _guard(text, predictions=FORESEEN, noise=dict.fromkeys(FORESEEN, 0.2))
+    guard.skip_if_predicted()
+    assert guard.tags.get(STOP_REASON) == reason
 
 
 def test_trial_that_may_converge_ends_only_when_it_crosses_its_limit():
@@ -171,6 +144,8 @@ NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are
     {
         # A broken limit stops at once only where that is final.
         "curve lower": ("val_loss>=5", 4.0, None, 0, False, False),
+        "what may still grow": ("peak_memory_mb>=5", 4.0, None, 0, False, False),
+        "fact": ("model_size_kb<=5", 6.0, None, 0, True, True),
         # A mean has to be Z standard errors beyond its limit; other kinds have no errors.
         "mean above by more than Z errors": ("mean_step_time_ms<=5", 5 + Z + 0.1, 1.0, 0, True, False),
         "mean above by less": ("mean_step_time_ms<=5", 5 + Z - 0.1, 1.0, 0, False, False),
@@ -249,7 +224,7 @@ def _idles(guard):
         "a lower limit": ("mean_cpu_percent>=50", _idles, {"mean_cpu_percent": 60.0}, {"mean_cpu_percent": 30.0}),
         "a single step says nothing": (
             "training_time_s<=99, peak_memory_mb<=3",
-            _trains(STEP_S),
+            _trains([STEP_S]),
             {"training_time_s": 0.03, "val_loss": 7.0},
             {"val_loss": 7.0},
         ),

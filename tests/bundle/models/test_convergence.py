@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-import pytest
+from cases import cases
 from reference import bundled, configured
 from sklearn.linear_model import SGDRegressor
 
@@ -12,7 +12,7 @@ from entrypoints.models.convergence import N_ITER_NO_CHANGE, Convergence
 from entrypoints.models.cross_validation import training_of
 
 
-@pytest.mark.parametrize(("tol", "rate"), [(0.02, 0.001), (0.001, 0.1)])
+@cases("tol, rate", [(0.02, 0.001), (0.001, 0.1)])
 def test_convergence_is_where_scikit_learn_ends_its_fit(tol, rate, capfd):
     """Of the losses that scikit-learn prints after each epoch, the last one is that which reaches it.
 

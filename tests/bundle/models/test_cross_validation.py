@@ -11,8 +11,8 @@ from cases import cases
 from clock import Clock
 from reference import (
     FOLDS,
+    MLP_CLASSIFIER,
     MLP_REGRESSOR,
-    STUDIES,
     SVR,
     Plain,
     bundled,
@@ -41,92 +41,86 @@ def _trained(data, configuration):
     return training
 
 
+BATCHES = [
+    ("red_wine", "linear"),
+    ("diabetes", "logistic"),
+    ("diabetes", "svm"),
+    ("red_wine", MLP_REGRESSOR),
+    ("diabetes", MLP_CLASSIFIER),
+]
+WHOLE = [("diabetes", "forest"), ("red_wine", "boosting"), ("red_wine", SVR)]
+
+
 @pytest.mark.parametrize(
-    ("name", "algorithm"),
-    STUDIES,
+    ("name", "configuration", "reports"),
+    [
+        *((name, configured(algorithm, batch_size=64, steps=12), (6, 1, 5)) for name, algorithm in BATCHES),
+        *((name, configured_whole(algorithm, 12), (1, 1, 1)) for name, algorithm in WHOLE),
+    ],
+    ids=str,
 )
-def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name, algorithm, monkeypatch):
+def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name, configuration, reports, monkeypatch):
     """Every point is the mean over folds; training loss is that of the steps since the last point.
 
-    So nothing is learned from rows that are held out, and a trial can be repeated.
+    So nothing is learned from rows that are held out, and a trial can be repeated. Without batches a step is a fold,
+    fitted to its end as scikit-learn alone does, and a point the mean of those so far; no model is kept.
 
     At the end: one row per fold on its own validation rows and on the test part, the means of the test figures, and
     the mean size of the pickled estimators, in units of 1000 bytes.
     """
     monkeypatch.setattr("entrypoints.models.trained._CHUNK_ROWS", 100)  # parts are scored piece by piece
-    data, configuration = bundled(name), configured(algorithm, batch_size=64, steps=12)
+    data, is_whole = bundled(name), configuration.batch_size is None
     training = training_of(configuration, data)
     score = "rmse" if name == "red_wine" else "accuracy"
-    for steps in (6, 1, 5):  # an epoch is 12 or 6
+    for steps in reports:  # on batches an epoch is 12 or 6
         for _ in range(steps):
             training.advance()
         # From the beginning each time, so that the loop needs no state.
-        folds = [Plain.of_fold(data, configuration, number).train(training.step_number) for number in range(FOLDS)]
+        numbers = range(training.step_number if is_whole else FOLDS)
+        folds = [Plain.of_fold(data, configuration, number).train(training.step_number) for number in numbers]
         report = training.report()
         expected = _expected(folds, data, score)
-        expected["train_loss"] = np.mean([fold.train_losses[-steps:] for fold in folds])
         assert {key: report[key] for key in expected} == pytest.approx(expected, rel=1e-9)
-    assert training.ended
-    _assert_figures_are_those_of(folds, training, data, score)
-
-
-@pytest.mark.parametrize(("name", "algorithm"), [("diabetes", "forest"), ("red_wine", "boosting"), ("red_wine", SVR)])
-def test_without_partial_fit_a_step_is_a_fold_and_a_point_the_mean_of_those_so_far(name, algorithm):
-    """Each fitted to its end as scikit-learn alone does; its model is not kept."""
-    data, configuration = bundled(name), configured_whole(algorithm, 12)
-    training = training_of(configuration, data)
-    score, folds = ("rmse" if name == "red_wine" else "accuracy"), []
-    for number in range(FOLDS):
-        training.advance()
-        folds.append(Plain.of_fold(data, configuration, number).train(1))
-        assert training.report_due
-        report = training.report()
-        expected = _expected(folds, data, score)
-        if not number:
-            expected = {name: value for name, value in expected.items() if not name.endswith("_sd")}
-        assert {key: report[key] for key in expected} == pytest.approx(expected, rel=1e-9)
+        losses = [fold.train_losses[-steps:] for fold in folds]
+        assert report["train_loss"] == pytest.approx(np.mean(losses), rel=0.15 if is_whole else 1e-9)
         assert report.keys() == {*expected, "train_loss", "training_time_s", "step_time_ms"}
-        assert report["train_loss"] == pytest.approx(np.mean([fold.train_losses for fold in folds]), rel=0.15)
-        assert training.step_number == number + 1
     assert training.ended
-    assert not any(hasattr(fold, "model") for fold in training.folds)
+    assert any(hasattr(fold, "model") for fold in training.folds) is not is_whole
     _assert_figures_are_those_of(folds, training, data, score)
 
 
-def _expected(folds, data, score):
-    """A report of these models."""
-    rows = [data.split.folds[fold.number][1] for fold in folds]
-    losses = [fold.loss(held_out) for fold, held_out in zip(folds, rows, strict=True)]
-    scored = [fold.score(held_out) for fold, held_out in zip(folds, rows, strict=True)]
-    report = {"val_loss": np.mean(losses), f"val_{score}": np.mean(scored)}
-    if len(folds) > 1:
-        report |= {"val_loss_sd": np.std(losses, ddof=1), f"val_{score}_sd": np.std(scored, ddof=1)}
-    return report
+def _of_part(part, models, rows, score):
+    """The losses and scores of models on their rows of a part, a row each."""
+    rows_of = list(zip(models, rows, strict=True))
+    losses = [model.loss(own) for model, own in rows_of]
+    return pd.DataFrame({f"{part}_loss": losses, f"{part}_{score}": [model.score(own) for model, own in rows_of]})
 
 
-def _assert_figures_are_those_of(folds, training, data, score):
+def _validated(models, data, score):
+    return _of_part("val", models, [data.split.folds[model.number][1] for model in models], score)
+
+
+def _expected(models, data, score):
+    """A report of these models; one has no deviation."""
+    of_models = _validated(models, data, score)
+    return dict(of_models.mean()) | dict(of_models.std().add_suffix("_sd").dropna())
+
+
+def _assert_figures_are_those_of(models, training, data, score):
     """At the end, of each fold and of all."""
-    test = data.split.test
-    for row, fold, ours in zip(training.fold_figures(), folds, training.folds, strict=True):
-        held_out = data.split.folds[fold.number][1]
-        expected = {
-            "fold": fold.number,
-            "val_loss": fold.loss(held_out),
-            f"val_{score}": fold.score(held_out),
-            "test_loss": fold.loss(test),
-            f"test_{score}": fold.score(test),
-            "training_time_s": ours.training_time_s,
-        }
-        assert row == pytest.approx(expected, rel=1e-9)
-    final = training.final_figures()
-    assert final["test_loss"] == pytest.approx(np.mean([fold.loss(test) for fold in folds]), rel=1e-9)
-    assert final[f"test_{score}"] == pytest.approx(np.mean([fold.score(test) for fold in folds]), rel=1e-9)
-    sizes = [len(pickle.dumps(fold.estimator, protocol=5)) / 1000 for fold in folds]
+    of_test = _of_part("test", models, [data.split.test] * len(models), score)
+    expected = _validated(models, data, score).join(of_test)
+    expected["training_time_s"] = [fold.training_time_s for fold in training.folds]
+    found = pd.DataFrame(training.fold_figures()).set_index("fold")
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-9, check_like=True, check_names=False)
+    final, means = training.final_figures(), dict(of_test.mean())
+    assert {name: final[name] for name in means} == pytest.approx(means, rel=1e-9)
+    sizes = [len(pickle.dumps(model.estimator, protocol=5)) / 1000 for model in models]
     assert final["model_size_kb"] == pytest.approx(np.mean(sizes), rel=0.01, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("name", "algorithm", "metric", "logged"),
+@cases(
+    "name, algorithm, metric, logged",
     [
         ("red_wine", "linear", "neg_mean_absolute_error", "mean_absolute_error"),
         ("diabetes", "logistic", "neg_log_loss", "log_loss"),
@@ -152,7 +146,7 @@ def test_score_is_what_scikit_learns_scorer_says_of_the_estimators(name, algorit
     assert f"test_{logged}" in training.final_figures()
 
 
-@pytest.mark.parametrize("shape", ["ovr", "ovo"])
+@cases("shape", ["ovr", "ovo"])
 def test_accuracy_is_that_of_what_the_models_predict(shape):
     """Of these the class with the most votes, which is not always that of the highest output."""
     data, expected = _of_three_classes(), []
@@ -179,8 +173,8 @@ def test_score_of_two_classes_is_refused_where_a_part_has_one(rows):
         scores.find("roc_auc", table.task).baseline(table, make_split(table, folds=3, seed=0))
 
 
-@pytest.mark.parametrize(
-    ("dataset", "metric", "model"),
+@cases(
+    "dataset, metric, model",
     [
         ("red_wine", "neg_root_mean_squared_error", DummyRegressor()),
         ("diabetes", "roc_auc", DummyClassifier(strategy="prior")),
@@ -195,8 +189,8 @@ def test_baseline_is_the_score_of_each_fold(dataset, metric, model):
     assert score.baseline(table, split) == pytest.approx(abs(expected))
 
 
-@pytest.mark.parametrize(
-    ("task", "metrics"),
+@cases(
+    "task, metrics",
     [
         ("regression", ["rmse", "r2", "neg_mean_absolute_error", "neg_mean_gamma_deviance"]),
         ("classification", ["accuracy", "f1", "f1_macro", "roc_auc", "roc_auc_ovr", "neg_log_loss", "top_k_accuracy"]),
@@ -313,29 +307,22 @@ def test_training_time_is_the_time_of_the_steps_alone(monkeypatch):
     assert [fold.training_time_s for fold in training.folds] == [22.0, 26.0, 30.0]
 
 
-def _set_weights(training, weights, intercept=0.0):
+def test_memory_of_one_model_does_not_depend_on_the_folds():
+    """It is what weights, gradients and both moments take, and the updates and new moments of a step: 8 x 8.5 MB."""
+    large = configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64)  # 1.06 million weights
+    for folds in (2, 4):
+        training = training_of(large, bundled("red_wine", folds))
+        training.advance()
+        training.advance()
+        training.folds[0].memory_mb += 100.0  # as where its first step loads a library
+        assert training.model_memory()["model_memory_mb"] == pytest.approx(8 * 8.5, rel=0.15)
+
+
+def _set_weights(training, weights):
     """Of a linear model, on each fold."""
     for fold, of_fold in zip(training.folds, weights, strict=True):
         fold.model.learner.estimator.coef_[:] = of_fold
-        fold.model.learner.estimator.intercept_[:] = intercept
-
-
-def _of_large_models(folds):
-    """A trial with this number of folds, of networks with 1.06 million weights, after two steps."""
-    training = training_of(
-        configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64), bundled("red_wine", folds)
-    )
-    training.advance()
-    training.advance()
-    return training
-
-
-def test_memory_of_one_model_does_not_depend_on_the_folds():
-    """It is what weights, gradients and both moments take, and the updates and new moments of a step: 8 x 8.5 MB."""
-    two, four = (_of_large_models(folds) for folds in (2, 4))
-    two.folds[0].memory_mb += 100.0  # as where its first step loads a library
-    for training in (two, four):
-        assert training.model_memory()["model_memory_mb"] == pytest.approx(8 * 8.5, rel=0.15)
+        fold.model.learner.estimator.intercept_[:] = 0.0
 
 
 def test_trial_that_recovers_is_not_diverged():
@@ -343,16 +330,12 @@ def test_trial_that_recovers_is_not_diverged():
     training = _trained(bundled("red_wine"), configured("linear", steps=30))
     good = [fold.model.learner.estimator.coef_.copy() for fold in training.folds]
     for weight in (3.0, 2.0):  # with losses of 129 and 58
-        for fold in training.folds:
-            fold.model.learner.estimator.coef_[:] = weight
-            fold.model.learner.estimator.intercept_[:] = 0.0
+        _set_weights(training, [weight] * FOLDS)
         loss = training.report()["val_loss"]
         assert training.diverged
         training.advance()
     assert training.untrained_loss < loss < training.hopeless_loss
-    for fold, weights in zip(training.folds, good, strict=True):
-        fold.model.learner.estimator.coef_[:] = weights
-        fold.model.learner.estimator.intercept_[:] = 0.0
+    _set_weights(training, good)
     training.report()
     assert not training.diverged
 

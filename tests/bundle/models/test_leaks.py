@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 from cases import cases
-from reference import bundled, split_up, table_of
+from reference import bundled, split_up, table_of, table_of_frame
 from sklearn.datasets import load_iris
 
-from entrypoints.datasets.cleaning import clean
 from entrypoints.models import leaks, scores
 
 ROWS = 600
@@ -14,8 +13,7 @@ ROWS = 600
 
 def _said(frame, metric=None):
     """Of a table whose last column is the target."""
-    frame.attrs["name"] = "made up"
-    table = clean(frame, str(frame.columns[-1]), what="made up", echo=lambda line: None)
+    table = table_of_frame(frame)
     return leaks.sentence(split_up(table), table, scores.find(metric, table.task), 0)
 
 
@@ -54,27 +52,27 @@ def test_column_that_tells_a_rare_class_alone_is_named_in_the_study_s_score():
     late = np.where(random.random(ROWS) < 0.05, churned == "no", churned == "yes")
     sentence = _said(frame.assign(late=late, churned=churned), "average_precision")
     assert sentence.startswith("late predicts churned alone (average_precision 0.")
-    both = _said(frame.assign(late=late, why=pd.Series(churned), **dict.fromkeys("ghijklmnopqr", 0), churned=churned))
-    assert both == ""  # two of ten columns are too many
     more = pd.DataFrame(random.normal(size=(ROWS, 12)), columns=list("ghijklmnopqr"))
     both = _said(pd.concat([frame, more], axis=1).assign(late=late, why=churned, churned=churned))
     assert both.startswith("late, why each predict churned alone (accuracy 0.")
     assert both.endswith(": are they known when you predict? -P drop=late,why")
 
 
-def test_leak_leaves_far_fewer_errors_than_each_other_column():
-    """It leaves 13 %: beside a column that leaves 28 % it is a strong predictor among others, beside 45 % a leak.
-
-    One that leaves 17 % is none.
-    """
-    random = np.random.default_rng(0)
-    frame, y = _table(random)
-    y /= y.std()
-    drawn = random.normal(size=ROWS)
-    for of_late, noise, is_named in ((0.13, 0.29, False), (0.13, 0.5, True), (0.17, 0.7, False)):
-        late = y + of_late * drawn
-        strong = y + noise * random.normal(size=ROWS)
-        assert _said(frame.assign(late=late, strong=strong, paid=y)).startswith("late ") is is_named
+@cases(
+    "late, others, is_named",
+    {
+        "a strong predictor among others": ([0.13], [0.28, 1.0], False),
+        "far below the best other": ([0.13], [0.45, 1.0], True),
+        "easy to tell": ([0.05], [0.2, 1.0], False),
+        "too many errors": ([0.17], [1.0, 1.0], False),
+        "two of twenty": ([0.0, 0.05], [1.0] * 18, True),
+        "two of nineteen are too many": ([0.0, 0.05], [1.0] * 17, False),
+    },
+)
+def test_leak_leaves_far_fewer_errors_than_each_other_column(late, others, is_named):
+    """By the share of the errors of a model that ignores all columns."""
+    left = dict(enumerate(late + others))
+    assert leaks.far_below_the_others(left) == (list(range(len(late))) if is_named else [])
 
 
 def test_table_that_is_easy_to_tell_has_no_leak():

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from reference import bundled, configured, configured_whole, split_up, table_of
+from reference import bundled, configured, configured_whole, split_up, table_of, table_of_frame
 from scipy import stats
 from sklearn.inspection import permutation_importance
 
-from entrypoints.datasets.cleaning import clean
 from entrypoints.models import best_model, scores
 from entrypoints.models import importance as measured
 from entrypoints.models.importance import importance
@@ -43,17 +42,14 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     day = random.integers(360, size=ROWS)
     shop = random.choice(["Bonn", "Ulm", "Jena"], ROWS)
     size = random.normal(size=ROWS)
-    town = random.integers(40, size=ROWS)
+    town = pd.Series(random.integers(40, size=ROWS))
     frame = pd.DataFrame({"size": size, "weight": -size + 0.1 * random.normal(size=ROWS), "shop": shop})
-    frame["town"] = [f"town {number}" for number in town]
+    frame["town"] = town.map("town {}".format)
     frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, "D")
-    for name in "abcdefghi":
-        frame[name] = random.normal(size=ROWS)
-    frame["sold"] = (
-        2 * (day // 60 == 3) + 2 * (shop == "Ulm") + 1.5 * (town < 12) + size + 0.1 * random.normal(size=ROWS) > 1
-    )
-    frame.attrs["name"] = "made up"
-    table = clean(frame, "sold", what="made up", echo=lambda line: None)
+    frame[[*"abcdefghi"]] = random.normal(size=(ROWS, 9))
+    worth = 2 * (day // 60 == 3) + 2 * (shop == "Ulm") + 1.5 * (town < 12) + size
+    frame["sold"] = worth + 0.1 * random.normal(size=ROWS) > 1
+    table = table_of_frame(frame)
     data = split_up(table)
     best = best_model.refit(configured_whole("boosting", 60, learning_rate=0.2), data)
     rows = importance(best, data, table, scores.find("roc_auc", "classification"), 0)
@@ -73,8 +69,7 @@ def test_no_column_of_a_wide_table_of_noise_matters(monkeypatch):
     random = np.random.default_rng(0)
     frame = pd.DataFrame(random.normal(size=(300, 40))).rename(columns="c{}".format)
     frame["y"] = random.normal(size=300)
-    frame.attrs["name"] = "made up"
-    table = clean(frame, "y", what="made up", echo=lambda line: None)
+    table = table_of_frame(frame)
     data = split_up(table)
     best = best_model.refit(configured(steps=100), data)
     found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0))

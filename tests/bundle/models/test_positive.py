@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from cases import cases
-from reference import configured, configured_whole, features_of, split_up
+from cases import cases, sentence, tables
+from reference import configured, configured_whole, features_of, split_up, table_of_frame
 from sklearn.metrics import average_precision_score, f1_score, log_loss, recall_score
 
-from entrypoints.datasets.cleaning import clean
 from entrypoints.datasets.splits import make_split
 from entrypoints.errors import UserError
 from entrypoints.models import best_model, leaks, scores
@@ -25,8 +24,7 @@ def _table(positive=None, **more):
     frame = pd.DataFrame(random.normal(size=(ROWS, 3)), columns=["age", "price", "days"])
     again = frame["days"] + 0.7 * random.normal(size=ROWS) > 1.2
     frame = frame.assign(**{name: of(again) for name, of in more.items()}, again=np.where(again, "ja", "nein"))
-    frame.attrs["name"] = "made up"
-    return scores.with_positive(clean(frame, "again", what="made up", echo=lambda line: None), positive)
+    return scores.with_positive(table_of_frame(frame), positive)
 
 
 @cases(
@@ -76,36 +74,20 @@ def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class():
     assert first["column"] == "days"
     assert first["importance"] > 0.3  # by the other class no more than its share of a sixth
     table = _table(late=lambda again: again ^ (np.arange(ROWS) % 40 == 0))
-    sentence = leaks.sentence(split_up(table), table, score, 0)
-    assert sentence.startswith("late predicts again alone (average_precision 0.")
-    assert float(sentence.partition("the best other column ")[2].partition(")")[0]) < 0.75
+    said = leaks.sentence(split_up(table), table, score, 0)
+    assert said.startswith("late predicts again alone (average_precision 0.")
+    assert float(said.partition("the best other column ")[2].partition(")")[0]) < 0.75
 
 
 def test_positive_class_is_the_given_one_or_the_rarer():
     """Of classes that are numbers or truth values, too, however they are written."""
     assert [_table(given).positive for given in (None, "ja", "nein")] == [0, 0, 1]
-    frame = pd.DataFrame({"x": np.arange(30.0), "y": [True, False, False] * 10})
-    frame.attrs["name"] = "made up"
-    truths = clean(frame, "y", what="made up", echo=lambda line: None)
+    truths = table_of_frame(pd.DataFrame({"x": np.arange(30.0), "y": [True, False, False] * 10}))
     assert [scores.with_positive(truths, given).positive for given in (None, "true", "False")] == [1, 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("target", "says"),
-    [
-        (["a", "b"] * 15, "positive=c: one of the classes of y is allowed: a, b; use one of these"),
-        (["a", "b", "d"] * 10, "positive=c: one of two classes is allowed, and the target y has 3; leave positive out"),
-        (
-            [*range(30)],
-            "positive=c: one of two classes is allowed, and the target y has numbers in place of classes; leave "
-            "positive out",
-        ),
-    ],
-)
+@cases("target, says", tables(__file__, "refusals.yaml")["positive classes"])
 def test_value_that_is_none_of_two_classes_is_refused(target, says):
-    """In one sentence."""
-    frame = pd.DataFrame({"x": np.arange(30.0), "y": target})
-    frame.attrs["name"] = "made up"
-    with pytest.raises(UserError) as raised:
-        scores.with_positive(clean(frame, "y", what="made up", echo=lambda line: None), "c")
-    assert raised.value.message == says
+    table = table_of_frame(pd.DataFrame({"x": np.arange(30.0), "y": np.resize(target, 30)}))
+    with pytest.raises(UserError, match=sentence(says)):
+        scores.with_positive(table, "c")
