@@ -112,8 +112,11 @@ def trainables():
 
     Made in a function, so that workers need not import this module.
     """
+    held = []
 
     def result(case, number):
+        if number == 1:
+            held[:] = [b"x" * case.get("mb", 0) * 1_000_000]
         time.sleep(case.get("step_s", 0.05))
         if "begun" in case:
             Path(case["begun"]).touch()

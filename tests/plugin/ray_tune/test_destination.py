@@ -1,30 +1,22 @@
 """Where the runs of an experiment go, in a real store."""
 
-import socket
 import time
 
 import mlflow
 import pytest
+from cases import cases
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, destination
+from mlflow_sysmetrics.delivery.store import Store, StoredRun
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.ray_tune.destination import STUDY, find_earlier, find_parent, summary_before
-
-REFUSING = "http://me:hush42@127.0.0.1:9"  # nobody listens there
+from mlflow_sysmetrics.tags import PID, TRIAL_ID
 
 
 @pytest.fixture
 def store(store_in_use):
     """The store in use."""
     return Store(store_in_use.tracking_uri)
-
-
-@pytest.fixture
-def silent():
-    """The address of a tracking server that takes requests and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://me:hush42@127.0.0.1:{server.getsockname()[1]}"
 
 
 def found(store, **named):
@@ -50,17 +42,13 @@ def test_named_experiment_wins_over_that_in_use(store, store_in_use, monkeypatch
             find_parent(store, **named)
 
 
-@pytest.mark.parametrize(
-    ("how", "named"), [("refuses", {"parent_run_id": "f" * 32}), ("is silent", {"experiment_name": "mine"})]
-)
-def test_store_that_is_away_is_asked_once_for_what_a_name_means(how, named, silent, monkeypatch):
-    """For seconds, not for the minutes of MLflow's own repetitions. The error says what to do, and no password."""
-    monkeypatch.setattr(destination, "ANSWER_S", 0.5)
+def test_store_that_is_away_is_asked_once_for_what_a_name_means():
+    """Not for the minutes of MLflow's own repetitions. The error says what to do, and no password."""
     began = time.monotonic()
-    with pytest.raises(MlflowException, match=r"start the server, or give experiment_id=") as refused:
-        SystemMetricsCallback(silent if how == "is silent" else REFUSING, **named).setup()
+    callback = SystemMetricsCallback("http://me:hush42@127.0.0.1:9", experiment_name="mine")
+    with pytest.raises(MlflowException, match=r"experiment_name=.mine.: .*; start the server, or give") as refused:
+        callback.setup()
     assert time.monotonic() - began < 15
-    assert next(iter(named.values())) in str(refused.value)
     assert "hush42" not in str(refused.value)
 
 
@@ -96,27 +84,27 @@ def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environmen
 
 
 def test_interrupted_experiment_is_found_with_its_trials(store, store_in_use):
-    """By the id that the run around them is tagged with. A summary covers what was before, or is not known.
+    """By the id that the run around them is tagged with."""
 
-    It is unknown of a trial whose driver was killed: what the run has is older. Nor is one known that was not written
-    at the last end. Nothing was measured of a trial that failed before it had a process.
-    """
-    client = store_in_use
-    study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
-    client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
-    of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t"}
-    client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2"})
-    known = {"running": [None], "failed in setup": [], "killed": [{"elapsed_s": 3.0}], "older": [None]}
-    runs = {STUDY: study}
-    for trial_id in known:
-        pid = {} if trial_id == "failed in setup" else {"sysmetrics.pid": "1"}
-        run = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": trial_id, **pid})
-        runs[trial_id] = run.info.run_id
-        client.log_metric(run.info.run_id, "elapsed_s", 3.0, step=0, timestamp=1 if trial_id == "older" else None)
-        if trial_id != "running":
-            client.set_terminated(run.info.run_id, "KILLED")
-    found_runs = find_earlier(store, "0", "s1")
-    assert {name: run.run_id for name, run in found_runs.items()} == runs
-    for trial_id, summary in known.items():
-        assert summary_before(found_runs[trial_id]) == summary
+    def create(**tags):
+        return store_in_use.create_run("0", tags={f"sysmetrics.{name}": tag for name, tag in tags.items()}).info.run_id
+
+    runs = {STUDY: create(kind="study", study_id="s1"), "t": create(kind="trial", study_id="s1", trial_id="t")}
+    create(kind="trial", study_id="s2", trial_id="t")
+    assert {name: run.run_id for name, run in find_earlier(store, "0", "s1").items()} == runs
     assert find_earlier(store, "0", "s3") == {}
+
+
+@cases(
+    "run, summary",
+    {
+        "its driver was killed": ({"end_ms": None}, [None]),
+        "it has all": ({"end_ms": 5_900}, [{"elapsed_s": 3.0}]),
+        "the last end wrote none": ({"end_ms": 7_000}, [None]),
+        "it had no process": ({"end_ms": 5_900, "tags": {TRIAL_ID: "t"}}, []),
+    },
+)
+def test_summary_covers_what_was_before_or_is_not_known(run, summary):
+    """What the run has is too old where nothing was written at its end."""
+    known = {"values": {"elapsed_s": 3.0}, "times_ms": {"elapsed_s": 5_000}, "tags": {TRIAL_ID: "t", PID: "1"}}
+    assert summary_before(StoredRun("run", **known | run)) == summary

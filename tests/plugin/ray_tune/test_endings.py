@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-import pytest
+from cases import cases
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayTaskError
 
@@ -16,14 +16,14 @@ def trial(status="RUNNING", planned=False):
     return SimpleNamespace(status=status, should_stop=lambda result: planned)
 
 
-@pytest.mark.parametrize(
-    ("of", "done", "status"),
-    [
-        pytest.param(trial(planned=True), True, "FINISHED", id="planned-end"),
-        pytest.param(trial("PAUSED"), False, "KILLED", id="dropped-paused"),
-        pytest.param(trial(), False, "KILLED", id="dropped-saving"),
-        pytest.param(trial(), True, None, id="only-the-trainable-knows"),
-    ],
+@cases(
+    "of, done, status",
+    {
+        "planned-end": (trial(planned=True), True, "FINISHED"),
+        "dropped-paused": (trial("PAUSED"), False, "KILLED"),
+        "dropped-saving": (trial(), False, "KILLED"),
+        "only-the-trainable-knows": (trial(), True, None),
+    },
 )
 def test_end_is_told_from_the_last_result(of, done, status):
     """Whose word the end was: the plan's or a scheduler's. `test_callback` and `test_sweeps` have the trial's own."""
@@ -38,14 +38,14 @@ def raised(words):
     return RayTaskError("train", f"Traceback: {words}", ValueError(words), "ray::train", 7, "127.0.0.1")
 
 
-@pytest.mark.parametrize(
-    ("error", "died"),
-    [
-        pytest.param(ActorDiedError(), True, id="died"),
-        pytest.param(raised("The actor is dead").as_instanceof_cause(), False, id="raised"),
-        pytest.param(ActorDiedError(raised("The actor is dead")), False, id="raised in setup"),
-        pytest.param(None, False, id="not kept"),
-    ],
+@cases(
+    "error, died",
+    {
+        "died": (ActorDiedError(), True),
+        "raised": (raised("The actor is dead").as_instanceof_cause(), False),
+        "raised in setup": (ActorDiedError(raised("The actor is dead")), False),
+        "not kept": (None, False),
+    },
 )
 def test_process_has_died_by_the_class_of_what_tune_has_kept(error, died, tmp_path):
     """Whatever the words of a trial's own error are."""
@@ -55,14 +55,14 @@ def test_process_has_died_by_the_class_of_what_tune_has_kept(error, died, tmp_pa
     assert process_died(kept) == died
 
 
-@pytest.mark.parametrize(
-    ("traceback", "line"),
-    [
-        pytest.param("Error: x\nIt died. Some common causes include: (1) a\n", "It died.", id="without-guesses"),
-        pytest.param("It died.\n\tclass_name: X\n\tactor_id: 1\n", "It died.", id="without-details"),
-        pytest.param("E: http://me:hush42@there", "E: http://there", id="without-a-password"),
-        pytest.param(None, "unknown error", id="none"),
-    ],
+@cases(
+    "traceback, line",
+    {
+        "without-guesses": ("Error: x\nIt died. Some common causes include: (1) a\n", "It died."),
+        "without-details": ("It died.\n\tclass_name: X\n\tactor_id: 1\n", "It died."),
+        "without-a-password": ("E: http://me:hush42@there", "E: http://there"),
+        "none": (None, "unknown error"),
+    },
 )
 def test_error_line_is_the_exception_and_its_message(traceback, line, tmp_path):
     """The end of the traceback."""

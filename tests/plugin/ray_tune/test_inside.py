@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
+from cases import cases
 from ray import tune
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, inside, trial_run
@@ -53,7 +54,7 @@ def _trainable(kind, failed):
     return train if kind == "function" else Train
 
 
-@pytest.mark.parametrize("kind", ["class", pytest.param("function", marks=pytest.mark.slow)])
+@cases("kind", ["class", pytest.param("function", marks=pytest.mark.slow)])
 def test_trainable_logs_in_the_run_of_its_trial(kind, client, local_ray, tmp_path, monkeypatch):
     """Two trials share a process; a function fails in the second, which goes on in its run after a restore.
 
@@ -87,7 +88,7 @@ def test_trainable_logs_in_the_run_of_its_trial(kind, client, local_ray, tmp_pat
     assert mlflow.get_tracking_uri() == before
 
 
-@pytest.mark.parametrize("run_id", [None, "f" * 32], ids=["not created", "created"])
+@cases("run_id", {"not created": None, "created": "f" * 32})
 def test_trial_does_not_wait_for_a_store_that_is_away(run_id, monkeypatch):
     """For longer than a minute, here a second: not for the minutes of MLflow's own repetitions."""
     monkeypatch.setattr(inside, "COMMAND_ANSWER_S", 1.0)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import cases
 from commands import runs_of_kind
 from ray import tune
 from ray.tune import examples
@@ -16,14 +17,14 @@ SAMPLES = 3  # that wait for the CPU core in turn: HyperBand and PBT pause them
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("example", "metric"),
-    [
-        pytest.param("hyperband_function_example", "episode_reward_mean", id="function whose trials are paused"),
-        pytest.param("pbt_example", "mean_accuracy", id="class in kept processes, which the stock callback ends"),
-        pytest.param("logging_example", "mean_loss", id="callback of its own"),
-        pytest.param("optuna_example", "mean_loss", id="search by Optuna"),
-    ],
+@cases(
+    "example, metric",
+    {
+        "function whose trials are paused": ("hyperband_function_example", "episode_reward_mean"),
+        "class in kept processes, which the stock callback ends": ("pbt_example", "mean_accuracy"),
+        "callback of its own": ("logging_example", "mean_loss"),
+        "search by Optuna": ("optuna_example", "mean_loss"),
+    },
 )
 def test_example_of_ray_runs_unmodified(example, metric, local_ray, store_in_use, monkeypatch):
     """All trials are there, all ended, each with its metric, its process's series and a parent."""

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import ray
+from cases import cases
 from commands import ROOT, clean_environment
 from mlflow import MlflowClient
 from ray import tune
@@ -50,15 +50,28 @@ def sweep(uri, kind, end):
     return tuner([callback, ended], cases, trainable=trainables()[kind], **more)
 
 
-@pytest.mark.parametrize(
-    ("kind", "how"),
-    [
-        pytest.param("class", "interrupted"),
-        pytest.param("class", "killed", marks=pytest.mark.slow),
-        pytest.param("function", "killed", marks=pytest.mark.slow),
-    ],
+def run_and_kill_driver(uri, kind):
+    """The same in a process of its own, which is killed where this one would be interrupted."""
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", Path(__file__).parent)))
+    joins = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}
+    joins["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # it listens on loopback
+    command = [sys.executable, "-c", DRIVER, ray.get_runtime_context().gcs_address, uri, kind]
+    env = clean_environment(PYTHONPATH=paths, **joins)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@cases(
+    "kind, is_killed",
+    {
+        "class, interrupted": ("class", False),
+        "class, killed": pytest.param("class", True, marks=pytest.mark.slow),
+        "function, killed": pytest.param("function", True, marks=pytest.mark.slow),
+    },
 )
-def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(kind, how, client, local_ray, tmp_path, monkeypatch):
+def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
+    kind, is_killed, client, local_ray, tmp_path, monkeypatch
+):
     """What the processes before had is added, where the run has it; it is unknown where the driver was killed.
 
     No run is new, but for one that had failed and is restarted, which counts once, or left RUNNING, and each result is
@@ -66,34 +79,30 @@ def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(kind, how, cli
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
-    if how == "killed":
-        paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", Path(__file__).parent)))
-        joins = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}
-        joins["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # it listens on loopback
-        command = [sys.executable, "-c", DRIVER, ray.get_runtime_context().gcs_address, client.tracking_uri, kind]
-        env = clean_environment(PYTHONPATH=paths, **joins)
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+    if is_killed:
+        run_and_kill_driver(client.tracking_uri, kind)
     else:
         sweep(client.tracking_uri, kind, lambda: os.kill(os.getpid(), signal.SIGINT)).fit()
-    before = client.search_runs(["1"])
-    at_first = {"FINISHED", "KILLED", "FAILED", *(["RUNNING"] if how == "killed" else [])}
-    assert {run.info.status for run in before} <= at_first
-    first = max(
-        (run.data.metrics.get("elapsed_s", 0.0) for run in before if "case/step_s" in run.data.params), default=0
-    )
+    before = runs_by_id(client)
+    assert any(run.info.status == "RUNNING" for run in before.values()) == is_killed
     kept = str(tmp_path / "tune" / "sweep")
     results = tune.Tuner.restore(kept, trainables()[kind], resume_unfinished=True, restart_errored=True).fit()
-    runs = [run for run in client.search_runs(["1"]) if run.info.status != "FAILED"]
-    assert {run.info.run_id for run in runs} == {run.info.run_id for run in before if run.info.status != "FAILED"}
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert Counter(run.data.tags["sysmetrics.kind"] for run in runs)["trial"] == 2
-    (study,) = (run for run in runs if run.data.tags["sysmetrics.kind"] == "study")
-    assert (study.data.metrics["trials"], study.data.metrics["failed"]) == (len(results), results.num_errors)
-    (run,) = (run for run in runs if run.data.params.get("case/steps") == str(STEPS))
+    after = runs_by_id(client)
+    assert after.keys() == before.keys()
+    assert {run.info.status for run in after.values()} == {"FINISHED"}
+    study, *trials = sorted(after.values(), key=lambda run: run.data.tags["sysmetrics.kind"])
+    assert len(trials) == 2
+    assert study.data.metrics.items() >= {"trials": len(results), "failed": results.num_errors}.items()
+    (run,) = (run for run in trials if run.data.params["case/steps"] == str(STEPS))
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
+    assert sorted(steps) == [*range(1, STEPS + 1)]
     elapsed_s = run.data.metrics.get("elapsed_s")
-    assert sorted(point.step for point in client.get_metric_history(run.info.run_id, "loss")) == [*range(1, STEPS + 1)]
-    if how == "killed":
+    if is_killed:
         assert elapsed_s is None
     else:
-        assert elapsed_s >= max(first + STEP_S, STEP_S * STEPS)
+        assert elapsed_s >= before[run.info.run_id].data.metrics["elapsed_s"] + STEP_S
+
+
+def runs_by_id(client):
+    """Those that did not fail."""
+    return {run.info.run_id: run for run in client.search_runs(["1"]) if run.info.status != "FAILED"}
