@@ -18,6 +18,7 @@ import click
 import mlflow
 import numpy as np
 
+from mlflow_sysmetrics.check.contest import with_tolerances
 from mlflow_sysmetrics.check.programs import Program, Programs
 from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, judge
 from mlflow_sysmetrics.delivery import RunRef
@@ -44,7 +45,7 @@ for _ in range(25):
     np.sort(random.random(600_000))
 """,
 }
-COSTS = (CPU, PEAK_RSS, MEMORY)
+COSTS = with_tolerances([CPU, PEAK_RSS, MEMORY], "")
 PAIRS = LOOKS[-1]
 CHANGES = (0.05, 0.1, 0.2)  # of CPU time
 
@@ -80,7 +81,7 @@ def resampled(pairs, random):
 def decided(baseline, candidate):
     """What the check says at its end, and after how many pairs."""
     for pairs in LOOKS:
-        judged = judge(COSTS, baseline[:, :pairs], candidate[:, :pairs])
+        judged = [judge(*values) for values in zip(COSTS, baseline[:, :pairs], candidate[:, :pairs], strict=True)]
         verdicts = {finding.verdict for finding in judged}
         if "worse" in verdicts or "cannot be judged" not in verdicts:
             break

@@ -2,6 +2,6 @@
 
 `contest` is the way through: two sides run in pairs, `verdict` decides, and `output` says it. `two_programs` and
 `two_models` read what the user gives. `programs` runs the commands, in `worktrees` where the baseline is a commit;
-`imports` sees whether each has its own code. `models` serves the models, `losses` compares their errors, `promotion`
-moves an alias.
+`imports` sees whether each has its own code. `models` serves the models, `scores` compares their predictions,
+`promotion` moves an alias.
 """

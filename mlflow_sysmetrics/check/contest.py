@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,7 +15,7 @@ from mlflow_sysmetrics.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
 from mlflow_sysmetrics.command.run import checked_run
 from mlflow_sysmetrics.delivery import RunRef, child_run, writer_for
-from mlflow_sysmetrics.outcome import ended_by
+from mlflow_sysmetrics.outcome import FINISHED, ended_by, failed
 from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.time_limits import DELIVER_S
@@ -33,20 +32,18 @@ class CheckError(click.ClickException):
     exit_code = 3
 
 
-class CandidateError(CheckError):
-    """The same, and that is the candidate's fault."""
-
-    exit_code = 1
-
-
-def failure(side: str, how: str) -> CheckError:
-    """The error that a side fails."""
-    kind = CandidateError if side == CANDIDATE else CheckError
+def failure(side: str, how: str) -> click.ClickException:
+    """The error that a side fails; its exit code is 1 where that is the candidate."""
+    kind = click.ClickException if side == CANDIDATE else CheckError
     return kind(f"the {side} {how}")
 
 
 class Contest(Protocol):
     """What is compared: two programs, or two models. Their runs lie below `parent`, the run of the check."""
+
+    @property
+    def metrics(self) -> Sequence[ComparedMetric]:
+        """Of pairs."""
 
     @property
     def how(self) -> str:
@@ -56,12 +53,12 @@ class Contest(Protocol):
         """Run each once; what is found of a metric that needs no pairs."""
 
     def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
-        """Run a pair; the metrics of the baseline and of the candidate."""
+        """Run a pair; the metrics of baseline and candidate. Of one that either lacks the pair tells nothing."""
 
 
 def with_tolerances(compared: Sequence[ComparedMetric], tolerate: str) -> list[ComparedMetric]:
-    """These metrics, with the tolerances that a text gives them. click.UsageError: for its first mistake."""
-    known = {metric.name: metric for metric in compared}
+    """These metrics, which share the error, with the tolerances of a text. click.UsageError: for its first mistake."""
+    known = {metric.name: replace(metric, together=len(compared)) for metric in compared}
     for text in filter(str.strip, tolerate.split(",")):
         given = _TOLERANCE.fullmatch(text)
         metric = known.get(given["name"]) if given else None
@@ -74,18 +71,22 @@ def with_tolerances(compared: Sequence[ComparedMetric], tolerate: str) -> list[C
 
 
 def compare(
-    contest: Contest, metrics: Sequence[ComparedMetric], name: str, params: Mapping[str, object]
+    contest: Contest, name: str, params: Mapping[str, object], promote: Callable[[], None] | None = None
 ) -> output.Result:
     """Run pairs until the verdict is decided, and leave it in a run, which is FAILED unless nothing is worse.
 
     That is the run of the MLflow Project around this process, or else a new one with this name and these parameters.
+    `promote` is called where nothing is worse.
     click.ClickException: the store does not answer, or a side fails.
     """
     parent = _begin(name, params)
     run = writer_for(parent.tracking_uri).open(str(parent.run_id))
     try:
-        result = _in_pairs(contest, parent, metrics)
+        result = _in_pairs(contest, parent)
         output.record(run, result)
+        if promote and not result.exit_code:
+            promote()
+        run.end(failed(result.headline) if result.exit_code else FINISHED)  # no green tick in MLflow
     except BaseException as error:
         run.end(ended_by(error))
         raise
@@ -111,42 +112,33 @@ def _begin(name: str, params: Mapping[str, object]) -> RunRef:
     return around._replace(run_id=run.run_id)
 
 
-def _in_pairs(contest: Contest, parent: RunRef, metrics: Sequence[ComparedMetric]) -> output.Result:
+def _in_pairs(contest: Contest, parent: RunRef) -> output.Result:
+    """It ends early where more pairs would not change the verdict: fewer looks make no error more likely."""
     click.echo("warm-up, which does not count", err=True)
     without_pairs = contest.warm_up(parent)
     _show(without_pairs)
+    findings = without_pairs
     pair = 0
     runs: dict[str, dict[str, list[float]]] = {}
     for side in (BASELINE, CANDIDATE):
-        runs[side] = {metric.name: [] for metric in metrics}
-    findings: list[Finding] = []
-    while pair < verdict.LOOKS[-1] and not _is_decided(without_pairs, findings):
-        pair += 1
-        for side, measured in zip(runs, contest.run(parent, pair), strict=True):
-            for name, values in runs[side].items():
-                values.append(_number(side, measured, name))
-        click.echo(f"pair {pair}", err=True)
-        if pair in verdict.LOOKS:
-            baseline = list(runs[BASELINE].values())
-            candidate = list(runs[CANDIDATE].values())
-            findings = verdict.judge(metrics, baseline, candidate, beside=len(without_pairs))
-            _show(findings)
-    return output.Result([*without_pairs, *findings], pair, contest.how, runs)
-
-
-def _is_decided(without_pairs: Sequence[Finding], findings: Sequence[Finding]) -> bool:
-    """Whether more pairs would not change the verdict. Fewer looks make no error more likely."""
-    of_pairs = {finding.verdict for finding in findings}
-    if verdict.WORSE in of_pairs.union(finding.verdict for finding in without_pairs):
-        return True
-    return bool(of_pairs) and verdict.UNDECIDED not in of_pairs
-
-
-def _number(side: str, metrics: Metrics, name: str) -> float:
-    if not math.isfinite(metrics.get(name, math.nan)):
-        known = ", ".join(sorted(known for known in metrics if "/" not in known)) or "none"
-        raise failure(side, f"has no finite metric {name!r} in its run, which has {known}")
-    return metrics[name]
+        runs[side] = {metric.name: [] for metric in contest.metrics}
+    for look in verdict.LOOKS:
+        if verdict.WORSE in {finding.verdict for finding in findings}:
+            break
+        while pair < look:
+            pair += 1
+            both = contest.run(parent, pair)
+            for name in set(both[0]).intersection(both[1], runs[BASELINE]):
+                for side, measured in zip(runs, both, strict=True):
+                    runs[side][name].append(measured[name])
+            click.echo(f"pair {pair}", err=True)
+        baseline, candidate = runs.values()
+        of_pairs = [verdict.judge(metric, baseline[metric.name], candidate[metric.name]) for metric in contest.metrics]
+        _show(of_pairs)
+        findings = [*without_pairs, *of_pairs]
+        if verdict.UNDECIDED not in {finding.verdict for finding in of_pairs}:
+            break
+    return output.Result(findings, pair, contest.how, runs)
 
 
 def _show(findings: Sequence[Finding]) -> None:

@@ -1,7 +1,7 @@
 """Two models as MLflow serves them: their predictions of the same rows, and the costs of pairs of fresh servers.
 
 The servers of a pair live at once. They are asked for one row in turn, in an order that a coin decides, so that both
-meet the same machine.
+meet the same machine; at a rate first the one and then the other, as at once each would wait for the other's requests.
 """
 
 from __future__ import annotations
@@ -12,23 +12,26 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import median
 
 import numpy as np
 import pandas as pd
 
 from mlflow_sysmetrics import tags
-from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, Metrics, failure
-from mlflow_sysmetrics.check.scores import PROBABILITIES, SCORES, judge_score, read_answers
-from mlflow_sysmetrics.check.verdict import ComparedMetric, Finding
+from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, CheckError, Metrics, failure
+from mlflow_sysmetrics.check.scores import PROBABILITIES, SCORES, HeldOut, judge_score, read_answers
+from mlflow_sysmetrics.check.verdict import ANSWERED, ComparedMetric, Finding
 from mlflow_sysmetrics.delivery import RunRef, child_run
 from mlflow_sysmetrics.outcome import FINISHED
 from mlflow_sysmetrics.served import (
+    ServedCosts,
     ServedError,
     ServedModel,
     Server,
     Table,
     asked,
+    costs_of,
     downloaded,
     in_batches,
     one_by_one,
@@ -72,39 +75,41 @@ def both_models(baseline: str, candidate: str, rows: pd.DataFrame, group: str | 
 
 @dataclass(frozen=True)
 class Models:
-    """A `Contest` of two models, baseline and candidate, with the truth of each row, and the number of its group.
+    """A `Contest` of two models, baseline and candidate: their `scores` on rows that are held out, and `metrics`.
 
-    `scores` are compared on the rows; `together` metrics share the error. `positive` is the class whose probability is
-    judged, where one is.
+    `rate` is that of requests; None: each waits for the answer to the one before.
     """
 
     models: Sequence[AskedModel]
     scores: Sequence[ComparedMetric]
-    truth: np.ndarray
-    groups: np.ndarray
-    together: int
-    positive: str = ""
+    metrics: Sequence[ComparedMetric]
+    held_out: HeldOut
+    rate: float | None = None
 
     @property
     def how(self) -> str:
         """How the servers of a pair are asked, and what nobody can see from here."""
-        rows = len(self.truth)
-        return f"both served at once and asked in turn; scores hold if neither was trained on these {rows} rows"
+        served = "both served at once and asked in turn"
+        if self.rate is not None:
+            served = f"asked one after the other at {self.rate:g} requests a second"
+        return f"{served}; scores hold if neither was trained on these {len(self.held_out.truth)} rows"
 
     def warm_up(self, parent: RunRef) -> list[Finding]:
         """Have both predict all rows, which says how their scores differ. CheckError: one has no score."""
+        kinds = [SCORES[metric.name].predicted for metric in self.scores]
         predictions = {}
         with serving(*(model.model for model in self.models)) as servers:
-            for predicted in {SCORES[metric.name].predicted for metric in self.scores}:
+            for predicted in set(kinds):
                 sides = zip(self.models, servers, strict=True)
                 predictions[predicted] = [self._predicted(predicted, *side) for side in sides]
-        return [self.judge(metric, *predictions[SCORES[metric.name].predicted]) for metric in self.scores]
+        of_scores = zip(self.scores, kinds, strict=True)
+        return [judge_score(metric, self.held_out, *predictions[predicted]) for metric, predicted in of_scores]
 
     def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
         """What each costs with new servers."""
         requests = [one_by_one(model.table) for model in self.models]
         with serving(*(model.model for model in self.models)) as servers:
-            costs = _asked_in_turn(servers, requests)
+            costs = _in_turn(servers, requests) if self.rate is None else _at_rate(servers, requests, self.rate)
         for model, figures in zip(self.models, costs, strict=True):
             about = {tags.KIND: "check run", tags.SIDE: model.side, tags.PAIR: str(pair)}
             run = child_run(parent, f"{model.side} {pair}", about)
@@ -113,47 +118,58 @@ class Models:
             run.close(DELIVER_S)
         return costs
 
-    def judge(self, metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> Finding:
-        """How a score differs between the predictions of baseline and candidate."""
-        truth = self.truth
-        if SCORES[metric.name].predicted == PROBABILITIES:
-            truth = truth.astype(str) == self.positive
-        return judge_score(metric, truth, a, b, self.groups, self.together)
-
     def _predicted(self, predicted: str, model: AskedModel, server: Server) -> np.ndarray:
         answers: list[object] = []
         with server.connected() as connection:
             for request in in_batches(model.table, _PARAMS if predicted == PROBABILITIES else None):
                 answers += json.loads(connection.ask(request))["predictions"]
         try:
-            return read_answers(answers, predicted, self.truth, self.positive)
+            return read_answers(answers, predicted, self.held_out)
         except ValueError as error:
             raise failure(model.side, str(error)) from None
 
 
-def _asked_in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]]) -> list[Metrics]:
-    cpu_s: list[list[float]] = [[] for _ in servers]
-    times: list[list[float]] = [[] for _ in servers]
-    with ExitStack() as stack:
-        for server, rows in zip(servers, requests, strict=True):
-            warm_up(server, rows)
-        connections = [stack.enter_context(server.connected()) for server in servers]
-        for server in servers:
-            server.find_processes()
-        end = time.monotonic() + _ROUNDS_S
-        for number in range(_ROUNDS):
-            for place in random.sample(range(len(servers)), len(servers)):
-                before = servers[place].cpu_seconds()
-                times[place].append(asked(connections[place], requests[place][number % len(requests[place])]))
-                time.sleep(_AFTER_ANSWER_S)
-                cpu_s[place].append(servers[place].cpu_seconds() - before)
-            if time.monotonic() > end:
-                break
+def _in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]]) -> list[Metrics]:
+    streams = list(map(_stream, servers, requests))
+    for stream in streams:
+        next(stream)  # its server is warm then
+    spent: list[list[tuple[float, float]]] = [[] for _ in servers]
+    end = time.monotonic() + _ROUNDS_S
+    while len(spent[0]) < _ROUNDS and time.monotonic() < end:
+        for place in random.sample(range(len(servers)), len(servers)):
+            spent[place].append(next(streams[place]))
     costs: list[Metrics] = []
-    for place, server in enumerate(servers):
-        figures = {"served_cpu_ms": 1e3 * median(cpu_s[place]), "served_p50_ms": 1e3 * median(times[place])}
-        memory_mb = server.memory_mb()
-        if memory_mb is not None:
-            figures["served_memory_mb"] = memory_mb
-        costs.append(figures)
+    for server, of_requests in zip(servers, spent, strict=True):
+        cpu_ms, p50_ms = map(median, zip(*of_requests, strict=True))
+        costs.append({"served_cpu_ms": cpu_ms, "served_p50_ms": p50_ms, **server.memory()})
     return costs
+
+
+def _stream(server: Server, requests: Sequence[bytes]) -> Iterator[tuple[float, float]]:
+    """CPU and wall time of one request after another, in ms."""
+    warm_up(server, requests)
+    with server.connected() as connection:
+        server.find_processes()
+        for request in cycle(requests):
+            before_s = server.cpu_seconds()
+            time_s = asked(connection, request)
+            time.sleep(_AFTER_ANSWER_S)
+            yield 1e3 * (server.cpu_seconds() - before_s), 1e3 * time_s
+
+
+def _at_rate(servers: Sequence[Server], requests: Sequence[Sequence[bytes]], rate: float) -> list[Metrics]:
+    """The costs of each. CheckError: neither keeps up."""
+    costs: dict[int, ServedCosts] = {}
+    for place in random.sample(range(len(servers)), len(servers)):
+        costs[place] = costs_of(servers[place], requests[place], rate)
+    if all(each.cannot_keep_up for each in costs.values()):
+        of_rate = f"{costs[0].answered_per_s:.3g} of {rate:g} requests a second"
+        raise CheckError(f"neither model can keep up: the baseline answers only {of_rate}")
+    return [_trusted(costs[place]) for place in sorted(costs)]
+
+
+def _trusted(costs: ServedCosts) -> Metrics:
+    figures = costs.trusted
+    if not (costs.cannot_keep_up and costs.contention.is_busy):  # it may keep up elsewhere
+        figures[ANSWERED.name] = costs.answered_per_s
+    return figures

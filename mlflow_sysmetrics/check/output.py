@@ -10,7 +10,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Finding
 from mlflow_sysmetrics.delivery import Run
-from mlflow_sysmetrics.outcome import FINISHED, failed
 from mlflow_sysmetrics.tags import VERDICT
 
 _CODES = {WORSE: 1, UNDECIDED: 3}
@@ -93,10 +92,9 @@ FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json}
 
 
 def record(run: Run, result: Result) -> None:
-    """Write the verdict into the run of the check, and end it."""
+    """Write the verdict into the run of the check."""
     tags = {VERDICT: result.verdict, MLFLOW_RUN_NOTE: as_markdown(result)}
     for finding in result.metrics:
         tags[f"{VERDICT}.{finding.name}"] = finding.verdict
     run.log(summary={"pairs": result.pairs}, tags=tags)
     run.write("check.json", as_json(result))
-    run.end(failed(result.headline) if result.exit_code else FINISHED)  # no green tick in MLflow

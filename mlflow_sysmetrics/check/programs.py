@@ -27,7 +27,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.check import imports
 from mlflow_sysmetrics.check.contest import Metrics, failure
-from mlflow_sysmetrics.check.verdict import Finding
+from mlflow_sysmetrics.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
@@ -98,11 +98,15 @@ def why_in_turn(used: Sequence[Metrics], free_mb: float, cores: float) -> str:
 
 @dataclass
 class Programs:
-    """A `Contest` of two programs, baseline and candidate; `repository` is that of their worktrees, if any."""
+    """A `Contest` of two programs, baseline and candidate; `repository` is that of their worktrees, if any.
+
+    Each has to have these `metrics`.
+    """
 
     programs: Sequence[Program]
     why_in_turn: str = ""  # else both at once
     repository: Path | None = None
+    metrics: Sequence[ComparedMetric] = ()
     _launchers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -170,31 +174,33 @@ class Programs:
             raise failure(program.side, f"failed with exit code {program_exit.code}\n  {last_lines}")
         client = MlflowClient(parent.tracking_uri)
         run = ask_store(parent.tracking_uri, lambda: client.get_run(str(tracker.run.run_id)))
-        return {**run.data.metrics, **costs}
+        measured = {**run.data.metrics, **costs}
+        for metric in self.metrics:
+            if not math.isfinite(measured.get(metric.name, math.nan)):
+                known = ", ".join(sorted(name for name in measured if "/" not in name))
+                raise failure(program.side, f"has no finite metric {metric.name!r} in its run, which has {known}")
+        return measured
 
     def _measure(
         self, tracker: RunTracker, parent: RunRef, command: Sequence[str], popen: dict[str, Any]
     ) -> tuple[Exit, dict[str, float]]:
         """Run a program to its end; return also what it cost, with all processes below it."""
         read_end, write_end = os.pipe()
-        go_read, go_write = os.pipe()
         line = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(write_end), *command]
-        launcher = subprocess.Popen(line, stdin=go_read, pass_fds=[write_end], start_new_session=True, **popen)
+        launcher = subprocess.Popen(line, stdin=subprocess.PIPE, pass_fds=[write_end], start_new_session=True, **popen)
         self._launchers.append(launcher)
         os.close(write_end)
-        os.close(go_read)
-        with os.fdopen(read_end) as events:
+        with os.fdopen(read_end) as events, launcher:
+            go = launcher.stdin.fileno()  # type: ignore[union-attr]
             pid = int(events.readline())
             measurement = Measurement(pid, interval_s=_READ_EVERY_S).start()
             tracker.start(parent._replace(run_id=None), measurement)
-            os.write(go_write, b"\n")
+            os.write(go, b"\n")
             events.readline()
             measurement.stop()
             tracker.look()  # the program may have said more of its memory
-            os.write(go_write, b"\n")
+            os.write(go, b"\n")
             exit_code, cpu_s, peak_kb, elapsed_s = json.loads(events.read())
-        os.close(go_write)
-        launcher.wait()
         self._launchers.remove(launcher)
         seen = measurement.summary  # with processes that nobody has waited for, as Ray's
         costs = {

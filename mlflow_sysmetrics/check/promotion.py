@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import click
 import mlflow
@@ -24,38 +24,31 @@ def fixed(uri: str) -> str:
     return "models:/" + "/".join(map(str, found))
 
 
-class Promotion(NamedTuple):
-    """The alias, the version that it named when the check began (None: there was none), and the candidate's."""
+def promotion(alias: str, baseline: str, candidate: str) -> Callable[[], None]:
+    """What lets an alias name the candidate, and says so; the models are addresses from `fixed`.
 
-    name: str
-    alias: str
-    before: str | None
-    after: str
+    click.UsageError: it would be no promotion. When called: CheckError if somebody has moved the alias since now.
+    """
+    name, _, version = candidate.removeprefix("models:/").rpartition("/")
+    address = f"models:/{name}@{alias}"
+    if not name:
+        raise click.UsageError(f"--promote {alias}: {candidate} is no version of a registered model; register it")
+    before = _named(name, alias)
+    if before is not None and baseline != f"models:/{name}/{before}":
+        raise click.UsageError(f"--promote {alias}: {address} is version {before}, so give that as the baseline")
 
-    @classmethod
-    def of(cls, alias: str, baseline: str, candidate: str) -> Promotion:
-        """The promotion of a candidate, by addresses from `fixed`. click.UsageError: it would not be one."""
-        name, _, version = candidate.removeprefix("models:/").rpartition("/")
-        if not name:
-            raise click.UsageError(f"--promote {alias}: {candidate} is no version of a registered model; register it")
-        promotion = cls(name, alias, _named(name, alias), version)
-        if promotion.before is not None and baseline != f"models:/{name}/{promotion.before}":
-            now = f"models:/{name}@{alias} is version {promotion.before}"
-            raise click.UsageError(f"--promote {alias}: {now}, so give that as the baseline")
-        return promotion
-
-    def move(self) -> str:
-        """Let the alias name the candidate; a sentence on it. CheckError: somebody has moved it meanwhile."""
-        address = f"models:/{self.name}@{self.alias}"
-        now = _named(self.name, self.alias)
-        if now != self.before:
-            was = f"it was {self.before or 'none'} when the check began"
+    def move() -> None:
+        now = _named(name, alias)
+        if now != before:
+            was = f"it was {before or 'none'} when the check began"
             raise CheckError(f"{address} is version {now or 'none'} now, {was}: it stays where it is")
         ask_store(
             mlflow.get_tracking_uri(),
-            lambda: MlflowClient().set_registered_model_alias(self.name, self.alias, self.after),
+            lambda: MlflowClient().set_registered_model_alias(name, alias, version),
         )
-        return f"{address}: version {self.before or 'none'} -> {self.after}"
+        click.echo(f"{address}: version {before or 'none'} -> {version}", err=True)
+
+    return move
 
 
 def _named(name: str, alias: str) -> str | None:

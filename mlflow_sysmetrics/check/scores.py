@@ -47,6 +47,14 @@ def _by_rank(is_positive: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.nda
     return positives, np.bincount(places) - positives
 
 
+class HeldOut(NamedTuple):
+    """What is known of rows: their targets, the number of the group of each, and of two classes the positive one."""
+
+    truth: np.ndarray
+    groups: np.ndarray
+    positive: str = ""
+
+
 class Score(NamedTuple):
     """The score of targets and predictions, and what these are; targets of probabilities are whether it is positive."""
 
@@ -70,15 +78,16 @@ def compared_score(name: str) -> ComparedMetric:
     return ComparedMetric(name, "%", _TOLERANCE, _MIN_CHANGE, higher_is_better=SCORES[name].higher_is_better)
 
 
-def read_answers(answers: Sequence[object], predicted: str, truth: np.ndarray, positive: str) -> np.ndarray:
+def read_answers(answers: Sequence[object], predicted: str, rows: HeldOut) -> np.ndarray:
     """Numbers, classes or probabilities, one for each row, as MLflow's server has answered with them.
 
     ValueError: they are something else.
     """
+    truth = rows.truth
     frame = pd.DataFrame(answers)  # of values, of lists, or of records as MLflow writes a Series or a frame
     if predicted == PROBABILITIES and frame.shape[1] == 2:
         classes = np.unique(truth) if list(frame) == [0, 1] else frame  # lists have their order
-        frame = frame.loc[:, [str(name).lower() == positive.lower() for name in classes]]  # JSON's true is True
+        frame = frame.loc[:, [str(name).lower() == rows.positive.lower() for name in classes]]  # JSON's true is True
     if frame.shape != (len(truth), 1):
         shape = " x ".join(map(str, frame.shape))
         raise ValueError(f"predicts {shape} values for {len(truth)} rows, of which only one a row can be judged")
@@ -97,16 +106,17 @@ def read_answers(answers: Sequence[object], predicted: str, truth: np.ndarray, p
     return values
 
 
-def judge_score(
-    metric: ComparedMetric, y: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray, together: int
-) -> Finding:
+def judge_score(metric: ComparedMetric, held_out: HeldOut, a: np.ndarray, b: np.ndarray) -> Finding:
     """Judge the candidate's predictions, `b`, against those of the baseline, `a`.
 
     Amounts are in % of the baseline's loss. Of a score where higher is better the loss is what it lacks to 1, and the
     change is said in the score's own unit. Rows of one group (a number), such as a patient's, err alike, so each group
-    is in one block. `together` metrics share the error.
+    is in one block.
     """
-    score = SCORES[metric.name].of
+    score, predicted, _ = SCORES[metric.name]
+    y = held_out.truth
+    if predicted == PROBABILITIES:
+        y = y.astype(str) == held_out.positive
     before = score(y, a)
     after = score(y, b)
     loss = 1 - before if metric.higher_is_better else before
@@ -116,7 +126,7 @@ def judge_score(
         if after != before:
             verdict = UNDECIDED
             why += ": the baseline makes no error here, of which a part could be tolerated"
-        return Finding(metric.name, verdict, "%", 0.0, 0.0, 0.0, why=why)
+        return Finding(metric.name, verdict, "%", why=why)
 
     def worse_by(rows: np.ndarray) -> Any:
         more = score(y[rows], b[rows]) - score(y[rows], a[rows])
@@ -127,9 +137,9 @@ def judge_score(
     if metric.higher_is_better:
         unit = ""
         scale = loss / 100
-    values = scale * _jackknife(worse_by, groups) * 100 / loss
+    values = scale * _jackknife(worse_by, held_out.groups) * 100 / loss
     amounts = [scale * amount for amount in (metric.tolerance, metric.min_change, metric.min_noise)]
-    finding = by_noise(replace(metric, unit=unit), Differences(values, *amounts), _P_WORSE / together, _P_PASSES)
+    finding = by_noise(replace(metric, unit=unit), Differences(values, *amounts), _P_WORSE, _P_PASSES)
     if finding.verdict == UNDECIDED:
         mean = values.mean()
         room = max(amounts[0] - mean, mean)  # to one side or the other, if the change stays what it is

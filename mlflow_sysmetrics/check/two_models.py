@@ -14,8 +14,8 @@ from mlflow_sysmetrics.check import verdict
 from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, compare, failure, with_tolerances
 from mlflow_sysmetrics.check.models import Models, both_models
 from mlflow_sysmetrics.check.output import Result
-from mlflow_sysmetrics.check.promotion import Promotion, fixed
-from mlflow_sysmetrics.check.scores import NUMBERS, PROBABILITIES, SCORES, compared_score
+from mlflow_sysmetrics.check.promotion import fixed, promotion
+from mlflow_sysmetrics.check.scores import NUMBERS, PROBABILITIES, SCORES, HeldOut, compared_score
 from mlflow_sysmetrics.served import ServedError, ServerError
 
 _MIN_OF_CLASS = 10  # rows or groups: of fewer the noise of a score is not known
@@ -32,6 +32,7 @@ def check_models(
     lower: Sequence[str],
     higher: Sequence[str],
     tolerate: str,
+    rate: float | None,
     wall_time: bool,
     promote: str | None,
 ) -> Result:
@@ -41,27 +42,27 @@ def check_models(
     """
     scores = [*lower, *higher]
     costs = [verdict.SERVED_CPU, verdict.SERVED_MEMORY]
+    if rate is not None:
+        costs.append(verdict.ANSWERED)
     if wall_time:
         costs.append(verdict.SERVED_TIME)
     compared = with_tolerances([*map(compared_score, scores), *costs], tolerate)
     truth = _column(rows, "--target", target).to_numpy()
     groups = np.arange(len(rows)) if group is None else pd.factorize(_column(rows, "--group", group))[0]
-    _check_target(truth, groups, target, scores, positive)
+    held_out = HeldOut(truth, groups, positive or "")
+    _check_target(held_out, target, scores)
     baseline, candidate = fixed(baseline), fixed(candidate)
-    promotion = Promotion.of(promote, baseline, candidate) if promote else None
+    move = promotion(promote, baseline, candidate) if promote else None
+    params = {"candidate": candidate, "baseline": baseline, "rate": rate or "none"}
     try:
         with both_models(baseline, candidate, rows.drop(columns=target), group) as models:
             of_rows = compared[: len(scores)]
             of_servers = compared[len(scores) :]
-            contest = Models(models, of_rows, truth, groups, len(compared), positive or "")
-            result = compare(contest, of_servers, candidate, {"candidate": candidate, "baseline": baseline})
+            return compare(Models(models, of_rows, of_servers, held_out, rate), candidate, params, move)
     except ServerError as error:
         raise failure(CANDIDATE if error.uri == candidate else BASELINE, str(error)) from None
     except ServedError as error:
         raise click.UsageError(str(error)) from None
-    if promotion is not None and result.exit_code == 0:
-        click.echo(promotion.move(), err=True)
-    return result
 
 
 def _column(rows: pd.DataFrame, option: str, name: str) -> pd.Series[Any]:
@@ -73,9 +74,8 @@ def _column(rows: pd.DataFrame, option: str, name: str) -> pd.Series[Any]:
     return column
 
 
-def _check_target(
-    truth: np.ndarray, groups: np.ndarray, target: str, scores: Sequence[str], positive: str | None
-) -> None:
+def _check_target(held_out: HeldOut, target: str, scores: Sequence[str]) -> None:
+    truth, groups, positive = held_out
     if not scores:
         raise click.UsageError("give a score with --lower or --higher")
     if len(np.unique(groups)) < 2:

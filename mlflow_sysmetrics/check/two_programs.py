@@ -50,7 +50,7 @@ def check_programs(
     candidate = Program(CANDIDATE, command, Path.cwd(), environment)
     if baseline_command:
         baseline = replace(candidate, side=BASELINE, command=shlex.split(baseline_command))
-        return compare(Programs([baseline, candidate], why_in_turn), compared, name, params)
+        return compare(Programs([baseline, candidate], why_in_turn, None, compared), name, params)
     repository = repository_of(candidate.folder)
     with in_worktrees(candidate, repository, str(baseline_commit), setup) as programs:
-        return compare(Programs(programs, why_in_turn, repository), compared, name, params)
+        return compare(Programs(programs, why_in_turn, repository, compared), name, params)

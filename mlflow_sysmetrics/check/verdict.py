@@ -36,7 +36,8 @@ class ComparedMetric:
     min_change: float = 0.25  # a smaller change is never worse
     min_noise: float = 1e-9  # pairs that differ less do so by luck
     higher_is_better: bool = False
-    is_cost: bool = False  # measured by us: positive, and never without noise
+    is_cost: bool = False  # measured by us: positive, and never without noise; changes are ratios
+    together: int = 1  # metrics of a check, which share the error
 
 
 CPU = ComparedMetric("cpu_seconds", "%", 5.0, 2.0, 0.3, is_cost=True)
@@ -49,6 +50,8 @@ TIME = ComparedMetric("elapsed_s", "%", 25.0, 5.0, 0.3, is_cost=True)
 SERVED_CPU = ComparedMetric("served_cpu_ms", "%", 10.0, 5.0, 1.0, is_cost=True)
 SERVED_MEMORY = ComparedMetric("served_memory_mb", "%", 2.0, 1.0, 0.1, is_cost=True)
 SERVED_TIME = ComparedMetric("served_p50_ms", "%", 25.0, 5.0, 1.0, is_cost=True)
+# At a rate: what keeps up with it answers all of it.
+ANSWERED = ComparedMetric("served_answered_per_s", "%", 5.0, 2.0, 0.3, higher_is_better=True, is_cost=True)
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ class Finding:
 
     name: str
     verdict: str  # WORSE, BETTER, PASSES or UNDECIDED
-    unit: str
-    change: float
-    low: float
-    high: float
+    unit: str = ""
+    change: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
     noise: float = 0.0
     detectable: float = 0.0  # the smallest change for the worse that would have been found in 95 %
     why: str = ""  # how it was judged, where not by its noise
@@ -80,39 +83,29 @@ class Differences(NamedTuple):
     min_noise: float
 
 
-def judge(
-    metrics: Sequence[ComparedMetric],
-    baseline: Sequence[Sequence[float]],
-    candidate: Sequence[Sequence[float]],
-    beside: int = 0,
-) -> list[Finding]:
-    """Judge each metric by its values in pairs of runs: row n of both has those of metric n.
-
-    `beside` others are judged, which share the error.
-    """
-    n = len(baseline[0])
-    p_worse = _P_WORSE / (len(metrics) + beside) * (n / LOOKS[-1]) ** 2
-    found = []
-    for metric, baseline_row, candidate_row in zip(metrics, baseline, candidate, strict=True):
-        a = np.asarray(baseline_row, float)
-        b = np.asarray(candidate_row, float)
-        if metric.unit == "%" and not a.mean():  # of nothing there is no part that could be tolerated
-            metric = replace(metric, unit="", tolerance=0.0, min_change=0.0)
-        if metric.is_cost or np.ptp(a) or np.ptp(b):
-            found.append(by_noise(metric, _differences(metric, a, b), p_worse, _P_PASSES))
-        else:
-            found.append(_exactly(metric, a[0], b[0]))
-    return found
+def judge(metric: ComparedMetric, baseline: Sequence[float], candidate: Sequence[float]) -> Finding:
+    """Judge a metric by its values in pairs of runs. It may lack pairs that tell nothing of it."""
+    a = np.asarray(baseline, float)
+    b = np.asarray(candidate, float)
+    n = len(a)
+    if n < LOOKS[0]:
+        why = f"too few pairs tell of it, {n}: in the others the machine was busy or a model could not keep up"
+        return Finding(metric.name, UNDECIDED, why=why)
+    if metric.unit == "%" and not a.mean():  # of nothing there is no part that could be tolerated
+        metric = replace(metric, unit="", tolerance=0.0, min_change=0.0)
+    if metric.is_cost or np.ptp(a) or np.ptp(b):
+        return by_noise(metric, _differences(metric, a, b), _P_WORSE * (n / LOOKS[-1]) ** 2, _P_PASSES)
+    return _exactly(metric, a[0], b[0])
 
 
 def by_noise(metric: ComparedMetric, pairs: Differences, p_worse: float, p_passes: float) -> Finding:
-    """Judge the mean difference, with these errors at this look: to find it worse, and to let it pass."""
+    """Judge the mean difference, with these errors at this look: to find anything worse, and to let it pass."""
     n = len(pairs.values)
     mean = float(pairs.values.mean())
     noise = max(float(pairs.values.std(ddof=1)), pairs.min_noise)
     error = noise / math.sqrt(n)
     # A one-sided t test finds a mean that is at least so much.
-    surely = -stdtrit(n - 1, p_worse) * error
+    surely = -stdtrit(n - 1, p_worse / metric.together) * error
     half = -stdtrit(n - 1, p_passes) * error
     detectable = max(pairs.min_change, surely - stdtrit(n - 1, _P_MISSED) * error)
     verdict = UNDECIDED
@@ -128,14 +121,15 @@ def by_noise(metric: ComparedMetric, pairs: Differences, p_worse: float, p_passe
 
 
 def _differences(metric: ComparedMetric, a: np.ndarray, b: np.ndarray) -> Differences:
-    amounts = (metric.tolerance, metric.min_change, metric.min_noise)
+    amounts = [metric.tolerance, metric.min_change, metric.min_noise]
     if metric.is_cost:
-        return Differences(np.log(b) - np.log(a), *(math.log1p(amount / 100) for amount in amounts))
+        a, b = np.log(a), np.log(b)
+        amounts = [math.log1p(amount / 100) for amount in amounts]
     worse_by = a - b if metric.higher_is_better else b - a
+    if metric.is_cost or not metric.unit:
+        return Differences(worse_by, *amounts)
     if metric.unit == "%":
         return Differences(100 * worse_by / abs(a.mean()), *amounts)
-    if not metric.unit:
-        return Differences(worse_by, *amounts)
     # In spreads of the candidate, where those of the baseline are all alike.
     spread = float((a if np.ptp(a) else b).std(ddof=1))
     # A few runs tell it roughly: in 95 % it is at most this, and in 95 % at least that.

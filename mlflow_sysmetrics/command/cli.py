@@ -29,17 +29,26 @@ _DATA = """A CSV or Parquet file with rows to ask for; it may have more columns 
 model's own input example."""
 _SERVED_LIMITS = f"""What the model may cost, such as "served_p95_ms<=20, served_memory_mb<=300". Metrics:
 {", ".join(names("served"))}."""
-_RATE = """Requests a second, which fall due at random moments, whatever the answers do; a time counts from when its
-request was due. By default each request waits for the answer to the one before."""
+_RATE_HELP = """Requests a second, which fall due at random moments, whatever the answers do; a time counts from when
+its request was due. By default each request waits for the answer to the one before."""
 _CAPACITY = """Find the highest rate that meets this limit on a percentile, such as "served_p95_ms<=20"; 70 to 100 s."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
-served_cpu_ms, 2% of served_memory_mb, 25% of served_p50_ms."""
+served_cpu_ms, 2% of served_memory_mb, 5% of served_answered_per_s, 25% of served_p50_ms."""
 _CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on."
 _LOWER = ["rmse", "mae", "error_rate", "log_loss", "brier"]
 _HIGHER = ["roc_auc", "average_precision"]
 _MODEL_ADDRESSES = ("models:/", "runs:/")
+
+
+def _checked_rate(context: click.Context, parameter: click.Parameter, rate: float | None) -> float | None:
+    if rate is not None and not 0.1 <= rate <= 10_000:
+        raise click.UsageError(f"--rate {rate:g}: use 0.1 to 10000 requests a second")
+    return rate
+
+
+_RATE = option("--rate", metavar="NUMBER", type=float, callback=_checked_rate, help=_RATE_HELP)
 _FORMAT = option(
     "--format",
     "form",
@@ -129,7 +138,12 @@ class CheckCommand(click.Command):
         is_of_programs = any(word == "--" or word.startswith("--baseline-") for word in args)
         if not is_of_programs and any(word.startswith(_MODEL_ADDRESSES) for word in args):
             return check_models.make_context(info_name, args, parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.NoSuchOption as error:
+            if any(error.option_name in option.opts for option in check_models.params):
+                raise click.UsageError(f"{error.option_name} is for two models, such as models:/m/7") from None
+            raise
 
 
 @main.command(cls=CheckCommand, context_settings=_UNTOUCHED)
@@ -191,6 +205,7 @@ def check(
 @option("--group", metavar="COLUMN", help="Rows with one value of it, such as a patient's, are one observation.")
 @option("--promote", metavar="ALIAS", help="If nothing is worse (exit code 0), let this alias name the candidate.")
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_MODELS)
+@_RATE
 @option("--wall-time", is_flag=True, help="Compare served_p50_ms, too.")
 @_FORMAT
 @click.argument("baseline")
@@ -200,13 +215,15 @@ def check_models(baseline: str, candidate: str, data: str, form: str, **options:
 
     Both predict the rows of --data, and how the difference of their scores varies between blocks of rows says whether
     CANDIDATE is worse. Then both are served at once and asked in turn, with new servers in each pair, until one cost is
-    worse or all are decided, after 3, 5, 7 or 10 pairs: served_cpu_ms and served_memory_mb. At most one in a hundred
+    worse or all are decided, after 3, 5, 7 or 10 pairs: served_cpu_ms and served_memory_mb; with --rate at that rate,
+    first the one and then the other, and how many requests they answer, served_answered_per_s. At most one in a hundred
     checks of equal models finds anything worse. Take rows that neither was trained on: those of the baseline's training
     make it look better than it is.
 
     \b
-    Example:
+    Examples:
       mlflow-sysmetrics check models:/m@champion models:/m/7 --data rows.csv --target y --lower rmse --promote champion
+      mlflow-sysmetrics check models:/m/6 models:/m/7 --data rows.csv --target y --lower rmse --rate 50 --wall-time
 
     The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
     something cannot be judged, the baseline fails, or somebody else has moved the alias meanwhile.
@@ -239,7 +256,7 @@ def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
 @main.command()
 @option("--data", metavar="FILE", help=_DATA)
 @option("--limits", metavar="LIMITS", default="", help=_SERVED_LIMITS)
-@option("--rate", metavar="NUMBER", type=float, help=_RATE)
+@_RATE
 @option("--capacity", metavar="LIMIT", help=_CAPACITY)
 @option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of the server.")
 @click.argument("model_uri")

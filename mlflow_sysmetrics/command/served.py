@@ -25,14 +25,7 @@ from mlflow_sysmetrics.served import (
 from mlflow_sysmetrics.table_files import read_table
 from mlflow_sysmetrics.tags import KIND
 
-BROKEN, WRONG_USE, UNKNOWN = 1, 2, 3  # exit codes
-MIN_RATE, MAX_RATE = 0.1, 10_000.0
-
-
-class ModelError(click.ClickException):
-    """The model cannot be served, which is worse than any cost."""
-
-    exit_code = BROKEN
+BROKEN, UNKNOWN = 1, 3  # exit codes
 
 
 def served(
@@ -48,8 +41,6 @@ def served(
 
     click.ClickException: the options, the rows or the address are wrong, or the model cannot be served.
     """
-    if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
-        raise click.UsageError(f"--rate {rate:g}: use {MIN_RATE:g} to {MAX_RATE:g} requests a second")
     if capacity is not None and (rate is not None or limits.strip()):
         raise click.UsageError("--capacity has its own limit and rates; leave out --rate and --limits")
     try:
@@ -64,7 +55,7 @@ def served(
             return 0
         costs = served_costs(model_uri, rows, rate=rate, workers=workers)
     except ServerError as error:
-        raise ModelError(str(error)) from None
+        raise click.ClickException(str(error)) from None  # exit code 1: it is worse than any cost
     except ServedError as error:
         raise click.UsageError(str(error)) from None
     click.echo("\n".join(_lines(model_uri, costs, rate)))
@@ -109,28 +100,27 @@ def _lines(model_uri: str, costs: ServedCosts, rate: float | None) -> list[str]:
     if costs.cannot_keep_up:
         lines.append(f"{model_uri} cannot keep up: {costs.cannot_keep_up}")
     if costs.contention.is_busy:
-        lines.append(
-            f"The machine was busy: {costs.contention}, so these are not logged: {', '.join(costs.untrusted)}."
-        )
+        untrusted = [name for name in costs.figures if name not in costs.trusted]
+        lines.append(f"The machine was busy: {costs.contention}, so these are not logged: {', '.join(untrusted)}.")
     return lines
 
 
 def _log_costs(model_uri: str, costs: ServedCosts, rate: float | None, workers: int) -> None:
     """Latencies at a rate are points of curves over rates: those of a stream are not to be compared with them."""
     params = {"workers": str(workers)}
-    if rate is None:
-        _log(model_uri, costs.model_id, params, costs.trusted, {})
-        return
-    figures = {name: value for name, value in costs.trusted.items() if name not in PERCENTS}
-    latencies = {name: value for name, value in costs.trusted.items() if name in PERCENTS}
-    _log(model_uri, costs.model_id, params | {"rate": f"{rate:g}"}, figures, {rate: latencies})
+    figures = costs.trusted
+    at_rates = {}
+    if rate is not None:
+        params["rate"] = f"{rate:g}"
+        at_rates[rate] = {name: figures.pop(name) for name in PERCENTS if name in figures}
+    _log(model_uri, costs.model_id, params, figures, at_rates)
 
 
 def _log(
     model_uri: str,
     model_id: str | None,
     params: Mapping[str, str],
-    figures: Mapping[str, float],
+    figures: dict[str, float],
     at_rates: Mapping[float, Mapping[str, float]],
 ) -> None:
     """Log in a new run, which knows this machine, and on the model. Percentiles at rates are curves over the rate."""
@@ -141,7 +131,7 @@ def _log(
         experiment = client.get_logged_model(model_id).experiment_id if model_id else None
         with mlflow.start_run(experiment_id=experiment, run_name=f"served {model_uri}", tags={KIND: "served"}):
             mlflow.log_params({"model": model_uri, **params})
-            mlflow.log_metrics(dict(figures), model_id=model_id)
+            mlflow.log_metrics(figures, model_id=model_id)
             for rate, latencies in at_rates.items():
                 curves = {f"{name}_at_rate": value for name, value in latencies.items()}
                 mlflow.log_metrics(curves, step=round(rate), model_id=model_id)

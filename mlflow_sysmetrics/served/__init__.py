@@ -10,10 +10,10 @@ costs.figures["served_p95_ms"]
 and `capacity` are what is found so, and `judging` holds it to limits.
 """
 
-from mlflow_sysmetrics.served.capacity import Capacity, served_capacity
-from mlflow_sysmetrics.served.figures import ServedCosts, asked, served_costs, warm_up
+from mlflow_sysmetrics.served.capacity import served_capacity
+from mlflow_sysmetrics.served.figures import ServedCosts, asked, costs_of, served_costs, warm_up
 from mlflow_sysmetrics.served.judging import Judgement, capacity_limit, judged, served_limits
 from mlflow_sysmetrics.served.latency import PERCENTS
 from mlflow_sysmetrics.served.model import ServedError, ServedModel, downloaded
 from mlflow_sysmetrics.served.requests import Table, in_batches, one_by_one, table_of
-from mlflow_sysmetrics.served.server import Connection, Server, ServerError, serving
+from mlflow_sysmetrics.served.server import Server, ServerError, serving

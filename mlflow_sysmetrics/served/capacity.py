@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mlflow_sysmetrics.limits import Limit
-from mlflow_sysmetrics.served.client import CONNECTIONS, Asked, Client
+from mlflow_sysmetrics.served.client import Client
 from mlflow_sysmetrics.served.contention import Contention
-from mlflow_sysmetrics.served.figures import measured, served_table, warm_up
-from mlflow_sysmetrics.served.latency import MIN_REQUESTS, PERCENTS, THREADS, percentiles_ms
+from mlflow_sysmetrics.served.figures import served_table, warm_up
+from mlflow_sysmetrics.served.latency import CONNECTIONS, MIN_REQUESTS, PERCENTS, THREADS, Asked, percentiles_ms
 from mlflow_sysmetrics.served.pacing import Poisson, stream
 from mlflow_sysmetrics.served.requests import one_by_one
 from mlflow_sysmetrics.served.server import ServerError
@@ -67,20 +67,19 @@ def served_capacity(
         at_rates: dict[float, Mapping[str, float]] = {}
         contentions: list[Contention] = []
 
-        def is_enough(time_s: float, asked: int) -> bool:
-            return time_s > seconds and asked >= fewest
-
         def holds(rate: float) -> bool:
             judge = Judge(limit, max(rate * seconds, fewest))
             pacer = Poisson(rate, seed=len(contentions))
-            client = Client(server, requests, pacer, is_enough, CONNECTIONS)
-            contentions.append(measured(server, client, judge.is_lost).contention)
-            if not judge.is_met(client.asked):
-                say(f"{rate:.4g} requests a second break {limit}")
-                return False
-            at_rates[rate] = percentiles_ms(client.asked)
-            say(f"{rate:.4g} requests a second meet {limit}")
-            return True
+            client = Client(
+                server, requests, pacer, lambda time_s, asked: time_s > seconds and asked >= fewest, CONNECTIONS
+            )
+            client.run(judge.is_lost)
+            contentions.append(client.contention)
+            is_met = judge.is_met(client.asked)
+            if is_met:
+                at_rates[rate] = percentiles_ms(client.asked)
+            say(f"{rate:.4g} requests a second {'meet' if is_met else 'break'} {limit}")
+            return is_met
 
         low, high = bracketed(holds, _FIRST * saturated, _LOWEST * saturated)
         if not low:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mlflow_sysmetrics.served.contention import thread_waited_s
+from mlflow_sysmetrics.served.contention import Contention, CoreClocks, thread_waited_s
+from mlflow_sysmetrics.served.latency import Asked, is_late
 from mlflow_sysmetrics.served.pacing import Pacer
 from mlflow_sysmetrics.served.server import Connection, Server, ServerError
 
-CONNECTIONS = 64  # at a rate: a request that finds none free waits for one, and that time counts, too
 _AHEAD_S = 0.005  # before a request is due its thread is awake
 _LOOK_S = 0.2
 _DRAIN_S = 10.0  # for the last answers
@@ -22,72 +21,50 @@ _APART_S = 0.02  # between two connections: of some at once, one process of a se
 _PR_SET_TIMERSLACK = 29
 
 IsEnough = Callable[[float, int], bool]  # the time of the next request, in seconds, and the number of those before
-
-
-@dataclass
-class Asked:
-    """A request, in seconds since the start. What has not happened is infinitely late."""
-
-    due_s: float
-    free_s: float  # when there was a connection for it
-    sent_s: float = math.inf
-    done_s: float = math.inf
-
-    @property
-    def is_answered(self) -> bool:
-        return self.done_s < math.inf
-
-    @property
-    def latency_s(self) -> float:
-        """As its user finds it: time that it waited for a connection counts."""
-        return self.done_s - self.due_s
-
-    @property
-    def lateness_s(self) -> float:
-        """The client's own, and not the server's."""
-        return self.sent_s - max(self.due_s, self.free_s)
-
-
 IsDecided = Callable[[Sequence[Asked], float], bool]  # the requests so far, and the time, in seconds
 
 
-def undecided(asked: Sequence[Asked], now_s: float) -> bool:
-    return False
-
-
+@dataclass
 class Client:
-    """Asks for these requests, over and over, from `run` until `is_enough`; `asked` has what came of each."""
+    """Asks for these requests, over and over, from `run` until `is_enough`; `asked` has what came of each.
 
-    def __init__(
-        self,
-        server: Server,
-        requests: Sequence[bytes],
-        pacer: Pacer,
-        is_enough: IsEnough,
-        connections: int = 1,
-    ) -> None:
-        self.asked: list[Asked] = []
-        self.waited_s = 0.0  # for a core, all threads together
-        self._server = server
-        self._requests = requests
-        self._pacer = pacer
-        self._is_enough = is_enough
-        self._connections = connections
-        self._began = 0.0
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._error: ServerError | None = None
+    `cpu_s` is the server's CPU time meanwhile, and `contention` says whether the machine was busy.
+    """
 
-    def run(self, is_decided: IsDecided = undecided) -> None:
+    server: Server
+    requests: Sequence[bytes]
+    pacer: Pacer
+    is_enough: IsEnough
+    connections: int = 1
+    asked: list[Asked] = field(default_factory=list)
+    cpu_s: float = 0.0
+    contention: Contention = field(init=False)
+    _waited_s: float = 0.0  # for a core, all threads together
+    _began: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _error: ServerError | None = None
+
+    def run(self, is_decided: IsDecided | None = None) -> None:
         """Ask until it is enough, or decided by the answers so far, and wait for the last answers, up to ten seconds.
 
         ServerError: there is no answer, or it is an error.
         """
+        self.server.find_processes()
+        cpu_s = self.server.cpu_seconds()
+        clocks = CoreClocks.read(self.server.pids, cpu_s)
+        self._ask_all(is_decided)
+        self.cpu_s = self.server.cpu_seconds() - cpu_s
+        later = CoreClocks.read(self.server.pids, cpu_s + self.cpu_s, self._waited_s)
+        requests_s = sum(request.latency_s for request in self.asked if request.is_answered)
+        self.contention = clocks.until(later, requests_s, is_late(self.asked))
+
+    def _ask_all(self, is_decided: IsDecided | None) -> None:
         with ExitStack() as stack:
             threads = []
-            for number in range(self._connections):
-                time.sleep(_APART_S if number and self._server.workers > 1 else 0)
-                connection = stack.enter_context(self._server.connected())
+            for number in range(self.connections):
+                time.sleep(_APART_S if number and self.server.workers > 1 else 0)
+                connection = stack.enter_context(self.server.connected())
                 name = f"sysmetrics client {number}"
                 threads.append(threading.Thread(target=self._work, args=(connection,), name=name, daemon=True))
             self._began = time.monotonic()
@@ -98,11 +75,11 @@ class Client:
             finally:
                 self._stop.set()
 
-    def _wait(self, threads: Sequence[threading.Thread], is_decided: IsDecided) -> None:
+    def _wait(self, threads: Sequence[threading.Thread], is_decided: IsDecided | None) -> None:
         while alive := [thread for thread in threads if thread.is_alive()]:
             alive[0].join(_LOOK_S)
             now_s = self._elapsed_s()
-            if is_decided(self.asked, now_s):
+            if is_decided and is_decided(self.asked, now_s):
                 self._stop.set()
             if self._error:
                 break
@@ -121,21 +98,21 @@ class Client:
                 self._error = error
                 self._stop.set()
         with self._lock:
-            self.waited_s += thread_waited_s()
+            self._waited_s += thread_waited_s()
 
     def _next(self) -> int | None:
         """The number of the next request; None: there is none."""
         with self._lock:
             now_s = self._elapsed_s()
             number = len(self.asked)
-            due_s = now_s + self._pacer(now_s, number)
-            if self._stop.is_set() or self._is_enough(max(due_s, now_s), number):
+            due_s = now_s + self.pacer(now_s, number)
+            if self._stop.is_set() or self.is_enough(max(due_s, now_s), number):
                 return None
             self.asked.append(Asked(due_s, now_s))
             return number
 
     def _ask(self, connection: Connection, number: int) -> None:
-        request = self._requests[number % len(self._requests)]
+        request = self.requests[number % len(self.requests)]
         asked = self.asked[number]
         wait_s = asked.due_s - self._elapsed_s()
         if wait_s > _AHEAD_S and self._stop.wait(wait_s - _AHEAD_S):

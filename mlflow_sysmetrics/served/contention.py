@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+import psutil
+
 _OTHER_CORES = 0.1
 _WAITED = 0.05
 
@@ -46,10 +46,9 @@ class CoreClocks(NamedTuple):
     @classmethod
     def read(cls, pids: Collection[int], cpu_s: float, client_waited_s: float = 0.0) -> CoreClocks:
         """Now. `pids` are processes that have used `cpu_s`; this process is added, and what its threads waited."""
-        fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
-        user, nice, system, _, _, interrupts, soft_interrupts, stolen = (int(ticks) / _TICKS_PER_S for ticks in fields)
-        busy_s = user + nice + system + interrupts + soft_interrupts + stolen
-        waited_s = client_waited_s + stolen  # by other guests of the machine that this one is a guest of
+        cores = psutil.cpu_times()
+        busy_s = cores.user + cores.nice + cores.system + cores.irq + cores.softirq + cores.steal
+        waited_s = client_waited_s + cores.steal  # by other guests of the machine that this one is a guest of
         try:
             for pid in pids:
                 waited_s += sum(map(_run_delay_s, Path(f"/proc/{pid}/task").iterdir()))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from mlflow_sysmetrics.served.client import CONNECTIONS, Asked
-
+CONNECTIONS = 64  # at a rate: a request that finds none free waits for one, and that time counts, too
 PERCENTS = {"served_p50_ms": 50, "served_p95_ms": 95, "served_p99_ms": 99}
 # With this many requests the largest lies above the percentile in 95 % of samples: 0.95^59 < 0.05, 0.99^299 < 0.05.
 MIN_REQUESTS = {"served_p50_ms": 1, "served_p95_ms": 59, "served_p99_ms": 300}
@@ -14,6 +14,30 @@ THREADS = 6  # in which a worker of MLflow's server predicts, at least
 _QUEUE = 10  # requests that wait for a thread: a queue that is longer, and was so a while ago, grows
 _ANSWERED = 0.98
 _LATE, _LATE_S = 0.1, 0.002
+
+
+@dataclass
+class Asked:
+    """A request, in seconds since the start. What has not happened is infinitely late."""
+
+    due_s: float
+    free_s: float  # when there was a connection for it
+    sent_s: float = math.inf
+    done_s: float = math.inf
+
+    @property
+    def is_answered(self) -> bool:
+        return self.done_s < math.inf
+
+    @property
+    def latency_s(self) -> float:
+        """As its user finds it: time that it waited for a connection counts."""
+        return self.done_s - self.due_s
+
+    @property
+    def lateness_s(self) -> float:
+        """The client's own, and not the server's."""
+        return self.sent_s - max(self.due_s, self.free_s)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -33,9 +57,9 @@ def percentiles_ms(asked: Sequence[Asked]) -> dict[str, float]:
 
 
 def answered_per_s(asked: Sequence[Asked]) -> float:
-    """How many requests were answered a second, until the last was sent."""
+    """How many requests were answered a second, until the last was sent; of none, what one would be."""
     end_s = _end_s(asked)
-    return sum(request.done_s <= end_s for request in asked) / end_s
+    return max(1, sum(request.done_s <= end_s for request in asked)) / end_s
 
 
 def keeps_up(asked: Sequence[Asked], rate: float, workers: int = 1) -> bool:

@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import IO
 
 import psutil
@@ -29,14 +29,25 @@ _HOST = "127.0.0.1"  # whoever reaches a model's server can use the model
 _TIMED_OUT = 504
 _IDLE_S = 4.0  # uvicorn closes a connection after 5 s
 _READY = b"Application startup complete"  # uvicorn's word, of each worker
-# Becomes the server once the kernel has promised it a signal for when the thread that started it is gone, which may be
-# so already: SIGKILL, or, if it has workers to end, SIGTERM.
+# Becomes the server once the kernel has promised to kill it when the thread that started it is gone, which may be so
+# already. Another process waits until it has ended and kills what is left of its group, such as workers; it is not
+# below the server, so that it is no cost of it.
 _LAUNCH = """
-import ctypes, os, sys
+import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sys.argv[2]))
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[3], sys.argv[3:])
+    ended, alive = os.pipe()
+    if not os.fork():
+        os.close(alive)
+        if not os.fork():
+            os.read(ended, 1)
+            os.killpg(0, signal.SIGKILL)
+        os._exit(0)
+    os.wait()
+    os.close(ended)
+    os.set_inheritable(alive, True)
+    os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -48,41 +59,35 @@ class ServerError(ServedError):
         self.uri = uri
 
 
+@dataclass
 class Server:
     """A server that answers. `cold_start_s` is the time from the start of its process to its first answer."""
 
-    def __init__(
-        self,
-        model: ServedModel,
-        process: subprocess.Popen[bytes],
-        port: int,
-        log: IO[bytes],
-        workers: int = 1,
-    ) -> None:
-        self.model = model
-        self.workers = workers
-        self.cold_start_s = 0.0
-        self._began = time.perf_counter()
-        self._process = process
-        self.port = port
-        self._log = log
-        self.pids = {process.pid}
+    model: ServedModel
+    process: subprocess.Popen[bytes]
+    port: int
+    log: IO[bytes]
+    workers: int = 1
+    cold_start_s: float = 0.0
+    pids: set[int] = field(default_factory=set)
+    _began: float = field(default_factory=time.perf_counter)
 
-    def connected(self) -> contextlib.closing[Connection]:
-        """A connection that is kept, as a context. ServerError: the server has ended."""
-        timeout_s = float(MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
-        return self._connected(timeout_s + SERVER_ANSWER_S)
+    def connected(self, within_s: float | None = None) -> contextlib.closing[Connection]:
+        """A connection that is kept, as a context; it waits so long for answers. ServerError: the server has ended."""
+        its_own_s = float(MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
+        timeout_s = within_s or its_own_s + SERVER_ANSWER_S
+        return contextlib.closing(Connection(self.model.uri, self.port, timeout_s))
 
     def wait(self) -> None:
         """Wait for its first answer. ServerError: there is none."""
         try:
             # Connects at once: the socket listens already, and the server answers when it has loaded its model.
-            with self._connected(SERVER_START_S) as connection:
+            with self.connected(SERVER_START_S) as connection:
                 connection.ask(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         except ServerError:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)
-            if self._process.poll() is None:
+                self.process.wait(1.0)
+            if self.process.poll() is None:
                 raise ServerError(self.model.uri, f"has not started within {SERVER_START_S:g} s") from None
             raise ServerError(self.model.uri, f"cannot be served here: {self._last_words()}") from None
         self.cold_start_s = time.perf_counter() - self._began
@@ -99,48 +104,48 @@ class Server:
 
     def find_processes(self) -> None:
         """See which processes the model has started by now: what they use counts."""
-        self.pids |= ProcessSampler(self._process.pid).pids
+        self.pids |= ProcessSampler(self.process.pid).pids
 
-    def memory_mb(self) -> float | None:
-        """RSS - SHR of the server and all processes below it; None where it cannot be read."""
-        return ProcessSampler(self._process.pid)().get("process_memory_mb")
+    def memory(self) -> dict[str, float]:
+        """The figure on RSS - SHR of the server and all processes below it; none where it cannot be read."""
+        memory_mb = ProcessSampler(self.process.pid)().get("process_memory_mb")
+        return {} if memory_mb is None else {"served_memory_mb": memory_mb}
 
     def end(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            end_tree(psutil.Process(self._process.pid), SHORT_GRACE_S)
-        self._process.wait()
-
-    def _connected(self, timeout_s: float) -> contextlib.closing[Connection]:
-        return contextlib.closing(Connection(self.model.uri, self.port, timeout_s))
+            end_tree(psutil.Process(self.process.pid), SHORT_GRACE_S)
+        self.process.wait()
 
     def _wait_for_all(self) -> None:
         """The first worker answers while others still load the model."""
         while self.workers > 1 and self._written().count(_READY) < self.workers:
-            if self._process.poll() is not None or time.perf_counter() - self._began > SERVER_START_S:
+            if self.process.poll() is not None or time.perf_counter() - self._began > SERVER_START_S:
                 raise ServerError(self.model.uri, f"does not start {self.workers} workers here: {self._last_words()}")
             time.sleep(ENDED_EVERY_S)
 
     def _written(self) -> bytes:
         """Its log, whose place to write at stays where it is."""
-        log = self._log.fileno()
+        log = self.log.fileno()
         return os.pread(log, os.fstat(log).st_size, 0)
 
     def _last_words(self) -> str:
         lines = self._written().decode(errors="replace").strip().splitlines()
         if not lines:
-            return f"exit code {self._process.returncode}"
+            return f"exit code {self.process.returncode}"
         if "No module named" in lines[-1]:
             return f"{lines[-1]}; install what mlflow.pyfunc.get_model_dependencies('{self.model.uri}') lists"
         return redacted_text(lines[-1])
 
 
+@dataclass
 class Connection:
     """One stream of requests: each waits for the answer to the one before."""
 
-    def __init__(self, uri: str, port: int, timeout_s: float) -> None:
-        self._uri = uri
-        self._port = port
-        self._timeout_s = timeout_s
+    uri: str
+    port: int
+    timeout_s: float
+
+    def __post_init__(self) -> None:
         self._open()
 
     def close(self) -> None:
@@ -157,9 +162,9 @@ class Connection:
 
     def _open(self) -> None:
         try:
-            self._socket = socket.create_connection((_HOST, self._port), self._timeout_s)
+            self._socket = socket.create_connection((_HOST, self.port), self.timeout_s)
         except OSError as error:
-            raise ServerError(self._uri, f"has ended: {error.strerror}") from None
+            raise ServerError(self.uri, f"has ended: {error.strerror}") from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._answers = self._socket.makefile("rb")
         self._used = time.monotonic()
@@ -172,12 +177,12 @@ class Connection:
         except TimeoutError:
             status, body = _TIMED_OUT, b""
         except OSError as error:
-            raise ServerError(self._uri, f"did not answer: {error.strerror or error}") from None
+            raise ServerError(self.uri, f"did not answer: {error.strerror or error}") from None
         if status == _TIMED_OUT:
             limit = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
-            raise ServerError(self._uri, f"did not answer within {limit.get()} s, which {limit.name} sets")  # type: ignore[no-untyped-call]
+            raise ServerError(self.uri, f"did not answer within {limit.get()} s, which {limit.name} sets")  # type: ignore[no-untyped-call]
         if status != 200:
-            raise ServerError(self._uri, f"does not predict these rows: {_message(body)}")
+            raise ServerError(self.uri, f"does not predict these rows: {_message(body)}")
         self._used = time.monotonic()
         return body
 
@@ -230,10 +235,9 @@ def _started(model: ServedModel, log: IO[bytes], workers: int) -> Server:
         program, *options, app = shlex.split(line)
         fd = str(listening.fileno())
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
-        death = signal.SIGKILL if workers == 1 else signal.SIGTERM
         command = [sys.executable, "-m", program, *options, "--fd", fd, "--app-dir", model.folder, app]
         process = subprocess.Popen(
-            [*launch, str(int(death)), *command],
+            [*launch, *command],
             pass_fds=[listening.fileno()],
             cwd=model.folder,  # what lies in the current folder would be imported
             stdin=subprocess.DEVNULL,

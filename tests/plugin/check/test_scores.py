@@ -7,7 +7,7 @@ import pytest
 from cases import cases, rows
 from sklearn import metrics
 
-from mlflow_sysmetrics.check.scores import SCORES, compared_score, judge_score, read_answers
+from mlflow_sysmetrics.check.scores import SCORES, HeldOut, compared_score, judge_score, read_answers
 from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE
 
 RANDOM = np.random.default_rng(0)
@@ -16,8 +16,8 @@ BASELINE = TRUTH + RANDOM.normal(size=2000)
 EACH = np.arange(2000)
 
 
-def judged(name, truth, a, b, groups=EACH, together=3):
-    return judge_score(compared_score(name), truth, a, b, groups, together)
+def judged(name, truth, a, b, groups=EACH):
+    return judge_score(compared_score(name), HeldOut(truth, groups, "True"), a, b)
 
 
 @cases(
@@ -99,9 +99,9 @@ def test_so_many_rows_would_tell_as_it_says():
 
 @cases("answers, predicted, found", rows(__file__, "answers.txt"))
 def test_answer_of_a_server_is_one_value_a_row(answers, predicted, found):
-    truth = np.array(["no", "yes"], dtype=object)
+    held_out = HeldOut(np.array(["no", "yes"], dtype=object), EACH[:2], "yes")
     try:
-        said = json.dumps(read_answers(json.loads(answers), predicted, truth, "yes").tolist())
+        said = json.dumps(read_answers(json.loads(answers), predicted, held_out).tolist())
     except ValueError as error:
         said = str(error)
     assert said.startswith(found)

@@ -2,7 +2,9 @@
 
 import json
 import shlex
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -15,13 +17,12 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from mlflow_sysmetrics.check.contest import CheckError, compare
-from mlflow_sysmetrics.check.models import Models, both_models
-from mlflow_sysmetrics.check.output import Result
-from mlflow_sysmetrics.check.promotion import Promotion
-from mlflow_sysmetrics.check.scores import compared_score
-from mlflow_sysmetrics.check.verdict import PASSES, SERVED_CPU, SERVED_MEMORY, Finding
+from mlflow_sysmetrics.check.models import AskedModel, Models, both_models
+from mlflow_sysmetrics.check.scores import HeldOut, compared_score, judge_score
+from mlflow_sysmetrics.check.verdict import ANSWERED, PASSES, SERVED_MEMORY, SERVED_TIME, Finding
 from mlflow_sysmetrics.command.cli import main
-from mlflow_sysmetrics.served import ServerError
+from mlflow_sysmetrics.served import ServedCosts, ServerError
+from mlflow_sysmetrics.served.contention import Contention
 
 
 @pytest.fixture
@@ -60,14 +61,16 @@ BOTH = "models:/sum@champion models:/sum/2 --target y --lower rmse"
 
 
 @pytest.mark.slow
-def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, registry):
+@cases("at_rate", {"in turn": "", "at a rate": "--rate 20"})
+def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, registry, at_rate):
     """The run of the check has all of it, and below it is a run for each server."""
     options = "--target y --lower rmse --group patient --promote champion --format json"
     any_cpu_and_rmse = "--tolerate served_cpu_ms=1000%,rmse=1000%"  # beside other tests
-    said = json.loads(check(f"models:/sum/1 models:/sum/3 {options} {any_cpu_and_rmse}", code=1))
+    said = json.loads(check(f"models:/sum/1 models:/sum/3 {options} {any_cpu_and_rmse} {at_rate}", code=1))
     assert said["verdict"] == "worse"
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
-    assert verdicts == {"rmse": "passes", "served_cpu_ms": "passes", "served_memory_mb": "worse"}
+    passing = dict.fromkeys(["rmse", "served_cpu_ms", *["served_answered_per_s"] * bool(at_rate)], "passes")
+    assert verdicts == passing | {"served_memory_mb": "worse"}
     assert registry.get_model_version_by_alias("sum", "champion").version == 1
     below = registry.search_runs(["0"], "tags.`sysmetrics.side` = 'candidate'")
     memory = said["runs"]["candidate"]["served_memory_mb"]
@@ -87,35 +90,71 @@ def test_probabilities_are_asked_for_and_a_worse_score_is_the_end(check, logged,
 
 @dataclass
 class Replayed:
-    """A contest whose findings and costs of pairs are known."""
+    """A contest whose findings and costs of pairs are known, and what happens meanwhile."""
 
-    scores: list
-    memory_mb: list
+    score: str
+    together: int = 1
+    memory_mb: list = field(default_factory=lambda: [1.0] * 10)
+    meanwhile: Callable = lambda: None
     how: str = ""
 
+    @property
+    def metrics(self):
+        return [replace(SERVED_MEMORY, together=self.together)]
+
     def warm_up(self, parent):
-        return self.scores
+        self.meanwhile()
+        return [Finding("rmse", self.score)]
 
     def run(self, parent, pair):
-        costs = {"served_cpu_ms": 2.0, "served_memory_mb": self.memory_mb[pair - 1]}
-        return dict.fromkeys(costs, 1.0), costs
-
-
-PASSING = Finding("rmse", PASSES, "%", 0.0, 0.0, 0.0)
+        return {"served_memory_mb": 1.0}, {"served_memory_mb": self.memory_mb[pair - 1]}
 
 
 @cases(
-    "scores, memory_mb, pairs",
+    "score, together, pairs",
+    {"a cost": (PASSES, 1, 5), "many share the error": (PASSES, 21, 7), "a score": ("worse", 1, 0)},
+)
+def test_check_ends_when_something_is_worse(store_in_use, score, together, pairs):
+    result = compare(Replayed(score, together, [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05]), "two models", {})
+    assert (result.verdict, result.pairs) == ("worse", pairs)
+
+
+LATE = Contention(0.02, 0.01, is_late=True)
+QUICK = ServedCosts({"served_p50_ms": 5.0}, 400, Contention(0.02, 0.01), answered_per_s=50.0)
+OVERRUN = replace(QUICK, figures={}, cannot_keep_up="it answers only 20", answered_per_s=20.0)
+
+
+@pytest.fixture
+def at_rate(store_in_use, monkeypatch):
+    """Compare two models at a rate, at which their costs are known."""
+
+    def compared(*costs):
+        monkeypatch.setattr("mlflow_sysmetrics.check.models.serving", lambda *_: nullcontext(costs))
+        monkeypatch.setattr("mlflow_sysmetrics.check.models.costs_of", lambda server, *_: server)
+        sides = [AskedModel(side, Mock(), np.zeros((1, 1))) for side in ("baseline", "candidate")]
+        held_out = HeldOut(np.zeros(1), np.zeros(1))
+        return compare(Models(sides, [], [ANSWERED, SERVED_TIME], held_out, rate=50.0), "two models", {})
+
+    return compared
+
+
+@cases(
+    "baseline, candidate, verdicts",
     {
-        "a cost": ([], [1.03, 1.06, 1.04, 1.05, 1.05], 5),
-        "many share the error": ([PASSING] * 20, [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05], 7),
-        "a score": ([PASSING, replace(PASSING, verdict="worse")], [], 0),
+        "both keep up": (QUICK, QUICK, ["passes", "passes"]),
+        "the candidate does not": (QUICK, OVERRUN, ["worse", "cannot be judged"]),
+        "the baseline does not": (OVERRUN, QUICK, ["better", "cannot be judged"]),
+        "on a busy machine": (QUICK, replace(OVERRUN, contention=LATE), ["cannot be judged", "cannot be judged"]),
+        "the client was late": (replace(QUICK, contention=LATE), QUICK, ["passes", "cannot be judged"]),
     },
 )
-def test_check_ends_when_something_is_worse(store_in_use, scores, memory_mb, pairs):
-    cpu = replace(SERVED_CPU, tolerance=1000.0, min_change=1000.0)
-    result = compare(Replayed(scores, memory_mb), [cpu, SERVED_MEMORY], "two models", {})
-    assert (result.verdict, result.pairs) == ("worse", pairs)
+def test_model_that_cannot_keep_up_is_worse_than_one_that_can(at_rate, baseline, candidate, verdicts):
+    assert [finding.verdict for finding in at_rate(baseline, candidate).metrics] == verdicts
+
+
+def test_rate_that_neither_keeps_up_with_is_not_judged(at_rate):
+    with pytest.raises(CheckError, match="the baseline answers only 20 of 50 requests a second"):
+        at_rate(OVERRUN, OVERRUN)
 
 
 @cases("together, verdict", [(3, "worse"), (40, "cannot be judged")])
@@ -123,24 +162,29 @@ def test_score_shares_the_error_with_the_costs_beside_it(together, verdict):
     """The more there are, the more a change has to stand out."""
     truth = np.zeros(250)
     noise = 0.25 * (-1.0) ** np.arange(250)
-    contest = Models([], [], truth, np.arange(250), together)
-    assert contest.judge(compared_score("mae"), truth + 1, truth + 1.05 + noise).verdict == verdict
+    metric = replace(compared_score("mae"), together=together)
+    held_out = HeldOut(truth, np.arange(250))
+    assert judge_score(metric, held_out, truth + 1, truth + 1.05 + noise).verdict == verdict
 
 
-def test_alias_that_somebody_has_moved_meanwhile_stays(registry):
-    promotion = Promotion.of("champion", "models:/sum/1", "models:/sum/2")
-    registry.set_registered_model_alias("sum", "champion", "3")
-    with pytest.raises(CheckError, match="is version 3 now, it was 1 when the check began: it stays"):
-        promotion.move()
-    assert registry.get_model_version_by_alias("sum", "champion").version == 3
-
-
-@cases("verdict, code, version", [("passes", 0, 2), ("worse", 1, 1), ("cannot be judged", 3, 1)])
-def test_candidate_becomes_the_champion_only_if_it_passes(check, registry, monkeypatch, verdict, code, version):
-    found = Result([Finding("rmse", verdict, "%", 0.0, 0.0, 0.0)], 3, "", {})
-    monkeypatch.setattr("mlflow_sysmetrics.check.two_models.compare", lambda *arguments: found)
-    check(f"{BOTH} --promote champion", code=code)
+@cases(
+    "verdict, moved_to, code, version, status",
+    {
+        "passes": ("passes", 1, 0, 2, "FINISHED"),
+        "worse": ("worse", 1, 1, 1, "FAILED"),
+        "not judged": ("cannot be judged", 1, 3, 1, "FAILED"),
+        "somebody has moved the alias meanwhile": ("passes", 3, 3, 3, "FAILED"),
+    },
+)
+def test_candidate_becomes_the_champion_only_if_it_passes(
+    check, registry, monkeypatch, verdict, moved_to, code, version, status
+):
+    contest = Replayed(verdict, meanwhile=lambda: registry.set_registered_model_alias("sum", "champion", moved_to))
+    monkeypatch.setattr("mlflow_sysmetrics.check.two_models.Models", lambda *_: contest)
+    check(f"{BOTH} --promote champion", code)
     assert registry.get_model_version_by_alias("sum", "champion").version == version
+    (run,) = registry.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
+    assert run.info.status == status
 
 
 @cases("line, why", rows(__file__, "refused_models.txt"))

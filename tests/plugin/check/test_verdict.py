@@ -18,8 +18,9 @@ RMSE = ComparedMetric("rmse")
 
 def decided(metrics, baseline, candidate):
     """As a check does it: a look after another, until something is worse or all is decided."""
+    pairs = list(zip(with_tolerances(metrics, ""), baseline, candidate, strict=True))
     for n in LOOKS:
-        judged = judge(metrics, [row[:n] for row in baseline], [row[:n] for row in candidate])
+        judged = [judge(metric, a[:n], b[:n]) for metric, a, b in pairs]
         verdicts = {each.verdict for each in judged}
         if "worse" in verdicts or "cannot be judged" not in verdicts:
             break
@@ -60,8 +61,7 @@ def test_first_look_has_a_tenth_of_the_error(p_value, verdict):
     """Three pairs are the least reliable: one in two thousand equal programs is worse there."""
     error = 0.5 / t.isf(p_value, LOOKS[0] - 1)  # of a mean of 0.5, which has this p-value
     changes = 0.5 + error * np.sqrt(3) * np.array([-1.0, 0.0, 1.0])
-    (cpu,) = judge([CPU], [np.ones(3)], [np.exp(changes)])
-    assert cpu.verdict == verdict
+    assert judge(CPU, np.ones(3), np.exp(changes)).verdict == verdict
 
 
 def test_change_is_found_and_one_of_the_tolerance_seldom_passes():
@@ -170,7 +170,7 @@ def test_sentence_says_one_thing(finding, said):
     },
 )
 def test_exit_code_is_that_of_the_worst_metric(verdicts, code, headline):
-    found = [Finding(name, verdict, "", 0, 0, 0) for name, verdict in zip("ab", verdicts, strict=True)]
+    found = [Finding(name, verdict) for name, verdict in zip("ab", verdicts, strict=True)]
     result = Result(found, 10, "", {})
     assert (result.exit_code, result.headline) == (code, headline)
 
@@ -185,7 +185,7 @@ def test_exit_code_is_that_of_the_worst_metric(verdicts, code, headline):
 )
 def test_of_a_baseline_of_0_no_part_is_tolerated(candidate, verdict):
     """All that is said of it are numbers, in the unit of the metric."""
-    (errors,) = judge([TOLERATED], [[0.0] * 10], [candidate])
+    errors = judge(TOLERATED, [0.0] * 10, candidate)
     assert errors.verdict == verdict
     assert np.isfinite([errors.change, errors.low, errors.high, errors.noise, errors.detectable]).all()
     assert errors.unit == ""

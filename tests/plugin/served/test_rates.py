@@ -1,5 +1,6 @@
 """Requests at a rate: when they fall due, what their times tell, and how the capacity is found from them."""
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ from cases import cases
 
 from mlflow_sysmetrics.served import Server, ServerError, capacity_limit
 from mlflow_sysmetrics.served.capacity import Judge, bracketed
-from mlflow_sysmetrics.served.client import Asked, Client
-from mlflow_sysmetrics.served.latency import is_late, keeps_up
+from mlflow_sysmetrics.served.client import Client
+from mlflow_sysmetrics.served.latency import Asked, answered_per_s, is_late, keeps_up
 from mlflow_sysmetrics.served.pacing import Poisson, stream
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]"
@@ -57,6 +58,11 @@ def test_server_that_stood_still_for_a_moment_keeps_up():
     """Here in the last second: the queue at the end does not grow."""
     asked = [Asked(at / 50, at / 50, at / 50, (at / 50 if at < 350 else 8.0) + 0.01) for at in range(400)]
     assert keeps_up(asked, 50)
+
+
+def test_of_no_answers_a_part_can_be_said():
+    """A ratio of two models needs more than 0."""
+    assert answered_per_s([Asked(at, at, at) for at in range(5)]) == 0.25
 
 
 def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency():
@@ -106,7 +112,7 @@ def one_at_a_time(slow, dies_after=10**9):
     with ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        yield Server(Mock(uri="models:/m/1"), Mock(pid=1), server.server_address[1], Mock())
+        yield Server(Mock(uri="models:/m/1"), Mock(pid=os.getpid()), server.server_address[1], Mock())
         server.shutdown()
 
 

@@ -106,26 +106,39 @@ def test_mistake_is_a_sentence(served, logged, tmp_path, line, why):
 
 @pytest.mark.slow
 @cases(
-    "number, code",
-    {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 130), "SIGKILL": (signal.SIGKILL, -9)},
+    "number, code, workers",
+    {
+        "Ctrl-C": (signal.SIGINT, 130, "1"),
+        "SIGTERM": (signal.SIGTERM, 130, "1"),
+        "SIGKILL": (signal.SIGKILL, -9, "1"),
+        "SIGKILL of two workers": (signal.SIGKILL, -9, "2"),
+    },
 )
-def test_server_ends_with_the_command(logged, tmp_path, number, code):
+def test_server_ends_with_the_command(logged, tmp_path, number, code, workers):
     """Also one whose model is at work and does not listen; its port is closed then."""
     (tmp_path / "rows.csv").write_text("a;b\n1,5;2\n")
     line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "served", logged.uris["hangs"], "--data", "rows.csv"]
+    line += ["--workers", workers]
     environment = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(logged.folder))
     with subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as running:
         ours = psutil.Process(running.pid)
         wait_until(lambda: _is_asked(ours), LIMIT_S, "the server has been asked")
-        (server,) = _servers(ours)
+        below = ours.children(recursive=True)
         running.send_signal(number)
         said = running.communicate(timeout=LIMIT_S)[1]
     assert running.returncode == code
     assert "Traceback" not in said
-    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 10.0, "the server's end")
+    wait_until(lambda: not any(map(_lives, below)), 10.0, "the server's end")
+
+
+def _lives(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def _is_asked(command):
     """Whether the server has answered that it is there, and the client is connected."""
-    ends = [end.status for server in _servers(command) for end in server.net_connections("tcp")]
+    try:
+        ends = [end.status for process in command.children(recursive=True) for end in process.net_connections("tcp")]
+    except psutil.NoSuchProcess:  # one of the launcher's
+        return False
     return ends.count(psutil.CONN_ESTABLISHED) == 1

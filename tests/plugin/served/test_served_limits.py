@@ -7,9 +7,8 @@ import pytest
 from cases import cases
 
 from mlflow_sysmetrics.served import ServedCosts, judged, one_by_one, served_limits
-from mlflow_sysmetrics.served.client import Asked
 from mlflow_sysmetrics.served.contention import Contention, CoreClocks
-from mlflow_sysmetrics.served.latency import percentiles_ms
+from mlflow_sysmetrics.served.latency import Asked, percentiles_ms
 
 QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
 FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0, "served_rows_per_s": 100.0}
