@@ -28,9 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "support")]
 
 from fault_proxy import FaultProxy  # noqa: E402
-from observations import observe, tell  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
-from tune_sweeps import AtResult, Place, fit, perturbing, trainables, tuner  # noqa: E402
+from tune_sweeps import AtResult, Place, fit, perturbing, place, trainables, tuner  # noqa: E402
 
 from entrypoints.compute.workers import usable_cpus  # noqa: E402
 from entrypoints.environment import RAY_SETTINGS  # noqa: E402
@@ -207,32 +206,33 @@ def compare_times(configurations, batch_sizes):
     click.echo(f"a configuration and fold: {each:.3f} s, ours {ours_each:.3f} s: {each / ours_each:.0f} times as long")
 
 
-@click.command(help=__doc__)
-@click.option("--quick", is_flag=True)
-@click.option("--train", default=0, hidden=True)
-@click.option("--cases", hidden=True, nargs=2)
-def main(quick, train, cases):
-    """Print a line for each case, and the ratio."""
-    if train:
-        train_with_stock(train)
-        return
-    if cases:
-        number, store = cases
-        tell(CASES[: int(number)], store)
-        return
-    logging.disable(logging.INFO)  # of MLflow, which makes a store
+def print_what_is_left(cases):
+    """A line for each case."""
+    import ray
+
+    logging.disable(logging.CRITICAL)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.db"
         MlflowClient(f"sqlite:///{empty}").search_experiments()
-        number = 1 if quick else len(CASES)
-        observed = observe(__file__, "--cases", str(number), str(empty))
-    for case in CASES[:number]:
-        left = observed[case.__name__]
-        left.pop("seconds")
-        click.echo(f"{case.__doc__} {json.dumps(left)}")
-    if quick:
+        for case in cases:
+            with place(empty, Path(folder) / case.__name__) as here:
+                click.echo(f"{case.__doc__} {json.dumps(case(here))}")
+    ray.shutdown()
+
+
+@click.command(help=__doc__)
+@click.option("--quick", is_flag=True)
+@click.option("--train", default=0, hidden=True)
+def main(quick, train):
+    """Print a line for each case, and the ratio."""
+    if train:
+        train_with_stock(train)
+    elif quick:
+        print_what_is_left(CASES[:1])
         compare_times(1, [256])
     else:
+        print_what_is_left(CASES)
         compare_times(2, [])
 
 

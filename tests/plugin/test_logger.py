@@ -15,7 +15,7 @@ from clock import Clock
 from commands import wait_until
 from forks import in_fork
 from mlflow import MlflowClient
-from outages import Ticks, covered
+from ticks import Ticks, covered
 
 from mlflow_sysmetrics import Limits, Measurement, SystemMetricsLogger
 from mlflow_sysmetrics.metrics import SUMMARY as COSTS

@@ -1,33 +1,319 @@
-"""Tune studies in which something breaks: what had been reported is stored, once, and the runs say what happened."""
+"""Tune studies in which something breaks: what had been reported is stored, once, and the runs say what happened.
 
+Each runs in a process of its own, which is this file as a script: it breaks something in the course of a small study,
+and counts the results that Tune was given, which is what had been reported, those of them that the store has at last,
+points and runs that it has twice, and runs that are left RUNNING.
+"""
+
+import contextlib
+import functools
 import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest import mock
 
+import mlflow
+import psutil
 import pytest
-from observations import observe
-from tune_faults import FAULTS, wrong_with
+import ray
+from commands import ROOT, clean_environment, wait_until
+from ray import tune
+from ray_nodes import ray_nodes
+from tracking_server import TrackingServer
+from tune_sweeps import AtResult, environment, fit, place, trainables, tuner
 
+import mlflow_sysmetrics
+from entrypoints.compute.workers import without_extras
+from mlflow_sysmetrics import guard
 from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.tags import HOST_PREFIX
 
 pytestmark = pytest.mark.slow
+SCRIPT_S = 900.0
 BOTH = ["elapsed_s", "peak_memory_mb"]
+LIMIT_S = 60.0
+AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
+LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
+
+_at_last = contextlib.ExitStack()  # what ends with this process
+
+
+class Reported(tune.Callback):
+    """Writes down the results that Tune was given, by trial and loss, which is another in each iteration."""
+
+    def __init__(self, folder):
+        self.file = folder / "reported"
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        with self.file.open("a") as file:
+            file.write(f"{json.dumps([trial.trial_id, result['loss']])}\n")
+
+    @staticmethod
+    def results(folder):
+        """Of a study in this folder, and of its continuation."""
+        lines = (folder / "reported").read_text().splitlines()
+        return {(trial_id, loss) for trial_id, loss in map(json.loads, lines)}
+
+
+class BeganAgain(tune.Callback):
+    """Acts once a trial has begun again, at its first result: of this number of trials the next one that begins."""
+
+    def __init__(self, trials, act):
+        self.trials, self.act, self.begun = trials, act, 0
+
+    def __getstate__(self):
+        return self.__dict__ | {"act": None}  # Tune keeps a copy of callbacks for a restore
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        if result["training_iteration"] == 1:
+            self.begun += 1
+            if self.begun == self.trials + 1:
+                self.act(trial.trial_id)
+
+
+def left(here, error):
+    """What the store has in the end, counted."""
+    trials, reported = here.trials(), Reported.results(here.folder)
+    stored = Counter()
+    for run in trials:
+        stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
+    ids = Counter(run.data.tags["sysmetrics.trial_id"] for run in trials)
+    texts = [
+        run.data.tags.get(f"sysmetrics.{name}")
+        for run in trials
+        for name in ("error", "retried_after", "cause_of_death")
+    ]
+    return {
+        "error": error,
+        "reported": len(reported),
+        "stored": len(reported & stored.keys()),
+        "twice": sum(count - 1 for count in stored.values()) + sum(count - 1 for count in ids.values()),
+        "running": here.statuses().get("RUNNING", 0),
+        "trials": here.trial_statuses(),
+        "says": [text for text in texts if text],
+    }
+
+
+def study(here, callback, cases, *more, kind="class", **running):
+    """Run a study of one kind of trainable; the exception that ended it, if any."""
+    if not ray.is_initialized():  # two CPU cores, whatever else runs here, and no processes that Tune would not use
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        with without_extras():
+            ray.init(address="local", num_cpus=2, **quiet, _system_config={"prestart_worker_first_driver": False})
+    return fit(tuner([Reported(here.folder), callback, *more], cases, trainable=trainables()[kind], **running))
+
+
+def trial_is_killed(here):
+    """The process of one of three trials is killed with -9, and Tune gives the trial up."""
+    killed = {"killed": 3, "once": str(here.folder / "killed")}
+    return left(here, study(here, SystemMetricsCallback(here.uri), [{}, killed, {}]))
+
+
+def function_is_killed_and_repeated(here):
+    """The same of a function, and Tune begins it again."""
+    killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
+    again = tune.FailureConfig(max_failures=1)
+    error = study(here, SystemMetricsCallback(here.uri), [{}, killed, {}], kind="function", failure_config=again)
+    return left(here, error)
+
+
+def nodes_lack_the_package(here):
+    """Of a cluster's nodes, each of which has a trial, the head alone has it."""
+    return _on_three_nodes(here)
+
+
+def node_is_killed_and_comes_back(here):
+    """One of three nodes, which all have it, is killed with its trial; another starts at once under its address."""
+    return _on_three_nodes(here, "replace", py_modules=[mlflow_sysmetrics])
+
+
+def node_announces_its_end(here):
+    """The same, but it has said so before, which Tune does not count as a failure of its trial."""
+    return _on_three_nodes(here, "announce", max_failures=0, py_modules=[mlflow_sysmetrics])
+
+
+def node_is_killed(here):
+    """No other node starts: Tune begins the trial again on one that is left."""
+    return _on_three_nodes(here, "kill", py_modules=[mlflow_sysmetrics])
+
+
+def _on_three_nodes(here, fate="", max_failures=1, **runtime_env):
+    """What is left, and what is known of the processes of each trial; what was warned of, and who measures at last."""
+    nodes, said = _three_nodes(), list[str]()
+
+    def act():
+        if fate:
+            wait_until(_measuring_processes, LIMIT_S, "what measures on other nodes")
+            nodes.ask(fate, nodes.ask("others")[0])
+
+    def measured_again(trial_id):
+        began_ms = 1000 * time.time()
+        (run,) = (run for run in here.trials() if run.data.tags["sysmetrics.trial_id"] == trial_id)
+        with contextlib.suppress(pytest.fail.Exception):  # it is seen at the end
+            wait_until(lambda: _is_read_after(began_ms, here, run), LIMIT_S, "readings of the trial that began again")
+
+    warned = mock.patch.object(guard.logger, "warning", lambda text, *words, **more: said.append(text % words))
+    kept, at_once = SystemMetricsCallback(here.uri), AtResult(12, act, here.folder / "acted")
+    again, cases = tune.FailureConfig(max_failures=max_failures), [{"steps": 40, "step_s": 0.3}] * 3
+    ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False)
+    try:
+        with warned:
+            error = study(here, kept, cases, at_once, BeganAgain(3, measured_again), failure_config=again)
+        with contextlib.suppress(pytest.fail.Exception):
+            wait_until(lambda: not _measuring_processes(), LIMIT_S, "the end of what measures")
+        measuring_still = _measuring_processes()
+    finally:
+        ray.shutdown()
+    return {
+        **left(here, error),
+        "unmeasured": sum(not _measured_at_last(here, run) for run in here.trials()) if fate else 0,
+        "runs": [_of_its_process(here, run) for run in here.trials()],
+        "warnings": said,
+        "measuring_still": measuring_still,
+    }
+
+
+@functools.cache
+def _three_nodes():
+    """The cluster of all."""
+    folder = Path(_at_last.enter_context(tempfile.TemporaryDirectory()))
+    return _at_last.enter_context(ray_nodes(folder, [1, 1, 1]))
+
+
+def _measuring_processes():
+    """How many processes measure trials of other nodes."""
+    lines = (" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
+    return sum("NodeMeasurements" in line for line in lines)
+
+
+def _of_its_process(here, run):
+    """What a run says of its trial's process."""
+    tags = run.data.tags
+    return {
+        "points": len(here.history(run, "system/process_memory_mb")),
+        "summary": sorted(name for name in run.data.metrics if name in ("elapsed_s", "peak_memory_mb")),
+        "host": {name: tag for name, tag in tags.items() if name.startswith(HOST_PREFIX)},
+        "is_placed": {"sysmetrics.node", "sysmetrics.pid"} <= tags.keys(),
+    }
+
+
+def _measured_at_last(here, run):
+    """Whether there are readings of its process from the second half of its time, which is its last attempt."""
+    return _is_read_after((run.info.start_time + run.info.end_time) / 2, here, run)
+
+
+def _is_read_after(time_ms, here, run):
+    series = here.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
+    return any(point.timestamp > time_ms for point in series)
+
+
+def server_is_killed_and_restarted(here):
+    """The tracking server is killed, and a new one starts after a while on its port and store."""
+    with _server(here) as server:
+        back = threading.Timer(AWAY_S, server.start)
+        away = AtResult(3, lambda: (server.kill(), back.start()), here.folder / "away")
+        error = study(here, SystemMetricsCallback(server.uri), [LONG, LONG], away)
+        back.join()
+    return left(here, error)
+
+
+def server_is_away_to_the_end(here):
+    """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
+    with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
+        mine = SystemMetricsCallback(server.uri, close_timeout_s=3.0)
+        away = AtResult(8, server.kill, here.folder / "away")
+        error = study(here, mine, [{"steps": 16, "step_s": 0.3}] * 2, away)
+        server.start()
+        for _ in range(2):  # the second has nothing to add
+            sync = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "sync", "--tracking-uri", server.uri]
+            subprocess.run(sync, check=False, capture_output=True)
+    return left(here, error)
+
+
+@contextlib.contextmanager
+def _server(here):
+    """A server on the place's store, which MLflow uses."""
+    server = TrackingServer(here.folder, here.uri)
+    try:
+        server.start()
+        mlflow.set_tracking_uri(server.uri)
+        yield server
+    finally:
+        server.kill()
+        mlflow.set_tracking_uri(here.uri)
+
+
+# What tags of the trials' runs say of it, where a trial was hit.
+OF_PROCESSES = {
+    trial_is_killed: "worker process has died",
+    function_is_killed_and_repeated: "worker process has died",
+    server_is_killed_and_restarted: "",
+    server_is_away_to_the_end: "",
+}
+OF_NODES = {  # in this order: after the last there is a node less
+    nodes_lack_the_package: "",
+    node_is_killed_and_comes_back: "The actor",
+    node_announces_its_end: "The actor",
+    node_is_killed: "The actor",
+}
+FAULTS = OF_PROCESSES | OF_NODES
+
+
+def main(store, *names):
+    """Be the script: break these things, and print what is left."""
+    logging.disable(logging.CRITICAL)
+    observed = {}
+    with _at_last, tempfile.TemporaryDirectory() as folder:
+        for fault in FAULTS:
+            if fault.__name__ in names:
+                with place(Path(store), Path(folder) / fault.__name__) as here:
+                    observed[fault.__name__] = fault(here)
+    print(json.dumps(observed))
 
 
 @pytest.fixture(scope="module")
 def observed(new_store):
-    """What is left of a study with each fault."""
-    return observe("tune_faults.py", str(new_store / "mlflow.db"))
+    """What is left of a study with each fault. Those of nodes run beside the others: all wait most of the time."""
+
+    def script(faults):
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+        # Not in the environment of a test process, which may have run a search of the bundle's.
+        env = clean_environment(RAY_worker_niceness="0", PYTHONPATH=path)
+        line = [sys.executable, __file__, str(new_store / "mlflow.db"), *(fault.__name__ for fault in faults)]
+        done = subprocess.run(
+            line, cwd=tempfile.gettempdir(), env=env, capture_output=True, text=True, timeout=SCRIPT_S
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    with ThreadPoolExecutor() as pool:
+        of_processes, of_nodes = pool.map(script, [OF_PROCESSES, OF_NODES])
+    return of_processes | of_nodes
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_study_in_which_something_breaks_is_whole_and_says_so(fault, observed):
     """What breaks is a trial, its process, its node, or the tracking server."""
-    assert wrong_with(fault, observed[fault]) == [], json.dumps(observed[fault])
+    left = observed[fault.__name__]
+    assert left["error"] is None
+    assert left["stored"] == left["reported"] > 0
+    assert (left["twice"], left["running"], left.get("unmeasured", 0)) == (0, 0, 0)
+    assert FAULTS[fault] in "; ".join(left["says"])
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.startswith("node_")])
+@pytest.mark.parametrize("fault", [node_is_killed_and_comes_back, node_announces_its_end, node_is_killed])
 def test_node_that_dies_costs_its_trial_the_summary(fault, observed):
     """That begins again, also where it may not fail. Those on other nodes have all, and what measured them is gone."""
-    case = observed[fault]
+    case = observed[fault.__name__]
     lost, *others = sorted(case["runs"], key=lambda run: len(run["summary"]))
     assert (case["trials"], lost["summary"]) == (["FINISHED"] * 3, [])
     for run in others:
@@ -45,3 +331,7 @@ def test_node_without_the_package_is_told_how_to_get_it(observed):
     for run in there:
         assert (run["points"], run["summary"], run["host"], run["is_placed"]) == (0, [], {}, True)
     assert (here["points"] > 0, here["summary"]) == (True, BOTH)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
