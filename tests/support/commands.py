@@ -124,7 +124,6 @@ class Command:
         self.mark = f"{output}-{time.time_ns()}"
         self.began = time.monotonic()
         env = env | {MARK: self.mark}
-        self.process: subprocess.Popen[bytes] | WarmProcess
         with self._out.open("w") as out, self._err.open("w") as err:
             if warm:
                 self.process = WarmProcess(arguments, cwd=cwd, env=env, stdout=self._out, stderr=self._err)
@@ -219,7 +218,7 @@ class Study:
     command: Finished
     client: MlflowClient
     run: Run
-    trials: list[Run]
+    trials: list
     written: set[Path]
 
     @property
@@ -284,10 +283,7 @@ def early_stop(folder, **options):
     line = [sys.executable, "-m", "entrypoints.tune", *_typed({"served": "none"} | options)]
     command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()
     run = client.get_run(run_id)
-    return Study(
-        *(folder, command, client, run),
-        *(children(client, run, "trial"), set()),
-    )
+    return Study(folder, command, client, run, children(client, run, "trial"), set())
 
 
 def children(client, parent, kind):

@@ -34,8 +34,8 @@ class Layout:
     name: str
     cgroup: str
     mounts: str
-    folders: list[str]  # of its groups
-    machines_own: list[str] = field(default_factory=list)  # folders of the group of all processes
+    folders: list  # of its groups
+    machines_own: list = field(default_factory=list)  # folders of the group of all processes
 
     def files(self, *groups):
         """The files, with these groups from the innermost on."""

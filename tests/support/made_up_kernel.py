@@ -41,7 +41,7 @@ class Kernel:
     def __init__(self):
         self.now, self.starts, self.used_s, self.read_count = 0.0, 0.0, 0.0, 0
         self.sampler_s, self.shared_s = 0.0, 0.0  # CPU time of the sampler; what it takes to read what a process shares
-        self.walks, self.walk_s = list[float](), 0.0  # when, and what CPU time one takes
+        self.walks, self.walk_s = [], 0.0  # when, and what CPU time one takes
         self.shared_reads = []  # when, and of which pid
         self.tasks = {}
         self.between = lambda count: None

@@ -17,7 +17,7 @@ class Gpu:
     busy: int | None = 70
     used: int | None = 5_000_000_000
     milliwatts: int | None = 250_500
-    processes: dict[int, int | None] | None = field(default_factory=dict)  # bytes by process
+    processes: dict | None = field(default_factory=dict)  # bytes by process
 
 
 class Nvml:

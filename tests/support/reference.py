@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.metrics import (
     accuracy_score,
@@ -110,8 +108,8 @@ class Plain:
     data: Prepared
     configuration: Configuration
     number: int
-    fit: NDArray[np.int64]
-    train_losses: list[float] = field(default_factory=list)
+    fit: np.ndarray
+    train_losses: list = field(default_factory=list)
 
     def __post_init__(self):
         self.regression = self.data.task == "regression"
@@ -170,7 +168,7 @@ class Plain:
         y = self.target_scaler.transform(self.data.y[rows, None])[:, 0]
         return y if self.regression else y.astype(int)
 
-    def predict(self, rows: Any) -> Any:
+    def predict(self, rows):
         """In the target's own units, or 0 and 1."""
         predicted = self.estimator.predict(self.features(rows))
         return self.target_scaler.inverse_transform(predicted[:, None])[:, 0] if self.regression else predicted

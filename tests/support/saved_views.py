@@ -7,7 +7,6 @@ import json
 import os
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 PREFIX = "mlflow.sharedViewState."
 
@@ -19,7 +18,7 @@ class View:
     id: str
     name: str
     created_ms: float
-    state: dict[str, Any]
+    state: dict
 
     @property
     def headings(self):

@@ -20,12 +20,12 @@ class Kept:
     """A run of the store."""
 
     start_ms: int
-    tags: dict[str, str]
+    tags: dict
     name: str | None = None
     status: str = "RUNNING"
     end_ms: int | None = None
-    points: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, unix ms, step
-    params: dict[str, str] = field(default_factory=dict)
+    points: list = field(default_factory=list)  # name, value, unix ms, step
+    params: dict = field(default_factory=dict)
 
     def latest(self, name):
         """The value that MLflow shows."""
@@ -44,7 +44,7 @@ class ScriptedStore(Store):
         self.runs = {}
         self.fates = deque()
         self.away = lambda request, run_id: False  # whether a request fails
-        self.open, self.entered, self.asked = threading.Event(), threading.Event(), list[tuple[str, str]]()
+        self.open, self.entered, self.asked = threading.Event(), threading.Event(), []
         self.open.set()
         self.changed = threading.Condition()
 

@@ -61,7 +61,7 @@ class Models:
 
     folder: Path
     client: MlflowClient
-    uris: dict[str, str]
+    uris: dict
 
 
 def log_models(folder):

@@ -102,10 +102,7 @@ def run_study(run_project):
         written = _project_files() - before
         client = MlflowClient(store_uri(folder))
         newest = runs_of_kind(client, "study")[0]
-        return Study(
-            *(folder, command, client, newest),
-            *(children(client, newest, "trial"), written),
-        )
+        return Study(folder, command, client, newest, children(client, newest, "trial"), written)
 
     return run
 

@@ -18,7 +18,6 @@ from mlflow.entities import ViewType
 from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 
-CallbackClass = type[tune.Callback]
 CALM = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
