@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,23 +45,18 @@ class Place:
         """Of the store."""
         return MlflowClient(self.uri)
 
-    def runs(self, experiment=None):
-        """All runs of one experiment or of all."""
+    def runs(self):
+        """All runs of all experiments."""
         experiments = self.client.search_experiments(ViewType.ALL)
-        wanted = [each.experiment_id for each in experiments if experiment in (None, each.name)]
-        return list(self.client.search_runs(wanted)) if wanted else []
+        return list(self.client.search_runs([each.experiment_id for each in experiments]))
 
-    def trials(self, experiment=None):
+    def trials(self):
         """The runs of trials: the stock callback and ours tag them in different ways."""
         return [
             run
-            for run in self.runs(experiment)
+            for run in self.runs()
             if "trial_name" in run.data.tags or run.data.tags.get("sysmetrics.kind") == "trial"
         ]
-
-    def statuses(self, experiment=None):
-        """How many runs, those of the study too, have which status."""
-        return dict(sorted(Counter(run.info.status for run in self.runs(experiment)).items()))
 
     def trial_statuses(self):
         """Of the trials' runs, sorted."""

@@ -97,7 +97,7 @@ def left(here, error):
         "reported": len(reported),
         "stored": len(reported & stored.keys()),
         "twice": sum(count - 1 for count in stored.values()) + sum(count - 1 for count in ids.values()),
-        "running": here.statuses().get("RUNNING", 0),
+        "running": sum(run.info.status == "RUNNING" for run in here.runs()),
         "trials": here.trial_statuses(),
         "says": [text for text in texts if text],
     }
