@@ -3,8 +3,6 @@
 import threading
 from collections import Counter
 
-import mlflow
-
 
 class Ticks:
     """A sample whose readings are numbered, so that the maxima of a window are its first, negative, and its last."""
@@ -27,7 +25,9 @@ class Ticks:
 
 def covered(run_id):
     """How many readings the store's windows hold, how many windows it has twice, and whether they are in order."""
-    client = mlflow.MlflowClient()
+    from mlflow import MlflowClient  # not for all that need another part of a machine
+
+    client = MlflowClient()
     history = [client.get_metric_history(run_id, f"system/{name}_max") for name in ("tick", "last")]
     firsts, lasts = (sorted(points, key=lambda point: point.timestamp) for points in history)
     readings = Counter()
