@@ -1,6 +1,6 @@
 """Tune studies in which something breaks: what had been reported is stored, once, and the runs say what happened.
 
-Each runs in a process of its own, which is this file as a script: it breaks something in the course of a small study,
+They run in a process of their own, which is this file as a script: it breaks something in the course of a small study,
 and counts the results that Tune was given, which is what had been reported, those of them that the store has at last,
 points and runs that it has twice, and runs that are left RUNNING.
 """
@@ -16,7 +16,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -164,6 +163,7 @@ def _on_three_nodes(here, fate="", max_failures=1, **runtime_env):
     warned = mock.patch.object(guard.logger, "warning", lambda text, *words, **more: said.append(text % words))
     kept, at_once = SystemMetricsCallback(here.uri), AtResult(12, act, here.folder / "acted")
     again, cases = tune.FailureConfig(max_failures=max_failures), [{"steps": 40, "step_s": 0.3}] * 3
+    ray.shutdown()
     ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False)
     try:
         with warned:
@@ -252,52 +252,46 @@ def _server(here):
         mlflow.set_tracking_uri(here.uri)
 
 
-# What tags of the trials' runs say of it, where a trial was hit.
-OF_PROCESSES = {
+# What tags of the trials' runs say of it, where a trial was hit. In this order: after the last there is a node less.
+FAULTS = {
     trial_is_killed: "worker process has died",
     function_is_killed_and_repeated: "worker process has died",
     server_is_killed_and_restarted: "",
     server_is_away_to_the_end: "",
-}
-OF_NODES = {  # in this order: after the last there is a node less
     nodes_lack_the_package: "",
     node_is_killed_and_comes_back: "The actor",
     node_announces_its_end: "The actor",
     node_is_killed: "The actor",
 }
-FAULTS = OF_PROCESSES | OF_NODES
 
 
-def main(store, *names):
-    """Be the script: break these things, and print what is left."""
+def main(store):
+    """Be the script: break one thing after the other, and print what is left."""
     logging.disable(logging.CRITICAL)
     observed = {}
     with _at_last, tempfile.TemporaryDirectory() as folder:
         for fault in FAULTS:
-            if fault.__name__ in names:
-                with place(Path(store), Path(folder) / fault.__name__) as here:
-                    observed[fault.__name__] = fault(here)
+            with place(Path(store), Path(folder) / fault.__name__) as here:
+                observed[fault.__name__] = fault(here)
     print(json.dumps(observed))
 
 
 @pytest.fixture(scope="module")
 def observed(new_store):
-    """What is left of a study with each fault. Those of nodes run beside the others: all wait most of the time."""
-
-    def script(faults):
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
-        # Not in the environment of a test process, which may have run a search of the bundle's.
-        env = clean_environment(RAY_worker_niceness="0", PYTHONPATH=path)
-        line = [sys.executable, __file__, str(new_store / "mlflow.db"), *(fault.__name__ for fault in faults)]
-        done = subprocess.run(
-            line, cwd=tempfile.gettempdir(), env=env, capture_output=True, text=True, timeout=SCRIPT_S
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        return json.loads(done.stdout.splitlines()[-1])
-
-    with ThreadPoolExecutor() as pool:
-        of_processes, of_nodes = pool.map(script, [OF_PROCESSES, OF_NODES])
-    return of_processes | of_nodes
+    """What is left of a study with each fault."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+    # Not in the environment of a test process, which may have run a search of the bundle's.
+    env = clean_environment(RAY_worker_niceness="0", PYTHONPATH=path)
+    done = subprocess.run(
+        [sys.executable, __file__, str(new_store / "mlflow.db")],
+        cwd=tempfile.gettempdir(),
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_S,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
