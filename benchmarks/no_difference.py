@@ -33,7 +33,7 @@ environment.set_defaults()  # libraries read it when they are imported
 import click  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from made_up_frames import study  # noqa: E402
+from frames import study  # noqa: E402
 from sklearn.linear_model import SGDClassifier  # noqa: E402
 from sklearn.model_selection import StratifiedKFold, train_test_split  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402

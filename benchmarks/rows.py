@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from business_tables import ENGLISH, GERMAN, business_table  # noqa: E402
+from own_models import ENGLISH, GERMAN, business_table  # noqa: E402
 from reference import configured, features_of, split_up  # noqa: E402
 from sklearn.compose import make_column_transformer  # noqa: E402
 from sklearn.impute import SimpleImputer  # noqa: E402

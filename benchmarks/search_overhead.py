@@ -26,7 +26,7 @@ from entrypoints import environment  # noqa: E402
 environment.set_defaults()  # libraries read it when they are imported
 
 import bare_loop  # noqa: E402
-from study_settings import study_settings  # noqa: E402
+from records import study_settings  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
 from entrypoints.datasets import known  # noqa: E402

@@ -27,8 +27,8 @@ from mlflow import MlflowClient
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "support")]
 
-from fault_proxy import FaultProxy  # noqa: E402
-from tracking_server import tracking_server  # noqa: E402
+from faults import FaultProxy  # noqa: E402
+from servers import tracking_server  # noqa: E402
 from tune_sweeps import AtResult, Place, fit, perturbing, place, trainables, tuner  # noqa: E402
 
 from entrypoints.compute.workers import usable_cpus  # noqa: E402

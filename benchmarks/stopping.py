@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from commands import clean_environment, wait_until  # noqa: E402
-from memory_group import memory_group  # noqa: E402
-from tracking_server import tracking_server  # noqa: E402
+from machines import memory_group  # noqa: E402
+from servers import tracking_server  # noqa: E402
 
 LIMIT_MB, WAIT_S = 300, 60.0
 GROWS = "import time\nkept = []\nwhile True:\n    kept.append(b'x' * 2_000_000)\n    time.sleep(0.02)"

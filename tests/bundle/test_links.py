@@ -1,7 +1,7 @@
 """Links that open the right page of the MLflow UI."""
 
 from cases import cases
-from reference import fragment
+from pages import fragment
 
 from entrypoints.links import how_to_open, run_view
 

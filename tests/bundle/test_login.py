@@ -7,7 +7,7 @@ import mlflow
 import pytest
 from cases import cases
 from commands import invoke
-from server_here import serving
+from servers import serving
 from werkzeug import Response
 
 from entrypoints.errors import UserError
@@ -19,7 +19,7 @@ LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 
 @pytest.fixture
-def store(store_in_use, monkeypatch):
+def login_store(store_in_use, monkeypatch):
     """A store that MLflow uses in this process, whose settings are as before afterwards."""
     for name in ("MLFLOW_TRACKING_URI", *LOGIN):
         monkeypatch.setenv(name, "")  # so that whatever is set now is undone
@@ -40,7 +40,7 @@ def test_server_that_asks_for_a_login_answers(port):
 
 
 @pytest.mark.parametrize("password", [PASSWORD, *(f"p{mark}{PASSWORD}" for mark in "[#@"), f"5/{PASSWORD}"], ids=repr)
-def test_server_that_does_not_answer_is_said_at_once_without_its_password(store, monkeypatch, password):
+def test_server_that_does_not_answer_is_said_at_once_without_its_password(login_store, monkeypatch, password):
     """One sentence, whatever is in the password; MLflow by itself would try for minutes."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with socket.socket() as closed:
@@ -69,7 +69,7 @@ def test_password_that_no_client_can_read_is_explained(address, port):
     assert PASSWORD not in error.value.message
 
 
-def test_login_is_moved_out_of_the_address(store):
+def test_login_is_moved_out_of_the_address(login_store):
     """MLflow's own links and messages repeat the address."""
     mlflow.set_tracking_uri("http://me:hush%2342@there:5000/mlflow")
     move_login_to_environment()
@@ -78,7 +78,7 @@ def test_login_is_moved_out_of_the_address(store):
 
 
 @cases("uri", ["http://me@there", "http://me:p#x@there", "postgresql://me:x@db/y"])
-def test_other_addresses_stay_as_they_are(uri, store):
+def test_other_addresses_stay_as_they_are(uri, login_store):
     """MLflow knows no variables for the login of a database."""
     mlflow.set_tracking_uri(uri)
     move_login_to_environment()
@@ -86,22 +86,22 @@ def test_other_addresses_stay_as_they_are(uri, store):
     assert not set(LOGIN) & set(os.environ)
 
 
-def test_deleted_run_is_refused_and_no_other_begun(store, monkeypatch):
+def test_deleted_run_is_refused_and_no_other_begun(login_store, monkeypatch):
     """The error has no run to stand in, and does not make one."""
-    run_id = store.create_run("0").info.run_id
-    store.delete_run(run_id)
+    run_id = login_store.create_run("0").info.run_id
+    login_store.delete_run(run_id)
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     with pytest.raises(UserError, match="deleted"), recorded_run("study", "tune", {}):
         pass
-    assert store.search_runs(["0"]) == []
+    assert login_store.search_runs(["0"]) == []
 
 
-def test_error_of_a_run_holds_no_password(store, monkeypatch):
+def test_error_of_a_run_holds_no_password(login_store, monkeypatch):
     """Neither in its tag, which everyone can read, nor in the traceback."""
     with pytest.raises(OSError, match=r"^at http://there$"), recorded_run("study", "tune", {}):
         raise OSError(f"at http://me:{PASSWORD}@there")
-    (run,) = store.search_runs(["0"])
+    (run,) = login_store.search_runs(["0"])
     assert run.data.tags["sysmetrics.error"] == "OSError: at http://there"
     monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
     record_failure(UserError(f"not http://me:{PASSWORD}@there"))
-    assert store.get_run(run.info.run_id).data.tags["sysmetrics.error"] == "not http://there"
+    assert login_store.get_run(run.info.run_id).data.tags["sysmetrics.error"] == "not http://there"

@@ -90,7 +90,7 @@ hidden_layer_sizes: [[4], [8, 4]]
 
 
 @pytest.fixture(scope="module")
-def full(new_store, run_project, tmp_path_factory):
+def main_study(new_store, run_project, tmp_path_factory):
     """The study without limits that main has made of a user's own table, with algorithms of all kinds.
 
     By `mlflow run` in a folder of the user.
@@ -108,15 +108,15 @@ def full(new_store, run_project, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_main_runs_its_steps_nested(full):
+def test_main_runs_its_steps_nested(main_study):
     """It prepares the rows that are asked for, searches twice, and reports on both searches."""
-    (main,) = runs_of_kind(full.client, "main")
-    (prepare,), (report,) = (children(full.client, main, kind) for kind in ("prepare", "report"))
-    limited, _ = children(full.client, main, "study")
-    steps = [prepare, full.run, limited, report]
+    (main,) = runs_of_kind(main_study.client, "main")
+    (prepare,), (report,) = (children(main_study.client, main, kind) for kind in ("prepare", "report"))
+    limited, _ = children(main_study.client, main, "study")
+    steps = [prepare, main_study.run, limited, report]
     assert [run.info.status for run in (main, *steps)] == ["FINISHED"] * 5
     entries = [run.data.tags["mlflow.project.entryPoint"] for run in steps]
     assert entries == ["prepare", "tune", "early_stop", "report"]
     assert (prepare.data.metrics["rows"], prepare.data.metrics["train_rows"]) == (300, 210)
-    assert report.data.params["study"] == f"{full.run.info.run_id},{limited.info.run_id}"
-    assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full.run, limited))
+    assert report.data.params["study"] == f"{main_study.run.info.run_id},{limited.info.run_id}"
+    assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (main_study.run, limited))

@@ -14,9 +14,8 @@ from golden import check_answers
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
-from records import store, trial
+from records import store, study_settings, trial
 from reference import configured
-from study_settings import study_settings
 
 import entrypoints
 from entrypoints.runs import RecordedRun

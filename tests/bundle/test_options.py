@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cases import cases
 from commands import invoke
-from study_settings import parsed
+from records import parsed
 
 from entrypoints.report import report
 from entrypoints.settings import DEFAULT_LIMITS, as_typed, main_options, report_options, tune_options

@@ -4,7 +4,7 @@ import io
 from unittest.mock import Mock
 
 from cases import cases
-from clock import Clock
+from machines import Clock
 
 from entrypoints.progress import Progress
 

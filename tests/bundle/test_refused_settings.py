@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 
 from golden import check_answers
+from records import parsed, study_settings
 from reference import bundled
-from study_settings import parsed, study_settings
 
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find_all

@@ -4,7 +4,7 @@ import shlex
 from itertools import product
 
 from commands import invoke, runs_of_kind
-from stored_studies import FULL, LIMITED, store_study, store_trial
+from records import FULL, LIMITED, store_study, store_trial
 
 from entrypoints.mlflow_io import load_rows, log_tables
 from entrypoints.report import report

@@ -5,7 +5,7 @@ import re
 
 from cases import cases
 from mlflow.entities import Metric, RunTag
-from saved_views import PREFIX, View, tags_of, unpacked
+from pages import PREFIX, View, tags_of, unpacked
 
 from entrypoints import views
 from entrypoints.frame import StudyRows, frame_of

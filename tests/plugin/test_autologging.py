@@ -4,7 +4,7 @@ import threading
 
 import mlflow
 import pytest
-from busy_worker import use_cpu
+from machines import use_cpu
 
 from mlflow_sysmetrics import autolog
 
@@ -12,7 +12,7 @@ LIMIT_S = 300.0
 
 
 @pytest.fixture
-def client(store_in_use, monkeypatch):
+def autolog_client(store_in_use, monkeypatch):
     """The store in use, with autolog on."""
     monkeypatch.delenv("MLFLOW_SYSMETRICS_EVENT_FILE", raising=False)
     autolog()
@@ -27,46 +27,46 @@ def ended(client, run):
     return dict(stored.data.metrics)
 
 
-def test_each_run_has_its_own_costs_and_series(client):
+def test_each_run_has_its_own_costs_and_series(autolog_client):
     """Nested, and in a thread, where one is taken up again by its id; also where autolog was called twice."""
     autolog()
     with mlflow.start_run() as outer:
         use_cpu(0.2)
         with mlflow.start_run(nested=True) as inner:
             use_cpu(0.2)
-    costs = {name: ended(client, run) for name, run in {"outer": outer, "inner": inner}.items()}
+    costs = {name: ended(autolog_client, run) for name, run in {"outer": outer, "inner": inner}.items()}
     assert costs["outer"]["cpu_seconds"] > costs["inner"]["cpu_seconds"] + 0.15
     assert costs["inner"]["cpu_seconds"] > 0.15
     assert all("system/process_memory_mb" in each for each in costs.values())
     in_thread = []
 
     def train():
-        with mlflow.start_run(run_id=client.create_run("0").info.run_id) as run:
+        with mlflow.start_run(run_id=autolog_client.create_run("0").info.run_id) as run:
             in_thread.append(run)
 
     thread = threading.Thread(target=train)
     thread.start()
     thread.join(LIMIT_S)
-    assert "elapsed_s" in ended(client, in_thread[0])
+    assert "elapsed_s" in ended(autolog_client, in_thread[0])
 
 
 @pytest.mark.parametrize(("how", "status"), [("function", "FINISHED"), ("client", "KILLED"), ("error", "FAILED")])
-def test_however_a_run_ends_its_measurement_ends_before(client, how, status):
+def test_however_a_run_ends_its_measurement_ends_before(autolog_client, how, status):
     """By a function that was imported before autolog, by a client, by an error in the block."""
     run = mlflow.start_run()
     if how == "function":
         mlflow.end_run()
     elif how == "client":
-        client.set_terminated(run.info.run_id, "KILLED")
+        autolog_client.set_terminated(run.info.run_id, "KILLED")
         mlflow.end_run("KILLED")
     else:
         with pytest.raises(RuntimeError), run:
             raise RuntimeError("no")
-    assert "elapsed_s" in ended(client, run)
-    assert client.get_run(run.info.run_id).info.status == status
+    assert "elapsed_s" in ended(autolog_client, run)
+    assert autolog_client.get_run(run.info.run_id).info.status == status
 
 
-def test_disabled_it_measures_later_runs_no_more(client, monkeypatch):
+def test_disabled_it_measures_later_runs_no_more(autolog_client, monkeypatch):
     """One that is open is recorded to its end. MLFLOW_SYSMETRICS=0 needs no change to a program that calls it."""
     with mlflow.start_run() as first:
         autolog(disable=True)
@@ -76,8 +76,8 @@ def test_disabled_it_measures_later_runs_no_more(client, monkeypatch):
     autolog()
     with mlflow.start_run() as third:
         pass
-    assert "elapsed_s" in ended(client, first)
-    assert ended(client, second) == ended(client, third) == {}
+    assert "elapsed_s" in ended(autolog_client, first)
+    assert ended(autolog_client, second) == ended(autolog_client, third) == {}
 
 
 def test_run_that_began_before_is_named(store_in_use, caplog):

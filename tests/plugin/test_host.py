@@ -9,10 +9,7 @@ from pathlib import Path
 
 from cases import cases
 from commands import ROOT, clean_environment
-from forks import in_fork
-from made_up_cgroups import DOCKER, Group
-from made_up_files import lay
-from made_up_nvml import Gpu, Nvml, NvmlError
+from machines import DOCKER, Gpu, Group, Nvml, NvmlError, in_fork, lay
 
 from mlflow_sysmetrics.host import Host, HostContext
 from mlflow_sysmetrics.tags import HOST_PREFIX

@@ -8,14 +8,10 @@ import time
 
 import mlflow
 import pytest
-from busy_worker import use_cpu
 from cases import cases
-from children import child
-from clock import Clock
 from commands import wait_until
-from forks import in_fork
+from machines import Clock, Ticks, child, covered, in_fork, use_cpu
 from mlflow import MlflowClient
-from ticks import Ticks, covered
 
 from mlflow_sysmetrics import Limits, Measurement, SystemMetricsLogger
 from mlflow_sysmetrics.metrics import SUMMARY as COSTS

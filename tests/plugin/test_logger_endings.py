@@ -10,11 +10,10 @@ import time
 
 import psutil
 import pytest
-from busy_worker import use_cpu
 from cases import cases
 from commands import wait_until
-from forks import in_fork
-from tracking_server import free_port
+from machines import in_fork, use_cpu
+from servers import free_port
 
 from mlflow_sysmetrics import SystemMetricsLogger
 from mlflow_sysmetrics.delivery.sync import deliver

@@ -8,11 +8,9 @@ import time
 
 import psutil
 import pytest
-from busy_worker import use_cpu
 from cases import cases
-from children import child
-from clock import Clock
 from commands import wait_until
+from machines import Clock, child, use_cpu
 
 from mlflow_sysmetrics import Measurement, measure
 from mlflow_sysmetrics.measurement import Phase

@@ -9,8 +9,7 @@ from itertools import count
 
 import pytest
 from cases import cases
-from clock import Clock
-from forks import in_fork
+from machines import Clock, in_fork
 
 from mlflow_sysmetrics.monitor import Monitor, next_due
 

@@ -11,7 +11,7 @@ import requests
 from cases import cases
 from commands import ROOT, Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
-from tracking_server import ALONE, answers, free_port
+from servers import ALONE, answers, free_port
 
 pytestmark = pytest.mark.slow
 LIMIT_S = 600.0

@@ -17,7 +17,7 @@ from commands import (
     wait_until,
 )
 from mlflow import MlflowClient
-from tracking_server import TrackingServer
+from servers import TrackingServer
 
 pytestmark = pytest.mark.slow
 PASSWORD = "Kx7hush42secretQ9"

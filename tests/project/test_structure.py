@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import yaml
@@ -161,3 +162,10 @@ def test_each_way_to_install_brings_the_same_versions():
     for text in (*yaml.safe_load(ray_up)["setup_commands"], image):
         named = {each for each in re.findall(r"'([^']+)'", text) if not each.startswith("ray")}
         assert named == {each for each in study if not each.startswith("ray")}
+
+
+def test_each_fixture_has_a_name_of_its_own():
+    """So that who reads a test finds in one search what it is given."""
+    texts = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    names = Counter(re.findall(r"^@pytest\.fixture.*\ndef (\w+)", texts, re.MULTILINE))
+    assert [name for name, count in names.items() if count > 1] == []

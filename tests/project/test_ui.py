@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, Command, clean_environment, references, runs_of_kind, wait_until
 from mlflow import MlflowClient
-from tracking_server import tracking_server
+from servers import tracking_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"

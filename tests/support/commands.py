@@ -38,7 +38,7 @@ UNDER_LIMITS["space"] = "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.0
 # NVIDIA's library for ``early_stop``: a card on which each process that asks computes.
 PYNVML = """
 import os
-from made_up_nvml import Gpu, Nvml
+from machines import Gpu, Nvml
 
 library = Nvml(Gpu(processes={os.getpid(): 3_000_000_000}))
 

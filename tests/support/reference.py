@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field
 from functools import cache
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from sklearn.linear_model import SGDClassifier, SGDRegressor
@@ -181,10 +180,3 @@ class Plain:
         """The RMSE or the accuracy."""
         of_task = root_mean_squared_error if self.regression else accuracy_score
         return float(of_task(self.data.y[rows], self.predict(rows)))
-
-
-def fragment(link):
-    """The path and the query of the UI's address after the # sign."""
-    assert link.startswith("#/")
-    parts = urlsplit(link[1:])
-    return parts.path, parse_qs(parts.query, strict_parsing=True)

@@ -22,7 +22,7 @@ from commands import (
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from ray_nodes import Nodes, ray_nodes
-from tracking_server import tracking_server
+from servers import tracking_server
 
 from entrypoints.compute.backends import Cluster, check_store
 from entrypoints.errors import UserError

@@ -10,8 +10,7 @@ import psutil
 import pytest
 import ray
 from commands import clean_environment, listening
-from made_up_cgroups import DOCKER, Group
-from made_up_files import lay
+from machines import DOCKER, Group, lay
 from ray._private import services
 from ray._private.node import Node
 

@@ -1,19 +1,77 @@
 """Tables from OpenML, without a network beyond this machine: downloads, mistakes, and the copies that are kept."""
 
 import dataclasses
+import hashlib
 import socket
+import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
+import openml
 import pandas as pd
 import pytest
+import xmltodict
 from cases import cases
-from made_up_openml import made_up_openml
+from servers import serving
+from werkzeug import Request, Response
 
 from entrypoints.datasets import openml_source
 from entrypoints.datasets.known import KNOWN, load
 from entrypoints.errors import UserError
+
+UNKNOWN = {"oml:error": {"oml:code": 111, "oml:message": "Unknown dataset"}}
+
+
+class MadeUpOpenML:
+    """Has datasets by their id. ``requests`` are the paths that were asked for; ``fault`` is what it does to all."""
+
+    def __init__(self):
+        self.address = ""
+        self.pages = {}
+        self.fault = ""
+        self.requests = []
+        self.ended = threading.Event()
+
+    def publish(self, openml_id, frame, target, **more):
+        """Add a dataset with a Parquet file; ``more`` is what its description says besides or instead."""
+        about = {"id": openml_id, "name": "made_up", "version": 1, "format": "ARFF", "licence": "CC0"}
+        about |= {"default_target_attribute": target, "url": f"{self.address}/data/{openml_id}.arff"}
+        about |= {"parquet_url": f"{self.address}/datasets/{openml_id}.pq", **more}
+        description = {f"oml:{key}": value for key, value in about.items()}
+        self.pages[f"/api/v1/xml/data/{openml_id}"] = _xml({"oml:data_set_description": description})
+        self.pages[f"/datasets/{openml_id}.pq"] = frame.to_parquet(index=False)
+
+    @Request.application
+    def answer(self, request):
+        """What it answers, unless the fault is that it is silent."""
+        self.requests.append(request.path)
+        if self.fault == "silent":
+            self.ended.wait()
+        if self.fault == "busy":
+            return Response("Busy", 503)
+        if request.path not in self.pages:
+            return Response(_xml(UNKNOWN), 412)
+        content = self.pages[request.path]
+        return Response(content, headers={"ETag": hashlib.md5(content).hexdigest()})
+
+
+def _xml(content):
+    return str(xmltodict.unparse(content)).encode()
+
+
+@contextmanager
+def made_up_openml():
+    """In use until the end of the block."""
+    before, made = openml.config.server, MadeUpOpenML()
+    with serving(made.answer) as made.address:
+        openml.config.server = f"{made.address}/api/v1/xml"
+        try:
+            yield made
+        finally:
+            openml.config.server = before
+            made.ended.set()
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +82,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def openml():
+def own_openml():
     """One with a small dataset."""
     with made_up_openml() as running:
         running.publish(61, _small(), "label", name="small")
@@ -52,14 +110,14 @@ def _asks(openml, name="openml:61"):
     return len(openml.requests) > before
 
 
-def test_table_is_downloaded_once(openml):
+def test_table_is_downloaded_once(own_openml):
     """The second time the copy gives the same, to the last bit, and nobody is asked; so for another target."""
     lines = []
-    first, asked = load("openml:61", echo=lines.append), len(openml.requests)
+    first, asked = load("openml:61", echo=lines.append), len(own_openml.requests)
     assert lines[0] == "Downloading openml:61 from openml.org"
-    openml.fault = "busy"
+    own_openml.fault = "busy"
     second, other = load("openml:61"), load("openml:61", target="whole")
-    assert len(openml.requests) == asked
+    assert len(own_openml.requests) == asked
     assert first.digest == second.digest
     assert (second.name, second.target, second.openml_id) == ("small", "label", 61)
     assert first.X[:, 1].tolist() == pytest.approx(_small()["number"].tolist(), abs=0, nan_ok=True)
@@ -77,10 +135,10 @@ def test_table_is_downloaded_once(openml):
         "unknown id": ("", "Unknown dataset"),
     },
 )
-def test_failed_download_is_told_in_one_sentence_and_copies_stay(openml, monkeypatch, fault, why):
+def test_failed_download_is_told_in_one_sentence_and_copies_stay(own_openml, monkeypatch, fault, why):
     """What was kept before is used as if nothing had happened."""
     load("openml:61")
-    openml.fault = fault
+    own_openml.fault = fault
     monkeypatch.setattr(openml_source, "LIMIT_S", 0.5 if fault == "silent" else 60.0)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))  # it does not listen
@@ -88,29 +146,29 @@ def test_failed_download_is_told_in_one_sentence_and_copies_stay(openml, monkeyp
             monkeypatch.setattr("openml.config.server", f"http://127.0.0.1:{deaf.getsockname()[1]}")
         with pytest.raises(UserError) as raised:
             load("openml:5")
-    why = why.replace("HERE", f"{openml.address}/api/v1/xml/data/5")
+    why = why.replace("HERE", f"{own_openml.address}/api/v1/xml/data/5")
     assert raised.value.message == (
         f"dataset=openml:5: the download from openml.org failed: {why}; look the id up there, try again later, or give "
         "the path of a CSV or Parquet file"
     )
-    assert not _asks(openml)
+    assert not _asks(own_openml)
 
 
-def test_damaged_file_is_refused(openml, cache):
+def test_damaged_file_is_refused(own_openml, cache):
     """Parquet that was cut."""
-    openml.pages["/datasets/61.pq"] = openml.pages["/datasets/61.pq"][:500]
+    own_openml.pages["/datasets/61.pq"] = own_openml.pages["/datasets/61.pq"][:500]
     with pytest.raises(UserError, match=r"the download from openml\.org failed: .*Parquet magic bytes"):
         load("openml:61")
     assert not cache.exists()
 
 
-def test_columns_that_openml_ignores_are_left_out(openml):
+def test_columns_that_openml_ignores_are_left_out(own_openml):
     """So are the numbers of the rows."""
-    openml.publish(61, _small(), "label", ignore_attribute=["whole", "flag"], row_id_attribute="number")
+    own_openml.publish(61, _small(), "label", ignore_attribute=["whole", "flag"], row_id_attribute="number")
     assert load("openml:61").feature_names == ("kind",)
 
 
-def test_damaged_copy_is_fetched_anew_with_a_line(openml, cache):
+def test_damaged_copy_is_fetched_anew_with_a_line(own_openml, cache):
     """A flipped byte is found by the checksums of its pages, as is a file that was cut."""
     digest = load("openml:61").digest
     (file,) = cache.iterdir()
@@ -123,7 +181,7 @@ def test_damaged_copy_is_fetched_anew_with_a_line(openml, cache):
         table = load("openml:61", echo=lines.append)
         assert lines[0].startswith("The cached copy of openml:61 is not used: ")
         assert (lines[1], table.digest) == ("Downloading openml:61 from openml.org", digest)
-    assert not _asks(openml)
+    assert not _asks(own_openml)
 
 
 def test_copy_gives_back_what_parquet_cannot_hold(monkeypatch):
@@ -145,7 +203,7 @@ def test_copy_gives_back_what_parquet_cannot_hold(monkeypatch):
     assert first.categories["mixed"] == ("1", "2.5", "x")
 
 
-def test_table_is_used_where_no_copy_can_be_kept(openml, cache):
+def test_table_is_used_where_no_copy_can_be_kept(own_openml, cache):
     """A cache that cannot be written costs a line, not the study."""
     cache.write_text("")
     lines = []
@@ -162,16 +220,16 @@ def _wave():
 
 
 @cases("name", ["wave_energy", "openml:44975"])
-def test_wave_energy_loses_the_columns_that_add_up_to_its_target(openml, monkeypatch, name):
+def test_wave_energy_loses_the_columns_that_add_up_to_its_target(own_openml, monkeypatch, name):
     """A line says that its content is not known here."""
     monkeypatch.setitem(KNOWN, "wave_energy", dataclasses.replace(KNOWN["wave_energy"], rows=300))
-    openml.publish(44975, _wave(), "energy_total")
+    own_openml.publish(44975, _wave(), "energy_total")
     lines = []
     table = load(name, echo=lines.append)
     assert (table.name, table.task, table.target) == ("wave_energy", "regression", "energy_total")
     assert table.X.shape == (300, 32)
     assert lines[-1] == f"dataset={name}: checked by its 300 rows and its columns alone; its content is not known here"
-    assert not _asks(openml, name)
+    assert not _asks(own_openml, name)
 
 
 @cases(
@@ -183,9 +241,9 @@ def test_wave_energy_loses_the_columns_that_add_up_to_its_target(openml, monkeyp
         "rows": (lambda wave: wave, "300 rows found, 72000 expected"),
     },
 )
-def test_table_that_is_not_the_known_one_is_refused(openml, change, why):
+def test_table_that_is_not_the_known_one_is_refused(own_openml, change, why):
     """A leak that is not where it is expected must not be trained on; nor is it from a copy."""
-    openml.publish(44975, change(_wave()), "energy_total")
+    own_openml.publish(44975, change(_wave()), "energy_total")
     for _ in range(2):
         with pytest.raises(UserError) as raised:
             load("wave_energy")
@@ -195,7 +253,7 @@ def test_table_that_is_not_the_known_one_is_refused(openml, change, why):
 
 
 @cases("name", ["diabetes", "OpenML:44972"])
-def test_bundled_tables_ask_nobody(openml, name):
+def test_bundled_tables_ask_nobody(own_openml, name):
     """Under their names and under their ids: the digest of the copy is checked."""
     load(name, echo=pytest.fail)
-    assert openml.requests == []
+    assert own_openml.requests == []

@@ -15,7 +15,7 @@ SILENT = Wanted("dataset=t", pytest.fail)
 
 
 @pytest.fixture
-def path(tmp_path):
+def file(tmp_path):
     """Of all kinds of columns, in row groups of 37; every tenth row has no target, a fifth of the others are rare."""
     number = np.arange(ROWS)
     frame = pd.DataFrame(
@@ -36,30 +36,30 @@ def _drawn(path, rows, seed, target="y"):
     return parquet_files.read(str(path), SILENT._replace(max_rows=rows, target=target, seed=seed))
 
 
-def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(path):
+def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(file):
     """Rows without a target are not among them; equal seeds draw equal rows."""
-    whole, drawn = pd.read_parquet(path), _drawn(path, 90, seed=1)
+    whole, drawn = pd.read_parquet(file), _drawn(file, 90, seed=1)
     positions = drawn["number"].tolist()
     assert positions == sorted(set(positions))
     pd.testing.assert_frame_equal(drawn, whole.iloc[positions].reset_index(drop=True))
     assert drawn["y"].value_counts().to_dict() == {"usual": 70, "rare": 20}  # of 210 and 60
-    pd.testing.assert_frame_equal(drawn, _drawn(path, 90, seed=1))
-    assert not drawn.equals(_drawn(path, 90, seed=2))
-    assert len(_drawn(path, ROWS, seed=1)) == ROWS
+    pd.testing.assert_frame_equal(drawn, _drawn(file, 90, seed=1))
+    assert not drawn.equals(_drawn(file, 90, seed=2))
+    assert len(_drawn(file, ROWS, seed=1)) == ROWS
 
 
 @cases("kind", ["parquet", "csv"])
-def test_sample_decides_how_columns_are_read(path, kind):
+def test_sample_decides_how_columns_are_read(file, kind):
     """A category that is not drawn is none.
 
     A rare value of a target that is a number, though written with a comma, may be lost.
     """
-    whole = pd.read_parquet(path).assign(price=["0,5", *("0,25", "1,25", "2,25") * 100][:ROWS])
-    whole.to_parquet(path)  # in one batch, as a CSV file is
-    name = str(path.with_name(f"u.{kind}"))
+    whole = pd.read_parquet(file).assign(price=["0,5", *("0,25", "1,25", "2,25") * 100][:ROWS])
+    whole.to_parquet(file)  # in one batch, as a CSV file is
+    name = str(file.with_name(f"u.{kind}"))
     whole.to_csv(name, index=False) if kind == "csv" else whole.to_parquet(name)
     table = known.load(name, target="y", max_rows=90, seed=1, echo=lambda _: None)
-    drawn = _drawn(path, 90, seed=1)
+    drawn = _drawn(file, 90, seed=1)
     assert table.y.tolist() == drawn["y"].tolist()
     assert table.categories["text"] == tuple(sorted(set(drawn["text"].dropna())))
     few = known.load(name, target="price", max_rows=20, echo=lambda _: None)
@@ -67,19 +67,19 @@ def test_sample_decides_how_columns_are_read(path, kind):
 
 
 @cases("target", ["y", "half"])
-def test_each_row_is_equally_likely(path, target):
+def test_each_row_is_equally_likely(file, target):
     """Of classes and of numbers: how often each is drawn varies by chance alone."""
-    whole, draws, rows = pd.read_parquet(path), 40, 41
+    whole, draws, rows = pd.read_parquet(file), 40, 41
     can_be_drawn = whole[target].notna().to_numpy()
-    drawn = sum(np.isin(whole["number"], _drawn(path, rows, seed, target)["number"]) for seed in range(draws))
+    drawn = sum(np.isin(whole["number"], _drawn(file, rows, seed, target)["number"]) for seed in range(draws))
     share = rows / can_be_drawn.sum()
     assert not np.any(drawn[~can_be_drawn])
     assert drawn[can_be_drawn].var() < 1.4 * draws * share * (1 - share)
 
 
-def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path):
+def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(file):
     """In the order of their names; other files beside them are left alone."""
-    whole, folder = pd.read_parquet(path), path.with_name("folder")
+    whole, folder = pd.read_parquet(file), file.with_name("folder")
     folder.mkdir()
     (folder / "_SUCCESS").touch()
     whole[200:].to_parquet(folder / "b.parquet")
@@ -91,21 +91,21 @@ def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(path):
         parquet_files.read(str(folder), SILENT)
 
 
-def test_missing_cells_stay_missing_where_the_file_does_not_count_them(path):
+def test_missing_cells_stay_missing_where_the_file_does_not_count_them(file):
     """As in one that was written without statistics."""
-    whole, bare = pd.read_parquet(path), path.with_name("bare.parquet")
+    whole, bare = pd.read_parquet(file), file.with_name("bare.parquet")
     whole.to_parquet(bare, write_statistics=False)
     pd.testing.assert_frame_equal(parquet_files.read(str(bare), SILENT), whole)
 
 
-def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(path, monkeypatch):
+def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(file, monkeypatch):
     """With the number of rows that would fit, of which those of a Parquet file are all that is read."""
     monkeypatch.setattr(memory, "half_mb", lambda: 0.02)
     too_much = r"its 300 rows of 6 columns may take 4.3e-05 GB here, and 2e-05 are allowed; choose max_rows=138$"
     with pytest.raises(UserError, match=too_much):
-        parquet_files.read(str(path), SILENT)
-    assert len(_drawn(path, 100, seed=0)) == 100
+        parquet_files.read(str(file), SILENT)
+    assert len(_drawn(file, 100, seed=0)) == 100
     for name in ("t.csv", "t.csv.gz"):
-        pd.read_parquet(path).to_csv(path.with_name(name), index=False)
+        pd.read_parquet(file).to_csv(file.with_name(name), index=False)
         with pytest.raises(UserError, match=r"its about 300 rows of 6 columns may .* write it as a Parquet file, and "):
-            known.load(str(path.with_name(name)), target="y", echo=pytest.fail)
+            known.load(str(file.with_name(name)), target="y", echo=pytest.fail)

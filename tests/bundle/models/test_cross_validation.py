@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cases import cases
-from clock import Clock
+from machines import Clock
 from reference import (
     FOLDS,
     MLP_CLASSIFIER,

@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 from cases import cases, sentence, tables
 from commands import ROOT, clean_environment, wait_until
-from forks import in_fork
+from machines import in_fork
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from mlflow.pyfunc import scoring_server
 from own_models import NEAREST
 from reference import bundled, configured, features_of, split_up, table_of
-from tracking_server import answers, free_port
+from servers import answers, free_port
 
 from entrypoints import own_modules
 from entrypoints.datasets import known, sysmetrics_rows

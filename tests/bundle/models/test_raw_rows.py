@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from business_tables import ENGLISH, GERMAN, KINDS, business_table
 from cases import cases
 from mlflow.exceptions import MlflowException
+from own_models import ENGLISH, GERMAN, KINDS, business_table
 from reference import bundled, configured, configured_whole, features_of, split_up, table_of
 
 from entrypoints.datasets import known

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cases import cases
-from clock import Clock
+from machines import Clock
 from reference import SVR, Plain, bundled, configured, configured_whole, features_of, table_of
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.metrics import root_mean_squared_error

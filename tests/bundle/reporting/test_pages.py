@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_up_frames import stopped, study, together
+from frames import stopped, study, together
 from matplotlib.figure import Figure
 
 from entrypoints.reporting import questions

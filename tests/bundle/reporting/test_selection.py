@@ -3,9 +3,9 @@
 import pytest
 from cases import cases
 from commands import store_uri
-from made_up_frames import study, together
+from frames import study, together
 from mlflow import MlflowClient
-from stored_studies import FULL, LIMITED, OF_ALL, experiment_id, read, store_study, store_trial
+from records import FULL, LIMITED, OF_ALL, experiment_id, read, store_study, store_trial
 
 from entrypoints.errors import UserError
 from entrypoints.reporting.questions import DATASETS, STUDY
@@ -15,7 +15,7 @@ NO_KEY = {**OF_ALL, "sysmetrics.dataset": "red_wine"}
 
 
 @pytest.fixture
-def client(module_store):
+def studies_client(module_store):
     """Of a store of this module's own; its experiment `studies` is empty."""
     store = MlflowClient(store_uri(module_store))
     experiment = store.create_experiment("studies")
@@ -45,43 +45,43 @@ def _under(**tags):
         "no key": ([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.limits": "elapsed_s<=9"}}], [0]),
     },
 )
-def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(client, studies, found):
+def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(studies_client, studies, found):
     """Of each way to limit them the newest, the newest first, after the full one; five at most.
 
     Without a key nobody knows whether they trained the same.
     """
-    ids = [store_study(client, **each) for each in studies]
-    assert _found(client) == [ids[number] for number in found]
+    ids = [store_study(studies_client, **each) for each in studies]
+    assert _found(studies_client) == [ids[number] for number in found]
 
 
-def test_study_under_limits_that_tried_anything_else_is_not_found(client):
+def test_study_under_limits_that_tried_anything_else_is_not_found(studies_client):
     """One that tried a part of the same is, however its values were written."""
-    full, part, other = (store_study(client, trials=0, tags=tags) for tags in (FULL, LIMITED, LIMITED))
+    full, part, other = (store_study(studies_client, trials=0, tags=tags) for tags in (FULL, LIMITED, LIMITED))
     tried = {full: (8, 64), part: (8.0,), other: (8, 32)}
     for each, sizes in tried.items():
         for size in sizes:
-            store_trial(client, each, {"batch_size": size, "alpha": 0.1})
-    assert _found(client) == [full, part]
+            store_trial(studies_client, each, {"batch_size": size, "alpha": 0.1})
+    assert _found(studies_client) == [full, part]
 
 
-def test_dataset_without_a_study_is_answered_with_those_that_have_one(client):
+def test_dataset_without_a_study_is_answered_with_those_that_have_one(studies_client):
     """A study that failed does not count. What to run where there is none is in test_report."""
-    store_study(client, status="FAILED")
+    store_study(studies_client, status="FAILED")
     for dataset in ("mine", "diabetes"):
-        store_study(client, tags={**OF_ALL, "sysmetrics.dataset": dataset})
+        store_study(studies_client, tags={**OF_ALL, "sysmetrics.dataset": dataset})
     with pytest.raises(UserError) as error:
-        find(client, experiment_id(client), "red_wine")
+        find(studies_client, experiment_id(studies_client), "red_wine")
     assert error.value.message.startswith("dataset=red_wine: the experiment studies ")
     assert "no finished study of it, only of diabetes, mine; use one of these, run mlflow" in error.value.message
 
 
-def test_studies_that_are_named_come_once_the_full_one_first(client):
+def test_studies_that_are_named_come_once_the_full_one_first(studies_client):
     """In whatever order they are given. Those of several datasets keep theirs, if each has one full study."""
-    limited, full = store_study(client, tags=LIMITED), store_study(client)
-    assert [run.info.run_id for run in by_ids(client, [limited, full, limited])] == [full, limited]
-    other = store_study(client, tags={**OF_ALL, "sysmetrics.dataset": "diabetes", "sysmetrics.study_key": "d"})
-    assert [run.info.run_id for run in by_ids(client, [other, full])] == [other, full]
-    message = _mistake(client, [other, full, store_study(client)])
+    limited, full = store_study(studies_client, tags=LIMITED), store_study(studies_client)
+    assert [run.info.run_id for run in by_ids(studies_client, [limited, full, limited])] == [full, limited]
+    other = store_study(studies_client, tags={**OF_ALL, "sysmetrics.dataset": "diabetes", "sysmetrics.study_key": "d"})
+    assert [run.info.run_id for run in by_ids(studies_client, [other, full])] == [other, full]
+    message = _mistake(studies_client, [other, full, store_study(studies_client)])
     assert "they are of different datasets (diabetes, red_wine); give those of one" in message
 
 
@@ -104,23 +104,23 @@ def _mistake(client, run_ids):
         "no trials": ({"trials": 0}, "tune red_wine has no trials", "tune or early_stop"),
     },
 )
-def test_run_that_is_no_finished_study_is_a_mistake(client, values, says, do):
+def test_run_that_is_no_finished_study_is_a_mistake(studies_client, values, says, do):
     """One sentence: which run, what it is, and what to do."""
-    run_id = store_study(client, **values)
-    message = _mistake(client, [run_id])
+    run_id = store_study(studies_client, **values)
+    message = _mistake(studies_client, [run_id])
     assert message.startswith(f"study={run_id}: ")
     assert says in message
     assert do in message.split("; ")[-1]
 
 
-def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(client):
+def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(studies_client):
     """The id that was meant."""
-    study = store_study(client, trials=0)
-    trial = store_trial(client, study)
+    study = store_study(studies_client, trials=0)
+    trial = store_trial(studies_client, study)
     kind = f"study={trial}: this run is of the kind trial and not a study; give the one that it is part of, {study}"
-    assert _mistake(client, [trial]) == kind
-    client.delete_run(study)
-    assert _mistake(client, [study]).startswith(f"study={study}: MLflow has no run with this id; give ")
+    assert _mistake(studies_client, [trial]) == kind
+    studies_client.delete_run(study)
+    assert _mistake(studies_client, [study]).startswith(f"study={study}: MLflow has no run with this id; give ")
 
 
 @cases(
@@ -131,10 +131,10 @@ def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(c
         "keys": ({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared"),
     },
 )
-def test_studies_that_do_not_go_together_are_a_mistake(client, other, says):
+def test_studies_that_do_not_go_together_are_a_mistake(studies_client, other, says):
     """Their trials answer different questions."""
-    first, second = store_study(client), store_study(client, tags=other)
-    message = _mistake(client, [first, second])
+    first, second = store_study(studies_client), store_study(studies_client, tags=other)
+    message = _mistake(studies_client, [first, second])
     assert message.startswith(f"study={first},{second}: ")
     assert says in message
     assert "; give " in message

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from cases import cases
+from records import parsed, study_settings
 from reference import bundled, table_of
-from study_settings import parsed, study_settings
 
 from entrypoints.models.algorithms import find_all
 from entrypoints.search import pace

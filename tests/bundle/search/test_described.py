@@ -1,6 +1,6 @@
 """The description of a registered version."""
 
-from made_up_frames import study
+from frames import study
 
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.search.pages import described

@@ -8,8 +8,7 @@ import pytest
 from cases import cases
 from click.testing import CliRunner
 from commands import in_use
-from records import store, study_of, trial
-from study_settings import RunningRay
+from records import RunningRay, store, study_of, trial
 
 from entrypoints.errors import UserError
 from entrypoints.models.best_model import LoggedModel

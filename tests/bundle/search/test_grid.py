@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from cases import cases
-from records import study_of
+from records import study_of, study_settings
 from reference import bundled
 from scipy.stats import spearmanr
-from study_settings import study_settings
 
 from entrypoints.models.algorithms import find_all
 from entrypoints.search.grid import MAX_CANDIDATES, configurations

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner
 from commands import children, in_use, runs_of_kind
-from study_settings import RunningRay
+from records import RunningRay
 
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_RACE, ROLE
 from entrypoints.tune import tune

@@ -7,11 +7,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 from cases import cases
-from records import BY_TIME, TIME, ended_by, of_every_end, recorder_of, store, study_of
+from records import BY_TIME, TIME, ended_by, of_every_end, read, recorder_of, store, store_run, study_of, study_settings
 from records import trial as made
 from reference import configured
-from stored_studies import read, store_run
-from study_settings import study_settings
 
 from entrypoints.mlflow_io import log_tables
 from entrypoints.runs import RecordedRun

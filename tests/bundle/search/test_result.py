@@ -8,10 +8,9 @@ import mlflow
 import pytest
 from cases import cases
 from commands import in_use
-from records import BY_TIME, TIME, of_every_end, store, study_of, trial
+from pages import listed
+from records import BY_TIME, TIME, of_every_end, store, study_of, study_settings, trial
 from reference import configured, table_of
-from saved_views import listed
-from study_settings import study_settings
 
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.reporting.questions import limits_applied

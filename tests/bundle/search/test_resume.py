@@ -24,7 +24,7 @@ from commands import (
     wait_until,
 )
 from mlflow import MlflowClient
-from study_settings import RunningRay, study_settings
+from records import RunningRay, study_settings
 
 from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import keep

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from cases import cases
 from commands import wait_until
-from study_settings import study_settings
+from records import study_settings
 
 from entrypoints import search_space
 from entrypoints.runs import RecordedRun

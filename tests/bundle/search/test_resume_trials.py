@@ -28,7 +28,7 @@ TRIALS = [
 
 
 @pytest.fixture
-def study(client):
+def interrupted(client):
     """The run of a study that was interrupted."""
     return client.create_run(client.get_experiment_by_name("studies").experiment_id, tags={"sysmetrics.kind": "study"})
 
@@ -73,7 +73,7 @@ AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it t
 )
 def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     client,
-    study,
+    interrupted,
     said,
     end,
     tags,
@@ -82,16 +82,16 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     how,
 ):
     """Status, figures, folds and tags of its end, to the last digit. A status that the driver left out is set."""
-    made = _trial(client, study, TRIALS[1], said, end, tags)
+    made = _trial(client, interrupted, TRIALS[1], said, end, tags)
     client.log_metric(made.run_id, "system/process_cpu_percent", 9.0)
     before = client.get_run(made.run_id)
-    (done,), open_runs = _read(client, study)
+    (done,), open_runs = _read(client, interrupted)
     assert done == replace(made, status=status, tags=done.tags)
     assert (done.stopped_by, done.end, done.was_judged) == (by, how, end in (STOPPED, LONG))
     assert end_tags(done.folds, done.expected if done.was_judged else None) == (end or end_tags([]))
     assert done.tags.items() >= {name: tag for name, tag in made.tags.items() if name != STOPPED_BY}.items()
     assert open_runs == {}
-    _settle(client, study)
+    _settle(client, interrupted)
     after = client.get_run(made.run_id)
     assert after.info.status == status
     assert after.data.to_dictionary() == before.data.to_dictionary()
@@ -107,71 +107,72 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
         "a part of its end is missing": ("RUNNING", {}, {END: LONG[END]}),
     },
 )
-def test_trial_that_is_not_done_goes_on_in_its_own_run(client, study, status, end, tags):
+def test_trial_that_is_not_done_goes_on_in_its_own_run(client, interrupted, status, end, tags):
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
     figures = {"val_rmse": 1.0} if END not in tags else FIGURES
-    run_id = _trial(client, study, TRIALS[4], status, end, {DIVERGED: "false", **tags}, figures).run_id
-    assert _read(client, study) == ([], {TRIALS[4].id: run_id})
-    _settle(client, study)
+    run_id = _trial(client, interrupted, TRIALS[4], status, end, {DIVERGED: "false", **tags}, figures).run_id
+    assert _read(client, interrupted) == ([], {TRIALS[4].id: run_id})
+    _settle(client, interrupted)
     run = client.get_run(str(run_id))
     assert run.info.status == ("FAILED" if status == "FAILED" else "KILLED")
     left = {name.removeprefix("sysmetrics.") for name in run.data.tags if name.startswith("sysmetrics.")}
     assert left == {"kind", "trial_id", "number"}
 
 
-def test_other_runs_are_settled(client, study):
+def test_other_runs_are_settled(client, interrupted):
     """Of a command that was killed while it continued the study, and one that was made for an unknown trial.
 
     The driver was killed before it said for which: another run will be made.
     """
-    tags = {"mlflow.parentRunId": study.info.run_id}
+    tags = {"mlflow.parentRunId": interrupted.info.run_id}
     kinds = ("resume", "trial")
     resume, empty = (
-        client.create_run(study.info.experiment_id, tags=tags | {"sysmetrics.kind": kind}).info.run_id for kind in kinds
+        client.create_run(interrupted.info.experiment_id, tags=tags | {"sysmetrics.kind": kind}).info.run_id
+        for kind in kinds
     )
     client.set_tag(resume, "sysmetrics.error", "why")
-    assert _read(client, study) == ([], {})
-    _settle(client, study)
+    assert _read(client, interrupted) == ([], {})
+    _settle(client, interrupted)
     assert client.get_run(resume).info.status == "KILLED"
     assert client.get_run(resume).data.tags["sysmetrics.error"] == "why"
     assert client.get_run(empty).info.lifecycle_stage == "deleted"
 
 
-def test_study_forgets_how_it_ended(client, study):
+def test_study_forgets_how_it_ended(client, interrupted):
     """Its error, its best trial, which another may become, and who stopped it, or it would be again; nothing else."""
     ended = {"error": "no model", "best_trial_run_id": "3", "stop": "enough", "stopped_by": "person"}
     for name, value in {**ended, "dataset": "red_wine"}.items():
-        client.set_tag(study.info.run_id, f"sysmetrics.{name}", value)
-    _settle(client, client.get_run(study.info.run_id))
-    left = {name for name in client.get_run(study.info.run_id).data.tags if name.startswith("sysmetrics.")}
+        client.set_tag(interrupted.info.run_id, f"sysmetrics.{name}", value)
+    _settle(client, client.get_run(interrupted.info.run_id))
+    left = {name for name in client.get_run(interrupted.info.run_id).data.tags if name.startswith("sysmetrics.")}
     assert left == {"sysmetrics.kind", "sysmetrics.dataset"}
 
 
-def test_of_two_runs_of_a_trial_the_done_one_counts(client, study):
+def test_of_two_runs_of_a_trial_the_done_one_counts(client, interrupted):
     """In whatever order they were made. Runs of other studies are none of this one."""
-    done = [_trial(client, study, TRIALS[0], "FINISHED", ENDED)]
+    done = [_trial(client, interrupted, TRIALS[0], "FINISHED", ENDED)]
     for trial in TRIALS[:2]:
-        _trial(client, study, trial, "KILLED")
-    done.append(_trial(client, study, TRIALS[1], "FINISHED", ENDED))
-    _trial(client, client.create_run(study.info.experiment_id), TRIALS[2], "FINISHED", ENDED)
-    assert [trial.run_id for trial in _read(client, study)[0]] == [trial.run_id for trial in done]
+        _trial(client, interrupted, trial, "KILLED")
+    done.append(_trial(client, interrupted, TRIALS[1], "FINISHED", ENDED))
+    _trial(client, client.create_run(interrupted.info.experiment_id), TRIALS[2], "FINISHED", ENDED)
+    assert [trial.run_id for trial in _read(client, interrupted)[0]] == [trial.run_id for trial in done]
 
 
-def test_repetitions_of_a_configuration_are_told_apart(client, study):
+def test_repetitions_of_a_configuration_are_told_apart(client, interrupted):
     """Each is done, goes on or is left by itself, by the tag that its run has from the beginning."""
     trials = [replace(TRIALS[0], repeat=repeat, number=repeat + 1) for repeat in range(4)]
-    _trial(client, study, trials[0], "FINISHED", ENDED)
-    begun = _trial(client, study, trials[1])
-    _trial(client, study, trials[2], "FINISHED", ENDED)
-    done, open_runs = _read(client, study, trials)
+    _trial(client, interrupted, trials[0], "FINISHED", ENDED)
+    begun = _trial(client, interrupted, trials[1])
+    _trial(client, interrupted, trials[2], "FINISHED", ENDED)
+    done, open_runs = _read(client, interrupted, trials)
     assert [each.configuration.repeat for each in done] == [0, 2]
     assert open_runs == {trials[1].id: begun.run_id}
 
 
-def test_reference_is_not_taken_for_a_trial_of_the_same_values(client, study):
+def test_reference_is_not_taken_for_a_trial_of_the_same_values(client, interrupted):
     """A search may try what a reference is; each has its own run."""
     tried = configured("forest", batch_size=None)
     reference = replace(tried, role="reference")
-    done = _trial(client, study, reference, "FINISHED", ENDED, {"sysmetrics.role": "reference"})
-    (found,), _ = _read(client, study, [tried, reference])
+    done = _trial(client, interrupted, reference, "FINISHED", ENDED, {"sysmetrics.role": "reference"})
+    (found,), _ = _read(client, interrupted, [tried, reference])
     assert (found.run_id, found.configuration) == (done.run_id, reference)

@@ -8,9 +8,8 @@ from itertools import product
 import pytest
 from cases import cases
 from optuna.trial import TrialState
-from records import BY_TIME, TIME, study_of, trial
+from records import BY_TIME, TIME, study_of, study_settings, trial
 from reference import bundled
-from study_settings import study_settings
 
 from entrypoints.limits.cost_history import CostHistory
 from entrypoints.limits.costs import metrics

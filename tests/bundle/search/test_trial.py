@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from cases import cases
-from clock import Clock
+from machines import Clock
 from reference import FOLDS, bundled, configured, configured_whole
 from sklearn import get_config
 

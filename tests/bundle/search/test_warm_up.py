@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from cases import cases
+from records import study_settings
 from reference import MLP_CLASSIFIER, bundled, configured
-from study_settings import study_settings
 
 from entrypoints.length import Length
 from entrypoints.limits.grammar import Limits

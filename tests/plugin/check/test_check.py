@@ -15,7 +15,7 @@ import pytest
 from cases import cases, rows
 from click.testing import CliRunner
 from commands import in_use, store_uri, wait_until
-from forks import start_fork
+from machines import start_fork
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 

@@ -36,7 +36,7 @@ def registry(logged, tmp_path):
 
 
 @pytest.fixture
-def check(registry, tmp_path):
+def check_models(registry, tmp_path):
     """Run a check to its end, on rows whose target is the sum of their columns and some noise."""
     random = np.random.default_rng(0)
     table = pd.DataFrame(random.random((250, 2)), columns=["a", "b"])
@@ -62,11 +62,11 @@ BOTH = "models:/sum@champion models:/sum/2 --target y --lower rmse"
 
 @pytest.mark.slow
 @cases("at_rate", {"in turn": "", "at a rate": "--rate 20"})
-def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, registry, at_rate):
+def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check_models, registry, at_rate):
     """The run of the check has all of it, and below it is a run for each server."""
     options = "--target y --lower rmse --group patient --promote champion --format json"
     any_cpu_and_rmse = "--tolerate served_cpu_ms=1000%,rmse=1000%"  # beside other tests
-    said = json.loads(check(f"models:/sum/1 models:/sum/3 {options} {any_cpu_and_rmse} {at_rate}", code=1))
+    said = json.loads(check_models(f"models:/sum/1 models:/sum/3 {options} {any_cpu_and_rmse} {at_rate}", code=1))
     assert said["verdict"] == "worse"
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
     passing = dict.fromkeys(["rmse", "served_cpu_ms", *["served_answered_per_s"] * bool(at_rate)], "passes")
@@ -78,10 +78,10 @@ def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check, r
 
 
 @pytest.mark.slow
-def test_probabilities_are_asked_for_and_a_worse_score_is_the_end(check, logged, registry):
+def test_probabilities_are_asked_for_and_a_worse_score_is_the_end(check_models, logged, registry):
     """No pair runs after it."""
     both = f"{logged.uris['chance']} {logged.uris['other chance']} --target sick --positive yes"
-    said = json.loads(check(f"{both} --higher roc_auc --lower log_loss --format json", code=1))
+    said = json.loads(check_models(f"{both} --higher roc_auc --lower log_loss --format json", code=1))
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
     assert verdicts == {"log_loss": "worse", "roc_auc": "passes"}  # which knows only the order
     (run,) = registry.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
@@ -177,19 +177,19 @@ def test_score_shares_the_error_with_the_costs_beside_it(together, verdict):
     },
 )
 def test_candidate_becomes_the_champion_only_if_it_passes(
-    check, registry, monkeypatch, verdict, moved_to, code, version, status
+    check_models, registry, monkeypatch, verdict, moved_to, code, version, status
 ):
     contest = Replayed(verdict, meanwhile=lambda: registry.set_registered_model_alias("sum", "champion", moved_to))
     monkeypatch.setattr("mlflow_sysmetrics.check.two_models.Models", lambda *_: contest)
-    check(f"{BOTH} --promote champion", code)
+    check_models(f"{BOTH} --promote champion", code)
     assert registry.get_model_version_by_alias("sum", "champion").version == version
     (run,) = registry.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
     assert run.info.status == status
 
 
 @cases("line, why", rows(__file__, "refused_models.txt"))
-def test_mistake_is_a_sentence(check, line, why):
-    assert why in check(line, code=2).splitlines()[-1]
+def test_mistake_is_a_sentence(check_models, line, why):
+    assert why in check_models(line, code=2).splitlines()[-1]
 
 
 def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path):
@@ -204,6 +204,6 @@ def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path):
 
 
 @cases("broken, code", {"baseline": ("models:/sum/1", 3), "candidate": ("models:/sum/2", 1)})
-def test_side_that_cannot_be_served_decides_the_exit_code(check, monkeypatch, broken, code):
+def test_side_that_cannot_be_served_decides_the_exit_code(check_models, monkeypatch, broken, code):
     monkeypatch.setattr("mlflow_sysmetrics.check.models.serving", Mock(side_effect=ServerError(broken, "is broken")))
-    assert f"{broken} is broken" in check(BOTH, code=code)
+    assert f"{broken} is broken" in check_models(BOTH, code=code)

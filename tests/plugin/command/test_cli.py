@@ -12,7 +12,7 @@ from cases import cases, rows
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, store_uri, the_run
 from mlflow import MlflowClient
-from server_here import server_here
+from servers import server_here
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import writer_for

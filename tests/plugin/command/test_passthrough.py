@@ -48,7 +48,7 @@ while True:
 
 
 @pytest.fixture
-def start():
+def wrapped():
     """Start a command, wrapped, with pipes or what else is given; end it with the test."""
     started = []
 
@@ -90,22 +90,22 @@ def said(process):
         ("kill -KILL $$", -signal.SIGKILL),
     ],
 )
-def test_end_is_the_end_of_the_command(start, script, code):
+def test_end_is_the_end_of_the_command(wrapped, script, code):
     """Whoever waits for the wrapper sees the same exit code, or the same signal, as of the command alone."""
-    assert start("sh", "-c", script).wait(LIMIT_S) == code
+    assert wrapped("sh", "-c", script).wait(LIMIT_S) == code
 
 
-def test_further_files_are_the_commands(start, tmp_path):
+def test_further_files_are_the_commands(wrapped, tmp_path):
     """A file that the wrapper was given open, as by <(...) in a shell, is open in the command."""
     (tmp_path / "input").write_text("from a file")
     with (tmp_path / "input").open() as file:
-        process = start("sh", "-c", f"cat /dev/fd/{file.fileno()}", pass_fds=[file.fileno()])
+        process = wrapped("sh", "-c", f"cat /dev/fd/{file.fileno()}", pass_fds=[file.fileno()])
         assert process.communicate(timeout=LIMIT_S)[0] == "from a file"
 
 
-def test_signal_for_the_wrapper_reaches_the_command_once(start):
+def test_signal_for_the_wrapper_reaches_the_command_once(wrapped):
     """The command alone decides what a signal does: here it goes on, answers, and ends as it likes."""
-    process = listen(start)
+    process = listen(wrapped)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         process.send_signal(number)
         assert said(process) == number.name
@@ -113,15 +113,15 @@ def test_signal_for_the_wrapper_reaches_the_command_once(start):
     assert process.returncode == 9
 
 
-def test_signal_that_is_ignored_is_ignored_by_the_command_too(start):
+def test_signal_that_is_ignored_is_ignored_by_the_command_too(wrapped):
     """Under nohup a hangup ends neither of the two."""
-    process = listen(start, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = listen(wrapped, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     assert process.communicate("end\n", timeout=LIMIT_S)[0] == ""
     assert process.returncode == 9
 
 
-def test_keys_in_a_terminal_reach_the_command_once(start):
+def test_keys_in_a_terminal_reach_the_command_once(wrapped):
     """The terminal sends Ctrl-C to both; the wrapper does not send it again."""
     ours, theirs = pty.openpty()
 
@@ -130,7 +130,7 @@ def test_keys_in_a_terminal_reach_the_command_once(start):
         os.setsid()
         os.close(os.open(os.ttyname(theirs), os.O_RDWR))  # the first terminal that a session opens is its own
 
-    process = listen(start, stdin=theirs, preexec_fn=become_foreground, pass_fds=[theirs])
+    process = listen(wrapped, stdin=theirs, preexec_fn=become_foreground, pass_fds=[theirs])
     os.close(theirs)
     os.write(ours, b"\x03")
     assert said(process) == "SIGINT"

@@ -9,9 +9,8 @@ import sys
 import mlflow
 import pytest
 from cases import cases
-from children import has_ended
 from commands import store_uri, the_run, wait_until
-from meanwhile import meanwhile
+from machines import has_ended, meanwhile
 
 from mlflow_sysmetrics.command.passthrough import STOPPED, Exit
 

@@ -9,13 +9,11 @@ import mlflow
 import psutil
 import pytest
 from cases import cases
-from clock import Clock
 from commands import wait_until
-from fault_proxy import FaultProxy
-from forks import start_fork
-from meanwhile import meanwhile
+from faults import FaultProxy
+from machines import Clock, meanwhile, start_fork
 from mlflow import MlflowClient
-from server_here import server_here
+from servers import server_here
 
 from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
@@ -75,7 +73,7 @@ slow = partial(pytest.param, marks=pytest.mark.slow)  # each imports MLflow
 
 
 @pytest.fixture(autouse=True)
-def store(store_in_use, tmp_path, monkeypatch):
+def server_store(store_in_use, tmp_path, monkeypatch):
     """The store of nothing, behind a server: a program that opens its file imports for two seconds more."""
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", tmp_path.as_uri())
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -86,7 +84,7 @@ def store(store_in_use, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def recorded(record, all_runs):
+def runs_of_program(record, all_runs):
     """Run a program to its end; its runs, that of the whole program first."""
 
     def recorded(program):
@@ -122,13 +120,13 @@ def tree(client, runs):
         "MLflow's autolog": slow(AUTOLOG, "Default//*"),
     },
 )
-def test_program_that_opens_several_runs_has_one_for_the_whole(recorded, store, program, wanted):
+def test_program_that_opens_several_runs_has_one_for_the_whole(runs_of_program, server_store, program, wanted):
     """In the experiment that it uses. The whole program's costs are in that run, and each other one has its own.
 
     Parents are untouched; one tag leads from each run at the top to the others.
     """
-    whole, *others = runs = recorded(program)
-    assert tree(store, runs) == wanted.split()
+    whole, *others = runs = runs_of_program(program)
+    assert tree(server_store, runs) == wanted.split()
     assert whole.data.metrics["cpu_seconds"] > 1  # to import mlflow
     assert {run.data.tags.get("sysmetrics.program") for run in runs} == {whole.data.tags.get("sysmetrics.run_key")}
     for run in others:  # each is read by a thread of its own, at other moments
@@ -136,12 +134,14 @@ def test_program_that_opens_several_runs_has_one_for_the_whole(recorded, store, 
         assert run.data.metrics["elapsed_s"] < whole.data.metrics["elapsed_s"] / 2
 
 
-def test_series_of_the_whole_program_is_in_the_run_that_is_made_for_it(recorded, store):
+def test_series_of_the_whole_program_is_in_the_run_that_is_made_for_it(runs_of_program, server_store):
     """From its start on, although that is made when the second run is opened."""
-    whole, *others = runs = recorded(LOOP)
-    assert tree(store, runs) == ["models//*", "models//rf-0", "models//rf-1", "models//rf-2"]
+    whole, *others = runs = runs_of_program(LOOP)
+    assert tree(server_store, runs) == ["models//*", "models//rf-0", "models//rf-1", "models//rf-2"]
     assert {run.data.tags["sysmetrics.program"] for run in runs} == {whole.data.tags["sysmetrics.run_key"]}
-    times_ms = [point.timestamp for point in store.get_metric_history(whole.info.run_id, "system/process_memory_mb")]
+    times_ms = [
+        point.timestamp for point in server_store.get_metric_history(whole.info.run_id, "system/process_memory_mb")
+    ]
     assert len(times_ms) == len(set(times_ms)) > 1
     assert min(times_ms) < min(run.info.start_time for run in others)
 
@@ -205,12 +205,12 @@ def test_end_that_the_program_gave_its_run(record, all_runs, end, status):
     assert [run.info.status for run in all_runs()] == [status]
 
 
-def test_run_of_the_environment_is_the_programs_and_left_open(record, all_runs, store, monkeypatch):
+def test_run_of_the_environment_is_the_programs_and_left_open(record, all_runs, server_store, monkeypatch):
     """What the program opens without an id is that run; what it opens besides has its own costs.
 
     The status of the given run is not ours, nor are the metrics that the program has logged there.
     """
-    run_id = store.create_run("0", run_name="given").info.run_id
+    run_id = server_store.create_run("0", run_name="given").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     program = f"""{WORK}
 with mlflow.start_run(): mlflow.log_metrics({{"loss": 0.5, "elapsed_s": 12345.0}})
@@ -219,9 +219,9 @@ with mlflow.start_run(run_name="other"): work()
 sys.exit(4)
 """
     assert record(sys.executable, "-c", program) == Exit(4)
-    assert tree(store, all_runs()) == ["Default//given", "Default//other"]
+    assert tree(server_store, all_runs()) == ["Default//given", "Default//other"]
     assert {run.data.tags["sysmetrics.program"] for run in all_runs()} == {run_id}
-    given = store.get_run(run_id)
+    given = server_store.get_run(run_id)
     assert "mlflow.note.content" not in given.data.tags
     assert (given.info.status, given.data.metrics["loss"]) == ("RUNNING", 0.5)
     assert given.data.metrics["elapsed_s"] == 12345.0
@@ -244,7 +244,7 @@ def test_run_is_made_for_a_program_that_opens_none_in_a_minute(all_runs):
     assert run.data.metrics["elapsed_s"] == 120.0
 
 
-def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record, all_runs, store, tmp_path):
+def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record, all_runs, server_store, tmp_path):
     """With its series, its summary and its end: a program that ends during an outage loses nothing."""
     with FaultProxy(int(mlflow.get_tracking_uri().rpartition(":")[2])) as proxy:
         mlflow.set_tracking_uri(proxy.uri)
@@ -258,7 +258,7 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record,
         with meanwhile(go_away):
             assert record("sh", "-c", script, run_name="night") == Exit(3)
     assert all_runs() == []
-    assert not deliver(tracking_uri=store.tracking_uri).left
+    assert not deliver(tracking_uri=server_store.tracking_uri).left
     (run,) = all_runs()
     assert (run.info.run_name, run.info.status) == ("night", "FAILED")
     assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}

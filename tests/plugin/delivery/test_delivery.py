@@ -8,10 +8,10 @@ from collections import defaultdict, deque
 from pathlib import Path
 from unittest import mock
 
+from faults import Kept, ScriptedStore
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from scripted_store import Kept, ScriptedStore
 
 from mlflow_sysmetrics.delivery import run, sync
 from mlflow_sysmetrics.delivery.operations import Batch, Create, Point, Status

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 from cases import cases
-from forks import in_fork
+from machines import in_fork
 
 from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder

@@ -5,9 +5,9 @@ import time
 import mlflow
 import pytest
 from commands import wait_until
-from fault_proxy import FAULTS, FaultProxy
-from ticks import Ticks, covered
-from tracking_server import tracking_server
+from faults import FAULTS, FaultProxy
+from machines import Ticks, covered
+from servers import tracking_server
 
 from mlflow_sysmetrics import Measurement, SystemMetricsLogger
 from mlflow_sysmetrics.delivery.store import Store

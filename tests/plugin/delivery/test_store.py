@@ -8,11 +8,11 @@ import mlflow
 import pytest
 from cases import cases
 from commands import copy_store, store_uri
-from fault_proxy import FaultProxy
+from faults import FaultProxy
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from server_here import server_here
+from servers import server_here
 
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, why_unknown
@@ -33,18 +33,18 @@ def store(request, addresses):
 
 
 @pytest.fixture
-def client(addresses):
+def file_client(addresses):
     """What says what is in the store."""
     return MlflowClient(addresses["file"])
 
 
-def test_run_is_created_filled_ended_and_goes_on(store, client):
+def test_run_is_created_filled_ended_and_goes_on(store, file_client):
     """With its own start, name, tags, user and end; all comes back."""
     run_id = store.create_run("0", 1_000, {"kind": "trial"}, "trial 1", "me")
     metrics = [Metric("a", 1.5, 11, 7), Metric("a", 2.5, 12, 2**40)]
     store.log_batch(run_id, metrics, [Param("alpha", "0.1")], [RunTag("t", "x")])
     store.set_status(run_id, "KILLED", 5_000)
-    run = client.get_run(run_id)
+    run = file_client.get_run(run_id)
     assert (run.info.run_name, run.info.user_id, run.data.params) == ("trial 1", "me", {"alpha": "0.1"})
     stored = store.run(run_id)
     assert stored == StoredRun(run_id, "0", 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags))
@@ -58,12 +58,12 @@ def test_run_is_created_filled_ended_and_goes_on(store, client):
 
 
 @cases("key", ["sweep/1", "it's/1", 'the "best"/1'])
-def test_run_is_found_by_its_key(store, client, key):
+def test_run_is_found_by_its_key(store, file_client, key):
     """Also after somebody has deleted it: it is not created again."""
     key += store.tracking_uri
     assert store.run_with_key("0", key) is None
     run_id = store.create_run("0", 1, {"sysmetrics.run_key": key}, None)
-    client.delete_run(run_id)
+    file_client.delete_run(run_id)
     assert store.run_with_key("0", key) == run_id
 
 
@@ -75,12 +75,12 @@ REQUESTS = {
 
 
 @cases("ask", REQUESTS)
-def test_run_that_is_gone_is_told_from_content_that_is_refused(ask, store, client):
+def test_run_that_is_gone_is_told_from_content_that_is_refused(ask, store, file_client):
     """MLflow has one code for both."""
-    run_id = client.create_run("0").info.run_id
+    run_id = file_client.create_run("0").info.run_id
     with pytest.raises(MlflowException, match="odd@"):
         store.log_batch(run_id, [Metric("odd@", 1.0, 1, 1)], [], [])
-    client.delete_run(run_id)
+    file_client.delete_run(run_id)
     for gone in (run_id, "0" * 32):
         with pytest.raises(NoSuchRunError):
             ask(store, gone)
@@ -94,9 +94,9 @@ def test_experiment_that_is_not_there_is_told(store):
 
 
 @cases("fault", ["503", "hang", "die", "empty"])
-def test_request_fails_within_its_time(fault, addresses, client):
+def test_request_fails_within_its_time(fault, addresses, file_client):
     """With one attempt, without the minutes of repetitions that MLflow's own client takes."""
-    run_id = client.create_run("0").info.run_id
+    run_id = file_client.create_run("0").info.run_id
     port = int(addresses["server"].rpartition(":")[2])
     with FaultProxy(port) as proxy:
         proxy.fault = fault
@@ -113,22 +113,22 @@ def test_request_fails_within_its_time(fault, addresses, client):
 
 
 @pytest.fixture
-def here(store_in_use):
+def store_in_mlflow(store_in_use):
     """MLflow's current store, which is empty."""
     return Store(mlflow.get_tracking_uri())
 
 
-def test_active_run_is_meant_and_known_without_asking(here, monkeypatch):
+def test_active_run_is_meant_and_known_without_asking(store_in_mlflow, monkeypatch):
     """The innermost one, in another thread too; the store may be away. Else that of the environment is."""
     monkeypatch.setenv("MLFLOW_RUN_ID", MlflowClient().create_run("0").info.run_id)
-    assert find_run(None, here).run_id == os.environ.pop("MLFLOW_RUN_ID")
+    assert find_run(None, store_in_mlflow).run_id == os.environ.pop("MLFLOW_RUN_ID")
     found = []
     with mlflow.start_run() as outer, mlflow.start_run(nested=True) as inner:
-        monkeypatch.setattr(here, "run", None)  # whoever asks fails
-        thread = threading.Thread(target=lambda: found.append(find_run(None, here)))
+        monkeypatch.setattr(store_in_mlflow, "run", None)  # whoever asks fails
+        thread = threading.Thread(target=lambda: found.append(find_run(None, store_in_mlflow)))
         thread.start()
         thread.join(10)
-        assert find_run(None, here) == find_run(inner.info.run_id, here) == found[0]
+        assert find_run(None, store_in_mlflow) == find_run(inner.info.run_id, store_in_mlflow) == found[0]
         assert (found[0].run_id, found[0].start_ms) == (inner.info.run_id, inner.info.start_time)
         assert outer.info.run_id != inner.info.run_id
 
@@ -143,9 +143,9 @@ def test_active_run_is_meant_and_known_without_asking(here, monkeypatch):
         "no store": ("0" * 32, "nothing://me:hush42@there", "tracking_uri='nothing://me@there': unknown kind of store"),
     },
 )
-def test_mistake_is_one_sentence_without_a_password(run_id, uri, sentence, here):
+def test_mistake_is_one_sentence_without_a_password(run_id, uri, sentence, store_in_mlflow):
     with pytest.raises(ValueError, match=f"^{sentence}.*$"):
-        find_run(run_id, Store(uri) if uri else here)
+        find_run(run_id, Store(uri) if uri else store_in_mlflow)
 
 
 def test_store_that_mlflow_skinny_lacks_is_named():

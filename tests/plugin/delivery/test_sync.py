@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from cases import cases
-from tracking_server import free_port
+from servers import free_port
 
 from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Batch, File, Point, Status

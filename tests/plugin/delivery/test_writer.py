@@ -9,10 +9,10 @@ import weakref
 import pytest
 from cases import cases
 from commands import wait_until
-from meanwhile import meanwhile
+from faults import LIMIT_S, Kept, ScriptedStore
+from machines import meanwhile
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
-from scripted_store import LIMIT_S, Kept, ScriptedStore
 
 from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.delivery.writer import Writer, writer_for
@@ -21,17 +21,17 @@ from mlflow_sysmetrics.time_limits import MAX_ANSWER_S
 
 
 @pytest.fixture
-def store():
+def scripted():
     """A store in memory."""
     return ScriptedStore()
 
 
 @pytest.fixture
-def writer(store):
+def writer(scripted):
     """A writer that repeats what failed after milliseconds."""
-    writer = Writer(store, ask_every_s=0.01, max_pause_s=0.01)
+    writer = Writer(scripted, ask_every_s=0.01, max_pause_s=0.01)
     yield writer
-    store.open.set()
+    scripted.open.set()
     writer.close_all(0.5)
 
 
@@ -62,74 +62,74 @@ def test_run_in_mlflow_holds_all_that_was_logged(client):
     assert (stored.info.status, stored.info.start_time) == ("FINISHED", 4_000)
 
 
-def test_caller_never_waits_for_the_store(writer, store):
+def test_caller_never_waits_for_the_store(writer, scripted):
     """While the store holds the thread in a request, every method returns; what they queued is written later."""
-    store.open.clear()
+    scripted.open.clear()
     run = writer.create("0", name="a")
-    assert store.entered.wait(LIMIT_S)
-    assert store.timeout_s == MAX_ANSWER_S  # a creation that is given up may be made twice
+    assert scripted.entered.wait(LIMIT_S)
+    assert scripted.timeout_s == MAX_ANSWER_S  # a creation that is given up may be made twice
     run.log(points(1.0, 2.0))
     run.repeat()
     assert (run.run_id, run.is_open) == (None, True)
     run.end(FINISHED)
     run.log(points(3.0))  # which comes after the end, and so is dropped
     assert not run.is_open
-    store.open.set()
-    store.until(lambda: store.runs and store.named("a").status == "FINISHED")
+    scripted.open.set()
+    scripted.until(lambda: scripted.runs and scripted.named("a").status == "FINISHED")
     run.reopen()
     run.log([Point("loss", 2.0 + 1e-14, 9_000, 1)])  # computed again, by a machine that rounds otherwise
     run.log([Point("loss", 9.0, 9_001, 1)])
-    store.until(lambda: len(store.named("a").points) == 3)
-    assert [point[1] for point in store.named("a").points] == [1.0, 2.0, 9.0]
+    scripted.until(lambda: len(scripted.named("a").points) == 3)
+    assert [point[1] for point in scripted.named("a").points] == [1.0, 2.0, 9.0]
 
 
-def test_ended_runs_are_forgotten_and_the_thread_ends_with_the_last(writer, store):
+def test_ended_runs_are_forgotten_and_the_thread_ends_with_the_last(writer, scripted):
     """A process that lives for months writes many runs."""
     before = set(threading.enumerate())
     for name in "abc":
         run = writer.create("0", name=name)
         run.end(FINISHED)
         wait_until(lambda: {*threading.enumerate()} <= before, LIMIT_S, "the end of the thread")
-    assert [kept.status for kept in store.runs.values()] == ["FINISHED"] * 3
+    assert [kept.status for kept in scripted.runs.values()] == ["FINISHED"] * 3
     known = weakref.ref(run)
     del run
     gc.collect()
     assert known() is None
 
 
-def test_outage_is_two_lines_of_log(writer, store, caplog):
+def test_outage_is_two_lines_of_log(writer, scripted, caplog):
     """However many attempts fail, of however many runs. Meanwhile runs that the store takes go on."""
-    store.away = lambda request, run: run in ("a", "b")
+    scripted.away = lambda request, run: run in ("a", "b")
     for key in "abc":
         writer.create("0", name=key, key=key).end(FINISHED)
-    store.until(lambda: store.asked.count(("find", "b")) > 3)
-    assert store.named("c").status == "FINISHED"
-    store.until(lambda: writer.is_unreachable)
-    store.away = lambda request, run: False
+    scripted.until(lambda: scripted.asked.count(("find", "b")) > 3)
+    assert scripted.named("c").status == "FINISHED"
+    scripted.until(lambda: writer.is_unreachable)
+    scripted.away = lambda request, run: False
     wait_until(lambda: len(caplog.messages) == 2, LIMIT_S, "the end of the outage")
     assert writer.close_all(LIMIT_S)
     first = "MLflow does not take the data of run 'a'; it waits. the store is away"
     assert caplog.messages == [first, "MLflow takes the data of run 'a' again"]
 
 
-def test_outage_that_a_closed_run_began_is_told_of_the_next(writer, store, caplog):
+def test_outage_that_a_closed_run_began_is_told_of_the_next(writer, scripted, caplog):
     """Who opens it does not know of the other."""
-    store.away = lambda request, run: True
+    scripted.away = lambda request, run: True
     for name in ("a", "b"):
         run = writer.create("0", name=name)
         wait_until(lambda text=f"data of run '{name}'; it waits": text in caplog.text, LIMIT_S, "the warning")
         run.close(0.0)
 
 
-def test_name_of_a_metric_that_mlflow_refuses_is_told_once(writer, store, caplog):
+def test_name_of_a_metric_that_mlflow_refuses_is_told_once(writer, scripted, caplog):
     """It is found by halves the first time; later it costs no request, and what is logged with it arrives."""
     run = writer.create("0", name="a")
-    store.until(lambda: store.runs)
+    scripted.until(lambda: scripted.runs)
     for step in range(3):
         run.log([*points(1.0, first=step), Point("acc@1", 0.5, 1000, step)])
-        store.until(lambda number=step + 1: len(store.named("a").points) == number)
+        scripted.until(lambda number=step + 1: len(scripted.named("a").points) == number)
     assert run.close(LIMIT_S)
-    assert [request for request, _ in store.asked] == ["create", *["log"] * (3 + 1 + 1)]
+    assert [request for request, _ in scripted.asked] == ["create", *["log"] * (3 + 1 + 1)]
     (told,) = caplog.messages
     assert "'acc@1'" in told
 
@@ -143,7 +143,7 @@ def test_name_of_a_metric_that_mlflow_refuses_is_told_once(writer, store, caplog
         "no folder": (PermissionError("a folder"), ["b.json"]),
     },
 )
-def test_file_waits_unless_it_is_refused(answer, written, store, writer, caplog):
+def test_file_waits_unless_it_is_refused(answer, written, scripted, writer, caplog):
     """Points and the end of the run do not wait for it."""
     answers, found = [answer], []
 
@@ -152,23 +152,23 @@ def test_file_waits_unless_it_is_refused(answer, written, store, writer, caplog)
             raise answers.pop()
         found.append(path)
 
-    store.write_file = write_file
+    scripted.write_file = write_file
     run = writer.create("0", name="a")
     for path in ("a.json", "b.json"):
         run.write(path, "{}")
     run.end(FINISHED)
     assert run.close(LIMIT_S)
-    assert store.named("a").status == "FINISHED"
+    assert scripted.named("a").status == "FINISHED"
     assert found == written
     assert ("a.json is missing in run 'a': MLflow refuses it" in caplog.text) == ("a.json" not in written)
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])
-def test_close_is_bounded_and_what_is_left_is_kept(hangs, store, writer, journals, caplog):
+def test_close_is_bounded_and_what_is_left_is_kept(hangs, scripted, writer, journals, caplog):
     """The end of the program does not wait for the store."""
-    store.away = lambda request, run: not hangs
+    scripted.away = lambda request, run: not hangs
     if hangs:
-        store.open.clear()
+        scripted.open.clear()
     for name in "ab":
         writer.create("0", name=name)
     began = time.monotonic()
@@ -178,9 +178,9 @@ def test_close_is_bounded_and_what_is_left_is_kept(hangs, store, writer, journal
     assert len(list(journals.iterdir())) == 2
 
 
-def test_interrupt_ends_the_wait_for_the_store(store, writer, journals):
+def test_interrupt_ends_the_wait_for_the_store(scripted, writer, journals):
     """Ctrl-C leaves what waits on disk, and goes no further."""
-    store.open.clear()
+    scripted.open.clear()
     writer.create("0")
     threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
     began = time.monotonic()
@@ -190,9 +190,9 @@ def test_interrupt_ends_the_wait_for_the_store(store, writer, journals):
 
 
 @cases("failures, pause_s", {"the first": (0, 0.5), "one after many": (10, 30.0)})
-def test_pauses_after_failures_become_longer(failures, pause_s, store):
-    store.away = lambda request, run: True
-    run = Writer(store, ask_every_s=0.0).open("known")
+def test_pauses_after_failures_become_longer(failures, pause_s, scripted):
+    scripted.away = lambda request, run: True
+    run = Writer(scripted, ask_every_s=0.0).open("known")
     run.failures = failures
     run.reopen()
     wait_until(lambda: run.due_at > time.monotonic() + pause_s / 4, LIMIT_S, "a pause")
@@ -200,20 +200,20 @@ def test_pauses_after_failures_become_longer(failures, pause_s, store):
     run.close(0.0)
 
 
-def test_close_does_not_wait_out_a_pause(store):
+def test_close_does_not_wait_out_a_pause(scripted):
     """A store that is back by then gets the data, however long the pause is after an attempt that fails meanwhile."""
-    writer = Writer(store, ask_every_s=0.0, max_pause_s=3600.0)
-    store.runs["known"] = Kept(0, {}, "a")
+    writer = Writer(scripted, ask_every_s=0.0, max_pause_s=3600.0)
+    scripted.runs["known"] = Kept(0, {}, "a")
     run = writer.open("known")
     run.failures = 10
-    store.open.clear()
-    store.fates.append("before")
+    scripted.open.clear()
+    scripted.fates.append("before")
     run.log(points(1.0))
-    assert store.entered.wait(LIMIT_S)
+    assert scripted.entered.wait(LIMIT_S)
     with meanwhile(lambda: run.close(LIMIT_S)):
         wait_until(lambda: run.is_closing, LIMIT_S, "whoever closes the run")
-        store.open.set()
-    assert len(store.named("a").points) == 1
+        scripted.open.set()
+    assert len(scripted.named("a").points) == 1
 
 
 def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(writer, journals):
@@ -236,10 +236,10 @@ def test_next_process_says_what_an_earlier_one_has_left(writer, caplog):
     assert "`mlflow-sysmetrics sync` delivers what an earlier process left of run 'unknown'" in caplog.text
 
 
-def test_disk_that_keeps_nothing_is_said(store, writer, journals, caplog):
+def test_disk_that_keeps_nothing_is_said(scripted, writer, journals, caplog):
     """With what is lost."""
     journals.touch()
-    store.away = lambda request, run: True
+    scripted.away = lambda request, run: True
     run = writer.create("0", name="a")
     assert not run.close(0.0)
     assert "data of run 'a' that MLflow did not take is lost" in caplog.text

@@ -11,9 +11,9 @@ import time
 import mlflow
 import numpy as np
 import pytest
-from busy_worker import use_cpu
 from cases import cases
 from commands import clean_environment, store_uri, the_run, wait_until
+from machines import use_cpu
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 

@@ -5,10 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 from cases import cases
-from children import child
-from made_up_cgroups import V2_MOUNT
-from made_up_files import lay
-from memory_group import memory_group
+from machines import V2_MOUNT, child, lay, memory_group
 
 from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
@@ -24,7 +21,7 @@ def group(machine, name, kills):
 
 
 @pytest.fixture
-def machine(tmp_path):
+def job_files(tmp_path):
     """The files of a machine on which the process is in the group `/job`, which may use 8,000 MB."""
     group(tmp_path, "job", 2)
     mounts, limit = {"proc/self/mountinfo": V2_MOUNT}, {"sys/fs/cgroup/job/memory.max": "8000000000\n"}
@@ -39,37 +36,37 @@ def machine(tmp_path):
         "kill": (2, "ended by SIGKILL, not killed by the kernel for memory", "false"),
     },
 )
-def test_kill_that_the_group_has_counted_since_is_told(machine, kills, says, tag):
+def test_kill_that_the_group_has_counted_since_is_told(job_files, kills, says, tag):
     """With what it had and what it was allowed; kills of before are others'."""
-    watched = MemoryKills(PID, str(machine))
+    watched = MemoryKills(PID, str(job_files))
     assert watched.happened() is False
-    group(machine, "job", kills)
+    group(job_files, "job", kills)
     tags = watched.death({"peak_memory_mb": 7912.4}, watched.happened())
     assert tags == {CAUSE_OF_DEATH: f"{says}: peak 7,912 MB of 8,000 MB allowed", KILLED_FOR_MEMORY: tag}
 
 
 @cases("ended", {"another in the group": False, "it": True})
-def test_kill_is_soon_over_unless_it_has_ended_the_process(machine, ended):
+def test_kill_is_soon_over_unless_it_has_ended_the_process(job_files, ended):
     """A container counts for all that run in it. Of what has ended it stays known, however late that is noticed."""
-    watched = MemoryKills(PID, str(machine))
-    group(machine, "job", 3)
+    watched = MemoryKills(PID, str(job_files))
+    group(job_files, "job", 3)
     if ended:
-        shutil.rmtree(machine / f"proc/{PID}")
+        shutil.rmtree(job_files / f"proc/{PID}")
     watched.look()
     assert watched.happened() is True
     watched.look()
     assert watched.happened() is ended
 
 
-def test_group_into_which_the_process_moved_counts(machine):
+def test_group_into_which_the_process_moved_counts(job_files):
     """A program may be put into a group once it runs: that has counted fewer, or more."""
-    watched = MemoryKills(PID, str(machine))
+    watched = MemoryKills(PID, str(job_files))
     for name, kills in (("late", 0), ("later", 9)):
-        group(machine, name, kills)
-        (machine / f"proc/{PID}/cgroup").write_text(f"0::/{name}\n")
+        group(job_files, name, kills)
+        (job_files / f"proc/{PID}/cgroup").write_text(f"0::/{name}\n")
         watched.look()
         assert watched.happened() is False
-        group(machine, name, kills + 1)
+        group(job_files, name, kills + 1)
         assert watched.happened() is True
 
 

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 from cases import cases
-from children import has_ended
+from machines import has_ended
 
 from mlflow_sysmetrics.limits import end_tree
 
@@ -47,7 +47,7 @@ end_tree(psutil.Process(), grace_s=0.5)
 
 
 @pytest.fixture
-def run(tmp_path):
+def start_program(tmp_path):
     """Starts a program, which is killed with the test."""
     programs = []
 
@@ -71,9 +71,9 @@ def heard(program):
 
 
 @cases("source, code", {"root": (HYDRA, -9), "child": (ORPHAN, -15)})
-def test_process_that_starts_meanwhile_is_ended_too(run, source, code):
+def test_process_that_starts_meanwhile_is_ended_too(start_program, source, code):
     """By SIGKILL, as the one that started it when it, or its parent, was asked to end."""
-    program = run(source)
+    program = start_program(source)
     process, first = psutil.Process(program.pid), heard(program)
     assert end_tree(process, grace_s=1.0)
     assert has_ended(first)
@@ -83,9 +83,9 @@ def test_process_that_starts_meanwhile_is_ended_too(run, source, code):
     assert end_tree(process), "one that has ended, whose number may be another's by now, is not an error"
 
 
-def test_process_that_ends_itself_ends_those_below_it_first(run):
+def test_process_that_ends_itself_ends_those_below_it_first(start_program):
     """Also one that ignores SIGTERM, after the grace; then itself."""
-    program = run(SELF)
+    program = start_program(SELF)
     child = heard(program)
     assert program.wait(30) == -15
     assert has_ended(child)

@@ -14,7 +14,7 @@ from mlflow_sysmetrics.tags import PID, TRIAL_ID
 
 
 @pytest.fixture
-def store(store_in_use):
+def current_store(store_in_use):
     """The store in use."""
     return Store(store_in_use.tracking_uri)
 
@@ -26,20 +26,20 @@ def found(store, **named):
     return tuple(where)
 
 
-def test_named_experiment_wins_over_that_in_use(store, store_in_use, monkeypatch):
+def test_named_experiment_wins_over_that_in_use(current_store, store_in_use, monkeypatch):
     """It is made if it is not there, and its id wins over its name. What can get no run is told, in one sentence."""
-    assert found(store) == ("0", None)
+    assert found(current_store) == ("0", None)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    made = find_parent(store, experiment_name="mine").experiment_id
+    made = find_parent(current_store, experiment_name="mine").experiment_id
     assert store_in_use.get_experiment_by_name("mine").experiment_id == made
-    assert found(store, experiment_name="mine")[0] == made
-    assert found(store, experiment_id="0", experiment_name="mine")[0] == "0"
+    assert found(current_store, experiment_name="mine")[0] == made
+    assert found(current_store, experiment_id="0", experiment_name="mine")[0] == "0"
     with pytest.raises(MlflowException, match="name"):
-        find_parent(store, experiment_name="x" * 1000)
+        find_parent(current_store, experiment_name="x" * 1000)
     store_in_use.delete_experiment(made)
     for named in ({"experiment_name": "mine"}, {"experiment_id": made}, {"experiment_id": "987654"}):
         with pytest.raises(MlflowException, match=f"experiment '{next(iter(named.values()))}' does not exist, or was"):
-            find_parent(store, **named)
+            find_parent(current_store, **named)
 
 
 def test_store_that_is_away_is_asked_once_for_what_a_name_means():
@@ -65,25 +65,27 @@ def test_ids_are_believed_where_the_store_is_away(monkeypatch):
     assert time.monotonic() - began < 15
 
 
-def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(store, store_in_use, monkeypatch):
+def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(
+    current_store, store_in_use, monkeypatch
+):
     """In its experiment, but not where another one is named. One that is named has to be there."""
     experiment_id = store_in_use.create_experiment("mine")
     run_id = store_in_use.create_run(experiment_id).info.run_id
     around = (experiment_id, run_id)
-    assert found(store, parent_run_id=run_id) == around
-    assert found(store, experiment_id="0", parent_run_id=run_id) == ("0", run_id)
+    assert found(current_store, parent_run_id=run_id) == around
+    assert found(current_store, experiment_id="0", parent_run_id=run_id) == ("0", run_id)
     with pytest.raises(MlflowException, match="parent_run_id='ffff"):
-        find_parent(store, parent_run_id="f" * 32)
+        find_parent(current_store, parent_run_id="f" * 32)
     for given, expected in ((run_id, around), ("f" * 32, ("0", None))):
         monkeypatch.setenv("MLFLOW_RUN_ID", given)
-        assert found(store) == expected
+        assert found(current_store) == expected
     monkeypatch.delenv("MLFLOW_RUN_ID")
     with mlflow.start_run() as active:
-        assert found(store) == ("0", active.info.run_id)
-        assert found(store, experiment_name="other")[1] is None
+        assert found(current_store) == ("0", active.info.run_id)
+        assert found(current_store, experiment_name="other")[1] is None
 
 
-def test_interrupted_experiment_is_found_with_its_trials(store, store_in_use):
+def test_interrupted_experiment_is_found_with_its_trials(current_store, store_in_use):
     """By the id that the run around them is tagged with."""
 
     def create(**tags):
@@ -91,8 +93,8 @@ def test_interrupted_experiment_is_found_with_its_trials(store, store_in_use):
 
     runs = {STUDY: create(kind="study", study_id="s1"), "t": create(kind="trial", study_id="s1", trial_id="t")}
     create(kind="trial", study_id="s2", trial_id="t")
-    assert {name: run.run_id for name, run in find_earlier(store, "0", "s1").items()} == runs
-    assert find_earlier(store, "0", "s3") == {}
+    assert {name: run.run_id for name, run in find_earlier(current_store, "0", "s1").items()} == runs
+    assert find_earlier(current_store, "0", "s3") == {}
 
 
 @cases(

@@ -26,7 +26,7 @@ import ray
 from commands import ROOT, clean_environment, wait_until
 from ray import tune
 from ray_nodes import ray_nodes
-from tracking_server import TrackingServer
+from servers import TrackingServer
 from tune_sweeps import AtResult, environment, fit, place, trainables, tuner
 
 import mlflow_sysmetrics

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from commands import runs_of_kind, wait_until
-from meanwhile import meanwhile
+from machines import meanwhile
 from tune_sweeps import trainables, tuner
 
 from mlflow_sysmetrics.delivery import writer_for

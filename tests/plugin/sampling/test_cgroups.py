@@ -3,8 +3,7 @@
 import math
 
 from cases import cases
-from made_up_cgroups import DOCKER, V2_MOUNT, Group, Layout
-from made_up_files import lay
+from machines import DOCKER, V2_MOUNT, Group, Layout, lay
 
 from mlflow_sysmetrics.sampling import cgroup_limits, find_folders
 

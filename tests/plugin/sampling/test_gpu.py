@@ -4,7 +4,7 @@ import os
 
 import pytest
 from cases import cases
-from made_up_nvml import Gpu, Nvml, NvmlError
+from machines import Gpu, Nvml, NvmlError
 
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
 

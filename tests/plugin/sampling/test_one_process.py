@@ -14,8 +14,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from cases import cases
-from children import child
-from made_up_files import lay
+from machines import child, lay
 
 from mlflow_sysmetrics.sampling import ProcessSampler, check_pid
 from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE

@@ -3,8 +3,7 @@
 import os
 
 from cases import cases
-from clock import Clock
-from made_up_nvml import Gpu, Nvml
+from machines import Clock, Gpu, Nvml
 
 from mlflow_sysmetrics.sampling import Sampler
 

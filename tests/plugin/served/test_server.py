@@ -3,7 +3,7 @@
 import os
 from unittest.mock import Mock
 
-from children import child
+from machines import child
 
 from mlflow_sysmetrics.served import Server
 

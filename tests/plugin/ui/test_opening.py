@@ -10,10 +10,8 @@ from cases import cases
 from click.testing import CliRunner
 from commands import Command, clean_environment, copy_store, executed, hostile_files, in_use, store_uri, wait_until
 from mlflow import MlflowClient
-from reference import fragment
-from saved_views import listed
-from server_here import server_here
-from tracking_server import answers
+from pages import fragment, listed
+from servers import answers, server_here
 
 from mlflow_sysmetrics.command.cli import main
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from cases import cases
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from reference import fragment
-from saved_views import golden, listed, unpacked
-from server_here import server_here, serving
+from pages import fragment, golden, listed, unpacked
+from servers import server_here, serving
 from werkzeug import Request, Response
 
 from mlflow_sysmetrics import ui

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from made_up_frames import study
+from frames import study
 from records import BY_TIME, of_every_end, study_of, trial
 
 from entrypoints.models.racing import Lost

@@ -1,7 +1,7 @@
 """What differs over datasets: found on four of them where they agree, and not where nothing differs."""
 
 import pytest
-from made_up_frames import study, together
+from frames import study, together
 
 from entrypoints.reporting.questions.datasets import answer
 

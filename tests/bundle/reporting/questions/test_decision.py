@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cases import cases
-from made_up_frames import study, together
+from frames import study, together
 from scipy.linalg import hadamard
 
 from entrypoints.reporting.questions.decision import answer, decide

@@ -1,7 +1,7 @@
 """Whether the best trial lies at an end of what was tried, and what to try next."""
 
 from cases import cases
-from made_up_frames import study
+from frames import study
 
 from entrypoints.reporting.questions.decision import Decision, decide
 from entrypoints.reporting.questions.edges import sentences

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up_frames import study
+from frames import study
 
 from entrypoints.limits.noise import noise_of
 from entrypoints.reporting.questions.effects import answer, noise_of_score, of_costs, of_score

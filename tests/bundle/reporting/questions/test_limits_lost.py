@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from cases import cases
-from made_up_frames import stopped, study, together
+from frames import stopped, study, together
 
 from entrypoints.reporting.questions.limits_saved import answer
 

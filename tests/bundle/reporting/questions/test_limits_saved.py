@@ -6,7 +6,7 @@ What is said of it is in the golden pages of test_pages.
 from dataclasses import replace
 
 import pytest
-from made_up_frames import stopped, study, together
+from frames import stopped, study, together
 
 from entrypoints.reporting.questions.limits_saved import saving
 

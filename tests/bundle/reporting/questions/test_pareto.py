@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 from cases import cases
-from made_up_frames import study
+from frames import study
 
 from entrypoints.reporting.questions.pareto import answer, steps
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cases import cases
-from made_up_frames import study
+from frames import study
 
 from entrypoints.reporting.questions.training import answer, learning_curves
 

@@ -1,4 +1,4 @@
-"""Saved views as MLflow's UI reads them: its savedViewEnvelope.ts and StringUtils.ts, in Python."""
+"""What the MLflow UI shows: saved views, as its savedViewEnvelope.ts and StringUtils.ts read them, and addresses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import zlib
 from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
 
 PREFIX = "mlflow.sharedViewState."
 
@@ -65,3 +66,10 @@ def golden(file, state):
     if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(json.dumps(state, indent=1) + "\n")
     return json.loads(file.read_text())
+
+
+def fragment(link):
+    """The path and the query of the UI's address after the # sign."""
+    assert link.startswith("#/")
+    parts = urlsplit(link[1:])
+    return parts.path, parse_qs(parts.query, strict_parsing=True)

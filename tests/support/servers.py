@@ -1,4 +1,4 @@
-"""A real ``mlflow server`` for tests and benchmarks, with a SQLite store of its own or on another database."""
+"""Servers: a real `mlflow server`, MLflow's application in this process, or any other application."""
 
 import contextlib
 import os
@@ -6,10 +6,13 @@ import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
+from unittest import mock
 
 from warm_mlflow import WarmProcess
+from werkzeug.serving import make_server
 
 # Else it starts eight more processes for jobs of its own, and 24 s of CPU instead of 7 go by until they wait for one.
 ALONE = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -94,3 +97,30 @@ def answers(port):
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def serving(app):
+    """Serve a WSGI application on a free port of this machine, and give its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+@contextlib.contextmanager
+def server_here(store_uri):
+    """Serve a store, and give its address. One store at a time in a process: MLflow remembers it."""
+    with (
+        mock.patch.dict(os.environ, {"_MLFLOW_SERVER_FILE_STORE": store_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}),
+        mock.patch("mlflow.server.handlers._tracking_store", None),
+    ):
+        from mlflow.server import app
+
+        with serving(app) as address:
+            yield address

@@ -1,0 +1,256 @@
+"""What a machine is made of, as a test says: clocks, processes, control groups, a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self, now=0.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+def use_cpu(seconds):
+    """Use so much of a processor, however busy the machine is."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+LIMIT_S = 60.0
+
+
+@contextmanager
+def meanwhile(action):
+    """Do this in a thread while the block runs, and wait for both."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    yield
+    thread.join(LIMIT_S)
+
+
+class Ticks:
+    """A sample whose readings are numbered, so that the maxima of a window are its first, negative, and its last."""
+
+    def __init__(self):
+        self.taken = 0
+        self._another = threading.Condition()
+
+    def __call__(self):
+        with self._another:
+            self.taken += 1
+            self._another.notify_all()
+            return {"tick": float(-self.taken), "last": float(self.taken)}
+
+    def wait_for(self, number, timeout_s=20.0):
+        """Wait until this number of readings has been taken."""
+        with self._another:
+            assert self._another.wait_for(lambda: self.taken >= number, timeout_s), self.taken
+
+
+def covered(run_id):
+    """How many readings the store's windows hold, how many windows it has twice, and whether they are in order."""
+    from mlflow import MlflowClient  # not for all that need another part of a machine
+
+    client = MlflowClient()
+    history = [client.get_metric_history(run_id, f"system/{name}_max") for name in ("tick", "last")]
+    firsts, lasts = (sorted(points, key=lambda point: point.timestamp) for points in history)
+    readings = Counter()
+    for first, last in zip(firsts, lasts, strict=True):
+        readings.update(range(-round(first.value), round(last.value) + 1))
+    steps = [point.step for point in firsts]
+    return len(readings), sum(number > 1 for number in readings.values()), steps == sorted(steps)
+
+
+FORK_TIMEOUT_S = 120
+
+
+def in_fork(child):
+    """The exit code of a forked child that calls this, 1 for what is true; 99 if it raises, -SIGALRM if it hangs."""
+    return os.waitstatus_to_exitcode(os.waitpid(start_fork(child), 0)[1])
+
+
+def start_fork(child):
+    """The id of such a child, which somebody has to wait for."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(FORK_TIMEOUT_S)
+        try:
+            os._exit(int(bool(child())))
+        finally:
+            os._exit(99)
+    return pid
+
+
+class Child:
+    """A Python process that runs one line of code for each line it is sent, and answers with one line."""
+
+    LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
+
+    def __init__(self, process):
+        self.process, self.pid = process, process.pid
+
+    def do(self, code):
+        self.process.stdin.write(code + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@contextmanager
+def child():
+    """Yield a started child that has answered once, and end it afterwards."""
+    argv = [sys.executable, "-c", Child.LOOP]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            started = Child(process)
+            assert started.do("print('ready')") == "ready"
+            yield started
+        finally:
+            process.kill()
+
+
+def has_ended(pid):
+    """Whether a process has; perhaps nobody has asked yet how."""
+    try:
+        return psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def lay(root, files):
+    """Write files below a folder that stands for /."""
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+@dataclass
+class Group:
+    """One control group's limits, as version 2 of the kernel's interface writes them."""
+
+    memory_limit: int | None = None
+    quota: tuple[int, int] | None = None
+
+    def files(self, folder):
+        quota, period = self.quota or ("max", 100000)
+        return {
+            f"{folder}/cgroup.events": "populated 1\nfrozen 0\n",
+            f"{folder}/memory.max": f"{'max' if self.memory_limit is None else self.memory_limit}\n",
+            f"{folder}/cpu.max": f"{quota} {period}\n",
+        }
+
+
+V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
+OTHER_MOUNTS = "22 1 254:0 / / rw,relatime - ext4 /dev/vda1 rw\n23 22 0:22 / /sys rw shared:7 - sysfs sysfs rw\n"
+
+
+@dataclass
+class Layout:
+    """A machine: what /proc says of the process, and its groups, the process's own first."""
+
+    name: str
+    cgroup: str
+    mounts: str
+    folders: list  # of its groups
+    machines_own: list = field(default_factory=list)  # folders of the group of all processes
+
+    def files(self, *groups):
+        """The files, with these groups from the innermost on."""
+        files = {"proc/self/cgroup": self.cgroup, "proc/self/mountinfo": OTHER_MOUNTS + self.mounts}
+        for folder, group in zip(self.folders, groups, strict=False):
+            files |= group.files(folder)
+        return files | {f"{folder}/cgroup.procs": "\n" for folder in self.machines_own}
+
+
+DOCKER = Layout("docker", "0::/\n", V2_MOUNT, ["sys/fs/cgroup"])
+LIMIT = "60000000"  # bytes
+
+
+@contextlib.contextmanager
+def memory_group():
+    """Make one, of either version, for a while. OSError where none can be made."""
+    one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    place, limit, swap, no_swap = (
+        (one, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", LIMIT)
+        if one.is_dir()
+        else (two, "memory.max", "memory.swap.max", "0")
+    )
+    group = place / f"sysmetrics-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / limit).write_text(LIMIT)
+        with contextlib.suppress(OSError):
+            (group / swap).write_text(no_swap)
+        yield group
+    finally:
+        group.rmdir()
+
+
+class NvmlError(Exception):
+    """As pynvml.NVMLError."""
+
+
+@dataclass
+class Gpu:
+    """One card. What is None the driver does not tell."""
+
+    busy: int | None = 70
+    used: int | None = 5_000_000_000
+    milliwatts: int | None = 250_500
+    processes: dict | None = field(default_factory=dict)  # bytes by process
+
+
+class Nvml:
+    """The part of pynvml that is used, over made-up cards."""
+
+    def __init__(self, *gpus, error=None):
+        self.gpus, self.error = gpus, error
+        self.lost = False
+
+    def _told(self, value):
+        if value is None or self.lost:
+            raise NvmlError("Not Supported" if not self.lost else "GPU is lost")
+        return value
+
+    def nvmlInit(self):  # noqa: N802
+        if self.error is not None:
+            raise self.error
+
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
+        return self.gpus[index]
+
+    def nvmlDeviceGetUtilizationRates(self, gpu):  # noqa: N802
+        return SimpleNamespace(gpu=self._told(gpu.busy), memory=1)
+
+    def nvmlDeviceGetMemoryInfo(self, gpu):  # noqa: N802
+        return SimpleNamespace(used=self._told(gpu.used), total=80_000_000_000)
+
+    def nvmlDeviceGetPowerUsage(self, gpu):  # noqa: N802
+        return self._told(gpu.milliwatts)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu):  # noqa: N802
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self._told(gpu.processes).items()]
+
+    def nvmlDeviceGetName(self, gpu):  # noqa: N802
+        return "NVIDIA H100"
