@@ -26,7 +26,7 @@ class Prepared:
         y: (rows,) the raw target, or for classification each row's position in the table's classes.
         categorical: the positions of the categorical features.
         split: of the rows.
-        parts: (rows,) of the training part, by whose other parts the targets of a row's categories are told.
+        parts: (rows,) of the table, by whose other parts the targets of a row's categories are told.
         positive: of two classes the number of the one that scores are of.
         preprocessings: one per fold, fitted on that fold's training rows alone.
     """
@@ -51,6 +51,6 @@ def prepared(table: Table, split: Split) -> Prepared:
     classes = table.classes
     y = np.searchsorted(classes, table.y) if classes else table.y
     categorical = tuple(position for position, name in enumerate(table.feature_names) if name in table.categories)
-    parts = parts_of(y, split.train, split.groups)
+    parts = parts_of(y, np.arange(len(y)), split.groups)
     data = Prepared(table.task, len(classes), table.X, y, categorical, split, parts, table.positive)
     return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

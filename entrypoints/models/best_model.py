@@ -1,4 +1,4 @@
-"""The study's result: the best configuration refitted on the whole training part, as a model for raw rows."""
+"""The study's result: the best configuration, scored on the test part and refitted on all rows, for raw rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import packages_distributions, version
@@ -21,7 +20,7 @@ from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSp
 
 from entrypoints import own_modules
 from entrypoints.compute import memory
-from entrypoints.datasets import sysmetrics_rows
+from entrypoints.datasets import splits, sysmetrics_rows
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.sysmetrics_rows import PREDICT, PREDICT_METHOD, Preprocessing, RawRows
 from entrypoints.datasets.tables import Table
@@ -49,10 +48,11 @@ OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_siz
 
 @dataclass(frozen=True)
 class BestModel:
-    """A trained estimator, the preprocessing of its rows and target, its score on the test part, and what it cost.
+    """An estimator trained on all rows, the preprocessing of its rows and target, its score, and what it cost.
 
     Of classes it predicts the places in ``Table.classes``. ``ranked_by`` is the metric of its trial that chose it.
-    ``test`` is its score on the test part, with what its rows leave open.
+    ``tested`` is the same trained on the training part alone, and ``test`` the score of that on the test part, with
+    what its rows leave open.
     """
 
     estimator: Any
@@ -61,6 +61,7 @@ class BestModel:
     figures: Figures
     searched: Mapping[str, Any]  # its hyperparameters
     test: Estimate
+    tested: Model | None = None
 
 
 @dataclass(frozen=True)
@@ -77,34 +78,35 @@ class LoggedModel:
 
 
 def refit(configuration: Configuration, data: Prepared) -> BestModel:
-    """Train a configuration on the whole training part as a trial does on a fold's, and score it once on the test part.
+    """Train a configuration on the training part, score it once on the test part, and train it again on all rows.
 
     Its figures are those scores, ``test_<score>_low`` and ``_high``, the interval of that score on other rows, what
-    training cost, and ``gain_<score>``, ``_low`` and ``_high``: by how much it is better on the test part than the
-    library's own defaults, for algorithms that have some. There is no interval where rows do not tell one.
+    the training on all rows cost, and ``gain_<score>``, ``_low`` and ``_high``: by how much it is better on the test
+    part than the library's own defaults, for algorithms that have some. There is no interval where rows do not tell
+    one.
 
     Raises:
         UserError: it diverges there, as it did on no fold.
     """
-    train = data.split.train
-    preprocessing = data.fit_preprocessing(train)
-    fold = Fold(configuration, data, len(data.split.folds), train, data.split.test, preprocessing)
-    costs = _train_and_measure(fold, configuration, len(train))
-    if costs is None:
-        chosen = ", ".join(f"{name}={value}" for name, value in configuration.searched.items())
-        raise UserError(
-            f"{chosen}: the best trial's model diverges when it is trained on the whole training part; leave these "
-            "values out"
-        )
-    model = fold.model
-    score = model.score
-    test, gain = _on_test_part(model, _untuned(configuration, data, preprocessing, score), data)
-    figures = model.evaluated("test", data.split.test) | costs
-    figures |= ends(f"test_{score.name}", test, score.bounded)
+    train, held_out = data.split.train, data.split.test
+    tested, _ = _trained(configuration, data, train)
+    score = tested.score
+    test, gain = _on_test_part(tested, _untuned(configuration, data, tested.preprocessing, score), data)
+    figures = tested.evaluated("test", held_out) | ends(f"test_{score.name}", test, score.bounded)
     if gain is not None:
         figures[f"gain_{score.name}"] = gain.value
         figures |= ends(f"gain_{score.name}", gain)
-    return BestModel(model.learner.estimator, preprocessing, score.validated, figures, configuration.searched, test)
+    # After the other one, so that one-off costs of a process (late imports, library buffers) do not count.
+    model, costs = _trained(configuration, data, np.r_[train, held_out])
+    return BestModel(
+        model.learner.estimator,
+        model.preprocessing,
+        score.validated,
+        figures | costs,
+        configuration.searched,
+        test,
+        tested,
+    )
 
 
 def ends(name: str, estimate: Estimate, bounded: Callable[[float], float] = float) -> Figures:
@@ -155,13 +157,14 @@ def _untuned(configuration: Configuration, data: Prepared, preprocessing: Prepro
     return model
 
 
-def _train_and_measure(fold: Fold, configuration: Configuration, rows: int) -> Figures | None:
-    """Train, and return the costs: ``refit_training_time_s``, ``_cpu_seconds``, ``_memory_growth_mb``; None: diverged.
+def _trained(configuration: Configuration, data: Prepared, rows: splits.Rows) -> tuple[Model, Figures]:
+    """A model trained on these rows, as a trial does on a fold's, and what it cost.
 
-    A first step of another model comes before, so that one-off costs of a process (late imports, library buffers) do
-    not count. A whole fit would take as long as what it warms up.
+    That is ``refit_training_time_s``, ``_cpu_seconds`` and, where the OS tells, ``_memory_growth_mb``. UserError: it
+    diverges.
     """
-    training = training_on([fold], configuration, rows)
+    fold = Fold(configuration, data, len(data.split.folds), rows, data.split.test, data.fit_preprocessing(rows))
+    training = training_on([fold], configuration, len(rows))
     costs: Figures = {}
 
     def train() -> None:
@@ -171,15 +174,16 @@ def _train_and_measure(fold: Fold, configuration: Configuration, rows: int) -> F
         costs["refit_cpu_seconds"] = time.process_time() - began_s
         costs["refit_training_time_s"] = training.training_time_s
 
-    if configuration.batch_size is not None:
-        with suppress(FloatingPointError), np.errstate(all="ignore"):
-            fold.anew().step()
     raised = memory.raised(train)
     if training.overflowed:
-        return None
+        chosen = ", ".join(f"{name}={value}" for name, value in configuration.searched.items())
+        raise UserError(
+            f"{chosen}: the best trial's model diverges when it is trained on more rows than a fold has; leave these "
+            "values out"
+        )
     if raised is not None:
         costs["refit_memory_growth_mb"] = raised.peak_mb
-    return costs
+    return fold.model, costs
 
 
 def log(

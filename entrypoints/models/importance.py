@@ -13,11 +13,9 @@ from sklearn.inspection import permutation_importance
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
-from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.sysmetrics_rows import RawRows
 from entrypoints.datasets.tables import Table
-from entrypoints.models.best_model import BestModel
-from entrypoints.models.scores import Score
+from entrypoints.models.trained import Model
 
 STRONGEST, REPEATS = 10, 20  # so many columns are shuffled so often
 MAX_ROWS, MIN_ROWS = 1_000, 50  # of the test part
@@ -26,16 +24,14 @@ BY_CHANCE = 0.01  # of tables whose columns tell nothing one is said to matter
 CORRELATED = 0.8  # from this rank correlation on
 
 
-def importance(best: BestModel, data: Prepared, table: Table, score: Score, seed: int) -> list[dict[str, Any]]:
+def importance(trained: Model, table: Table, seed: int) -> list[dict[str, Any]]:
     """The ten strongest columns, the strongest first; empty where the score is not defined on shuffled rows.
 
     A column is one of the user's file, whose features are shuffled together.
 
     Args:
-        best: a trained model.
-        data: made of ``table``, on which it was trained.
-        table: whose columns count.
-        score: by which the model is judged.
+        trained: a model, on the training part alone.
+        table: of its dataset, whose columns count.
         seed: draws the rows and shuffles them.
 
     Returns:
@@ -44,12 +40,13 @@ def importance(best: BestModel, data: Prepared, table: Table, score: Score, seed
         tells nothing, in 99 of 100 tables of as many columns; like and correlation: the column of numbers that is most
         correlated with it, from a rank correlation of 0.8 on; score, rows and repeats.
     """
+    data, score = trained.data, trained.score
     rows = np.random.default_rng(seed).permutation(data.split.test)[:MAX_ROWS]
     names = list(table.positions)
 
     def worse(columns: list[str], repeats: int, seed: int) -> NDArray[np.float64]:
         """By how much the score gets worse, (columns, repeats), where each of these columns is shuffled."""
-        model = _OfRows(best, data, rows, [table.positions[name] for name in columns])
+        model = _OfRows(trained, rows, [table.positions[name] for name in columns])
         unshuffled = np.tile(np.arange(len(rows))[:, np.newaxis], len(columns))
         result = permutation_importance(
             model, unshuffled, data.y[rows], scoring=score.scorer, n_repeats=repeats, random_state=seed
@@ -93,9 +90,10 @@ def importance(best: BestModel, data: Prepared, table: Table, score: Score, seed
 class _OfRows(RawRows):
     """A model that is told of each column which row its value comes from, so that all features of a column move."""
 
-    def __init__(self, best: BestModel, data: Prepared, rows: NDArray[np.int64], columns: list[list[int]]) -> None:
-        super().__init__(best.estimator, best.preprocessing, [], {}, {i: i for i in range(data.n_classes)})
-        self.unshuffled = data.X[rows]
+    def __init__(self, trained: Model, rows: NDArray[np.int64], columns: list[list[int]]) -> None:
+        estimator, n_classes = trained.learner.estimator, trained.data.n_classes
+        super().__init__(estimator, trained.preprocessing, [], {}, {i: i for i in range(n_classes)})
+        self.unshuffled = trained.data.X[rows]
         self.columns_features = columns
 
     def __sklearn_tags__(self) -> Any:

@@ -90,7 +90,7 @@ def choose(study: Study) -> None:
 
 
 def refitted(study: Study, trial: Trial) -> BestModel:
-    """The model of a trial's configuration, on the whole training part."""
+    """The model of a trial's configuration, scored on the test part and trained again on all rows."""
     if trial.trial_id not in study.models:
         study.models[trial.trial_id] = best_model.refit(trial.configuration, study.data)
     return study.models[trial.trial_id]

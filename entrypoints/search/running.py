@@ -91,8 +91,8 @@ def run_study(study: Study, command: Callable[[], dict[str, float]] = dict) -> N
     refitted = finalists.refitted(study, best)
     result.add_model(study, refitted)
     model = best_model.log(study.run, refitted, study.table, best.figures, settings.shared)
-    columns = importance.importance(refitted, study.data, study.table, study.score, settings.seed)
-    result.add_importance(study, columns)
+    if refitted.tested:
+        result.add_importance(study, importance.importance(refitted.tested, study.table, settings.seed))
     click.echo(result.tell(study, model, command()))
     if settings.register:
         try:

@@ -123,9 +123,9 @@ class Plain:
         return cls(data, configuration, number, data.split.folds[number][0])
 
     @classmethod
-    def of_whole(cls, data, configuration):
-        """The model of the whole training part."""
-        return cls(data, configuration, len(data.split.folds), data.split.train)
+    def of_whole(cls, data, configuration, rows):
+        """The model of the training part, or of all rows."""
+        return cls(data, configuration, len(data.split.folds), rows)
 
     def _estimator(self):
         name, given = self.configuration.algorithm, self.configuration.hyperparameters

@@ -1,6 +1,7 @@
 """Which columns a model needs: as scikit-learn's permutation importance has it, of the columns of the user's file."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from reference import bundled, configured, configured_whole, split_up, table_of,
 from scipy import stats
 from sklearn.inspection import permutation_importance
 
-from entrypoints.models import best_model, scores
+from entrypoints.models import best_model
 from entrypoints.models import importance as measured
 from entrypoints.models.importance import importance
 
@@ -19,13 +20,13 @@ ROWS = 900
 def test_importance_of_numbers_is_that_of_scikit_learn():
     """On the test part; what is random differs by the seed alone."""
     data, table = bundled("red_wine"), table_of("red_wine")
-    best = best_model.refit(configured(steps=200), data)
-    found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0)).set_index("column")
+    model = best_model.refit(configured(steps=200), data).tested
+    found = pd.DataFrame(importance(model, table, 0)).set_index("column")
     test = data.split.test
     score = "neg_root_mean_squared_error"
-    scaling, X = best.preprocessing.scaling, best.preprocessing.transform(data.X[test])
+    scaling, X = model.preprocessing.scaling, model.features(test)
     y = scaling.transform_target(data.y[test])
-    plain = permutation_importance(best.estimator, X, y, scoring=score, n_repeats=20)
+    plain = permutation_importance(model.learner.estimator, X, y, scoring=score, n_repeats=20)
     expected = pd.Series(plain.importances_mean * scaling.y_scale, table.feature_names)
     assert list(found.index[:2]) == list(expected.sort_values()[::-1].index[:2]) == ["alcohol", "volatile_acidity"]
     assert found["importance"].to_numpy() == pytest.approx(expected[found.index].to_numpy(), abs=0.02)
@@ -51,8 +52,8 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     frame["sold"] = worth + 0.1 * random.normal(size=ROWS) > 1
     table = table_of_frame(frame)
     data = split_up(table)
-    best = best_model.refit(configured_whole("boosting", 60, learning_rate=0.2), data)
-    rows = importance(best, data, table, scores.find("roc_auc", "classification"), 0)
+    configuration = replace(configured_whole("boosting", 60, learning_rate=0.2), metric="roc_auc")
+    rows = importance(best_model.refit(configuration, data).tested, table, 0)
     found = pd.DataFrame(rows).set_index("column")
     assert len(found) == 10
     assert found.index[0] == "shop"
@@ -71,8 +72,8 @@ def test_no_column_of_a_wide_table_of_noise_matters(monkeypatch):
     frame["y"] = random.normal(size=300)
     table = table_of_frame(frame)
     data = split_up(table)
-    best = best_model.refit(configured(steps=100), data)
-    found = pd.DataFrame(importance(best, data, table, scores.find(None, "regression"), 0))
+    model = best_model.refit(configured(steps=100), data).tested
+    found = pd.DataFrame(importance(model, table, 0))
     one_alone = stats.t.isf(measured.BY_CHANCE, measured.REPEATS - 1) * found["spread"]
     assert (found["importance"] > 1.2 * one_alone).any()
     assert not found["matters"].any()

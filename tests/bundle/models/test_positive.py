@@ -59,6 +59,8 @@ def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric, algorithm, e
     if expected is None:  # a model of the other class has more
         assert 0.5 < found < 0.92
         return
+    tested = replace(best, estimator=best.tested.learner.estimator, preprocessing=best.tested.preprocessing)
+    model = best_model.raw_rows_model(tested, table)
     expected_score = expected(table.y[data.split.test], model.predict_proba(rows)[:, 0], model.predict(rows))
     assert found == pytest.approx(expected_score)
 
@@ -70,7 +72,7 @@ def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class():
     baseline = score.baseline(table, make_split(table, folds=3, seed=0))
     assert np.mean(baseline) == pytest.approx(np.mean(table.y == "ja"), abs=0.01)
     best = best_model.refit(replace(configured("logistic", steps=300), metric="average_precision"), data)
-    first = importance(best, data, table, score, 0)[0]
+    first = importance(best.tested, table, 0)[0]
     assert first["column"] == "days"
     assert first["importance"] > 0.3  # by the other class no more than its share of a sixth
     table = _table(late=lambda again: again ^ (np.arange(ROWS) % 40 == 0))

@@ -63,24 +63,26 @@ def late(tmp_path, monkeypatch):
     },
 )
 def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name, score, configuration):
-    """From a frame of raw columns to the target's own units or labels, for every row of the table.
+    """Trained on all rows, from a frame of raw columns to the target's own units or labels, for every row of the table.
 
-    Score and loss are those on the test part; what the training took is beside them.
+    Score and loss are those of the training part's model on the test part; what the training took is beside them.
     """
     data, table = bundled(name), table_of(name)
     best = refit(configuration, data)
-    plain = Plain.of_whole(data, configuration)
-    plain.train(configuration.steps(len(data.split.train)))
+    train, test = data.split.train, data.split.test
+    plain, whole = (Plain.of_whole(data, configuration, rows) for rows in (train, np.r_[train, test]))
+    for each in (plain, whole):
+        each.train(configuration.steps(len(each.fit)))
     rows = np.arange(len(data.X))
     predicted = raw_rows_model(best, table).predict(features_of(table, rows))
-    expected = plain.predict(rows)
+    expected = whole.predict(rows)
     if table.classes:
         assert predicted.tolist() == [table.classes[place] for place in expected]
     else:
         np.testing.assert_allclose(predicted, expected, rtol=1e-9)
     found = best.figures
-    assert found[score] == pytest.approx(plain.score(data.split.test), rel=1e-9)
-    assert found["test_loss"] == pytest.approx(plain.loss(data.split.test), rel=1e-9)
+    assert found[score] == pytest.approx(plain.score(test), rel=1e-9)
+    assert found["test_loss"] == pytest.approx(plain.loss(test), rel=1e-9)
     assert found[f"{score}_low"] < found[score] == best.test.value < found[f"{score}_high"]
     assert found["refit_training_time_s"] > 0
     assert found["refit_cpu_seconds"] > 0
