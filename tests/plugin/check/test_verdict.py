@@ -145,13 +145,11 @@ def test_metric_that_never_varies_is_compared_exactly(metric, after, verdict):
 def test_peak_that_readings_see_or_miss_is_no_difference():
     """Of equal programs one in a hundred is worse at most, and few cannot be judged."""
     random = np.random.default_rng(8)
-    found = []
+    verdicts, others = [], [[9.0] * 10, [90.0] * 10]
     for _ in range(CHECKS):
         before, after = random.choice([75.0, 83.0], size=(2, LOOKS[-1]))
-        found.append(
-            decided([CPU, PEAK_RSS, MEMORY], [[9.0] * 10, [90.0] * 10, before], [[9.0] * 10, [90.0] * 10, after])
-        )
-    verdicts = [judged[2].verdict for judged in found]
+        *_, memory = decided([CPU, PEAK_RSS, MEMORY], [*others, before], [*others, after])
+        verdicts.append(memory.verdict)
     assert verdicts.count("worse") <= 0.01 * CHECKS
     assert verdicts.count("cannot be judged") <= 0.05 * CHECKS
 

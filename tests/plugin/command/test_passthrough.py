@@ -53,9 +53,9 @@ def wrapped():
     started = []
 
     def start(*command, **options):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        pipes["preexec_fn"] = heed_interrupts
-        process = subprocess.Popen([sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options))
+        usual = {"stdin": subprocess.PIPE, "preexec_fn": heed_interrupts}
+        line = [sys.executable, "-c", WRAPPER, *command]
+        process = subprocess.Popen(line, cwd=ROOT, text=True, stdout=subprocess.PIPE, **(usual | options))
         started.append(process)
         return process
 
@@ -77,7 +77,6 @@ def listen(start, **options):
 
 def said(process):
     """The next line of the wrapped command's output."""
-    assert process.stdout
     assert select.select([process.stdout], [], [], LIMIT_S)[0], "nothing was said"
     return process.stdout.readline().strip()
 
