@@ -12,6 +12,10 @@ from entrypoints.reporting.questions import DATASETS, STUDY
 from entrypoints.reporting.selection import by_ids, find, kind_of
 
 NO_KEY = {**OF_ALL, "sysmetrics.dataset": "red_wine"}
+OTHER = {**OF_ALL, "sysmetrics.dataset": "diabetes", "sysmetrics.study_key": "d"}
+UNFINISHED = ", and a study has to be finished; "
+APART = "they are of different datasets (red_wine, diabetes); give those of one, or one full study, by tune, of each"
+OPENML, LIMIT = {"sysmetrics.dataset": "openml:44972"}, {"sysmetrics.limits": "elapsed_s<=9"}
 
 
 @pytest.fixture
@@ -40,9 +44,9 @@ def _under(**tags):
         "no full one to compare with": ([_under(), _under(limits="elapsed_s<=8")], [1]),
         "another key": ([{}, _under(study_key="other")], [0]),
         "running": ([{}, _under() | {"status": "RUNNING"}], [0]),
-        "another dataset": ([{}, {"tags": {**OF_ALL, "sysmetrics.dataset": "diabetes"}}], [0]),
+        "another dataset": ([{}, {"tags": OTHER}], [0]),
         "no study": ([{}, {"kind": "prepare"}], [0]),
-        "no key": ([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.limits": "elapsed_s<=9"}}], [0]),
+        "no key": ([{"tags": NO_KEY}, {"tags": NO_KEY | LIMIT}], [0]),
     },
 )
 def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(studies_client, studies, found):
@@ -71,77 +75,72 @@ def test_dataset_without_a_study_is_answered_with_those_that_have_one(studies_cl
         store_study(studies_client, tags={**OF_ALL, "sysmetrics.dataset": dataset})
     with pytest.raises(UserError) as error:
         find(studies_client, experiment_id(studies_client), "red_wine")
-    assert error.value.message.startswith("dataset=red_wine: the experiment studies ")
-    assert "no finished study of it, only of diabetes, mine; use one of these, run mlflow" in error.value.message
+    says = "dataset=red_wine: the experiment studies has no finished study of it, only of diabetes, mine; use one of"
+    assert error.value.message.startswith(says)
 
 
 def test_studies_that_are_named_come_once_the_full_one_first(studies_client):
-    """In whatever order they are given. Those of several datasets keep theirs, if each has one full study."""
+    """In whatever order they are given. Those of several datasets keep theirs."""
     limited, full = store_study(studies_client, tags=LIMITED), store_study(studies_client)
     assert [run.info.run_id for run in by_ids(studies_client, [limited, full, limited])] == [full, limited]
-    other = store_study(studies_client, tags={**OF_ALL, "sysmetrics.dataset": "diabetes", "sysmetrics.study_key": "d"})
+    other = store_study(studies_client, tags=OTHER)
     assert [run.info.run_id for run in by_ids(studies_client, [other, full])] == [other, full]
-    message = _mistake(studies_client, [other, full, store_study(studies_client)])
-    assert "they are of different datasets (diabetes, red_wine); give those of one" in message
 
 
-def _kind(client, run_ids):
-    runs = by_ids(client, run_ids)
-    return kind_of(read(client, runs))
-
-
-def _mistake(client, run_ids):
+def _mistake(client, *run_ids):
+    """What is said of these runs, by whose ids they are named."""
     with pytest.raises(UserError) as error:
-        _kind(client, run_ids)
-    return error.value.message
+        kind_of(read(client, by_ids(client, run_ids)))
+    given, says = error.value.message.split(": ", 1)
+    assert given == f"study={','.join(run_ids)}"
+    return says
 
 
 @cases(
-    "values, says, do",
+    "values, says",
     {
-        "running": ({"status": "RUNNING"}, "tune red_wine is RUNNING", "wait for its end"),
-        "failed": ({"status": "FAILED"}, "tune red_wine is FAILED", "run it again"),
-        "no trials": ({"trials": 0}, "tune red_wine has no trials", "tune or early_stop"),
+        "running": (
+            {"status": "RUNNING"},
+            f"tune red_wine is RUNNING{UNFINISHED}wait for its end",
+        ),
+        "failed": ({"status": "FAILED"}, f"tune red_wine is FAILED{UNFINISHED}run it again"),
+        "no trials": ({"trials": 0}, "tune red_wine has no trials; give the run id of a tune or early_stop"),
     },
 )
-def test_run_that_is_no_finished_study_is_a_mistake(studies_client, values, says, do):
-    """One sentence: which run, what it is, and what to do."""
-    run_id = store_study(studies_client, **values)
-    message = _mistake(studies_client, [run_id])
-    assert message.startswith(f"study={run_id}: ")
-    assert says in message
-    assert do in message.split("; ")[-1]
+def test_run_that_is_no_finished_study_is_a_mistake(studies_client, values, says):
+    assert _mistake(studies_client, store_study(studies_client, **values)) == says
 
 
 def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(studies_client):
     """The id that was meant."""
     study = store_study(studies_client, trials=0)
-    trial = store_trial(studies_client, study)
-    kind = f"study={trial}: this run is of the kind trial and not a study; give the one that it is part of, {study}"
-    assert _mistake(studies_client, [trial]) == kind
+    says = _mistake(studies_client, store_trial(studies_client, study))
+    assert says == f"this run is of the kind trial and not a study; give the one that it is part of, {study}"
     studies_client.delete_run(study)
-    assert _mistake(studies_client, [study]).startswith(f"study={study}: MLflow has no run with this id; give ")
+    assert _mistake(studies_client, study).startswith("MLflow has no run with this id; give ")
 
 
 @cases(
-    "other, says",
+    "others, says",
     {
-        "under limits": ({**LIMITED, "sysmetrics.dataset": "diabetes"}, "different datasets (red_wine, diabetes)"),
-        "one dataset twice": ({**FULL, "sysmetrics.dataset": "openml:44972"}, "are the same data"),
-        "keys": ({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared"),
+        "under limits": ([OTHER | LIMIT], APART),
+        "one of two twice": (
+            [FULL, OTHER],
+            APART,
+        ),
+        "one dataset twice": ([FULL | OPENML], "two of red_wine, openml:44972 are the same data; give one study of"),
+        "keys": ([LIMITED | {"sysmetrics.study_key": "other"}], "they cannot be compared, since their data or"),
+        "full": ([FULL], "several full studies of one dataset are compared on the page All studies; give one"),
     },
 )
-def test_studies_that_do_not_go_together_are_a_mistake(studies_client, other, says):
+def test_studies_that_do_not_go_together_are_a_mistake(studies_client, others, says):
     """Their trials answer different questions."""
-    first, second = store_study(studies_client), store_study(studies_client, tags=other)
-    message = _mistake(studies_client, [first, second])
-    assert message.startswith(f"study={first},{second}: ")
-    assert says in message
-    assert "; give " in message
+    ids = [store_study(studies_client, tags=tags) for tags in (FULL, *others)]
+    assert _mistake(studies_client, *ids).startswith(says)
 
 
-def _made(seed=0, **of_study):
-    return study({"alpha": [1, 2]}, of_study={"key": f"of seed {seed}"} | of_study, seed=seed, name=str(of_study))
+def _made(**of_study):
+    return study({"alpha": [1, 2]}, of_study={"key": "k"} | of_study, name=str(of_study))
 
 
 @cases(
@@ -154,9 +153,3 @@ def _made(seed=0, **of_study):
 def test_studies_have_the_kind_of_what_they_differ_in(studies, kind):
     """Limits or dataset."""
     assert kind_of(together(*studies)) == kind
-
-
-def test_full_studies_of_one_dataset_are_compared_in_the_ui():
-    """Of several seeds, or machines."""
-    with pytest.raises(UserError, match="are compared on the page All studies; give one"):
-        kind_of(together(_made(), _made(1)))

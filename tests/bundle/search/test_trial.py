@@ -6,12 +6,14 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 from cases import cases
+from golden import check_golden
 from machines import Clock
 from reference import FOLDS, bundled, configured, configured_whole
 from sklearn import get_config
@@ -27,34 +29,7 @@ from entrypoints.search.trial import TrialTrainable
 from mlflow_sysmetrics.delivery.operations import Point, points_now
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 
-AT_EACH_REPORT = {
-    "train_loss",
-    "val_loss",
-    "val_loss_sd",
-    "val_rmse",
-    "val_rmse_sd",
-    "training_time_s",
-    "step_time_ms",
-    "cpu_percent",
-    "memory_mb",
-}
-COSTS = {
-    "mean_step_time_ms",
-    "mean_cpu_percent",
-    "cpu_seconds",
-    "user_cpu_seconds",
-    "system_cpu_seconds",
-    "elapsed_s",
-    "peak_memory_mb",
-    "memory_growth_mb",
-    "peak_rss_mb",
-    "model_memory_mb",
-    "read_mb",
-    "write_mb",
-    "steps",
-}
-INFERENCE = {"inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb"}
-AT_THE_END = {"test_rmse", "test_loss"} | INFERENCE | COSTS
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def _config(algorithm="linear", **changes):
@@ -164,7 +139,7 @@ def test_trial_in_a_used_process_is_as_in_a_fresh_one(begin):
 def test_trial_of_the_users_algorithm_has_the_same_figures(begin, dataset, score, config, steps):
     """Curves, costs, test figures, latency and size of whatever estimator; its score is that of the task."""
     ended = _ended(begin(config, dataset=dataset))
-    assert ended.figures.keys() == {name.replace("rmse", score) for name in AT_EACH_REPORT | AT_THE_END}
+    check_golden(GOLDEN / f"figures_{score}.txt", "\n".join(sorted(ended.figures)))
     assert ended.tags["diverged"] == "false"
     assert [*_curve(ended, "val_loss")] == [*steps]
     assert 0.5 < ended.figures[f"test_{score}"] < 0.9
@@ -174,12 +149,10 @@ def test_long_trial_hands_over_a_result_about_every_second(begin, own):
     """Not each report is a result, and none waits long: the driver is spared, and the trial is live."""
     trial = begin(_own_config(wait_s=0.02, steps=60))
     for _ in range(2):
-        began = time.monotonic()
         result = trial.train()
-        took_s, payload = time.monotonic() - began, result[PAYLOAD_KEY]
+        payload = result[PAYLOAD_KEY]
         assert (result["done"], payload["status"]) == (False, None)
-        assert payload["summary"].keys() == COSTS  # it may be the last one
-        assert result["figures"]["elapsed_s"] == payload["summary"]["elapsed_s"] >= took_s * 0.5
+        assert {"elapsed_s", "cpu_seconds", "peak_memory_mb"} <= payload["summary"].keys()  # it may be the last one
         reports = [point.step for point in _points(result) if point.name == "val_rmse"]
         assert len(reports) > 1
         assert reports[-1] <= result["step"] < 60
@@ -189,11 +162,10 @@ def test_results_of_a_trial_without_a_report_bring_what_the_thread_has_read(begi
     """Where no report is due for seconds."""
     trial, names = begin(_config(steps=1_000_000)), set()
     for _ in range(60):
-        names |= {point.name for point in _points(trial.train())}
         if "system/process_memory_mb" in names:
             break
-    assert "system/process_memory_mb" in names
-    assert "train_loss" not in names
+        names |= {point.name for point in _points(trial.train())}
+    assert {"system/process_memory_mb", "train_loss"} & names == {"system/process_memory_mb"}
 
 
 def test_converged_trial_is_finished_with_all_figures(begin):
@@ -201,7 +173,7 @@ def test_converged_trial_is_finished_with_all_figures(begin):
     config = _config(batch_size=512, steps=1000, learning_rate=0.01, tol=0.1)
     ended = _ended(begin(config, "training_time_s<=1e9, peak_memory_mb<=1e9"))
     assert ended.status == "FINISHED"
-    assert ended.figures.keys() >= AT_THE_END | AT_EACH_REPORT
+    assert {"val_rmse", "test_rmse", "inference_latency_ms"} <= ended.figures.keys()
     assert max(_curve(ended, "val_loss")) == ended.step == ended.figures["steps"] < 100
     assert _ended(begin(_config(steps=60, tol=0.0))).step == 60
 
@@ -277,11 +249,10 @@ def test_trial_ends_before_its_next_step_when_a_limit_is_broken(begin, own, metr
     """The first of 90 calls of partial_fit is the last one; what shows before it ends a trial that never begins."""
     memory.release()  # of earlier tests
     ended = _ended(begin(_own_config(**model), f"{metric}<={limit:g}"))
-    assert (len(own.trained), ended.step) == (1, 0)
-    assert (ended.tags["stop_metric"], ended.tags["stop_how"]) == (metric, "crossed")
+    assert (len(own.trained), ended.step, ended.status) == (1, 0, "KILLED")
+    assert (ended.tags["stop_metric"], ended.tags["feasible"]) == (metric, "false")
     assert re.fullmatch(rf"{metric} \S+ > {limit:g} \(step 0\)", ended.tags["stop_reason"])
     assert ended.figures[metric] > limit
-    assert (ended.tags["feasible"], ended.status) == ("false", "KILLED")
     assert ("training_time_s" in ended.figures) is bool(_curve(ended, "val_loss")) is begins
 
 
@@ -337,13 +308,6 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(begin, own, monkey
     assert (ended.status, ended.tags["feasible"], "stop_reason" in ended.tags) == ("FINISHED", "true", False)
 
 
-def test_trial_that_breaks_a_limit_with_its_last_step_is_finished(begin):
-    """It has no tags of a stop: there was nothing left to stop."""
-    ended = _ended(begin(_config(steps=1), "training_time_s<=1e-9"))
-    assert (ended.step, ended.status, ended.tags["feasible"]) == (1, "FINISHED", "false")
-    assert not {"stopped_by", "stop_metric", "stop_reason", "stop_how"} & ended.tags.keys()
-
-
 def test_trial_without_batches_ends_between_folds_once_two_have_shown_what_all_take(begin, own):
     """The curves have a point for each fold; a step is the fit of one, as `mean_step_time_ms` says."""
     config = {"configuration": configured_whole("own_model.Model", wait_s=0.3)}
@@ -397,8 +361,7 @@ def test_trial_on_batches_ends_where_its_curve_cannot_reach_the_best(begin):
 def test_limit_that_ends_a_trial_stays_the_reason(begin, own):
     """Also where the trial could not have won."""
     config = _own_config(wait_s=0.1, says=99.0, steps=40) | {"rival": RIVAL}
-    tags = _ended(begin(config, "training_time_s<=0.1")).tags
-    assert (tags["stopped_by"], tags["stop_metric"]) == ("limits", "training_time_s")
+    assert _ended(begin(config, "training_time_s<=0.1")).tags["stopped_by"] == "limits"
 
 
 def test_time_that_others_had_the_core_ends_no_trial(begin, own, monkeypatch):
@@ -412,34 +375,29 @@ def test_time_that_others_had_the_core_ends_no_trial(begin, own, monkeypatch):
 @cases(
     "limits, rate, diverged",
     {
+        "its last step breaks a limit": ("training_time_s<=1e-9", 0.001, False),
         "a score may still become better": ("val_rmse<=0.001", 0.001, False),
-        "a trial that diverges within its limits": ("elapsed_s<=1000", 10.0, True),
+        "it diverges within its limits": ("elapsed_s<=1000", 10.0, True),
     },
 )
 def test_trial_that_ends_by_itself_and_cannot_be_chosen_is_not_feasible(begin, limits, rate, diverged):
-    """Nothing ends it before; who filters by the tag finds the trials that can be chosen."""
+    """There was nothing left to stop; who filters by the tag finds the trials that can be chosen."""
     ended = _ended(begin(_config(learning_rate=rate, steps=1), limits))
-    assert (ended.status, ended.tags["diverged"], ended.tags["feasible"]) == (
-        "FINISHED",
-        str(diverged).lower(),
-        "false",
-    )
-    assert ended.record["expected"] == ended.figures
+    assert (ended.step, ended.status, ended.tags["feasible"]) == (1, "FINISHED", "false")
+    assert not [name for name in ended.tags if name.startswith("stop")]
+    assert ended.tags["diverged"] == str(diverged).lower()
+    assert ended.record["expected"]["training_time_s"] == ended.figures["training_time_s"]
     assert (ended.record["folds"] == []) is ("test_rmse" not in ended.figures) is diverged
 
 
-def test_diverged_trial_ends_at_its_second_report_under_limits(begin, own):
-    """Weights that are still numbers, and a loss that has not fallen."""
-    ended = _ended(begin(_own_config(says=1000.0), "elapsed_s<=1000"))
-    assert (ended.step, len(own.trained), ended.status) == (4, FOLDS * 4, "KILLED")
-    assert re.fullmatch(r"val_loss 1000001 > 100\.\d \(100x untrained, step 4\)", ended.tags["stop_reason"])
-    assert [ended.tags[name] for name in ("diverged", "stop_metric", "feasible")] == ["true", "val_loss", "false"]
-
-
-def test_full_study_records_what_becomes_of_a_diverged_trial(begin, own):
-    ended = _ended(begin(_own_config(says=1000.0)))
-    assert (ended.step, ended.status, ended.tags["diverged"]) == (30, "FINISHED", "true")
-    assert not {"stop_reason", "feasible"} & ended.tags.keys()
+@cases("limits, step, status", {"limits": ("elapsed_s<=1000", 4, "KILLED"), "full study": ("", 30, "FINISHED")})
+def test_diverged_trial_ends_at_its_second_report_under_limits(begin, own, limits, step, status):
+    """Weights that are still numbers, and a loss that has not fallen. A full study records what becomes of it."""
+    ended = _ended(begin(_own_config(says=1000.0), limits))
+    assert (ended.step, len(own.trained), ended.status) == (step, FOLDS * step, status)
+    assert (ended.tags["diverged"], ended.tags.get("feasible")) == ("true", "false" if limits else None)
+    reason = r"val_loss 1000001 > 100\.\d \(100x untrained, step 4\)" if limits else "None"
+    assert re.fullmatch(reason, str(ended.tags.get("stop_reason")))
 
 
 @cases("others_took_s", {"no others": None, "too long": 100.0})
@@ -457,15 +415,14 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped(begin, monkeypatch,
     ended = _ended(begin(_config(steps=60), limit, cost_history=here))
     (expected,) = (trial.expected["training_time_s"] for trial in told)
     if others_took_s:
-        assert (ended.step, ended.status, ended.tags["feasible"]) == (0, "KILLED", "false")
-        assert ended.tags["stop_how"] == "skipped"
+        assert (ended.step, ended.tags["feasible"], ended.tags["stop_how"]) == (0, "false", "skipped")
         assert expected == pytest.approx(others_took_s, rel=0.1)
     else:
-        assert (ended.step, ended.status, ended.tags["feasible"]) == (60, "FINISHED", "true")
+        assert (ended.step, ended.tags["feasible"]) == (60, "true")
         assert expected == ended.figures["training_time_s"]
 
 
-@pytest.mark.parametrize(("role", "status"), [("reference", "FINISHED"), ("", "KILLED")])
+@cases("role, status", [("reference", "FINISHED"), ("", "KILLED")])
 def test_limits_do_not_end_a_reference(begin, role, status):
     """Nor judge it, as they do a trial of the search that takes as long."""
     configuration = replace(_config()["configuration"], role=role)

@@ -28,7 +28,7 @@ TRIALS = {
 NOISE = {"val_rmse": 0.006, "training_time_s": (0.04, 50)}
 
 
-def made(trials=TRIALS, limits=None, noise=NOISE):
+def made(trials=TRIALS, limits=None, noise=NOISE, **of_study):
     """A study of trials by name, whose scores have this error; one of them ran again to show the noise of costs."""
     patterns = dict(zip(trials, hadamard(FOLDS)[1:], strict=False))
     spread = noise.get("val_rmse", 0.0) / math.sqrt(2 * FOLDS / (FOLDS - 1) * (1 / FOLDS + 1 / (FOLDS - 1)))
@@ -45,7 +45,7 @@ def made(trials=TRIALS, limits=None, noise=NOISE):
         model_sd=0.0,
         folds=FOLDS,
         name=limits or "full",
-        of_study={"limits": limits},
+        of_study={"limits": limits} | of_study,
     )
     for cost, known in noise.items():
         if cost != "val_rmse":
@@ -104,6 +104,7 @@ def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is():
     "trials, expected",
     {
         "of equal scores the cheapest": ({"a": (0.6, 1.0, 90.0), "b": (0.6, 0.9, 90.0)}, ("b", None, None)),
+        "cheaper by milliseconds": ({"a": (0.6, 0.02, 90.0), "b": (0.603, 0.0006, 90.0)}, ("a", None, None)),
         "cheaper by noise": ({"a": (0.6, 1.0, 90.0), "b": (0.605, 0.92, 90.0)}, ("a", None, None)),
         "worse beyond noise": ({"a": (0.6, 1.0, 90.0), "b": (0.612, 0.1, 90.0)}, ("a", None, None)),
         "the best of those that are as cheap": (
@@ -117,35 +118,18 @@ def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(trials, expected):
     assert names(decided(trials)) == expected
 
 
-@pytest.mark.parametrize(("share", "cheaper"), [(0.1, None), (0.01, "b")])
+@cases("share, cheaper", [(0.1, None), (0.01, "b")])
 def test_memory_near_0_is_compared_in_mb(share, cheaper):
     """Its noise, of 0.4 or 0.04 MB here, is no smaller where a model takes next to nothing."""
     trials = {"a": (0.6, 1.0, 0.63), "b": (0.605, 1.0, 0.0), "c": (0.7, 1.0, 12.0)}
     assert names(decided(trials, "peak_memory_mb<=100", NOISE | {"peak_memory_mb": (share, 50)}))[1] == cheaper
 
 
-def priced(choose="best", seconds=None, **changes):
-    """Eight trials of two batch sizes, of which one is a little better and the other cheaper."""
-    times = seconds or {8: 0.4, 512: 0.008}
-    costs = {"training_time_s": lambda row: times[row["batch_size"]]}
-    levels = {"batch_size": list(times), "alpha": [1, 2, 3, 4]}
-    return study(
-        changes.pop("levels", levels),
-        costs,
-        lambda row: 0.6 + row["batch_size"] / 1e6 + 0.01 * hadamard(FOLDS)[1 + (row["batch_size"] == 8)],
-        same_model=["alpha"],
-        folds=FOLDS,
-        model_sd=0.0,
-        of_study={"choose": choose, "algorithm": "linear", **changes},
-        noise=0.01,
-    )
-
-
-@pytest.mark.parametrize(("choose", "size"), [("best", 8), ("cheapest", 512)])
+@cases("choose, size", [("best", "b"), ("cheapest", "c")])
 def test_cheapest_that_is_as_good_is_taken_by_a_study_that_asks_for_it(choose, size):
     """Else it stands beside the best."""
-    found = decide(priced(choose))
-    assert (found.chosen["batch_size"], found.cheapest["batch_size"]) == (size, 512)
+    found = decide(together(made(), made(limits="training_time_s<=3", choose=choose)))
+    assert (found.chosen["size"], found.cheapest["size"]) == (size, "c")
 
 
 def test_margin_of_as_good_does_not_grow_with_the_number_of_trials():
@@ -162,23 +146,10 @@ def test_margin_of_as_good_does_not_grow_with_the_number_of_trials():
     assert set(found.equal["batch_size"]) == {8}
 
 
-@cases(
-    "levels, seconds",
-    {
-        "noise unknown": ({"size": [8, 512]}, {8: 0.1, 512: 0.95}),
-        "milliseconds": (None, {8: 0.02, 512: 0.0006}),
-    },
-)
-def test_short_fits_are_not_called_cheaper(levels, seconds):
-    """Of two in fresh processes the first one warms up, and nothing says how much equal ones differ."""
-    levels = {"levels": {"batch_size": [8, 512]}} if levels else {}
-    assert decide(priced(seconds=seconds, **levels)).cheapest is None
-
-
-@pytest.mark.parametrize(("percent", "is_named"), [(1.5, True), (0.5, False)])
+@cases("percent, is_named", [(1.5, True), (0.5, False)])
 def test_many_exact_copies_of_rows_are_named(percent, is_named):
     """A model that memorises looks better by them."""
-    said = " ".join(answer(priced(duplicate_rows_percent=percent)).sentences)
+    said = " ".join(answer(made(duplicate_rows_percent=percent)).sentences)
     assert ("exact copies" in said) is is_named
 
 
@@ -195,7 +166,15 @@ def test_scores_that_are_equal_to_ten_digits_of_their_own_are_ties(scores, chose
     assert names(decided(trials, noise={})) == (chosen, None, None)
 
 
-@pytest.mark.parametrize(("seconds", "degrees", "expected"), [(0.85, 50, None), (0.8, 50, "c"), (0.8, 2, None)])
+@cases(
+    "seconds, degrees, expected",
+    {
+        "by chance": (0.85, 50, None),
+        "beyond it": (0.8, 50, "c"),
+        "by little that is known": (0.8, 2, None),
+        "by a first fit that warmed up": (0.05, 0, None),
+    },
+)
 def test_cheapest_of_many_equal_trials_is_not_called_cheaper(seconds, degrees, expected):
     """With a noise of 4 % the cheapest of nine is 1.2 times cheaper than the first, or more, in 1 % of cases."""
     trials = {"a": (0.60, 1.0, 90.0), **{f"b{each}": (0.601, 1.0, 90.0) for each in range(8)}}
@@ -252,7 +231,7 @@ def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load():
     assert table.loc["e", "breaks"] == "training_time_s 4 > 3"
 
 
-@pytest.mark.parametrize(("low", "high", "beaten"), [(0.5, 0.59, True), (0.5, 0.61, False), (0.62, 0.7, False)])
+@cases("low, high, beaten", [(0.5, 0.59, True), (0.5, 0.61, False), (0.62, 0.7, False)])
 def test_baseline_is_beaten_where_the_test_part_shows_it(low, high, beaten):
     """Few folds tell little; the test part chose nothing."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, of_study={"baseline": [0.601] * 10})
@@ -261,19 +240,20 @@ def test_baseline_is_beaten_where_the_test_part_shows_it(low, high, beaten):
     assert decide(frame).beats_baseline is beaten
 
 
-@cases("metric, best, baseline, beaten, hides", {
-    "beaten": ("val_rmse", 0.6, 0.8, True, False),
-    "by less than noise": ("val_rmse", 0.9, 0.901, False, False),
-    "better than all": ("val_accuracy", 0.7, 0.8, False, True),
-    "beaten, higher is better": ("val_accuracy", 0.9, 0.8, True, False),
-})  # fmt: skip
+@cases(
+    "metric, best, baseline, beaten, hides",
+    {
+        "beaten": ("val_rmse", 0.6, 0.8, True, False),
+        "by less than noise": ("val_rmse", 0.9, 0.901, False, False),
+        "better than all": ("val_accuracy", 0.7, 0.8, False, True),
+        "beaten, higher is better": ("val_accuracy", 0.9, 0.8, True, False),
+    },
+)
 def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(metric, best, baseline, beaten, hides):
     """The folds decide; accuracy that is no better may hide rare classes."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: best, metric=metric, of_study={"baseline": [baseline] * 10})
-    found = answer(frame)
     assert decide(frame).beats_baseline is beaten
-    assert found.shown[metric].iloc[-1] == baseline
-    assert ("balanced_accuracy" in " ".join(found.sentences)) is hides
+    assert ("balanced_accuracy" in " ".join(answer(frame).sentences)) is hides
 
 
 def _beside_forest(worse_by, disagree=0.001):
@@ -286,18 +266,12 @@ def _beside_forest(worse_by, disagree=0.001):
     return replace(frame, references=forest.assign(**about), folds=pd.concat([frame.folds, folds]))
 
 
-BETTER = "**A forest with its defaults is better than what the search found**"
-
-
-AS_GOOD = "**The search has not beaten a forest"
-
-
 @cases(
     "worse_by, disagree, first",
     {
-        "better": (-0.1, 0.001, BETTER),
-        "better by less than two standard errors": (-0.01, 0.015, AS_GOOD),
-        "as good": (0.002, 0.001, AS_GOOD),
+        "better": (-0.1, 0.001, "**A forest with its defaults is better"),
+        "better by less than two standard errors": (-0.01, 0.015, "**The search has not beaten a forest"),
+        "as good": (0.002, 0.001, "**The search has not beaten a forest"),
         "worse": (0.1, 0.001, "**Take size=a**"),
     },
 )

@@ -14,11 +14,17 @@ def _decision(frame, margin):
     return Decision(judged(frame), frame.complete.iloc[0], noise=noise)
 
 
-def _said(name, values, margin=0.5, search="grid"):
+def _said(name, values, margin=0.5, search="grid", metric="val_rmse"):
     """What is said of a study of these values, whose scores get worse by 1 from one to the next."""
-    of_study = {"search": search}
-    score = lambda row: 1.0 + values.index(row[name])  # noqa: E731
-    frame = study({name: values}, score=score, fold_sd=0.0, model_sd=0.0, of_study=of_study)
+    worse = -1.0 if metric == "val_accuracy" else 1.0
+    frame = study(
+        {name: values},
+        score=lambda row: worse * values.index(row[name]),
+        metric=metric,
+        fold_sd=0.0,
+        model_sd=0.0,
+        of_study={"search": search},
+    )
     return list(sentences(frame, _decision(frame, margin)))
 
 
@@ -62,14 +68,5 @@ def test_end_that_the_limits_have_made_the_best_is_not_named():
 
 
 def test_higher_score_is_better_where_it_is():
-    frame = study(
-        {"alpha": [1.0, 0.1]},
-        score=lambda row: 0.9 if row["alpha"] == 0.1 else 0.5,
-        metric="val_accuracy",
-        fold_sd=0.0,
-        model_sd=0.0,
-        of_study={"search": "grid"},
-    )
-    assert list(sentences(frame, _decision(frame, 0.2))) == [
-        "The best alpha, 0.1, is the smallest that was tried: try smaller ones as well."
-    ]
+    (said,) = _said("alpha", [0.1, 1.0], metric="val_accuracy")
+    assert said.startswith("The best alpha, 0.1, is the smallest ")

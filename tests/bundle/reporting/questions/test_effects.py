@@ -1,10 +1,10 @@
 """What is said of hyperparameters holds for what was planted, and for another draw of the data."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import cases
 from frames import study
 
 from entrypoints.limits.noise import noise_of
@@ -34,8 +34,8 @@ def effect(frame, hyperparameter, metric=None):
     return dict(found.iloc[0])
 
 
-@pytest.mark.parametrize("trials", SIZES)
-@pytest.mark.parametrize("factor", [1.1, 8.0])
+@cases("trials", [*SIZES])
+@cases("factor", [1.1, 8.0])
 def test_planted_factor_of_a_cost_is_found_with_an_interval_that_holds_it(trials, factor):
     """A batch size that changes the cost more, and a rate that does not, stand beside it."""
     costs = {"training_time_s": lambda row: seconds(row) * (factor if row["algorithm"] == "svm" else 1)}
@@ -44,8 +44,8 @@ def test_planted_factor_of_a_cost_is_found_with_an_interval_that_holds_it(trials
     assert row["low"] <= factor <= row["high"]
 
 
-@pytest.mark.parametrize(
-    ("metric", "planted", "words"),
+@cases(
+    "metric, planted, words",
     [
         ("training_time_s", 16.0, "rises to 9 times"),
         ("training_time_s", -0.3, "falls by 15 %"),
@@ -58,7 +58,7 @@ def test_change_is_said_in_words_that_fit_its_size(metric, planted, words):
     assert answer(frame).sentences[0] == f"`algorithm` logistic -> svm: `{metric}` {words}."
 
 
-@pytest.mark.parametrize(("metric", "planted"), [("training_time_s", 0.08), ("peak_memory_mb", 0.9)])
+@cases("metric, planted", [("training_time_s", 0.08), ("peak_memory_mb", 0.9)])
 def test_what_is_too_small_for_a_sentence_is_in_the_table_alone(metric, planted):
     """Less than 5 %, and of memory than 2 % and 1 MB."""
     row = effect(study(SIZES[24], {metric: svm(planted)}, noise=1e-6), "algorithm", metric)
@@ -128,21 +128,12 @@ def test_levels_that_differ_on_other_folds_as_well_are_found():
 
 def test_equal_models_count_once():
     """Batch sizes that make the same model of a configuration change neither an effect nor the noise."""
-    rates = [0.1, 0.01, 0.001]
-    configurations = itertools.product(rates, ALGORITHMS)
-    known = dict(zip(configurations, np.random.default_rng(0).normal(0.7, 0.02, (6, 10)), strict=True))
-
-    def made(*batch_sizes):
-        levels = {"batch_size": batch_sizes, "learning_rate": rates, "algorithm": ALGORITHMS}
-        score = lambda row: known[row["learning_rate"], row["algorithm"]]  # noqa: E731
-        frame = study(levels, score=score, model_sd=0, fold_sd=0)
-        frame.folds["val_rmse"] += 1e-15 * (np.arange(len(frame.folds)) % 7)  # as sums in another order differ
-        return frame
-
-    one, many = made(8), made(8, 64, 512)
+    frame = study(SIZES[24], same_model=["batch_size"])
+    frame.folds["val_rmse"] += 1e-15 * (np.arange(len(frame.folds)) % 7)  # as sums in another order differ
+    is_first = frame.trials["batch_size"] == 8
+    one = replace(frame, trials=frame.trials[is_first])
     # One rate ran with a single batch size only, so that by trials it weighs less.
-    is_kept = (many.trials["learning_rate"] < 0.1) | (many.trials["batch_size"] == 8)
-    many = replace(many, trials=many.trials[is_kept])
+    many = replace(frame, trials=frame.trials[is_first | (frame.trials["learning_rate"] < 0.1)])
     for name in ("algorithm", "learning_rate"):
         few, more = effect(one, name), effect(many, name)
         assert (few["change"], few["p_holm"]) == pytest.approx((more["change"], more["p_holm"]))
@@ -158,7 +149,7 @@ def test_losses_and_test_scores_are_not_compared():
     assert set(answer(frame).table["metric"]) == {"val_rmse", "training_time_s"}
 
 
-@pytest.mark.parametrize(("noise", "least", "most", "reported"), [(0.1, 0.001, 0.01, True), (0.12, 0.01, 0.05, False)])
+@cases("noise, least, most, reported", [(0.1, 0.001, 0.01, True), (0.12, 0.01, 0.05, False)])
 def test_effects_are_reported_from_one_percent_on(noise, least, most, reported):
     """After Holm's correction within a cost, of a paired t-test."""
     frame = study(SIZES[24], {"training_time_s": svm(0.24)}, noise=noise, seed=2)

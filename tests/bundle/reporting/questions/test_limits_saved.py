@@ -6,6 +6,7 @@ What is said of it is in the golden pages of test_pages.
 from dataclasses import replace
 
 import pytest
+from cases import cases
 from frames import stopped, study, together
 
 from entrypoints.reporting.questions.limits_saved import saving
@@ -32,7 +33,7 @@ def limited(*stops, **changes):
 TWO = ((8, 1.0, "limits", "training_time_s", "crossed"), (64, 0.0, "limits", "model_memory_mb", "skipped"))
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@cases("order", [1, -1])
 def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spent(order):
     """17 of 20 s: 15 s by the first limit, 2 s by the second, before its first step."""
     saved = saving(together(*[made(), limited(*TWO)][::order]))
@@ -56,7 +57,7 @@ def test_study_of_other_data_is_no_full_study():
     assert saving(together(limited(*TWO, key="other"), made())) is None
 
 
-@pytest.mark.parametrize("by", ["limits", "race"])
+@cases("by", ["limits", "race"])
 def test_diverged_trials_are_not_counted_as_stopped(by):
     """Ending them saved as well, but the counts of the study name them apart."""
     own = limited((8, 1.0, by, None, "crossed"), TWO[1])

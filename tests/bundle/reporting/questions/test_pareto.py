@@ -25,27 +25,24 @@ def test_front_leads_from_the_cheapest_model_to_the_best_one():
     assert table["batch_size"].tolist() == [512, 64, 8]
 
 
-EQUAL = {"as_cheap": 0.1, "as_good": 1.0}
-
-
 @cases(
-    "trials, higher, least_differences, names",
+    "trials, higher, names",
     {
-        "exact": ([(1, 5.0), (2, 4.0), (3, 4.0), (2, 3.0)], False, {}, "ad"),
-        "as-good-and-cheaper": ([(100, 5.0), (50, 5.9)], False, EQUAL, "b"),
-        "worse-and-hardly-cheaper": ([(100, 5.0), (95, 9.0)], False, EQUAL, "a"),
-        "higher-is-better": ([(100, 9.0), (50, 5.0)], True, EQUAL, "ba"),
-        "equal-in-both": ([(100, 5.0), (99, 5.1), (98, 5.2)], False, EQUAL, "a"),
-        "as-cheap-and-better": ([(100, 5.0), (50, 5.9), (52, 5.5)], False, EQUAL, "c"),
-        "a-chain": ([(100, 5.0), (70, 5.7), (40, 6.4)], False, EQUAL, "cb"),
-        "unknown-figures": ([(9, 5.0), (np.nan, 1.0), (1, np.nan)], False, EQUAL, "a"),
+        "exact": ([(1, 50.0), (2, 40.0), (3, 40.0), (2, 30.0)], False, "ad"),
+        "as good and cheaper": ([(100, 5.0), (50, 5.9)], False, "b"),
+        "worse and hardly cheaper": ([(100, 5.0), (95, 9.0)], False, "a"),
+        "higher is better": ([(100, 9.0), (50, 5.0)], True, "ba"),
+        "equal in both": ([(100, 5.0), (99, 5.1), (98, 5.2)], False, "a"),
+        "as cheap and better": ([(100, 5.0), (50, 5.9), (52, 5.5)], False, "c"),
+        "a chain": ([(100, 5.0), (70, 5.7), (40, 6.4)], False, "cb"),
+        "unknown figures": ([(9, 5.0), (np.nan, 1.0), (1, np.nan)], False, "a"),
     },
 )
-def test_front_of_one_cost(trials, higher, least_differences, names):
+def test_front_of_one_cost(trials, higher, names):
     """Of trials with a cost and a score, from the cheapest on; the order in which they are given does not matter."""
     for order in permutations((name, *figures) for name, figures in zip("abcd", trials, strict=False)):
         metric = "val_accuracy" if higher else "val_rmse"
         frame = study({"alpha": range(len(order))}, {}, metric=metric)
         given = pd.DataFrame(order, columns=["trial_id", "cost", metric], index=frame.trials.index)
-        found = steps(replace(frame, trials=frame.trials.assign(**given)), "cost", **least_differences)
+        found = steps(replace(frame, trials=frame.trials.assign(**given)), "cost", as_good=1.0, as_cheap=0.1)
         assert "".join(found["trial_id"]) == names

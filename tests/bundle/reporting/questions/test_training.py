@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from cases import cases
 from frames import study
 
@@ -91,7 +90,7 @@ def test_score_that_is_noise_leads_to_no_claim():
     assert [*learning_curves(frame)["verdict"]] == ["unclear"]
 
 
-@pytest.mark.parametrize(("seed", "least", "most", "verdict"), [(4, 0.0, 0.01, "rises"), (3, 0.01, 0.05, "unclear")])
+@cases("seed, least, most, verdict", [(4, 0.0, 0.01, "rises"), (3, 0.01, 0.05, "unclear")])
 def test_costs_that_change_are_reported_from_one_percent_on(seed, least, most, verdict):
     (row,) = learning_curves(made({"cpu_percent": noisy(lambda share: 1 + share / 10, 0.1, seed)})).to_dict("records")
     assert least < row["p_holm"] < most
