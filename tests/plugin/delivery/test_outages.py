@@ -48,8 +48,8 @@ def test_every_reading_arrives_once_and_training_is_not_held(fault, recovers, pr
     mlflow.set_tracking_uri(proxy.uri)
     ticks = Ticks()
     failed_before = proxy.failed
-    logger = SystemMetricsLogger(measurement=Measurement(sample=ticks, interval_s=0.05, window_s=0.2))
     with mlflow.start_run() as run:
+        logger = SystemMetricsLogger(measurement=Measurement(sample=ticks, interval_s=0.05, window_s=0.2))
         logger.start()
         train(logger, ticks, 10)
         proxy.fault = fault
