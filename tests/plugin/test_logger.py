@@ -185,6 +185,12 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch):
         monkeypatch.setattr(threading.Thread, "start", stop_first)
         clock.now = 5.0
         measurement.interval()
+
+        def has_stopped():
+            is_ending = any(thread.name == "mlflow-sysmetrics-stop" for thread in threading.enumerate())
+            return "elapsed_s" in metrics(run.info.run_id) and not is_ending
+
+        wait_until(has_stopped, LIMIT_S, "the end of the recording")
     assert metrics(run.info.run_id)["elapsed_s"] == 5.0
     assert "sysmetrics.stop_reason" not in mlflow.get_run(run.info.run_id).data.tags
     assert ended == []
