@@ -117,7 +117,7 @@ def tree(client, runs):
         "nested": slow(NESTED, "Default//search Default/search/trial-0 Default/search/trial-1"),
         "fork": slow(FORK, "Default//mine"),
         "threads": slow(THREADS, "Default//* Default//one Default//two"),
-        "MLflow's autolog": slow(AUTOLOG, "Default//*"),
+        "MLflow's autolog": slow(AUTOLOG, "Default//* Default//* Default//*"),
     },
 )
 def test_program_that_opens_several_runs_has_one_for_the_whole(runs_of_program, server_store, program, wanted):
