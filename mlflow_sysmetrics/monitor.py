@@ -58,7 +58,7 @@ class _Fold:
 
 
 def next_due(due: float, now: float, interval_s: float) -> float:
-    """When the next reading is due, after one that was due and that has ended now: so many intervals after that one.
+    """When the next reading is due, whole intervals after one that was due and has ended now.
 
     What a long reading has missed is not made up for: a burst of readings says nothing new.
     """

@@ -51,6 +51,6 @@ def prepared(table: Table, split: Split) -> Prepared:
     classes = table.classes
     y = np.searchsorted(classes, table.y) if classes else table.y
     categorical = tuple(position for position, name in enumerate(table.feature_names) if name in table.categories)
-    parts = parts_of(y, np.arange(len(y)), split.groups)
+    parts = parts_of(y, split.groups)
     data = Prepared(table.task, len(classes), table.X, y, categorical, split, parts, table.positive)
     return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

@@ -18,7 +18,6 @@ from entrypoints.datasets.splits import Rows
 from entrypoints.datasets.sysmetrics_rows import (
     MAX_ONE_HOT,
     NEW_CODE,
-    NEW_ROWS,
     NO_CODE,
     Preprocessing,
     Scaling,
@@ -67,21 +66,19 @@ def fit_preprocessing(
     return Preprocessing(scaling, numeric, tuple(encoded), has_missing, tuple(target_encoded))
 
 
-def parts_of(y: NDArray[Any], rows: Rows, groups: NDArray[Any] | None) -> NDArray[np.uint8]:
-    """(all rows,) which part each of these rows is in, from 1 on; 0 for others.
+def parts_of(y: NDArray[Any], groups: NDArray[Any] | None) -> NDArray[np.uint8]:
+    """(all rows,) which part each row is in, from 1 on.
 
     Targets are alike in all parts, and rows of one group are in one part.
     """
     random = np.random.default_rng(0)
-    units, of_rows = np.unique(rows if groups is None else groups[rows], return_inverse=True)
-    means = np.bincount(of_rows, y[rows]) / np.bincount(of_rows)
+    units, of_rows = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
+    means = np.bincount(of_rows, y) / np.bincount(of_rows)
     order = np.lexsort((random.permutation(len(units)), means))
     each_of_all = np.tile(np.arange(1, 1 + PARTS, dtype=np.uint8), (len(units) // PARTS + 1, 1))
     of_units = np.empty(len(units), dtype=np.uint8)
     of_units[order] = random.permuted(each_of_all, axis=1).ravel()[: len(units)]  # of the five next to each other
-    parts = np.full(len(y), NEW_ROWS, dtype=np.uint8)
-    parts[rows] = of_units[of_rows]
-    return parts
+    return of_units[of_rows]
 
 
 def _targets(y: NDArray[Any], n_classes: int) -> NDArray[np.float64]:

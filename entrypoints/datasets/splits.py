@@ -34,7 +34,7 @@ _NEVER = -1
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """A sequence of (fit, validation) rows, in the order of the training part, made anew at each access.
+    """A sequence of (fit, validation) rows, in the order of the training part, made at each access.
 
     So ten folds of a large table take a byte or two a row, not the 56 of their row numbers.
 

@@ -424,7 +424,7 @@ class RawRows:
 
 
 def written(text: str, decimal: str) -> tuple[float, str] | None:
-    """The number that a text is, and its currency or percent sign if it has one; None if it is no number.
+    """The number that a text is, and its currency or percent sign if it has one; None if it is not a number.
 
     Signs stand before or behind, or are brackets: (5) is -5. "12.5 %" is 0.125.
     """

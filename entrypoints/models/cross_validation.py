@@ -249,7 +249,7 @@ class Lockstep(Training):
 
         It is not one of those that train, whose first batch is still to come.
         """
-        tried = self.folds[0].anew()
+        tried = self.folds[0].untrained()
         tried.step()
         latency_ms = median(trained.latencies_ms(tried.model, FEW_ROWS))
         return {"inference_latency_ms": latency_ms, "model_size_kb": trained.size_kb(tried.model)}

@@ -55,7 +55,7 @@ class Mean:
         self._weights += weight
 
     def take(self) -> float:
-        """The mean, which begins anew."""
+        """The mean; what was added no longer counts."""
         mean = self._sum / self._weights
         self._sum = 0.0
         self._weights = 0.0
@@ -75,6 +75,7 @@ class Fold:
 
     Attributes:
         model: the model as it is by now.
+        untrained: makes the same one as it was at its start.
         steps: how many were done.
         training_time_s: of all steps, without the time in which other processes had the core.
         memory_mb: what the model and a step of it add to this process; None where it is not measured.
@@ -93,7 +94,7 @@ class Fold:
         held_out: Rows,
         preprocessing: Preprocessing,
     ) -> None:
-        self.anew = partial(Fold, configuration, data, number, fit, held_out, preprocessing)  # the same, untrained
+        self.untrained = partial(Fold, configuration, data, number, fit, held_out, preprocessing)
         score = scores.find(configuration.metric, data.task, data.positive)
         self.model = Model(_learner(configuration, data, fit), preprocessing, score, data)
         self.number = number

@@ -17,7 +17,7 @@ from entrypoints.datasets.sysmetrics_rows import RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.models.trained import Model
 
-STRONGEST, REPEATS = 10, 20  # so many columns are shuffled so often
+STRONGEST, REPEATS = 10, 20  # how many columns are shuffled, and how often
 MAX_ROWS, MIN_ROWS = 1_000, 50  # of the test part
 SECONDS = 5.0  # for all; a slow model gets fewer rows
 BY_CHANCE = 0.01  # of tables whose columns tell nothing one is said to matter

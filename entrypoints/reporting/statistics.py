@@ -65,7 +65,7 @@ def mean_of(values: Array) -> Estimate:
 
 
 def by_t(value: float, error: float, degrees: float, error_rate: float = LEVEL) -> Estimate:
-    """A value with this standard error of so many degrees of freedom, and its interval at the error rate."""
+    """A value with this standard error, which has these degrees of freedom, and its interval at the error rate."""
     # scipy.stats takes as long for thousands of trials as all else that is asked of them.
     error = max(error, _MIN_ERROR)
     reach = -float(special.stdtrit(degrees, error_rate / 2)) * error

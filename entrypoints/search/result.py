@@ -63,7 +63,7 @@ def decide(study: Study) -> None:
 
 
 def add_model(study: Study, refitted: BestModel) -> None:
-    """Add what the refitted model has on the test part, or why no interval of that is known."""
+    """Add the score of the chosen model on the test part, or why no interval of that is known."""
     why_none = refitted.test.why_unknown
     if why_none:
         study.run.client.set_tag(study.run.run_id, NO_INTERVAL, why_none)

@@ -71,7 +71,7 @@ class Finding:
     noise: float = 0.0
     detectable: float = 0.0  # the smallest change for the worse that would have been found in 95 %
     why: str = ""  # how it was judged, where not by its noise
-    rows: float = 0.0  # of a score of rows that cannot be judged: about so many would tell
+    rows: float = 0.0  # of a score of rows that cannot be judged: about how many would tell
 
 
 class Differences(NamedTuple):

@@ -84,5 +84,5 @@ def in_batches(table: Table, params: dict[str, str] | None = None) -> list[bytes
 
 
 def one_batch(table: Table) -> bytes:
-    """A request of 100 rows, which begin anew where the table ends."""
+    """A request of 100 rows, which go on with the first row where the table ends."""
     return request_of(some(table, [place % len(table) for place in range(BATCH)]))

@@ -31,7 +31,7 @@ _IDLE_S = 4.0  # uvicorn closes a connection after 5 s
 _READY = b"Application startup complete"  # uvicorn's word, of each worker
 # Becomes the server once the kernel has promised to kill it when the thread that started it is gone, which may be so
 # already. Another process waits until it has ended and kills what is left of its group, such as workers; it is not
-# below the server, so that it is no cost of it.
+# below the server, whose costs it would else raise.
 _LAUNCH = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
@@ -155,7 +155,7 @@ class Connection:
         self._socket.close()  # its file stays open for that thread, and goes with it
 
     def renew(self) -> None:
-        """Open it anew if the server would close it soon, since it is idle."""
+        """Open another one if the server would close this one soon, since it is idle."""
         if time.monotonic() - self._used > _IDLE_S:
             self.close()
             self._open()

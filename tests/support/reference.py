@@ -68,7 +68,7 @@ def split_up(rows, folds=FOLDS):
 
 
 def configured(algorithm="linear", **changes):
-    """A short trial of so many ``steps``, on batches if ``batch_size`` is not None.
+    """A short trial of this many ``steps``, on batches if ``batch_size`` is not None.
 
     Changes that are not shared by all trials of a study are hyperparameters.
     """
@@ -82,7 +82,7 @@ def configured(algorithm="linear", **changes):
 
 
 def configured_whole(algorithm, iterations=1, **changes):
-    """A trial without batches, of so many trees or rounds."""
+    """A trial without batches, of this many trees or rounds."""
     length = {"forest": "n_estimators", "boosting": "max_iter"}.get(algorithm)
     changes |= {length: iterations} if length else {}
     return configured(algorithm, batch_size=None, **changes)

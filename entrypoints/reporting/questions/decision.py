@@ -157,7 +157,7 @@ def _gain(frame: Frame, chosen: pd.Series[Any] | None, others: Sequence[float] |
 
 
 def _beats_on_test(frame: Frame, chosen: pd.Series[Any] | None) -> bool:
-    """Whether the interval of the logged model's score on the test part leaves the baseline out, on the better side."""
+    """Whether the interval of the chosen model's score on the test part leaves the baseline out, on the better side."""
     study = None if chosen is None else study_with_model(frame, chosen)
     if study is None or pd.isna(study["test_low"]):
         return False
@@ -296,7 +296,7 @@ def _among(frame: Frame, verdict: dict[str, Any]) -> str:
 
 
 def _expect(frame: Frame, trial: pd.Series[Any]) -> str:
-    """The score of its refitted model on the test part, which chose nothing, or else that of its folds."""
+    """The score of the chosen model on the test part, which chose nothing, or else that of its folds."""
     study = study_with_model(frame, trial)
     expected = "" if study is None else expectation.in_words(study)
     if study is None or not expected:
@@ -399,7 +399,7 @@ def _warnings(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Itera
 
 
 def _is_worse_refitted(frame: Frame, chosen: pd.Series[Any]) -> bool:
-    """Whether the logged model is no better than the baseline on the test part, where those of the folds are."""
+    """Whether on the test part the folds' models beat the baseline, and that of the whole training part does not."""
     study = study_with_model(frame, chosen)
     of_folds = chosen.get(frame.score.replace("val_", "test_"), math.nan)
     if study is None or pd.isna(study["test"]):
