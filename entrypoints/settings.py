@@ -95,7 +95,7 @@ class StudySettings:
         "linear (regression), logistic or svm (classification), mlp, forest, extra_trees, boosting, xgboost, lightgbm, "
         "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, several separated by "
         "commas, or auto: of the four named datasets the first three, as far as they fit the task; of any other table "
-        "linear or logistic, forest and boosting.",
+        "linear or logistic, extra_trees and boosting.",
     )
     space: search_space.Space = option(
         AUTO,

@@ -26,11 +26,11 @@ OWN = ("--dataset", "mine.csv", "--target", "y")
     "arguments, task, search, algorithm, time_limit_s",
     {
         "named": ((), "regression", "grid", "auto", None),
-        "numbers": (OWN, "regression", "tpe", "linear,forest,boosting", 300.0),
-        "classes": (OWN, "classification", "tpe", "logistic,forest,boosting", 300.0),
+        "numbers": (OWN, "regression", "tpe", "linear,extra_trees,boosting", 300.0),
+        "classes": (OWN, "classification", "tpe", "logistic,extra_trees,boosting", 300.0),
         "algorithm": ((*OWN, "--algorithm", "svm"), "classification", "tpe", "svm", 300.0),
-        "grid": ((*OWN, "--search", "grid"), "regression", "grid", "linear,forest,boosting", None),
-        "no limit": ((*OWN, "--time_limit_s", "none"), "regression", "tpe", "linear,forest,boosting", None),
+        "grid": ((*OWN, "--search", "grid"), "regression", "grid", "linear,extra_trees,boosting", None),
+        "no limit": ((*OWN, "--time_limit_s", "none"), "regression", "tpe", "linear,extra_trees,boosting", None),
         "tpe of a named one": (("--search", "tpe"), "regression", "tpe", "auto", None),
     },
 )
@@ -42,18 +42,19 @@ def test_auto_is_a_grid_of_a_named_dataset_and_a_search_of_any_other(arguments, 
 
 def test_first_lines_say_what_is_searched_and_what_to_type_for_the_other():
     own, named, chosen = _asked(*OWN), _asked(), _asked(*OWN, "--search", "random")
-    assert "linear,forest,boosting, for at most 5 min" in sentence(own, resolved(own, "regression"), "regression")
+    assert "linear,extra_trees,boosting, for at most 5 min" in sentence(own, resolved(own, "regression"), "regression")
     assert "search=grid" in sentence(own, resolved(own, "regression"), "regression")
-    assert "search=tpe algorithm=linear,forest,boosting" in sentence(named, resolved(named, "regression"), "regression")
+    others = "search=tpe algorithm=linear,extra_trees,boosting"
+    assert others in sentence(named, resolved(named, "regression"), "regression")
     assert sentence(chosen, resolved(chosen, "regression"), "regression") == ""
 
 
 def test_search_that_learns_begins_with_each_algorithm():
     """By turns: else most of the first trials are linear ones, which have ten times as many configurations."""
-    settings = study_settings(search="tpe", algorithm="linear,forest,boosting")
+    settings = study_settings(search="tpe", algorithm="linear,extra_trees,boosting")
     data = bundled("red_wine", 10)
     tried = configurations(settings, data.split, find_all(data.task, settings.algorithm))
-    assert {each.algorithm for each in tried[:3]} == {"boosting", "forest", "linear"}
+    assert {each.algorithm for each in tried[:3]} == {"boosting", "extra_trees", "linear"}
 
 
 @cases(
