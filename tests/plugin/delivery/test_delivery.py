@@ -22,6 +22,7 @@ from mlflow_sysmetrics.tags import RUN_KEY, STOP_REASON
 
 FATES = st.lists(st.sampled_from(["", "", "", "before", "after"]), max_size=12).map(deque)
 TRIALS = st.sampled_from(["trial 0", "trial 1"])
+STATUSES = st.sampled_from(["FINISHED", "KILLED"])
 LOGGER, START_MS = "recorded", 1_000
 MAX_WAITING = 6
 
@@ -49,8 +50,7 @@ class Deliveries(RuleBasedStateMachine):
         self.began_ms = 0
         self.patches = [
             mock.patch.object(run, "MAX_WAITING", MAX_WAITING),
-            mock.patch.object(sync, "_OPERATIONS", MAX_WAITING),
-            mock.patch.object(sync, "Store", return_value=self.store),
+            mock.patch.multiple(sync, _OPERATIONS=MAX_WAITING, Store=lambda *_: self.store),
             mock.patch.dict(os.environ, {"MLFLOW_SYSMETRICS_SPOOL": str(self.folder)}),
         ]
         for patch in self.patches:
@@ -111,7 +111,7 @@ class Deliveries(RuleBasedStateMachine):
             self.tags[key][name] = key
             self.live[key].add([Batch(next(self.clock), tags={name: key})])
 
-    @rule(key=TRIALS, status=st.sampled_from(["FINISHED", "KILLED"]))
+    @rule(key=TRIALS, status=STATUSES)
     def end(self, key, status):
         """A trial ends."""
         if self._open_trial(key):
@@ -127,15 +127,14 @@ class Deliveries(RuleBasedStateMachine):
     def deliver_live(self, fates):
         """The writer's turn."""
         self.store.fates = fates
-        recorder = [self.recorder] if self.recorder else []
-        for box in (*self.live.values(), *recorder):
+        for box in filter(None, [*self.live.values(), self.recorder]):
             try:
                 send(box, self.store)
             except (ConnectionError, LookupError):
                 box.failures += 1
         self.store.fates = deque()
 
-    @rule(status=st.sampled_from(["FINISHED", "KILLED"]))
+    @rule(status=STATUSES)
     def end_driver(self, status):
         """All that is open ends, and what waits is kept, as a writer does."""
         for key, box in self.live.items():
@@ -160,7 +159,6 @@ class Deliveries(RuleBasedStateMachine):
     @rule(number=st.integers(1, 3))
     def record(self, number):
         """Readings, and what a killed process would have used."""
-        assert self.recorder
         for _ in range(number):
             time_ms = next(self.clock)
             self.points[LOGGER].append(Point("system/x", float(time_ms), time_ms))
@@ -173,7 +171,6 @@ class Deliveries(RuleBasedStateMachine):
     @rule(killed=st.booleans())
     def stop_logger(self, killed):
         """By itself, with its summary; or all memory is gone."""
-        assert self.recorder
         if killed:
             self.recorder._journal.close()
         else:

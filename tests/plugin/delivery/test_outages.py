@@ -1,20 +1,20 @@
 """Outages of a real server, as a training sees them: every reading arrives once, and nobody waits."""
 
 import time
+from functools import partial
 
 import mlflow
 import pytest
-from commands import wait_until
+from cases import cases
 from faults import FAULTS, FaultProxy
 from machines import Ticks, covered
 from servers import tracking_server
 
 from mlflow_sysmetrics import Measurement, SystemMetricsLogger
-from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import deliver
-from mlflow_sysmetrics.delivery.writer import Writer
 
 NOT_HELD_S = 30.0  # who waits for a store that hangs, or tries again as MLflow does, waits for minutes
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,6 @@ def proxy(module_store):
     mlflow.set_tracking_uri(before)
 
 
-FIRST = ("hang", False)
-OTHERS = [(fault, recovers) for fault in FAULTS for recovers in (True, False) if (fault, recovers) != FIRST]
-
-
 def train(logger, ticks, readings):
     """Steps of about a millisecond while this number of readings is taken."""
     last = ticks.taken + readings
@@ -38,9 +34,8 @@ def train(logger, ticks, readings):
             sum(range(20_000))
 
 
-@pytest.mark.parametrize(
-    ("fault", "recovers"), [FIRST, *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS)]
-)
+@cases("fault", ["hang", *(slow(fault) for fault in FAULTS if fault != "hang")])
+@cases("recovers", [False, slow(True)])
 def test_every_reading_arrives_once_and_training_is_not_held(fault, recovers, proxy, journals, monkeypatch):
     """The store fails and recovers, or the run ends meanwhile and `sync` delivers; twice, as people do."""
     if not recovers:
@@ -69,17 +64,3 @@ def test_every_reading_arrives_once_and_training_is_not_held(fault, recovers, pr
     assert covered(run.info.run_id) == (ticks.taken, 0, True)
     assert list(journals.iterdir()) == []
     assert took_s < NOT_HELD_S
-
-
-@pytest.mark.parametrize("fault", ["die", "empty"])
-def test_run_whose_creation_was_answered_in_vain_is_made_once(fault, proxy):
-    """The answer is cut off or empty: the run is found by its key, and gets what waits for it."""
-    failed_before = proxy.failed
-    proxy.fault = fault
-    writer = Writer(Store(proxy.uri))
-    run = writer.create("0")
-    wait_until(lambda: proxy.failed > failed_before, 20.0, "the creation")
-    proxy.fault = None
-    assert run.close(20.0)
-    found = mlflow.MlflowClient(proxy.uri).search_runs(["0"], f"tags.`sysmetrics.run_key` = '{run.key}'")
-    assert [stored.info.run_id for stored in found] == [run.run_id]
