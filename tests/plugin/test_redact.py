@@ -67,11 +67,9 @@ def test_log_holds_no_password_and_never_raises(caplog):
             raise ValueError("at http://me:hush42@there") from error
     except ValueError as error:
         logger.warning("%s failed", error, exc_info=True)
-    logger.warning("%d", 7)
     assert PASSWORD not in caplog.text
     assert "at http://there failed" in caplog.text
     assert "OSError: http://there" in caplog.text
-    assert caplog.records[1].args == (7,)
     assert logger.filter(logger.makeRecord(logger.name, logging.WARNING, "", 0, "%d", ("seven",), None))
 
 
