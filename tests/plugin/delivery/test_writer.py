@@ -181,17 +181,6 @@ def test_interrupt_ends_the_wait_for_the_store(scripted, writer, journals):
     assert any(journals.iterdir())
 
 
-@cases("failures, pause_s", {"the first": (0, 0.5), "one after many": (10, 30.0)})
-def test_pauses_after_failures_become_longer(failures, pause_s, scripted):
-    scripted.away = lambda request, run: True
-    run = Writer(scripted, ask_every_s=0.0).open("known")
-    run.failures = failures
-    run.reopen()
-    wait_until(lambda: run.due_at > time.monotonic() + pause_s / 4, LIMIT_S, "a pause")
-    assert run.due_at < time.monotonic() + pause_s
-    run.close(0.0)
-
-
 def test_close_does_not_wait_out_a_pause(scripted):
     """A store that is back soon gets the data, however long the pause was, and though an attempt fails meanwhile."""
     scripted.runs["known"] = Kept(0, {})
