@@ -103,7 +103,8 @@ def environment(**more):
 def trainables():
     """A class and a function that report a falling `loss` as often as their case says, and fail where that says so.
 
-    Made in a function, so that workers need not import this module.
+    They report `more`, too: the same in each result, or what it has for the number of one. Where a case names a file,
+    `once`, they fail only until it is there. Made in a function, so that workers need not import this module.
     """
     held = []
 
@@ -113,17 +114,22 @@ def trainables():
         time.sleep(case.get("step_s", 0.05))
         if "begun" in case:
             Path(case["begun"]).touch()
-        if case.get("fails") == number:
-            for _ in range(600):  # until the other trial has begun, if it is to wait for that
-                if Path(case.get("after", "/")).exists():
-                    break
-                time.sleep(0.1)
-            raise RuntimeError("broken")
-        if case.get("killed") == number and not Path(case["once"]).exists():
-            Path(case["once"]).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if number in (case.get("fails"), case.get("killed")) and not Path(case.get("once", "")).is_file():
+            end(case)
         loss = case.get("losses", {}).get(number, case.get("loss", 1.0) / number)
-        return {"loss": loss, **case.get("more", {})}
+        more = case.get("more", {})
+        return {"loss": loss, **more.get(number, more)}
+
+    def end(case):
+        if "once" in case:
+            Path(case["once"]).touch()
+        if "killed" in case:
+            os.kill(os.getpid(), signal.SIGKILL)
+        for _ in range(600):  # until the other trial has begun, if it is to wait for that
+            if Path(case.get("after", "/")).exists():
+                break
+            time.sleep(0.1)
+        raise RuntimeError("broken")
 
     class Steps(tune.Trainable):
         def setup(self, config):

@@ -10,36 +10,34 @@ from mlflow.exceptions import MlflowException
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.ray_tune.destination import STUDY, find_earlier, find_parent, summary_before
-from mlflow_sysmetrics.tags import PID, TRIAL_ID
+from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
 
 @pytest.fixture
-def current_store(store_in_use):
-    """The store in use."""
-    return Store(store_in_use.tracking_uri)
+def found(store_in_use):
+    """The experiment, and the parent run of the trials, in the store in use or in another one."""
+
+    in_use = Store(store_in_use.tracking_uri)
+
+    def found(store=in_use, **named):
+        place = find_parent(store, **named)
+        return place.experiment_id, place.run_id
+
+    return found
 
 
-def found(store, **named):
-    """The experiment, and the parent run of the trials."""
-    uri, *where = find_parent(store, **named)
-    assert uri == store.tracking_uri
-    return tuple(where)
-
-
-def test_named_experiment_wins_over_that_in_use(current_store, store_in_use, monkeypatch):
+def test_named_experiment_wins_over_that_in_use(found, store_in_use, monkeypatch):
     """It is made if it is not there, and its id wins over its name. What can get no run is told, in one sentence."""
-    assert found(current_store) == ("0", None)
+    assert found() == ("0", None)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    made = find_parent(current_store, experiment_name="mine").experiment_id
+    made, _ = found(experiment_name="mine")
     assert store_in_use.get_experiment_by_name("mine").experiment_id == made
-    assert found(current_store, experiment_name="mine")[0] == made
-    assert found(current_store, experiment_id="0", experiment_name="mine")[0] == "0"
-    with pytest.raises(MlflowException, match="name"):
-        find_parent(current_store, experiment_name="x" * 1000)
+    assert found(experiment_name="mine") == (made, None)
+    assert found(experiment_id="0", experiment_name="mine") == ("0", None)
     store_in_use.delete_experiment(made)
-    for named in ({"experiment_name": "mine"}, {"experiment_id": made}, {"experiment_id": "987654"}):
-        with pytest.raises(MlflowException, match=f"experiment '{next(iter(named.values()))}' does not exist, or was"):
-            find_parent(current_store, **named)
+    for option, named in (("experiment_name", "mine"), ("experiment_id", made), ("experiment_id", "987654")):
+        with pytest.raises(MlflowException, match=f"experiment '{named}' does not exist, or was"):
+            found(**{option: named})
 
 
 def test_store_that_is_away_is_asked_once_for_what_a_name_means():
@@ -52,7 +50,7 @@ def test_store_that_is_away_is_asked_once_for_what_a_name_means():
     assert "hush42" not in str(refused.value)
 
 
-def test_ids_are_believed_where_the_store_is_away(monkeypatch):
+def test_ids_are_believed_where_the_store_is_away(found, monkeypatch):
     """Of the experiment, with its parent or that of `mlflow run`: the trials begin."""
     away = Store("http://127.0.0.1:9")
     around = ("7", "f" * 32)
@@ -65,36 +63,32 @@ def test_ids_are_believed_where_the_store_is_away(monkeypatch):
     assert time.monotonic() - began < 15
 
 
-def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(
-    current_store, store_in_use, monkeypatch
-):
+def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(found, store_in_use, monkeypatch):
     """In its experiment, but not where another one is named. One that is named has to be there."""
     experiment_id = store_in_use.create_experiment("mine")
     run_id = store_in_use.create_run(experiment_id).info.run_id
-    around = (experiment_id, run_id)
-    assert found(current_store, parent_run_id=run_id) == around
-    assert found(current_store, experiment_id="0", parent_run_id=run_id) == ("0", run_id)
+    assert found(parent_run_id=run_id) == (experiment_id, run_id)
+    assert found(experiment_id="0", parent_run_id=run_id) == ("0", run_id)
     with pytest.raises(MlflowException, match="parent_run_id='ffff"):
-        find_parent(current_store, parent_run_id="f" * 32)
-    for given, expected in ((run_id, around), ("f" * 32, ("0", None))):
-        monkeypatch.setenv("MLFLOW_RUN_ID", given)
-        assert found(current_store) == expected
+        found(parent_run_id="f" * 32)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    assert found() == (experiment_id, run_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", "f" * 32)
+    assert found() == ("0", None)
     monkeypatch.delenv("MLFLOW_RUN_ID")
     with mlflow.start_run() as active:
-        assert found(current_store) == ("0", active.info.run_id)
-        assert found(current_store, experiment_name="other")[1] is None
+        assert found() == ("0", active.info.run_id)
+        assert found(experiment_name="other")[1] is None
 
 
-def test_interrupted_experiment_is_found_with_its_trials(current_store, store_in_use):
+def test_interrupted_experiment_is_found_with_its_trials(store_in_use):
     """By the id that the run around them is tagged with."""
-
-    def create(**tags):
-        return store_in_use.create_run("0", tags={f"sysmetrics.{name}": tag for name, tag in tags.items()}).info.run_id
-
-    runs = {STUDY: create(kind="study", study_id="s1"), "t": create(kind="trial", study_id="s1", trial_id="t")}
-    create(kind="trial", study_id="s2", trial_id="t")
-    assert {name: run.run_id for name, run in find_earlier(current_store, "0", "s1").items()} == runs
-    assert find_earlier(current_store, "0", "s3") == {}
+    store = Store(store_in_use.tracking_uri)
+    study = store_in_use.create_run("0", tags={STUDY_ID: "s1", KIND: "study"}).info.run_id
+    trial = store_in_use.create_run("0", tags={STUDY_ID: "s1", TRIAL_ID: "t"}).info.run_id
+    store_in_use.create_run("0", tags={STUDY_ID: "s2", TRIAL_ID: "t"})
+    earlier = find_earlier(store, "0", "s1")
+    assert {name: run.run_id for name, run in earlier.items()} == {STUDY: study, "t": trial}
 
 
 @cases(

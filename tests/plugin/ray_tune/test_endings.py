@@ -2,35 +2,28 @@
 
 from types import SimpleNamespace
 
-from cases import cases
+from cases import cases, tables
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from mlflow_sysmetrics.ray_tune import error_line
 from mlflow_sysmetrics.ray_tune.endings import known_outcome, process_died
-from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
-
-
-def trial(status="RUNNING", planned=False):
-    """The part of one of Tune's that is looked at."""
-    return SimpleNamespace(status=status, should_stop=lambda result: planned)
 
 
 @cases(
-    "of, done, status",
+    "status, planned, done, ended",
     {
-        "planned-end": (trial(planned=True), True, "FINISHED"),
-        "dropped-paused": (trial("PAUSED"), False, "KILLED"),
-        "dropped-saving": (trial(), False, "KILLED"),
-        "only-the-trainable-knows": (trial(), True, None),
+        "as planned": ("RUNNING", True, True, "FINISHED"),
+        "dropped while paused": ("PAUSED", False, False, "KILLED"),
+        "dropped while saving": ("RUNNING", False, False, "KILLED"),
+        "only the trainable knows": ("RUNNING", False, True, None),
     },
 )
-def test_end_is_told_from_the_last_result(of, done, status):
+def test_end_is_told_from_the_last_result(status, planned, done, ended):
     """Whose word the end was: the plan's or a scheduler's. `test_callback` and `test_sweeps` have the trial's own."""
-    end = known_outcome(of, {"training_iteration": 3, "loss": 1.0, "done": done})
-    assert (end and end.status) == status
-    if status == "KILLED":
-        assert end.tags == {STOPPED_BY: "tune", STOP_REASON: "Tune ended it at iteration 3"}
+    trial = SimpleNamespace(status=status, should_stop=lambda result: planned)
+    end = known_outcome(trial, {"training_iteration": 3, "loss": 1.0, "done": done})
+    assert (end and end.status) == ended
 
 
 def raised(words):
@@ -55,19 +48,9 @@ def test_process_has_died_by_the_class_of_what_tune_has_kept(error, died, tmp_pa
     assert process_died(kept) == died
 
 
-@cases(
-    "traceback, line",
-    {
-        "without-guesses": ("Error: x\nIt died. Some common causes include: (1) a\n", "It died."),
-        "without-details": ("It died.\n\tclass_name: X\n\tactor_id: 1\n", "It died."),
-        "without-a-password": ("E: http://me:hush42@there", "E: http://there"),
-        "none": (None, "unknown error"),
-    },
-)
+@cases("traceback, line", tables(__file__, "error_lines.yaml"))
 def test_error_line_is_the_exception_and_its_message(traceback, line, tmp_path):
     """The end of the traceback."""
     file = tmp_path / "error.txt"
-    if traceback is not None:
-        file.write_text(traceback)
-    kept = SimpleNamespace(error_file=str(file) if traceback else None)
-    assert error_line(kept) == line
+    file.write_text(traceback)
+    assert error_line(SimpleNamespace(error_file=str(file))) == line
