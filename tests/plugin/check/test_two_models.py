@@ -10,15 +10,13 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
-from cases import cases, rows
+from cases import cases, rows, tables
 from click.testing import CliRunner
 from commands import copy_store, in_use
-from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, Schema
 
 from mlflow_sysmetrics.check.contest import CheckError, compare
-from mlflow_sysmetrics.check.models import AskedModel, Models, both_models
-from mlflow_sysmetrics.check.scores import HeldOut, compared_score, judge_score
+from mlflow_sysmetrics.check.models import AskedModel, Models
+from mlflow_sysmetrics.check.scores import HeldOut
 from mlflow_sysmetrics.check.verdict import ANSWERED, PASSES, SERVED_MEMORY, SERVED_TIME, Finding
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.served import ServedCosts, ServerError
@@ -41,15 +39,15 @@ def check_models(registry, tmp_path):
     random = np.random.default_rng(0)
     table = pd.DataFrame(random.random((250, 2)), columns=["a", "b"])
     table["y"] = table.a + table.b + random.normal(scale=0.1, size=250)
-    table["patient"] = np.arange(250) // 5
+    table["patient"] = table.index // 5
     table["doctor"] = table.patient.where(table.index != 7)
     table["rare"] = table.index < 3
     table["sick"] = np.where(table.y > 1, "yes", "no")
-    table.to_csv(tmp_path / "rows.csv", index=False, sep=";", decimal=",")
+    file = tmp_path / "rows.csv"
+    table.to_csv(file, index=False)
 
     def check(line, code):
-        line = f"check {line} --data {tmp_path / 'rows.csv'}"
-        result = CliRunner().invoke(main, shlex.split(line))
+        result = CliRunner().invoke(main, shlex.split(f"check {line} --data {file}"))
         assert result.exit_code == code, result.output
         assert not isinstance(result.exception, Exception)
         return result.stdout or result.stderr
@@ -57,6 +55,7 @@ def check_models(registry, tmp_path):
     return check
 
 
+CASES = tables(__file__, "cases.yaml")
 BOTH = "models:/sum@champion models:/sum/2 --target y --lower rmse"
 
 
@@ -122,6 +121,12 @@ def test_check_ends_when_something_is_worse(store_in_use, score, together, pairs
 LATE = Contention(0.02, 0.01, is_late=True)
 QUICK = ServedCosts({"served_p50_ms": 5.0}, 400, Contention(0.02, 0.01), answered_per_s=50.0)
 OVERRUN = replace(QUICK, figures={}, cannot_keep_up="it answers only 20", answered_per_s=20.0)
+COSTS = {
+    "quick": QUICK,
+    "overrun": OVERRUN,
+    "late": replace(QUICK, contention=LATE),
+    "overrun and late": replace(OVERRUN, contention=LATE),
+}
 
 
 @pytest.fixture
@@ -138,18 +143,10 @@ def at_rate(store_in_use, monkeypatch):
     return compared
 
 
-@cases(
-    "baseline, candidate, verdicts",
-    {
-        "both keep up": (QUICK, QUICK, ["passes", "passes"]),
-        "the candidate does not": (QUICK, OVERRUN, ["worse", "cannot be judged"]),
-        "the baseline does not": (OVERRUN, QUICK, ["better", "cannot be judged"]),
-        "on a busy machine": (QUICK, replace(OVERRUN, contention=LATE), ["cannot be judged", "cannot be judged"]),
-        "the client was late": (replace(QUICK, contention=LATE), QUICK, ["passes", "cannot be judged"]),
-    },
-)
-def test_model_that_cannot_keep_up_is_worse_than_one_that_can(at_rate, baseline, candidate, verdicts):
-    assert [finding.verdict for finding in at_rate(baseline, candidate).metrics] == verdicts
+@cases("baseline, candidate, answered, time", CASES["keeping up"])
+def test_model_that_cannot_keep_up_is_worse_than_one_that_can(at_rate, baseline, candidate, answered, time):
+    findings = at_rate(COSTS[baseline], COSTS[candidate]).metrics
+    assert [finding.verdict for finding in findings] == [answered, time]
 
 
 def test_rate_that_neither_keeps_up_with_is_not_judged(at_rate):
@@ -157,50 +154,21 @@ def test_rate_that_neither_keeps_up_with_is_not_judged(at_rate):
         at_rate(OVERRUN, OVERRUN)
 
 
-@cases("together, verdict", [(3, "worse"), (40, "cannot be judged")])
-def test_score_shares_the_error_with_the_costs_beside_it(together, verdict):
-    """The more there are, the more a change has to stand out."""
-    truth = np.zeros(250)
-    noise = 0.25 * (-1.0) ** np.arange(250)
-    metric = replace(compared_score("mae"), together=together)
-    held_out = HeldOut(truth, np.arange(250))
-    assert judge_score(metric, held_out, truth + 1, truth + 1.05 + noise).verdict == verdict
-
-
-@cases(
-    "verdict, moved_to, code, version, status",
-    {
-        "passes": ("passes", 1, 0, 2, "FINISHED"),
-        "worse": ("worse", 1, 1, 1, "FAILED"),
-        "not judged": ("cannot be judged", 1, 3, 1, "FAILED"),
-        "somebody has moved the alias meanwhile": ("passes", 3, 3, 3, "FAILED"),
-    },
-)
+@cases("verdict, moved_to, code, version", CASES["promotion"])
 def test_candidate_becomes_the_champion_only_if_it_passes(
-    check_models, registry, monkeypatch, verdict, moved_to, code, version, status
+    check_models, registry, monkeypatch, verdict, moved_to, code, version
 ):
     contest = Replayed(verdict, meanwhile=lambda: registry.set_registered_model_alias("sum", "champion", moved_to))
     monkeypatch.setattr("mlflow_sysmetrics.check.two_models.Models", lambda *_: contest)
     check_models(f"{BOTH} --promote champion", code)
     assert registry.get_model_version_by_alias("sum", "champion").version == version
     (run,) = registry.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
-    assert run.info.status == status
+    assert run.info.status == ("FAILED" if code else "FINISHED")
 
 
 @cases("line, why", rows(__file__, "refused_models.txt"))
 def test_mistake_is_a_sentence(check_models, line, why):
     assert why in check_models(line, code=2).splitlines()[-1]
-
-
-def test_column_of_groups_is_only_for_a_model_that_names_it(tmp_path):
-    """One without a signature would take each column that is there."""
-    names_it = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("long", "patient")]))
-    for name, signature in (("baseline", names_it), ("candidate", None)):
-        (tmp_path / name).mkdir()
-        Model(signature=signature).save(str(tmp_path / name / "MLmodel"))
-    table = pd.DataFrame({"a": [0.5], "patient": [7]})
-    with both_models(str(tmp_path / "baseline"), str(tmp_path / "candidate"), table, "patient") as models:
-        assert [list(model.table) for model in models] == [["a", "patient"], ["a"]]
 
 
 @cases("broken, code", {"baseline": ("models:/sum/1", 3), "candidate": ("models:/sum/2", 1)})
