@@ -66,10 +66,10 @@ def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check_mo
     options = "--target y --lower rmse --group patient --promote champion --format json"
     any_cpu_and_rmse = "--tolerate served_cpu_ms=1000%,rmse=1000%"  # beside other tests
     said = json.loads(check_models(f"models:/sum/1 models:/sum/3 {options} {any_cpu_and_rmse} {at_rate}", code=1))
-    assert said["verdict"] == "worse"
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
-    passing = dict.fromkeys(["rmse", "served_cpu_ms", *["served_answered_per_s"] * bool(at_rate)], "passes")
-    assert verdicts == passing | {"served_memory_mb": "worse"}
+    assert verdicts.pop("served_memory_mb") == "worse"
+    assert set(verdicts.values()) == {"passes"}
+    assert ("served_answered_per_s" in verdicts) == bool(at_rate)
     assert registry.get_model_version_by_alias("sum", "champion").version == 1
     below = registry.search_runs(["0"], "tags.`sysmetrics.side` = 'candidate'")
     memory = said["runs"]["candidate"]["served_memory_mb"]

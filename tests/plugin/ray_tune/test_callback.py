@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import mlflow
 import numpy as np
 import pytest
-from cases import cases
+from cases import cases, tables
 from commands import in_use, runs_of_kind
 from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
@@ -105,16 +105,7 @@ def test_trial_that_begins_again_shows_both_attempts(experiment):
     assert run.tags["sysmetrics.retried_after"] == "RuntimeError: broken"
 
 
-@cases(
-    "case, status, tag, text",
-    [
-        ("ends", "FINISHED", "stop_reason", ""),
-        ("again", "FINISHED", "not_finite", "loss is nan at step 2"),
-        ("stopped", "KILLED", "stop_reason", "Tune ended it at iteration 3"),
-        ("stopped", "KILLED", "stopped_by", "tune"),
-        ("raises", "FAILED", "error", "ValueError: cannot be set up"),
-    ],
-)
+@cases("case, status, tag, text", tables(__file__, "cases.yaml")["how trials end"])
 def test_status_of_a_run_says_what_became_of_the_trial(experiment, case, status, tag, text):
     """It ended by itself, Tune ended it, or it failed, here before its first step; a tag says why."""
     run = experiment.runs[case]

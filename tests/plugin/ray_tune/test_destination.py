@@ -4,7 +4,7 @@ import time
 
 import mlflow
 import pytest
-from cases import cases
+from cases import cases, tables
 from mlflow.exceptions import MlflowException
 
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
@@ -54,13 +54,11 @@ def test_ids_are_believed_where_the_store_is_away(found, monkeypatch):
     """Of the experiment, with its parent or that of `mlflow run`: the trials begin."""
     away = Store("http://127.0.0.1:9")
     around = ("7", "f" * 32)
-    began = time.monotonic()
     assert found(away, experiment_id="7", parent_run_id="f" * 32) == around
     mlflow.set_tracking_uri(away.tracking_uri)
     monkeypatch.setenv("MLFLOW_RUN_ID", "f" * 32)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "7")
     assert found(away) == around
-    assert time.monotonic() - began < 15
 
 
 def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(found, store_in_use, monkeypatch):
@@ -91,15 +89,7 @@ def test_interrupted_experiment_is_found_with_its_trials(store_in_use):
     assert {name: run.run_id for name, run in earlier.items()} == {STUDY: study, "t": trial}
 
 
-@cases(
-    "run, summary",
-    {
-        "its driver was killed": ({"end_ms": None}, [None]),
-        "it has all": ({"end_ms": 5_900}, [{"elapsed_s": 3.0}]),
-        "the last end wrote none": ({"end_ms": 7_000}, [None]),
-        "it had no process": ({"end_ms": 5_900, "tags": {TRIAL_ID: "t"}}, []),
-    },
-)
+@cases("run, summary", tables(__file__, "cases.yaml")["summaries before"])
 def test_summary_covers_what_was_before_or_is_not_known(run, summary):
     """What the run has is too old where nothing was written at its end."""
     known = {"values": {"elapsed_s": 3.0}, "times_ms": {"elapsed_s": 5_000}, "tags": {TRIAL_ID: "t", PID: "1"}}

@@ -9,16 +9,10 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from mlflow_sysmetrics.ray_tune import error_line
 from mlflow_sysmetrics.ray_tune.endings import known_outcome, process_died
 
+CASES = tables(__file__, "cases.yaml")
 
-@cases(
-    "status, planned, done, ended",
-    {
-        "as planned": ("RUNNING", True, True, "FINISHED"),
-        "dropped while paused": ("PAUSED", False, False, "KILLED"),
-        "dropped while saving": ("RUNNING", False, False, "KILLED"),
-        "only the trainable knows": ("RUNNING", False, True, None),
-    },
-)
+
+@cases("status, planned, done, ended", CASES["ends as Tune knows them"])
 def test_end_is_told_from_the_last_result(status, planned, done, ended):
     """Whose word the end was: the plan's or a scheduler's. `test_callback` and `test_sweeps` have the trial's own."""
     trial = SimpleNamespace(status=status, should_stop=lambda result: planned)
@@ -48,7 +42,7 @@ def test_process_has_died_by_the_class_of_what_tune_has_kept(error, died, tmp_pa
     assert process_died(kept) == died
 
 
-@cases("traceback, line", tables(__file__, "error_lines.yaml"))
+@cases("traceback, line", CASES["error lines"])
 def test_error_line_is_the_exception_and_its_message(traceback, line, tmp_path):
     """The end of the traceback."""
     file = tmp_path / "error.txt"

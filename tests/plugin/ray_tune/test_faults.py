@@ -18,7 +18,6 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
-import mlflow
 import psutil
 import pytest
 import ray
@@ -87,22 +86,21 @@ def left(here, error):
     }
 
 
-def study(here, callback, cases, *more, kind="class", at_restart=lambda trial_id: None, **running):
-    """Run a study of one kind of trainable; the exception that ended it, if any."""
+def study(here, callback, cases, *more, at_restart=lambda trial_id: None, **running):
+    """Run a study of functions; the exception that ended it, if any."""
     if not ray.is_initialized():  # two CPU cores, whatever else runs here, and no processes that Tune would not use
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         with without_extras():
             ray.init(address="local", num_cpus=2, **quiet, _system_config={"prestart_worker_first_driver": False})
     callbacks = [Reported(here.folder, at_restart), callback, *more]
-    return fit(tuner(callbacks, cases, trainable=trainables()[kind], **running))
+    return fit(tuner(callbacks, cases, trainable=trainables()["function"], **running))
 
 
-def function_is_killed_and_repeated(here):
+def process_is_killed(here):
     """The process of one of three trials is killed with -9, and Tune begins it again."""
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
-    error = study(here, SystemMetricsCallback(here.uri), [{}, killed, {}], kind="function", failure_config=again)
-    return left(here, error)
+    return left(here, study(here, SystemMetricsCallback(here.uri), [{}, killed, {}], failure_config=again))
 
 
 def nodes_lack_the_package(here):
@@ -192,10 +190,13 @@ def _is_read_after(time_ms, here, run):
 
 def server_is_away_to_the_end(here):
     """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
-    with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
-        mine = SystemMetricsCallback(server.uri, close_timeout_s=3.0)
+    server = TrackingServer(here.folder, here.uri)
+    _at_last.callback(server.kill)
+    server.start()
+    with environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
+        callback = SystemMetricsCallback(server.uri, close_timeout_s=3.0)
         away = AtResult(8, server.kill, here.folder / "away")
-        error = study(here, mine, [{"steps": 16, "step_s": 0.3}] * 2, away)
+        error = study(here, callback, [{"steps": 16, "step_s": 0.3}] * 2, away)
         server.start()
         for _ in range(2):  # the second has nothing to add
             sync = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "sync", "--tracking-uri", server.uri]
@@ -203,22 +204,9 @@ def server_is_away_to_the_end(here):
     return left(here, error)
 
 
-@contextlib.contextmanager
-def _server(here):
-    """A server on the place's store, which MLflow uses."""
-    server = TrackingServer(here.folder, here.uri)
-    try:
-        server.start()
-        mlflow.set_tracking_uri(server.uri)
-        yield server
-    finally:
-        server.kill()
-        mlflow.set_tracking_uri(here.uri)
-
-
 # What tags of the trials' runs say of it, where a trial was hit.
 FAULTS = {
-    function_is_killed_and_repeated: "worker process has died",
+    process_is_killed: "worker process has died",
     server_is_away_to_the_end: "",
     nodes_lack_the_package: "",
     node_is_killed_and_comes_back: "The actor",

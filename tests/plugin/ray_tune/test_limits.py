@@ -31,9 +31,14 @@ def test_trial_that_breaks_a_limit_is_killed_beside_others_that_meet_it(kind, lo
         callbacks = []
         monkeypatch.setenv("RAY_TUNE_CALLBACKS", "mlflow_sysmetrics.ray_tune.SystemMetricsCallback")
         monkeypatch.setenv("MLFLOW_SYSMETRICS_LIMITS", LIMIT)
-    more = {"tuning": {"reuse_actors": True}, "failure_config": tune.FailureConfig(max_failures=1)}
-    more["checkpoint_config"] = tune.CheckpointConfig(checkpoint_at_end=False)
-    results = tuner(callbacks, cases, trainable=trainables()[kind], **more).fit()
+    results = tuner(
+        callbacks,
+        cases,
+        trainable=trainables()[kind],
+        tuning={"reuse_actors": True},
+        failure_config=tune.FailureConfig(max_failures=1),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+    ).fit()
     trials = runs_of_kind(store_in_use, "trial")
     assert len(trials) == len(cases)
     killed = [run for run in trials if run.info.status != "FINISHED"]

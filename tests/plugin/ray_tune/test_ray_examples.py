@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cases import cases
+from cases import cases, tables
 from commands import runs_of_kind
 from ray import tune
 from ray.tune import examples
@@ -17,15 +17,7 @@ SAMPLES = 3  # that wait for the CPU core in turn: HyperBand and PBT pause them
 
 
 @pytest.mark.slow
-@cases(
-    "example, metric",
-    {
-        "function whose trials are paused": ("hyperband_function_example", "episode_reward_mean"),
-        "class in kept processes, which the stock callback ends": ("pbt_example", "mean_accuracy"),
-        "callback of its own": ("logging_example", "mean_loss"),
-        "search by Optuna": ("optuna_example", "mean_loss"),
-    },
-)
+@cases("example, metric", tables(__file__, "cases.yaml")["examples"])
 def test_example_of_ray_runs_unmodified(example, metric, local_ray, store_in_use, monkeypatch):
     """All trials are there, all ended, each with its metric, its process's series and a parent."""
     if example == "optuna_example":

@@ -61,23 +61,17 @@ def run_and_kill_driver(uri, kind):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@cases(
-    "kind, is_killed",
-    {
-        "class, interrupted": ("class", False),
-        "function, killed": pytest.param("function", True, marks=pytest.mark.slow),
-    },
-)
-def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
-    kind, is_killed, client, local_ray, tmp_path, monkeypatch
-):
+@cases("kind", ["class", pytest.param("function", marks=pytest.mark.slow)])
+def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(kind, client, local_ray, tmp_path, monkeypatch):
     """What the processes before had is added, where the run has it; it is unknown where the driver was killed.
 
+    The driver of a class is interrupted, and that of a function is killed.
     No run is new, but for one that had failed and is restarted, which counts once, or left RUNNING, and each result is
     there once.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
+    is_killed = kind == "function"
     if is_killed:
         run_and_kill_driver(client.tracking_uri, kind)
     else:

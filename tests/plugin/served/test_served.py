@@ -11,6 +11,7 @@ import pytest
 from cases import cases, rows
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
+from machines import has_ended
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.metrics import names
@@ -126,11 +127,7 @@ def test_server_ends_with_the_command(logged, tmp_path, number, code, workers):
         said = running.communicate(timeout=LIMIT_S)[1]
     assert running.returncode == code
     assert "Traceback" not in said
-    wait_until(lambda: not any(map(_lives, below)), 10.0, "the server's end")
-
-
-def _lives(process):
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    wait_until(lambda: all(has_ended(process.pid) for process in below), 10.0, "the server's end")
 
 
 def _is_asked(command):
