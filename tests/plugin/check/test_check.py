@@ -149,8 +149,7 @@ def test_commit_is_refused_where_both_sides_import_one_code(
     (site / name).write_text(code.format(str(repository)))
     script = ("--baseline-commit", "HEAD", "--", sys.executable, "scripts/train.py")
     monkeypatch.setenv("PYTHONPATH", str(site))
-    shared = (site if name == "size.py" else repository) / "size.py"
-    assert f"both sides import size from {shared}" in check(*script, code=2).stderr
+    assert "both sides import size from" in check(*script, code=2).stderr
     monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}{site}")
     assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
 

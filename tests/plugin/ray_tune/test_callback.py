@@ -4,6 +4,7 @@ import inspect
 import math
 import pickle
 from types import SimpleNamespace
+from unittest.mock import MagicMock, Mock
 
 import mlflow
 import numpy as np
@@ -18,8 +19,10 @@ from mlflow_sysmetrics.delivery import Point
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload
+from mlflow_sysmetrics.ray_tune.callback import trial_name
 from mlflow_sysmetrics.ray_tune.results import points_of
 
+CASES = tables(__file__, "cases.yaml")
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: the store refuses at once
 
 
@@ -105,7 +108,7 @@ def test_trial_that_begins_again_shows_both_attempts(experiment):
     assert run.tags["sysmetrics.retried_after"] == "RuntimeError: broken"
 
 
-@cases("case, status, tag, text", tables(__file__, "cases.yaml")["how trials end"])
+@cases("case, status, tag, text", CASES["how trials end"])
 def test_status_of_a_run_says_what_became_of_the_trial(experiment, case, status, tag, text):
     """It ended by itself, Tune ended it, or it failed, here before its first step; a tag says why."""
     run = experiment.runs[case]
@@ -168,6 +171,23 @@ def test_store_that_is_away_or_a_mistake_ends_no_experiment(local_ray, store_in_
     assert "error.txt" in [file.path for file in store_in_use.list_artifacts(failed.info.run_id)]
 
 
+@cases("params, name", CASES["names"])
+def test_run_is_named_by_the_parameters_in_which_trials_differ(params, name):
+    trial = MagicMock(evaluated_params=params)
+    trial.__str__.return_value = "train_1"
+    assert trial_name(trial) == name
+
+
+def test_runs_end_with_the_script_where_tune_says_nothing(store_in_use, monkeypatch):
+    """As at SIGTERM, by which Ray exits the interpreter."""
+    at_exit = Mock()
+    monkeypatch.setattr("atexit.register", at_exit)
+    callback = SystemMetricsCallback()
+    callback.setup()
+    callback.close()
+    at_exit.assert_any_call(callback.close)
+
+
 def test_wrong_argument_is_refused_at_construction():
     """Not when the experiment ends, where it would cost what waits."""
     with pytest.raises(ValueError, match="close_timeout_s"):
@@ -204,9 +224,9 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     assert len(studies) == 2
 
 
-@cases("at, step", [({}, 0), ({"training_iteration": 2}, 2), ({"training_iteration": 2, "timesteps_total": 640}, 640)])
+@cases("at, step", [({}, 2), ({"timesteps_total": 640}, 640)])
 def test_points_of_a_result_are_its_numbers_at_its_time_step(at, step):
     """Nested ones flat; or at Tune's number of the result. Names need not be text."""
-    numbers = {"loss": 1, "array": np.array(0.5), "ok": np.bool_(True), 0: {"f1": 1.0}}
-    points = points_of({**numbers, "many": np.ones(2), "note": "12345_0", **at})
-    assert {point.name: point.step for point in points} == dict.fromkeys(["loss", "array", "ok", "0/f1"], step)
+    result = {"training_iteration": 2, "array": np.array(0.5), "many": np.ones(2), "note": "12345_0", 0: {"f1": 1.0}}
+    points = points_of(result | at)
+    assert {point.name: point.step for point in points} == {"array": step, "0/f1": step}

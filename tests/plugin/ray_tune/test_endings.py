@@ -1,5 +1,6 @@
 """How a trial ended, as far as it can be told from Tune's side."""
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 from cases import cases, tables
@@ -7,7 +8,7 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from mlflow_sysmetrics.ray_tune import error_line
-from mlflow_sysmetrics.ray_tune.endings import known_outcome, process_died
+from mlflow_sysmetrics.ray_tune.endings import known_outcome, outcome_by_state, process_died
 
 CASES = tables(__file__, "cases.yaml")
 
@@ -18,6 +19,14 @@ def test_end_is_told_from_the_last_result(status, planned, done, ended):
     trial = SimpleNamespace(status=status, should_stop=lambda result: planned)
     end = known_outcome(trial, {"training_iteration": 3, "loss": 1.0, "done": done})
     assert (end and end.status) == ended
+
+
+@cases("done, ended", [(True, "FINISHED"), (False, "KILLED")])
+def test_trainable_tells_whether_it_came_to_its_end(done, ended):
+    """Or Tune has ended it, as a scheduler does."""
+    state = Future()
+    state.set_result({"last_result": {"done": done}})
+    assert outcome_by_state(state, {}).status == ended
 
 
 def raised(words):

@@ -56,7 +56,7 @@ def _trainable(kind, failed):
 def test_trainable_logs_in_the_run_of_its_trial(kind, client, local_ray, tmp_path, monkeypatch):
     """Two trials share a process; a function fails in the second, which goes on in its run after a restore.
 
-    The callback ends the runs. The store is not the one that the processes use. The trials lie in the run of the driver.
+    The callback ends the runs, in a store that is not the one that the processes use, below the run of the driver.
     """
     driver = client.create_run("1").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", driver)

