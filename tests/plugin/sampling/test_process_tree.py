@@ -219,7 +219,6 @@ def test_what_forked_processes_share_counts_once():
         alone_mb = memory_mb()
         assert parent.do(f"exec({FORK!r})") == "forked"
         forked_mb = memory_mb()
-        assert len(sample.pids) == 5
         assert forked_mb == pytest.approx(alone_mb + 50, abs=20)
         assert parent.do("os.write(write, b'x')") == "done"
         memory_mb(0.1)  # has the page faults

@@ -60,7 +60,6 @@ def test_figures_are_printed_judged_and_logged_on_the_model(served, logged):
 def test_latency_at_a_rate_is_a_curve_over_the_rate(served, logged):
     """Of a server of two processes, all of which end."""
     said = served("models:/sum/1 --rate 20 --workers 2 --limits served_memory_mb<=9999", code=0)
-    assert "meets served_memory_mb<=9999" in said
     (run,) = logged.client.search_runs(["0"], "params.rate = '20'")
     assert run.data.params["workers"] == "2"
     assert run.data.metrics["served_memory_mb"] > 200  # of both

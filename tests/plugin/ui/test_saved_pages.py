@@ -14,8 +14,8 @@ from mlflow_sysmetrics import ui
 from mlflow_sysmetrics.ui import Page, Section, bars, save, save_costs
 
 PAGES = {
-    "score": Page("wine · score", "tags.a = 'b'", sort_by="loss", sections=[Section("Costs", [bars("elapsed_s")])]),
-    "table": Page("wine · table", "tags.a = 'b'", "TABLE", sort_by="loss"),
+    "score": Page("wine · score", "tags.a = 'b'"),
+    "table": Page("wine · table", "tags.a = 'b'", "TABLE"),
 }
 LONG = Page("long", os.urandom(4_500).hex())  # it cannot be compressed
 HERE = Path(__file__).parent
