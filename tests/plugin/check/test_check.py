@@ -9,12 +9,11 @@ import sys
 
 import mlflow
 import numpy as np
-import psutil
 import pytest
 from cases import cases, rows, tables
 from click.testing import CliRunner
-from commands import in_use, store_uri, wait_until
-from machines import lay, start_fork
+from commands import Command, clean_environment, store_uri, wait_until
+from machines import lay
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
@@ -177,31 +176,24 @@ def test_mistake_or_failure_is_a_short_sentence_with_a_code(check, repository, s
     assert {run.info.status for run in store_in_use.search_runs(["0"], OF_CHECKS)} <= {"FAILED"}
 
 
-# In the third pair it writes down who it is, and hangs.
+# In the third pair it says that it is there, and hangs.
 HANGS = """
 import os, sys, time
 if os.environ["SYSMETRICS_PAIR"] == "3":
-    open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
+    open(sys.argv[1], "a").write(".")
     time.sleep(600)
 """
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_ctrl_c_in_the_third_pair_leaves_no_process(empty_store):
-    pids = empty_store / "pids"
-    pids.touch()
-    command = [sys.executable, "-c", HANGS, str(pids)]
-    line = ["check", *ANY_CPU, "--baseline-command", shlex.join(command), "--", *command]
-
-    def check():
-        with in_use(empty_store):
-            os._exit(CliRunner().invoke(main, line).exit_code)
-
-    checking = start_fork(check)
-    wait_until(lambda: pids.read_text().count("\n") == 2, 300.0, "the third pair")
-    os.kill(checking, signal.SIGINT)
-    _, status = os.waitpid(checking, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
-    assert not any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split())
+    there = empty_store / "there"
+    there.touch()
+    hangs = [sys.executable, "-c", HANGS, str(there)]
+    line = ["mlflow-sysmetrics", "check", *ANY_CPU, "--baseline-command", shlex.join(hangs), "--", *hangs]
+    checking = Command(line, cwd=empty_store, output=empty_store / "output", env=clean_environment(), warm=True)
+    wait_until(lambda: there.read_text() == "..", 300.0, "the third pair")
+    checking.signal(signal.SIGINT, group=True)
+    assert checking.wait().exit_code == 130
+    assert checking.processes() == {}
     (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"], OF_CHECKS)
     assert run.info.status == "KILLED"

@@ -15,6 +15,8 @@ from machines import has_ended
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.metrics import names
+from mlflow_sysmetrics.served.capacity import Capacity
+from mlflow_sysmetrics.served.contention import Contention
 
 LIMIT_S = 300.0
 
@@ -74,6 +76,17 @@ def test_limit_that_even_the_lowest_rate_breaks_is_a_sentence(served):
     said = served("models:/sum/1 --capacity served_p95_ms<=0.01", code=1)
     last = said.splitlines()[-1]
     assert re.fullmatch(r"Error: models:/\S+ breaks served_p95_ms<=0.01 even at \S+ requests a second", last)
+
+
+@cases(
+    "is_late, metrics",
+    {"quiet": (False, [{"served_capacity_per_s": 16.4, "served_p95_ms_at_rate": 9.0}]), "busy": (True, [])},
+)
+def test_capacity_is_logged_unless_the_machine_was_busy(store_in_use, monkeypatch, is_late, metrics):
+    found = Capacity(16.4, 10.7, 25.2, {15.0: {"served_p95_ms": 9.0}}, Contention(0.0, 0.0, is_late))
+    monkeypatch.setattr("mlflow_sysmetrics.command.served.served_capacity", lambda *_, **say: found)
+    CliRunner().invoke(main, ["served", "models:/m/1", "--capacity", "served_p95_ms<=20"])
+    assert [run.data.metrics for run in store_in_use.search_runs(["0"])] == metrics
 
 
 @pytest.mark.slow
