@@ -6,14 +6,7 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
-from commands import (
-    Study,
-    children,
-    copy_store,
-    invoke,
-    runs_of_kind,
-    store_uri,
-)
+from commands import children, copy_store, invoke, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 
@@ -21,6 +14,7 @@ from entrypoints.main import main as main_command
 from entrypoints.own_modules import OF_STEPS
 from entrypoints.prepare import prepare
 from entrypoints.tune import tune
+from mlflow_sysmetrics.tags import ERROR
 
 
 @pytest.fixture(autouse=True)
@@ -38,14 +32,13 @@ def test_main_ends_with_the_first_step_that_fails(store_in_use, monkeypatch, cap
     assert result.exit_code == 1
     assert "Traceback" not in result.output + of_prepare.out + of_prepare.err
     assert of_prepare.err.count("Error: dataset=nonsense") == 1
-    assert "Error: prepare did not succeed" in result.stderr
-    (main,) = runs_of_kind(store_in_use, "main")
-    (step,) = [run for run in store_in_use.search_runs(["0"]) if run.info.run_id != main.info.run_id]
+    step, main = store_in_use.search_runs(["0"])  # the newest first
     assert step.data.tags["mlflow.project.entryPoint"] == "prepare"
     assert step.data.tags["mlflow.parentRunId"] == main.info.run_id
-    assert (main.info.status, step.info.status) == ("FAILED", "FAILED")
-    assert "prepare did not succeed" in main.data.tags["sysmetrics.error"]
-    assert "dataset=nonsense" in step.data.tags["sysmetrics.error"]
+    for run, says in ((main, "prepare did not succeed"), (step, "dataset=nonsense")):
+        assert run.info.status == "FAILED"
+        assert says in run.data.tags[ERROR]
+    assert f"Error: {main.data.tags[ERROR]}\n" in result.stderr
 
 
 def test_main_studies_datasets_in_turn_and_then_compares_them(store_in_use, monkeypatch):
@@ -61,22 +54,22 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(store_in_use, monk
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
 
     monkeypatch.setattr(mlflow.projects, "run", run)
-    given = {"target": "a", "max_rows": "500", "folds": "3", "seed": "7", "algorithm": "svm,my.Model"}
-    given |= {"space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}', "choose": "cheapest", "served": "none"}
+    given = {"folds": "3", "algorithm": "svm,my.Model", "space": '{"alpha": {"loguniform": [0.1, 1]}}'}
     given |= {"limits": "elapsed_s<=3", "register": "wine"}
     result = invoke(main_command, dataset="red_wine,diabetes", **given)
     assert result.exit_code == 0, result.output
-    whole = {str(option.name): str(option.default) for option in tune.params} | given
+    whole = {option.name: str(option.default) for option in tune.params} | given
     del whole["dataset"], whole["resume"]
-    of_data = {option.name: whole[option.name] for option in prepare.params if option.name in whole}
     full = {name: text for name, text in whole.items() if name not in ("limits", "register")}
+    of_data = {option.name: whole[option.name] for option in prepare.params if option.name in whole}
     expected = []
     for name in ("red_wine", "diabetes"):
         of = {"dataset": name}
         expected += [("prepare", of | of_data), ("tune", of | full), ("early_stop", of | whole)]
         expected += [("report", {"study": f"tune of {name},early_stop of {name}"})]
-    assert ran == [*expected, ("report", {"study": "tune of red_wine,tune of diabetes"})]
-    (main,) = runs_of_kind(store_in_use, "main")
+    expected += [("report", {"study": "tune of red_wine,tune of diabetes"})]
+    assert ran == expected
+    (main,) = store_in_use.search_runs(["0"])
     assert main.info.run_name == "main red_wine, diabetes"
     assert main.data.params == {"dataset": "red_wine,diabetes", **whole}
 
@@ -89,34 +82,26 @@ hidden_layer_sizes: [[4], [8, 4]]
 """
 
 
-@pytest.fixture(scope="module")
-def main_study(new_store, run_project, tmp_path_factory):
-    """The study without limits that main has made of a user's own table, with algorithms of all kinds.
+@pytest.mark.slow
+def test_main_runs_its_steps_nested(new_store, run_project, tmp_path):
+    """It prepares the rows that are asked for, searches twice, and reports on both searches.
 
-    By `mlflow run` in a folder of the user.
+    By `mlflow run` in a folder of the user, on a table and with algorithms of the user's own.
     """
-    folder = tmp_path_factory.mktemp("main")
-    write_own_models(folder)
-    user = copy_store(new_store, folder / "user")
+    write_own_models(tmp_path)
+    user = copy_store(new_store, tmp_path / "user")
     (user / "space.yaml").write_text(SPACE)
     given = {**OF_TABLE, "algorithm": ",".join(("logistic", MLP, *ALGORITHMS)), "space": "space.yaml"}
     command = run_project("main", user, **given, max_rows="300", folds="3", served="none")
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(user))
-    run = runs_of_kind(client, "study")[1]
-    return Study(user, command, client, run, children(client, run, "trial"), set())
-
-
-@pytest.mark.slow
-def test_main_runs_its_steps_nested(main_study):
-    """It prepares the rows that are asked for, searches twice, and reports on both searches."""
-    (main,) = runs_of_kind(main_study.client, "main")
-    (prepare,), (report,) = (children(main_study.client, main, kind) for kind in ("prepare", "report"))
-    limited, _ = children(main_study.client, main, "study")
-    steps = [prepare, main_study.run, limited, report]
-    assert [run.info.status for run in (main, *steps)] == ["FINISHED"] * 5
-    entries = [run.data.tags["mlflow.project.entryPoint"] for run in steps]
-    assert entries == ["prepare", "tune", "early_stop", "report"]
-    assert (prepare.data.metrics["rows"], prepare.data.metrics["train_rows"]) == (300, 210)
-    assert report.data.params["study"] == f"{main_study.run.info.run_id},{limited.info.run_id}"
-    assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (main_study.run, limited))
+    (main,) = runs_of_kind(client, "main")
+    (prepare,) = children(client, main, "prepare")
+    limited, full = children(client, main, "study")
+    (report,) = children(client, main, "report")
+    for run, entry in ((prepare, "prepare"), (full, "tune"), (limited, "early_stop"), (report, "report")):
+        assert run.data.tags["mlflow.project.entryPoint"] == entry
+        assert run.info.status == "FINISHED"
+    assert main.info.status == "FINISHED"
+    assert prepare.data.metrics["rows"] == 300
+    assert report.data.params["study"] == f"{full.info.run_id},{limited.info.run_id}"

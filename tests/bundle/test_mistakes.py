@@ -3,16 +3,17 @@
 import importlib
 import os
 import platform
+import re
 import shlex
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from cases import cases
 from commands import copy_store, in_use, invoke, store_uri, the_run
 from golden import check_answers
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from records import store, study_settings, trial
 from reference import configured
@@ -27,14 +28,15 @@ from mlflow_sysmetrics.tags import ERROR, KIND, NODE, PID
 OF_OWN_MODULES = {**OF_TABLE, "algorithm": ",".join(ALGORITHMS), "folds": "2", "space": "large.yaml"}
 
 
-def _sentence(stderr):
-    """The one line that starts with "Error: ", without that start."""
-    (line,) = [line for line in stderr.splitlines() if line.startswith("Error: ")]
-    return line.removeprefix("Error: ")
-
-
 @pytest.mark.slow
-def test_mistake_under_mlflow_run(run_project, new_store, tmp_path):
+@cases(
+    "entry, given, says",
+    {
+        "in a file": ("tune", OF_OWN_MODULES, "space: batch_size 5000 "),
+        "not declared in MLproject": ("main", {"fold": "3"}, "fold: no such parameter; use folds, the closest name"),
+    },
+)
+def test_mistake_under_mlflow_run(run_project, new_store, tmp_path, entry, given, says):
     """It passes the sentence on and makes no second run: its own is FAILED and says why.
 
     Paths are the user's, and so are modules: in the folder where they typed it, in a package there, and beside the
@@ -43,26 +45,14 @@ def test_mistake_under_mlflow_run(run_project, new_store, tmp_path):
     write_own_models(tmp_path)
     folder = copy_store(new_store, tmp_path / "user")
     (folder / "large.yaml").write_text("batch_size: 5000")
-    command = run_project("tune", folder, **OF_OWN_MODULES)
+    command = run_project(entry, folder, **given)
     assert command.exit_code != 0
     assert "Traceback" not in command.stdout + command.stderr
-    assert _sentence(command.stderr).startswith("space: batch_size 5000 ")
+    (sentence,) = re.findall("^Error: (.*)$", command.stderr, re.MULTILINE)
+    assert sentence.startswith(says)
     run = the_run(folder)
     assert run.info.status == "FAILED"
-    assert run.data.tags["sysmetrics.error"] == _sentence(command.stderr)
-
-
-@pytest.mark.slow
-def test_misspelt_parameter_under_mlflow_run(run_project, new_store, tmp_path):
-    """MLflow hands it on, since it may be one that MLproject does not declare."""
-    folder = copy_store(new_store, tmp_path / "user")
-    command = run_project("main", folder, fold="3")
-    assert command.exit_code != 0
-    assert "Traceback" not in command.stdout + command.stderr
-    assert _sentence(command.stderr) == "fold: no such parameter; use folds, the closest name"
-    run = the_run(folder)
-    assert (run.info.status, run.data.params["fold"]) == ("FAILED", "3")
-    assert run.data.tags["sysmetrics.error"] == _sentence(command.stderr)
+    assert run.data.tags[ERROR] == sentence
 
 
 @pytest.fixture(scope="module")
@@ -80,27 +70,30 @@ def here(new_store, tmp_path_factory):
 def _resumable(client):
     """The ids, by name, of runs that a command may be asked to continue."""
     one = study_settings(space={"batch_size": [64], "learning_rate": [0.01], "alpha": [0.001]})
-    ids = {}
-    for name in ("ended", "changed", "early", "running", "elsewhere"):
-        ids[name] = client.create_run("0", run_name=f"study {name}", tags={KIND: "study"}).info.run_id
-    for name in ("ended", "changed"):
-        resume.keep(RecordedRun.of(client, client.get_run(ids[name])), one)
-    client.set_tag(ids["changed"], STUDY_KEY, "of other data")
-    client.set_tag(ids["changed"], DATASET, "red_wine")
     parent = psutil.Process(os.getppid())  # lives as long as this process
-    for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
-        about = {NODE: node, PID: parent.pid, PID_SINCE: parent.create_time()}
-        client.log_batch(ids[name], tags=[RunTag(key, str(value)) for key, value in about.items()])
+    process = {PID: str(parent.pid), PID_SINCE: str(parent.create_time())}
+    tags = {
+        "ended": {},
+        "changed": {STUDY_KEY: "of other data", DATASET: "red_wine"},
+        "early": {},
+        "running": {NODE: platform.node(), **process},
+        "elsewhere": {NODE: "another-machine", **process},
+    }
+    runs = {}
+    for name, own in tags.items():
+        runs[name] = client.create_run("0", run_name=f"study {name}", tags={KIND: "study", **own})
+    for name in ("ended", "changed"):
+        resume.keep(RecordedRun.of(client, runs[name]), one)
+    ids = {f"<{name}>": run.info.run_id for name, run in runs.items()}
     for name in ("ended", "changed", "early"):
-        client.set_terminated(ids[name], "FINISHED")
+        client.set_terminated(runs[name].info.run_id)
     done = trial(1, configuration=configured(batch_size=64, learning_rate=0.01, alpha=0.001))
-    ids["trial"] = store(client, ids["ended"], done)
-    here = {
+    ids["<trial>"] = store(client, ids["<ended>"], done)
+    return ids | {
         "process <pid>": f"process {parent.pid}",
         "on <this machine>": f"on {platform.node()}",
         "<folder>": str(Path.cwd()),
     }
-    return here | {f"<{name}>": run_id for name, run_id in ids.items()}
 
 
 def _with_ids(text, ids):

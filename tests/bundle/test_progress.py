@@ -3,7 +3,7 @@
 import io
 from unittest.mock import Mock
 
-from cases import cases
+from cases import cases, tables
 from machines import Clock
 
 from entrypoints.progress import Progress
@@ -17,33 +17,7 @@ class Terminal(io.StringIO):
         return True
 
 
-EQUAL, FOUR = (dict.fromkeys(range(number), 1.0) for number in (8, 4))
-AFTER_30_S = "8 trials, best val_rmse 0.6581, 30 s elapsed"
-
-
-@cases(
-    "expected, options, starts, ends, seconds, says",
-    {
-        "before the first trial": ({}, {}, (), (), 0, "starting the processes"),
-        "none has ended": ({}, {}, (0, 1), (), 20, "0/8 trials, best val_rmse 0.6581, 20 s elapsed"),
-        # Two of eight trials took 30 s, so the six that are left take 90 s.
-        "equal trials": (EQUAL, {}, (0, 1), (0, 1), 30, f"2/{AFTER_30_S}, about 1 min 30 s left"),
-        # 10 of 100 s are done and half of the 30 that run: 25 took 20 s, so the other 75 take 60 s.
-        "in proportion to the forecasts": (
-            {0: 10.0, 1: 30.0, 2: 40.0, 3: 20.0},
-            {},
-            (0, 1),
-            (0,),
-            20,
-            "1/8 trials, best val_rmse 0.6581, 20 s elapsed, about 1 min 0 s left",
-        ),
-        # Only the trials of this command say how long the others take.
-        "a study that goes on": (FOUR, {"done": 4}, (0,), (0,), 30, f"5/{AFTER_30_S}, about 1 min 30 s left"),
-        # The limit counts from the first trial, too.
-        "limit of 1 min": (EQUAL, {"limit_s": 60.0}, (0,), (0,), 30, f"1/{AFTER_30_S}, about 30 s left"),
-        "limit of 10 min": (EQUAL, {"limit_s": 600.0}, (0,), (0,), 30, f"1/{AFTER_30_S}, about 3 min 30 s left"),
-    },
-)
+@cases("expected, options, starts, ends, seconds, says", tables(__file__, "progress.yaml"))
 def test_progress_says_trials_best_and_time(expected, options, starts, ends, seconds, says):
     """Time counts from the first trial on, and is never more than the limit leaves."""
     stream, clock = io.StringIO(), Clock(100.0)
@@ -62,20 +36,26 @@ def test_progress_says_trials_best_and_time(expected, options, starts, ends, sec
 @cases("stream, interval_s", {"log": (io.StringIO, 5.0), "terminal": (Terminal, 0.2)})
 def test_progress_writes_only_when_a_line_is_due(stream, interval_s):
     """The first at once, then one per interval: long in a log, short on a terminal. Only then the best is asked for."""
-    output, clock, best = stream(), Clock(100.0), Mock(return_value=0.5)
-    progress = Progress(8, "val_rmse", output, clock)
+    clock, best = Clock(100.0), Mock(return_value=0.5)
+    progress = Progress(8, "val_rmse", stream(), clock)
     progress.trial_started("a")
-    lines = []
-    for moved in (0.0, interval_s * 0.9, interval_s * 0.2, interval_s * 0.9, interval_s * 0.2):
-        clock.now += moved
+    asked = []
+    for intervals in (0.0, 0.9, 0.2, 0.9, 0.2):
+        clock.now += interval_s * intervals
         progress.show(best)
-        lines.append(output.getvalue().count("0/8 trials"))
-    assert lines == [1, 1, 2, 2, 3]
-    assert best.call_count == 3
+        asked.append(best.call_count)
+    assert asked == [1, 1, 2, 2, 3]
 
 
-@cases("stream", {"log": io.StringIO, "terminal": Terminal})
-def test_progress_always_writes_the_last_line(stream):
+@cases(
+    "stream, written",
+    {
+        "log": (io.StringIO, "{}\n{}\n{}\n"),
+        # What is said after the first line does not follow it in the same one.
+        "terminal": (Terminal, "\r\033[K{}\n\r\033[K{}\r\033[K{}\n"),
+    },
+)
+def test_progress_always_writes_the_last_line(stream, written):
     """Even just after another one, and with no time left. On a terminal each line takes the place of the one before."""
     output, clock = stream(), Clock(100.0)
     progress = Progress(1, "val_accuracy", output, clock)
@@ -87,10 +67,8 @@ def test_progress_always_writes_the_last_line(stream):
     clock.now += 0.1
     progress.trial_ended("a")
     progress.show(lambda: 0.77, last=True)
-    lines = ["starting the processes", "0/1 trials, best val_accuracy -, 0 s elapsed"]
-    lines += ["1/1 trials, best val_accuracy 0.7700, 0 s elapsed"]
-    if stream is Terminal:  # what is said after the first line does not follow it in the same one
-        first, *others = (f"\r\033[K{line}" for line in lines)
-        assert output.getvalue() == first + "\n" + "".join(others) + "\n"
-    else:
-        assert output.getvalue().splitlines() == lines
+    assert output.getvalue() == written.format(
+        "starting the processes",
+        "0/1 trials, best val_accuracy -, 0 s elapsed",
+        "1/1 trials, best val_accuracy 0.7700, 0 s elapsed",
+    )

@@ -25,34 +25,49 @@ runpy.run_module("entrypoints.{command}", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.fixture
+def end(project, empty_store):
+    """Run code as a command in the project's folder to its end."""
+
+    def ended(code, warm=True, **more):
+        env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store), **more)
+        line = [sys.executable, "-c", code]
+        return Command(line, cwd=project, output=empty_store / "output", env=env, warm=warm).wait()
+
+    return ended
+
+
+@pytest.fixture
+def ends(empty_store):
+    """The status and the reason of each run in its store."""
+    client = MlflowClient(store_uri(empty_store))
+    return lambda: [(run.info.status, run.data.tags.get(STOP_REASON)) for run in client.search_runs(["0"])]
+
+
 @pytest.mark.parametrize("command", ["prepare", "tune", "report", "main"])
-def test_signal_at_the_first_import_ends_each_command(command, project, tmp_path):
+def test_signal_at_the_first_import_ends_each_command(command, end):
     """Whatever imports follow, it is heeded from the first line on. Without `mlflow run` there is no run to mark."""
-    code = INTERRUPTED.format(command=command, module="click", name="SIGTERM")
-    done = Command([sys.executable, "-c", code], cwd=project, output=tmp_path, env=clean_environment()).wait()
+    done = end(INTERRUPTED.format(command=command, module="click", name="SIGTERM"), warm=False)
     assert (done.exit_code, done.stderr) == (128 + signal.SIGTERM, "")
 
 
 @pytest.mark.parametrize(
-    ("command", "module", "name"),
+    ("module", "name"),
     [
-        pytest.param("tune", "click", "SIGINT", id="first-import"),
-        pytest.param("tune", "mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
-        pytest.param("tune", "entrypoints.search.running", "SIGTERM", id="study", marks=pytest.mark.slow),
+        pytest.param("click", "SIGINT", id="first-import"),
+        pytest.param("mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
+        pytest.param("entrypoints.search.running", "SIGTERM", id="study", marks=pytest.mark.slow),
     ],
 )
-def test_signal_while_modules_are_imported_marks_the_run(command, module, name, project, empty_store):
+def test_signal_while_modules_are_imported_marks_the_run(module, name, end, ends, empty_store):
     """As after any other: the exit code is 128 + its number, the run KILLED, and no traceback is shown."""
-    client = MlflowClient(store_uri(empty_store))
-    run_id = client.create_run("0").info.run_id
-    env = clean_environment(MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=client.tracking_uri)
-    line = [sys.executable, "-c", INTERRUPTED.format(command=command, module=module, name=name)]
-    done = Command(line, cwd=project, output=empty_store / "output", env=env).wait()
+    run_id = MlflowClient(store_uri(empty_store)).create_run("0").info.run_id
+    code = INTERRUPTED.format(command="tune", module=module, name=name)
+    done = end(code, warm=False, MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0")
     assert done.exit_code == 128 + getattr(signal, name)
-    end = " What was measured is in MLflow."  # unless the end takes so long that it is forced
-    assert done.stderr.strip().removesuffix(end) == f"Stopped by {name}."
-    run = client.get_run(run_id)
-    assert (run.info.status, run.data.tags[STOP_REASON]) == ("KILLED", f"ended by {name}")
+    end_said = " What was measured is in MLflow."  # unless the end takes so long that it is forced
+    assert done.stderr.strip().removesuffix(end_said) == f"Stopped by {name}."
+    assert ends() == [("KILLED", f"ended by {name}")]
 
 
 HANGS = """
@@ -72,14 +87,11 @@ with runs.recorded_run("study", "hangs", {}) as run:
 """
 
 
-def test_command_that_hangs_at_its_end_is_ended(project, empty_store):
+def test_command_that_hangs_at_its_end_is_ended(end, ends):
     """It has a few seconds from the signal on, also where its terminal is gone; no run stays open."""
-    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
-    line = [sys.executable, "-c", HANGS]
-    done = Command(line, cwd=project, output=empty_store / "output", env=env, warm=True).wait()
+    done = end(HANGS)
     assert (done.exit_code, done.stderr) == (128 + signal.SIGTERM, "")
-    runs = MlflowClient(store_uri(empty_store)).search_runs(["0"])
-    assert [(run.info.status, run.data.tags[STOP_REASON]) for run in runs] == [("KILLED", "ended by SIGTERM")] * 2
+    assert ends() == [("KILLED", "ended by SIGTERM")] * 2
 
 
 HUNG_UP = """
@@ -95,24 +107,19 @@ with runs.recorded_run("study", "hung up", {{}}):
 
 
 @cases(
-    "before, status, reason, exit_code, says",
+    "before, run, exit_code, says",
     {
-        "lost-terminal": ("SIG_DFL", "KILLED", "ended by SIGHUP", 128 + signal.SIGHUP, ""),
-        "nohup": ("SIG_IGN", "FINISHED", None, 0, "goes on"),
+        "lost-terminal": ("SIG_DFL", ("KILLED", "ended by SIGHUP"), 128 + signal.SIGHUP, ""),
+        "nohup": ("SIG_IGN", ("FINISHED", None), 0, "goes on"),
     },
 )
-def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(
-    before, status, reason, exit_code, says, project, empty_store
-):
+def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(before, run, exit_code, says, end, ends):
     """A lost connection leaves nothing RUNNING, and who has asked for it goes on."""
-    line = [sys.executable, "-c", HUNG_UP.format(before=before)]
-    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
-    done = Command(line, cwd=project, output=empty_store / "output", env=env, warm=True).wait()
+    done = end(HUNG_UP.format(before=before))
     assert (done.exit_code, done.stdout.strip()) == (exit_code, says)
-    assert ("\nStopped by SIGHUP. What was measured is in MLflow.\n" in done.stderr) is (status == "KILLED")
+    assert ("\nStopped by SIGHUP. What was measured is in MLflow.\n" in done.stderr) is (exit_code > 0)
     assert "Traceback" not in done.stderr
-    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
-    assert (run.info.status, run.data.tags.get(STOP_REASON)) == (status, reason)
+    assert ends() == [run]
 
 
 FOUND = """
@@ -127,11 +134,9 @@ with runs.recorded_command("study", "found", {}) as command:
 """
 
 
-def test_interrupted_command_says_what_it_has_found_and_how_to_go_on(project, empty_store):
+def test_interrupted_command_says_what_it_has_found_and_how_to_go_on(end):
     """In its last lines."""
-    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
-    done = Command([sys.executable, "-c", FOUND], cwd=project, output=empty_store / "output", env=env, warm=True).wait()
-    assert done.stderr.splitlines()[-3:] == [
+    assert end(FOUND).stderr.splitlines()[-3:] == [
         "Stopped by SIGINT. What was measured is in MLflow.",
         "Best so far: val_rmse 0.66 by b8",
         "Continue with: mlflow run . -P resume=1",
