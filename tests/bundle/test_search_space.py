@@ -1,78 +1,50 @@
-"""The text of a space: what becomes of YAML, JSON and files, what is drawn, and what is said of everything else."""
+"""The text of a space: what becomes of YAML, JSON and files, and what is drawn."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import cases
+from cases import cases, tables
 
 from entrypoints.search_space import distribution, is_distribution, parse
 
-
-def _values(given):
-    """Those of one hyperparameter."""
-    return parse(json.dumps({"x": given}), Path())["x"]
+TABLES = tables(__file__, "search_space.yaml")
 
 
-@cases(
-    "given, values",
-    {
-        "list": ([0.1, 1], [0.1, 1]),
-        "one number": (0.1, [0.1]),
-        "nothing": (None, [None]),
-        "repetition": ([2, 1, 2, 2], [2, 1]),
-        "different types": ([True, 1, 1.0, "1"], [True, 1, 1.0, "1"]),
-    },
-)
-def test_values_are_those_that_are_listed(given, values):
+@cases("given, values", TABLES["listed"])
+def test_values_are_those_that_are_listed(given, values, tmp_path):
     """One value is a list of one; of equal ones the first stays."""
-    found = _values(given)
-    assert (found, list(map(type, found))) == (values, list(map(type, values)))
+    found = parse(json.dumps({"x": given}), tmp_path)["x"]
+    assert found == values
+    assert [type(value) for value in found] == [type(value) for value in values]
 
 
-YAML = """
-# the layers
-hidden_layer_sizes: [[16], [64, 32]]
-alpha: [1e-5, 1.0e-4, .1, "1e-5"]
-solver: adam
-"""
-FLOW = '{hidden_layer_sizes: [[16], [64, 32]], alpha: [1e-5, 0.0001, 0.1, "1e-5"], solver: adam}'
-JSON = '{"hidden_layer_sizes": [[16], [64, 32]], "alpha": [1e-5, 0.0001, 0.1, "1e-5"], "solver": "adam"}'
-
-
-@cases(
-    "content, named",
-    {
-        "yaml, relative": (YAML, "any name"),
-        "yaml in braces, absolute": (FLOW, "{folder}/any name"),
-        "json, at home": (JSON, "~/any name"),
-    },
-)
+@cases("content, named", TABLES["files"])
 def test_space_may_be_in_a_file(tmp_path, monkeypatch, content, named):
     """YAML or JSON, with the same numbers; a relative path starts in the folder that is given."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "any name").write_text(content)
-    found = parse(named.format(folder=tmp_path), tmp_path if named == "any name" else tmp_path / "elsewhere")
-    assert found == parse(FLOW, tmp_path) == json.loads(JSON) | {"solver": ["adam"]}
+    folder = tmp_path if named == "any name" else tmp_path / "elsewhere"
+    assert parse(named.format(folder=tmp_path), folder) == {
+        "hidden_layer_sizes": [[16], [64, 32]],
+        "alpha": [1e-5, 1e-4, 0.1, "1e-5"],
+        "solver": ["adam"],
+    }
 
 
-@cases(
-    "given, low, high, median",
-    {
-        "uniform": ("{uniform: [-0.5, 0.5]}", -0.5, 0.5, 0),
-        "loguniform": ("{loguniform: [1e-5, 1e-1]}", 1e-5, 1e-1, 1e-3),
-        "integers": ("{integers: [-1, 2]}", -1, 2, 0),
-    },
-)
-def test_distribution_is_drawn_from_between_its_bounds(given, low, high, median):
+@cases("given, low, high, median", TABLES["drawn"])
+def test_distribution_is_drawn_from_between_its_bounds(given, low, high, median, tmp_path):
     """Half of the draws are below the middle, which of a loguniform is that of the exponents."""
-    given_values = parse(f"{{x: {given}}}", Path())["x"]
-    assert is_distribution(given_values)
-    values = distribution(given_values)
-    drawn = values.rvs(size=2000, random_state=0)
+    values = parse(f"{{x: {given}}}", tmp_path)["x"]
+    assert is_distribution(values)
+    drawn = distribution(values).rvs(size=2000, random_state=0)
     assert low <= drawn.min() < drawn.max() <= high
-    assert values.median() == pytest.approx(median)
-    if "integers" in given:
-        assert set(drawn.tolist()) == {-1, 0, 1, 2}
-        assert np.issubdtype(drawn.dtype, np.integer)
+    assert distribution(values).median() == pytest.approx(median)
+
+
+def test_integers_are_drawn_with_both_bounds(tmp_path):
+    """As whole numbers."""
+    values = parse("{x: {integers: [-1, 2]}}", tmp_path)["x"]
+    drawn = distribution(values).rvs(size=2000, random_state=0)
+    assert set(drawn.tolist()) == {-1, 0, 1, 2}
+    assert np.issubdtype(drawn.dtype, np.integer)

@@ -9,36 +9,26 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from cases import cases
+from cases import cases, tables
 from frames import study, together
 from scipy.linalg import hadamard
 
 from entrypoints.reporting.questions.decision import answer, decide
 from entrypoints.reporting.verdicts import judged
 
+TABLES = tables(__file__, "decision.yaml")
+TRIALS = TABLES["trials"]
 FOLDS = 16
-# A score, a training time and a memory each; two scores differ by chance up to 0.016, and are as good up to 0.006.
-TRIALS = {
-    "a": (0.59, 8.0, 90.0),
-    "e": (0.61, 4.0, 90.0),
-    "b": (0.63, 2.0, 90.0),
-    "c": (0.635, 0.5, 90.0),
-    "d": (0.7, 0.1, 300.0),
-}
-NOISE = {"val_rmse": 0.006, "training_time_s": (0.04, 50)}
+TIME = "training_time_s"
 
 
-def made(trials=TRIALS, limits=None, noise=NOISE, **of_study):
-    """A study of trials by name, whose scores have this error; one of them ran again to show the noise of costs."""
+def made(trials=TRIALS, limits=None, error=0.006, noise=0.04, degrees=50, cost=TIME, **of_study):
+    """A study of trials by name, whose scores have this error, and one of whose costs has this noise."""
     patterns = dict(zip(trials, hadamard(FOLDS)[1:], strict=False))
-    spread = noise.get("val_rmse", 0.0) / math.sqrt(2 * FOLDS / (FOLDS - 1) * (1 / FOLDS + 1 / (FOLDS - 1)))
-    costs = {
-        "training_time_s": lambda row: trials[row["size"]][1],
-        "peak_memory_mb": lambda row: trials[row["size"]][2],
-    }
+    spread = error / math.sqrt(2 * FOLDS / (FOLDS - 1) * (1 / FOLDS + 1 / (FOLDS - 1)))
     frame = study(
         {"size": list(trials)},
-        costs,
+        {TIME: lambda row: trials[row["size"]][1], "peak_memory_mb": lambda row: trials[row["size"]][2]},
         lambda row: trials[row["size"]][0] + spread * patterns[row["size"]],
         noise=0.0,
         fold_sd=0.0,
@@ -47,82 +37,54 @@ def made(trials=TRIALS, limits=None, noise=NOISE, **of_study):
         name=limits or "full",
         of_study={"limits": limits} | of_study,
     )
-    for cost, known in noise.items():
-        if cost != "val_rmse":
-            frame = run_again(frame, list(trials)[-1], cost, *known)
-    return frame
-
-
-def run_again(frame, name, cost, share, degrees):
-    """With repetitions of the trial of this name, which show that a cost has this noise."""
-    last = frame.trials[frame.trials["size"] == name].iloc[0]
+    if not degrees:
+        return frame
+    last = frame.trials[frame.trials["size"] == list(trials)[-1]].iloc[0]
     again = pd.DataFrame([last] * degrees).reset_index(drop=True)
     again["repeat"] = again.index + 1
-    again["trial_id"] = [f"{cost}_{number}" for number in again.index]
-    again[cost] = last[cost] * np.exp(share * np.where(again.index % 2, 1.0, -1.0))
+    again["trial_id"] = [f"again_{number}" for number in again.index]
+    again[cost] = last[cost] * np.exp(noise * np.where(again.index % 2, 1.0, -1.0))
     return replace(frame, trials=pd.concat([frame.trials, again], ignore_index=True))
 
 
-def decided(trials=TRIALS, limits=None, noise=NOISE):
-    """The decision about a full study, with the limits of another one."""
-    return decide(together(made(trials, noise=noise), *([made(trials, limits)] if limits else [])))
+def exact(**changes):
+    """A study in which no noise is known."""
+    return made(error=0.0, degrees=0, **changes)
 
 
-def names(decision):
+def names(frame):
     """The chosen, the cheaper and the better trial."""
-    cheaper = None if decision.takes_cheapest else decision.cheapest
-    found = (decision.chosen, cheaper, decision.better)
-    return tuple(None if each is None else each["size"] for each in found)
+    decision = decide(frame)
+    found = (decision.best, decision.cheapest, decision.better)
+    return [None if trial is None else trial["size"] for trial in found]
 
 
-@cases(
-    "limits, expected",
-    {
-        "no limits, none as good": (None, ("a", None, None)),
-        "one as good and cheaper": ("training_time_s<=3", ("b", "c", "e")),
-        "a better one is so beyond noise": ("training_time_s<=1", ("c", None, "e")),
-        "of the median": ("training_time_s<=1.5x median", ("b", "c", "e")),
-        "a lower limit": ("peak_memory_mb>=100", ("d", None, "a")),
-        "one of two measured": ("cpu_seconds<=5, training_time_s<=3", ("b", "c", "e")),
-        "of too few trials": ("training_time_s<=1.5x median after 6", ("a", None, None)),
-    },
-)
+@cases("limits, expected", TABLES["limits"])
 def test_best_within_the_limits_is_chosen(limits, expected):
-    """`b` and `c` differ by less than noise; the median of the times is 2 s; `e` breaks limits less than `a`."""
-    assert names(decided(limits=limits)) == expected
+    """Of a full study, with the limits of another one."""
+    assert names(together(made(), made(limits=limits))) == expected
 
 
 def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is():
     """Nor as good."""
     scores = {1: 0.8, 2: 0.7}
-    costs = {"training_time_s": lambda row: 8 / row["size"]}
+    costs = {TIME: lambda row: 8 / row["size"]}
     frame = study({"size": [1, 2]}, costs, lambda row: scores[row["size"]], metric="val_accuracy", fold_sd=0.0)
-    assert names(decide(frame)) == (1, None, None)
+    assert names(frame) == [1, None, None]
 
 
-@cases(
-    "trials, expected",
-    {
-        "of equal scores the cheapest": ({"a": (0.6, 1.0, 90.0), "b": (0.6, 0.9, 90.0)}, ("b", None, None)),
-        "cheaper by milliseconds": ({"a": (0.6, 0.02, 90.0), "b": (0.603, 0.0006, 90.0)}, ("a", None, None)),
-        "cheaper by noise": ({"a": (0.6, 1.0, 90.0), "b": (0.605, 0.92, 90.0)}, ("a", None, None)),
-        "worse beyond noise": ({"a": (0.6, 1.0, 90.0), "b": (0.612, 0.1, 90.0)}, ("a", None, None)),
-        "the best of those that are as cheap": (
-            {"a": (0.6, 1.0, 90.0), "b": (0.605, 0.5, 90.0), "c": (0.603, 0.51, 90.0), "d": (0.602, 0.75, 90.0)},
-            ("a", "c", None),
-        ),
-    },
-)
+@cases("trials, expected", TABLES["cheaper"])
 def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(trials, expected):
     """Which of several that are as cheap is the very cheapest is chance."""
-    assert names(decided(trials)) == expected
+    assert names(made(trials)) == [*expected, None]
 
 
-@cases("share, cheaper", [(0.1, None), (0.01, "b")])
-def test_memory_near_0_is_compared_in_mb(share, cheaper):
+@cases("noise, cheaper", [(0.1, None), (0.01, "b")])
+def test_memory_near_0_is_compared_in_mb(noise, cheaper):
     """Its noise, of 0.4 or 0.04 MB here, is no smaller where a model takes next to nothing."""
     trials = {"a": (0.6, 1.0, 0.63), "b": (0.605, 1.0, 0.0), "c": (0.7, 1.0, 12.0)}
-    assert names(decided(trials, "peak_memory_mb<=100", NOISE | {"peak_memory_mb": (share, 50)}))[1] == cheaper
+    frames = [made(trials, limits, noise=noise, cost="peak_memory_mb") for limits in (None, "peak_memory_mb<=100")]
+    assert names(together(*frames)) == ["a", cheaper, None]
 
 
 @cases("choose, size", [("best", "b"), ("cheapest", "c")])
@@ -149,75 +111,61 @@ def test_margin_of_as_good_does_not_grow_with_the_number_of_trials():
 @cases("percent, is_named", [(1.5, True), (0.5, False)])
 def test_many_exact_copies_of_rows_are_named(percent, is_named):
     """A model that memorises looks better by them."""
-    said = " ".join(answer(made(duplicate_rows_percent=percent)).sentences)
-    assert ("exact copies" in said) is is_named
+    sentences = answer(made(duplicate_rows_percent=percent)).sentences
+    assert ("exact copies" in " ".join(sentences)) is is_named
 
 
-@cases(
-    "scores, chosen",
-    {
-        "one that exploded makes no ties": ((0.7, 0.6, 1e14), "b"),
-        "rounding makes none better": ((0.7, 0.7 - 1e-13), "a"),
-    },
-)
-def test_scores_that_are_equal_to_ten_digits_of_their_own_are_ties(scores, chosen):
+@cases("trials, chosen", TABLES["ties"])
+def test_scores_that_are_equal_to_ten_digits_of_their_own_are_ties(trials, chosen):
     """Also where noise is not known."""
-    trials = {name: (score, place, 90.0) for place, (name, score) in enumerate(zip("abc", scores, strict=False), 1)}
-    assert names(decided(trials, noise={})) == (chosen, None, None)
+    assert names(exact(trials=trials)) == [chosen, None, None]
 
 
 @cases(
     "seconds, degrees, expected",
     {
         "by chance": (0.85, 50, None),
-        "beyond it": (0.8, 50, "c"),
+        "beyond it": (0.8, 50, "z"),
         "by little that is known": (0.8, 2, None),
         "by a first fit that warmed up": (0.05, 0, None),
     },
 )
 def test_cheapest_of_many_equal_trials_is_not_called_cheaper(seconds, degrees, expected):
     """With a noise of 4 % the cheapest of nine is 1.2 times cheaper than the first, or more, in 1 % of cases."""
-    trials = {"a": (0.60, 1.0, 90.0), **{f"b{each}": (0.601, 1.0, 90.0) for each in range(8)}}
-    noise = NOISE | {"training_time_s": (0.04, degrees)}
-    assert names(decided(trials | {"c": (0.601, seconds, 90.0)}, noise=noise))[1] == expected
+    trials = {"a": (0.60, 1.0, 90.0), **dict.fromkeys("bcdefghi", (0.601, 1.0, 90.0)), "z": (0.601, seconds, 90.0)}
+    assert names(made(trials, degrees=degrees)) == ["a", expected, None]
 
 
 def test_trial_that_did_not_come_to_its_end_is_not_judged_by_what_it_cost_until_then():
     """Of a full study, which a person or the time limit may have ended: its cost would have risen."""
-    full = made()
+    full = exact()
     full.trials.loc[full.trials["size"] == "d", ["status", "stopped_by"]] = ["KILLED", "person"]
-    found = judged(together(full, made(limits="training_time_s<=3")))["verdict"]
-    by_size = dict(zip(full.trials["size"], found, strict=True))
+    verdicts = judged(together(full, exact(limits="training_time_s<=3")))["verdict"]
+    by_size = dict(zip(full.trials["size"], verdicts, strict=True))
     assert by_size == {"a": "breaks", "e": "breaks", "b": "meets", "c": "meets", "d": "unknown"}
 
 
-@cases(
-    "limits, unknown, verdicts",
-    {
-        "figure": ("cpu_seconds<=5, training_time_s<=3", "cpu_seconds<=5", {"breaks": 2, "unknown": 3}),
-        "too few trials": ("training_time_s<=1.5x median after 6", None, {"unknown": 5}),
-    },
-)
+@cases("limits, unknown, verdicts", TABLES["unknown"])
 def test_trial_that_a_limit_cannot_judge_is_not_said_to_meet_it(limits, unknown, verdicts):
     """Since it lacks the figure, or since too few trials ended; one that breaks another limit breaks them."""
-    found = judged(together(made(noise={}), made(limits=limits, noise={})))
+    found = judged(together(exact(), exact(limits=limits)))
     assert found["verdict"].astype(str).value_counts().to_dict() == verdicts
-    assert set(found["unknown"]) == {unknown or limits}
+    assert set(found["unknown"]) == {unknown}
 
 
 def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict():
     """What its relative limits came to is known to it alone."""
-    frame = made(limits="training_time_s<=1.5x median", noise={})
-    frame = replace(frame, trials=frame.trials.assign(feasible=frame.trials["size"].isin(["c", "e"])))
-    assert names(decide(frame))[0] == "e"
+    frame = exact(limits="training_time_s<=1.5x median")
+    frame.trials["feasible"] = frame.trials["size"].isin(["c", "e"])
+    assert names(frame)[0] == "e"
 
 
 def test_limits_on_served_models_are_judged_by_those_that_a_study_has_served():
     """Each has served only its finalists: the best, and under limits those after it until one met them."""
-    full, limited = made(noise={}), made(limits="served_memory_mb<=200", noise={})
+    full, limited = exact(), exact(limits="served_memory_mb<=200")
     for frame, served in ((full, {"a": 230.0}), (limited, {"a": 229.0, "e": 210.0, "b": 190.0})):
         frame.trials["served_memory_mb"] = frame.trials["size"].map(served)
-    assert names(decide(together(full, limited)))[0] == "b"
+    assert names(together(full, limited))[0] == "b"
 
 
 def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load():
@@ -234,21 +182,13 @@ def test_model_that_any_of_the_studies_has_logged_is_the_one_to_load():
 @cases("low, high, beaten", [(0.5, 0.59, True), (0.5, 0.61, False), (0.62, 0.7, False)])
 def test_baseline_is_beaten_where_the_test_part_shows_it(low, high, beaten):
     """Few folds tell little; the test part chose nothing."""
-    frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, of_study={"baseline": [0.601] * 10})
-    best = frame.complete.iloc[0]["run_id"]
-    frame.studies[["model", "model_run_id", "test", "test_low", "test_high"]] = ["models:/m-0", best, low, low, high]
+    of_study = {"baseline": [0.601] * 10, "model": "models:/m-0", "test_low": low, "test_high": high}
+    frame = study({"size": [1, 2, 3]}, score=lambda row: 0.6, of_study=of_study)
+    frame.studies["model_run_id"] = frame.complete["run_id"].iloc[0]
     assert decide(frame).beats_baseline is beaten
 
 
-@cases(
-    "metric, best, baseline, beaten, hides",
-    {
-        "beaten": ("val_rmse", 0.6, 0.8, True, False),
-        "by less than noise": ("val_rmse", 0.9, 0.901, False, False),
-        "better than all": ("val_accuracy", 0.7, 0.8, False, True),
-        "beaten, higher is better": ("val_accuracy", 0.9, 0.8, True, False),
-    },
-)
+@cases("metric, best, baseline, beaten, hides", TABLES["baseline"])
 def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(metric, best, baseline, beaten, hides):
     """The folds decide; accuracy that is no better may hide rare classes."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: best, metric=metric, of_study={"baseline": [baseline] * 10})
@@ -256,27 +196,14 @@ def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(metric
     assert ("balanced_accuracy" in " ".join(answer(frame).sentences)) is hides
 
 
-def _beside_forest(worse_by, disagree=0.001):
-    """The trials, and a forest that is worse than the best one by so much, on each second fold by more."""
+@cases("worse_by, disagree, first", TABLES["forest"])
+def test_first_is_said_that_the_search_has_not_beaten_a_forest(worse_by, disagree, first):
+    """It is not the model to take."""
     frame = made()
     forest = frame.trials[frame.trials["size"] == "a"]
     folds = frame.folds[frame.folds["trial_id"].isin(forest["trial_id"])].assign(trial_id="forest")
     folds["val_rmse"] += worse_by + np.tile([disagree, -disagree], FOLDS // 2)
     about = {"trial_id": "forest", "name": "reference: forest with its defaults", "role": "reference"}
-    return replace(frame, references=forest.assign(**about), folds=pd.concat([frame.folds, folds]))
-
-
-@cases(
-    "worse_by, disagree, first",
-    {
-        "better": (-0.1, 0.001, "**A forest with its defaults is better"),
-        "better by less than two standard errors": (-0.01, 0.015, "**The search has not beaten a forest"),
-        "as good": (0.002, 0.001, "**The search has not beaten a forest"),
-        "worse": (0.1, 0.001, "**Take size=a**"),
-    },
-)
-def test_first_is_said_that_the_search_has_not_beaten_a_forest(worse_by, disagree, first):
-    """It is not the model to take."""
-    frame = _beside_forest(worse_by, disagree)
-    assert answer(frame).sentences[0].startswith(first)
-    assert names(decide(frame))[0] == "a"
+    beside = replace(frame, references=forest.assign(**about), folds=pd.concat([frame.folds, folds]))
+    assert answer(beside).sentences[0].startswith(first)
+    assert names(beside)[0] == "a"
