@@ -89,10 +89,15 @@ def of_dataset(made, number):
 
 def with_columns(frame, mattering=4):
     """With six columns that its model was asked for, of which the first and the last are alike."""
-    columns = pd.DataFrame({"column": ["paid by card", *"bcdef"], "importance": [0.5, 0.4, 0.3, 0.2, 0.1, 0.0]})
-    columns[["like", "correlation"]] = None
-    columns.loc[0, ["like", "correlation"]] = ["f", -0.912]
-    columns.loc[5, ["like", "correlation"]] = ["paid by card", -0.912]
+    nothing = [None] * 4
+    columns = pd.DataFrame(
+        {
+            "column": ["paid by card", *"bcdef"],
+            "importance": [0.5, 0.4, 0.3, 0.2, 0.1, 0.0],
+            "like": ["f", *nothing, "paid by card"],
+            "correlation": [-0.912, *nothing, -0.912],
+        }
+    )
     about = {"spread": 0.01, "score": "rmse", "rows": 480, "repeats": 20, "study": frame.first}
     return replace(frame, importance=columns.assign(matters=columns.index < mattering, **about))
 
