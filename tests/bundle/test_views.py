@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from cases import cases
+from cases import cases, tables
 from pages import PREFIX, View, tags_of, unpacked
 
 from entrypoints import views
@@ -97,15 +97,7 @@ def test_each_page_of_a_study_begins_with_its_best_trial(ascending):
     assert re.match(r"red_wine (01 Jan|31 Dec) \d\d:\d\d$", title)
 
 
-@cases(
-    "other, memory",
-    {
-        "large": ({"model_memory_mb": 14.0}, "model_memory_mb"),
-        "small": ({"model_memory_mb": 0.9}, "peak_memory_mb"),
-        "limited": ({"model_memory_mb": 14.0, "status": "KILLED", "stopped_by": "limits"}, "model_memory_mb"),
-        "stopped": ({"model_memory_mb": 14.0, "status": "KILLED", "stopped_by": "person"}, "peak_memory_mb"),
-    },
-)
+@cases("other, memory", tables(__file__, "views.yaml"))
 def test_memory_of_a_study_is_that_of_its_models_where_one_is_large(other, memory):
     """A model of less than a megabyte is lost in what the process needs."""
     page = pages_of(MEASURED | {"model_memory_mb": 0.2}, MEASURED | other)[SCORE]

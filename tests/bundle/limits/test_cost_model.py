@@ -1,12 +1,13 @@
 """What a configuration will cost, by others of its kind: levels, intervals, and when to say nothing."""
 
 import pytest
-from cases import cases
+from cases import cases, tables
 from reference import MLP_CLASSIFIER, configured
 
-from entrypoints.limits.cost_model import MIN_ENDED, CostModel
-from entrypoints.limits.noise import MIN_DEGREES, kind
+from entrypoints.limits.cost_model import CostModel
+from entrypoints.limits.noise import kind
 
+TABLES = tables(__file__, "cost_model.yaml")
 ROWS = 1000
 STEP, PEAK = "mean_step_time_ms", "peak_memory_mb"
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -53,38 +54,19 @@ def test_total_is_learned_by_the_step():
 USUAL = kind(configured(MLP_CLASSIFIER))
 
 
-@cases("changes", [{"steps": 61}, {"seed": 8}, {"learning_rate_init": 0.5}, {"alpha": 0.25}])
+@cases("changes", TABLES["same kind"])
 def test_rates_and_penalties_are_no_kind_of_their_own(changes):
     """Nor what all trials of a study share."""
     assert kind(configured(MLP_CLASSIFIER, **changes)) == USUAL
 
 
-@cases(
-    "changes",
-    [
-        {"hidden_layer_sizes": [4, 4]},
-        {"n_iter_no_change": 20},
-        {"batch_size": 64},
-        {"activation": "relu"},
-        {"tol": 0.1},
-        {"max_features": 0.5},
-        {"C": 10.0},
-    ],
-)
+@cases("changes", TABLES["another kind"])
 def test_kind_is_all_that_a_cost_may_depend_on(changes):
     """Amounts, shares, words and switches."""
     assert kind(configured(MLP_CLASSIFIER, **changes)) != USUAL
 
 
-@cases(
-    "metric, cost, noise, times, within",
-    {
-        # No kind is known better than to 5 %, and a bound of 99 % lies 2.326 standard deviations away.
-        "time": ("training_time_s", 0.004, 0.0, 1.1234, 0.0),
-        "time with noise": ("training_time_s", 0.004, 0.3, 2.009, 0.0),
-        "memory of a small model": ("model_memory_mb", 0.004, 0.0, 1.1234, 0.1),
-    },
-)
+@cases("metric, cost, noise, times, within", TABLES["intervals"])
 def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(metric, cost, noise, times, within):
     """Memory differs by 0.1 MB, and is never below 0."""
     prediction = _learned(metric, cost).usual(metric).predict(_of(32), noise)
@@ -92,15 +74,7 @@ def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(metric, cost
     assert prediction.high == pytest.approx(max(cost * times, cost + within), rel=0.01)
 
 
-@cases(
-    "ended, timed, foreseen",
-    {
-        "timings and too few trials": (MIN_ENDED - 1, 30, False),
-        "timings and trials": (MIN_ENDED, 30, True),
-        "too few trials of one kind": (MIN_DEGREES, 0, False),
-        "enough": (MIN_DEGREES + 1, 0, True),
-    },
-)
+@cases("ended, timed, foreseen", TABLES["evidence"])
 def test_interval_needs_trials_that_have_ended_and_repetitions(ended, timed, foreseen):
     """What is expected needs neither. Trials without the figure, or with 0 for it, do not count."""
     model = CostModel(ROWS)

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from cases import cases
+from cases import cases, tables
 from frames import stopped, study, together
 
 from entrypoints.reporting.questions.limits_saved import answer
@@ -33,16 +33,7 @@ def limited(*batch_sizes, **changes):
     return stopped(made(seed=1, of_study=LIMITS), *batch_sizes, **changes)
 
 
-@cases(
-    "sizes, by, able, lost, score",
-    {
-        "not the best": ([8, 64], "limits", 5, 1, 0.0),
-        "the best": ([8, 16], "limits", 5, 1, 0.01),
-        "all": ([*SECONDS], "limits", 5, 5, math.nan),
-        "stopped by another rule": ([8, 16], "tune", 5, 0, 0.0),
-        "not begun": ([8, 16], "not begun", 4, 0, 0.0),
-    },
-)
+@cases("sizes, by, able, lost, score", tables(__file__, "limits_lost.yaml"))
 def test_loss_is_the_best_that_meets_the_limits_less_the_best_that_they_left(sizes, by, able, lost, score):
     """By the scores of the full study, of what both began. What another rule stopped is no loss of the limits."""
     own = limited(*sizes, stopped_by=by)
