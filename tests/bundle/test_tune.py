@@ -108,6 +108,7 @@ def test_figures_of_cost_fit_together(study, steady):
     assert max(study.values(steady, "memory_mb").values()) <= peak_mb
     assert 0 <= figures["model_memory_mb"] < 1
     assert 3 * figures["training_time_s"] < figures["elapsed_s"]
+    assert figures["mean_cpu_percent"] == pytest.approx(100 * figures["cpu_seconds"] / figures["elapsed_s"])
     assert figures["mean_step_time_ms"] * STEPS == pytest.approx(figures["training_time_s"] * 1000)
 
 
