@@ -34,5 +34,6 @@ def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
     table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", None)
     dataset = _input(store_in_use, table)
     assert [each["name"] for each in json.loads(dataset.schema)["mlflow_colspec"]] == ["y"]
-    assert (dataset.digest, json.loads(dataset.profile)["num_rows"]) == (table.digest[:36], 3)
+    assert dataset.digest == table.digest[:36]
+    assert json.loads(dataset.profile)["num_rows"] == 3
     assert "The dataset's 2002 columns are too many for MLflow's record of its schema" in capsys.readouterr().out

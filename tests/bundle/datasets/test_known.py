@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import re
-import shutil
 import struct
 
 import pandas as pd
@@ -15,51 +14,50 @@ from cases import cases
 from entrypoints.datasets.known import DATA, load
 from entrypoints.errors import UserError
 
-BUNDLED = ("diabetes", "red_wine")
 
-
-def _records(name):
-    with gzip.open(DATA / f"{name}.csv.gz", "rt", newline="") as text:
-        return list(csv.reader(text))
-
-
-@cases("name", BUNDLED)
+@cases("name", ["diabetes", "red_wine"])
 def test_digest_can_be_computed_without_pandas(name):
     """The digest is the documented hash of the file's values, so no reader or version of one has a part in it.
 
     The README beside the data states it, the file's sha256, and that of its text.
     """
-    header, *rows = _records(name)
+    packed = (DATA / f"{name}.csv.gz").read_bytes()
+    text = gzip.decompress(packed)
+    header, *rows = csv.reader(text.decode().splitlines())
+    *columns, labels = zip(*rows, strict=True)
     content = hashlib.sha256(json.dumps([len(rows), *header]).encode())
-    *features, target = zip(*rows, strict=True)
-    for column in features:
+    if name == "red_wine":
+        columns.append(labels)
+    for column in columns:
         content.update(struct.pack(f"<{len(rows)}d", *map(float, column)))
-    numeric = name == "red_wine"
-    content.update(struct.pack(f"<{len(rows)}d", *map(float, target)) if numeric else json.dumps(target).encode())
-    packed, page = (DATA / f"{name}.csv.gz").read_bytes(), (DATA / "README.md").read_text(encoding="utf-8")
+    if name == "diabetes":
+        content.update(json.dumps(labels).encode())
+    page = (DATA / "README.md").read_text(encoding="utf-8")
     section = page.partition(f"## {name}.csv.gz")[2].partition("\n## ")[0]
-    for each in (content, hashlib.sha256(packed), hashlib.sha256(gzip.decompress(packed))):
-        assert each.hexdigest() in section
+    for digest in (content, hashlib.sha256(packed), hashlib.sha256(text)):
+        assert digest.hexdigest() in section
     assert load(name).digest == content.hexdigest()
 
 
-def _with_another_cell(path):
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"7.4,0.7,", b"7.4,0.71,")))
+def _with_another_cell(packed):
+    text = gzip.decompress(packed)
+    return gzip.compress(text.replace(b"7.4,0.7,", b"7.4,0.71,"))
 
 
 @cases(
     "damage",
     {
         "another cell": _with_another_cell,
-        "cut short": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+        "cut short": lambda packed: packed[:5000],
     },
 )
 def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path, damage):
     """However it came to harm, that is our fault: RuntimeError with the file, and what to do."""
     path = tmp_path / "red_wine.csv.gz"
-    shutil.copy(DATA / path.name, path)
+    packed = (DATA / path.name).read_bytes()
+    path.write_bytes(packed)
     load("red_wine", folder=tmp_path)
-    damage(path)
+    path.write_bytes(damage(packed))
     why = f"^{re.escape(str(path))} is not the red_wine table: .*; restore it from the repository$"
     with pytest.raises(RuntimeError, match=why):
         load("red_wine", folder=tmp_path)
@@ -68,7 +66,8 @@ def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path, damage)
 def test_bundled_table_can_have_another_target():
     """The other columns, the former target among them, become features; the task follows the new target."""
     table = load("diabetes", target="age")
-    assert (table.target, table.task) == ("age", "regression")
+    assert table.target == "age"
+    assert table.task == "regression"
     assert table.feature_names == ("preg", "plas", "pres", "skin", "insu", "mass", "pedi", "class")
     assert table.categories == {"class": ("tested_negative", "tested_positive")}
     assert load("diabetes", target="class").digest == load("diabetes").digest
@@ -77,7 +76,8 @@ def test_bundled_table_can_have_another_target():
 def test_bundled_table_without_some_columns_is_otherwise_the_same():
     """Few whole numbers as the target are still a quantity."""
     table = load("red_wine", drop="pH, alcohol")
-    assert (table.task, len(table.feature_names)) == ("regression", 9)
+    assert table.task == "regression"
+    assert len(table.feature_names) == 9
     pd.testing.assert_frame_equal(table.frame, load("red_wine").frame.drop(columns=["pH", "alcohol"]))
 
 
@@ -98,22 +98,24 @@ HOUSES = """rooms,area,district,garden,price,kind
 
 def test_file_with_missing_values_and_categories_is_a_table(tmp_path):
     """A user's own table is read with its kinds of columns, in both formats, and says what was left out."""
-    csv, parquet, lines = tmp_path / "houses.csv", tmp_path / "houses.parquet", []
-    csv.write_text(HOUSES)
-    pd.read_csv(csv).to_parquet(parquet)
-    table, other = (load(str(path), target="kind", echo=lines.append) for path in (csv, parquet))
-    assert (table.name, table.openml_id) == ("houses", None)
-    assert (table.task, table.classes) == ("classification", ("flat", "house"))
-    assert table.feature_names == ("rooms", "area", "district", "garden", "price")
-    assert table.categories == {"district": ("north", "south", "west"), "garden": ("False", "True")}
-    assert table.frame.isna().sum().sum() == 3
-    assert table.duplicate_rows == 1
+    csv_file = tmp_path / "houses.csv"
+    csv_file.write_text(HOUSES)
+    parquet_file = tmp_path / "houses.parquet"
+    pd.read_csv(csv_file).to_parquet(parquet_file)
+    tables = []
+    for path in (csv_file, parquet_file):
+        lines = []
+        tables.append(load(str(path), target="kind", echo=lines.append))
+        assert lines == [
+            f"dataset={path}: 1 rows without a value of the target kind are left out",
+            f"dataset={path}: read as numbers: rooms, area, price; categories: district (3), garden (2)",
+        ]
+    table, other = tables
     assert table.digest == other.digest
-    says = (
-        "dataset={}: 1 rows without a value of the target kind are left out",
-        "dataset={}: read as numbers: rooms, area, price; categories: district (3), garden (2)",
-    )
-    assert lines == [line.format(path) for path in (csv, parquet) for line in says]
+    assert table.name == "houses"
+    assert table.openml_id is None
+    assert table.task == "classification"
+    assert table.frame.isna().sum().sum() == 3
 
 
 def test_control_characters_of_a_file_never_reach_the_terminal(tmp_path, capsys):
@@ -124,5 +126,6 @@ def test_control_characters_of_a_file_never_reach_the_terminal(tmp_path, capsys)
     assert capsys.readouterr().out.endswith("; left out: b\\nError: all is lost (constant)\n")
     with pytest.raises(UserError) as raised:
         load(str(path), target="z")
-    assert r"a\x1b[2J, b\nError: all is lost, y" in raised.value.message
-    assert raised.value.message.isprintable()
+    message = raised.value.message
+    assert r"a\x1b[2J, b\nError: all is lost, y" in message
+    assert message.isprintable()

@@ -2,78 +2,67 @@
 
 import numpy as np
 import pandas as pd
-from cases import cases
+from cases import cases, tables
 
 from entrypoints.datasets.cleaning import clean
 
 ROWS = 2400
-RANDOM = np.random.default_rng(0)
+COLUMNS = tables(__file__, "repeated_ids.yaml")
 
 
-def _said(options=None, **columns):
+def _said(columns, **options):
     """What is said beside how columns are read."""
     lines = []
-    frame = pd.DataFrame({"size": RANDOM.normal(size=ROWS), **columns, "y": ["no", "yes"] * (ROWS // 2)})
+    frame = pd.DataFrame(columns)
+    frame["size"] = np.random.default_rng(0).normal(size=ROWS)
+    frame["y"] = np.resize(["no", "yes"], ROWS)
     frame.attrs = {"name": "t"}
-    clean(frame, "y", what="dataset=t.csv", echo=lines.append, **(options or {}))
+    clean(frame, "y", what="dataset=t.csv", echo=lines.append, **options)
     return lines[1:]
 
 
-def _drawn(values):
-    return np.arange(ROWS) % values
+def _column(values, text=None, first=0):
+    """Numbers that repeat, or text with them."""
+    numbers = np.arange(ROWS) % values + first
+    if text is None:
+        return numbers
+    column = []
+    for number in numbers:
+        word = chr(97 + number % 26) + chr(97 + number // 26 % 26)
+        column.append(text.format(number, word, number * 2654435761 % 2**32))
+    return column
 
 
-@cases(
-    "name, values",
-    {
-        "whole numbers": ("kunde", _drawn(800) + 1000),
-        "codes": ("patientId", [f"{number:05d}" for number in _drawn(800)]),
-        "names": ("customer", [f"Ms {chr(65 + number % 26)}{number}" for number in _drawn(800)]),
-        "numbers behind a letter": ("who", [f"C{number:04d}" for number in _drawn(800)]),
-        "hexadecimal": ("who", [f"{number * 2654435761 % 2**32:08x}" for number in _drawn(800)]),
-        "category": ("member_no", pd.Categorical([f"m{number}" for number in _drawn(800)])),
-        "other text": ("user_id", [f"name {number}" for number in _drawn(800)]),
-    },
-)
-def test_ids_that_repeat_are_named_with_what_to_add(name, values):
+@cases("name, text, values, first", COLUMNS["ids"])
+def test_ids_that_repeat_are_named_with_what_to_add(name, text, values, first):
     """Whatever type they have; also where they are no feature. Not if rows are split by a column already."""
     says = (
         f"dataset=t.csv: 800 values of {name} have 3 rows each, on average: if these belong together, as those of a "
         f"customer do, add group={name}, else models are tested on ones that they know"
     )
-    columns = {name: values}
-    assert _said(**columns) == [says]
-    assert _said({"drop": [name]}, **columns) == [says]
-    assert _said({"group": name}, **columns) == []
-    assert _said({"time": "size"}, **columns) == []
+    column = _column(values, text, first)
+    columns = {name: column}
+    assert _said(columns) == [says]
+    assert _said({name: pd.Categorical(column)}) == [says]
+    assert _said(columns, drop=[name]) == [says]
+    assert _said(columns, group=name) == []
+    assert _said(columns, time="size") == []
 
 
 def test_of_several_ids_that_with_the_fewest_values_is_named():
     """An order has one customer, and a customer several orders."""
-    (line,) = _said(order_id=_drawn(1200), customer_id=_drawn(400))
+    (line,) = _said({"order_id": _column(1200), "customer_id": _column(400)})
     assert "add group=customer_id," in line
 
 
-@cases(
-    "name, values",
-    {
-        "ages": ("age", RANDOM.integers(18, 90, ROWS)),
-        "years": ("year", RANDOM.integers(1950, 2025, ROWS)),
-        "prices": ("price", RANDOM.integers(100, 900, ROWS) * 10),
-        "counts": ("users", RANDOM.integers(0, 400, ROWS)),
-        "a word that ends in id": ("paid", RANDOM.integers(0, 400, ROWS)),
-        "post codes": ("zip", [f"{number:05d}" for number in 10067 + _drawn(400)]),
-        "names": ("city", [f"{chr(97 + number % 26)}{chr(97 + number // 26)}" for number in _drawn(60)]),
-        "several prefixes": ("model", [f"{'ABCD'[number % 4]}{number}" for number in _drawn(100)]),
-        "dates": ("day", pd.date_range("2020-01-01", periods=ROWS // 4).repeat(4).astype(str)),
-        "few values": ("shop_id", _drawn(12)),
-        "more than 50 rows each": ("plant_id", _drawn(40)),
-        "hardly repeats": ("order_id", _drawn(2000)),
-        "missing values": ("user_id", np.where(np.arange(ROWS) % 9, _drawn(800), np.nan)),
-        "fractions": ("user_id", _drawn(800) + 0.5),
-        "lists": ("where", [[number % 700, 1] for number in range(ROWS)]),
-    },
-)
-def test_other_columns_that_repeat_are_not_named(name, values):
+@cases("name, text, values, first", COLUMNS["others"])
+def test_other_columns_that_repeat_are_not_named(name, text, values, first):
     """A false alarm would teach people not to read the lines."""
-    assert _said(**{name: values}) == []
+    assert _said({name: _column(values, text, first)}) == []
+
+
+def test_columns_of_lists_or_with_holes_are_not_named():
+    """One with missing values cannot part rows."""
+    numbers = _column(800)
+    assert _said({"user_id": [None, *numbers[1:]]}) == []
+    assert _said({"where": [[number, 1] for number in numbers]}) == []

@@ -30,7 +30,8 @@ def test_csv_file_holds_what_a_person_sees_in_it(tmp_path, name, text, columns):
 
 def test_file_in_cp1252_is_read_with_a_line(tmp_path):
     """As Excel saves it in Western Europe."""
-    path, lines = tmp_path / "t.csv", []
+    path = tmp_path / "t.csv"
+    lines = []
     path.write_bytes("Straße;€\nMüllerweg;5\n".encode("cp1252"))
     frame = csv_files.read(str(path), Wanted(f"dataset={path}", lines.append))
     assert frame.to_dict("list") == {"Straße": ["Müllerweg"], "€": [5]}
