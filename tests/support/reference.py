@@ -24,6 +24,7 @@ from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import make_split
 from entrypoints.length import Length
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.cross_validation import training_of
 
 FOLDS = 3
 MLP_CLASSIFIER = "sklearn.neural_network.MLPClassifier"
@@ -86,6 +87,17 @@ def configured_whole(algorithm, iterations=1, **changes):
     length = {"forest": "n_estimators", "boosting": "max_iter"}.get(algorithm)
     changes |= {length: iterations} if length else {}
     return configured(algorithm, batch_size=None, **changes)
+
+
+def trained_on(data, configuration):
+    """The training of a configuration at its end, and its reports."""
+    training = training_of(configuration, data)
+    reports = []
+    while not training.ended:
+        training.advance()
+        if training.report_due:
+            reports.append(training.report())
+    return training, reports
 
 
 def loss(model, X, y, n_classes):

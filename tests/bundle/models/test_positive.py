@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from cases import cases, sentence, tables
-from reference import configured, configured_whole, features_of, split_up, table_of_frame
+from reference import configured, configured_whole, features_of, split_up, table_of_frame, trained_on
 from sklearn.metrics import average_precision_score, f1_score, log_loss, recall_score
 
-from entrypoints.datasets.splits import make_split
 from entrypoints.errors import UserError
 from entrypoints.models import best_model, leaks, scores
-from entrypoints.models.cross_validation import training_of
 from entrypoints.models.importance import importance
 
 ROWS = 900
@@ -23,53 +21,56 @@ def _table(positive=None, **more):
     random = np.random.default_rng(0)
     frame = pd.DataFrame(random.normal(size=(ROWS, 3)), columns=["age", "price", "days"])
     again = frame["days"] + 0.7 * random.normal(size=ROWS) > 1.2
-    frame = frame.assign(**{name: of(again) for name, of in more.items()}, again=np.where(again, "ja", "nein"))
+    for name, of in more.items():
+        frame[name] = of(again)
+    frame["again"] = np.where(again, "ja", "nein")
     return scores.with_positive(table_of_frame(frame), positive)
 
 
 @cases(
-    "metric, algorithm, expected",
+    "metric, algorithm, plain, is_of_shares",
     {
-        "ranks": ("average_precision", "logistic", lambda y, p, _: average_precision_score(y == "ja", p)),
-        "decisions": ("average_precision", "svm", None),
-        "forest": ("f1", "forest", lambda y, _, said: f1_score(y == "ja", said == "ja")),
-        "said": ("recall", "logistic", lambda y, _, said: recall_score(y == "ja", said == "ja")),
-        "both": ("neg_log_loss", "logistic", lambda y, p, _: log_loss(y == "ja", p)),
+        "ranks": ("average_precision", "logistic", average_precision_score, True),
+        "decisions": ("average_precision", "svm", None, False),
+        "forest": ("f1", "forest", f1_score, False),
+        "said": ("recall", "logistic", recall_score, False),
+        "both": ("neg_log_loss", "logistic", log_loss, True),
     },
 )
-def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric, algorithm, expected):
+def test_score_is_of_the_rarer_class_on_folds_and_test_part(metric, algorithm, plain, is_of_shares):
     """As scikit-learn has it of that class; what the model predicts is the same whichever it is."""
-    table, other = _table(), _table("nein")
     made = configured_whole(algorithm, 20) if algorithm == "forest" else configured(algorithm, steps=600)
     configuration = replace(made, metric=metric)
     name = metric.removeprefix("neg_")
+    table = _table()
     data = split_up(table)
-    best, of_other = (best_model.refit(configuration, each) for each in (data, split_up(other)))
-    rows = features_of(table, data.split.test)
+    test = data.split.test
+    rows = features_of(table, test)
+    best = best_model.refit(configuration, data)
     model = best_model.raw_rows_model(best, table)
     assert [*model.classes_] == ["ja", "nein"]
-    assert [*model.predict(rows)] == [*best_model.raw_rows_model(of_other, other).predict(rows)]
+    other = _table("nein")
+    of_other = best_model.raw_rows_model(best_model.refit(configuration, split_up(other)), other)
+    assert [*model.predict(rows)] == [*of_other.predict(rows)]
     found = best.figures[f"test_{name}"]
     assert best.figures[f"test_{name}_low"] < found < best.figures[f"test_{name}_high"]
-    training = training_of(configuration, data)
-    while not training.ended:
-        training.advance()
-    curve = training.report()
-    assert curve[f"val_{name}"] == pytest.approx(found, abs=0.25)
-    if expected is None:  # a model of the other class has more
+    _, reports = trained_on(data, configuration)
+    assert reports[-1][f"val_{name}"] == pytest.approx(found, abs=0.25)
+    if plain is None:  # a model of the other class has more
         assert 0.5 < found < 0.92
         return
     tested = replace(best, estimator=best.tested.learner.estimator, preprocessing=best.tested.preprocessing)
     model = best_model.raw_rows_model(tested, table)
-    expected_score = expected(table.y[data.split.test], model.predict_proba(rows)[:, 0], model.predict(rows))
-    assert found == pytest.approx(expected_score)
+    predicted = model.predict_proba(rows)[:, 0] if is_of_shares else model.predict(rows) == "ja"
+    assert found == pytest.approx(plain(table.y[test] == "ja", predicted))
 
 
 def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class():
     """A model that ignores all columns has its share as average precision."""
     table = _table()
-    data, score = split_up(table), scores.find("average_precision", "classification", table.positive)
-    baseline = score.baseline(table, make_split(table, folds=3, seed=0))
+    data = split_up(table)
+    score = scores.find("average_precision", "classification", table.positive)
+    baseline = score.baseline(table, data.split)
     assert np.mean(baseline) == pytest.approx(np.mean(table.y == "ja"), abs=0.01)
     best = best_model.refit(replace(configured("logistic", steps=300), metric="average_precision"), data)
     first = importance(best.tested, table, 0)[0]
@@ -83,7 +84,9 @@ def test_baseline_columns_that_matter_and_leaks_are_of_the_positive_class():
 
 def test_positive_class_is_the_given_one_or_the_rarer():
     """Of classes that are numbers or truth values, too, however they are written."""
-    assert [_table(given).positive for given in (None, "ja", "nein")] == [0, 0, 1]
+    assert _table().positive == 0
+    assert _table("ja").positive == 0
+    assert _table("nein").positive == 1
     truths = table_of_frame(pd.DataFrame({"x": np.arange(30.0), "y": [True, False, False] * 10}))
     assert [scores.with_positive(truths, given).positive for given in (None, "true", "False")] == [1, 1, 0]
 

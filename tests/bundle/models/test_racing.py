@@ -15,24 +15,24 @@ from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 FOLDS = 10
 
 
-def _trial(number, scores, curve=(), **about):
+def _trial(number, scores, curve=()):
     """A complete trial with these scores on its folds, and at equal shares of its steps."""
     folds = [{"fold": fold, "val_rmse": score} for fold, score in enumerate(scores)]
-    made = trial(number, float(np.mean(scores)), **about)
-    made.tags = {DIVERGED: "false", **end_tags(folds, None, _points(curve))}
+    made = trial(number, float(np.mean(scores)))
+    made.tags = {DIVERGED: "false", **end_tags(folds, None, _points(curve, len(curve)))}
     return made
 
 
-def _points(curve, of=None):
-    return [CurvePoint(number / (of or len(curve)), score) for number, score in enumerate(curve, 1)]
+def _points(curve, of):
+    return [CurvePoint(number / of, score) for number, score in enumerate(curve, 1)]
 
 
-def _rival(trials, able=None, score="val_rmse", higher_is_better=False, costs=()):
-    return rival_of(trials, trials if able is None else able, score, higher_is_better, costs)
+def _rival(trials, able=None, higher_is_better=False, costs=()):
+    return rival_of(trials, trials if able is None else able, "val_rmse", higher_is_better, costs)
 
 
 def _lost(rival, scores, **costs):
-    """After how many folds a trial has lost, and why."""
+    """After how many folds a trial has lost, and why; or that it has not."""
     so_far = {}
     for fold, score in enumerate(scores):
         so_far[fold] = score
@@ -44,7 +44,14 @@ def _lost(rival, scores, **costs):
 
 RANDOM = np.random.default_rng(0)
 HARDNESS = RANDOM.normal(0.65, 0.05, FOLDS)  # of the folds, which all trials share
-GOOD = [_trial(number, HARDNESS + RANDOM.normal(0, 0.005, FOLDS)) for number in range(1, 7)]
+NEAR = RANDOM.normal(0, 0.005, (6, FOLDS))
+
+
+def _trials(scores):
+    return [_trial(number, of_trial) for number, of_trial in enumerate(scores, 1)]
+
+
+GOOD = _trials(HARDNESS + NEAR)
 
 
 def test_trial_that_is_far_worse_ends_after_its_first_fold():
@@ -58,12 +65,11 @@ def test_trial_that_is_far_worse_ends_after_its_first_fold():
 
 
 def test_trial_races_where_higher_is_better():
-    accurate = [_trial(number, 1 - HARDNESS + RANDOM.normal(0, 0.005, FOLDS)) for number in range(1, 7)]
-    rival = _rival(accurate, higher_is_better=True)
-    folds, lost = _lost(rival, 1 - HARDNESS - 0.06)
+    rival = _rival(_trials(1 - HARDNESS + NEAR), higher_is_better=True)
+    folds, lost = _lost(rival, 0.94 - HARDNESS)
     assert folds == 1
     assert f" < {rival.mean:.4g} (predicted, fold 1)" in lost.reason
-    assert _lost(rival, 1 - HARDNESS + 0.06) is None
+    assert _lost(rival, 1.06 - HARDNESS) is None
 
 
 @cases("errors, ends", {"within": (1.7, False), "beyond": (1.9, True)})
@@ -86,12 +92,13 @@ def test_own_folds_count_beside_those_of_others():
 
 def test_only_what_can_be_chosen_is_raced_against():
     """The best of those; of equal scores, too, the spread is that of models that differ."""
-    best = min(GOOD, key=lambda each: each.figures["val_rmse"])
-    others = [each for each in GOOD if each is not best]
-    assert _rival(GOOD).mean == pytest.approx(best.figures["val_rmse"])
-    assert _rival(GOOD, others).mean == pytest.approx(min(each.figures["val_rmse"] for each in others))
-    same = [_trial(number, HARDNESS) for number in range(7, 12)]
-    assert [_rival(same), _rival(GOOD[:4]), _rival(GOOD, [])] == [None] * 3
+    first, second, *_ = sorted(GOOD, key=lambda trial: trial.figures["val_rmse"])
+    others = [trial for trial in GOOD if trial is not first]
+    assert _rival(GOOD).mean == pytest.approx(first.figures["val_rmse"])
+    assert _rival(GOOD, others).mean == pytest.approx(second.figures["val_rmse"])
+    assert _rival(_trials([HARDNESS] * 6)) is None
+    assert _rival(GOOD[:4]) is None
+    assert _rival(GOOD, []) is None
 
 
 @cases("cost_s, is_kept", {"cheaper": (0.5, True), "dearer": (99.0, False)})
@@ -99,11 +106,11 @@ def test_cheaper_one_stays_while_it_may_be_as_good(cost_s, is_kept):
     """Where the cheapest of those that are as good is chosen: by half a standard error worse on each fold."""
     rival = _rival(GOOD, costs=("model_memory_mb", "training_time_s"))
     error = rival.spread * (1 / 10 + 1 / 9) ** 0.5
-    scores = [rival.folds[fold] + error / 2 for fold in range(FOLDS)]
-    assert _lost(_rival(GOOD), scores, training_time_s=cost_s)
-    assert (_lost(rival, scores, training_time_s=cost_s) is None) is is_kept
-    far = [rival.folds[fold] + 3 * error for fold in range(FOLDS)]
-    assert _lost(rival, far, training_time_s=cost_s)
+    best = np.array([*rival.folds.values()])
+    near = best + error / 2
+    assert _lost(_rival(GOOD), near, training_time_s=cost_s)
+    assert (_lost(rival, near, training_time_s=cost_s) is None) is is_kept
+    assert _lost(rival, best + 3 * error, training_time_s=cost_s)
 
 
 def _curved(number, end, falls):
@@ -118,19 +125,20 @@ CURVED = [_curved(number, 0.65 + number / 100, 0.1 + number / 100) for number in
 def test_trial_on_batches_ends_where_what_is_to_come_changes_too_little():
     """By how much others still changed, if five are known. The best one itself would have come to its end."""
     rival = _rival(CURVED)
-    assert all(rival.on_curve(CURVED[0].curve[:points], {}, 9) is None for points in range(1, 21))
-    flat = _points([0.9, 0.8, 0.8], of=20)
+    for points in range(1, 21):
+        assert rival.on_curve(CURVED[0].curve[:points], {}, 9) is None
+    flat = _points([0.9, 0.8, 0.8], 20)
     lost = rival.on_curve(flat, {}, 9)
     assert lost.reason == f"val_rmse {lost.predicted:.4g} > {rival.mean:.4g} (predicted, step 9)"
     assert 0.75 < lost.predicted < 0.8
-    assert rival.on_curve(_points([0.9, 0.8, 0.67], of=20), {}, 9) is None
+    assert rival.on_curve(_points([0.9, 0.8, 0.67], 20), {}, 9) is None
     few = _rival([*CURVED[:4], *GOOD])
     assert few.on_curve(flat, {}, 9) is None
 
 
 def test_curve_comes_back_from_the_tags_of_a_run():
     """As a study that goes on reads it, to the last digit."""
-    (one, *_) = CURVED
-    assert json.loads(one.tags["sysmetrics.end"])["curve"]
-    assert one.curve == _points([point.score for point in one.curve])
+    curved = CURVED[0]
+    assert json.loads(curved.tags["sysmetrics.end"])["curve"]
+    assert curved.curve == _points([point.score for point in curved.curve], 20)
     assert _rival(CURVED).changes[0].share == pytest.approx(1 / 20)

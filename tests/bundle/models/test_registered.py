@@ -38,7 +38,8 @@ def test_newest_model_of_a_name_is_the_candidate(active_run):
         said = register("wine quality", model, f"the model number {number}")
         assert said == f"Registered as version {number} of wine quality: models:/wine quality@candidate"
         version = active_run.client.get_model_version("wine quality", str(number))
-        assert (version.run_id, version.source) == (active_run.run_id, model.uri)
+        assert version.run_id == active_run.run_id
+        assert version.source == model.uri
         assert version.description == f"the model number {number}"
         assert version.tags == {"best_val_rmse": "0.666667", "refit_cpu_seconds": "1234.57"}
         versions = active_run.client.get_logged_model(model.model_id).tags["mlflow.modelVersions"]  # for the Models tab
