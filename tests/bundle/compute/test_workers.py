@@ -2,14 +2,13 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
 import ray
-from commands import clean_environment, listening
+from commands import Command, clean_environment, listening
 from machines import DOCKER, Group, lay
 from ray._private import services
 from ray._private.node import Node
@@ -42,8 +41,8 @@ def _rays():
 
 def _sockets():
     """The files through which processes of this machine speak to Ray."""
-    opened = [each.laddr for process in _rays() for each in process.net_connections("unix")]
-    found = [Path(name) for name in opened if str(name).endswith(("/plasma_store", "/raylet"))]
+    opened = [str(each.laddr) for process in _rays() for each in process.net_connections("unix")]
+    found = [Path(name) for name in opened if name.endswith(("/plasma_store", "/raylet"))]
     assert found
     return found
 
@@ -58,23 +57,18 @@ def test_ray_starts_no_process_that_a_study_does_not_use():
     lines = [" ".join(process.cmdline()) for process in _rays()]
     assert [line for line in lines if "gcs_server" in line]
     assert [line for line in lines if re.search(r"(monitor|dashboard)\.py", line)] == []
-    functions = (Node.start_monitor, Node.start_log_monitor, services.start_api_server)
-    assert [function.__name__ for function in functions] == ["start_monitor", "start_log_monitor", "start_api_server"]
+    for of, name in ((Node, "start_monitor"), (Node, "start_log_monitor"), (services, "start_api_server")):
+        assert getattr(of, name).__name__ == name
 
 
 def test_ray_runs_nothing_for_a_stranger(tmp_path):
     """A process that was told the address, and has another token, as of another user of this machine."""
     address = ray.get_runtime_context().gcs_address
-    done = subprocess.run(
-        [sys.executable, "-c", STRANGER, address],
-        cwd=tmp_path,
-        env=clean_environment(HOME=str(tmp_path), **REACHES),
-        capture_output=True,
-        text=True,
-        timeout=2 * LONG_S,
-    )
+    line = [sys.executable, "-c", STRANGER, address]
+    env = clean_environment(HOME=str(tmp_path), **REACHES)
+    done = Command(line, cwd=tmp_path, output=tmp_path / "output", env=env).wait()
     assert "ran" not in done.stdout
-    assert done.returncode != 0
+    assert done.exit_code != 0
     assert "AuthenticationError" in done.stderr
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from cases import cases
+from cases import cases, tables
 from records import parsed, study_settings
 from reference import bundled, table_of
 
@@ -12,41 +12,31 @@ from entrypoints.search.defaults import resolved, sentence
 from entrypoints.search.grid import configurations
 from entrypoints.settings import StudySettings
 
+TABLES = tables(__file__, "search.yaml")
 
-def _asked(*arguments):
-    options = parsed(*arguments)
+
+def _asked(line):
+    options = parsed(*line.split())
     del options["resume"]
     return StudySettings(**options)
 
 
-OWN = ("--dataset", "mine.csv", "--target", "y")
+@cases("line, task, search, algorithm, time_limit_s", TABLES["what auto stands for"])
+def test_auto_is_a_grid_of_a_named_dataset_and_a_search_of_any_other(line, task, search, algorithm, time_limit_s):
+    settings = resolved(_asked(line), task)
+    assert settings.search == search
+    assert settings.algorithm == algorithm
+    assert settings.time_limit_s == time_limit_s
+    assert settings.folds == 10
+    assert settings.search_rows is None
 
 
-@cases(
-    "arguments, task, search, algorithm, time_limit_s",
-    {
-        "named": ((), "regression", "grid", "auto", None),
-        "numbers": (OWN, "regression", "tpe", "linear,extra_trees,boosting", 300.0),
-        "classes": (OWN, "classification", "tpe", "logistic,extra_trees,boosting", 300.0),
-        "algorithm": ((*OWN, "--algorithm", "svm"), "classification", "tpe", "svm", 300.0),
-        "grid": ((*OWN, "--search", "grid"), "regression", "grid", "linear,extra_trees,boosting", None),
-        "no limit": ((*OWN, "--time_limit_s", "none"), "regression", "tpe", "linear,extra_trees,boosting", None),
-        "tpe of a named one": (("--search", "tpe"), "regression", "tpe", "auto", None),
-    },
-)
-def test_auto_is_a_grid_of_a_named_dataset_and_a_search_of_any_other(arguments, task, search, algorithm, time_limit_s):
-    settings = resolved(_asked(*arguments), task)
-    assert (settings.search, settings.algorithm, settings.time_limit_s) == (search, algorithm, time_limit_s)
-    assert (settings.folds, settings.search_rows) == (10, None)
-
-
-def test_first_lines_say_what_is_searched_and_what_to_type_for_the_other():
-    own, named, chosen = _asked(*OWN), _asked(), _asked(*OWN, "--search", "random")
-    assert "linear,extra_trees,boosting, for at most 5 min" in sentence(own, resolved(own, "regression"), "regression")
-    assert "search=grid" in sentence(own, resolved(own, "regression"), "regression")
-    others = "search=tpe algorithm=linear,extra_trees,boosting"
-    assert others in sentence(named, resolved(named, "regression"), "regression")
-    assert sentence(chosen, resolved(chosen, "regression"), "regression") == ""
+@cases("line, says", TABLES["what the first line says"])
+def test_first_line_says_what_is_searched_and_what_to_type_for_the_other(line, says):
+    asked = _asked(line)
+    said = sentence(asked, resolved(asked, "regression"), "regression")
+    assert says in said
+    assert bool(says) is bool(said)
 
 
 def test_search_that_learns_begins_with_each_algorithm():
@@ -57,20 +47,14 @@ def test_search_that_learns_begins_with_each_algorithm():
     assert {each.algorithm for each in tried[:3]} == {"boosting", "extra_trees", "linear"}
 
 
-@cases(
-    "time_limit_s, may_fold, folds, search_rows",
-    {
-        "enough": (3600.0, True, 10, None),
-        "too short": (0.01, True, 3, pace.TIMED_ROWS),
-        "folds are the user's": (0.01, False, 10, pace.TIMED_ROWS),
-    },
-)
+@cases("time_limit_s, may_fold, folds, search_rows", TABLES["what fits into a time limit"])
 def test_too_few_trials_in_time_means_fewer_folds_then_fewer_rows(time_limit_s, may_fold, folds, search_rows):
-    table, data = table_of("red_wine"), bundled("red_wine", 10)
+    data = bundled("red_wine", 10)
     settings = study_settings(search="tpe", time_limit_s=time_limit_s)
     trials = configurations(settings, data.split, find_all(data.task, "linear"))
-    found = pace.fitted(settings, table, data.split, trials, may_fold=may_fold)
-    assert (found.folds, found.search_rows) == (folds, search_rows)
+    found = pace.fitted(settings, table_of("red_wine"), data.split, trials, may_fold=may_fold)
+    assert found.folds == folds
+    assert found.search_rows == search_rows
     assert bool(pace.sentence(settings, found)) == (found != settings)
 
 

@@ -1,33 +1,32 @@
 """The grid: which configurations a study tries, and in which order."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from cases import cases
+from cases import cases, tables
 from records import study_of, study_settings
-from reference import bundled
+from reference import MLP_CLASSIFIER, bundled
 from scipy.stats import spearmanr
 
 from entrypoints.models.algorithms import find_all
-from entrypoints.search.grid import MAX_CANDIDATES, configurations
+from entrypoints.search.grid import configurations
 from entrypoints.search_space import parse
 
-MLP = "sklearn.neural_network.MLPClassifier"
-ALPHAS = {"loguniform": [1e-5, 1e-1]}
+TABLES = tables(__file__, "search.yaml")
+MIDDLE = "{batch_size: 16, alpha: 0.1, max_iter: [1, 2, 3, 4, 5, 6, 7, 8, 9]}"
 
 
-def _tried(dataset="diabetes", space=None, **settings):
-    """The configurations of a study whose space is as the user would write it, each once."""
+def _tried(dataset="diabetes", space="", **settings):
+    """The configurations of a study whose space is as the user writes it, each once."""
     return [each for each in _in_order(dataset, space, **settings) if not each.repeat]
 
 
-def _in_order(dataset="diabetes", space=None, **settings):
+def _in_order(dataset="diabetes", space="", **settings):
     """The same with repetitions."""
     data = bundled(dataset, 10)
-    asked = study_settings(dataset=dataset, space=parse(json.dumps(space), Path()) if space else {}, **settings)
+    asked = study_settings(dataset=dataset, space=parse(space, Path()) if space else {}, **settings)
     return configurations(asked, data.split, find_all(data.task, asked.algorithm), data.n_classes)
 
 
@@ -39,57 +38,45 @@ def _searched(tried):
 @cases("name, values, trials", [("batch_size", [8, 64], 2 * 4 * 3), ("tol", [0, 0.01], 9 * 4 * 3 * 2)])
 def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name, values, trials):
     """Each by itself; without a tol there is none to be seen."""
-    tried = _tried("red_wine", {name: values})
+    tried = _tried("red_wine", f"{{{name}: {values}}}")
     assert len(tried) == trials
     assert {each.searched[name] for each in tried} == set(values)
-    assert {(each.tol is None, "tol" in each.searched) for each in tried} == {(name != "tol", name == "tol")}
+    assert {"tol" in each.searched for each in tried} == {name == "tol"}
 
 
 def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters():
     """No rank correlation of a number with a batch size, a rate or an algorithm is beyond chance; seeds differ."""
     tried = _tried(seed=3)
     assert [each.number for each in tried] == list(range(1, 193))
-    assert tried != _tried(seed=4)
-    assert _searched(tried) == _searched(_tried(seed=4))
+    other = _tried(seed=4)
+    assert tried != other
+    assert _searched(tried) == _searched(other)
     values = pd.DataFrame([each.searched for each in tried])
     values["algorithm"] = values["algorithm"] == "svm"
     for name in values:
         assert abs(spearmanr(values.index, values[name]).statistic) < 0.19, name  # 1 % of shuffled orders exceed it
 
 
-@cases(
-    "algorithm, widths, runs",
-    {
-        "own": (MLP, 9, 3),
-        "own, few configurations": (MLP, 7, 1),
-        "built-in": ("svm", 9, 1),
-        "both: of the own one": (f"svm,{MLP}", 9, 3),
-    },
-)
-def test_one_configuration_from_the_middle_runs_again(algorithm, widths, runs):
-    """Spread over the order, with numbers from 1 on."""
-    name = "max_iter" if MLP in algorithm else "learning_rate"
-    values = list(range(1, widths + 1))
-    tried = _in_order(space={"batch_size": 16, "alpha": 0.1, name: values}, algorithm=algorithm)
+@cases("algorithm", {"alone": MLP_CLASSIFIER, "beside a built-in one": f"svm,{MLP_CLASSIFIER}"})
+def test_a_configuration_of_the_users_algorithm_runs_three_times(algorithm):
+    """One from the middle, spread over the order, with numbers from 1 on."""
+    tried = _in_order(space=MIDDLE, algorithm=algorithm)
     assert [each.number for each in tried] == list(range(1, len(tried) + 1))
-    assert len(_searched(tried)) == len(tried) - runs + 1
-    repeats = [each for each in tried if each.repeat]
-    same = [each for each in tried if each.key in {each.key for each in repeats}]
-    assert [each.repeat for each in same] == list(range(runs))[: len(same)]
-    assert {each.searched[name] for each in same} == ({values[widths // 2]} if runs > 1 else set())
+    assert len(_searched(tried)) == len(tried) - 2
+    (repeated,) = {each.key for each in tried if each.repeat}
+    same = [each for each in tried if each.key == repeated]
+    assert [each.repeat for each in same] == [0, 1, 2]
+    assert same[0].searched["max_iter"] == 5
     gaps = np.diff([each.number for each in same])
-    assert list(gaps) == pytest.approx([len(tried) / runs] * (runs - 1), abs=1)
+    assert list(gaps) == pytest.approx([len(tried) / 3] * 2, abs=1)
 
 
-@cases(
-    "space, max_trials, candidates, size",
-    {
-        "a quarter of the grid": (None, None, 192, 48),
-        "of a small one thirty": ({"batch_size": [8, 64]}, None, 48, 30),
-        "of a smaller one all": ({"batch_size": [8, 64], "alpha": 0.1}, None, 16, 16),
-        "of distributions very many": ({"alpha": ALPHAS}, 20, MAX_CANDIDATES, 20),
-    },
-)
+@cases("algorithm, space, trials", TABLES["spaces of which nothing runs again"])
+def test_few_configurations_and_those_of_built_in_algorithms_run_once(algorithm, space, trials):
+    assert len(_in_order(space=space, algorithm=algorithm)) == trials
+
+
+@cases("space, max_trials, candidates, size", TABLES["spaces of a search that learns"])
 def test_search_that_learns_tries_some_of_many(space, max_trials, candidates, size):
     """Those that it chooses from are in random order."""
     tried = _tried(space=space, search="tpe", max_trials=max_trials)
@@ -100,51 +87,35 @@ def test_search_that_learns_tries_some_of_many(space, max_trials, candidates, si
 
 def test_each_algorithm_has_values_of_its_own():
     """Those under its name go before those for all; of what it does not take nothing is tried; else its defaults."""
-    space = {"batch_size": [16], "learning_rate": [0.1], "forest": {"n_estimators": [20, 30], "max_depth": [None]}}
-    space |= {"boosting": {"learning_rate": [0.2]}, "mlp": {"learning_rate": ["constant"]}}
+    tried = _tried(space=TABLES["a space of several algorithms"], algorithm="logistic,forest,boosting,mlp")
     found = {}
-    for each in _tried(space=space, algorithm="logistic,forest,boosting,mlp"):
-        found.setdefault(each.algorithm, []).append(each)
-    rates = {name: {each.searched.get("learning_rate") for each in found[name]} for name in found}
-    assert rates == {"logistic": {0.1}, "forest": {None}, "boosting": {0.2}, "mlp": {"constant"}}
-    forests = [each.searched for each in found["forest"]]
-    assert {each["n_estimators"] for each in forests} == {20, 30}
-    assert {each["max_features"] for each in forests} == {"sqrt", 0.5, 1.0}
-    assert len(found["logistic"]) == 3  # the usual values of alpha
-    assert {name: found[name][0].steps(1000) for name in found} == {
-        "logistic": 630,
-        "forest": 1,
-        "boosting": 1,
-        "mlp": 630,
-    }
+    for each in tried:
+        for name, value in each.searched.items():
+            found.setdefault(each.algorithm, {}).setdefault(name, []).append(value)
+    rates = {algorithm: set(values.get("learning_rate", ())) for algorithm, values in found.items()}
+    assert rates == {"logistic": {0.1}, "forest": set(), "boosting": {0.2}, "mlp": {"constant"}}
+    assert set(found["forest"]["n_estimators"]) == {20, 30}
+    assert set(found["forest"]["max_features"]) == {"sqrt", 0.5, 1.0}
+    assert len(found["logistic"]["alpha"]) == 3  # the usual ones
 
 
-@cases(
-    "algorithm, space, max_trials, trials",
-    {
-        "default number": ("svm", None, None, 20),
-        "no more than the grid has": ("auto", None, 1000, 192),
-        "distribution of few values": (MLP, {"n_iter_no_change": {"integers": [1, 3]}}, 30, 24),
-        "built-in": ("svm", {"batch_size": {"integers": [2, 400]}, "learning_rate": ALPHAS}, 50, 50),
-    },
-)
-def test_random_search_tries_distinct_configurations(algorithm, space, max_trials, trials):
+@cases("algorithm, space, max_trials, trials, is_all", TABLES["spaces of a random search"])
+def test_random_search_tries_distinct_configurations(algorithm, space, max_trials, trials, is_all):
     """As many as are asked for, as far as there are enough; the same for the same seed."""
-    first, again, other = (
-        _tried(space=space, algorithm=algorithm, search="random", max_trials=max_trials, seed=seed)
-        for seed in (3, 3, 4)
-    )
+    asked = {"space": space, "algorithm": algorithm, "search": "random", "max_trials": max_trials}
+    first = _tried(seed=3, **asked)
     assert len(first) == len(_searched(first)) == trials
-    assert first == again
+    assert _tried(seed=3, **asked) == first
+    assert (_searched(_tried(seed=4, **asked)) == _searched(first)) is is_all
     # As MLflow and JSON write them.
     assert {type(value) for each in first for value in each.hyperparameters.values()} <= {float, int, list}
-    assert (_searched(first) == _searched(other)) == (trials in (24, 192))
 
 
 def test_some_of_a_grid_of_a_thousand_million_are_drawn_at_once():
     """Distinct ones, from all values of each hyperparameter."""
-    space = {name: list(range(1, 1001)) for name in ("learning_rate", "alpha", "tol")}
-    tried = _tried(space={"batch_size": 8, **space}, algorithm="svm", max_trials=200)
+    values = list(range(1, 1001))
+    space = f"{{batch_size: 8, learning_rate: {values}, alpha: {values}, tol: {values}}}"
+    tried = _tried(space=space, algorithm="svm", max_trials=200)
     assert len(tried) == len(_searched(tried)) == 200
-    for name in space:
+    for name in ("learning_rate", "alpha", "tol"):
         assert np.ptp([each.searched[name] for each in tried]) > 900

@@ -6,39 +6,41 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
-from cases import cases
-from records import BY_TIME, TIME, ended_by, of_every_end, read, recorder_of, store, store_run, study_of, study_settings
+from cases import cases, tables
+from records import (
+    BY_TIME,
+    TIME,
+    experiment_id,
+    of_every_end,
+    read,
+    recorder_of,
+    store,
+    store_run,
+    study_of,
+    study_settings,
+)
+from records import SCORE as OF_SCORE
 from records import trial as made
 from reference import configured
 
-from entrypoints.mlflow_io import log_tables
 from entrypoints.runs import RecordedRun
 from entrypoints.search.run_names import searched
 from entrypoints.search.running import tell_of_outside
 from entrypoints.tags import BY_TIME_LIMIT, DATASET, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, HOST_PREFIX, KIND, STOP_REASON, STOPPED_BY
 
-CONFIGURATION = configured()
+TABLES = tables(__file__, "search.yaml")
+FEASIBLE_TRIALS = TABLES["which trials of every end are feasible, and one more"]
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
 
 
 def _trial(trial_id, error_file=None):
     """What the record reads of one of Tune's trials, which keeps its errors in a file."""
-    config = {"configuration": CONFIGURATION}
-    return SimpleNamespace(trial_id=trial_id, config=config, error_file=error_file and str(error_file))
+    return SimpleNamespace(trial_id=trial_id, config={"configuration": configured()}, error_file=error_file)
 
 
-def _run(
-    recorder,
-    trial_id,
-    status="FINISHED",
-    *,
-    end="on_trial_complete",
-    tags=None,
-    error_file=None,
-    **figures,
-):
+def _run(recorder, trial_id, status="FINISHED", *, end="on_trial_complete", tags=None, error_file=None, **figures):
     """Have a trial hand over one result, and end or not."""
     trial = _trial(trial_id, error_file)
     recorder.on_trial_start(0, [], trial)
@@ -54,7 +56,8 @@ def _run(
 )
 def test_best_so_far_follows_the_direction_of_the_score(dataset, score, best):
     """Trials that diverged, failed or were ended are not among them, however good they look; all count as done."""
-    record = recorder_of(study_of(dataset=dataset), stream=(stream := io.StringIO()))
+    stream = io.StringIO()
+    record = recorder_of(study_of(dataset=dataset), stream=stream)
     assert record.study.best_so_far() == ""
     for value in (0.7, 0.6, 0.8):
         _run(record, f"sound {value}", **{score: value})
@@ -78,15 +81,15 @@ def test_best_so_far_follows_the_direction_of_the_score(dataset, score, best):
 def test_best_so_far_meets_the_limits(text, best):
     """The best that breaks one is not the result."""
     record = recorder_of(study_of(limits=text))
-    times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
-    for number, (name, time_s) in enumerate(times.items()):
-        _run(record, name, val_rmse=0.1 * number, training_time_s=time_s)
+    for number, time_s in enumerate([1.01, 0.9, 1.0, 4.0, 5.0]):
+        _run(record, str(number), val_rmse=0.1 * number, training_time_s=time_s)
     assert record.study.best_score() == best
 
 
 def test_record_knows_how_each_trial_ended(tmp_path):
     """By itself, by Tune, by an error, which it keeps, or not at all when the time was up; also if it never began."""
-    record, error_file = recorder_of(study_of()), tmp_path / "error.txt"
+    record = recorder_of(study_of())
+    error_file = tmp_path / "error.txt"
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
     _run(record, "limits", "KILLED", tags=BY_TIME)
@@ -99,15 +102,8 @@ def test_record_knows_how_each_trial_ended(tmp_path):
     record.on_experiment_end([])
     assert record.study.last_end > before
     trials = record.study.trials
-    assert {name: (each.status, each.stopped_by, each.error) for name, each in trials.items()} == {
-        "itself": ("FINISHED", None, None),
-        "limits": ("KILLED", "limits", None),
-        "a person": ("KILLED", BY_PERSON, None),
-        "failed": ("FAILED", None, "ValueError: no such alpha"),
-        "failed while it was set up": ("FAILED", None, "unknown error"),
-        "cut off": ("KILLED", BY_TIME_LIMIT, None),
-        "without a result": ("KILLED", BY_TIME_LIMIT, None),
-    }
+    ends = {name: [trial.status, trial.stopped_by, trial.error] for name, trial in trials.items()}
+    assert ends == TABLES["how trials ended"]
     assert trials["cut off"].figures == {"val_rmse": 0.1}
 
 
@@ -120,15 +116,18 @@ def test_search_of_which_no_trial_began_took_no_time():
 
 def test_who_ended_a_trial_from_outside_is_known_after_the_search(client):
     """A person, which only its run says, or else the time limit, of which its run is told."""
-    by_person, in_time = trials = [made(number, by=BY_TIME_LIMIT) for number in (1, 2)]
+    by_person = made(1, by=BY_TIME_LIMIT)
+    in_time = made(2, by=BY_TIME_LIMIT)
+    trials = [by_person, in_time]
     study = study_of(trials, settings=study_settings(time_limit_s=15.0))
-    study.run = RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
+    study.run = RecordedRun.of(client, client.create_run(experiment_id(client)))
     for each in trials:
         store(client, study.run.run_id, each)
     client.set_tag(by_person.run_id, STOPPED_BY, BY_PERSON)
     tell_of_outside(study)
-    assert [each.stopped_by for each in trials] == [BY_PERSON, BY_TIME_LIMIT]
-    assert client.get_run(str(in_time.run_id)).data.tags[STOP_REASON] == "time_limit_s=15 of the study"
+    assert by_person.stopped_by == BY_PERSON
+    assert in_time.stopped_by == BY_TIME_LIMIT
+    assert client.get_run(in_time.run_id).data.tags[STOP_REASON] == "time_limit_s=15 of the study"
 
 
 def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt():
@@ -140,55 +139,45 @@ def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt():
     first = study.first_start
     record.on_trial_recover(0, [], _trial("a"))
     again = _run(record, "a", val_rmse=0.9)
-    assert (study.restarts, list(study.trials), again.status, again.diverged) == (1, ["a"], "FINISHED", False)
-    assert (study.first_start, begun) == (first, ["first"])
+    assert study.restarts == 1
+    assert list(study.trials) == ["a"]
+    assert again.status == "FINISHED"
+    assert not again.diverged
+    assert study.first_start == first
+    assert begun == ["first"]
 
 
-EXPECTED = {"training_time_s": 9.0}
-
-
-@cases(
-    "trial, end, counted",
-    {
-        "stopped": (made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0),
-        "skipped": (made(1, ending=ended_by(TIME, "skipped"), expected=EXPECTED), "skipped", 9.0),
-        "repeated": (made(1, configuration=replace(configured(), repeat=1)), "finished", None),
-        "diverged and ended by that": (made(1, diverged=True, ending=BY_TIME), "diverged", None),
-        "failed": (made(1, status="FAILED"), "stopped", None),
-    },
-)  # fmt: skip
-def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(trial, end, counted):
+@cases("values, repeat, counted", TABLES["what relative limits are taken of"])
+def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(values, repeat, counted):
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
-    assert trial.end == end
-    assert [each["training_time_s"] for each in study_of([trial]).costs] == ([] if counted is None else [counted])
+    trial = made(1, configuration=replace(configured(), repeat=repeat), **values)
+    assert [costs["training_time_s"] for costs in study_of([trial]).costs] == counted
+
+
+def _plain(table):
+    return table.astype(object).where(table.notna(), None)
 
 
 def test_record_is_the_frame_that_its_runs_are_read_as(client):
     """Whatever became of a trial: what a study says at its end is what a report says of it."""
     trials = [*of_every_end(), made(11, 0.5, configuration=replace(configured(batch_size=2), repeat=1))]
-    host = {"cpu_model": "A CPU", "usable_cores": "2", "os": "Linux"}
-    trials[0].tags |= {f"sysmetrics.host_{fact}": text for fact, text in host.items()}
-    found = study_of(trials, TIME)
-    score = {"score": "val_rmse", "higher_is_better": False, "baseline": found.baseline, "planned": found.size}
-    tags = {SEARCHED: json.dumps(searched(found.configurations)), STUDY_LIMITS: TIME, SCORE: json.dumps(score)}
-    tags |= {DATASET: "red_wine", STUDY_KEY: found.key}
-    params = {name: getattr(found.settings, name) for name in ("choose", "search", "seed")}
-    study = store_run(client, "red_wine", {KIND: "study", **tags}, params, {}, "RUNNING")
-    run = client.get_run(study)
-    found.run = RecordedRun.of(client, run)
-    for each, is_feasible in zip(trials, found.frame.trials["feasible"], strict=True):
-        known = {} if is_feasible is None else {FEASIBLE: str(is_feasible).lower()}
-        store(client, study, each, found.names[each.configuration.id], **known)
-    rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
-    log_tables(client, study, {"folds.json": rows})
-    frame, read_back = found.frame, read(client, [client.get_run(study)])
-    of_input = ["digest"]
-    assert frame.studies.drop(columns=of_input).to_dict() == read_back.studies.drop(columns=of_input).to_dict()
+    for fact, text in {"cpu_model": "A CPU", "usable_cores": "2", "os": "Linux"}.items():
+        trials[0].tags[HOST_PREFIX + fact] = text
+    study = study_of(trials, TIME)
+    tags = {KIND: "study", DATASET: "red_wine", STUDY_KEY: study.key, STUDY_LIMITS: TIME}
+    tags[SEARCHED] = json.dumps(searched(study.configurations))
+    tags[SCORE] = json.dumps(OF_SCORE | {"baseline": study.baseline, "planned": study.size})
+    params = {name: getattr(study.settings, name) for name in ("choose", "search", "seed")}
+    run_id = store_run(client, "red_wine", tags, params, {}, "RUNNING")
+    study.run = RecordedRun.of(client, client.get_run(run_id))
+    for each, feasible in zip(trials, FEASIBLE_TRIALS, strict=True):
+        known = {} if feasible is None else {FEASIBLE: str(feasible).lower()}
+        store(client, run_id, each, study.names[each.configuration.id], **known)
+    frame = study.frame
+    read_back = read(client, [client.get_run(run_id)])
+    assert frame.studies.drop(columns="digest").to_dict() == read_back.studies.drop(columns="digest").to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)
-    ours, theirs = (each.trials.astype(object).where(each.trials.notna(), None) for each in (frame, read_back))
-    pd.testing.assert_frame_equal(ours, theirs, check_like=True, check_dtype=False)
-    first, _, stopped, *_ = ours[["host", "stopped_by", "stop_how", "stop_metric"]].to_numpy().tolist()
-    assert first == ["A CPU, usable_cores 2", None, None, None]
-    assert stopped == [None, "limits", "crossed", "training_time_s"]
-    outside = [None] * 3
-    assert ours["feasible"].tolist() == [True, True, False, False, *outside, False, False, None, False]
+    found = _plain(frame.trials)
+    pd.testing.assert_frame_equal(found, _plain(read_back.trials), check_like=True, check_dtype=False)
+    assert found["host"][0] == "A CPU, usable_cores 2"
+    assert found["stop_metric"][2] == "training_time_s"

@@ -8,32 +8,31 @@ import sqlite3
 from functools import partial
 from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 from cases import cases
-from click.testing import CliRunner
 from commands import (
-    Finished,
     Study,
     children,
     copy_store,
     in_use,
+    invoke,
     listening,
-    references,
     runs_of_kind,
     store_uri,
     wait_until,
 )
 from mlflow import MlflowClient
-from records import RunningRay, study_settings
+from records import RunningRay, read, study_settings
 
 from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import keep
+from entrypoints.tags import BEST_TRIAL_RUN_ID, NOTE
 from entrypoints.tune import tune
 from mlflow_sysmetrics.tags import STOP_REASON
 
-COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
 CURVES = ("train_loss", "val_loss", "val_rmse")
-SCORES = ("val_loss", "val_rmse", "test_rmse", "test_loss")
+SCORES = ["val_loss", "val_rmse", "test_rmse", "test_loss"]
 
 
 def _is_done(run):
@@ -44,43 +43,34 @@ def _check_result(study, whole):
     """A study has what another of the same settings has, which nothing has interrupted.
 
     Each trial has one run, with the same end, and every point of each curve, once, to twelve digits: processes round
-    differently. Tables have each trial and fold once; the best trial, scores and counts are the same. No run is left
-    open.
+    differently. Tables have each trial and fold once; the best trial is the same. No run is left open.
     """
+    assert study.run.info.status == "FINISHED"
+    assert study.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
+    assert len(study.rows("trials.json")) == len(whole.rows("trials.json"))
+    pd.testing.assert_frame_equal(_folds(study), _folds(whole), rtol=1e-12)
     expected = {run.info.run_name: run for run in whole.trials}
-    assert sorted(run.info.run_name for run in study.trials) == sorted(expected)
     for run in study.trials:
         other = expected[run.info.run_name]
         assert run.info.status == other.info.status
-        for tag in ("stop_reason", "diverged", "error"):
-            assert run.data.tags.get(f"sysmetrics.{tag}") == other.data.tags.get(f"sysmetrics.{tag}")
         for name in CURVES:
-            assert study.values(run, name) == pytest.approx(whole.values(other, name), rel=1e-12)
             points = study.client.get_metric_history(run.info.run_id, name)
-            assert len(points) == len({point.step for point in points})
-    assert study.run.info.status == "FINISHED"
-    assert {run.info.status for run in study.client.search_runs(["0"])} <= {"FINISHED", "KILLED", "FAILED"}
-    assert _best(study) == _best(whole)
-    metrics, of_whole = study.run.data.metrics, whole.run.data.metrics
-    assert [metrics.get(name) for name in COUNTS] == [of_whole.get(name) for name in COUNTS]
-    assert metrics["test_rmse"] == pytest.approx(of_whole["test_rmse"], rel=1e-12)
-    for file, key in {"trials.json": "status", "folds.json": "fold"}.items():
-        assert _table(study, file, key) == _table(whole, file, key)
+            values = whole.values(other, name)
+            assert len(points) == len(values)
+            assert study.values(run, name) == pytest.approx(values, rel=1e-12)
+    best = study.client.get_run(study.run.data.tags[BEST_TRIAL_RUN_ID])
+    assert expected[best.info.run_name].info.run_id == whole.run.data.tags[BEST_TRIAL_RUN_ID]
+    for name in ("trials", "diverged", "test_rmse"):
+        assert study.run.data.metrics[name] == pytest.approx(whole.run.data.metrics[name], rel=1e-12)
 
 
-def _best(study):
-    return study.client.get_run(study.run.data.tags["sysmetrics.best_trial_run_id"]).data.params
-
-
-def _table(study, file, key):
-    """The rows of a table by the names of their trials, with scores to twelve digits."""
-    held_against = references(study.client, study.run).values()
-    names = {run.data.tags["sysmetrics.trial_id"]: run.info.run_name for run in (*study.trials, *held_against)}
-    rows = []
-    for row in study.rows(file):
-        scores = [f"{row.get(name, 0.0):.12g}" for name in SCORES]
-        rows.append([names[row["trial_id"]], str(row[key]), *scores])
-    return sorted(rows)
+def _folds(study):
+    """The scores of each fold, by the names of trials and references."""
+    frame = read(study.client, [study.run])
+    runs = pd.concat([frame.trials, frame.references])
+    names = dict(zip(runs["trial_id"], runs["name"], strict=True))
+    folds = frame.folds.assign(name=frame.folds["trial_id"].map(names))
+    return folds.set_index(["name", "fold"]).sort_index().filter(SCORES)
 
 
 def _as_if_killed(whole, folder, begun, absent):
@@ -116,23 +106,22 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(study, tmp_p
     _as_if_killed(study, tmp_path, [first, second], [absent])
     monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
     with in_use(tmp_path) as client:
-        now = ["--register", "wine again", "--time_limit_s", "600"]
-        result = CliRunner().invoke(tune, ["--resume", study.run.info.run_id, *now])
+        result = invoke(tune, resume=study.run.info.run_id, register="wine again", time_limit_s="600")
     assert result.exit_code == 0, result.output
     assert "goes on; 5 of 8 trials are done, 2 were begun and keep their runs, 1 are new\n" in result.stdout
     assert "Search: 3 of 8 trials of 3 folds on 1 CPU cores" in result.stdout
     run = client.get_run(study.run.info.run_id)
-    command = Finished(result.exit_code, result.stdout, result.stderr, 0.0)
-    continued = Study(tmp_path, command, client, run, children(client, run, "trial"), set())
+    continued = Study(tmp_path, result, client, run, children(client, run, "trial"), set())
     _check_result(continued, study)
-    trials = {each.info.run_id: each for each in continued.trials}
-    assert len(trials.keys() & {each.info.run_id for each in study.trials}) == 7
+    assert {each.info.run_id for each in (first, second)} <= {each.info.run_id for each in continued.trials}
     for each in done:
-        assert trials[each.info.run_id].info.end_time == each.info.end_time
-        assert trials[each.info.run_id].data.metrics == each.data.metrics
+        now = client.get_run(each.info.run_id)
+        assert now.info.end_time == each.info.end_time
+        assert now.data.metrics == each.data.metrics
     assert client.get_model_version_by_alias("wine again", "candidate").run_id == run.info.run_id
     (resume,) = children(client, run, "resume")
-    assert (resume.info.run_name, resume.info.status) == ("resume tune red_wine", "FINISHED")
+    assert resume.info.run_name == "resume tune red_wine"
+    assert resume.info.status == "FINISHED"
 
 
 # An estimator whose trials crawl, from their middle on, once more of them have begun than the file `most` allows. The
@@ -198,30 +187,27 @@ def test_signal_ends_a_study_soon_with_its_runs_marked(start, tmp_path, number, 
 
     While it ran, neither the command nor a process of its Ray answered another machine.
     """
-    command, client = start(), MlflowClient(store_uri(tmp_path))
-
-    def trials():
-        return [run for study in runs_of_kind(client, "study") for run in children(client, study, "trial")]
-
+    command = start()
+    client = MlflowClient(store_uri(tmp_path))
     wait_until(lambda: len([*tmp_path.glob("begun *")]) > 2 or command.process.poll() is not None, 900, "a third trial")
-    done = {run.info.run_id for run in trials() if _is_done(run)}
-    before, addresses = " ".join(command.processes().values()), listening(command.processes())
-    assert addresses == {"127.0.0.1"}
-    assert all(kind in before for kind in ("entrypoints.tune", "raylet", "ray::"))
+    (study,) = runs_of_kind(client, "study")
+    done = {run.info.run_id for run in children(client, study, "trial") if _is_done(run)}
+    processes = command.processes()
+    assert "ray::" in " ".join(processes.values())
+    assert listening(processes) == {"127.0.0.1"}
     command.signal(number, group=group)
     assert command.wait().exit_code != 0
     wait_until(lambda: not command.processes(), ENDED_WITHIN_S, "the end of all processes")
-    (study,) = runs_of_kind(client, "study")
+    study = client.get_run(study.info.run_id)
     continued_by = f"mlflow run . -e early_stop -P resume={study.info.run_id} --env-manager local"
-    best = r"Best so far: val_rmse 0\.\d+ by .+, of \d of \d trials that ran to their end\n"
-    said = rf"What was measured is in MLflow\.\n({best})?Continue with: {re.escape(continued_by)}\n"
-    assert re.search(said, command.stderr)
-    assert continued_by in study.data.tags["mlflow.note.content"]
+    assert f"\nContinue with: {continued_by}\n" in command.stderr
+    assert continued_by in study.data.tags[NOTE]
     assert "entrypoints/" not in command.stderr
     assert study.info.status in ("KILLED", "FAILED")
     assert study.data.tags[STOP_REASON] == f"ended by {named}"
-    assert {run.info.status for run in trials() if run.info.run_id not in done} == {"KILLED"}
-    assert {run.info.run_id for run in trials() if _is_done(run)} == done
+    trials = children(client, study, "trial")
+    assert {run.info.run_id for run in trials if _is_done(run)} == done
+    assert {run.info.status for run in trials if not _is_done(run)} == {"KILLED"}
 
 
 @pytest.mark.slow
@@ -230,27 +216,24 @@ def test_study_ends_when_its_time_is_up_with_the_best_by_then(start, tmp_path):
 
     The one that still ran is KILLED and says why; what was measured until then stays.
     """
-    ended, client = start(time_limit_s=TIME_LIMIT_S).wait(), MlflowClient(store_uri(tmp_path))
+    ended = start(time_limit_s=TIME_LIMIT_S).wait()
     assert ended.exit_code == 0, ended.stdout + ended.stderr
+    client = MlflowClient(store_uri(tmp_path))
     (study,) = runs_of_kind(client, "study")
     trials = children(client, study, "trial")
     sound = [run for run in trials if run.info.status == "FINISHED" and run.data.tags["sysmetrics.diverged"] == "false"]
     best = min(sound, key=lambda run: run.data.metrics["val_rmse"])
     assert study.info.status == "FINISHED"
-    assert study.data.tags["sysmetrics.best_trial_run_id"] == best.info.run_id
-    assert study.data.metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
+    assert study.data.tags[BEST_TRIAL_RUN_ID] == best.info.run_id
     assert study.data.metrics["test_rmse"] < 0.8
     (cut_off,) = [run for run in trials if run.info.status == "KILLED" and not _is_done(run)]
-    assert cut_off.data.tags["sysmetrics.stop_reason"] == f"time_limit_s={TIME_LIMIT_S} of the study"
-    assert min(cut_off.data.metrics["val_rmse"], cut_off.data.metrics["elapsed_s"]) > 0
-    said = rf"^({N_TRIALS} trials: .*1 cut off by time_limit_s, .*not started\.)$"
-    (says,) = re.findall(said, ended.stdout, re.M)
-    assert f"\n- {says}\n" in study.data.tags["mlflow.note.content"]
-    for text in ("Traceback", "Warning", "WARNING", "Reached timeout"):
-        assert text not in ended.stdout + ended.stderr
-
-
-GIVEN = ("--limits", "auto", "--ray_address", "auto", "--register", "wine again")  # the first comes with early_stop
+    assert cut_off.data.tags[STOP_REASON] == f"time_limit_s={TIME_LIMIT_S} of the study"
+    assert cut_off.data.metrics["val_rmse"] > 0
+    assert cut_off.data.metrics["elapsed_s"] > 0
+    counts = rf"^{N_TRIALS} trials: .*1 cut off by time_limit_s, .*not started\.$"
+    (says,) = re.findall(counts, ended.stdout, re.M)
+    assert f"\n- {says}\n" in study.data.tags[NOTE]
+    assert not re.search("Traceback|Warning|WARNING|Reached timeout", ended.stdout + ended.stderr)
 
 
 def test_study_goes_on_as_it_began_where_the_command_says(store_in_use, monkeypatch):
@@ -261,13 +244,17 @@ def test_study_goes_on_as_it_began_where_the_command_says(store_in_use, monkeypa
     study = run.info.run_id
     store_in_use.set_terminated(study, "KILLED")
     monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="resume at night").info.run_id)
-    backend, run_study = Mock(return_value=RunningRay()), Mock()
+    backend = Mock(return_value=RunningRay())
+    run_study = Mock()
     monkeypatch.setattr("entrypoints.search.plan.backend", backend)
     monkeypatch.setattr("entrypoints.search.running.run_study", run_study)
-    result = CliRunner().invoke(tune, ["--resume", study, *GIVEN])
+    given = {"ray_address": "auto", "register": "wine again", "limits": "auto"}  # the last comes with early_stop
+    result = invoke(tune, resume=study, **given)
     assert result.exit_code == 0, result.output
-    plan = run_study.call_args.args[0]
     assert backend.call_args.args == ("auto", None)
-    assert (plan.settings.folds, plan.settings.register, str(plan.limits)) == (3, "wine again", "elapsed_s<=3")
+    (plan,) = run_study.call_args.args
+    assert plan.settings.folds == 3
+    assert plan.settings.register == "wine again"
+    assert str(plan.limits) == "elapsed_s<=3"
     (run,) = runs_of_kind(store_in_use, "resume")
     assert run.info.run_name == "resume at night"

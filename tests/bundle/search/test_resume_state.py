@@ -12,7 +12,7 @@ import psutil
 import pytest
 from cases import cases
 from commands import wait_until
-from records import study_settings
+from records import experiment_id, study_settings
 
 from entrypoints import search_space
 from entrypoints.runs import RecordedRun
@@ -20,36 +20,37 @@ from entrypoints.search.resume import is_alive, keep, kept, take
 from entrypoints.tags import PID_SINCE
 from mlflow_sysmetrics.tags import NODE, PID
 
-GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 0.1]}, "shuffle": [true, false],
-"momentum": {"uniform": [0.1, 0.3]}, "n_iter_no_change": {"integers": [2, 7]}, "activation": "tanh"}"""
+GRID = """{hidden_layer_sizes: [[8], [16, 4]], alpha: {loguniform: [0.001, 0.1]}, shuffle: [true, false],
+n_iter_no_change: {integers: [2, 7]}, activation: tanh, batch_size: [16, 64]}"""
 
 
 @pytest.fixture
 def run(client):
     """A run in a store of its own."""
-    return RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
+    return _new_run(client)
+
+
+def _new_run(client):
+    return RecordedRun.of(client, client.create_run(experiment_id(client)))
 
 
 def test_study_is_taken_by_one_of_two_commands(client, run):
     """Both have seen it free. When the first has ended, it can be taken again."""
     seen = client.get_run(run.run_id)
-    first, second, third = (RecordedRun.of(client, client.create_run(run.experiment_id)) for _ in range(3))
+    commands = [_new_run(client), _new_run(client)]
     with ThreadPoolExecutor(2) as executor:
-        taken = list(executor.map(lambda by: take(seen, by), (first, second)))
+        taken = list(executor.map(lambda by: take(seen, by), commands))
     assert sorted(taken) == [False, True]
     seen = client.get_run(run.run_id)
-    assert seen.data.params["resumed_by_1"] == (first, second)[taken.index(True)].run_id
-    assert take(seen, third)
-
-
-SPACE = search_space.parse(GRID, Path()) | {"batch_size": [16, 64]}
+    assert seen.data.params["resumed_by_1"] == commands[taken.index(True)].run_id
+    assert take(seen, _new_run(client))
 
 
 @cases(
     "settings",
     {
         "defaults": study_settings(),
-        "distributions": study_settings(space=SPACE, search="random", max_trials=9, seed=3),
+        "distributions": study_settings(space=search_space.parse(GRID, Path()), search="random", max_trials=9, seed=3),
         "limits": study_settings(dataset="/a b/ä.csv", target="é", limits="elapsed_s<=3"),
     },
 )
@@ -77,6 +78,7 @@ def test_study_names_the_process_that_runs_it_and_the_command_that_continues_it(
     tags = run.client.get_run(run.run_id).data.tags
     assert command == f"mlflow run . -e tune -P resume={run.run_id} --env-manager local"
     assert f"`{command}`" in tags["mlflow.note.content"]
-    assert (tags[NODE], tags[PID]) == (platform.node(), str(os.getpid()))
+    assert tags[NODE] == platform.node()
+    assert tags[PID] == str(os.getpid())
     assert float(tags[PID_SINCE]) == pytest.approx(psutil.Process().create_time())
     assert is_alive(tags) is False  # it is this one

@@ -2,40 +2,45 @@
 
 import math
 from dataclasses import replace
-from itertools import product
 
 import pytest
-from cases import cases
-from records import ended_by, store
+from cases import cases, tables
+from records import experiment_id, store
 from reference import MLP_REGRESSOR, configured
 
-from entrypoints.models.racing import Lost
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.resume import children_of, earlier_trials, settle
-from entrypoints.tags import BY_RACE, DIVERGED, END
-from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_LIMITS, BY_PERSON, ERROR, STOP_REASON, STOPPED_BY
+from entrypoints.tags import BEST_TRIAL_RUN_ID, DATASET, DIVERGED, END, NUMBER, ROLE
+from mlflow_sysmetrics.tags import ERROR, KIND, STOP_REQUEST, STOPPED_BY, TRIAL_ID
 
+TABLES = tables(__file__, "search.yaml")
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
-ENDED, STOPPED = end_tags(FOLDS), end_tags([], {"elapsed_s": 9.0})
+ENDED = end_tags(FOLDS)
 LONG = end_tags(FOLDS * 45, {"val_loss": math.inf})
-STOP = ended_by("training_time_s<=0.1")
-RACE = Lost(0.9, "why").tags
+LEFT = {  # at its end
+    "nothing": {},
+    "no folds": end_tags([]),
+    "folds": ENDED,
+    "costs": end_tags([], {"elapsed_s": 9.0}),
+    "several tags": LONG,
+    "the first of several": {END: LONG[END]},
+}
 TRIALS = [
-    replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), number=number)
-    for number, (sizes, alpha) in enumerate(product([[8], [8, 4]], [1 / 3, 1e-7, 3]), 1)
+    replace(configured(MLP_REGRESSOR, hidden_layer_sizes=[8, 4], alpha=alpha), number=number)
+    for number, alpha in enumerate([1 / 3, 1e-7, 3], 1)
 ]
 
 
 @pytest.fixture
 def interrupted(client):
     """The run of a study that was interrupted."""
-    return client.create_run(client.get_experiment_by_name("studies").experiment_id, tags={"sysmetrics.kind": "study"})
+    return client.create_run(experiment_id(client), tags={KIND: "study"})
 
 
-def _trial(client, study, configuration, status="RUNNING", end=None, tags=None, figures=FIGURES):
+def _trial(client, study, configuration, status="RUNNING", tags=(), figures=FIGURES):
     """A trial whose run is in the store."""
-    made = Trial(f"t{configuration.number}", configuration, status, figures, {**(end or {}), **(tags or {})})
+    made = Trial(f"t{configuration.number}", configuration, status, figures, dict(tags))
     store(client, study.info.run_id, made)
     return made
 
@@ -49,58 +54,33 @@ def _settle(client, study):
     settle(client, study, children_of(client, study))
 
 
-AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it took for running
-PERSON = {STOPPED_BY: BY_PERSON, STOP_REASON: "in other words"}
-
-
-@cases(
-    "said, end, tags, status, by",
-    {
-        "diverged": ("FINISHED", end_tags([]), {DIVERGED: "true"}, "FINISHED", None),
-        "an end in several tags": ("FINISHED", LONG, {}, "FINISHED", None),
-        "finished, the driver was killed": ("RUNNING", ENDED, {}, "FINISHED", None),
-        "finished at the end of the search": ("KILLED", ENDED, AT_THE_END, "FINISHED", None),
-        "stopped at that end": ("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_LIMITS),
-        "raced at that end": ("KILLED", STOPPED, RACE | AT_THE_END, "KILLED", BY_RACE),
-        "ended by a person": ("KILLED", {}, PERSON, "KILLED", BY_PERSON),
-    },
-)
-def test_trial_that_is_done_is_read_as_the_search_would_know_it(client, interrupted, said, end, tags, status, by):
+@cases("said, left, tags, status, by", TABLES["trials that are done"])
+def test_trial_that_is_done_is_read_as_the_search_would_know_it(client, interrupted, said, left, tags, status, by):
     """Status, figures, folds and tags of its end, to the last digit. A status that the driver left out is set."""
-    made = _trial(client, interrupted, TRIALS[1], said, end, tags)
+    made = _trial(client, interrupted, TRIALS[1], said, LEFT[left] | tags)
     client.log_metric(made.run_id, "system/process_cpu_percent", 9.0)
-    before = client.get_run(made.run_id)
+    before = client.get_run(made.run_id).data
     (done,), open_runs = _read(client, interrupted)
+    assert open_runs == {}
     assert done == replace(made, status=status, tags=done.tags)
     assert done.stopped_by == by
-    assert end_tags(done.folds, done.expected if done.was_judged else None) == (end or end_tags([]))
-    assert done.tags.items() >= {name: tag for name, tag in made.tags.items() if name != STOPPED_BY}.items()
-    assert open_runs == {}
+    assert done.tags | {STOPPED_BY: by} == before.tags | {STOPPED_BY: by}
     _settle(client, interrupted)
     after = client.get_run(made.run_id)
-    assert (after.info.status, after.data.to_dictionary()) == (status, before.data.to_dictionary())
+    assert after.info.status == status
+    assert after.data.to_dictionary() == before.to_dictionary()
 
 
-@cases(
-    "status, end, tags",
-    {
-        "swept": ("KILLED", {}, AT_THE_END),
-        "time-limit": ("KILLED", {}, {STOPPED_BY: "time_limit", STOP_REASON: "time_limit_s=15"}),
-        "failed": ("FAILED", {}, {ERROR: "MemoryError"}),
-        "its last figures are missing": ("RUNNING", ENDED, {}),
-        "a part of its end is missing": ("RUNNING", {}, {END: LONG[END]}),
-    },
-)
-def test_trial_that_is_not_done_goes_on_in_its_own_run(client, interrupted, status, end, tags):
+@cases("status, left, figures, tags", TABLES["trials that are not done"])
+def test_trial_that_is_not_done_goes_on_in_its_own_run(client, interrupted, status, left, figures, tags):
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
-    figures = {"val_rmse": 1.0} if END not in tags else FIGURES
-    run_id = _trial(client, interrupted, TRIALS[4], status, end, {DIVERGED: "false", **tags}, figures).run_id
-    assert _read(client, interrupted) == ([], {TRIALS[4].id: run_id})
+    tags = LEFT[left] | {DIVERGED: "false"} | tags
+    run_id = _trial(client, interrupted, TRIALS[1], status, tags, figures).run_id
+    assert _read(client, interrupted) == ([], {TRIALS[1].id: run_id})
     _settle(client, interrupted)
-    run = client.get_run(str(run_id))
-    assert run.info.status == ("FAILED" if status == "FAILED" else "KILLED")
-    left = {name.removeprefix("sysmetrics.") for name in run.data.tags if name.startswith("sysmetrics.")}
-    assert left == {"kind", "trial_id", "number"}
+    run = client.get_run(run_id)
+    assert run.info.status == status.replace("RUNNING", "KILLED")
+    assert {name for name in run.data.tags if name.startswith("sysmetrics.")} == {KIND, TRIAL_ID, NUMBER}
 
 
 def test_other_runs_are_settled(client, interrupted):
@@ -110,35 +90,37 @@ def test_other_runs_are_settled(client, interrupted):
     """
     runs = []
     for kind in ("resume", "trial"):
-        tags = {"mlflow.parentRunId": interrupted.info.run_id, "sysmetrics.kind": kind}
+        tags = {"mlflow.parentRunId": interrupted.info.run_id, KIND: kind}
         runs.append(client.create_run(interrupted.info.experiment_id, tags=tags).info.run_id)
     resume, empty = runs
-    client.set_tag(resume, "sysmetrics.error", "why")
+    client.set_tag(resume, ERROR, "why")
     assert _read(client, interrupted) == ([], {})
     _settle(client, interrupted)
-    assert client.get_run(resume).info.status == "KILLED"
-    assert client.get_run(resume).data.tags["sysmetrics.error"] == "why"
+    run = client.get_run(resume)
+    assert run.info.status == "KILLED"
+    assert run.data.tags[ERROR] == "why"
     assert client.get_run(empty).info.lifecycle_stage == "deleted"
 
 
 def test_study_forgets_how_it_ended(client, interrupted):
     """Its error, its best trial, which another may become, and who stopped it, or it would be again; nothing else."""
-    ended = {"error": "no model", "best_trial_run_id": "3", "stop": "enough", "stopped_by": "person"}
-    for name, value in {**ended, "dataset": "red_wine"}.items():
-        client.set_tag(interrupted.info.run_id, f"sysmetrics.{name}", value)
-    _settle(client, client.get_run(interrupted.info.run_id))
-    left = {name for name in client.get_run(interrupted.info.run_id).data.tags if name.startswith("sysmetrics.")}
-    assert left == {"sysmetrics.kind", "sysmetrics.dataset"}
+    run_id = interrupted.info.run_id
+    for name in (ERROR, BEST_TRIAL_RUN_ID, STOP_REQUEST, STOPPED_BY, DATASET):
+        client.set_tag(run_id, name, "known")
+    _settle(client, client.get_run(run_id))
+    left = client.get_run(run_id).data.tags
+    assert {name for name in left if name.startswith("sysmetrics.")} == {KIND, DATASET}
 
 
 def test_of_two_runs_of_a_trial_the_done_one_counts(client, interrupted):
     """In whatever order they were made. Runs of other studies are none of this one."""
-    done = [_trial(client, interrupted, TRIALS[0], "FINISHED", ENDED)]
+    first = _trial(client, interrupted, TRIALS[0], "FINISHED", ENDED)
     for trial in TRIALS[:2]:
         _trial(client, interrupted, trial, "KILLED")
-    done.append(_trial(client, interrupted, TRIALS[1], "FINISHED", ENDED))
-    _trial(client, client.create_run(interrupted.info.experiment_id), TRIALS[2], "FINISHED", ENDED)
-    assert [trial.run_id for trial in _read(client, interrupted)[0]] == [trial.run_id for trial in done]
+    second = _trial(client, interrupted, TRIALS[1], "FINISHED", ENDED)
+    _trial(client, client.create_run(experiment_id(client)), TRIALS[2], "FINISHED", ENDED)
+    done, _ = _read(client, interrupted)
+    assert [trial.run_id for trial in done] == [first.run_id, second.run_id]
 
 
 def test_repetitions_of_a_configuration_are_told_apart(client, interrupted):
@@ -156,6 +138,7 @@ def test_reference_is_not_taken_for_a_trial_of_the_same_values(client, interrupt
     """A search may try what a reference is; each has its own run."""
     tried = configured("forest", batch_size=None)
     reference = replace(tried, role="reference")
-    done = _trial(client, interrupted, reference, "FINISHED", ENDED, {"sysmetrics.role": "reference"})
+    done = _trial(client, interrupted, reference, "FINISHED", ENDED | {ROLE: "reference"})
     (found,), _ = _read(client, interrupted, [tried, reference])
-    assert (found.run_id, found.configuration) == (done.run_id, reference)
+    assert found.run_id == done.run_id
+    assert found.configuration == reference

@@ -2,15 +2,13 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor, wait
-from types import SimpleNamespace
 
 import pytest
-from cases import cases
-from records import study_settings
+from cases import cases, tables
+from records import study_of, study_settings
 from reference import MLP_CLASSIFIER, bundled, configured
 
 from entrypoints.length import Length
-from entrypoints.limits.grammar import Limits
 from entrypoints.search import warm_up as warm_ups
 from entrypoints.search.warm_up import (
     BETWEEN_TRIALS_S,
@@ -26,8 +24,6 @@ from entrypoints.search.warm_up import (
 FOLDS = 4
 NO_TIME = dict.fromkeys(("step_s", "fit_s", "validate_s", "ending_s"), 0.0)
 DATA = bundled("red_wine", FOLDS)
-
-
 SHORT_S = 0.2
 LONG_S = 300.0
 KINDS = [configured()]
@@ -44,13 +40,6 @@ def _still_waits(waiting):
     return not wait([waiting], timeout=SHORT_S).done
 
 
-def _joined(parties, other):
-    """One that all have joined."""
-    warm_up = WarmUp(parties, KINDS)
-    assert list(other.map(warm_up.join, [DATA] * parties, timeout=LONG_S)) == [True] * parties
-    return warm_up
-
-
 @pytest.mark.usefixtures("local_ray")
 def test_all_wait_until_the_last_has_come(other):
     """Two of three wait; when the third comes all three time each kind, and leave it. One that comes late does not."""
@@ -65,15 +54,16 @@ def test_all_wait_until_the_last_has_come(other):
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("stage", ["join", "begin"])
-def test_the_others_go_on_without_one_that_does_not_come(stage, monkeypatch, caplog, other):
+@cases("stage, given", [("join", [DATA]), ("begin", [])])
+def test_the_others_go_on_without_one_that_does_not_come(stage, given, monkeypatch, caplog, other):
     """Its process is late, or has died: the first that gives up warns, and lets the others go."""
-    given = (DATA,) if stage == "join" else ()
-    warm_up = WarmUp(3, KINDS) if stage == "join" else _joined(3, other)
+    warm_up = WarmUp(3, KINDS)
+    if stage == "begin":
+        assert list(other.map(warm_up.join, [DATA] * 3, timeout=LONG_S)) == [True] * 3
     patient = other.submit(getattr(warm_up, stage), *given)
     assert _still_waits(patient)  # until the last has come
-    for limit in ("WAIT_TIMEOUT_S", "BEGIN_TIMEOUT_S"):
-        monkeypatch.setattr(warm_ups, limit, 0.0)
+    monkeypatch.setattr(warm_ups, "WAIT_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(warm_ups, "BEGIN_TIMEOUT_S", 0.0)
     with caplog.at_level(logging.WARNING, warm_ups.logger.name):
         getattr(warm_up, stage)(*given)
         patient.result(LONG_S)
@@ -82,22 +72,15 @@ def test_the_others_go_on_without_one_that_does_not_come(stage, monkeypatch, cap
     ]
 
 
-@cases(
-    "length, timing, seconds",
-    {
-        "first-limit": ({"length": Length(2, 500), "batch_size": 100}, {"step_s": 1.0}, 18),
-        "reports-by-length": ({"steps": 250}, {"validate_s": 2.0}, 21 * 2.0),
-        "ending-once": ({"steps": 250}, {"ending_s": 3.0}, 3.0),
-        "fit-is-in-the-step": ({"steps": 250}, {"fit_s": 4.0}, 0.0),
-        "a-fit-is-one-step": ({"batch_size": None, "steps": 1}, {"step_s": 5.0, "validate_s": 2.0}, 5.0),
-    },
-)
-def test_trial_costs_what_all_that_it_does_takes(length, timing, seconds):
+@cases("batch_size, epochs, steps, timing, seconds", tables(__file__, "search.yaml")["times of trials"])
+def test_trial_costs_what_all_that_it_does_takes(batch_size, epochs, steps, timing, seconds):
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
-    costs = trial_costs(configured(**length), DATA, **(NO_TIME | timing))
+    configuration = configured(batch_size=batch_size, length=Length(epochs, steps))
+    costs = trial_costs(configuration, DATA, **NO_TIME | timing)
     assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
     fit_s = timing.get("fit_s", 0.0)
-    assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, length.get("steps", 500) * fit_s)
+    assert costs["mean_step_time_ms"] == 1000 * fit_s
+    assert costs["training_time_s"] == steps * fit_s
 
 
 def test_trials_are_handed_out_in_order_to_the_first_free_core():
@@ -110,21 +93,18 @@ def test_trial_has_the_time_of_its_algorithm_and_batch_size():
     """The mean of what several processes have timed; a kind that none could time has the mean of the others."""
     trials = [configured(batch_size=size, learning_rate=rate) for size in (8, 64, 512) for rate in (0.1, 0.01)]
     kinds = representatives(trials)
-    assert {(each.batch_size, each.hyperparameters["learning_rate"]) for each in kinds} == {
-        (8, 0.1),
-        (64, 0.1),
-        (512, 0.1),
-    }
-    timed = ({8: 1.0, 64: 7.0}, {8: 3.0, 64: 5.0})
-    rounds = [[{"elapsed_s": of[each.batch_size]} if each.batch_size in of else None for each in kinds] for of in timed]
-    assert list(forecast(trials, rounds).values()) == [2.0, 2.0, 6.0, 6.0, 4.0, 4.0]
+    assert [each.batch_size for each in kinds] == [8, 64, 512]
+    assert {each.hyperparameters["learning_rate"] for each in kinds} == {0.1}
+    first = [{"elapsed_s": 1.0}, {"elapsed_s": 7.0}, None]
+    second = [{"elapsed_s": 3.0}, {"elapsed_s": 5.0}, None]
+    assert list(forecast(trials, [first, second]).values()) == [2.0, 2.0, 6.0, 6.0, 4.0, 4.0]
 
 
 def test_larger_models_are_timed_as_such():
     """Real steps, on the real clock; what is between them is not training time."""
     layers = ([2], [800, 800])
     trials = [configured(MLP_CLASSIFIER, hidden_layer_sizes=each) for each in layers]
-    small, large = (costs for costs in time_kinds(trials, bundled("diabetes")) if costs)
+    small, large = time_kinds(trials, bundled("diabetes"))
     for name, cost in small.items():
         assert 0 < cost < large[name]
     for costs in (small, large):
@@ -154,9 +134,8 @@ def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong, timed):
 
 
 def _announced(capsys, trials, left, search_s, **settings):
-    plan = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
-    plan.trial_limits, plan.size, plan.learns, plan.races = Limits(()), trials, False, False
-    announce(plan, left, 2, search_s)
+    study = study_of(settings=study_settings(**settings), configurations=[configured()] * trials)
+    announce(study, left, 2, search_s)
     return capsys.readouterr().out
 
 
@@ -176,8 +155,9 @@ def test_forest_takes_about_a_tenth_of_the_search():
     """On fewer rows where the search is short, but not fewer than are timed; on all where it is long."""
     data = bundled("red_wine", 20)
     forest = configured("forest", batch_size=None)
-    short, long = WarmUp(1, KINDS), WarmUp(1, KINDS)
+    short = WarmUp(1, KINDS)
     short.tell_forecast(0.01)
+    long = WarmUp(1, KINDS)
     long.tell_forecast(1e6)
     assert short.reference_rows(forest, data) == warm_ups.TIMED_ROWS
     assert long.reference_rows(forest, data) is None
