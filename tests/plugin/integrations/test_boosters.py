@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import mlflow
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn.datasets import make_classification
 lightgbm = pytest.importorskip("lightgbm")
 xgboost = pytest.importorskip("xgboost")
 
-from mlflow_sysmetrics import SystemMetricsLogger, boosters, measure  # noqa: E402
+from mlflow_sysmetrics import SystemMetricsLogger, boosters  # noqa: E402
 from mlflow_sysmetrics.delivery import writer_for  # noqa: E402
 from mlflow_sysmetrics.delivery.sync import deliver  # noqa: E402
 from mlflow_sysmetrics.lightgbm import SystemMetricsCallback as LightgbmCallback  # noqa: E402
@@ -83,7 +84,8 @@ def test_training_leaves_its_curves_and_its_summary(store_in_use, callback, trai
     score = next(name for name in metrics if "/" in name)
     for curve, first in {"memory_mb": 1, score: 1, "step_time_ms": 30}.items():
         steps = [point.step for point in store_in_use.get_metric_history(run.info.run_id, curve)]
-        assert (steps[0] <= first, steps[-1]) == (True, 30), curve
+        assert steps[0] <= first, curve
+        assert steps[-1] == 30, curve
     assert metrics["elapsed_s"] > 0.9 * 30 * metrics["mean_step_time_ms"] / 1000
 
 
@@ -93,10 +95,9 @@ def test_limit_ends_the_training_and_its_run_is_killed(store_in_use, callback, t
     """With the reason, also where `with mlflow.start_run()` ends the run; and the model predicts."""
     with contextlib.nullcontext() if is_own_run else mlflow.start_run():
         predicted = train(callback("elapsed_s<=0.2"), MANY)
-    assert np.isfinite(np.asarray(predicted)).all()
+    assert np.isfinite(predicted).all()
     writer_for(store_in_use.tracking_uri).close_all(WITHIN_S)
     run = the_ended(store_in_use, "KILLED")
-    assert run.data.tags["sysmetrics.stopped_by"] == "limits"
     assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s ")
 
 
@@ -118,18 +119,6 @@ def test_run_that_goes_on_after_a_limit_and_fails_is_failed(store_in_use):
     assert store_in_use.get_run(run.info.run_id).info.status == "FAILED"
 
 
-@of_each_training
-def test_limit_below_what_the_process_has_is_refused_where_the_training_of_a_copy_begins(store_in_use, callback, train):
-    """Another process may have more than this one had."""
-    with measure() as before:
-        pass
-    costs = callback(f"peak_memory_mb<={before.summary['peak_memory_mb'] + 100:.0f}")
-    kept = b"x" * 300_000_000
-    with pytest.raises(ValueError, match="the process has peak_memory_mb"):
-        train(copy.deepcopy(costs), 3)
-    del kept
-
-
 def test_curves_of_a_long_training_are_thinned(store_in_use):
     """To points that are some time apart, and of the last iteration."""
     with mlflow.start_run() as run:
@@ -145,12 +134,13 @@ def test_curves_of_a_long_training_are_thinned(store_in_use):
 def test_another_training_in_the_same_run_has_a_run_below_it(store_in_use, callback, train, copied):
     """Whether the callback is used again, or copied, as by scikit-learn or into a worker."""
     with mlflow.start_run() as run:
-        costs = callback("elapsed_s<=100")
+        costs = callback()
         train(costs, 3)
         train(copied(costs), 5)
     assert written(store_in_use, run.info.run_id).data.metrics["steps"] == 3
     (other,) = store_in_use.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
-    assert (other.info.status, other.data.metrics["steps"]) == ("FINISHED", 5)
+    assert other.info.status == "FINISHED"
+    assert other.data.metrics["steps"] == 5
 
 
 def test_what_mlflow_takes_to_begin_is_no_cost_of_a_training(store_in_use, monkeypatch):
@@ -167,16 +157,12 @@ def test_what_mlflow_takes_to_begin_is_no_cost_of_a_training(store_in_use, monke
         lightgbm_train(costs := LightgbmCallback(), 3)
         lightgbm_train(copy.deepcopy(costs), 3)
     writer_for(store_in_use.tracking_uri).close_all(WITHIN_S)
-    assert [run.data.metrics["elapsed_s"] < 1 for run in store_in_use.search_runs(["0"])] == [True, True]
+    assert max(run.data.metrics["elapsed_s"] for run in store_in_use.search_runs(["0"])) < 1
 
 
 def test_training_that_raises_has_a_run_that_failed(store_in_use):
     """Where that run is its own. It ends once the callback is gone."""
-
-    def broken(env):
-        raise LookupError("in a callback of the user's")
-
-    broken.order = 99  # after ours
+    broken = Mock(side_effect=LookupError, before_iteration=False, order=99)  # after ours
     with pytest.raises(LookupError):
         lightgbm_train(LightgbmCallback(), 5, broken)
     failed = the_ended(store_in_use, "FAILED")
@@ -227,4 +213,5 @@ def test_run_of_a_forked_process_is_written_at_its_end(empty_store, journals):
     subprocess.run([sys.executable, "-c", FORKED], env=env, timeout=300, check=True)
     assert not deliver().left  # if a busy machine has not done so in five seconds
     run = the_run(empty_store)
-    assert (run.info.status, run.data.metrics["steps"]) == ("FINISHED", 3)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["steps"] == 3

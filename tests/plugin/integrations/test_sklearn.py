@@ -8,7 +8,6 @@ import sys
 import joblib
 import mlflow
 import numpy as np
-import psutil
 import pytest
 from cases import cases
 from commands import children, runs_of_kind
@@ -29,12 +28,12 @@ X, y = np.arange(40.0).reshape(-1, 1), np.arange(40) % 2
 SCALED = make_pipeline(StandardScaler(), LogisticRegression())
 RATES = {"logisticregression__C": [0.1, 1.0, 10.0]}
 RAISE = {"error_score": "raise"}
-SEARCHES = {
-    "grid": lambda **more: GridSearchCV(SCALED, RATES, **more),
-    "random": lambda **more: RandomizedSearchCV(SCALED, RATES, n_iter=2, **more),
+SEARCHES = [
+    GridSearchCV(SCALED, RATES, cv=3),
+    RandomizedSearchCV(SCALED, RATES, n_iter=2, cv=3),
     # Of six rows drawn at random all may be of one class.
-    "halving": lambda **more: HalvingGridSearchCV(SCALED, RATES, min_resources=10, factor=2, random_state=0, **more),
-}
+    HalvingGridSearchCV(SCALED, RATES, cv=3, n_jobs=2, min_resources=10, factor=2, random_state=0),
+]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning", "ignore:.*non-finite")
 
@@ -46,13 +45,13 @@ def runs_of(client):
     return search, sorted(candidates, key=lambda run: int(run.data.tags["sysmetrics.run_key"].rpartition("/")[2]))
 
 
-@cases("kind, n_jobs", [("grid", 1), ("random", 1), ("halving", 2)])
-def test_each_candidate_is_a_run_with_its_params_scores_and_costs(kind, n_jobs, store_in_use):
+@cases("found", SEARCHES)
+def test_each_candidate_is_a_run_with_its_params_scores_and_costs(found, store_in_use):
     """As `cv_results_` has them; the run has what one fit costs."""
-    found = SEARCHES[kind](cv=3, n_jobs=n_jobs).set_callbacks(SystemMetricsCallback()).fit(X, y)
-    results = found.cv_results_
+    results = found.set_callbacks(SystemMetricsCallback()).fit(X, y).cv_results_
     search, candidates = runs_of(store_in_use)
-    assert (search.info.status, search.info.run_name) == ("FINISHED", f"{type(found).__name__} Pipeline")
+    assert search.info.status == "FINISHED"
+    assert search.info.run_name == f"{type(found).__name__} Pipeline"
     assert search.data.metrics["trials"] == len(candidates) == len(results["params"])
     of_fits = 3 * sum(run.data.metrics["cpu_seconds"] for run in candidates)
     assert search.data.metrics["cpu_seconds"] == pytest.approx(of_fits)
@@ -64,8 +63,6 @@ def test_each_candidate_is_a_run_with_its_params_scores_and_costs(kind, n_jobs, 
         for name in ("mean_test_score", "std_test_score", "mean_fit_time", "rank_test_score"):
             assert metrics[name] == results[name][number]
         assert not any(name.startswith(("param", "split")) for name in metrics)
-        assert metrics["peak_memory_mb"] > 20
-        assert run.info.end_time <= search.info.end_time
 
 
 @cases("n_jobs", [1, 2])
@@ -78,7 +75,6 @@ def test_fit_is_charged_for_what_it_uses_itself(n_jobs, store_in_use):
     assert large["peak_memory_mb"] - small["peak_memory_mb"] == pytest.approx(149, abs=15)
     assert large["memory_growth_mb"] == pytest.approx(150, abs=10)
     assert small["memory_growth_mb"] < 15
-    assert small["peak_memory_mb"] < psutil.Process().memory_info().rss / 1e6 + 50
     assert slow["cpu_seconds"] == pytest.approx(0.3, abs=0.1)
 
 
@@ -96,47 +92,37 @@ def test_limit_skips_other_splits_and_candidates_beyond(n_jobs, store_in_use):
     assert 1 <= fits[2] <= n_jobs
     assert fits[4] == 0
     assert found.best_params_["megabytes"] in (1, 10)
-    broken, foreseen = (candidates[row].data.tags["sysmetrics.stop_reason"] for row in (2, 4))
-    assert re.match(r"memory_growth_mb 1\d\d(\.\d)? > 80", broken)
-    assert re.match(r"memory_growth_mb 1\d\d(\.\d)? > 80 \(foreseen from megabytes=150\)", foreseen)
-    assert search.data.params == {"limits": "memory_growth_mb<=80"}
+    reason = candidates[4].data.tags["sysmetrics.stop_reason"]
+    assert re.match(r"memory_growth_mb 1\d\d(\.\d)? > 80 \(foreseen from megabytes=150\)", reason)
     assert search.data.metrics.items() >= {"trials": 5, "stopped": 3, "failed": 0}.items()
 
 
 @pytest.fixture
 def search(store_in_use):
-    """The runs of three candidates in two splits each, with a limit."""
-    estimator = GridSearchCV(Fit(), {"megabytes": [1, 2, 3]})
+    """The runs of six candidates in two splits each, with a limit."""
+    estimator = GridSearchCV(Fit(), {"gives": [0.1, 0.2], "megabytes": [1, 2, 3]})
     estimator.n_splits_ = 2
     search = Search(estimator, Limits.parse("elapsed_s<=1"))
     yield search
     search.close()
 
 
-def test_split_under_way_does_not_make_up_for_one_that_broke_the_limit(search):
-    """Though it meets it."""
-    assert [search.note(0, {"elapsed_s": cost_s}) for cost_s in (2.0, 0.5)] == [True, True]
-
-
-@cases("highest_s, is_skipped", [(0.7, True), (0.9, False)])
-def test_candidate_is_skipped_by_the_most_expensive_split_of_the_one_that_meets_the_limit(
-    highest_s, is_skipped, search
-):
-    """A single cheap fit may be chance: what breaks the limit has to cost twice as much as each of them."""
-    for row, cost_s in ((0, 0.2), (0, highest_s), (1, 1.5)):
-        search.note(row, {"elapsed_s": cost_s})
-    assert search.note(2) is is_skipped
-
-
-def test_candidate_that_may_meet_the_limit_is_tried(store_in_use):
-    """One between two, one with none on the other side, or only one at more than half the cost."""
-    grid = [{"gives": [0.1, 0.2], "megabytes": [150, 200, 1, 40]}, {"gives": [0.3], "megabytes": [60, 100, 200]}]
-    search = GridSearchCV(Fit(), grid, cv=2, refit=False)
-    search.set_callbacks(SystemMetricsCallback(limits="memory_growth_mb<=80")).fit(X, y)
-    candidates = runs_of(store_in_use)[1]
-    statuses = ["KILLED", "KILLED", "FINISHED", "FINISHED"] * 2 + ["FINISHED", "KILLED", "KILLED"]
-    assert [run.info.status for run in candidates] == statuses
-    assert not any("foreseen" in run.data.tags.get("sysmetrics.stop_reason", "") for run in candidates)
+@cases(
+    "fits, row, is_skipped",
+    {
+        "beyond": ([(0, 0.2), (0, 0.7), (1, 1.5)], 2, True),
+        "all splits of one have to cost half": ([(0, 0.2), (0, 0.9), (1, 1.5)], 2, False),
+        "between two": ([(0, 0.2), (2, 1.5)], 1, False),
+        "none on the other side": ([(1, 1.5)], 2, False),
+        "two numbers differ": ([(0, 0.2), (1, 1.5)], 5, False),
+        "a later split makes up for nothing": ([(0, 2.0), (0, 0.5)], 0, True),
+    },
+)
+def test_candidate_that_may_meet_the_limit_is_tried(fits, row, is_skipped, search):
+    """One is skipped beyond another that breaks the limit, at twice what each split of one that meets it has cost."""
+    for earlier, cost_s in fits:
+        search.note(earlier, {"elapsed_s": cost_s})
+    assert search.note(row) is is_skipped
 
 
 @cases(
