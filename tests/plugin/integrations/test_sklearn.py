@@ -4,6 +4,7 @@ import contextlib
 import pickle
 import re
 import sys
+from itertools import count
 
 import joblib
 import mlflow
@@ -15,7 +16,7 @@ from fits import Fit
 from sklearn.ensemble import BaggingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -67,7 +68,7 @@ def test_each_candidate_is_a_run_with_its_params_scores_and_costs(found, store_i
 
 @cases("n_jobs", [1, 2])
 def test_fit_is_charged_for_what_it_uses_itself(n_jobs, store_in_use):
-    """Not for what earlier fits took, workers that wait, or the writing of runs."""
+    """Not for what earlier fits took, or workers that wait."""
     joblib.Parallel(n_jobs=2)(joblib.delayed(Fit(200).fit)(X, y) for _ in range(4))  # which leaves workers
     grid = [{"megabytes": [150], "cpu_s": [0.0]}, {"megabytes": [1], "cpu_s": [0.0, 0.3]}]
     GridSearchCV(Fit(), grid, cv=2, n_jobs=n_jobs, refit=False).set_callbacks(SystemMetricsCallback()).fit(X, y)
@@ -76,6 +77,21 @@ def test_fit_is_charged_for_what_it_uses_itself(n_jobs, store_in_use):
     assert large["memory_growth_mb"] == pytest.approx(150, abs=10)
     assert small["memory_growth_mb"] < 15
     assert slow["cpu_seconds"] == pytest.approx(0.3, abs=0.1)
+
+
+def test_writing_of_runs_is_no_cost_of_a_fit(store_in_use, monkeypatch):
+    """Here a thread of this process writes for a second during each fit, as it says."""
+    monkeypatch.setattr(Search, "writing_s", property(lambda search: next(seconds)))
+    seconds = count(0.0, 1.0)
+    GridSearchCV(Fit(cpu_s=0.1), {}, cv=2, refit=False).set_callbacks(SystemMetricsCallback()).fit(X, y)
+    (run,) = runs_of(store_in_use)[1]
+    assert run.data.metrics["cpu_seconds"] == 0
+
+
+def test_best_candidate_that_breaks_a_limit_on_its_last_split_is_told(store_in_use, caplog):
+    search = GridSearchCV(Fit(cpu_s=0.1), {}, cv=ShuffleSplit(1), refit=False)
+    search.set_callbacks(SystemMetricsCallback("cpu_seconds<=0.01")).fit(X, y)
+    assert "the best candidate has broken a limit" in caplog.text
 
 
 @cases("n_jobs", [1, 2])
