@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from entrypoints.frame import ABOUT, Frame
+from entrypoints.frame import ABOUT, OF_POINT, OF_STUDY, Frame
 
-POINTS = 21  # of a curve, step 0 included
+SHARES = np.linspace(0, 1, 21)  # of the training, at which a curve has points
 STEPS = 1000  # of a trial that has no `steps` of its own
 
 
@@ -21,7 +21,6 @@ def study(
     curves=None,
     metric="val_rmse",
     folds=10,
-    repeats=0,
     noise=0.02,
     fold_sd=0.02,
     model_sd=0.01,
@@ -41,7 +40,6 @@ def study(
         curves: the true value of a metric after a share of the training, 0 to 1.
         metric: the name of the score; None: nothing ranks the trials, and there are no folds.
         folds: their number.
-        repeats: how often the configuration in the middle runs again.
         noise: the standard deviation of a cost's logarithm from run to run, of each or by name.
         fold_sd: by how much folds differ for all models alike.
         model_sd: the standard deviation of what one model does on one fold.
@@ -54,82 +52,70 @@ def study(
         of_study: the same of the study's row.
     """
     random = np.random.default_rng(seed)
+    configurations = levels
     if isinstance(levels, Mapping):
         configurations = [dict(zip(levels, values, strict=True)) for values in itertools.product(*levels.values())]
-    else:
-        configurations = [dict(each) for each in levels]
-    again = [dict(configurations[len(configurations) // 2]) for _ in range(repeats)]
-    order = random.permutation(len(configurations) + repeats)
-    rows = [(configurations + again)[i] | {"number": number} for number, i in enumerate(order, 1)]
-    names = list(configurations[0])
+    order = random.permutation(len(configurations))
+    rows = [configurations[place] | {"number": number} for number, place in enumerate(order, 1)]
+    names = tuple(configurations[0])
     run_id = f"{name} {seed}"
-    ids = [f"{seed}_{number:05d}" for number in range(len(rows))]
-    trials = pd.DataFrame({each: [row[each] for row in rows] for each in names})
+    ids = [f"{seed}_{place:05d}" for place in range(len(rows))]
     known = {
         "study": run_id,
         "trial_id": ids,
-        "run_id": [f"run_{each}" for each in ids],
+        "run_id": [f"run_{trial_id}" for trial_id in ids],
         "name": [" ".join(f"{key}={row[key]}" for key in names) for row in rows],
         "number": range(1, len(rows) + 1),
-        "repeat": [max(int(number) - len(configurations) + 1, 0) for number in order],
+        "repeat": 0,
         "status": "FINISHED",
         "diverged": [diverged(row) for row in rows],
         "host": "machine",
-    } | dict(about or {})
-    columns = {column: known.get(column, [None] * len(rows)) for column in ABOUT}
-    trials = pd.concat([pd.DataFrame(columns), trials], axis=1)
+    }
+    trials = pd.DataFrame(dict.fromkeys(ABOUT) | known | (about or {}))
+    for column in names:
+        trials[column] = [row[column] for row in rows]
     for cost, of in (costs or {}).items():
         spread = noise[cost] if isinstance(noise, Mapping) else noise
-        trials[cost] = [of(row) * float(np.exp(random.normal(0, spread))) for row in rows]
+        trials[cost] = [of(row) * np.exp(random.normal(0, spread)) for row in rows]
+
     by_fold = pd.DataFrame(columns=["study", "trial_id", "fold"])
     if metric is not None:
-        hard, models, scores = random.normal(0, fold_sd, folds), {}, []
+        hard = random.normal(0, fold_sd, folds)
+        models = {}
+        scores = []
         for row in rows:
-            model = repr([row[each] for each in names if each not in same_model])
+            model = repr([row[column] for column in names if column not in same_model])
             if model not in models:
                 models[model] = score(row) + hard + random.normal(0, model_sd, folds)
             scores.append(models[model])
-        trials[metric] = [float(each.mean()) for each in scores]
-        by_fold = pd.DataFrame(
-            [
-                {"study": run_id, "trial_id": trial, "fold": fold, metric: float(value)}
-                for trial, each in zip(ids, scores, strict=True)
-                for fold, value in enumerate(each)
-            ]
-        )
-    of_all = {
+        trials[metric] = [of_trial.mean() for of_trial in scores]
+        by_fold = pd.DataFrame({"study": run_id, "trial_id": np.repeat(ids, folds)})
+        by_fold["fold"] = np.tile(range(folds), len(ids))
+        by_fold[metric] = np.concatenate(scores)
+
+    steps = trials.get("steps", [STEPS] * len(rows))
+    points = [
+        (run_id, trial_id, curve, round(share * length), of(row, share))
+        for curve, of in (curves or {}).items()
+        for trial_id, row, length in zip(ids, rows, steps, strict=True)
+        for share in SHARES
+    ]
+    of_study = {
         "name": name,
         "experiment_id": "0",
         "dataset": "red_wine",
         "digest": "d",
         "key": "k",
-        "limits": None,
         "score": metric,
         "higher_is_better": metric is not None and "accuracy" in metric,
-        "baseline": None,
         "choose": "best",
-        "rate": None,
         "search": "grid",
         "seed": seed,
         "planned": len(rows),
-        "model": None,
-        "model_run_id": None,
-        "command_cpu_seconds": None,
-        "command_elapsed_s": None,
-        "duplicate_rows_percent": None,
-        "leak": None,
-        "test": None,
-        "test_low": None,
-        "test_high": None,
-        "no_interval": None,
-        "gain": None,
-        "gain_low": None,
-        "gain_high": None,
-        "algorithm": None,
+        **(of_study or {}),
     }
-    studies = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
-    points = _curves(run_id, ids, rows, trials, curves or {})
-    return Frame(studies, trials, by_fold, points, tuple(names))
+    studies = pd.DataFrame([dict.fromkeys(OF_STUDY) | of_study], index=[run_id], dtype=object)
+    return Frame(studies, trials, by_fold, pd.DataFrame(points, columns=OF_POINT), names)
 
 
 def together(*frames):
@@ -149,26 +135,3 @@ def stopped(frame, *batch_sizes, **about):
     for name, value in ({"status": "KILLED", "stopped_by": "limits"} | about).items():
         trials[name] = trials[name].mask(rows, value)
     return replace(frame, trials=trials)
-
-
-def _curves(
-    study_id,
-    ids,
-    rows,
-    trials,
-    curves,
-):
-    steps = trials["steps"] if "steps" in trials else [STEPS] * len(rows)
-    points = [
-        {
-            "study": study_id,
-            "trial_id": trial,
-            "metric": metric,
-            "at": round(share * length),
-            "value": of(row, share),
-        }
-        for metric, of in curves.items()
-        for trial, row, length in zip(ids, rows, steps, strict=True)
-        for share in np.linspace(0, 1, POINTS)
-    ]
-    return pd.DataFrame(points, columns=["study", "trial_id", "metric", "at", "value"])
