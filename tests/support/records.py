@@ -2,19 +2,17 @@
 
 import io
 import itertools
-import json
 import time
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
 import click
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from reference import bundled, configured, table_of
 
 from entrypoints.frame import frame_of
-from entrypoints.limits.costs import metrics
-from entrypoints.limits.grammar import Limits
+from entrypoints.limits.costs import parse_limits
 from entrypoints.models import scores
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
@@ -47,7 +45,7 @@ def study_settings(*arguments, **changes):
     return replace(usual, dataset=settings.dataset)
 
 
-class RunningRay(nullcontext[None]):
+class RunningRay(nullcontext):
     """The backend of a plan whose trials run in the Ray of the tests, which goes on."""
 
     is_here = True
@@ -62,11 +60,15 @@ class RunningRay(nullcontext[None]):
 
 
 _later = itertools.count(int(time.time() * 1000))
-SCORE = {"score": "val_rmse", "higher_is_better": False, "baseline": None, "planned": 1}
-SEARCHED = ["batch_size", "learning_rate", "alpha"]
-OF_ALL = {"sysmetrics.score": json.dumps(SCORE), "sysmetrics.searched": json.dumps(SEARCHED)}
-FULL = {**OF_ALL, "sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
-LIMITED = {**FULL, "sysmetrics.limits": "elapsed_s<=9"}
+OF_ALL = {
+    "sysmetrics.score": '{"score": "val_rmse", "higher_is_better": false, "baseline": null, "planned": 1}',
+    "sysmetrics.searched": '["batch_size", "learning_rate", "alpha"]',
+}
+FULL = OF_ALL | {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
+LIMITED = FULL | {"sysmetrics.limits": "elapsed_s<=9"}
+# Of a trial that nothing is said about.
+PARAMS = {"dataset": "red_wine", "folds": 3}
+POINTS = {"val_rmse": {100: 0.7}}
 
 
 def experiment_id(client):
@@ -80,62 +82,35 @@ def read(client, runs, **asked):
     return frame_of([rows_of(client, run, **asked) for run in runs])
 
 
-def store_run(
-    client,
-    name,
-    tags,
-    params,
-    points,
-    status,
-):
+def store_run(client, name, tags, params, points, status):
     """A run that began after the one before it."""
-    run = client.create_run(experiment_id(client), start_time=next(_later), run_name=name)
+    run = client.create_run(experiment_id(client), next(_later), tags, name)
     metrics = [Metric(metric, value, 0, step) for metric, curve in points.items() for step, value in curve.items()]
-    texts = [Param(param, str(value)) for param, value in params.items()]
-    client.log_batch(run.info.run_id, metrics, texts, [RunTag(tag, value) for tag, value in tags.items()])
+    client.log_batch(run.info.run_id, metrics, [Param(param, str(value)) for param, value in params.items()])
     if status != "RUNNING":
         client.set_terminated(run.info.run_id, status)
-    return str(run.info.run_id)
+    return run.info.run_id
 
 
-def store_study(
-    client,
-    name="tune red_wine",
-    trials=1,
-    *,
-    kind="study",
-    tags=FULL,
-    status="FINISHED",
-    **params,
-):
+def store_study(client, name="tune red_wine", trials=1, *, kind="study", tags=FULL, status="FINISHED", **params):
     """The run of a study with this number of equal trials."""
-    own = {"sysmetrics.kind": kind} if kind else {}
-    run_id = store_run(client, name, own | tags, params, {}, status)
+    run_id = store_run(client, name, {KIND: kind} | tags, params, {}, status)
     for _ in range(trials):
         store_trial(client, run_id)
     return run_id
 
 
-def store_trial(
-    client,
-    study,
-    params=None,
-    points=None,
-    *,
-    status="FINISHED",
-    name="a trial",
-    **tags,
-):
+def store_trial(client, study, params=PARAMS, points=POINTS, *, status="FINISHED", **tags):
     """The run of one of its trials, as the callback leaves it. ``tags`` are those of sysmetrics."""
-    own = {f"sysmetrics.{tag}": value for tag, value in ({"kind": "trial", "trial_id": "t"} | tags).items()}
-    chosen = {"dataset": "red_wine", "folds": 3} if params is None else params
-    curves = {"val_rmse": {100: 0.7}} if points is None else points
-    return store_run(client, name, {"mlflow.parentRunId": study, **own}, chosen, curves, status)
+    tags = {"kind": "trial", "trial_id": "t"} | tags
+    own = {f"sysmetrics.{name}": tag for name, tag in tags.items()}
+    return store_run(client, "a trial", {"mlflow.parentRunId": study} | own, params, points, status)
 
 
-def ended_by(rule, how="crossed", value=9.0, limit=1.0):
+def ended_by(rule, how="crossed"):
     """The tags that say that a limit ended a trial."""
-    return {**Stop(rule, rule.partition("<")[0], value, limit, 100).outcome().tags, STOP_HOW: how}
+    stop = Stop(rule, rule.partition("<")[0], 9.0, 1.0, 100)
+    return stop.outcome().tags | {STOP_HOW: how}
 
 
 def trial(
@@ -148,21 +123,26 @@ def trial(
     folds=(),
     expected=None,
     diverged=False,
-    **values,
+    figures=None,
+    tags=None,
+    status=None,
+    error=None,
 ):
     """A trial of this number, which ran to its end unless the values say otherwise; its time is its number in seconds.
 
     ``ending`` is why its limits ended it, ``by`` who else did.
     """
-    tags = {DIVERGED: str(diverged).lower(), **values.pop("tags", {})}
-    tags |= {**(ending or {})} | ({STOPPED_BY: by} if by else {})
-    tags |= end_tags(list(folds), expected)
-    values["status"] = values.get("status", "KILLED" if ending or by else "FINISHED")
-    figures = {"training_time_s": float(number), "elapsed_s": 2.0 * number, "cpu_seconds": float(number)}
-    figures |= {} if score is None else {"val_rmse": score}
-    figures = values.pop("figures", figures)
+    ended = {STOPPED_BY: by} if by else ending
+    known = {DIVERGED: str(diverged).lower()}
+    for more in (tags, ended, end_tags(list(folds), expected)):
+        known |= more or {}
+    if figures is None:
+        figures = {"training_time_s": float(number), "elapsed_s": 2.0 * number, "cpu_seconds": float(number)}
+        if score is not None:
+            figures["val_rmse"] = score
+    status = status or ("KILLED" if ended else "FINISHED")
     made = replace(configuration or configured(batch_size=2**number), number=number)
-    return Trial(f"t{number}", made, **{"figures": figures, "tags": tags, "run_id": f"r{number}"} | values)
+    return Trial(f"t{number}", made, status, figures, known, f"r{number}", error)
 
 
 TIME = "training_time_s<=2"
@@ -188,40 +168,30 @@ def of_every_end():
 
 def limits_of(text, dataset="red_wine"):
     """Limits on the costs and the score of trials on a dataset; none without a text."""
-    score = scores.find(None, table_of(dataset).task)
-    return Limits.parse(text, metrics(score.validated, score.higher_is_better)) if text else Limits(())
+    return parse_limits(text or None, scores.find(None, table_of(dataset).task))
 
 
-def study_of(
-    trials=(),
-    limits="",
-    *,
-    dataset="red_wine",
-    settings=None,
-    configurations=(),
-    planned=0,
-):
+def study_of(trials=(), limits="", *, dataset="red_wine", settings=None, configurations=(), planned=0):
     """A study of these trials as its search leaves it, whose run no store has; more that are planned have not begun."""
     table, data = table_of(dataset), bundled(dataset)
     tried = [*configurations] or [each.configuration for each in trials] or [configured()]
     tried += [configured(batch_size=2**number) for number in range(50 + len(tried), 50 + planned)]
-    unused = None
     study = Study(
         settings or study_settings(folds=3),
         limits_of(limits, dataset),
         table,
         data.split,
         tried,
-        {},
-        unused,
-        scores.find(None, table.task),
-        [1.0, 1.0, 1.0],
+        references={},
+        backend=None,
+        score=scores.find(None, table.task),
+        baseline=[1.0, 1.0, 1.0],
         trials={each.trial_id: each for each in trials},
+        forecasts={each.id: 10.0 for each in tried},
+        forecast_s=50.0,
     )
     study.data = data
     study.run = SimpleNamespace(run_id="study", experiment_id="0")
-    study.forecasts = {each.id: 10.0 for each in tried}
-    study.forecast_s = 50.0
     return study
 
 
@@ -232,10 +202,11 @@ def recorder_of(study, *, stream=None, begins=lambda: None):
 
 def store(client, study, each, name="a trial", **tags):
     """Write the run of a trial into a stored study as a search leaves it, and note its id."""
-    configuration = each.configuration
-    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, NUMBER: str(configuration.number)}
-    about |= {REPEAT: str(configuration.repeat)} if configuration.repeat else {}
+    made = each.configuration
+    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, NUMBER: str(made.number)}
+    if made.repeat:
+        about[REPEAT] = str(made.repeat)
     points = {metric: {0: value} for metric, value in each.figures.items()}
-    params = configuration.searched | {"folds": 3, "seed": 0}
-    each.run_id = store_run(client, name, {**about, **each.tags, **tags}, params, points, each.status)
+    params = made.searched | {"folds": 3, "seed": 0}
+    each.run_id = store_run(client, name, about | each.tags | tags, params, points, each.status)
     return each.run_id
