@@ -68,7 +68,7 @@ def place():
     """With the server started. The path is short, as Ray's sockets want it."""
     place = Place(Path(tempfile.mkdtemp(prefix="pw-")))
     try:
-        place.server.start(LIMIT_S)
+        place.server.start()
         yield place
     finally:
         for command in place.commands:
@@ -108,7 +108,7 @@ def test_watched_command_leaves_no_password(place):
     assert len(place.spools()) == 1, "its series and its end"
     away = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
     assert (away.exit_code, place.files_with_password()) == (1, [])
-    place.server.start(LIMIT_S)
+    place.server.start()
     synced = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
     assert (synced.exit_code, "of 1 run." in synced.stdout) == (0, True), synced.stdout
     assert place.client.search_runs(["0"])[0].info.status == "FINISHED"

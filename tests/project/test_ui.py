@@ -164,7 +164,7 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(under_lim
     finished = [why == "-" for why in shown]
     assert len(set(icons)) == len(set(zip(icons, finished, strict=True))) == len(set(finished)) == 2
     _open(page, server, _links(study)["who met the limits"].replace("TABLE", "CHART"))
-    page.get_by_text(under_limits.limit).first.wait_for()
+    page.get_by_text(f"training_time_s<={under_limits.limit_s}").first.wait_for()
     card = _chart(page, "training_time_s")
     known = [run for run in listed if "training_time_s" in run.data.metrics]
     card.locator(f"{BARS} .point").nth(len(known) - 1).wait_for(state="attached")

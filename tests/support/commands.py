@@ -1,7 +1,5 @@
 """Real `mlflow run` processes, each with a store of its own, and what they leave there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -16,10 +14,9 @@ import mlflow
 import psutil
 import pytest
 from click.testing import CliRunner
+from machines import WarmProcess, has_ended
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
-from mlflow.entities import Run
-from warm_mlflow import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its processes, the command that started them
@@ -51,9 +48,9 @@ def __getattr__(name):
 
 def clean_environment(**more):
     """The environment without what MLflow, Ray or this test process put there, and with this Python first."""
-    ours = ("MLFLOW_", "RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")
+    ours = ("MLFLOW_", "RAY_", "TUNE_", "PYTHONPATH", "OMP_", "OPENBLAS_", "MKL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | more
 
 
@@ -161,23 +158,16 @@ class Command:
         """
         known = set(self._seen)
         for process in psutil.process_iter():
-            try:
-                inside = os.getsid(process.pid) == self.process.pid or process.environ().get(MARK) == self.mark
-            except (psutil.Error, OSError):
-                continue
-            if inside:
-                known.add(process)
+            with suppress(psutil.Error, OSError):
+                if os.getsid(process.pid) == self.process.pid or process.environ().get(MARK) == self.mark:
+                    known.add(process)
         for process in tuple(known):
-            try:
+            with suppress(psutil.Error):
                 known.update(process.children(recursive=True))
-            except psutil.Error:
-                continue
         for process in known - set(self._seen):
-            try:
+            with suppress(psutil.Error):
                 self._seen[process] = " ".join(process.cmdline())
-            except psutil.Error:
-                continue
-        return {process: line for process, line in self._seen.items() if _lives(process)}
+        return {process: line for process, line in self._seen.items() if not has_ended(process.pid)}
 
     def signal(self, number, *, group):
         """Send a signal to the whole process group, as a terminal does, or to the first process alone."""
@@ -186,18 +176,9 @@ class Command:
     def kill(self):
         """End whatever is left of it."""
         for process in self.processes():
-            try:
+            with suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                continue
         self.process.wait(10)
-
-
-def _lives(process):
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 @dataclass(frozen=True)
@@ -217,14 +198,9 @@ class Study:
     folder: Path
     command: Finished
     client: MlflowClient
-    run: Run
+    run: object
     trials: list
-    written: set[Path]
-
-    @property
-    def uri(self):
-        """The store's address."""
-        return store_uri(self.folder)
+    written: set
 
     def trial(self, **params):
         """The one trial with these parameters."""
@@ -255,18 +231,14 @@ class UnderLimits:
     study: Study
     limit_s: float
 
-    @property
-    def limit(self):
-        """The limit, as it is given."""
-        return f"training_time_s<={self.limit_s}"
-
 
 def invoke(command, *words, **options):
     """What a command answers in this process."""
-    return CliRunner().invoke(command, [*words, *_typed(options)])
+    return CliRunner().invoke(command, [*words, *typed(options)])
 
 
-def _typed(options):
+def typed(options):
+    """Options as they stand on a command line."""
     return [part for name, value in options.items() for part in (f"--{name}", value)]
 
 
@@ -278,9 +250,9 @@ def early_stop(folder, **options):
     (folder / "library" / "pynvml.py").write_text(PYNVML)
     env = clean_environment(
         MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder),
-        PYTHONPATH=os.pathsep.join([str(folder / "library"), str(Path(__file__).parent)]),
+        PYTHONPATH=f"{folder / 'library'}:{Path(__file__).parent}",
     )  # fmt: skip
-    line = [sys.executable, "-m", "entrypoints.tune", *_typed({"served": "none"} | options)]
+    line = [sys.executable, "-m", "entrypoints.tune", *typed({"served": "none"} | options)]
     command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()
     run = client.get_run(run_id)
     return Study(folder, command, client, run, children(client, run, "trial"), set())
@@ -301,7 +273,7 @@ def references(client, parent):
 
 def runs_of_kind(client, kind):
     """The default experiment's runs of one kind, the newest first."""
-    return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'"))
+    return client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'")
 
 
 def the_run(folder):
@@ -315,7 +287,7 @@ def listening(processes):
     found = set()
     for process in processes:
         with suppress(psutil.Error):
-            found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
+            found.update(each.laddr.ip for each in process.net_connections() if each.status == psutil.CONN_LISTEN)
     return {address.removeprefix("::ffff:") for address in found}
 
 

@@ -1,8 +1,6 @@
 """What a machine is made of, as a test says: clocks, processes, control groups, a GPU."""
 
-from __future__ import annotations
-
-import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,10 +8,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import psutil
 
@@ -135,6 +134,84 @@ def has_ended(pid):
         return True
 
 
+_fork_server = multiprocessing.get_context("forkserver")
+_fork_server.set_forkserver_preload(["mlflow.cli"])
+
+
+class WarmProcess(_fork_server.Process):
+    """A running `mlflow`, `mlflow-sysmetrics` or `python -c` command, to be used as a `subprocess.Popen`.
+
+    It is forked from a process that has imported MLflow, which takes seconds of CPU.
+
+    Args:
+        line: the command and its arguments.
+        cwd: the folder that it runs in.
+        env: its whole environment.
+        stdout: the file that it appends to.
+        stderr: the same.
+    """
+
+    def __init__(self, line, *, cwd, env, stdout, stderr):
+        super().__init__(daemon=True)
+        self._line, self._cwd, self._env = line, cwd, env
+        self._files = (stdout, stderr)
+        self.start()
+
+    def poll(self):
+        """Its exit code once it has ended, or the negative number of the signal that ended it."""
+        return self.exitcode
+
+    def wait(self, timeout_s):
+        """Wait for its end, and return its exit code.
+
+        Raises:
+            TimeoutExpired: it has not ended by then.
+        """
+        self.join(timeout_s)
+        if self.exitcode is None:
+            raise subprocess.TimeoutExpired(self._line, timeout_s)
+        return self.exitcode
+
+    def send_signal(self, number):
+        """Send it a signal, if it is still there."""
+        if self.exitcode is None:
+            os.kill(self.pid, number)
+
+    def run(self):
+        """Become what a shell would start: a session's leader, with usual signals, this environment and these files."""
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.chdir(self._cwd)
+        os.environ.clear()
+        os.environ.update(self._env)
+        for number, path in enumerate(self._files, 1):
+            with Path(path).open("a") as file:
+                os.dup2(file.fileno(), number)
+        sys.stdout.reconfigure(line_buffering=True)
+        sys.argv = self._line
+        program, *words = self._line
+        if words[0] == "-c":
+            exec(words[1], {"__name__": "__main__"})
+            return
+        if Path(program).name == "mlflow-sysmetrics":
+            from mlflow_sysmetrics.command.cli import main
+
+            main(words, prog_name=program)
+        from mlflow.cli import cli
+
+        with mock.patch("mlflow.server._exec_cmd", _be_server):
+            cli(words, prog_name="mlflow")
+
+
+def _be_server(command, *, extra_env, **_):
+    """Become what `mlflow server` would start in another process: `python -m uvicorn ...`, with these variables."""
+    import uvicorn
+
+    os.environ.update(extra_env)
+    uvicorn.main(command[3:])
+
+
 def lay(root, files):
     """Write files below a folder that stands for /."""
     for path, text in files.items():
@@ -184,7 +261,7 @@ DOCKER = Layout("docker", "0::/\n", V2_MOUNT, ["sys/fs/cgroup"])
 LIMIT = "60000000"  # bytes
 
 
-@contextlib.contextmanager
+@contextmanager
 def memory_group():
     """Make one, of either version, for a while. OSError where none can be made."""
     one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
@@ -197,7 +274,7 @@ def memory_group():
     group.mkdir()
     try:
         (group / limit).write_text(LIMIT)
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             (group / swap).write_text(no_swap)
         yield group
     finally:

@@ -5,17 +5,17 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import threading
-import time
 import urllib.request
 from unittest import mock
 
-from warm_mlflow import WarmProcess
+from commands import clean_environment, wait_until
+from machines import WarmProcess
 from werkzeug.serving import make_server
 
 # Else it starts eight more processes for jobs of its own, and 24 s of CPU instead of 7 go by until they wait for one.
-ALONE = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+ALONE = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+TIMEOUT_S = 600.0
 # It checks each request's password, which takes a tenth of a second of CPU by design, unless it may remember them.
 AUTH_CONFIG = """
 [mlflow]
@@ -48,25 +48,21 @@ class TrackingServer:
         self._store_uri = store_uri or f"sqlite:///{folder / 'mlflow.db'}"
         self._process = None
 
-    def start(self, timeout_s=600.0):
+    def start(self):
         """Start it, and wait until it answers."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | ALONE
+        env = clean_environment(**ALONE)
         command = ["mlflow", "server", "--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", self._store_uri]
         if self._password is not None:
             config = self._folder / "auth.ini"
             config.write_text(AUTH_CONFIG)
             command += ["--app-name", "basic-auth"]
-            kept |= {"MLFLOW_AUTH_ADMIN_PASSWORD": self._password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests"}
-            kept |= {"MLFLOW_AUTH_CONFIG_PATH": str(config)}
+            env |= {"MLFLOW_AUTH_ADMIN_PASSWORD": self._password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests"}
+            env["MLFLOW_AUTH_CONFIG_PATH"] = str(config)
         log = self._folder / "server.log"
-        self._process = server = WarmProcess(command, cwd=self._folder, env=kept, stdout=log, stderr=log)
-        deadline = time.monotonic() + timeout_s
-        while not answers(self.port):
-            if time.monotonic() > deadline or server.poll() is not None:
-                raise RuntimeError(f"no server:\n{log.read_text()}")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(0.1)
+        self._process = process = WarmProcess(command, cwd=self._folder, env=env, stdout=log, stderr=log)
+        wait_until(lambda: answers(self.port) or process.poll() is not None, TIMEOUT_S, "the answer of a server")
+        assert process.poll() is None, log.read_text()
 
     def kill(self):
         """End it at once, with all its processes. Idempotent."""
@@ -77,12 +73,9 @@ class TrackingServer:
 
 
 @contextlib.contextmanager
-def tracking_server(folder, store_uri=None):
-    """Start the server on the store in a folder, which is made if there is none; give its port; end it at last.
-
-    ``store_uri`` is a database to be used instead.
-    """
-    server = TrackingServer(folder, store_uri=store_uri)
+def tracking_server(folder):
+    """Start the server on the store in a folder, which is made if there is none; give its port; end it at last."""
+    server = TrackingServer(folder)
     try:
         server.start()
         yield server.port
@@ -94,7 +87,7 @@ def answers(port):
     """Whether a server on this port is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
+            return answer.status == 200
     except OSError:
         return False
 

@@ -7,7 +7,6 @@ import os
 import pickle
 import signal
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -72,9 +71,11 @@ def start_project():
     commands = []
 
     def start(entry, store_dir, warm=False, **params):
-        line, output, env = project_line(entry, params), store_dir / f"output{len(commands)}", clean_environment()
-        commands.append(Command(line, cwd=store_dir, output=output, env=env, warm=warm))
-        return commands[-1]
+        output = store_dir / f"output{len(commands)}"
+        line = project_line(entry, params)
+        command = Command(line, cwd=store_dir, output=output, env=clean_environment(), warm=warm)
+        commands.append(command)
+        return command
 
     yield start
     for command in commands:
@@ -129,10 +130,9 @@ def under_limits(study, tmp_path_factory):
         # A sixth of the long ones: the machine may be four times as fast later. Far above the short ones.
         limit_s = float(f"{median(run['training_time_s'] for run in long) / 6:.4g}")
         assert max(run["training_time_s"] for run in short) < limit_s
-        limits = UnderLimits(study, study, limit_s)
-        early = early_stop(folder, **UNDER_LIMITS, limits=limits.limit)
+        early = early_stop(folder, **UNDER_LIMITS, limits=f"training_time_s<={limit_s}")
         assert early.command.exit_code == 0, early.command.stderr
-        return replace(limits, study=early)
+        return UnderLimits(study, early, limit_s)
 
     return _made_once("under_limits", run, tmp_path_factory)
 
@@ -203,6 +203,5 @@ def _made_once(name, make, tmp_path_factory):
 
 
 def _project_files():
-    """The project's top folder, and what MLflow or Ray would leave in it."""
-    inside = {path for name in ("mlruns", "mlartifacts") for path in (ROOT / name).rglob("*")}
-    return inside | {path for path in ROOT.iterdir() if path.name not in LEFT_BY_TESTS}
+    """The project's top folder, where MLflow or Ray would leave folders of theirs."""
+    return {path for path in ROOT.iterdir() if path.name not in LEFT_BY_TESTS}
