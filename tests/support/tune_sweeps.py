@@ -1,17 +1,15 @@
 """Small Tune sweeps for any MLflow callback, each with a store of its own, and what they left in it."""
 
-from __future__ import annotations
-
-import contextlib
-import functools
 import os
 import shutil
 import signal
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import mlflow
+from commands import in_use
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from ray import tune
@@ -28,35 +26,23 @@ CALM = {
 }
 
 
-@dataclass(frozen=True)
 class Place:
     """A folder with an empty store, in which the process works and which MLflow uses."""
 
-    folder: Path
-    store: str = "store.db"
-
-    @property
-    def uri(self):
-        """The store's address. It is not where MLflow would look for one by itself."""
-        return f"sqlite:///{self.folder / self.store}"
-
-    @functools.cached_property
-    def client(self):
-        """Of the store."""
-        return MlflowClient(self.uri)
+    def __init__(self, folder, store="store.db"):
+        self.folder = folder
+        self.uri = f"sqlite:///{folder / store}"  # not where MLflow would look for one by itself
+        self.client = MlflowClient(self.uri)
 
     def runs(self):
         """All runs of all experiments."""
         experiments = self.client.search_experiments(ViewType.ALL)
-        return list(self.client.search_runs([each.experiment_id for each in experiments]))
+        return self.client.search_runs([each.experiment_id for each in experiments])
 
     def trials(self):
         """The runs of trials: the stock callback and ours tag them in different ways."""
-        return [
-            run
-            for run in self.runs()
-            if "trial_name" in run.data.tags or run.data.tags.get("sysmetrics.kind") == "trial"
-        ]
+        ours = ("trial_name", "sysmetrics.trial_id")
+        return [run for run in self.runs() if any(tag in run.data.tags for tag in ours)]
 
     def trial_statuses(self):
         """Of the trials' runs, sorted."""
@@ -67,37 +53,22 @@ class Place:
         return sorted((each.step, each.value) for each in self.client.get_metric_history(run.info.run_id, metric))
 
 
-@contextlib.contextmanager
+@contextmanager
 def place(empty_store, folder):
     """Work in a new folder with a copy of an empty store; the environment and MLflow's address are set back at last."""
     folder.mkdir()
     for name in ("store.db", "mlflow.db"):  # the second is where MLflow's address leads that was lost
         shutil.copy(empty_store, folder / name)
-    before = Path.cwd()
-    with environment(**CALM):
-        os.chdir(folder)
+    with environment(**CALM), in_use(folder):
         here = Place(folder)
         mlflow.set_tracking_uri(here.uri)
-        try:
-            yield here
-        finally:
-            while mlflow.active_run():
-                mlflow.end_run()
-            os.chdir(before)
+        yield here
 
 
-@contextlib.contextmanager
 def environment(**more):
     """With these variables, and without those of MLflow that were there before."""
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("MLFLOW_") and name not in CALM]:
-        del os.environ[name]
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    kept = {name: value for name, value in os.environ.items() if name in CALM or not name.startswith("MLFLOW_")}
+    return mock.patch.dict(os.environ, kept | more, clear=True)
 
 
 def trainables():
@@ -139,7 +110,7 @@ def trainables():
 
         def step(self):
             number = self.training_iteration + 1
-            return {**result(self.case, number), "done": number >= self.case.get("steps", 3)}
+            return result(self.case, number) | {"done": number >= self.case.get("steps", 3)}
 
         def reset_config(self, new_config):
             self.setup(new_config)
@@ -172,24 +143,14 @@ class AtResult(tune.Callback):
             self.act()
 
 
-def tuner(
-    callbacks,
-    cases,
-    *,
-    trainable=None,
-    name="sweep",
-    space=None,
-    tuning=None,
-    cpus=1.0,
-    **running,
-):
+def tuner(callbacks, cases, *, trainable=None, space=None, tuning=None, cpus=1.0, **running):
     """A sweep in the present folder with a trial on this many CPU cores for each case."""
-    folder = str(Path.cwd() / "tune")
+    running |= {"name": "sweep", "storage_path": str(Path.cwd() / "tune"), "callbacks": callbacks, "verbose": 0}
     return tune.Tuner(
         tune.with_resources(trainable or trainables()["class"], {"cpu": cpus}),
-        param_space={"case": tune.grid_search(cases), **(space or {})},
+        param_space={"case": tune.grid_search(cases)} | (space or {}),
         tune_config=tune.TuneConfig(**(tuning or {})),
-        run_config=tune.RunConfig(name=name, storage_path=folder, callbacks=callbacks, verbose=0, **running),
+        run_config=tune.RunConfig(**running),
     )
 
 
