@@ -1,7 +1,5 @@
 """Stores that fail: a proxy before a real server, and a store in memory that does as a test says."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import socket
@@ -35,16 +33,12 @@ class FaultProxy:
 
     def __init__(self, to_port):
         self.to_port = to_port
-        self.failed = self.passed = 0
+        self.failed = 0
+        self.cleared = threading.Event()  # lets those go that hang
         self._fault = None
-        self._cleared = threading.Event()  # lets those go that hang
-        self._server = self._listen(0)
-        self.port = self._server.server_address[1]
-
-    @property
-    def uri(self):
-        """Where the proxy listens."""
-        return f"http://127.0.0.1:{self.port}"
+        self._listen(0)
+        self.port = self._server.server_port
+        self.uri = f"http://127.0.0.1:{self.port}"
 
     @property
     def fault(self):
@@ -55,101 +49,90 @@ class FaultProxy:
     def fault(self, fault):
         assert fault is None or fault in FAULTS
         before, self._fault = self._fault, fault
-        self._cleared.set()
-        self._cleared = threading.Event()
+        self.cleared.set()
+        self.cleared = threading.Event()
         if fault == "refuse":
             self._close()
         elif before == "refuse":
-            self._server = self._listen(self.port)
-
-    def close(self):
-        """End it; what hangs is cut off."""
-        self.fault = None
-        self._close()
+            self._listen(self.port)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc_info):
-        self.close()
+        self.fault = None
+        self._close()
 
     def _listen(self, port):
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                proxy._handle(self)
-
-            def do_POST(self):
-                proxy._handle(self)
-
-            def log_message(self, *arguments):
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 128
-
-            def handle_error(self, *arguments):
-                """A client that has gone away is part of the game."""
-
-        server = Server(("127.0.0.1", port), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.02,), name="fault-proxy", daemon=True).start()
-        return server
+        self._server = _Server(("127.0.0.1", port), _Request)
+        self._server.proxy = self
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def _close(self):
         self._server.shutdown()
         self._server.server_close()
 
-    def _handle(self, request):
-        fault, cleared = self._fault, self._cleared
-        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
-        if fault is None:
-            self.passed += 1
-        else:
-            self.failed += 1
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def handle_error(self, *arguments):
+        """A client that has gone away is part of the game."""
+
+
+class _Request(BaseHTTPRequestHandler):
+    def do_GET(self):
+        proxy = self.server.proxy
+        fault, cleared = proxy.fault, proxy.cleared
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if fault is not None:
+            proxy.failed += 1
         if fault in ("503", "429"):
-            more = {"Retry-After": "1"} if fault == "429" else {}
-            _answer(request, int(fault), b"not now", more)
+            self._answer(int(fault), b"not now")
         elif fault == "reset":
-            _cut(request)
+            self._cut()
         elif fault == "hang":
             cleared.wait()
-            _cut(request)
+            self._cut()
         else:
-            status, content = self._pass_on(request, body)
+            status, content = self._pass_on(body)
             if fault == "slow":
                 cleared.wait(SLOW_S)
-            content = b"" if fault == "empty" else content
-            _answer(request, status, content, {"Content-Type": "application/json"}, half=fault == "die")
+            if fault == "empty":
+                content = b""
+            self._answer(status, content, half=fault == "die")
 
-    def _pass_on(self, request, body):
-        connection = http.client.HTTPConnection("127.0.0.1", self.to_port, timeout=60)
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *arguments):
+        """Say nothing."""
+
+    def _pass_on(self, body):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.proxy.to_port, timeout=60)
         with contextlib.closing(connection):
-            kept = {name: value for name, value in request.headers.items() if name not in ("Host", "Connection")}
-            connection.request(request.command, request.path, body, kept)
+            connection.request(self.command, self.path, body, self.headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
 
+    def _answer(self, status, content, half=False):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", len(content) + half)
+        self.send_header("Retry-After", 1)
+        self.end_headers()
+        if half:
+            self.wfile.write(content[: len(content) // 2])
+            self._cut()
+        else:
+            self.wfile.write(content)
 
-def _answer(request, status, content, headers, half=False):
-    request.send_response(status)
-    for name, value in {**headers, "Content-Length": str(len(content) + half), "Connection": "close"}.items():
-        request.send_header(name, value)
-    request.end_headers()
-    if half:
-        request.wfile.write(content[: len(content) // 2])
-        _cut(request)
-    else:
-        request.wfile.write(content)
-
-
-def _cut(request):
-    """Close the connection with a reset."""
-    request.wfile.flush()
-    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.close_connection = True
-    with contextlib.suppress(OSError):  # the server would say goodbye first, which is not a reset
-        socket.socket(fileno=request.connection.detach()).close()
+    def _cut(self):
+        """Close the connection with a reset."""
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # the server would say goodbye first, which is not a reset
+            socket.socket(fileno=self.connection.detach()).close()
 
 
 LIMIT_S = 60.0  # what has not come by then fails the test
@@ -161,16 +144,17 @@ class Kept:
 
     start_ms: int
     tags: dict
-    name: str | None = None
+    name: str = ""
     status: str = "RUNNING"
     end_ms: int | None = None
     points: list = field(default_factory=list)  # name, value, unix ms, step
-    params: dict = field(default_factory=dict)
 
-    def latest(self, name):
-        """The value that MLflow shows."""
-        found = [(step, time_ms, value) for each, value, time_ms, step in self.points if each == name]
-        return max(found)[2] if found else None
+    def stored(self, run_id=""):
+        """As the store gives it; of a metric MLflow shows the last point."""
+        points = sorted(self.points, key=lambda point: point[::-1])
+        values = {name: value for name, value, *_ in points}
+        times_ms = {name: time_ms for name, _, time_ms, _ in points}
+        return StoredRun(run_id, "0", self.start_ms, self.status, self.end_ms, values, times_ms, dict(self.tags))
 
 
 class ScriptedStore(Store):
@@ -199,11 +183,11 @@ class ScriptedStore(Store):
         return run
 
     def run(self, run_id):
-        return self._do("run", run_id, lambda run: self._stored(run_id, run))
+        return self._do("run", run_id, lambda run: run.stored(run_id))
 
     def points(self, run_id, metric):
         return self._do(
-            "points", run_id, lambda run: {(step, value) for name, value, _, step in run.points if name == metric}
+            "points", run_id, lambda run: {(point[3], point[1]) for point in run.points if point[0] == metric}
         )
 
     def create_run(self, experiment_id, start_ms, tags, name, user=""):
@@ -226,7 +210,6 @@ class ScriptedStore(Store):
                 raise MlflowException("odd name", INVALID_PARAMETER_VALUE)
             points = [(each.key, each.value, each.timestamp, each.step) for each in metrics]
             run.points += dict.fromkeys(point for point in points if point not in run.points)
-            run.params |= {each.key: each.value for each in params}
             run.tags |= {each.key: each.value for each in tags}
 
         self._do("log", run_id, log)
@@ -249,17 +232,10 @@ class ScriptedStore(Store):
             fate = self.fates.popleft() if self.fates else ""
             if fate == "before" or self.away(request, run_id):
                 raise ConnectionError("the store is away")
-            known = self.runs.get(run_id)
-            if request not in ("create", "find") and known is None:
+            run = self.runs.get(run_id)
+            if run is None and request not in ("create", "find"):
                 raise NoSuchRunError(f"no run {run_id}")
-            answer = act(known or Kept(0, {}))
+            answer = act(run)
             if fate == "after":
                 raise ConnectionError("the answer was lost")
             return answer
-
-    @staticmethod
-    def _stored(run_id, run):
-        latest = {name: max(p for p in run.points if p[0] == name) for name, *_ in run.points}
-        values, times_ms = ({name: point[at] for name, point in latest.items()} for at in (1, 2))
-        ended = None if run.status == "RUNNING" else run.end_ms
-        return StoredRun(run_id, "0", run.start_ms, run.status, ended, values, times_ms, dict(run.tags))
