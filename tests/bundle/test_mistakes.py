@@ -10,9 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cases import cases
+from cases import cases, check_answers
 from commands import copy_store, in_use, invoke, store_uri, the_run
-from golden import check_answers
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from records import store, study_settings, trial

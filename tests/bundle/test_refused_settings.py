@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from golden import check_answers
+from cases import check_answers
 from records import parsed, study_settings
 from reference import bundled
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from cases import cases, tables
-from pages import PREFIX, View, tags_of, unpacked
+from pages import PREFIX, View, unpacked
 
 from entrypoints import views
 from entrypoints.frame import StudyRows, frame_of
@@ -185,7 +185,7 @@ def save_studies(client):
 def test_views_of_the_ten_newest_studies_are_kept(client, save_studies):
     """Besides those of the whole experiment, those of others, and one that a user has changed."""
     (changed,) = save_studies(1)
-    written = json.loads(tags_of(client, "1")[changed])
+    written = json.loads(client.get_experiment("1").tags[changed])
     by_ui = {name: written[name] for name in ("name", "createdAt", "state")}
     theirs = {
         changed: json.dumps(by_ui),

@@ -1,5 +1,6 @@
-"""Tables of cases: what a test is run with, by the name of each case."""
+"""Tables of cases: what a test is run with, by the name of each case; and files with what the product says."""
 
+import os
 import re
 from pathlib import Path
 
@@ -34,3 +35,20 @@ def tables(test_file, name):
 def sentence(says):
     """The pattern of an error's whole text, which is one line; three points stand for any words of it."""
     return rf"\A{re.escape(says)}\Z".replace(r"\.\.\.", ".*")
+
+
+def check_golden(file, text):
+    """Compare what is said with what a file holds, as a person reads it; UPDATE_GOLDEN=1 writes it again."""
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+def check_answers(file, answer):
+    """Compare the answer to each line of a file that begins with `$ ` with what follows it there."""
+    said = []
+    for line in file.read_text().splitlines():
+        if line.startswith("$ "):
+            said += [line, answer(line.removeprefix("$ ")), ""]
+    check_golden(file, "\n".join(said))

@@ -1,10 +1,7 @@
 """What the MLflow UI shows: saved views, as its savedViewEnvelope.ts and StringUtils.ts read them, and addresses."""
 
-from __future__ import annotations
-
 import base64
 import json
-import os
 import zlib
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -38,34 +35,18 @@ class View:
 
 def unpacked(state):
     """The state of a view, from its packed text."""
-    return dict(json.loads(zlib.decompress(base64.b64decode(state.removeprefix("deflate;"), validate=True))))
-
-
-def tags_of(client, experiment_id):
-    """The tags of an experiment that the menu is made of."""
-    tags = client.get_experiment(experiment_id).tags
-    return {key: value for key, value in tags.items() if key.startswith(PREFIX)}
+    return json.loads(zlib.decompress(base64.b64decode(state.removeprefix("deflate;"), validate=True)))
 
 
 def listed(client, experiment_id):
-    """What the menu *Views* of an experiment lists, by name, the newest first; broken tags are left out there, too."""
+    """What the menu *Views* of an experiment lists, by name, the newest first."""
     views = []
-    for key, value in tags_of(client, experiment_id).items():
-        try:
-            content = json.loads(value)
-            name, created_ms, state = content["name"], content["createdAt"], content["state"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        shown = unpacked(state) if state.startswith("deflate;") else json.loads(state)
-        views.append(View(key.removeprefix(PREFIX), name, created_ms, shown))
+    for tag, text in client.get_experiment(experiment_id).tags.items():
+        if tag.startswith(PREFIX):
+            entry = json.loads(text)
+            state = unpacked(entry["state"])
+            views.append(View(tag.removeprefix(PREFIX), entry["name"], entry["createdAt"], state))
     return {view.name: view for view in sorted(views, key=lambda view: -view.created_ms)}
-
-
-def golden(file, state):
-    """The state of a view that a file has, as a newcomer would read it; UPDATE_GOLDEN=1 writes it again."""
-    if os.environ.get("UPDATE_GOLDEN"):
-        file.write_text(json.dumps(state, indent=1) + "\n")
-    return json.loads(file.read_text())
 
 
 def fragment(link):

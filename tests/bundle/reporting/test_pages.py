@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cases import check_golden
 from frames import stopped, study, together
-from golden import check_golden
 from matplotlib.figure import Figure
 
 from entrypoints.reporting import questions

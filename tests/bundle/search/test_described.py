@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from cases import cases
+from cases import cases, check_golden
 from frames import study
-from golden import check_golden
 
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.search.pages import described

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
-from cases import cases, tables
-from golden import check_golden
+from cases import cases, check_golden, tables
 from machines import Clock
 from records import limits_of
 from records import trial as made

@@ -1,12 +1,13 @@
 """Pages of runs, and views in an experiment's tags: where the UI knows them, few, never over what a user has made."""
 
+import json
 import os
 from pathlib import Path
 
-from cases import cases
+from cases import cases, check_golden
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from pages import PREFIX, fragment, golden, listed, tags_of, unpacked
+from pages import PREFIX, fragment, listed, unpacked
 from servers import server_here, serving
 from werkzeug import Request, Response
 
@@ -33,7 +34,7 @@ PAGE = Page(
 def test_page_says_all_that_the_ui_would_else_keep_of_what_its_user_looked_at_last():
     """Of any time and any dataset. Sentences have room, and sections that it makes itself are folded below ours."""
     state = unpacked(PAGE.state())
-    assert state == golden(HERE / "page.json", state)
+    check_golden(HERE / "page.json", json.dumps(state, indent=1) + "\n")
     ten = unpacked(Page("mine", WANTED, all_runs=False).state())
     assert ten["runsHiddenMode"] == "FIRST_10_RUNS"
     assert "orderByKey" not in ten  # an empty one would be no order at all
@@ -68,7 +69,7 @@ def test_menu_lists_the_pages_in_order_and_links_open_them(client):
         assert links[word].endswith(f"&viewStateShareKey={views[page.name].id}&compareRunsMode={page.shown}")
         assert "searchFilter" not in links[word]
     key = PREFIX + views["wine · table"].id
-    changed = tags_of(client, "1")[key].replace(',"sysmetrics":true', "")
+    changed = client.get_experiment("1").tags[key].replace(',"sysmetrics":true', "")
     client.set_experiment_tag("1", key, changed)
     later = {word: Page(f"{page.name}, later", "", page.shown) for word, page in PAGES.items()}
     assert save(client, "1", "a" * 32, later) == links
@@ -104,4 +105,4 @@ def test_page_of_costs_is_made_of_what_its_runs_have_logged(client):
         client.log_batch(run.info.run_id, metrics, [Param("batch_size", str(size)), Param("seed", "0")])
     assert save_costs(client, "1", "costs", "tags.team = 'a'", "runs")
     state = listed(client, "1")["costs"].state
-    assert state == golden(HERE / "costs.json", state)
+    check_golden(HERE / "costs.json", json.dumps(state, indent=1) + "\n")
