@@ -1,37 +1,28 @@
 """Models of a few lines, logged in a store: what tests of served models serve."""
 
-from __future__ import annotations
-
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import mlflow
 import pandas as pd
 from commands import in_use
-from mlflow import MlflowClient
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.models import infer_signature
 
 ROWS = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]})
-TAKES = ModelSignature(Schema([ColSpec("double", "a"), ColSpec("double", "b")]), Schema([ColSpec("double")]))
-
-HOW = ParamSchema([ParamSpec("predict_method", "string", "predict")])
-ASKED_HOW = ModelSignature(TAKES.inputs, Schema([ColSpec("string")]), HOW)
+TAKES = infer_signature(ROWS, ROWS["a"])
+ASKED_HOW = infer_signature(ROWS, pd.Series(["yes"]), {"predict_method": "predict"})
 
 
 class Sum(mlflow.pyfunc.PythonModel):
-    """Adds the columns, and something to each sum; with a price in CPU time and memory."""
+    """Adds the columns, and something to each sum; with a price in memory."""
 
-    def __init__(self, plus=0.0, loops=0, megabytes=0):
+    def __init__(self, plus=0.0, megabytes=0):
         self._plus = plus
-        self._loops = loops
         self._kept = bytes(megabytes * 1_000_000)
 
     def predict(self, context, model_input):
-        sum(range(self._loops))
         return model_input.sum(axis=1) + self._plus
 
 
@@ -55,17 +46,11 @@ class Hangs(Sum):
         time.sleep(3600)
 
 
-@dataclass
-class Models:
-    """Addresses of models by name, and the store that has them."""
-
-    folder: Path
-    client: MlflowClient
-    uris: dict
-
-
 def log_models(folder):
-    """Log them in the store of a folder; version 1 of the registered model `sum` is its champion."""
+    """Log them in the store of a folder; version 1 of the registered model `sum` is its champion.
+
+    Return the addresses of the models by name, and the store that has them.
+    """
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no server can import this module
     made = {
         "sum": (Sum(), {"input_example": ROWS, "registered_model_name": "sum"}),
@@ -83,4 +68,4 @@ def log_models(folder):
             info = mlflow.pyfunc.log_model(name=name, python_model=model, pip_requirements=[], **options)
             uris[name] = f"models:/{info.model_id}"
         client.set_registered_model_alias("sum", "champion", "1")
-    return Models(folder, client, uris)
+    return SimpleNamespace(folder=folder, client=client, uris=uris)
