@@ -1,10 +1,6 @@
 """Tables of users as they write them, and estimators in folders of theirs."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -90,43 +86,35 @@ def _orders():
     return frame
 
 
-Write = Callable[[Any], str]
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a country writes: what separates the fields of a file, and each kind of value."""
-
-    separator: str
-    money: Write
-    count: Write
-    percent: Write
-    balance: Write
-    decimal: Write
-    date: str
-
-
 def _german(number):
     return number.translate(str.maketrans(",.", ".,"))
 
 
-ENGLISH = Style(
-    ",",
-    money=lambda value: f"${value:,.2f}",
-    count=lambda value: f"{value:,}",
-    percent=lambda value: f"{100 * value:.1f} %",
-    balance=lambda value: f"({-value:,.2f})" if value < 0 else f"{value:,.2f}",
-    decimal=lambda value: f"{value:.2f}",
-    date="%m/%d/%Y",
+# How a country writes: what separates the fields of a file, and the kinds of values that it does not write as Python.
+ENGLISH = SimpleNamespace(
+    separator=",",
+    writes={
+        "money": lambda value: f"${value:,.2f}",
+        "count": lambda value: f"{value:,}",
+        "percent": lambda value: f"{100 * value:.1f} %",
+        "balance": lambda value: f"({-value:,.2f})" if value < 0 else f"{value:,.2f}",
+        "decimal": lambda value: f"{value:.2f}",
+        "date": lambda value: f"{value:%m/%d/%Y}",
+    },
 )
-GERMAN = Style(
-    ";",
-    money=lambda value: _german(f"{value:,.2f} €"),
-    count=lambda value: _german(f"{value:,}"),
-    percent=lambda value: _german(f"{100 * value:.1f} %"),
-    balance=lambda value: _german(f"{value:,.2f}"),
-    decimal=lambda value: _german(f"{value:.2f}"),
-    date="%d.%m.%Y",
+GERMAN = SimpleNamespace(
+    separator=";",
+    writes={
+        "money": lambda value: _german(f"{value:,.2f} €"),
+        "count": lambda value: _german(f"{value:,}"),
+        "percent": lambda value: _german(f"{100 * value:.1f} %"),
+        "balance": lambda value: _german(f"{value:,.2f}"),
+        "decimal": lambda value: _german(f"{value:.2f}"),
+        "date": lambda value: f"{value:%d.%m.%Y}",
+    },
+)
+OF_FOUR = {"date": "dates", "kind": "categories"} | dict.fromkeys(
+    ("money", "count", "percent", "balance", "decimal", "whole"), "numbers"
 )
 KINDS = {  # how a person would read each column
     "row_id": "numbers",
@@ -134,63 +122,40 @@ KINDS = {  # how a person would read each column
     "customer_name": "categories",
     "order": "identifier: its text hardly repeats",
     "constant": "constant",
-    **{f"money_{number}": "numbers" for number in range(5)},
-    **{f"count_{number}": "numbers" for number in range(4)},
-    **{f"percent_{number}": "numbers" for number in range(4)},
-    **{f"balance_{number}": "numbers" for number in range(4)},
-    **{f"decimal_{number}": "numbers" for number in range(4)},
-    **{f"whole_{number}": "numbers" for number in range(4)},
-    **{f"date_{number}": "dates" for number in range(4)},
-    **{f"kind_{number}": "categories" for number in range(4)},
+    "money": "numbers",
     "zip": "categories",
     "flag": "categories",
+    **{f"{name}_{number}": kind for name, kind in OF_FOUR.items() for number in range(4)},
 }
 
 
 def business_table(style, rows, seed=0):
     """The texts of a file, and its values as they are meant; the target ``churned`` depends on some of the columns."""
     random = np.random.default_rng(seed)
-    written = {}
-    meant = {}
     customers = random.integers(0, rows // 3, rows)
-
-    def add(name, values, write=str):
-        meant[name] = values
-        written[name] = [write(value) for value in values]
-
-    for name in KINDS:
-        match name.partition("_")[0]:
-            case "row":
-                add(name, np.arange(1, rows + 1))
-            case "customer":
-                add(name, customers + 5000 if name == "customer_id" else [f"Customer {each}" for each in customers])
-            case "order":
-                add(name, [f"A-{number:06d}" for number in random.permutation(rows)])
-            case "constant":
-                add(name, ["shop"] * rows)
-            case "money":
-                add(name, random.lognormal(6, 1, rows).round(2), style.money)
-            case "count":
-                add(name, random.integers(1, 90_000, rows), style.count)
-            case "percent":
-                add(name, np.round(random.random(rows), 3), style.percent)
-            case "balance":
-                add(name, random.normal(0, 3000, rows).round(2), style.balance)
-            case "decimal":
-                add(name, random.normal(70, 9, rows).round(2), style.decimal)
-            case "whole":
-                add(name, random.integers(0, 30, rows))
-            case "date":
-                days = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 300, rows), "D")
-                meant[name] = days
-                written[name] = days.strftime(style.date)
-            case "kind":
-                add(name, random.choice(["north", "south", "west"], rows))
-            case "zip":
-                add(name, random.choice(["01067", "10115", "20095"], rows))
-            case "flag":
-                add(name, random.random(rows) < 0.5)
-    ranks = [pd.Series(meant[name]).rank(pct=True) for name in ("money_0", "count_0", "percent_0", "balance_0")]
-    churned = sum(ranks) + (meant["kind_0"] == "west") + random.normal(0, 0.3, rows) > 2.3
-    target = {"churned": np.where(churned, "yes", "no")}
-    return pd.DataFrame(written | target), pd.DataFrame(meant | target)
+    columns = {
+        "row_id": np.arange(1, rows + 1),
+        "customer_id": customers + 5000,
+        "customer_name": [f"Customer {customer}" for customer in customers],
+        "order": [f"A-{number:06d}" for number in random.permutation(rows)],
+        "constant": "shop",
+        "money": random.lognormal(6, 1, rows).round(2),
+        "zip": random.choice(["01067", "10115", "20095"], rows),
+        "flag": random.random(rows) < 0.5,
+    }
+    for number in range(4):
+        columns[f"money_{number}"] = random.lognormal(6, 1, rows).round(2)
+        columns[f"count_{number}"] = random.integers(1, 90_000, rows)
+        columns[f"percent_{number}"] = random.random(rows).round(3)
+        columns[f"balance_{number}"] = random.normal(0, 3000, rows).round(2)
+        columns[f"decimal_{number}"] = random.normal(70, 9, rows).round(2)
+        columns[f"whole_{number}"] = random.integers(0, 30, rows)
+        days = pd.to_timedelta(random.integers(0, 300, rows), "D")
+        columns[f"date_{number}"] = pd.Timestamp("2024-01-01") + days
+        columns[f"kind_{number}"] = random.choice(["north", "south", "west"], rows)
+    meant = pd.DataFrame(columns)
+    ranks = meant[["money_0", "count_0", "percent_0", "balance_0"]].rank(pct=True).sum(axis="columns")
+    churned = ranks + (meant["kind_0"] == "west") + random.normal(0, 0.3, rows) > 2.3
+    written = pd.DataFrame({name: meant[name].map(style.writes.get(name.partition("_")[0], str)) for name in meant})
+    target = np.where(churned, "yes", "no")
+    return written.assign(churned=target), meant.assign(churned=target)
