@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,17 +65,15 @@ class Ticks:
 
 
 def covered(run_id):
-    """How many readings the store's windows hold, how many windows it has twice, and whether they are in order."""
+    """The numbers of the readings that the windows in the store hold, in the order of these."""
     from mlflow import MlflowClient  # not for all that need another part of a machine
 
-    client = MlflowClient()
-    history = [client.get_metric_history(run_id, f"system/{name}_max") for name in ("tick", "last")]
-    firsts, lasts = (sorted(points, key=lambda point: point.timestamp) for points in history)
-    readings = Counter()
-    for first, last in zip(firsts, lasts, strict=True):
-        readings.update(range(-round(first.value), round(last.value) + 1))
-    steps = [point.step for point in firsts]
-    return len(readings), sum(number > 1 for number in readings.values()), steps == sorted(steps)
+    def points(name):
+        history = MlflowClient().get_metric_history(run_id, f"system/{name}_max")
+        return sorted(history, key=lambda point: (point.step, point.timestamp))
+
+    windows = zip(points("tick"), points("last"), strict=True)
+    return [number for first, last in windows for number in range(round(-first.value), round(last.value) + 1)]
 
 
 FORK_TIMEOUT_S = 120
@@ -99,29 +96,25 @@ def start_fork(child):
     return pid
 
 
-class Child:
+class Child(subprocess.Popen):
     """A Python process that runs one line of code for each line it is sent, and answers with one line."""
 
     LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
 
-    def __init__(self, process):
-        self.process, self.pid = process, process.pid
-
     def do(self, code):
-        self.process.stdin.write(code + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
+        self.stdin.write(code + "\n")
+        self.stdin.flush()
+        return self.stdout.readline().strip()
 
 
 @contextmanager
 def child():
     """Yield a started child that has answered once, and end it afterwards."""
     argv = [sys.executable, "-c", Child.LOOP]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with Child(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            started = Child(process)
-            assert started.do("print('ready')") == "ready"
-            yield started
+            assert process.do("print('ready')") == "ready"
+            yield process
         finally:
             process.kill()
 
@@ -223,14 +216,14 @@ def lay(root, files):
 class Group:
     """One control group's limits, as version 2 of the kernel's interface writes them."""
 
-    memory_limit: int | None = None
-    quota: tuple[int, int] | None = None
+    memory_limit: object = "max"
+    quota: tuple = ("max", 100000)
 
     def files(self, folder):
-        quota, period = self.quota or ("max", 100000)
+        quota, period = self.quota
         return {
             f"{folder}/cgroup.events": "populated 1\nfrozen 0\n",
-            f"{folder}/memory.max": f"{'max' if self.memory_limit is None else self.memory_limit}\n",
+            f"{folder}/memory.max": f"{self.memory_limit}\n",
             f"{folder}/cpu.max": f"{quota} {period}\n",
         }
 
@@ -243,34 +236,32 @@ OTHER_MOUNTS = "22 1 254:0 / / rw,relatime - ext4 /dev/vda1 rw\n23 22 0:22 / /sy
 class Layout:
     """A machine: what /proc says of the process, and its groups, the process's own first."""
 
-    name: str
     cgroup: str
     mounts: str
     folders: list  # of its groups
-    machines_own: list = field(default_factory=list)  # folders of the group of all processes
+    machines_own: tuple = ()  # folders of the group of all processes
 
     def files(self, *groups):
         """The files, with these groups from the innermost on."""
         files = {"proc/self/cgroup": self.cgroup, "proc/self/mountinfo": OTHER_MOUNTS + self.mounts}
-        for folder, group in zip(self.folders, groups, strict=False):
+        for folder, group in zip(self.folders, groups, strict=True):
             files |= group.files(folder)
         return files | {f"{folder}/cgroup.procs": "\n" for folder in self.machines_own}
 
 
-DOCKER = Layout("docker", "0::/\n", V2_MOUNT, ["sys/fs/cgroup"])
+DOCKER = Layout("0::/\n", V2_MOUNT, ["sys/fs/cgroup"])
 LIMIT = "60000000"  # bytes
 
 
 @contextmanager
 def memory_group():
     """Make one, of either version, for a while. OSError where none can be made."""
-    one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-    place, limit, swap, no_swap = (
-        (one, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", LIMIT)
-        if one.is_dir()
-        else (two, "memory.max", "memory.swap.max", "0")
-    )
-    group = place / f"sysmetrics-test-{os.getpid()}"
+    root = Path("/sys/fs/cgroup")
+    limit, swap, no_swap = "memory.max", "memory.swap.max", "0"
+    if (root / "memory").is_dir():
+        root /= "memory"
+        limit, swap, no_swap = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", LIMIT
+    group = root / f"sysmetrics-test-{os.getpid()}"
     group.mkdir()
     try:
         (group / limit).write_text(LIMIT)
@@ -289,10 +280,10 @@ class NvmlError(Exception):
 class Gpu:
     """One card. What is None the driver does not tell."""
 
-    busy: int | None = 70
-    used: int | None = 5_000_000_000
-    milliwatts: int | None = 250_500
-    processes: dict | None = field(default_factory=dict)  # bytes by process
+    busy: int = 70
+    used: int = 5_000_000_000
+    milliwatts: int = 250_500
+    processes: dict = field(default_factory=dict)  # bytes by process
 
 
 class Nvml:
@@ -304,7 +295,7 @@ class Nvml:
 
     def _told(self, value):
         if value is None or self.lost:
-            raise NvmlError("Not Supported" if not self.lost else "GPU is lost")
+            raise NvmlError("GPU is lost" if self.lost else "Not Supported")
         return value
 
     def nvmlInit(self):  # noqa: N802

@@ -81,7 +81,6 @@ def _orders():
     frame = pd.DataFrame({"size": random.normal(size=400), "colour": random.choice(["red", "green", "blue"], 400)})
     frame.loc[::7, "size"] = np.nan
     frame.loc[::11, "colour"] = None
-    frame["price"] = random.gamma(2.0, 10.0, 400)
     frame["returned"] = np.where(frame["size"].abs() > 0.7, "yes", "no")
     return frame
 

@@ -85,10 +85,10 @@ def _killed_in(folder):
             program.do(f"open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid())); print()")
         watched = MemoryKills(program.pid)
         if folder is None:
-            program.process.kill()
+            program.kill()
         else:
             program.do(f"exec({EATER!r})")
-        assert program.process.wait() == -9
+        assert program.wait() == -9
     return watched.happened()
 
 

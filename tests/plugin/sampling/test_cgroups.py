@@ -8,7 +8,6 @@ from machines import DOCKER, V2_MOUNT, Group, Layout, lay
 from mlflow_sysmetrics.sampling import cgroup_limits, find_folders
 
 SYSTEMD = Layout(
-    "nested",
     "0::/user.slice/user-1000.slice/job.scope\n",
     V2_MOUNT,
     [f"sys/fs/cgroup/user.slice{rest}" for rest in ("/user-1000.slice/job.scope", "/user-1000.slice", "")],
