@@ -1,13 +1,9 @@
 """What trials and models are held against: the bundled data, configurations, and a loop of scikit-learn alone."""
 
-from __future__ import annotations
-
-import importlib
-from dataclasses import dataclass, field
 from functools import cache
+from pydoc import locate
 
 import numpy as np
-from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.metrics import (
     accuracy_score,
     hinge_loss,
@@ -20,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from entrypoints.datasets import known
 from entrypoints.datasets.cleaning import clean
-from entrypoints.datasets.prepared import Prepared, prepared
+from entrypoints.datasets.prepared import prepared
 from entrypoints.datasets.splits import make_split
 from entrypoints.length import Length
 from entrypoints.models.configuration import Configuration
@@ -31,12 +27,12 @@ MLP_CLASSIFIER = "sklearn.neural_network.MLPClassifier"
 MLP_REGRESSOR = "sklearn.neural_network.MLPRegressor"
 OF_SGD = {"learning_rate": 0.01, "alpha": 0.001}
 OF_MLP = {"hidden_layer_sizes": [8], "learning_rate_init": 0.01, "activation": "tanh"}
-SHARED = {
-    "seed": 7,
-    "length": Length(steps=60),
-}
-FORESTS, BOOSTING, SVR = "sklearn.ensemble.RandomForest", "sklearn.ensemble.HistGradientBoosting", "sklearn.svm.SVR"
+SVR = "sklearn.svm.SVR"
 LOSSES = {"linear": "squared_error", "logistic": "log_loss", "svm": "hinge"}
+PATHS = dict.fromkeys(LOSSES, "sklearn.linear_model.SGD") | {
+    "forest": "sklearn.ensemble.RandomForest",
+    "boosting": "sklearn.ensemble.HistGradientBoosting",
+}
 
 
 @cache
@@ -68,24 +64,26 @@ def split_up(rows, folds=FOLDS):
     return prepared(rows, make_split(rows, folds=folds, seed=0))
 
 
-def configured(algorithm="linear", **changes):
+def configured(algorithm="linear", *, batch_size=32, steps=60, seed=7, **changes):
     """A short trial of this many ``steps``, on batches if ``batch_size`` is not None.
 
-    Changes that are not shared by all trials of a study are hyperparameters.
+    Other changes are hyperparameters.
     """
-    if "steps" in changes:
-        changes["length"] = Length(steps=changes.pop("steps"))
-    shared = {name: changes.pop(name, usual) for name, usual in SHARED.items()}
-    usual = OF_SGD if algorithm in LOSSES else OF_MLP if "MLP" in algorithm else {}
-    size = changes.pop("batch_size", 32)
-    of_batches = {} if size is None else {"batch_size": size}
-    return Configuration({"algorithm": algorithm, **of_batches, **usual, **changes}, size is not None, **shared)
+    searched = {"algorithm": algorithm}
+    if batch_size is not None:
+        searched["batch_size"] = batch_size
+    if algorithm in LOSSES:
+        searched |= OF_SGD
+    if "MLP" in algorithm:
+        searched |= OF_MLP
+    return Configuration(searched | changes, batch_size is not None, seed, Length(steps=steps))
 
 
 def configured_whole(algorithm, iterations=1, **changes):
     """A trial without batches, of this many trees or rounds."""
     length = {"forest": "n_estimators", "boosting": "max_iter"}.get(algorithm)
-    changes |= {length: iterations} if length else {}
+    if length:
+        changes[length] = iterations
     return configured(algorithm, batch_size=None, **changes)
 
 
@@ -102,31 +100,27 @@ def trained_on(data, configuration):
 
 def loss(model, X, y, n_classes):
     """Log loss where there are probabilities, else hinge loss, else the share of wrong rows; or the squared error."""
-    labels = np.arange(n_classes)
     if not n_classes:
-        return float(mean_squared_error(y, model.predict(X)))
+        return mean_squared_error(y, model.predict(X))
+    labels = np.arange(n_classes)
     if hasattr(model, "predict_proba"):
-        return float(log_loss(y, model.predict_proba(X), labels=labels))
+        return log_loss(y, model.predict_proba(X), labels=labels)
     if hasattr(model, "decision_function"):
-        return float(hinge_loss(y, model.decision_function(X), labels=labels))
-    return float(zero_one_loss(y, model.predict(X)))
+        return hinge_loss(y, model.decision_function(X), labels=labels)
+    return zero_one_loss(y, model.predict(X))
 
 
-@dataclass
 class Plain:
-    """One model that scikit-learn alone trains on ``fit``, with scalers of its own; labels are 0 and 1."""
+    """One model that scikit-learn alone trains on these rows, with scalers of its own; labels are 0 and 1."""
 
-    data: Prepared
-    configuration: Configuration
-    number: int
-    fit: np.ndarray
-    train_losses: list = field(default_factory=list)
-
-    def __post_init__(self):
-        self.regression = self.data.task == "regression"
-        self.scaler = StandardScaler().fit(self.data.X[self.fit])
+    def __init__(self, data, configuration, number, rows):
+        self.data, self.configuration = data, configuration
+        self.number, self.fit = number, rows
+        self.train_losses = []
+        self.regression = data.task == "regression"
+        self.scaler = StandardScaler().fit(data.X[rows])
         self.target_scaler = StandardScaler(with_mean=self.regression, with_std=self.regression)
-        self.target_scaler.fit(self.data.y[self.fit, None])
+        self.target_scaler.fit(data.y[rows, None])
         self.estimator = self._estimator()
 
     @classmethod
@@ -140,16 +134,16 @@ class Plain:
         return cls(data, configuration, len(data.split.folds), rows)
 
     def _estimator(self):
-        name, given = self.configuration.algorithm, self.configuration.hyperparameters
-        if name not in LOSSES:
-            kind = "Regressor" if self.regression else "Classifier"
-            path = {"forest": FORESTS + kind, "boosting": BOOSTING + kind}.get(name, name)
-            seed = {} if path == SVR else {"random_state": self.configuration.seed}
-            module, _, made = path.rpartition(".")
-            return getattr(importlib.import_module(module), made)(**given, **seed)
-        settings = {"eta0": given["learning_rate"], "alpha": given["alpha"], "loss": LOSSES[name]}
-        kind = SGDRegressor if self.regression else SGDClassifier
-        return kind(learning_rate="constant", shuffle=False, **settings)
+        name = self.configuration.algorithm
+        given = dict(self.configuration.hyperparameters)
+        if name in LOSSES:
+            rate = given.pop("learning_rate")
+            given |= {"eta0": rate, "learning_rate": "constant", "loss": LOSSES[name], "shuffle": False}
+        elif name != SVR:
+            given["random_state"] = self.configuration.seed
+        if name in PATHS:
+            name = PATHS[name] + ("Regressor" if self.regression else "Classifier")
+        return locate(name)(**given)
 
     def train(self, steps):
         """Pass over the rows in a new random order each time, and note the loss of each batch after its step.
@@ -160,12 +154,13 @@ class Plain:
             self.estimator.fit(self.features(self.fit), self.target(self.fit))
             self.train_losses.append(self.loss(self.fit))
             return self
-        random, size = np.random.default_rng((self.configuration.seed, self.number)), self.configuration.batch_size
+        size = self.configuration.batch_size
+        random = np.random.default_rng((self.configuration.seed, self.number))
         more = {} if self.regression else {"classes": [0, 1]}
         order = []
         for _ in range(steps):
             order = order or random.permutation(self.fit).tolist()
-            rows, order = np.array(order[:size]), order[size:]
+            rows, order = order[:size], order[size:]
             self.estimator.partial_fit(self.features(rows), self.target(rows), **more)
             self.train_losses.append(self.loss(rows))
         return self
@@ -191,4 +186,4 @@ class Plain:
     def score(self, rows):
         """The RMSE or the accuracy."""
         of_task = root_mean_squared_error if self.regression else accuracy_score
-        return float(of_task(self.data.y[rows], self.predict(rows)))
+        return of_task(self.data.y[rows], self.predict(rows))
