@@ -5,6 +5,7 @@ script it is the cluster: it takes a JSON list of each node's CPU cores, and ans
 """
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -56,18 +57,20 @@ def ray_nodes(folder, cpus, token=None):
 
     With a token it lets in only who has it.
     """
+    from commands import clean_environment  # which the script cannot import
+
     python = python_without_project(folder / "python")
     # Ray notes the last cluster in a place that all look at: others on this machine would join this one.
     scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # names of sockets must be short
     script = shutil.copy(__file__, folder)
-    ours = ("MLFLOW_", "RAY_", "TUNE_", "PYTHONPATH", "OMP_", "OPENBLAS_", "MKL_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    lets_in = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+    env = clean_environment(**SETTINGS, RAY_TMPDIR=scratch, RAY_AUTH_MODE="token" if token else "disabled")
+    if token:
+        env["RAY_AUTH_TOKEN"] = token
     with (folder / "cluster.log").open("w") as log:
         process = subprocess.Popen(
-            [str(python), str(script), json.dumps(cpus)],
+            [python, script, json.dumps(cpus)],
             cwd=folder,
-            env=env | lets_in | SETTINGS | {"RAY_TMPDIR": scratch},
+            env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -91,12 +94,11 @@ def main():
     os.dup2(2, 1)  # what Ray prints, such as a node's death, is not an answer
     head, *others = json.loads(sys.argv[1])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
-    by_id = {}
-    places = {}  # by the id of a node, dead or alive
+    nodes = {}  # and where each is, by its id
 
     def add(address, cpus):
         node = cluster.add_node(num_cpus=cpus, node_ip_address=address)
-        by_id[node.node_id], places[node.node_id] = node, (address, cpus)
+        nodes[node.node_id] = (node, address, cpus)
 
     for number, cpus in enumerate(others, start=2):
         add(f"127.0.0.{number}", cpus)
@@ -104,35 +106,34 @@ def main():
 
     @ray.remote(num_cpus=1)
     class OtherJob:
+        def __init__(self):
+            self.count = 0
+
         def calls(self):
-            self.count = getattr(self, "count", 0) + 1
+            self.count += 1
             return self.count
 
-    other_jobs = []
-
-    def work():
-        other_jobs.extend([] if other_jobs else [OtherJob.remote()])
-        return int(ray.get(other_jobs[0].calls.remote()))
+    other_job = functools.cache(OtherJob.remote)
 
     def kill(node_id):
-        cluster.remove_node(by_id.pop(node_id), allow_graceful=False)
-        return len(by_id)
+        node, *_ = nodes.pop(node_id)
+        cluster.remove_node(node, allow_graceful=False)
 
     def replace(node_id):
-        address, cpus = places[node_id]
+        _, address, cpus = nodes[node_id]
         kill(node_id)
         add(address, cpus)
-        return len(by_id)
 
     def announce(node_id):
         reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         accepted, why = GcsClient(address=cluster.address).drain_node(node_id, reason, "spot instance", 2**63 - 1)
         assert accepted, why
         time.sleep(10)  # Ray tells the owners of its actors meanwhile, and nobody else when they know
-        return replace(node_id)
+        replace(node_id)
 
-    commands = {"work": work, "kill": kill, "replace": replace}
-    commands |= {"announce": announce, "others": lambda: list(by_id)}
+    commands = {"kill": kill, "replace": replace, "announce": announce}
+    commands["work"] = lambda: ray.get(other_job().calls.remote())
+    commands["others"] = lambda: list(nodes)
     print(json.dumps(cluster.address), file=answers, flush=True)
     for line in sys.stdin:
         command, *arguments = line.split()
