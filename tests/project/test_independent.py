@@ -12,7 +12,7 @@ from time import time
 import numpy as np
 import psutil
 import pytest
-from commands import ROOT, Command, children, clean_environment, runs_of_kind, store_uri
+from commands import ROOT, Command, children, clean_environment, runs_of_kind, store_uri, typed
 from mlflow import MlflowClient
 
 pytestmark = [
@@ -93,9 +93,8 @@ def read_from_outside(root):
 def test_trial_logs_what_another_reads(tmp_path):
     """Each interval's CPU within 3 points or 2 ticks, memory within 1 % at reports and peak, CPU seconds within 2 %."""
     (tmp_path / "stepping.py").write_text(ESTIMATOR)
-    options = [part for name, value in STUDY.items() for part in (f"--{name}", value)]
     env = clean_environment(MLFLOW_TRACKING_URI=store_uri(tmp_path), PYTHONPATH=str(ROOT))
-    line = [sys.executable, "-m", "entrypoints.tune", *options]
+    line = [sys.executable, "-m", "entrypoints.tune", *typed(STUDY)]
     command = Command(line, cwd=tmp_path, output=tmp_path / "output", env=env)
     with read_from_outside(command.process.pid) as readings:
         finished = command.wait()
@@ -113,16 +112,14 @@ def test_trial_logs_what_another_reads(tmp_path):
         return float(np.diff(np.interp([start, end], times, cpu_seconds))[0])
 
     (ended, elapsed_s), memory = curve("elapsed_s")[0], curve("memory_mb")
-    wrong = []
     for (start, _), (end, percent) in pairwise([memory[0], *curve("cpu_percent")]):
         read = 100 * cpu_s(start, end) / (end - start)
         near = max(3, 100 * 2 / TICKS / (end - start))  # the second reader sees whole ticks at both ends
-        wrong += [f"cpu_percent {percent} {read}"] if abs(percent - read) > near else []
+        assert percent == pytest.approx(read, abs=near)
     for at, logged_mb in memory[1:]:
         after = int(np.searchsorted(times, at, side="right"))
         near = memory_mb[after - 2 : after + 2]
-        wrong += [] if 0.99 * min(near) <= logged_mb <= 1.01 * max(near) else [f"memory_mb {logged_mb} {near}"]
-    assert wrong == []
+        assert 0.99 * min(near) <= logged_mb <= 1.01 * max(near)
     began, last = np.searchsorted(times, [ended - elapsed_s, ended])
     assert trial.data.metrics["cpu_seconds"] == pytest.approx(cpu_s(ended - elapsed_s, ended), rel=0.02)
     assert trial.data.metrics["peak_memory_mb"] == pytest.approx(max(memory_mb[began:last]), rel=0.01)
