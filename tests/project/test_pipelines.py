@@ -49,10 +49,9 @@ def work(tmp_path):
 def commit(folder, code):
     """The id of a commit of this code."""
     (folder / "train.py").write_text(code)
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a change"]):
-        subprocess.run([*GIT, *words], cwd=folder, check=True)
-    head = subprocess.run([*GIT, "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-    return head.stdout.strip()
+    for words in ("init -q", "add .", "commit -q -m change", "rev-parse HEAD"):
+        answer = subprocess.check_output([*GIT, *words.split()], cwd=folder, text=True)
+    return answer.strip()
 
 
 def test_pipeline_lets_a_change_through_and_stops_one_that_is_worse(work):

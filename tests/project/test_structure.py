@@ -12,7 +12,6 @@ from collections import Counter
 import pytest
 import yaml
 from commands import ROOT, clean_environment
-from mlflow.utils.environment import _PythonEnv
 from packaging.specifiers import SpecifierSet
 
 PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
@@ -154,9 +153,7 @@ def test_each_way_to_install_brings_the_same_versions():
     tests = set(extras["test"].split()) - {"mlflow-sysmetrics-bundle[bundle]"}
     python, _, conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
     assert sorted(conda["pip"]) == sorted(study | tests)
-    read = _PythonEnv.get_dependencies_from_conda_yaml(ROOT / "conda.yaml")["python"]  # by MLflow, for uv
-    assert python == f"python={read}"
-    assert read in SpecifierSet(config["options"]["python_requires"])
+    assert python.removeprefix("python=") in SpecifierSet(config["options"]["python_requires"])
     page = (ROOT / "docs" / "scale-out.md").read_text()
     ray_up, image = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("yaml", "dockerfile"))
     for text in (*yaml.safe_load(ray_up)["setup_commands"], image):

@@ -30,8 +30,10 @@ STUDY = {
     "cpus": "2",
     "served": "none",
 }
-UNDER_LIMITS = STUDY | {"cpus": "1"}
-UNDER_LIMITS["space"] = "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.001], alpha: 0.001}"
+UNDER_LIMITS = STUDY | {
+    "space": "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.001], alpha: 0.001}",
+    "cpus": "1",
+}
 # NVIDIA's library for ``early_stop``: a card on which each process that asks computes.
 PYNVML = """
 import os
@@ -191,16 +193,18 @@ class Finished:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Study:
     """A finished study: what the command left, and its MLflow runs. ``written`` are new files in the project."""
 
     folder: Path
     command: Finished
-    client: MlflowClient
     run: object
-    trials: list
-    written: set
+    written: object = ()
+
+    def __post_init__(self):
+        self.client = MlflowClient(store_uri(self.folder))
+        self.trials = children(self.client, self.run, "trial")
 
     def trial(self, **params):
         """The one trial with these parameters."""
@@ -252,10 +256,9 @@ def early_stop(folder, **options):
         MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder),
         PYTHONPATH=f"{folder / 'library'}:{Path(__file__).parent}",
     )  # fmt: skip
-    line = [sys.executable, "-m", "entrypoints.tune", *typed({"served": "none"} | options)]
+    line = [sys.executable, "-m", "entrypoints.tune", *typed(options)]
     command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()
-    run = client.get_run(run_id)
-    return Study(folder, command, client, run, children(client, run, "trial"), set())
+    return Study(folder, command, client.get_run(run_id))
 
 
 def children(client, parent, kind):

@@ -18,7 +18,6 @@ from commands import (
     Command,
     Study,
     UnderLimits,
-    children,
     clean_environment,
     copy_store,
     early_stop,
@@ -93,29 +92,17 @@ def run_project(start_project):
 
 
 @pytest.fixture(scope="session")
-def run_study(run_project):
-    """Run `mlflow run -e tune`, or another entry point that is a study, to its end and find its runs."""
-
-    def run(folder, entry="tune", **params):
-        before = _project_files()
-        command = run_project(entry, folder, **{"served": "none"} | params)
-        assert command.exit_code == 0, f"the study did not succeed:\n{command.stdout}\n{command.stderr}"
-        written = _project_files() - before
-        client = MlflowClient(store_uri(folder))
-        newest = runs_of_kind(client, "study")[0]
-        return Study(folder, command, client, newest, children(client, newest, "trial"), written)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def study(run_study, tmp_path_factory):
+def study(run_project, tmp_path_factory):
     """One small study of eight trials, of which two diverge. No test adds anything to its store."""
 
     def run():
         folder = tmp_path_factory.mktemp("study")
         hostile_files(folder)
-        return run_study(folder, **STUDY, register="red wine")
+        before = _project_files()
+        command = run_project("tune", folder, **STUDY, register="red wine")
+        assert command.exit_code == 0, f"the study did not succeed:\n{command.stdout}\n{command.stderr}"
+        (study,) = runs_of_kind(MlflowClient(store_uri(folder)), "study")
+        return Study(folder, command, study, _project_files() - before)
 
     return _made_once("study", run, tmp_path_factory)
 

@@ -111,7 +111,7 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(study, tmp_p
     assert "goes on; 5 of 8 trials are done, 2 were begun and keep their runs, 1 are new\n" in result.stdout
     assert "Search: 3 of 8 trials of 3 folds on 1 CPU cores" in result.stdout
     run = client.get_run(study.run.info.run_id)
-    continued = Study(tmp_path, result, client, run, children(client, run, "trial"), set())
+    continued = Study(tmp_path, result, run)
     _check_result(continued, study)
     assert {each.info.run_id for each in (first, second)} <= {each.info.run_id for each in continued.trials}
     for each in done:
