@@ -1,4 +1,4 @@
-"""Each example runs as its README says, and leaves what its first line promises; so do commands of two pages."""
+"""Each example runs as its README says, and leaves what its first line promises."""
 
 import re
 import shlex
@@ -61,20 +61,6 @@ def test_example_leaves_its_summaries_and_phases(empty_store, example):
     assert {run.info.status for run in runs} == statuses
     reasons = [run.data.tags.get("sysmetrics.stop_reason", "").split() for run in runs]
     assert [words[0] for words in reasons if words] == stopped_by.split()
-
-
-def test_commands_for_any_project_run(empty_store):
-    """Those that are typed in the user's project, in one that knows nothing of us; `ui` has a test of its own."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "plugin.md").read_text(), re.DOTALL)
-    typed = [line for line in "".join(blocks).splitlines() if not line.startswith(("pip ", "mlflow-sysmetrics ui"))]
-    project = shutil.copytree(ROOT / "tests" / "support" / "plain_project", empty_store, dirs_exist_ok=True)
-    env = clean_environment(MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
-    for line in typed:
-        done = subprocess.run(line, shell=True, cwd=project, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-    found = MlflowClient(store_uri(project)).search_runs(["0"])
-    assert [run.info.status for run in found] == ["FINISHED"] * sum(" run " in line for line in typed)
-    assert all({"r2", "system/process_memory_mb"} <= set(run.data.metrics) for run in found)
 
 
 def test_server_for_a_cluster_lets_in_who_has_the_password(tmp_path):

@@ -71,17 +71,14 @@ def imported(file):
 
 
 def place(package, module):
-    """The layer of a module of a package, and the room."""
-    parts = module.removeprefix(package).lstrip(".").split(".")
+    """The layer of a module of a package, and the room; a room within a room may be lower than the rest of it."""
     rooms = {}
     for layer, line in enumerate(LAYERS[package].split("\n")):
         for room in line.strip().split(", "):
-            rooms[room] = layer
-    for depth in (2, 1):  # a room within a room may be lower than the rest of it
-        for room in rooms:
-            if ".".join(parts[:depth]) in room.split():
-                return rooms[room], room
-    return rooms["all other files"], "all other files"
+            rooms |= dict.fromkeys(room.split(), (layer, room))
+    parts = module.removeprefix(package).lstrip(".").split(".")
+    known = [name for name in (".".join(parts[:2]), parts[0], "files") if name in rooms]
+    return rooms[known[0]]
 
 
 def against_the_arrows(package):

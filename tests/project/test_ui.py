@@ -68,9 +68,9 @@ def _picture(page, request, tmp_path):
     page.screenshot(path=folder / f"{request.node.name}.png", animations="disabled")
 
 
-def _links(study):
-    """The links of the study's description by their words."""
-    return dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", study.run.data.tags["mlflow.note.content"]))
+def _links(run):
+    """The links of a run's description by their words."""
+    return dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", run.data.tags["mlflow.note.content"]))
 
 
 def _open(page, server, fragment, runs=None):
@@ -87,12 +87,12 @@ def _shown(study):
     return [*able, *references(study.client, study.run).values()]
 
 
-def _listed(page):
-    """The names in the list of runs, from top to bottom."""
-    links = page.locator(f":is({ROW}) a[href*='/runs/']").evaluate_all(
-        "links => links.map(link => [Number(link.closest('.ag-row').getAttribute('row-index')), link.textContent])"
+def _cells(page, selector, read="cell => cell.innerText"):
+    """What these parts of the table of runs show, from top to bottom."""
+    cells = page.locator(f":is({ROW}) {selector}").evaluate_all(
+        f"cells => cells.map(cell => [Number(cell.closest('.ag-row').getAttribute('row-index')), ({read})(cell)])"
     )
-    return [name for _, name in sorted({tuple(link) for link in links})]
+    return [shown for _, shown in sorted(set(map(tuple, cells)))]
 
 
 def _chart(page, title):
@@ -109,13 +109,14 @@ def _found(page, title):
 def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(study, server, page):
     """A card with a point for each trial, parallel coordinates, and the best trial first; no axis of noise alone."""
     able = _shown(study)
-    _open(page, server, _links(study)["score against cost"], len(able))
+    _open(page, server, _links(study.run)["score against cost"], len(able))
     card = _chart(page, "training_time_s vs. val_rmse")
     card.locator(f"{LINES} .point").nth(len(able) - 1).wait_for(state="attached")
     assert card.locator(f"{LINES} .point").count() == len(able)
     assert page.get_by_text("peak_memory_mb vs. val_rmse", exact=True).count() == 0
     best_first = sorted(able, key=lambda run: run.data.metrics["val_rmse"])
-    assert _listed(page) == [run.info.run_name for run in best_first]
+    names = [run.info.run_name for run in best_first]
+    assert _cells(page, "a[href*='/runs/']", "link => link.textContent") == names
     page.get_by_text("Parallel Coordinates", exact=True).scroll_into_view_if_needed()
     page.locator(".parcoords, [class*=parcoords]").first.wait_for()
 
@@ -138,31 +139,23 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(study, 
     page.get_by_text("Show more").click()
     page.get_by_text("on other rows like these expect rmse").first.wait_for()
     longest = max(study.trials, key=lambda run: run.data.metrics["elapsed_s"]).info.run_id
-    _open(page, server, re.sub(r"/runs/\w+/", f"/runs/{longest}/", _links(study)["what its process did"]))
+    _open(page, server, re.sub(r"/runs/\w+/", f"/runs/{longest}/", _links(study.run)["what its process did"]))
     _found(page, "process_memory_mb").locator(f"{LINES} .point").nth(1).wait_for(state="attached")
-
-
-def _cells(page, column, read="cell => cell.innerText"):
-    """What a column of the table of runs shows, from top to bottom."""
-    cells = page.locator(f":is({ROW}) > [col-id='{column}']").evaluate_all(
-        f"cells => cells.map(cell => [Number(cell.parentElement.getAttribute('row-index')), ({read})(cell)])"
-    )
-    return [shown for _, shown in sorted(map(tuple, cells))]
 
 
 def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(under_limits, server, page):
     """Stopped trials have another icon, and a column has the reason; as charts, the limited cost is a bar a trial."""
     study = under_limits.study
     listed = [*study.trials, *references(study.client, study.run).values()]
-    _open(page, server, _links(study)["who met the limits"], len(listed))
-    reason = "tags.`sysmetrics.stop_reason`"
+    _open(page, server, _links(study.run)["who met the limits"], len(listed))
+    reason = "[col-id='tags.`sysmetrics.stop_reason`']"
     tags = sorted(run.data.tags.get("sysmetrics.stop_reason", "-") for run in listed)
     wait_until(lambda: sorted(_cells(page, reason)) == tags, SHOWN_WITHIN_S, "the column of reasons")
     shown = _cells(page, reason)
-    icons = _cells(page, "runDateAndNestInfo", "cell => cell.querySelector('svg').innerHTML")
+    icons = _cells(page, "[col-id='runDateAndNestInfo']", "cell => cell.querySelector('svg').innerHTML")
     finished = [why == "-" for why in shown]
     assert len(set(icons)) == len(set(zip(icons, finished, strict=True))) == len(set(finished)) == 2
-    _open(page, server, _links(study)["who met the limits"].replace("TABLE", "CHART"))
+    _open(page, server, _links(study.run)["who met the limits"].replace("TABLE", "CHART"))
     page.get_by_text(f"training_time_s<={under_limits.limit_s}").first.wait_for()
     card = _chart(page, "training_time_s")
     known = [run for run in listed if "training_time_s" in run.data.metrics]
@@ -171,7 +164,6 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(under_lim
 
 def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(report, under_limits, server, page):
     """Its description is rendered whole: the answers, a table for each question, figures that load, and a link."""
-    note = report.data.tags["mlflow.note.content"]
     page.set_viewport_size({"width": 1600, "height": 4200})
     _open(page, server, f"#/experiments/0/runs/{report.info.run_id}?workflowType=machine_learning")
     page.get_by_text("Show more").click()
@@ -179,11 +171,10 @@ def test_report_page_answers_with_tables_and_pictures_and_leads_to_the_trials(re
     page.get_by_role("columnheader", name="saved_cpu_percent", exact=True).first.wait_for()
     pictures = page.locator("img[src*='get-artifact']")
     loaded = "images => images.filter(image => image.naturalWidth > 500).length"
-    shown = note.count("](get-artifact")
+    shown = report.data.tags["mlflow.note.content"].count("](get-artifact")
     wait_until(lambda: pictures.evaluate_all(loaded) == shown, SHOWN_WITHIN_S, f"{shown} pictures")
     page.set_viewport_size({"width": 1600, "height": 1000})
-    links = dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", note))
-    _open(page, server, links["the trials"], len(_shown(under_limits.full)))
+    _open(page, server, _links(report)["the trials"], len(_shown(under_limits.full)))
 
 
 COMPUTE = "import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"

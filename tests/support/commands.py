@@ -120,7 +120,7 @@ class Command:
     def __init__(self, arguments, *, cwd, output, env, warm=False):
         output.mkdir(parents=True, exist_ok=True)
         self._out, self._err = output / "stdout.txt", output / "stderr.txt"
-        self.mark = f"{output}-{time.time_ns()}"
+        self.mark = str(output)
         self.began = time.monotonic()
         env = env | {MARK: self.mark}
         with self._out.open("w") as out, self._err.open("w") as err:

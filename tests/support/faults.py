@@ -19,7 +19,6 @@ FAULTS = {
     "refuse": "nobody listens",
     "reset": "the connection is cut when the request is there",
     "503": "the answer is that the server is unavailable",
-    "429": "the answer is that there were too many requests",
     "hang": "no answer, for ever",
     "slow": "each answer comes after a few seconds",
     "die": "the request is carried out, and the connection is cut in the middle of the answer",
@@ -87,8 +86,8 @@ class _Request(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault is not None:
             proxy.failed += 1
-        if fault in ("503", "429"):
-            self._answer(int(fault), b"not now")
+        if fault == "503":
+            self._answer(503, b"not now")
         elif fault == "reset":
             self._cut()
         elif fault == "hang":
