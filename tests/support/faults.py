@@ -15,15 +15,15 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun
 from mlflow_sysmetrics.tags import RUN_KEY
 
-FAULTS = {
-    "refuse": "nobody listens",
-    "reset": "the connection is cut when the request is there",
-    "503": "the answer is that the server is unavailable",
-    "hang": "no answer, for ever",
-    "slow": "each answer comes after a few seconds",
-    "die": "the request is carried out, and the connection is cut in the middle of the answer",
-    "empty": "the request is carried out, and the answer has no content",
-}
+FAULTS = (
+    "refuse",  # nobody listens
+    "reset",  # the connection is cut when the request is there
+    "503",  # the answer is that the server is unavailable
+    "hang",  # no answer, for ever
+    "slow",  # each answer comes after a few seconds
+    "die",  # the request is carried out, and the connection is cut in the middle of the answer
+    "empty",  # the request is carried out, and the answer has no content
+)
 SLOW_S = 2.0
 
 
