@@ -39,7 +39,7 @@ def pages_of(
 
 def view(page):
     """What the UI makes of a page."""
-    return View("", page.name, 0.0, unpacked(page.state()))
+    return View("", unpacked(page.state()))
 
 
 def drawn(page):

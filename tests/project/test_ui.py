@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path"),
 ]
 
-FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 PATIENCE_MS = 60_000
 SHOWN_WITHIN_S = 60.0
 ROW, CARD = ".ag-center-cols-container .ag-row, .ag-pinned-left-cols-container .ag-row", "[data-testid$='runs-card']"
@@ -49,7 +48,7 @@ def server(under_limits):
 def page():
     """A page of a browser, 1600 x 1000, with the side pane of MLflow's assistant closed."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--no-first-run"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.set_default_timeout(PATIENCE_MS)
         page.add_locator_handler(

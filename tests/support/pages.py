@@ -14,8 +14,6 @@ class View:
     """One entry of the menu *Views*, and what it shows."""
 
     id: str
-    name: str
-    created_ms: float
     state: dict
 
     @property
@@ -40,13 +38,12 @@ def unpacked(state):
 
 def listed(client, experiment_id):
     """What the menu *Views* of an experiment lists, by name, the newest first."""
-    views = []
-    for tag, text in client.get_experiment(experiment_id).tags.items():
-        if tag.startswith(PREFIX):
-            entry = json.loads(text)
-            state = unpacked(entry["state"])
-            views.append(View(tag.removeprefix(PREFIX), entry["name"], entry["createdAt"], state))
-    return {view.name: view for view in sorted(views, key=lambda view: -view.created_ms)}
+    tags = client.get_experiment(experiment_id).tags
+    entries = {tag: json.loads(text) for tag, text in tags.items() if tag.startswith(PREFIX)}
+    newest_first = sorted(entries, key=lambda tag: -entries[tag]["createdAt"])
+    return {
+        entries[tag]["name"]: View(tag.removeprefix(PREFIX), unpacked(entries[tag]["state"])) for tag in newest_first
+    }
 
 
 def fragment(link):

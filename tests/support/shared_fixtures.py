@@ -69,10 +69,10 @@ def start_project():
     """Start `mlflow run <project> -e <entry> -P ...` in a folder, where its store is, and end it with the tests."""
     commands = []
 
-    def start(entry, store_dir, warm=False, **params):
+    def start(entry, store_dir, **params):
         output = store_dir / f"output{len(commands)}"
         line = project_line(entry, params)
-        command = Command(line, cwd=store_dir, output=output, env=clean_environment(), warm=warm)
+        command = Command(line, cwd=store_dir, output=output, env=clean_environment(), warm=True)
         commands.append(command)
         return command
 
@@ -86,7 +86,7 @@ def run_project(start_project):
     """Run `mlflow run` on an entry point of the project to its end, with its store in a folder."""
 
     def run(entry, store_dir, **params):
-        return start_project(entry, store_dir, warm=True, **params).wait()
+        return start_project(entry, store_dir, **params).wait()
 
     return run
 

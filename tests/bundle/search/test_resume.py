@@ -167,7 +167,7 @@ def start(new_store, start_project, tmp_path):
     (tmp_path / "crawls.py").write_text(CRAWLS)
     (tmp_path / "most").write_text("2")
     copy_store(new_store, tmp_path)
-    return partial(start_project, "early_stop", tmp_path, warm=True, cpus="1", **SEARCH)
+    return partial(start_project, "early_stop", tmp_path, cpus="1", **SEARCH)
 
 
 @pytest.mark.slow
