@@ -59,7 +59,7 @@ class Place:
 
     def files_with_password(self):
         """Files in which it is."""
-        every = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        every = [path for path in self.folder.rglob("*") if path.is_file()]
         assert every
         return [str(path.relative_to(self.folder)) for path in every if PASSWORD.encode() in path.read_bytes()]
 

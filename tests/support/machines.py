@@ -58,10 +58,10 @@ class Ticks:
             self._another.notify_all()
             return {"tick": float(-self.taken), "last": float(self.taken)}
 
-    def wait_for(self, number, timeout_s=20.0):
+    def wait_for(self, number):
         """Wait until this number of readings has been taken."""
         with self._another:
-            assert self._another.wait_for(lambda: self.taken >= number, timeout_s), self.taken
+            assert self._another.wait_for(lambda: self.taken >= number, LIMIT_S), self.taken
 
 
 def covered(run_id):
@@ -102,8 +102,7 @@ class Child(subprocess.Popen):
     LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
 
     def do(self, code):
-        self.stdin.write(code + "\n")
-        self.stdin.flush()
+        print(code, file=self.stdin, flush=True)
         return self.stdout.readline().strip()
 
 

@@ -39,16 +39,11 @@ class Nodes:
 
     def ask(self, *words):
         """What the cluster's process answers to a line."""
-        stdin = self._process.stdin
-        stdin.write(" ".join(words) + "\n")
-        stdin.flush()
+        print(*words, file=self._process.stdin, flush=True)
         return self._answer()
 
     def _answer(self):
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the cluster has ended")
-        return json.loads(line)
+        return json.loads(self._process.stdout.readline())
 
 
 @contextlib.contextmanager

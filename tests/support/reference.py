@@ -111,9 +111,14 @@ def loss(model, X, y, n_classes):
 
 
 class Plain:
-    """One model that scikit-learn alone trains on these rows, with scalers of its own; labels are 0 and 1."""
+    """One model that scikit-learn alone trains, with scalers of its own; labels are 0 and 1.
 
-    def __init__(self, data, configuration, number, rows):
+    It is that of a fold, or one of these rows, whose number comes after those of folds.
+    """
+
+    def __init__(self, data, configuration, number, rows=None):
+        if rows is None:
+            rows, _ = data.split.folds[number]
         self.data, self.configuration = data, configuration
         self.number, self.fit = number, rows
         self.train_losses = []
@@ -122,16 +127,6 @@ class Plain:
         self.target_scaler = StandardScaler(with_mean=self.regression, with_std=self.regression)
         self.target_scaler.fit(data.y[rows, None])
         self.estimator = self._estimator()
-
-    @classmethod
-    def of_fold(cls, data, configuration, number):
-        """The model of a fold."""
-        return cls(data, configuration, number, data.split.folds[number][0])
-
-    @classmethod
-    def of_whole(cls, data, configuration, rows):
-        """The model of the training part, or of all rows."""
-        return cls(data, configuration, len(data.split.folds), rows)
 
     def _estimator(self):
         name = self.configuration.algorithm

@@ -57,7 +57,7 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name, algorithm, is_
             training.advance()
         # From the beginning each time, so that the loop needs no state.
         numbers = range(training.step_number if is_whole else FOLDS)
-        models = [Plain.of_fold(data, configuration, number).train(training.step_number) for number in numbers]
+        models = [Plain(data, configuration, number).train(training.step_number) for number in numbers]
         figures = _figures(models, data, training.score.name)
         validated = figures.filter(like="val_")
         report = training.report()
@@ -174,7 +174,7 @@ def test_balanced_classes_weigh_the_same_in_training():
     configuration = configured("logistic", steps=20)
     weighted, _ = trained_on(data, configured("logistic", steps=20, class_weight="balanced"))
     for fold in weighted.folds:
-        plain = Plain.of_fold(data, configuration, fold.number)
+        plain = Plain(data, configuration, fold.number)
         counts = np.bincount(data.y[plain.fit])
         weights = len(plain.fit) / (2 * counts)
         plain.estimator.set_params(class_weight=dict(enumerate(weights)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import cases
 from machines import Clock
-from reference import MLP_REGRESSOR, SVR, Plain, bundled, configured, configured_whole, features_of, table_of
+from reference import FOLDS, MLP_REGRESSOR, SVR, Plain, bundled, configured, configured_whole, features_of, table_of
 
 from entrypoints.errors import UserError
 from entrypoints.models.best_model import latency_ms, raw_rows_model, refit
@@ -85,7 +85,7 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name, sc
 
 
 def _plain(data, configuration, rows):
-    return Plain.of_whole(data, configuration, rows).train(configuration.steps(len(rows)))
+    return Plain(data, configuration, FOLDS, rows).train(configuration.steps(len(rows)))
 
 
 def test_rows_that_belong_together_say_less_of_other_rows_and_rows_in_time_nothing():
