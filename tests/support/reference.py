@@ -64,8 +64,8 @@ def split_up(rows, folds=FOLDS):
     return prepared(rows, make_split(rows, folds=folds, seed=0))
 
 
-def configured(algorithm="linear", *, batch_size=32, steps=60, seed=7, **changes):
-    """A short trial of this many ``steps``, on batches if ``batch_size`` is not None.
+def configured(algorithm="linear", *, batch_size=32, steps=60, length=None, seed=7, **changes):
+    """A short trial of this many ``steps``, or of a ``length``, on batches if ``batch_size`` is not None.
 
     Other changes are hyperparameters.
     """
@@ -76,7 +76,7 @@ def configured(algorithm="linear", *, batch_size=32, steps=60, seed=7, **changes
         searched |= OF_SGD
     if "MLP" in algorithm:
         searched |= OF_MLP
-    return Configuration(searched | changes, batch_size is not None, seed, Length(steps=steps))
+    return Configuration(searched | changes, batch_size is not None, seed, length or Length(steps=steps))
 
 
 def configured_whole(algorithm, iterations=1, **changes):
