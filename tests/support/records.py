@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -60,8 +61,9 @@ class RunningRay(nullcontext):
 
 
 _later = itertools.count(int(time.time() * 1000))
+SCORE = {"score": "val_rmse", "higher_is_better": False, "baseline": None, "planned": 1}
 OF_ALL = {
-    "sysmetrics.score": '{"score": "val_rmse", "higher_is_better": false, "baseline": null, "planned": 1}',
+    "sysmetrics.score": json.dumps(SCORE),
     "sysmetrics.searched": '["batch_size", "learning_rate", "alpha"]',
 }
 FULL = OF_ALL | {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
