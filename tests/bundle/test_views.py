@@ -196,6 +196,7 @@ def test_views_of_the_ten_newest_studies_are_kept(client, save_studies):
     }
     for name, value in theirs.items():
         client.set_experiment_tag("1", name, value)
+    save(client, "1", changed.split("-")[1], {SCORE: Page("wine", "")})
     save(client, "1", views.EXPERIMENT, {views.STUDIES: Page("All studies", "")})
     newest = save_studies(MAX_STUDIES + 1)[1:]
     remove_old(client, "1")

@@ -50,12 +50,14 @@ def test_killed_process_leaves_its_summary_for_sync(recorded, client, journals):
     code, run = recorded(program)
     assert code == -signal.SIGKILL
     assert "cpu_seconds" not in run.data.metrics
+    client.log_metric(run.info.run_id, "peak_memory_mb", 7.0)  # the program's own, which stays
     for _ in range(2):
         assert not deliver().left
     found = client.get_run(run.info.run_id).data.metrics
     assert found.keys() >= SUMMARY | {"system/process_memory_mb"}
     assert found["elapsed_s"] > 0.9
-    assert len(client.get_metric_history(run.info.run_id, "elapsed_s")) == 1
+    for name in ("elapsed_s", "peak_memory_mb"):
+        assert len(client.get_metric_history(run.info.run_id, name)) == 1
     assert not list(journals.iterdir())
 
 

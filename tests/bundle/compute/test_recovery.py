@@ -40,7 +40,7 @@ def test_trial_fails_for_good_unless_its_process_has_died(monkeypatch):
     monkeypatch.setattr(Trial, "handle_error", lambda self, exc: None)
     raised = RayActorError()
     raised._actor_init_failed = True
-    for error, failures_left in ((RayActorError(), MAX_DEATHS), (raised, 0), (ValueError(), 0)):
+    for error, failures_left in ((RayActorError(), 2), (raised, 0), (ValueError(), 0)):
         trial = RecoveringTrial.__new__(RecoveringTrial)
         trial.max_failures = MAX_DEATHS
         trial.handle_error(error)

@@ -10,6 +10,7 @@ from entrypoints.datasets.cleaning import clean
 
 ROWS = 24
 READINGS = tables(__file__, "readings.yaml")
+SIZES = [*map(str, range(36, 58)), "M", "S"]
 
 
 def _frame(**columns):
@@ -32,6 +33,7 @@ def _clean(frame, **options):
         "objects that are numbers": (pd.Series([1, None, 2.5], dtype=object), [1, None, 2.5]),
         "decimals": ([decimal.Decimal("0.5"), None, decimal.Decimal(2)], [0.5, None, 2]),
         "categories that are numbers": (pd.Categorical([10, 9, 9.5]), ["10", "9", "9.5"]),
+        "numbers and words": (SIZES, SIZES),
     },
 )
 def test_column_is_read_by_its_content_alone(values, expected):

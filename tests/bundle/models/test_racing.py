@@ -110,6 +110,7 @@ def test_cheaper_one_stays_while_it_may_be_as_good(cost_s, is_kept):
     near = best + error / 2
     assert _lost(_rival(GOOD), near, training_time_s=cost_s)
     assert (_lost(rival, near, training_time_s=cost_s) is None) is is_kept
+    assert _lost(rival, near) is None  # it may be cheaper
     assert _lost(rival, best + 3 * error, training_time_s=cost_s)
 
 

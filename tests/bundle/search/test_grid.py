@@ -71,6 +71,15 @@ def test_a_configuration_of_the_users_algorithm_runs_three_times(algorithm):
     assert list(gaps) == pytest.approx([len(tried) / 3] * 2, abs=1)
 
 
+def test_search_that_learns_repeats_one_within_the_trials_that_it_tries():
+    """Thirty of a hundred, of which one runs twice more."""
+    space = f"{{batch_size: 16, alpha: 0.1, max_iter: {[*range(1, 101)]}}}"
+    tried = _in_order(space=space, algorithm=MLP_CLASSIFIER, search="tpe")
+    (repeated,) = {each.key for each in tried if each.repeat}
+    numbers = [each.number for each in tried if each.key == repeated]
+    assert numbers == pytest.approx([5, 16, 27], abs=1)
+
+
 @cases("algorithm, space, trials", TABLES["spaces of which nothing runs again"])
 def test_few_configurations_and_those_of_built_in_algorithms_run_once(algorithm, space, trials):
     assert len(_in_order(space=space, algorithm=algorithm)) == trials

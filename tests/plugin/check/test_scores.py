@@ -29,7 +29,7 @@ def test_loss_that_changes_by_so_much_is_judged_in_per_cent_of_the_metric(name, 
     assert found.low <= found.change <= found.high
 
 
-@cases("noise, verdict", [(1.6, WORSE), (0.5, BETTER), (1.0001, PASSES)])
+@cases("noise, verdict", [(1.6, WORSE), (1.01, WORSE), (0.5, BETTER), (1.0001, PASSES)])
 def test_score_that_changes_is_judged_in_its_direction_and_said_in_its_own_unit(noise, verdict):
     sick = TRUTH > 1.5
     after = TRUTH + noise * (BASELINE - TRUTH)

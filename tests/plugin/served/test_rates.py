@@ -4,7 +4,7 @@ import itertools
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from random import Random
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from unittest.mock import Mock
@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from cases import cases
 
-from mlflow_sysmetrics.served import Server, ServerError, capacity_limit
+from mlflow_sysmetrics.served import Server, ServerError, capacity, capacity_limit
 from mlflow_sysmetrics.served.capacity import Judge, bracketed
 from mlflow_sysmetrics.served.client import Client
+from mlflow_sysmetrics.served.contention import Contention
 from mlflow_sysmetrics.served.latency import Asked, answered_per_s, is_late, keeps_up
 from mlflow_sysmetrics.served.pacing import Poisson, stream
 
@@ -139,3 +140,14 @@ def test_server_that_dies_is_a_sentence():
         client = Client(server, [REQUEST], Poisson(200), lambda time_s, asked: asked >= 100, 8)
         with pytest.raises(ServerError, match=r"^models:/m/1 did not answer: [^\n]+$"):
             client.run()
+
+
+def test_machine_that_was_busy_at_any_rate_is_told_with_the_capacity(monkeypatch):
+    """Here at the first one alone. Of the clients the first finds out what the server can do."""
+    clients = []
+    for late, seconds in ((False, 1.0), (True, 0.01), (False, 1.0), (False, 0.01), (False, 1.0)):
+        clients.append(Mock(asked=[Asked(0.0, 0.0, 0.0, seconds)] * 100, contention=Contention(0.0, 0.0, late)))
+    monkeypatch.setattr(capacity, "served_table", lambda *_: nullcontext((Mock(), np.zeros((1, 1)))))
+    monkeypatch.setattr(capacity, "warm_up", Mock())
+    monkeypatch.setattr(capacity, "Client", Mock(side_effect=clients))
+    assert capacity.served_capacity("models:/m/1", capacity_limit("served_p95_ms<=50")).contention.is_busy

@@ -15,6 +15,7 @@ from machines import has_ended
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.metrics import names
+from mlflow_sysmetrics.served import ServedCosts
 from mlflow_sysmetrics.served.capacity import Capacity
 from mlflow_sysmetrics.served.contention import Contention
 
@@ -148,3 +149,17 @@ def _is_asked(command):
     except psutil.NoSuchProcess:  # one of the launcher's
         return False
     return ends.count(psutil.CONN_ESTABLISHED) == 1
+
+
+@cases(
+    "limits, code",
+    {
+        "met": ("served_memory_mb<=200", 0),
+        "broken": ("served_p95_ms<=4, served_memory_mb<=100", 1),
+        "not measured": ("served_p95_ms<=4, served_memory_mb<=200", 3),
+    },
+)
+def test_exit_code_is_that_of_the_worst_limit(store_in_use, monkeypatch, limits, code):
+    costs = ServedCosts({"served_memory_mb": 200.0}, 30, Contention(0.02, 0.01))
+    monkeypatch.setattr("mlflow_sysmetrics.command.served.served_costs", lambda *_, **options: costs)
+    assert CliRunner().invoke(main, ["served", "models:/m/1", "--limits", limits]).exit_code == code

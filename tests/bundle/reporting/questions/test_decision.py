@@ -65,12 +65,14 @@ def test_best_within_the_limits_is_chosen(limits, expected):
     assert names(together(made(), made(limits=limits))) == expected
 
 
-def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is():
-    """Nor as good."""
-    scores = {1: 0.8, 2: 0.7}
+@cases("score, size", {"lower": (0.7, 1), "equal": (0.8, 2)})
+def test_cheaper_one_with_a_lower_score_is_no_better_where_higher_is(score, size):
+    """Nor as good; of equal ones it is taken."""
+    scores = {1: 0.8, 2: score}
     costs = {TIME: lambda row: 8 / row["size"]}
-    frame = study({"size": [1, 2]}, costs, lambda row: scores[row["size"]], metric="val_accuracy", fold_sd=0.0)
-    assert names(frame) == [1, None, None]
+    same = {"fold_sd": 0.0, "model_sd": 0.0}
+    frame = study({"size": [1, 2]}, costs, lambda row: scores[row["size"]], metric="val_accuracy", **same)
+    assert names(frame) == [size, None, None]
 
 
 @cases("trials, expected", TABLES["cheaper"])
