@@ -3,8 +3,9 @@
     python benchmarks/league.py [--quick] [--table prices] [--splits 3] [--environments FOLDER]
 
 Opponents: a forest and HistGradientBoosting with their defaults in pipelines of scikit-learn, and FLAML with 60 s.
-Ours: `tune` with nothing but the table and its target, and with `time_limit_s=60`. Each gets the same training rows as
-a CSV file, and its logged model predicts the rest. Opponents run in environments of their own, which uv makes once.
+Ours: `tune` with nothing but the table and its target; with `time_limit_s=60`; and with `limits="served_p95_ms<=20"`.
+Each gets the same training rows as a CSV file, and its logged model predicts the rest. Opponents run in environments of
+their own, which uv makes once.
 
 Score: RMSE, error rate or log loss, less is better, mean over the splits; `+-`: its standard error by the rows of one
 split. CPU: of the command with all processes below it. p95: by `mlflow-sysmetrics served` on the unseen rows; `~`: the
@@ -37,7 +38,7 @@ from sklearn.model_selection import train_test_split  # noqa: E402
 from mlflow_sysmetrics import measure  # noqa: E402
 
 SIDE = ROOT / "benchmarks" / "league_side.py"
-OURS = ("ours", "ours in time")
+OURS = ("ours", "ours in time", "ours, limited")
 OPPONENTS = {"forest": "scikit-learn", "boosting": "scikit-learn", "FLAML": "flaml"}  # and their environments
 REQUIREMENTS = {
     "scikit-learn": ["scikit-learn>=1.7,<2", "pandas", "mlflow>=3.17,<4"],
@@ -196,7 +197,7 @@ class _Game:
         """Train, predict, and serve."""
         with measure() as measured:
             model = self._ours(side, python) if side in OURS else self._opponent(side, python)
-        self._run([python, str(SIDE), "predict", self._job(kind=side.split()[0], model=model)])
+        self._run([python, str(SIDE), "predict", self._job(kind="ours" if side in OURS else side, model=model)])
         predicted = json.loads((self.folder / "predicted.json").read_text())
         p95_ms, is_busy = self._served(model, python)
         return Played(losses(self.table, self.test, predicted), measured.summary["cpu_seconds"], p95_ms, is_busy)
@@ -206,8 +207,8 @@ class _Game:
         line = [python, "-m", "entrypoints.tune", "--dataset", str(self.folder / "train.csv"), "--target", TARGET]
         if self.table.score in METRICS:
             line += ["--metric", METRICS[self.table.score]]
-        if side == OURS[1]:
-            line += ["--time_limit_s", str(self.seconds)]
+        options = {OURS[1]: ["--time_limit_s", str(self.seconds)], OURS[2]: ["--limits", f"served_p95_ms<={LIMIT_MS}"]}
+        line += options.get(side, [])
         self._run(line)
         (study,) = MlflowClient(self.store).search_runs(["0"], "tags.`sysmetrics.kind` = 'study'", max_results=1)
         return f"models:/{study.outputs.model_outputs[0].model_id}"
