@@ -86,7 +86,7 @@ def study(params, store, client):
     line = [sys.executable, "-m", "entrypoints.tune"]
     line += [part for name, value in params.items() for part in (f"--{name}", value)]
     env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(line, cwd=store, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, cwd=store, env=env, capture_output=True, text=True)
     if done.returncode and "no trial that ran to its end meets" not in done.stderr:
         raise click.ClickException(f"{' '.join(line)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     (newest,) = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'study'", max_results=1)

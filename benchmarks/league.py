@@ -7,10 +7,10 @@ Ours: `tune` with nothing but the table and its target; with `time_limit_s=60`; 
 Each gets the same training rows as a CSV file, and its logged model predicts the rest. Opponents run in environments of
 their own, which uv makes once.
 
-Score: RMSE, error rate or log loss, less is better, mean over the splits; `+-`: its standard error by the rows of one
-split. CPU: of the command with all processes below it. p95: by `mlflow-sysmetrics served` on the unseen rows; `~`: the
-machine was busy. Behind: the difference to the best opponent, in standard errors of that paired difference. Of made
-tables the last line is the score of the signal that they were drawn from. A side that fails is named with its error.
+Score: RMSE, error rate or log loss, less is better, mean over the splits. Behind: the difference to the best opponent,
+in standard errors of that paired difference. CPU: of the command with all processes below it. p95: by
+`mlflow-sysmetrics served` on the unseen rows; `~`: the machine was busy. Of made tables the last line is the score of
+the signal that they were drawn from. A side that fails is named with its error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sklearn.model_selection import train_test_split  # noqa: E402
 from mlflow_sysmetrics import measure  # noqa: E402
 
 SIDE = ROOT / "benchmarks" / "league_side.py"
-OURS = ("ours", "ours in time", "ours, limited")
+OURS = ("ours", "ours in time", "ours limited")
 OPPONENTS = {"forest": "scikit-learn", "boosting": "scikit-learn", "FLAML": "flaml"}  # and their environments
 REQUIREMENTS = {
     "scikit-learn": ["scikit-learn>=1.7,<2", "pandas", "mlflow>=3.17,<4"],
@@ -59,11 +59,6 @@ class Played:
     p95_ms: float
     is_busy: bool
 
-    @property
-    def error(self):
-        """The standard error of the score."""
-        return float(self.losses.std(ddof=1) / np.sqrt(len(self.losses)))
-
 
 @click.command(help=__doc__)
 @click.option("--quick", "is_quick", is_flag=True, help="One small table, one split, and 5 s in place of 60.")
@@ -83,9 +78,7 @@ def main(is_quick, names, splits, seconds, environments):
     if is_quick:
         made, splits, seconds = [quick], 1, 5
     pythons = {name: _environment(environments / name, needed) for name, needed in REQUIREMENTS.items()}
-    click.echo(
-        f"{'table':14} {'side':13} {'score':>9} {'+-':>8} {'behind':>7} {'CPU s':>7} {'p95 ms':>7}  <= {LIMIT_MS} ms"
-    )
+    click.echo(f"{'table':14} {'side':13} {'score':>9} {'behind':>7} {'CPU s':>7} {'p95 ms':>7}  <= {LIMIT_MS} ms")
     met = 0
     for make in made:
         met += _played(make(), splits, seconds, pythons)
@@ -126,9 +119,9 @@ def _played(table, splits, seconds, pythons):
                     failed[side] = str(error)
             click.echo(f"{table.name}, split {split}: {side} is done", err=True)
         if table.truth is not None:
-            truth.append(float(losses(table, test, _of_signal(table)[test]).mean()))
+            truth.append(losses(table, test, _of_signal(table)[test]).mean())
     done = {side: own for side, own in played.items() if side not in failed}
-    scores = {side: float(np.mean([each.losses.mean() for each in own])) for side, own in done.items()}
+    scores = {side: np.mean([each.losses.mean() for each in own]) for side, own in done.items()}
     best = min((side for side in done if side in OPPONENTS), key=scores.__getitem__)
     behind = {side: _behind(own, played[best]) for side, own in done.items()}
     for side in sides:
@@ -145,23 +138,21 @@ def _behind(own, other):
     """How much worse one side is than another, in standard errors of their difference on the same rows."""
     differences = [one.losses - two.losses for one, two in zip(own, other, strict=True)]
     errors = [each.std(ddof=1) / np.sqrt(len(each)) for each in differences]
-    mean = float(np.mean([each.mean() for each in differences]))
-    return mean / max(float(np.mean(errors)), 1e-12)
+    mean = np.mean([each.mean() for each in differences])
+    return mean / max(np.mean(errors), 1e-12)
 
 
 def _show(name, side, played, behind):
-    score, error = np.mean([[each.losses.mean(), each.error] for each in played], axis=0)
-    cpu_s, p95_ms = np.mean([[each.cpu_s, each.p95_ms] for each in played], axis=0)
+    score, cpu_s, p95_ms = np.mean([[each.losses.mean(), each.cpu_s, each.p95_ms] for each in played], axis=0)
     met = "yes" if all(each.p95_ms <= LIMIT_MS for each in played) else "NO"
     busy = "~" if any(each.is_busy for each in played) else " "
-    click.echo(f"{name:14} {side:13} {score:9.4g} {error:8.2g} {behind:7.1f} {cpu_s:7.0f} {p95_ms:7.1f}{busy} {met}")
+    click.echo(f"{name:14} {side:13} {score:9.4g} {behind:7.1f} {cpu_s:7.0f} {p95_ms:7.1f}{busy} {met}")
 
 
 def _of_signal(table):
     """What the best possible model predicts, as a model of this score does."""
     if table.score != ERROR_RATE:
         return table.truth
-    assert table.truth is not None
     (other,) = set(table.rows[TARGET]) - {table.positive}
     return np.where(table.truth > 0.5, table.positive, other)
 
@@ -210,7 +201,7 @@ class _Game:
         options = {OURS[1]: ["--time_limit_s", str(self.seconds)], OURS[2]: ["--limits", f"served_p95_ms<={LIMIT_MS}"]}
         line += options.get(side, [])
         self._run(line)
-        (study,) = MlflowClient(self.store).search_runs(["0"], "tags.`sysmetrics.kind` = 'study'", max_results=1)
+        (study,) = MlflowClient(self.store).search_runs(["0"], "tags.`sysmetrics.kind` = 'study'")
         return f"models:/{study.outputs.model_outputs[0].model_id}"
 
     def _opponent(self, side, python):
@@ -244,7 +235,7 @@ class _Game:
 
     def _run(self, line):
         """What a command prints. SideError: with the last line of its errors."""
-        done = subprocess.run(line, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
+        done = subprocess.run(line, cwd=self.folder, env=self.env, capture_output=True, text=True)
         if done.returncode:
             raise SideError((done.stderr or done.stdout).strip().splitlines()[-1])
         return done.stdout

@@ -130,7 +130,7 @@ def measured(side, trials):
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         argv = [sys.executable, __file__, "--measure", side, str(trials), uri]
-        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
         return dict(json.loads(done.stdout.splitlines()[-1]))
