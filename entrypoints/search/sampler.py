@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -176,14 +177,16 @@ class Sampler:
         )
 
     def _distance(self, levels: Levels, wanted: Levels) -> float:
-        """Of a number the share of its range, of a category 1. Another algorithm is farther than all of its own."""
+        """Of a number the share of its range, of a category 1. Of another algorithm nothing is near."""
+        if levels.get("algorithm") != wanted.get("algorithm"):
+            return math.inf  # where it has a name in common, other values may be good
         distance = 0.0
         for name, level in levels.items():
             distribution = self._distributions[name]
             if isinstance(distribution, IntDistribution):
                 distance += abs(level - wanted[name]) / distribution.high
             elif level != wanted[name]:
-                distance += len(wanted) if name == "algorithm" else 1
+                distance += 1
         return distance
 
 

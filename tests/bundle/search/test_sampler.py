@@ -91,6 +91,13 @@ def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is():
     assert _search(allowed=lambda indices: [False] * len(indices)) == []
 
 
+def test_no_value_is_taken_over_from_another_algorithm():
+    """Where the best one is used up, the other follows in its random order, not near the values of the best."""
+    candidates = [{"algorithm": name, "size": size} for name in ("forest", "sgd") for size in range(16)]
+    known = [Tried(i, TrialState.COMPLETE, 100 - i if i < 16 else 1000) for i in range(24)]
+    assert Sampler(candidates, 0).next(known) == 24
+
+
 def test_search_that_goes_on_suggests_what_it_would_have_suggested():
     """From what is known alone; another seed suggests others, and so does another score."""
     whole = _search()
