@@ -14,8 +14,8 @@ def _said(columns, **options):
     """What is said beside how columns are read."""
     lines = []
     frame = pd.DataFrame(columns)
-    frame["size"] = np.random.default_rng(0).normal(size=ROWS)
-    frame["y"] = np.resize(["no", "yes"], ROWS)
+    frame["size"] = np.random.default_rng(0).normal(size=len(frame))
+    frame["y"] = np.resize(["no", "yes"], len(frame))
     frame.attrs = {"name": "t"}
     clean(frame, "y", what="dataset=t.csv", echo=lines.append, **options)
     return lines[1:]
@@ -53,6 +53,11 @@ def test_of_several_ids_that_with_the_fewest_values_is_named():
     """An order has one customer, and a customer several orders."""
     (line,) = _said({"order_id": _column(1200), "customer_id": _column(400)})
     assert "add group=customer_id," in line
+
+
+@cases("values, is_named", {"few": (29, False), "as many as customers": (30, True)})
+def test_few_values_are_no_customers(values, is_named):
+    assert bool(_said({"customer_id": _column(values)[:60]})) is is_named
 
 
 @cases("name, text, values, first", COLUMNS["others"])

@@ -65,7 +65,9 @@ def test_trial_that_is_far_worse_ends_after_its_first_fold():
 
 
 def test_trial_races_where_higher_is_better():
-    rival = _rival(_trials(1 - HARDNESS + NEAR), higher_is_better=True)
+    trials = _trials(1 - HARDNESS + NEAR)
+    rival = _rival(trials, higher_is_better=True)
+    assert rival.mean == pytest.approx(max(trial.figures["val_rmse"] for trial in trials))
     folds, lost = _lost(rival, 0.94 - HARDNESS)
     assert folds == 1
     assert f" < {rival.mean:.4g} (predicted, fold 1)" in lost.reason
