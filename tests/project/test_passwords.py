@@ -6,16 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from commands import (
-    ROOT,
-    STUDY,
-    Command,
-    children,
-    clean_environment,
-    project_line,
-    runs_of_kind,
-    wait_until,
-)
+from commands import ROOT, STUDY, Command, children, clean_environment, project_line, runs_of_kind, wait_until
 from mlflow import MlflowClient
 from servers import TrackingServer
 

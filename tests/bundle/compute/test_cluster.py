@@ -7,16 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from cases import cases
-from commands import (
-    ROOT,
-    STUDY,
-    Command,
-    children,
-    clean_environment,
-    project_line,
-    runs_of_kind,
-    wait_until,
-)
+from commands import ROOT, STUDY, Command, children, clean_environment, project_line, runs_of_kind, wait_until
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 from ray_nodes import Nodes, ray_nodes

@@ -11,17 +11,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 from cases import cases
-from commands import (
-    Study,
-    children,
-    copy_store,
-    in_use,
-    invoke,
-    listening,
-    runs_of_kind,
-    store_uri,
-    wait_until,
-)
+from commands import Study, children, copy_store, in_use, invoke, listening, runs_of_kind, store_uri, wait_until
 from mlflow import MlflowClient
 from records import RunningRay, read, study_settings
 
