@@ -168,17 +168,20 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch):
     """Where `stop` was there first, the process goes on, and its run tells of no limit."""
     clock, end_tree = Clock(), Mock()
     measurement = Measurement(interval_s=3600, clock=clock)
+    ended = threading.Event()
 
     def stop_first(end, name):
         logger.stop()
         end()
+        ended.set()
 
     with mlflow.start_run() as run:
         logger = SystemMetricsLogger(measurement=measurement, limits="elapsed_s<=1").start()
         monkeypatch.setattr("mlflow_sysmetrics.logger.end_tree", end_tree)
         monkeypatch.setattr("mlflow_sysmetrics.limits.watchdog.start_thread", stop_first)
         clock.now = 5.0
-        measurement.interval()
+        measurement.interval()  # or the monitor's thread, if its first reading is as late as this
+        assert ended.wait(LIMIT_S)
     assert metrics(run.info.run_id)["elapsed_s"] == 5.0
     assert "sysmetrics.stop_reason" not in mlflow.get_run(run.info.run_id).data.tags
     end_tree.assert_not_called()
