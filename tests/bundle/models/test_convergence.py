@@ -4,12 +4,13 @@ import re
 
 import numpy as np
 from cases import cases
-from reference import bundled, configured, trained_on
+from reference import FOLDS, Plain, bundled, configured, trained_on
 from sklearn.linear_model import SGDRegressor
 
 from entrypoints.models.best_model import refit
 from entrypoints.models.convergence import Convergence
-from entrypoints.models.cross_validation import training_of
+
+STEPS = 200
 
 
 @cases("tol, rate", [(0.02, 0.001), (0.001, 0.1)])
@@ -33,18 +34,20 @@ def test_convergence_is_where_scikit_learn_ends_its_fit(tol, rate, capfd):
 
 
 def test_trial_ends_when_its_training_loss_no_longer_improves():
-    """At the step at which the mean losses of its own epochs say so, and so does the refit of its model."""
+    """At the step at which the mean loss of the rows of its epochs of all folds says so, and so does its refit."""
     data = bundled("red_wine")
-    until_the_end = configured(steps=200, batch_size=256)
-    whole = training_of(until_the_end, data)
-    until_converged = configured(steps=200, batch_size=256, tol=0.02)
+    until_the_end = configured(steps=STEPS, batch_size=740, learning_rate=0.0005)
+    until_converged = configured(steps=STEPS, batch_size=740, learning_rate=0.0005, tol=0.002)
     convergence = Convergence(until_converged, data.split.fit_rows)
-    while not convergence.reached:
-        epoch_ends = whole.step_number + convergence.epoch_steps
-        while whole.step_number < epoch_ends:
-            whole.advance()
-        losses = [fold.row_loss.take() for fold in whole.folds]
-        convergence.see(np.mean(losses))
+    models = [Plain(data, until_the_end, number).train(STEPS) for number in range(FOLDS)]
+    curves = [_losses_of_epochs(model) for model in models]
+    epochs = next(epoch for epoch, loss in enumerate(np.mean(curves, axis=0), 1) if convergence.see(loss))
     training, _ = trained_on(data, until_converged)
-    assert training.step_number == training.steps == whole.step_number < 200
+    assert training.step_number == training.steps == epochs * convergence.epoch_steps < STEPS
     assert refit(until_converged, data).estimator.t_ < refit(until_the_end, data).estimator.t_
+
+
+def _losses_of_epochs(model):
+    """Means over rows: an epoch is a batch of 740 of them, and one of the few that are left."""
+    losses = np.reshape(model.train_losses, (-1, 2))
+    return np.average(losses, axis=1, weights=[740, len(model.fit) - 740])
