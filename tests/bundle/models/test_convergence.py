@@ -10,8 +10,6 @@ from sklearn.linear_model import SGDRegressor
 from entrypoints.models.best_model import refit
 from entrypoints.models.convergence import Convergence
 
-STEPS = 200
-
 
 @cases("tol, rate", [(0.02, 0.001), (0.001, 0.1)])
 def test_convergence_is_where_scikit_learn_ends_its_fit(tol, rate, capfd):
@@ -34,20 +32,16 @@ def test_convergence_is_where_scikit_learn_ends_its_fit(tol, rate, capfd):
 
 
 def test_trial_ends_when_its_training_loss_no_longer_improves():
-    """At the step at which the mean loss of the rows of its epochs of all folds says so, and so does its refit."""
+    """By the mean loss over the rows of an epoch and over folds; its refit ends, too."""
     data = bundled("red_wine")
-    until_the_end = configured(steps=STEPS, batch_size=740, learning_rate=0.0005)
-    until_converged = configured(steps=STEPS, batch_size=740, learning_rate=0.0005, tol=0.002)
+    settings = {"steps": 200, "batch_size": 740, "learning_rate": 0.0005}
+    until_the_end, until_converged = configured(**settings), configured(**settings, tol=0.002)
+    epochs = []
+    for number in range(FOLDS):
+        losses = Plain(data, until_the_end, number).train(200).train_losses
+        epochs.append(np.average(np.reshape(losses, (-1, 2)), axis=1, weights=[740, data.split.fit_rows - 740]))
     convergence = Convergence(until_converged, data.split.fit_rows)
-    models = [Plain(data, until_the_end, number).train(STEPS) for number in range(FOLDS)]
-    curves = [_losses_of_epochs(model) for model in models]
-    epochs = next(epoch for epoch, loss in enumerate(np.mean(curves, axis=0), 1) if convergence.see(loss))
+    last = next(number for number, loss in enumerate(np.mean(epochs, axis=0), 1) if convergence.see(loss))
     training, _ = trained_on(data, until_converged)
-    assert training.step_number == training.steps == epochs * convergence.epoch_steps < STEPS
+    assert training.step_number == training.steps == last * convergence.epoch_steps
     assert refit(until_converged, data).estimator.t_ < refit(until_the_end, data).estimator.t_
-
-
-def _losses_of_epochs(model):
-    """Means over rows: an epoch is a batch of 740 of them, and one of the few that are left."""
-    losses = np.reshape(model.train_losses, (-1, 2))
-    return np.average(losses, axis=1, weights=[740, len(model.fit) - 740])
