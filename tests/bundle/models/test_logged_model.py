@@ -160,10 +160,6 @@ def _times(rows, dtype):
     return rows.assign(**times)
 
 
-def _number(text):
-    return text if text == "none" else float(text)
-
-
 @cases(
     "change",
     {
@@ -173,7 +169,9 @@ def _number(text):
         "category": lambda rows: rows.astype("category"),
         "words for booleans": lambda rows: rows.assign(insured=rows["insured"].map(str).str.upper()),
         "numbers for booleans": lambda rows: rows.assign(insured=rows["insured"].astype(float)),
-        "numbers among text": lambda rows: rows.assign(bed=rows["bed"].map(_number)),
+        "numbers among text": lambda rows: rows.assign(
+            bed=rows["bed"].map(lambda bed: bed if bed == "none" else float(bed))
+        ),
         "times": lambda rows: _times(rows, "datetime64[us]"),
         "times of arrow": lambda rows: _times(rows, "timestamp[us][pyarrow]"),
         "dates of Python": lambda rows: rows.assign(day=pd.to_datetime(rows["day"]).dt.date),

@@ -157,15 +157,12 @@ def _counted_against(finish):
     return saving(frame).full, "another machine" in " ".join(answer(frame).sentences)
 
 
-def _host(cores):
-    return {f"{HOST_PREFIX}usable_cores": cores}
-
-
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
 
 
 def _trials(cores="2"):
-    return [trial(number, configuration=each, tags=_host(cores)) for number, each in enumerate(WANTED, 1)]
+    tags = {f"{HOST_PREFIX}usable_cores": cores}
+    return [trial(number, configuration=each, tags=tags) for number, each in enumerate(WANTED, 1)]
 
 
 def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish, before):

@@ -234,9 +234,7 @@ def raced():
 def test_trials_race_against_the_best_that_meets_the_limits_once_five_are_complete(raced):
     """With its cost, where the cheapest that is as good is chosen."""
     rival = _rival(raced)
-    assert rival.score == "val_rmse"
-    assert not rival.higher_is_better
-    assert rival.cost is None
+    assert (rival.score, rival.higher_is_better, rival.cost) == ("val_rmse", False, None)
     assert rival.mean == pytest.approx(1 - 4 / 10 + 4 / 1000)
     raced.settings = replace(raced.settings, choose="cheapest")
     assert _rival(raced).cost == ("training_time_s", 4.0)
@@ -245,8 +243,8 @@ def test_trials_race_against_the_best_that_meets_the_limits_once_five_are_comple
 
 
 def _shows_noise(study):
-    *others, repeated = study.configurations
-    study.configurations = [*others, replace(repeated, number=99), replace(repeated, repeat=1, number=7)]
+    repeated = study.configurations.pop()
+    study.configurations += [replace(repeated, number=99), replace(repeated, repeat=1, number=7)]
 
 
 def _is_off(study):
