@@ -227,17 +227,17 @@ def _on_cost(frame: Frame, cost: str) -> list[Row]:
     if is_factor:
         values, sd, least = np.log(values), noise.share, SMALL
     else:
-        sd, least = noise.share * mean_cost, max(SMALL_SHARE, WORTH_MB / mean_cost)
+        sd, least = noise.share * mean_cost, max(SMALL_SHARE * mean_cost, WORTH_MB)
     rows = _strongest(frame, known, cost, values, lambda pairs: _cost_change(pairs, noise, sd))
     for row in rows:
         row["unit"] = "times" if is_factor else "MB"
         changes = np.array([row[name] for name in _ENDS])
-        shares = np.abs(changes) / mean_cost
+        sizes = np.abs(changes)
         if is_factor:
             changes = changes.clip(-MAX_LOGARITHM, MAX_LOGARITHM)
-            shares = np.expm1(np.abs(changes))  # as much for half as for twice
+            sizes = np.expm1(np.abs(changes))  # as much for half as for twice
             row |= dict(zip(_ENDS, np.exp(changes).tolist(), strict=True))
-        matters = shares[0] > least and min(shares[1:]) > least / 2
+        matters = sizes[0] > least and min(sizes[1:]) > least / 2
         row["reported"] = row["p_holm"] < REPORTED and bool(matters)
         if noise.is_measured:
             row["noise"] = noise.share
