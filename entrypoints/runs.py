@@ -362,6 +362,7 @@ def _raise_received() -> None:
 
 
 def _kill_everything() -> None:
+    threading.excepthook = lambda _: None  # threads of Ray's that miss its processes
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
