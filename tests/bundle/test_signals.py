@@ -44,19 +44,19 @@ def ends(empty_store):
     return lambda: [(run.info.status, run.data.tags.get(STOP_REASON)) for run in client.search_runs(["0"])]
 
 
-@pytest.mark.parametrize("command", ["prepare", "tune", "report", "main"])
+@cases("command", ["prepare", "tune", "report", "main"])
 def test_signal_at_the_first_import_ends_each_command(command, end):
     """Whatever imports follow, it is heeded from the first line on. Without `mlflow run` there is no run to mark."""
     done = end(INTERRUPTED.format(command=command, module="click", name="SIGTERM"), warm=False)
     assert (done.exit_code, done.stderr) == (128 + signal.SIGTERM, "")
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
+@cases(
+    "module, name",
     [
-        pytest.param("click", "SIGINT", id="first-import"),
-        pytest.param("mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
-        pytest.param("entrypoints.search.running", "SIGTERM", id="study", marks=pytest.mark.slow),
+        ("click", "SIGINT"),
+        pytest.param("mlflow", "SIGTERM", marks=pytest.mark.slow),
+        pytest.param("entrypoints.search.running", "SIGTERM", marks=pytest.mark.slow),
     ],
 )
 def test_signal_while_modules_are_imported_marks_the_run(module, name, end, ends, empty_store):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from cases import cases
 from commands import STUDY, executed, in_use, references
 from mlflow.artifacts import load_dict
 from records import read
@@ -89,8 +90,8 @@ def test_trial_has_params_and_tags(study, steady):
         assert of_host == Host().tags()
 
 
-@pytest.mark.parametrize(
-    ("name", "steps"),
+@cases(
+    "name, steps",
     [("val_loss", [0, *REPORTS]), ("val_rmse", REPORTS), ("cpu_percent", REPORTS), ("test_rmse", [0])],
 )
 def test_trial_reports_about_twenty_times(study, steady, name, steps):
@@ -245,7 +246,7 @@ def test_best_model_is_registered_where_that_is_asked_for(study):
     assert says in study.command.stdout
 
 
-@pytest.mark.parametrize(
+@cases(
     "line",
     [
         r"Search: 8 trials of 3 folds on 2 CPU cores, about .*\d s",

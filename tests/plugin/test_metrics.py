@@ -2,7 +2,7 @@
 
 import re
 
-import pytest
+from cases import cases
 from commands import ROOT
 
 from mlflow_sysmetrics.metrics import METRICS, combined_in_turn, mean_of_splits
@@ -11,21 +11,19 @@ FIRST = {"elapsed_s": 10.0, "cpu_seconds": 10.0, "mean_cpu_percent": 100.0, "pea
 SECOND = {"elapsed_s": 30.0, "cpu_seconds": 10.0, "mean_cpu_percent": 33.0, "peak_memory_mb": 200.0, "read_mb": 2.0}
 
 
-@pytest.mark.parametrize(
-    ("stretches", "summary"),
-    [
-        pytest.param(
+@cases(
+    "stretches, summary",
+    {
+        "two": (
             [FIRST, SECOND],
             {"elapsed_s": 40.0, "cpu_seconds": 20.0, "mean_cpu_percent": 50.0, "peak_memory_mb": 300.0, "read_mb": 3.0},
-            id="two",
         ),
-        pytest.param(
+        "some lack most": (
             [{"elapsed_s": 1.0}, FIRST, {"elapsed_s": 2.0, "peak_gpu_memory_mb": 50.0}],
             {"elapsed_s": 13.0, "peak_memory_mb": 300.0, "peak_gpu_memory_mb": 50.0},
-            id="some lack most",
         ),
-        pytest.param([FIRST, None], {}, id="one is not known"),
-    ],
+        "one is not known": ([FIRST, None], {}),
+    },
 )
 def test_summary_of_processes_that_follow_each_other_add_up(stretches, summary):
     """Times and what is read do; memory is that of the largest; the rest would not be of the whole work."""

@@ -7,8 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
-import pytest
-from cases import check_golden
+from cases import cases, check_golden
 from frames import stopped, study, together
 from matplotlib.figure import Figure
 
@@ -151,87 +150,45 @@ def end_ended():
     return together(own, full)
 
 
-def end_rich():
-    return rich()
-
-
-def end_limits():
-    return together(limited(rich, 8), rich())
-
-
-def end_none():
-    return rich(of_study={"limits": "peak_memory_mb<=10, training_time_s<=9x median after 50"})
-
-
-def end_served():
-    return served("best")
-
-
-def end_cheapest():
-    return served("cheapest", served_p50_ms=20.0, served_p95_ms=31.0)
-
-
 def end_raced():
     frame = end_ended()
     return replace(frame, studies=frame.studies.assign(limits=None, gain_low=-0.01))
 
 
-def study_rich():
-    return with_columns(rich())
-
-
-def study_no_effect():
-    return with_columns(dull(), mattering=0)
-
-
-def pair_rich():
-    """Of a full study and one under limits."""
-    return with_columns(together(rich(), limited(rich, 8)))
-
-
-def pair_no_effect():
-    return together(dull(noise=0.4), limited(dull))
-
-
-def pair_poor():
-    return limited(rich, 8, 64, 512)
-
-
-def datasets_rich():
-    return together(*(of_dataset(rich, number) for number in range(4)))
-
-
-def datasets_no_effect():
-    return together(*(of_dataset(dull, number) for number in range(4)))
-
-
-CASES = (
-    end_rich,
-    end_limits,
-    study_rich,
-    study_no_effect,
-    pair_rich,
-    pair_no_effect,
-    pair_poor,
-    datasets_rich,
-    datasets_no_effect,
-)
-WORDED = (end_warned, end_none, end_served, end_cheapest, end_ended, end_raced)  # their numbers are not all in a table
+CASES = {
+    "end_rich": rich,
+    "end_limits": lambda: together(limited(rich, 8), rich()),
+    "study_rich": lambda: with_columns(rich()),
+    "study_no_effect": lambda: with_columns(dull(), mattering=0),
+    "pair_rich": lambda: with_columns(together(rich(), limited(rich, 8))),  # a full study, and one under limits
+    "pair_no_effect": lambda: together(dull(noise=0.4), limited(dull)),
+    "pair_poor": lambda: limited(rich, 8, 64, 512),
+    "datasets_rich": lambda: together(*(of_dataset(rich, number) for number in range(4))),
+    "datasets_no_effect": lambda: together(*(of_dataset(dull, number) for number in range(4))),
+}
+WORDED = {  # whose numbers are not all in a table
+    "end_warned": end_warned,
+    "end_none": lambda: rich(of_study={"limits": "peak_memory_mb<=10, training_time_s<=9x median after 50"}),
+    "end_served": lambda: served("best"),
+    "end_cheapest": lambda: served("cheapest", served_p50_ms=20.0, served_p95_ms=31.0),
+    "end_ended": end_ended,
+    "end_raced": end_raced,
+}
 
 
 @cache
 def asked(case):
     """What is answered of a case, whose name begins with the kind of its page."""
-    kind = case.__name__.partition("_")[0].replace("pair", STUDY)
-    return questions.ask(kind, case())
+    kind = case.partition("_")[0].replace("pair", STUDY)
+    return questions.ask(kind, (CASES | WORDED)[case]())
 
 
-@pytest.mark.parametrize("case", CASES + WORDED)
+@cases("case", [*CASES, *WORDED])
 def test_page_is_the_golden_one(case):
     """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them again. A figure's title is its first sentence."""
     answers = asked(case)
-    text = page("a" * 32, answers, LINKS, COMMAND if case is study_no_effect else "")
-    check_golden(GOLDEN / f"{case.__name__}.md", text)
+    text = page("a" * 32, answers, LINKS, COMMAND if case == "study_no_effect" else "")
+    check_golden(GOLDEN / f"{case}.md", text)
     assert len(text) <= 8000
     for answer in answers:
         if answer.draw:
@@ -244,7 +201,7 @@ def _plain(text):
     return " ".join(re.sub(r"[`*]", "", text).split())
 
 
-@pytest.mark.parametrize("case", CASES)
+@cases("case", [*CASES])
 def test_every_number_of_a_sentence_is_in_its_table(case):
     """So that whoever doubts it finds what it was made of: as it is, as a share, or as one over it."""
     for answer in asked(case):
@@ -262,7 +219,7 @@ KNOWN = {1.0, 5.0, 0.1, 1000.0}  # a ratio's numerator, what is too small for a 
 def _numbers_of(rows):
     """What a sentence may say of a table: its numbers and counts of its rows."""
     numbers = rows.select_dtypes("number").to_numpy(dtype=float).ravel()
-    texts = rows.astype(str).to_numpy().ravel() if len(rows) else []
+    texts = rows.astype(str).to_numpy().ravel()
     found = {abs(float(each)) for each in numbers if each == each}
     found |= {float(each) for text in texts for each in re.findall(r"\d+(?:\.\d+)?", str(text))}
     return found | {float(count) for count in range(len(rows) + 1)} | KNOWN

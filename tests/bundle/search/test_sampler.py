@@ -128,11 +128,6 @@ def _suggested(searcher):
     return searcher.suggest("any id")["configuration"]
 
 
-def _end(study, configuration):
-    ended = trial(configuration.number, configuration.searched["learning_rate"], configuration)
-    study.trials[ended.trial_id] = ended
-
-
 def test_as_many_run_as_may_and_each_number_is_taken_once():
     """The next begins when any has ended; what runs several times does so within the trials that there are."""
     study = _study(max_trials=8)
@@ -142,7 +137,8 @@ def test_as_many_run_as_may_and_each_number_is_taken_once():
     handed_out = [_suggested(searcher), _suggested(searcher)]
     for _ in range(study.size - 2):
         assert searcher.suggest("any id") is None
-        _end(study, handed_out[-2])
+        done = handed_out[-2]
+        study.trials[done.id] = trial(done.number, done.searched["learning_rate"], done)
         handed_out.append(_suggested(searcher))
     assert [each.number for each in handed_out] == list(range(1, 11))
     assert len({each.id for each in handed_out}) == 10
