@@ -55,7 +55,7 @@ def _compare(name, table, raw):
     algorithm = "linear" if table.task == "regression" else "logistic"
     best = best_model.refit(configured(algorithm, steps=200), data)
     ours = best_model.raw_rows_model(best, table)
-    plain = _plain(best, table, data.split.train)
+    plain = _plain(best, table, np.r_[data.split.train, data.split.test])
     clean = features_of(table, np.arange(len(raw)))
     test = data.split.test
     scaling = best.preprocessing.scaling
