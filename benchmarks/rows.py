@@ -2,8 +2,8 @@
 
 Both hold the same trained estimator. The plain one is scikit-learn's ColumnTransformer (mean, StandardScaler,
 OneHotEncoder), and gets the features as numbers and text; ours gets the row as pandas reads it from the file. Rows take
-turns: median CPU time of a row, and the ratio. `equal`: whether both predict the same for all test rows. The tables:
-red_wine, diabetes, and 40 columns of money, percentages, dates and categories in English and German spelling.
+turns: median CPU time of a row, and the ratio. The tables: red_wine, diabetes, and 40 columns of money, percentages,
+dates and categories in English and German spelling.
 
     python benchmarks/rows.py [--quick]
 """
@@ -37,7 +37,7 @@ from entrypoints.models import best_model  # noqa: E402
 def main():
     """Print a line for each table."""
     rows = 200 if "--quick" in sys.argv else 2000  # of the made tables
-    print(f"{'table':10} {'columns':>7} {'ours ms':>8} {'plain ms':>8} {'ratio':>6}  equal")
+    print(f"{'table':10} {'columns':>7} {'ours ms':>8} {'plain ms':>8} {'ratio':>6}")
     for name in ("red_wine", "diabetes"):
         table = known.load(name)
         _compare(name, table, table.frame)
@@ -57,26 +57,15 @@ def _compare(name, table, raw):
     ours = best_model.raw_rows_model(best, table)
     plain = _plain(best, table, np.r_[data.split.train, data.split.test])
     clean = features_of(table, np.arange(len(raw)))
-    test = data.split.test
-    scaling = best.preprocessing.scaling
-
-    def in_units(predicted):
-        if table.classes:
-            return np.array(table.class_names)[predicted]
-        return predicted * scaling.y_scale + scaling.y_mean
-
-    expected, found = in_units(plain.predict(clean.iloc[test])), ours.predict(raw.iloc[test])
-    equal = np.array_equal(found, expected) if table.classes else np.allclose(found, expected, rtol=1e-9, atol=0)
     times_ms = {"ours": [], "plain": []}
-    for row in test[:200]:
+    for row in data.split.test[:200]:
         for side, model, frame in (("ours", ours, raw), ("plain", plain, clean)):
             one = frame.iloc[[row]]
             began = time.process_time_ns()
             model.predict(one)
             times_ms[side].append((time.process_time_ns() - began) / 1e6)
     ours_ms, plain_ms = (median(times) for times in times_ms.values())
-    line = f"{name:10} {len(table.columns):7} {ours_ms:8.2f} {plain_ms:8.2f} {ours_ms / plain_ms:6.2f}"
-    print(f"{line}  {'yes' if equal else 'NO'}, {len(test)} rows", flush=True)
+    print(f"{name:10} {len(table.columns):7} {ours_ms:8.2f} {plain_ms:8.2f} {ours_ms / plain_ms:6.2f}", flush=True)
 
 
 def _plain(best, table, train):
