@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from cases import cases
 from commands import copy_store, early_stop
 
 pytestmark = pytest.mark.slow  # it has studies of its own
@@ -74,7 +75,7 @@ def test_trials_are_told_of_what_they_use_of_a_gpu_where_that_is_asked_for(early
     assert [name for run in full.trials for name in run.data.metrics if "gpu" in name] == []
 
 
-@pytest.mark.parametrize(("unit", "cost"), [("cpu", "cpu_seconds"), ("wall", "elapsed_s")])
+@cases("unit, cost", [("cpu", "cpu_seconds"), ("wall", "elapsed_s")])
 def test_study_has_metrics_of_its_budget(early, full, unit, cost):
     """What was spent is what its trials have used, and what was saved is what the full study's used beyond that."""
     metrics = early.run.data.metrics

@@ -39,7 +39,7 @@ def test_server_that_asks_for_a_login_answers(port):
     check_store(f"http://me:{PASSWORD}@127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize("password", [PASSWORD, *(f"p{mark}{PASSWORD}" for mark in "[#@"), f"5/{PASSWORD}"], ids=repr)
+@cases("password", [PASSWORD, *(f"p{mark}{PASSWORD}" for mark in "[#@"), f"5/{PASSWORD}"])
 def test_server_that_does_not_answer_is_said_at_once_without_its_password(login_store, monkeypatch, password):
     """One sentence, whatever is in the password; MLflow by itself would try for minutes."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)

@@ -44,12 +44,13 @@ def test_operations_come_back_as_they_were(path):
 
 
 def test_checkpoint_stays_when_the_rest_has_been_delivered(path):
-    """A kill may come before the next one. A summary or an end that comes after it takes its place."""
+    """It is read last. A kill may come before the next one. A summary or an end that comes after it takes its place."""
     journal = Journal(path, ABOUT)
     summary = Batch(1, [], summary={"cpu_seconds": 2.0})
     end = Status("KILLED", 1, {})
     journal.checkpoint([summary, end])
     journal.append(OPERATIONS)
+    assert list(journal.read()) == [*OPERATIONS, summary, end]
     journal.empty()
     assert list(journal.read()) == [summary, end]
     later = summary._replace(time_ms=2)

@@ -42,7 +42,10 @@ def test_mistake_is_answered_with_what_may_stand_there(text, why):
 @cases("op, value", [("<=", 6.0), ("<", 5.0), (">=", 4.0), (">", 5.0)])
 @cases("name, final", [("peak_memory_mb", "<"), ("model_size_kb", "<>"), ("mean_step_time_ms", ""), ("val_loss", "")])
 def test_limit_stops_as_early_as_its_kind_allows(name, final, op, value):
-    """At once only where that is final; else from the time that it names, without which it is of no use."""
+    """At once only where that is final; else from the time that it names, without which it is of no use.
+
+    The limit itself meets `<=` and `>=`.
+    """
     text = f"{name}{op}5"
     limits, later = parsed(text), parsed(f"{text} after 10m")
     stop = Stop(text, name, value, 5.0, 7) if op[0] in final else None
