@@ -4,6 +4,7 @@ import threading
 
 import mlflow
 import pytest
+from cases import cases
 from machines import use_cpu
 
 from mlflow_sysmetrics import autolog
@@ -50,7 +51,7 @@ def test_each_run_has_its_own_costs_and_series(autolog_client):
     assert "elapsed_s" in ended(autolog_client, in_thread[0])
 
 
-@pytest.mark.parametrize(("how", "status"), [("function", "FINISHED"), ("client", "KILLED"), ("error", "FAILED")])
+@cases("how, status", [("function", "FINISHED"), ("client", "KILLED"), ("error", "FAILED")])
 def test_however_a_run_ends_its_measurement_ends_before(autolog_client, how, status):
     """By a function that was imported before autolog, by a client, by an error in the block."""
     run = mlflow.start_run()

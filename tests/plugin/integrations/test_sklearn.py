@@ -209,7 +209,7 @@ def test_limits_need_a_search_that_goes_on_without_a_score(score, why, store_in_
 def test_estimator_that_is_no_search_is_refused(store_in_use):
     """Before it is fitted."""
     with pytest.raises(ValueError, match=r"^SystemMetricsCallback on Pipeline: set it on a search, such as Grid"):
-        SCALED.set_callbacks(SystemMetricsCallback()).fit(X, y)
+        make_pipeline(Fit()).set_callbacks(SystemMetricsCallback()).fit(X, y)
 
 
 def test_older_scikit_learn_is_named(store_in_use, monkeypatch):
