@@ -189,7 +189,7 @@ def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(every_s):
             sample()
         used_s = float(parent.do(USED_S)) - before_s
         sample()
-    assert used_s > 0.6
+    assert used_s > 0.5
     assert sample.cpu.seconds == pytest.approx(used_s, abs=0.1)
 
 
