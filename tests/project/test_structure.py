@@ -37,7 +37,7 @@ LAYERS = {
         models
         limits
         views
-        reporting.answer reporting.statistics reporting.drawing reporting.words
+        reporting.answer reporting.drawing reporting.words
         reporting.paired reporting.verdicts reporting.effect_words reporting.expectation
         reporting.questions
         reporting
@@ -45,7 +45,7 @@ LAYERS = {
         prepare tune report main
     """,
     f"{BUNDLE}.reporting": """
-        answer words statistics drawing
+        answer words drawing
         paired verdicts effect_words expectation
         questions
         all other files

@@ -19,8 +19,8 @@ from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import MAIN_COSTS
-from entrypoints.reporting.statistics import LEVEL, holm, range_by_chance
 from entrypoints.reporting.words import digits, joined, quoted
+from entrypoints.statistics import LEVEL, holm, range_by_chance
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125
 SCORE = "score"  # the metric that ranks trials, where studies call it differently

@@ -17,10 +17,10 @@ from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, 
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import ScoreNoise, fold_scores, noise_of_score
-from entrypoints.reporting.statistics import REPORTED, Estimate, over_folds
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_served
 from entrypoints.reporting.words import configuration, digits, joined, percent, value, within
 from entrypoints.settings import CHEAPEST
+from entrypoints.statistics import REPORTED, Estimate, over_folds
 
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
 SEEN = math.log(1.2)  # a ratio of costs that is worth a word

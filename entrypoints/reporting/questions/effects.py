@@ -16,8 +16,8 @@ from entrypoints.limits.noise import MIN_DEGREES, SMALL, Noise, is_memory, noise
 from entrypoints.reporting import effect_words
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import Pairs, matched
-from entrypoints.reporting.statistics import LEVEL, REPORTED, Estimate, by_t, holm, is_learned, over_folds
 from entrypoints.reporting.words import quoted
+from entrypoints.statistics import LEVEL, REPORTED, Estimate, by_t, holm, is_learned, over_folds
 
 SMALL_SHARE = 0.02  # of memory, of which a process alone has more than a hundred megabytes
 MIN_PAIRS = 2

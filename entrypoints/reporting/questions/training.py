@@ -13,8 +13,8 @@ from scipy import stats
 from entrypoints.frame import Frame
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.statistics import REPORTED, Array, holm, is_learned, mean_of
 from entrypoints.reporting.words import digits, joined, quoted, with_interval
+from entrypoints.statistics import REPORTED, Array, holm, is_learned, mean_of
 
 Row = Mapping[Any, Any]  # of a table
 RISES, FALLS, STEADY, UNCLEAR = "rises", "falls", "steady", "unclear"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from entrypoints.reporting.statistics import holm, over_folds, range_by_chance
+from entrypoints.statistics import holm, over_folds, range_by_chance
 
 
 def _table(*rows):

@@ -1,4 +1,4 @@
-"""The tests that questions share: t-tests of folds that share rows and of pairs, ranks over datasets, Holm."""
+"""Tests of differences between models: t-tests of folds that share rows and of pairs, ranks over datasets, Holm."""
 
 from __future__ import annotations
 
