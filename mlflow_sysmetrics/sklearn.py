@@ -15,8 +15,8 @@ import re
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -187,6 +187,7 @@ class Search:
         self._limits = limits
         self._lock = threading.Lock()
         self._candidates: dict[int, _Candidate] = {}  # by row
+        self._lines: defaultdict[Hashable, list[_Candidate]] = defaultdict(list)  # those that differ in one number
         self._grid: list[Mapping[str, Any]] = []
         if hasattr(estimator, "param_grid"):
             self._grid = list(ParameterGrid(estimator.param_grid))
@@ -233,19 +234,23 @@ class Search:
             parent=self._run,
             key=f"{self._run.key}/{row}",
         )
-        return _Candidate(run, params, *self._foreseen(params))
+        candidate = _Candidate(run, params, *self._foreseen(params))
+        if self._limits.rules:
+            for _, line in _lines(params):
+                self._lines[line].append(candidate)
+        return candidate
 
     def _foreseen(self, params: Mapping[str, Any]) -> tuple[Stop | None, str]:
         """The limit that a candidate of a grid breaks, too, and from what that follows: see `SystemMetricsCallback`."""
-        tried = [candidate for candidate in self._candidates.values() if candidate.fits]
-        for broken, met in itertools.permutations(tried, 2):
-            name = _only_number(params, broken.params)
-            if not name or name != _only_number(params, met.params) or not broken.stop or met.stop:
-                continue
-            near, middle, far = (values[name] for values in (met.params, broken.params, params))
-            highest = max(costs.get(broken.stop.metric, math.inf) for costs in met.fits)
-            if min(near, far) < middle < max(near, far) and broken.stop.value >= 2 * highest:
-                return broken.stop, f"foreseen from {name}={middle}"
+        for name, line in _lines(params):
+            tried = [candidate for candidate in self._lines[line] if candidate.fits]
+            for broken, met in itertools.product(tried, tried):
+                if not broken.stop or met.stop:
+                    continue
+                near, middle, far = (values[name] for values in (met.params, broken.params, params))
+                highest = max(costs.get(broken.stop.metric, math.inf) for costs in met.fits)
+                if min(near, far) < middle < max(near, far) and broken.stop.value >= 2 * highest:
+                    return broken.stop, f"foreseen from {name}={middle}"
         return None, ""
 
     def close(self) -> None:
@@ -301,11 +306,9 @@ def _name(params: Mapping[str, Any]) -> str:
     return " ".join(f"{name.rpartition('__')[2]}={value}" for name, value in params.items())[:60]
 
 
-def _only_number(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """The name of the only parameter in which two candidates of a grid differ, if it is a number."""
-    if one.keys() != other.keys():
-        return None
-    differ = [name for name in one if one[name] is not other[name]]
-    if len(differ) == 1 and isinstance(one[differ[0]], Real) and isinstance(other[differ[0]], Real):
-        return differ[0]
-    return None
+def _lines(params: Mapping[str, Any]) -> Iterator[tuple[str, Hashable]]:
+    """The numbers of a candidate, each with a key that the candidates share that differ from it in this alone."""
+    values = {name: id(value) for name, value in params.items()}  # those of a grid are the same objects
+    for name, value in params.items():
+        if isinstance(value, Real):
+            yield name, (name, frozenset((values | {name: 0}).items()))
