@@ -244,13 +244,13 @@ class Search:
         """The limit that a candidate of a grid breaks, too, and from what that follows: see `SystemMetricsCallback`."""
         for name, line in _lines(params):
             tried = [candidate for candidate in self._lines[line] if candidate.fits]
-            for broken, met in itertools.product(tried, tried):
-                if not broken.stop or met.stop:
-                    continue
-                near, middle, far = (values[name] for values in (met.params, broken.params, params))
-                highest = max(costs.get(broken.stop.metric, math.inf) for costs in met.fits)
-                if min(near, far) < middle < max(near, far) and broken.stop.value >= 2 * highest:
-                    return broken.stop, f"foreseen from {name}={middle}"
+            over = [(candidate.params[name], candidate.stop) for candidate in tried if candidate.stop]
+            within = [candidate for candidate in tried if not candidate.stop]
+            for (middle, stop), met in itertools.product(over, within):
+                near, far = met.params[name], params[name]
+                highest = max(costs.get(stop.metric, math.inf) for costs in met.fits)
+                if min(near, far) < middle < max(near, far) and stop.value >= 2 * highest:
+                    return stop, f"foreseen from {name}={middle}"
         return None, ""
 
     def close(self) -> None:
