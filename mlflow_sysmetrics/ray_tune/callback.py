@@ -192,6 +192,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Queue what a result carries."""
         run = self._open(trial)
+        run.had_last_result = bool(result.get(DONE))
         carried = result.get(PAYLOAD_KEY)
         if carried is not None:
             run.handle.log([Point(*point) for point in carried["points"]], tags=carried["tags"])

@@ -44,6 +44,7 @@ class TrialRun:
         self.has_diverged = False  # a value was not finite
         self.state: Future[Any] | None = None  # what its trainable says of itself, where a result says that it is done
         self.outcome: Outcome | None = None  # if it is known: None can also mean that only its trainable knows
+        self.had_last_result = False  # Tune is ending it, and may still save its last checkpoint
         self.has_ended = False  # in Tune
         self.was_killed = False  # its process was ended, since it broke a limit
         self.processes: list[TrialProcess] = []
@@ -74,13 +75,13 @@ class TrialRun:
         self.trial.stopping_criterion = {**self.trial.stopping_criterion, TRAINING_ITERATION: 0}
 
     def _end_soon(self, outcome: Outcome) -> None:
-        """Stop it; if no result comes within seconds, end its process, with which it fails for Tune."""
+        """Stop it; if its last result does not come within seconds, end its process, with which it fails for Tune."""
         if self._next_result is None:
             self._next_result = Deadline(NEXT_RESULT_S)
             logger.warning("stopping trial %s: %s", self.trial, outcome.tags[STOP_REASON])
             self.stop(outcome)
         actor = self.trial.temporary_state.ray_actor
-        if self._next_result.left() == 0 and actor is not None:
+        if self._next_result.left() == 0 and not self.had_last_result and actor is not None:
             self.trial.max_failures = 0  # it is not to begin again
             self.was_killed = True
             ray.kill(actor)

@@ -117,6 +117,7 @@ def trainables():
             return True
 
         def save_checkpoint(self, checkpoint_dir):
+            time.sleep(self.case.get("save_s", 0))
             return {"number": self.training_iteration}
 
         def load_checkpoint(self, checkpoint): ...

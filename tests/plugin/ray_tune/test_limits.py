@@ -10,6 +10,7 @@ from tune_sweeps import trainables, tuner
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import RETRIED_AFTER, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.time_limits import NEXT_RESULT_S
 
 LIMIT = "memory_growth_mb<=250"
 LONG_STEP_S = 120.0
@@ -20,24 +21,24 @@ REASON = re.compile(r"memory_growth_mb (\d+(?:\.\d+)?) > 250 \(after (\d+\.\d) s
 def test_trial_that_breaks_a_limit_is_killed_beside_others_that_meet_it(kind, local_ray, store_in_use, monkeypatch):
     """At its next result, or where none comes by the end of its process: it does not begin again. The reason is there.
 
-    The script of the class knows nothing of it.
+    At a result, a class may take its time to save its last checkpoint. Its script knows nothing of limits.
     """
     cases = [{"steps": 2}] * 10
-    cases.insert(1, {"mb": 400, "steps": 600, "step_s": 0.2})
+    cases.insert(1, {"mb": 400, "steps": 600, "step_s": 0.2, "save_s": NEXT_RESULT_S + 2})
     cases.insert(3, {"mb": 400, "steps": 1, "step_s": LONG_STEP_S})
     callbacks = [SystemMetricsCallback(limits=LIMIT)]
     if kind == "class":
         callbacks = []
         monkeypatch.setenv("RAY_TUNE_CALLBACKS", "mlflow_sysmetrics.ray_tune.SystemMetricsCallback")
         monkeypatch.setenv("MLFLOW_SYSMETRICS_LIMITS", LIMIT)
-    tuner(
+    results = tuner(
         callbacks,
         cases,
         trainable=trainables()[kind],
         tuning={"reuse_actors": True},
         failure_config=tune.FailureConfig(max_failures=1),
-        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
     ).fit()
+    assert [result.config["case"] for result in results if result.error] == [cases[3]]
     trials = runs_of_kind(store_in_use, "trial")
     assert len(trials) == len(cases)
     killed = [run for run in trials if run.info.status != "FINISHED"]
