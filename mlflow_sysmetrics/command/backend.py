@@ -43,7 +43,7 @@ class SystemMetricsBackend(LocalBackend):
         *project, given, tracking_uri, experiment_id = arguments
         config = {**given, PROJECT_SYNCHRONOUS: True}
         try:
-            program = MeasuredProgram(str(config.get("limits") or ""))
+            program = MeasuredProgram(config.get("limits"))
         except ValueError as error:
             raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
         tracker = RunTracker()

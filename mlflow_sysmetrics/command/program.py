@@ -29,16 +29,16 @@ class MeasuredProgram:
     construction nothing raises, and nothing but `finish` waits for a store.
 
     Args:
-        limits: a text such as ``peak_memory_mb<=8000``; empty for none.
+        limits: a text such as ``peak_memory_mb<=8000``; None or blank for none.
 
     Raises:
         ValueError: they are wrong; a sentence for the user.
     """
 
-    def __init__(self, limits: str = "") -> None:
+    def __init__(self, limits: str | None = None) -> None:
         self._watchdog = Watchdog(
             self._end_process,
-            process_limits(limits) if limits.strip() else None,
+            process_limits(limits),
             stop_tags=self._stop_tags,
             clear=self._clear,
             is_unreachable=lambda: writer_for(self._tracker.run.tracking_uri).is_unreachable,

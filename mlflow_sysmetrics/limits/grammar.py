@@ -108,11 +108,14 @@ def check_can_be_met(limits: Sequence[Limit]) -> None:
 
 
 def process_limits(text: str | None) -> Limits:
-    """Limits on what a single process uses, none if None; LimitsError for one that could never end it."""
-    if text is None:
-        return Limits(())
-    if not isinstance(text, str):  # a Limits object may name any metric
+    """Limits on what a single process uses; none if the text is None or blank.
+
+    Raises ValueError where this is not a text, and LimitsError for a limit that is wrong, or could never end a process.
+    """
+    if not isinstance(text, str | None):  # a Limits object may name any metric
         raise ValueError(f"limits={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
+    if text is None or not text.strip():
+        return Limits(())
     limits = Limits.parse(text)
     for limit in limits.rules:
         if not limit.stops:

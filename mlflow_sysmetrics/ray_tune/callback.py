@@ -116,7 +116,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.run_name = run_name
         self.params = params
         self.continues = continues
-        self.limits = process_limits(limits or os.environ.get(LIMITS))
+        self.limits = process_limits(os.environ.get(LIMITS) if limits is None else limits)
         self.close_timeout_s = close_timeout_s
         self._experiment: Experiment | None = None
         self._study_id: str | None = None  # of an experiment that was interrupted

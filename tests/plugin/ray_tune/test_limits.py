@@ -8,6 +8,7 @@ from commands import runs_of_kind
 from ray import tune
 from tune_sweeps import trainables, tuner
 
+from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import RETRIED_AFTER, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.time_limits import NEXT_RESULT_S
@@ -57,3 +58,10 @@ def test_limit_that_is_none_of_a_process_is_refused_at_construction(limits, monk
     monkeypatch.setenv("MLFLOW_SYSMETRICS_LIMITS", limits)
     with pytest.raises(ValueError, match=r"^limits="):
         SystemMetricsCallback()
+
+
+@cases("given, in_environment", {"empty": (None, ""), "blank": (None, " \n"), "argument first": ("", LIMIT)})
+def test_blank_text_is_no_limit(given, in_environment, monkeypatch):
+    """A shell sets the variable so where `"$LIMITS"` is unset."""
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_LIMITS", in_environment)
+    assert SystemMetricsCallback(limits=given).limits == Limits(())
