@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, REPEAT, ROLE, STOP_HOW
+from entrypoints.tags import BY_RACE, DIVERGED, FEASIBLE, NUMBER, REPEAT, ROLE, STOP_HOW
 from mlflow_sysmetrics.host import SYSTEM_FACTS
 from mlflow_sysmetrics.tags import HOST_PREFIX, STOP_METRIC, STOPPED_BY
 
@@ -160,6 +160,12 @@ class Frame:
         keys = [name for name in (self.score, "training_time_s") if name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
         return once.sort_values(keys, ascending=up, kind="stable", key=to_ten_digits) if keys else once
+
+    @property
+    def is_raced(self) -> bool:
+        """Whether racing has ended trials of the first study: the others were selected by their score."""
+        trials = self.trials[self.trials["study"] == self.first]
+        return bool((trials["stopped_by"] == BY_RACE).any())
 
     @property
     def ended(self) -> pd.DataFrame:

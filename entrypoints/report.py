@@ -37,12 +37,12 @@ from mlflow_sysmetrics.ui import Page, saved_link, trials_of
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @report_options
-def report(dataset: str, study: tuple[str, ...] | None) -> None:
-    given = {"study": study} if study else {"dataset": dataset, "study": study}
+def report(dataset: str, target: str | None, study: tuple[str, ...] | None) -> None:
+    given = {"study": study} if study else {"dataset": dataset, "target": target, "study": study}
     name = f"report study {study[0][:8]}" if study else f"report {Path(dataset).name}"
     with recorded_run("report", name, as_typed(given)) as run:
         client, where = run.client, run.experiment_id
-        runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset)
+        runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset, target)
         frame = frame_of([rows_of(client, each, questions.CURVES) for each in runs])
         kind = selection.kind_of(frame)
         if kind == questions.DATASETS:
@@ -81,7 +81,7 @@ def _trials_page(run: RecordedRun, frame: Frame) -> str:
 
 
 def how_to_stop_early(runs: Sequence[Run]) -> str:
-    """The command for the trials of a full study under limits; empty where they have run so, or not by ``tune``."""
+    """The command of a study under limits beside a full one; empty where there is one, or this is not of ``tune``."""
     params = {name: _unquoted(value) for name, value in runs[0].data.params.items()}
     if len(runs) > 1 or STUDY_LIMITS in runs[0].data.tags or "space" not in params:
         return ""

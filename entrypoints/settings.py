@@ -215,15 +215,18 @@ _OF_REPORT = {
         DATASET,
         "Report on the newest studies of this dataset, named as for tune; not used if study is given.",
     ),
+    "target": spec(
+        AUTO, text("COLUMN", auto=None), "Only studies that predict this column; not used if study is given. auto: any."
+    ),
     "study": spec(
         AUTO,
         RUN_IDS,
         "Run ids of finished studies, separated by commas: one full study of a dataset and those under limits; or one "
         "full study of each of several datasets. auto: the dataset's newest tune in this experiment, and the newest "
-        "early_stop of the same trials under each set of limits.",
+        "early_stop of the same data under each set of limits.",
     ),
 }
-_ALL = {**_OF_STUDY, **_OF_REPORT, "resume": _RESUME}
+_ALL = {**_OF_REPORT, **_OF_STUDY, "resume": _RESUME}
 
 dataset_options = add_options({name: _OF_STUDY[name] for name in OF_DATA})
 tune_options = add_options({**_OF_STUDY, "resume": _RESUME})

@@ -9,9 +9,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.errors import UserError
-from entrypoints.frame import Frame, frame_of
+from entrypoints.frame import Frame
 from entrypoints.mlflow_io import find_run, search_runs
-from entrypoints.reading import rows_of
 from entrypoints.reporting.questions import DATASETS, STUDY
 from entrypoints.tags import DATASET, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.tags import KIND
@@ -19,8 +18,8 @@ from mlflow_sysmetrics.tags import KIND
 MAX_LIMITED = 5
 
 
-def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
-    """The newest full study of a dataset in an experiment, and those of the same trials under limits.
+def find(client: MlflowClient, experiment_id: str, dataset: str, target: str | None = None) -> list[Run]:
+    """The newest full study of a dataset in an experiment, and those of the same data and training under limits.
 
     Of the latter, at most five, the newest first, and only the newest of equal limits. Without a full study it is the
     newest one under limits alone.
@@ -31,6 +30,14 @@ def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
     finished = f"tags.`{KIND}` = 'study' and attributes.status = 'FINISHED'"
     studies = list(search_runs(client, experiment_id, finished))
     runs = [run for run in studies if run.data.tags.get(DATASET) == dataset]
+    if runs and target is not None:
+        targets = dict.fromkeys(str(run.data.params.get("target")) for run in runs)
+        runs = [run for run in runs if run.data.params.get("target") == target]
+        if not runs:
+            raise UserError(
+                f"target={target}: the finished studies of {dataset} predict {', '.join(targets)}; use one of these, "
+                "or leave target out"
+            )
     if not runs:
         others = {run.data.tags[DATASET] for run in studies if DATASET in run.data.tags}
         name = client.get_experiment(experiment_id).name
@@ -42,19 +49,11 @@ def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
     full = next((run for run in runs if STUDY_LIMITS not in run.data.tags), None)
     if full is None:
         return runs[:1]
-    whole = rows_of(client, full)
     limited: dict[str, Run] = {}
     for run in studies:
         tags = run.data.tags
-        if STUDY_LIMITS not in tags or tags.get(STUDY_KEY) != full.data.tags.get(STUDY_KEY, ""):
-            continue
-        kind = tags[STUDY_LIMITS]
-        if kind in limited:
-            continue
-        frame = frame_of([whole, rows_of(client, run)])
-        tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
-        if tried[run.info.run_id] <= tried[full.info.run_id]:
-            limited[kind] = run
+        if STUDY_LIMITS in tags and tags.get(STUDY_KEY) == full.data.tags.get(STUDY_KEY, ""):
+            limited.setdefault(tags[STUDY_LIMITS], run)
     return [full, *list(limited.values())[:MAX_LIMITED]]
 
 

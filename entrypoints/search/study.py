@@ -102,7 +102,7 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Studies with the same key train the same configurations in the same way."""
+        """Studies with the same key have the same rows and folds, and train equal configurations in the same way."""
         settings, table = self.settings, self.table
         same = {name: getattr(settings, name) for name in _OF_KEY} | {"length": str(settings.length)}
         same |= {name: given for name in _OF_KEY_IF_GIVEN if (given := getattr(settings, name)) is not None}

@@ -67,7 +67,7 @@ def test_report_reads_the_newest_study_of_its_dataset(store_in_use):
     _study(store_in_use, "diabetes")
     run, _ = _report(store_in_use, dataset="red_wine")
     assert run.info.run_name == "report red_wine"
-    assert run.data.params == {"dataset": "red_wine", "study": "auto"}
+    assert run.data.params == {"dataset": "red_wine", "target": "auto", "study": "auto"}
     assert f"/runs/{newest}/" in run.data.tags[NOTE]
 
 

@@ -11,7 +11,7 @@ END, STUDY, DATASETS = "end", "study", "datasets"
 _OF_ONE = ("decision", "counts", "limits_saved", "limits_applied", "edges", "importance")
 ALL = {
     END: _OF_ONE,
-    STUDY: (*_OF_ONE, "training", "effects", "pareto"),
+    STUDY: (*_OF_ONE, "training", "algorithms", "effects", "pareto"),
     DATASETS: ("datasets",),
 }
 """By the kind of a page: that of a study at its end, and those of reports."""

@@ -159,15 +159,33 @@ def fold_scores(frame: Frame, trials: pd.DataFrame | None = None) -> pd.DataFram
 
 def answer(frame: Frame) -> Answer:
     """What changes the score, what changes the costs, and how sure that is."""
-    score, costs = rows_of(of_score(frame)), rows_of(of_costs(frame))
-    varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1}
-    unknown = sorted(varied - {row["hyperparameter"] for row in (*score, *costs)})
-    why = ""
-    if unknown or not (score or costs):
-        names = quoted(unknown) if unknown else "hyperparameters"
-        why = f"What {names} change: no trials differ in one of them alone; list the values to compare in space."
+    is_raced = frame.is_raced
+    score = [] if is_raced else rows_of(of_score(frame))
+    costs = rows_of(of_costs(frame))
+    why = _not_compared(frame, {row["hyperparameter"] for row in (*score, *costs)})
+    if is_raced:
+        why = (
+            f"What hyperparameters do to `{frame.score}`: racing ended trials by their score, so the others do not "
+            "tell; `race=off` runs every trial to its end."
+        )
     rows = sorted([*score, *costs], key=lambda row: not row["reported"])
     return Answer("effects", effect_words.sentences(score, costs), pd.DataFrame(rows), open_question=why)
+
+
+def _not_compared(frame: Frame, compared: set[str]) -> str:
+    """Of which hyperparameters no effect can be told, and what to do; empty where there is none.
+
+    Algorithms have different hyperparameters, so ``algorithms`` compares them in another way.
+    """
+    varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1} - {"algorithm"}
+    unknown = sorted(varied - compared)
+    if not unknown and compared:
+        return ""
+    names = quoted(unknown) if unknown else "hyperparameters"
+    do = "list the values to compare in space"
+    if frame.studies["search"].iloc[0] != "grid":
+        do = "`search=grid` compares listed values"
+    return f"What {names} change: no trials differ in one of them alone; {do}."
 
 
 def _strongest(

@@ -74,23 +74,27 @@ def answer(frame: Frame) -> Answer:
     table = front(frame)
     if table.empty:
         return Answer("pareto", open_question="Score against cost: the trials differ in no cost beyond noise.")
-    sentence = _sentence(table, frame.score)
+    sentence = _sentence(table, frame)
     return Answer("pareto", (sentence,), table, lambda: _drawn(frame, decision, table, sentence))
 
 
-def _sentence(table: pd.DataFrame, score: str) -> str:
+def _sentence(table: pd.DataFrame, frame: Frame) -> str:
+    score = frame.score
+    among = ""
+    if frame.is_raced:
+        among = " among the trials that racing left: it also ends cheap ones that cannot become the best"
     counts = table["cost"].value_counts(sort=False)
     cost = str(counts.idxmax())
     steps = table[table["cost"] == cost]
     if len(steps) == 1:
         return (
             f"To accept a worse {score} saves nothing: for each cost, some model that is as good as the best is also, "
-            "within noise, the cheapest."
+            f"within noise, the cheapest{among}."
         )
     cheap, best = steps.iloc[0], steps.iloc[-1]
     return (
         f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} to "
-        f"{value(score, cheap[score])} at {value(cost, cheap['value'])}, {len(steps)} models are worth a choice."
+        f"{value(score, cheap[score])} at {value(cost, cheap['value'])}, {len(steps)} models are worth a choice{among}."
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from cases import cases, check_golden
 from frames import stopped, study, together
@@ -150,6 +151,31 @@ def end_ended():
     return together(own, full)
 
 
+def searched(seed=0, **of_study):
+    """A raced search of a table of one's own: two algorithms, of which drawn values differ in each trial."""
+    random = np.random.default_rng(seed)
+    levels = [{"algorithm": "ridge", "alpha": 10.0**power, "rate": None} for power in range(4)]
+    levels += [{"algorithm": "boosting", "alpha": None, "rate": rate} for rate in random.uniform(0.01, 0.3, 8).round(3)]
+    frame = study(
+        levels,
+        {
+            "training_time_s": lambda row: 0.1 if row["rate"] is None else 1 + row["rate"],
+            "cpu_seconds": lambda row: 2.0,
+        },
+        lambda row: 0.9 if row["rate"] is None else 0.6 + row["rate"] / 10,
+        name=f"{'early_stop' if of_study else 'tune'} orders.csv",
+        of_study={"search": "tpe", "dataset": "orders.csv", **of_study},
+        seed=seed,
+    )
+    worse = frame.trials["rate"] > 0.1
+    ended = {"status": "KILLED", "stopped_by": "race", "stop_how": "raced"}
+    for name, value in ended.items():
+        frame.trials[name] = frame.trials[name].mask(worse, value)
+    best = frame.complete["val_rmse"].iloc[0]
+    frame.studies[["test", "test_low", "test_high"]] = [best, best - 0.02, best + 0.02]
+    return frame
+
+
 def end_raced():
     frame = end_ended()
     return replace(frame, studies=frame.studies.assign(limits=None, gain_low=-0.01))
@@ -163,6 +189,8 @@ CASES = {
     "pair_rich": lambda: with_columns(together(rich(), limited(rich, 8))),  # a full study, and one under limits
     "pair_no_effect": lambda: together(dull(noise=0.4), limited(dull)),
     "pair_poor": lambda: limited(rich, 8, 64, 512),
+    "study_raced": searched,
+    "pair_searches": lambda: together(searched(), searched(9, limits=LIMITS)),
     "datasets_rich": lambda: together(*(of_dataset(rich, number) for number in range(4))),
     "datasets_no_effect": lambda: together(*(of_dataset(dull, number) for number in range(4))),
 }

@@ -42,16 +42,6 @@ def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(s
     assert _found(studies_client) == [ids[number] for number in found]
 
 
-def test_study_under_limits_that_tried_anything_else_is_not_found(studies_client):
-    """One that tried a part of the same is, however its values were written."""
-    full = _stored(studies_client, trials=0)
-    part, other = (_stored(studies_client, limits=LIMITS, trials=0) for _ in range(2))
-    for each, sizes in ((full, (8, 64)), (part, (8.0,)), (other, (8, 32))):
-        for size in sizes:
-            store_trial(studies_client, each, {"batch_size": size, "alpha": 0.1})
-    assert _found(studies_client) == [full, part]
-
-
 def test_dataset_without_a_study_is_answered_with_those_that_have_one(studies_client):
     """A study that failed does not count. What to run where there is none is in test_report."""
     _stored(studies_client, status="FAILED")
