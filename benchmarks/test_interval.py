@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from entrypoints.models.jackknife import blocks_of, jackknife  # noqa: E402
+from entrypoints.statistics import blocks_of, jackknife  # noqa: E402
 
 ROWS, TRUE_ROWS, TEST = 300, 20_000, 0.3
 DEPTHS = {"max_depth": [1, 3, 6]}

@@ -1,10 +1,11 @@
-"""Tests of differences between models: t-tests of folds that share rows and of pairs, ranks over datasets, Holm."""
+"""Estimates with their intervals and tests: over folds that share rows, pairs, blocks of rows, ranks over datasets."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,19 +13,51 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 LEVEL = 0.05
 REPORTED = 0.01  # the level at which effects and trends are reported, after Holm's correction within one metric
 DRAWS = 9999  # of rankings by chance
+BLOCKS = 20  # of rows, of the jackknife
 _MIN_ERROR = 1e-12  # where all values are equal
 
 
-class Estimate(NamedTuple):
-    """A value, the ends of its 95 % interval, and the p-value of the test that it is 0; NaN where not known."""
+@dataclass(frozen=True)
+class Estimate:
+    """A number that was estimated, its interval, and the test that it is 0, by Student's t.
+
+    Attributes:
+        value: the number.
+        error: its standard error; NaN where that is not known, and then there is neither interval nor test.
+        degrees: of freedom, of the error.
+        error_rate: how often the interval may miss the true number.
+        why_unknown: why there is no interval, as the end of a sentence; else empty.
+    """
 
     value: float
-    low: float
-    high: float
-    p_value: float
+    error: float = math.nan
+    degrees: float = math.nan
+    error_rate: float = LEVEL
+    why_unknown: str = ""
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval."""
+        return self.value - self._reach
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval."""
+        return self.value + self._reach
+
+    @property
+    def p_value(self) -> float:
+        """The probability of a value as far from 0 by chance alone."""
+        # scipy.stats takes as long for thousands of trials as all else that is asked of them.
+        return 2 * float(special.stdtr(self.degrees, -abs(self.value) / self.error))
+
+    @property
+    def _reach(self) -> float:
+        return -float(special.stdtrit(self.degrees, self.error_rate / 2)) * self.error
 
 
 def range_by_chance(scores: pd.DataFrame) -> float:
@@ -54,7 +87,7 @@ def over_folds(differences: Array, error_rate: float = LEVEL) -> Estimate:
     folds, mean = len(differences), float(differences.mean())
     spread = float(differences.std(ddof=1))
     if spread <= 1e-12 * float(np.abs(differences).max()):
-        return Estimate(mean, math.nan, math.nan, math.nan)
+        return Estimate(mean, why_unknown="it is the same on each fold")
     error = spread * math.sqrt(1 / folds + 1 / (folds - 1))
     return by_t(mean, error, folds - 1, error_rate)
 
@@ -66,10 +99,44 @@ def mean_of(values: Array) -> Estimate:
 
 def by_t(value: float, error: float, degrees: float, error_rate: float = LEVEL) -> Estimate:
     """A value with this standard error, which has these degrees of freedom, and its interval at the error rate."""
-    # scipy.stats takes as long for thousands of trials as all else that is asked of them.
-    error = max(error, _MIN_ERROR)
-    reach = -float(special.stdtrit(degrees, error_rate / 2)) * error
-    return Estimate(value, value - reach, value + reach, 2 * float(special.stdtr(degrees, -abs(value) / error)))
+    return Estimate(value, max(error, _MIN_ERROR), degrees, error_rate)
+
+
+def blocks_of(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """The block (rows,) of each row: rows of one group share it, and groups are dealt out at random.
+
+    Args:
+        groups: of each row; where rows stand alone each is its own, as in ``np.arange(rows)``.
+    """
+    distinct, of_row = np.unique(groups, return_inverse=True)
+    dealt = np.random.default_rng(0).permutation(len(distinct)) % BLOCKS
+    return np.asarray(dealt[of_row], dtype=np.int64)
+
+
+def jackknife(score: Callable[[Rows], float], blocks: NDArray[np.int64]) -> Estimate:
+    """A score of all rows, with its error by that of the rows without each block in turn.
+
+    For g blocks the variance is (g - 1)/g times the sum of the squared distances of the g scores from their mean, with
+    g - 1 degrees of freedom (Kott, Journal of Official Statistics 17, 2001). Of a fixed model's test rows it is the
+    error of its score; of the difference between two models' scores on the same rows that of this difference.
+
+    Args:
+        score: of the rows with these places; NaN where it is not defined.
+        blocks: the block of each row, of ``blocks_of``.
+    """
+    value = score(np.arange(len(blocks)))
+    distinct = np.unique(blocks)
+    count = len(distinct)
+    if count < 2:
+        return Estimate(value, why_unknown="all rows are of one group")
+    without = np.array([score(np.flatnonzero(blocks != block)) for block in distinct])
+    if not np.isfinite(without).all():
+        return Estimate(value, why_unknown="without some of the rows the score is not defined")
+    squares = float(((without - without.mean()) ** 2).sum())
+    error = math.sqrt((count - 1) / count * squares)
+    if error <= 1e-12 * abs(value):
+        return Estimate(value, why_unknown="it is the same without any of the rows")
+    return Estimate(value, error, count - 1)
 
 
 def is_number(values: pd.Series[Any]) -> bool:

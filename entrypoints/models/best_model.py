@@ -28,11 +28,11 @@ from entrypoints.errors import UserError, say
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_on
 from entrypoints.models.fold import Fold
-from entrypoints.models.jackknife import IN_TIME, Estimate, Rows, blocks_of, jackknife
 from entrypoints.models.learners import SGD
 from entrypoints.models.scores import Score
 from entrypoints.models.trained import FEW_ROWS, Model
 from entrypoints.runs import RecordedRun
+from entrypoints.statistics import Estimate, Rows, blocks_of, jackknife
 
 Figures = dict[str, float]
 
@@ -41,6 +41,7 @@ REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 LATENCY_S = 1.0  # in which rows are timed: one of thousands of columns takes long
 MAX_DEPTH = 20  # of an object in a model, to name it
 MIN_ROWS = 5  # that are timed even if they take longer
+IN_TIME = "rows in time depend on each other, and later ones may be of another kind"
 
 # The best trial has measured these for its bare estimators, which the logged model wraps; the study's run holds them.
 OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb", "model_memory_mb")

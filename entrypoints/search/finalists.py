@@ -17,10 +17,10 @@ from entrypoints.errors import UserError, say
 from entrypoints.limits.costs import of_served
 from entrypoints.models import best_model
 from entrypoints.models.best_model import BestModel
-from entrypoints.models.jackknife import Estimate
 from entrypoints.models.trial_record import Trial
 from entrypoints.reporting.questions.decision import decide
 from entrypoints.search.study import Study
+from entrypoints.statistics import Estimate
 from mlflow_sysmetrics.delivery import now_ms
 from mlflow_sysmetrics.served import Judgement, ServedCosts, ServedError, judged, served_costs
 

@@ -11,8 +11,7 @@ from machines import Clock
 from reference import FOLDS, MLP_REGRESSOR, SVR, Plain, bundled, configured, configured_whole, features_of, table_of
 
 from entrypoints.errors import UserError
-from entrypoints.models.best_model import latency_ms, raw_rows_model, refit
-from entrypoints.models.jackknife import IN_TIME
+from entrypoints.models.best_model import IN_TIME, latency_ms, raw_rows_model, refit
 
 # Its module takes 40 MB late, once in a process; each model takes 20 MB. Without a width it does not train.
 LATE = """
