@@ -3,8 +3,8 @@
     none --opens its first run--> in that run --opens another one--> in a run of the whole program
     none --has opened none in time, or has ended--> in a run of the whole program
 
-Only runs at the top count, not those nested in others. `autologging` tells of them in the program's process, by a line
-of JSON in a file for each event. A program's other runs have the summaries that were measured there.
+A run counts unless it is nested in another run of the program. `autologging` tells of runs in the program's process, by
+a line of JSON in a file for each event. A program's other runs have the summaries that were measured there.
 """
 
 from __future__ import annotations
@@ -153,11 +153,14 @@ class RunTracker:
         """The program has opened a run for the first time."""
         run_id = event["run_id"]
         ref = RunRef(with_login(event["tracking_uri"], self._ref.tracking_uri), event["experiment_id"])
-        handle = writer_for(ref.tracking_uri).open(run_id)
-        if self._recording is not None and run_id == self._given_id:
+        is_given = run_id == self._given_id
+        if is_given and self._recording is not None:
             handle = self._recording.run
+        else:
+            handle = writer_for(ref.tracking_uri).open(run_id)
+        is_nested = event["parent_id"] in self._program_runs
         run = self._program_runs[run_id] = _ProgramRun(handle, event["time_ms"])
-        if event["parent_id"] is not None:
+        if is_given or is_nested:
             return
         if self._recording is None:
             self._ref = ref
@@ -196,8 +199,6 @@ class RunTracker:
         """Tag a run of the program and that of the whole program with one word: a search for it finds all."""
         assert self._recording is not None
         whole = self._recording.run
-        if run.handle is whole:
-            return
         word = whole.key or whole.run_id
         tags: dict[str, object] = {PROGRAM: word}
         run.handle.log(tags=tags)

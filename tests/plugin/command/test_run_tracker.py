@@ -134,6 +134,17 @@ def test_program_that_opens_several_runs_has_one_for_the_whole(runs_of_program, 
         assert run.data.metrics["elapsed_s"] < whole.data.metrics["elapsed_s"] / 2
 
 
+def test_run_below_somebody_elses_is_the_programs(record, all_runs, server_store):
+    """With its series and the costs of the whole program, as one at the top; the run around it stays as it is."""
+    around = server_store.get_run(server_store.create_run("0", run_name="pipeline").info.run_id)
+    opens = f"mlflow.start_run(run_name='mine', parent_run_id={around.info.run_id!r})"
+    assert record(sys.executable, "-c", f"{WORK}\nwith {opens}: work(1)") == Exit(0)
+    assert tree(server_store, all_runs()) == ["Default//pipeline", "Default/pipeline/mine"]
+    (mine,) = (run for run in all_runs() if run.info.run_name == "mine")
+    assert mine.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
+    assert server_store.get_run(around.info.run_id).to_dictionary() == around.to_dictionary()
+
+
 def test_series_of_the_whole_program_is_in_the_run_that_is_made_for_it(runs_of_program, server_store):
     """From its start on, although that is made when the second run is opened."""
     whole, *others = runs = runs_of_program(LOOP)
