@@ -274,7 +274,10 @@ class Experiment:
                 self.end(run, run.outcome or UNFINISHED)
         self._is_closing = True
         self._has_work.set()
-        self._thread.join(timeout_s)
+        try:
+            self._thread.join(timeout_s)
+        except KeyboardInterrupt:  # all runs are to end nevertheless
+            logger.warning("interrupted: the last readings of trials are left out")
         for run in list(self.trials.values()):  # whose last readings have not come in time
             self._end(run)
         self._nodes.close()

@@ -1,14 +1,21 @@
 """How a trial ended, as far as it can be told from Tune's side."""
 
+import os
+import signal
 from concurrent.futures import Future
+from contextlib import suppress
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 from cases import cases, tables
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayTaskError
 
+from mlflow_sysmetrics.delivery import RunRef
+from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ray_tune import error_line
 from mlflow_sysmetrics.ray_tune.endings import known_outcome, outcome_by_state, process_died
+from mlflow_sysmetrics.ray_tune.runs import Experiment
 
 CASES = tables(__file__, "cases.yaml")
 
@@ -57,3 +64,30 @@ def test_error_line_is_the_exception_and_its_message(traceback, line, tmp_path):
     file = tmp_path / "error.txt"
     file.write_text(traceback)
     assert error_line(SimpleNamespace(error_file=str(file))) == line
+
+
+class SilentNode(Future):
+    """The place of a process that does not become known. There is a Ctrl-C while the end of the trial is waited for."""
+
+    looks = -1_000_000
+
+    def end(self):
+        self.looks = 0
+
+    def done(self):
+        self.looks += 1
+        if self.looks == 4:  # the first three may come before the wait
+            os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+
+def test_interrupt_while_last_readings_are_awaited_leaves_no_run_running(store_in_use):
+    """Neither that of the trial nor the study's: what has not been read by then is left out."""
+    experiment = Experiment(RunRef(store_in_use.tracking_uri, "0"), "study", {}, Limits(())).start()
+    run = experiment.open(Mock(trial_id="one", experiment_dir_name="sweep"), "rate=1", {}, None)
+    node = SilentNode()
+    experiment.measure(run, node)
+    node.end()
+    with suppress(KeyboardInterrupt):
+        experiment.close(60.0)
+    assert [run.info.status for run in store_in_use.search_runs(["0"])] == ["KILLED", "KILLED"]
