@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.metrics import SUMMARY, allowed_name
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import MEMORY, ProcessSampler, Sampler, check_pid
+from mlflow_sysmetrics.sampling import MEMORY, ProcessSampler, Sampler, check_pid, reset_peak_rss, trim_heap
 from mlflow_sysmetrics.time_limits import READING_S
 
 logger = get_logger(__name__)
@@ -88,6 +89,9 @@ class Measurement:
     def start(self) -> Measurement:
         """Begin. No-op if it was begun or stopped before."""
         if self._began is None and self._summary is None:
+            if self._sample is None and self.pid in (None, os.getpid()):
+                trim_heap()  # else memory that earlier work has freed hides some of this one's
+                reset_peak_rss()  # else a higher mark of earlier work hides this one's
             self._began = self._clock()
             self.began_ms = time.time_ns() // 1_000_000
             if self._sample is None:

@@ -24,7 +24,7 @@ from mlflow_sysmetrics.limits import (
 )
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import Outcome, ended_by, failed, killed
-from mlflow_sysmetrics.sampling import reset_peak_rss
+from mlflow_sysmetrics.sampling import collect_garbage
 from mlflow_sysmetrics.tags import BY_PRUNER, KIND, STUDY_ID
 
 require_version(optuna, 5)
@@ -132,7 +132,8 @@ class _Trial:
             self._run = child_run(self.ref, f"trial {self.trial.number}", tags)
 
     def _measured(self, objective: Objective) -> Any:
-        reset_peak_rss()  # an earlier trial of this process may have had more
+        if not self.is_shared:
+            collect_garbage()  # Optuna leaves the error of a trial there, with all that its objective held
         with Measurement() as measurement:
             measurement.subscribe(self._see)
             try:

@@ -7,7 +7,6 @@ importing it takes seconds, and would count as memory of their fits.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import math
@@ -23,8 +22,6 @@ from importlib.util import find_spec
 from numbers import Real
 from typing import Any
 
-import psutil
-
 from mlflow_sysmetrics import delivery  # whose names load MLflow when they are used
 from mlflow_sysmetrics.guard import never_raises, warn_once
 from mlflow_sysmetrics.limits import Limits, Stop, Values, check_attainable, process_limits
@@ -33,7 +30,7 @@ from mlflow_sysmetrics.metrics import mean_of_splits
 from mlflow_sysmetrics.outcome import FINISHED, Outcome, ended_by, failed, killed
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.remote import Proxy
-from mlflow_sysmetrics.sampling import reset_peak_rss
+from mlflow_sysmetrics.sampling import collect_garbage
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, KIND
 from mlflow_sysmetrics.threads import Deadline
 from mlflow_sysmetrics.time_limits import ANSWER_S, DELIVER_EACH_S
@@ -140,9 +137,8 @@ class _Fit:
     """A fit that has begun in this process."""
 
     def __init__(self, search: Search | _SearchProxy) -> None:
-        with contextlib.suppress(AttributeError, OSError):  # not every libc has it
-            psutil.heap_trim()  # so that what an earlier fit has freed is not this one's
-        reset_peak_rss()
+        if threading.get_ident() == search.thread:
+            collect_garbage()  # an earlier estimator may be there
         self._search = search
         self._writing_s = search.writing_s
         self._measurement = Measurement(children=False).start()

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections.abc import Callable
 from typing import NamedTuple
 
-import psutil
-
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.sampling import own_high_water_mb, reset_peak_rss
+from mlflow_sysmetrics.sampling import own_high_water_mb, reset_peak_rss, trim_heap
 
 
 def release() -> None:
     """Return free memory to the OS, so that later allocations show as growth."""
     gc.collect()
-    trim()
-
-
-def trim() -> None:
-    """Return memory that is already free. A libc keeps more of it after an earlier trial has freed much."""
-    with contextlib.suppress(AttributeError, OSError):  # not every libc has it
-        psutil.heap_trim()
+    trim_heap()
 
 
 class Raised(NamedTuple):

@@ -14,7 +14,6 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 
-from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.cost_history import ask
 from entrypoints.limits.costs import OF_UNTRAINED
@@ -33,7 +32,7 @@ from mlflow_sysmetrics.limits import Values
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
-from mlflow_sysmetrics.sampling import reset_peak_rss
+from mlflow_sysmetrics.sampling import trim_heap
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
@@ -122,8 +121,7 @@ class TrialTrainable(tune.Trainable):
         fit_rows = None
         if configuration.role and self._warm_up:
             fit_rows = self._warm_up.reference_rows(configuration, self._data)
-        memory.release()  # of the last trial, so that this one's growth is its own
-        reset_peak_rss()  # and its peak
+        gc.collect()  # what the last trial has left is no memory of this one
         self._measurement = Measurement(window_s=WINDOW_S)
         if self._guard.active:
             self._measurement.subscribe(lambda summary: self._guard.crossed(summary, self._steps_done))
@@ -193,7 +191,7 @@ class TrialTrainable(tune.Trainable):
     def _report(self) -> None:
         """A point of each curve."""
         training, guard = self._training, self._guard
-        memory.trim()  # what the model has freed is not its memory
+        trim_heap()  # what the model has freed is not its memory
         curves = self._measurement.interval()  # first: scoring takes memory of its own
         curves |= training.report()
         self._points += points_now(curves, training.step_number)

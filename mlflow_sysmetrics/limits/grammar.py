@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from mlflow_sysmetrics import metrics as table
 from mlflow_sysmetrics.limits.rules import UNITS_S, Kind, Limit, Metric, Stop, Values, digits
 from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.sampling import reset_peak_rss
 
 _FORM = "write name<=3 or name>=3 after 10m; a comma between two"
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
@@ -127,10 +126,9 @@ def process_limits(text: str | None) -> Limits:
 def check_attainable(limits: Limits, values: Values | None = None) -> None:
     """LimitsError where a process is above a limit on memory before its work has begun.
 
-    `values` are its summary so far. None: this process is read, and its kernel's high-water mark is reset.
+    `values` are its summary so far. None: this process is read.
     """
     if values is None:
-        reset_peak_rss()
         with Measurement() as measurement:
             values = measurement.summary
     memory = {name: values[name] for name in _OF_WHOLE_PROCESS if name in values}

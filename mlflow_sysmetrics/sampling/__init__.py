@@ -5,6 +5,14 @@
 
 from mlflow_sysmetrics.sampling.cgroups import cgroup_limits, find_folders, read_file
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.one_process import KB_MB, MEMORY, MEMORY_DEFINITION, own_high_water_mb, reset_peak_rss
+from mlflow_sysmetrics.sampling.one_process import (
+    KB_MB,
+    MEMORY,
+    MEMORY_DEFINITION,
+    collect_garbage,
+    own_high_water_mb,
+    reset_peak_rss,
+    trim_heap,
+)
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 from mlflow_sysmetrics.sampling.sampler import Sampler

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import re
 import time
@@ -28,6 +29,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1
 _BLOCK_MB = 512 / 1e6  # a block of getrusage on Linux, whatever the disk's are
 KB_MB = 1024 / 1e6
 MEMORY = "process_memory_mb"  # the metric that limits and peaks are of
+_MATERIAL_MB = 1.0
 _CHUNK = 4096  # few of these files are longer: status, of a user in hundreds of groups
 _NUMBERS = re.compile(  # of status, io and smaps_rollup
     rb"\n(VmHWM|Threads|(?:read|write)_bytes|(?:Pss_)?Anon(?:ymous)?):\s+(\d+)"
@@ -157,14 +159,39 @@ def own_high_water_mb() -> float:
     return _high_water_mb(_read_numbers(os.getpid(), "status")) or 0.0
 
 
+def trim_heap() -> None:
+    """Return free memory of this process to the OS: what its libc keeps of that does not show when it is used again."""
+    with contextlib.suppress(AttributeError, OSError):  # not every libc has it
+        psutil.heap_trim()
+
+
+_settled_mb = 0.0  # the least memory that this process had at a call of `collect_garbage`, since it last collected
+
+
+def collect_garbage() -> None:
+    """Free objects that refer to each other, if this process has grown since the last call.
+
+    Else what an earlier trial holds in this way may be freed during the next one, and hide as much of its memory. A
+    collection takes 0.1 s in a process with some libraries, so trials that leave nothing do without.
+    """
+    global _settled_mb
+    trim_heap()
+    memory_mb = psutil.Process().memory_info().rss / 1e6
+    if memory_mb <= _settled_mb + _MATERIAL_MB:
+        _settled_mb = min(_settled_mb, memory_mb)
+        return
+    gc.collect()
+    trim_heap()
+    _settled_mb = psutil.Process().memory_info().rss / 1e6
+
+
 _marks_before_resets: list[float] = []
 
 
 def marks_before_resets(since: int = 0) -> list[float]:
     """The high-water mark of this process before each reset but the first `since`.
 
-    It is reset before a piece of work, such as a fit or a trial. A measurement of the whole program, which has begun
-    earlier, takes in the marks until then, too.
+    Each measurement of this process resets it. One that has begun earlier takes in the marks until then, too.
     """
     return _marks_before_resets[since:]
 

@@ -1,5 +1,6 @@
 """Runs that measure themselves: each `mlflow.start_run()` of a process after `autolog()`, and none before."""
 
+import os
 import threading
 
 import mlflow
@@ -49,6 +50,17 @@ def test_each_run_has_its_own_costs_and_series(autolog_client):
     thread.start()
     thread.join(LIMIT_S)
     assert "elapsed_s" in ended(autolog_client, in_thread[0])
+
+
+def test_peak_of_a_short_run_is_its_own(autolog_client):
+    """It is over before a reading; the kernel has it, also where an earlier cell of a notebook took more."""
+    len(os.urandom(1) * 400_000_000)
+    peaks_mb = []
+    for megabytes in (1, 200):
+        with mlflow.start_run() as run:
+            len(os.urandom(1) * (megabytes * 1_000_000))
+        peaks_mb.append(ended(autolog_client, run)["peak_rss_mb"])
+    assert peaks_mb[1] - peaks_mb[0] == pytest.approx(200, abs=10)
 
 
 @cases("how, status", [("function", "FINISHED"), ("client", "KILLED"), ("error", "FAILED")])

@@ -1,6 +1,7 @@
 """The callback for scikit-learn on real searches: their runs, what a limit skips, and how they end."""
 
 import contextlib
+import gc
 import pickle
 import re
 import sys
@@ -77,6 +78,21 @@ def test_fit_is_charged_for_what_it_uses_itself(n_jobs, store_in_use):
     assert large["memory_growth_mb"] == pytest.approx(150, abs=10)
     assert small["memory_growth_mb"] < 15
     assert slow["cpu_seconds"] == pytest.approx(0.3, abs=0.1)
+
+
+def test_growth_is_not_hidden_by_an_estimator_that_holds_itself(store_in_use):
+    """It is gone once Python collects garbage."""
+
+    class Cyclic(Fit):
+        def fit(self, X, y):
+            gc.collect()  # Python may do so at any time
+            self.itself_ = self
+            return super().fit(X, y)
+
+    search = GridSearchCV(Cyclic(60), {"gives": [0.1, 0.2]}, cv=2, refit=False)
+    search.set_callbacks(SystemMetricsCallback()).fit(X, y)
+    growths_mb = [run.data.metrics["memory_growth_mb"] for run in runs_of(store_in_use)[1]]
+    assert growths_mb == pytest.approx([60] * 2, abs=6)
 
 
 def test_writing_of_runs_is_no_cost_of_a_fit(store_in_use, monkeypatch):
