@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from statistics import median
 
+import mlflow
 import numpy as np
 import pandas as pd
 
@@ -119,14 +120,27 @@ class Models:
         return costs
 
     def _predicted(self, predicted: str, model: AskedModel, server: Server) -> np.ndarray:
-        answers: list[object] = []
+        answers: list[object] = []  # values, lists, or records as MLflow writes a Series or a frame
         with server.connected() as connection:
             for request in in_batches(model.table, _PARAMS if predicted == PROBABILITIES else None):
                 answers += json.loads(connection.ask(request))["predictions"]
         try:
-            return read_answers(answers, predicted, self.held_out)
+            frame = pd.DataFrame(answers)
+            if predicted == PROBABILITIES and list(frame) == [0, 1]:  # lists, which have no names
+                frame.columns = pd.Index(_classes_of(model.model))
+            return read_answers(frame, predicted, self.held_out)
         except ValueError as error:
             raise failure(model.side, str(error)) from None
+
+
+def _classes_of(model: ServedModel) -> list[object]:
+    """The classes of a model in the order of its probabilities. ValueError: nobody knows."""
+    if "sklearn" in model.metadata.flavors:
+        estimator = mlflow.sklearn.load_model(model.folder)
+        if hasattr(estimator, "classes_"):
+            return list(estimator.classes_)
+    wanted = "let it answer with a frame that names the columns by class, or with the probability of --positive alone"
+    raise ValueError(f"answers with two columns, and nothing says which class each is of; {wanted}")
 
 
 def _in_turn(servers: Sequence[Server], requests: Sequence[Sequence[bytes]]) -> list[Metrics]:

@@ -6,7 +6,7 @@ a block of the rows is left out. Of means of rows this is the usual paired test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from mlflow_sysmetrics.check.verdict import PASSES, UNDECIDED, ComparedMetric, D
 NUMBERS, CLASSES, PROBABILITIES = "numbers", "classes", "probabilities"
 _P_WORSE, _P_PASSES = 0.01, 0.05  # as those of all looks of a cost together; the first is shared by all metrics
 _TOLERANCE, _MIN_CHANGE = 1.0, 0.25  # % of the loss
+_ROUNDING = 0.01  # of two probabilities that a model has rounded
+_NO_PROBABILITIES = 'does not predict probabilities; log it with pyfunc_predict_fn="predict_proba"'
 _BLOCKS = 50  # by simulation: fewer find less, and more take longer
 
 
@@ -48,11 +50,15 @@ def _by_rank(is_positive: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 class HeldOut(NamedTuple):
-    """What is known of rows: their targets, the number of the group of each, and of two classes the positive one."""
+    """The targets of rows and the number of each row's group; with two classes also the positive one.
+
+    `positive` is its label in the targets, and `positive_in_models` what models call it that have other labels.
+    """
 
     truth: np.ndarray
     groups: np.ndarray
     positive: str = ""
+    positive_in_models: str = ""
 
 
 class Score(NamedTuple):
@@ -78,20 +84,22 @@ def compared_score(name: str) -> ComparedMetric:
     return ComparedMetric(name, "%", _TOLERANCE, _MIN_CHANGE, higher_is_better=SCORES[name].higher_is_better)
 
 
-def read_answers(answers: Sequence[object], predicted: str, rows: HeldOut) -> np.ndarray:
-    """Numbers, classes or probabilities, one for each row, as MLflow's server has answered with them.
+def read_answers(answers: pd.DataFrame, predicted: str, rows: HeldOut) -> np.ndarray:
+    """Numbers, classes or probabilities of the positive class, one for each row.
 
-    ValueError: they are something else.
+    Two columns of probabilities have the model's own names of the classes. ValueError: the answers are something else.
     """
     truth = rows.truth
-    frame = pd.DataFrame(answers)  # of values, of lists, or of records as MLflow writes a Series or a frame
-    if predicted == PROBABILITIES and frame.shape[1] == 2:
-        classes = np.unique(truth) if list(frame) == [0, 1] else frame  # lists have their order
-        frame = frame.loc[:, [str(name).lower() == rows.positive.lower() for name in classes]]  # JSON's true is True
-    if frame.shape != (len(truth), 1):
-        shape = " x ".join(map(str, frame.shape))
+    are_of_both = predicted == PROBABILITIES and answers.shape[1] == 2
+    if are_of_both:
+        shares = answers.apply(pd.to_numeric, errors="coerce")
+        if not np.allclose(shares.sum(axis=1), 1, atol=_ROUNDING):
+            raise ValueError(_NO_PROBABILITIES)
+        answers = shares.iloc[:, [_place_of_positive(answers.columns, rows)]]
+    if answers.shape != (len(truth), 1):
+        shape = " x ".join(map(str, answers.shape))
         raise ValueError(f"predicts {shape} values for {len(truth)} rows, of which only one a row can be judged")
-    column = frame.iloc[:, 0]
+    column = answers.iloc[:, 0]
     if predicted == CLASSES:
         values: np.ndarray = column.to_numpy()
         if (values != truth).all():
@@ -101,9 +109,30 @@ def read_answers(answers: Sequence[object], predicted: str, rows: HeldOut) -> np
     values = pd.to_numeric(column, errors="coerce").to_numpy(float)
     if not np.isfinite(values).all():
         raise ValueError(f"does not predict {predicted}")
-    if predicted == PROBABILITIES and (values.min() < 0 or values.max() > 1 or np.isin(values, [0, 1]).all()):
-        raise ValueError('does not predict probabilities; log it with pyfunc_predict_fn="predict_proba"')
+    if predicted == PROBABILITIES:
+        are_classes = not are_of_both and np.isin(values, [0, 1]).all()
+        if are_classes or values.min() < 0 or values.max() > 1:
+            raise ValueError(_NO_PROBABILITIES)
     return values
+
+
+def _place_of_positive(classes: Iterable[object], rows: HeldOut) -> int:
+    """Which of two classes of a model is the positive one. ValueError: its labels are not those of the targets."""
+    labels = list(map(_label, classes))
+    in_model = _label(rows.positive_in_models)
+    if in_model in labels:
+        return labels.index(in_model)
+    targets = np.unique(rows.truth)
+    if sorted(labels) != sorted(map(_label, targets)):
+        first, second = classes
+        differ = f"has the classes {first} and {second}, where the target has {' and '.join(map(str, targets))}"
+        raise ValueError(f"{differ}; if its {second} is {rows.positive}, write --positive {rows.positive}={second}")
+    return labels.index(_label(rows.positive))
+
+
+def _label(value: object) -> str:
+    """A class as text: JSON makes text of all names, true of True, and a column of numbers may be one of floats."""
+    return str(value).lower().removesuffix(".0")
 
 
 def judge_score(metric: ComparedMetric, held_out: HeldOut, a: np.ndarray, b: np.ndarray) -> Finding:

@@ -49,7 +49,7 @@ def check_models(
     compared = with_tolerances([*map(compared_score, scores), *costs], tolerate)
     truth = _column(rows, "--target", target).to_numpy()
     groups = np.arange(len(rows)) if group is None else pd.factorize(_column(rows, "--group", group))[0]
-    held_out = HeldOut(truth, groups, positive or "")
+    held_out = HeldOut(truth, groups, *_positive(positive or "", truth))
     _check_target(held_out, target, scores)
     baseline, candidate = fixed(baseline), fixed(candidate)
     move = promotion(promote, baseline, candidate) if promote else None
@@ -74,8 +74,16 @@ def _column(rows: pd.DataFrame, option: str, name: str) -> pd.Series[Any]:
     return column
 
 
+def _positive(given: str, truth: np.ndarray) -> tuple[str, str]:
+    """The label of the positive class in the target, and the one in models: empty, but of `churned=1`."""
+    if "=" not in given or given in map(str, pd.unique(truth)):  # such as <=50K
+        return given, ""
+    label, _, in_models = given.rpartition("=")
+    return label, in_models
+
+
 def _check_target(held_out: HeldOut, target: str, scores: Sequence[str]) -> None:
-    truth, groups, positive = held_out
+    truth, groups, positive, _ = held_out
     if not scores:
         raise click.UsageError("give a score with --lower or --higher")
     if len(np.unique(groups)) < 2:

@@ -37,6 +37,8 @@ cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
 served_cpu_ms, 2% of served_memory_mb, 5% of served_answered_per_s, 25% of served_p50_ms."""
 _CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on."
+_POSITIVE = """Positive class of two. Needed for log_loss, brier, roc_auc and average_precision. If models have other
+labels, give both: churned=1."""
 _LOWER = ["rmse", "mae", "error_rate", "log_loss", "brier"]
 _HIGHER = ["roc_auc", "average_precision"]
 _MODEL_ADDRESSES = ("models:/", "runs:/")
@@ -199,9 +201,7 @@ def check(
 @option("--target", required=True, metavar="COLUMN", help="The column that the models predict.")
 @option("--lower", multiple=True, type=click.Choice(_LOWER), help="A loss that is compared on them. Repeatable.")
 @option("--higher", multiple=True, type=click.Choice(_HIGHER), help="A score that is compared on them. Repeatable.")
-@option(
-    "--positive", metavar="CLASS", help="Of two, whose probability is judged by these but rmse, mae and error_rate."
-)
+@option("--positive", metavar="CLASS", help=_POSITIVE)
 @option("--group", metavar="COLUMN", help="Rows with one value of it, such as a patient's, are one observation.")
 @option("--promote", metavar="ALIAS", help="If nothing is worse (exit code 0), let this alias name the candidate.")
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_MODELS)

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import cloudpickle
 import mlflow
+import numpy as np
 import pandas as pd
 from commands import in_use
 from mlflow.models import infer_signature
+from sklearn.linear_model import LogisticRegression
 
 ROWS = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]})
 TAKES = infer_signature(ROWS, ROWS["a"])
@@ -36,6 +38,22 @@ class Chance(Sum):
         return (p > 0.5).map({True: "yes", False: "no"})
 
 
+class Nameless(Chance):
+    """The same, without the names of its two columns."""
+
+    def predict(self, context, model_input, params=None):
+        return super().predict(context, model_input, params).to_numpy()
+
+
+def grades(sureness):
+    """A scikit-learn model with the classes "10" and "2", in this order: "2" where the sum is large."""
+    x = pd.DataFrame(np.random.default_rng(0).random((200, 2)), columns=["a", "b"])
+    model = LogisticRegression().fit(x, np.where(x.sum(axis=1) > 1, "2", "10"))
+    model.coef_ *= sureness
+    model.intercept_ *= sureness
+    return model
+
+
 class LacksPackage(Sum):
     def load_context(self, context):
         import no_such_package  # noqa: F401
@@ -58,6 +76,7 @@ def log_models(folder):
         "worse": (Sum(plus=0.1, megabytes=20), {"signature": TAKES}),
         "chance": (Chance(), {"signature": ASKED_HOW}),
         "other chance": (Chance(plus=1.0), {"signature": ASKED_HOW}),
+        "nameless": (Nameless(), {"signature": ASKED_HOW}),
         "lacks package": (LacksPackage(), {"signature": TAKES}),
         "hangs": (Hangs(), {"signature": TAKES}),
         "no table": (Sum(), {"input_example": {"question": "why?"}}),
@@ -66,6 +85,10 @@ def log_models(folder):
     with in_use(folder) as client:
         for name, (model, options) in made.items():
             info = mlflow.pyfunc.log_model(name=name, python_model=model, pip_requirements=[], **options)
+            uris[name] = f"models:/{info.model_id}"
+        for name, sureness in (("grades", 1.0), ("unsure grades", 0.2)):
+            options = {"signature": TAKES, "pyfunc_predict_fn": "predict_proba", "pip_requirements": []}
+            info = mlflow.sklearn.log_model(grades(sureness), name=name, **options)
             uris[name] = f"models:/{info.model_id}"
         client.set_registered_model_alias("sum", "champion", "1")
     return SimpleNamespace(folder=folder, client=client, uris=uris)

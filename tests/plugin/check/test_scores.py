@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from cases import cases, rows, tables
 from sklearn import metrics
@@ -91,9 +92,9 @@ def test_so_many_rows_would_tell_as_it_says():
 
 @cases("answers, predicted, found", rows(__file__, "answers.txt"))
 def test_answer_of_a_server_is_one_value_a_row(answers, predicted, found):
-    held_out = HeldOut(np.array(["no", "yes"], dtype=object), np.arange(2), "yes")
+    held_out = HeldOut(np.array(["no", "yes"], dtype=object), np.arange(2), "yes", "1")
     try:
-        said = json.dumps(read_answers(json.loads(answers), predicted, held_out).tolist())
+        said = json.dumps(read_answers(pd.DataFrame(json.loads(answers)), predicted, held_out).tolist())
     except ValueError as error:
         said = str(error)
     assert said.startswith(found)

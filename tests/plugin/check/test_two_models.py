@@ -42,6 +42,7 @@ def check_models(registry, tmp_path):
     table["patient"] = table.index // 5
     table["doctor"] = table.patient.where(table.index != 7)
     table["rare"] = table.index < 3
+    table["grade"] = np.where(table.y > 1, "A", "B")
     table["sick"] = np.where(table.y > 1, "yes", "no")
     file = tmp_path / "rows.csv"
     table.to_csv(file, index=False)
@@ -77,14 +78,29 @@ def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check_mo
 
 
 @pytest.mark.slow
-def test_probabilities_are_asked_for_and_a_worse_score_is_the_end(check_models, logged, registry):
+@cases(
+    "baseline, candidate, options",
+    {
+        "named by class": ("chance", "other chance", "--target sick --positive yes"),
+        "in the order of the model's own labels": ("grades", "unsure grades", "--target grade --positive A=2"),
+    },
+)
+def test_probabilities_are_asked_for_and_a_worse_score_is_the_end(
+    check_models, logged, registry, baseline, candidate, options
+):
     """No pair runs after it."""
-    both = f"{logged.uris['chance']} {logged.uris['other chance']} --target sick --positive yes"
+    both = f"{logged.uris[baseline]} {logged.uris[candidate]} {options}"
     said = json.loads(check_models(f"{both} --higher roc_auc --lower log_loss --format json", code=1))
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
     assert verdicts == {"log_loss": "worse", "roc_auc": "passes"}  # which knows only the order
     (run,) = registry.search_runs(["0"], "tags.`sysmetrics.kind` = 'check'")
     assert (run.info.status, run.data.metrics["pairs"]) == ("FAILED", 0)
+
+
+@pytest.mark.slow
+def test_probabilities_of_unknown_classes_are_refused(check_models, logged):
+    both = f"{logged.uris['chance']} {logged.uris['nameless']} --target sick --positive yes"
+    assert "candidate answers with two columns, and nothing says" in check_models(f"{both} --lower brier", code=1)
 
 
 @dataclass
