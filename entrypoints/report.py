@@ -22,10 +22,12 @@ import mlflow
 from mlflow.entities import Run
 
 from entrypoints.errors import say
-from entrypoints.frame import Frame, frame_of
+from entrypoints.frame import Frame, StudyRows, frame_of
 from entrypoints.links import how_to_open, run_view
 from entrypoints.reading import rows_of
 from entrypoints.reporting import questions, selection
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.questions import searches
 from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
 from entrypoints.settings import as_typed, report_options
 from entrypoints.tags import STUDY_LIMITS
@@ -43,20 +45,30 @@ def report(dataset: str, target: str | None, study: tuple[str, ...] | None) -> N
     with recorded_run("report", name, as_typed(given)) as run:
         client, where = run.client, run.experiment_id
         runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset, target)
-        frame = frame_of([rows_of(client, each, questions.CURVES) for each in runs])
+        studies = [rows_of(client, each, questions.CURVES) for each in runs]
+        frame = frame_of(studies)
         kind = selection.kind_of(frame)
         if kind == questions.DATASETS:
             run.rename(name, f"report {_datasets(frame)}")
         counts = frame.trials.groupby("study", sort=False).size()
         named = zip(frame.studies["name"], counts[frame.studies.index], strict=True)
         say(f"Report on {', '.join(f'{name} ({count} trials)' for name, count in named)}")
-        answers = questions.ask(kind, frame)
+        answers = _answers(kind, studies, frame)
         from entrypoints.reporting import pages  # draws, which a mistake above need not wait for
 
         mlflow.log_metrics({"trials": float(counts.sum()), "studies": float(len(runs))}, step=0)
         said = pages.write(run, answers, _links(run, frame), how_to_stop_early(runs))
         address = how_to_open(run_view(where, run.run_id), mlflow.get_tracking_uri())
         click.echo(f"\n{said}\n\nThe whole page in the MLflow UI:\n{address}")
+
+
+def _answers(kind: str, studies: Sequence[StudyRows], frame: Frame) -> list[Answer]:
+    """Ask of the first study beside those of the same trials; other searches are compared with it as a whole."""
+    others = searches.others(frame) if kind == questions.STUDY else []
+    if not others:
+        return questions.ask(kind, frame)
+    same = [each for each in studies if each.study not in others]
+    return questions.ask(kind, frame_of(same), beside=frame)
 
 
 def _links(run: RecordedRun, frame: Frame) -> list[str]:

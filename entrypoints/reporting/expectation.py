@@ -12,7 +12,6 @@ import pandas as pd
 
 from entrypoints.reporting.words import digits, within
 
-EXPECT = "on other rows like these expect "
 NUMBERS = ["test", "test_low", "test_high", "gain", "gain_low", "gain_high"]  # columns of Frame.studies
 
 
@@ -28,4 +27,4 @@ def in_words(study: pd.Series[Any]) -> str:
     if pd.isna(study["test_low"]):
         return f"test_{name} {digits(study['test'])}, without an interval for other rows: {study['no_interval']}"
     middle, ends = within(study["test"], study["test_low"], study["test_high"])
-    return f"{EXPECT}{name} {middle} ({ends})"
+    return f"on other rows like these expect {name} {middle} ({ends})"

@@ -21,8 +21,8 @@ MAX_LIMITED = 5
 def find(client: MlflowClient, experiment_id: str, dataset: str, target: str | None = None) -> list[Run]:
     """The newest full study of a dataset in an experiment, and those of the same data and training under limits.
 
-    Of the latter, at most five, the newest first, and only the newest of equal limits. Without a full study it is the
-    newest one under limits alone.
+    The latter are at most five, the newest first, and only the newest of equal limits, algorithms and space. Without a
+    full study it is the newest one under limits alone.
 
     Raises:
         UserError: there is no finished study of this dataset.
@@ -49,11 +49,11 @@ def find(client: MlflowClient, experiment_id: str, dataset: str, target: str | N
     full = next((run for run in runs if STUDY_LIMITS not in run.data.tags), None)
     if full is None:
         return runs[:1]
-    limited: dict[str, Run] = {}
+    limited: dict[tuple[str | None, ...], Run] = {}
     for run in studies:
-        tags = run.data.tags
+        tags, params = run.data.tags, run.data.params
         if STUDY_LIMITS in tags and tags.get(STUDY_KEY) == full.data.tags.get(STUDY_KEY, ""):
-            limited.setdefault(tags[STUDY_LIMITS], run)
+            limited.setdefault((tags[STUDY_LIMITS], params.get("algorithm"), params.get("space")), run)
     return [full, *list(limited.values())[:MAX_LIMITED]]
 
 

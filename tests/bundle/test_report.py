@@ -110,6 +110,19 @@ def test_page_has_the_command_for_the_same_trials_under_limits(store_in_use, wri
     assert f"    {command}\n" in run.data.tags[NOTE]
 
 
+def test_search_under_limits_that_tried_other_values_is_compared_as_a_whole(store_in_use):
+    """Of the first study alone are the other answers; what was run is no advice any more."""
+    full = _study(store_in_use, space="{}")
+    limited = _study(store_in_use, tags=LIMITED, space="{}")
+    store_trial(store_in_use, limited, {"dataset": "red_wine", "alpha": 3}, {"val_rmse": {100: 0.1}})
+    run, output = _report(store_in_use, dataset="red_wine")
+    assert f"/runs/{full}/" in run.data.tags[NOTE]
+    assert f"/runs/{limited}/" in run.data.tags[NOTE]
+    assert "the best of 2 trials" in output
+    assert "shares 2 of its 3 configurations" in output
+    assert "mlflow run" not in run.data.tags[NOTE]
+
+
 @cases("study", {"under limits": {"tags": LIMITED, "space": "{}"}, "of another script": {"alpha": "1"}})
 def test_page_of_a_study_that_cannot_be_typed_again_has_no_command(store_in_use, study):
     """Nor of one that has limits already."""

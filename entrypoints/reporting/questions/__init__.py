@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
@@ -25,6 +26,19 @@ CURVES = (
 """The curves that they are asked about, beside that of the score."""
 
 
-def ask(kind: str, frame: Frame) -> list[Answer]:
-    """The answers that a page of this kind gives. A module, and what it draws with, is imported only now."""
-    return [import_module(f"{__name__}.{name}").answer(frame) for name in ALL[kind]]
+def ask(kind: str, frame: Frame, beside: Frame | None = None) -> list[Answer]:
+    """The answers that a page of this kind gives. A module, and what it draws with, is imported only now.
+
+    Args:
+        kind: of the page.
+        frame: of the studies.
+        beside: the same with further searches, which tried other configurations; None: there are none.
+    """
+    answers = [_module(name).answer(frame) for name in ALL[kind]]
+    if beside is not None:
+        answers.insert(1, _module("searches").answer(beside))
+    return answers
+
+
+def _module(name: str) -> Any:
+    return import_module(f"{__name__}.{name}")

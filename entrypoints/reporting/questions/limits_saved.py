@@ -1,7 +1,4 @@
-"""What limits and racing save, by ending trials; and what limits lose: which of the good trials they ended.
-
-A search under limits chooses other trials than one without: these two are compared by what each found and took.
-"""
+"""What limits and racing save, by ending trials; and what limits lose: which of the good trials they ended."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ import pandas as pd
 
 from entrypoints.frame import Frame, configurations
 from entrypoints.limits.grammar import Limits
-from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import noise_of_score
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of
@@ -117,87 +113,28 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
 
 def answer(frame: Frame) -> Answer:
     """What each study under limits, or in which trials raced, saved; and what limits lost beside its full study."""
-    tables, sentences, metrics = [], list[str](), dict[str, float]()
-    for study in _shortened(frame):
-        full = _full_search(frame, study)
-        if full is not None:
-            tables.append(_beside(frame, study, full))
-            sentences.append(_beside_in_words(frame, study, full))
-            continue
-        saved = saving(frame, study)
-        if saved is None:
-            continue
-        metrics = metrics or {name: saved.figures[name] for name in ("saved_cpu_percent", "saved_wall_percent")}
-        limits = frame.studies["limits"].to_dict()[study]
-        loss = lost(frame, saved.full, study) if saved.full and limits else {}
+    savings = [found for found in (saving(frame, study) for study in _shortened(frame)) if found is not None]
+    if not savings:
+        if not frame.studies["limits"].any():
+            return Answer("limits_saved")
+        why = "What limits saved: this takes a study of the same trials without limits, by `-e tune`."
+        return Answer("limits_saved", open_question=why)
+    tables, sentences = [], list[str]()
+    for saved in savings:
+        limits = frame.studies["limits"].to_dict()[saved.study]
+        loss = lost(frame, saved.full, saved.study) if saved.full and limits else {}
         tables.append(_table(saved, limits or "none").assign(**loss))
         said = _in_words(saved, limits) if limits else _race_in_words(saved)
-        sentences.append(f"{said}{_command_in_words(frame, study, saved.full)}")
+        sentences.append(f"{said}{_command_in_words(frame, saved)}")
         if loss and (len(saved.reasons) or saved.unknown):
             sentences += _lost_in_words(loss)
         if limits and len(saved.reasons) > 1 and not saved.is_small:
             shares = [f"{row['reason']} saved {percent(row['saved_cpu_percent'])}" for row in rows_of(saved.reasons)]
             sentences.append(f"Of the CPU time {joined(shares)}.")
-        if saved.full is not None and not is_on_one_machine(frame, study, saved.full):
+        if saved.full is not None and not is_on_one_machine(frame, saved.study, saved.full):
             sentences.append("It ran on another machine than the full study: its saving compares two machines.")
-    if not tables:
-        if not frame.studies["limits"].any():
-            return Answer("limits_saved")
-        why = "What limits saved: this takes a study of the same trials without limits, by `-e tune`."
-        return Answer("limits_saved", open_question=why)
+    metrics = {name: savings[0].figures[name] for name in ("saved_cpu_percent", "saved_wall_percent")}
     return Answer("limits_saved", tuple(sentences), pd.concat(tables, ignore_index=True), metrics=metrics)
-
-
-def _full_search(frame: Frame, study: str) -> str | None:
-    """The full study beside a search under limits that tried other configurations; None where it tried the same."""
-    full = full_study(frame, study) if frame.studies.loc[study, "limits"] else None
-    if full is None:
-        return None
-    tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
-    return None if tried[study] <= tried[full] else full
-
-
-def _beside(frame: Frame, study: str, full: str) -> pd.DataFrame:
-    """A row for each of two searches: its limits, what it found, and what its trials took."""
-    rows = []
-    for each in (study, full):
-        about = frame.studies.loc[each]
-        trials = frame.trials[frame.trials["study"] == each]
-        rows.append(
-            {
-                "limits": about["limits"] or "none",
-                "trials": len(trials),
-                "in_both": _tried_by_both(frame, study, full),
-                "score": about["score"],
-                **{name: about[name] for name in ("test", "test_low", "test_high")},
-                "spent_cpu_s": seconds(trials)["cpu_s"].sum(),
-                "study": each,
-            }
-        )
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
-
-
-def _tried_by_both(frame: Frame, study: str, full: str) -> int:
-    tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
-    return len(tried[study] & tried[full])
-
-
-def _beside_in_words(frame: Frame, study: str, full: str) -> str:
-    """What a search under limits found and took, and what the full one did."""
-    own, whole = rows_of(_beside(frame, study, full))
-    found, found_by_full = (_expected(frame.studies.loc[each]) for each in (study, full))
-    return (
-        f"The search under `{own['limits']}` tried {own['trials']} configurations, of which {own['in_both']} are in "
-        f"the full study, too. Its model has {found}, that of the full study {found_by_full}. Its trials took "
-        f"{digits(own['spent_cpu_s'])} s of CPU time, those of the full study {digits(whole['spent_cpu_s'])} s."
-        f"{_command_in_words(frame, study, full)}"
-    )
-
-
-def _expected(study: pd.Series[Any]) -> str:
-    """The score of a study's model on the test part, such as ``rmse 0.66 (0.61 to 0.71)``."""
-    return expectation.in_words(study).removeprefix(expectation.EXPECT) or "no test score"
 
 
 def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
@@ -325,15 +262,15 @@ def _unknown_in_words(saved: Saving) -> str:
     return f"; {saved.unknown} more have no known cost" if saved.unknown else ""
 
 
-def _command_in_words(frame: Frame, study: str, full: str | None) -> str:
+def _command_in_words(frame: Frame, saved: Saving) -> str:
     """What the whole command took beside that of the full study; empty where that is not known."""
     took = frame.studies[list(COMMAND)].astype(float)
-    cpu_s, elapsed_s = took.loc[study]
+    cpu_s, elapsed_s = took.loc[saved.study]
     if math.isnan(cpu_s):
         return ""
     cpu, elapsed = f"{digits(cpu_s)} s of CPU time", f"{digits(elapsed_s)} s"
-    if full is not None and took.loc[full].notna().all():
-        full_cpu_s, full_elapsed_s = took.loc[full]
+    if saved.full is not None and took.loc[saved.full].notna().all():
+        full_cpu_s, full_elapsed_s = took.loc[saved.full]
         cpu += f" in place of {digits(full_cpu_s)} s"
         elapsed += f" in place of {digits(full_elapsed_s)} s"
     return f" The whole command, with its start and the refit, took {cpu}, and by the clock {elapsed}."

@@ -163,7 +163,7 @@ def searched(seed=0, **of_study):
             "cpu_seconds": lambda row: 2.0,
         },
         lambda row: 0.9 if row["rate"] is None else 0.6 + row["rate"] / 10,
-        name=f"{'early_stop' if of_study else 'tune'} orders.csv",
+        name=f"{'early_stop' if 'limits' in of_study else 'tune'} orders.csv",
         of_study={"search": "tpe", "dataset": "orders.csv", **of_study},
         seed=seed,
     )
@@ -181,6 +181,18 @@ def end_raced():
     return replace(frame, studies=frame.studies.assign(limits=None, gain_low=-0.01))
 
 
+def searches():
+    """A search, alone and beside two under limits; of one no interval is known, and it ran elsewhere."""
+    full = searched(command_cpu_seconds=94.0)
+    limited = [
+        searched(seed, limits=LIMITS, command_cpu_seconds=28.0, no_interval="it takes 3 folds") for seed in (9, 8)
+    ]
+    limited[1].studies[["test_low", "test_high"]] = None
+    limited[1].trials["host"] = "a laptop"
+    limited[0].trials.loc[limited[0].trials["algorithm"] == "ridge", ["status", "stopped_by"]] = ["KILLED", "limits"]
+    return full, together(full, *limited)
+
+
 CASES = {
     "end_rich": rich,
     "end_limits": lambda: together(limited(rich, 8), rich()),
@@ -190,7 +202,7 @@ CASES = {
     "pair_no_effect": lambda: together(dull(noise=0.4), limited(dull)),
     "pair_poor": lambda: limited(rich, 8, 64, 512),
     "study_raced": searched,
-    "pair_searches": lambda: together(searched(), searched(9, limits=LIMITS)),
+    "searches": searches,
     "datasets_rich": lambda: together(*(of_dataset(rich, number) for number in range(4))),
     "datasets_no_effect": lambda: together(*(of_dataset(dull, number) for number in range(4))),
 }
@@ -207,8 +219,9 @@ WORDED = {  # whose numbers are not all in a table
 @cache
 def asked(case):
     """What is answered of a case, whose name begins with the kind of its page."""
-    kind = case.partition("_")[0].replace("pair", STUDY)
-    return questions.ask(kind, (CASES | WORDED)[case]())
+    kind, made = case.partition("_")[0], (CASES | WORDED)[case]()
+    frames = made if isinstance(made, tuple) else [made]
+    return questions.ask(STUDY if kind in ("pair", "searches") else kind, *frames)
 
 
 @cases("case", [*CASES, *WORDED])

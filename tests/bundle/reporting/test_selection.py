@@ -9,6 +9,7 @@ from records import OF_ALL, experiment_id, read, store_study, store_trial
 
 from entrypoints.errors import UserError
 from entrypoints.reporting.questions import DATASETS, STUDY
+from entrypoints.reporting.questions.searches import others
 from entrypoints.reporting.selection import by_ids, find, kind_of
 
 TABLES = tables(__file__, "selection.yaml")
@@ -36,10 +37,21 @@ def _found(client):
 
 
 @cases("studies, found", TABLES["found"])
-def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(studies_client, studies, found):
+def test_newest_full_study_is_found_with_those_of_equal_data_under_limits(studies_client, studies, found):
     """The newest first, after the full one. Without a key nobody knows whether they trained the same."""
     ids = [_stored(studies_client, **each) for each in studies]
     assert _found(studies_client) == [ids[number] for number in found]
+
+
+def test_search_that_tried_anything_else_is_another_one(studies_client):
+    """One that tried a part of the same is not, however its values were written."""
+    full = _stored(studies_client, trials=0)
+    part, other = (_stored(studies_client, limits=LIMITS, space=space, trials=0) for space in ("a", "b"))
+    for each, sizes in ((full, (8, 64)), (part, (8.0,)), (other, (8, 32))):
+        for size in sizes:
+            store_trial(studies_client, each, {"batch_size": size, "alpha": 0.1})
+    assert _found(studies_client) == [full, other, part]
+    assert others(read(studies_client, by_ids(studies_client, [full, part, other]))) == [other]
 
 
 def test_dataset_without_a_study_is_answered_with_those_that_have_one(studies_client):
