@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import click
@@ -125,6 +126,7 @@ def _log(
 ) -> None:
     """Log in a new run, which knows this machine, and on the model. Percentiles at rates are curves over the rate."""
     uri = mlflow.get_tracking_uri()
+    os.environ.pop("MLFLOW_RUN_ID", None)  # of an MLflow Project around this process: start_run would go on in that run
 
     def log() -> None:
         client = mlflow.MlflowClient()

@@ -90,6 +90,18 @@ def test_capacity_is_logged_unless_the_machine_was_busy(store_in_use, monkeypatc
     assert [run.data.metrics for run in store_in_use.search_runs(["0"])] == metrics
 
 
+def test_run_of_the_project_around_the_command_stays_as_it_is(store_in_use, monkeypatch):
+    around = store_in_use.create_run("0", run_name="around").info
+    monkeypatch.setenv("MLFLOW_RUN_ID", around.run_id)
+    costs = ServedCosts({"served_memory_mb": 200.0}, 30, Contention(0.02, 0.01))
+    monkeypatch.setattr("mlflow_sysmetrics.command.served.served_costs", lambda *_, **options: costs)
+    assert CliRunner().invoke(main, ["served", "models:/m/1"]).exit_code == 0
+    runs = {run.info.run_name: run for run in store_in_use.search_runs(["0"])}
+    assert runs.keys() == {"around", "served models:/m/1"}
+    assert runs["around"].info.status == "RUNNING"
+    assert not runs["around"].data.metrics
+
+
 @pytest.mark.slow
 @cases(
     "name, why",
