@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import click
 
+from mlflow_sysmetrics.check.contest import CheckError
+
 # Python imports it as it starts, from the first folder that has one. At its end the process writes a line for each
 # module, its name and its file. The last line imports the one that this hides, if there is one.
 _SITECUSTOMIZE = """
@@ -58,15 +60,20 @@ def told_in(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
 def read(folder: Path) -> set[Module]:
     """What the processes have told there."""
     lines = (folder / "imports").read_text().splitlines()
-    return {Module(*line.split("\t")) for line in lines}
+    return {Module(*line.split("\t", 1)) for line in lines}
 
 
-def refuse_shared(told: Sequence[set[Module]], repository: Path, trees: Sequence[Path]) -> None:
+def refuse_shared(told: Mapping[str, set[Module]], repository: Path, trees: Sequence[Path]) -> None:
     """Refuse sides that import a module of the repository from one file. `trees` are their worktrees.
 
-    click.UsageError: says which module, and what to type.
+    CheckError: a side has told nothing. click.UsageError: says which module, and what to type.
     """
-    for module in sorted(set.intersection(*told)):
+    for side, modules in told.items():
+        if not modules:
+            unknown = f"no Python process of the {side} says what it imports, so both sides may run the same code"
+            advice = "run it without -I, -E and -S and let it end by itself, or give --baseline-command"
+            raise CheckError(f"{unknown}: {advice}")
+    for module in sorted(set.intersection(*told.values())):
         if _is_own(module, repository, trees):
             both = f"both sides import {module.name} from {module.file}, and not each its own"
             raise click.UsageError(

@@ -132,7 +132,7 @@ class Programs:
                 environment = imports.told_in(Path(folder, program.side), program.environment)
                 telling.append(replace(program, environment=environment))
             used = replace(self, programs=telling).run(parent, 0)
-            told = [imports.read(Path(folder, program.side)) for program in self.programs]
+            told = {program.side: imports.read(Path(folder, program.side)) for program in self.programs}
         imports.refuse_shared(told, self.repository, [program.tree for program in self.programs])
         return used
 
