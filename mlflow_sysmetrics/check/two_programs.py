@@ -34,9 +34,9 @@ def check_programs(
     `metrics` are those that the program logs, and whether higher is better. click.ClickException: what was given is
     wrong, a program failed, or the store does not answer.
     """
-    if bool(baseline_command) == bool(baseline_commit):
+    if bool(baseline_command) == (baseline_commit is not None):
         raise click.UsageError("give one of --baseline-command and --baseline-commit")
-    if setup and not baseline_commit:
+    if setup and baseline_commit is None:
         raise click.UsageError("--setup prepares the code of a commit: give --baseline-commit with it")
     costs = [verdict.CPU, verdict.PEAK_RSS, verdict.MEMORY]
     why_in_turn = ""

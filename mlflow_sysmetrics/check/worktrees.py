@@ -17,6 +17,7 @@ from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, failure
 from mlflow_sysmetrics.check.programs import Program
 
 _MADE = {"__pycache__", "build", "dist", ".egg-info", ".so"}  # of the candidate's code, as an environment is
+_FETCH_ALL = "git fetch --unshallow origin '+refs/heads/*:refs/remotes/origin/*'"
 _SUBMODULE = "160000"  # the mode that git gives one
 
 
@@ -32,10 +33,11 @@ def in_worktrees(candidate: Program, repository: Path, revision: str, setup: str
     Each has a worktree of its own, at paths of equal length. `setup` is a command that prepares either.
     click.UsageError: git has no such commit, or the command names a file of the candidate.
     """
+    baseline = _commit_of(repository, revision)
     try:
         with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-", ignore_cleanup_errors=True) as folder:
             programs = []
-            for side, commit, place in ((BASELINE, revision, "side_a"), (CANDIDATE, None, "side_b")):
+            for side, commit, place in ((BASELINE, baseline, "side_a"), (CANDIDATE, None, "side_b")):
                 tree = Path(folder).resolve() / place
                 _check_out(repository, tree, commit)
                 program = _moved(replace(candidate, side=side), repository, tree)
@@ -48,6 +50,20 @@ def in_worktrees(candidate: Program, repository: Path, revision: str, setup: str
             yield programs
     finally:
         _prune(repository)
+
+
+def _commit_of(repository: Path, revision: str) -> str:
+    """The hash of a commit. click.UsageError: git does not know it."""
+    problem = "is empty: the merge base was not found"
+    if revision:
+        for name in (revision, f"origin/{revision}"):  # a pipeline's clone may have no branch of its own
+            with contextlib.suppress(click.UsageError):
+                return _git(repository, "rev-parse", "--verify", f"{name}^{{commit}}")
+        problem = f"{revision}: git does not know this commit"
+    advice = "give a branch, a tag or a hash of this repository"
+    if _git(repository, "rev-parse", "--is-shallow-repository") == "true":
+        advice = f"this clone is shallow: check out with fetch-depth: 0 (GitLab: GIT_DEPTH: 0), or type {_FETCH_ALL}"
+    raise click.UsageError(f"--baseline-commit {problem}; {advice}")
 
 
 def _git(folder: Path, *words: str) -> str:

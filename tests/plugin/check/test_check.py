@@ -153,6 +153,26 @@ def test_commit_is_refused_where_both_sides_import_one_code(
     assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
 
 
+def test_clone_of_a_pipeline_has_branches_of_origin_and_a_shallow_one_is_named(
+    check, repository, tmp_path_factory, monkeypatch
+):
+    """The command in its message makes the clone a whole one."""
+    clone = tmp_path_factory.mktemp("clone")
+    subprocess.run([*GIT, "checkout", "-q", "-b", "base"], check=True)
+    commit_all(repository)
+    subprocess.run([*GIT, "checkout", "-q", "-b", "topic"], check=True)
+    lay(repository, {"size.py": "MB = 60"})
+    commit_all(repository)
+    subprocess.run([*GIT, "clone", "-q", "--depth", "1", repository.as_uri(), str(clone)], check=True)
+    monkeypatch.chdir(clone)
+    (clone / "data.txt").touch()
+    train = ("--baseline-commit", "base", "--", sys.executable, "train.py")
+    said = check(*train, code=2).stderr
+    assert "base: git does not know this commit; this clone is shallow: check out with fetch-depth: 0" in said
+    subprocess.run(said.partition("or type ")[2], shell=True, check=True)
+    assert check(*train, code=1).stdout.startswith("worse: peak_rss_mb")
+
+
 def test_commit_has_its_submodules(check, repository):
     """Each side those of its commit, and the candidate what is not committed in them, too."""
     library = repository / "library"
