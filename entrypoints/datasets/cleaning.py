@@ -71,7 +71,7 @@ def clean(
         target: the column to predict; by default the usual one.
         drop: columns that are not features.
         group: the column whose equal values are one group of rows; it is not a feature.
-        time: the column of numbers or dates that orders the rows.
+        time: the column of numbers or dates that orders the rows. Months, weekdays and hours of dates are features.
         decimal: see ``Reading``.
         scored: the task of the score; it decides where the target may be read as numbers or as classes.
 
@@ -111,7 +111,7 @@ def clean(
 
     known_task: Task | None = about.get("task") if target == usual else None
     candidates = frame.drop(columns=[target, *left_out])
-    columns, features, treatment = _taken(candidates, reading, keep_all=known_task is not None)
+    columns, features, treatment = _taken(candidates, reading, time, keep_all=known_task is not None)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     _check_names([target, *(feature for column in columns for feature in column.names)], what)
     _check_finite(features | {target: y}, what)
@@ -165,9 +165,13 @@ def _with_target(frame: pd.DataFrame, target: str, reading: Reading, echo: Echo)
 
 
 def _taken(
-    frame: pd.DataFrame, reading: Reading, keep_all: bool
+    frame: pd.DataFrame, reading: Reading, time: str | None, keep_all: bool
 ) -> tuple[list[Column], dict[str, pd.Series[Any]], dict[str, tuple[str, str]]]:
-    """The columns that tell a model something; the features that they become; what each column is read as."""
+    """The columns that tell a model something; the features that they become; what each column is read as.
+
+    Test rows are later than all rows to train on, so a model cannot learn from ``time`` itself, but from its months,
+    weekdays and hours.
+    """
     columns: list[Column] = []
     features: dict[str, pd.Series[Any]] = {}
     treatment = {}
@@ -179,6 +183,11 @@ def _taken(
             treatment[name] = _LEFT_OUT, why
             continue
         column = column.settled(found)
+        if name == time:
+            column = replace(column, has_days=False) if isinstance(column, Date) else column
+            if not isinstance(column, Date) or not column.parts:
+                treatment[name] = _LEFT_OUT, "time"
+                continue
         columns.append(column)
         features |= {feature: found[feature] for feature in column.names}
         treatment[name] = column.read_as, column.describe(frame[name], found[name])

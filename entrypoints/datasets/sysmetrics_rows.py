@@ -154,6 +154,7 @@ class Date(Column):
     Attributes:
         month_first: whether they are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
         parts: which parts are features of their own.
+        has_days: whether the days are one, too.
     """
 
     __module__ = NAME
@@ -161,27 +162,32 @@ class Date(Column):
 
     month_first: bool = False
     parts: tuple[str, ...] = PARTS
+    has_days: bool = True
 
     @property
     def names(self) -> list[str]:
-        """Of the days and of the parts."""
-        return [self.name, *(f"{self.name} {part}" for part in self.parts)]
+        """Those of the days and of the parts."""
+        return [*([self.name] if self.has_days else []), *map(self._name_of, self.parts)]
+
+    def _name_of(self, part: str) -> str:
+        return f"{self.name} {part}"
 
     def features(self, values: pd.Series[Any]) -> dict[str, NDArray[Any]]:
         """A time with a zone is that of UTC."""
         times = _times(values, self.month_first)
-        days = (times - _EPOCH) / pd.Timedelta(days=1)
-        parts = [_part(times, part) for part in self.parts]
-        return dict(zip(self.names, [days.to_numpy(dtype=np.float64), *parts], strict=True))
+        features: dict[str, NDArray[Any]] = {}
+        if self.has_days:
+            features[self.name] = ((times - _EPOCH) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
+        return features | {self._name_of(part): _part(times, part) for part in self.parts}
 
     def settled(self, features: Mapping[str, pd.Series[Any]]) -> Column:
         """A time of day that is always midnight, or a month that is always January, is not a feature."""
-        of_parts = zip(self.parts, self.names[1:], strict=True)
-        return replace(self, parts=tuple(part for part, name in of_parts if features[name].nunique() > 1))
+        told = tuple(part for part in self.parts if features[self._name_of(part)].nunique() > 1)
+        return replace(self, parts=told)
 
     def describe(self, values: pd.Series[Any], read: pd.Series[Any]) -> str:
         """What they become."""
-        return ", ".join(["days since 1970", *self.parts])
+        return ", ".join([*(["days since 1970"] if self.has_days else []), *self.parts])
 
 
 @dataclass(frozen=True)

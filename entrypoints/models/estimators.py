@@ -24,6 +24,7 @@ from entrypoints.search_space import Space
 from entrypoints.text import one_line
 
 CHECKED_ROWS, CHECKED_FEATURES = 200, 20  # as many neighbours, or features of a tree, as users ask for
+CHECKED_CLASSES = 3  # more take longer: boosting grows a tree for each; with two some refuse nothing
 # One CPU core a trial, and no word for each tree. scikit-learn's own take one core unless told otherwise.
 _OF_LIBRARIES = {"xgboost": {"n_jobs": 1}, "lightgbm": {"n_jobs": 1, "verbosity": -1}}
 
@@ -84,8 +85,8 @@ class Estimator:
             UserError: creating or training it fails.
         """
         random = np.random.default_rng(0)
-        rows = max(CHECKED_ROWS, 2 * n_classes)
-        X, y = random.normal(size=(rows, CHECKED_FEATURES)), np.arange(rows) % max(2, n_classes)
+        n_classes = min(n_classes, CHECKED_CLASSES)
+        X, y = random.normal(size=(CHECKED_ROWS, CHECKED_FEATURES)), np.arange(CHECKED_ROWS) % max(2, n_classes)
         given = ", ".join(f"{name}={value!r}" for name, value in hyperparameters.items()) or "its own defaults"
         values = with_class_weights(hyperparameters, y) if self.by_batch else hyperparameters
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +24,8 @@ OF_EACH = 2  # algorithm: configurations that are timed
 
 def fitted(
     settings: StudySettings, table: Table, split: Split, trials: Sequence[Configuration], *, may_fold: bool
-) -> StudySettings:
-    """The settings, with as many folds, and as many rows for the search to train on, as let enough trials end.
+) -> tuple[StudySettings, str]:
+    """The settings, with as many folds and rows for the search as let enough trials end; and what was lowered.
 
     Args:
         settings: with a time limit.
@@ -34,36 +35,38 @@ def fitted(
         may_fold: whether the folds are not the user's choice.
     """
     cores = settings.cpus or usable_cpus()
-    available_s = cores * (settings.time_limit_s or 0.0) / ENOUGH  # for a trial
+    available_s = cores * (settings.time_limit_s or 0.0) / ENOUGH  # of CPU, for a trial
     needed_s = _usual_seconds(table, split, trials)
     if needed_s is None or needed_s <= available_s:
-        return settings
+        return settings, ""
+    asked, trial_s = settings, needed_s
     of_a_part_s = needed_s / (settings.folds - 1)  # each of n folds is trained on n - 1 of n parts
     for folds in FEWER_FOLDS if may_fold else ():
         settings = replace(settings, folds=folds)
         needed_s = of_a_part_s * (folds - 1)
         if needed_s <= available_s:
-            return settings
+            return settings, _sentence(asked, settings, trial_s)
     rows = int(len(split.train) * available_s / needed_s)
-    return replace(settings, search_rows=max(rows, TIMED_ROWS))
+    settings = replace(settings, search_rows=max(rows, TIMED_ROWS))
+    return settings, _sentence(asked, settings, trial_s)
 
 
-def sentence(before: StudySettings, after: StudySettings) -> str:
-    """What was lowered, and how to undo it; empty where nothing was."""
+def _sentence(before: StudySettings, after: StudySettings, trial_s: float) -> str:
+    """What was lowered and why, and how to undo it."""
     less = []
     if after.folds != before.folds:
         less.append(f"{after.folds} folds in place of {before.folds}")
     if after.search_rows != before.search_rows:
         less.append(f"{after.search_rows} of the training rows for the search, and all for the refit")
-    if not less:
-        return ""
     undo = f"folds={before.folds} search_rows=all time_limit_s=none"
-    return f"So that {ENOUGH} trials end in time: {', and '.join(less)}; {undo} undoes that"
+    takes = f"A trial takes about {trial_s:.2g} s of CPU"
+    return f"{takes}. So that {ENOUGH} trials end in time: {', and '.join(less)}; {undo} undoes that"
 
 
 def _usual_seconds(table: Table, split: Split, trials: Sequence[Configuration]) -> float | None:
-    """How long a trial takes, by some of each algorithm on a few rows; None where none can be timed.
+    """The CPU seconds of a trial, by some of each algorithm on a few rows; None where none can be timed.
 
+    Not by the clock: then folds and scores would depend on what else the machine does.
     A fit on all rows takes in proportion to these; of batches so do the steps.
     """
     few = split.thinned(TIMED_ROWS, table)
@@ -75,7 +78,7 @@ def _usual_seconds(table: Table, split: Split, trials: Sequence[Configuration]) 
         if times[trial.algorithm] <= OF_EACH:
             timed.append(trial)
     seconds = []
-    for trial, costs in zip(timed, time_kinds(timed, data), strict=True):
+    for trial, costs in zip(timed, time_kinds(timed, data, time.process_time), strict=True):
         if costs is not None:
             more = split.fit_rows / few.fit_rows
             if trial.by_batch:

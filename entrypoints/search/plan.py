@@ -64,9 +64,9 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     if settings.time_limit_s and where.is_here and asked.search_rows == AUTO_NUMBER and split.fit_rows > FAST_ROWS:
         from entrypoints.search import pace  # imports what a small table need not wait for
 
-        paced = pace.fitted(settings, table, split, trials, may_fold=asked.folds == AUTO_NUMBER)
-        if paced != settings:
-            said.append(pace.sentence(settings, paced))
+        paced, lowered = pace.fitted(settings, table, split, trials, may_fold=asked.folds == AUTO_NUMBER)
+        if lowered:
+            said.append(lowered)
             settings = paced
             split = _split(settings, table)
             trials = configurations(settings, split, searched, len(table.classes), folders)

@@ -14,7 +14,7 @@ import math
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -178,18 +178,20 @@ def representatives(configurations: Iterable[Configuration]) -> list[Configurati
     return list(first.values())[:MAX_KINDS]
 
 
-def time_kinds(kinds: Iterable[Configuration], data: Prepared) -> list[dict[str, float] | None]:
+def time_kinds(
+    kinds: Iterable[Configuration], data: Prepared, clock: Callable[[], float] = time.perf_counter
+) -> list[dict[str, float] | None]:
     """What a trial of each configuration would cost, from a model that is timed in this process.
 
-    None for those that fail, or for which no time is left.
+    None for those that fail, or for which no time is left. ``clock`` may count the CPU seconds of this process.
     """
-    deadline = time.perf_counter() + ALL_WITHIN_S
+    deadline = clock() + ALL_WITHIN_S
     timed: list[dict[str, float] | None] = []
     for configuration in kinds:
         costs = None
-        if time.perf_counter() < deadline:
+        if clock() < deadline:
             with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the trial itself will report the error
-                costs = _timed(configuration, data)
+                costs = _timed(configuration, data, clock=clock)
         timed.append(costs)
     return timed
 
@@ -252,7 +254,12 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
         click.echo("Racing: a trial ends once it cannot become the best any more; with race=off all run to their end")
 
 
-def _timed(configuration: Configuration, data: Prepared, fit_rows: int | None = None) -> dict[str, float]:
+def _timed(
+    configuration: Configuration,
+    data: Prepared,
+    fit_rows: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """What a trial would cost, by some steps of one fold's model, on at most ``fit_rows`` rows."""
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     if fit_rows is not None:
@@ -262,17 +269,17 @@ def _timed(configuration: Configuration, data: Prepared, fit_rows: int | None = 
     if longest > MIN_STEPS:
         fold.step()  # the first step allocates
     steps_before, trained_s = fold.steps, fold.training_time_s
-    began = time.perf_counter()
+    began = clock()
     with contextlib.suppress(FloatingPointError):  # until then a diverging model costs what any other does
         while fold.steps < longest:
             fold.step()
             steps = fold.steps - steps_before
-            if steps >= MAX_STEPS or (steps >= MIN_STEPS and time.perf_counter() - began >= KIND_WITHIN_S):
+            if steps >= MAX_STEPS or (steps >= MIN_STEPS and clock() - began >= KIND_WITHIN_S):
                 break
     steps = fold.steps - steps_before
-    ended = time.perf_counter()
+    ended = clock()
     fold.model.evaluated("val", held_out)
-    validated = time.perf_counter()
+    validated = clock()
     trained.show(fold.model, held_out, math.ceil(LATENCY_ROWS / len(data.split.folds)))
     return trial_costs(
         configuration,
@@ -280,5 +287,5 @@ def _timed(configuration: Configuration, data: Prepared, fit_rows: int | None = 
         step_s=(ended - began) / steps,
         fit_s=(fold.training_time_s - trained_s) / steps,
         validate_s=validated - ended,
-        ending_s=time.perf_counter() - validated,
+        ending_s=clock() - validated,
     )
