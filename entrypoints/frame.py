@@ -61,6 +61,10 @@ OF_STUDY = (
     "gain",
     "gain_low",
     "gain_high",
+    "gain_over_baseline",
+    "gain_over_baseline_low",
+    "gain_over_baseline_high",
+    "predicted_classes",
     "algorithm",
 )
 REFERENCE = "reference"  # the role of a trial that the search is held against
@@ -83,8 +87,10 @@ class Frame:
             with starting and preparing), duplicate_rows_percent (the rows that are exact copies of others, where these
             may lie on both sides of a split), leak (the sentence of ``leaks.sentence``); test, test_low and test_high
             (the score of its model on the test part, and its interval), no_interval (why that is not known), gain,
-            gain_low and gain_high (by how much it is better there than its library's defaults) and algorithm (where its
-            trials share one). None where something is not known.
+            gain_low and gain_high (by how much it is better there than its library's defaults), gain_over_baseline,
+            gain_over_baseline_low and gain_over_baseline_high (the same of a model that ignores all features),
+            predicted_classes (how many classes it predicts there) and algorithm (where its trials share one). None
+            where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``role`` is empty; ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is

@@ -114,10 +114,12 @@ def of_model(figures: Mapping[str, float], score: str) -> dict[str, float | None
         figures: of the model, or of the study's run.
         score: the metric that ranks the trials.
     """
-    name = score.removeprefix("val_")
-    ends = ("", "_low", "_high")
-    found = {f"test{end}": figures.get(f"test_{name}{end}") for end in ends}
-    return found | {f"gain{end}": figures.get(f"gain_{name}{end}") for end in ends}
+    score = score.removeprefix("val_")
+    found = {"predicted_classes": figures.get("test_predicted_classes")}
+    for name in ("test", "gain", "gain_over_baseline"):
+        for end in ("", "_low", "_high"):
+            found[f"{name}{end}"] = figures.get(f"{name}_{score}{end}")
+    return found
 
 
 def _model(client: MlflowClient, run: Run) -> str | None:

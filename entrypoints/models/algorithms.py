@@ -14,6 +14,12 @@ from entrypoints.search_space import Space
 
 Algorithm = SGD | Estimator
 
+# A model that ignores all features: it predicts the mean of the target, or the shares of its classes.
+CONSTANT: dict[Task, str] = {
+    "regression": "sklearn.dummy.DummyRegressor",
+    "classification": "sklearn.dummy.DummyClassifier",
+}
+
 # Import paths, without Classifier or Regressor at their ends, and the values that are tried where the user gives none.
 _OF_FORESTS: Space = {
     "n_estimators": [100],

@@ -25,11 +25,13 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.sysmetrics_rows import PREDICT, PREDICT_METHOD, Preprocessing, RawRows
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError, say
+from entrypoints.models.algorithms import CONSTANT
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_on
+from entrypoints.models.estimators import Estimator, estimator
 from entrypoints.models.fold import Fold
 from entrypoints.models.learners import SGD
-from entrypoints.models.scores import Score
+from entrypoints.models.losses import Array, predicted_classes
 from entrypoints.models.trained import FEW_ROWS, Model
 from entrypoints.runs import RecordedRun
 from entrypoints.statistics import Estimate, Rows, blocks_of, jackknife
@@ -81,10 +83,11 @@ class LoggedModel:
 def refit(configuration: Configuration, data: Prepared) -> BestModel:
     """Train a configuration on the training part, score it once on the test part, and train it again on all rows.
 
-    Its figures are those scores, ``test_<score>_low`` and ``_high``, the interval of that score on other rows, what
-    the training on all rows cost, and ``gain_<score>``, ``_low`` and ``_high``: by how much it is better on the test
-    part than the library's own defaults, for algorithms that have some. There is no interval where rows do not tell
-    one.
+    Its figures are what the training on all rows cost, those scores, and ``test_<score>_low`` and ``_high``, the
+    interval of that score on other rows. ``gain_<score>`` says by how much it is better on the test part than the
+    library's own defaults, for algorithms that have some, and ``gain_over_baseline_<score>`` than a model that ignores
+    all features, each with ``_low`` and ``_high``. There is no interval where rows do not tell one. For classes
+    ``test_predicted_classes`` counts those that it predicts on the test part.
 
     Raises:
         UserError: it diverges there, as it did on no fold.
@@ -92,11 +95,15 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     train, held_out = data.split.train, data.split.test
     tested, _ = _trained(configuration, data, train)
     score = tested.score
-    test, gain = _on_test_part(tested, _untuned(configuration, data, tested.preprocessing, score), data)
+    outputs = tested.outputs(held_out)
+    test = _on_test_part(data, lambda kept: tested.scored(outputs[kept], held_out[kept]))
     figures = tested.evaluated("test", held_out) | ends(f"test_{score.name}", test, score.bounded)
-    if gain is not None:
-        figures[f"gain_{score.name}"] = gain.value
-        figures |= ends(f"gain_{score.name}", gain)
+    for name, other in _others(configuration, tested).items():
+        gain = _gain(tested, outputs, other)
+        figures[f"{name}_{score.name}"] = gain.value
+        figures |= ends(f"{name}_{score.name}", gain)
+    if data.n_classes:
+        figures["test_predicted_classes"] = len(np.unique(predicted_classes(outputs)))
     # After the other one, so that one-off costs of a process (late imports, library buffers) do not count.
     model, costs = _trained(configuration, data, np.r_[train, held_out])
     return BestModel(
@@ -117,45 +124,52 @@ def ends(name: str, estimate: Estimate, bounded: Callable[[float], float] = floa
     return {f"{name}_low": bounded(estimate.low), f"{name}_high": bounded(estimate.high)}
 
 
-def _on_test_part(model: Model, untuned: Model | None, data: Prepared) -> tuple[Estimate, Estimate | None]:
-    """The score of a model on the test part, and by how much it is better there than another one, if there is one."""
+def _on_test_part(data: Prepared, score: Callable[[Rows], float]) -> Estimate:
+    """A score of all rows of the test part, by their places there, and how far other rows may move it."""
     rows = data.split.test
-    outputs = model.outputs(rows)
     if data.split.folds.in_time:
-        return Estimate(model.scored(outputs, rows), why_unknown=IN_TIME), None
+        return Estimate(score(np.arange(len(rows))), why_unknown=IN_TIME)
     groups = data.split.groups
-    blocks = blocks_of(np.arange(len(rows)) if groups is None else groups[rows])
-    test = jackknife(lambda kept: model.scored(outputs[kept], rows[kept]), blocks)
-    if untuned is None:
-        return test, None
-    of_untuned = untuned.outputs(rows)
+    return jackknife(score, blocks_of(np.arange(len(rows)) if groups is None else groups[rows]))
+
+
+def _gain(model: Model, outputs: Array, other: Model) -> Estimate:
+    """By how much a model with these outputs is better on the test part than another one."""
+    rows = model.data.split.test
+    of_other = other.outputs(rows)
     sign = 1.0 if model.score.higher_is_better else -1.0
 
     def gain(kept: Rows) -> float:
-        return sign * (model.scored(outputs[kept], rows[kept]) - untuned.scored(of_untuned[kept], rows[kept]))
+        return sign * (model.scored(outputs[kept], rows[kept]) - other.scored(of_other[kept], rows[kept]))
 
-    found = jackknife(gain, blocks)
-    return test, None if found.why_unknown else found
+    return _on_test_part(model.data, gain)
 
 
-def _untuned(configuration: Configuration, data: Prepared, preprocessing: Preprocessing, score: Score) -> Model | None:
-    """The same algorithm with its library's defaults, trained; None where it has none, or they cannot be trained."""
+def _others(configuration: Configuration, model: Model) -> dict[str, Model]:
+    """What a model is compared with on the test part, trained as it was, by the name of the gain."""
+    data, seed = model.data, configuration.seed
+    found = {"gain_over_baseline": estimator(CONSTANT[data.task])}
     algorithm = configuration.find_algorithm(data.task)
     is_tuned = len(configuration.searched) > 1  # beside the algorithm
-    if data.split.folds.in_time or isinstance(algorithm, SGD) or not is_tuned:
-        return None
-    learner = algorithm.untuned(data.n_classes, configuration.seed)
+    if is_tuned and not data.split.folds.in_time and not isinstance(algorithm, SGD):
+        found["gain"] = algorithm
+    fitted = {name: _by_default(algorithm, model, seed) for name, algorithm in found.items()}
+    return {name: other for name, other in fitted.items() if other is not None}
+
+
+def _by_default(algorithm: Estimator, model: Model, seed: int) -> Model | None:
+    """An algorithm with its library's defaults, trained as a model was; None where it cannot be trained."""
+    learner = algorithm.untuned(model.data.n_classes, seed)
     if learner is None:
         return None
-    model = Model(learner, preprocessing, score, data)
-    train = data.split.train
+    other = model._replace(learner=learner)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that a network has not converged
         try:
-            learner.step(*model.part(train))
+            learner.step(*other.part(model.data.split.train))
         except Exception:  # the study has its result all the same
             return None
-    return model
+    return other
 
 
 def _trained(configuration: Configuration, data: Prepared, rows: splits.Rows) -> tuple[Model, Figures]:

@@ -26,9 +26,13 @@ def rmse(outputs: Array, y: Target) -> float:
 
 
 def accuracy(outputs: Array, y: Target) -> float:
-    """The share of rows whose class has the highest output; a single output per row is that of class 1 against 0."""
-    predicted = outputs > 0 if outputs.ndim == 1 else outputs.argmax(axis=1)
-    return float(np.mean(predicted == y))
+    """The share of rows whose class is predicted."""
+    return float(np.mean(predicted_classes(outputs) == y))
+
+
+def predicted_classes(outputs: Array) -> NDArray[Any]:
+    """The class with the highest output, by number; a single output per row is that of class 1 against 0."""
+    return outputs > 0 if outputs.ndim == 1 else outputs.argmax(axis=1)
 
 
 def squared_error(outputs: Array, y: Target) -> float:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from entrypoints.reporting.words import digits, within
 
-NUMBERS = ["test", "test_low", "test_high", "gain", "gain_low", "gain_high"]  # columns of Frame.studies
+# Columns of Frame.studies.
+NUMBERS = [f"{name}{end}" for name in ("test", "gain", "gain_over_baseline") for end in ("", "_low", "_high")]
 
 
 def in_words(study: pd.Series[Any]) -> str:

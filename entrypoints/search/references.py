@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from entrypoints.datasets.tables import Task
 from entrypoints.frame import FOREST, IGNORING, REFERENCE
+from entrypoints.models.algorithms import CONSTANT
 from entrypoints.models.configuration import Configuration
 from entrypoints.settings import StudySettings
-
-_ALGORITHMS = {
-    "regression": {IGNORING: "sklearn.dummy.DummyRegressor", FOREST: "forest"},
-    "classification": {IGNORING: "sklearn.dummy.DummyClassifier", FOREST: "forest"},
-}
 
 
 def references(settings: StudySettings, task: Task) -> dict[str, Configuration]:
     """Their configurations, by what they are; the numbers of the study's own trials begin at 1."""
     found = {}
-    for number, (name, algorithm) in enumerate(_ALGORITHMS[task].items(), -1):
+    algorithms = {IGNORING: CONSTANT[task], FOREST: "forest"}
+    for number, (name, algorithm) in enumerate(algorithms.items(), -1):
         found[name] = Configuration(
             searched={"algorithm": algorithm},
             by_batch=False,

@@ -45,9 +45,6 @@ class Decision:
         noise: of the score.
         equal: the trials that may be chosen: no worse than the best by more than one standard error, the best first.
         cost: what is compared of them: the first cost with an upper limit, else the training time.
-        beats_baseline: whether the chosen one is better than a model that ignores all features beyond noise; None where
-            that is not known.
-        beats_forest: the same of a forest with its defaults.
     """
 
     judged: pd.DataFrame
@@ -58,8 +55,6 @@ class Decision:
     noise: ScoreNoise = field(default_factory=ScoreNoise)
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str = ""
-    beats_baseline: bool | None = None
-    beats_forest: bool | None = None
 
     @property
     def chosen(self) -> pd.Series[Any] | None:
@@ -90,7 +85,6 @@ def decide(frame: Frame) -> Decision:
     cost = next((name for name in compared(limits_of(frame)) if name in trials), "")
     cheapest = _cheapest(frame, equal, cost)
     takes_cheapest = cheapest is not None and bool((frame.studies["choose"] == CHEAPEST).any())
-    chosen = cheapest if takes_cheapest else best
     better = verdicts.loc[worse.index[worse < -np.nan_to_num(noise.least_difference)], "excess"]
     return Decision(
         verdicts,
@@ -101,8 +95,6 @@ def decide(frame: Frame) -> Decision:
         noise,
         equal,
         cost,
-        _beats_on_test(frame, chosen) or _beats(frame, chosen, frame.studies["baseline"].iloc[0], noise),
-        _beats(frame, chosen, _forest_scores(frame), noise),
     )
 
 
@@ -132,40 +124,33 @@ def _cheapest(frame: Frame, equal: pd.DataFrame, cost: str) -> pd.Series[Any] | 
     return None if cheap.empty else cheap.iloc[0]
 
 
-def _beats(
-    frame: Frame, chosen: pd.Series[Any] | None, others: Sequence[float] | None, noise: ScoreNoise
-) -> bool | None:
-    """Whether it is better than another model with these scores, by the difference on each fold; None: not known.
+def _beats_baseline(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> bool | None:
+    """Whether a trial is better than a model that ignores all features beyond noise; None: not known.
 
-    The least difference allows for the choice among all.
+    On the test part, which chose nothing. By the folds where no model was refitted, or rows in time tell no interval.
     """
-    gain = _gain(frame, chosen, others)
+    study = study_with_model(frame, chosen)
+    if study is not None and pd.notna(study["gain_over_baseline_low"]):
+        return bool(study["gain_over_baseline_low"] > 0)
+    if study is not None and pd.notna(study["gain_over_baseline"]) and study["gain_over_baseline"] <= 0:
+        return False
+    return _beats(_gain(frame, chosen, frame.studies["baseline"].iloc[0]), decision.noise)
+
+
+def _beats(gain: Estimate | None, noise: ScoreNoise) -> bool | None:
+    """Whether a gain on the folds excludes 0, and is more than the choice of the best of all explains."""
     if gain is None:
         return None
-    return bool(gain.value > np.nanmax([gain.value - gain.low, noise.least_difference, 0.0]))
+    return bool(gain.low > 0 and gain.value > np.nan_to_num(noise.least_difference))
 
 
-def _gain(frame: Frame, chosen: pd.Series[Any] | None, others: Sequence[float] | None) -> Estimate | None:
-    """By how much it is better than another model with these scores on the folds; None: not known."""
+def _gain(frame: Frame, chosen: pd.Series[Any], others: Sequence[float] | None) -> Estimate | None:
+    """By how much a trial is better than another model with these scores on the folds; None: not known."""
     scores = fold_scores(frame)
-    if others is None or chosen is None or chosen["trial_id"] not in scores.index:
-        return None
-    if scores.shape[1] != len(others):
+    if others is None or chosen["trial_id"] not in scores.index or scores.shape[1] != len(others):
         return None
     of_chosen = scores.loc[chosen["trial_id"]].to_numpy()
     return over_folds(frame.sign * (to_ten_digits(pd.Series(others)).to_numpy() - of_chosen))
-
-
-def _beats_on_test(frame: Frame, chosen: pd.Series[Any] | None) -> bool:
-    """Whether the interval of the chosen model's score on the test part leaves the baseline out, on the better side."""
-    study = None if chosen is None else study_with_model(frame, chosen)
-    if study is None or pd.isna(study["test_low"]):
-        return False
-    baseline = frame.studies["baseline"].iloc[0]
-    if baseline is None:
-        return False
-    worst = max(frame.sign * study["test_low"], frame.sign * study["test_high"])
-    return bool(worst < frame.sign * fmean(baseline))
 
 
 def _forest(frame: Frame) -> pd.Series[Any] | None:
@@ -264,13 +249,12 @@ def _take(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> str:
 
 def _beside_forest(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Iterator[str]:
     """That the search has not beaten a forest with its defaults, where that is so, and what the forest costs."""
-    forest = _forest(frame)
-    if forest is None or decision.beats_forest is not False:
+    forest, gain = _forest(frame), _gain(frame, chosen, _forest_scores(frame))
+    if forest is None or gain is None or _beats(gain, decision.noise):
         return
     score = frame.score
-    gain = _gain(frame, chosen, _forest_scores(frame))
     beside = "**The search has not beaten a forest with its defaults** beyond noise"
-    if gain is not None and gain.high < 0:
+    if gain.high < 0:
         beside = "**A forest with its defaults is better than what the search found**"
     costs = [name for name in SHOWN_COSTS if forest.get(name, 0) > 0 and chosen.get(name, 0) > 0]
     ratios = {name: forest[name] / chosen[name] for name in costs}
@@ -376,18 +360,17 @@ def _better(frame: Frame, decision: Decision) -> Iterator[str]:
 
 
 def _warnings(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Iterator[str]:
-    """What to beware of: a model that is no better than none, a leak, copies; only where there are."""
-    study = frame.studies.iloc[0]
-    if decision.beats_baseline is False:
+    """What to beware of: a model that is no better than a constant, a leak, copies; only where there are."""
+    study, logged = frame.studies.iloc[0], study_with_model(frame, chosen)
+    if logged is not None and logged["predicted_classes"] == 1:
+        yield "**The model predicts one class for all rows** of the test part."
+    if logged is not None and pd.notna(logged["gain_over_baseline_high"]) and logged["gain_over_baseline_high"] < 0:
+        yield "**Do not use the logged model**: on the test part it is worse than ignoring all features."
+    elif _beats_baseline(frame, decision, chosen) is False:
         rare = ""
         if frame.score == "val_accuracy" and fmean(study["baseline"]) >= ONE_CLASS:
             rare = " Accuracy hides rare classes: try metric=balanced_accuracy."
-        yield f"**No model beats the baseline** beyond noise: ignoring all features may be as good.{rare}"
-    elif decision.beats_baseline and _is_worse_refitted(frame, chosen):
-        yield (
-            "**Do not use the logged model**: trained on the whole training part it is no better than the baseline, "
-            "while the models of the folds are; leave this configuration out."
-        )
+        yield f"**The model does not beat the baseline** beyond noise: ignoring all features may be as good.{rare}"
     if study["leak"]:
         yield f"**A leak?** {study['leak']}"
     share = study["duplicate_rows_percent"]
@@ -396,16 +379,6 @@ def _warnings(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Itera
             f"{percent(share)} of the rows are exact copies of others, by which a model that memorises rows looks "
             "better: `-P duplicates=together` keeps copies on one side of each split."
         )
-
-
-def _is_worse_refitted(frame: Frame, chosen: pd.Series[Any]) -> bool:
-    """Whether on the test part the folds' models beat the baseline, and that of the whole training part does not."""
-    study = study_with_model(frame, chosen)
-    of_folds = chosen.get(frame.score.replace("val_", "test_"), math.nan)
-    if study is None or pd.isna(study["test"]):
-        return False
-    baseline = frame.sign * fmean(frame.studies["baseline"].iloc[0])
-    return bool(frame.sign * study["test"] >= baseline > frame.sign * of_folds)
 
 
 def _shown(frame: Frame, trials: pd.DataFrame) -> pd.DataFrame:

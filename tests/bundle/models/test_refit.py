@@ -83,6 +83,10 @@ def test_refitted_model_and_its_figures_are_those_of_plain_scikit_learn(name, sc
     assert found["refit_cpu_seconds"] > 0
 
 
+def _mode(y):
+    return np.bincount(y).argmax()
+
+
 def _plain(data, configuration, rows):
     return Plain(data, configuration, FOLDS, rows).train(configuration.steps(len(rows)))
 
@@ -114,6 +118,22 @@ def test_gain_of_tuning_is_over_what_the_library_makes_by_default():
     assert figures["gain_rmse"] == pytest.approx(error - figures["test_rmse"])
     assert figures["gain_rmse_low"] < figures["gain_rmse"] < figures["gain_rmse_high"] < 0
     assert "gain_rmse" not in refit(configured(), data).figures
+
+
+@cases("name, score, constant", {"mean": ("red_wine", "rmse", np.mean), "mode": ("diabetes", "accuracy", _mode)})
+def test_gain_over_the_baseline_is_on_the_same_rows_of_the_test_part(name, score, constant):
+    """The baseline is the mean of the training part, or its most frequent class."""
+    data = bundled(name)
+    figures = refit(configured_whole("forest", 8), data).figures
+    y = data.y[data.split.test]
+    ignoring = constant(data.y[data.split.train])
+    gain = figures[f"gain_over_baseline_{score}"]
+    if data.n_classes:
+        assert gain == pytest.approx(figures["test_accuracy"] - np.mean(y == ignoring))
+        assert figures["test_predicted_classes"] == 2
+    else:
+        assert gain == pytest.approx(np.sqrt(np.mean((y - ignoring) ** 2)) - figures["test_rmse"])
+    assert figures[f"gain_over_baseline_{score}_low"] < gain < figures[f"gain_over_baseline_{score}_high"]
 
 
 def test_defaults_that_cannot_be_trained_cost_no_study_its_result(late):
