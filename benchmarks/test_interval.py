@@ -6,14 +6,23 @@ Of each population 700 studies (--quick: 40) of 300 rows: a tree's depth is chos
 the tree is refitted there, and scored on the test part, 30 % of the rows, with the interval that a study logs as
 `test_<score>_low` and `_high`. The true score is that of the same tree on 20,000 other rows. Of 700 studies, an
 interval that holds it in 95 % of all is seen to do so in 93.4 to 96.6 %.
+
+Then ten tables (--quick: two) of 1,000 rows and 250 copies of some. Plan, split and refit are those of a study, and the
+folds choose among six extra-trees; the true score is that of the model to log, on 20,000 new rows. Copies stay
+together by default; beside it stands what `duplicates=keep` has.
 """
 
+import contextlib
+import io
 import sys
+import tempfile
 import time
 from pathlib import Path
+from statistics import fmean
 
 import click
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, root_mean_squared_error
 from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit
@@ -22,10 +31,15 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from entrypoints.models.best_model import raw_rows_model, refit  # noqa: E402
+from entrypoints.models.cross_validation import training_of  # noqa: E402
+from entrypoints.search.plan import planned  # noqa: E402
+from entrypoints.settings import StudySettings, tune_options  # noqa: E402
 from entrypoints.statistics import blocks_of, jackknife  # noqa: E402
 
 ROWS, TRUE_ROWS, TEST = 300, 20_000, 0.3
 DEPTHS = {"max_depth": [1, 3, 6]}
+COPIED_ROWS, COPIES, CANDIDATES = 1000, 250, 6
 Array = NDArray[np.float64]
 
 
@@ -65,6 +79,52 @@ def held(seed, target, tree, score, size):
     return bool(found.low <= score(y[ROWS:], predicted[ROWS:]) <= found.high)
 
 
+def rows_of(seed, count):
+    """Rows of numbers and a category."""
+    random = np.random.default_rng(seed)
+    rows = pd.DataFrame(random.normal(size=(count, 5)).round(3), columns=list("abcde"))
+    rows["region"] = random.choice(["north", "south", "east"], count)
+    mean = np.sin(2 * rows["a"]) + rows["b"] * (rows["region"] == "south") + 0.3 * rows["c"]
+    return rows.assign(y=(mean + random.normal(0, 1, count)).round(3))
+
+
+def settings(*arguments):
+    """The settings of a command with these arguments."""
+
+    @click.command()
+    @tune_options
+    def command(**options): ...
+
+    options = command.make_context("command", list(arguments)).params
+    del options["resume"]
+    return StudySettings(**options)
+
+
+def validated(configuration, data):
+    """The score of a configuration over the folds."""
+    training = training_of(configuration, data)
+    while not training.ended:
+        training.advance()
+        training.report()
+    return fmean(training.fold_scores.values())
+
+
+def held_with_copies(seed, duplicates):
+    """Low, high and true score of one study of a table with copies."""
+    rows = rows_of(seed, COPIED_ROWS)
+    rows = pd.concat([rows, rows.sample(COPIES, random_state=seed)]).sample(frac=1, random_state=seed)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = Path(folder, "copies.csv")
+        rows.to_csv(path, index=False)
+        asked = ["--dataset", path, "--target", "y", "--algorithm", "extra_trees", "--time_limit_s", "none"]
+        study = planned(settings(*map(str, asked), "--duplicates", duplicates), folder=Path(folder))
+        best = min(study.configurations[:CANDIDATES], key=lambda each: validated(each, study.data))
+        model = refit(best, study.data)
+    new = rows_of(seed + 1000, TRUE_ROWS)
+    true = root_mean_squared_error(new["y"], raw_rows_model(model, study.table).predict(new))
+    return model.figures["test_rmse_low"], model.figures["test_rmse_high"], true
+
+
 @click.command(help=__doc__)
 @click.option("--quick", is_flag=True, help="40 studies of each population, to see that it runs.")
 def main(quick):
@@ -74,6 +134,15 @@ def main(quick):
         began = time.monotonic()
         share = np.mean([held(seed, *population) for seed in range(studies)])
         click.echo(f"{name:24} {100 * share:5.1f} % of {studies} studies ({time.monotonic() - began:.0f} s)")
+    tables = 2 if quick else 10
+    for duplicates in ("auto", "keep"):
+        found = np.array([held_with_copies(seed, duplicates) for seed in range(tables)])
+        low, high, true = found.T
+        holds = int(((low <= true) & (true <= high)).sum())
+        means = ", ".join(f"{each:.3f}" for each in found.mean(axis=0))
+        click.echo(
+            f"copies, duplicates={duplicates}: {holds} of {tables} tables; on average low, high and true: {means}"
+        )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ OF_STUDY = (
     "model_run_id",
     "command_cpu_seconds",
     "command_elapsed_s",
-    "duplicate_rows_percent",
+    "copies",
     "leak",
     "test",
     "test_low",
@@ -84,8 +84,8 @@ class Frame:
             second that served models are asked, None for one after the other), search (grid, random or tpe), seed,
             planned (its trials, if the time was enough), model (the address of the logged model), model_run_id (the
             trial's that it is of), command_cpu_seconds and command_elapsed_s (of the whole command,
-            with starting and preparing), duplicate_rows_percent (the rows that are exact copies of others, where these
-            may lie on both sides of a split), leak (the sentence of ``leaks.sentence``); test, test_low and test_high
+            with starting and preparing), copies (the sentence of ``dataset_input.of_copies``, where copies of rows lie
+            on both sides of the split), leak (the sentence of ``leaks.sentence``); test, test_low and test_high
             (the score of its model on the test part, and its interval), no_interval (why that is not known), gain,
             gain_low and gain_high (by how much it is better there than its library's defaults), gain_over_baseline,
             gain_over_baseline_low and gain_over_baseline_high (the same of a model that ignores all features),

@@ -21,6 +21,7 @@ from entrypoints.datasets import known
 from entrypoints.datasets.dataset_input import record_data
 from entrypoints.datasets.splits import make_split
 from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.search.defaults import duplicates_of
 from entrypoints.settings import FOLDS, as_typed, dataset_options
 
 
@@ -30,7 +31,8 @@ def prepare(dataset: str, folds: int, duplicates: str | None, **options: Any) ->
     given = {"dataset": dataset, "folds": folds, "duplicates": duplicates, **options}
     with recorded_run("prepare", f"prepare {Path(dataset).name}", as_typed(given)) as run:
         table = known.load(dataset, **options)
-        split = make_split(table, folds=folds or FOLDS, seed=options["seed"], duplicates=duplicates)
+        together = duplicates_of(duplicates, dataset, table)
+        split = make_split(table, folds=folds or FOLDS, seed=options["seed"], duplicates=together)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "table.parquet")
             table.frame.to_parquet(path, index=False)

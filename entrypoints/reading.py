@@ -18,6 +18,7 @@ from entrypoints.frame import OF_POINT, StudyRows, trial_row
 from entrypoints.mlflow_io import figures_of, load_rows, search_runs
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
+    COPIES,
     DATASET,
     LEAK,
     NO_INTERVAL,
@@ -83,7 +84,6 @@ def _study(client: MlflowClient, run: Run) -> dict[str, Any]:
         )
     known = json.loads(tags[SCORE])
     tables = run.inputs.dataset_inputs if run.inputs else []
-    keeps_copies = params.get("duplicates") != "together"
     return {
         **known,
         **of_model(figures, str(known["score"])),
@@ -102,7 +102,7 @@ def _study(client: MlflowClient, run: Run) -> dict[str, Any]:
         "command_cpu_seconds": figures.get("command_cpu_seconds"),
         "command_elapsed_s": figures.get("command_elapsed_s"),
         "leak": tags.get(LEAK),
-        "duplicate_rows_percent": figures.get("duplicate_rows_percent") if keeps_copies else None,
+        "copies": tags.get(COPIES),
         "no_interval": tags.get(NO_INTERVAL),
     }
 

@@ -84,9 +84,11 @@ class StudySettings:
         "A column of dates or numbers: the test part is the latest rows, and each fold is predicted from earlier ones.",
     )
     duplicates: str | None = option(
-        "keep",
-        one_of("together", keep=None),
-        "together: exact copies of a row, target included, stay in one part and one fold. keep: they are rows as any.",
+        AUTO,
+        one_of("together", keep=None, auto=AUTO),
+        "together: exact copies of a row, target included, stay in one part and one fold. keep: they are split like "
+        "other rows. auto: together where more than 1 % of the rows of your own table are copies, more than by chance, "
+        "and neither group nor time is given; else keep.",
     )
     seed: int = option("0", whole(0), "Fixes the split, the folds, and the order of batches and trials.")
     algorithm: str = option(

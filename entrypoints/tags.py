@@ -25,6 +25,7 @@ DIGEST = "sysmetrics.digest"  # The digest of the table.
 STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
 SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
 SCORE = "sysmetrics.score"  # What ranks its trials, the baseline on each fold, how many trials are planned: JSON.
+COPIES = "sysmetrics.copies"  # That many test rows equal rows of the training part, in a sentence.
 LEAK = "sysmetrics.leak"  # The columns that may only be known with the target, in a sentence.
 NO_INTERVAL = "sysmetrics.no_interval"  # Why no interval is known for the score of its model on other rows.
 STUDY_LIMITS = "sysmetrics.limits"  # The limits of the study; of a version that was not judged: that.

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import (
     GroupKFold,
     GroupShuffleSplit,
@@ -122,7 +120,7 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
     Every part holds the classes in the table's proportions. If the table has groups, no two parts hold rows of one. If
     it has times, each part is later than what is trained on for it: the test part is the end, and the folds' validation
     rows divide the second half of the rest, each after all rows that its model is fitted on. Rows of the same time stay
-    together. With ``duplicates`` equal rows stay together, too, as one group.
+    together. With ``duplicates`` each part and each fold holds all copies of its rows, target included.
 
     Raises:
         UserError: the arguments or the classes of the table do not allow it.
@@ -132,7 +130,7 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
     if table.groups is not None and table.times is not None:
         raise UserError("group and time: rows are split by one of them; leave one out")
     if duplicates is not None:
-        table = _with_copies_together(table, duplicates)
+        return _with_copies_together(table, duplicates, folds, seed)
     y, stratify = table.y, table.task == "classification"
     test_rows = math.ceil(len(y) * TEST_FRACTION)
     _check_folds(folds, training_rows=len(y) - test_rows)
@@ -185,18 +183,28 @@ def thinned(rows: Rows, y: NDArray[Any], most: int, *, in_classes: bool) -> Rows
     return rows[kept]
 
 
-def _with_copies_together(table: Table, duplicates: str) -> Table:
-    """The table with groups that no two equal rows are parted by: groups that share a row's content become one."""
-    if table.times is not None:
-        raise UserError(f"duplicates={duplicates} and time: rows are split by their time alone; leave one out")
-    if table.groups is None:
-        return replace(table, groups=table.contents)
-    # Groups and contents are the nodes of a graph, rows its edges.
-    contents = table.contents + int(np.max(table.groups)) + 1
-    nodes = int(np.max(contents)) + 1
-    rows = coo_array((np.ones(len(contents)), (table.groups, contents)), shape=(nodes, nodes))
-    _, joined = connected_components(rows, directed=False)
-    return replace(table, groups=joined[table.groups])
+def _with_copies_together(table: Table, duplicates: str, folds: int, seed: int) -> Split:
+    """The split of the different rows of a table, to which the copies of each row are added."""
+    for by, values in (("group", table.groups), ("time", table.times)):
+        if values is not None:
+            raise UserError(f"duplicates={duplicates} and {by}: rows are split by their {by} alone; leave one out")
+    contents = table.contents
+    _, first = np.unique(contents, return_index=True)
+    different = make_split(replace(table, frame=table.frame[[table.target]].iloc[first]), folds=folds, seed=seed)
+    train = _with_content(different.train, contents)
+    test = _with_content(different.test, contents)
+    validated_in = np.full(len(first), _NEVER, dtype=different.folds.validated_in.dtype)
+    validated_in[different.train] = different.folds.validated_in
+    rows = replace(different.folds, train=train, validated_in=validated_in[contents[train]])
+    return Split(train, test, rows, contents)
+
+
+def _with_content(wanted: Rows, contents: NDArray[np.int64]) -> Rows:
+    """The rows that have one of the wanted contents, in the order of these."""
+    place = np.full(int(contents.max()) + 1, _NEVER)
+    place[wanted] = np.arange(len(wanted))
+    rows = np.flatnonzero(place[contents] != _NEVER).astype(np.int32)
+    return rows[np.argsort(place[contents[rows]], kind="stable")]
 
 
 def copied_percent(table: Table, split: Split) -> float:

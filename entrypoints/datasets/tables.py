@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from entrypoints.datasets.sysmetrics_rows import Column, is_numeric, numbers
 
 Task = Literal["regression", "classification"]
+MANY_COPIES = 0.01  # of the rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,22 @@ class Table:
     def duplicate_rows(self) -> int:
         """How many rows equal an earlier one."""
         return len(self.frame) - len(np.unique(self.contents))
+
+    @cached_property
+    def has_many_copies(self) -> bool:
+        """Whether more than 1 % of the rows equal an earlier one, and more than chance explains.
+
+        Chance alone makes rows equal in a table of few different values: as many as if columns were independent.
+        """
+        rows = len(self.frame)
+        share = self.duplicate_rows / rows
+        if share <= MANY_COPIES:
+            return False
+        equal_by_chance = float(rows)  # how many other rows equal a row
+        for name in self.frame:
+            shares = self.frame[name].value_counts(normalize=True, dropna=False)
+            equal_by_chance *= float((shares**2).sum())
+        return share > equal_by_chance
 
     @cached_property
     def digest(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from entrypoints.datasets.tables import Task
+from entrypoints.datasets.tables import Table, Task
 from entrypoints.option_types import AUTO, NAMED_DATASETS
 from entrypoints.progress import duration
 from entrypoints.settings import AUTO_NUMBER, FOLDS, StudySettings
@@ -33,6 +33,18 @@ def resolved(settings: StudySettings, task: Task) -> StudySettings:
         folds=settings.folds or FOLDS,
         search_rows=settings.search_rows or None,
     )
+
+
+def duplicates_of(asked: str | None, dataset: str, table: Table) -> str | None:
+    """What ``duplicates=auto`` stands for: copies of a user's rows may be on one side only, if that is possible.
+
+    The named datasets stay as their source has them, so that their scores can be compared with those of others.
+    """
+    if asked != AUTO:
+        return asked
+    is_by_option = table.groups is not None or table.times is not None
+    may_change = dataset not in NAMED_DATASETS and not is_by_option
+    return "together" if may_change and table.has_many_copies else None
 
 
 def different_algorithms(task: Task) -> str:

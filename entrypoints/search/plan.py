@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from entrypoints import own_modules
@@ -52,7 +53,8 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
         seed=settings.seed,
     )
     table = scores.with_positive(table, settings.positive)
-    settings = defaults.resolved(asked, table.task)
+    duplicates = defaults.duplicates_of(asked.duplicates, asked.dataset, table)
+    settings = replace(defaults.resolved(asked, table.task), duplicates=duplicates)
     said = [defaults.sentence(asked, settings, table.task)]
     score = scores.find(settings.metric, table.task, table.positive)
     parsed = parse_limits(settings.limits, score, here=where.is_here)

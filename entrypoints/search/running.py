@@ -122,9 +122,7 @@ def describe(study: Study) -> None:
         about[STUDY_LIMITS] = str(study.limits)
     tags = [RunTag(name, value) for name, value in about.items()]
     study.run.client.log_batch(study.run.run_id, tags=tags)
-    copies_percent = record_data(study.run, study.table, study.split)
-    if study.settings.duplicates is None:
-        study.facts["duplicate_rows_percent"] = copies_percent
+    study.facts["copies"] = record_data(study.run, study.table, study.split) or None
     say(f"Score: {study.score_line}")
 
 

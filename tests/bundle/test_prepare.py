@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-import pytest
+from cases import cases
 from commands import invoke
 from mlflow.artifacts import download_artifacts
 
@@ -32,8 +33,8 @@ def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(st
     pd.testing.assert_frame_equal(pd.read_parquet(stored / "table.parquet"), table.frame)
 
 
-def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(store_in_use):
-    """Of a file in the user's folder: a sample of the table, and how many of its rows equal an earlier one.
+def test_prepare_takes_the_rows_that_are_asked_for(store_in_use):
+    """Of a file in the user's folder: a sample of the table.
 
     A table in the run says how each column is read.
     """
@@ -47,8 +48,33 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(sto
     assert run.data.tags["sysmetrics.digest"] == table.digest
     rows = load_rows(store_in_use, run.info.run_id, "columns.json")
     assert [[*row.values()] for row in rows] == [["a", "numbers", ""], ["b", "left out", "drop"], ["y", "target", ""]]
-    percent = run.data.metrics["duplicate_rows_percent"]
-    assert percent == pytest.approx(table.frame.duplicated().sum() / 0.6)
-    in_training = run.data.metrics["test_rows_in_training_percent"]
-    says = f"Duplicates: {percent:.3g} % of the rows are exact copies of others, and {in_training:.3g} % of the test"
+
+
+WITH_COPIES = pd.DataFrame({"a": np.arange(80) % 64 * 0.1, "g": np.arange(80), "y": np.arange(80) % 64 * 0.7})
+FEW_VALUES = pd.DataFrame({"a": np.arange(80) % 5, "g": np.arange(80), "y": np.arange(80) % 2})
+ARE_COPIES = "Duplicates: 20 % of the rows are exact copies of others"
+
+
+@cases(
+    "table, options, says, is_apart",
+    {
+        "by default": (WITH_COPIES, {}, f"{ARE_COPIES}: all copies of a row stay in one part and one fold;", True),
+        "kept": (WITH_COPIES, {"duplicates": "keep"}, "; duplicates=together keeps copies in one part", False),
+        "by group": (WITH_COPIES, {"group": "g"}, "on new ones; leave them out of the file", False),
+        "by time": (WITH_COPIES, {"time": "g"}, "on new ones; leave them out of the file", False),
+        "by chance": (FEW_VALUES, {}, "", False),
+    },
+)
+def test_copies_of_rows_of_a_users_table_stay_on_one_side_and_a_line_says_so(
+    table, options, says, is_apart, store_in_use
+):
+    """Unless a column says how rows are split, or rows are equal since their columns have few values."""
+    table.to_csv("own.csv", index=False)
+    command = invoke(prepare, dataset="own.csv", target="y", folds="2", drop="g", **options)
+    assert command.exit_code == 0, command.output
     assert says in command.stdout
+    assert bool(says) is ("Duplicates" in command.stdout)
+    (run,) = store_in_use.search_runs(["0"])
+    assert (run.data.metrics["test_rows_in_training_percent"] == 0) is is_apart
+    assert run.data.tags.get("sysmetrics.copies", "") in command.stdout
+    assert ("sysmetrics.copies" in run.data.tags) is (bool(says) and not is_apart)

@@ -25,7 +25,6 @@ from entrypoints.statistics import REPORTED, Estimate, over_folds
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
 SEEN = math.log(1.2)  # a ratio of costs that is worth a word
 ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
-MANY_COPIES_PERCENT = 1.0  # of the rows
 # By unit the difference in a cost that nobody would choose by; and, where its noise is not known, one that may be a
 # process's first fit or the order in which processes started. Of other units the latter is never enough.
 FLOORS = {"mb": (SMALL_MB, 1.0), "s": (0.02, 1.0), "seconds": (0.02, 1.0)}
@@ -373,12 +372,8 @@ def _warnings(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Itera
         yield f"**The model does not beat the baseline** beyond noise: ignoring all features may be as good.{rare}"
     if study["leak"]:
         yield f"**A leak?** {study['leak']}"
-    share = study["duplicate_rows_percent"]
-    if share is not None and share > MANY_COPIES_PERCENT:
-        yield (
-            f"{percent(share)} of the rows are exact copies of others, by which a model that memorises rows looks "
-            "better: `-P duplicates=together` keeps copies on one side of each split."
-        )
+    if study["copies"]:
+        yield f"{study['copies']}."
 
 
 def _shown(frame: Frame, trials: pd.DataFrame) -> pd.DataFrame:

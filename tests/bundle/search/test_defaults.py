@@ -2,14 +2,18 @@
 
 from itertools import count
 
+import numpy as np
+import pandas as pd
 from cases import cases, tables
 from records import parsed, study_settings
 from reference import bundled, table_of
 
+from entrypoints.datasets.splits import copied_percent
 from entrypoints.models.algorithms import find_all
 from entrypoints.search import pace, warm_up
 from entrypoints.search.defaults import resolved, sentence
 from entrypoints.search.grid import configurations
+from entrypoints.search.plan import planned
 from entrypoints.settings import StudySettings
 
 TABLES = tables(__file__, "search.yaml")
@@ -37,6 +41,15 @@ def test_first_line_says_what_is_searched_and_what_to_type_for_the_other(line, s
     said = sentence(asked, resolved(asked, "regression"), "regression")
     assert says in said
     assert bool(says) is bool(said)
+
+
+def test_study_keeps_copies_of_a_users_rows_on_one_side(tmp_path):
+    """As `prepare` does."""
+    rows = np.arange(80) % 64 * 0.1
+    pd.DataFrame({"a": rows, "y": rows}).to_csv(tmp_path / "own.csv", index=False)
+    study = planned(_asked(f"--dataset {tmp_path}/own.csv --target y --algorithm linear"), folder=tmp_path)
+    assert study.settings.duplicates == "together"
+    assert copied_percent(study.table, study.split) == 0
 
 
 def test_search_that_learns_begins_with_each_algorithm():

@@ -112,13 +112,6 @@ def test_margin_of_as_good_does_not_grow_with_the_number_of_trials():
     assert set(found.equal["batch_size"]) == {8}
 
 
-@cases("percent, is_named", [(1.5, True), (0.5, False)])
-def test_many_exact_copies_of_rows_are_named(percent, is_named):
-    """A model that memorises looks better by them."""
-    sentences = answer(made(duplicate_rows_percent=percent)).sentences
-    assert ("exact copies" in " ".join(sentences)) is is_named
-
-
 @cases("trials, chosen", TABLES["ties"])
 def test_scores_that_are_equal_to_ten_digits_of_their_own_are_ties(trials, chosen):
     """Also where noise is not known."""
