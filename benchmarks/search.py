@@ -39,6 +39,7 @@ from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial, end_tags  # noqa: E402
 from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
+from entrypoints.tags import TRAINING_STEP  # noqa: E402
 
 COST = "training_time_s"
 FAMILIES = {  # of tables: their module, and how many values of each hyperparameter a grid has
@@ -135,7 +136,7 @@ def problem(family, name, limit, seed):
 
 
 def _configuration(values):
-    return Configuration({"algorithm": "table", "batch_size": 1, **values}, by_batch=True, seed=0)
+    return Configuration({"algorithm": "table", "batch_size": 1, **values}, axis=TRAINING_STEP, seed=0)
 
 
 def replay(of, seed, *, learns, trials=None):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from entrypoints.tags import BY_RACE, DIVERGED, FEASIBLE, NUMBER, REPEAT, ROLE, STOP_HOW
+from entrypoints.tags import AXIS, BY_RACE, DIVERGED, FEASIBLE, FOLD, NUMBER, REPEAT, ROLE, STOP_HOW
 from mlflow_sysmetrics.host import SYSTEM_FACTS
 from mlflow_sysmetrics.tags import HOST_PREFIX, STOP_METRIC, STOPPED_BY
 
@@ -25,6 +25,7 @@ ABOUT = (
     "number",
     "repeat",
     "role",
+    "axis",
     "status",
     "diverged",
     "feasible",
@@ -92,11 +93,12 @@ class Frame:
             predicted_classes (how many classes it predicts there) and algorithm (where its trials share one). None
             where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
-            hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
-            ``role`` is empty; ``number`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is
-            not known is None.
+            hyperparameter, one for each metric outside ``system/`` and ``fold/`` (its last value, NaN where the trial
+            lacks it). ``role`` is empty; ``axis`` is what its steps count; ``number`` counts from 1 on; ``repeat`` is 0
+            for a configuration's first run; what is not known is None.
         folds: one row a trial and fold: study, trial_id, fold, and the metrics of that fold's model.
-        curves: one row a point: study, trial_id, metric, at (the step), value. Empty where no question needs them.
+        curves: one row a point: study, trial_id, metric, at (the training step), value. Empty where no question needs
+            them. Trials whose axis is the fold have none.
         importance: one row a column of a study's file: study, and the columns of ``importance.importance``.
         references: what the searches are held against: rows like those of trials, whose ``role`` is ``reference``.
         hyperparameters: the names of those that differ between trials, as they were searched. A column holds numbers
@@ -135,6 +137,14 @@ class Frame:
     def configurations(self) -> pd.Series[str]:
         """What each trial had chosen."""
         return configurations(self.trials, self.hyperparameters)
+
+    @property
+    def by_fold(self) -> list[str]:
+        """The algorithms of the first study whose axis is the fold, where it has several."""
+        if "algorithm" not in self.trials:
+            return []
+        trials = self.trials[(self.trials["study"] == self.first) & (self.trials["axis"] == FOLD)]
+        return sorted(set(trials["algorithm"]))
 
     @property
     def metrics(self) -> list[str]:
@@ -268,7 +278,7 @@ def trial_row(figures: Mapping[str, float], tags: Mapping[str, str], params: Map
     """A trial in a frame, be it one that has just ended or one that was read.
 
     Args:
-        figures: the last value of each metric outside ``system/``.
+        figures: the last value of each metric outside ``system/`` and ``fold/``.
         tags: of its run, by which most of ``ABOUT`` is known.
         params: what it has chosen, and maybe what all trials share.
         about: what else is known of ``ABOUT``: trial_id, run_id, name, status.
@@ -279,6 +289,7 @@ def trial_row(figures: Mapping[str, float], tags: Mapping[str, str], params: Map
         "number": None if number is None else int(number),
         "repeat": int(tags.get(REPEAT, 0)),
         "role": tags.get(ROLE, ""),
+        "axis": tags.get(AXIS),
         "diverged": tags.get(DIVERGED) == "true",
         "feasible": {"true": True, "false": False}.get(tags.get(FEASIBLE, "")),
         "host": _host(tags),

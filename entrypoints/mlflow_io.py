@@ -16,6 +16,8 @@ from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
+from entrypoints.tags import OF_FOLD
+
 PAGE = 1000  # runs in one request
 _NO_SUCH_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -44,8 +46,8 @@ def search_runs(client: MlflowClient, experiment_id: str, conditions: str, order
 
 
 def figures_of(run: Run) -> dict[str, float]:
-    """The last value of each metric of a run; what a process and its machine were doing is not among them."""
-    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+    """The last value of each metric of a run, without those of one moment of the machine or of one fold."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith(("system/", OF_FOLD))}
 
 
 def log_tables(client: MlflowClient, run_id: str, tables: Mapping[str, list[dict[str, Any]]]) -> None:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from entrypoints.errors import UserError
-from entrypoints.frame import OF_POINT, StudyRows, trial_row
+from entrypoints.frame import OF_POINT, Row, StudyRows, trial_row
 from entrypoints.mlflow_io import figures_of, load_rows, search_runs
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
@@ -26,6 +26,7 @@ from entrypoints.tags import (
     SEARCHED,
     STUDY_KEY,
     STUDY_LIMITS,
+    TRAINING_STEP,
 )
 from mlflow_sysmetrics.tags import TRIAL_ID
 from mlflow_sysmetrics.ui import trials_of
@@ -43,7 +44,8 @@ def rows_of(client: MlflowClient, run: Run, curves: Collection[str] = ()) -> Stu
         client: of the store.
         run: of ``tune`` or ``early_stop``.
         curves: the metrics whose points are read, beside the score, of at most 200 trials a study that ran to their
-            end, spread evenly over the order of their starts: at most 200 points each, the first and the last included.
+            end over training steps, spread evenly over the order of their starts: at most 200 points each, the first
+            and the last included.
 
     Raises:
         UserError: the study has no trials.
@@ -63,12 +65,17 @@ def rows_of(client: MlflowClient, run: Run, curves: Collection[str] = ()) -> Stu
     points: list[pd.DataFrame] = []
     importance: Sequence[dict[str, Any]] = ()
     if curves:
-        is_whole = [row["status"] == "FINISHED" and not row["diverged"] and not row["role"] for row in rows]
-        ended = [trial for trial, whole in zip(trials, is_whole, strict=True) if whole]
+        ended = [trial for trial, row in zip(trials, rows, strict=True) if _has_curves(row)]
         points += _curves(client, study, ended, {*curves, str(about["score"])})
         importance = _rows_if_there(client, study, IMPORTANCE)
     searched = [str(name) for name in json.loads(run.data.tags.get(SEARCHED, "[]"))]
     return StudyRows(study, about, rows, searched, folds, points, importance)
+
+
+def _has_curves(row: Row) -> bool:
+    """Whether a trial of the search has trained step by step to its end."""
+    is_whole = row["status"] == "FINISHED" and not row["diverged"]
+    return is_whole and row["axis"] == TRAINING_STEP and not row["role"]
 
 
 def _trial_id(run: Run) -> str:

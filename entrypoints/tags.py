@@ -1,5 +1,7 @@
 """The tags of a run that only the bundle writes: each name once. Those that the plugin writes, too, are its own."""
 
+from typing import Final, Literal
+
 # A process.
 RAY_NODE_ID = "sysmetrics.ray_node_id"  # Ray's id of its machine.
 PID_SINCE = "sysmetrics.pid_since"  # When it began, in unix seconds.
@@ -10,6 +12,11 @@ REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is
 ROLE = "sysmetrics.role"  # reference: what the search is held against; the trials of the search have none.
 DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
 FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits and can be chosen: it came to its end and did not diverge.
+AXIS = "sysmetrics.axis"  # The axis of a trial: what its steps count.
+Axis = Literal["training step", "fold"]
+TRAINING_STEP: Final = "training step"  # All folds train together, a batch a step, so there are curves of training.
+FOLD: Final = "fold"  # A step is the fit of one fold's model. Without ``partial_fit`` there is no curve of training.
+OF_FOLD = "fold/"  # With this begin the names of metrics whose step is the number of a fold.
 END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.
 
 # How a trial was stopped, beside what the plugin says.

@@ -11,11 +11,11 @@ import pandas as pd
 from entrypoints.frame import Frame
 from entrypoints.limits.costs import of_served
 from entrypoints.limits.grammar import Limits
-from entrypoints.tags import DIVERGED, FEASIBLE, STUDY_LIMITS
+from entrypoints.tags import AXIS, DIVERGED, FEASIBLE, FOLD, OF_FOLD, STUDY_LIMITS, TRAINING_STEP, Axis
 from mlflow_sysmetrics.tags import BY_LIMITS, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
-SCORE, TABLE, TRAINING, LIMITS, STOPPED = FIRST, "table", "training", "limits", "stopped"
+SCORE, TABLE, TRAINING, FOLDS, LIMITS, STOPPED = FIRST, "table", "training", "folds", "limits", "stopped"
 PROGRESS = "progress"
 BEST_SO_FAR, SPENT_CPU_S = "best_so_far", "search_cpu_seconds"  # curves of a study's run
 STUDIES, REPORTS = "studies", "reports"
@@ -37,7 +37,12 @@ _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 
 def of_study(
-    frame: Frame, start: float, searched: Sequence[str], limits: Limits, differing: Collection[str] = ()
+    frame: Frame,
+    start: float,
+    searched: Sequence[str],
+    limits: Limits,
+    axes: Collection[Axis],
+    differing: Collection[str] = (),
 ) -> dict[str, Page]:
     """The pages of a study's trials; where diverged ones would spoil an axis they are left out.
 
@@ -48,6 +53,7 @@ def of_study(
         start: when it began, in unix seconds.
         searched: the names of its hyperparameters.
         limits: the limits on its trials.
+        axes: of its trials.
         differing: the costs in which trials differ by more than noise; the axes of all others would show noise alone.
     """
     score = frame.score
@@ -62,22 +68,28 @@ def of_study(
     page = partial(Page, sort_by=score, ascending=ascending, wide=why, pinned=result["run_id"].tolist())
     shown = [*map(param, searched), metric(score), *map(metric, _costs(comparable)), *why]
     heading = "; ".join(["Score against cost", *(f"the result is {name}" for name in result["name"])])
-    axes = _axes(comparable, differing)
+    costs = _axes(comparable, differing)
     against = [
-        Section(heading, [scatter(name, score) for name in (*axes, *of_served(limits).metrics)]),
+        Section(heading, [scatter(name, score) for name in (*costs, *of_served(limits).metrics)]),
         # Without served figures, which finalists alone have: it hides runs that lack one.
-        Section("Hyperparameters, costs and score", [parallel(_shared(frame, searched), [*axes, score])], columns=1),
+        Section("Hyperparameters, costs and score", [parallel(_shared(frame, searched), [*costs, score])], columns=1),
     ]
     best = f"{sound} and attributes.status = 'FINISHED'"
-    scored = best if learns else sound  # the score of a trial that was raced is that of its first folds
+    scored = best if learns else sound  # a trial that was raced has the score of where it ended, or none
     own = f"attributes.run_id = '{frame.first}'"
-    during = f"{title} · during training, the ten best"
     pages = {
         SCORE: page(f"{title} · score against cost", scored, columns=shown, sections=against),
         TABLE: page(f"{title} · table", trials, "TABLE", columns=shown, sections=against),
-        TRAINING: page(during, best, columns=shown, sections=_training(score), all_runs=False),
-        PROGRESS: page(f"{title} · best score so far", own, sections=_progress()),
     }
+    if TRAINING_STEP in axes:
+        trained = f"{best} and {tag(AXIS)} = '{TRAINING_STEP}'"
+        during = f"{title} · during training, the ten best"
+        pages[TRAINING] = page(during, trained, columns=shown, sections=_training(score), all_runs=False)
+    if FOLD in axes:
+        fitted = f"{best} and {tag(AXIS)} = '{FOLD}'"
+        by_fold = f"{title} · fold by fold, the ten best"
+        pages[FOLDS] = page(by_fold, fitted, columns=shown, sections=_folds(score), all_runs=False)
+    pages[PROGRESS] = page(f"{title} · best score so far", own, sections=_progress())
     if not limits.rules:
         return pages
     limited = [tag(FEASIBLE), *why, *map(metric, dict.fromkeys([score, *limits.metrics])), *map(param, searched)]
@@ -86,7 +98,8 @@ def of_study(
     pages[LIMITS] = page(within, trials, "TABLE", columns=limited, sections=bounds)
     stopped = f"{trials} and tags.`{STOPPED_BY}` = '{BY_LIMITS}'"
     reasons = f"{title} · what was stopped, and why"
-    curves = _training(score, log=ascending)
+    curves = _training(score, log=ascending) if TRAINING_STEP in axes else []
+    curves += _folds(score) if FOLD in axes else []
     pages[STOPPED] = page(reasons, stopped, "TABLE", columns=limited, sections=curves, all_runs=False)
     return pages
 
@@ -150,3 +163,9 @@ def _training(score: str, log: bool = False) -> list[Section]:
         Section("Score during training", of_score),
         Section("Costs during training", [lines(each) for each in _CURVES]),
     ]
+
+
+def _folds(score: str) -> list[Section]:
+    """What the model of each fold shows. Between two folds there is nothing, so this is no curve of training."""
+    values = [lines(f"{OF_FOLD}{name}") for name in (score, "val_loss", _TIME)]
+    return [Section("The model of each fold, by the number of the fold", values)]

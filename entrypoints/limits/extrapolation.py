@@ -8,6 +8,7 @@ from statistics import fmean, stdev, variance
 
 from scipy import special
 
+from entrypoints.tags import FOLD, TRAINING_STEP, Axis
 from mlflow_sysmetrics.limits import digits
 
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
@@ -40,17 +41,17 @@ class Extrapolation:
     come as those so far.
 
     Args:
-        by_fold: whether a step is the fit of a fold. There are few of them, and each is a block. How much they differ
-            is pooled with what is usual.
+        axis: what a step is. There are few folds, and each is a block. How much their fits differ is pooled with what
+            is usual.
     """
 
-    def __init__(self, *, by_fold: bool = False) -> None:
+    def __init__(self, axis: Axis = TRAINING_STEP) -> None:
         self.steps = 0
         self.total = 0.0
-        self._by_fold = by_fold
-        self._warm_up = 0 if by_fold else WARM_UP
-        self._min_blocks = MIN_FOLDS if by_fold else MIN_BLOCKS
-        self._block_steps = 1 if by_fold else BLOCK_STEPS
+        self._axis = axis
+        self._warm_up = WARM_UP if axis == TRAINING_STEP else 0
+        self._min_blocks = MIN_BLOCKS if axis == TRAINING_STEP else MIN_FOLDS
+        self._block_steps = BLOCK_STEPS if axis == TRAINING_STEP else 1
         self._warm_up_total = 0.0
         self._blocks: list[float] = []  # the mean of each full block
         self._open = 0.0
@@ -89,12 +90,12 @@ class Extrapolation:
     @property
     def _degrees(self) -> int:
         """Of freedom, of the spread."""
-        return len(self._blocks) - 1 + (FOLDS_DEGREES if self._by_fold else 0)
+        return len(self._blocks) - 1 + (FOLDS_DEGREES if self._axis == FOLD else 0)
 
     @property
     def _spread(self) -> float:
         """The standard deviation of blocks."""
-        if not self._by_fold:
+        if self._axis == TRAINING_STEP:
             return stdev(self._blocks)
         usual = FOLDS_SPREAD * fmean(self._blocks)
         squares = FOLDS_DEGREES * usual**2 + (len(self._blocks) - 1) * variance(self._blocks)

@@ -11,7 +11,7 @@ from entrypoints.limits.cost_history import Outlook
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.grammar import Bound, Waiting
-from entrypoints.tags import STOP_HOW, STOP_PREDICTION
+from entrypoints.tags import STOP_HOW, STOP_PREDICTION, TRAINING_STEP, Axis
 from mlflow_sysmetrics.limits import Kind, Stop, Values, finite
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
@@ -38,14 +38,14 @@ class Guard:
     Args:
         outlook: the limits on it, and what other trials make it expect.
         steps: how many steps the trial has; infinity: that is not known, so its totals cannot be predicted.
-        by_fold: whether a step is the fit of a fold.
+        axis: what its steps count.
 
     Attributes:
         stop: the limit for which the trial has to end, once it has to; without a step where it is not to begin.
         prediction: of the final value, if that is why.
     """
 
-    def __init__(self, outlook: Outlook, steps: float, *, by_fold: bool = False) -> None:
+    def __init__(self, outlook: Outlook, steps: float, axis: Axis = TRAINING_STEP) -> None:
         limits = outlook.limits
         self.stop: Stop | None = None
         self.prediction: Prediction | None = None
@@ -53,11 +53,11 @@ class Guard:
         self._limited = limits.metrics
         self._predictions = outlook.predictions
         self._steps = steps
-        self._predict_every = 1 if by_fold else PREDICT_EVERY
-        self._models = steps if by_fold else 1  # of which a step is the training of one: the others share its time
+        self._predict_every = PREDICT_EVERY if axis == TRAINING_STEP else 1
+        self._models = 1 if axis == TRAINING_STEP else steps  # a fold's step trains one of them: all share its time
         self._bounds = [limit for limit in limits.bounds if isinstance(limit, Bound)]
         self._patience = Waiting(limits.patience)
-        self._totals = {name: Extrapolation(by_fold=by_fold) for name in TOTALS} if self.active else {}
+        self._totals = {name: Extrapolation(axis) for name in TOTALS} if self.active else {}
         self._step = 0
         self._elapsed_s = 0.0
         self._predict_at = WARM_UP

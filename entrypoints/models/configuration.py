@@ -14,6 +14,7 @@ from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Task
 from entrypoints.length import DEFAULT_LENGTH, Length
 from entrypoints.models import algorithms
+from entrypoints.tags import FOLD, TRAINING_STEP, Axis
 
 OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
 REPORTS = 20  # of a trial on batches, spread over its training, so that short trials have a learning curve, too
@@ -23,12 +24,12 @@ REPORTS = 20  # of a trial on batches, spread over its training, so that short t
 class Configuration:
     """One choice of algorithm and hyperparameters, and what all trials of a study share.
 
-    On batches a step trains on one batch of every fold, and ``length`` ends the trial. Else a step is a fold, whose
-    model is fitted on all its rows.
+    A training step trains on one batch of every fold, and ``length`` ends the trial. On the other axis a step is a
+    fold, whose model is fitted on all its rows.
     """
 
     searched: dict[str, Any]  # what may differ between trials, by the names that the user knows
-    by_batch: bool
+    axis: Axis  # what the steps of its trial count
     seed: int
     length: Length = DEFAULT_LENGTH
     metric: str | None = None  # the score that scikit-learn's scorers call so; None: that of the task
@@ -43,19 +44,19 @@ class Configuration:
         return str(self.searched["algorithm"])
 
     @property
-    def batch_size(self) -> int | None:
-        """Rows of a batch; None where a step is a fold."""
-        return self.searched["batch_size"] if self.by_batch else None
+    def batch_size(self) -> int:
+        """Rows of a batch of a training step."""
+        return int(self.searched["batch_size"])
 
     @property
     def tol(self) -> float | None:
         """Training that improves by less has converged; 0: none does; None: that is not searched."""
-        return self.searched.get("tol") if self.by_batch else None
+        return self.searched.get("tol") if self.axis == TRAINING_STEP else None
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
         """What the algorithm takes."""
-        others = ("algorithm", *OF_BATCHES) if self.by_batch else ("algorithm",)
+        others = ("algorithm", *OF_BATCHES) if self.axis == TRAINING_STEP else ("algorithm",)
         return {name: value for name, value in self.searched.items() if name not in others}
 
     @property
@@ -75,17 +76,17 @@ class Configuration:
 
     def epoch_steps(self, rows: int) -> int:
         """How many batches one pass over ``rows`` training rows has."""
-        return math.ceil(rows / (self.batch_size or rows))
+        return math.ceil(rows / self.batch_size)
 
     def steps(self, rows: int) -> int:
         """How many times one model is trained, on ``rows`` training rows: on batches at most, else once on all."""
-        if self.batch_size is None:
+        if self.axis == FOLD:
             return 1
         return self.length.in_steps(self.epoch_steps(rows))
 
     def trial_steps(self, split: Split) -> int:
         """How many steps a trial on these folds has: batches at most, or folds."""
-        return len(split.folds) if self.batch_size is None else self.steps(split.fit_rows)
+        return len(split.folds) if self.axis == FOLD else self.steps(split.fit_rows)
 
     def report_steps(self, rows: int) -> int:
         """How many steps lie between two reports of a trial on batches."""

@@ -17,6 +17,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.fold import MEASURED_STEPS, Fold, MeasuredFold
 from entrypoints.models.trained import FEW_ROWS, Shown
+from entrypoints.tags import FOLD, OF_FOLD
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 LATENCY_ROWS = 150  # predicted one at a time, by the models of all folds together
@@ -48,6 +49,7 @@ class Training(ABC):
         step_number: how many were done.
         diverged: whether the last report showed that.
         overflowed: whether there are no finite weights left to train.
+        val_loss: the mean over the models trained so far, at the last report; infinite where it is not finite.
         fold_scores: that of each fold's model at the last report, by the folds' numbers.
     """
 
@@ -58,11 +60,11 @@ class Training(ABC):
         self.step_number = 0
         self.diverged = False
         self.overflowed = False
+        self.val_loss = math.inf
         self.fold_scores: dict[int, float] = {}
         self._results: list[Shown] = []  # of the trained models
         self._latency_rows = math.ceil(LATENCY_ROWS / len(folds))
         self._was_hopeless = False
-        self._reported = 0, 0.0  # steps and seconds of all folds at the last report
         self.untrained_loss = fmean(fold.model.untrained_loss(fold.held_out) for fold in folds)
         self.hopeless_loss = DIVERGED_LOSS * self.untrained_loss
 
@@ -81,7 +83,7 @@ class Training(ABC):
 
     @abstractmethod
     def _train_loss(self) -> float:
-        """The next point of that curve."""
+        """The mean over the models that ``_validations`` has."""
 
     def _shown(self) -> list[Shown]:
         """What the models show at the end of the trial, in the order of the folds."""
@@ -124,19 +126,19 @@ class Training(ABC):
         return {"val_loss": self.untrained_loss, "training_time_s": 0.0}
 
     def report(self) -> dict[str, float]:
-        """The curves' next points; what is not finite is left out.
+        """The losses and the score by now; what is not finite is left out.
 
-        Losses and score are means over folds, ``val_loss_sd`` and ``val_<score>_sd`` standard deviations over folds.
-        ``step_time_ms`` is the mean time of a step since the last report, ``training_time_s`` the total so far.
+        They are means over folds, ``val_loss_sd`` and ``val_<score>_sd`` standard deviations over folds.
 
         Sets ``diverged``: the loss is not finite; or a validation loss has been beyond ``hopeless_loss``, and this one
         is not below that of the untrained model. A loss that jumps about may end below the former by chance. A score
         that is not defined for the predictions, such as the logarithm of a negative one, says nothing of the training.
         """
-        figures = self._interval()
+        self.val_loss = math.inf
         if self.overflowed:
             self.diverged = True
-            return figures
+            return {}
+        figures = {}
         with _quiet():
             validations = self._validations()
             scores = [validation[self.score.validated] for validation in validations]
@@ -151,17 +153,13 @@ class Training(ABC):
         self._was_hopeless |= not val_loss <= self.hopeless_loss
         hopeless = self._was_hopeless and not val_loss <= self.untrained_loss
         self.diverged = hopeless or not math.isfinite(val_loss)
+        if math.isfinite(val_loss):
+            self.val_loss = val_loss
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
-    def _interval(self) -> dict[str, float]:
-        """The time of the steps since the last report, and of all."""
-        steps_before, seconds_before = self._reported
-        steps, seconds = self._totals
-        self._reported = steps, seconds
-        figures = {"training_time_s": self.training_time_s}
-        if steps > steps_before:
-            figures["step_time_ms"] = (seconds - seconds_before) / (steps - steps_before) * 1e3
-        return figures
+    def last_fold(self) -> dict[str, float]:
+        """What the model of the last fold shows, where folds are trained one by one."""
+        return {}
 
     def times(self) -> dict[str, float]:
         """The mean time of a step and the time trained so far; empty before the first step."""
@@ -202,11 +200,22 @@ class Lockstep(Training):
     def __init__(self, folds: list[Fold], configuration: Configuration, rows: int) -> None:
         super().__init__(folds, configuration.steps(rows))
         self._report_steps = configuration.report_steps(rows)
+        self._reported = 0, 0.0  # steps and seconds of all folds at the last report
         self._convergence = Convergence(configuration, rows)
 
     @property
     def report_due(self) -> bool:
         return self.ended or self.step_number % self._report_steps == 0
+
+    def report(self) -> dict[str, float]:
+        """The next point of each curve: also of the mean time of a step since the last one, and of the time in all."""
+        steps_before, seconds_before = self._reported
+        steps, seconds = self._totals
+        self._reported = steps, seconds
+        figures = {"training_time_s": self.training_time_s}
+        if steps > steps_before:
+            figures["step_time_ms"] = (seconds - seconds_before) / (steps - steps_before) * 1e3
+        return figures | super().report()
 
     def advance(self, stop: Stop = _never) -> bool:
         """Train every fold for a turn."""
@@ -271,6 +280,21 @@ class FoldByFold(Training):
             self.step_number += 1
         return True
 
+    def report(self) -> dict[str, float]:
+        """Losses and score after the last fold, and nothing before it: a mean of some folds is not that of all."""
+        figures = super().report()
+        return figures if self.ended else {}
+
+    def last_fold(self) -> dict[str, float]:
+        """Losses and score of the model of the last fold, and what training it took."""
+        if self.overflowed:
+            return {}
+        figures = self._results[-1].validation | {
+            "train_loss": self._train_losses[-1],
+            "training_time_s": self.folds[self.step_number - 1].training_time_s,
+        }
+        return {f"{OF_FOLD}{name}": value for name, value in figures.items() if math.isfinite(value)}
+
     def _validations(self) -> list[dict[str, float]]:
         """Of the folds so far. The last one's model is not needed any more."""
         fold = self.folds[self.step_number - 1]
@@ -311,6 +335,6 @@ def training_of(
 
 def training_on(folds: list[Fold], configuration: Configuration, rows: int) -> Training:
     """The training of models on their own rows, of which the largest has ``rows``."""
-    if configuration.batch_size is None:
+    if configuration.axis == FOLD:
         return FoldByFold(folds)
     return Lockstep(folds, configuration, rows)

@@ -21,6 +21,7 @@ from entrypoints.models import losses
 from entrypoints.models.learners import BatchLearner, Learner, Loss, WholeFit, predicted, with_class_weights
 from entrypoints.models.losses import Array, Target
 from entrypoints.search_space import Space
+from entrypoints.tags import FOLD, TRAINING_STEP, Axis
 from entrypoints.text import one_line
 
 CHECKED_ROWS, CHECKED_FEATURES = 200, 20  # as many neighbours, or features of a tree, as users ask for
@@ -47,18 +48,21 @@ class Estimator:
         return tuple(inspect.signature(self.make).parameters)
 
     @property
-    def by_batch(self) -> bool:
-        """Whether it has ``partial_fit``."""
-        return hasattr(self.make, "partial_fit")
+    def axis(self) -> Axis:
+        """The axis of its trials: training steps if it has ``partial_fit``, else folds."""
+        return TRAINING_STEP if hasattr(self.make, "partial_fit") else FOLD
 
     def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> Learner:
         """A new model; ``seed`` becomes its ``random_state``, where it has one that is not given.
 
         A fit on all rows stops early only where that is given: its length is a hyperparameter.
         """
-        usual = {"random_state": seed} if self.by_batch else {"random_state": seed, "early_stopping": False}
+        usual: dict[str, Any] = {"random_state": seed}
+        learner: type[Learner] = BatchLearner
+        if self.axis == FOLD:
+            usual["early_stopping"] = False
+            learner = WholeFit
         made = self._made(usual, hyperparameters)
-        learner = BatchLearner if self.by_batch else WholeFit
         return learner(made, n_classes, *_outputs_and_loss(made, n_classes))
 
     def untuned(self, n_classes: int, seed: int) -> Learner | None:
@@ -88,7 +92,7 @@ class Estimator:
         n_classes = min(n_classes, CHECKED_CLASSES)
         X, y = random.normal(size=(CHECKED_ROWS, CHECKED_FEATURES)), np.arange(CHECKED_ROWS) % max(2, n_classes)
         given = ", ".join(f"{name}={value!r}" for name, value in hyperparameters.items()) or "its own defaults"
-        values = with_class_weights(hyperparameters, y) if self.by_batch else hyperparameters
+        values = with_class_weights(hyperparameters, y) if self.axis == TRAINING_STEP else hyperparameters
         try:
             learner = self.learner(values, n_classes, seed=0)
             with np.errstate(over="ignore", invalid="ignore"):

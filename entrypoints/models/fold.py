@@ -19,6 +19,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import Learner, with_class_weights
 from entrypoints.models.losses import Array, Target
 from entrypoints.models.trained import Model
+from entrypoints.tags import FOLD, TRAINING_STEP
 
 MEASURED_STEPS = 2  # later ones take no more memory
 LOSS_ROWS = 1000  # about as many training rows, evenly spread, have the training loss of a fit on all of them
@@ -36,7 +37,7 @@ def batches(rows: Rows, batch_size: int, seed: tuple[int, int]) -> Iterator[Rows
 def _learner(configuration: Configuration, data: Prepared, rows: Rows) -> Learner:
     """An untrained model of a configuration, to be trained on these rows."""
     values = configuration.hyperparameters
-    if configuration.batch_size is not None:
+    if configuration.axis == TRAINING_STEP:
         values = with_class_weights(values, data.y[rows])
     algorithm = configuration.find_algorithm(data.task)
     return algorithm.learner(values, data.n_classes, configuration.seed)
@@ -63,7 +64,7 @@ class Mean:
 
 
 class Fold:
-    """One model in training. A step trains on one batch, or, without a batch size, is the fit on all rows.
+    """One model in training. A step trains on one batch, or is the fit on all rows.
 
     Args:
         configuration: what is trained.
@@ -104,8 +105,8 @@ class Fold:
         self.step_loss = Mean()
         self.row_loss = Mean()
         self._core_wait = CoreWait()
-        self._is_whole = configuration.batch_size is None
-        if configuration.batch_size is None:
+        self._axis = configuration.axis
+        if configuration.axis == FOLD:
             self._batches = iter([fit])
             self._loss_every = max(1, len(fit) // LOSS_ROWS)
         else:
@@ -152,7 +153,7 @@ class MeasuredFold(Fold):
             return
         rows = next(self._batches)
         parts: Iterable[tuple[Array, Target]] = map(self.model.part, [rows])
-        if self._is_whole:
+        if self._axis == FOLD:
             parts = list(parts)
         else:
             self.model.data.X[rows]  # pages of shared memory count as the process's when it first reads them

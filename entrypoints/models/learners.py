@@ -16,6 +16,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
 from entrypoints.models.losses import Array, Target
 from entrypoints.search_space import Space
+from entrypoints.tags import TRAINING_STEP, Axis
 
 Outputs = Callable[[Array], Array]
 Loss = Callable[[Array, Target], float]
@@ -118,7 +119,7 @@ class SGD:
     task: Task
     loss: str
 
-    by_batch: ClassVar[bool] = True
+    axis: ClassVar[Axis] = TRAINING_STEP
     defaults: ClassVar[Space] = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
 
     @property

@@ -34,7 +34,7 @@ class Trial:
         trial_id: Tune's.
         configuration: what it trains.
         status: of its run.
-        figures: the last value of every metric outside ``system/``.
+        figures: the last value of every metric outside ``system/`` and ``fold/``.
         tags: what became of it, and where.
         run_id: of its run; None while the search goes on.
         error: why it failed.
@@ -121,6 +121,7 @@ class Trial:
             number=self.configuration.number,
             repeat=self.configuration.repeat,
             role=self.configuration.role,
+            axis=self.configuration.axis,
         )
 
 

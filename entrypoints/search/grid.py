@@ -22,6 +22,7 @@ from entrypoints.models.estimators import Estimator
 from entrypoints.models.learners import SGD
 from entrypoints.search_space import DISTRIBUTIONS, Space, Values, distribution, for_all, is_distribution, of_algorithm
 from entrypoints.settings import SHARED, StudySettings
+from entrypoints.tags import TRAINING_STEP
 from entrypoints.text import closest
 
 DEFAULT_DRAWN = 20  # configurations of a random search
@@ -75,7 +76,7 @@ def configurations(
         made.append(
             Configuration(
                 searched=values,
-                by_batch=by_name[values["algorithm"]].by_batch,
+                axis=by_name[values["algorithm"]].axis,
                 seed=settings.seed,
                 length=settings.length,
                 metric=settings.metric,
@@ -100,16 +101,16 @@ def _names(algorithm: Algorithm) -> list[str]:
 
 
 def _of_batches(algorithm: Algorithm) -> tuple[str, ...]:
-    return OF_BATCHES if algorithm.by_batch else ()
+    return OF_BATCHES if algorithm.axis == TRAINING_STEP else ()
 
 
 def _space(given: Space, algorithm: Algorithm, rows: int) -> Space:
     """What is searched of an algorithm: the values that are asked for, and its defaults."""
     space: Space = {"algorithm": [algorithm.name]}
-    if algorithm.by_batch:
+    if algorithm.axis == TRAINING_STEP:
         space["batch_size"] = [2**i for i in range(1, rows.bit_length())]
     space |= algorithm.defaults
-    if algorithm.by_batch:
+    if algorithm.axis == TRAINING_STEP:
         space["batch_size"] = [size for size in space["batch_size"] if size <= rows] or [rows]
     return space | given
 

@@ -15,6 +15,7 @@ from entrypoints.datasets.tables import Table
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.warm_up import time_kinds
 from entrypoints.settings import StudySettings
+from entrypoints.tags import TRAINING_STEP
 
 ENOUGH = 20  # trials
 FEWER_FOLDS = (5, 3)
@@ -81,7 +82,7 @@ def _usual_seconds(table: Table, split: Split, trials: Sequence[Configuration]) 
     for trial, costs in zip(timed, time_kinds(timed, data, time.process_time), strict=True):
         if costs is not None:
             more = split.fit_rows / few.fit_rows
-            if trial.by_batch:
+            if trial.axis == TRAINING_STEP:
                 more = trial.steps(split.fit_rows) / trial.steps(few.fit_rows)
             seconds.append(costs["elapsed_s"] * more)
     return fmean(seconds) if seconds else None

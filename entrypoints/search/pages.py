@@ -36,7 +36,8 @@ def save_pages(study: Study, frame: Frame) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
     run = study.run
     names = frame.hyperparameters or varied(study.configurations) or searched(study.configurations)
-    pages = views.of_study(frame, run.start, names, study.limits, differing_costs(frame))
+    axes = {configuration.axis for configuration in study.configurations}
+    pages = views.of_study(frame, run.start, names, study.limits, axes, differing_costs(frame))
     links = save(run.client, run.experiment_id, run.run_id, pages)
     links |= save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(study.score.validated))
     with contextlib.suppress(MlflowException):  # old views are not worth a study

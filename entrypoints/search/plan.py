@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from entrypoints.compute.backends import backend
 from entrypoints.datasets import known
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
-from entrypoints.errors import say
+from entrypoints.errors import UserError, say
 from entrypoints.limits.costs import parse_limits
+from entrypoints.limits.grammar import Limits
 from entrypoints.models import algorithms, scores
+from entrypoints.models.algorithms import Algorithm
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.search import defaults
@@ -20,6 +23,7 @@ from entrypoints.search.grid import configurations
 from entrypoints.search.references import references
 from entrypoints.search.study import Study
 from entrypoints.settings import AUTO_NUMBER, StudySettings
+from entrypoints.tags import FOLD
 
 FAST_ROWS = 1000  # of a fold; with as many a trial takes seconds
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
@@ -61,6 +65,7 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
+    said.append(_without_curves(parsed, searched))
     split = _split(settings, table)
     trials = configurations(settings, split, searched, len(table.classes), folders)
     if settings.time_limit_s and where.is_here and asked.search_rows == AUTO_NUMBER and split.fit_rows > FAST_ROWS:
@@ -87,6 +92,21 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     for sentence in filter(None, said):
         say(sentence)
     return study
+
+
+def _without_curves(limits: Limits, searched: Sequence[Algorithm]) -> str:
+    """The sentence that names the algorithms to which patience does not apply; empty where there are none.
+
+    Raises:
+        UserError: it applies to no algorithm of the study.
+    """
+    by_fold = [algorithm.name for algorithm in searched if algorithm.axis == FOLD]
+    if not by_fold or not limits.patience:
+        return ""
+    why = f"patience needs a curve of training, which models without partial_fit ({', '.join(by_fold)}) do not have"
+    if len(by_fold) == len(searched):
+        raise UserError(f"limits={limits}: {why}; leave it out, or add an algorithm with partial_fit, such as mlp")
+    return f"Limits: {why}, so it does not stop them"
 
 
 def _split(settings: StudySettings, table: Table) -> Split:

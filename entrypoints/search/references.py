@@ -7,6 +7,7 @@ from entrypoints.frame import FOREST, IGNORING, REFERENCE
 from entrypoints.models.algorithms import CONSTANT
 from entrypoints.models.configuration import Configuration
 from entrypoints.settings import StudySettings
+from entrypoints.tags import FOLD
 
 
 def references(settings: StudySettings, task: Task) -> dict[str, Configuration]:
@@ -16,7 +17,7 @@ def references(settings: StudySettings, task: Task) -> dict[str, Configuration]:
     for number, (name, algorithm) in enumerate(algorithms.items(), -1):
         found[name] = Configuration(
             searched={"algorithm": algorithm},
-            by_batch=False,
+            axis=FOLD,
             seed=settings.seed,
             metric=settings.metric,
             number=number,

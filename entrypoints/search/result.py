@@ -38,12 +38,13 @@ from mlflow_sysmetrics.tags import BY_LIMITS
 if TYPE_CHECKING:
     from entrypoints.models.best_model import BestModel, LoggedModel
 
-# What a trial has in trials.json beside its configuration and every figure outside ``system/``.
+# What a trial has in trials.json beside its configuration and every figure outside ``system/`` and ``fold/``.
 OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "number", "repeat")
 PAGES = {
     views.SCORE: "score against cost",
     views.TABLE: "table",
     views.TRAINING: "during training",
+    views.FOLDS: "fold by fold",
     views.LIMITS: "who met the limits",
     views.STOPPED: "what was stopped, and why",
     views.STUDIES: "all studies",

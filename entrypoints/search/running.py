@@ -39,6 +39,7 @@ from entrypoints.search.study import Study
 from entrypoints.search.trial import TrialTrainable
 from entrypoints.search.warm_up import WarmUp, announce, forecast, representatives, search_seconds, time_kinds
 from entrypoints.tags import (
+    AXIS,
     BY_TIME_LIMIT,
     DATASET,
     LEAK,
@@ -252,10 +253,13 @@ def _callback(study: Study) -> SystemMetricsCallback:
 
 
 def _place(configuration: Configuration) -> dict[str, str]:
-    """The tags that say what a trial is in its study, where it is more than one of the search."""
+    """The tags that say what a trial is in its study, and what its steps count."""
+    tags: dict[str, str] = {AXIS: configuration.axis}
     if configuration.role:
-        return {ROLE: configuration.role}
-    return {REPEAT: str(configuration.repeat)} if configuration.repeat else {}
+        tags[ROLE] = configuration.role
+    elif configuration.repeat:
+        tags[REPEAT] = str(configuration.repeat)
+    return tags
 
 
 class _Callback(SystemMetricsCallback):

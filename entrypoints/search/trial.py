@@ -25,7 +25,7 @@ from entrypoints.models.cross_validation import training_of
 from entrypoints.models.racing import Lost, Rival
 from entrypoints.models.trial_record import CurvePoint, Trial, end_tags
 from entrypoints.search.warm_up import WarmUp
-from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID
+from entrypoints.tags import DIVERGED, FEASIBLE, FOLD, NUMBER, RAY_NODE_ID, TRAINING_STEP
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import Values
@@ -39,7 +39,7 @@ RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost
 WINDOW_S = 0.5  # so that a trial of a second has a series
 CPU = "process_cpu_percent"
 Status = Literal["FINISHED", "KILLED"]
-TIME = "training_time_s"  # the curve of which each trial has a last point
+TIME = "training_time_s"  # the curve of which each trial on batches has a last point
 
 
 class TrialTrainable(tune.Trainable):
@@ -108,7 +108,8 @@ class TrialTrainable(tune.Trainable):
         self._points: list[Point] = []
         self._tags = {NUMBER: str(configuration.number), **self._where}  # that no result has carried yet
         self._summary: dict[str, float] = {}  # the latest value of each figure
-        self._curves = {TIME}  # those that have points, the last of which is their value in the summary
+        # Those that have points, the last of which is their value in the summary.
+        self._curves = {TIME} if configuration.axis == TRAINING_STEP else set()
         self._shares: list[float] = []
         self._curve: list[CurvePoint] = []  # of the score
         self._lost: Lost | None = None  # the race, once that is known
@@ -117,7 +118,7 @@ class TrialTrainable(tune.Trainable):
         if configuration.role:
             limits, history = Limits(()), None
         (outlook,) = ask(history, limits, [configuration])
-        self._guard = Guard(outlook, self._foreseen_steps, by_fold=self._by_fold)
+        self._guard = Guard(outlook, self._foreseen_steps, configuration.axis)
         fit_rows = None
         if configuration.role and self._warm_up:
             fit_rows = self._warm_up.reference_rows(configuration, self._data)
@@ -130,11 +131,6 @@ class TrialTrainable(tune.Trainable):
         self._training = training_of(configuration, self._data, fit_rows, shuffled=self._rival is not None)
         if fit_rows is not None:
             self._summary["fit_rows"] = float(fit_rows)
-
-    @property
-    def _by_fold(self) -> bool:
-        """Whether a step is a fold."""
-        return self._configuration.batch_size is None
 
     @property
     def _foreseen_steps(self) -> float:
@@ -163,14 +159,14 @@ class TrialTrainable(tune.Trainable):
     def _look_ahead(self) -> None:
         """Judge before the first step, by predictions from other trials and by what an untrained model shows.
 
-        Then come the points before the first step, where the first interval begins: it excludes the making of the
-        models.
+        Then come the points of curves before the first step, where the first interval begins: it excludes the making
+        of the models.
         """
         training, guard = self._training, self._guard
         guard.skip_if_predicted()
         if guard.active and not guard.ended() and guard.names(OF_UNTRAINED):
             guard.crossed(training.untrained_facts(), 0)
-        if not guard.ended():
+        if not guard.ended() and self._configuration.axis == TRAINING_STEP:
             before = self._measurement.interval()
             memory_mb = {name: value for name, value in before.items() if name == "memory_mb"}
             self._points += points_now(training.untrained() | memory_mb, 0)
@@ -189,38 +185,39 @@ class TrialTrainable(tune.Trainable):
             self._report()
 
     def _report(self) -> None:
-        """A point of each curve."""
+        """A point of each curve, or the values of a fold."""
         training, guard = self._training, self._guard
         trim_heap()  # what the model has freed is not its memory
-        curves = self._measurement.interval()  # first: scoring takes memory of its own
-        curves |= training.report()
-        self._points += points_now(curves, training.step_number)
+        interval = self._measurement.interval()  # first: scoring takes memory of its own
+        figures = training.report()
+        if self._configuration.axis == TRAINING_STEP:
+            figures |= interval
+            self._curves |= figures.keys()
+            self._points += points_now(figures, training.step_number)
+        else:
+            self._points += points_now(training.last_fold(), training.folds[training.step_number - 1].number)
         self._summary.pop(self._training.score.validated, None)  # it may not be defined any more
-        self._curves |= curves.keys()
-        self._summary |= curves
+        self._summary |= figures
         summary = self._summary | self._costs()
-        val_loss = curves.get("val_loss", math.inf)
-        if val_loss > training.hopeless_loss:
-            guard.diverged(val_loss, training.hopeless_loss, training.step_number)
+        if training.val_loss > training.hopeless_loss:
+            guard.diverged(training.val_loss, training.hopeless_loss, training.step_number)
         errors = {}
         if len(self._shares) >= MIN_BLOCKS:  # the standard error of their mean
             errors["mean_cpu_percent"] = stdev(self._shares) / math.sqrt(len(self._shares))
         guard.reported(summary, training.step_number, errors)
-        score = curves.get(training.score.validated)
-        if self._races and score is not None:
-            share = training.step_number / self._configuration.trial_steps(self._data.split)
-            self._curve.append(CurvePoint(share, score))
-            self._race(summary, share)
+        if self._races:
+            self._race(summary)
 
-    def _race(self, figures: Values, share: float) -> None:
-        """End the trial if, after this share of its steps, it cannot become the best any more."""
-        if self._rival is None:
-            return
+    def _race(self, figures: Values) -> None:
+        """End the trial if it cannot become the best any more."""
+        training, rival = self._training, self._rival
+        share = training.step_number / self._configuration.trial_steps(self._data.split)
         costs = {name: value / share if name in GROWING_BY_STEP else value for name, value in figures.items()}
-        if self._by_fold:
-            self._lost = self._rival.after_folds(self._training.fold_scores, costs)
-        else:
-            self._lost = self._rival.on_curve(self._curve, costs, self._training.step_number)
+        if self._configuration.axis == FOLD:
+            self._lost = rival.after_folds(training.fold_scores, costs) if rival else None
+        elif training.score.validated in figures:
+            self._curve.append(CurvePoint(share, figures[training.score.validated]))
+            self._lost = rival.on_curve(self._curve, costs, training.step_number) if rival else None
 
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
@@ -240,7 +237,7 @@ class TrialTrainable(tune.Trainable):
         self._summary |= self._costs()  # after the last reading, so that they are those of the whole trial
         if stop and not guard.prediction:  # what a model has untrained
             self._summary.setdefault(stop.metric, stop.value)
-        if TIME in self._summary and not ended:  # between two reports
+        if TIME in self._summary and TIME in self._curves and not ended:  # between two reports
             self._points += points_now({TIME: self._summary[TIME]}, training.step_number)
         tags = {DIVERGED: str(training.diverged).lower()}
         expected = None
@@ -252,7 +249,7 @@ class TrialTrainable(tune.Trainable):
             tags[FEASIBLE] = str(can_be_chosen and guard.feasible(self._summary)).lower()
             tags |= guard.tags if stop else {}
             expected = expected or guard.projected(self._summary)
-        tags |= end_tags(folds, expected, self._curve if folds and not self._by_fold else ())
+        tags |= end_tags(folds, expected, self._curve if folds else ())
         status: Status = "FINISHED" if ended else "KILLED"
         if self._cost_history and guard.active:
             trial = Trial("", self._configuration, status, self._summary, tags)

@@ -35,6 +35,7 @@ from entrypoints.models.cross_validation import LATENCY_ROWS
 from entrypoints.models.fold import Fold
 from entrypoints.progress import duration
 from entrypoints.search.study import Study
+from entrypoints.tags import TRAINING_STEP
 from mlflow_sysmetrics.limits import Values
 
 WAIT_TIMEOUT_S = 60.0
@@ -161,7 +162,9 @@ def trial_costs(
     """
     rows = data.split.fit_rows
     steps = configuration.steps(rows)
-    reports = math.ceil(steps / configuration.report_steps(rows)) if configuration.by_batch else 0
+    reports = 0
+    if configuration.axis == TRAINING_STEP:
+        reports = math.ceil(steps / configuration.report_steps(rows))
     fold_s = steps * step_s + reports * validate_s + ending_s
     return {
         "mean_step_time_ms": fit_s * 1e3,

@@ -41,13 +41,13 @@ def read_trials(reading_client):
 
 
 def test_trials_are_rows_in_the_order_in_which_they_began(read_trials, monkeypatch):
-    """With the last value of each metric but the thread's series, however many requests it takes."""
+    """With the last value of each metric but the thread's series and folds', however many requests it takes."""
     monkeypatch.setattr("entrypoints.mlflow_io.PAGE", 2)
-    curves = {"val_rmse": {100: 0.9, 200: 0.8}, "system/process_cpu_percent": {1: 99.0}}
+    curves = {"val_rmse": {100: 0.9, 200: 0.8}, "system/process_cpu_percent": {1: 99.0}, "fold/val_rmse": {0: 0.7}}
     trials = read_trials(*({"points": curves, "trial_id": name} for name in "bac")).trials
     assert trials["trial_id"].tolist() == ["b", "a", "c"]
     assert trials["val_rmse"].tolist() == [0.8] * 3
-    assert not [name for name in trials if name.startswith("system/")]
+    assert not [name for name in trials if "/" in name]
 
 
 def test_complete_trials_come_best_first_and_of_equal_ones_the_cheapest(read_trials):
@@ -145,10 +145,10 @@ def test_curves_are_those_that_are_asked_for(read_trials):
 
 
 def test_curves_are_of_trials_that_ran_to_their_end(read_trials, monkeypatch):
-    """Of many some, evenly spread over their starts; neither of the stopped ones nor of those that diverged."""
+    """Of many some, evenly spread over their starts; not of those that were stopped, diverged or have no steps."""
     monkeypatch.setattr("entrypoints.reading.MAX_TRIALS", 3)
     trials = [{"trial_id": str(number)} for number in range(9)]
-    trials += [{"status": "KILLED"}, {"diverged": "true"}]
+    trials += [{"status": "KILLED"}, {"diverged": "true"}, {"axis": "fold"}]
     assert read_trials(*trials, curves=["val_rmse"]).curves["trial_id"].tolist() == ["0", "4", "8"]
 
 

@@ -12,7 +12,7 @@ from entrypoints.frame import StudyRows, frame_of
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.grammar import Limits
 from entrypoints.search.pages import MAX_STUDIES, remove_old
-from entrypoints.views import LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
+from entrypoints.views import FOLDS, LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TRAINING, of_experiment, of_study
 from mlflow_sysmetrics.ui import Page, save
 
 MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "inference_latency_ms": 0.3}
@@ -28,13 +28,14 @@ def pages_of(
     limits="elapsed_s<=9",
     searched=("batch_size", "alpha"),
     differing=views.COSTS,
+    axes=("training step", "fold"),
     result=None,
 ):
     """The pages of a study of trials with these figures."""
     about = {"name": "red_wine", "score": score, "higher_is_better": not ascending, "model_run_id": result}
     frame = frame_of([StudyRows(run_id, about, [ENDED | trial for trial in figures], ())])
     parsed = Limits.parse(limits, metrics(score, not ascending))
-    return of_study(frame, 0.0, searched, parsed, differing)
+    return of_study(frame, 0.0, searched, parsed, axes, differing)
 
 
 def view(page):
@@ -62,24 +63,30 @@ def found(client, pages):
 
 
 def test_each_page_lists_what_it_is_about(client):
-    """The score's neither what diverged nor another study's, and those of the best ten what came to its end."""
+    """The score's neither what diverged nor another study's, and those of the best ten what came to its end.
+
+    Training steps and folds are two axes, so each has a page.
+    """
     study = client.create_run("1", run_name="study").info.run_id
     trials = {
         "best": ("FINISHED", {}),
+        "forest": ("FINISHED", {"sysmetrics.axis": "fold"}),
         "diverged": ("FINISHED", {"sysmetrics.diverged": "true"}),
         "limited": ("KILLED", {"sysmetrics.stopped_by": "limits"}),
         "cut off": ("KILLED", {"sysmetrics.stopped_by": "budget"}),
         "of another study": ("FINISHED", {"mlflow.parentRunId": "another"}),
     }
     for name, (status, tags) in trials.items():
-        usual = {"mlflow.parentRunId": study, "sysmetrics.kind": "trial", "sysmetrics.diverged": "false"}
+        usual = {"kind": "trial", "diverged": "false", "axis": "training step"}
+        usual = {f"sysmetrics.{tag}": value for tag, value in usual.items()} | {"mlflow.parentRunId": study}
         run = client.create_run("1", run_name=name, tags=usual | tags)
         client.set_terminated(run.info.run_id, status)
-    sound = {"best", "limited", "cut off"}
+    sound = {"best", "forest", "limited", "cut off"}
     assert found(client, pages_of(MEASURED, run_id=study)) == {
         SCORE: sound,
         TABLE: sound | {"diverged"},
         TRAINING: {"best"},
+        FOLDS: {"forest"},
         LIMITS: sound | {"diverged"},
         STOPPED: {"limited"},
         PROGRESS: {"study"},
@@ -91,7 +98,7 @@ def test_each_page_of_a_study_begins_with_its_best_trial(ascending):
     """Where ten are shown, these are the ten best. Names begin with dataset and start."""
     pages = pages_of(MEASURED, ascending=ascending)
     assert {(page.sort_by, page.ascending) for page in pages.values()} == {("val_rmse", ascending)}
-    assert {word for word, page in pages.items() if not page.all_runs} == {TRAINING, STOPPED}
+    assert {word for word, page in pages.items() if not page.all_runs} == {TRAINING, FOLDS, STOPPED}
     assert {word for word, page in pages.items() if page.shown == "TABLE"} == {TABLE, LIMITS, STOPPED}
     (title,) = {page.name.split(" · ")[0] for page in pages.values()}
     assert re.match(r"red_wine (01 Jan|31 Dec) \d\d:\d\d$", title)
@@ -111,7 +118,7 @@ def test_result_of_a_study_is_pinned_on_each_page_and_named():
     """As the UI's own pins are kept; nothing is pinned while there is no result."""
     trials = [MEASURED | {"run_id": name, "name": f"trial {name}"} for name in ("a", "b")]
     pages = pages_of(*trials, result="b")
-    assert [view(page).state["runsPinned"] for page in pages.values()] == [["b"]] * 6
+    assert [view(page).state["runsPinned"] for page in pages.values()] == [["b"]] * 7
     assert next(iter(view(pages[SCORE]).headings)) == f"{AGAINST}; the result is trial b"
     before = view(pages_of(*trials)[SCORE])
     assert before.state["runsPinned"] == []
@@ -147,6 +154,23 @@ def test_curves_are_of_score_loss_and_costs(word, of_score):
     assert scores[-1]["selectedXAxisMetricKey"] == "training_time_s"
     costs = [card["metricKey"] for card in cards["Costs during training"]]
     assert costs == ["cpu_percent", "step_time_ms", "memory_mb"]
+
+
+@cases(
+    "axes, words, stopped",
+    {
+        "trees alone": (["fold"], {FOLDS}, ["val_rmse", "val_loss", "training_time_s"]),
+        "batches alone": (["training step"], {TRAINING}, []),
+    },
+)
+def test_trials_without_batches_have_values_of_folds_in_place_of_curves(axes, words, stopped):
+    """A chart of training would have no line; a page that is empty is not made."""
+    pages = pages_of(MEASURED, axes=axes)
+    assert {word for word in (TRAINING, FOLDS) if word in pages} == words
+    cards = view(pages[STOPPED]).cards
+    of_folds = cards.get("The model of each fold, by the number of the fold", [])
+    assert [card["metricKey"] for card in of_folds] == [f"fold/{name}" for name in stopped]
+    assert ("Score during training" in cards) is (TRAINING in words)
 
 
 def test_pages_over_an_experiment_list_its_studies_and_its_reports(client):

@@ -67,6 +67,7 @@ def study(
         "name": [" ".join(f"{key}={row[key]}" for key in names) for row in rows],
         "number": range(1, len(rows) + 1),
         "repeat": 0,
+        "axis": "training step",
         "status": "FINISHED",
         "diverged": [diverged(row) for row in rows],
         "host": "machine",

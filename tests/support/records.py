@@ -22,7 +22,7 @@ from entrypoints.search.defaults import resolved
 from entrypoints.search.recorder import Recorder
 from entrypoints.search.study import Study
 from entrypoints.settings import StudySettings, tune_options
-from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
+from entrypoints.tags import AXIS, BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
 from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
 
@@ -104,7 +104,7 @@ def store_study(client, name="tune red_wine", trials=1, *, kind="study", tags=FU
 
 def store_trial(client, study, params=PARAMS, points=POINTS, *, status="FINISHED", **tags):
     """The run of one of its trials, as the callback leaves it. ``tags`` are those of sysmetrics."""
-    tags = {"kind": "trial", "trial_id": "t"} | tags
+    tags = {"kind": "trial", "trial_id": "t", "axis": "training step"} | tags
     own = {f"sysmetrics.{name}": tag for name, tag in tags.items()}
     return store_run(client, "a trial", {"mlflow.parentRunId": study} | own, params, points, status)
 
@@ -206,6 +206,7 @@ def store(client, study, each, name="a trial", **tags):
     """Write the run of a trial into a stored study as a search leaves it, and note its id."""
     made = each.configuration
     about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, NUMBER: str(made.number)}
+    about[AXIS] = made.axis
     if made.repeat:
         about[REPEAT] = str(made.repeat)
     points = {metric: {0: value} for metric, value in each.figures.items()}

@@ -21,6 +21,7 @@ from entrypoints.datasets.splits import make_split
 from entrypoints.length import Length
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_of
+from entrypoints.tags import FOLD, TRAINING_STEP
 
 FOLDS = 3
 MLP_CLASSIFIER = "sklearn.neural_network.MLPClassifier"
@@ -76,7 +77,8 @@ def configured(algorithm="linear", *, batch_size=32, steps=60, length=None, seed
         searched |= OF_SGD
     if "MLP" in algorithm:
         searched |= OF_MLP
-    return Configuration(searched | changes, batch_size is not None, seed, length or Length(steps=steps))
+    axis = FOLD if batch_size is None else TRAINING_STEP
+    return Configuration(searched | changes, axis, seed, length or Length(steps=steps))
 
 
 def configured_whole(algorithm, iterations=1, **changes):
@@ -145,7 +147,7 @@ class Plain:
 
         Without batches: fit on all rows.
         """
-        if self.configuration.batch_size is None:
+        if self.configuration.axis == FOLD:
             self.estimator.fit(self.features(self.fit), self.target(self.fit))
             self.train_losses.append(self.loss(self.fit))
             return self

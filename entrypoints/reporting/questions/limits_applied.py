@@ -10,6 +10,7 @@ from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory, noise_of
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.verdicts import limits_of
+from entrypoints.reporting.words import joined
 from mlflow_sysmetrics.limits import Limit
 
 MOSTLY = 0.5  # of the trials
@@ -30,6 +31,8 @@ def _reasons(frame: Frame) -> Iterator[str]:
             yield f"`{limit}` was not applied: fewer than {limit.after} trials have the figure"
         elif _is_noise(frame, limit):
             yield f"`{limit}` cannot tell the trials apart: most are within noise of it"
+    for rule in limits_of(frame).patience if frame.by_fold else ():
+        yield f"`{rule}` was not applied to {joined(frame.by_fold)}, which have no curve of training"
 
 
 def _is_noise(frame: Frame, limit: Limit) -> bool:

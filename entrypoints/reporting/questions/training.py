@@ -1,4 +1,4 @@
-"""What losses, score and costs do while models train (RQ1)."""
+"""What losses, score and costs do while models train on batches (RQ1)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import digits, joined, quoted, with_interval
 from entrypoints.statistics import REPORTED, Array, holm, is_learned, mean_of
+from entrypoints.tags import FOLD
 
 Row = Mapping[Any, Any]  # of a table
 RISES, FALLS, STEADY, UNCLEAR = "rises", "falls", "steady", "unclear"
@@ -34,6 +35,8 @@ class Curve(NamedTuple):
 
 def learning_curves(frame: Frame) -> pd.DataFrame:
     """What each metric does from the beginning of a trial to its end, over the first study's trials that ran to theirs.
+
+    Trials whose axis is the fold have no curves: a step of theirs is another model.
 
     Losses of different algorithms are different functions, so each has rows of its own.
 
@@ -69,11 +72,16 @@ def answer(frame: Frame) -> Answer:
     """What is learned, when that is over, and which costs change."""
     table = learning_curves(frame)
     if table.empty:
-        why = f"What changes during training: fewer than {MIN_TRIALS} trials have curves of {MIN_POINTS} points."
-        return Answer("training", open_question=why)
+        why = f"fewer than {MIN_TRIALS} trials have curves of {MIN_POINTS} points"
+        if len(frame.complete) and (frame.complete["axis"] == FOLD).all():
+            why = "models without `partial_fit` have no curve of training"
+        return Answer("training", open_question=f"What changes during training: {why}.")
     is_cost = table["level_share"].isna()
-    sentences = [*_learned(rows_of(table[~is_cost])), *_costs(rows_of(table[is_cost]))]
-    return Answer("training", tuple(sentences), table)
+    found = [_learned(rows_of(table[~is_cost])), _costs(rows_of(table[is_cost]))]
+    sentences = ["; ".join(parts) for parts in found if parts]
+    if sentences and frame.by_fold:
+        sentences[0] += f"; models without `partial_fit` ({joined(frame.by_fold)}) have no curve of training"
+    return Answer("training", tuple(f"{sentence}." for sentence in sentences), table)
 
 
 def _points(frame: Frame) -> pd.DataFrame:
@@ -164,7 +172,7 @@ def _verdict_on_cost(row: Row) -> str:
 
 
 def _learned(rows: Sequence[Row]) -> list[str]:
-    """What losses and the score do, in a sentence; of a loss that algorithms have of their own one after the other."""
+    """What each loss and the score do. Of a loss that differs between algorithms, one after the other."""
     parts = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         own = [row for row in rows if row["metric"] == metric]
@@ -178,7 +186,7 @@ def _learned(rows: Sequence[Row]) -> list[str]:
         if max(row["level_share"] for row in own) >= AT_THE_END:
             level = f"still {verdict} at the end"
         parts.append(f"`{metric}` {verdict} {by} and {level}")
-    return [f"{'; '.join(parts)}."] if parts else []
+    return parts
 
 
 def _each(rows: Sequence[Row], share: str) -> str:
@@ -204,7 +212,7 @@ def _costs(rows: Sequence[Row]) -> list[str]:
         parts.insert(0, joined(changed))
     if level:
         parts.append(f"{quoted(level)} {'stays' if len(level) == 1 else 'stay'} within 5 %")
-    return [f"{'; '.join(parts)}."] if parts else []
+    return parts
 
 
 def _change(row: Row) -> str:

@@ -11,7 +11,7 @@ from entrypoints.limits.extrapolation import WARM_UP, Prediction
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard
 from entrypoints.limits.judging import resolved
-from entrypoints.tags import STOP_HOW
+from entrypoints.tags import FOLD, STOP_HOW, TRAINING_STEP
 from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.tags import STOP_REASON
 
@@ -21,10 +21,10 @@ STEP_S = 1 / 128  # so that sums are exact
 EXPECTED = Prediction(2.0, 1.5, 2.5)
 
 
-def guard_of(text, steps=STEPS, by_fold=False, noise=None, predictions=None):
+def guard_of(text, steps=STEPS, axis=TRAINING_STEP, noise=None, predictions=None):
     """A guard of these limits, or of none; figures have no noise unless it is given."""
     limits = Limits.parse(text, metrics("val_rmse", False)) if text else Limits(())
-    return Guard(Outlook(resolved(limits, (), noise), predictions or {}), steps, by_fold=by_fold)
+    return Guard(Outlook(resolved(limits, (), noise), predictions or {}), steps, axis)
 
 
 def train(guard, step_times_s):
@@ -173,7 +173,7 @@ def test_figure_that_ended_a_trial_is_no_better_than_then():
 @cases("text, fits_s, stops_at", TABLES["by fold"])
 def test_fits_are_judged_between_folds(text, fits_s, stops_at):
     """Of ten: a fold's part of the training time of one model is a tenth of its fit. Two folds forecast the rest."""
-    guard = guard_of(text, steps=10, by_fold=True)
+    guard = guard_of(text, steps=10, axis=FOLD)
     elapsed_s = 0.0
     stopped = []
     for number, fit_s in enumerate(fits_s, start=1):

@@ -30,7 +30,7 @@ def seconds(row):
     return 0.05 + 16 / float(row["batch_size"])
 
 
-def rich(seed=0, **changes):
+def rich(seed=0, levels=LEVELS, **changes):
     """A study in which batch sizes change costs, rates the score; its models are logged."""
     costs = dict.fromkeys(COMMON, seconds) | {
         "peak_memory_mb": lambda row: 177.0,
@@ -46,7 +46,7 @@ def rich(seed=0, **changes):
     }
     noise = dict.fromkeys(costs, 0.02) | {"peak_memory_mb": 0.0001, "model_memory_mb": 0.001}
     frame = study(
-        LEVELS,
+        levels,
         costs,
         lambda row: 0.66 + row["learning_rate"],
         noise=noise,
@@ -190,6 +190,22 @@ def searched(seed=0, **of_study):
     return frame
 
 
+def trees(**changes):
+    """A study of forests, which have no curves."""
+    frame = rich(about={"axis": "fold"}, of_study={"algorithm": "forest"}, **changes)
+    return replace(frame, curves=frame.curves.head(0))
+
+
+def mixed():
+    """A study under a patience of linear models and of forests, of which the latter have no curves."""
+    of_study = {"limits": "val_rmse patience 3"}
+    frame = rich(levels=LEVELS | {"algorithm": ["linear", "forest"]}, of_study=of_study)
+    is_tree = frame.trials["algorithm"] == "forest"
+    trials = frame.trials.assign(axis=is_tree.map({True: "fold", False: "training step"}), feasible=True)
+    curves = frame.curves[~frame.curves["trial_id"].isin(trials.loc[is_tree, "trial_id"])]
+    return replace(frame, trials=trials, curves=curves)
+
+
 def end_raced():
     frame = end_ended()
     return replace(frame, studies=frame.studies.assign(limits=None, gain_low=-0.01))
@@ -211,6 +227,8 @@ CASES = {
     "end_rich": rich,
     "end_limits": lambda: together(limited(rich, 8), rich()),
     "study_rich": lambda: with_columns(rich()),
+    "study_trees": trees,
+    "study_mixed": mixed,
     "study_no_effect": lambda: with_columns(dull(), mattering=0),
     "pair_rich": lambda: with_columns(together(rich(), limited(rich, 8))),  # a full study, and one under limits
     "pair_no_effect": lambda: together(dull(noise=0.4), limited(dull)),

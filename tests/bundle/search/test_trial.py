@@ -137,7 +137,7 @@ def test_trial_in_a_used_process_is_as_in_a_fresh_one(begin):
     },
 )
 def test_trial_has_the_same_figures_whatever_its_algorithm(begin, dataset, score, config):
-    """Curves, costs, test figures, latency and size; its score is that of the task."""
+    """Losses, costs, test figures, latency and size; its score is that of the task. Only batches have curves."""
     figures = _ended(begin(config, dataset=dataset)).figures
     check_golden(GOLDEN / f"figures_{score}.txt", "\n".join(sorted(figures)))
     assert 0.5 < figures[f"test_{score}"] < 0.9
@@ -300,13 +300,23 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(begin, own, monkey
 
 
 def test_trial_without_batches_ends_between_folds_once_two_have_shown_what_all_take(begin, own):
-    """The curves have a point for each fold; a step is the fit of one, as `mean_step_time_ms` says."""
+    """A step is the fit of one, as `mean_step_time_ms` says. No mean of two folds is left as if it were that of all."""
     config = {"configuration": configured_whole("own_model.Model", wait_s=0.3)}
     ended = _ended(begin(config, "mean_step_time_ms<=150"))
     assert len(own.trained) == ended.step == 2
-    assert [*_curve(ended, "train_loss")] == [1, 2]
+    assert [*_curve(ended, "fold/train_loss")] == [0, 1]
+    assert not [name for name in ended.figures if "loss" in name or "rmse" in name]
     assert ended.figures["mean_step_time_ms"] == pytest.approx(300, rel=0.3)
     assert ended.figures["training_time_s"] == pytest.approx(0.2, rel=0.3)
+
+
+@cases("limits, feasible", [("val_rmse<=0.0001 after 0.001s", "false"), ("val_loss patience 1 min_delta 9", "true")])
+def test_limits_judge_what_is_learned_over_all_folds_alone(begin, limits, feasible):
+    """The mean of the first folds says how hard these are, and that a mean has not improved is nothing of training."""
+    ended = _ended(begin({"configuration": configured_whole("forest", 5)}, limits))
+    assert (ended.step, ended.status) == (FOLDS, "FINISHED")
+    assert ended.tags["feasible"] == feasible
+    assert [*_curve(ended, "val_loss")] == []
 
 
 RIVAL = Rival("val_rmse", False, {0: 0.2, 1: 0.3, 2: 0.4}, 0.01, changes=(Change(0.05, -0.1, 0.01),))
@@ -325,7 +335,7 @@ def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin):
     assert ended.record["folds"] == []
     fold = np.random.default_rng(8).permutation(FOLDS)[0]  # the first one is random, by the seed
     expected = ended.record["expected"]
-    assert expected["val_rmse"] == pytest.approx(ended.figures["val_rmse"] - RIVAL.folds[fold] + 0.3)
+    assert expected["val_rmse"] == pytest.approx(_curve(ended, "fold/val_rmse")[fold] - RIVAL.folds[fold] + 0.3)
     assert expected["training_time_s"] == pytest.approx(FOLDS * ended.figures["training_time_s"])
 
 
