@@ -79,8 +79,9 @@ class Frame:
 
     Attributes:
         studies: one row a study, its run's id as the index: name, experiment_id, dataset, digest (of its table), key
-            (equal for studies of equal configurations and training), limits (the text of its limits, None for a full
-            study), score (the metric that ranks), higher_is_better, baseline (on each fold the score of a model that
+            (equal for studies of equal rows and folds that train equal configurations alike), limits (the text of its
+            limits, None for a full study), score (the metric that ranks), higher_is_better, baseline (on each fold the
+            score of a model that
             ignores all features), choose (best or cheapest: of models that are equal within noise), rate (requests a
             second that served models are asked, None for one after the other), search (grid, random or tpe), seed,
             planned (its trials, if the time was enough), model (the address of the logged model), model_run_id (the

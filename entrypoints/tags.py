@@ -29,7 +29,7 @@ STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it
 # A study and its data.
 DATASET = "sysmetrics.dataset"  # The dataset as it was asked for.
 DIGEST = "sysmetrics.digest"  # The digest of the table.
-STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
+STUDY_KEY = "sysmetrics.study_key"  # Equal for studies of equal rows and folds that train equal configurations alike.
 SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
 SCORE = "sysmetrics.score"  # What ranks its trials, the baseline on each fold, how many trials are planned: JSON.
 COPIES = "sysmetrics.copies"  # That many test rows equal rows of the training part, in a sentence.

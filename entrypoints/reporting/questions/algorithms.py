@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions.effects import noise_of_score
+from entrypoints.reporting.questions.effects import fold_scores
 from entrypoints.reporting.words import digits, joined, value
-from entrypoints.statistics import LEVEL
+from entrypoints.statistics import LEVEL, over_folds
 
 
 def best_of_each(frame: Frame) -> pd.DataFrame:
     """The best complete trial of each algorithm of the first study, the best first.
 
+    Each is compared with the first by the t-test over the folds of these two: models of one algorithm err on the same
+    folds, so the noise between them says little of that between algorithms. Its level allows for the choice among all
+    models (Bonferroni).
+
     Returns:
         A row per algorithm: algorithm, the score, behind (by how much it is worse than the first one),
-        least_significant_difference (what it takes to say so, which allows for the choice among all trials that began:
-        Bonferroni), and run_id. Empty where fewer than two algorithms have a complete trial.
+        least_significant_difference (what it takes to say so; NaN where that is not known), of_trials (among how many
+        they were chosen) and run_id. Empty where fewer than two algorithms have a complete trial.
     """
     complete = frame.complete
     if "algorithm" not in frame.hyperparameters or complete["algorithm"].nunique() < 2:
         nothing: pd.DataFrame = pd.DataFrame()
         return nothing
     best = complete.drop_duplicates("algorithm")
-    behind = frame.sign * (best[frame.score] - best[frame.score].iloc[0])
-    noise = noise_of_score(frame)
-    trials = int((frame.trials["study"] == frame.first).sum())
-    t = float(stats.t.isf(LEVEL / 2 / max(1, trials - 1), noise.degrees)) if noise.degrees else math.nan
-    found = best[["algorithm", frame.score, "run_id"]]
-    table: pd.DataFrame = found.assign(behind=behind, least_significant_difference=t * noise.error)
+    first = best.iloc[0]
+    scores = fold_scores(frame)
+    error_rate = LEVEL / max(1, len(scores.drop_duplicates()) - 1)
+    least = {}
+    for trial in best["trial_id"]:
+        if {trial, first["trial_id"]} <= set(scores.index):
+            difference = over_folds((scores.loc[trial] - scores.loc[first["trial_id"]]).to_numpy(), error_rate)
+            least[trial] = difference.high - difference.value
+    table: pd.DataFrame = best[["algorithm", frame.score, "run_id"]].assign(
+        behind=frame.sign * (best[frame.score] - first[frame.score]),
+        least_significant_difference=best["trial_id"].map(least).astype(float),
+        of_trials=len(complete),
+    )
     return table
 
 
@@ -42,19 +51,29 @@ def answer(frame: Frame) -> Answer:
     table = best_of_each(frame)
     if table.empty:
         return Answer("algorithms")
-    rows = rows_of(table)
-    each = joined(f"{value(frame.score, row[frame.score])} ({row['algorithm']})" for row in rows)
-    sentences = [f"Best `{frame.score}` of each algorithm: {each}.", *_differences(rows)]
-    return Answer("algorithms", tuple(sentences), table)
+    rows, score = rows_of(table), frame.score
+    each = joined(f"{row['algorithm']} {value(score, row[score])}" for row in rows)
+    sentence = f"Best `{score}` of each algorithm: {each}{_differences(rows)}."
+    if frame.is_raced:
+        sentence = (
+            f"Best `{score}` of each algorithm among the {len(frame.complete)} trials that racing left: {each}; it may "
+            "have ended better ones of an algorithm that could not win."
+        )
+    return Answer("algorithms", (sentence,), table)
 
 
-def _differences(rows: list[dict[str, Any]]) -> list[str]:
+def _differences(rows: list[dict[str, Any]]) -> str:
+    """Which algorithms are worse than the first one, and which may not be."""
     best, *others = rows
-    least = best["least_significant_difference"]
-    if math.isnan(least):
-        return []
-    worse = [row["algorithm"] for row in others if row["behind"] > least]
-    if not worse:
-        return [f"No algorithm is shown to be better: it would take a difference of {digits(least)}."]
-    is_worse = "is" if len(worse) == 1 else "are"
-    return [f"{joined(worse)} {is_worse} worse than {best['algorithm']}, by more than noise ({digits(least)})."]
+    worse = [row["algorithm"] for row in others if row["behind"] > row["least_significant_difference"]]
+    alike = [row for row in others if row["behind"] <= row["least_significant_difference"]]
+    said = ""
+    if worse:
+        are = "is" if len(worse) == 1 else "are"
+        said += f"; {joined(worse)} {are} worse than {best['algorithm']} beyond noise"
+    if alike:
+        names = joined(row["algorithm"] for row in alike)
+        noise = joined(digits(row["least_significant_difference"]) for row in alike)
+        do = "does" if len(alike) == 1 else "do"
+        said += f"; {names} {do} not differ from {best['algorithm']} beyond noise ({noise})"
+    return said

@@ -185,7 +185,7 @@ def _not_compared(frame: Frame, compared: set[str]) -> str:
     do = "list the values to compare in space"
     if frame.studies["search"].iloc[0] != "grid":
         do = "`search=grid` compares listed values"
-    return f"What {names} change: no trials differ in one of them alone; {do}."
+    return f"What changes with {names}: no trials differ in one of them alone; {do}."
 
 
 def _strongest(

@@ -32,7 +32,7 @@ def _reasons(frame: Frame) -> Iterator[str]:
         elif _is_noise(frame, limit):
             yield f"`{limit}` cannot tell the trials apart: most are within noise of it"
     for rule in limits_of(frame).patience if frame.by_fold else ():
-        yield f"`{rule}` was not applied to {joined(frame.by_fold)}, which have no curve of training"
+        yield f"`{rule}` was not applied to models without a curve of training ({joined(frame.by_fold)})"
 
 
 def _is_noise(frame: Frame, limit: Limit) -> bool:

@@ -244,11 +244,14 @@ def _in_words(saved: Saving, limits: str) -> str:
 
 def _race_in_words(saved: Saving) -> str:
     """What racing saved in a study without limits."""
-    (row,) = rows_of(saved.reasons[saved.reasons["reason"] == _RACING]) or [{}]
+    by_reason = {row["reason"]: row for row in rows_of(saved.reasons)}
+    row, why = by_reason.get(_RACING), "could not become the best any more"
+    if row is None:
+        row, why = by_reason.get(_DIVERGED), "had diverged"
     unknown = _unknown_in_words(saved)
-    if not row:
+    if row is None:
         return f"What racing saved is not known{unknown}."
-    first = f"Racing ended {row['trials']} of {saved.trials} trials, which could not become the best any more"
+    first = f"Racing ended {row['trials']} of {saved.trials} trials, which {why}"
     if row["saved_cpu_percent"] < SMALL_PERCENT:
         return f"{first}; it saved less than {SMALL_PERCENT:.0f} % of the CPU time of all: it may be noise{unknown}."
     took = digits(saved.figures["spent_cpu_s"])

@@ -206,9 +206,12 @@ def mixed():
     return replace(frame, trials=trials, curves=curves)
 
 
-def end_raced():
-    frame = end_ended()
-    return replace(frame, studies=frame.studies.assign(limits=None, gain_low=-0.01))
+def end_raced(**about):
+    """A study without limits that racing has shortened, on another machine than the full one."""
+    took = {"command_cpu_seconds": 28.0, "command_elapsed_s": 110.0, "gain": 0.02, "gain_low": -0.01, "gain_high": 0.03}
+    own = rich(9, of_study=took, about={"host": "a laptop"})
+    own = stopped(own, 64, **{"stopped_by": "race", "stop_how": "raced", "cpu_seconds": 0.1} | about)
+    return together(own, rich(of_study={"command_cpu_seconds": 100.0, "command_elapsed_s": 110.0}))
 
 
 def searches():
@@ -246,6 +249,7 @@ WORDED = {  # whose numbers are not all in a table
     "end_cheapest": lambda: served("cheapest", served_p50_ms=20.0, served_p95_ms=31.0),
     "end_ended": end_ended,
     "end_raced": end_raced,
+    "end_raced_diverged": lambda: end_raced(diverged=True),
 }
 
 

@@ -8,6 +8,7 @@ from cases import cases
 from frames import study
 
 from entrypoints.limits.noise import noise_of
+from entrypoints.reporting.questions import algorithms
 from entrypoints.reporting.questions.effects import answer, noise_of_score, of_costs, of_score
 
 ALGORITHMS = ["logistic", "svm"]
@@ -85,7 +86,7 @@ def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause():
         levels += [{"algorithm": name, "batch_size": 2**power, "solver": f"of {name}"} for power in range(1, 6)]
     frame = study(levels, {TIME: svm(5.0)})
     assert not set(of_costs(frame)["hyperparameter"]) & {"algorithm", "solver"}
-    assert "What `solver` change" in answer(frame).open_question
+    assert "What changes with `solver`: " in answer(frame).open_question
 
 
 def made_alike(lower=0.0):
@@ -111,6 +112,14 @@ def test_levels_that_differ_on_other_folds_as_well_are_found():
     row = effect(of_score(made_alike(lower=0.052)), "algorithm")
     assert row["reported"]
     assert row["low"] <= -0.052 <= row["high"]
+
+
+@cases(
+    "lower, says", [(0.0, "; svm does not differ from logistic"), (0.08, "; svm is worse than logistic beyond noise")]
+)
+def test_best_models_of_algorithms_differ_by_more_than_their_folds_tell(lower, says):
+    """Models of one algorithm err alike, and the best of each were chosen among several."""
+    assert says in algorithms.answer(made_alike(lower)).sentences[0]
 
 
 def test_p_value_of_many_levels_allows_for_the_choice_of_two():
