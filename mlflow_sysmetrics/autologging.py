@@ -68,10 +68,11 @@ def override_status(run_id: str, status: str) -> None:
 
 
 def emit_events() -> None:
-    """Tell the command around this process of its runs from now on. Called while `mlflow` is being imported."""
+    """Tell the command around this process that it imports `mlflow`, and from now on of its runs."""
     global _enabled
     from mlflow.utils.import_hooks import register_post_import_hook
 
+    emit("imported")
     _enabled = True
     register_post_import_hook(_hook, "mlflow.tracking.fluent")
 

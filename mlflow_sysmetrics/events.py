@@ -1,8 +1,8 @@
 """The file in which a program tells the command around it what it does: a line of JSON for each event.
 
 That command, `mlflow-sysmetrics run`, `check` or the project backend, measures the program from outside, and reads it.
-The events are opened, ended and not_ended (an MLflow run, by a store that did not do it), and peak_rss (a mark that was
-reset).
+The events are imported (MLflow), opened, ended and not_ended (an MLflow run, by a store that did not do it), and
+peak_rss (a mark that was reset).
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from mlflow_sysmetrics.recording import Recording
 from mlflow_sysmetrics.redact import with_login
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, PROGRAM
 from mlflow_sysmetrics.threads import Deadline, start_thread
-from mlflow_sysmetrics.time_limits import DELIVER_S, FIRST_RUN_S, LOOK_EVERY_S
+from mlflow_sysmetrics.time_limits import DELIVER_S, FIRST_RUN_S, IMPORT_S, LOOK_EVERY_S
 from mlflow_sysmetrics.ui.page import Page, tag
 
 _IF_KILLED = Outcome("KILLED", {CAUSE_OF_DEATH: "mlflow-sysmetrics was killed; the program may have gone on"})
@@ -62,6 +62,7 @@ class RunTracker:
         self._events = self._folder / "events"
         self._events.touch()
         self._read_to = 0
+        self._has_imported_mlflow = False  # the program
         self.environment = {EVENT_FILE: str(self._events)}  # of the program
         self._program_runs: dict[str, _ProgramRun] = {}
         self._recording: Recording | None = None
@@ -96,7 +97,8 @@ class RunTracker:
             for event in self._new_events():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # none of ours
                     self._take(json.loads(event))
-            if self._recording is None and self._measurement.elapsed_s >= FIRST_RUN_S:
+            limit_s = FIRST_RUN_S if self._has_imported_mlflow else IMPORT_S
+            if self._recording is None and self._measurement.elapsed_s >= limit_s:
                 self._record_in_new_run()
             windows = self._measurement.drain()
             self._windows += windows
@@ -137,6 +139,9 @@ class RunTracker:
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
+        if kind == "imported":
+            self._has_imported_mlflow = True
+            return
         if kind == "peak_rss":
             self._measurement.record_peak_rss(event["megabytes"])
             return

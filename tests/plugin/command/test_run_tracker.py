@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from functools import partial
 
@@ -21,6 +22,7 @@ from mlflow_sysmetrics.delivery import RunRef
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.outcome import FINISHED
+from mlflow_sysmetrics.time_limits import FIRST_RUN_S, IMPORT_S
 
 LIMIT_S = 300.0
 SUMMARY = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
@@ -238,20 +240,23 @@ sys.exit(4)
     assert given.data.metrics["cpu_seconds"] > 1
 
 
-def test_run_is_made_for_a_program_that_opens_none_in_a_minute(all_runs):
+@cases("program, after_s", {"without MLflow": ("pass", IMPORT_S), "with it": ("import mlflow", FIRST_RUN_S)})
+def test_run_is_made_for_a_program_that_opens_none(all_runs, program, after_s):
+    """Soon, unless the program has imported MLflow: then it may open a run that will be its own."""
     clock, tracker = Clock(), RunTracker()
+    subprocess.run([sys.executable, "-c", program], env=os.environ | tracker.environment, check=True)
     measurement = Measurement(sample=dict, clock=clock).start()
     tracker.start(RunRef(mlflow.get_tracking_uri(), "0"), measurement)
-    clock.now = 59.0
+    clock.now = after_s - 1
     tracker.look()
     assert all_runs() == []
-    clock.now = 120.0
+    clock.now = after_s + 1
     tracker.look()
     wait_until(all_runs, LIMIT_S, "the run")
     measurement.stop()
     tracker.finish(FINISHED, ends=True)
     (run,) = all_runs()
-    assert run.data.metrics["elapsed_s"] == 120.0
+    assert run.data.metrics["elapsed_s"] == after_s + 1
 
 
 def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(record, all_runs, server_store, tmp_path):
