@@ -33,6 +33,7 @@ from entrypoints.text import Echo, closest, listed, shorten
 MIN_ROWS = 10
 EXAMPLES = 50  # rows that are kept as they are in the file
 MAX_CATEGORIES = 1000  # of a categorical feature and of a target
+MAX_TARGET = 1e150  # whose square is still a number
 MAX_DISTINCT = 0.9  # of the texts of a category; an identifier has more
 # A target of whole numbers is usually a regression's if it has more different ones, or if these hardly repeat.
 MAX_INTEGER_CLASSES = 20
@@ -444,6 +445,11 @@ def _checked_target(target: pd.Series[Any], task: Task, what: str) -> pd.Series[
         )
     if task == "regression":
         values: pd.Series[Any] = target.astype(np.float64)
+        if values.abs().max() > MAX_TARGET:
+            raise UserError(
+                f"target={target.name}: {what} has {values.abs().max():g}, and values up to {MAX_TARGET:g} are allowed, "
+                "since errors are squared; divide the column by a power of ten"
+            )
         return values
     if distinct > MAX_CATEGORIES:
         raise UserError(
