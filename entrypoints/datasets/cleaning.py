@@ -447,8 +447,8 @@ def _checked_target(target: pd.Series[Any], task: Task, what: str) -> pd.Series[
         values: pd.Series[Any] = target.astype(np.float64)
         if values.abs().max() > MAX_TARGET:
             raise UserError(
-                f"target={target.name}: {what} has {values.abs().max():g}, and values up to {MAX_TARGET:g} are allowed, "
-                "since errors are squared; divide the column by a power of ten"
+                f"target={target.name}: {what} has {values.abs().max():g}, and values up to {MAX_TARGET:g} are "
+                "allowed, since errors are squared; divide the column by a power of ten"
             )
         return values
     if distinct > MAX_CATEGORIES:
