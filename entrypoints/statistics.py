@@ -18,6 +18,7 @@ LEVEL = 0.05
 REPORTED = 0.01  # the level at which effects and trends are reported, after Holm's correction within one metric
 DRAWS = 9999  # of rankings by chance
 BLOCKS = 20  # of rows, of the jackknife
+PSEUDO_FOLDS = 4  # with the pooled spread, beside those of a pair
 _MIN_ERROR = 1e-12  # where all values are equal
 
 
@@ -137,6 +138,73 @@ def jackknife(score: Callable[[Rows], float], blocks: NDArray[np.int64]) -> Esti
     if error <= 1e-12 * abs(value):
         return Estimate(value, why_unknown="it is the same without any of the rows")
     return Estimate(value, error, count - 1)
+
+
+@dataclass(frozen=True)
+class FoldNoise:
+    """How much the scores of two good models differ by the folds alone.
+
+    Attributes:
+        spread: the standard deviation of their difference over folds, pooled over the better half of the different
+            models, since bad ones differ more; NaN with one model or one fold.
+        folds: how many there are.
+        models: how many different ones.
+    """
+
+    spread: float = math.nan
+    folds: int = 0
+    models: int = 0
+
+    @classmethod
+    def of(cls, scores: Array) -> FoldNoise:
+        """That of some models: a row each, the best first, and a column per fold. Equal rows are one model."""
+        digits = np.array([[float(f"{score:.9e}") for score in row] for row in scores])
+        _, first = np.unique(digits, axis=0, return_index=True)
+        models = scores[np.sort(first)]
+        count, folds = models.shape
+        if folds < 2 or count < 2:
+            return cls(folds=folds, models=count)
+        better = models[: _better_half(count)]
+        left = better - better.mean(axis=1, keepdims=True) - better.mean(axis=0) + better.mean()
+        degrees = (len(better) - 1) * (folds - 1)
+        return cls(math.sqrt(2 * float((left**2).sum()) / degrees), folds, count)
+
+    @property
+    def degrees(self) -> int:
+        """The degrees of freedom of the spread."""
+        return 0 if math.isnan(self.spread) else (_better_half(self.models) - 1) * (self.folds - 1)
+
+    def error(self, differences: Sequence[float] | Array = ()) -> float:
+        """The standard error of the mean difference of two models over all folds (Nadeau and Bengio).
+
+        Args:
+            differences: those of this pair, fold by fold, which count beside the pooled ones.
+        """
+        if self.folds < 2:
+            return math.nan
+        return self._of_pair(differences) * math.sqrt(1 / self.folds + 1 / (self.folds - 1))
+
+    def still_open(self, differences: Sequence[float] | Array) -> float:
+        """The standard error of what the folds to come change, of the mean difference on those so far."""
+        return self._of_pair(differences) * math.sqrt(1 / len(differences) - 1 / self.folds)
+
+    @property
+    def least_difference(self) -> float:
+        """What it takes to say that two differ: the best and any other one (Bonferroni)."""
+        if not self.degrees:
+            return math.nan
+        return float(stats.t.isf(LEVEL / 2 / (self.models - 1), self.degrees)) * self.error()
+
+    def _of_pair(self, differences: Sequence[float] | Array) -> float:
+        """The spread of a pair: two folds say little of it, so the pooled one counts as four more."""
+        squares = PSEUDO_FOLDS * self.spread**2
+        if len(differences):
+            squares += float(np.var(differences)) * len(differences)
+        return math.sqrt(squares / (PSEUDO_FOLDS + max(0, len(differences) - 1)))
+
+
+def _better_half(models: int) -> int:
+    return max(2, (models + 1) // 2)
 
 
 def is_number(values: pd.Series[Any]) -> bool:

@@ -16,9 +16,9 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from entrypoints.models.trial_record import CurvePoint, Trial
+from entrypoints.statistics import FoldNoise
 from entrypoints.tags import BY_RACE, RACED, STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
@@ -26,7 +26,6 @@ from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 MIN_COMPLETE = 5  # trials; on batches also of those whose curves are compared
 # One-sided 5 % over the nine looks at ten folds (Bonferroni), for the one trial whose loss matters: the best of all.
 Z = 2.54
-PSEUDO_FOLDS = 4  # with the spread of other trials, beside a trial's own: two folds say little of it
 # On batches: standard deviations of what curves still change, and standard errors of a difference. With 0 in place of
 # the latter the grid's winner was ended in 15 % of studies of red_wine, with a half in 5 %, for 35 % of the CPU time.
 Z_OF_CURVES, MARGIN = 3.0, 0.5
@@ -68,7 +67,7 @@ class Rival:
         score: the metric that ranks.
         higher_is_better: of the score.
         folds: the best one's score on each fold.
-        spread: the standard deviation, over folds, of the difference between it and another good trial.
+        noise: of the difference between it and another good trial.
         cost: where the cheapest of those that are as good is chosen: the cost that counts, and the best one's.
         changes: of complete trials on batches, by share of the steps.
     """
@@ -76,7 +75,7 @@ class Rival:
     score: str
     higher_is_better: bool
     folds: Mapping[int, float]
-    spread: float
+    noise: FoldNoise
     cost: tuple[str, float] | None = None
     changes: tuple[Change, ...] = ()
 
@@ -97,10 +96,7 @@ class Rival:
         if done >= folds or not all(map(math.isfinite, worse)):
             return None
         mean = fmean(worse)
-        squares = PSEUDO_FOLDS * self.spread**2 + sum((each - mean) ** 2 for each in worse)
-        spread = math.sqrt(squares / (PSEUDO_FOLDS + done - 1))
-        reach = Z * spread * math.sqrt(1 / done - 1 / folds)
-        if mean - reach <= self._allowed(costs):
+        if mean - Z * self.noise.still_open(worse) <= self._allowed(worse, costs):
             return None
         return self._lost(self.mean + self._sign * mean, f"fold {done}")
 
@@ -118,7 +114,7 @@ class Rival:
             return None
         change = known[-1]
         worse = self._sign * (now.score + change.mean - self.mean)
-        if worse - Z_OF_CURVES * change.spread <= max(self._allowed(costs), MARGIN * self._error):
+        if worse - Z_OF_CURVES * change.spread <= max(self._allowed((), costs), MARGIN * self.noise.error()):
             return None
         return self._lost(now.score + change.mean, f"step {step}")
 
@@ -126,18 +122,12 @@ class Rival:
     def _sign(self) -> float:
         return -1.0 if self.higher_is_better else 1.0
 
-    def _allowed(self, costs: Values) -> float:
+    def _allowed(self, worse: Sequence[float], costs: Values) -> float:
         """By how much a trial may be worse: one that may be cheaper counts while it may be as good."""
         if self.cost is None:
             return 0.0
         name, of_best = self.cost
-        return self._error if costs.get(name, -math.inf) < of_best else 0.0
-
-    @property
-    def _error(self) -> float:
-        """The standard error of the difference of two models (Nadeau and Bengio)."""
-        folds = len(self.folds)
-        return self.spread * math.sqrt(1 / folds + 1 / (folds - 1))
+        return self.noise.error(worse) if costs.get(name, -math.inf) < of_best else 0.0
 
     def _lost(self, predicted: float, where: str) -> Lost:
         op = ">=" if self.higher_is_better else "<="
@@ -171,31 +161,18 @@ def rival_of(
     best = min(able, key=rank)
     folds = by_fold[best.trial_id]
     of_all = [[by_fold[trial.trial_id][fold] for fold in folds] for trial in sorted(known, key=rank)]
-    spread = _spread(np.array(of_all), np.array([*folds.values()]))
-    if spread is None:
+    noise = FoldNoise.of(np.array(of_all))
+    if not noise.degrees:
         return None
     cost = next(((name, best.figures[name]) for name in costs if name in best.figures), None)
     changes = _changes([trial.curve for trial in known if trial.curve])
-    return Rival(score, higher_is_better, folds, spread, cost, tuple(changes))
+    return Rival(score, higher_is_better, folds, noise, cost, tuple(changes))
 
 
 def _fold_scores(trial: Trial, score: str) -> dict[int, float]:
     """By fold; empty where one is unknown."""
     scores = {int(row["fold"]): row.get(score, math.nan) for row in trial.folds}
     return scores if all(map(math.isfinite, scores.values())) else {}
-
-
-def _spread(scores: NDArray[np.float64], best: NDArray[np.float64]) -> float | None:
-    """Over folds, of the differences between the best and other models of the better half; None without one.
-
-    Args:
-        scores: a row per trial, the best first, a column per fold.
-        best: the row of the best that may be chosen.
-    """
-    better = scores[: max(2, (len(scores) + 1) // 2)]
-    apart = better - best
-    apart = apart[np.abs(apart).max(axis=1) > _EQUAL * np.abs(best).max()]
-    return math.sqrt(float(apart.var(axis=1, ddof=1).mean())) if len(apart) else None
 
 
 def _changes(curves: Sequence[Sequence[CurvePoint]]) -> Iterator[Change]:

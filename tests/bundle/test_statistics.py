@@ -8,7 +8,7 @@ import pytest
 from cases import cases
 from scipy import stats
 
-from entrypoints.statistics import BLOCKS, blocks_of, holm, jackknife, over_folds, range_by_chance
+from entrypoints.statistics import BLOCKS, FoldNoise, blocks_of, holm, jackknife, over_folds, range_by_chance
 
 
 def _table(*rows):
@@ -106,3 +106,12 @@ def test_there_is_no_interval_where_the_rows_do_not_tell_one(score, groups, why)
     assert found.value == 1.0
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+@cases("differs, share", {"as others do": (1.0, 1.0), "hardly": (0.0, 0.55), "three times as much": (3.0, 2.5)})
+def test_error_of_a_pair_is_its_own_beside_that_of_others(differs, share):
+    """Ten folds of its own count more than the four that stand for others (Nadeau and Bengio's error)."""
+    noise = FoldNoise(0.02, 10, 8)
+    own = differs * 0.02 * np.array([-1, 1] * 5) * np.sqrt(9 / 10)
+    assert noise.error() == pytest.approx(0.02 * np.sqrt(1 / 10 + 1 / 9))
+    assert noise.error(own) == pytest.approx(share * noise.error(), rel=0.05)

@@ -16,11 +16,11 @@ from entrypoints.limits.costs import SERVED, compared, of_served
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, noise_of, small
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions.effects import ScoreNoise, fold_scores, noise_of_score
+from entrypoints.reporting.questions.effects import fold_scores, noise_of_score
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_served
 from entrypoints.reporting.words import configuration, digits, joined, percent, value, within
 from entrypoints.settings import CHEAPEST
-from entrypoints.statistics import REPORTED, Estimate, over_folds
+from entrypoints.statistics import REPORTED, Estimate, FoldNoise, over_folds
 
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
 SEEN = math.log(1.2)  # a ratio of costs that is worth a word
@@ -42,7 +42,9 @@ class Decision:
         takes_cheapest: whether it is taken instead of the best, as the study asks.
         better: of those whose score is better beyond noise the one that breaks the limits least.
         noise: of the score.
-        equal: the trials that may be chosen: no worse than the best by more than one standard error, the best first.
+        equal: the trials that may be chosen: no worse than the best by more than one standard error of the difference
+            between these two, the best first.
+        margin: that error, of the best and the cheapest.
         cost: what is compared of them: the first cost with an upper limit, else the training time.
     """
 
@@ -51,9 +53,10 @@ class Decision:
     cheapest: pd.Series[Any] | None = None
     takes_cheapest: bool = False
     better: pd.Series[Any] | None = None
-    noise: ScoreNoise = field(default_factory=ScoreNoise)
+    noise: FoldNoise = field(default_factory=FoldNoise)
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str = ""
+    margin: float = math.nan
 
     @property
     def chosen(self) -> pd.Series[Any] | None:
@@ -80,7 +83,8 @@ def decide(frame: Frame) -> Decision:
     noise, best = noise_of_score(frame), able.iloc[0]
     losses = frame.sign * to_ten_digits(trials[frame.score])
     worse = losses - losses[best.name]
-    equal = able[worse[able.index] <= np.nan_to_num(noise.error)]
+    errors = _errors(frame, able, noise)
+    equal = able[worse[able.index] <= errors]
     cost = next((name for name in compared(limits_of(frame)) if name in trials), "")
     cheapest = _cheapest(frame, equal, cost)
     takes_cheapest = cheapest is not None and bool((frame.studies["choose"] == CHEAPEST).any())
@@ -94,7 +98,20 @@ def decide(frame: Frame) -> Decision:
         noise,
         equal,
         cost,
+        math.nan if cheapest is None else float(errors[cheapest.name]),
     )
+
+
+def _errors(frame: Frame, able: pd.DataFrame, noise: FoldNoise) -> pd.Series[Any]:
+    """The standard error of the difference between each of these trials and the first; 0 where it is not known."""
+    scores = fold_scores(frame, able)
+    best = able["trial_id"].iloc[0]
+    errors = []
+    for trial in able["trial_id"]:
+        is_known = {trial, best} <= set(scores.index)
+        errors.append(noise.error(scores.loc[trial] - scores.loc[best] if is_known else ()))
+    known: pd.Series[Any] = pd.Series(errors, able.index, dtype=float).fillna(0.0)
+    return known
 
 
 def _cheapest(frame: Frame, equal: pd.DataFrame, cost: str) -> pd.Series[Any] | None:
@@ -136,7 +153,7 @@ def _beats_baseline(frame: Frame, decision: Decision, chosen: pd.Series[Any]) ->
     return _beats(_gain(frame, chosen, frame.studies["baseline"].iloc[0]), decision.noise)
 
 
-def _beats(gain: Estimate | None, noise: ScoreNoise) -> bool | None:
+def _beats(gain: Estimate | None, noise: FoldNoise) -> bool | None:
     """Whether a gain on the folds excludes 0, and is more than the choice of the best of all explains."""
     if gain is None:
         return None
@@ -314,7 +331,7 @@ def _cheaper(decision: Decision) -> Iterator[str]:
 
 
 def _within_noise(decision: Decision) -> str:
-    return f" within noise ({digits(decision.noise.error)})" if decision.noise.error > 0 else ""
+    return f" within noise ({digits(decision.margin)})" if decision.margin > 0 else ""
 
 
 def _count_served(frame: Frame) -> int:
@@ -403,7 +420,7 @@ def _table(frame: Frame, decision: Decision, trials: pd.DataFrame) -> pd.DataFra
     table: pd.DataFrame = trials[["role", *frame.hyperparameters, *figures, "name", "run_id", "chosen"]].assign(
         limits=verdicts["verdict"].map(str),
         breaks=[str(stop) if stop else None for stop in verdicts["broken"]],
-        noise=decision.noise.error,
+        noise=decision.noise.error(),
         least_significant_difference=decision.noise.least_difference,
         as_good=len(decision.equal) - 1,
         trials=len(frame.complete),

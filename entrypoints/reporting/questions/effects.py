@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from entrypoints.reporting import effect_words
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import Pairs, matched
 from entrypoints.reporting.words import quoted
-from entrypoints.statistics import LEVEL, REPORTED, Estimate, by_t, holm, is_learned, over_folds
+from entrypoints.statistics import LEVEL, REPORTED, Estimate, FoldNoise, by_t, holm, is_learned, over_folds
 
 SMALL_SHARE = 0.02  # of memory, of which a process alone has more than a hundred megabytes
 MIN_PAIRS = 2
@@ -101,7 +101,7 @@ def noise_table(frame: Frame) -> pd.DataFrame:
         share of it); degrees_of_freedom; least_significant_difference: two trials that differ by no more may be equal.
     """
     of_score = noise_of_score(frame)
-    rows = [(frame.score, of_score.error, of_score.degrees, of_score.least_difference)]
+    rows = [(frame.score, of_score.error(), of_score.degrees, of_score.least_difference)]
     for cost in (name for name in frame.metrics if name != frame.score and not is_learned(name)):
         of_cost = noise_of(frame, cost)
         if of_cost.is_measured:
@@ -111,35 +111,9 @@ def noise_table(frame: Frame) -> pd.DataFrame:
     return table
 
 
-class ScoreNoise(NamedTuple):
-    """How much the scores of two models differ by the folds alone.
-
-    Attributes:
-        error: the standard error of their difference (Nadeau and Bengio), pooled over the better half of the different
-            models, since bad ones differ more; NaN with one model or one fold. A model that is worse than the best by
-            no more is as good: a licence to take the cheaper one, which does not grow with the number of trials.
-        degrees: of freedom of that.
-        least_difference: what it takes to say that two differ: of the best and any other one (Bonferroni).
-    """
-
-    error: float = math.nan
-    degrees: int = 0
-    least_difference: float = math.nan
-
-
-def noise_of_score(frame: Frame) -> ScoreNoise:
-    """That of the first study."""
-    models = fold_scores(frame).drop_duplicates().to_numpy()
-    count, folds = models.shape
-    if folds < 2 or count < 2:
-        return ScoreNoise()
-    better = models[: max(2, (count + 1) // 2)]
-    left = better - better.mean(axis=1, keepdims=True) - better.mean(axis=0) + better.mean()
-    degrees = (len(better) - 1) * (folds - 1)
-    variance = 2 * float((left**2).sum()) / degrees
-    error = math.sqrt(variance * (1 / folds + 1 / (folds - 1)))
-    t = float(stats.t.isf(LEVEL / 2 / (count - 1), degrees))
-    return ScoreNoise(error, degrees, t * error)
+def noise_of_score(frame: Frame) -> FoldNoise:
+    """The noise of the score in the first study."""
+    return FoldNoise.of(fold_scores(frame).to_numpy())
 
 
 def fold_scores(frame: Frame, trials: pd.DataFrame | None = None) -> pd.DataFrame:

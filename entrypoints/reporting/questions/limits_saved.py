@@ -161,7 +161,7 @@ def lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
         "not_judged": int((of_both == Verdict.UNKNOWN).sum()),
         "feasible_stopped": int(is_stopped.sum()),
         "score": of_full.score,
-        "noise": noise_of_score(of_full).error,
+        "noise": noise_of_score(of_full).error(),
     }
     left = able[~is_stopped]
     for part in ("val", "test"):

@@ -27,7 +27,7 @@ def front(frame: Frame) -> pd.DataFrame:
     """
     score, trials = frame.score, frame.complete
     named = [name for name in ("trial_id", "run_id", *frame.hyperparameters) if name in trials]
-    as_good = float(np.nan_to_num(noise_of_score(frame).error))
+    as_good = float(np.nan_to_num(noise_of_score(frame).error()))
     fronts = []
     for cost in differing_costs(frame):
         typical = float(trials[cost].median())

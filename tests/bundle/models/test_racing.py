@@ -78,7 +78,7 @@ def test_trial_races_where_higher_is_better():
 def test_trial_ends_where_the_folds_that_are_left_change_too_little(errors, ends):
     """By the spread of what models differ by from fold to fold: five folds that are worse by so many errors."""
     rival = _rival(GOOD)
-    error = rival.spread * (1 / 5 - 1 / 10) ** 0.5
+    error = rival.noise.spread * (1 / 5 - 1 / 10) ** 0.5
     so_far = {fold: rival.folds[fold] + errors * error for fold in range(5)}
     assert bool(rival.after_folds(so_far, {})) is ends
 
@@ -107,7 +107,7 @@ def test_only_what_can_be_chosen_is_raced_against():
 def test_cheaper_one_stays_while_it_may_be_as_good(cost_s, is_kept):
     """Where the cheapest of those that are as good is chosen: by half a standard error worse on each fold."""
     rival = _rival(GOOD, costs=("model_memory_mb", "training_time_s"))
-    error = rival.spread * (1 / 10 + 1 / 9) ** 0.5
+    error = rival.noise.spread * (1 / 10 + 1 / 9) ** 0.5
     best = np.array([*rival.folds.values()])
     near = best + error / 2
     assert _lost(_rival(GOOD), near, training_time_s=cost_s)

@@ -23,6 +23,7 @@ from entrypoints.limits.cost_history import CostHistory
 from entrypoints.models.racing import Change, Rival
 from entrypoints.models.trial_record import read_end
 from entrypoints.search.trial import TrialTrainable
+from entrypoints.statistics import FoldNoise
 from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 
@@ -319,7 +320,7 @@ def test_limits_judge_what_is_learned_over_all_folds_alone(begin, limits, feasib
     assert [*_curve(ended, "val_loss")] == []
 
 
-RIVAL = Rival("val_rmse", False, {0: 0.2, 1: 0.3, 2: 0.4}, 0.01, changes=(Change(0.05, -0.1, 0.01),))
+RIVAL = Rival("val_rmse", False, {0: 0.2, 1: 0.3, 2: 0.4}, FoldNoise(0.01, 3, 2), changes=(Change(0.05, -0.1, 0.01),))
 
 
 def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin):

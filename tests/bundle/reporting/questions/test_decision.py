@@ -108,7 +108,7 @@ def test_margin_of_as_good_does_not_grow_with_the_number_of_trials():
         model_sd=model_sd,
     )
     found = decide(frame)
-    assert found.noise.error == pytest.approx(error, rel=0.3)
+    assert found.noise.error() == pytest.approx(error, rel=0.3)
     assert set(found.equal["batch_size"]) == {8}
 
 

@@ -5,8 +5,8 @@ from frames import study
 
 from entrypoints.reporting.questions.decision import Decision, decide
 from entrypoints.reporting.questions.edges import sentences
-from entrypoints.reporting.questions.effects import ScoreNoise
 from entrypoints.reporting.verdicts import judged
+from entrypoints.statistics import FoldNoise
 
 
 def _said(name, values, margin=0.5, search="grid", metric="val_rmse"):
@@ -20,7 +20,8 @@ def _said(name, values, margin=0.5, search="grid", metric="val_rmse"):
         model_sd=0.0,
         of_study={"search": search},
     )
-    noise = ScoreNoise(error=margin / 2, degrees=9, least_difference=margin)
+    noise = FoldNoise(1.0, 10, 2)
+    noise = FoldNoise(margin / noise.least_difference, 10, 2)
     return list(sentences(frame, Decision(judged(frame), frame.complete.iloc[0], noise=noise)))
 
 
