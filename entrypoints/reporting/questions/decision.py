@@ -98,7 +98,7 @@ def decide(frame: Frame) -> Decision:
         noise,
         equal,
         cost,
-        math.nan if cheapest is None else float(errors[cheapest.name]),
+        math.nan if cheapest is None else float(errors.to_dict()[cheapest.name]),
     )
 
 
