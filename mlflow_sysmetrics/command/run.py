@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,12 +120,24 @@ def _left_behind(environment: Mapping[str, str]) -> list[int]:
     return found
 
 
+def _own_cpu_seconds(run: RunRef) -> float | None:
+    """What a run has; None without a run, or where the store does not answer."""
+    if run.run_id is None:
+        return None
+    with contextlib.suppress(Exception):
+        return Store(run.tracking_uri, timeout_s=COMMAND_ANSWER_S).run(run.run_id).values.get("cpu_seconds")
+    return None
+
+
 def _show(run: RunRef, summary: Mapping[str, float], left_behind: Sequence[int]) -> None:
     """Print what the command has used, and where to see more, after its own output."""
     lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in SUMMARY if name in summary]
     if left_behind:
         pids = ", ".join(map(str, left_behind))
         lines.append(f"  processes of the command that go on, and are no longer measured: {pids}")
+    own = _own_cpu_seconds(run)
+    if own is not None and not math.isclose(own, summary.get("cpu_seconds", own), rel_tol=0.01):
+        lines.append(f"  its run has {own:.2f} cpu_seconds, which the program has measured of a part of itself")
     if not (run.run_id and is_server(run.tracking_uri)):
         lines.append("  see it with: mlflow-sysmetrics ui")
     if run.run_id:

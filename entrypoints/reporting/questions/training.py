@@ -21,6 +21,7 @@ Row = Mapping[Any, Any]  # of a table
 RISES, FALLS, STEADY, UNCLEAR = "rises", "falls", "steady", "unclear"
 MIN_POINTS = 4  # of a curve of costs: its first is the warm-up, and it has to have a beginning and an end
 MIN_TRIALS = 3
+MAX_DIGITS = 6
 MOST = 0.9  # of the trials have to agree on the way of a loss
 LEVEL_WITHIN = 0.1  # of the whole change: from where a curve stays as near to its end it is level
 AT_THE_END = 0.9  # of the training, from where on a curve that becomes level is not called so
@@ -179,7 +180,7 @@ def _learned(rows: Sequence[Row]) -> list[str]:
         verdict = own[0]["verdict"]
         if verdict == UNCLEAR or any(row["verdict"] != verdict for row in own):
             continue
-        by = f"from {digits(own[0]['start'])} to {digits(own[0]['end'])}"
+        by = _from_to(own[0]["start"], own[0]["end"])
         if "loss" in metric:
             by = f"by {_each(own, 'change')}"
         level = f"is level after {_each(own, 'level_share')} of the training"
@@ -187,6 +188,14 @@ def _learned(rows: Sequence[Row]) -> list[str]:
             level = f"still {verdict} at the end"
         parts.append(f"`{metric}` {verdict} {by} and {level}")
     return parts
+
+
+def _from_to(start: float, end: float) -> str:
+    """Such as ``from 0.96 to 0.66``, with as many digits as tell the two apart."""
+    count = 2
+    while digits(start, count) == digits(end, count) and count < MAX_DIGITS:
+        count += 1
+    return f"from {digits(start, count)} to {digits(end, count)}"
 
 
 def _each(rows: Sequence[Row], share: str) -> str:

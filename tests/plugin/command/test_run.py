@@ -60,6 +60,19 @@ def test_short_command_leaves_a_point_of_each_metric_and_a_summary(record, tmp_p
     assert err.splitlines()[-2:] == ["  see it with: mlflow-sysmetrics ui", f"  {page}"]
 
 
+def test_run_with_the_program_s_own_figures_of_a_part_is_not_taken_for_the_whole(record, tmp_path, capfd):
+    """What is printed is of the whole program; its run has what the program's own logger has measured."""
+    program = f"""{BUSY}
+import mlflow
+from mlflow_sysmetrics import SystemMetricsLogger
+with mlflow.start_run(), SystemMetricsLogger(): pass
+"""
+    assert record(sys.executable, "-c", program, "0.5") == Exit(0)
+    own = the_run(tmp_path).data.metrics["cpu_seconds"]
+    assert own < 0.4
+    assert f"its run has {own:.2f} cpu_seconds, which the program has measured of a part" in capfd.readouterr().err
+
+
 @cases(
     "program",
     {

@@ -95,3 +95,10 @@ def test_costs_that_change_are_reported_from_one_percent_on(seed, least, most, v
     (row,) = learning_curves(made({"cpu_percent": noisy(lambda share: 1 + share / 10, 0.1, seed)})).to_dict("records")
     assert least < row["p_holm"] < most
     assert row["verdict"] == verdict
+
+
+def test_ends_are_written_with_the_digits_that_tell_them_apart():
+    """Not as a fall from 1.3 to 1.3."""
+    curves = {"val_rmse": lambda row, share: 1.278 + 0.024 * (1 - share) ** 8}
+    (said,) = answer(study({"alpha": [0.1, 0.2, 0.3, 0.4]}, curves=curves)).sentences
+    assert said.startswith("`val_rmse` falls from 1.3 to 1.28 ")
