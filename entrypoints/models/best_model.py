@@ -232,6 +232,12 @@ def log(
     return LoggedModel(model_id, figures)
 
 
+def with_figures(model: LoggedModel, figures: Figures) -> LoggedModel:
+    """A logged model with further metrics, which the study's run has, too. That run is open."""
+    mlflow.log_metrics(figures, step=0, model_id=model.model_id)
+    return replace(model, figures=model.figures | figures)
+
+
 def latency_ms(model: RawRows, table: Table, clock: Callable[[], float] = time.perf_counter) -> float:
     """The median time to predict one row of a frame, over 50 rows or as many as fit in a second, at least five."""
     times_s: list[float] = []

@@ -67,6 +67,9 @@ def choose(study: Study) -> None:
         trial = study.best
         if trial is None:
             break
+        if not limits.rules:  # it is the result: whoever ends the study while it is served has it
+            model, shared = refitted(study, trial), study.settings.shared
+            study.logged = best_model.log(study.run, model, study.table, trial.figures, shared)
         judgement, is_busy = _try(study, trial)
         judgements[trial.trial_id] = judgement
         study.is_within[trial.trial_id] = not any(judgement)
@@ -115,6 +118,8 @@ def _try(study: Study, trial: Trial) -> tuple[Judgement, bool]:
             say(f"  It cannot keep up: {costs.cannot_keep_up}")
         _tell(study, trial, costs)
         study.models[trial.trial_id] = replace(model, figures=model.figures | costs.trusted)
+        if study.logged is not None:
+            study.logged = best_model.with_figures(study.logged, costs.trusted)
     for sentence in [*judgement.broken, *judgement.unknown]:
         say(f"  {sentence}")
     return judgement, is_busy

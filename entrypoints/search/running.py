@@ -91,7 +91,7 @@ def run_study(study: Study, command: Callable[[], dict[str, float]] = dict) -> N
         raise UserError(result.tell_no_result(study, command()))
     refitted = finalists.refitted(study, best)
     result.add_model(study, refitted)
-    model = best_model.log(study.run, refitted, study.table, best.figures, settings.shared)
+    model = study.logged or best_model.log(study.run, refitted, study.table, best.figures, settings.shared)
     if refitted.tested:
         result.add_importance(study, importance.importance(refitted.tested, study.table, settings.seed))
     click.echo(result.tell(study, model, command()))

@@ -28,7 +28,7 @@ from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.limits import Values
 
 if TYPE_CHECKING:
-    from entrypoints.models.best_model import BestModel
+    from entrypoints.models.best_model import BestModel, LoggedModel
     from entrypoints.reporting.questions.decision import Decision
     from entrypoints.runs import RecordedRun
 
@@ -64,6 +64,7 @@ class Study:
         forecasts: how many seconds trials were expected to take, by the ids of configurations.
         forecast_s: how long the whole search was.
         models: refitted and maybe served, by the ids of the trials that they are of.
+        logged: the model of the result, once it is in MLflow.
         is_within: whether served models meet the limits on such, by the ids of trials; of others it is not known.
         decision: which trial to take, once that is decided.
         not_judged: of the limits on the result's served model those of which is not known whether it meets them.
@@ -93,6 +94,7 @@ class Study:
     forecasts: Mapping[str, float] = field(default_factory=dict)
     forecast_s: float = 0.0
     models: dict[str, BestModel] = field(default_factory=dict)
+    logged: LoggedModel | None = None
     is_within: dict[str, bool] = field(default_factory=dict)
     decision: Decision = field(init=False)
     not_judged: Sequence[str] = ()
@@ -207,7 +209,9 @@ class Study:
         score = self.score.validated
         ended = sum(trial.complete for trial in self.trials.values())
         name = self.names[best.configuration.id]
-        return f"{score} {best.figures[score]:.4g} by {name}, of {ended} of {self.size} trials that ran to their end"
+        model = "" if self.logged is None else f"; its model is {self.logged.uri}"
+        of = f"of {ended} of {self.size} trials that ran to their end"
+        return f"{score} {best.figures[score]:.4g} by {name}, {of}{model}"
 
     @property
     def _best_so_far(self) -> Trial | None:

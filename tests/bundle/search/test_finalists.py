@@ -98,6 +98,21 @@ def test_result_that_could_not_be_judged_is_told_how_to(choose):
     assert 'quiet machine with mlflow-sysmetrics served models:/m-0123 --limits "served_p50_ms<=20": served_p50' in said
 
 
+def test_model_is_in_mlflow_before_it_is_served(choose):
+    """Whoever ends the study meanwhile is told which one it is."""
+    found = []
+
+    class Looking(Server):
+        def __call__(self, *arguments, **options):
+            found.extend(mlflow.search_logged_models(output_format="list"))
+            return super().__call__(*arguments, **options)
+
+    study = choose("", Looking("served_memory_mb", 190.0), 0.5)
+    assert [f"models:/{model.model_id}" for model in found] == [study.logged.uri]
+    assert study.best_so_far().endswith(f"its model is {study.logged.uri}")
+    assert study.logged.figures["served_memory_mb"] == 190.0
+
+
 def test_model_that_cannot_be_served_is_a_warning_without_limits_on_it(choose, capsys):
     assert choose("", Server("served_memory_mb", "fails"), 0.5, 0.6).best.trial_id == "t1"
     warning = "Warning: what it costs as served is not known: the model cannot be served here\n"
