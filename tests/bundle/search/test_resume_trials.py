@@ -10,7 +10,7 @@ from reference import MLP_REGRESSOR, configured
 
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.resume import children_of, earlier_trials, settle
-from entrypoints.tags import BEST_TRIAL_RUN_ID, DATASET, DIVERGED, END, NUMBER, ROLE
+from entrypoints.tags import AXIS, BEST_TRIAL_RUN_ID, DATASET, DIVERGED, END, NUMBER, ROLE
 from mlflow_sysmetrics.tags import ERROR, KIND, STOP_REQUEST, STOPPED_BY, TRIAL_ID
 
 TABLES = tables(__file__, "search.yaml")
@@ -80,7 +80,7 @@ def test_trial_that_is_not_done_goes_on_in_its_own_run(client, interrupted, stat
     _settle(client, interrupted)
     run = client.get_run(run_id)
     assert run.info.status == status.replace("RUNNING", "KILLED")
-    assert {name for name in run.data.tags if name.startswith("sysmetrics.")} == {KIND, TRIAL_ID, NUMBER}
+    assert {name for name in run.data.tags if name.startswith("sysmetrics.")} == {AXIS, KIND, TRIAL_ID, NUMBER}
 
 
 def test_other_runs_are_settled(client, interrupted):
