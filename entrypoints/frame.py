@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from entrypoints.tags import AXIS, BY_RACE, DIVERGED, FEASIBLE, FOLD, NUMBER, REPEAT, ROLE, STOP_HOW
+from entrypoints.tags import AXIS, BY_RACE, DIVERGED, FEASIBLE, FOLD, NUMBER, ROLE, STOP_HOW
 from mlflow_sysmetrics.host import SYSTEM_FACTS
 from mlflow_sysmetrics.tags import HOST_PREFIX, STOP_METRIC, STOPPED_BY
 
@@ -23,7 +23,6 @@ ABOUT = (
     "run_id",
     "name",
     "number",
-    "repeat",
     "role",
     "axis",
     "status",
@@ -95,8 +94,8 @@ class Frame:
             where something is not known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` and ``fold/`` (its last value, NaN where the trial
-            lacks it). ``role`` is empty; ``axis`` is what its steps count; ``number`` counts from 1 on; ``repeat`` is 0
-            for a configuration's first run; what is not known is None.
+            lacks it). ``role`` is empty; ``axis`` is what its steps count; ``number`` counts from 1 on; what is not
+            known is None.
         folds: one row a trial and fold: study, trial_id, fold, and the metrics of that fold's model.
         curves: one row a point: study, trial_id, metric, at (the training step), value. Empty where no question needs
             them. Trials whose axis is the fold have none.
@@ -172,8 +171,7 @@ class Frame:
 
         Of equal scores the cheapest in ``training_time_s`` comes first.
         """
-        ended = self.ended
-        once: pd.DataFrame = ended[ended["repeat"] == 0].dropna(subset=[self.score])
+        once: pd.DataFrame = self.ended.dropna(subset=[self.score])
         keys = [name for name in (self.score, "training_time_s") if name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
         return once.sort_values(keys, ascending=up, kind="stable", key=to_ten_digits) if keys else once
@@ -186,7 +184,7 @@ class Frame:
 
     @property
     def ended(self) -> pd.DataFrame:
-        """The first study's trials that ran to their end without diverging, repeated ones included."""
+        """The first study's trials that ran to their end without diverging."""
         trials = self.trials[self.trials["study"] == self.first]
         ended: pd.DataFrame = trials[(trials["status"] == "FINISHED") & ~trials["diverged"].astype(bool)]
         return ended
@@ -246,7 +244,7 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     """One frame of these studies, which is asked of the first."""
     rows = [{**row, "study": each.study} for each in studies for row in each.trials]
     about: pd.DataFrame = pd.DataFrame([_some(row, ABOUT) for row in rows], columns=list(ABOUT), dtype=object)
-    about = about.astype({"repeat": int, "diverged": bool})
+    about = about.astype({"diverged": bool})
     params: pd.DataFrame = pd.DataFrame([row["params"] for row in rows], about.index, dtype=object)
     searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
     is_reference = about["role"] != ""
@@ -288,7 +286,6 @@ def trial_row(figures: Mapping[str, float], tags: Mapping[str, str], params: Map
     return {
         **figures,
         "number": None if number is None else int(number),
-        "repeat": int(tags.get(REPEAT, 0)),
         "role": tags.get(ROLE, ""),
         "axis": tags.get(AXIS),
         "diverged": tags.get(DIVERGED) == "true",

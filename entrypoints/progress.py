@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TextIO
 
 LOG_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
@@ -15,8 +15,8 @@ TERMINAL_EVERY_S = 0.2
 class Progress:
     """Counts finished trials and says how many, the best so far, and the time left.
 
-    On a terminal it is one line that updates, in a log a line every few seconds. The time left is to the time until now
-    as the forecast of what is left is to that of what is done; trials that run are taken to be half done.
+    On a terminal it is one line that updates, in a log a line every few seconds. The trials that are left are taken to
+    need as long as those that are done.
 
     Args:
         total: how many trials there will be.
@@ -24,7 +24,8 @@ class Progress:
         stream: where to write.
         clock: seconds that never go back.
         done: how many of them have ended already, before the time counts.
-        limit_s: after how many seconds from the first trial's start the search ends at the latest; 0: no limit.
+        limit_s: after how many seconds from the first trial's start the search ends at the latest.
+        is_most: whether there may be fewer trials.
     """
 
     def __init__(
@@ -35,18 +36,18 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         *,
         done: int = 0,
-        limit_s: float = 0.0,
+        limit_s: float = math.inf,
+        is_most: bool = False,
     ) -> None:
         self.done = done
         self.total = total
+        self._done_before = done
         self._score = score
         self._stream = stream or sys.stdout
         self._clock = clock
-        self._limit_s = limit_s or math.inf
+        self._limit_s = limit_s
+        self._is_most = is_most
         self._began: float | None = None
-        self._waiting_s: dict[Hashable, float] = {}  # the forecast of each trial, by its key
-        self._running_s: dict[Hashable, float] = {}
-        self._ended_s = 0.0
         self._last_line = -math.inf
         self._held_against: dict[str, float] = {}
 
@@ -54,20 +55,13 @@ class Progress:
         """Show the score of this beside the best so far."""
         self._held_against[name] = score
 
-    def expect(self, seconds: Mapping[Any, float]) -> None:
-        """What each trial that is run here is expected to take, by its key."""
-        self._waiting_s = dict(seconds)
+    def begin(self) -> None:
+        """Note that the first trial runs: time counts from here."""
+        self._began = self._clock()
 
-    def trial_started(self, key: Hashable) -> None:
-        """Note that a trial runs. Time counts from the first one."""
-        if self._began is None:
-            self._began = self._clock()
-        self._running_s[key] = self._waiting_s.pop(key, 0.0)
-
-    def trial_ended(self, key: Hashable) -> None:
+    def trial_ended(self) -> None:
         """Count one more trial that has ended."""
         self.done += 1
-        self._ended_s += self._running_s.pop(key, 0.0)
 
     def show(self, best: Callable[[], float | None], *, last: bool = False) -> None:
         """Write the line if it is due; the last one always. ``best``, the best score so far, is only asked then."""
@@ -88,15 +82,19 @@ class Progress:
         if self._began is None:
             return "starting the processes"
         elapsed_s = now - self._began
-        line = f"{self.done}/{self.total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
+        of = f"{self.done} of at most {self.total} trials" if self._is_most else f"{self.done}/{self.total} trials"
+        line = f"{of}, best {self._score} {'-' if best is None else f'{best:.4f}'}"
         if self._held_against:
             line += f" ({', '.join(f'{name} {score:.4f}' for name, score in self._held_against.items())})"
         line += f", {duration(elapsed_s)} elapsed"
-        if last or not self._ended_s:
+        left_s = self._limit_s - elapsed_s
+        done_here = self.done - self._done_before
+        if not self._is_most:
+            left_s = min(left_s, elapsed_s * (self.total - self.done) / done_here) if done_here else math.inf
+        if last or left_s == math.inf:
             return line
-        half_s = sum(self._running_s.values()) / 2
-        left_s = elapsed_s * (sum(self._waiting_s.values()) + half_s) / (self._ended_s + half_s)
-        return f"{line}, about {duration(max(0.0, min(left_s, self._limit_s - elapsed_s)))} left"
+        about = "at most" if self._is_most else "about"
+        return f"{line}, {about} {duration(max(0.0, left_s))} left"
 
 
 def duration(seconds: float) -> str:

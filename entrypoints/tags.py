@@ -8,7 +8,6 @@ PID_SINCE = "sysmetrics.pid_since"  # When it began, in unix seconds.
 
 # What became of a trial.
 NUMBER = "sysmetrics.number"  # Its number in the order in which the trials of its study are started, from 1 on.
-REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.
 ROLE = "sysmetrics.role"  # reference: what the search is held against; the trials of the search have none.
 DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
 FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits and can be chosen: it came to its end and did not diverge.

@@ -50,9 +50,7 @@ def learned(trial: Trial) -> Values:
 
 def counted(trial: Trial) -> Values | None:
     """What a trial that has ended counts with where relative limits are taken of all; None if it does not count."""
-    if trial.configuration.repeat or trial.end == "diverged":
-        return None
-    return trial.expected
+    return None if trial.end == "diverged" else trial.expected
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class CostHistory:
         self, rows: int, limits: Limits, trials: Iterable[Configuration] = (), earlier: Iterable[Trial] = ()
     ) -> None:
         self._limits = limits
-        to_come = islice((trial for trial in trials if not trial.repeat), MAX_EXPECTED)
+        to_come = islice(trials, MAX_EXPECTED)
         self._to_come = {trial.key: trial for trial in to_come}
         self._model = CostModel(rows)
         self._finished: list[tuple[Hashable, Values]] = []
@@ -103,8 +101,7 @@ class CostHistory:
     def record(self, trial: Trial) -> None:
         """Note a trial that has ended."""
         configuration = trial.configuration
-        if not configuration.repeat:
-            self._to_come.pop(configuration.key, None)
+        self._to_come.pop(configuration.key, None)
         if trial.end == "finished":
             self._finished.append((group(configuration, trial.figures), self._limited(trial.figures)))
         counts = counted(trial)

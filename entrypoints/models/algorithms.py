@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
@@ -20,34 +22,108 @@ CONSTANT: dict[Task, str] = {
     "classification": "sklearn.dummy.DummyClassifier",
 }
 
-# Import paths, without Classifier or Regressor at their ends, and the values that are tried where the user gives none.
+
+class Named(NamedTuple):
+    """An estimator with a short name.
+
+    Attributes:
+        paths: its import path by task.
+        grid: the values that a grid tries where the user gives none.
+        wide: those that a search that learns looks among; empty: those of the grid.
+        usual: what is given to its constructor unless the user gives another value.
+    """
+
+    paths: Mapping[Task, str]
+    grid: Space
+    wide: Space = {}  # noqa: RUF012 (nobody changes it)
+    usual: Mapping[str, Any] = {}
+
+
+def _both(path: str) -> dict[Task, str]:
+    """The import paths of a library whose names end in Regressor or Classifier."""
+    return {"regression": f"{path}Regressor", "classification": f"{path}Classifier"}
+
+
 _OF_FORESTS: Space = {
     "n_estimators": [100],
     "max_features": ["sqrt", 0.5, 1.0],
     "min_samples_leaf": [1, 5, 20],
 }
-NAMED: dict[str, tuple[str, Space]] = {
-    "mlp": (
-        "sklearn.neural_network.MLP",
+_WIDE_OF_FORESTS: Space = {
+    "n_estimators": [100],
+    "max_features": {"uniform": [0.2, 1.0]},
+    "min_samples_leaf": [1, 2, 5, 10, 20],
+}
+NAMED: dict[str, Named] = {
+    "ridge": Named(
+        {"regression": "sklearn.linear_model.Ridge"},
+        {"alpha": [0.1, 1.0, 10.0, 100.0]},
+        {"alpha": {"loguniform": [0.01, 1000.0]}},
+    ),
+    "logistic_regression": Named(
+        {"classification": "sklearn.linear_model.LogisticRegression"},
+        {"C": [0.01, 0.1, 1.0, 10.0]},
+        {"C": {"loguniform": [0.001, 100.0]}},
+        {"max_iter": 1000},
+    ),
+    "mlp": Named(
+        _both("sklearn.neural_network.MLP"),
         {
             "batch_size": [16, 64, 256],
             "hidden_layer_sizes": [[32], [128], [64, 64]],
             "learning_rate_init": [0.01, 0.001],
         },
     ),
-    "forest": ("sklearn.ensemble.RandomForest", _OF_FORESTS),
-    "extra_trees": ("sklearn.ensemble.ExtraTrees", _OF_FORESTS),
-    "boosting": (
-        "sklearn.ensemble.HistGradientBoosting",
+    "forest": Named(_both("sklearn.ensemble.RandomForest"), _OF_FORESTS, _WIDE_OF_FORESTS),
+    "extra_trees": Named(_both("sklearn.ensemble.ExtraTrees"), _OF_FORESTS, _WIDE_OF_FORESTS),
+    "boosting": Named(
+        _both("sklearn.ensemble.HistGradientBoosting"),
         {"max_iter": [50, 200], "learning_rate": [0.03, 0.1, 0.3], "max_leaf_nodes": [7, 31]},
+        {
+            "max_iter": {"integers": [50, 500]},
+            "learning_rate": {"loguniform": [0.02, 0.3]},
+            "max_leaf_nodes": [3, 5, 7, 15, 31],
+            "min_samples_leaf": [5, 10, 20, 40, 80],
+            "l2_regularization": [0.0, 0.1, 1.0, 10.0],
+            "max_features": {"uniform": [0.3, 1.0]},
+        },
     ),
-    "xgboost": (
-        "xgboost.XGB",
+    "xgboost": Named(
+        _both("xgboost.XGB"),
         {"n_estimators": [50, 200], "learning_rate": [0.03, 0.1, 0.3], "max_depth": [3, 6]},
+        {
+            "n_estimators": {"integers": [50, 500]},
+            "learning_rate": {"loguniform": [0.02, 0.3]},
+            "max_depth": [2, 3, 4, 6, 8],
+            "min_child_weight": {"loguniform": [0.5, 50.0]},
+            "reg_lambda": {"loguniform": [0.01, 10.0]},
+            "colsample_bytree": {"uniform": [0.3, 1.0]},
+        },
     ),
-    "lightgbm": (
-        "lightgbm.LGBM",
+    "lightgbm": Named(
+        _both("lightgbm.LGBM"),
         {"n_estimators": [50, 200], "learning_rate": [0.03, 0.1, 0.3], "num_leaves": [7, 31]},
+        {
+            "n_estimators": {"integers": [50, 500]},
+            "learning_rate": {"loguniform": [0.02, 0.3]},
+            "num_leaves": [3, 5, 7, 15, 31, 63],
+            "min_child_samples": [3, 5, 10, 20, 40, 80],
+            "reg_lambda": {"loguniform": [0.01, 10.0]},
+            "colsample_bytree": {"uniform": [0.3, 1.0]},
+            "subsample": {"uniform": [0.5, 1.0]},
+            "subsample_freq": [1],
+        },
+    ),
+    "catboost": Named(
+        _both("catboost.CatBoost"),
+        {"iterations": [100, 300], "learning_rate": [0.03, 0.1, 0.3], "depth": [4, 6]},
+        {
+            "iterations": {"integers": [100, 1000]},
+            "learning_rate": {"loguniform": [0.02, 0.2]},
+            "depth": [2, 3, 4, 5, 6, 8],
+            "l2_leaf_reg": {"loguniform": [1.0, 30.0]},
+            "rsm": {"uniform": [0.3, 1.0]},
+        },
     ),
 }
 
@@ -61,12 +137,12 @@ def find(name: str, task: Task) -> Algorithm:
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     if name in NAMED:
-        path, defaults = NAMED[name]
+        named = NAMED[name]
+        path = named.paths.get(task) or next(iter(named.paths.values()))
         library = path.partition(".")[0]
         if not find_spec(library):
             raise UserError(f"algorithm={name}: {library} is not installed; run pip install {library}, or leave it out")
-        found = estimator(path + ("Regressor" if task == "regression" else "Classifier"))
-        return replace(found, name=name, defaults=defaults)
+        return replace(estimator(path), name=name, grid=named.grid, wide=named.wide or named.grid, usual=named.usual)
     if "." in name:
         return estimator(name)
     raise UserError(
@@ -88,7 +164,8 @@ def find_all(task: Task, asked: str) -> tuple[Algorithm, ...]:
     found = [find(name, task) for name in dict.fromkeys(name.strip() for name in asked.split(","))]
     for algorithm in found:
         if algorithm.task != task:
-            fit = ", ".join([*(each.name for each in fitting), *NAMED])
+            named = (each for each in NAMED if task in NAMED[each].paths)
+            fit = ", ".join([*(each.name for each in fitting), *named])
             raise UserError(
                 f"algorithm={asked}: {algorithm.name} does not fit a {task} dataset, where {fit} do; choose from "
                 f"these, or leave it out for {AUTO}"

@@ -36,7 +36,6 @@ class Configuration:
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     number: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
     role: str = ""  # ``reference``: the search is held against it
-    repeat: int = 0  # which repetition of the same configuration this trial is; 0: its first run, the one that counts
 
     @property
     def algorithm(self) -> str:
@@ -66,8 +65,8 @@ class Configuration:
 
     @property
     def id(self) -> str:
-        """A text that identifies the trial within its study: of repetitions, each has its own."""
-        return f"{self.key}#{self.role or self.repeat}"
+        """A text that identifies the trial within its study."""
+        return f"{self.key}#{self.role}"
 
     def find_algorithm(self, task: Task) -> algorithms.Algorithm:
         """What makes the models."""

@@ -27,7 +27,11 @@ from entrypoints.text import one_line
 CHECKED_ROWS, CHECKED_FEATURES = 200, 20  # as many neighbours, or features of a tree, as users ask for
 CHECKED_CLASSES = 3  # more take longer: boosting grows a tree for each; with two some refuse nothing
 # One CPU core a trial, and no word for each tree. scikit-learn's own take one core unless told otherwise.
-_OF_LIBRARIES = {"xgboost": {"n_jobs": 1}, "lightgbm": {"n_jobs": 1, "verbosity": -1}}
+_OF_LIBRARIES = {
+    "xgboost": {"n_jobs": 1},
+    "lightgbm": {"n_jobs": 1, "verbosity": -1},
+    "catboost": {"thread_count": 1, "verbose": False, "allow_writing_files": False},
+}
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,19 @@ class Estimator:
     name: str
     task: Task
     make: Callable[..., Any]
-    defaults: Space = field(default_factory=dict)
+    grid: Space = field(default_factory=dict)
+    wide: Space = field(default_factory=dict)
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def hyperparameters(self) -> tuple[str, ...]:
         """The names that its constructor takes."""
-        made = self.make()  # of XGBoost's classifier the signature says little
+        signature = inspect.signature(self.make).parameters.values()
+        names = [parameter.name for parameter in signature if parameter.kind is not parameter.VAR_KEYWORD]
+        made = self.make()  # XGBoost's signature says little, CatBoost's parameters are those that were given
         if hasattr(made, "get_params"):
-            return tuple(made.get_params(deep=False))
-        return tuple(inspect.signature(self.make).parameters)
+            names += made.get_params(deep=False)
+        return tuple(dict.fromkeys(names))
 
     @property
     def axis(self) -> Axis:
@@ -75,7 +83,7 @@ class Estimator:
     def _made(self, usual: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> Any:
         """An estimator with the usual values that its constructor takes, and these hyperparameters."""
         settings = {name: value for name, value in usual.items() if name in self.hyperparameters}
-        settings |= _OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {})
+        settings |= {**_OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {}), **self.usual}
         return self.make(**settings | dict(hyperparameters))
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:

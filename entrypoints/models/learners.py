@@ -120,12 +120,13 @@ class SGD:
     loss: str
 
     axis: ClassVar[Axis] = TRAINING_STEP
-    defaults: ClassVar[Space] = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
+    grid: ClassVar[Space] = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
+    wide: ClassVar[Space] = grid
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
         """The names that it takes."""
-        own = tuple(self.defaults)
+        own = tuple(self.grid)
         return own if self.task == "regression" else (*own, "class_weight")
 
     def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int = 0) -> Learner:

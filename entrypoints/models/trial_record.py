@@ -119,7 +119,6 @@ class Trial:
             run_id=self.run_id,
             status=self.status,
             number=self.configuration.number,
-            repeat=self.configuration.repeat,
             role=self.configuration.role,
             axis=self.configuration.axis,
         )

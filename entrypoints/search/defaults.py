@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.option_types import AUTO, NAMED_DATASETS
@@ -10,7 +11,8 @@ from entrypoints.progress import duration
 from entrypoints.settings import AUTO_NUMBER, FOLDS, StudySettings
 
 TIME_LIMIT_S = 300.0
-_LINEAR = {"regression": "linear", "classification": "logistic"}
+_LINEAR = {"regression": "ridge", "classification": "logistic_regression"}
+_BOOSTING = ("catboost", "lightgbm")  # whose libraries are used where they are installed, in place of scikit-learn's
 
 
 def resolved(settings: StudySettings, task: Task) -> StudySettings:
@@ -52,7 +54,8 @@ def different_algorithms(task: Task) -> str:
 
     A forest, whose trees are averaged, too, is among the references with its defaults.
     """
-    return f"{_LINEAR[task]},extra_trees,boosting"
+    installed = [name for name in _BOOSTING if find_spec(name)] or ["boosting"]
+    return ",".join([_LINEAR[task], "extra_trees", *installed])
 
 
 def sentence(asked: StudySettings, settings: StudySettings, task: Task) -> str:

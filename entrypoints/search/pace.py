@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from statistics import fmean
 
 from entrypoints.compute.workers import usable_cpus
 from entrypoints.datasets.prepared import prepared
-from entrypoints.datasets.splits import Split
-from entrypoints.datasets.tables import Table
-from entrypoints.models.configuration import Configuration
+from entrypoints.search.grid import drawn
+from entrypoints.search.study import Study
 from entrypoints.search.warm_up import time_kinds
 from entrypoints.settings import StudySettings
 from entrypoints.tags import TRAINING_STEP
@@ -23,21 +21,17 @@ TIMED_ROWS = 1000
 OF_EACH = 2  # algorithm: configurations that are timed
 
 
-def fitted(
-    settings: StudySettings, table: Table, split: Split, trials: Sequence[Configuration], *, may_fold: bool
-) -> tuple[StudySettings, str]:
+def fitted(study: Study, *, may_fold: bool) -> tuple[StudySettings, str]:
     """The settings, with as many folds and rows for the search as let enough trials end; and what was lowered.
 
     Args:
-        settings: with a time limit.
-        table: which is searched.
-        split: of it into the usual folds.
-        trials: the configurations to choose among.
+        study: with a time limit, and the usual folds.
         may_fold: whether the folds are not the user's choice.
     """
+    settings = study.settings
     cores = settings.cpus or usable_cpus()
     available_s = cores * (settings.time_limit_s or 0.0) / ENOUGH  # of CPU, for a trial
-    needed_s = _usual_seconds(table, split, trials)
+    needed_s = _usual_seconds(study)
     if needed_s is None or needed_s <= available_s:
         return settings, ""
     asked, trial_s = settings, needed_s
@@ -47,7 +41,7 @@ def fitted(
         needed_s = of_a_part_s * (folds - 1)
         if needed_s <= available_s:
             return settings, _sentence(asked, settings, trial_s)
-    rows = int(len(split.train) * available_s / needed_s)
+    rows = int(len(study.split.train) * available_s / needed_s)
     settings = replace(settings, search_rows=max(rows, TIMED_ROWS))
     return settings, _sentence(asked, settings, trial_s)
 
@@ -64,20 +58,19 @@ def _sentence(before: StudySettings, after: StudySettings, trial_s: float) -> st
     return f"{takes}. So that {ENOUGH} trials end in time: {', and '.join(less)}; {undo} undoes that"
 
 
-def _usual_seconds(table: Table, split: Split, trials: Sequence[Configuration]) -> float | None:
+def _usual_seconds(study: Study) -> float | None:
     """The CPU seconds of a trial, by some of each algorithm on a few rows; None where none can be timed.
 
     Not by the clock: then folds and scores would depend on what else the machine does.
     A fit on all rows takes in proportion to these; of batches so do the steps.
     """
-    few = split.thinned(TIMED_ROWS, table)
-    data = prepared(table, few)
-    times: Counter[str] = Counter()
+    split = study.split
+    few = split.thinned(TIMED_ROWS, study.table)
+    data = prepared(study.table, few)
     timed = []
-    for trial in trials:
-        times[trial.algorithm] += 1
-        if times[trial.algorithm] <= OF_EACH:
-            timed.append(trial)
+    for space in study.spaces:
+        choices = islice(drawn(space, study.settings.seed), OF_EACH)
+        timed += [study.configuration(choice, 0) for choice in choices]
     seconds = []
     for trial, costs in zip(timed, time_kinds(timed, data, time.process_time), strict=True):
         if costs is not None:

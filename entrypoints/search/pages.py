@@ -35,8 +35,8 @@ _OF_A_STUDY = re.compile(r"mlflow\.sharedViewState\.sysmetrics-([0-9a-f]{32})-")
 def save_pages(study: Study, frame: Frame) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
     run = study.run
-    names = frame.hyperparameters or varied(study.configurations) or searched(study.configurations)
-    axes = {configuration.axis for configuration in study.configurations}
+    names = frame.hyperparameters or varied(study.spaces) or searched(study.spaces)
+    axes = {algorithm.axis for algorithm in study.algorithms}
     pages = views.of_study(frame, run.start, names, study.limits, axes, differing_costs(frame))
     links = save(run.client, run.experiment_id, run.run_id, pages)
     links |= save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment(study.score.validated))

@@ -16,12 +16,13 @@ from entrypoints.limits.costs import parse_limits
 from entrypoints.limits.grammar import Limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.algorithms import Algorithm
-from entrypoints.models.configuration import Configuration
-from entrypoints.models.scores import Score
 from entrypoints.search import defaults
-from entrypoints.search.grid import configurations
+from entrypoints.search.grid import Choice, drawn, grid
+from entrypoints.search.portfolio import portfolio
 from entrypoints.search.references import references
+from entrypoints.search.spaces import given_for, spaces_of
 from entrypoints.search.study import Study
+from entrypoints.search_space import Space
 from entrypoints.settings import AUTO_NUMBER, StudySettings
 from entrypoints.tags import FOLD
 
@@ -66,29 +67,35 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
     said.append(_without_curves(parsed, searched))
-    split = _split(settings, table)
-    trials = configurations(settings, split, searched, len(table.classes), folders)
-    if settings.time_limit_s and where.is_here and asked.search_rows == AUTO_NUMBER and split.fit_rows > FAST_ROWS:
+
+    def study_of(settings: StudySettings) -> Study:
+        split = _split(settings, table)
+        spaces = spaces_of(settings, searched, split.max_batch_size, len(table.classes))
+        return Study(
+            settings=settings,
+            limits=parsed,
+            table=table,
+            split=split,
+            algorithms=searched,
+            spaces=spaces,
+            first=_first(settings, searched, spaces),
+            folders=folders,
+            references=references(settings, table.task),
+            backend=where,
+            score=score,
+            baseline=score.baseline(table, split),
+        )
+
+    study = study_of(settings)
+    fit_rows = study.split.fit_rows
+    if settings.time_limit_s and where.is_here and asked.search_rows == AUTO_NUMBER and fit_rows > FAST_ROWS:
         from entrypoints.search import pace  # imports what a small table need not wait for
 
-        paced, lowered = pace.fitted(settings, table, split, trials, may_fold=asked.folds == AUTO_NUMBER)
+        paced, lowered = pace.fitted(study, may_fold=asked.folds == AUTO_NUMBER)
         if lowered:
             said.append(lowered)
-            settings = paced
-            split = _split(settings, table)
-            trials = configurations(settings, split, searched, len(table.classes), folders)
-    _check_models(score, trials, table)
-    study = Study(
-        settings=settings,
-        limits=parsed,
-        table=table,
-        split=split,
-        configurations=trials,
-        references=references(settings, table.task),
-        backend=where,
-        score=score,
-        baseline=score.baseline(table, split),
-    )
+            study = study_of(paced)
+    _check_models(study)
     for sentence in filter(None, said):
         say(sentence)
     return study
@@ -109,13 +116,23 @@ def _without_curves(limits: Limits, searched: Sequence[Algorithm]) -> str:
     return f"Limits: {why}, so it does not stop them"
 
 
+def _first(settings: StudySettings, searched: Sequence[Algorithm], spaces: Sequence[Space]) -> list[Choice]:
+    """What is tried in any case."""
+    if settings.search == "grid":
+        return grid(spaces, settings.max_trials, settings.seed)
+    asked = [algorithm.name for algorithm in searched if given_for(settings.space, algorithm)]
+    return portfolio(searched, asked)[: settings.max_trials]
+
+
 def _split(settings: StudySettings, table: Table) -> Split:
     split = make_split(table, folds=settings.folds, seed=settings.seed, duplicates=settings.duplicates)
     return split if settings.search_rows is None else split.thinned(settings.search_rows, table)
 
 
-def _check_models(score: Score, trials: list[Configuration], table: Table) -> None:
+def _check_models(study: Study) -> None:
     """That the models of each algorithm can be scored."""
-    for trial in {trial.algorithm: trial for trial in trials}.values():
-        learner = trial.find_algorithm(table.task).learner(trial.hyperparameters, len(table.classes), trial.seed)
-        score.check(trial.algorithm, learner.loss)
+    for space in study.spaces:
+        trial = study.configuration(next(drawn(space, study.settings.seed)), 0)
+        algorithm = trial.find_algorithm(study.table.task)
+        learner = algorithm.learner(trial.hyperparameters, len(study.table.classes), trial.seed)
+        study.score.check(trial.algorithm, learner.loss)

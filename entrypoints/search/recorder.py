@@ -52,9 +52,8 @@ class Recorder(tune.Callback):
         if self.study.first_start is None:
             self.study.first_start = time.time()
             self._begins()
+            self._progress.begin()
         configuration = trial.config["configuration"]
-        if not configuration.role:
-            self._progress.trial_started(configuration.number)
         self.study.trials_like(configuration)[trial.trial_id] = Trial(trial.trial_id, configuration)
 
     def on_trial_result(
@@ -117,6 +116,6 @@ class Recorder(tune.Callback):
         configuration = trial.config["configuration"]
         self.study.last_end = time.time()
         if not configuration.role:
-            self._progress.trial_ended(configuration.number)
+            self._progress.trial_ended()
         trials = self.study.trials_like(configuration)
         return trials.setdefault(trial.trial_id, Trial(trial.trial_id, configuration))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from entrypoints.models.best_model import BestModel, LoggedModel
 
 # What a trial has in trials.json beside its configuration and every figure outside ``system/`` and ``fold/``.
-OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "number", "repeat")
+OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "number")
 PAGES = {
     views.SCORE: "score against cost",
     views.TABLE: "table",
@@ -84,19 +84,17 @@ def frame_at_end(study: Study) -> Frame:
     if study.full or not (study.trial_limits.rules or study.races):
         return frame
     trials = frame.trials
-    trials_s = {trial.trial_id: study.forecasts[trial.configuration.id] for trial in study.trials.values()}
-    full_s = trials["trial_id"].map(trials_s).astype(float)
-    # By what trials that ran to their end have taken: of CPU, too, where the forecast is of the wall time.
+    # What a trial has done says more than a forecast, which there is of a grid alone.
+    shares = {}
+    for trial in study.trials.values():
+        if trial.figures.get("steps"):
+            shares[trial.trial_id] = trial.figures["steps"] / trial.configuration.trial_steps(study.split)
+    own = limits_saved.seconds(trials).div(trials["trial_id"].map(shares).astype(float), axis=0)
+    forecasts_s = {trial.trial_id: study.forecasts.get(trial.configuration.id) for trial in study.trials.values()}
+    full_s = trials["trial_id"].map(forecasts_s).astype(float)
     took = limits_saved.seconds(frame.ended)
     scales = took.sum() / full_s[took.index].sum() if len(took) else (1.0, 1.0)
     columns = {name: full_s * scale for name, scale in zip(limits_saved.FORECASTS, scales, strict=True)}
-    # Of a trial that was raced its own folds or steps say more.
-    shares = {
-        trial.trial_id: trial.figures["steps"] / trial.configuration.trial_steps(study.split)
-        for trial in study.trials.values()
-        if trial.raced
-    }
-    own = limits_saved.seconds(trials).div(trials["trial_id"].map(shares).astype(float), axis=0)
     columns = {name: own[unit].fillna(columns[name]) for name, unit in zip(columns, own, strict=True)}
     return replace(frame, trials=trials.assign(**columns))
 
@@ -112,16 +110,17 @@ def metrics(study: Study, frame: Frame) -> dict[str, float]:
         "restarts": study.restarts,
         "diverged": own["diverged"].sum(),
         "search_time_s": study.search_s,
-        "forecast_time_s": study.forecast_s,
         "elapsed_s": time.time() - study.run.start,
         f"baseline_{study.score.validated}": fmean(study.baseline),
     }
+    if study.forecasts:
+        found["forecast_time_s"] = study.forecast_s
     # The full time is unknown if the search or one of its trials was interrupted or cut short.
     whole = not study.is_continued and len(own) == study.size and not stopped.any()
-    if whole and study.search_s > 0:
+    if whole and study.forecasts and study.search_s > 0:
         found["forecast_error_percent"] = (study.forecast_s / study.search_s - 1) * 100
     if study.limits.rules:
-        found["feasible"] = (own["feasible"].eq(True) & (own["repeat"] == 0)).sum()
+        found["feasible"] = own["feasible"].eq(True).sum()
         found["skipped"] = (own["stop_how"] == "skipped").sum()
     if study.races:
         found["raced"] = (own["stopped_by"] == BY_RACE).sum()

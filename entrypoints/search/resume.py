@@ -5,12 +5,13 @@ Results go to the study's run. The command that continues it also has a run, nes
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
 import platform
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,11 @@ from entrypoints.models.trial_record import Trial, read_end
 from entrypoints.option_types import AUTO
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedRun, continued_run, recorded_command
+from entrypoints.search.grid import Choice
 from entrypoints.search.plan import planned
 from entrypoints.search.study import Study
-from entrypoints.settings import SHARED, StudySettings, as_typed
+from entrypoints.search_space import Space, Values, is_distribution
+from entrypoints.settings import StudySettings, as_typed
 from entrypoints.tags import (
     BEST_TRIAL_RUN_ID,
     BY_RACE,
@@ -43,7 +46,6 @@ from entrypoints.tags import (
     NUMBER,
     PID_SINCE,
     RACED,
-    REPEAT,
     ROLE,
     STOP_HOW,
     STUDY_KEY,
@@ -114,11 +116,14 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
             execution["register"] = options["register"]
         study = _planned(run.client, found, execution, folder)
         children = children_of(run.client, found)
-        done, study.open_runs = earlier_trials(children, [*study.references.values(), *study.configurations])
-        for trial in done:
-            study.trials_like(trial.configuration)[trial.trial_id] = trial
-        n_done = len(study.trials)
-        n_open = sum(each.id in study.open_runs for each in study.configurations)
+        for trial in earlier_trials(children, study):
+            if trial.status == "RUNNING":
+                study.open_runs[trial.configuration.id] = str(trial.run_id)
+                if not trial.configuration.role:
+                    study.begun.append(trial.configuration)
+            else:
+                study.trials_like(trial.configuration)[trial.trial_id] = trial
+        n_done, n_open = len(study.trials), len(study.begun)
         study.is_continued = bool(n_done + n_open)
         left = study.size - n_done
         if found.info.status == "FINISHED" and not left:
@@ -238,32 +243,56 @@ def children_of(client: MlflowClient, study: Run) -> list[Run]:
     return list(search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'"))
 
 
-def earlier_trials(children: Iterable[Run], trials: Iterable[Configuration]) -> tuple[list[Trial], dict[str, str]]:
-    """The trials of earlier commands that are done, and the runs of those that are not, by configurations' ids."""
-    of_trials = [run for run in children if _is_trial(run)]
+def earlier_trials(children: Iterable[Run], study: Study) -> list[Trial]:
+    """The trials of earlier commands, in the order of their starts; those that are to go on are RUNNING."""
+    of_trials = [run for run in children if _is_trial(run) and run.data.params]
     of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
-    runs = {_key(run.data.params, run.data.tags.get(ROLE, run.data.tags.get(REPEAT, "0"))): run for run in of_trials}
-    done, open_runs = [], {}
-    for configuration in trials:
-        run = runs.get(_key(configuration.searched, configuration.role or configuration.repeat))
-        if run is None:
-            continue
-        if _status(run) is None:
-            open_runs[configuration.id] = run.info.run_id
-        else:
-            done.append(_done(run, configuration))
-    return done, open_runs
+    trials = {}
+    for run in of_trials:
+        configuration = _configuration(run, study)
+        if configuration is not None:
+            trials[configuration.id] = _trial(run, configuration)
+    return sorted(trials.values(), key=lambda trial: trial.configuration.number)
 
 
-def _done(run: Run, configuration: Configuration) -> Trial:
+def _configuration(run: Run, study: Study) -> Configuration | None:
+    """What a trial's run says that it trains; None: the study does not try that."""
+    tags, params = run.data.tags, run.data.params
+    if ROLE in tags:
+        references = study.references.values()
+        return next((each for each in references if str(each.searched) == str(_searched(params, {}))), None)
+    space = next((space for space in study.spaces if params.get("algorithm") in space["algorithm"]), None)
+    if space is None:
+        return None
+    return study.configuration(_searched(params, space), int(tags.get(NUMBER, 0)))
+
+
+def _searched(params: Mapping[str, str], space: Space) -> Choice:
+    """The values of a trial's params, of the names that are searched."""
+    searched = {"algorithm": params["algorithm"]}
+    return searched | {name: _value(params[name], space[name]) for name in space if name in params}
+
+
+def _value(text: str, values: Values) -> Any:
+    """The value that is written so: one of the listed ones, or else a number that was drawn."""
+    if not is_distribution(values):
+        for value in values:
+            if str(value) == text:
+                return value
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _trial(run: Run, configuration: Configuration) -> Trial:
     tags = dict(run.data.tags)
     if read_end(tags):  # a command that was killed may have said since that it ended the trial
         tags.pop(STOPPED_BY, None)
         if STOP_HOW in tags:
             tags[STOPPED_BY] = BY_RACE if tags[STOP_HOW] == RACED else BY_LIMITS
     run_id = run.info.run_id
-    configuration = replace(configuration, number=int(tags.get(NUMBER, configuration.number)))
-    return Trial(tags.get(TRIAL_ID, run_id), configuration, str(_status(run)), figures_of(run), tags, run_id)
+    return Trial(tags.get(TRIAL_ID, run_id), configuration, _status(run) or "RUNNING", figures_of(run), tags, run_id)
 
 
 def settle(client: MlflowClient, study: Run, children: Iterable[Run]) -> None:
@@ -294,11 +323,6 @@ def _status(run: Run) -> str | None:
     if read_end(tags) and "elapsed_s" in run.data.metrics:
         return "KILLED" if STOP_HOW in tags else "FINISHED"
     return "KILLED" if run.info.status == "KILLED" and tags.get(STOPPED_BY) == BY_PERSON else None
-
-
-def _key(params: Mapping[str, Any], place: str | int) -> Hashable:
-    """What tells a trial from the others of its study: the texts of its values, as its run has them."""
-    return str(place), frozenset((name, str(value)) for name, value in params.items() if name not in SHARED)
 
 
 def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None:

@@ -7,47 +7,61 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from entrypoints.frame import REFERENCE
 from entrypoints.models.configuration import Configuration
+from entrypoints.search_space import Space, is_distribution
 
 # What these letters mean is the same in every study.
 _KNOWN = {"batch_size": "b", "learning_rate": "lr", "alpha": "a", "tol": "tol", "algorithm": ""}
 
 
-def searched(trials: Sequence[Configuration]) -> list[str]:
-    """The names of what is searched, in the order of the first trials that have them."""
-    return list(dict.fromkeys(chain(*(trial.searched for trial in trials))))
+def searched(spaces: Sequence[Space]) -> list[str]:
+    """The names of what is searched, in the order of the spaces."""
+    return list(dict.fromkeys(chain(*spaces)))
 
 
-def varied(trials: Sequence[Configuration]) -> list[str]:
-    """Those of which trials have different values."""
-    return [name for name in searched(trials) if len({repr(trial.searched.get(name)) for trial in trials}) > 1]
+def varied(spaces: Sequence[Space]) -> list[str]:
+    """Those of which trials may have different values."""
+    return [name for name in searched(spaces) if _may_differ(name, spaces)]
 
 
-def run_names(trials: Sequence[Configuration]) -> dict[str, str]:
-    """The name of each trial of a study, by the id of its configuration: the values in which they differ.
+def _may_differ(name: str, spaces: Sequence[Space]) -> bool:
+    if any(is_distribution(space.get(name)) for space in spaces):
+        return True
+    values = chain(*(space.get(name, [None]) for space in spaces))
+    return len({repr(value) for value in values}) > 1
 
-    The algorithm stands by its class alone, a repetition has its number in front. Each other value follows the
-    initials of its hyperparameter (``hidden_layer_sizes``: ``hls``), or its whole name where the initials have
-    another meaning in the study, or end in a digit.
+
+class RunNames:
+    """Names trials by the values in which they differ.
+
+    The algorithm stands by its class alone. Each other value follows the initials of its hyperparameter
+    (``hidden_layer_sizes``: ``hls``), or its whole name where the initials have another meaning in the study, or end in
+    a digit. A reference is named by what it is.
     """
-    names = searched(trials)
-    initials = {name: "".join(word[:1] for word in name.split("_")) for name in names} | _KNOWN
-    times = Counter(initials.values())
-    short = dict(_KNOWN)
-    for name in set(names) - set(_KNOWN):
-        letters = initials[name]
-        short[name] = letters if times[letters] == 1 and not letters[-1:].isdigit() else f"{name}="
-    shown = varied(trials) or names
-    return {trial.id: _name(trial, [name for name in trial.searched if name in shown], short) for trial in trials}
 
+    def __init__(self, spaces: Sequence[Space], references: Mapping[str, Configuration]) -> None:
+        self._references = {each.id: f"{REFERENCE}: {name}" for name, each in references.items()}
+        names = searched(spaces)
+        initials = {name: "".join(word[:1] for word in name.split("_")) for name in names} | _KNOWN
+        times = Counter(initials.values())
+        self._shown = varied(spaces) or names
+        self._short = dict(_KNOWN)
+        for name in set(names) - set(_KNOWN):
+            letters = initials[name]
+            self._short[name] = letters if times[letters] == 1 and not letters[-1:].isdigit() else f"{name}="
 
-def _name(trial: Configuration, shown: Sequence[str], short: Mapping[str, str]) -> str:
-    # The first run of a repeated configuration is not numbered, the next one is #2.
-    parts = [f"#{trial.repeat + 1}"] if trial.repeat else []
-    for name in shown:
-        value = trial.searched[name]
-        parts.append(trial.algorithm.rpartition(".")[2] if name == "algorithm" else _joined(short[name], value))
-    return " ".join(parts)
+    def of(self, trial: Configuration) -> str:
+        """The name of a trial's run."""
+        if trial.role:
+            return self._references[trial.id]
+        parts = []
+        for name in self._shown:
+            if name == "algorithm":
+                parts.append(trial.algorithm.rpartition(".")[2])
+            elif name in trial.searched:
+                parts.append(_joined(self._short[name], trial.searched[name]))
+        return " ".join(parts)
 
 
 def _joined(name: str, value: Any) -> str:

@@ -7,10 +7,8 @@ import math
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
-from statistics import fmean
 from typing import Any
 
 import click
@@ -27,7 +25,6 @@ from entrypoints.compute.recovery import MAX_DEATHS, RecoveringSamples, Recoveri
 from entrypoints.datasets.dataset_input import record_data
 from entrypoints.errors import UserError, say
 from entrypoints.limits import cost_history
-from entrypoints.limits.cost_history import CostHistory
 from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, importance, leaks, registered
 from entrypoints.models.configuration import Configuration
@@ -43,7 +40,6 @@ from entrypoints.tags import (
     BY_TIME_LIMIT,
     DATASET,
     LEAK,
-    REPEAT,
     ROLE,
     SCORE,
     SEARCHED,
@@ -110,12 +106,12 @@ def describe(study: Study) -> None:
         "score": study.score.validated,
         "higher_is_better": study.score.higher_is_better,
         "baseline": study.baseline,
-        "planned": study.size,
+        "planned": None if study.learns else study.size,
     }
     about = {
         DATASET: study.settings.dataset,
         STUDY_KEY: study.key,
-        SEARCHED: json.dumps(searched(study.configurations)),
+        SEARCHED: json.dumps(searched(study.spaces)),
         SCORE: json.dumps(score),
         **Host().tags(),
     }
@@ -142,52 +138,38 @@ def run_trials(study: Study) -> None:
     Ray must be running.
     """
     limits = study.trial_limits
-    rows = study.split.fit_rows
     n_done = len(study.trials)
     n_left = study.size - n_done
     cpus = min(study.backend.cores(), max(1, n_left))
     history = None
     if limits.rules and n_left:
-        history = cost_history.start(rows, limits, study.configurations, study.judged)
-    warm_up = WarmUp(cpus, representatives(study.configurations), [*study.references.values()], history)
-    left = study.left
-
-    @cache
-    def forecasts() -> dict[str, float]:
-        return forecast(study.configurations, warm_up.timed() or [time_kinds(warm_up.kinds, study.data)])
-
-    def say_forecast() -> None:
-        of_left = {configuration.number: forecasts()[configuration.id] for configuration in left}
-        if study.learns:  # nobody knows which ones
-            of_left = dict.fromkeys(range(n_done + 1, study.size + 1), fmean(forecasts().values()))
-        announce(study, n_left, cpus, search_seconds(of_left.values(), cpus))
-        progress.expect(of_left)
-        warm_up.tell_forecast(sum(of_left.values()))
-
+        history = cost_history.start(study.split.fit_rows, limits, study.configurations, study.judged)
+    kinds = [] if study.learns else representatives(study.configurations)
+    warm_up = WarmUp(cpus, kinds, [*study.references.values()], history)
     score = f"{study.score.validated}{' within the limits' if limits.rules else ''}"
-    progress = Progress(study.size, score, done=n_done, limit_s=study.settings.time_limit_s or math.inf)
+    time_limit_s = study.settings.time_limit_s or math.inf
+    progress = Progress(study.size, score, done=n_done, limit_s=time_limit_s, is_most=study.learns)
+
+    def begins() -> None:
+        """Say what is about to happen, and let references know how long that takes."""
+        search_s = time_limit_s
+        if not study.learns:
+            study.forecasts = forecast(study.configurations, warm_up.timed() or [time_kinds(kinds, study.data)])
+            study.forecast_s = search_seconds(study.forecasts.values(), cpus)
+            search_s = search_seconds((study.forecasts[each.id] for each in (*study.begun, *study.left)), cpus)
+        announce(study, n_left, cpus, search_s)
+        warm_up.tell_forecast(cpus * search_s)
+
     log = writer_for(mlflow.get_tracking_uri()).open(study.run.run_id).log
     open_from_the_start(study)
     try:
         if n_left:
-            _tune(study, left, Recorder(study, progress, say_forecast, log), warm_up, forecasts)
-        if study.learns and limits.rules:
-            known = CostHistory(rows, limits, study.configurations, study.judged)
-            study.to_come = known.to_come()
-        study.forecasts = forecasts()
-        of_all_s = search_seconds(study.forecasts.values(), cpus)
-        study.forecast_s = of_all_s * study.size / len(study.configurations)  # which of them are tried is not known
+            _tune(study, Recorder(study, progress, begins, log), warm_up)
     finally:
         warm_up.remove()
 
 
-def _tune(
-    study: Study,
-    left: list[Configuration],
-    recorder: Recorder,
-    warm_up: WarmUp,
-    forecasts: Callable[[], Mapping[str, float]],
-) -> None:
+def _tune(study: Study, recorder: Recorder, warm_up: WarmUp) -> None:
     """Have Tune run the trials that are left, each in its run, and complete what is known of them."""
     trainable = tune.with_parameters(
         TrialTrainable,
@@ -196,14 +178,15 @@ def _tune(
         limits=study.trial_limits,
         cost_history=warm_up.cost_history,
     )
-    space: dict[str, Any] = {"configuration": tune.grid_search([*study.references_left, *left])}
+    left = [*study.references_left, *study.begun, *study.left]
+    space: dict[str, Any] = {"configuration": tune.grid_search(left)}
     searcher: SearchAlgorithm = RecoveringTrials(max_concurrent=study.backend.max_concurrent)
     samples = 1
     if study.learns:
-        from entrypoints.search.sampler import TuneSampler  # which imports Optuna
+        from entrypoints.search.tune_sampler import TuneSampler  # which imports Optuna
 
         space = {}
-        searcher = RecoveringSamples(TuneSampler(study, warm_up.cost_history, warm_up.parties, forecasts))
+        searcher = RecoveringSamples(TuneSampler(study, warm_up.parties))
         samples = study.size - len(study.trials) + len(study.references_left)
     callback = _callback(study)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
@@ -246,19 +229,17 @@ def _callback(study: Study) -> SystemMetricsCallback:
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | _place(of(trial)),
-        run_name=lambda trial: names[of(trial).id],
+        run_name=lambda trial: names.of(of(trial)),
         params=lambda trial: of(trial).searched | shared,
         continues=lambda trial: open_runs.get(of(trial).id),
     )
 
 
 def _place(configuration: Configuration) -> dict[str, str]:
-    """The tags that say what a trial is in its study, and what its steps count."""
+    """The tags that say what the steps of a trial count, and whether it is a reference."""
     tags: dict[str, str] = {AXIS: configuration.axis}
     if configuration.role:
         tags[ROLE] = configuration.role
-    elif configuration.repeat:
-        tags[REPEAT] = str(configuration.repeat)
     return tags
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,18 @@ from entrypoints.compute.backends import Backend
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
-from entrypoints.frame import REFERENCE, Frame, StudyRows, frame_of
+from entrypoints.frame import Frame, StudyRows, frame_of
 from entrypoints.limits.cost_history import counted
 from entrypoints.limits.costs import of_served, of_trials
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.judging import resolved, violations
+from entrypoints.models.algorithms import Algorithm
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.scores import Score
 from entrypoints.models.trial_record import Trial
-from entrypoints.search.grid import tried
-from entrypoints.search.run_names import run_names, searched
+from entrypoints.search.grid import Choice, combinations
+from entrypoints.search.run_names import RunNames, searched
+from entrypoints.search_space import Space
 from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.limits import Values
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from entrypoints.reporting.questions.decision import Decision
     from entrypoints.runs import RecordedRun
 
+MAX_LEARNED = 100  # trials of a search that learns
 _OF_KEY = ("max_rows", "folds", "seed")
 _OF_KEY_IF_GIVEN = ("metric", "positive", "group", "time", "duplicates", "search_rows")
 
@@ -48,7 +52,11 @@ class Study:
         limits: what its models may cost.
         table: the dataset.
         split: of its rows.
-        configurations: one for each trial, in the order of their starts. A search that learns chooses among them.
+        algorithms: those that are searched.
+        spaces: the values to try of each of them.
+        first: what is tried in any case, in the order of the starts: a whole grid, or the portfolio of a search that
+            learns.
+        folders: where a module of the user's may be.
         references: what the search is held against, by what it is: trials of their own, which come first.
         backend: where trials run.
         score: ranks them.
@@ -56,13 +64,13 @@ class Study:
         run: of the study, from when it is open.
         trials: those of the search that have begun, by Tune's ids; also in earlier commands.
         reference_trials: the same of the references.
-        open_runs: the runs of trials that an earlier command has begun and not ended, by the ids of configurations.
+        begun: the configurations of trials that an earlier command has begun and not ended.
+        open_runs: the runs of these, by the ids of configurations.
         is_continued: whether an earlier command has begun some trials.
         first_start, last_end: of the trials of this command, in unix seconds; None before.
         restarts: deaths of processes and nodes after which a trial began again.
-        to_come: the expected costs of what a search that learns has not tried.
-        forecasts: how many seconds trials were expected to take, by the ids of configurations.
-        forecast_s: how long the whole search was.
+        forecasts: how many seconds the trials of a grid were expected to take, by the ids of configurations.
+        forecast_s: how long the whole grid was.
         models: refitted and maybe served, by the ids of the trials that they are of.
         logged: the model of the result, once it is in MLflow.
         is_within: whether served models meet the limits on such, by the ids of trials; of others it is not known.
@@ -77,7 +85,10 @@ class Study:
     limits: Limits
     table: Table
     split: Split
-    configurations: list[Configuration]
+    algorithms: Sequence[Algorithm]
+    spaces: Sequence[Space]
+    first: Sequence[Choice]
+    folders: tuple[Path, ...]
     references: Mapping[str, Configuration]
     backend: Backend
     score: Score
@@ -85,12 +96,12 @@ class Study:
     run: RecordedRun = field(init=False)
     trials: dict[str, Trial] = field(default_factory=dict)
     reference_trials: dict[str, Trial] = field(default_factory=dict)
-    open_runs: Mapping[str, str] = field(default_factory=dict)
+    begun: list[Configuration] = field(default_factory=list)
+    open_runs: dict[str, str] = field(default_factory=dict)
     is_continued: bool = False
     first_start: float | None = None
     last_end: float | None = None
     restarts: int = 0
-    to_come: Sequence[Values] = ()
     forecasts: Mapping[str, float] = field(default_factory=dict)
     forecast_s: float = 0.0
     models: dict[str, BestModel] = field(default_factory=dict)
@@ -141,14 +152,15 @@ class Study:
 
     @property
     def size(self) -> int:
-        """How many trials it has, if the time is enough."""
-        repetitions = sum(configuration.repeat > 0 for configuration in self.configurations)
-        return tried(self.settings, len(self.configurations) - repetitions) + repetitions
+        """How many trials it has, if the time is enough; a search that learns has at most so many."""
+        if not self.learns:
+            return len(self.first)
+        return int(min(self.settings.max_trials or MAX_LEARNED, len(self.first) + combinations(self.spaces)))
 
     @property
     def left(self) -> list[Configuration]:
-        """The configurations that have not been run."""
-        begun = {trial.configuration.id for trial in self.trials.values()}
+        """The configurations that no command has begun."""
+        begun = {trial.configuration.id for trial in self.trials.values()} | {each.id for each in self.begun}
         return [configuration for configuration in self.configurations if configuration.id not in begun]
 
     @property
@@ -172,10 +184,27 @@ class Study:
         return prepared(self.table, self.split)
 
     @cached_property
-    def names(self) -> dict[str, str]:
-        """The names of its trials' runs, by the ids of their configurations."""
-        of_references = {each.id: f"{REFERENCE}: {name}" for name, each in self.references.items()}
-        return run_names(self.configurations) | of_references
+    def names(self) -> RunNames:
+        """The names of its trials' runs."""
+        return RunNames(self.spaces, self.references)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """What is tried in any case, in the order of the starts."""
+        return [self.configuration(choice, number) for number, choice in enumerate(self.first, 1)]
+
+    def configuration(self, choice: Choice, number: int) -> Configuration:
+        """The configuration of a trial that tries these values, with its number in the order of the starts."""
+        algorithm = next(each for each in self.algorithms if each.name == choice["algorithm"])
+        return Configuration(
+            searched=choice,
+            axis=algorithm.axis,
+            seed=self.settings.seed,
+            length=self.settings.length,
+            metric=self.settings.metric,
+            folders=self.folders,
+            number=number,
+        )
 
     @property
     def search_s(self) -> float:
@@ -194,27 +223,28 @@ class Study:
         """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
         ended = (trial for trial in self.trials.values() if not trial.ended_from_outside)
         counts = (counted(trial) for trial in ended)
-        return [*(figures for figures in counts if figures is not None), *self.to_come]
+        return [figures for figures in counts if figures is not None]
 
     def best_score(self) -> float | None:
         """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the limits."""
-        best = self._best_so_far
+        best = self.best_by_now
         return None if best is None else best.figures[self.score.validated]
 
     def best_so_far(self) -> str:
         """That score and its trial, of how many, in words; empty where none can be chosen yet."""
-        best = self._best_so_far
+        best = self.best_by_now
         if best is None:
             return ""
         score = self.score.validated
         ended = sum(trial.complete for trial in self.trials.values())
-        name = self.names[best.configuration.id]
+        name = self.names.of(best.configuration)
         model = "" if self.logged is None else f"; its model is {self.logged.uri}"
         of = f"of {ended} of {self.size} trials that ran to their end"
         return f"{score} {best.figures[score]:.4g} by {name}, {of}{model}"
 
     @property
-    def _best_so_far(self) -> Trial | None:
+    def best_by_now(self) -> Trial | None:
+        """The trial with that score."""
         limits, name = self.resolved_limits, self.score.validated
         trials = self.trials.values()
         able = [trial for trial in trials if can_be_chosen(trial, limits) and name in trial.figures]
@@ -242,10 +272,10 @@ class Study:
             feasible = can_be_chosen(trial, limits) if is_judged else None
             if feasible and of_served(limits).rules:
                 feasible = self.is_within.get(trial.trial_id)
-            rows.append(trial.row() | {"name": self.names[trial.configuration.id], "feasible": feasible})
+            rows.append(trial.row() | {"name": self.names.of(trial.configuration), "feasible": feasible})
             folds += [{"trial_id": trial.trial_id, **fold} for fold in trial.folds]
         for trial in self.reference_trials.values():
-            rows.append(trial.row() | {"name": self.names[trial.configuration.id], "feasible": None})
+            rows.append(trial.row() | {"name": self.names.of(trial.configuration), "feasible": None})
             folds += [{"trial_id": trial.trial_id, **fold} for fold in trial.folds]
         settings = self.settings
         about = {
@@ -262,13 +292,13 @@ class Study:
             "rate": settings.rate,
             "search": settings.search,
             "seed": settings.seed,
-            "planned": self.size,
+            "planned": None if self.learns else self.size,
         }
         return StudyRows(
             self.run.run_id,
             about | self.facts,
             rows,
-            searched(self.configurations),
+            searched(self.spaces),
             folds,
             importance=self.importance,
         )

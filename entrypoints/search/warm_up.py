@@ -117,6 +117,8 @@ class WarmUp:
                 return None
             time.sleep(POLL_S)
         search_s = json.loads(internal_kv._internal_kv_get(self._keys(_FORECAST)[0]))
+        if search_s == math.inf:
+            return None
         rows = min(data.split.fit_rows, TIMED_ROWS)
         timed_s = _timed(reference, data, rows)["elapsed_s"]
         affordable = max(rows, int(rows * REFERENCE_SHARE * search_s / timed_s))
@@ -233,24 +235,24 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
         study: which is searched.
         trials: how many are to be run.
         cpus: how many at once.
-        search_s: how long they are expected to take in all.
+        search_s: how long those of a grid are expected to take in all.
     """
     settings, limits = study.settings, study.trial_limits
-    takes = duration(search_s)
     within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
     of = f" of {study.size}" if trials < study.size else ""
-    among = f", chosen among {len(study.configurations)}," if study.learns else ""
-    click.echo(
-        f"Search: {trials}{of} trials of {settings.folds} folds{among} on {cpus} CPU cores, about {takes}{within}"
-    )
-    if min(search_s, settings.time_limit_s or math.inf) > LONG_S:
-        within_an_hour = max(1, int(trials * 3600 / search_s))
-        learn = "search=tpe (it tries a quarter of the grid), " if settings.search == "grid" else ""
-        click.echo(
-            f"This study takes about {takes} on {cpus} CPU cores and starts now. To shorten it, stop it and set "
-            f"{learn}max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, "
-            f"folds (now {settings.folds}), length, or time_limit_s (the best by then counts)."
-        )
+    where = f"on {cpus} CPU cores"
+    if study.learns:
+        click.echo(f"Search: up to {trials}{of} models, each on {settings.folds} folds, {where}{within}")
+    else:
+        takes = duration(search_s)
+        click.echo(f"Search: {trials}{of} trials of {settings.folds} folds {where}, about {takes}{within}")
+        if min(search_s, settings.time_limit_s or math.inf) > LONG_S:
+            within_an_hour = max(1, int(trials * 3600 / search_s))
+            click.echo(
+                f"This study takes about {takes} {where} and starts now. To shorten it, stop it and set search=tpe, "
+                f"max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, folds (now "
+                f"{settings.folds}), length, or time_limit_s (the best by then counts)."
+            )
     if limits.rules:
         click.echo(f"Limits: {limits}; they may end the search sooner")
     if study.races:

@@ -44,9 +44,7 @@ def counted(frame: Frame) -> str:
     parts = [
         f"{'all' if count == planned > 1 else count} {ending}{why.get(ending, '')}" for ending, count in counts.items()
     ]
-    repeats = int((trials["repeat"] > 0).sum())
-    again = f" ({repeats} of them again, to measure noise)" if repeats else ""
-    return f"{planned} trial{'' if planned == 1 else 's'}{again}: {', '.join(parts)}"
+    return f"{planned} trial{'' if planned == 1 else 's'}: {', '.join(parts)}"
 
 
 def _planned(frame: Frame) -> int:

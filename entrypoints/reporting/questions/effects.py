@@ -210,7 +210,7 @@ def _score_change(pairs: Pairs) -> Estimate:
 def _on_cost(frame: Frame, cost: str) -> list[Row]:
     """The rows of one cost: memory adds up, and other costs are multiplied."""
     trials = frame.ended
-    known = trials[(trials["repeat"] == 0) & np.isfinite(trials[cost].astype(float))]
+    known = trials[np.isfinite(trials[cost].astype(float))]
     noise, is_factor = noise_of(frame, cost), not is_memory(cost)
     if is_factor:
         known = known[known[cost] > 0]

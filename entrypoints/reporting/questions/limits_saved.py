@@ -201,7 +201,7 @@ def _reason(limits: Limits, trial: dict[str, Any]) -> str:
 def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
     """What the configurations of some trials cost in a full study."""
     trials, tried = frame.trials, frame.configurations
-    trials = trials[(trials["study"] == full) & (trials["status"] == "FINISHED") & (trials["repeat"] == 0)]
+    trials = trials[(trials["study"] == full) & (trials["status"] == "FINISHED")]
     costs_of = seconds(trials).set_axis(tried[trials.index])
     found: pd.DataFrame = costs_of[~costs_of.index.duplicated()].reindex(tried[own.index]).set_axis(own.index)
     return found

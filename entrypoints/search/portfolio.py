@@ -1,0 +1,44 @@
+"""What a search for the best model tries first: the libraries' defaults, then what has won on other tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from entrypoints.models.algorithms import Algorithm
+from entrypoints.search.grid import Choice
+
+# Defaults are written out, so that the search learns from them. Rates are small, and columns are drawn at random, as in
+# the portfolios that others have learned (AutoGluon's `zeroshot`, 2023): without that, boosting overfits small tables.
+_BEST: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("ridge", {"alpha": 1.0}),
+    ("logistic_regression", {"C": 1.0}),
+    ("catboost", {}),
+    ("lightgbm", {"n_estimators": 100, "learning_rate": 0.1, "num_leaves": 31, "min_child_samples": 20}),
+    ("boosting", {"max_iter": 100, "learning_rate": 0.1, "max_leaf_nodes": 31, "min_samples_leaf": 20}),
+    ("extra_trees", {"max_features": 1.0, "min_samples_leaf": 1}),
+    ("catboost", {"iterations": 300, "learning_rate": 0.06, "depth": 4}),
+    ("boosting", {"max_iter": 300, "learning_rate": 0.04, "max_leaf_nodes": 7, "max_features": 0.5}),
+    ("lightgbm", {"n_estimators": 250, "learning_rate": 0.03, "num_leaves": 15, "colsample_bytree": 0.6}),
+    ("ridge", {"alpha": 100.0}),
+    ("logistic_regression", {"C": 0.05}),
+    ("extra_trees", {"max_features": 0.5, "min_samples_leaf": 2}),
+    ("catboost", {"iterations": 300, "learning_rate": 0.03, "depth": 6, "l2_leaf_reg": 10.0}),
+    ("boosting", {"max_iter": 100, "learning_rate": 0.04, "max_leaf_nodes": 3, "min_samples_leaf": 60}),
+    ("lightgbm", {"n_estimators": 100, "learning_rate": 0.05, "num_leaves": 3, "min_child_samples": 60}),
+    ("ridge", {"alpha": 10.0}),
+    ("logistic_regression", {"C": 0.3}),
+    ("extra_trees", {"max_features": 1.0, "min_samples_leaf": 5}),
+    ("catboost", {"iterations": 100, "learning_rate": 0.06, "depth": 2}),
+)
+
+
+def portfolio(algorithms: Iterable[Algorithm], given: Collection[str]) -> list[Choice]:
+    """The configurations that come first, of these algorithms.
+
+    Args:
+        algorithms: of the study.
+        given: the names of those whose values the user gives: nothing else is tried of them.
+    """
+    names = [algorithm.name for algorithm in algorithms if algorithm.name not in given]
+    return [{"algorithm": name, **values} for name, values in _BEST if name in names]
