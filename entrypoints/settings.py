@@ -94,10 +94,11 @@ class StudySettings:
     algorithm: str = option(
         AUTO,
         text("NAMES"),
-        "linear (regression), logistic or svm (classification), mlp, forest, extra_trees, boosting, xgboost, lightgbm, "
+        "linear (regression), logistic or svm (classification), ridge (regression), logistic_regression (classification), "
+        "mlp, forest, extra_trees, boosting, xgboost, lightgbm, catboost, "
         "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, several separated by "
         "commas, or auto: of the four named datasets the first three, as far as they fit the task; of any other table "
-        "linear or logistic, extra_trees and boosting.",
+        "ridge or logistic_regression, extra_trees, and catboost and lightgbm if they are installed, else boosting.",
     )
     space: search_space.Space = option(
         AUTO,
@@ -106,7 +107,7 @@ class StudySettings:
         "8]}}. A name is for each algorithm that takes it, or under an algorithm's name for that one alone. linear, "
         "logistic and svm take batch_size, learning_rate, alpha, tol and, of classes, class_weight: [null, balanced]; "
         "the others what the constructor takes, and with partial_fit batch_size and tol. What is left out keeps its "
-        "default. search=random and search=tpe also draw from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or "
+        "default. search=tpe also draws from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or "
         "{integers: [2, 64]}. auto: all defaults.",
     )
     metric: str | None = option(
@@ -147,22 +148,20 @@ class StudySettings:
     )
     search: str = option(
         AUTO,
-        one_of("grid", "random", "tpe", auto=AUTO),
-        "grid: every combination of the values; random: some of them, in which values may come from distributions; "
-        f"tpe: those that look best by the trials so far, also from distributions. auto: grid of "
-        f"{', '.join(NAMED_DATASETS)}, tpe of any other table.",
+        one_of("grid", "tpe", auto=AUTO),
+        "grid: every combination of the values; tpe: first a list of what is good on many tables, then what looks best by "
+        f"the trials so far, also from distributions. auto: grid of {', '.join(NAMED_DATASETS)}, tpe of any other table.",
     )
     race: bool = option(
         "on",
         one_of(on=True, off=False),
-        "With search=tpe. on: a trial ends once its score cannot become the best any more, and the first are cheap "
-        "ones. off: neither.",
+        "With search=tpe. on: stop a trial as soon as it cannot win. off: run every trial to its end.",
     )
     max_trials: int | None = option(
         AUTO,
         whole(1, auto=None),
-        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, 20 of a random search, "
-        "or with search=tpe a quarter of the combinations, at least 30.",
+        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, or with search=tpe 100, and "
+        "fewer if the last 30 were not better than the best before.",
     )
     length: Length = option(
         AUTO,

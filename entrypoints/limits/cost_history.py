@@ -18,7 +18,7 @@ from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.judging import resolved
-from entrypoints.limits.noise import group, measured
+from entrypoints.limits.noise import alike, measured
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.trial_record import Trial
 from mlflow_sysmetrics.limits import Values
@@ -103,7 +103,7 @@ class CostHistory:
         configuration = trial.configuration
         self._to_come.pop(configuration.key, None)
         if trial.end == "finished":
-            self._finished.append((group(configuration, trial.figures), self._limited(trial.figures)))
+            self._finished += [(key, self._limited(figures)) for key, figures in alike(trial)]
         counts = counted(trial)
         if counts is not None:
             self._counted.append(self._limited(counts))

@@ -15,6 +15,7 @@ from entrypoints.frame import Frame
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import ALGORITHMS
+from entrypoints.models.trial_record import Trial
 from mlflow_sysmetrics.limits import Values
 
 MIN_DEGREES = 8  # of freedom, for a limit to use a noise
@@ -59,15 +60,16 @@ def kind(configuration: Configuration) -> Hashable:
     return repr(sorted((name, value) for name, value in searched.items() if not _RATES.search(name)))
 
 
-def group(configuration: Configuration, figures: Values) -> Hashable:
-    """The group of a finished trial. Trials of one group differ in cost by noise alone.
+def alike(trial: Trial) -> list[tuple[Hashable, Values]]:
+    """The figures of a finished trial, each with its group, within which costs differ by noise alone.
 
     For a built-in algorithm, these are the trials of one kind that took the same number of steps. Any hyperparameter
-    of another algorithm may affect the cost, so there a group is one configuration.
+    of another algorithm may affect the cost, so there a group is the folds of one trial.
     """
-    if configuration.algorithm not in ALGORITHMS:
-        return configuration.key
-    return kind(configuration), figures.get("steps")
+    configuration = trial.configuration
+    if configuration.algorithm in ALGORITHMS:
+        return [((kind(configuration), trial.figures.get("steps")), trial.figures)]
+    return [(configuration.key, fold) for fold in trial.folds]
 
 
 def measured(observed: Iterable[tuple[Hashable, float]], min_degrees: int = MIN_DEGREES) -> Noise | None:
@@ -94,16 +96,22 @@ def measured(observed: Iterable[tuple[Hashable, float]], min_degrees: int = MIN_
 
 
 def noise_of(frame: Frame, cost: str) -> Noise:
-    """The noise of a cost in the first study, repeated trials included, or what is usual where they do not show it."""
+    """The noise of a cost in the first study, or what is usual where its trials do not show it.
+
+    If any two of them may differ in cost, it is that of the folds of a trial: an upper bound, since their rows differ.
+    """
     ended = frame.ended
     found = None
     if len(ended) and cost in ended:
         found = measured(zip(_groups(frame), ended[cost].astype(float), strict=True), _MIN_SHOWN)
+    if found is None and cost in frame.folds:
+        folds = frame.folds[frame.folds["trial_id"].isin(ended["trial_id"])].dropna(subset=[cost])
+        found = measured(zip(folds["trial_id"], folds[cost].astype(float), strict=True), _MIN_SHOWN)
     return found or Noise(USUAL_NOISE.get(cost, math.inf))
 
 
 def _groups(frame: Frame) -> pd.Series[str]:
-    """The group of each trial that ran to its end, as `group` has it."""
+    """The group of each trial that ran to its end, as `alike` has it."""
     trials = frame.ended
     same = frame.configurations[trials.index]
     algorithm = frame.studies["algorithm"].iloc[0]

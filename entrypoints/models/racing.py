@@ -3,42 +3,27 @@
 Without ``partial_fit`` folds are trained one by one, and after each the trial is compared with the best on the folds
 that both have. After k of K folds the difference of their means over all K has a standard error of
 s sqrt(1/k - 1/K), where s is the standard deviation over folds: what the folds to come may still change, not how sure
-the mean of the first k is. On batches all folds advance together; there it is compared at the points of its curve, by
-what the curves of complete trials have still changed after the same share of their steps.
+the mean of the first k is. On batches all folds advance together, and no trial races.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
-from typing import NamedTuple
+from statistics import fmean
 
 import numpy as np
 
-from entrypoints.models.trial_record import CurvePoint, Trial
+from entrypoints.models.trial_record import Trial
 from entrypoints.statistics import FoldNoise
 from entrypoints.tags import BY_RACE, RACED, STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
-MIN_COMPLETE = 5  # trials; on batches also of those whose curves are compared
+MIN_COMPLETE = 5  # trials
 # One-sided 5 % over the nine looks at ten folds (Bonferroni), for the one trial whose loss matters: the best of all.
 Z = 2.54
-# On batches: standard deviations of what curves still change, and standard errors of a difference. With 0 in place of
-# the latter the grid's winner was ended in 15 % of studies of red_wine, with a half in 5 %, for 35 % of the CPU time.
-Z_OF_CURVES, MARGIN = 3.0, 0.5
-SHARES = tuple(number / 20 for number in range(1, 20))  # of the steps, after which curves are compared
-_EQUAL = 1e-9  # as a share: one model, whose sums were added up in another order
-
-
-class Change(NamedTuple):
-    """What complete trials have changed from a share of their steps to their end: mean and standard deviation."""
-
-    share: float
-    mean: float
-    spread: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,6 @@ class Rival:
         folds: the best one's score on each fold.
         noise: of the difference between it and another good trial.
         cost: where the cheapest of those that are as good is chosen: the cost that counts, and the best one's.
-        changes: of complete trials on batches, by share of the steps.
     """
 
     score: str
@@ -77,7 +61,6 @@ class Rival:
     folds: Mapping[int, float]
     noise: FoldNoise
     cost: tuple[str, float] | None = None
-    changes: tuple[Change, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -99,24 +82,6 @@ class Rival:
         if mean - Z * self.noise.still_open(worse) <= self._allowed(worse, costs):
             return None
         return self._lost(self.mean + self._sign * mean, f"fold {done}")
-
-    def on_curve(self, curve: Sequence[CurvePoint], costs: Values, step: int) -> Lost | None:
-        """The same for a trial on batches, whose curve may cross that of the best.
-
-        Args:
-            curve: its points so far.
-            costs: what it costs, as far as that is known.
-            step: of the last point.
-        """
-        now = curve[-1]
-        known = [change for change in self.changes if change.share <= now.share + _EQUAL]
-        if not known or now.share >= 1:
-            return None
-        change = known[-1]
-        worse = self._sign * (now.score + change.mean - self.mean)
-        if worse - Z_OF_CURVES * change.spread <= max(self._allowed((), costs), MARGIN * self.noise.error()):
-            return None
-        return self._lost(now.score + change.mean, f"step {step}")
 
     @property
     def _sign(self) -> float:
@@ -165,23 +130,10 @@ def rival_of(
     if not noise.degrees:
         return None
     cost = next(((name, best.figures[name]) for name in costs if name in best.figures), None)
-    changes = _changes([trial.curve for trial in known if trial.curve])
-    return Rival(score, higher_is_better, folds, noise, cost, tuple(changes))
+    return Rival(score, higher_is_better, folds, noise, cost)
 
 
 def _fold_scores(trial: Trial, score: str) -> dict[int, float]:
     """By fold; empty where one is unknown."""
     scores = {int(row["fold"]): row.get(score, math.nan) for row in trial.folds}
     return scores if all(map(math.isfinite, scores.values())) else {}
-
-
-def _changes(curves: Sequence[Sequence[CurvePoint]]) -> Iterator[Change]:
-    """After each share that enough curves have reached: of each its last point by then, and its end."""
-    for share in SHARES:
-        changes = []
-        for curve in curves:
-            until = [point.score for point in curve if point.share <= share + _EQUAL]
-            if until:
-                changes.append(curve[-1].score - until[-1])
-        if len(changes) >= MIN_COMPLETE:
-            yield Change(share, fmean(changes), stdev(changes))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from entrypoints.frame import Row, trial_row
 from entrypoints.models.configuration import Configuration
@@ -17,13 +17,6 @@ End = Literal["finished", "stopped", "skipped", "diverged"]
 Fold = Mapping[str, float]  # the figures of its model
 
 _LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
-
-
-class CurvePoint(NamedTuple):
-    """The score after a share of a trial's steps."""
-
-    share: float
-    score: float
 
 
 @dataclass
@@ -89,11 +82,6 @@ class Trial:
         return folds
 
     @property
-    def curve(self) -> list[CurvePoint]:
-        """The points of its score, if it was trained on batches, in a search that races, to its end."""
-        return [CurvePoint(*point) for point in self._left.get("curve") or ()]
-
-    @property
     def was_judged(self) -> bool:
         """Whether it has left what is expected of it: it ended under limits, by itself or by these, or was raced."""
         return self._left.get("expected") is not None
@@ -124,17 +112,14 @@ class Trial:
         )
 
 
-def end_tags(
-    folds: list[dict[str, float]], expected: Mapping[str, float] | None = None, curve: Sequence[CurvePoint] = ()
-) -> dict[str, str]:
+def end_tags(folds: list[dict[str, float]], expected: Mapping[str, float] | None = None) -> dict[str, str]:
     """The tags that a trial leaves in its run when it ends by itself or by its limits, to the last digit.
 
     Args:
         folds: one row per fold.
         expected: its expected final costs, and score; None without limits, if it was not raced.
-        curve: the points of its score.
     """
-    left = {"folds": folds, "expected": expected} | ({"curve": curve} if curve else {})
+    left = {"folds": folds, "expected": expected}
     text = json.dumps(left, separators=(",", ":"), default=float)
     parts = [text[start : start + _LENGTH] for start in range(0, len(text), _LENGTH)]
     return {_name(i): part for i, part in enumerate(parts)}

@@ -101,10 +101,7 @@ def _check_values(given: Space, algorithm: Algorithm, search: str, rows: int) ->
     checked = _of_batches(algorithm) if isinstance(algorithm, Estimator) else _NUMBERS
     for name, values in given.items():
         if is_distribution(values) and search == "grid":
-            raise UserError(
-                f"space: {name} is a distribution, which search=random and search=tpe draw from; add one of them, or "
-                "list values"
-            )
+            raise UserError(f"space: {name} is a distribution, which search=tpe draws from; add that, or list values")
         if name == "class_weight" and isinstance(algorithm, SGD) and not all(value in _WEIGHTS for value in values):
             raise UserError("space: class_weight: null and balanced are allowed; give these, or one of them")
         if name not in checked:

@@ -23,9 +23,9 @@ from entrypoints.limits.guard import GROWING_BY_STEP, Guard
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_of
 from entrypoints.models.racing import Lost, Rival
-from entrypoints.models.trial_record import CurvePoint, Trial, end_tags
+from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.warm_up import WarmUp
-from entrypoints.tags import DIVERGED, FEASIBLE, FOLD, NUMBER, RAY_NODE_ID, TRAINING_STEP
+from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID, TRAINING_STEP
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import Values
@@ -45,7 +45,7 @@ TIME = "training_time_s"  # the curve of which each trial on batches has a last 
 class TrialTrainable(tune.Trainable):
     """A trial that trains for about a second per result and sends all points since the last one with it.
 
-    Tune's ``config`` holds the ``configuration`` and, in a search that races, the ``rival``: None while there is none.
+    Tune's ``config`` holds the ``configuration`` and maybe the ``rival`` that it races against.
 
     The process is kept for the next trial, so each trial's memory and CPU are counted from its own start.
     """
@@ -90,7 +90,6 @@ class TrialTrainable(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._configuration: Configuration = config["configuration"]
-        self._races = "rival" in config
         self._rival: Rival | None = config.get("rival")
         self._begun = False
 
@@ -111,7 +110,6 @@ class TrialTrainable(tune.Trainable):
         # Those that have points, the last of which is their value in the summary.
         self._curves = {TIME} if configuration.axis == TRAINING_STEP else set()
         self._shares: list[float] = []
-        self._curve: list[CurvePoint] = []  # of the score
         self._lost: Lost | None = None  # the race, once that is known
         self._steps_done = 0
         limits, history = self._limits, self._cost_history
@@ -205,19 +203,15 @@ class TrialTrainable(tune.Trainable):
         if len(self._shares) >= MIN_BLOCKS:  # the standard error of their mean
             errors["mean_cpu_percent"] = stdev(self._shares) / math.sqrt(len(self._shares))
         guard.reported(summary, training.step_number, errors)
-        if self._races:
-            self._race(summary)
+        if self._rival:
+            self._race(self._rival, summary)
 
-    def _race(self, figures: Values) -> None:
+    def _race(self, rival: Rival, figures: Values) -> None:
         """End the trial if it cannot become the best any more."""
-        training, rival = self._training, self._rival
-        share = training.step_number / self._configuration.trial_steps(self._data.split)
+        training = self._training
+        share = training.step_number / len(training.folds)
         costs = {name: value / share if name in GROWING_BY_STEP else value for name, value in figures.items()}
-        if self._configuration.axis == FOLD:
-            self._lost = rival.after_folds(training.fold_scores, costs) if rival else None
-        elif training.score.validated in figures:
-            self._curve.append(CurvePoint(share, figures[training.score.validated]))
-            self._lost = rival.on_curve(self._curve, costs, training.step_number) if rival else None
+        self._lost = rival.after_folds(training.fold_scores, costs)
 
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
@@ -249,7 +243,7 @@ class TrialTrainable(tune.Trainable):
             tags[FEASIBLE] = str(can_be_chosen and guard.feasible(self._summary)).lower()
             tags |= guard.tags if stop else {}
             expected = expected or guard.projected(self._summary)
-        tags |= end_tags(folds, expected, self._curve if folds else ())
+        tags |= end_tags(folds, expected)
         status: Status = "FINISHED" if ended else "KILLED"
         if self._cost_history and guard.active:
             trial = Trial("", self._configuration, status, self._summary, tags)

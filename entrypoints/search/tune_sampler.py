@@ -16,6 +16,7 @@ from entrypoints.models.trial_record import Trial
 from entrypoints.search.sampler import Sampler, Tried
 from entrypoints.search.study import Study, can_be_chosen
 from entrypoints.settings import CHEAPEST
+from entrypoints.tags import FOLD
 
 ENOUGH = 30  # trials since the best one began: the search ends
 
@@ -57,7 +58,7 @@ class TuneSampler(Searcher):
             return str(Searcher.FINISHED)
         self._handed_out.append(configuration)
         config: dict[str, Any] = {"configuration": configuration}
-        if study.races:
+        if study.races and configuration.axis == FOLD and not configuration.role:
             config["rival"] = self._rival()
         return config
 

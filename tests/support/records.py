@@ -15,6 +15,7 @@ from reference import bundled, configured, table_of
 from entrypoints.frame import frame_of
 from entrypoints.limits.costs import parse_limits
 from entrypoints.models import scores
+from entrypoints.models.algorithms import find_all
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.progress import Progress
 from entrypoints.reading import rows_of
@@ -22,7 +23,7 @@ from entrypoints.search.defaults import resolved
 from entrypoints.search.recorder import Recorder
 from entrypoints.search.study import Study
 from entrypoints.settings import StudySettings, tune_options
-from entrypoints.tags import AXIS, BY_TIME_LIMIT, DIVERGED, NUMBER, REPEAT, STOP_HOW
+from entrypoints.tags import AXIS, BY_TIME_LIMIT, DIVERGED, NUMBER, STOP_HOW
 from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
 
@@ -173,7 +174,19 @@ def limits_of(text, dataset="red_wine"):
     return parse_limits(text or None, scores.find(None, table_of(dataset).task))
 
 
-def study_of(trials=(), limits="", *, dataset="red_wine", settings=None, configurations=(), planned=0):
+def spaces_around(configurations):
+    """Spaces of the algorithms of some configurations, of which each value is one of theirs."""
+    spaces = {}
+    for each in configurations:
+        space = spaces.setdefault(each.algorithm, {})
+        for name, value in each.searched.items():
+            values = space.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return list(spaces.values())
+
+
+def study_of(trials=(), limits="", *, dataset="red_wine", settings=None, configurations=(), spaces=(), planned=0):
     """A study of these trials as its search leaves it, whose run no store has; more that are planned have not begun."""
     table, data = table_of(dataset), bundled(dataset)
     tried = [*configurations] or [each.configuration for each in trials] or [configured()]
@@ -183,7 +196,10 @@ def study_of(trials=(), limits="", *, dataset="red_wine", settings=None, configu
         limits_of(limits, dataset),
         table,
         data.split,
-        tried,
+        find_all(table.task, ",".join(dict.fromkeys(each.algorithm for each in tried))),
+        list(spaces) or spaces_around(tried),
+        first=[each.searched for each in tried],
+        folders=(),
         references={},
         backend=None,
         score=scores.find(None, table.task),
@@ -193,6 +209,7 @@ def study_of(trials=(), limits="", *, dataset="red_wine", settings=None, configu
         forecast_s=50.0,
     )
     study.data = data
+    study.configurations = tried
     study.run = SimpleNamespace(run_id="study", experiment_id="0")
     return study
 
@@ -207,8 +224,6 @@ def store(client, study, each, name="a trial", **tags):
     made = each.configuration
     about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, NUMBER: str(made.number)}
     about[AXIS] = made.axis
-    if made.repeat:
-        about[REPEAT] = str(made.repeat)
     points = {metric: {0: value} for metric, value in each.figures.items()}
     params = made.searched | {"folds": 3, "seed": 0}
     each.run_id = store_run(client, name, about | each.tags | tags, params, points, each.status)
