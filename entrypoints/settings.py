@@ -94,7 +94,7 @@ class StudySettings:
     algorithm: str = option(
         AUTO,
         text("NAMES"),
-        "linear (regression), logistic or svm (classification), ridge (regression), logistic_regression (classification), "
+        "linear or ridge (regression), logistic, svm or logistic_regression (classification), "
         "mlp, forest, extra_trees, boosting, xgboost, lightgbm, catboost, "
         "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, several separated by "
         "commas, or auto: of the four named datasets the first three, as far as they fit the task; of any other table "
@@ -149,8 +149,9 @@ class StudySettings:
     search: str = option(
         AUTO,
         one_of("grid", "tpe", auto=AUTO),
-        "grid: every combination of the values; tpe: first a list of what is good on many tables, then what looks best by "
-        f"the trials so far, also from distributions. auto: grid of {', '.join(NAMED_DATASETS)}, tpe of any other table.",
+        "grid: every combination of the values; tpe: first a list of what is good on many tables, then what looks "
+        "best by the trials so far, also from distributions. "
+        f"auto: grid of {', '.join(NAMED_DATASETS)}, tpe of any other table.",
     )
     race: bool = option(
         "on",
@@ -160,8 +161,8 @@ class StudySettings:
     max_trials: int | None = option(
         AUTO,
         whole(1, auto=None),
-        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, or with search=tpe 100, and "
-        "fewer if the last 30 were not better than the best before.",
+        "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, or with search=tpe 100, "
+        "and fewer if the last 30 were not better than the best before.",
     )
     length: Length = option(
         AUTO,
