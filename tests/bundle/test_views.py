@@ -16,7 +16,7 @@ from entrypoints.views import FOLDS, LIMITS, PROGRESS, SCORE, STOPPED, TABLE, TR
 from mlflow_sysmetrics.ui import Page, save
 
 MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "inference_latency_ms": 0.3}
-ENDED = {"status": "FINISHED", "diverged": False, "repeat": 0, "role": "", "params": {}}
+ENDED = {"status": "FINISHED", "diverged": False, "role": "", "params": {}}
 AGAINST = "Score against cost"
 
 

@@ -66,7 +66,6 @@ def study(
         "run_id": [f"run_{trial_id}" for trial_id in ids],
         "name": [" ".join(f"{key}={row[key]}" for key in names) for row in rows],
         "number": range(1, len(rows) + 1),
-        "repeat": 0,
         "axis": "training step",
         "status": "FINISHED",
         "diverged": [diverged(row) for row in rows],

@@ -1,7 +1,6 @@
 """What trials are told of the others: figures of the finished ones, noise, predictions."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import ray
@@ -13,7 +12,7 @@ from entrypoints.limits.cost_history import CostHistory, Outlook, ask, ask_to_co
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE, metrics
 from entrypoints.limits.grammar import Limits
-from entrypoints.limits.noise import MIN_DEGREES, group, measured
+from entrypoints.limits.noise import MIN_DEGREES, alike, measured
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.tags import STOP_HOW
 
@@ -96,13 +95,11 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost():
-    """Until they have ended; a repetition is not a trial of its own."""
+    """Until they have ended."""
     first, *others = trials = [_of(size) for size in SIZES]
-    again = replace(first, repeat=1)
-    history = _history(trials=[*trials, again])
+    history = _history(trials=trials)
     history.observe([(trial, {TIME: 0.01 * trial.batch_size}) for trial in trials])
     assert _mean(history) == pytest.approx(0.01 * sum(SIZES) / 8, rel=0.05)
-    history.record(_finished(again, 0.08))
     for trial in others:
         history.record(_finished(trial, 5.0))
     (to_come,) = history.to_come()
@@ -172,13 +169,17 @@ def test_noise_is_the_spread_within_groups_of_the_larger_figures(groups, varianc
     assert measured([*trials, ("none", 0.0)]).share ** 2 == pytest.approx(variance)
 
 
-def test_group_holds_trials_whose_cost_cannot_differ():
-    """Of the built-in algorithms those that differ by rate and penalty; of others only the same configuration."""
+def test_costs_that_cannot_differ_are_alike():
+    """Those of trials of a built-in algorithm that differ by rate and penalty; of another one those of its folds."""
 
     def of(algorithm="linear", steps=60.0, **changes):
-        return group(configured(algorithm, **changes), {"steps": steps})
+        tags = end_tags([{TIME: 1.0}, {TIME: 1.1}])
+        found = alike(Trial("", configured(algorithm, **changes), "FINISHED", {"steps": steps}, tags))
+        return [key for key, _ in found]
 
     assert of(learning_rate=0.1) == of(learning_rate=0.2, alpha=2.0) == of(tol=0.0)
-    assert of(MLP_REGRESSOR, alpha=0.1) == of(MLP_REGRESSOR, alpha=0.1) != of(MLP_REGRESSOR, alpha=0.2)
-    others = {of(), of(batch_size=4), of(tol=0.1, steps=50.0)}
+    others = {*of(), *of(batch_size=4), *of(tol=0.1, steps=50.0)}
     assert len(others) == 3
+    one, again = of(MLP_REGRESSOR, alpha=0.1)
+    assert one == again
+    assert one not in of(MLP_REGRESSOR, alpha=0.2)

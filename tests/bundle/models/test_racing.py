@@ -1,6 +1,4 @@
-"""The race of a trial against the best so far, on made-up fold scores and curves."""
-
-import json
+"""The race of a trial against the best so far, on made-up fold scores."""
 
 import numpy as np
 import pytest
@@ -8,23 +6,19 @@ from cases import cases
 from records import trial
 
 from entrypoints.models.racing import rival_of
-from entrypoints.models.trial_record import CurvePoint, end_tags
+from entrypoints.models.trial_record import end_tags
 from entrypoints.tags import BY_RACE, DIVERGED
 from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
 FOLDS = 10
 
 
-def _trial(number, scores, curve=()):
-    """A complete trial with these scores on its folds, and at equal shares of its steps."""
+def _trial(number, scores):
+    """A complete trial with these scores on its folds."""
     folds = [{"fold": fold, "val_rmse": score} for fold, score in enumerate(scores)]
     made = trial(number, float(np.mean(scores)))
-    made.tags = {DIVERGED: "false", **end_tags(folds, None, _points(curve, len(curve)))}
+    made.tags = {DIVERGED: "false", **end_tags(folds)}
     return made
-
-
-def _points(curve, of):
-    return [CurvePoint(number / of, score) for number, score in enumerate(curve, 1)]
 
 
 def _rival(trials, able=None, higher_is_better=False, costs=()):
@@ -114,34 +108,3 @@ def test_cheaper_one_stays_while_it_may_be_as_good(cost_s, is_kept):
     assert (_lost(rival, near, training_time_s=cost_s) is None) is is_kept
     assert _lost(rival, near) is None  # it may be cheaper
     assert _lost(rival, best + 3 * error, training_time_s=cost_s)
-
-
-def _curved(number, end, falls):
-    """A trial whose score falls fast, and then slowly."""
-    curve = [end + falls * 0.5**point for point in range(1, 20)]
-    return _trial(number, HARDNESS + end - 0.65, [*curve, end])
-
-
-CURVED = [_curved(number, 0.65 + number / 100, 0.1 + number / 100) for number in range(1, 8)]
-
-
-def test_trial_on_batches_ends_where_what_is_to_come_changes_too_little():
-    """By how much others still changed, if five are known. The best one itself would have come to its end."""
-    rival = _rival(CURVED)
-    for points in range(1, 21):
-        assert rival.on_curve(CURVED[0].curve[:points], {}, 9) is None
-    flat = _points([0.9, 0.8, 0.8], 20)
-    lost = rival.on_curve(flat, {}, 9)
-    assert lost.reason == f"val_rmse {lost.predicted:.4g} > {rival.mean:.4g} (predicted, step 9)"
-    assert 0.75 < lost.predicted < 0.8
-    assert rival.on_curve(_points([0.9, 0.8, 0.67], 20), {}, 9) is None
-    few = _rival([*CURVED[:4], *GOOD])
-    assert few.on_curve(flat, {}, 9) is None
-
-
-def test_curve_comes_back_from_the_tags_of_a_run():
-    """As a study that goes on reads it, to the last digit."""
-    curved = CURVED[0]
-    assert json.loads(curved.tags["sysmetrics.end"])["curve"]
-    assert curved.curve == _points([point.score for point in curved.curve], 20)
-    assert _rival(CURVED).changes[0].share == pytest.approx(1 / 20)

@@ -73,12 +73,6 @@ def test_memory_that_follows_the_order_of_starts_is_no_effect():
     assert not row["reported"]
 
 
-def test_memory_that_only_a_repeated_trial_took_has_no_effect():
-    """Small trials fit into what their process has."""
-    frame = study(FEW, {MEMORY: lambda row: float(row["number"] == 8)}, about={"repeat": [0] * 7 + [1]})
-    assert not of_costs(frame)["reported"].any()
-
-
 def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause():
     """Each algorithm has a solver of its own, so the trials do not tell the two apart."""
     levels = []
