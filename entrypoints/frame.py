@@ -169,10 +169,10 @@ class Frame:
     def complete(self) -> pd.DataFrame:
         """The first study's trials with a score, which did not diverge, each configuration once, the best first.
 
-        Of equal scores the cheapest in ``training_time_s`` comes first.
+        Of equal scores that with the least loss comes first, then the cheapest in ``training_time_s``.
         """
         once: pd.DataFrame = self.ended.dropna(subset=[self.score])
-        keys = [name for name in (self.score, "training_time_s") if name in once]
+        keys = [name for name in dict.fromkeys((self.score, "val_loss", "training_time_s")) if name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
         return once.sort_values(keys, ascending=up, kind="stable", key=to_ten_digits) if keys else once
 

@@ -24,7 +24,6 @@ class Progress:
         stream: where to write.
         clock: seconds that never go back.
         done: how many of them have ended already, before the time counts.
-        limit_s: after how many seconds from the first trial's start the search ends at the latest.
         is_most: whether there may be fewer trials.
     """
 
@@ -36,7 +35,6 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         *,
         done: int = 0,
-        limit_s: float = math.inf,
         is_most: bool = False,
     ) -> None:
         self.done = done
@@ -45,7 +43,7 @@ class Progress:
         self._score = score
         self._stream = stream or sys.stdout
         self._clock = clock
-        self._limit_s = limit_s
+        self._limit_s = math.inf
         self._is_most = is_most
         self._began: float | None = None
         self._last_line = -math.inf
@@ -55,8 +53,9 @@ class Progress:
         """Show the score of this beside the best so far."""
         self._held_against[name] = score
 
-    def begin(self) -> None:
-        """Note that the first trial runs: time counts from here."""
+    def begin(self, limit_s: float = math.inf) -> None:
+        """Note that the first trial runs: time counts from here. The search ends this many seconds later at most."""
+        self._limit_s = limit_s
         self._began = self._clock()
 
     def trial_ended(self) -> None:

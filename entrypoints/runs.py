@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 STORE_TIMEOUT_S = 5.0
-END_WITHIN_S = 8.0  # from a signal to the end of a command's last process
+END_WITHIN_S = 15.0  # from a signal to the end of a command's last process
 _EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 _GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 
@@ -354,6 +354,11 @@ def _signals_raise() -> Iterator[None]:
         for each, handler in before.items():
             if signal.getsignal(each) is handle:
                 signal.signal(each, handler)
+
+
+def is_interrupted() -> bool:
+    """Whether a signal has asked the command to end."""
+    return bool(_received)
 
 
 def _raise_received() -> None:

@@ -54,10 +54,11 @@ def carry_out(settings: StudySettings) -> None:
         if "." in settings.algorithm or settings.register:
             recorded.open()  # before the user's own module, or the model registry, asks for the current run and store
         study = planned(settings, folder=folder)
+        study.began = psutil.Process().create_time()
 
         def cost() -> dict[str, float]:
             """What the command has cost since its process began: all processes, unless some are on other machines."""
-            found = {"command_elapsed_s": time.time() - psutil.Process().create_time()}
+            found = {"command_elapsed_s": time.time() - study.began}
             cpu_s = measurement.summary.get("cpu_seconds")
             if cpu_s is not None and study.backend.is_here:
                 found["command_cpu_seconds"] = before_cpu_s + cpu_s
@@ -66,11 +67,12 @@ def carry_out(settings: StudySettings) -> None:
         with study.backend:  # Ray starts while MLflow, and what else the study needs, is imported
             study.run = recorded.open()
             from entrypoints.search.resume import keep
-            from entrypoints.search.running import run_study
+            from entrypoints.search.running import best_kept, run_study
 
             recorded.continued_by = keep(study.run, study.settings)
             recorded.best_so_far = study.best_so_far
-            run_study(study, cost)
+            with best_kept(study):
+                run_study(study, cost)
 
 
 if __name__ == "__main__":

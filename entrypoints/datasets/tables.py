@@ -93,6 +93,11 @@ class Table:
         return tuple(np.unique(self.y).tolist()) if self.task == "classification" else ()
 
     @property
+    def largest_class(self) -> float:
+        """The share of rows that are of the most frequent class."""
+        return float(self.frame[self.target].value_counts(normalize=True).iloc[0])
+
+    @property
     def class_names(self) -> tuple[Any, ...]:
         """The classes as the user's file spells them, in their order."""
         return tuple(self.class_values.get(label, label) for label in self.classes)

@@ -11,6 +11,8 @@ from entrypoints.progress import duration
 from entrypoints.settings import AUTO_NUMBER, FOLDS, StudySettings
 
 TIME_LIMIT_S = 300.0
+LOG_LOSS = "neg_log_loss"
+ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
 _LINEAR = {"regression": "ridge", "classification": "logistic_regression"}
 _BOOSTING = ("catboost", "lightgbm")  # whose libraries are used where they are installed, in place of scikit-learn's
 
@@ -47,6 +49,15 @@ def duplicates_of(asked: str | None, dataset: str, table: Table) -> str | None:
     is_by_option = table.groups is not None or table.times is not None
     may_change = dataset not in NAMED_DATASETS and not is_by_option
     return "together" if may_change and table.has_many_copies else None
+
+
+def metric_of(asked: str | None, dataset: str, table: Table) -> str | None:
+    """What ``metric=auto`` stands for where it is not accuracy or RMSE: log loss where most rows are of one class.
+
+    By accuracy most models would equal one that ignores all features.
+    """
+    is_auto = asked is None and dataset not in NAMED_DATASETS and table.task == "classification"
+    return LOG_LOSS if is_auto and table.largest_class > ONE_CLASS else asked
 
 
 def different_algorithms(task: Task) -> str:

@@ -30,7 +30,7 @@ def fitted(study: Study, *, may_fold: bool) -> tuple[StudySettings, str]:
     """
     settings = study.settings
     cores = settings.cpus or usable_cpus()
-    available_s = cores * (settings.time_limit_s or 0.0) / ENOUGH  # of CPU, for a trial
+    available_s = cores * study.usual_search_s / ENOUGH  # of CPU, for a trial
     needed_s = _usual_seconds(study)
     if needed_s is None or needed_s <= available_s:
         return settings, ""

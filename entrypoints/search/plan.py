@@ -59,9 +59,13 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     )
     table = scores.with_positive(table, settings.positive)
     duplicates = defaults.duplicates_of(asked.duplicates, asked.dataset, table)
-    settings = replace(defaults.resolved(asked, table.task), duplicates=duplicates)
+    metric = defaults.metric_of(asked.metric, asked.dataset, table)
+    settings = replace(defaults.resolved(asked, table.task), duplicates=duplicates, metric=metric)
     said = [defaults.sentence(asked, settings, table.task)]
-    score = scores.find(settings.metric, table.task, table.positive)
+    score = scores.find(metric, table.task, table.positive)
+    why_score = ""
+    if metric != asked.metric:
+        why_score = f"accuracy hides the others where {table.largest_class:.0%} of the rows are of one class"
     parsed = parse_limits(settings.limits, score, here=where.is_here)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
@@ -83,6 +87,7 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
             references=references(settings, table.task),
             backend=where,
             score=score,
+            why_score=why_score,
             baseline=score.baseline(table, split),
         )
 

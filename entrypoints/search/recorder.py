@@ -52,7 +52,6 @@ class Recorder(tune.Callback):
         if self.study.first_start is None:
             self.study.first_start = time.time()
             self._begins()
-            self._progress.begin()
         configuration = trial.config["configuration"]
         self.study.trials_like(configuration)[trial.trial_id] = Trial(trial.trial_id, configuration)
 

@@ -115,6 +115,7 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
         if options["register"] is not None:
             execution["register"] = options["register"]
         study = _planned(run.client, found, execution, folder)
+        study.began = psutil.Process().create_time()
         children = children_of(run.client, found)
         for trial in earlier_trials(children, study):
             if trial.status == "RUNNING":
@@ -141,12 +142,13 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
         run.client.set_tag(run.run_id, NOTE, f"Continues {link}: {says}.")
         run.rename(own_name, f"resume {name}")
         say(f"Study: {name} in run {run_id} goes on; {says}")
-        from entrypoints.search.running import run_study  # imports what a mistake above need not wait for
+        from entrypoints.search.running import best_kept, run_study  # imports what a mistake above need not wait for
 
         with continued_run(run, run_id) as study.run, study.backend:
             command_run.continued_by = keep(study.run, study.settings)
             command_run.best_so_far = study.best_so_far
-            run_study(study)
+            with best_kept(study):
+                run_study(study)
 
 
 def _refuse_others(options: dict[str, Any]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -29,6 +28,7 @@ from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, importance, leaks, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
+from entrypoints.runs import is_interrupted
 from entrypoints.search.pages import described, open_from_the_start
 from entrypoints.search.recorder import Recorder
 from entrypoints.search.run_names import searched
@@ -40,6 +40,7 @@ from entrypoints.tags import (
     BY_TIME_LIMIT,
     DATASET,
     LEAK,
+    NOTE,
     ROLE,
     SCORE,
     SEARCHED,
@@ -51,6 +52,7 @@ from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
 
+REFIT_WITHIN_S = 2.0  # of a study that is interrupted
 # Who ran what: trials show it in the same columns of the UI as their study.
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
@@ -100,6 +102,33 @@ def run_study(study: Study, command: Callable[[], dict[str, float]] = dict) -> N
             refused.show()  # nothing of the study is lost
 
 
+@contextmanager
+def best_kept(study: Study) -> Iterator[None]:
+    """If the user ends the study in here, log the model of its best trial so far, where that takes a few seconds.
+
+    The page of the study then names it.
+    """
+    try:
+        yield
+    except BaseException:
+        if is_interrupted():
+            _keep_best(study)
+        raise
+
+
+def _keep_best(study: Study) -> None:
+    best = study.best_by_now
+    if best is None:
+        return
+    if study.logged is None and study.refit_s <= REFIT_WITHIN_S:
+        with suppress(Exception):  # the study is over in any case
+            refitted = best_model.refit(best.configuration, study.data)
+            study.logged = best_model.log(study.run, refitted, study.table, best.figures, study.settings.shared)
+    client, run_id = study.run.client, study.run.run_id
+    note = client.get_run(run_id).data.tags.get(NOTE, "")
+    client.set_tag(run_id, NOTE, f"{note}\n\n**Best so far**: {study.best_so_far()}.")
+
+
 def describe(study: Study) -> None:
     """Leave in the study's run what it searches, on which data, by which score and where."""
     score = {
@@ -147,17 +176,18 @@ def run_trials(study: Study) -> None:
     kinds = [] if study.learns else representatives(study.configurations)
     warm_up = WarmUp(cpus, kinds, [*study.references.values()], history)
     score = f"{study.score.validated}{' within the limits' if limits.rules else ''}"
-    time_limit_s = study.settings.time_limit_s or math.inf
-    progress = Progress(study.size, score, done=n_done, limit_s=time_limit_s, is_most=study.learns)
+    progress = Progress(study.size, score, done=n_done, is_most=study.learns)
 
     def begins() -> None:
         """Say what is about to happen, and let references know how long that takes."""
-        search_s = time_limit_s
+        left_s = study.search_ends - time.time()
+        progress.begin(left_s)
+        search_s = left_s
         if not study.learns:
             study.forecasts = forecast(study.configurations, warm_up.timed() or [time_kinds(kinds, study.data)])
             study.forecast_s = search_seconds(study.forecasts.values(), cpus)
             search_s = search_seconds((study.forecasts[each.id] for each in (*study.begun, *study.left)), cpus)
-        announce(study, n_left, cpus, search_s)
+        announce(study, n_left, cpus, search_s, left_s)
         warm_up.tell_forecast(cpus * search_s)
 
     log = writer_for(mlflow.get_tracking_uri()).open(study.run.run_id).log
@@ -253,7 +283,7 @@ class _Callback(SystemMetricsCallback):
 
 
 class _TimeLimit(Stopper):  # type: ignore[misc]
-    """Ends a search this many seconds after its first trial began. Tune's own limit counts the start of processes."""
+    """Ends a search in time for its result. Tune's own limit counts neither what was before, nor what follows."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -266,8 +296,7 @@ class _TimeLimit(Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        began, seconds = self._study.first_start, self._study.settings.time_limit_s
-        return began is not None and seconds is not None and time.time() - began >= seconds
+        return self._study.first_start is not None and time.time() >= self._study.search_ends
 
 
 def tell_of_outside(study: Study) -> None:

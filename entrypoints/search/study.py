@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from entrypoints.runs import RecordedRun
 
 MAX_LEARNED = 100  # trials of a search that learns
+START_S = 15.0  # of a command, before its first trial
+LEAST_SHARE = 1 / 3  # of the time limit that the search has in any case
+RESULT_S, SERVING_S, JUDGING_S = 8.0, 12.0, 40.0  # what a result takes beside its training, by what is served
 _OF_KEY = ("max_rows", "folds", "seed")
 _OF_KEY_IF_GIVEN = ("metric", "positive", "group", "time", "duplicates", "search_rows")
 
@@ -59,7 +64,9 @@ class Study:
         folders: where a module of the user's may be.
         references: what the search is held against, by what it is: trials of their own, which come first.
         backend: where trials run.
+        began: when its command began, in unix seconds: its time limit counts from then.
         score: ranks them.
+        why_score: why it is not the usual one; empty where it is, or the user's choice.
         baseline: what it is on each fold of a model that ignores all features.
         run: of the study, from when it is open.
         trials: those of the search that have begun, by Tune's ids; also in earlier commands.
@@ -93,6 +100,8 @@ class Study:
     backend: Backend
     score: Score
     baseline: list[float]
+    why_score: str = ""
+    began: float = field(default_factory=time.time)
     run: RecordedRun = field(init=False)
     trials: dict[str, Trial] = field(default_factory=dict)
     reference_trials: dict[str, Trial] = field(default_factory=dict)
@@ -130,7 +139,8 @@ class Study:
         if len(classes) == 2 and not self.score.in_numpy:
             positive = f"; {classes[self.table.positive]} is the positive class"
         baseline = f"a model that ignores all features has {fmean(self.baseline):.4g}"
-        return f"{self.score.validated}, {better} is better{positive}; {baseline}"
+        why = f"; {self.why_score}" if self.why_score else ""
+        return f"{self.score.validated}, {better} is better{positive}{why}; {baseline}"
 
     @property
     def trial_limits(self) -> Limits:
@@ -205,6 +215,43 @@ class Study:
             folders=self.folders,
             number=number,
         )
+
+    @property
+    def search_ends(self) -> float:
+        """When the search has to end so that the command ends within its time, in unix seconds; infinite without limit.
+
+        A third of that time is the search's, however long the start takes.
+        """
+        limit_s = self.settings.time_limit_s
+        if limit_s is None:
+            return math.inf
+        first_start = self.first_start or time.time()
+        return max(self.began + limit_s - self._result_s, first_start + LEAST_SHARE * limit_s)
+
+    @property
+    def usual_search_s(self) -> float:
+        """How long the search will be, before anything is known of this machine: folds and rows depend on it."""
+        limit_s = self.settings.time_limit_s or math.inf
+        return max(limit_s - START_S - self._result_s, LEAST_SHARE * limit_s)
+
+    @property
+    def _result_s(self) -> float:
+        """What follows the search: two models are trained, on the training part and on all rows, logged and served."""
+        seconds = RESULT_S
+        if of_served(self.limits).rules:
+            seconds += JUDGING_S
+        elif self.settings.served:
+            seconds += SERVING_S
+        return seconds + self.refit_s
+
+    @property
+    def refit_s(self) -> float:
+        """How long the two models of the best trial so far take to train."""
+        best, split = self.best_by_now, self.split
+        if best is None:
+            return 0.0
+        rows = 2 * len(split.train) + len(split.test)
+        return best.figures.get("training_time_s", 0.0) * rows / split.fit_rows
 
     @property
     def search_s(self) -> float:

@@ -228,7 +228,7 @@ def search_seconds(trials_s: Iterable[float], cpus: int) -> float:
     return max(free_at)
 
 
-def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
+def announce(study: Study, trials: int, cpus: int, search_s: float, left_s: float) -> None:
     """Say what is about to happen.
 
     Args:
@@ -236,9 +236,12 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
         trials: how many are to be run.
         cpus: how many at once.
         search_s: how long those of a grid are expected to take in all.
+        left_s: after how many seconds the search ends; infinite without a time limit.
     """
     settings, limits = study.settings, study.trial_limits
-    within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
+    within = ""
+    if settings.time_limit_s:
+        within = f", at most {duration(left_s)} (time_limit_s={settings.time_limit_s:g} is the whole command's)"
     of = f" of {study.size}" if trials < study.size else ""
     where = f"on {cpus} CPU cores"
     if study.learns:
@@ -246,7 +249,7 @@ def announce(study: Study, trials: int, cpus: int, search_s: float) -> None:
     else:
         takes = duration(search_s)
         click.echo(f"Search: {trials}{of} trials of {settings.folds} folds {where}, about {takes}{within}")
-        if min(search_s, settings.time_limit_s or math.inf) > LONG_S:
+        if min(search_s, left_s) > LONG_S:
             within_an_hour = max(1, int(trials * 3600 / search_s))
             click.echo(
                 f"This study takes about {takes} {where} and starts now. To shorten it, stop it and set search=tpe, "

@@ -24,7 +24,6 @@ from entrypoints.statistics import REPORTED, Estimate, FoldNoise, over_folds
 
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
 SEEN = math.log(1.2)  # a ratio of costs that is worth a word
-ONE_CLASS = 0.8  # from this share of one class on, accuracy hides the others
 # By unit the difference in a cost that nobody would choose by; and, where its noise is not known, one that may be a
 # process's first fit or the order in which processes started. Of other units the latter is never enough.
 FLOORS = {"mb": (SMALL_MB, 1.0), "s": (0.02, 1.0), "seconds": (0.02, 1.0)}
@@ -36,8 +35,8 @@ class Decision:
 
     Attributes:
         judged: of ``verdicts.judged``.
-        best: of the trials that meet the limits the one with the best score, of equal scores the cheapest in training
-            time. If no trial is known to meet the limits, of those that may.
+        best: of the trials that meet the limits the one with the best score, of equal scores that with the least loss.
+            If no trial is known to meet the limits, of those that may.
         cheapest: of the equal ones, where it is cheaper than the best by more than noise.
         takes_cheapest: whether it is taken instead of the best, as the study asks.
         better: of those whose score is better beyond noise the one that breaks the limits least.
@@ -383,10 +382,7 @@ def _warnings(frame: Frame, decision: Decision, chosen: pd.Series[Any]) -> Itera
     if logged is not None and pd.notna(logged["gain_over_baseline_high"]) and logged["gain_over_baseline_high"] < 0:
         yield "**Do not use the logged model**: on the test part it is worse than ignoring all features."
     elif _beats_baseline(frame, decision, chosen) is False:
-        rare = ""
-        if frame.score == "val_accuracy" and fmean(study["baseline"]) >= ONE_CLASS:
-            rare = " Accuracy hides rare classes: try metric=balanced_accuracy."
-        yield f"**The model does not beat the baseline** beyond noise: ignoring all features may be as good.{rare}"
+        yield "**The model does not beat the baseline** beyond noise: ignoring all features may be as good."
     if study["leak"]:
         yield f"**A leak?** {study['leak']}"
     if study["copies"]:
