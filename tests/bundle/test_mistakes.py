@@ -62,7 +62,6 @@ def here(new_store, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, in_use(folder):
         patch.setattr(sys, "path", [*sys.path])
         patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
-        patch.setenv("MLFLOW_SYSMETRICS_DATA", str(folder / "cache"))
         yield folder
 
 
