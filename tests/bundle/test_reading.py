@@ -50,15 +50,16 @@ def test_trials_are_rows_in_the_order_in_which_they_began(read_trials, monkeypat
     assert not [name for name in trials if "/" in name]
 
 
-def test_complete_trials_come_best_first_and_of_equal_ones_the_cheapest(read_trials):
-    """Those that were stopped, failed, diverged or have no score, are left out."""
+def test_complete_trials_come_best_first_and_of_equal_ones_that_with_less_loss(read_trials):
+    """Then the cheapest. Those that were stopped, failed, diverged or have no score, are left out."""
     trials = [{"points": {"training_time_s": {0: 1.0}}}]
-    for score, seconds in ((0.9, 1.0), (0.7, 3.0), (0.7, 2.0)):
-        trials.append({"points": {"training_time_s": {0: seconds}, "val_rmse": {100: score}}})
+    for score, loss, seconds in ((0.9, 0.1, 1.0), (0.7, 0.3, 0.5), (0.7, 0.2, 3.0), (0.7, 0.2, 2.0)):
+        points = {"training_time_s": seconds, "val_rmse": score, "val_loss": loss}
+        trials.append({"points": {name: {100: value} for name, value in points.items()}})
     left_out = ({"diverged": "true"}, {"status": "KILLED"}, {"status": "FAILED"})
     frame = read_trials(*trials, *left_out)
-    assert frame.complete["training_time_s"].tolist() == [2.0, 3.0, 1.0]
-    assert len(frame.ended) == 4
+    assert frame.complete["training_time_s"].tolist() == [2.0, 3.0, 0.5, 1.0]
+    assert len(frame.ended) == 5
 
 
 @cases(

@@ -185,7 +185,7 @@ def test_test_part_tells_whether_the_baseline_is_beaten(baseline, gain, low, hig
 
 @cases("metric, best, baseline, said", TABLES["baseline"])
 def test_no_model_that_beats_the_baseline_by_noise_alone_is_called_better(metric, best, baseline, said):
-    """The folds decide; accuracy that is no better may hide rare classes."""
+    """The folds decide."""
     frame = study({"size": [1, 2, 3]}, score=lambda row: best, metric=metric, of_study={"baseline": [baseline] * 10})
     assert WARNED.findall(" ".join(answer(frame).sentences)) == said
 
