@@ -132,12 +132,13 @@ def test_failed_download_is_told_in_one_sentence_and_the_cache_stays(own_openml,
         f"dataset=openml:5: openml cannot give it: {why}; look the id up on openml.org, try again later, or give the "
         "path of a CSV or Parquet file"
     )
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=sentence(says)):
+    with monkeypatch.context() as patch:
         if fault == "silent":
             patch.setattr(openml_source, "LIMIT_S", 0.5)
         if fault == "away":
             patch.setattr("openml.config.server", f"http://127.0.0.1:{free_port()}")
-        load("openml:5")
+        with pytest.raises(UserError, match=sentence(says)):
+            load("openml:5")
     assert not _asks(own_openml)
 
 
