@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from entrypoints.datasets import repeated_ids
-from entrypoints.datasets.random_rows import LOST
 from entrypoints.datasets.sysmetrics_rows import (
     COMMA,
     NO_VALUE,
@@ -119,8 +118,6 @@ def clean(
     tasks = [known_task] if known_task else tasks_of(y)
     task = scored if scored in tasks else tasks[0]
     treatment[target] = _TARGET, _of_target(task, tasks, y.nunique())
-    if task == "classification" and about.get(LOST):
-        raise UserError(about[LOST])
     y = _checked_target(y, task, what)
     treatment = {name: treatment[name] for name in names}
     echo(f"{what}: read as {_line(treatment)}")

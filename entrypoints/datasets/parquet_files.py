@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, dataset
 
-from entrypoints.datasets.random_rows import LOST, drawn
+from entrypoints.datasets.random_rows import drawn
 from entrypoints.datasets.sources import Wanted, check_size, reading
 from mlflow_sysmetrics.table_files import PARQUET
 
@@ -57,13 +57,11 @@ def _read(path: Path, wanted: Wanted) -> pd.DataFrame:
     if wanted.target not in names:
         return _frame(table.head(0))  # `clean` says which there are
     target = table.schema.names[names.index(wanted.target)]
-    batches = table.to_batches(columns=[target], **_LITTLE)
-    positions, lost = drawn((batch.column(0).to_pandas() for batch in batches), drawn_rows, wanted.seed)
-    # Of a whole table pyarrow would keep two copies for a while.
+    targets = _frame(table.to_table(columns=[target], **_LITTLE))[target]
+    positions = drawn(targets, drawn_rows, wanted.seed)
+    # For whole rows pyarrow would keep all that it reads.
     columns = [_frame(table.take(positions, columns=[name], **_LITTLE)) for name in table.schema.names]
-    frame = pd.concat(columns, axis="columns")
-    frame.attrs[LOST] = lost
-    return frame
+    return pd.concat(columns, axis="columns")
 
 
 def _dataset(path: Path) -> Any:

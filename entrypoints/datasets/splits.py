@@ -20,6 +20,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
+from entrypoints.datasets.random_rows import evenly
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
 
@@ -97,10 +98,11 @@ class Split:
 
     def thinned(self, most: int, table: Table) -> Split:
         """The same with at most ``most`` rows for the trials; the training and the test part stay whole."""
-        folds, in_classes = self.folds, bool(table.classes)
-        kept = thinned(np.arange(len(self.train)), table.y[self.train], most, in_classes=in_classes)
+        y, folds, in_classes = table.y, self.folds, bool(table.classes)
+        places = np.arange(len(self.train))
+        kept = thinned(places, y[self.train], most, in_classes=in_classes, folds=folds.validated_in)
         fewer = replace(folds, train=folds.train[kept], validated_in=folds.validated_in[kept])
-        return replace(self, folds=fewer, few_test=thinned(self.test, table.y, most, in_classes=in_classes))
+        return replace(self, folds=fewer, few_test=thinned(self.test, y, most, in_classes=in_classes))
 
     def to_json(self) -> dict[str, list[Any]]:
         """Return plain lists under sorted keys; of a fold only its validation rows.
@@ -168,18 +170,22 @@ def make_split(table: Table, *, folds: int, seed: int, duplicates: str | None = 
     return Split(train, test, rows, table.groups)
 
 
-def thinned(rows: Rows, y: NDArray[Any], most: int, *, in_classes: bool) -> Rows:
+def thinned(rows: Rows, y: NDArray[Any], most: int, *, in_classes: bool, folds: Rows | None = None) -> Rows:
     """At most ``most`` of these rows, in their order, evenly spread over the values of the target ``y`` of all rows.
 
-    With ``in_classes`` each class that they have keeps 50 rows, or all, so there may be a few more.
+    So each class keeps its share; in each fold, too, if ``folds`` are those of the rows. With ``in_classes`` each class
+    that they have keeps 50 rows, or all, so there may be a few more.
     """
     if len(rows) <= most:
         return rows
-    by_target = np.argsort(y[rows], kind="stable")
+    targets = y[rows]
+    by_target = np.argsort(targets, kind="stable") if folds is None else np.lexsort((folds, targets))
     kept = np.zeros(len(rows), dtype=bool)
-    kept[by_target[np.linspace(0, len(rows) - 1, most).astype(int)]] = True
-    for label in np.unique(y[rows]) if in_classes else ():
-        kept[np.flatnonzero(y[rows] == label)[:KEPT_OF_A_CLASS]] = True
+    kept[evenly(by_target, most)] = True
+    for label in np.unique(targets) if in_classes else ():
+        of_class = targets == label
+        lacking = max(0, KEPT_OF_A_CLASS - int(kept[of_class].sum()))
+        kept[np.flatnonzero(of_class & ~kept)[:lacking]] = True
     return rows[kept]
 
 

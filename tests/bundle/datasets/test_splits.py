@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 from cases import cases
 
 from entrypoints.datasets.splits import copied_percent, make_split
@@ -138,3 +139,14 @@ def test_folds_of_fewer_rows_leave_the_training_and_the_test_part_whole(table):
     else:
         assert len(kept) == len(fewer.test_of_trials) == 20
         assert np.diff(np.sort(kept)).max() < 20
+
+
+def test_folds_of_fewer_rows_keep_the_shares_of_classes():
+    """So a model that ignores all features has the same score on them as on the whole folds."""
+    table = _table(["no"] * 9587 + ["yes"] * 413)
+    whole = make_split(table, folds=5, seed=1)
+    fewer = whole.thinned(2361, table)
+    assert len(fewer.folds.train) == 2361
+    shares = [np.mean(table.y[validation] == "no") for _, validation in (*whole.folds, *fewer.folds)]
+    assert np.ptp(shares) < 0.003  # a row
+    assert np.mean(table.y[fewer.test_of_trials] == "no") == pytest.approx(0.9587, abs=0.0005)
