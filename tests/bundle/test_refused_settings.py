@@ -9,7 +9,8 @@ from reference import bundled
 
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find_all
-from entrypoints.search.grid import configurations
+from entrypoints.search.grid import grid
+from entrypoints.search.spaces import spaces_of
 from entrypoints.settings import main_options, report_options, tune_options
 
 OPTIONS = {"main": main_options, "report": report_options, "tune": tune_options}
@@ -27,7 +28,9 @@ def _refusal(line):
         parsed(*options, options=OPTIONS[command])
         settings = study_settings(*options)
         data = bundled(settings.dataset, 10)
-        configurations(settings, data.split, find_all(data.task, settings.algorithm), data.n_classes)
+        algorithms = find_all(data.task, settings.algorithm)
+        spaces = spaces_of(settings, algorithms, data.split.max_batch_size, data.n_classes)
+        grid(spaces, settings.max_trials, settings.seed)
     except UserError as error:
         return error.message
     return "It is taken."
