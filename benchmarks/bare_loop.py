@@ -52,11 +52,6 @@ def run(configurations, data, processes):
     return Took(took, dict(times.get() for _ in configurations))
 
 
-def name(configuration):
-    """A text that tells a configuration and its repetitions apart."""
-    return f"{configuration.key} {configuration.repeat}"
-
-
 def _work(data, work, times, ready):
     tables = [(fitted.transform(data.X), fitted.scaling.transform_target(data.y)) for fitted in data.preprocessings]
     gc.collect()
@@ -67,7 +62,7 @@ def _work(data, work, times, ready):
             configuration = work.get(timeout=1 if work.empty() else 10)
         except queue.Empty:
             return
-        times.put((name(configuration), _train(configuration, data, tables)))
+        times.put((configuration.key, _train(configuration, data, tables)))
 
 
 def _train(configuration, data, tables):

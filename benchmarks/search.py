@@ -5,9 +5,9 @@
 
 Each of its 15 tables holds what thousands of configurations score and cost. A study is replayed on a part of one, a
 grid of 324 to 480 of them as a user would list it, with a limit on the training time: the 30th percentile, or 1.5 times
-the median. Suggestions, stops and skips are those of the product; a stopped trial costs the limit, a skipped one
-nothing. S is the cost of the whole shuffled grid with stops and skips. Regret: 0 is the best configuration within the
-limit, 1 the median one.
+the median. Suggestions, stops, skips and the end of the search are those of the product; a stopped trial costs the
+limit, a skipped one nothing. S is the cost of the whole shuffled grid with stops and skips. Regret: 0 is the best
+configuration within the limit, 1 the median one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ sys.path.insert(0, str(ROOT))
 from entrypoints.limits.cost_history import CostHistory  # noqa: E402
 from entrypoints.limits.costs import metrics  # noqa: E402
 from entrypoints.limits.grammar import Limits  # noqa: E402
-from entrypoints.limits.guard import is_ruled_out  # noqa: E402
+from entrypoints.limits.guard import Guard  # noqa: E402
 from entrypoints.limits.judging import excess  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial, end_tags  # noqa: E402
-from entrypoints.search.grid import MIN_SUGGESTED, SUGGESTED  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
+from entrypoints.search.study import MAX_LEARNED  # noqa: E402
+from entrypoints.search.tune_sampler import ENOUGH  # noqa: E402
+from entrypoints.search_space import Space  # noqa: E402
 from entrypoints.tags import TRAINING_STEP  # noqa: E402
 
 COST = "training_time_s"
@@ -54,8 +56,9 @@ LIMITS = {
 
 
 class Problem(NamedTuple):
-    """A shuffled grid, what each of its configurations scores (less is better) and costs, and the limit."""
+    """Values, the shuffled grid of them, what each configuration scores (less is better) and costs, and the limit."""
 
+    space: Space
     configurations: list[Configuration]
     scores: NDArray[Any]
     costs: NDArray[Any]
@@ -76,11 +79,11 @@ class Problem(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The cost of a search after each of its trials, the regret of the best until then, and what it ruled out."""
+    """The cost of a search after each of its trials, the regret of the best until then, and what it skipped."""
 
     costs: NDArray[Any]
     regrets: NDArray[Any]
-    ruled_out: set[int]
+    skipped: set[int]
 
     def cost_to(self, regret):
         """What it has cost until the regret was no more than this."""
@@ -129,71 +132,94 @@ def problem(family, name, limit, seed):
     scores = np.array([sign * np.nanmean(row[score]) for row in rows])
     text = f"{COST}<={LIMITS[limit](costs)}"
     limits = Limits.parse(text, metrics("score", higher_is_better=False))
-    values = [
-        {name: values[number] for (name, values), number in zip(space.items(), choice, strict=True)} for choice in grid
-    ]
-    return Problem([_configuration(each) for each in values], scores, costs, limits)
+    values = {name: [of[number] for number in some] for (name, of), some in zip(space.items(), numbers, strict=True)}
+    searched = {"algorithm": ["table"], "batch_size": [1], **values}
+    configurations = []
+    for choice in grid:
+        own = {name: of[number] for (name, of), number in zip(space.items(), choice, strict=True)}
+        own = {"algorithm": "table", "batch_size": 1, **own}
+        configurations.append(Configuration(own, axis=TRAINING_STEP, seed=0))
+    return Problem(searched, configurations, scores, costs, limits)
 
 
-def _configuration(values):
-    return Configuration({"algorithm": "table", "batch_size": 1, **values}, axis=TRAINING_STEP, seed=0)
+class _Search:
+    """One trial after the other of a problem, as a study runs them."""
+
+    def __init__(self, of):
+        self._of = of
+        self._numbers = {each.key: i for i, each in enumerate(of.configurations)}
+        self._history = CostHistory(1, of.limits, of.configurations)
+        self.tried = []
+        self.since_best = 0
+        self._spent, self._best = 0.0, np.inf
+        self._costs, self._regrets, self._skipped = [], [], set()
+
+    def run(self, choice):
+        """Train one configuration, unless its costs are predicted to break the limit."""
+        of = self._of
+        i = self._numbers.get(Configuration(choice, axis=TRAINING_STEP, seed=0).key)
+        self.since_best += 1
+        if i is None:  # it could not be trained
+            self.tried.append(Tried(choice, TrialState.PRUNED))
+            return
+        cost = float(of.costs[i])
+        too_much = excess(of.limits, {COST: cost})
+        (outlook,) = self._history.outlooks([of.configurations[i]])
+        guard = Guard(outlook, steps=0)
+        guard.skip_if_predicted()
+        if guard.ended():
+            self._skipped.add(i)
+            self.tried.append(Tried(choice, TrialState.PRUNED, excess=too_much))
+            return
+        status, tags, state, score = "KILLED", end_tags([], {COST: cost}), TrialState.PRUNED, None
+        if of.feasible[i]:
+            status, tags, state, score = "FINISHED", {}, TrialState.COMPLETE, float(of.scores[i])
+            if of.regret(i) < self._best:
+                self._best, self.since_best = of.regret(i), 0
+        figures = {COST: min(cost, of.limit)}
+        self._history.record(Trial("", of.configurations[i], status, figures, tags))
+        self.tried.append(Tried(choice, state, score, too_much))
+        self._spent += figures[COST]
+        self._costs.append(self._spent)
+        self._regrets.append(min(self._best, 1.0))
+
+    def result(self):
+        return Replay(np.array(self._costs), np.array(self._regrets), self._skipped)
 
 
-def replay(of, seed, *, learns, trials=None):
-    """A search of a problem, one trial after the other."""
-    history = CostHistory(1, of.limits, of.configurations)
-    sampler = Sampler([each.searched for each in of.configurations], seed)
-    known = {}
-    spent, best, costs, regrets, ruled_out = 0.0, np.inf, [], [], set()
+def whole(of):
+    """All of a grid, in its order."""
+    search = _Search(of)
+    for configuration in of.configurations:
+        search.run(configuration.searched)
+    return search.result()
 
-    def allowed(indices):
-        out = [is_ruled_out(outlook) for outlook in history.outlooks([of.configurations[i] for i in indices])]
-        ruled_out.update(i for i, is_out in zip(indices, out, strict=True) if is_out)
-        return [not is_out for is_out in out]
 
-    in_order = iter(range(len(of.configurations)))
-    while trials is None or len(known) < trials:
-        if learns:
-            i = sampler.next(known.values(), allowed)
-        else:
-            i = next((each for each in in_order if allowed([each])[0]), None)
-        if i is None:
+def learned(of, seed):
+    """A search that learns, to its end."""
+    search, sampler = _Search(of), Sampler([of.space], seed)
+    while len(search.tried) < MAX_LEARNED and search.since_best < ENOUGH:
+        choice = sampler.next(search.tried)
+        if choice is None:
             break
-        ended, cost = bool(of.feasible[i]), float(of.costs[i])
-        figures, expected = {COST: min(cost, of.limit)}, {COST: cost}
-        status, tags = ("FINISHED", {}) if ended else ("KILLED", end_tags([], expected))
-        history.record(Trial("", of.configurations[i], status, figures, tags))
-        known[i] = Tried(
-            i=i,
-            state=TrialState.COMPLETE if ended else TrialState.PRUNED,
-            score=of.scores[i] if ended else None,
-            excess=excess(of.limits, expected),
-        )
-        spent += figures[COST]
-        best = min(best, of.regret(i)) if ended else best
-        costs.append(spent)
-        regrets.append(min(best, 1.0))
-    return Replay(np.array(costs), np.array(regrets), ruled_out)
-
-
-def share(of):
-    """How many trials a study has where the user does not say."""
-    return max(MIN_SUGGESTED, round(SUGGESTED * len(of.configurations)))
+        search.run(choice)
+    return search.result()
 
 
 def judged(family, name, limit, seed):
     """A search that learns, beside the whole grid."""
     of = problem(family, name, limit, seed)
-    whole = replay(of, seed, learns=False)
-    full = whole.costs[-1]
+    of_grid = whole(of)
+    full = of_grid.costs[-1]
     row = {"table": f"{family} {name}", "limit": limit, "seed": seed}
-    searches = {"grid": whole, "tpe": replay(of, seed, learns=True, trials=share(of))}
-    for kind, search in searches.items():
+    for kind, search in {"grid": of_grid, "tpe": learned(of, seed)}.items():
         row |= {
             f"{kind}: to 1 %": search.cost_to(0.01) / full,
             f"{kind}: to 5 %": search.cost_to(0.05) / full,
             f"{kind}: regret at S/4": search.regret_at(full / 4),
-            f"{kind}: wrong skips": of.feasible[list(search.ruled_out)].sum() / of.feasible.sum(),
+            f"{kind}: regret at its end": search.regret_at(np.inf),
+            f"{kind}: cost": search.costs[-1] / full,
+            f"{kind}: wrong skips": of.feasible[list(search.skipped)].sum() / of.feasible.sum(),
         }
     return row
 
@@ -219,10 +245,11 @@ def main(seeds, families, quick):
         regret, wrong = found[f"{kind}: regret at S/4"], found[f"{kind}: wrong skips"]
         click.echo(
             f"{kind}: within 1 % at <= 20 % of S on {(to_1 <= 0.2).sum()} of {len(to_1)} tables, within 5 % at <= 25 % "
-            f"on {(to_5 <= 0.25).sum()}; regret at S/4 {regret.mean():.4f} (median {regret.median():.4f}); wrong skips "
+            f"on {(to_5 <= 0.25).sum()}; regret at S/4 {regret.mean():.4f} (median {regret.median():.4f}), at its end "
+            f"{found[f'{kind}: regret at its end'].mean():.4f} for {found[f'{kind}: cost'].mean():.3f} S; wrong skips "
             f"{100 * wrong.mean():.2f} % of what meets the limit"
         )
-    click.echo(by_table[[column for column in found if "to" in column]].median().round(3).to_string())
+    click.echo(by_table[[column for column in found if ": to" in column]].median().round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -29,11 +29,7 @@ import bare_loop  # noqa: E402
 from records import study_settings  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
-from entrypoints.datasets import known  # noqa: E402
-from entrypoints.datasets.prepared import prepared  # noqa: E402
-from entrypoints.datasets.splits import make_split  # noqa: E402
-from entrypoints.models import algorithms  # noqa: E402
-from entrypoints.search.grid import configurations  # noqa: E402
+from entrypoints.search.plan import planned  # noqa: E402
 
 RESULT = "RESULT "
 
@@ -44,14 +40,6 @@ def settings_for(dataset, cpus, batch_sizes=()):
     if batch_sizes:
         arguments += ["--space", json.dumps({"batch_size": list(batch_sizes)})]
     return study_settings(*arguments)
-
-
-def data_for(settings):
-    """The data and the grid of a study, made without MLflow."""
-    table = known.load(settings.dataset)
-    split = make_split(table, folds=settings.folds, seed=settings.seed)
-    trials = configurations(settings, split, algorithms.find_all(table.task, settings.algorithm))
-    return prepared(table, split), trials
 
 
 def study_times(settings):
@@ -69,7 +57,6 @@ def run_child(settings):
     """The study's own search, timed from outside its code."""
     from entrypoints.runs import recorded_run
     from entrypoints.search import running
-    from entrypoints.search.plan import planned
 
     study = planned(settings, folder=ROOT)
     began = time.time()
@@ -86,7 +73,7 @@ def run_child(settings):
         "ray_init_s": fit - began,
         "driver_cpu_s": driver_cpu,
         "training_time_s": {
-            bare_loop.name(trial.configuration): trial.figures["training_time_s"]
+            trial.configuration.key: trial.figures["training_time_s"]
             for trial in study.trials.values()
             if not trial.diverged
         },
@@ -107,7 +94,8 @@ def main(dataset, pairs, quick, child):
     settings = settings_for(dataset, workers.usable_cpus())
     if quick:
         settings, pairs = settings_for(dataset, workers.usable_cpus(), [256, 512]), 1
-    data, trials = data_for(settings)
+    study = planned(settings, folder=ROOT)
+    data, trials = study.data, study.configurations
     print(
         f"{len(trials)} configurations x {settings.folds} folds of {dataset} in {settings.cpus} processes", flush=True
     )

@@ -116,7 +116,7 @@ def held_with_copies(seed, duplicates):
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         path = Path(folder, "copies.csv")
         rows.to_csv(path, index=False)
-        asked = ["--dataset", path, "--target", "y", "--algorithm", "extra_trees", "--time_limit_s", "none"]
+        asked = ["--dataset", path, "--target", "y", "--algorithm", "extra_trees", "--search", "grid"]
         study = planned(settings(*map(str, asked), "--duplicates", duplicates), folder=Path(folder))
         best = min(study.configurations[:CANDIDATES], key=lambda each: validated(each, study.data))
         model = refit(best, study.data)

@@ -23,13 +23,6 @@ PREDICT_EVERY = 10  # steps on batches between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 
 
-def is_ruled_out(outlook: Outlook) -> bool:
-    """Whether a trial that has not begun would be skipped."""
-    guard = Guard(outlook, steps=0)
-    guard.skip_if_predicted()
-    return guard.ended()
-
-
 class Guard:
     """Watches the limits of one trial. The first reason to end it stays the reason.
 
