@@ -96,9 +96,9 @@ class StudySettings:
         text("NAMES"),
         "linear or ridge (regression), logistic, svm or logistic_regression (classification), "
         "mlp, forest, extra_trees, boosting, xgboost, lightgbm, catboost, "
-        "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, several separated by "
-        "commas, or auto: of the four named datasets the first three, as far as they fit the task; of any other table "
-        "ridge or logistic_regression, extra_trees, and catboost and lightgbm if they are installed, else boosting.",
+        "the import path of any scikit-learn classifier or regressor, such as sklearn.svm.SVC, or several separated by "
+        "commas. auto: linear, or logistic and svm, for the four named datasets; for any other table ridge or "
+        "logistic_regression, extra_trees, and catboost and lightgbm if they are installed, else boosting.",
     )
     space: search_space.Space = option(
         AUTO,
@@ -163,7 +163,7 @@ class StudySettings:
         AUTO,
         whole(1, auto=None),
         "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, or with search=tpe 100, "
-        "and fewer if the last 30 were not better than the best before.",
+        "and fewer if the last 30 were no better than the best one before.",
     )
     length: Length = option(
         AUTO,

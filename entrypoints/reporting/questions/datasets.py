@@ -106,7 +106,7 @@ def _medians(frame: Frame, name: str, levels: list[Any], cost: str | None) -> pd
     """The median of a cost, or else of the score, at each level (columns) in each study (rows); less is better.
 
     Only configurations count that ran to their end at each level: else a rate at which all but the cheapest trials
-    diverge would look cheap. Where there are none, as in a random search, all trials that did so.
+    diverge would look cheap. Where there are none, as where a search draws its values, all trials that did so.
     """
     others = [other for other in frame.hyperparameters if other != name]
     rows = {}
