@@ -24,6 +24,7 @@ from entrypoints.datasets.sysmetrics_rows import (
     codes_of,
 )
 
+FLAGGED = 0.01  # of a column's values; from this share of missing ones on, that one is missing may mean something
 PARTS = 5  # of the rows to train on: each is encoded by the targets of the others, as scikit-learn does by default
 CHUNK_CELLS = 2**20  # 8 MiB of float64 at a time
 
@@ -63,7 +64,14 @@ def fit_preprocessing(
         found = np.unique(codes_of(X[rows, i]))
         encoded.append((i, np.roll(found, -1) if found[0] == NO_CODE else found))  # scikit-learn has missing last
     has_missing = X.dtype.kind == "f" and any(np.isnan(chunk).any() for chunk in _chunks(X, None, numeric))
-    return Preprocessing(scaling, numeric, tuple(encoded), has_missing, tuple(target_encoded))
+    flagged = _often_missing(X, rows, numeric) if has_missing else ()
+    return Preprocessing(scaling, numeric, tuple(encoded), has_missing, tuple(target_encoded), flagged)
+
+
+def _often_missing(X: NDArray[Any], rows: Rows, columns: NDArray[np.int64] | None) -> tuple[int, ...]:
+    """The places among these columns of those that lack more than 1 % of their values."""
+    missing = sum(np.isnan(chunk).sum(axis=0) for chunk in _chunks(X, rows, columns))
+    return tuple(np.flatnonzero(missing > FLAGGED * len(rows)).tolist())
 
 
 def parts_of(y: NDArray[Any], groups: NDArray[Any] | None) -> NDArray[np.uint8]:

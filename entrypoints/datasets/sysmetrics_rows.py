@@ -292,14 +292,17 @@ class Preprocessing:
     """The preprocessing that is fitted on one set of rows.
 
     Attributes:
-        scaling: of the numeric columns and of the target; a missing number becomes the mean.
+        scaling: of the numeric columns and of the target.
         numeric: the positions of the numeric columns; None if all are.
         encoded: for each categorical column of few values its position and the codes that get a column of their own,
             which are those of the fitted rows (-1 for missing). Another code becomes zeros.
-        has_missing: whether a number can be missing.
+        has_missing: whether a number can be missing. It becomes the mean, unless ``keeps_missing``.
         target_encoded: for each one of many values its position and, as (parts, codes, outputs), what each code
             becomes: in part 0 for new rows, in others for the fitted rows of that part, whose own targets are not in
             it. The codes -1 and -2 are the last two.
+        flagged: the places among the numeric columns of those that get a column of their own, which says whether the
+            number was missing.
+        keeps_missing: whether a missing number stays missing, for a model that takes it so.
     """
 
     __module__ = NAME
@@ -309,9 +312,11 @@ class Preprocessing:
     encoded: tuple[tuple[int, NDArray[np.float64]], ...]
     has_missing: bool
     target_encoded: tuple[tuple[int, NDArray[np.float64]], ...] = ()
+    flagged: tuple[int, ...] = ()
+    keeps_missing: bool = False
 
     def transform(self, X: NDArray[Any], parts: NDArray[np.uint8] | int = NEW_ROWS) -> NDArray[np.float64]:
-        """Return raw rows ``X`` (rows, columns) as (rows, outputs): scaled numbers, then what categories become.
+        """Return raw rows ``X`` (rows, columns) as (rows, outputs): scaled numbers, then all else.
 
         Args:
             X: the rows.
@@ -320,13 +325,14 @@ class Preprocessing:
         numbers = X if self.numeric is None else X[:, self.numeric]
         out: NDArray[np.float64] = np.subtract(numbers, self.scaling.mean, dtype=np.float64, order="C")
         out /= self.scaling.scale
-        if self.has_missing:
+        flags = np.isnan(out[:, self.flagged])
+        if self.has_missing and not self.keeps_missing:
             np.nan_to_num(out, copy=False, nan=0.0)  # the mean, once scaled
-        if not self.encoded and not self.target_encoded:
+        if not self.encoded and not self.target_encoded and not self.flagged:
             return out
         one_hot = [codes_of(X[:, i])[:, None] == codes for i, codes in self.encoded]
         by_target = [values[parts, codes_of(X[:, i]).astype(np.intp)] for i, values in self.target_encoded]
-        return np.hstack([out, *one_hot, *by_target])
+        return np.hstack([out, flags, *one_hot, *by_target])
 
 
 def codes_of(column: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -365,7 +371,7 @@ class RawRows:
     def predict(self, X: pd.DataFrame) -> NDArray[Any]:
         """The target in its own units, or the class as the user's file spells it, of each row."""
         features = self.features(X)
-        predicted: NDArray[Any] = self.estimator.predict(features) if len(features) else np.zeros(0)
+        predicted: NDArray[Any] = np.ravel(self.estimator.predict(features)) if len(features) else np.zeros(0)
         if self.classes:
             return self._own(predicted)
         scaling = self.preprocessing.scaling

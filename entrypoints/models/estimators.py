@@ -126,6 +126,12 @@ class Estimator:
             ) from None
 
 
+def takes_missing(estimator: Any) -> bool:
+    """Whether an estimator learns from rows in which numbers are missing, as trees do."""
+    tags = getattr(estimator, "__sklearn_tags__", None)
+    return tags is not None and tags().input_tags.allow_nan
+
+
 def _outputs_and_loss(estimator: Any, n_classes: int) -> tuple[Callable[[Array], Array], Loss]:
     """What a model of this class is compared by, and what that is computed from.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from time import perf_counter
@@ -16,6 +17,7 @@ from entrypoints.datasets.splits import Rows
 from entrypoints.datasets.sysmetrics_rows import Preprocessing
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.estimators import takes_missing
 from entrypoints.models.learners import Learner, with_class_weights
 from entrypoints.models.losses import Array, Target
 from entrypoints.models.trained import Model
@@ -97,7 +99,10 @@ class Fold:
     ) -> None:
         self.untrained = partial(Fold, configuration, data, number, fit, held_out, preprocessing)
         score = scores.find(configuration.metric, data.task, data.positive)
-        self.model = Model(_learner(configuration, data, fit), preprocessing, score, data)
+        learner = _learner(configuration, data, fit)
+        if takes_missing(learner.estimator):
+            preprocessing = replace(preprocessing, keeps_missing=True, flagged=())
+        self.model = Model(learner, preprocessing, score, data)
         self.number = number
         self.held_out = held_out
         self.steps = 0
