@@ -125,7 +125,7 @@ class StudySettings:
     choose: str = option(
         BEST,
         one_of(BEST, CHEAPEST),
-        "Which model is the result. best: that with the best score, of equal scores the cheapest; cheapest: of those "
+        "Which model is the result. best: that with the best score, of equal scores the least loss; cheapest: of those "
         "as good within noise the one with the lowest cost, in the first limit's metric or training_time_s.",
     )
     limits: str | None = option(
