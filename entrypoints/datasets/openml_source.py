@@ -39,7 +39,7 @@ def read(name: str, wanted: Wanted) -> pd.DataFrame:
         ) from error
     for column_name, column in frame.items():
         if isinstance(column.dtype, pd.SparseDtype):
-            frame[column_name] = column.sparse.to_dense()
+            frame[column_name] = column.astype(column.dtype.subtype)
     frame.attrs = {"name": dataset.name, "target": dataset.default_target_attribute, "openml_id": openml_id}
     return frame
 
