@@ -169,10 +169,12 @@ class Frame:
     def complete(self) -> pd.DataFrame:
         """The first study's trials with a score, which did not diverge, each configuration once, the best first.
 
-        Of equal scores that with the least loss comes first, then the cheapest in ``training_time_s``.
+        Of equal scores that with the least loss comes first, unless algorithms differ in what their loss is, then the
+        cheapest in ``training_time_s``.
         """
         once: pd.DataFrame = self.ended.dropna(subset=[self.score])
-        keys = [name for name in dict.fromkeys((self.score, "val_loss", "training_time_s")) if name in once]
+        losses = ["val_loss"] if _have_one_loss(once.get("algorithm", ())) else []
+        keys = [name for name in dict.fromkeys((self.score, *losses, "training_time_s")) if name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
         return once.sort_values(keys, ascending=up, kind="stable", key=to_ten_digits) if keys else once
 
@@ -188,6 +190,12 @@ class Frame:
         trials = self.trials[self.trials["study"] == self.first]
         ended: pd.DataFrame = trials[(trials["status"] == "FINISHED") & ~trials["diverged"].astype(bool)]
         return ended
+
+
+def _have_one_loss(algorithms: Iterable[str]) -> bool:
+    """Whether models of these algorithms have the same kind of loss: of svm, and of a user's own, it may be another."""
+    names = set(algorithms)
+    return len(names) < 2 or not any(name == "svm" or "." in name for name in names)
 
 
 def to_ten_digits(values: Values) -> Values:

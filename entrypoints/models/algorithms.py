@@ -31,12 +31,15 @@ class Named(NamedTuple):
         grid: the values that a grid tries where the user gives none.
         wide: those that a search that learns looks among; empty: those of the grid.
         usual: what is given to its constructor unless the user gives another value.
+        keeps_missing: whether it learns from missing numbers as they are, and is better so; else they become the mean,
+            and a column says where.
     """
 
     paths: Mapping[Task, str]
     grid: Space
     wide: Space = {}  # noqa: RUF012 (nobody changes it)
     usual: Mapping[str, Any] = {}
+    keeps_missing: bool = False
 
 
 def _both(path: str) -> dict[Task, str]:
@@ -74,8 +77,8 @@ NAMED: dict[str, Named] = {
             "learning_rate_init": [0.01, 0.001],
         },
     ),
-    "forest": Named(_both("sklearn.ensemble.RandomForest"), _OF_FORESTS, _WIDE_OF_FORESTS),
-    "extra_trees": Named(_both("sklearn.ensemble.ExtraTrees"), _OF_FORESTS, _WIDE_OF_FORESTS),
+    "forest": Named(_both("sklearn.ensemble.RandomForest"), _OF_FORESTS, _WIDE_OF_FORESTS, keeps_missing=True),
+    "extra_trees": Named(_both("sklearn.ensemble.ExtraTrees"), _OF_FORESTS, _WIDE_OF_FORESTS, keeps_missing=True),
     "boosting": Named(
         _both("sklearn.ensemble.HistGradientBoosting"),
         {"max_iter": [50, 200], "learning_rate": [0.03, 0.1, 0.3], "max_leaf_nodes": [7, 31]},
@@ -142,7 +145,14 @@ def find(name: str, task: Task) -> Algorithm:
         library = path.partition(".")[0]
         if not find_spec(library):
             raise UserError(f"algorithm={name}: {library} is not installed; run pip install {library}, or leave it out")
-        return replace(estimator(path), name=name, grid=named.grid, wide=named.wide or named.grid, usual=named.usual)
+        return replace(
+            estimator(path),
+            name=name,
+            grid=named.grid,
+            wide=named.wide or named.grid,
+            usual=named.usual,
+            keeps_missing=named.keeps_missing,
+        )
     if "." in name:
         return estimator(name)
     raise UserError(

@@ -36,7 +36,14 @@ _OF_LIBRARIES = {
 
 @dataclass(frozen=True)
 class Estimator:
-    """An estimator class; ``name`` is its import path, such as ``sklearn.svm.SVC``, or a short one."""
+    """An estimator class.
+
+    Attributes:
+        name: its import path, such as ``sklearn.svm.SVC``, or a short one.
+        task: what it predicts.
+        make: the class.
+        grid, wide, usual, keeps_missing: see ``algorithms.Named``.
+    """
 
     name: str
     task: Task
@@ -44,6 +51,7 @@ class Estimator:
     grid: Space = field(default_factory=dict)
     wide: Space = field(default_factory=dict)
     usual: Mapping[str, Any] = field(default_factory=dict)
+    keeps_missing: bool = False
 
     @cached_property
     def hyperparameters(self) -> tuple[str, ...]:
@@ -65,7 +73,7 @@ class Estimator:
 
         A fit on all rows stops early only where that is given: its length is a hyperparameter.
         """
-        usual: dict[str, Any] = {"random_state": seed}
+        usual: dict[str, Any] = {"random_state": seed, **self.usual}
         learner: type[Learner] = BatchLearner
         if self.axis == FOLD:
             usual["early_stopping"] = False
@@ -83,7 +91,7 @@ class Estimator:
     def _made(self, usual: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> Any:
         """An estimator with the usual values that its constructor takes, and these hyperparameters."""
         settings = {name: value for name, value in usual.items() if name in self.hyperparameters}
-        settings |= {**_OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {}), **self.usual}
+        settings |= _OF_LIBRARIES.get(self.make.__module__.partition(".")[0], {})
         return self.make(**settings | dict(hyperparameters))
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:
@@ -124,12 +132,6 @@ class Estimator:
                 f"algorithm={self.name}: scikit-learn still considers it unfitted after training; give it a fit "
                 "method, and let training set an attribute whose name ends in _, such as coef_"
             ) from None
-
-
-def takes_missing(estimator: Any) -> bool:
-    """Whether an estimator learns from rows in which numbers are missing, as trees do."""
-    tags = getattr(estimator, "__sklearn_tags__", None)
-    return tags is not None and tags().input_tags.allow_nan
 
 
 def _outputs_and_loss(estimator: Any, n_classes: int) -> tuple[Callable[[Array], Array], Loss]:

@@ -17,7 +17,6 @@ from entrypoints.datasets.splits import Rows
 from entrypoints.datasets.sysmetrics_rows import Preprocessing
 from entrypoints.models import scores
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.estimators import takes_missing
 from entrypoints.models.learners import Learner, with_class_weights
 from entrypoints.models.losses import Array, Target
 from entrypoints.models.trained import Model
@@ -99,10 +98,9 @@ class Fold:
     ) -> None:
         self.untrained = partial(Fold, configuration, data, number, fit, held_out, preprocessing)
         score = scores.find(configuration.metric, data.task, data.positive)
-        learner = _learner(configuration, data, fit)
-        if takes_missing(learner.estimator):
+        if configuration.find_algorithm(data.task).keeps_missing:
             preprocessing = replace(preprocessing, keeps_missing=True, flagged=())
-        self.model = Model(learner, preprocessing, score, data)
+        self.model = Model(_learner(configuration, data, fit), preprocessing, score, data)
         self.number = number
         self.held_out = held_out
         self.steps = 0

@@ -120,6 +120,7 @@ class SGD:
     loss: str
 
     axis: ClassVar[Axis] = TRAINING_STEP
+    keeps_missing: ClassVar[bool] = False
     grid: ClassVar[Space] = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
     wide: ClassVar[Space] = grid
 
