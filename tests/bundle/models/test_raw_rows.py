@@ -28,6 +28,18 @@ def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predic
     np.testing.assert_allclose(predicted, model.predict(frame.assign(alcohol=mean)))
 
 
+def test_missing_number_stays_missing_for_a_forest_and_gets_a_column_for_others():
+    """Where the target depends on which are missing; the mean stands for them."""
+    x = np.arange(200) * 0.01 % 1
+    x[::4] = np.nan
+    frame = pd.DataFrame({"x": x, "y": np.isnan(x) * 3.0 + np.arange(200) * 0.001})
+    table = table_of_frame(frame)
+    forest, linear = (_model(table, configured_whole(name)) for name in ("forest", "ridge"))
+    assert np.isnan(forest.features(frame)).tolist() == np.isnan(x)[:, None].tolist()
+    assert linear.features(frame)[:, 1].tolist() == np.isnan(x).tolist()
+    assert np.abs(linear.predict(frame) - frame["y"]).max() < 0.3
+
+
 def test_table_of_categories_alone_is_trained_on_and_a_new_one_is_none_of_them():
     """It has nothing to scale. A new category is not taken for an empty cell, which is a category of its own."""
     frame = pd.DataFrame({"kind": ["x", "z", None] * 20, "y": [1.5, 0.5, 2.5] * 20})

@@ -68,6 +68,26 @@ def test_study_keeps_copies_of_a_users_rows_on_one_side(tmp_path):
     assert copied_percent(study.table, study.split) == 0
 
 
+@cases("of_one_class, line, metric", TABLES["score of a table of one's own"])
+def test_score_of_a_table_of_which_most_rows_are_of_one_class_is_log_loss(tmp_path, of_one_class, line, metric):
+    """Unless the user names another."""
+    kinds = ["usual"] * of_one_class + ["rare"] * (100 - of_one_class)
+    pd.DataFrame({"a": np.arange(100) * 0.1, "kind": kinds}).to_csv(tmp_path / "own.csv", index=False)
+    asked = _asked(f"--dataset {tmp_path}/own.csv --target kind --algorithm logistic --folds 2 {line}")
+    study = planned(asked, folder=tmp_path)
+    assert study.score.validated == metric
+    is_told = "; accuracy hides the others where 90% of the rows are of one class; " in study.score_line
+    assert is_told == (study.settings.metric != asked.metric)
+
+
+@cases("gone_s, left_s", {"a quick start": (20, 260), "a slow start": (250, 100), "no time left": (900, 100)})
+def test_time_limit_is_of_the_command_but_a_third_is_the_searchs(gone_s, left_s):
+    """20 s are for the result."""
+    study = _under_a_time_limit(300.0)
+    study.first_start = study.began + gone_s
+    assert study.search_ends - study.first_start == pytest.approx(left_s)
+
+
 @cases("line, first, size", TABLES["what a search that learns begins with"])
 def test_search_that_learns_begins_with_what_is_good_on_many_tables(line, first, size):
     """In that order; of an algorithm whose values the user gives nothing else is tried. It ends after a hundred."""
