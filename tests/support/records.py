@@ -189,15 +189,18 @@ def spaces_around(configurations):
 def study_of(trials=(), limits="", *, dataset="red_wine", settings=None, configurations=(), spaces=(), planned=0):
     """A study of these trials as its search leaves it, whose run no store has; more that are planned have not begun."""
     table, data = table_of(dataset), bundled(dataset)
-    tried = [*configurations] or [each.configuration for each in trials] or [configured()]
+    tried = [*configurations] or [each.configuration for each in trials]
+    if not (tried or spaces):
+        tried = [configured()]
     tried += [configured(batch_size=2**number) for number in range(50 + len(tried), 50 + planned)]
+    spaces = spaces or spaces_around(tried)
     study = Study(
         settings or study_settings(folds=3),
         limits_of(limits, dataset),
         table,
         data.split,
-        find_all(table.task, ",".join(dict.fromkeys(each.algorithm for each in tried))),
-        list(spaces) or spaces_around(tried),
+        find_all(table.task, ",".join(space["algorithm"][0] for space in spaces)),
+        spaces,
         first=[each.searched for each in tried],
         folders=(),
         references={},

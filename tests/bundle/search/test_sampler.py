@@ -1,29 +1,34 @@
 """What a search that learns tries: by made-up scores and costs, without Ray and without training."""
 
-import random
-from collections import Counter
+import math
 from dataclasses import replace
-from itertools import product
+from statistics import fmean
 
 import pytest
 from cases import cases, tables
 from optuna.trial import TrialState
 from records import TIME, limits_of, study_of, study_settings, trial
-from reference import bundled
+from reference import configured
 
-from entrypoints.limits.cost_history import CostHistory
-from entrypoints.models.algorithms import find_all
-from entrypoints.search import sampler
-from entrypoints.search.grid import configurations
-from entrypoints.search.sampler import START_UP, Cheap, Sampler, Tried, TuneSampler, first_allowed
+from entrypoints.search.grid import grid
+from entrypoints.search.sampler import START_UP, Sampler, Tried
+from entrypoints.search.tune_sampler import ENOUGH, TuneSampler
 
 TABLES = tables(__file__, "search.yaml")
 LEVELS = [2**level for level in range(8)]
-ONE = [{"rate": rate, "size": size, "word": word} for rate, size, word in product(LEVELS, LEVELS, "ab")]
-SEVERAL = [{"algorithm": "sgd", "rate": rate, "size": size} for rate, size in product(LEVELS, LEVELS)]
-SEVERAL += [{"algorithm": "forest", "trees": trees, "size": size} for trees, size in product(LEVELS, LEVELS)]
-random.Random(0).shuffle(ONE)
-random.Random(0).shuffle(SEVERAL)
+ONE = [{"algorithm": ["sgd"], "rate": LEVELS, "size": LEVELS, "word": ["a", "b"]}]
+SEVERAL = [
+    {"algorithm": ["sgd"], "rate": LEVELS, "size": LEVELS},
+    {"algorithm": ["forest"], "trees": LEVELS, "size": LEVELS},
+]
+DRAWN = [
+    {
+        "algorithm": ["boosting"],
+        "rate": {"loguniform": [1e-4, 1.0]},
+        "depth": {"integers": [1, 20]},
+        "share": {"uniform": [0.5, 1.5]},
+    }
+]
 
 
 def _score(choice):
@@ -33,39 +38,61 @@ def _score(choice):
     return away + (choice.get("word") == "a") + ("trees" in choice)
 
 
-def _search(candidates=ONE, trials=60, *, seed=0, known=(), pick=first_allowed, largest=128, stops=False, **allowed):
-    """What a search with this budget tries, one after the other, after what it has tried before.
+def _score_of_drawn(choice):
+    """Least at a rate of 0.01, a depth of 4 and a share of 1."""
+    return abs(math.log10(choice["rate"]) + 2) + abs(choice["depth"] - 4) / 4 + abs(choice["share"] - 1)
+
+
+def _search(spaces=ONE, trials=60, *, seed=0, known=(), score=_score, largest=math.inf, stops=False):
+    """What a search of this many trials tries, one after the other, after what it has tried before.
 
     Larger sizes than the ``largest`` break a limit, which stops them or does not.
     """
     known = list(known)
-    sampler = Sampler(candidates, seed, pick)
+    sampler = Sampler(spaces, seed)
     while len(known) < trials:
-        i = sampler.next(known, **allowed)
-        if i is None:
+        choice = sampler.next(known)
+        if choice is None:
             break
-        excess = max(0.0, candidates[i]["size"] / largest - 1)
+        excess = max(0.0, choice.get("size", 0) / largest - 1)
         if excess and stops:
-            known.append(Tried(i, TrialState.PRUNED, excess=excess))
+            known.append(Tried(choice, TrialState.PRUNED, excess=excess))
         else:
-            known.append(Tried(i, TrialState.COMPLETE, _score(candidates[i]), excess))
+            known.append(Tried(choice, TrialState.COMPLETE, score(choice), excess))
     return known
 
 
-@cases("candidates", {"one algorithm": ONE, "several": SEVERAL})
-def test_best_candidate_is_found_long_before_all_are_tried(candidates):
+@cases("spaces", {"one algorithm": ONE, "several": SEVERAL})
+def test_best_combination_is_found_long_before_all_are_tried(spaces):
     """Among 128 within 60; none is suggested twice, and in the end all are."""
-    indices = [each.i for each in _search(candidates)]
-    assert min(_score(candidates[i]) for i in indices) == min(map(_score, candidates))
-    assert len(set(indices)) == len(indices) == 60
-    assert {each.i for each in _search(candidates[:40], trials=99)} == set(range(40))
+    tried = [each.choice for each in _search(spaces)]
+    assert min(map(_score, tried)) == 0
+    assert len({repr(choice) for choice in tried}) == 60
+    few = [{**space, "size": [8, 16]} for space in spaces]
+    assert len(_search(few, trials=99)) == 32
 
 
-def test_first_suggestions_are_the_first_candidates():
-    """In whose random order a grid would begin: there is nothing to learn from yet."""
-    indices = [each.i for each in _search(trials=START_UP + 1)]
-    assert indices[:-1] == list(range(START_UP))
-    assert indices[-1] != START_UP
+def test_first_suggestions_take_each_algorithm_by_turns():
+    """There is nothing to learn from yet."""
+    assert [each.choice["algorithm"] for each in _search(SEVERAL, START_UP)] == [
+        "sgd",
+        "forest",
+        "sgd",
+        "forest",
+        "sgd",
+    ]
+
+
+def test_numbers_are_drawn_between_their_ends_and_what_was_good_is_learned():
+    """As MLflow and JSON write them. Numbers beyond the ends, which a portfolio may have, are not taken over."""
+    far = Tried({"algorithm": "boosting", "rate": 5.0, "depth": 90, "share": 9.0}, TrialState.COMPLETE, -99.0)
+    tried = [each.choice for each in _search(DRAWN, 50, known=[far], score=_score_of_drawn)][1:]
+    for name, values in list(DRAWN[0].items())[1:]:
+        ((kind, (low, high)),) = values.items()
+        assert all(low <= choice[name] <= high for choice in tried)
+        assert {type(choice[name]) for choice in tried} == {int if kind == "integers" else float}
+    scores = [_score_of_drawn(choice) for choice in tried]
+    assert fmean(scores[-20:]) < 0.5 * fmean(scores[: START_UP - 1])
 
 
 @cases("stops", {"stopped": True, "at its end": False})
@@ -73,29 +100,9 @@ def test_what_breaks_a_limit_is_avoided(stops):
     """However that became known, and although the best scores lie there; the best within the limit is found."""
     tried = _search(trials=40, largest=8, stops=stops)[START_UP:]
     within = [each for each in tried if not each.excess]
-    assert len(within) > 0.7 * len(tried)  # half of the candidates are
+    assert len(within) > 0.7 * len(tried)  # half of the combinations are
     best = min(within, key=lambda each: each.score)
-    assert ONE[best.i] == {"rate": 8, "size": 8, "word": "b"}
-
-
-def test_what_is_not_allowed_is_replaced_by_the_nearest_that_is():
-    """Also among the first. Where nothing is allowed there is no suggestion."""
-
-    def allowed(indices):
-        return [ONE[i]["size"] != 16 for i in indices]
-
-    tried = [ONE[each.i] for each in _search(allowed=allowed)]
-    assert len(tried) == 60
-    assert 16 not in {choice["size"] for choice in tried}
-    assert min(map(_score, tried)) == 1
-    assert _search(allowed=lambda indices: [False] * len(indices)) == []
-
-
-def test_no_value_is_taken_over_from_another_algorithm():
-    """Where the best one is used up, the other follows in its random order, not near the values of the best."""
-    candidates = [{"algorithm": name, "size": size} for name in ("forest", "sgd") for size in range(16)]
-    known = [Tried(i, TrialState.COMPLETE, 100 - i if i < 16 else 1000) for i in range(24)]
-    assert Sampler(candidates, 0).next(known) == 24
+    assert best.choice == {"algorithm": "sgd", "rate": 8, "size": 8, "word": "b"}
 
 
 def test_search_that_goes_on_suggests_what_it_would_have_suggested():
@@ -108,19 +115,18 @@ def test_search_that_goes_on_suggests_what_it_would_have_suggested():
     assert _search(known=others)[25:] != whole[25:]
 
 
-SPACE = {"batch_size": [8, 64], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.1, 0.01]}
+SPACE = [{"algorithm": ["linear"], "batch_size": [8, 64], "learning_rate": [0.1, 0.01, 0.001], "alpha": [0.1, 0.01]}]
+LOGISTIC = [{**SPACE[0], "algorithm": ["logistic"]}]
+FORESTS = [{"algorithm": ["forest"], "max_features": {"uniform": [0.2, 1.0]}}]
 
 
-def _study(limits="", dataset="red_wine", **settings):
-    """Of twelve configurations, all of which it tries if the settings do not say otherwise."""
-    asked = study_settings(search="tpe", **({"space": SPACE, "max_trials": 12} | settings))
-    data = bundled("red_wine", 3)
-    tried = configurations(asked, data.split, find_all(data.task, "linear"))
-    return study_of((), limits, dataset=dataset, settings=asked, configurations=tried)
-
-
-def _searcher(study, at_once=99, forecasts=dict):
-    return TuneSampler(study, None, at_once, forecasts)
+def _study(limits="", dataset="red_wine", spaces=SPACE, first=0, **settings):
+    """A search of these spaces, of which some combinations are tried in any case."""
+    asked = study_settings(search="tpe", **settings)
+    study = study_of((), limits, dataset=dataset, settings=asked, spaces=spaces)
+    choices = grid(spaces, None, 0)[:first] if first else []
+    study.configurations = [study.configuration(choice, number) for number, choice in enumerate(choices, 1)]
+    return study
 
 
 def _suggested(searcher):
@@ -129,99 +135,86 @@ def _suggested(searcher):
 
 
 def test_as_many_run_as_may_and_each_number_is_taken_once():
-    """The next begins when any has ended; what runs several times does so within the trials that there are."""
-    study = _study(max_trials=8)
-    repeated = study.configurations.pop()
-    study.configurations += [replace(repeated, repeat=repeat, number=3 * repeat + 2) for repeat in range(3)]
-    searcher = _searcher(study, at_once=2)
+    """The next begins when any has ended: first what is tried in any case, in its order, then what is left."""
+    study = _study(first=3)
+    searcher = TuneSampler(study, at_once=2)
     handed_out = [_suggested(searcher), _suggested(searcher)]
     for _ in range(study.size - 2):
         assert searcher.suggest("any id") is None
         done = handed_out[-2]
         study.trials[done.id] = trial(done.number, done.searched["learning_rate"], done)
         handed_out.append(_suggested(searcher))
-    assert [each.number for each in handed_out] == list(range(1, 11))
-    assert len({each.id for each in handed_out}) == 10
-    assert sorted(Counter(each.key for each in handed_out).values()) == [1] * 7 + [3]
+    assert handed_out[:3] == study.configurations
+    assert [each.number for each in handed_out] == list(range(1, 13))
+    assert len({each.id for each in handed_out}) == 12
 
 
 def test_what_an_earlier_command_began_comes_first():
     """Then what was neither done nor begun; nothing is left when all was tried."""
-    study = _study()
+    study = _study(first=12)
     first, second, *others = study.configurations
-    study.trials = {"t1": trial(1, 0.5, first), "t3": trial(3, 0.5, second)}
-    begun = others[3]
-    study.open_runs = {begun.id: "a run"}
-    searcher = _searcher(study)
+    study.trials = {"t1": trial(1, 0.5, first), "t2": trial(2, 0.5, second)}
+    study.begun = [others[3]]
+    searcher = TuneSampler(study, at_once=99)
     handed_out = [_suggested(searcher) for _ in range(10)]
-    assert [each.number for each in handed_out] == [2, *range(4, 13)]
-    assert handed_out[0].id == begun.id
-    assert {each.id for each in handed_out} == {each.id for each in others}
+    assert handed_out == [others[3], *others[:3], *others[4:]]
     assert searcher.suggest("any id") == TuneSampler.FINISHED
 
 
-@cases("dataset, metric, sign", [("red_wine", "val_rmse", 1), ("diabetes", "val_accuracy", -1)])
-def test_search_is_told_how_each_trial_ended(monkeypatch, dataset, metric, sign):
+def test_search_ends_once_thirty_trials_were_no_better_than_the_best():
+    """One that is better lets it go on."""
+    study = _study(spaces=FORESTS)
+
+    def ended(number, score):
+        each = study.configuration({"algorithm": "forest", "max_features": number / 100}, number)
+        study.trials[each.id] = trial(number, score, each)
+
+    for number in range(1, ENOUGH + 2):
+        ended(number, 0.5 if number == 2 else 0.6)
+    assert _suggested(TuneSampler(study, at_once=1)).number == ENOUGH + 2
+    ended(ENOUGH + 2, 0.6)
+    assert TuneSampler(study, at_once=1).suggest("any id") == TuneSampler.FINISHED
+    ended(ENOUGH + 3, 0.4)
+    assert _suggested(TuneSampler(study, at_once=1)).number == ENOUGH + 4
+
+
+@cases(
+    "dataset, spaces, metric, sign",
+    [("red_wine", SPACE, "val_rmse", 1), ("diabetes", LOGISTIC, "val_accuracy", -1)],
+)
+def test_search_is_told_how_each_trial_ended(monkeypatch, dataset, spaces, metric, sign):
     """A score, the less the better, of those that came to their end, or were predicted to; and by how much of a limit.
 
     One that was stopped counts with what it would have cost, not with its costs so far.
     """
-    study = _study(limits=TIME, dataset=dataset)
+    study = _study(TIME, dataset, spaces, first=7)
+    first = study.configurations
+    study.configurations = []
     expected = []
-    for i, (end, score, excess) in enumerate(TABLES["ends of trials"].values()):
+    for each, (end, score, excess) in zip(first, TABLES["ends of trials"].values(), strict=True):
         values = {"figures": {metric: 0.5, "training_time_s": 3.0}} | end
-        study.trials[f"t{i}"] = trial(i + 1, configuration=study.configurations[i], **values)
+        study.trials[each.id] = trial(each.number, configuration=each, **values)
         if score is None:
-            expected.append(Tried(i, TrialState.PRUNED, excess=excess))
+            expected.append(Tried(each.searched, TrialState.PRUNED, excess=excess))
         else:
-            expected.append(Tried(i, TrialState.COMPLETE, sign * score, excess))
+            expected.append(Tried(each.searched, TrialState.COMPLETE, sign * score, excess))
     told = []
-    monkeypatch.setattr(Sampler, "next", lambda _, history, allowed: told.extend(history))
-    assert _searcher(study).suggest("any id") == TuneSampler.FINISHED
+    monkeypatch.setattr(Sampler, "next", lambda _, history: told.extend(history))
+    assert TuneSampler(study, at_once=99).suggest("any id") == TuneSampler.FINISHED
     assert told == expected
-
-
-def test_cheap_candidates_are_asked_for_first():
-    """Of the cheaper half of each algorithm, which take turns, in random order."""
-    algorithms = [choice["algorithm"] for choice in SEVERAL]
-    seconds = [float(choice["size"] + 1000 * ("trees" in choice)) for choice in SEVERAL]
-    tried = _search(SEVERAL, 4, pick=Cheap(algorithms, lambda: seconds))
-    first = [SEVERAL[each.i] for each in tried]
-    assert first[0]["algorithm"] != first[1]["algorithm"]
-    cheap = [choice for choice in SEVERAL if choice["size"] <= 8]
-    for own in ("rate", "trees"):
-        assert [choice for choice in first if own in choice] == [choice for choice in cheap if own in choice][:2]
-
-
-def test_later_candidates_are_taken_whatever_they_take():
-    pick = Cheap(["one"] * 20, lambda: [9.0, *[0.0] * 19])
-    assert pick(range(15), lambda indices: [True] * len(indices)) == 0
-
-
-@cases("race", [True, False])
-def test_search_knows_what_candidates_take_once_the_first_trial_has_begun(race):
-    """Then the first ones are of the cheaper half; with race=off they are what a grid would begin with."""
-    study = _study(race=race)
-    first = study.configurations[0]
-    slow = {each.id: float(each.batch_size == first.batch_size) for each in study.configurations}
-    searcher = _searcher(study, forecasts=lambda: slow)
-    assert _suggested(searcher) == first
-    study.first_start = 0.0
-    suggested = [_suggested(searcher) for _ in range(4)]
-    assert (suggested == study.configurations[1:5]) is not race
-    assert (first.batch_size not in {each.batch_size for each in suggested}) is race
 
 
 def _rival(study):
     """What the next trial of a study races against."""
-    return _searcher(study).suggest("any id").get("rival")
+    return TuneSampler(study, at_once=99).suggest("any id").get("rival")
 
 
 @pytest.fixture
 def raced():
     """A study of six complete trials: the later, the better and the dearer; the first has diverged."""
-    study = _study(limits="training_time_s<=4.5")
-    for number, each in enumerate(study.configurations[:6], 1):
+    study = _study("training_time_s<=4.5", spaces=FORESTS)
+    for number in range(1, 7):
+        each = study.configuration({"algorithm": "forest", "max_features": number / 10}, number)
         folds = [{"fold": fold, "val_rmse": 1 - number / 10 + fold * number / 1000} for fold in range(3)]
         study.trials[f"t{number}"] = trial(number, 1 - number / 10, each, folds=folds, diverged=number == 1)
     return study
@@ -238,9 +231,8 @@ def test_trials_race_against_the_best_that_meets_the_limits_once_five_are_comple
     assert _rival(raced) is None
 
 
-def _shows_noise(study):
-    repeated = study.configurations.pop()
-    study.configurations += [replace(repeated, number=99), replace(repeated, repeat=1, number=7)]
+def _is_on_batches(study):
+    study.begun = [configured()]
 
 
 def _is_off(study):
@@ -251,21 +243,8 @@ def _is_served(study):
     study.limits = limits_of("served_p95_ms<=20")
 
 
-@cases("change", [_shows_noise, _is_off, _is_served])
-def test_trial_that_shows_the_noise_or_is_judged_as_served_does_not_race(raced, change):
+@cases("change", [_is_on_batches, _is_off, _is_served])
+def test_trial_on_batches_or_one_that_is_judged_as_served_does_not_race(raced, change):
     """Nor any where that is off."""
     change(raced)
     assert _rival(raced) is None
-
-
-def test_what_is_predicted_to_break_a_limit_is_not_suggested(monkeypatch):
-    """A batch of 64 takes 10 s, where 1 s is allowed: once that is known, those of 8 are suggested, and then none."""
-    study = _study(limits="training_time_s<=1")
-    history = CostHistory(1000, study.limits)
-    monkeypatch.setattr(sampler, "ask", lambda _, limits, configurations: history.outlooks(configurations))
-    for configuration in study.configurations[:6] * 3:
-        cost = {"training_time_s": 10.0 if configuration.batch_size == 64 else 0.1}
-        history.record(trial(1, configuration=configuration, figures=cost))
-    searcher = _searcher(study)
-    assert [_suggested(searcher).batch_size for _ in range(6)] == [8] * 6
-    assert searcher.suggest("any id") == TuneSampler.FINISHED
