@@ -28,6 +28,7 @@ from entrypoints.tags import (
     BY_RACE,
     BY_TIME_LIMIT,
     FEASIBLE,
+    LEAK,
     NO_INTERVAL,
     NOTE,
     STUDY_KEY,
@@ -76,6 +77,13 @@ def add_importance(study: Study, columns: list[dict[str, Any]]) -> None:
     study.importance = columns
     if columns:
         log_tables(study.run.client, study.run.run_id, {IMPORTANCE: columns})
+
+
+def add_leak(study: Study, leak: str) -> None:
+    """Add the sentence on a column that may be a leak, also to the study's run; an empty one is nothing."""
+    if leak:
+        study.facts["leak"] = leak
+        study.run.client.set_tag(study.run.run_id, LEAK, leak)
 
 
 def frame_at_end(study: Study) -> Frame:

@@ -39,7 +39,6 @@ from entrypoints.tags import (
     AXIS,
     BY_TIME_LIMIT,
     DATASET,
-    LEAK,
     NOTE,
     ROLE,
     SCORE,
@@ -74,8 +73,6 @@ def run_study(study: Study, command: Callable[[], dict[str, float]] = dict) -> N
     if joined:
         click.echo(joined)
     describe(study)
-    leak = study.run.tags.get(LEAK, "") if study.trials else say_leak(study)
-    study.facts["leak"] = leak or None
     if study.limits != study.trial_limits:
         from entrypoints.search import finalists  # which imports MLflow's server
 
@@ -91,7 +88,9 @@ def run_study(study: Study, command: Callable[[], dict[str, float]] = dict) -> N
     result.add_model(study, refitted)
     model = study.logged or best_model.log(study.run, refitted, study.table, best.figures, settings.shared)
     if refitted.tested:
-        result.add_importance(study, importance.importance(refitted.tested, study.table, settings.seed))
+        columns = importance.importance(refitted.tested, study.table, settings.seed)
+        result.add_importance(study, columns)
+        result.add_leak(study, leaks.sentence(refitted.tested, study.table, columns, study.baseline, settings.seed))
     click.echo(result.tell(study, model, command()))
     if settings.register:
         try:
@@ -150,15 +149,6 @@ def describe(study: Study) -> None:
     study.run.client.log_batch(study.run.run_id, tags=tags)
     study.facts["copies"] = record_data(study.run, study.table, study.split) or None
     say(f"Score: {study.score_line}")
-
-
-def say_leak(study: Study) -> str:
-    """Say which columns may be leaks, also in the study's run, while Ray starts."""
-    leak = leaks.sentence(study.data, study.table, study.score, study.settings.seed)
-    if leak:
-        study.run.client.set_tag(study.run.run_id, LEAK, leak)
-        say(f"A leak? {leak}")
-    return leak
 
 
 def run_trials(study: Study) -> None:
