@@ -17,14 +17,14 @@ class Terminal(io.StringIO):
         return True
 
 
-@cases("options, begins, ends, seconds, says", tables(__file__, "progress.yaml"))
-def test_progress_says_trials_best_and_time(options, begins, ends, seconds, says):
+@cases("options, limit_s, ends, seconds, says", tables(__file__, "progress.yaml"))
+def test_progress_says_trials_best_and_time(options, limit_s, ends, seconds, says):
     """Time counts from the first trial on, and is never more than the limit leaves."""
     stream, clock = io.StringIO(), Clock(100.0)
     progress = Progress(8, "val_rmse", stream, clock, **options)
     clock.now += 10
-    if begins:
-        progress.begin()
+    if limit_s:
+        progress.begin(limit_s)
     clock.now += seconds
     for _ in range(ends):
         progress.trial_ended()

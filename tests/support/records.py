@@ -217,9 +217,10 @@ def study_of(trials=(), limits="", *, dataset="red_wine", settings=None, configu
     return study
 
 
-def recorder_of(study, *, stream=None, begins=lambda: None):
+def recorder_of(study, *, stream=None, begins=None):
     """What follows a search of eight trials."""
-    return Recorder(study, Progress(8, study.score.validated, stream or io.StringIO()), begins)
+    progress = Progress(8, study.score.validated, stream or io.StringIO())
+    return Recorder(study, progress, begins or progress.begin)
 
 
 def store(client, study, each, name="a trial", **tags):

@@ -2,7 +2,6 @@
 
 import io
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -51,13 +50,13 @@ def _run(recorder, trial_id, status="FINISHED", *, end="on_trial_complete", tags
 
 
 @cases(
-    "dataset, score, best",
-    {"lowest": ("red_wine", "val_rmse", "0.6"), "highest": ("diabetes", "val_accuracy", "0.8")},
+    "dataset, algorithm, score, best",
+    {"lowest": ("red_wine", "linear", "val_rmse", "0.6"), "highest": ("diabetes", "logistic", "val_accuracy", "0.8")},
 )
-def test_best_so_far_follows_the_direction_of_the_score(dataset, score, best):
+def test_best_so_far_follows_the_direction_of_the_score(dataset, algorithm, score, best):
     """Trials that diverged, failed or were ended are not among them, however good they look; all count as done."""
     stream = io.StringIO()
-    record = recorder_of(study_of(dataset=dataset), stream=stream)
+    record = recorder_of(study_of(dataset=dataset, configurations=[configured(algorithm)]), stream=stream)
     assert record.study.best_so_far() == ""
     for value in (0.7, 0.6, 0.8):
         _run(record, f"sound {value}", **{score: value})
@@ -147,10 +146,10 @@ def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt():
     assert begun == ["first"]
 
 
-@cases("values, repeat, counted", TABLES["what relative limits are taken of"])
-def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(values, repeat, counted):
-    """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
-    trial = made(1, configuration=replace(configured(), repeat=repeat), **values)
+@cases("values, counted", TABLES["what relative limits are taken of"])
+def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(values, counted):
+    """A stopped one is counted with its end, if that is known."""
+    trial = made(1, **values)
     assert [costs["training_time_s"] for costs in study_of([trial]).costs] == counted
 
 
@@ -160,19 +159,19 @@ def _plain(table):
 
 def test_record_is_the_frame_that_its_runs_are_read_as(client):
     """Whatever became of a trial: what a study says at its end is what a report says of it."""
-    trials = [*of_every_end(), made(11, 0.5, configuration=replace(configured(batch_size=2), repeat=1))]
+    trials = [*of_every_end(), made(11, 0.5, configuration=configured(batch_size=2))]
     for fact, text in {"cpu_model": "A CPU", "usable_cores": "2", "os": "Linux"}.items():
         trials[0].tags[HOST_PREFIX + fact] = text
     study = study_of(trials, TIME)
     tags = {KIND: "study", DATASET: "red_wine", STUDY_KEY: study.key, STUDY_LIMITS: TIME}
-    tags[SEARCHED] = json.dumps(searched(study.configurations))
+    tags[SEARCHED] = json.dumps(searched(study.spaces))
     tags[SCORE] = json.dumps(OF_SCORE | {"baseline": study.baseline, "planned": study.size})
     params = {name: getattr(study.settings, name) for name in ("choose", "search", "seed")}
     run_id = store_run(client, "red_wine", tags, params, {}, "RUNNING")
     study.run = RecordedRun.of(client, client.get_run(run_id))
     for each, feasible in zip(trials, FEASIBLE_TRIALS, strict=True):
         known = {} if feasible is None else {FEASIBLE: str(feasible).lower()}
-        store(client, run_id, each, study.names[each.configuration.id], **known)
+        store(client, run_id, each, study.names.of(each.configuration), **known)
     frame = study.frame
     read_back = read(client, [client.get_run(run_id)])
     assert frame.studies.drop(columns="digest").to_dict() == read_back.studies.drop(columns="digest").to_dict()

@@ -50,7 +50,7 @@ def test_study_is_taken_by_one_of_two_commands(client, run):
     "settings",
     {
         "defaults": study_settings(),
-        "distributions": study_settings(space=search_space.parse(GRID, Path()), search="random", max_trials=9, seed=3),
+        "distributions": study_settings(space=search_space.parse(GRID, Path()), search="tpe", max_trials=9, seed=3),
         "limits": study_settings(dataset="/a b/ä.csv", target="é", limits="elapsed_s<=3"),
     },
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from cases import cases, tables
-from records import experiment_id, store
+from records import experiment_id, store, study_of, study_settings
 from reference import MLP_REGRESSOR, configured
 
 from entrypoints.models.trial_record import Trial, end_tags
@@ -26,10 +26,22 @@ LEFT = {  # at its end
     "several tags": LONG,
     "the first of several": {END: LONG[END]},
 }
-TRIALS = [
-    replace(configured(MLP_REGRESSOR, hidden_layer_sizes=[8, 4], alpha=alpha), number=number)
-    for number, alpha in enumerate([1 / 3, 1e-7, 3], 1)
+SPACES = [
+    {
+        "algorithm": [MLP_REGRESSOR],
+        "batch_size": [16, 64],
+        "hidden_layer_sizes": [[8, 4], "8"],
+        "alpha": {"loguniform": [1e-9, 9.0]},
+        "n_iter_no_change": {"integers": [2, 9]},
+        "activation": ["tanh"],
+        "early_stopping": [True, None],
+    },
+    {"algorithm": ["forest"], "max_depth": [None]},
 ]
+STUDY = study_of(settings=study_settings(search="tpe"), spaces=SPACES)
+STUDY.configurations = []
+OF_MLP = {name: values[0] for name, values in SPACES[0].items() if isinstance(values, list)} | {"n_iter_no_change": 3}
+TRIALS = [STUDY.configuration(OF_MLP | {"alpha": alpha}, number) for number, alpha in enumerate([1 / 3, 1e-7, 3.0], 1)]
 
 
 @pytest.fixture
@@ -45,9 +57,9 @@ def _trial(client, study, configuration, status="RUNNING", tags=(), figures=FIGU
     return made
 
 
-def _read(client, study, trials=TRIALS):
-    """Those that are done, and the runs of those that are not."""
-    return earlier_trials(children_of(client, study), trials)
+def _read(client, study):
+    """The trials as they are known to a command that continues the study."""
+    return earlier_trials(children_of(client, study), STUDY)
 
 
 def _settle(client, study):
@@ -60,8 +72,7 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(client, interrup
     made = _trial(client, interrupted, TRIALS[1], said, LEFT[left] | tags)
     client.log_metric(made.run_id, "system/process_cpu_percent", 9.0)
     before = client.get_run(made.run_id).data
-    (done,), open_runs = _read(client, interrupted)
-    assert open_runs == {}
+    (done,) = _read(client, interrupted)
     assert done == replace(made, status=status, tags=done.tags)
     assert done.stopped_by == by
     assert done.tags | {STOPPED_BY: by} == before.tags | {STOPPED_BY: by}
@@ -76,7 +87,8 @@ def test_trial_that_is_not_done_goes_on_in_its_own_run(client, interrupted, stat
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
     tags = LEFT[left] | {DIVERGED: "false"} | tags
     run_id = _trial(client, interrupted, TRIALS[1], status, tags, figures).run_id
-    assert _read(client, interrupted) == ([], {TRIALS[1].id: run_id})
+    (begun,) = _read(client, interrupted)
+    assert (begun.status, begun.configuration, begun.run_id) == ("RUNNING", TRIALS[1], run_id)
     _settle(client, interrupted)
     run = client.get_run(run_id)
     assert run.info.status == status.replace("RUNNING", "KILLED")
@@ -94,7 +106,7 @@ def test_other_runs_are_settled(client, interrupted):
         runs.append(client.create_run(interrupted.info.experiment_id, tags=tags).info.run_id)
     resume, empty = runs
     client.set_tag(resume, ERROR, "why")
-    assert _read(client, interrupted) == ([], {})
+    assert _read(client, interrupted) == []
     _settle(client, interrupted)
     run = client.get_run(resume)
     assert run.info.status == "KILLED"
@@ -119,26 +131,31 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client, interrupted):
         _trial(client, interrupted, trial, "KILLED")
     second = _trial(client, interrupted, TRIALS[1], "FINISHED", ENDED)
     _trial(client, client.create_run(experiment_id(client)), TRIALS[2], "FINISHED", ENDED)
-    done, _ = _read(client, interrupted)
+    done = _read(client, interrupted)
     assert [trial.run_id for trial in done] == [first.run_id, second.run_id]
 
 
-def test_repetitions_of_a_configuration_are_told_apart(client, interrupted):
-    """Each is done, goes on or is left by itself, by the tag that its run has from the beginning."""
-    trials = [replace(TRIALS[0], repeat=repeat, number=repeat + 1) for repeat in range(4)]
-    _trial(client, interrupted, trials[0], "FINISHED", ENDED)
-    begun = _trial(client, interrupted, trials[1])
-    _trial(client, interrupted, trials[2], "FINISHED", ENDED)
-    done, open_runs = _read(client, interrupted, trials)
-    assert [each.configuration.repeat for each in done] == [0, 2]
-    assert open_runs == {trials[1].id: begun.run_id}
+def test_search_that_learns_knows_what_its_trials_tried(client, interrupted):
+    """By the params of their runs: numbers that were drawn, to the last digit, and which of the values it was.
+
+    What another search has tried is no trial of this one.
+    """
+    forest = {"algorithm": "forest", "max_depth": None}
+    choices = [OF_MLP | {"alpha": 1 / 3, "hidden_layer_sizes": "8", "early_stopping": None}, forest]
+    made = [STUDY.configuration(choice, number) for number, choice in enumerate(choices, 1)]
+    for each in reversed([*made, configured("linear")]):
+        _trial(client, interrupted, each, "FINISHED", ENDED)
+    found = [trial.configuration for trial in _read(client, interrupted)]
+    assert found == made
+    assert [each.number for each in found] == [1, 2]
 
 
 def test_reference_is_not_taken_for_a_trial_of_the_same_values(client, interrupted):
     """A search may try what a reference is; each has its own run."""
-    tried = configured("forest", batch_size=None)
-    reference = replace(tried, role="reference")
+    forest = STUDY.configuration({"algorithm": "forest"}, 1)
+    reference = replace(forest, role="reference")
+    STUDY.references = {"forest": reference}
     done = _trial(client, interrupted, reference, "FINISHED", ENDED | {ROLE: "reference"})
-    (found,), _ = _read(client, interrupted, [tried, reference])
+    (found,) = _read(client, interrupted)
     assert found.run_id == done.run_id
     assert found.configuration == reference
