@@ -169,11 +169,6 @@ def ask(history: ActorHandle | None, limits: Limits, configurations: Sequence[Co
     return outlooks or [Outlook(resolved(limits, (), USUAL_NOISE))] * len(configurations)
 
 
-def ask_to_come(history: ActorHandle | None) -> list[Values]:
-    """The expected costs of the trials that have not ended."""
-    return (_answer(history.to_come) if history else None) or []
-
-
 def tell(history: ActorHandle | None, timed: Sequence[tuple[Configuration, Values]]) -> None:
     """Have a history know what trials of some configurations would cost, before this returns."""
     if history:

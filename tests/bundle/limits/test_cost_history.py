@@ -8,7 +8,7 @@ from cases import cases
 from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
-from entrypoints.limits.cost_history import CostHistory, Outlook, ask, ask_to_come, start, tell
+from entrypoints.limits.cost_history import CostHistory, Outlook, ask, start, tell
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE, metrics
 from entrypoints.limits.grammar import Limits
@@ -145,7 +145,7 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
     ray.get(process.to_come.remote(), timeout=300)  # its process may be slow to start
     tell(process, [(_of(size), {TIME: 0.01 * size}) for size in SIZES])
     assert number() == pytest.approx(0.08, rel=0.5)
-    assert ask_to_come(process) == [{TIME: number()}]
+    assert ray.get(process.to_come.remote(), timeout=300) == [{TIME: number()}]
     ray.get(process.record.remote(_finished(trial, 2.0)), timeout=300)
     assert number() == 2.0
     ray.kill(process)

@@ -27,14 +27,14 @@ def _asked(line):
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def boosting_libraries(monkeypatch):
     """The libraries for boosting that are installed: none, unless a test adds one."""
     names = []
     monkeypatch.setattr(defaults, "find_spec", names.count)
     return names
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("boosting_libraries")
 @cases("line, task, search, algorithm, time_limit_s", TABLES["what auto stands for"])
 def test_auto_is_a_grid_of_a_named_dataset_and_a_search_of_any_other(line, task, search, algorithm, time_limit_s):
     settings = resolved(_asked(line), task)
@@ -45,12 +45,12 @@ def test_auto_is_a_grid_of_a_named_dataset_and_a_search_of_any_other(line, task,
     assert settings.search_rows is None
 
 
-def test_library_for_boosting_is_used_where_it_is_installed(installed):
-    installed.append("lightgbm")
+def test_library_for_boosting_is_used_where_it_is_installed(boosting_libraries):
+    boosting_libraries.append("lightgbm")
     assert resolved(_asked("--dataset mine.csv --target y"), "regression").algorithm == "ridge,extra_trees,lightgbm"
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("boosting_libraries")
 @cases("line, says", TABLES["what the first line says"])
 def test_first_line_says_what_is_searched_and_what_to_type_for_the_other(line, says):
     asked = _asked(line)
