@@ -9,7 +9,7 @@ import pytest
 from cases import cases, tables
 from commands import in_use
 from pages import listed
-from records import BY_TIME, FULL, TIME, of_every_end, store, store_run, study_of, study_settings, trial
+from records import BY_TIME, FULL, TIME, of_every_end, spaces_around, store, store_run, study_of, study_settings, trial
 from reference import configured
 
 from entrypoints.models.best_model import LoggedModel
@@ -39,7 +39,7 @@ def before(client, empty_store):
 
     def ran(trials, status="FINISHED", tags=None):
         about = FULL | {KIND: "study", STUDY_KEY: study_of(settings=SETTINGS).key}
-        about[SEARCHED] = json.dumps(searched([each.configuration for each in trials]))
+        about[SEARCHED] = json.dumps(searched(spaces_around(each.configuration for each in trials)))
         run_id = store_run(client, "a study", about | (tags or {}), {}, {}, status)
         for each in trials:
             store(client, run_id, each)
@@ -75,28 +75,28 @@ def test_figures_of_a_study_are_those_of_its_trials(finish, before):
     assert "forecast_error_percent" not in found
 
 
-def test_repetition_is_no_feasible_trial_of_its_own(finish):
-    again = trial(2, configuration=replace(configured(batch_size=2), repeat=1))
-    assert _metrics(finish([trial(1), again], TIME))["feasible"] == 1
-
-
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish):
-    """At the rate at which trials came to their end; whether they converged or not."""
+    """At the rate at which trials came to their end, whether they converged or not, or by the steps that were done."""
     converging = configured(tol=0.1)
+    begun = {"training_time_s": 5.0, "elapsed_s": 10.0, "cpu_seconds": 5.0, "steps": 15.0}  # of 60
     trials = [trial(4), trial(2, ending=BY_TIME), trial(3, configuration=converging, ending=BY_TIME)]
+    trials.append(trial(5, figures=begun, ending=BY_TIME))
     found = saving(frame_at_end(finish(trials, TIME)))
     assert found.full is None
-    assert found.figures["saved_cpu_s"] == (4.0 - 2.0) + (4.0 - 3.0)
-    assert found.figures["saved_wall_s"] == (8.0 - 4.0) + (8.0 - 6.0)
+    assert found.figures["saved_cpu_s"] == (4.0 - 2.0) + (4.0 - 3.0) + (20.0 - 5.0)
+    assert found.figures["saved_wall_s"] == (8.0 - 4.0) + (8.0 - 6.0) + (40.0 - 10.0)
 
 
 def test_forecast_has_an_error_where_the_search_was_whole(finish):
-    """Nothing was stopped, and nothing was done before."""
+    """Nothing was stopped, and nothing was done before. A search that learns has no forecast."""
     whole = finish([trial(1)])
     assert _metrics(whole)["forecast_error_percent"] == pytest.approx(100 * (50 / 42.5 - 1))
     whole.is_continued = True
     for study in (whole, finish([trial(1)], planned=2)):
         assert not {"forecast_error_percent", "feasible", "spent_cpu_s"} & _metrics(study).keys()
+    learned = finish([trial(1)])
+    learned.forecasts = {}
+    assert not {"forecast_error_percent", "forecast_time_s"} & _metrics(learned).keys()
 
 
 def test_best_is_among_the_trials_that_meet_the_limits(finish):
@@ -246,7 +246,7 @@ def test_study_saves_its_pages_and_those_of_its_experiment(finish):
 def test_pages_are_there_from_the_start(finish, capsys):
     """With the costs that trials will have; the end makes the same ones again."""
     study = finish([], "training_time_s<=1")
-    study.configurations = [configured(batch_size=2), configured(batch_size=4)]
+    study.spaces = spaces_around([configured(batch_size=2), configured(batch_size=4)])
     open_from_the_start(study)
     saved = _saved(study)
     assert _opened(capsys.readouterr().out) == [saved["score against cost"].id]

@@ -20,7 +20,7 @@ from sklearn import get_config
 
 from entrypoints.compute import memory
 from entrypoints.limits.cost_history import CostHistory
-from entrypoints.models.racing import Change, Rival
+from entrypoints.models.racing import Rival
 from entrypoints.models.trial_record import read_end
 from entrypoints.search.trial import TrialTrainable
 from entrypoints.statistics import FoldNoise
@@ -320,7 +320,7 @@ def test_limits_judge_what_is_learned_over_all_folds_alone(begin, limits, feasib
     assert [*_curve(ended, "val_loss")] == []
 
 
-RIVAL = Rival("val_rmse", False, {0: 0.2, 1: 0.3, 2: 0.4}, FoldNoise(0.01, 3, 2), changes=(Change(0.05, -0.1, 0.01),))
+RIVAL = Rival("val_rmse", False, {0: 0.2, 1: 0.3, 2: 0.4}, FoldNoise(0.01, 3, 2))
 
 
 def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin):
@@ -340,23 +340,10 @@ def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin):
     assert expected["training_time_s"] == pytest.approx(FOLDS * ended.figures["training_time_s"])
 
 
-def test_trial_on_batches_ends_where_its_curve_cannot_reach_the_best(begin):
-    """At its first point at the earliest. One that comes to its end leaves its curve, for others to race against."""
-    trial = begin(_config() | {"rival": RIVAL})
-    reason = _ended(trial).tags["stop_reason"]
-    assert re.fullmatch(r"val_rmse 0\.\d+ > 0\.3 \(predicted, step 10\)", reason)
-    easy = replace(RIVAL, folds=dict.fromkeys(range(FOLDS), 2.0))
-    ended = _next(trial, _config() | {"rival": easy})
-    shares, scores = zip(*ended.record["curve"], strict=True)
-    assert shares == pytest.approx([number / 20 for number in range(1, 21)])
-    assert scores[-1] == ended.figures["val_rmse"]
-    assert "curve" not in str(_next(trial, _config()).record)
-
-
 def test_limit_that_ends_a_trial_stays_the_reason(begin, own):
     """Also where the trial could not have won."""
-    config = _own_config(wait_s=0.1, says=99.0, steps=40) | {"rival": RIVAL}
-    assert _ended(begin(config, "training_time_s<=0.1")).tags["stopped_by"] == "limits"
+    config = {"configuration": configured_whole("own_model.Model", wait_s=0.1, says=99.0), "rival": RIVAL}
+    assert _ended(begin(config, "elapsed_s<=0.1")).tags["stopped_by"] == "limits"
 
 
 def test_time_that_others_had_the_core_ends_no_trial(begin, own, monkeypatch):

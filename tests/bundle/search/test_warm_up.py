@@ -1,6 +1,7 @@
 """Before the first trials: processes wait for each other, models are timed, and what trials do is counted."""
 
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
@@ -133,9 +134,9 @@ def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong, timed):
     assert bool(timing) is timed
 
 
-def _announced(capsys, trials, left, search_s, **settings):
+def _announced(capsys, trials, left, search_s, left_s=math.inf, **settings):
     study = study_of(settings=study_settings(**settings), configurations=[configured()] * trials)
-    announce(study, left, 2, search_s)
+    announce(study, left, 2, search_s, left_s)
     return capsys.readouterr().out
 
 
@@ -143,11 +144,12 @@ def test_long_study_is_told_how_to_shorten_it(capsys):
     """In hours, with each parameter that helps, and how many trials an hour holds, unless its time is limited."""
     said = _announced(capsys, 240, 200, 5 * 3600.0 + 120, folds=4)
     assert said.startswith("Search: 200 of 240 trials of 4 folds on 2 CPU cores, about 5 h 2 min\nThis study takes")
-    assert "set search=tpe (it tries a quarter of the grid), max_trials (about 39 of the 200 take an hour)," in said
+    assert "set search=tpe, max_trials (about 39 of the 200 take an hour)," in said
     assert "max_rows, folds (now 4), length, or" in said
     assert "max_trials (about 1 of the 3 take" in _announced(capsys, 3, 3, 40 * 3600.0)
-    said = _announced(capsys, 3, 3, 40 * 3600.0, time_limit_s=60.0)
-    assert said == "Search: 3 trials of 10 folds on 2 CPU cores, about 40 h 0 min, at most 1 min 0 s\n"
+    said = _announced(capsys, 3, 3, 40 * 3600.0, 30.0, time_limit_s=60.0)
+    within = "at most 30 s (time_limit_s=60 is the whole command's)"
+    assert said == f"Search: 3 trials of 10 folds on 2 CPU cores, about 40 h 0 min, {within}\n"
 
 
 @pytest.mark.usefixtures("local_ray")
