@@ -255,20 +255,17 @@ class Reading:
 
     def _first(self, way: Column, other: Column) -> Column:
         """The first of two ways, if the other would change nothing."""
+        mark = COMMA if isinstance(way, Number) else "/"  # without it, both read a text alike
         found = _distinct(self.frame[way.name])
-        read = way.features(found)[way.name]
-        differently = other.features(found)[way.name]
-        differs = np.abs(read - differently) > 0  # not so where both are missing
-        if isinstance(way, Number):
-            differs &= found.str.contains(COMMA, regex=False).to_numpy(bool)  # the usual point needs no second opinion
-        if not differs.any():
+        unclear = found[found.str.contains(rf"\d{mark}\d")][:1]
+        if unclear.empty:
             return way
-        i = int(np.argmax(differs))
         advice = "write dates as 2024-12-31"
         if isinstance(way, Number):
-            advice = f"give decimal=. if this is {read[i]:.15g}, or decimal=, if it is {differently[i]:.15g}"
+            number, by_comma = (each.features(unclear)[way.name][0] for each in (way, other))
+            advice = f"give decimal=. if this is {number:.15g}, or decimal=, if it is {by_comma:.15g}"
         raise UserError(
-            f"{self.what}: values such as {found.iloc[i]} of the column {way.name} can be read in two ways, and no "
+            f"{self.what}: values such as {unclear.iloc[0]} of the column {way.name} can be read in two ways, and no "
             f"other column tells; {advice}, or leave the column out with drop={way.name}"
         )
 

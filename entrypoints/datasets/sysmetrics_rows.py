@@ -59,12 +59,14 @@ _WITH_POINTS = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4})")
 _WITH_SLASHES = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})")
 _ISO = re.compile(r"\d{4}-\d\d?-\d\d?([T ]\d\d?:.*)?")
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
-_NAMES = {  # of the values of each part, by pandas' own name of it
-    "month": ("month", ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")),
-    "weekday": ("day_of_week", ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")),
-    "hour": ("hour", tuple(map(str, range(24)))),
+_MONTH = 2 * np.pi / 12
+_PARTS: dict[str, Callable[[pd.DatetimeIndex], Any]] = {
+    "month": lambda times: times.month,
+    "year sine": lambda times: np.sin(_MONTH * times.month),  # for linear models: December is beside January
+    "year cosine": lambda times: np.cos(_MONTH * times.month),
+    "weekday": lambda times: times.day_of_week,  # 0 is Monday
+    "hour": lambda times: times.hour,
 }
-PARTS = tuple(_NAMES)  # of a date
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Number(Column):
 
 @dataclass(frozen=True)
 class Date(Column):
-    """Dates and times, or text of them: the days since 1970, and parts as categories.
+    """Dates and times, or text of them: the days since 1970, and parts as numbers.
 
     Attributes:
         month_first: whether they are written as 12/31/2024; 31.12.2024, 31/12/2024 and 2024-12-31 are not.
@@ -161,7 +163,7 @@ class Date(Column):
     read_as = "dates"
 
     month_first: bool = False
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[str, ...] = tuple(_PARTS)
     has_days: bool = True
 
     @property
@@ -178,7 +180,9 @@ class Date(Column):
         features: dict[str, NDArray[Any]] = {}
         if self.has_days:
             features[self.name] = ((times - _EPOCH) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
-        return features | {self._name_of(part): _part(times, part) for part in self.parts}
+        for part in self.parts:
+            features[self._name_of(part)] = np.asarray(_PARTS[part](times), dtype=np.float64)
+        return features
 
     def settled(self, features: Mapping[str, pd.Series[Any]]) -> Column:
         """A time of day that is always midnight, or a month that is always January, is not a feature."""
@@ -482,13 +486,6 @@ def _iso_date(text: str, month_first: bool) -> str:
     text = _WITH_POINTS.sub(r"\3-\2-\1", text, count=1)
     text = _WITH_SLASHES.sub(r"\3-\1-\2" if month_first else r"\3-\2-\1", text, count=1)
     return text if _ISO.fullmatch(text) else ""
-
-
-def _part(times: pd.DatetimeIndex, part: str) -> NDArray[np.object_]:
-    """One of the parts of dates as text, with NaN for missing."""
-    of_pandas, names = _NAMES[part]
-    numbers = np.asarray(getattr(times, of_pandas), dtype=np.float64)
-    return np.array([names[int(number)] if number == number else np.nan for number in numbers], dtype=object)
 
 
 def _own(value: Any) -> bool | int | float | str:

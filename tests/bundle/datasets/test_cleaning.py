@@ -115,10 +115,16 @@ def test_how_columns_are_read_is_said_in_one_line():
         "dates: day (days since 1970, weekday); categories: zip (2 codes); "
         "left out: b (drop), id (identifier: its text hardly repeats)"
     ]
-    assert table.categories["day weekday"] == ("Fri", "Mon", "Sat", "Sun", "Thu", "Tue", "Wed")
-    assert table.frame["day weekday"].iloc[0] == "Mon"
+    assert table.frame["day weekday"].iloc[:3].tolist() == [0, 1, 2]  # from a Monday on
     as_in_file = frame.drop(columns=["b", "id", "y"])
     pd.testing.assert_frame_equal(table.examples, as_in_file, check_dtype=False)
+
+
+def test_parts_of_a_date_are_numbers():
+    """To a linear model December is beside January by the sine and cosine of the month."""
+    table, _ = _clean(_frame(day=[f"2024-{month:02d}-01 15:30" for month in (12, 3)]))
+    parts = [f"day {part}" for part in ("month", "year sine", "year cosine", "weekday")]
+    assert table.frame[parts].iloc[:2].to_numpy() == pytest.approx(np.array([[12, 0, 1, 6], [3, 1, 0, 4]]))
 
 
 def test_column_that_is_left_out_is_not_looked_at():
