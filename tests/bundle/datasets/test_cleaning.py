@@ -4,6 +4,7 @@ import decimal
 
 import numpy as np
 import pandas as pd
+import pytest
 from cases import cases, tables
 
 from entrypoints.datasets.cleaning import clean
