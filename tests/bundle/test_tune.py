@@ -178,7 +178,7 @@ def test_trials_table_agrees_with_the_trials_runs(study):
         row = rows[run.info.run_id]
         params = run.data.params
         assert {name: str(row.pop(name)) for name in params} == params
-        about = {name: row.pop(name) for name in ("run_id", "status", "trial_id", "number", "repeat", "diverged")}
+        about = {name: row.pop(name) for name in ("run_id", "status", "trial_id", "number", "diverged")}
         assert about["status"] == run.info.status
         for name in ("trial_id", "number", "diverged"):
             assert str(about[name]).lower() == run.data.tags[f"sysmetrics.{name}"]
