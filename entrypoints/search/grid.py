@@ -58,5 +58,17 @@ def drawn(space: Space, seed: int) -> Iterator[Choice]:
 
 def in_order(choice: Choice, spaces: Sequence[Space]) -> Choice:
     """A combination with its names in the order of the spaces, which scikit-learn sorts, and Python's own numbers."""
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in choice.items()}
+    plain = {name: _own(value) for name, value in choice.items()}
     return {name: plain[name] for name in dict.fromkeys(chain(*spaces)) if name in plain}
+
+
+def in_few_digits(number: float) -> float:
+    """A number that was drawn, as people read it: more digits would not change a model."""
+    return float(f"{number:.3g}")
+
+
+def _own(value: Any) -> Any:
+    """Python's own number for one that was drawn."""
+    if isinstance(value, np.floating):
+        return in_few_digits(float(value))
+    return value.item() if isinstance(value, np.generic) else value

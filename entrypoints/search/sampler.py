@@ -17,7 +17,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sklearn.model_selection import ParameterGrid
 
-from entrypoints.search.grid import Choice, combinations, drawn, in_order
+from entrypoints.search.grid import Choice, combinations, drawn, in_few_digits, in_order
 from entrypoints.search_space import Space, Values, is_distribution
 
 START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
@@ -86,7 +86,8 @@ class _Drawn:
     def ask(self, trial: optuna.Trial, name: str) -> Any:
         if isinstance(self.distribution, IntDistribution):
             return trial.suggest_int(name, self._low, self._high)
-        return trial.suggest_float(name, self._low, self._high, log=self._is_log)
+        value = trial.suggest_float(name, self._low, self._high, log=self._is_log)
+        return min(max(in_few_digits(value), self._low), self._high)
 
     def seen(self, value: Any) -> Any:
         return value if isinstance(value, Real) and self._low <= value <= self._high else None
