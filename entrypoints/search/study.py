@@ -220,13 +220,14 @@ class Study:
     def search_ends(self) -> float:
         """When the search has to end so that the command ends within its time, in unix seconds; infinite without limit.
 
-        A third of that time is the search's, however long the start takes.
+        A third of that time is the search's, however long the start takes. After a slow start the result is slow, too.
         """
         limit_s = self.settings.time_limit_s
         if limit_s is None:
             return math.inf
         first_start = self.first_start or time.time()
-        return max(self.began + limit_s - self._result_s, first_start + LEAST_SHARE * limit_s)
+        slow = max(1.0, (first_start - self.began) / START_S)
+        return max(self.began + limit_s - slow * self._result_s, first_start + LEAST_SHARE * limit_s)
 
     @property
     def usual_search_s(self) -> float:
