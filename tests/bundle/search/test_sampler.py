@@ -84,7 +84,7 @@ def test_first_suggestions_take_each_algorithm_by_turns():
 
 
 def test_numbers_are_drawn_between_their_ends_and_what_was_good_is_learned():
-    """As MLflow and JSON write them, in a few digits. Numbers beyond the ends, which a portfolio may have, are ignored."""
+    """As MLflow and JSON write them, in a few digits. What is beyond the ends is ignored."""
     far = Tried({"algorithm": "boosting", "rate": 5.0, "depth": 90, "share": 9.0}, TrialState.COMPLETE, -99.0)
     tried = [each.choice for each in _search(DRAWN, 50, known=[far], score=_score_of_drawn)][1:]
     for name, values in list(DRAWN[0].items())[1:]:
