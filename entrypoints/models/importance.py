@@ -67,7 +67,7 @@ def importance(trained: Model, table: Table, seed: int) -> list[dict[str, Any]]:
         return []
     # The score of the rows as they are is one more draw where a column tells nothing.
     least = stats.t.isf(BY_CHANCE / len(names), REPEATS - 1) * np.sqrt(1 + 1 / REPEATS)
-    numeric = [name for name in names if name not in table.categories]
+    numeric = [name for name in names if name in table.feature_names and name not in table.categories]
     ranks = table.frame[numeric].iloc[rows].rank()
     found: list[dict[str, Any]] = []
     for name, drops in zip(strongest, again, strict=True):

@@ -10,6 +10,7 @@ from reference import bundled, configured, configured_whole, split_up, table_of,
 from scipy import stats
 from sklearn.inspection import permutation_importance
 
+from entrypoints.datasets import known
 from entrypoints.models import best_model
 from entrypoints.models import importance as measured
 from entrypoints.models.importance import importance
@@ -69,6 +70,17 @@ def test_date_and_category_are_one_column_and_what_tells_nothing_does_not_matter
     of_size = found.loc["size"]
     assert of_size["like"] == "weight"
     assert of_size["correlation"] < -0.95
+
+
+def test_column_of_times_by_which_rows_are_split_counts_by_its_parts(tmp_path):
+    """It is no feature itself: later rows have later times."""
+    day = np.arange(ROWS) % 300
+    frame = pd.DataFrame({"day": pd.Timestamp("2024-01-01") + pd.to_timedelta(day, "D"), "size": np.arange(ROWS) % 7})
+    frame["sold"] = np.sin(day) + frame["size"]
+    frame.to_csv(tmp_path / "sold.csv", index=False)
+    table = known.load(str(tmp_path / "sold.csv"), target="sold", time="day", echo=lambda line: None)
+    model = best_model.refit(configured_whole("forest", 20), split_up(table)).tested
+    assert {row["column"] for row in importance(model, table, 0)} == {"day", "size"}
 
 
 def test_no_column_of_a_wide_table_of_noise_matters(monkeypatch):
