@@ -126,8 +126,8 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
                 study.trials_like(trial.configuration)[trial.trial_id] = trial
         n_done, n_open = len(study.trials), len(study.begun)
         study.is_continued = bool(n_done + n_open)
-        left = study.size - n_done
-        if found.info.status == "FINISHED" and not left:
+        n_new = 0 if study.has_enough else study.size - n_done - n_open
+        if found.info.status == "FINISHED" and not n_open + n_new:
             raise _refused(found, f"{name} is finished, so there is nothing to resume; run a new study")
         if not take(found, run):
             why = (
@@ -136,7 +136,8 @@ def resume_study(run_id: str, options: dict[str, Any]) -> None:
             raise _refused(found, why)
         settle(run.client, found, children)
         done_of = f"{n_done} of {study.size} trials are done"
-        says = f"{done_of}, {n_open} were begun and keep their runs, {left - n_open} are new"
+        most = "at most " if study.learns else ""
+        says = f"{done_of}, {n_open} were begun and keep their runs, {most}{n_new} are new"
         link = f"[{name}]({run_view(found.info.experiment_id, run_id)})"
         run.client.set_tag(run.run_id, "mlflow.parentRunId", run_id)
         run.client.set_tag(run.run_id, NOTE, f"Continues {link}: {says}.")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from entrypoints.runs import RecordedRun
 
 MAX_LEARNED = 100  # trials of a search that learns
+ENOUGH = 30  # trials since the best one began: it ends
 START_S = 15.0  # of a command, before its first trial
 LEAST_SHARE = 1 / 3  # of the time limit that the search has in any case
 RESULT_S, SERVING_S, JUDGING_S = 8.0, 12.0, 40.0  # what a result takes beside its training, by what is served
@@ -166,6 +167,15 @@ class Study:
         if not self.learns:
             return len(self.first)
         return int(min(self.settings.max_trials or MAX_LEARNED, len(self.first) + combinations(self.spaces)))
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether so many trials were no better than the best one that the next ones hardly will be."""
+        best = self.best_by_now
+        if best is None or not self.learns:
+            return False
+        ended = [trial for trial in self.trials.values() if trial.status != "RUNNING"]
+        return sum(trial.configuration.number > best.configuration.number for trial in ended) >= ENOUGH
 
     @property
     def left(self) -> list[Configuration]:

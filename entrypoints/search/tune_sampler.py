@@ -18,8 +18,6 @@ from entrypoints.search.study import Study, can_be_chosen
 from entrypoints.settings import CHEAPEST
 from entrypoints.tags import FOLD
 
-ENOUGH = 30  # trials since the best one began: the search ends
-
 
 class TuneSampler(Searcher):
     """Has Tune run as many trials of a study as may run at once, and the next one when one has ended.
@@ -65,7 +63,7 @@ class TuneSampler(Searcher):
     def _next(self) -> Configuration | None:
         if self._first:
             return self._first.pop(0)
-        if self._has_enough():
+        if self._study.has_enough:
             return None
         tried = {trial.configuration.id: trial for trial in self._study.trials.values()}
         configurations = [trial.configuration for trial in tried.values()]
@@ -77,14 +75,6 @@ class TuneSampler(Searcher):
         if choice is None:
             return None
         return self._study.configuration(choice, 1 + max((each.number for each in in_order), default=0))
-
-    def _has_enough(self) -> bool:
-        """Whether so many trials were no better than the best one that the next ones hardly will be."""
-        best = self._study.best_by_now
-        if best is None:
-            return False
-        ended = [trial for trial in self._study.trials.values() if trial.status != "RUNNING"]
-        return sum(trial.configuration.number > best.configuration.number for trial in ended) >= ENOUGH
 
     def _rival(self) -> Rival | None:
         """What a trial races against."""

@@ -53,7 +53,7 @@ def _check(said, study, trials):
 
 @pytest.mark.usefixtures("local_ray")
 def test_search_ends_trials_that_cannot_win_also_when_it_is_continued(empty_store, monkeypatch):
-    """Those that were raced before are not run again."""
+    """Those that were raced before are not run again; a search that has ended early has nothing left."""
     monkeypatch.setattr("entrypoints.search.plan.backend", Mock(return_value=RunningRay()))
     with in_use(empty_store) as client:
         said = _tune(**SETTINGS, served="none")
@@ -62,11 +62,16 @@ def test_search_ends_trials_that_cannot_win_also_when_it_is_continued(empty_stor
         study, trials = _trials(client)
         raced = _check(said, study, trials)
         client.update_run(study.info.run_id, "RUNNING")  # as if it had been killed before the last three
+        done = trials[:9]
         for run in trials[9:]:
             client.delete_run(run.info.run_id)
         said = _tune(resume=study.info.run_id)
         assert "goes on; 9 of 12 trials are done" in said
-        again = _check(said, *_trials(client))
-    before = {run.info.run_id: run.info.end_time for run in raced if run in trials[:9]}
+        study, trials = _trials(client)
+        again = _check(said, study, trials)
+        monkeypatch.setattr("entrypoints.search.study.ENOUGH", 0)
+        client.delete_run(trials[-1].info.run_id)
+        assert "nothing to resume" in invoke(tune, resume=study.info.run_id).stderr  # as if it had ended early
+    before = {run.info.run_id: run.info.end_time for run in raced if run in done}
     assert before
     assert before.items() <= {run.info.run_id: run.info.end_time for run in again}.items()
