@@ -342,7 +342,7 @@ def test_trial_that_cannot_win_any_more_ends_after_a_fold(begin):
 
 def test_limit_that_ends_a_trial_stays_the_reason(begin, own):
     """Also where the trial could not have won."""
-    config = {"configuration": configured_whole("own_model.Model", wait_s=0.1, says=99.0), "rival": RIVAL}
+    config = {"configuration": configured_whole("own_model.Model", wait_s=0.5, says=99.0), "rival": RIVAL}
     assert _ended(begin(config, "elapsed_s<=0.1")).tags["stopped_by"] == "limits"
 
 
