@@ -9,6 +9,7 @@ from statistics import fmean
 
 from entrypoints.compute.workers import usable_cpus
 from entrypoints.datasets.prepared import prepared
+from entrypoints.progress import duration
 from entrypoints.search.grid import drawn
 from entrypoints.search.study import Study
 from entrypoints.search.warm_up import time_kinds
@@ -54,7 +55,7 @@ def _sentence(before: StudySettings, after: StudySettings, trial_s: float) -> st
     if after.search_rows != before.search_rows:
         less.append(f"{after.search_rows} of the training rows for the search, and all for the refit")
     undo = f"folds={before.folds} search_rows=all time_limit_s=none"
-    takes = f"A trial takes about {trial_s:.2g} s of CPU"
+    takes = f"A trial takes about {duration(trial_s)} of CPU"
     return f"{takes}. So that {ENOUGH} trials end in time: {', and '.join(less)}; {undo} undoes that"
 
 

@@ -237,27 +237,28 @@ class Study:
             return math.inf
         first_start = self.first_start or time.time()
         slow = max(1.0, (first_start - self.began) / START_S)
-        return max(self.began + limit_s - slow * self._result_s, first_start + LEAST_SHARE * limit_s)
+        result_s = slow * self._serving_s + self.refit_s
+        return max(self.began + limit_s - result_s, first_start + LEAST_SHARE * limit_s)
 
     @property
     def usual_search_s(self) -> float:
         """How long the search will be, before anything is known of this machine: folds and rows depend on it."""
         limit_s = self.settings.time_limit_s or math.inf
-        return max(limit_s - START_S - self._result_s, LEAST_SHARE * limit_s)
+        return max(limit_s - START_S - self._serving_s, LEAST_SHARE * limit_s)
 
     @property
-    def _result_s(self) -> float:
-        """What follows the search: two models are trained, on the training part and on all rows, logged and served."""
+    def _serving_s(self) -> float:
+        """What follows the search beside the training of its result: a model is logged and served."""
         seconds = RESULT_S
         if of_served(self.limits).rules:
             seconds += JUDGING_S
         elif self.settings.served:
             seconds += SERVING_S
-        return seconds + self.refit_s
+        return seconds
 
     @property
     def refit_s(self) -> float:
-        """How long the two models of the best trial so far take to train."""
+        """How long the two models of the best trial so far take to train: on the training part, and on all rows."""
         best, split = self.best_by_now, self.split
         if best is None:
             return 0.0
