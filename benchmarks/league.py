@@ -4,7 +4,8 @@
 
 Opponents: a forest and HistGradientBoosting with their defaults in pipelines of scikit-learn, and FLAML with 60 s.
 Ours: `tune` with nothing but the table and its target; with `time_limit_s=60`; and with `limits="served_p95_ms<=20"`.
-Each gets the same training rows as a CSV file, and its logged model predicts the rest. Opponents run in environments of
+Each gets the same training rows as a CSV file, and its logged model predicts the rest, none of which is a copy of a
+training row: who memorises rows would win by those. Opponents run in environments of
 their own, which uv makes once.
 
 Score: RMSE, error rate or log loss, less is better, mean over the splits. Behind: the difference to the best opponent,
@@ -103,10 +104,7 @@ def _played(table, splits, seconds, pythons):
     truth = []
     failed = {}
     for split in range(splits):
-        y = table.rows[TARGET]
-        train, test = train_test_split(
-            np.arange(len(y)), test_size=HELD_OUT, random_state=split, stratify=None if table.score == RMSE else y
-        )
+        train, test = split_up(table, split)
         for side in sides:
             if side in failed:
                 continue
@@ -147,6 +145,16 @@ def _show(name, side, played, behind):
     met = "yes" if all(each.p95_ms <= LIMIT_MS for each in played) else "NO"
     busy = "~" if any(each.is_busy for each in played) else " "
     click.echo(f"{name:14} {side:13} {score:9.4g} {behind:7.1f} {cpu_s:7.0f} {p95_ms:7.1f}{busy} {met}")
+
+
+def split_up(table, seed):
+    """Rows to train on and rows to predict; copies of a row are on one side."""
+    contents = pd.util.hash_pandas_object(table.rows, index=False).to_numpy()
+    different, first = np.unique(contents, return_index=True)
+    classes = None if table.score == RMSE else table.rows[TARGET].to_numpy()[first]
+    _, held_out = train_test_split(different, test_size=HELD_OUT, random_state=seed, stratify=classes)
+    is_test = np.isin(contents, held_out)
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
 def _of_signal(table):
