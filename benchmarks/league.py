@@ -5,8 +5,7 @@
 Opponents: a forest and HistGradientBoosting with their defaults in pipelines of scikit-learn, and FLAML with 60 s.
 Ours: `tune` with nothing but the table and its target; with `time_limit_s=60`; and with `limits="served_p95_ms<=20"`.
 Each gets the same training rows as a CSV file, and its logged model predicts the rest, none of which is a copy of a
-training row: who memorises rows would win by those. Opponents run in environments of
-their own, which uv makes once.
+training row: who memorises rows would win by those. Opponents run in environments of their own, which uv makes once.
 
 Score: RMSE, error rate or log loss, less is better, mean over the splits. Behind: the difference to the best opponent,
 in standard errors of that paired difference. CPU: of the command with all processes below it. p95: by

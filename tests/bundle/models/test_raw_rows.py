@@ -29,7 +29,7 @@ def test_refitted_model_takes_the_mean_for_what_is_missing_in_the_rows_to_predic
 
 
 def test_missing_number_stays_missing_for_a_forest_and_gets_a_column_for_others():
-    """Where the target depends on which are missing; the mean stands for them."""
+    """The target depends on which numbers are missing; the column for others has the mean in place of these."""
     x = np.arange(200) * 0.01 % 1
     x[::4] = np.nan
     frame = pd.DataFrame({"x": x, "y": np.isnan(x) * 3.0 + np.arange(200) * 0.001})
