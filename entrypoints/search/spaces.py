@@ -16,7 +16,7 @@ from entrypoints.models.learners import SGD
 from entrypoints.search_space import DISTRIBUTIONS, Space, Values, distribution, for_all, is_distribution, of_algorithm
 from entrypoints.settings import SHARED, StudySettings
 from entrypoints.tags import TRAINING_STEP
-from entrypoints.text import closest
+from entrypoints.text import closest, listed
 
 _NUMBERS: dict[str, tuple[str, Any, float]] = {  # what may be listed: in words, its type, and the least of them
     "batch_size": ("whole numbers from 1", Integral, 1),
@@ -92,7 +92,7 @@ def _check_names(space: Space, algorithms: Iterable[Algorithm]) -> None:
             if name in ("algorithm", *SHARED):
                 raise UserError(f"space: {name} is an option of its own; give it as -P {name}=")
             if name not in names:
-                choice = "choose from " + ", ".join(dict.fromkeys(names))
+                choice = f"choose from {listed(dict.fromkeys(names))}"
                 raise UserError(f"space: {name} is not a hyperparameter of {takes}; {closest(name, names, choice)}")
 
 
