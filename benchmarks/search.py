@@ -38,8 +38,7 @@ from entrypoints.limits.judging import excess  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.trial_record import Trial, end_tags  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
-from entrypoints.search.study import MAX_LEARNED  # noqa: E402
-from entrypoints.search.tune_sampler import ENOUGH  # noqa: E402
+from entrypoints.search.study import ENOUGH, MAX_LEARNED  # noqa: E402
 from entrypoints.search_space import Space  # noqa: E402
 from entrypoints.tags import TRAINING_STEP  # noqa: E402
 
