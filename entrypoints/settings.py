@@ -163,7 +163,7 @@ class StudySettings:
         AUTO,
         whole(1, auto=None),
         "Maximum number of configurations, of a grid chosen at random. auto: the whole grid, or with search=tpe 100, "
-        "and fewer if the last 30 were no better than the best one before.",
+        "and fewer if 30 suggestions of TPE in a row were no better than the best one before.",
     )
     length: Length = option(
         AUTO,

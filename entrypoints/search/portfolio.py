@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from entrypoints.models.algorithms import Algorithm
-from entrypoints.search.grid import Choice
+from entrypoints.search.grid import Choice, drawn
+from entrypoints.search_space import Space
 
 # Defaults are written out, so that the search learns from them. Rates are small, and columns are drawn at random, as in
 # the portfolios that others have learned (AutoGluon's `zeroshot`, 2023): without that, boosting overfits small tables.
@@ -33,12 +33,20 @@ _BEST: tuple[tuple[str, Mapping[str, Any]], ...] = (
 )
 
 
-def portfolio(algorithms: Iterable[Algorithm], given: Collection[str]) -> list[Choice]:
-    """The configurations that come first, of these algorithms.
+def portfolio(given: Mapping[str, Space], seed: int) -> list[Choice]:
+    """The configurations that come first.
 
     Args:
-        algorithms: of the study.
-        given: the names of those whose values the user gives: nothing else is tried of them.
+        given: the algorithms, with the values that the user gives for each. One of these values of a hyperparameter,
+            chosen at random, replaces that of the list.
+        seed: makes these random choices repeatable.
     """
-    names = [algorithm.name for algorithm in algorithms if algorithm.name not in given]
-    return [{"algorithm": name, **values} for name, values in _BEST if name in names]
+    values_of = {name: drawn(space, seed) for name, space in given.items()}
+    first: list[Choice] = []
+    for name, values in _BEST:
+        if name not in given:
+            continue
+        choice = {"algorithm": name, **values, **next(values_of[name])}
+        if choice not in first:
+            first.append(choice)
+    return first

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from entrypoints.runs import RecordedRun
 
 MAX_LEARNED = 100  # trials of a search that learns
-ENOUGH = 30  # trials since the best one began: it ends
+ENOUGH = 30  # trials of the sampler since the best one began: it ends
 START_S = 15.0  # of a command, before its first trial
 LEAST_SHARE = 1 / 3  # of the time limit that the search has in any case
 RESULT_S, SERVING_S, JUDGING_S = 8.0, 12.0, 40.0  # what a result takes beside its training, by what is served
@@ -170,12 +170,13 @@ class Study:
 
     @property
     def has_enough(self) -> bool:
-        """Whether so many trials were no better than the best one that the next ones hardly will be."""
+        """Whether so many trials of the sampler were no better than the best one that the next ones hardly will be."""
         best = self.best_by_now
         if best is None or not self.learns:
             return False
         ended = [trial for trial in self.trials.values() if trial.status != "RUNNING"]
-        return sum(trial.configuration.number > best.configuration.number for trial in ended) >= ENOUGH
+        last_of_interest = max(best.configuration.number, len(self.first))
+        return sum(trial.configuration.number > last_of_interest for trial in ended) >= ENOUGH
 
     @property
     def left(self) -> list[Configuration]:

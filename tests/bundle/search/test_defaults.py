@@ -88,9 +88,18 @@ def test_time_limit_is_of_the_command_but_a_third_is_the_searchs(gone_s, left_s)
     assert study.search_ends - study.first_start == pytest.approx(left_s)
 
 
+def test_values_that_the_user_gives_replace_those_of_the_portfolio(tmp_path):
+    """What they do not give stays."""
+    pd.DataFrame({"a": np.arange(100) * 0.1, "y": np.arange(100) * 0.1}).to_csv(tmp_path / "own.csv", index=False)
+    line = "--algorithm extra_trees --space '{max_features: [0.25, 0.75]}'"
+    study = planned(_asked(f"--dataset {tmp_path}/own.csv --target y {line}"), folder=tmp_path)
+    assert {choice["max_features"] for choice in study.first} <= {0.25, 0.75}
+    assert {choice["min_samples_leaf"] for choice in study.first} == {1, 2, 5}
+
+
 @cases("line, first, size", TABLES["what a search that learns begins with"])
 def test_search_that_learns_begins_with_what_is_good_on_many_tables(line, first, size):
-    """In that order; of an algorithm whose values the user gives nothing else is tried. It ends after a hundred."""
+    """In that order; not with an algorithm of which the user lists all values. It ends after a hundred."""
     study = planned(_asked(f"--search tpe {line}"), folder=Path())
     assert [each.algorithm for each in study.configurations] == first
     assert study.size == size
