@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from entrypoints.limits.grammar import Limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.algorithms import Algorithm
 from entrypoints.search import defaults
-from entrypoints.search.grid import Choice, combinations, drawn, grid
+from entrypoints.search.grid import Choice, drawn, grid
 from entrypoints.search.portfolio import portfolio
 from entrypoints.search.references import references
 from entrypoints.search.spaces import given_for, spaces_of
@@ -126,11 +125,11 @@ def _first(settings: StudySettings, searched: Sequence[Algorithm], spaces: Seque
     """What is tried in any case."""
     if settings.search == "grid":
         return grid(spaces, settings.max_trials, settings.seed)
-    given = {
-        algorithm.name: given_for(settings.space, algorithm)
-        for algorithm, space in zip(searched, spaces, strict=True)
-        if combinations([space]) == math.inf  # of others the user lists all
-    }
+    given = {}
+    for algorithm, space in zip(searched, spaces, strict=True):
+        own = given_for(settings.space, algorithm)
+        if space.keys() - own.keys() != {"algorithm"}:  # else the user gives all of its values
+            given[algorithm.name] = own
     return portfolio(given, settings.seed)[: settings.max_trials]
 
 
