@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.tags import AXIS, BY_RACE, DIVERGED, FEASIBLE, FOLD, NUMBER, ROLE, STOP_HOW
-from mlflow_sysmetrics.host import SYSTEM_FACTS
-from mlflow_sysmetrics.tags import HOST_PREFIX, STOP_METRIC, STOPPED_BY
+from mlflow_sysmetrics.recording import SYSTEM_FACTS
+from mlflow_sysmetrics.recording.tags import HOST_PREFIX, STOP_METRIC, STOPPED_BY
 
 Row = dict[str, Any]
 Values = TypeVar("Values", "pd.Series[float]", pd.DataFrame)

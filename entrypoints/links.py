@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections.abc import Callable
 
-from mlflow_sysmetrics.redact import redacted
+from mlflow_sysmetrics.common.redact import redacted
 from mlflow_sysmetrics.ui import MODE, PORT, address
 
 

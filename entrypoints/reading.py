@@ -28,7 +28,7 @@ from entrypoints.tags import (
     STUDY_LIMITS,
     TRAINING_STEP,
 )
-from mlflow_sysmetrics.tags import TRIAL_ID
+from mlflow_sysmetrics.recording.tags import TRIAL_ID
 from mlflow_sysmetrics.ui import trials_of
 
 Array = NDArray[np.float64]

@@ -30,9 +30,9 @@ import psutil
 from entrypoints import signals
 from entrypoints.errors import UserError
 from entrypoints.text import closest, listed
-from mlflow_sysmetrics.outcome import FINISHED, Outcome, killed
-from mlflow_sysmetrics.redact import check_address, is_server, redacted, redacted_errors, redacted_text
-from mlflow_sysmetrics.tags import BY_PERSON, ERROR, KIND, STOP_REASON
+from mlflow_sysmetrics.common.redact import check_address, is_server, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.recording import FINISHED, Outcome, killed
+from mlflow_sysmetrics.recording.tags import BY_PERSON, ERROR, KIND, STOP_REASON
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

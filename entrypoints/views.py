@@ -12,7 +12,7 @@ from entrypoints.frame import Frame
 from entrypoints.limits.costs import of_served
 from entrypoints.limits.grammar import Limits
 from entrypoints.tags import AXIS, DIVERGED, FEASIBLE, FOLD, OF_FOLD, STUDY_LIMITS, TRAINING_STEP, Axis
-from mlflow_sysmetrics.tags import BY_LIMITS, KIND, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import BY_LIMITS, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
 SCORE, TABLE, TRAINING, FOLDS, LIMITS, STOPPED = FIRST, "table", "training", "folds", "limits", "stopped"

@@ -19,23 +19,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlflow_sysmetrics.lazy import lazy
+from mlflow_sysmetrics.common.lazy import lazy
 
 if TYPE_CHECKING:
-    from mlflow_sysmetrics.autologging import autolog
     from mlflow_sysmetrics.limits import Limits, LimitsError
-    from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.measurement import Measurement, measure
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback as SystemMetricsCallback
+    from mlflow_sysmetrics.recording.autologging import autolog
+    from mlflow_sysmetrics.recording.logger import SystemMetricsLogger
 
 _RAY = "SystemMetricsCallback"  # not in __all__, so that `import *` works without ray
 __all__ = ["Limits", "LimitsError", "Measurement", "SystemMetricsLogger", "autolog", "measure"]
 __getattr__ = lazy(
     __name__,
     {
-        "autologging": "autolog",
+        "recording.autologging": "autolog",
         "limits": "Limits LimitsError",
-        "logger": "SystemMetricsLogger",
+        "recording.logger": "SystemMetricsLogger",
         "measurement": "Measurement measure",
         "ray_tune": _RAY,
     },

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.time_limits import READING_S
 from mlflow_sysmetrics.metrics import SUMMARY, allowed_name
 from mlflow_sysmetrics.monitor import Monitor, Window
-from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import MEMORY, ProcessSampler, Sampler, check_pid, reset_peak_rss, trim_heap
-from mlflow_sysmetrics.time_limits import READING_S
 
 logger = get_logger(__name__)
 _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb

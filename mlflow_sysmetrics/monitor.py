@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.threads import start_thread
-from mlflow_sysmetrics.time_limits import READING_S
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.threads import start_thread
+from mlflow_sysmetrics.common.time_limits import READING_S
 
 logger = get_logger(__name__)
 _MIN_SPAN_S = 1e-9  # so that readings at one moment count alike

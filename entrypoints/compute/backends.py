@@ -20,8 +20,8 @@ from entrypoints.compute import workers
 from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
 from entrypoints.text import shorten
-from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.threads import within
+from mlflow_sysmetrics.common.redact import redacted
+from mlflow_sysmetrics.common.threads import within
 
 LOCAL, AUTO = "local", "auto"
 CONNECTED_WITHIN_S = 12.0  # it takes a third of a second

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.recording import Host
 from mlflow_sysmetrics.sampling import own_high_water_mb, reset_peak_rss, trim_heap
 
 

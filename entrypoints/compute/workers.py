@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from entrypoints import environment
 from entrypoints.compute import preloaded
 from entrypoints.own_modules import PACKAGES
-from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.recording import Host
 
 MAX_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 

@@ -10,7 +10,7 @@ import pandas as pd
 from entrypoints.datasets.sources import Wanted
 from entrypoints.errors import UserError
 from entrypoints.text import one_line
-from mlflow_sysmetrics.threads import within
+from mlflow_sysmetrics.common.threads import within
 
 PREFIX = "openml:"
 LIMIT_S = 300.0  # for a whole download: openml sets no time limit

@@ -19,7 +19,7 @@ from entrypoints.models.trial_record import Trial
 from entrypoints.statistics import FoldNoise
 from entrypoints.tags import BY_RACE, RACED, STOP_HOW
 from mlflow_sysmetrics.limits import Stop, Values
-from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import STOP_REASON, STOPPED_BY
 
 MIN_COMPLETE = 5  # trials
 # One-sided 5 % over the nine looks at ten folds (Bonferroni), for the one trial whose loss matters: the best of all.

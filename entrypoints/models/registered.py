@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from entrypoints.errors import UserError
 from entrypoints.tags import STUDY_LIMITS
 from entrypoints.text import one_line
-from mlflow_sysmetrics.redact import redacted, redacted_text
+from mlflow_sysmetrics.common.redact import redacted, redacted_text
 
 if TYPE_CHECKING:
     from entrypoints.models.best_model import LoggedModel

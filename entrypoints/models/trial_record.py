@@ -11,7 +11,7 @@ from typing import Any, Literal
 from entrypoints.frame import Row, trial_row
 from entrypoints.models.configuration import Configuration
 from entrypoints.tags import BY_RACE, DIVERGED, END, STOP_HOW
-from mlflow_sysmetrics.tags import BY_LIMITS, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import BY_LIMITS, STOPPED_BY
 
 End = Literal["finished", "stopped", "skipped", "diverged"]
 Fold = Mapping[str, float]  # the figures of its model

@@ -13,7 +13,7 @@ from entrypoints.frame import Frame
 from entrypoints.mlflow_io import find_run, search_runs
 from entrypoints.reporting.questions import DATASETS, STUDY
 from entrypoints.tags import DATASET, STUDY_KEY, STUDY_LIMITS
-from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.recording.tags import KIND
 
 MAX_LIMITED = 5
 

@@ -14,7 +14,7 @@ from entrypoints.limits.grammar import Limits, RelativeLimit
 from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting.answer import rows_of
 from mlflow_sysmetrics.limits import Stop, finite
-from mlflow_sysmetrics.tags import BY_LIMITS
+from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 
 class Verdict(str, Enum):

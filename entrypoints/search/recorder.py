@@ -16,7 +16,7 @@ from entrypoints.search.study import Study
 from entrypoints.tags import BY_TIME_LIMIT
 from mlflow_sysmetrics.delivery import Point, points_now
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, error_line
-from mlflow_sysmetrics.tags import BY_PERSON, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import BY_PERSON, STOPPED_BY
 
 
 class Recorder(tune.Callback):

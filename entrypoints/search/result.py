@@ -34,7 +34,7 @@ from entrypoints.tags import (
     STUDY_KEY,
     STUDY_LIMITS,
 )
-from mlflow_sysmetrics.tags import BY_LIMITS
+from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 if TYPE_CHECKING:
     from entrypoints.models.best_model import BestModel, LoggedModel

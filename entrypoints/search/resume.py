@@ -50,7 +50,7 @@ from entrypoints.tags import (
     STOP_HOW,
     STUDY_KEY,
 )
-from mlflow_sysmetrics.tags import (
+from mlflow_sysmetrics.recording.tags import (
     BY_LIMITS,
     BY_PERSON,
     ERROR,

@@ -47,9 +47,9 @@ from entrypoints.tags import (
     STUDY_LIMITS,
 )
 from mlflow_sysmetrics.delivery import writer_for
-from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.recording import Host
+from mlflow_sysmetrics.recording.tags import BY_PERSON, STOP_REASON, STOPPED_BY
 
 REFIT_WITHIN_S = 2.0  # of a study that is interrupted
 # Who ran what: trials show it in the same columns of the UI as their study.

@@ -27,13 +27,13 @@ from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.warm_up import WarmUp
 from entrypoints.tags import DIVERGED, FEASIBLE, NUMBER, RAY_NODE_ID, TRAINING_STEP
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
-from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import Values
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
+from mlflow_sysmetrics.recording import Host
+from mlflow_sysmetrics.recording.tags import MEMORY_DEFINITION, NODE, PID
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
 from mlflow_sysmetrics.sampling import trim_heap
-from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series

@@ -14,11 +14,11 @@ from mlflow_sysmetrics.check import output, verdict
 from mlflow_sysmetrics.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
 from mlflow_sysmetrics.command.run import checked_run
+from mlflow_sysmetrics.common.redact import redacted
+from mlflow_sysmetrics.common.time_limits import DELIVER_S
 from mlflow_sysmetrics.delivery import RunRef, child_run, writer_for
-from mlflow_sysmetrics.outcome import FINISHED, ended_by, failed
-from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.tags import KIND
-from mlflow_sysmetrics.time_limits import DELIVER_S
+from mlflow_sysmetrics.recording.outcome import FINISHED, ended_by, failed
+from mlflow_sysmetrics.recording.tags import KIND
 from mlflow_sysmetrics.ui import address
 
 BASELINE, CANDIDATE = "baseline", "candidate"

@@ -19,12 +19,13 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.check.contest import BASELINE, CANDIDATE, CheckError, Metrics, failure
 from mlflow_sysmetrics.check.scores import PROBABILITIES, SCORES, HeldOut, judge_score, read_answers
 from mlflow_sysmetrics.check.verdict import ANSWERED, ComparedMetric, Finding
+from mlflow_sysmetrics.common.time_limits import DELIVER_S
 from mlflow_sysmetrics.delivery import RunRef, child_run
-from mlflow_sysmetrics.outcome import FINISHED
+from mlflow_sysmetrics.recording import tags
+from mlflow_sysmetrics.recording.outcome import FINISHED
 from mlflow_sysmetrics.served import (
     ServedCosts,
     ServedError,
@@ -40,7 +41,6 @@ from mlflow_sysmetrics.served import (
     table_of,
     warm_up,
 )
-from mlflow_sysmetrics.time_limits import DELIVER_S
 
 _ROUNDS = 120  # of one request each: in blocks of five, CPU times of two servers of one model differ more
 _ROUNDS_S = 15.0

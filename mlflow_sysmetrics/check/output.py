@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mlflow_sysmetrics.check.verdict import BETTER, PASSES, UNDECIDED, WORSE, Finding
 from mlflow_sysmetrics.delivery import Run
-from mlflow_sysmetrics.tags import VERDICT
+from mlflow_sysmetrics.recording.tags import VERDICT
 
 _CODES = {WORSE: 1, UNDECIDED: 3}
 

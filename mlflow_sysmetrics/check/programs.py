@@ -24,21 +24,21 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.check import imports
 from mlflow_sysmetrics.check.contest import Metrics, failure
 from mlflow_sysmetrics.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.common.redact import absolute_uri
+from mlflow_sysmetrics.common.time_limits import ENDED_EVERY_S, SHORT_GRACE_S
 from mlflow_sysmetrics.delivery import RunRef
-from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.redact import absolute_uri
+from mlflow_sysmetrics.recording import tags
+from mlflow_sysmetrics.recording.host import Host
+from mlflow_sysmetrics.recording.outcome import Outcome
 from mlflow_sysmetrics.sampling import KB_MB
-from mlflow_sysmetrics.time_limits import ENDED_EVERY_S, SHORT_GRACE_S
 
 _TAIL = 2000  # bytes of its output
 _READ_EVERY_S = 0.02  # five times as often as usual: what is sampled misses short peaks

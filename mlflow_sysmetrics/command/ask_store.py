@@ -8,10 +8,10 @@ from typing import TypeVar
 import click
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
+from mlflow_sysmetrics.common.redact import check_address, redacted, redacted_text
+from mlflow_sysmetrics.common.threads import within
+from mlflow_sysmetrics.common.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.delivery.store import one_line, why_unknown
-from mlflow_sysmetrics.redact import check_address, redacted, redacted_text
-from mlflow_sysmetrics.threads import within
-from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S
 
 T = TypeVar("T")
 

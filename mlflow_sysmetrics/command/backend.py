@@ -22,9 +22,9 @@ from mlflow.projects.utils import PROJECT_SYNCHRONOUS
 from mlflow_sysmetrics.command.passthrough import Exit, reap
 from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.common.redact import redacted
 from mlflow_sysmetrics.delivery import RunRef
-from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.recording.tags import STOP_REASON
 
 NAME = "system-metrics"
 

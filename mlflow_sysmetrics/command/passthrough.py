@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from mlflow_sysmetrics.outcome import FINISHED, Outcome
+from mlflow_sysmetrics.common.threads import start_thread
+from mlflow_sysmetrics.recording.outcome import FINISHED, Outcome
 from mlflow_sysmetrics.sampling import KB_MB
-from mlflow_sysmetrics.threads import start_thread
 
 _TYPED = (signal.SIGINT, signal.SIGQUIT)  # what keys send, to every process in the terminal's foreground
 _STOPPING = (*_TYPED, signal.SIGTERM, signal.SIGHUP)

@@ -9,14 +9,14 @@ import psutil
 
 from mlflow_sysmetrics.command.passthrough import STOPPED, Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.time_limits import GRACE_S, KILLED_WITHIN_S, KILLS_EVERY_S
 from mlflow_sysmetrics.delivery import RunRef, writer_for
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.limits import MemoryKills, Watchdog, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import STOP_REQUEST
-from mlflow_sysmetrics.time_limits import GRACE_S, KILLED_WITHIN_S, KILLS_EVERY_S
+from mlflow_sysmetrics.recording.outcome import Outcome
+from mlflow_sysmetrics.recording.tags import STOP_REQUEST
 
 logger = get_logger(__name__)
 _KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command that it ran was killed

@@ -19,11 +19,11 @@ from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Exit, Passthrough
 from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.common.redact import absolute_uri, get_logger, is_server, sqlite_file
+from mlflow_sysmetrics.common.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.delivery import RunRef, current_run
 from mlflow_sysmetrics.delivery.store import Store, no_experiment
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.redact import absolute_uri, get_logger, is_server, sqlite_file
-from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.ui import address
 
 logger = get_logger(__name__)

@@ -21,17 +21,17 @@ from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import with_login
+from mlflow_sysmetrics.common.threads import Deadline, start_thread
+from mlflow_sysmetrics.common.time_limits import DELIVER_S, FIRST_RUN_S, IMPORT_S, LOOK_EVERY_S
 from mlflow_sysmetrics.delivery import Run, RunRef, writer_for
-from mlflow_sysmetrics.events import EVENT_FILE
-from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.recording import Recording
-from mlflow_sysmetrics.redact import with_login
-from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, PROGRAM
-from mlflow_sysmetrics.threads import Deadline, start_thread
-from mlflow_sysmetrics.time_limits import DELIVER_S, FIRST_RUN_S, IMPORT_S, LOOK_EVERY_S
+from mlflow_sysmetrics.recording.events import EVENT_FILE
+from mlflow_sysmetrics.recording.outcome import Outcome
+from mlflow_sysmetrics.recording.recording import Recording
+from mlflow_sysmetrics.recording.tags import CAUSE_OF_DEATH, PROGRAM
 from mlflow_sysmetrics.ui.page import Page, tag
 
 _IF_KILLED = Outcome("KILLED", {CAUSE_OF_DEATH: "mlflow-sysmetrics was killed; the program may have gone on"})

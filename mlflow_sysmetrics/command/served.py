@@ -12,6 +12,7 @@ import pandas as pd
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
 from mlflow_sysmetrics.limits import Limit, digits
 from mlflow_sysmetrics.metrics import names
+from mlflow_sysmetrics.recording.tags import KIND
 from mlflow_sysmetrics.served import (
     PERCENTS,
     ServedCosts,
@@ -24,7 +25,6 @@ from mlflow_sysmetrics.served import (
     served_limits,
 )
 from mlflow_sysmetrics.table_files import read_table
-from mlflow_sysmetrics.tags import KIND
 
 BROKEN, UNKNOWN = 1, 3  # exit codes
 

@@ -7,8 +7,8 @@ Whoever measures has a `Run` for each MLflow run. What it logs are `operations`.
 
 from typing import TYPE_CHECKING
 
+from mlflow_sysmetrics.common.lazy import lazy
 from mlflow_sysmetrics.delivery.operations import Point, now_ms, points_now, window_points
-from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:  # what needs MLflow
     from mlflow_sysmetrics.delivery.location import RunRef, current_run, open_store, source_tags

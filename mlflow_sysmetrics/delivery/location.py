@@ -15,10 +15,10 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id, _get_latest_active_run
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
+from mlflow_sysmetrics.common.redact import get_logger, redacted
+from mlflow_sysmetrics.common.threads import within
+from mlflow_sysmetrics.common.time_limits import ANSWER_S
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, one_line, why_unknown
-from mlflow_sysmetrics.redact import get_logger, redacted
-from mlflow_sysmetrics.threads import within
-from mlflow_sysmetrics.time_limits import ANSWER_S
 
 logger = get_logger(__name__)
 source_tags = functools.cache(resolve_tags)  # user, source, host: the same for all of a process

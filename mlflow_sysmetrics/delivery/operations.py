@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
+from mlflow_sysmetrics.common.redact import redacted_text
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.redact import redacted_text
 
 SYSTEM_PREFIX = "system/"  # the MLflow UI shows names with it in the System metrics tab
 MAX_PARAM, MAX_TAG, MAX_NAME = 6000, 5000, 250  # characters that MLflow keeps of a value, and of a run's name

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger, lasting_uri
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder, journal_path
 from mlflow_sysmetrics.delivery.operations import (
     MAX_PARAM,
@@ -27,9 +29,7 @@ from mlflow_sysmetrics.delivery.operations import (
     texts,
 )
 from mlflow_sysmetrics.delivery.store import StoredRun
-from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.redact import get_logger, lasting_uri
+from mlflow_sysmetrics.recording.outcome import Outcome
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.delivery.writer import Writer

@@ -11,11 +11,11 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from requests import HTTPError
 
+from mlflow_sysmetrics.common.redact import get_logger
 from mlflow_sysmetrics.delivery.operations import Batch, Create, Operation, Point, Status
 from mlflow_sysmetrics.delivery.run import Run
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import OF_AN_END, RUN_KEY
+from mlflow_sysmetrics.recording.tags import OF_AN_END, RUN_KEY
 
 logger = get_logger(__name__)
 _MAX_BATCHES = 100  # that are forgotten at once, when all of them are written

@@ -23,10 +23,10 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-from mlflow_sysmetrics.redact import sqlite_file
-from mlflow_sysmetrics.tags import RUN_KEY
-from mlflow_sysmetrics.threads import within
-from mlflow_sysmetrics.time_limits import ANSWER_S
+from mlflow_sysmetrics.common.redact import sqlite_file
+from mlflow_sysmetrics.common.threads import within
+from mlflow_sysmetrics.common.time_limits import ANSWER_S
+from mlflow_sysmetrics.recording.tags import RUN_KEY
 
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import mlflow
 
+from mlflow_sysmetrics.common.redact import redacted_text, with_login
+from mlflow_sysmetrics.common.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
 from mlflow_sysmetrics.delivery.operations import Create
 from mlflow_sysmetrics.delivery.run import Run
 from mlflow_sysmetrics.delivery.send import send, send_all_but_files
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, missing_database, one_line
 from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.redact import redacted_text, with_login
-from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S
 
 _OPERATIONS = 1000  # in memory: a journal may be long
 

@@ -13,14 +13,21 @@ from multiprocessing.util import Finalize
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_USER
 
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.threads import Deadline, start_thread
+from mlflow_sysmetrics.common.time_limits import (
+    ANSWER_S,
+    ASK_EVERY_S,
+    DELIVER_S,
+    MAX_ANSWER_S,
+    MAX_PAUSE_S,
+    MIN_PAUSE_S,
+)
 from mlflow_sysmetrics.delivery.location import RunRef, source_tags
 from mlflow_sysmetrics.delivery.operations import MAX_NAME, MAX_TAG, Batch, Create, now_ms, text, texts
 from mlflow_sysmetrics.delivery.run import Run
 from mlflow_sysmetrics.delivery.send import send
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
-from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.threads import Deadline, start_thread
-from mlflow_sysmetrics.time_limits import ANSWER_S, ASK_EVERY_S, DELIVER_S, MAX_ANSWER_S, MAX_PAUSE_S, MIN_PAUSE_S
 
 logger = get_logger(__name__)
 

@@ -7,8 +7,8 @@ import math
 import os
 
 from mlflow_sysmetrics.limits.rules import Values
+from mlflow_sysmetrics.recording.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 from mlflow_sysmetrics.sampling import cgroup_limits, find_folders, read_file
-from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
 _HOW = {
     True: "killed by the kernel for memory",

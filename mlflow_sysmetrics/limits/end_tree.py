@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import psutil
 
-from mlflow_sysmetrics.time_limits import ENDED_EVERY_S, GRACE_S, KILLED_WITHIN_S
+from mlflow_sysmetrics.common.time_limits import ENDED_EVERY_S, GRACE_S, KILLED_WITHIN_S
 
 
 def end_tree(root: psutil.Process, grace_s: float = GRACE_S) -> bool:

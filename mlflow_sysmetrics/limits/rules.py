@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from mlflow_sysmetrics.outcome import Outcome, killed
-from mlflow_sysmetrics.tags import BY_LIMITS, STOP_METRIC
+from mlflow_sysmetrics.recording.outcome import Outcome, killed
+from mlflow_sysmetrics.recording.tags import BY_LIMITS, STOP_METRIC
 
 Values = Mapping[str, float]
 UNITS_S = {"h": 3600, "m": 60, "s": 1}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.threads import start_thread
+from mlflow_sysmetrics.common.time_limits import ASK_EVERY_S, MAX_PAUSE_S
 from mlflow_sysmetrics.limits.grammar import Limits
 from mlflow_sysmetrics.limits.rules import Stop, Values
-from mlflow_sysmetrics.outcome import Outcome, killed
-from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOP_REQUEST
-from mlflow_sysmetrics.threads import start_thread
-from mlflow_sysmetrics.time_limits import ASK_EVERY_S, MAX_PAUSE_S
+from mlflow_sysmetrics.recording.outcome import Outcome, killed
+from mlflow_sysmetrics.recording.tags import BY_PERSON, STOP_REASON, STOP_REQUEST
 
 logger = get_logger(__name__)
 

@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from mlflow_sysmetrics.lazy import lazy
+from mlflow_sysmetrics.common.lazy import lazy
 from mlflow_sysmetrics.ray_tune.endings import error_line
 from mlflow_sysmetrics.ray_tune.inside import trial_run, trial_run_id
 from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, payload

@@ -17,17 +17,17 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE
 from ray.tune.utils import flatten_dict
 
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.delivery import Point
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import process_limits
 from mlflow_sysmetrics.ray_tune import endings
 from mlflow_sysmetrics.ray_tune.destination import find_earlier, find_parent
 from mlflow_sysmetrics.ray_tune.inside import tell_location
 from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, points_of
 from mlflow_sysmetrics.ray_tune.runs import Experiment, TrialRun
-from mlflow_sysmetrics.redact import lasting_uri, redacted_errors, with_login
-from mlflow_sysmetrics.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
+from mlflow_sysmetrics.recording.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
 
 LIMITS = "MLFLOW_SYSMETRICS_LIMITS"
 _MAX_NAME = 60

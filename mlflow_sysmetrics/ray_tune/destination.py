@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.threads import within
+from mlflow_sysmetrics.common.time_limits import ANSWER_S
 from mlflow_sysmetrics.delivery import RunRef, current_run, one_line
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.store import Store, StoredRun, no_experiment
-from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
-from mlflow_sysmetrics.threads import within
-from mlflow_sysmetrics.time_limits import ANSWER_S
+from mlflow_sysmetrics.recording.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
 STUDY = "study"  # the name of the parent run of the trials, among the ids of these

@@ -12,10 +12,10 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics import tags
-from mlflow_sysmetrics.outcome import FINISHED, Outcome, failed, killed
+from mlflow_sysmetrics.common.redact import redacted_text
 from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY
-from mlflow_sysmetrics.redact import redacted_text
+from mlflow_sysmetrics.recording import tags
+from mlflow_sysmetrics.recording.outcome import FINISHED, Outcome, failed, killed
 
 UNFINISHED = killed(tags.BY_EXPERIMENT_END, "the experiment ended before the trial did")
 _RAISED = b"RayTaskError"  # the class, or the cause, of an error that a trial's own code raised

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 
-from mlflow_sysmetrics.redact import with_login
-from mlflow_sysmetrics.threads import Deadline, within
-from mlflow_sysmetrics.time_limits import COMMAND_ANSWER_S, LOOK_EVERY_S
+from mlflow_sysmetrics.common.redact import with_login
+from mlflow_sysmetrics.common.threads import Deadline, within
+from mlflow_sysmetrics.common.time_limits import COMMAND_ANSWER_S, LOOK_EVERY_S
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

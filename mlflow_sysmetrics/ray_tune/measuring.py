@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mlflow_sysmetrics.common.guard import never_raises
 from mlflow_sysmetrics.delivery import Run, window_points
-from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import Limits, MemoryKills, Values
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.inside import ProcessPlace
+from mlflow_sysmetrics.recording.host import Host
+from mlflow_sysmetrics.recording.outcome import Outcome
+from mlflow_sysmetrics.recording.tags import MEMORY_DEFINITION as DEFINED_AS
+from mlflow_sysmetrics.recording.tags import NODE, PID
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
-from mlflow_sysmetrics.tags import MEMORY_DEFINITION as DEFINED_AS
-from mlflow_sysmetrics.tags import NODE, PID
 
 _PACKAGE = "mlflow_sysmetrics (installed, or by ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]}))"
 

@@ -13,20 +13,20 @@ import ray
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger, lasting_uri
+from mlflow_sysmetrics.common.threads import Deadline, in_background, start_thread
+from mlflow_sysmetrics.common.time_limits import LAST_READINGS_S, LOOK_EVERY_S, NEXT_RESULT_S
 from mlflow_sysmetrics.delivery import Run, RunRef, source_tags, writer_for
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
-from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Limits, Watchdog
 from mlflow_sysmetrics.metrics import COUNTS, combined_in_turn
-from mlflow_sysmetrics.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.destination import STUDY, summary_before
 from mlflow_sysmetrics.ray_tune.endings import UNFINISHED, outcome_by_state, process_died
 from mlflow_sysmetrics.ray_tune.inside import ProcessPlace
 from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcess
-from mlflow_sysmetrics.redact import get_logger, lasting_uri
-from mlflow_sysmetrics.tags import KIND, STOP_REASON, STOP_REQUEST, STUDY_ID, TRIAL_ID
-from mlflow_sysmetrics.threads import Deadline, in_background, start_thread
-from mlflow_sysmetrics.time_limits import LAST_READINGS_S, LOOK_EVERY_S, NEXT_RESULT_S
+from mlflow_sysmetrics.recording.outcome import Outcome
+from mlflow_sysmetrics.recording.tags import KIND, STOP_REASON, STOP_REQUEST, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from mlflow_sysmetrics.events import emit
+from mlflow_sysmetrics.recording.events import emit
 
 if psutil.POSIX:
     import resource

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from mlflow_sysmetrics.guard import warn_once
+from mlflow_sysmetrics.common.guard import warn_once
 from mlflow_sysmetrics.sampling.accounts import CpuAccount, PeakRss, Readings, SharedPages
 from mlflow_sysmetrics.sampling.one_process import HERE, MEMORY, Reading, System
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.common.guard import never_raises
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
 from mlflow_sysmetrics.sampling.one_process import HERE, WITHOUT_CHILDREN
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler

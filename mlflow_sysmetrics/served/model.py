@@ -11,8 +11,8 @@ import mlflow
 from mlflow.models import Model
 from mlflow.types import Schema
 
+from mlflow_sysmetrics.common.redact import redacted_text
 from mlflow_sysmetrics.delivery.store import one_line
-from mlflow_sysmetrics.redact import redacted_text
 
 
 class ServedError(Exception):

@@ -19,11 +19,11 @@ import psutil
 from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 from mlflow.pyfunc import scoring_server
 
+from mlflow_sysmetrics.common.redact import redacted_text
+from mlflow_sysmetrics.common.time_limits import ENDED_EVERY_S, SERVER_ANSWER_S, SERVER_START_S, SHORT_GRACE_S
 from mlflow_sysmetrics.limits import end_tree
-from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.sampling import ProcessSampler
 from mlflow_sysmetrics.served.model import ServedError, ServedModel
-from mlflow_sysmetrics.time_limits import ENDED_EVERY_S, SERVER_ANSWER_S, SERVER_START_S, SHORT_GRACE_S
 
 _HOST = "127.0.0.1"  # whoever reaches a model's server can use the model
 _TIMED_OUT = 504

@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mlflow_sysmetrics.common.redact import absolute_uri, is_server, redacted
 from mlflow_sysmetrics.delivery.store import missing_database
-from mlflow_sysmetrics.redact import absolute_uri, is_server, redacted
-from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.recording.tags import KIND
 from mlflow_sysmetrics.ui.page import FIRST, PORT, Page, address, runs_page, tag, trials_of
 from mlflow_sysmetrics.ui.saved import MEASURED, OF_RUNS, save_costs, saved_link
 

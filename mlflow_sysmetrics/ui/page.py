@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from mlflow_sysmetrics.redact import is_server, redacted
-from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.common.redact import is_server, redacted
+from mlflow_sysmetrics.recording.tags import KIND
 
 PORT = 5000  # where `mlflow-sysmetrics ui` starts a server, if nothing listens there
 MODE = "workflowType=machine_learning"  # the UI opens in another one

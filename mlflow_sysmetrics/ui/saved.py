@@ -10,11 +10,11 @@ from mlflow.entities import Run
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from mlflow_sysmetrics.common.redact import get_logger, is_server
+from mlflow_sysmetrics.common.time_limits import ANSWER_S
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.metrics import COUNTS, CURVES, names
-from mlflow_sysmetrics.redact import get_logger, is_server
-from mlflow_sysmetrics.tags import STOP_REASON
-from mlflow_sysmetrics.time_limits import ANSWER_S
+from mlflow_sysmetrics.recording.tags import STOP_REASON
 from mlflow_sysmetrics.ui import page as ui
 
 logger = get_logger(__name__)

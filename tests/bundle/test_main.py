@@ -14,7 +14,7 @@ from entrypoints.main import main as main_command
 from entrypoints.own_modules import OF_STEPS
 from entrypoints.prepare import prepare
 from entrypoints.tune import tune
-from mlflow_sysmetrics.tags import ERROR
+from mlflow_sysmetrics.recording.tags import ERROR
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import resume
 from entrypoints.tags import DATASET, PID_SINCE, STUDY_KEY
 from entrypoints.tune import tune
-from mlflow_sysmetrics.tags import ERROR, KIND, NODE, PID
+from mlflow_sysmetrics.recording.tags import ERROR, KIND, NODE, PID
 
 OF_OWN_MODULES = {**OF_TABLE, "algorithm": ",".join(ALGORITHMS), "folds": "2", "space": "large.yaml"}
 

@@ -8,7 +8,7 @@ from cases import cases
 from commands import Command, clean_environment, store_uri
 from mlflow import MlflowClient
 
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.recording.tags import STOP_REASON
 
 # A command that gets a signal just when it asks for a module.
 INTERRUPTED = """

@@ -17,8 +17,8 @@ from sklearn.metrics import root_mean_squared_error
 
 from entrypoints.datasets import known
 from entrypoints.reporting.questions import decision
-from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.tags import HOST_PREFIX
+from mlflow_sysmetrics.recording.host import Host
+from mlflow_sysmetrics.recording.tags import HOST_PREFIX
 
 FIGURES = (Path(__file__).parent / "golden" / "figures_rmse.txt").read_text().split()
 STEPS = 2238

@@ -10,7 +10,7 @@ import mlflow_sysmetrics
 def test_integration_is_there_after_the_import_of_the_package(monkeypatch):
     """As the README's table names them."""
     monkeypatch.delattr(mlflow_sysmetrics, "optuna", raising=False)
-    assert mlflow_sysmetrics.optuna.system_metrics.__module__ == "mlflow_sysmetrics.optuna"
+    assert mlflow_sysmetrics.optuna.system_metrics.__module__ == "mlflow_sysmetrics.integrations.optuna"
     with pytest.raises(AttributeError):
         _ = mlflow_sysmetrics.keras
 

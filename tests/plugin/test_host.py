@@ -1,4 +1,4 @@
-"""Tests of mlflow_sysmetrics.host: through MLflow itself, on files as real machines have them, on this machine."""
+"""Tests of the facts about a host: through MLflow itself, on files as real machines have them, on this machine."""
 
 import json
 import os
@@ -10,10 +10,11 @@ from cases import cases
 from commands import ROOT, clean_environment
 from machines import DOCKER, Gpu, Group, Nvml, NvmlError, in_fork, lay
 
-from mlflow_sysmetrics.host import Host, HostContext
-from mlflow_sysmetrics.tags import HOST_PREFIX
+from mlflow_sysmetrics.recording.host import Host
+from mlflow_sysmetrics.recording.run_context import HostContext
+from mlflow_sysmetrics.recording.tags import HOST_PREFIX
 
-ENTRY_POINT = "[mlflow.run_context_provider]\nsysmetrics-host = mlflow_sysmetrics.host:HostContext\n"
+ENTRY_POINT = "[mlflow.run_context_provider]\nsysmetrics-host = mlflow_sysmetrics.recording.run_context:HostContext\n"
 KNOWN = {"cpu_model", "usable_cores", "memory_limit_mb", "os", "python"}
 X86 = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) Gold 6248\nprocessor\t: 1\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 243.75\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n"
@@ -28,7 +29,7 @@ def facts(root, files=None):
 def test_new_run_has_the_tags_and_import_mlflow_reads_nothing(tmp_path):
     """With the entry point, in a new interpreter: little is imported at first."""
     script = """
-import sys, mlflow_sysmetrics.host
+import sys, mlflow_sysmetrics.recording.run_context
 loaded = [name for name in sys.modules if name.startswith(("mlflow_", "mlflow.", "psutil", "ray", "subprocess"))]
 import json, mlflow
 early = sorted({"mlflow_sysmetrics.sampling", "psutil", "pynvml"} & set(sys.modules))
@@ -45,7 +46,13 @@ print(json.dumps([loaded, early, {name: text for name, text in tags.items() if n
     )
     assert done.returncode == 0, done.stderr
     loaded, early, tags = json.loads(done.stdout.splitlines()[-1])
-    assert {name.partition(".")[2] for name in loaded} == {"", "events", "host", "lazy", "tags"}
+    assert {name.partition(".")[2] for name in loaded} == {
+        "",
+        "common",
+        "common.lazy",
+        "recording",
+        *(f"recording.{name}" for name in ("events", "host", "outcome", "run_context", "tags")),
+    }
     assert "mlflow_sysmetrics.sampling" not in early
     assert tags == Host().tags()
 

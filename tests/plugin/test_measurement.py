@@ -14,7 +14,7 @@ from commands import wait_until
 from machines import Clock, child, use_cpu
 
 from mlflow_sysmetrics import Measurement, measure
-from mlflow_sysmetrics.guard import never_raises
+from mlflow_sysmetrics.common.guard import never_raises
 from mlflow_sysmetrics.measurement import Phase
 from mlflow_sysmetrics.metrics import SUMMARY as COSTS
 

@@ -1,4 +1,4 @@
-"""Tests of mlflow_sysmetrics.redact: no password of an address is left, and nothing else is lost."""
+"""Tests of mlflow_sysmetrics.common.redact: no password of an address is left, and nothing else is lost."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ from cases import cases, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.redact import check_address, get_logger, lasting_uri, redacted, redacted_text, with_login
+from mlflow_sysmetrics.common.redact import check_address, get_logger, lasting_uri, redacted, redacted_text, with_login
 
 PASSWORD = "hush42"
 ODD = st.text(st.sampled_from("a1:/?#[]@ '\"%\\&=;<>\n"), max_size=5)

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun
-from mlflow_sysmetrics.tags import RUN_KEY
+from mlflow_sysmetrics.recording.tags import RUN_KEY
 
 FAULTS = (
     "refuse",  # nobody listens

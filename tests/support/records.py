@@ -25,7 +25,7 @@ from entrypoints.search.study import Study
 from entrypoints.settings import StudySettings, tune_options
 from entrypoints.tags import AXIS, BY_TIME_LIMIT, DIVERGED, NUMBER, STOP_HOW
 from mlflow_sysmetrics.limits import Stop
-from mlflow_sysmetrics.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
+from mlflow_sysmetrics.recording.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
 
 
 def parsed(*arguments, options=tune_options):

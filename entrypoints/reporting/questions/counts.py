@@ -8,7 +8,7 @@ from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
 from entrypoints.tags import BY_RACE, BY_TIME_LIMIT
 from entrypoints.text import listed
-from mlflow_sysmetrics.tags import BY_LIMITS, BY_PERSON
+from mlflow_sysmetrics.recording.tags import BY_LIMITS, BY_PERSON
 
 MAX_NAMED = 3
 _DIVERGED, _UNSCORED, _NOT_STARTED = "diverged", "have no score", "not started"

@@ -16,7 +16,7 @@ from entrypoints.reporting.questions.effects import noise_of_score
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of
 from entrypoints.reporting.words import digits, joined, percent
 from entrypoints.tags import BY_RACE
-from mlflow_sysmetrics.tags import BY_LIMITS
+from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end

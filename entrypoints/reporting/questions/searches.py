@@ -11,7 +11,7 @@ from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.limits_saved import is_on_one_machine
 from entrypoints.reporting.words import digits
-from mlflow_sysmetrics.tags import BY_LIMITS
+from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 
 def others(frame: Frame) -> list[str]:

@@ -14,7 +14,7 @@ from ray._private import services
 from ray._private.node import Node
 
 from entrypoints.compute import workers
-from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.recording.host import Host
 
 LONG_S = 300.0
 # A Ray that looks for others on loopback, and tries once.

@@ -13,7 +13,7 @@ from entrypoints.limits.guard import Guard
 from entrypoints.limits.judging import resolved
 from entrypoints.tags import FOLD, STOP_HOW, TRAINING_STEP
 from mlflow_sysmetrics.limits import Stop
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.recording.tags import STOP_REASON
 
 TABLES = tables(__file__, "guard.yaml")
 STEPS = 500

@@ -8,7 +8,7 @@ from records import trial
 from entrypoints.models.racing import rival_of
 from entrypoints.models.trial_record import end_tags
 from entrypoints.tags import BY_RACE, DIVERGED
-from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import STOP_REASON, STOPPED_BY
 
 FOLDS = 10
 

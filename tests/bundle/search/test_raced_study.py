@@ -9,7 +9,7 @@ from records import RunningRay
 
 from entrypoints.tags import BEST_TRIAL_RUN_ID, BY_RACE, ROLE
 from entrypoints.tune import tune
-from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import STOP_REASON, STOPPED_BY
 
 # Half of the rates learn nothing in so few rounds.
 SPACE = "{max_iter: [10, 20], max_leaf_nodes: 7, learning_rate: [0.3, 0.2, 0.1, 0.003, 0.001, 0.0003]}"

@@ -27,7 +27,7 @@ from entrypoints.search.run_names import searched
 from entrypoints.search.running import tell_of_outside
 from entrypoints.tags import BY_TIME_LIMIT, DATASET, DIVERGED, FEASIBLE, SCORE, SEARCHED, STUDY_KEY, STUDY_LIMITS
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.tags import BY_PERSON, HOST_PREFIX, KIND, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import BY_PERSON, HOST_PREFIX, KIND, STOP_REASON, STOPPED_BY
 
 TABLES = tables(__file__, "search.yaml")
 FEASIBLE_TRIALS = TABLES["which trials of every end are feasible, and one more"]

@@ -21,7 +21,7 @@ from entrypoints.search.pages import open_from_the_start, save_pages
 from entrypoints.search.result import frame_at_end
 from entrypoints.search.run_names import searched
 from entrypoints.tags import BEST_TRIAL_RUN_ID, FEASIBLE, NOTE, SEARCHED, STUDY_KEY, STUDY_LIMITS
-from mlflow_sysmetrics.tags import HOST_PREFIX, KIND
+from mlflow_sysmetrics.recording.tags import HOST_PREFIX, KIND
 
 TABLES = tables(__file__, "search.yaml")
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, served=False, space={"batch_size": [2, 4, 8, 16, 32]})

@@ -19,7 +19,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import keep
 from entrypoints.tags import BEST_TRIAL_RUN_ID, NOTE
 from entrypoints.tune import tune
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.recording.tags import STOP_REASON
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
 SCORES = ["val_loss", "val_rmse", "test_rmse", "test_loss"]

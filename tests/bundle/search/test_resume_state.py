@@ -18,7 +18,7 @@ from entrypoints import search_space
 from entrypoints.runs import RecordedRun
 from entrypoints.search.resume import is_alive, keep, kept, take
 from entrypoints.tags import PID_SINCE
-from mlflow_sysmetrics.tags import NODE, PID
+from mlflow_sysmetrics.recording.tags import NODE, PID
 
 GRID = """{hidden_layer_sizes: [[8], [16, 4]], alpha: {loguniform: [0.001, 0.1]}, shuffle: [true, false],
 n_iter_no_change: {integers: [2, 7]}, activation: tanh, batch_size: [16, 64]}"""

@@ -11,7 +11,7 @@ from reference import MLP_REGRESSOR, configured
 from entrypoints.models.trial_record import Trial, end_tags
 from entrypoints.search.resume import children_of, earlier_trials, settle
 from entrypoints.tags import AXIS, BEST_TRIAL_RUN_ID, DATASET, DIVERGED, END, NUMBER, ROLE
-from mlflow_sysmetrics.tags import ERROR, KIND, STOP_REQUEST, STOPPED_BY, TRIAL_ID
+from mlflow_sysmetrics.recording.tags import ERROR, KIND, STOP_REQUEST, STOPPED_BY, TRIAL_ID
 
 TABLES = tables(__file__, "search.yaml")
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]

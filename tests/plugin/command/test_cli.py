@@ -16,7 +16,7 @@ from servers import server_here
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import writer_for
-from mlflow_sysmetrics.outcome import Outcome
+from mlflow_sysmetrics.recording.outcome import Outcome
 
 LIMIT_S = 240.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.command.cli"]

@@ -18,11 +18,11 @@ from servers import server_here
 
 from mlflow_sysmetrics.command.passthrough import Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.common.time_limits import FIRST_RUN_S, IMPORT_S
 from mlflow_sysmetrics.delivery import RunRef
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.outcome import FINISHED
-from mlflow_sysmetrics.time_limits import FIRST_RUN_S, IMPORT_S
+from mlflow_sysmetrics.recording.outcome import FINISHED
 
 LIMIT_S = 300.0
 SUMMARY = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}

@@ -18,7 +18,7 @@ from mlflow_sysmetrics.delivery.operations import Batch, Create, Point, Status
 from mlflow_sysmetrics.delivery.run import Run
 from mlflow_sysmetrics.delivery.send import send
 from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.tags import RUN_KEY, STOP_REASON
+from mlflow_sysmetrics.recording.tags import RUN_KEY, STOP_REASON
 
 FATES = st.lists(st.sampled_from(["", "", "", "before", "after"]), max_size=12).map(deque)
 TRIALS = st.sampled_from(["trial 0", "trial 1"])

@@ -39,7 +39,7 @@ def train(logger, ticks, readings):
 def test_every_reading_arrives_once_and_training_is_not_held(fault, recovers, proxy, journals, monkeypatch):
     """The store fails and recovers, or the run ends meanwhile and `sync` delivers; twice, as people do."""
     if not recovers:
-        monkeypatch.setattr("mlflow_sysmetrics.logger.DELIVER_S", 1.0)
+        monkeypatch.setattr("mlflow_sysmetrics.recording.logger.DELIVER_S", 1.0)
     mlflow.set_tracking_uri(proxy.uri)
     ticks = Ticks()
     failed_before = proxy.failed

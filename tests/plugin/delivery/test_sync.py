@@ -9,7 +9,7 @@ from servers import free_port
 from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Batch, File, Point, Status
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.recording.tags import STOP_REASON
 
 LOSS = [Batch(4_100, [Point("loss", 1.0 / (1 + step), 4_100 + step, step)]) for step in range(3)]
 

@@ -15,10 +15,10 @@ from faults import LIMIT_S, Kept, ScriptedStore
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
+from mlflow_sysmetrics.common.time_limits import MAX_ANSWER_S
 from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.delivery.writer import Writer, writer_for
-from mlflow_sysmetrics.outcome import FINISHED
-from mlflow_sysmetrics.time_limits import MAX_ANSWER_S
+from mlflow_sysmetrics.recording.outcome import FINISHED
 
 
 @pytest.fixture

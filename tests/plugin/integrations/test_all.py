@@ -91,7 +91,7 @@ def test_store_that_is_away_costs_no_training(door, store_in_use):
 def test_library_that_is_too_old_is_one_sentence(name, version, monkeypatch):
     """At import."""
     library = pytest.importorskip(name)
-    door = importlib.import_module(f"mlflow_sysmetrics.{name}")
+    door = importlib.import_module(f"mlflow_sysmetrics.integrations.{name}")
     monkeypatch.setattr(library, "__version__", version)
     with pytest.raises(ImportError, match=rf"^{name} {version} .*; install {name}>=\d$"):
         importlib.reload(door)

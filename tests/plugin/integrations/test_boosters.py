@@ -21,9 +21,10 @@ from sklearn.datasets import make_classification
 lightgbm = pytest.importorskip("lightgbm")
 xgboost = pytest.importorskip("xgboost")
 
-from mlflow_sysmetrics import SystemMetricsLogger, boosters  # noqa: E402
+from mlflow_sysmetrics import SystemMetricsLogger  # noqa: E402
 from mlflow_sysmetrics.delivery import writer_for  # noqa: E402
 from mlflow_sysmetrics.delivery.sync import deliver  # noqa: E402
+from mlflow_sysmetrics.integrations import boosters  # noqa: E402
 from mlflow_sysmetrics.lightgbm import SystemMetricsCallback as LightgbmCallback  # noqa: E402
 from mlflow_sysmetrics.xgboost import SystemMetricsCallback as XgboostCallback  # noqa: E402
 

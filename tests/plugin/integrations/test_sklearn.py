@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlflow_sysmetrics import Limits
+from mlflow_sysmetrics.integrations.sklearn import Search, SystemMetricsCallback
 from mlflow_sysmetrics.metrics import SUMMARY
-from mlflow_sysmetrics.sklearn import Search, SystemMetricsCallback
 
 pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks since 1.9")
 X, y = np.arange(40.0).reshape(-1, 1), np.arange(40) % 2

@@ -8,7 +8,7 @@ from cases import cases
 from machines import V2_MOUNT, child, lay, memory_group
 
 from mlflow_sysmetrics.limits import MemoryKills
-from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
+from mlflow_sysmetrics.recording.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
 PID = 4242
 EATER = "kept = []\nwhile True: kept.append(b'x' * 1_000_000)"

@@ -8,7 +8,7 @@ from commands import wait_until
 
 from mlflow_sysmetrics.limits import Watchdog, process_limits, watchdog
 from mlflow_sysmetrics.limits.watchdog import stopped_by_person
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.recording.tags import STOP_REASON
 
 LIMIT_S = 10.0
 

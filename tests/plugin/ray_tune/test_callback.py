@@ -16,11 +16,11 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from tune_sweeps import tuner
 
 from mlflow_sysmetrics.delivery import Point
-from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.metrics import SUMMARY
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload
 from mlflow_sysmetrics.ray_tune.callback import trial_name
 from mlflow_sysmetrics.ray_tune.results import points_of
+from mlflow_sysmetrics.recording.host import Host
 
 CASES = tables(__file__, "cases.yaml")
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there: the store refuses at once

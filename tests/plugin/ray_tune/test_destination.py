@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.ray_tune.destination import STUDY, find_earlier, find_parent, summary_before
-from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
+from mlflow_sysmetrics.recording.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
 
 @pytest.fixture

@@ -29,10 +29,10 @@ from tune_sweeps import AtResult, environment, fit, place, trainables, tuner
 
 import mlflow_sysmetrics
 from entrypoints.compute.workers import without_extras
-from mlflow_sysmetrics import guard
-from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.common import guard
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import HOST_PREFIX, RETRIED_AFTER, TRIAL_ID
+from mlflow_sysmetrics.recording.host import Host
+from mlflow_sysmetrics.recording.tags import HOST_PREFIX, RETRIED_AFTER, TRIAL_ID
 
 pytestmark = pytest.mark.slow
 SCRIPT_S = 900.0

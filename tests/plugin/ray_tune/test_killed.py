@@ -5,7 +5,7 @@ from commands import runs_of_kind
 from tune_sweeps import tuner
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import CAUSE_OF_DEATH
+from mlflow_sysmetrics.recording.tags import CAUSE_OF_DEATH
 
 TRIALS = 10
 

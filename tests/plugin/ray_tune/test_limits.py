@@ -8,10 +8,10 @@ from commands import runs_of_kind
 from ray import tune
 from tune_sweeps import trainables, tuner
 
+from mlflow_sysmetrics.common.time_limits import NEXT_RESULT_S
 from mlflow_sysmetrics.limits import Limits
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import RETRIED_AFTER, STOP_REASON, STOPPED_BY
-from mlflow_sysmetrics.time_limits import NEXT_RESULT_S
+from mlflow_sysmetrics.recording.tags import RETRIED_AFTER, STOP_REASON, STOPPED_BY
 
 LIMIT = "memory_growth_mb<=250"
 LONG_STEP_S = 120.0

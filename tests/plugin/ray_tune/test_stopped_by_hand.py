@@ -10,7 +10,7 @@ from tune_sweeps import trainables, tuner
 from mlflow_sysmetrics.delivery import writer_for
 from mlflow_sysmetrics.limits import watchdog
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP_REASON, STOP_REQUEST, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import BY_PERSON, CAUSE_OF_DEATH, STOP_REASON, STOP_REQUEST, STOPPED_BY
 
 LIMIT_S = 300.0
 LONG = {"steps": 450, "step_s": 0.1}

@@ -11,14 +11,13 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
-from mlflow_sysmetrics.events import EVENT_FILE, emit
-from mlflow_sysmetrics.guard import never_raises
-from mlflow_sysmetrics.host import is_on
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.recording.events import EVENT_FILE, emit, is_on
 
 if TYPE_CHECKING:
-    from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.measurement import Measurement
+    from mlflow_sysmetrics.recording.logger import SystemMetricsLogger
 
 logger = get_logger(__name__)
 _enabled = False
@@ -56,7 +55,7 @@ def _warn_of_open_run() -> None:
 
 def is_measured(run_id: str) -> bool:
     """Whether a run gets its summary from a logger of this process, or from the command around it."""
-    from mlflow_sysmetrics.logger import recorded_runs
+    from mlflow_sysmetrics.recording.logger import recorded_runs
 
     return (os.getpid(), run_id) in _open or run_id in recorded_runs()
 
@@ -122,14 +121,14 @@ def _opened(run: Any, around: Any) -> None:
         return
     recorder: Measurement | SystemMetricsLogger
     if not os.environ.get(EVENT_FILE):
-        from mlflow_sysmetrics.logger import SystemMetricsLogger
+        from mlflow_sysmetrics.recording.logger import SystemMetricsLogger
 
         recorder = SystemMetricsLogger(run_id)
     else:
         import mlflow
 
+        from mlflow_sysmetrics.common.redact import lasting_uri
         from mlflow_sysmetrics.measurement import Measurement
-        from mlflow_sysmetrics.redact import lasting_uri
 
         recorder = Measurement()
         parent_id = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.util import Finalize
 
-from mlflow_sysmetrics.autologging import is_measured, override_status
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger
 from mlflow_sysmetrics.delivery import (
     Run,
     child_run,
@@ -18,12 +19,11 @@ from mlflow_sysmetrics.delivery import (
     source_tags,
     writer_for,
 )
-from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Limits, check_attainable, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.metrics import allowed_name
-from mlflow_sysmetrics.outcome import FINISHED, Outcome, failed
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.recording.autologging import is_measured, override_status
+from mlflow_sysmetrics.recording.outcome import FINISHED, Outcome, failed
 
 logger = get_logger(__name__)
 MIN_POINT_S = 0.05  # between two points of a curve: CPU time over less says little

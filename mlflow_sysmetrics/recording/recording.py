@@ -6,16 +6,16 @@ import os
 import platform
 from collections.abc import Sequence
 
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.time_limits import DELIVER_S
 from mlflow_sysmetrics.delivery import Run, window_points
 from mlflow_sysmetrics.delivery.journal import InUseError
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.recording.outcome import Outcome
+from mlflow_sysmetrics.recording.tags import MEMORY_DEFINITION, NODE, PID
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
-from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
-from mlflow_sysmetrics.time_limits import DELIVER_S
 
 logger = get_logger(__name__)
 

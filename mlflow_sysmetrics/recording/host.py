@@ -1,8 +1,4 @@
-"""What every fluent MLflow run is tagged with: the facts about its host that a fair comparison of costs needs.
-
-MLflow loads this module at `import mlflow` (entry point group `mlflow.run_context_provider`). So it imports next to
-nothing, and reads nothing before the first run starts.
-"""
+"""Facts about a machine that a fair comparison of costs needs, as tags of runs."""
 
 from __future__ import annotations
 
@@ -10,34 +6,11 @@ import contextlib
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
-from mlflow_sysmetrics.events import EVENT_FILE
-from mlflow_sysmetrics.tags import HOST_PREFIX
+from mlflow_sysmetrics.recording.tags import HOST_PREFIX
 
 SYSTEM_FACTS = frozenset({"os", "python"})  # that an update changes, which does not make it another host
-
-
-def is_on() -> bool:
-    """Whether runs are tagged and measured: not where MLFLOW_SYSMETRICS=0."""
-    return os.environ.get("MLFLOW_SYSMETRICS") != "0"
-
-
-class HostContext:
-    """MLflow's provider of the tags of `Host`. They are gathered in a process's first run, and once. Never raises."""
-
-    def __init__(self) -> None:
-        self._tags: dict[int, Mapping[str, str]] = {}  # by process: a forked worker may have been given other cores
-
-    def in_context(self) -> bool:
-        return is_on()
-
-    def tags(self) -> dict[str, str]:
-        """The tags of a run that starts in this process."""
-        if (pid := os.getpid()) not in self._tags:
-            self._tags = {pid: Host().tags()}
-        return dict(self._tags[pid])
 
 
 class Host:
@@ -102,9 +75,3 @@ class Host:
             return {}
         parts = (line.partition(between) for line in text.splitlines())
         return {name.strip(): value.strip() for name, _, value in parts}
-
-
-if os.environ.get(EVENT_FILE) and is_on():
-    from mlflow_sysmetrics.autologging import emit_events
-
-    emit_events()

@@ -14,17 +14,17 @@ import mlflow
 import psutil
 from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
 
+from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.threads import Deadline, start_thread, within
+from mlflow_sysmetrics.common.time_limits import DELIVER_BEFORE_KILL_S, DELIVER_S, LOOK_EVERY_S
 from mlflow_sysmetrics.delivery import Point, Run, writer_for
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
-from mlflow_sysmetrics.guard import never_raises
 from mlflow_sysmetrics.limits import Stop, Watchdog, check_attainable, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement, Phase
-from mlflow_sysmetrics.outcome import Outcome
-from mlflow_sysmetrics.recording import Recording
-from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.threads import Deadline, start_thread, within
-from mlflow_sysmetrics.time_limits import DELIVER_BEFORE_KILL_S, DELIVER_S, LOOK_EVERY_S
+from mlflow_sysmetrics.recording.outcome import Outcome
+from mlflow_sysmetrics.recording.recording import Recording
 
 logger = get_logger(__name__)
 T = TypeVar("T")

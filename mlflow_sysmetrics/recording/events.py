@@ -16,6 +16,11 @@ from pathlib import Path
 EVENT_FILE = "MLFLOW_SYSMETRICS_EVENT_FILE"  # names it, in the environment of the program
 
 
+def is_on() -> bool:
+    """Whether runs are tagged and measured: not where MLFLOW_SYSMETRICS=0."""
+    return os.environ.get("MLFLOW_SYSMETRICS") != "0"
+
+
 def emit(event: str, **fields: object) -> None:
     """Append an event, at once: several processes may write there. No-op without a file; nothing raises."""
     path = os.environ.get(EVENT_FILE)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from types import ModuleType
 
-from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.common.redact import get_logger
 
 logger = get_logger(__name__)
 _VARIES = re.compile(r"[-+.\w]*\d[-+.\w]*")  # a number, or a name with one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mlflow_sysmetrics.tags import BY_PERSON, ERROR, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.recording.tags import BY_PERSON, ERROR, STOP_REASON, STOPPED_BY
 
 
 class Outcome(NamedTuple):

@@ -10,7 +10,7 @@ from multiprocessing.managers import BaseManager
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mlflow_sysmetrics.threads import start_thread
+from mlflow_sysmetrics.common.threads import start_thread
 
 _objects = WeakValueDictionary[int, Any]()  # which have a proxy
 _keys = itertools.count()

@@ -1,0 +1,1 @@
+"""What several rooms need: threads, time limits, guards against errors, redaction of passwords, late imports."""
