@@ -18,9 +18,9 @@ import click
 import mlflow
 import numpy as np
 
-from mlflow_sysmetrics.check.contest import with_tolerances
-from mlflow_sysmetrics.check.programs import Program, Programs
-from mlflow_sysmetrics.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, judge
+from mlflow_gate.check.contest import with_tolerances
+from mlflow_gate.check.programs import Program, Programs
+from mlflow_gate.check.verdict import CPU, LOOKS, MEMORY, PEAK_RSS, judge
 from mlflow_sysmetrics.delivery import RunRef
 
 PROGRAMS = {

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import psutil
 
+import entrypoints
+import mlflow_gate
 import mlflow_sysmetrics
 
 OF_STEPS = "MLFLOW_SYSMETRICS_USER_FOLDER"  # the user's folder, for the commands that main starts
-PACKAGES = (Path(__file__).parent, Path(mlflow_sysmetrics.__file__).parent)
+PACKAGES = tuple(Path(str(package.__file__)).parent for package in (entrypoints, mlflow_gate, mlflow_sysmetrics))
 
 
 def user_folder() -> Path:

@@ -17,9 +17,7 @@ class SummaryMetric(NamedTuple):
     unit: str
     meaning: str  # in docs/metrics.md
     combine: Combine | None = None  # the values of processes that ran one after the other, if they can be combined
-    scope: str = (
-        "process"  # what it describes: a process tree, its steps, an experiment, a served model, or its capacity
-    )
+    scope: str = "process"  # what it describes: a process tree, its steps, an experiment, or a served model
     is_mean: bool = False  # since the start, which goes up and down; a cost only grows
 
 
@@ -52,25 +50,6 @@ METRICS = (
     SummaryMetric("stopped", "count", "of these: KILLED, whatever ended them", scope="experiment"),
     SummaryMetric("failed", "count", "of these: FAILED", scope="experiment"),
     SummaryMetric("restarts", "count", "how often a trial began again after its process had died", scope="experiment"),
-    SummaryMetric("served_cpu_ms", "ms", "CPU time of the server for a request of one row, the mean", scope="served"),
-    SummaryMetric("served_p50_ms", "ms", "time to the answer to a request of one row: median", scope="served"),
-    SummaryMetric(
-        "served_p95_ms", "ms", "the same, 95th percentile; absent with fewer than 59 requests", scope="served"
-    ),
-    SummaryMetric(
-        "served_p99_ms", "ms", "the same, 99th percentile; absent with fewer than 300 requests", scope="served"
-    ),
-    SummaryMetric("served_memory_mb", "MB", "RSS - SHR of the server after these requests", scope="served"),
-    SummaryMetric(
-        "served_cold_start_s", "s", "from the start of the server's process to its first answer", scope="served"
-    ),
-    SummaryMetric("served_rows_per_s", "1/s", "rows predicted a second, 100 in each request", scope="served"),
-    SummaryMetric(
-        "served_capacity_per_s",
-        "1/s",
-        "the highest rate of requests of one row at which a limit on a percentile is met",
-        scope="capacity",
-    ),
 )
 _REFUSED = re.compile(r"[^\w\-. /:]")
 CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial

@@ -9,7 +9,7 @@ import pandas as pd
 from entrypoints.datasets.sources import Wanted, check_size, reading
 from entrypoints.errors import UserError
 from entrypoints.text import listed, shorten
-from mlflow_sysmetrics.table_files import look_through, read_csv
+from mlflow_gate.table_files import look_through, read_csv
 
 _SUFFIX = re.compile(r"\.csv(\.gz)?$", re.IGNORECASE)
 CONVERT = "write it as a Parquet file, and choose max_rows={}, of which only these rows are read"

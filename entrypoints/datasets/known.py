@@ -24,7 +24,7 @@ from entrypoints.datasets.sysmetrics_rows import numbers
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError, say
 from entrypoints.text import Echo, closest
-from mlflow_sysmetrics.table_files import EXACT
+from mlflow_gate.table_files import EXACT
 
 DATA = Path(__file__).parents[1] / "data"
 SOURCES: list[Source] = [openml_source, csv_files, parquet_files]

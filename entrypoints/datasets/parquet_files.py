@@ -12,7 +12,7 @@ from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, datas
 
 from entrypoints.datasets.random_rows import drawn
 from entrypoints.datasets.sources import Wanted, check_size, reading
-from mlflow_sysmetrics.table_files import PARQUET
+from mlflow_gate.table_files import PARQUET
 
 # Otherwise pyarrow keeps whole row groups, and many batches.
 _STREAMED = ParquetFileFormat(

@@ -8,8 +8,8 @@ from entrypoints.compute import memory
 from entrypoints.errors import UserError
 from entrypoints.limits.grammar import Limits, RelativeLimit, TrialMetric
 from entrypoints.models.scores import Score
+from mlflow_gate.metrics import SERVED
 from mlflow_sysmetrics.limits import Kind
-from mlflow_sysmetrics.metrics import names
 from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
 _COSTS = (
@@ -33,7 +33,6 @@ _BESIDE = (
     TrialMetric("system_cpu_seconds", Kind.GROWING),
     TrialMetric("peak_rss_mb", Kind.GROWING),
 )
-SERVED = names("served")  # known of finalists alone
 BESIDE = tuple(metric.name for metric in _BESIDE)
 SYSTEM_FIGURES = tuple(metric.name for metric in _COSTS)
 COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  # where less is better

@@ -13,6 +13,7 @@ from entrypoints.limits import costs
 from entrypoints.limits.grammar import Limits, RelativeLimit
 from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting.answer import rows_of
+from mlflow_gate.metrics import SERVED
 from mlflow_sysmetrics.limits import Stop, finite
 from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
@@ -37,7 +38,7 @@ def limits_of(frame: Frame, text: str | None = None) -> Limits:
 def with_served(frame: Frame) -> pd.DataFrame:
     """The first study's trials, with what their models cost as served in any study: each serves only finalists."""
     trials: pd.DataFrame = frame.trials[frame.trials["study"] == frame.first]
-    names = [name for name in costs.SERVED if name in frame.trials]
+    names = [name for name in SERVED if name in frame.trials]
     if not names:
         return trials
     configurations = frame.configurations

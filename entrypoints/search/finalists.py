@@ -21,8 +21,8 @@ from entrypoints.models.trial_record import Trial
 from entrypoints.reporting.questions.decision import decide
 from entrypoints.search.study import Study
 from entrypoints.statistics import Estimate
+from mlflow_gate.served import Judgement, ServedCosts, ServedError, judged, served_costs
 from mlflow_sysmetrics.delivery import now_ms
-from mlflow_sysmetrics.served import Judgement, ServedCosts, ServedError, judged, served_costs
 
 MAX_FINALISTS = 5
 _SECONDS = 5.0  # of requests, where no limit is judged by them

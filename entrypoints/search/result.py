@@ -13,7 +13,7 @@ import mlflow
 from entrypoints import views
 from entrypoints.errors import UserError
 from entrypoints.frame import Frame, StudyRows, frame_of
-from entrypoints.limits.costs import SERVED, of_served
+from entrypoints.limits.costs import of_served
 from entrypoints.limits.grammar import RelativeLimit
 from entrypoints.links import how_to_open, run_view
 from entrypoints.mlflow_io import log_tables, search_runs
@@ -34,6 +34,7 @@ from entrypoints.tags import (
     STUDY_KEY,
     STUDY_LIMITS,
 )
+from mlflow_gate.metrics import SERVED
 from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 if TYPE_CHECKING:

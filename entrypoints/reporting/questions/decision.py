@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.frame import FOREST, IGNORING, REFERENCE, Frame, to_ten_digits
-from entrypoints.limits.costs import SERVED, compared, of_served
+from entrypoints.limits.costs import compared, of_served
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, noise_of, small
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
@@ -21,6 +21,7 @@ from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_serv
 from entrypoints.reporting.words import configuration, digits, joined, percent, value, within
 from entrypoints.settings import CHEAPEST
 from entrypoints.statistics import REPORTED, Estimate, FoldNoise, over_folds
+from mlflow_gate.metrics import SERVED
 
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
 SEEN = math.log(1.2)  # a ratio of costs that is worth a word

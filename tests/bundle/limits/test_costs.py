@@ -6,8 +6,9 @@ import pytest
 from cases import cases
 
 from entrypoints.errors import UserError
-from entrypoints.limits.costs import COSTS, SERVED, metrics, parse_limits
+from entrypoints.limits.costs import COSTS, metrics, parse_limits
 from entrypoints.models import scores
+from mlflow_gate.metrics import SERVED
 
 TASKS = ["regression", "classification"]
 

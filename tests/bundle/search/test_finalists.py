@@ -15,8 +15,8 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import finalists, result, running
 from entrypoints.tags import FEASIBLE
 from entrypoints.tune import tune
-from mlflow_sysmetrics.served import ServedCosts, ServerError
-from mlflow_sysmetrics.served.contention import Contention
+from mlflow_gate.served import ServedCosts, ServerError
+from mlflow_gate.served.contention import Contention
 
 TABLES = tables(__file__, "search.yaml")
 MACHINES = {"quiet": Contention(0.02, 0.01), "busy": Contention(1.2, 0.6)}

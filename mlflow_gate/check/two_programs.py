@@ -1,0 +1,56 @@
+"""Does a program cost more than its baseline, or log worse metrics?"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from mlflow_gate.check import verdict
+from mlflow_gate.check.contest import BASELINE, CANDIDATE, compare, with_tolerances
+from mlflow_gate.check.output import Result
+from mlflow_gate.check.programs import Program, Programs
+from mlflow_gate.check.verdict import ComparedMetric
+from mlflow_gate.check.worktrees import in_worktrees, repository_of
+from mlflow_sysmetrics.command.run import script_of
+
+
+def check_programs(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    baseline_command: str | None,
+    baseline_commit: str | None,
+    setup: str | None,
+    metrics: Mapping[str, bool],
+    tolerate: str,
+    wall_time: bool,
+) -> Result:
+    """Compare a program with its baseline until each metric is decided, or ten pairs have run; record it in MLflow.
+
+    `metrics` are those that the program logs, and whether higher is better. click.ClickException: what was given is
+    wrong, a program failed, or the store does not answer.
+    """
+    if bool(baseline_command) == (baseline_commit is not None):
+        raise click.UsageError("give one of --baseline-command and --baseline-commit")
+    if setup and baseline_commit is None:
+        raise click.UsageError("--setup prepares the code of a commit: give --baseline-commit with it")
+    costs = [verdict.CPU, verdict.PEAK_RSS, verdict.MEMORY]
+    why_in_turn = ""
+    if wall_time:
+        costs.append(verdict.TIME)
+        why_in_turn = "wall time is asked for"
+    logged = [ComparedMetric(name, higher_is_better=is_better) for name, is_better in metrics.items()]
+    compared = with_tolerances([*costs, *logged], tolerate)
+    name = Path(script_of(command)).name
+    params = {"command": shlex.join(command), "baseline": baseline_commit or baseline_command}
+    candidate = Program(CANDIDATE, command, Path.cwd(), environment)
+    if baseline_command:
+        baseline = replace(candidate, side=BASELINE, command=shlex.split(baseline_command))
+        return compare(Programs([baseline, candidate], why_in_turn, None, compared), name, params)
+    repository = repository_of(candidate.folder)
+    with in_worktrees(candidate, repository, str(baseline_commit), setup) as programs:
+        return compare(Programs(programs, why_in_turn, repository, compared), name, params)

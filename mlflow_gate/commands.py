@@ -1,0 +1,210 @@
+"""The commands `check` and `served` of `mlflow-sysmetrics`, which finds them by their entry points."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from click import option
+
+from mlflow_gate.metrics import SERVED
+
+if TYPE_CHECKING:
+    from mlflow_gate.check.output import Result
+
+_DATA = """A CSV or Parquet file with rows to ask for; it may have more columns than the model takes. By default the
+model's own input example."""
+_SERVED_LIMITS = f"""What the model may cost, such as "served_p95_ms<=20, served_memory_mb<=300". Metrics:
+{", ".join(SERVED)}."""
+_RATE_HELP = """Requests a second, which fall due at random moments, whatever the answers do; a time counts from when
+its request was due. By default each request waits for the answer to the one before."""
+_CAPACITY = """Find the highest rate that meets this limit on a percentile, such as "served_p95_ms<=20"; 70 to 100 s."""
+_TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
+cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
+_TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
+served_cpu_ms, 2% of served_memory_mb, 5% of served_answered_per_s, 25% of served_p50_ms."""
+_CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on."
+_POSITIVE = """Positive class of two. Needed for log_loss, brier, roc_auc and average_precision. If models have other
+labels, give both: churned=1."""
+_LOWER = ["rmse", "mae", "error_rate", "log_loss", "brier"]
+_HIGHER = ["roc_auc", "average_precision"]
+_MODEL_ADDRESSES = ("models:/", "runs:/")
+
+
+def _checked_rate(context: click.Context, parameter: click.Parameter, rate: float | None) -> float | None:
+    if rate is not None and not 0.1 <= rate <= 10_000:
+        raise click.UsageError(f"--rate {rate:g}: use 0.1 to 10000 requests a second")
+    return rate
+
+
+_RATE = option("--rate", metavar="NUMBER", type=float, callback=_checked_rate, help=_RATE_HELP)
+_FORMAT = option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="How the verdict is printed.",
+)
+
+
+class CheckCommand(click.Command):
+    """`check` of programs; where it is given models, that of models."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        is_of_programs = any(word == "--" or word.startswith("--baseline-") for word in args)
+        if not is_of_programs and any(word.startswith(_MODEL_ADDRESSES) for word in args):
+            return check_models.make_context(info_name, args, parent, **extra)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.NoSuchOption as error:
+            if any(error.option_name in option.opts for option in check_models.params):
+                raise click.UsageError(f"{error.option_name} is for two models, such as models:/m/7") from None
+            raise
+
+
+@click.command("check", cls=CheckCommand, context_settings={"allow_interspersed_args": False})
+@option("--baseline-command", metavar="COMMAND", help="The command to compare with.")
+@option(
+    "--baseline-commit", metavar="REV", help="The same command with the code of this commit of the repository here."
+)
+@option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
+@option("--lower", metavar="METRIC", multiple=True, help="Metric to compare; lower is better. Repeatable.")
+@option("--higher", metavar="METRIC", multiple=True, help="Metric to compare; higher is better. Repeatable.")
+@option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE)
+@option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
+@_FORMAT
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def check(
+    environment: dict[str, str],
+    /,
+    form: str,
+    lower: tuple[str, ...],
+    higher: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
+
+    Both run in pairs, at once where the machine has room, until one metric is worse or all are decided, after 3, 5, 7
+    or 10 pairs: cpu_seconds, peak_rss_mb (the highest memory of one process), peak_memory_mb (that of all processes
+    together), and each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal
+    programs finds anything worse. `{pair}` in a command and SYSMETRICS_PAIR are the number of the pair, for a program
+    to use as its seed: it makes noise small. All runs are recorded below a run of the check, which has the verdict.
+
+    \b
+    Examples:
+      mlflow-sysmetrics check --baseline-commit main -- python train.py --seed {pair}
+      mlflow-sysmetrics check --baseline-command "python old.py" --lower val_rmse -- python new.py
+      mlflow-sysmetrics check --baseline-commit HEAD --tolerate "peak_rss_mb=3%" -- python train.py
+
+    Two models are compared by `mlflow-sysmetrics check models:/m@champion models:/m/7`; --help after them says how.
+
+    The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
+    something cannot be judged or the baseline fails.
+    """
+    try:
+        from mlflow_gate.check.two_programs import check_programs
+    except ImportError as error:
+        raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
+    metrics = dict.fromkeys(lower, False) | dict.fromkeys(higher, True)
+    _end_of_check(lambda: check_programs(environment=environment, metrics=metrics, **options), form)
+
+
+@click.command("check", epilog="Without models, `mlflow-sysmetrics check --help` is on programs.")
+@option("--data", required=True, metavar="FILE", help=_CHECK_DATA)
+@option("--target", required=True, metavar="COLUMN", help="The column that the models predict.")
+@option("--lower", multiple=True, type=click.Choice(_LOWER), help="A loss that is compared on them. Repeatable.")
+@option("--higher", multiple=True, type=click.Choice(_HIGHER), help="A score that is compared on them. Repeatable.")
+@option("--positive", metavar="CLASS", help=_POSITIVE)
+@option("--group", metavar="COLUMN", help="Rows with one value of it, such as a patient's, are one observation.")
+@option("--promote", metavar="ALIAS", help="If nothing is worse (exit code 0), let this alias name the candidate.")
+@option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_MODELS)
+@_RATE
+@option("--wall-time", is_flag=True, help="Compare served_p50_ms, too.")
+@_FORMAT
+@click.argument("baseline")
+@click.argument("candidate")
+def check_models(baseline: str, candidate: str, data: str, form: str, **options: Any) -> None:
+    """Say whether the model CANDIDATE predicts worse than BASELINE, or costs more as served, beyond noise.
+
+    Both predict the rows of --data, and how the difference of their scores varies between blocks of rows says whether
+    CANDIDATE is worse. Then both are served at once and asked in turn, with new servers in each pair, until one cost is
+    worse or all are decided, after 3, 5, 7 or 10 pairs: served_cpu_ms and served_memory_mb; with --rate at that rate,
+    first the one and then the other, and how many requests they answer, served_answered_per_s. At most one in a hundred
+    checks of equal models finds anything worse. Take rows that neither was trained on: those of the baseline's training
+    make it look better than it is.
+
+    \b
+    Examples:
+      mlflow-sysmetrics check models:/m@champion models:/m/7 --data rows.csv --target y --lower rmse --promote champion
+      mlflow-sysmetrics check models:/m/6 models:/m/7 --data rows.csv --target y --lower rmse --rate 50 --wall-time
+
+    The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
+    something cannot be judged, the baseline fails, or somebody else has moved the alias meanwhile.
+    """
+    try:
+        from mlflow_gate.check import two_models
+        from mlflow_gate.served.command import read_rows
+    except ImportError as error:
+        wanted = "pip install mlflow 'mlflow-sysmetrics-bundle[check]'"
+        raise click.UsageError(f"{error.name} is missing: {wanted}") from None
+    _end_of_check(lambda: two_models.check_models(baseline, candidate, read_rows(data), **options), form)
+
+
+def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
+    """Run a check, print its verdict, and exit with its code."""
+    from mlflow_gate.check.contest import CheckError
+    from mlflow_gate.check.output import FORMATS
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        result = check()
+    except (OSError, ValueError) as error:  # git is missing, or a folder of the baseline, or the end of a quotation
+        raise CheckError(f"nothing can be compared: {error}") from None
+    except KeyboardInterrupt:
+        sys.exit(130)  # not 1, as click would have it: nothing was found to be worse
+    click.echo(FORMATS[form](result))
+    sys.exit(result.exit_code)
+
+
+@click.command()
+@option("--data", metavar="FILE", help=_DATA)
+@option("--limits", metavar="LIMITS", default="", help=_SERVED_LIMITS)
+@_RATE
+@option("--capacity", metavar="LIMIT", help=_CAPACITY)
+@option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of the server.")
+@click.argument("model_uri")
+def served(model_uri: str, **options: Any) -> None:
+    """Serve a model and say what it costs: CPU time, latency and memory, as an application meets them.
+
+    MODEL_URI is any address that MLflow knows. The model is loaded by MLflow's own scoring server, in this environment
+    and on this machine alone, and asked for one row after another, for 10 to 20 s, or at the rate of your application.
+    The figures are logged on the model, so that the tab Models compares them, in a new run that has the facts of this
+    machine.
+
+    \b
+    Examples:
+      mlflow-sysmetrics served models:/m@champion
+      mlflow-sysmetrics served models:/m/7 --data rows.csv
+      mlflow-sysmetrics served models:/m-0a1b... --rate 50 --limits "served_p95_ms<=20, served_memory_mb<=300"
+      mlflow-sysmetrics served models:/m/7 --capacity "served_p95_ms<=20" --workers 2
+
+    The exit code is 0 if all limits are met, 1 if one is broken or the model cannot be served, 2 after wrong use, and 3
+    if a limit cannot be judged: the machine was too busy, or there were too few requests.
+    """
+    try:
+        from mlflow_gate.served.command import served as measure_served
+    except ImportError as error:
+        raise click.UsageError(f"{error.name} is missing: pip install mlflow") from None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = measure_served(model_uri, **options)
+    except KeyboardInterrupt:
+        sys.exit(130)  # not 1, as click would have it
+    sys.exit(code)

@@ -1,0 +1,153 @@
+"""Requests at a rate: when they fall due, what their times tell, and how the capacity is found from them."""
+
+import itertools
+import os
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+from random import Random
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from cases import cases
+
+from mlflow_gate.served import Server, ServerError, capacity, capacity_limit
+from mlflow_gate.served.capacity import Judge, bracketed
+from mlflow_gate.served.client import Client
+from mlflow_gate.served.contention import Contention
+from mlflow_gate.served.latency import Asked, answered_per_s, is_late, keeps_up
+from mlflow_gate.served.pacing import Poisson, stream
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]"
+REQUEST = b"POST / HTTP/1.1\r\n\r\n"
+
+
+def queued(rate, seconds, service_s=0.01, connections=64, seed=0):
+    """Requests to a server that answers one at a time, by Lindley's recursion."""
+    random = Random(seed)
+    free_s = [0.0] * connections
+    due_s, idle_s, asked = 0.0, 0.0, []
+    while True:
+        due_s += random.expovariate(rate)
+        sent_s = max(due_s, min(free_s))
+        if sent_s > seconds:
+            return asked
+        idle_s = max(sent_s, idle_s) + service_s
+        free_s[free_s.index(min(free_s))] = idle_s
+        asked.append(Asked(due_s, sent_s, sent_s, idle_s))
+
+
+def test_requests_fall_due_at_random_moments_that_a_seed_fixes():
+    pacer = Poisson(50, seed=1)
+    due_s = [pacer(0.0, number) for number in range(5000)]
+    gaps_s = np.diff(due_s)
+    mean_s = gaps_s.mean()
+    assert mean_s == pytest.approx(1 / 50, rel=0.05)
+    assert (gaps_s > mean_s).mean() == pytest.approx(0.368, abs=0.02)  # 1/e
+    assert Poisson(50, seed=1)(due_s[7] + 1.0, 7) == pytest.approx(-1.0)  # overdue
+
+
+@cases("load, keeps", [(0.5, True), (0.9, True), (1.1, False), (3.0, False)])
+def test_server_keeps_up_unless_its_queue_grows(load, keeps):
+    """At ten seeds each."""
+    rate = 100 * load
+    assert [keeps_up(queued(rate, 15.0, seed=seed), rate) for seed in range(10)] == [keeps] * 10
+
+
+def test_server_that_stood_still_for_a_moment_keeps_up():
+    """Here in the last second: the queue at the end does not grow."""
+    asked = [Asked(at / 50, at / 50, at / 50, (at / 50 if at < 350 else 8.0) + 0.01) for at in range(400)]
+    assert keeps_up(asked, 50)
+
+
+def test_of_no_answers_a_part_can_be_said():
+    """A ratio of two models needs more than 0."""
+    assert answered_per_s([Asked(at, at, at) for at in range(5)]) == 0.25
+
+
+@cases(
+    "free_s, sent_s, late",
+    {"at once": (0.0, 0.001, False), "late": (0.0, 0.02, True), "no connection was free": (5.0, 5.0, False)},
+)
+def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency(free_s, sent_s, late):
+    asked = [Asked(at, at + free_s, at + sent_s, at + sent_s + 0.04) for at in range(100)]
+    assert is_late(asked) == late
+
+
+@cases("seed", range(3))
+def test_capacity_of_a_queue_is_that_of_the_theory(seed):
+    """With 10 ms a request, one at a time, 95 % wait at most 50 ms up to 69.4 requests a second (M/D/1)."""
+    judge_s = 15.0
+
+    def holds(rate):
+        judge = Judge(capacity_limit("served_p95_ms<=50"), rate * judge_s)
+        asked = queued(rate, judge_s, seed=seed * 1000 + round(rate))
+        if any(judge.is_lost([at for at in asked if at.free_s <= now_s], now_s) for now_s in range(1, 15)):
+            return False
+        return judge.is_met(asked)
+
+    low, high = bracketed(holds, 60.0, 1.0)
+    assert low < high <= 1.1 * low
+    assert (low * high) ** 0.5 == pytest.approx(69.4, rel=0.15)
+
+
+def test_search_ends_where_no_rate_holds():
+    low, high = bracketed(lambda rate: False, 60.0, 3.0)
+    assert low == 0
+    assert 2.0 < high <= 3.0
+
+
+@contextmanager
+def one_at_a_time(slow, dies_after=10**9):
+    """A server that takes 1 ms for a request, one at a time, but 0.4 s for number `slow`."""
+    numbers = itertools.count(1)
+    lock = threading.Lock()
+
+    class Answers(BaseRequestHandler):
+        def handle(self):
+            while self.request.recv(1000):
+                with lock:
+                    number = next(numbers)
+                    if number > dies_after:
+                        return
+                    time.sleep(0.4 if number == slow else 0.001)
+                self.request.sendall(ANSWER)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        yield Server(Mock(uri="models:/m/1"), Mock(pid=os.getpid()), server.server_address[1], Mock())
+        server.shutdown()
+
+
+@cases(
+    "pacer, connections, is_seen",
+    {"a stream": (stream, 1, False), "a rate": (Poisson(100), 16, True)},
+)
+def test_who_waits_behind_a_slow_request_is_slow_at_a_rate(pacer, connections, is_seen):
+    """A stream does not ask meanwhile; at 100 a second about 40 others fall due in 0.4 s."""
+    with one_at_a_time(slow=50) as server:
+        client = Client(server, [REQUEST], pacer, lambda time_s, asked: asked >= 150, connections)
+        client.run()
+    assert len(client.asked) == 150
+    assert (sum(request.latency_s > 0.1 for request in client.asked) >= 20) == is_seen
+
+
+def test_server_that_dies_is_a_sentence():
+    with one_at_a_time(slow=0, dies_after=20) as server:
+        client = Client(server, [REQUEST], Poisson(200), lambda time_s, asked: asked >= 100, 8)
+        with pytest.raises(ServerError, match=r"^models:/m/1 did not answer: [^\n]+$"):
+            client.run()
+
+
+def test_machine_that_was_busy_at_any_rate_is_told_with_the_capacity(monkeypatch):
+    """Here at the first one alone. Of the clients the first finds out what the server can do."""
+    clients = []
+    for late, seconds in ((False, 1.0), (True, 0.01), (False, 1.0), (False, 0.01), (False, 1.0)):
+        clients.append(Mock(asked=[Asked(0.0, 0.0, 0.0, seconds)] * 100, contention=Contention(0.0, 0.0, late)))
+    monkeypatch.setattr(capacity, "served_table", lambda *_: nullcontext((Mock(), np.zeros((1, 1)))))
+    monkeypatch.setattr(capacity, "warm_up", Mock())
+    monkeypatch.setattr(capacity, "Client", Mock(side_effect=clients))
+    assert capacity.served_capacity("models:/m/1", capacity_limit("served_p95_ms<=50")).contention.is_busy
