@@ -94,7 +94,7 @@ COMMANDS = commands_of_pages()
 def taken(command, words):
     """What the subcommand that words name would be called with. Raises what click raises."""
     while isinstance(command, click.Group):
-        command, *words = command.commands[words[0]], *words[1:]
+        command, *words = command.get_command(click.Context(command), words[0]), *words[1:]
     return command.make_context(command.name, words).params
 
 

@@ -1,4 +1,4 @@
-"""Data flows one way through the rooms of both packages, heavy libraries load late, and all ways to install agree."""
+"""Data flows one way through the rooms of the packages, heavy libraries load late, and all ways to install agree."""
 
 import ast
 import configparser
