@@ -25,9 +25,9 @@ import mlflow  # noqa: E402
 import pandas as pd  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 
-from entrypoints.frame import frame_of  # noqa: E402
-from entrypoints.reading import rows_of  # noqa: E402
 from entrypoints.reporting.questions import limits_saved  # noqa: E402
+from entrypoints.trials.frame import frame_of  # noqa: E402
+from entrypoints.trials.reading import rows_of  # noqa: E402
 
 SCENARIOS = {
     "red_wine": {"dataset": "red_wine", "length": "5 epochs"},

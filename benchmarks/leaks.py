@@ -25,11 +25,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from reference import configured  # noqa: E402
 
+from entrypoints.checks import leaks  # noqa: E402
+from entrypoints.checks.importance import importance  # noqa: E402
 from entrypoints.datasets.cleaning import clean  # noqa: E402
 from entrypoints.datasets.prepared import prepared  # noqa: E402
 from entrypoints.datasets.splits import make_split  # noqa: E402
-from entrypoints.models import best_model, leaks, scores  # noqa: E402
-from entrypoints.models.importance import importance  # noqa: E402
+from entrypoints.models import best_model, scores  # noqa: E402
 
 FOLDS = 3
 TARGET, LEAK = "target", "leak"

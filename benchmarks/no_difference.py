@@ -33,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from entrypoints import environment  # noqa: E402
+from entrypoints.compute import environment  # noqa: E402
 
 environment.set_defaults()  # libraries read it when they are imported
 
@@ -47,11 +47,11 @@ from sklearn.linear_model import SGDClassifier  # noqa: E402
 from sklearn.model_selection import StratifiedKFold, train_test_split  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
-from entrypoints.frame import frame_of  # noqa: E402
-from entrypoints.reading import rows_of  # noqa: E402
 from entrypoints.reporting.questions import CURVES, STUDY, ask, effects, training  # noqa: E402
+from entrypoints.runs.tags import BY_RACE  # noqa: E402
 from entrypoints.statistics import is_learned  # noqa: E402
-from entrypoints.tags import BY_RACE  # noqa: E402
+from entrypoints.trials.frame import frame_of  # noqa: E402
+from entrypoints.trials.reading import rows_of  # noqa: E402
 
 ROWS, FOLDS, EPOCHS = 768, 10, 10
 SCORE = "val_accuracy"

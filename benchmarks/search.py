@@ -36,11 +36,11 @@ from entrypoints.limits.grammar import Limits  # noqa: E402
 from entrypoints.limits.guard import Guard  # noqa: E402
 from entrypoints.limits.judging import excess  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
-from entrypoints.models.trial_record import Trial, end_tags  # noqa: E402
+from entrypoints.options.search_space import Space  # noqa: E402
+from entrypoints.runs.tags import TRAINING_STEP  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
-from entrypoints.search.study import ENOUGH, MAX_LEARNED  # noqa: E402
-from entrypoints.search_space import Space  # noqa: E402
-from entrypoints.tags import TRAINING_STEP  # noqa: E402
+from entrypoints.study.study import ENOUGH, MAX_LEARNED  # noqa: E402
+from entrypoints.trials.trial import Trial, end_tags  # noqa: E402
 
 COST = "training_time_s"
 FAMILIES = {  # of tables: their module, and how many values of each hyperparameter a grid has

@@ -21,7 +21,7 @@ import click
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "support")]
 
-from entrypoints import environment  # noqa: E402
+from entrypoints.compute import environment  # noqa: E402
 
 environment.set_defaults()  # libraries read it when they are imported
 
@@ -29,7 +29,7 @@ import bare_loop  # noqa: E402
 from records import study_settings  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
-from entrypoints.search.plan import planned  # noqa: E402
+from entrypoints.study.plan import planned  # noqa: E402
 
 RESULT = "RESULT "
 
@@ -55,8 +55,8 @@ def study_times(settings):
 
 def run_child(settings):
     """The study's own search, timed from outside its code."""
-    from entrypoints.runs import recorded_run
-    from entrypoints.search import running
+    from entrypoints.runs.recorded import recorded_run
+    from entrypoints.study import running
 
     study = planned(settings, folder=ROOT)
     began = time.time()

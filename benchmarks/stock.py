@@ -31,8 +31,8 @@ from faults import FaultProxy  # noqa: E402
 from servers import tracking_server  # noqa: E402
 from tune_sweeps import AtResult, Place, fit, perturbing, place, trainables, tuner  # noqa: E402
 
+from entrypoints.compute.environment import RAY_SETTINGS  # noqa: E402
 from entrypoints.compute.workers import usable_cpus  # noqa: E402
-from entrypoints.environment import RAY_SETTINGS  # noqa: E402
 
 LONG = {"steps": 10_000, "step_s": 0.1}
 

@@ -33,9 +33,9 @@ sys.path.insert(0, str(ROOT))
 
 from entrypoints.models.best_model import raw_rows_model, refit  # noqa: E402
 from entrypoints.models.cross_validation import training_of  # noqa: E402
-from entrypoints.search.plan import planned  # noqa: E402
-from entrypoints.settings import StudySettings, tune_options  # noqa: E402
+from entrypoints.options.settings import StudySettings, tune_options  # noqa: E402
 from entrypoints.statistics import blocks_of, jackknife  # noqa: E402
+from entrypoints.study.plan import planned  # noqa: E402
 
 ROWS, TRUE_ROWS, TEST = 300, 20_000, 0.3
 DEPTHS = {"max_depth": [1, 3, 6]}

@@ -6,7 +6,7 @@ under this one. What early_stop finds is registered, if a name is given.
 
 from __future__ import annotations
 
-from entrypoints import signals
+from entrypoints.runs import signals
 
 if __name__ == "__main__":
     signals.note()  # until all that follows is imported
@@ -19,10 +19,10 @@ import click
 import mlflow.projects
 from mlflow.exceptions import ExecutionException
 
+from entrypoints.compute.own_modules import OF_STEPS, user_folder
 from entrypoints.errors import UserError
-from entrypoints.own_modules import OF_STEPS, user_folder
-from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
-from entrypoints.settings import OF_DATA, as_typed, main_options
+from entrypoints.options.settings import OF_DATA, as_typed, main_options
+from entrypoints.runs.recorded import RecordedCommand, RecordedRun, recorded_run
 
 PROJECT = Path(__file__).parent.parent
 

@@ -5,7 +5,8 @@ The table and the split are stored in the MLflow run. `tune` makes the same ones
 
 from __future__ import annotations
 
-from entrypoints import environment, signals
+from entrypoints.compute import environment
+from entrypoints.runs import signals
 
 if __name__ == "__main__":
     signals.note()  # until all that follows is imported
@@ -20,9 +21,9 @@ import click
 from entrypoints.datasets import known
 from entrypoints.datasets.dataset_input import record_data
 from entrypoints.datasets.splits import make_split
-from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.options.settings import FOLDS, as_typed, dataset_options
+from entrypoints.runs.recorded import RecordedCommand, recorded_run
 from entrypoints.search.defaults import duplicates_of
-from entrypoints.settings import FOLDS, as_typed, dataset_options
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

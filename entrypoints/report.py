@@ -7,7 +7,8 @@ with a page, figures and tables.
 
 from __future__ import annotations
 
-from entrypoints import environment, signals
+from entrypoints.compute import environment
+from entrypoints.runs import signals
 
 if __name__ == "__main__":
     signals.note()  # until all that follows is imported
@@ -22,18 +23,18 @@ import mlflow
 from mlflow.entities import Run
 
 from entrypoints.errors import say
-from entrypoints.frame import Frame, StudyRows, frame_of
-from entrypoints.links import how_to_open, run_view
-from entrypoints.reading import rows_of
+from entrypoints.options.settings import as_typed, report_options
 from entrypoints.reporting import questions, selection
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions import searches
-from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
-from entrypoints.settings import as_typed, report_options
-from entrypoints.tags import STUDY_LIMITS
+from entrypoints.reporting.views import SCORE
+from entrypoints.runs.links import how_to_open, run_view
+from entrypoints.runs.recorded import RecordedCommand, RecordedRun, recorded_run
+from entrypoints.runs.tags import STUDY_LIMITS
 from entrypoints.text import listed
+from entrypoints.trials.frame import Frame, StudyRows, frame_of
+from entrypoints.trials.reading import rows_of
 from entrypoints.tune import tune
-from entrypoints.views import SCORE
 from mlflow_sysmetrics.ui import Page, saved_link, trials_of
 
 

@@ -1,4 +1,4 @@
-"""Texts for people: cut, listed, and advice about names."""
+"""Texts for people: cut, listed, durations, and advice about names."""
 
 from __future__ import annotations
 
@@ -33,3 +33,13 @@ def closest(name: str, allowed: Iterable[str], default: str) -> str:
     lower = {other.lower(): other for other in allowed}
     found = difflib.get_close_matches(name.lower(), lower, n=1)
     return f"use {lower[found[0]]}, the closest name" if found else default
+
+
+def duration(seconds: float) -> str:
+    """A duration as people write it: 4 s, 2 min 5 s, 1 h 3 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -7,7 +7,8 @@ For a table of your own the search takes at most five minutes.
 
 from __future__ import annotations
 
-from entrypoints import environment, signals
+from entrypoints.compute import environment
+from entrypoints.runs import signals
 
 if __name__ == "__main__":
     signals.note()  # until all that follows is imported
@@ -20,9 +21,9 @@ from typing import Any
 import click
 import psutil
 
-from entrypoints.own_modules import user_folder
-from entrypoints.runs import RecordedCommand, recorded_command
-from entrypoints.settings import StudySettings, as_typed, tune_options
+from entrypoints.compute.own_modules import user_folder
+from entrypoints.options.settings import StudySettings, as_typed, tune_options
+from entrypoints.runs.recorded import RecordedCommand, recorded_command
 from mlflow_sysmetrics.measurement import Measurement
 
 
@@ -32,7 +33,7 @@ def tune(resume: str | None, **options: Any) -> None:
     if resume is None:
         carry_out(StudySettings(**options))
         return
-    from entrypoints.search.resume import resume_study
+    from entrypoints.study.resume import resume_study
 
     resume_study(resume, options)
 
@@ -50,7 +51,7 @@ def carry_out(settings: StudySettings) -> None:
         Measurement(interval_s=0.5) as measurement,  # Ray's processes are read, too, of which there are a dozen
         recorded_command("study", name, as_typed(vars(settings))) as recorded,
     ):
-        from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
+        from entrypoints.study.plan import planned  # imports what a mistake above need not wait for
 
         if "." in settings.algorithm or settings.register:
             recorded.open()  # before the user's own module, or the model registry, asks for the current run and store
@@ -67,8 +68,8 @@ def carry_out(settings: StudySettings) -> None:
 
         with study.backend:  # Ray starts while MLflow, and what else the study needs, is imported
             study.run = recorded.open()
-            from entrypoints.search.resume import keep
-            from entrypoints.search.running import best_kept, run_study
+            from entrypoints.study.resume import keep
+            from entrypoints.study.running import best_kept, run_study
 
             recorded.continued_by = keep(study.run, study.settings)
             recorded.best_so_far = study.best_so_far

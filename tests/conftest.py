@@ -15,7 +15,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from entrypoints import environment
+from entrypoints.compute import environment
 
 environment.set_defaults()  # as each command does
 ROOT = Path(__file__).parents[1]

@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 
 import ray
 
-from entrypoints import environment
-from entrypoints.compute import workers
+from entrypoints.compute import environment, workers
+from entrypoints.compute.own_modules import PACKAGES
 from entrypoints.errors import UserError
-from entrypoints.own_modules import PACKAGES
 from entrypoints.text import shorten
 from mlflow_sysmetrics.common.redact import redacted
 from mlflow_sysmetrics.common.threads import within

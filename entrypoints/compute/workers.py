@@ -16,9 +16,8 @@ from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from entrypoints import environment
-from entrypoints.compute import preloaded
-from entrypoints.own_modules import PACKAGES
+from entrypoints.compute import environment, preloaded
+from entrypoints.compute.own_modules import PACKAGES
 from mlflow_sysmetrics.recording import Host
 
 MAX_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS

@@ -13,9 +13,9 @@ from mlflow.exceptions import MlflowException
 from entrypoints.datasets.splits import Split, copied_percent
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import say
-from entrypoints.mlflow_io import log_tables
-from entrypoints.runs import RecordedRun
-from entrypoints.tags import COPIES, DIGEST
+from entrypoints.runs.mlflow_io import log_tables
+from entrypoints.runs.recorded import RecordedRun
+from entrypoints.runs.tags import COPIES, DIGEST
 
 SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
 DIGEST_CHARACTERS = 36  # likewise

@@ -20,7 +20,7 @@ from entrypoints.limits.grammar import Limits
 from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import alike, measured
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.trial_record import Trial
+from entrypoints.trials.trial import Trial
 from mlflow_sysmetrics.limits import Values
 
 PREDICTED = (

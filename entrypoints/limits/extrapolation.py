@@ -8,7 +8,7 @@ from statistics import fmean, stdev, variance
 
 from scipy import special
 
-from entrypoints.tags import FOLD, TRAINING_STEP, Axis
+from entrypoints.runs.tags import FOLD, TRAINING_STEP, Axis
 from mlflow_sysmetrics.limits import digits
 
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times

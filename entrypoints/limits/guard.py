@@ -11,7 +11,7 @@ from entrypoints.limits.cost_history import Outlook
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.grammar import Bound, Waiting
-from entrypoints.tags import STOP_HOW, STOP_PREDICTION, TRAINING_STEP, Axis
+from entrypoints.runs.tags import STOP_HOW, STOP_PREDICTION, TRAINING_STEP, Axis
 from mlflow_sysmetrics.limits import Kind, Stop, Values, finite
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from entrypoints.frame import Frame
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import ALGORITHMS
-from entrypoints.models.trial_record import Trial
+from entrypoints.trials.frame import Frame
+from entrypoints.trials.trial import Trial
 from mlflow_sysmetrics.limits import Values
 
 MIN_DEGREES = 8  # of freedom, for a limit to use a noise

@@ -11,8 +11,8 @@ from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models.estimators import Estimator, estimator
 from entrypoints.models.learners import ALGORITHMS, SGD
-from entrypoints.option_types import AUTO
-from entrypoints.search_space import Space
+from entrypoints.options.kinds import AUTO
+from entrypoints.options.search_space import Space
 
 Algorithm = SGD | Estimator
 

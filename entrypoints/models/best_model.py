@@ -18,8 +18,7 @@ import numpy as np
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from entrypoints import own_modules
-from entrypoints.compute import memory
+from entrypoints.compute import memory, own_modules
 from entrypoints.datasets import splits, sysmetrics_rows
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.sysmetrics_rows import PREDICT, PREDICT_METHOD, Preprocessing, RawRows
@@ -33,7 +32,7 @@ from entrypoints.models.fold import Fold
 from entrypoints.models.learners import SGD
 from entrypoints.models.losses import Array, predicted_classes
 from entrypoints.models.trained import FEW_ROWS, Model
-from entrypoints.runs import RecordedRun
+from entrypoints.runs.recorded import RecordedRun
 from entrypoints.statistics import Estimate, Rows, blocks_of, jackknife
 
 Figures = dict[str, float]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from entrypoints import own_modules
+from entrypoints.compute import own_modules
 from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Task
-from entrypoints.length import DEFAULT_LENGTH, Length
 from entrypoints.models import algorithms
-from entrypoints.tags import FOLD, TRAINING_STEP, Axis
+from entrypoints.options.length import DEFAULT_LENGTH, Length
+from entrypoints.runs.tags import FOLD, TRAINING_STEP, Axis
 
 OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
 REPORTS = 20  # of a trial on batches, spread over its training, so that short trials have a learning curve, too

@@ -17,7 +17,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.fold import MEASURED_STEPS, Fold, MeasuredFold
 from entrypoints.models.trained import FEW_ROWS, Shown
-from entrypoints.tags import FOLD, OF_FOLD
+from entrypoints.runs.tags import FOLD, OF_FOLD
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 LATENCY_ROWS = 150  # predicted one at a time, by the models of all folds together

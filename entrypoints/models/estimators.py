@@ -20,8 +20,8 @@ from entrypoints.errors import UserError
 from entrypoints.models import losses
 from entrypoints.models.learners import BatchLearner, Learner, Loss, WholeFit, predicted, with_class_weights
 from entrypoints.models.losses import Array, Target
-from entrypoints.search_space import Space
-from entrypoints.tags import FOLD, TRAINING_STEP, Axis
+from entrypoints.options.search_space import Space
+from entrypoints.runs.tags import FOLD, TRAINING_STEP, Axis
 from entrypoints.text import one_line
 
 CHECKED_ROWS, CHECKED_FEATURES = 200, 20  # as many neighbours, or features of a tree, as users ask for

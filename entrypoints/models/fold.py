@@ -20,7 +20,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import Learner, with_class_weights
 from entrypoints.models.losses import Array, Target
 from entrypoints.models.trained import Model
-from entrypoints.tags import FOLD, TRAINING_STEP
+from entrypoints.runs.tags import FOLD, TRAINING_STEP
 
 MEASURED_STEPS = 2  # later ones take no more memory
 LOSS_ROWS = 1000  # about as many training rows, evenly spread, have the training loss of a fit on all of them

@@ -15,8 +15,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
 from entrypoints.models.losses import Array, Target
-from entrypoints.search_space import Space
-from entrypoints.tags import TRAINING_STEP, Axis
+from entrypoints.options.search_space import Space
+from entrypoints.runs.tags import TRAINING_STEP, Axis
 
 Outputs = Callable[[Array], Array]
 Loss = Callable[[Array, Target], float]

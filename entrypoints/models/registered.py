@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
-from entrypoints.tags import STUDY_LIMITS
+from entrypoints.runs.tags import STUDY_LIMITS
 from entrypoints.text import one_line
 from mlflow_sysmetrics.common.redact import redacted, redacted_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from entrypoints.frame import level
 from entrypoints.reporting.words import digits, joined, quoted, with_interval
+from entrypoints.trials.frame import level
 
 Row = Mapping[Any, Any]  # of a table
 MAX_PARTS = 3  # of the first sentence

@@ -13,11 +13,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
-from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import value
-from entrypoints.runs import RecordedRun
-from entrypoints.tags import NOTE
+from entrypoints.runs.mlflow_io import log_tables
+from entrypoints.runs.recorded import RecordedRun
+from entrypoints.runs.tags import NOTE
 from entrypoints.text import shorten
 
 MAX_COLUMNS, MAX_ROWS = 8, 8  # of a table below the first one

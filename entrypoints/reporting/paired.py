@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from entrypoints.frame import configurations
 from entrypoints.statistics import is_number
+from entrypoints.trials.frame import configurations
 
 MAX_LEVELS = 20  # of one hyperparameter; more are values that a search drew, hardly any two of which have partners
 

@@ -9,10 +9,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.errors import UserError
-from entrypoints.frame import Frame
-from entrypoints.mlflow_io import find_run, search_runs
 from entrypoints.reporting.questions import DATASETS, STUDY
-from entrypoints.tags import DATASET, STUDY_KEY, STUDY_LIMITS
+from entrypoints.runs.mlflow_io import find_run, search_runs
+from entrypoints.runs.tags import DATASET, STUDY_KEY, STUDY_LIMITS
+from entrypoints.trials.frame import Frame
 from mlflow_sysmetrics.recording.tags import KIND
 
 MAX_LIMITED = 5

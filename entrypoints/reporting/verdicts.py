@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import Frame
 from entrypoints.limits import costs
 from entrypoints.limits.grammar import Limits, RelativeLimit
 from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting.answer import rows_of
+from entrypoints.trials.frame import Frame
 from mlflow_gate.metrics import SERVED
 from mlflow_sysmetrics.limits import Stop, finite
 from mlflow_sysmetrics.recording.tags import BY_LIMITS

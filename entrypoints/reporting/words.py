@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import configurations
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.noise import SMALL_MB, is_memory
+from entrypoints.trials.frame import configurations
 
 BY_A_TENTH = 0.05  # from this noise on a figure differs by about a tenth from run to run: two digits say all
 

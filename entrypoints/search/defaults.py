@@ -6,9 +6,9 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 from entrypoints.datasets.tables import Table, Task
-from entrypoints.option_types import AUTO, NAMED_DATASETS
-from entrypoints.progress import duration
-from entrypoints.settings import AUTO_NUMBER, FOLDS, StudySettings
+from entrypoints.options.kinds import AUTO, NAMED_DATASETS
+from entrypoints.options.settings import AUTO_NUMBER, FOLDS, StudySettings
+from entrypoints.text import duration
 
 TIME_LIMIT_S = 300.0
 LOG_LOSS = "neg_log_loss"

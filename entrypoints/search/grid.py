@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from entrypoints.errors import UserError
-from entrypoints.search_space import Space, distribution, is_distribution
+from entrypoints.options.search_space import Space, distribution, is_distribution
 
 MAX_TRIALS = 100_000
 Choice = dict[str, Any]  # the values of one configuration

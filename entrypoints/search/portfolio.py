@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from entrypoints.options.search_space import Space
 from entrypoints.search.grid import Choice, drawn
-from entrypoints.search_space import Space
 
 # Defaults are written out, so that the search learns from them. Rates are small, and columns are drawn at random, as in
 # the portfolios that others have learned (AutoGluon's `zeroshot`, 2023): without that, boosting overfits small tables.

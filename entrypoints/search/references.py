@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from entrypoints.datasets.tables import Task
-from entrypoints.frame import FOREST, IGNORING, REFERENCE
 from entrypoints.models.algorithms import CONSTANT
 from entrypoints.models.configuration import Configuration
-from entrypoints.settings import StudySettings
-from entrypoints.tags import FOLD
+from entrypoints.options.settings import StudySettings
+from entrypoints.runs.tags import FOLD
+from entrypoints.trials.frame import FOREST, IGNORING, REFERENCE
 
 
 def references(settings: StudySettings, task: Task) -> dict[str, Configuration]:

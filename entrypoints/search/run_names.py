@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from entrypoints.frame import REFERENCE
 from entrypoints.models.configuration import Configuration
-from entrypoints.search_space import Space, is_distribution
+from entrypoints.options.search_space import Space, is_distribution
+from entrypoints.trials.frame import REFERENCE
 
 # What these letters mean is the same in every study.
 _KNOWN = {"batch_size": "b", "learning_rate": "lr", "alpha": "a", "tol": "tol", "algorithm": ""}

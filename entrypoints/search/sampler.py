@@ -17,8 +17,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sklearn.model_selection import ParameterGrid
 
+from entrypoints.options.search_space import Space, Values, is_distribution
 from entrypoints.search.grid import Choice, combinations, drawn, in_few_digits, in_order
-from entrypoints.search_space import Space, Values, is_distribution
 
 START_UP = 5  # trials at random; after 10, a quarter of the cost of benchmarks/search.py finds less good ones
 ASKS = 20  # of TPE for something that was not tried yet

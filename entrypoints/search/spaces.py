@@ -13,9 +13,17 @@ from entrypoints.models.algorithms import Algorithm
 from entrypoints.models.configuration import OF_BATCHES
 from entrypoints.models.estimators import Estimator
 from entrypoints.models.learners import SGD
-from entrypoints.search_space import DISTRIBUTIONS, Space, Values, distribution, for_all, is_distribution, of_algorithm
-from entrypoints.settings import SHARED, StudySettings
-from entrypoints.tags import TRAINING_STEP
+from entrypoints.options.search_space import (
+    DISTRIBUTIONS,
+    Space,
+    Values,
+    distribution,
+    for_all,
+    is_distribution,
+    of_algorithm,
+)
+from entrypoints.options.settings import SHARED, StudySettings
+from entrypoints.runs.tags import TRAINING_STEP
 from entrypoints.text import closest, listed
 
 _NUMBERS: dict[str, tuple[str, Any, float]] = {  # what may be listed: in words, its type, and the least of them

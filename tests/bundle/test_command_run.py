@@ -9,7 +9,7 @@ from cases import cases
 from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
-from entrypoints.runs import recorded_command, recorded_run
+from entrypoints.runs.recorded import recorded_command, recorded_run
 from mlflow_sysmetrics.delivery.sync import deliver
 
 

@@ -11,7 +11,7 @@ from servers import serving
 from werkzeug import Response
 
 from entrypoints.errors import UserError
-from entrypoints.runs import check_store, move_login_to_environment, record_failure, recorded_run
+from entrypoints.runs.recorded import check_store, move_login_to_environment, record_failure, recorded_run
 from entrypoints.tune import tune
 
 PASSWORD = "hush42"

@@ -10,8 +10,8 @@ from commands import children, copy_store, invoke, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, OF_TABLE, write_own_models
 
+from entrypoints.compute.own_modules import OF_STEPS
 from entrypoints.main import main as main_command
-from entrypoints.own_modules import OF_STEPS
 from entrypoints.prepare import prepare
 from entrypoints.tune import tune
 from mlflow_sysmetrics.recording.tags import ERROR

@@ -18,9 +18,9 @@ from records import store, study_settings, trial
 from reference import configured
 
 import entrypoints
-from entrypoints.runs import RecordedRun
-from entrypoints.search import resume
-from entrypoints.tags import DATASET, PID_SINCE, STUDY_KEY
+from entrypoints.runs.recorded import RecordedRun
+from entrypoints.runs.tags import DATASET, PID_SINCE, STUDY_KEY
+from entrypoints.study import resume
 from entrypoints.tune import tune
 from mlflow_sysmetrics.recording.tags import ERROR, KIND, NODE, PID
 

@@ -10,8 +10,8 @@ from mlflow.artifacts import download_artifacts
 
 from entrypoints.datasets import known
 from entrypoints.datasets.splits import make_split
-from entrypoints.mlflow_io import load_json, load_rows
 from entrypoints.prepare import prepare
+from entrypoints.runs.mlflow_io import load_json, load_rows
 
 
 def test_prepare_leaves_a_finished_run_that_holds_and_says_what_a_study_needs(store_in_use):

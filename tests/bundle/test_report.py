@@ -7,8 +7,8 @@ from cases import cases
 from commands import invoke, runs_of_kind
 from records import FULL, LIMITED, store_study, store_trial
 
-from entrypoints.mlflow_io import load_rows, log_tables
 from entrypoints.report import report
+from entrypoints.runs.mlflow_io import load_rows, log_tables
 
 NOTE = "mlflow.note.content"
 

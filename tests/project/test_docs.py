@@ -18,7 +18,7 @@ from ray.scripts.scripts import cli as ray_cli
 
 from entrypoints.limits import costs
 from entrypoints.models import scores
-from entrypoints.option_types import AUTO
+from entrypoints.options.kinds import AUTO
 from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.program import MeasuredProgram
 from mlflow_sysmetrics.delivery import writer_for

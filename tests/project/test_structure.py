@@ -39,16 +39,13 @@ LAYERS = {
     """,
     BUNDLE: """
         all other files
-        compute
-        datasets
+        runs, compute
+        options, datasets
         models
+        checks, trials
         limits
-        views
-        reporting.answer reporting.drawing reporting.words
-        reporting.paired reporting.verdicts reporting.effect_words reporting.expectation
-        reporting.questions
-        reporting
-        search
+        search, reporting
+        study
         prepare tune report main
     """,
     f"{BUNDLE}.reporting": """

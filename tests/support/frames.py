@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from entrypoints.frame import ABOUT, OF_POINT, OF_STUDY, Frame
+from entrypoints.trials.frame import ABOUT, OF_POINT, OF_STUDY, Frame
 
 SHARES = np.linspace(0, 1, 21)  # of the training, at which a curve has points
 STEPS = 1000  # of a trial that has no `steps` of its own

@@ -12,18 +12,18 @@ import click
 from mlflow.entities import Metric, Param
 from reference import bundled, configured, table_of
 
-from entrypoints.frame import frame_of
 from entrypoints.limits.costs import parse_limits
 from entrypoints.models import scores
 from entrypoints.models.algorithms import find_all
-from entrypoints.models.trial_record import Trial, end_tags
-from entrypoints.progress import Progress
-from entrypoints.reading import rows_of
+from entrypoints.options.settings import StudySettings, tune_options
+from entrypoints.runs.tags import AXIS, BY_TIME_LIMIT, DIVERGED, NUMBER, STOP_HOW
 from entrypoints.search.defaults import resolved
-from entrypoints.search.recorder import Recorder
-from entrypoints.search.study import Study
-from entrypoints.settings import StudySettings, tune_options
-from entrypoints.tags import AXIS, BY_TIME_LIMIT, DIVERGED, NUMBER, STOP_HOW
+from entrypoints.study.progress import Progress
+from entrypoints.study.recorder import Recorder
+from entrypoints.study.study import Study
+from entrypoints.trials.frame import frame_of
+from entrypoints.trials.reading import rows_of
+from entrypoints.trials.trial import Trial, end_tags
 from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.recording.tags import BY_PERSON, KIND, STOPPED_BY, TRIAL_ID
 

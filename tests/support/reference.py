@@ -18,10 +18,10 @@ from entrypoints.datasets import known
 from entrypoints.datasets.cleaning import clean
 from entrypoints.datasets.prepared import prepared
 from entrypoints.datasets.splits import make_split
-from entrypoints.length import Length
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_of
-from entrypoints.tags import FOLD, TRAINING_STEP
+from entrypoints.options.length import Length
+from entrypoints.runs.tags import FOLD, TRAINING_STEP
 
 FOLDS = 3
 MLP_CLASSIFIER = "sklearn.neural_network.MLPClassifier"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
+from entrypoints.trials.frame import Frame
 
 END, STUDY, DATASETS = "end", "study", "datasets"
 _OF_ONE = ("decision", "counts", "limits_saved", "limits_applied", "edges", "importance")

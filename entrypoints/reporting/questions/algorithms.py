@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import fold_scores
 from entrypoints.reporting.words import digits, joined, value
 from entrypoints.statistics import LEVEL, over_folds
+from entrypoints.trials.frame import Frame
 
 
 def best_of_each(frame: Frame) -> pd.DataFrame:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
-from entrypoints.tags import BY_RACE, BY_TIME_LIMIT
+from entrypoints.runs.tags import BY_RACE, BY_TIME_LIMIT
 from entrypoints.text import listed
+from entrypoints.trials.frame import Frame
 from mlflow_sysmetrics.recording.tags import BY_LIMITS, BY_PERSON
 
 MAX_NAMED = 3

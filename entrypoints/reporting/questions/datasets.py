@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entrypoints.frame import Frame, configurations, level, to_ten_digits
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting import expectation
@@ -21,6 +20,7 @@ from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import MAIN_COSTS
 from entrypoints.reporting.words import digits, joined, quoted
 from entrypoints.statistics import LEVEL, holm, range_by_chance
+from entrypoints.trials.frame import Frame, configurations, level, to_ten_digits
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125
 SCORE = "score"  # the metric that ranks trials, where studies call it differently

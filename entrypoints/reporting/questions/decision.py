@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entrypoints.frame import FOREST, IGNORING, REFERENCE, Frame, to_ten_digits
 from entrypoints.limits.costs import compared, of_served
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, noise_of, small
+from entrypoints.options.settings import CHEAPEST
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import fold_scores, noise_of_score
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of, with_served
 from entrypoints.reporting.words import configuration, digits, joined, percent, value, within
-from entrypoints.settings import CHEAPEST
 from entrypoints.statistics import REPORTED, Estimate, FoldNoise, over_folds
+from entrypoints.trials.frame import FOREST, IGNORING, REFERENCE, Frame, to_ten_digits
 from mlflow_gate.metrics import SERVED
 
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")

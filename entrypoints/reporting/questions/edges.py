@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from entrypoints.frame import Frame, level
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions.decision import Decision, decide
 from entrypoints.reporting.verdicts import Verdict
 from entrypoints.statistics import is_number
+from entrypoints.trials.frame import Frame, level
 
 MIN_FACTOR = 2.0  # between values that are listed by factors, which go on beyond 1
 MIN_REPEATED = 2  # times that a search tries each value of a list; values that it draws are nearly all different

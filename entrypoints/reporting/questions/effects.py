@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from entrypoints.frame import Frame, to_ten_digits
 from entrypoints.limits.judging import WORTH_MB
 from entrypoints.limits.noise import MIN_DEGREES, SMALL, Noise, is_memory, noise_of
 from entrypoints.reporting import effect_words
@@ -18,6 +17,7 @@ from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.paired import Pairs, matched
 from entrypoints.reporting.words import quoted
 from entrypoints.statistics import LEVEL, REPORTED, Estimate, FoldNoise, by_t, holm, is_learned, over_folds
+from entrypoints.trials.frame import Frame, to_ten_digits
 
 SMALL_SHARE = 0.02  # of memory, of which a process alone has more than a hundred megabytes
 MIN_PAIRS = 2

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from entrypoints.frame import Frame
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import digits, joined
+from entrypoints.trials.frame import Frame
 
 MAX_NAMED = 3
 NOTE = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from entrypoints.frame import Frame
 from entrypoints.limits.grammar import RelativeLimit
 from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory, noise_of
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.verdicts import limits_of
 from entrypoints.reporting.words import joined
+from entrypoints.trials.frame import Frame
 from mlflow_sysmetrics.limits import Limit
 
 MOSTLY = 0.5  # of the trials

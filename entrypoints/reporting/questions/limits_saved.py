@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import Frame, configurations
 from entrypoints.limits.grammar import Limits
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import noise_of_score
 from entrypoints.reporting.verdicts import Verdict, judged, limits_of
 from entrypoints.reporting.words import digits, joined, percent
-from entrypoints.tags import BY_RACE
+from entrypoints.runs.tags import BY_RACE
+from entrypoints.trials.frame import Frame, configurations
 from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from entrypoints.frame import Frame
 from entrypoints.limits.noise import noise_of, small
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
@@ -16,6 +15,7 @@ from entrypoints.reporting.questions.decision import Decision, decide, differing
 from entrypoints.reporting.questions.effects import noise_of_score
 from entrypoints.reporting.verdicts import Verdict
 from entrypoints.reporting.words import value
+from entrypoints.trials.frame import Frame
 
 
 def front(frame: Frame) -> pd.DataFrame:

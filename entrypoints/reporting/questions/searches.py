@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import Frame
 from entrypoints.reporting import expectation
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.limits_saved import is_on_one_machine
 from entrypoints.reporting.words import digits
+from entrypoints.trials.frame import Frame
 from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 

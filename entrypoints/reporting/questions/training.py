@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from entrypoints.frame import Frame
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import digits, joined, quoted, with_interval
+from entrypoints.runs.tags import FOLD
 from entrypoints.statistics import REPORTED, Array, holm, is_learned, mean_of
-from entrypoints.tags import FOLD
+from entrypoints.trials.frame import Frame
 
 Row = Mapping[Any, Any]  # of a table
 RISES, FALLS, STEADY, UNCLEAR = "rises", "falls", "steady", "unclear"

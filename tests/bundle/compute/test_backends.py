@@ -8,7 +8,7 @@ from commands import ROOT, Command, clean_environment
 
 from entrypoints.compute.backends import backend
 from entrypoints.errors import UserError
-from entrypoints.search.plan import TRIALS
+from entrypoints.study.plan import TRIALS
 
 
 @cases(
@@ -41,7 +41,7 @@ def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch)
 
 TRIAL_PROCESSES = f"""
 import os, sys, time, psutil
-from entrypoints import environment
+from entrypoints.compute import environment
 environment.set_defaults()
 from entrypoints.compute.backends import backend
 with backend("local", 1, {TRIALS!r}) as here:

@@ -13,8 +13,8 @@ from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE, metrics
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.noise import MIN_DEGREES, alike, measured
-from entrypoints.models.trial_record import Trial, end_tags
-from entrypoints.tags import STOP_HOW
+from entrypoints.runs.tags import STOP_HOW
+from entrypoints.trials.trial import Trial, end_tags
 
 ROWS = 1000
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)

@@ -11,7 +11,7 @@ from entrypoints.limits.extrapolation import WARM_UP, Prediction
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard
 from entrypoints.limits.judging import resolved
-from entrypoints.tags import FOLD, STOP_HOW, TRAINING_STEP
+from entrypoints.runs.tags import FOLD, STOP_HOW, TRAINING_STEP
 from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.recording.tags import STOP_REASON
 

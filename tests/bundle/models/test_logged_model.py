@@ -22,10 +22,10 @@ from own_models import NEAREST
 from reference import LOSSES, bundled, configured, features_of, split_up, table_of
 from servers import answers, free_port
 
-from entrypoints import own_modules
+from entrypoints.compute import own_modules
 from entrypoints.datasets import known, sysmetrics_rows
 from entrypoints.models import best_model
-from entrypoints.runs import RecordedRun
+from entrypoints.runs.recorded import RecordedRun
 
 ROWS = 200
 CASES = tables(__file__, "cases.yaml")

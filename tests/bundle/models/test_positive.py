@@ -9,9 +9,10 @@ from cases import cases, sentence, tables
 from reference import configured, configured_whole, features_of, split_up, table_of_frame, trained_on
 from sklearn.metrics import average_precision_score, f1_score, log_loss, recall_score
 
+from entrypoints.checks import leaks
+from entrypoints.checks.importance import importance
 from entrypoints.errors import UserError
-from entrypoints.models import best_model, leaks, scores
-from entrypoints.models.importance import importance
+from entrypoints.models import best_model, scores
 
 ROWS = 900
 

@@ -10,8 +10,8 @@ from records import study_settings
 from entrypoints.errors import UserError
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.registered import check, register
-from entrypoints.runs import RecordedRun
-from entrypoints.search.plan import planned
+from entrypoints.runs.recorded import RecordedRun
+from entrypoints.study.plan import planned
 
 FIGURES = {"best_val_rmse": 2 / 3, "refit_cpu_seconds": 1234.5678}
 NO_REGISTRY = "nowhere://"

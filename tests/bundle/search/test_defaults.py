@@ -12,10 +12,11 @@ from cases import cases, tables
 from records import parsed
 
 from entrypoints.datasets.splits import copied_percent
-from entrypoints.search import defaults, pace, warm_up
+from entrypoints.options.settings import StudySettings
+from entrypoints.search import defaults
 from entrypoints.search.defaults import resolved, sentence
-from entrypoints.search.plan import planned
-from entrypoints.settings import StudySettings
+from entrypoints.study import pace, warm_up
+from entrypoints.study.plan import planned
 
 TABLES = tables(__file__, "search.yaml")
 

@@ -10,9 +10,9 @@ from reference import bundled
 from scipy.stats import spearmanr
 
 from entrypoints.models.algorithms import find_all
+from entrypoints.options.search_space import parse
 from entrypoints.search.grid import grid
 from entrypoints.search.spaces import spaces_of
-from entrypoints.search_space import parse
 
 TABLES = tables(__file__, "search.yaml")
 

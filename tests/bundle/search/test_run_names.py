@@ -4,8 +4,8 @@ from cases import cases, tables
 from records import spaces_around
 
 from entrypoints.models.configuration import Configuration
+from entrypoints.runs.tags import TRAINING_STEP
 from entrypoints.search.run_names import RunNames
-from entrypoints.tags import TRAINING_STEP
 
 
 @cases("trials, names", tables(__file__, "search.yaml")["names of runs"])

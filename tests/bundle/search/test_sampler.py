@@ -12,8 +12,8 @@ from reference import configured
 
 from entrypoints.search.grid import grid
 from entrypoints.search.sampler import START_UP, Sampler, Tried
-from entrypoints.search.study import ENOUGH
-from entrypoints.search.tune_sampler import TuneSampler
+from entrypoints.study.study import ENOUGH
+from entrypoints.study.tune_sampler import TuneSampler
 
 TABLES = tables(__file__, "search.yaml")
 LEVELS = [2**level for level in range(8)]

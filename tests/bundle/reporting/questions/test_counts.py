@@ -3,8 +3,8 @@
 from frames import study
 from records import BY_TIME, of_every_end, study_of, trial
 
-from entrypoints.models.racing import Lost
 from entrypoints.reporting.questions.counts import answer
+from entrypoints.search.racing import Lost
 
 
 def test_diverged_trials_have_in_common_what_each_of_them_has():
