@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from commands import ROOT, clean_environment, in_use, store_uri, wait_until
 from machines import has_ended
 
+from mlflow_gate.metrics import SERVED
 from mlflow_gate.served import ServedCosts
 from mlflow_gate.served.capacity import Capacity
 from mlflow_gate.served.contention import Contention
 from mlflow_sysmetrics.command.cli import main
-from mlflow_sysmetrics.metrics import names
 
 LIMIT_S = 300.0
 
@@ -47,7 +47,7 @@ def test_figures_are_printed_judged_and_logged_on_the_model(served, logged):
     """Of a version of a registered model: it is the logged model that has them, in a run of kind `served`."""
     said = served("models:/sum@champion --limits served_memory_mb<=1", code=1)
     printed = dict(re.findall(r"^  (served_\w+) +([\d.]+)$", said, re.MULTILINE))
-    assert tuple(printed) == names("served")
+    assert tuple(printed) == SERVED
     assert re.search(r"^served_memory_mb \d+(\.\d)? > 1$", said, re.MULTILINE)
     model = logged.client.get_logged_model(logged.uris["sum"].removeprefix("models:/"))
     (run,) = logged.client.search_runs(["0"], "tags.`sysmetrics.kind` = 'served'")
