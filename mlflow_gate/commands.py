@@ -21,7 +21,6 @@ _SERVED_LIMITS = f"""What the model may cost, such as "served_p95_ms<=20, served
 {", ".join(SERVED)}."""
 _RATE_HELP = """Requests a second, which fall due at random moments, whatever the answers do; a time counts from when
 its request was due. By default each request waits for the answer to the one before."""
-_CAPACITY = """Find the highest rate that meets this limit on a percentile, such as "served_p95_ms<=20"; 70 to 100 s."""
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
@@ -177,8 +176,6 @@ def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
 @option("--data", metavar="FILE", help=_DATA)
 @option("--limits", metavar="LIMITS", default="", help=_SERVED_LIMITS)
 @_RATE
-@option("--capacity", metavar="LIMIT", help=_CAPACITY)
-@option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of the server.")
 @click.argument("model_uri")
 def served(model_uri: str, **options: Any) -> None:
     """Serve a model and say what it costs: CPU time, latency and memory, as an application meets them.
@@ -193,7 +190,6 @@ def served(model_uri: str, **options: Any) -> None:
       mlflow-sysmetrics served models:/m@champion
       mlflow-sysmetrics served models:/m/7 --data rows.csv
       mlflow-sysmetrics served models:/m-0a1b... --rate 50 --limits "served_p95_ms<=20, served_memory_mb<=300"
-      mlflow-sysmetrics served models:/m/7 --capacity "served_p95_ms<=20" --workers 2
 
     The exit code is 0 if all limits are met, 1 if one is broken or the model cannot be served, 2 after wrong use, and 3
     if a limit cannot be judged: the machine was too busy, or there were too few requests.

@@ -18,11 +18,5 @@ METRICS = (
         "served_cold_start_s", "s", "from the start of the server's process to its first answer", scope="served"
     ),
     SummaryMetric("served_rows_per_s", "1/s", "rows predicted a second, 100 in each request", scope="served"),
-    SummaryMetric(
-        "served_capacity_per_s",
-        "1/s",
-        "the highest rate of requests of one row at which a limit on a percentile is met",
-        scope="capacity",
-    ),
 )
-SERVED = tuple(metric.name for metric in METRICS if metric.scope == "served")
+SERVED = tuple(metric.name for metric in METRICS)

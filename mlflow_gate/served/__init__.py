@@ -7,12 +7,11 @@ costs.figures["served_p95_ms"]
 
 `model` has its files, `requests` those of its rows, `server` is MLflow's. `pacing` says when requests fall due,
 `client` sends them, `latency` reads their times, and `contention` says whether other programs had the cores. `figures`
-and `capacity` are what is found so, and `judging` holds it to limits.
+are what is found so, and `judging` holds them to limits.
 """
 
-from mlflow_gate.served.capacity import served_capacity
 from mlflow_gate.served.figures import ServedCosts, asked, costs_of, served_costs, warm_up
-from mlflow_gate.served.judging import Judgement, capacity_limit, judged, served_limits
+from mlflow_gate.served.judging import Judgement, judged, served_limits
 from mlflow_gate.served.latency import PERCENTS
 from mlflow_gate.served.model import ServedError, ServedModel, downloaded
 from mlflow_gate.served.requests import Table, in_batches, one_by_one, table_of

@@ -17,11 +17,9 @@ from mlflow_gate.served.server import Connection, Server, ServerError
 _AHEAD_S = 0.005  # before a request is due its thread is awake
 _LOOK_S = 0.2
 _DRAIN_S = 10.0  # for the last answers
-_APART_S = 0.02  # between two connections: of some at once, one process of a server would get most
 _PR_SET_TIMERSLACK = 29
 
 IsEnough = Callable[[float, int], bool]  # the time of the next request, in seconds, and the number of those before
-IsDecided = Callable[[Sequence[Asked], float], bool]  # the requests so far, and the time, in seconds
 
 
 @dataclass
@@ -45,25 +43,24 @@ class Client:
     _stop: threading.Event = field(default_factory=threading.Event)
     _error: ServerError | None = None
 
-    def run(self, is_decided: IsDecided | None = None) -> None:
-        """Ask until it is enough, or decided by the answers so far, and wait for the last answers, up to ten seconds.
+    def run(self) -> None:
+        """Ask until it is enough, and wait for the last answers, up to ten seconds.
 
         ServerError: there is no answer, or it is an error.
         """
         self.server.find_processes()
         cpu_s = self.server.cpu_seconds()
         clocks = CoreClocks.read(self.server.pids, cpu_s)
-        self._ask_all(is_decided)
+        self._ask_all()
         self.cpu_s = self.server.cpu_seconds() - cpu_s
         later = CoreClocks.read(self.server.pids, cpu_s + self.cpu_s, self._waited_s)
         requests_s = sum(request.latency_s for request in self.asked if request.is_answered)
         self.contention = clocks.until(later, requests_s, is_late(self.asked))
 
-    def _ask_all(self, is_decided: IsDecided | None) -> None:
+    def _ask_all(self) -> None:
         with ExitStack() as stack:
             threads = []
             for number in range(self.connections):
-                time.sleep(_APART_S if number and self.server.workers > 1 else 0)
                 connection = stack.enter_context(self.server.connected())
                 name = f"sysmetrics client {number}"
                 threads.append(threading.Thread(target=self._work, args=(connection,), name=name, daemon=True))
@@ -71,16 +68,14 @@ class Client:
             for thread in threads:
                 thread.start()
             try:
-                self._wait(threads, is_decided)
+                self._wait(threads)
             finally:
                 self._stop.set()
 
-    def _wait(self, threads: Sequence[threading.Thread], is_decided: IsDecided | None) -> None:
+    def _wait(self, threads: Sequence[threading.Thread]) -> None:
         while alive := [thread for thread in threads if thread.is_alive()]:
             alive[0].join(_LOOK_S)
             now_s = self._elapsed_s()
-            if is_decided and is_decided(self.asked, now_s):
-                self._stop.set()
             if self._error:
                 break
             if len(alive) < len(threads) and now_s > self.asked[-1].due_s + _DRAIN_S:

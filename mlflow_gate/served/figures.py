@@ -61,7 +61,6 @@ def served_costs(
     rows: pd.DataFrame | None = None,
     max_seconds: float | None = None,
     rate: float | None = None,
-    workers: int = 1,
 ) -> ServedCosts:
     """Serve a model alone on this machine, and ask it for one row after another; 10 to 20 s.
 
@@ -74,7 +73,7 @@ def served_costs(
         ServerError: the model does not start here, or does not answer.
         ServedError: there is no such model, or no rows for it.
     """
-    with served_table(model_uri, rows, workers) as (server, table):
+    with served_table(model_uri, rows) as (server, table):
         costs = costs_of(server, one_by_one(table), rate, max_seconds)
         if costs.cannot_keep_up is None:
             batch = one_batch(table)
@@ -106,7 +105,7 @@ def costs_of(
         figures["served_cpu_ms"] = 1e3 * client.cpu_s / answers
     cannot_keep_up = None
     answered = rate or 0.0
-    if rate is not None and not keeps_up(client.asked, rate, server.workers):
+    if rate is not None and not keeps_up(client.asked, rate):
         answered = answered_per_s(client.asked)
         cannot_keep_up = f"it answers only {answered:.3g} of {rate:g} requests a second"
     else:
@@ -115,19 +114,18 @@ def costs_of(
 
 
 @contextlib.contextmanager
-def served_table(model_uri: str, rows: pd.DataFrame | None, workers: int) -> Iterator[tuple[Server, Table]]:
+def served_table(model_uri: str, rows: pd.DataFrame | None) -> Iterator[tuple[Server, Table]]:
     """A model's server, and the rows that it is asked for."""
     with downloaded(model_uri) as model:
         table = table_of(model, rows)
-        with serving(model, workers=workers) as (server,):
+        with serving(model) as (server,):
             yield server, table
 
 
 def warm_up(server: Server, requests: Sequence[bytes], connections: int = 1) -> None:
     """Ask what does not count: the first answer of each thread of the server takes longer."""
-    most = _WARM_UP * server.workers
-    at_once = min(connections, THREADS * server.workers)
-    Client(server, requests, stream, lambda time_s, asked: asked >= most or time_s > _WARM_UP_S, at_once).run()
+    at_once = min(connections, THREADS)
+    Client(server, requests, stream, lambda time_s, asked: asked >= _WARM_UP or time_s > _WARM_UP_S, at_once).run()
 
 
 def asked(connection: Connection, request: bytes) -> float:

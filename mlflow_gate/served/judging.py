@@ -27,15 +27,6 @@ def served_limits(text: str) -> Limits:
     return limits
 
 
-def capacity_limit(text: str) -> Limit:
-    """Read a limit such as ``served_p95_ms<=20``; LimitsError: it is not one upper limit on a percentile."""
-    rules = served_limits(text).rules
-    limit = rules[0]
-    if len(rules) > 1 or limit.metric.name not in MIN_REQUESTS or not limit.is_upper:
-        raise LimitsError(text, "a capacity needs one limit on a percentile, such as served_p95_ms<=20")
-    return limit
-
-
 def judged(limits: Iterable[Limit], costs: ServedCosts) -> Judgement:
     """Judge a model. Who is slow on a busy machine may be fast elsewhere; who is fast enough there is so everywhere.
 

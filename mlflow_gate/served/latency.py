@@ -62,7 +62,7 @@ def answered_per_s(asked: Sequence[Asked]) -> float:
     return max(1, sum(request.done_s <= end_s for request in asked)) / end_s
 
 
-def keeps_up(asked: Sequence[Asked], rate: float, workers: int = 1) -> bool:
+def keeps_up(asked: Sequence[Asked], rate: float) -> bool:
     """Whether a server answers as many requests as fall due.
 
     If it does not, its queue grows: it is long at the end and was so at three quarters of the time, and fewer were
@@ -70,7 +70,7 @@ def keeps_up(asked: Sequence[Asked], rate: float, workers: int = 1) -> bool:
     can do none were taken for too many, at 1.1 nine of ten, at 1.25 all.
     """
     end_s = _end_s(asked)
-    long = min(workers * THREADS + min(_QUEUE, len(asked) / 4), CONNECTIONS)
+    long = min(THREADS + min(_QUEUE, len(asked) / 4), CONNECTIONS)
     for at_s in (0.75 * end_s, end_s):
         if sum(request.due_s <= at_s < request.done_s for request in asked) < long:
             return True

@@ -21,14 +21,13 @@ from mlflow.pyfunc import scoring_server
 
 from mlflow_gate.served.model import ServedError, ServedModel
 from mlflow_sysmetrics.common.redact import redacted_text
-from mlflow_sysmetrics.common.time_limits import ENDED_EVERY_S, SERVER_ANSWER_S, SERVER_START_S, SHORT_GRACE_S
+from mlflow_sysmetrics.common.time_limits import SERVER_ANSWER_S, SERVER_START_S, SHORT_GRACE_S
 from mlflow_sysmetrics.limits import end_tree
 from mlflow_sysmetrics.sampling import ProcessSampler
 
 _HOST = "127.0.0.1"  # whoever reaches a model's server can use the model
 _TIMED_OUT = 504
 _IDLE_S = 4.0  # uvicorn closes a connection after 5 s
-_READY = b"Application startup complete"  # uvicorn's word, of each worker
 # Becomes the server once the kernel has promised to kill it when the thread that started it is gone, which may be so
 # already. Another process waits until it has ended and kills what is left of its group, such as workers; it is not
 # below the server, whose costs it would else raise.
@@ -67,7 +66,6 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     log: IO[bytes]
-    workers: int = 1
     cold_start_s: float = 0.0
     pids: set[int] = field(default_factory=set)
     _began: float = field(default_factory=time.perf_counter)
@@ -91,7 +89,6 @@ class Server:
                 raise ServerError(self.model.uri, f"has not started within {SERVER_START_S:g} s") from None
             raise ServerError(self.model.uri, f"cannot be served here: {self._last_words()}") from None
         self.cold_start_s = time.perf_counter() - self._began
-        self._wait_for_all()
 
     def cpu_seconds(self) -> float:
         """CPU time of its processes, to the nanosecond."""
@@ -115,13 +112,6 @@ class Server:
         with contextlib.suppress(psutil.NoSuchProcess):
             end_tree(psutil.Process(self.process.pid), SHORT_GRACE_S)
         self.process.wait()
-
-    def _wait_for_all(self) -> None:
-        """The first worker answers while others still load the model."""
-        while self.workers > 1 and self._written().count(_READY) < self.workers:
-            if self.process.poll() is not None or time.perf_counter() - self._began > SERVER_START_S:
-                raise ServerError(self.model.uri, f"does not start {self.workers} workers here: {self._last_words()}")
-            time.sleep(ENDED_EVERY_S)
 
     def _written(self) -> bytes:
         """Its log, whose place to write at stays where it is."""
@@ -208,7 +198,7 @@ def _message(body: bytes) -> str:
 
 
 @contextlib.contextmanager
-def serving(*models: ServedModel, workers: int = 1) -> Iterator[list[Server]]:
+def serving(*models: ServedModel) -> Iterator[list[Server]]:
     """Serve models by what `mlflow models serve --env-manager local` runs, and end all processes of it.
 
     Call it from a thread that waits for it: the servers are killed when that thread ends. ServerError: one does not
@@ -217,7 +207,7 @@ def serving(*models: ServedModel, workers: int = 1) -> Iterator[list[Server]]:
     with contextlib.ExitStack() as stack:
         servers = []
         for model in models:
-            server = _started(model, stack.enter_context(tempfile.TemporaryFile()), workers)
+            server = _started(model, stack.enter_context(tempfile.TemporaryFile()))
             stack.callback(server.end)
             servers.append(server)
         for server in servers:
@@ -225,13 +215,13 @@ def serving(*models: ServedModel, workers: int = 1) -> Iterator[list[Server]]:
         yield servers
 
 
-def _started(model: ServedModel, log: IO[bytes], workers: int) -> Server:
+def _started(model: ServedModel, log: IO[bytes]) -> Server:
     with socket.socket() as listening:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
         listening.bind((_HOST, 0))
         listening.listen(128)
         # The server is given the socket, so that no other program can answer at its port.
-        line, environment = scoring_server.get_cmd(model.folder, nworkers=workers)
+        line, environment = scoring_server.get_cmd(model.folder, nworkers=1)
         program, *options, app = shlex.split(line)
         fd = str(listening.fileno())
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
@@ -246,4 +236,4 @@ def _started(model: ServedModel, log: IO[bytes], workers: int) -> Server:
             start_new_session=True,  # Ctrl-C is for the command, which ends the server
             env=environment,
         )
-        return Server(model, process, listening.getsockname()[1], log, workers)
+        return Server(model, process, listening.getsockname()[1], log)

@@ -1,10 +1,10 @@
-"""Requests at a rate: when they fall due, what their times tell, and how the capacity is found from them."""
+"""Requests at a rate: when they fall due, and what their times tell."""
 
 import itertools
 import os
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from random import Random
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from unittest.mock import Mock
@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 from cases import cases
 
-from mlflow_gate.served import Server, ServerError, capacity, capacity_limit
-from mlflow_gate.served.capacity import Judge, bracketed
+from mlflow_gate.served import Server, ServerError
 from mlflow_gate.served.client import Client
-from mlflow_gate.served.contention import Contention
 from mlflow_gate.served.latency import Asked, answered_per_s, is_late, keeps_up
 from mlflow_gate.served.pacing import Poisson, stream
 
@@ -76,29 +74,6 @@ def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency(free_s, sen
     assert is_late(asked) == late
 
 
-@cases("seed", range(3))
-def test_capacity_of_a_queue_is_that_of_the_theory(seed):
-    """With 10 ms a request, one at a time, 95 % wait at most 50 ms up to 69.4 requests a second (M/D/1)."""
-    judge_s = 15.0
-
-    def holds(rate):
-        judge = Judge(capacity_limit("served_p95_ms<=50"), rate * judge_s)
-        asked = queued(rate, judge_s, seed=seed * 1000 + round(rate))
-        if any(judge.is_lost([at for at in asked if at.free_s <= now_s], now_s) for now_s in range(1, 15)):
-            return False
-        return judge.is_met(asked)
-
-    low, high = bracketed(holds, 60.0, 1.0)
-    assert low < high <= 1.1 * low
-    assert (low * high) ** 0.5 == pytest.approx(69.4, rel=0.15)
-
-
-def test_search_ends_where_no_rate_holds():
-    low, high = bracketed(lambda rate: False, 60.0, 3.0)
-    assert low == 0
-    assert 2.0 < high <= 3.0
-
-
 @contextmanager
 def one_at_a_time(slow, dies_after=10**9):
     """A server that takes 1 ms for a request, one at a time, but 0.4 s for number `slow`."""
@@ -140,14 +115,3 @@ def test_server_that_dies_is_a_sentence():
         client = Client(server, [REQUEST], Poisson(200), lambda time_s, asked: asked >= 100, 8)
         with pytest.raises(ServerError, match=r"^models:/m/1 did not answer: [^\n]+$"):
             client.run()
-
-
-def test_machine_that_was_busy_at_any_rate_is_told_with_the_capacity(monkeypatch):
-    """Here at the first one alone. Of the clients the first finds out what the server can do."""
-    clients = []
-    for late, seconds in ((False, 1.0), (True, 0.01), (False, 1.0), (False, 0.01), (False, 1.0)):
-        clients.append(Mock(asked=[Asked(0.0, 0.0, 0.0, seconds)] * 100, contention=Contention(0.0, 0.0, late)))
-    monkeypatch.setattr(capacity, "served_table", lambda *_: nullcontext((Mock(), np.zeros((1, 1)))))
-    monkeypatch.setattr(capacity, "warm_up", Mock())
-    monkeypatch.setattr(capacity, "Client", Mock(side_effect=clients))
-    assert capacity.served_capacity("models:/m/1", capacity_limit("served_p95_ms<=50")).contention.is_busy

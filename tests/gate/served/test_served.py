@@ -15,7 +15,6 @@ from machines import has_ended
 
 from mlflow_gate.metrics import SERVED
 from mlflow_gate.served import ServedCosts
-from mlflow_gate.served.capacity import Capacity
 from mlflow_gate.served.contention import Contention
 from mlflow_sysmetrics.command.cli import main
 
@@ -61,33 +60,12 @@ def test_figures_are_printed_judged_and_logged_on_the_model(served, logged):
 
 @pytest.mark.slow
 def test_latency_at_a_rate_is_a_curve_over_the_rate(served, logged):
-    """Of a server of two processes, all of which end."""
-    said = served("models:/sum/1 --rate 20 --workers 2 --limits served_memory_mb<=9999", code=0)
+    said = served("models:/sum/1 --rate 20 --limits served_memory_mb<=9999", code=0)
     (run,) = logged.client.search_runs(["0"], "params.rate = '20'")
-    assert run.data.params["workers"] == "2"
-    assert run.data.metrics["served_memory_mb"] > 200  # of both
     assert "served_p50_ms" not in run.data.metrics
     if "The machine was busy" not in said:
         (point,) = logged.client.get_metric_history(run.info.run_id, "served_p50_ms_at_rate")
         assert point.step == 20
-
-
-@pytest.mark.slow
-def test_limit_that_even_the_lowest_rate_breaks_is_a_sentence(served):
-    said = served("models:/sum/1 --capacity served_p95_ms<=0.01", code=1)
-    last = said.splitlines()[-1]
-    assert re.fullmatch(r"Error: models:/\S+ breaks served_p95_ms<=0.01 even at \S+ requests a second", last)
-
-
-@cases(
-    "is_late, metrics",
-    {"quiet": (False, [{"served_capacity_per_s": 16.4, "served_p95_ms_at_rate": 9.0}]), "busy": (True, [])},
-)
-def test_capacity_is_logged_unless_the_machine_was_busy(store_in_use, monkeypatch, is_late, metrics):
-    found = Capacity(16.4, 10.7, 25.2, {15.0: {"served_p95_ms": 9.0}}, Contention(0.0, 0.0, is_late))
-    monkeypatch.setattr("mlflow_gate.served.command.served_capacity", lambda *_, **say: found)
-    CliRunner().invoke(main, ["served", "models:/m/1", "--capacity", "served_p95_ms<=20"])
-    assert [run.data.metrics for run in store_in_use.search_runs(["0"])] == metrics
 
 
 def test_run_of_the_project_around_the_command_stays_as_it_is(store_in_use, monkeypatch):
@@ -129,19 +107,13 @@ def test_mistake_is_a_sentence(served, logged, tmp_path, line, why):
 
 @pytest.mark.slow
 @cases(
-    "number, code, workers",
-    {
-        "Ctrl-C": (signal.SIGINT, 130, "1"),
-        "SIGTERM": (signal.SIGTERM, 130, "1"),
-        "SIGKILL": (signal.SIGKILL, -9, "1"),
-        "SIGKILL of two workers": (signal.SIGKILL, -9, "2"),
-    },
+    "number, code",
+    {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 130), "SIGKILL": (signal.SIGKILL, -9)},
 )
-def test_server_ends_with_the_command(logged, tmp_path, number, code, workers):
+def test_server_ends_with_the_command(logged, tmp_path, number, code):
     """Also one whose model is at work and does not listen; its port is closed then."""
     (tmp_path / "rows.csv").write_text("a;b\n1,5;2\n")
     line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "served", logged.uris["hangs"], "--data", "rows.csv"]
-    line += ["--workers", workers]
     environment = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(logged.folder))
     with subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as running:
         ours = psutil.Process(running.pid)
