@@ -9,6 +9,7 @@ from typing import Protocol
 
 import click
 import mlflow
+from mlflow import MlflowClient
 
 from mlflow_gate.check import output, verdict
 from mlflow_gate.check.verdict import ComparedMetric, Finding
@@ -92,9 +93,20 @@ def compare(
         raise
     finally:
         run.close(DELIVER_S)
+    _attach(parent, result)
     link = address(f"#/experiments/{parent.experiment_id}/runs/{parent.run_id}", parent.tracking_uri)
     click.echo(f"the run of the check: {link}", err=True)
     return result
+
+
+def _attach(run: RunRef, result: output.Result) -> None:
+    """Write ``check.json`` into the run of the check. The verdict counts without it, too."""
+    text = output.as_json(result)
+    client = MlflowClient(run.tracking_uri)
+    try:
+        ask_store(run.tracking_uri, lambda: client.log_text(str(run.run_id), text, "check.json"))
+    except StoreError as error:
+        click.echo(f"check.json is missing in the run of the check. {error.message}", err=True)
 
 
 def _begin(name: str, params: Mapping[str, object]) -> RunRef:

@@ -97,4 +97,3 @@ def record(run: Run, result: Result) -> None:
     for finding in result.metrics:
         tags[f"{VERDICT}.{finding.name}"] = finding.verdict
     run.log(summary={"pairs": result.pairs}, tags=tags)
-    run.write("check.json", as_json(result))

@@ -1,4 +1,4 @@
-"""What a run is to get, as four operations: in memory in their order, and as lines of JSON on disk."""
+"""What a run is to get, as three operations: in memory in their order, and as lines of JSON on disk."""
 
 from __future__ import annotations
 
@@ -52,13 +52,6 @@ class Batch(NamedTuple):
     unless_logged_since_ms: int | None = None
 
 
-class File(NamedTuple):
-    """A small text file among the artifacts."""
-
-    path: str
-    text: str
-
-
 class Status(NamedTuple):
     """End the run at a unix time in ms, with tags that say why; RUNNING: it goes on, and gets only what it lacks."""
 
@@ -67,7 +60,7 @@ class Status(NamedTuple):
     tags: Mapping[str, str]
 
 
-Operation = Create | Batch | File | Status
+Operation = Create | Batch | Status
 _KINDS = {kind.__name__: kind for kind in get_args(Operation)}
 
 

@@ -19,7 +19,6 @@ from mlflow_sysmetrics.delivery.operations import (
     MAX_TAG,
     Batch,
     Create,
-    File,
     Operation,
     Point,
     Status,
@@ -39,7 +38,7 @@ MAX_WAITING = 300_000  # values in memory, about 40 MB: five hours of one logger
 
 
 class Run:
-    """A run, and the operations that wait for it, in order; files come last.
+    """A run, and the operations that wait for it, in order.
 
     Any thread may log. Nothing is sent here: `send` takes what waits, in the thread of the run's writer. With a journal
     what waits is on disk, too. When too much waits, the oldest points are given up, unless they are in the journal,
@@ -98,7 +97,6 @@ class Run:
 
         self._writer = writer
         self._waiting: deque[Operation] = deque()
-        self._files: deque[File] = deque()
         self._values = 0  # that wait
         self._journal: Journal | None = None
         self._overflowed = False
@@ -116,7 +114,7 @@ class Run:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._waiting and not self._files
+        return not self._waiting
 
     def log(
         self,
@@ -142,10 +140,6 @@ class Run:
                 tags = texts(tags or {}, MAX_TAG)
                 operations.append(Batch(now_ms(), (), params, tags, numbers, unless_logged_since_ms))
             self._put(operations)
-
-    def write(self, path: str, text: str) -> None:
-        """Add a small text file to the artifacts."""
-        self._put([File(path, text)])
 
     def reopen(self, tags: Mapping[str, object] | None = None) -> None:
         """Have an ended run go on: it is RUNNING again, and gets these tags and only the points that it lacks."""
@@ -209,32 +203,23 @@ class Run:
         """Add operations at the end."""
         with self._lock:
             for operation in operations:
-                if isinstance(operation, File):
-                    self._files.append(operation)
-                else:
-                    self._waiting.append(operation)
+                self._waiting.append(operation)
                 self._values += _values(operation)
             self._write(lambda journal: journal.append(operations))
             while self._values > self.max_waiting and (oldest := next(filter(_has_points, self._waiting), None)):
                 self._give_up(oldest)
 
     def peek(self, limit: int) -> list[Operation]:
-        """What waits, files aside, longest first; at most this number."""
+        """What waits, longest first; at most this number."""
         with self._lock:
             return list(itertools.islice(self._waiting, limit))
-
-    def next_file(self) -> File | None:
-        """The file that has waited longest."""
-        with self._lock:
-            return self._files[0] if self._files else None
 
     def forget(self, operations: Iterable[Operation]) -> None:
         """Drop these, which came from the front, since the store has them."""
         with self._lock:
             for operation in operations:
-                queue = self._files if isinstance(operation, File) else self._waiting
-                if queue and queue[0] is operation:  # meanwhile some may have been given up
-                    queue.popleft()
+                if self._waiting and self._waiting[0] is operation:  # meanwhile some may have been given up
+                    self._waiting.popleft()
                     self._values -= _values(operation)
             if self.is_empty and not self._overflowed:
                 self._write(Journal.empty)
@@ -245,7 +230,7 @@ class Run:
             header["key"] = self.created.key
             header["experiment_id"] = self.created.experiment_id
         journal = Journal(path, header)
-        journal.append([*self._waiting, *self._files])
+        journal.append(list(self._waiting))
         self._journal = journal
         return journal
 

@@ -9,7 +9,6 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from requests import HTTPError
 
 from mlflow_sysmetrics.common.redact import get_logger
 from mlflow_sysmetrics.delivery.operations import Batch, Create, Operation, Point, Status
@@ -21,11 +20,10 @@ logger = get_logger(__name__)
 _MAX_BATCHES = 100  # that are forgotten at once, when all of them are written
 _MAX_ENTRIES = 1000  # in one request
 _MAX_TEXTS = 100  # in one request: params and tags each
-_MAY_PASS = (401, 408, 429)  # HTTP answers that a later request may not get: login, timeout, too many requests
 
 
 def send(run: Run, store: Store) -> None:
-    """Write everything that waits for a run, in order, and then its files.
+    """Write everything that waits for a run, in order.
 
     Errors of the store pass through: then call this again. What is written is dropped at once. Nothing is lost or
     stored twice: the store ignores points that it has, and a run that was created although the answer was lost is found
@@ -35,19 +33,6 @@ def send(run: Run, store: Store) -> None:
         LookupError: the run around this one does not exist yet.
         NoSuchRunError: the run does not exist, or is deleted.
     """
-    send_all_but_files(run, store)
-    while file := run.next_file():
-        try:
-            store.write_file(str(run.run_id), file.path, file.text)
-        except Exception as error:
-            if not _is_refusal(error):
-                raise
-            logger.warning("%s is missing in run %r: MLflow refuses it. %s", file.path, run.title, error)
-        run.forget([file])
-
-
-def send_all_but_files(run: Run, store: Store) -> None:
-    """See `send`."""
     while waiting := run.peek(_MAX_BATCHES):
         first = waiting[0]
         done = waiting[:1]
@@ -55,10 +40,8 @@ def send_all_but_files(run: Run, store: Store) -> None:
             _create(run, store, first)
         elif isinstance(first, Status):
             _set_status(run, store, first)
-        elif isinstance(first, Batch):
-            done = _log_batches(run, store, waiting)
         else:
-            logger.error("%r is left out of run %r: `send` cannot write it", first, run.title)
+            done = _log_batches(run, store, waiting)
         run.forget(done)
 
 
@@ -178,14 +161,3 @@ def _log(run: Run, store: Store, entries: list[Any]) -> None:
     middle = len(allowed) // 2
     _log(run, store, allowed[:middle])
     _log(run, store, allowed[middle:])
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether a file is refused for good, and not only late."""
-    if isinstance(error, MlflowException):
-        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-    elif isinstance(error, HTTPError) and error.response is not None:
-        status = error.response.status_code
-    else:
-        return isinstance(error, PermissionError)  # of a folder
-    return 400 <= status < 500 and status not in _MAY_PASS

@@ -24,7 +24,6 @@ from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from mlflow_sysmetrics.common.redact import sqlite_file
-from mlflow_sysmetrics.common.threads import within
 from mlflow_sysmetrics.common.time_limits import ANSWER_S
 from mlflow_sysmetrics.recording.tags import RUN_KEY
 
@@ -195,10 +194,6 @@ class Store:
 
     def log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
         self._change("log_batch", run_id, metrics, params, tags)
-
-    def write_file(self, run_id: str, path: str, text: str) -> None:
-        """Write a small text file among the artifacts of a run, within `timeout_s` also where it goes to a disk."""
-        within(self.timeout_s, lambda: MlflowClient(self.tracking_uri).log_text(run_id, text, path))
 
     def write_files(self, run_id: str, folder: str) -> None:
         """Write the files of a folder among the artifacts of a run. They may be large: there is no time limit."""

@@ -15,7 +15,7 @@ from mlflow_sysmetrics.common.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
 from mlflow_sysmetrics.delivery.operations import Create
 from mlflow_sysmetrics.delivery.run import Run
-from mlflow_sysmetrics.delivery.send import send, send_all_but_files
+from mlflow_sysmetrics.delivery.send import send
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, missing_database, one_line
 from mlflow_sysmetrics.delivery.writer import Writer
 
@@ -94,8 +94,7 @@ def _send(journal: Journal, store: Store) -> Run:
         if run.run_id is None and not isinstance(part[0], Create):
             raise NoSuchRunError("its run was created, and is not there any more")
         run.add(part)
-        send_all_but_files(run, store)
-    send(run, store)
+        send(run, store)
     return run
 
 

@@ -7,7 +7,7 @@ from cases import cases
 from servers import free_port
 
 from mlflow_sysmetrics.delivery.journal import Journal
-from mlflow_sysmetrics.delivery.operations import Batch, File, Point, Status
+from mlflow_sysmetrics.delivery.operations import Batch, Point, Status
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
 from mlflow_sysmetrics.recording.tags import STOP_REASON
 
@@ -76,20 +76,6 @@ def test_database_that_is_not_there_is_not_made(run_id, tmp_path):
     assert deliver(tmp_path).left == [f"{path} waits: there is no {database}"]
     assert path.exists()
     assert not database.exists()
-
-
-def test_file_that_is_late_waits_and_the_rest_arrives(client, tmp_path):
-    """As the end of the run, which comes after it."""
-    artifacts = tmp_path / "artifacts"
-    artifacts.touch()  # which is no folder yet
-    run_id = client.create_run(client.create_experiment("late", artifacts.as_uri())).info.run_id
-    leave(tmp_path, run_id, client.tracking_uri, File("a.json", "{}"), *LOSS, Status("FINISHED", 5_000, {}))
-    (said,) = deliver(tmp_path).left
-    assert str(artifacts) in said
-    assert client.get_run(run_id).info.status == "FINISHED"
-    artifacts.unlink()
-    assert not deliver(tmp_path).left
-    assert [file.path for file in client.list_artifacts(run_id)] == ["a.json"]
 
 
 def test_what_is_not_a_journal_costs_only_itself(client, run_id, tmp_path):

@@ -6,14 +6,11 @@ import signal
 import threading
 import time
 import weakref
-from unittest.mock import Mock
 
 import pytest
 from cases import cases
 from commands import wait_until
 from faults import LIMIT_S, Kept, ScriptedStore
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from mlflow_sysmetrics.common.time_limits import MAX_ANSWER_S
 from mlflow_sysmetrics.delivery.operations import Point
@@ -131,28 +128,6 @@ def test_name_of_a_metric_that_mlflow_refuses_is_told_once(writer, scripted, cap
     assert len(scripted.asked) == 1 + 3 + 1 + 1
     (told,) = caplog.messages
     assert "'acc@1'" in told
-
-
-@cases(
-    "answer, asked",
-    [
-        (TimeoutError("no answer within 5 s"), ["a.json", "a.json", "b.json"]),
-        (MlflowException("503"), ["a.json", "a.json", "b.json"]),
-        (MlflowException("forbidden", PERMISSION_DENIED), ["a.json", "b.json"]),
-        (PermissionError("a folder"), ["a.json", "b.json"]),
-    ],
-)
-def test_file_waits_unless_it_is_refused(answer, asked, scripted, writer, caplog):
-    """Points and the end of the run do not wait for it."""
-    scripted.write_file = write_file = Mock(side_effect=[answer, None, None])
-    run = writer.create("0", name="a")
-    for path in ("a.json", "b.json"):
-        run.write(path, "{}")
-    run.end(FINISHED)
-    assert run.close(LIMIT_S)
-    assert scripted.named("a").status == "FINISHED"
-    assert [call.args[1] for call in write_file.mock_calls] == asked
-    assert caplog.text.count("a.json is missing in run 'a': MLflow refuses it") == 3 - len(asked)
 
 
 @cases("hangs", [True, False])
