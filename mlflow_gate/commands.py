@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -164,11 +165,16 @@ def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = check()
-    except (OSError, ValueError) as error:  # git is missing, or a folder of the baseline, or the end of a quotation
+        click.echo(FORMATS[form](result))
+    except click.ClickException:
+        raise
+    except OSError as error:  # git is missing, or a folder of the baseline
         raise CheckError(f"nothing can be compared: {error}") from None
+    except Exception as error:  # not 1, as Python would have it: nothing was found to be worse
+        traceback.print_exc()
+        raise CheckError(f"the check itself has failed, so nothing is known: {error!r}") from None
     except KeyboardInterrupt:
-        sys.exit(130)  # not 1, as click would have it: nothing was found to be worse
-    click.echo(FORMATS[form](result))
+        sys.exit(130)
     sys.exit(result.exit_code)
 
 

@@ -16,7 +16,7 @@ from mlflow_gate.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
 from mlflow_sysmetrics.command.run import checked_run
 from mlflow_sysmetrics.common.redact import redacted
-from mlflow_sysmetrics.common.time_limits import DELIVER_S
+from mlflow_sysmetrics.common.time_limits import COMMAND_ANSWER_S
 from mlflow_sysmetrics.delivery import RunRef, child_run, writer_for
 from mlflow_sysmetrics.recording.outcome import FINISHED, ended_by, failed
 from mlflow_sysmetrics.recording.tags import KIND
@@ -54,7 +54,7 @@ class Contest(Protocol):
         """Run each once; what is found of a metric that needs no pairs."""
 
     def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
-        """Run a pair; the metrics of baseline and candidate. Of one that either lacks the pair tells nothing."""
+        """Run a pair; the metrics of baseline and candidate. A metric that one side lacks is skipped for this pair."""
 
 
 def with_tolerances(compared: Sequence[ComparedMetric], tolerate: str) -> list[ComparedMetric]:
@@ -92,7 +92,7 @@ def compare(
         run.end(ended_by(error))
         raise
     finally:
-        run.close(DELIVER_S)
+        run.close(COMMAND_ANSWER_S)
     _attach(parent, result)
     link = address(f"#/experiments/{parent.experiment_id}/runs/{parent.run_id}", parent.tracking_uri)
     click.echo(f"the run of the check: {link}", err=True)
@@ -118,7 +118,7 @@ def _begin(name: str, params: Mapping[str, object]) -> RunRef:
         run = child_run(around, f"check {name}")
         run.log(params=params)
     run.log(tags={KIND: "check"})
-    run.close(DELIVER_S)
+    run.close(COMMAND_ANSWER_S)
     if run.run_id is None:
         raise StoreError(f"{redacted(uri)}: the store did not create the run of the check")
     return around._replace(run_id=run.run_id)

@@ -40,7 +40,7 @@ def check_models(
 
     click.ClickException: what was given is wrong, a model fails, the alias was moved, or the store does not answer.
     """
-    scores = [*lower, *higher]
+    scores = list(dict.fromkeys([*lower, *higher]))
     costs = [verdict.SERVED_CPU, verdict.SERVED_MEMORY]
     if rate is not None:
         costs.append(verdict.ANSWERED)

@@ -49,8 +49,15 @@ def check_programs(
     params = {"command": shlex.join(command), "baseline": baseline_commit or baseline_command}
     candidate = Program(CANDIDATE, command, Path.cwd(), environment)
     if baseline_command:
-        baseline = replace(candidate, side=BASELINE, command=shlex.split(baseline_command))
+        baseline = replace(candidate, side=BASELINE, command=_words(baseline_command))
         return compare(Programs([baseline, candidate], why_in_turn, None, compared), name, params)
     repository = repository_of(candidate.folder)
     with in_worktrees(candidate, repository, str(baseline_commit), setup) as programs:
         return compare(Programs(programs, why_in_turn, repository, compared), name, params)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise click.UsageError(f"--baseline-command {command!r}: {error}") from None

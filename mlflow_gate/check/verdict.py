@@ -89,7 +89,7 @@ def judge(metric: ComparedMetric, baseline: Sequence[float], candidate: Sequence
     b = np.asarray(candidate, float)
     n = len(a)
     if n < LOOKS[0]:
-        why = f"too few pairs tell of it, {n}: in the others the machine was busy or a model could not keep up"
+        why = f"too few pairs tell of it, {n}: in the others a side could not be measured"
         return Finding(metric.name, UNDECIDED, why=why)
     if metric.unit == "%" and not a.mean():  # of nothing there is no part that could be tolerated
         metric = replace(metric, unit="", tolerance=0.0, min_change=0.0)

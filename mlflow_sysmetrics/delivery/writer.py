@@ -201,7 +201,7 @@ class Writer:
 
     def _attempt(self, run: Run) -> None:
         """Write what waits for a run, and say when it is due again. While it closes no pause grows."""
-        times = 1.0 if run.is_closing else 2.0 ** min(run.failures, 10)
+        times = 2.0 ** min(run.failures, 10)
         # Wait long for the answer to a creation: a retry before the run is visible would create it twice.
         self.store.timeout_s = MAX_ANSWER_S if run.run_id is None else min(ANSWER_S * times, MAX_ANSWER_S)
         # Before the attempt: during it a caller may bring the next one forward.

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import mlflow
 import numpy as np
@@ -18,6 +19,8 @@ from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
 from mlflow_gate.check.programs import Program, Programs, why_in_turn
+from mlflow_gate.check.verdict import ComparedMetric
+from mlflow_sysmetrics.command.ask_store import StoreError
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import RunRef
 
@@ -94,6 +97,46 @@ def test_costs_are_those_of_all_processes(store_in_use, tmp_path):
     assert 40 < of_four["peak_rss_mb"] < 80
     assert 160 < of_four["peak_memory_mb"] < 240
     assert of_four["cpu_seconds"] > 0.5
+
+
+LOGS = """
+import sys
+import mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.log_metric("rmse", 0.5)
+"""
+
+
+@pytest.fixture
+def logging(store_in_use, tmp_path):
+    """One run of a program that logs a metric in a store of its own; what is known of both sides."""
+    store = f"sqlite:///{tmp_path / 'own.db'}"
+    mlflow.MlflowClient(store).search_experiments()
+    one = Program("baseline", [sys.executable, "-c", LOGS, store], tmp_path, os.environ)
+    programs = Programs([one], metrics=[ComparedMetric("rmse")])
+    parent = RunRef(mlflow.get_tracking_uri(), "0", store_in_use.create_run("0").info.run_id)
+    return lambda pair: programs.run(parent, pair)
+
+
+def test_metric_is_read_in_the_store_that_the_program_has_chosen(logging):
+    (measured,) = logging(1)
+    assert measured["rmse"] == 0.5
+
+
+def test_pair_whose_metrics_cannot_be_read_tells_its_costs_alone(logging, monkeypatch):
+    """In the warm-up that is the end."""
+    monkeypatch.setattr("mlflow_gate.check.programs.ask_store", Mock(side_effect=StoreError("no answer")))
+    (measured,) = logging(1)
+    assert measured.keys() == {"cpu_seconds", "peak_rss_mb", "peak_memory_mb", "elapsed_s"}
+    with pytest.raises(StoreError):
+        logging(0)
+
+
+def test_error_of_the_check_itself_is_not_taken_for_worse(check, monkeypatch):
+    monkeypatch.setattr("mlflow_gate.check.two_programs.compare", Mock(side_effect=KeyError("ours")))
+    said = check("--baseline-command", "true", "--", "true", code=3).stderr
+    assert "Traceback" in said
+    assert said.endswith("the check itself has failed, so nothing is known: KeyError('ours')\n")
 
 
 @cases("costs, how", tables(__file__, "cases.yaml")["programs at once"])

@@ -64,7 +64,7 @@ BOTH = "models:/sum@champion models:/sum/2 --target y --lower rmse"
 @cases("at_rate", {"in turn": "", "at a rate": "--rate 20"})
 def test_model_that_is_worse_and_larger_leaves_the_champion_where_it_is(check_models, registry, at_rate):
     """The run of the check has all of it, and below it is a run for each server."""
-    options = "--target y --lower rmse --group patient --promote champion --format json"
+    options = "--target y --lower rmse --lower rmse --group patient --promote champion --format json"
     any_cpu_and_rmse = "--tolerate served_cpu_ms=1000%,rmse=1000%"  # beside other tests
     said = json.loads(check_models(f"models:/sum/1 models:/sum/3 {options} {any_cpu_and_rmse} {at_rate}", code=1))
     verdicts = {each["name"]: each["verdict"] for each in said["metrics"]}
