@@ -22,6 +22,10 @@ _SERVED_LIMITS = f"""What the model may cost, such as "served_p95_ms<=20, served
 {", ".join(SERVED)}."""
 _RATE_HELP = """Requests a second, which fall due at random moments, whatever the answers do; a time counts from when
 its request was due. By default each request waits for the answer to the one before."""
+_RATES_HELP = f"{_RATE_HELP} Several rates, such as 10,20,40, are measured one after the other."
+_URL_HELP = """An endpoint that runs, in place of a model: it takes what MLflow's /invocations takes, or --body. Its CPU
+time and memory are not known."""
+_BODY_HELP = "A file with the body of a request for one row, as JSON, which --url is sent as it is."
 _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd is what seeds change; by default 5% of
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
@@ -38,6 +42,19 @@ def _checked_rate(context: click.Context, parameter: click.Parameter, rate: floa
     if rate is not None and not 0.1 <= rate <= 10_000:
         raise click.UsageError(f"--rate {rate:g}: use 0.1 to 10000 requests a second")
     return rate
+
+
+def _checked_rates(context: click.Context, parameter: click.Parameter, rates: str) -> list[float]:
+    """The rates of a text such as `10,20,40`. click.UsageError: one is no number, or out of range."""
+    checked = []
+    for text in filter(None, rates.split(",")):
+        try:
+            rate = float(text)
+        except ValueError:
+            raise click.UsageError(f"--rate {rates}: {text!r} is not a number; write 50, or 10,20,40") from None
+        _checked_rate(context, parameter, rate)
+        checked.append(rate)
+    return checked
 
 
 _RATE = option("--rate", metavar="NUMBER", type=float, callback=_checked_rate, help=_RATE_HELP)
@@ -181,9 +198,12 @@ def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
 @click.command()
 @option("--data", metavar="FILE", help=_DATA)
 @option("--limits", metavar="LIMITS", default="", help=_SERVED_LIMITS)
-@_RATE
-@click.argument("model_uri")
-def served(model_uri: str, **options: Any) -> None:
+@option("--rate", "rates", metavar="NUMBERS", default="", callback=_checked_rates, help=_RATES_HELP)
+@option("--seed", metavar="NUMBER", type=int, default=0, show_default=True, help="Fixes the moments of --rate.")
+@option("--url", metavar="URL", help=_URL_HELP)
+@option("--body", metavar="FILE", help=_BODY_HELP)
+@click.argument("model_uri", required=False)
+def served(model_uri: str | None, url: str | None, data: str | None, body: str | None, **options: Any) -> None:
     """Serve a model and say what it costs: CPU time, latency and memory, as an application meets them.
 
     MODEL_URI is any address that MLflow knows. The model is loaded by MLflow's own scoring server, in this environment
@@ -196,17 +216,21 @@ def served(model_uri: str, **options: Any) -> None:
       mlflow-sysmetrics served models:/m@champion
       mlflow-sysmetrics served models:/m/7 --data rows.csv
       mlflow-sysmetrics served models:/m-0a1b... --rate 50 --limits "served_p95_ms<=20, served_memory_mb<=300"
+      mlflow-sysmetrics served models:/m@champion --rate 10,20,40
+      mlflow-sysmetrics served --url http://localhost:8080 --data rows.csv --rate 20
+      mlflow-sysmetrics served --url http://localhost:8080/predict --body request.json
 
     The exit code is 0 if all limits are met, 1 if one is broken or the model cannot be served, 2 after wrong use, and 3
     if a limit cannot be judged: the machine was too busy, or there were too few requests.
     """
     try:
+        from mlflow_gate.served.command import Question
         from mlflow_gate.served.command import served as measure_served
     except ImportError as error:
         raise click.UsageError(f"{error.name} is missing: pip install mlflow") from None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = measure_served(model_uri, **options)
+        code = measure_served(Question(model_uri, url, data, body), **options)
     except KeyboardInterrupt:
         sys.exit(130)  # not 1, as click would have it
     sys.exit(code)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from mlflow_gate.served.connection import Connection, Endpoint, ServerError
 from mlflow_gate.served.contention import Contention, CoreClocks, thread_waited_s
 from mlflow_gate.served.latency import Asked, is_late
 from mlflow_gate.served.pacing import Pacer
-from mlflow_gate.served.server import Connection, Server, ServerError
 
 _AHEAD_S = 0.005  # before a request is due its thread is awake
 _LOOK_S = 0.2
@@ -29,7 +29,7 @@ class Client:
     `cpu_s` is the server's CPU time meanwhile, and `contention` says whether the machine was busy.
     """
 
-    server: Server
+    server: Endpoint
     requests: Sequence[bytes]
     pacer: Pacer
     is_enough: IsEnough

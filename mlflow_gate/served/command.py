@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import click
 import mlflow
@@ -11,23 +15,42 @@ import pandas as pd
 from mlflow_gate.metrics import SERVED
 from mlflow_gate.served import (
     PERCENTS,
+    Endpoint,
     ServedCosts,
     ServedError,
     ServerError,
+    endpoint_costs,
     judged,
-    served_costs,
+    one_by_one,
+    served_at_rates,
     served_limits,
 )
 from mlflow_gate.table_files import read_table
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
-from mlflow_sysmetrics.limits import digits
+from mlflow_sysmetrics.common.redact import redacted
+from mlflow_sysmetrics.limits import Limits, digits
 from mlflow_sysmetrics.recording.tags import KIND
 
 BROKEN, UNKNOWN = 1, 3  # exit codes
+_AT_RATE = (*PERCENTS, "served_cpu_ms")  # what may differ from one rate to the next
+_INVOCATIONS = "/invocations"
 
 
-def served(model_uri: str, *, data: str | None, limits: str, rate: float | None) -> int:
-    """Measure a model, print and log what is found, and return the exit code.
+class Question(NamedTuple):
+    """What is asked: a model that MLflow knows, or else a URL; with rows, or with the body of a request."""
+
+    model_uri: str | None
+    url: str | None
+    data: str | None
+    body: str | None
+
+    @property
+    def name(self) -> str:
+        return self.model_uri or redacted(self.url or "")
+
+
+def served(question: Question, *, limits: str, rates: Sequence[float], seed: int) -> int:
+    """Measure a model or an endpoint, print and log what is found, and return the exit code.
 
     click.ClickException: the options, the rows or the address are wrong, or the model cannot be served.
     """
@@ -35,26 +58,51 @@ def served(model_uri: str, *, data: str | None, limits: str, rate: float | None)
         parsed = served_limits(limits) if limits.strip() else None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    rows = None if data is None else read_rows(data)
+    _check(question)
     try:
-        costs = served_costs(model_uri, rows, rate=rate)
+        costs = _measured(question, rates, seed)
     except ServerError as error:
         raise click.ClickException(str(error)) from None  # exit code 1: it is worse than any cost
     except ServedError as error:
         raise click.UsageError(str(error)) from None
-    click.echo("\n".join(_lines(model_uri, costs, rate)))
-    _log(model_uri, costs, rate)
-    if parsed is None:
-        return 0
-    judgement = judged(parsed.rules, costs)
-    for sentence in [*judgement.broken, *judgement.unknown]:
-        click.echo(sentence)
-    if judgement.broken:
-        return BROKEN
-    if judgement.unknown:
-        return UNKNOWN
-    click.echo(f"meets {parsed}")
-    return 0
+    click.echo("\n".join(_lines(question, costs)))
+    _log(question, costs)
+    return 0 if parsed is None else _judge(parsed, costs)
+
+
+def _check(question: Question) -> None:
+    """click.UsageError: these do not go together."""
+    model_uri, url, data, body = question
+    if (model_uri is None) == (url is None):
+        raise click.UsageError("give a model, such as models:/m@champion, or --url of an endpoint")
+    if url is None:
+        if body is not None:
+            raise click.UsageError("--body is for --url; give a model its rows as --data")
+        return
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise click.UsageError(f"--url {redacted(url)}: use an address such as http://host:8080/invocations")
+    if (data is None) == (body is None):
+        raise click.UsageError("--url needs what to send: give rows as --data, or the body of a request as --body")
+
+
+def _measured(question: Question, rates: Sequence[float], seed: int) -> list[ServedCosts]:
+    rows = None if question.data is None else read_rows(question.data)
+    if question.model_uri is not None:
+        return served_at_rates(question.model_uri, rows, rates, seed)
+    endpoint = Endpoint(question.name, _with_path(question.url or ""))
+    if rows is not None:
+        return endpoint_costs(endpoint, one_by_one(rows), rates, seed)
+    try:
+        body = Path(question.body or "").read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"--body {question.body}: {error.strerror}") from None
+    return endpoint_costs(endpoint, [body], rates, seed)
+
+
+def _with_path(url: str) -> str:
+    """The URL; one without a path is that of a server that answers as MLflow's does."""
+    address = urlsplit(url)
+    return url if address.path.strip("/") else address._replace(path=_INVOCATIONS).geturl()
 
 
 def read_rows(path: str) -> pd.DataFrame:
@@ -65,41 +113,99 @@ def read_rows(path: str) -> pd.DataFrame:
         raise click.UsageError(f"--data {path}: {error}") from None
 
 
-def _lines(model_uri: str, costs: ServedCosts, rate: float | None) -> list[str]:
-    how = "one after the other" if rate is None else f"{rate:g} a second at random moments"
-    lines = [f"{model_uri}, {costs.requests} requests of one row, {how}:"]
-    lines += [f"  {name:<20}{digits(costs.figures[name], 4):>10}" for name in SERVED if name in costs.figures]
-    if costs.cannot_keep_up:
-        lines.append(f"{model_uri} cannot keep up: {costs.cannot_keep_up}")
-    if costs.contention.is_busy:
-        untrusted = [name for name in costs.figures if name not in costs.trusted]
-        lines.append(f"The machine was busy: {costs.contention}, so these are not logged: {', '.join(untrusted)}.")
+def _lines(question: Question, costs: Sequence[ServedCosts]) -> list[str]:
+    name = question.name
+    last = costs[-1]
+    if last.rate is None:
+        lines = [f"{name}, {last.requests} requests of one row, one after the other:"]
+        shown = SERVED
+    else:
+        lines = [f"{name}, requests of one row at random moments:", *_table(costs)]
+        shown = tuple(figure for figure in SERVED if figure not in _AT_RATE)
+    for figure in shown:
+        if figure in last.figures:
+            lines.append(f"  {figure:<20}{digits(last.figures[figure], 4):>10}")
+    if last.server_ms is not None:
+        lines.append(f"MLflow's server takes {digits(last.server_ms, 2)} ms of served_p50_ms, whatever the model.")
+    if question.url is not None:
+        lines.append("CPU time and memory are not known: the server's processes cannot be seen from here.")
+    for each in costs:
+        at = "" if each.rate is None else f" at {each.rate:g} a second"
+        if each.cannot_keep_up:
+            lines.append(f"{name} cannot keep up: {each.cannot_keep_up}")
+        if each.contention.is_busy:
+            untrusted = [figure for figure in each.figures if figure not in each.trusted]
+            lines.append(f"The machine was busy{at}: {each.contention}; not logged: {', '.join(untrusted)}.")
     return lines
 
 
-def _log(model_uri: str, costs: ServedCosts, rate: float | None) -> None:
+def _table(costs: Sequence[ServedCosts]) -> list[str]:
+    """A line for each rate."""
+    lines = [f"  {'rate':>8}{'answered':>10}" + "".join(f"{_short(name):>9}" for name in _AT_RATE)]
+    for each in costs:
+        cells = [digits(each.figures[name], 4) if name in each.figures else "-" for name in _AT_RATE]
+        keeps_up = "" if each.cannot_keep_up is None else "  cannot keep up"
+        start = f"  {each.rate:>8g}{each.answered_per_s:>10.3g}"
+        lines.append(start + "".join(f"{cell:>9}" for cell in cells) + keeps_up)
+    return lines
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("served_")
+
+
+def _judge(limits: Limits, costs: Sequence[ServedCosts]) -> int:
+    """Say which limits are broken, and return the exit code."""
+    code = 0
+    for each in costs:
+        at = "" if each.rate is None or len(costs) == 1 else f"at {each.rate:g} a second: "
+        judgement = judged(limits.rules, each)
+        for sentence in [*judgement.broken, *judgement.unknown]:
+            click.echo(at + sentence)
+        if judgement.broken:
+            code = BROKEN
+        elif judgement.unknown and code == 0:
+            code = UNKNOWN
+    if code == 0:
+        click.echo(f"meets {limits}")
+    return code
+
+
+def _log(question: Question, costs: Sequence[ServedCosts]) -> None:
     """Log in a new run, which knows this machine, and on the model.
 
-    Latencies at a rate are points of curves over rates: those of a stream are not to be compared with them.
+    Figures at a rate are points of curves over rates: those of a stream are not to be compared with them.
     """
     uri = mlflow.get_tracking_uri()
     os.environ.pop("MLFLOW_RUN_ID", None)  # of an MLflow Project around this process: start_run would go on in that run
-    params = {"model": model_uri}
-    figures = costs.trusted
-    at_rate = {}
-    if rate is not None:
-        params["rate"] = f"{rate:g}"
-        at_rate = {f"{name}_at_rate": figures.pop(name) for name in PERCENTS if name in figures}
+    last = costs[-1]
+    model_id = last.model_id
+    params = {"model" if question.url is None else "url": question.name}
+    figures = last.trusted
+    if last.rate is not None:
+        params["rate"] = ",".join(f"{each.rate:g}" for each in costs)
+        figures = {name: value for name, value in figures.items() if name not in _AT_RATE}
 
     def log() -> None:
         client = mlflow.MlflowClient()
-        experiment = client.get_logged_model(costs.model_id).experiment_id if costs.model_id else None
-        with mlflow.start_run(experiment_id=experiment, run_name=f"served {model_uri}", tags={KIND: "served"}):
+        experiment = client.get_logged_model(model_id).experiment_id if model_id else None
+        with mlflow.start_run(experiment_id=experiment, run_name=f"served {question.name}", tags={KIND: "served"}):
             mlflow.log_params(params)
-            mlflow.log_metrics(figures, model_id=costs.model_id)
-            mlflow.log_metrics(at_rate, step=round(rate or 0), model_id=costs.model_id)
+            mlflow.log_metrics(figures, model_id=model_id)
+            for each in costs:
+                mlflow.log_metrics(_curves(each), step=round(each.rate or 0), model_id=model_id)
 
     try:
         ask_store(uri, log)
     except StoreError as error:  # the figures are worth more
         click.echo(f"the figures were not logged: {error.message}", err=True)
+
+
+def _curves(costs: ServedCosts) -> dict[str, float]:
+    """One point of each curve over rates."""
+    if costs.rate is None:
+        return {}
+    points = {f"{name}_at_rate": costs.trusted[name] for name in _AT_RATE if name in costs.trusted}
+    if not costs.contention.is_busy:
+        points["served_answered_per_s_at_rate"] = costs.answered_per_s
+    return points

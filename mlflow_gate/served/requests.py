@@ -1,4 +1,4 @@
-"""Rows as the server takes them: a table, and complete HTTP requests of some of its rows."""
+"""Rows as the server takes them: a table, and bodies of requests for some of its rows."""
 
 from __future__ import annotations
 
@@ -64,10 +64,8 @@ def some(table: Table, places: Any) -> Table:
 
 
 def request_of(table: Table) -> bytes:
-    """A request for the predictions of all rows of a table."""
-    body = str(convert_input_example_to_serving_input(table)).encode()
-    head = "POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    """The body of a request for the predictions of all rows of a table."""
+    return str(convert_input_example_to_serving_input(table)).encode()
 
 
 def one_by_one(table: Table) -> list[bytes]:

@@ -5,21 +5,23 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
-from socketserver import BaseRequestHandler, ThreadingTCPServer
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from cases import cases
+from click.testing import CliRunner
 
-from mlflow_gate.served import Server, ServerError
+from mlflow_gate.served import PERCENTS, Server, ServerError
 from mlflow_gate.served.client import Client
 from mlflow_gate.served.latency import Asked, answered_per_s, is_late, keeps_up
 from mlflow_gate.served.pacing import Poisson, stream
+from mlflow_sysmetrics.command.cli import main
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]"
-REQUEST = b"POST / HTTP/1.1\r\n\r\n"
+REQUEST = b"[]"
 
 
 def queued(rate, seconds, service_s=0.01, connections=64, seed=0):
@@ -80,18 +82,23 @@ def one_at_a_time(slow, dies_after=10**9):
     numbers = itertools.count(1)
     lock = threading.Lock()
 
-    class Answers(BaseRequestHandler):
-        def handle(self):
-            while self.request.recv(1000):
-                with lock:
-                    number = next(numbers)
-                    if number > dies_after:
-                        return
-                    time.sleep(0.4 if number == slow else 0.001)
-                self.request.sendall(ANSWER)
+    class Answers(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
-        server.daemon_threads = True
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            with lock:
+                number = next(numbers)
+                if number > dies_after:
+                    self.close_connection = True
+                    return
+                time.sleep(0.4 if number == slow else 0.001)
+            self.wfile.write(ANSWER)
+
+        def log_message(self, *_):
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         yield Server(Mock(uri="models:/m/1"), Mock(pid=os.getpid()), server.server_address[1], Mock())
         server.shutdown()
@@ -108,6 +115,21 @@ def test_who_waits_behind_a_slow_request_is_slow_at_a_rate(pacer, connections, i
         client.run()
     assert len(client.asked) == 150
     assert (sum(request.latency_s > 0.1 for request in client.asked) >= 20) == is_seen
+
+
+def test_any_endpoint_is_asked_with_a_body_of_the_users(store_in_use, tmp_path):
+    """Only its times are known; it has answers at the path that the user gives."""
+    body = tmp_path / "request.json"
+    body.write_text('{"rows": [1]}')
+    with one_at_a_time(slow=0) as server:
+        url = server.url.replace("/invocations", "/predict")
+        result = CliRunner().invoke(main, ["served", "--url", url, "--body", str(body)])
+    assert result.exit_code == 0, result.output
+    assert "served_p95_ms" in result.output
+    assert "CPU time and memory are not known" in result.output
+    (run,) = store_in_use.search_runs(["0"])
+    assert run.data.params == {"url": url}
+    assert set(run.data.metrics) <= set(PERCENTS)
 
 
 def test_server_that_dies_is_a_sentence():

@@ -59,20 +59,24 @@ def test_figures_are_printed_judged_and_logged_on_the_model(served, logged):
 
 
 @pytest.mark.slow
-def test_latency_at_a_rate_is_a_curve_over_the_rate(served, logged):
-    said = served("models:/sum/1 --rate 20 --limits served_memory_mb<=9999", code=0)
-    (run,) = logged.client.search_runs(["0"], "params.rate = '20'")
+def test_figures_at_rates_are_curves_over_the_rate(served, logged):
+    """Under names of their own: those of a stream stay comparable."""
+    said = served("models:/sum/1 --rate 10,20 --limits served_memory_mb<=9999", code=0)
+    assert re.search(r"^ +20 +20 ", said, re.MULTILINE)
+    (run,) = logged.client.search_runs(["0"], "params.rate = '10,20'")
     assert "served_p50_ms" not in run.data.metrics
+    points = logged.client.get_metric_history(run.info.run_id, "served_cpu_ms_at_rate")
+    assert [point.step for point in points] == [10, 20]
     if "The machine was busy" not in said:
-        (point,) = logged.client.get_metric_history(run.info.run_id, "served_p50_ms_at_rate")
-        assert point.step == 20
+        assert run.data.metrics["served_answered_per_s_at_rate"] == 20
+        assert "served_p50_ms_at_rate" in run.data.metrics
 
 
 def test_run_of_the_project_around_the_command_stays_as_it_is(store_in_use, monkeypatch):
     around = store_in_use.create_run("0", run_name="around").info
     monkeypatch.setenv("MLFLOW_RUN_ID", around.run_id)
     costs = ServedCosts({"served_memory_mb": 200.0}, 30, Contention(0.02, 0.01))
-    monkeypatch.setattr("mlflow_gate.served.command.served_costs", lambda *_, **options: costs)
+    monkeypatch.setattr("mlflow_gate.served.command.served_at_rates", lambda *_: [costs])
     assert CliRunner().invoke(main, ["served", "models:/m/1"]).exit_code == 0
     runs = {run.info.run_name: run for run in store_in_use.search_runs(["0"])}
     assert runs.keys() == {"around", "served models:/m/1"}
@@ -145,5 +149,5 @@ def _is_asked(command):
 )
 def test_exit_code_is_that_of_the_worst_limit(store_in_use, monkeypatch, limits, code):
     costs = ServedCosts({"served_memory_mb": 200.0}, 30, Contention(0.02, 0.01))
-    monkeypatch.setattr("mlflow_gate.served.command.served_costs", lambda *_, **options: costs)
+    monkeypatch.setattr("mlflow_gate.served.command.served_at_rates", lambda *_: [costs])
     assert CliRunner().invoke(main, ["served", "models:/m/1", "--limits", limits]).exit_code == code
