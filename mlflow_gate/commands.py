@@ -30,11 +30,14 @@ _TOLERATE = """Changes that pass, such as "cpu_seconds=10%, rmse=1sd", where sd 
 cpu_seconds, 2% of peak_rss_mb, 10% of peak_memory_mb, 25% of elapsed_s, and 1sd of a metric."""
 _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; by default 1% of a loss, 10% of
 served_cpu_ms, 2% of served_memory_mb, 5% of served_answered_per_s, 25% of served_p50_ms."""
+_TOLERATE_ENDPOINTS = """Changes that pass, such as "served_p50_ms=20%"; by default 10% of served_p50_ms, and 5% of
+served_answered_per_s."""
 _CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on."
 _POSITIVE = """Positive class of two. Needed for log_loss, brier, roc_auc and average_precision. If models have other
 labels, give both: churned=1."""
 _LOWER = ["rmse", "mae", "error_rate", "log_loss", "brier"]
 _HIGHER = ["roc_auc", "average_precision"]
+_WITH_MLFLOW = "pip install mlflow 'mlflow-sysmetrics-bundle[check]'"
 _MODEL_ADDRESSES = ("models:/", "runs:/")
 
 
@@ -69,7 +72,7 @@ _FORMAT = option(
 
 
 class CheckCommand(click.Command):
-    """`check` of programs; where it is given models, that of models."""
+    """`check` of programs; where it is given models, that of models, and with --url that of endpoints."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -77,6 +80,8 @@ class CheckCommand(click.Command):
         is_of_programs = any(word == "--" or word.startswith("--baseline-") for word in args)
         if not is_of_programs and any(word.startswith(_MODEL_ADDRESSES) for word in args):
             return check_models.make_context(info_name, args, parent, **extra)
+        if not is_of_programs and "--url" in args:
+            return check_endpoints.make_context(info_name, args, parent, **extra)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.NoSuchOption as error:
@@ -120,7 +125,8 @@ def check(
       mlflow-sysmetrics check --baseline-command "python old.py" --lower val_rmse -- python new.py
       mlflow-sysmetrics check --baseline-commit HEAD --tolerate "peak_rss_mb=3%" -- python train.py
 
-    Two models are compared by `mlflow-sysmetrics check models:/m@champion models:/m/7`; --help after them says how.
+    Two models are compared by `mlflow-sysmetrics check models:/m@champion models:/m/7`, and two endpoints by
+    `mlflow-sysmetrics check --url http://old http://new`; --help after them says how.
 
     The exit code is 0 if nothing is worse, 1 if something is or the candidate fails, 2 after wrong use, and 3 if
     something cannot be judged or the baseline fails.
@@ -169,9 +175,44 @@ def check_models(baseline: str, candidate: str, data: str, form: str, **options:
         from mlflow_gate.check import two_models
         from mlflow_gate.served.command import read_rows
     except ImportError as error:
-        wanted = "pip install mlflow 'mlflow-sysmetrics-bundle[check]'"
-        raise click.UsageError(f"{error.name} is missing: {wanted}") from None
+        raise click.UsageError(f"{error.name} is missing: {_WITH_MLFLOW}") from None
     _end_of_check(lambda: two_models.check_models(baseline, candidate, read_rows(data), **options), form)
+
+
+@click.command("check", epilog="Without --url, `mlflow-sysmetrics check --help` is on programs.")
+@option("--url", is_flag=True, required=True, help="What is compared are two endpoints that run.")
+@option(
+    "--data", metavar="FILE", help="A CSV or Parquet file with rows to ask for, as MLflow's /invocations takes them."
+)
+@option(
+    "--body", metavar="FILE", help="A file with the body of a request for one row, as JSON, which is sent as it is."
+)
+@option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_ENDPOINTS)
+@_RATE
+@_FORMAT
+@click.argument("baseline")
+@click.argument("candidate")
+def check_endpoints(baseline: str, candidate: str, form: str, url: bool, **options: Any) -> None:
+    """Say whether the endpoint CANDIDATE answers later than BASELINE, beyond noise.
+
+    Both run already, in the same place, and are asked for one row in turn, 120 times a pair, until served_p50_ms is
+    worse or is decided, after 3, 5, 7 or 10 pairs. With --rate each is asked at that rate, first the one and then the
+    other, and how many requests they answer, served_answered_per_s, is compared, too. CPU time and memory are not
+    known: the processes of an endpoint cannot be seen from here.
+
+    \b
+    Examples:
+      mlflow-sysmetrics check --url http://localhost:8080 http://localhost:8081 --data rows.csv
+      mlflow-sysmetrics check --url http://old/predict http://new/predict --body request.json --rate 20
+
+    The exit code is 0 if nothing is worse, 1 if something is or the candidate does not answer, 2 after wrong use, and 3
+    if something cannot be judged or the baseline does not answer.
+    """
+    try:
+        from mlflow_gate.check import two_endpoints
+    except ImportError as error:
+        raise click.UsageError(f"{error.name} is missing: {_WITH_MLFLOW}") from None
+    _end_of_check(lambda: two_endpoints.check_endpoints(baseline, candidate, **options), form)
 
 
 def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:

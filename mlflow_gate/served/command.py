@@ -72,37 +72,41 @@ def served(question: Question, *, limits: str, rates: Sequence[float], seed: int
 
 def _check(question: Question) -> None:
     """click.UsageError: these do not go together."""
-    model_uri, url, data, body = question
+    model_uri, url, _, body = question
     if (model_uri is None) == (url is None):
         raise click.UsageError("give a model, such as models:/m@champion, or --url of an endpoint")
-    if url is None:
-        if body is not None:
-            raise click.UsageError("--body is for --url; give a model its rows as --data")
-        return
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise click.UsageError(f"--url {redacted(url)}: use an address such as http://host:8080/invocations")
-    if (data is None) == (body is None):
-        raise click.UsageError("--url needs what to send: give rows as --data, or the body of a request as --body")
+    if url is None and body is not None:
+        raise click.UsageError("--body is for --url; give a model its rows as --data")
 
 
 def _measured(question: Question, rates: Sequence[float], seed: int) -> list[ServedCosts]:
+    if question.url is not None:
+        requests = requests_of(question.data, question.body)
+        return endpoint_costs(endpoint_at(question.url), requests, rates, seed)
     rows = None if question.data is None else read_rows(question.data)
-    if question.model_uri is not None:
-        return served_at_rates(question.model_uri, rows, rates, seed)
-    endpoint = Endpoint(question.name, _with_path(question.url or ""))
-    if rows is not None:
-        return endpoint_costs(endpoint, one_by_one(rows), rates, seed)
-    try:
-        body = Path(question.body or "").read_bytes()
-    except OSError as error:
-        raise click.UsageError(f"--body {question.body}: {error.strerror}") from None
-    return endpoint_costs(endpoint, [body], rates, seed)
+    return served_at_rates(question.name, rows, rates, seed)
 
 
-def _with_path(url: str) -> str:
-    """The URL; one without a path is that of a server that answers as MLflow's does."""
+def endpoint_at(url: str) -> Endpoint:
+    """The endpoint of an address, by default at the path of MLflow's server. click.UsageError: it is no address."""
     address = urlsplit(url)
-    return url if address.path.strip("/") else address._replace(path=_INVOCATIONS).geturl()
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise click.UsageError(f"--url {redacted(url)}: use an address such as http://host:8080/invocations")
+    if not address.path.strip("/"):
+        url = address._replace(path=_INVOCATIONS).geturl()
+    return Endpoint(redacted(url), url)
+
+
+def requests_of(data: str | None, body: str | None) -> list[bytes]:
+    """Bodies of requests for one row each, by the options for endpoints. click.UsageError: there are none."""
+    if (data is None) == (body is None):
+        raise click.UsageError("--url needs what to send: give rows as --data, or the body of a request as --body")
+    if data is not None:
+        return one_by_one(read_rows(data))
+    try:
+        return [Path(str(body)).read_bytes()]
+    except OSError as error:
+        raise click.UsageError(f"--body {body}: {error.strerror}") from None
 
 
 def read_rows(path: str) -> pd.DataFrame:

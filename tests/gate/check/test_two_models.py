@@ -151,7 +151,7 @@ def at_rate(store_in_use, monkeypatch):
 
     def compared(*costs):
         monkeypatch.setattr("mlflow_gate.check.models.serving", lambda *_: nullcontext(costs))
-        monkeypatch.setattr("mlflow_gate.check.models.costs_of", lambda server, *_: server)
+        monkeypatch.setattr("mlflow_gate.check.asked_in_turn.costs_of", lambda server, *_: server)
         sides = [AskedModel(side, Mock(), np.zeros((1, 1))) for side in ("baseline", "candidate")]
         held_out = HeldOut(np.zeros(1), np.zeros(1))
         return compare(Models(sides, [], [ANSWERED, SERVED_TIME], held_out, rate=50.0), "two models", {})

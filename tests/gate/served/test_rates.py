@@ -1,26 +1,19 @@
 """Requests at a rate: when they fall due, and what their times tell."""
 
-import itertools
-import os
-import threading
-import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from cases import cases
 from click.testing import CliRunner
+from endpoints import one_at_a_time
 
-from mlflow_gate.served import PERCENTS, Server, ServerError
+from mlflow_gate.served import PERCENTS, ServerError
 from mlflow_gate.served.client import Client
 from mlflow_gate.served.latency import Asked, answered_per_s, is_late, keeps_up
 from mlflow_gate.served.pacing import Poisson, stream
 from mlflow_sysmetrics.command.cli import main
 
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]"
 REQUEST = b"[]"
 
 
@@ -76,34 +69,6 @@ def test_client_is_late_where_its_own_delay_is_a_part_of_the_latency(free_s, sen
     assert is_late(asked) == late
 
 
-@contextmanager
-def one_at_a_time(slow, dies_after=10**9):
-    """A server that takes 1 ms for a request, one at a time, but 0.4 s for number `slow`."""
-    numbers = itertools.count(1)
-    lock = threading.Lock()
-
-    class Answers(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"  # connections are kept
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["content-length"]))
-            with lock:
-                number = next(numbers)
-                if number > dies_after:
-                    self.close_connection = True
-                    return
-                time.sleep(0.4 if number == slow else 0.001)
-            self.wfile.write(ANSWER)
-
-        def log_message(self, *_):
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        yield Server(Mock(uri="models:/m/1"), Mock(pid=os.getpid()), server.server_address[1], Mock())
-        server.shutdown()
-
-
 @cases(
     "pacer, connections, is_seen",
     {"a stream": (stream, 1, False), "a rate": (Poisson(100), 16, True)},
@@ -135,5 +100,5 @@ def test_any_endpoint_is_asked_with_a_body_of_the_users(store_in_use, tmp_path):
 def test_server_that_dies_is_a_sentence():
     with one_at_a_time(slow=0, dies_after=20) as server:
         client = Client(server, [REQUEST], Poisson(200), lambda time_s, asked: asked >= 100, 8)
-        with pytest.raises(ServerError, match=r"^models:/m/1 did not answer: [^\n]+$"):
+        with pytest.raises(ServerError, match=r"^http://[^ ]+ did not answer: [^\n]+$"):
             client.run()
