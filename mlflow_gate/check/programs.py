@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -42,6 +42,7 @@ from mlflow_sysmetrics.recording.outcome import Outcome
 from mlflow_sysmetrics.sampling import KB_MB
 
 _TAIL = 2000  # bytes of its output
+_LOOK_EVERY_S = 0.5  # at what both import
 _READ_EVERY_S = 0.02  # five times as often as usual: what is sampled misses short peaks
 # The program's parent: the kernel begins a process's mark of its memory with that of the one that has started it, and
 # this one is small. The program begins once it is measured, and its end waits until the last reading of it was taken.
@@ -129,13 +130,34 @@ class Programs:
             return self.run(parent, 0)
         with tempfile.TemporaryDirectory(prefix="mlflow-sysmetrics-", ignore_cleanup_errors=True) as folder:
             telling = []
+            checkouts = []
             for program in self.programs:
                 environment = imports.told_in(Path(folder, program.side), program.environment)
                 telling.append(replace(program, environment=environment))
-            used = replace(self, programs=telling).run(parent, 0)
-            told = {program.side: imports.read(Path(folder, program.side)) for program in self.programs}
-        imports.refuse_shared(told, self.repository, [program.tree for program in self.programs])
-        return used
+                checkouts.append(imports.Checkout(program.tree, self.repository))
+            both = replace(self, programs=telling)
+            with ThreadPoolExecutor(1) as pool:
+                running = pool.submit(both.run, parent, 0)
+                try:
+                    while not wait([running], _LOOK_EVERY_S).done:
+                        self._imports(checkouts, Path(folder))
+                except BaseException:  # also Ctrl-C
+                    while not running.done():
+                        both.end_programs()
+                        time.sleep(ENDED_EVERY_S)
+                    raise
+            used = running.result()
+            imports.refuse_silent(self._imports(checkouts, Path(folder)))
+            return used
+
+    def _imports(self, checkouts: Sequence[imports.Checkout], folder: Path) -> Mapping[str, set[imports.Module]]:
+        """What each side has imported by now. click.UsageError: some of it is code of the other side, too."""
+        told = {}
+        for program, checkout in zip(self.programs, checkouts, strict=True):
+            told[program.side] = imports.read(folder / program.side)
+            python_path = program.environment.get("PYTHONPATH", "")
+            checkout.refuse_code_of_others(told[program.side], program.folder, python_path)
+        return told
 
     def run(self, parent: RunRef, pair: int) -> Sequence[Metrics]:
         """Run a pair, number 0 one after the other; the metrics of baseline and candidate, with their costs."""
@@ -147,11 +169,12 @@ class Programs:
             except BaseException:  # Ctrl-C, too: leave no process behind
                 pool.shutdown(wait=False, cancel_futures=True)
                 while not all(one.done() for one in running.values()):
-                    self._end_programs()
+                    self.end_programs()
                     time.sleep(ENDED_EVERY_S)
                 raise
 
-    def _end_programs(self) -> None:
+    def end_programs(self) -> None:
+        """End those that run."""
         for launcher in self._launchers.copy():  # each waits for its program, and ends then
             with contextlib.suppress(psutil.NoSuchProcess):
                 for program in psutil.Process(launcher.pid).children():

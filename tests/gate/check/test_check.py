@@ -200,6 +200,31 @@ def test_commit_is_refused_where_both_sides_import_one_code(
     assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
 
 
+def test_monorepo_says_the_line_to_type_before_a_training_ends(check, tmp_path, tmp_path_factory, monkeypatch):
+    """A service and a library in folders of their own, installed so that both sides import them from the clone."""
+    library = "libs/common/src/common/cost.py"
+    train = "import pathlib, common.cost, a.names, time\nkept = b'x' * common.cost.MB * 1_000_000\n"
+    waits = "while not pathlib.Path('goes_on').exists(): time.sleep(0.1)"
+    files = {library: "MB = 40", "libs/common/pyproject.toml": "", "services/a/pyproject.toml": ""}
+    files |= {"services/a/src/a/names.py": "", "services/a/train.py": train + waits}
+    lay(tmp_path, files)
+    commit_all(tmp_path)
+    site = tmp_path_factory.mktemp("site")
+    copied = {"common/cost.py": "MB = 40"}  # as pip install puts it there
+    editable = f"import sys; sys.path.append({str(tmp_path / 'services/a/src')!r})"
+    lay(site, copied | {"sitecustomize.py": editable})
+    monkeypatch.chdir(tmp_path / "services/a")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    lay(tmp_path, {library: "MB = 50"})
+    script = ("--baseline-commit", "HEAD", "--", sys.executable, "train.py")
+    said = check(*script, code=2).stderr
+    path = said.partition("PYTHONPATH=")[2].partition(", or install")[0]
+    assert path == os.pathsep.join(["src", "../../libs/common/src", str(site)])
+    (tmp_path / "services/a/goes_on").touch()
+    monkeypatch.setenv("PYTHONPATH", path)
+    assert check(*script, code=1).stdout.startswith("worse: peak_rss_mb")
+
+
 def test_clone_of_a_pipeline_has_branches_of_origin_and_a_shallow_one_is_named(
     check, repository, tmp_path_factory, monkeypatch
 ):
