@@ -32,6 +32,8 @@ _TOLERATE_MODELS = """Changes that pass, such as "rmse=2%, served_cpu_ms=20%"; b
 served_cpu_ms, 2% of served_memory_mb, 5% of served_answered_per_s, 25% of served_p50_ms."""
 _TOLERATE_ENDPOINTS = """Changes that pass, such as "served_p50_ms=20%"; by default 10% of served_p50_ms, and 5% of
 served_answered_per_s."""
+_PHASE = """Compare the CPU time of this phase of the program, too, such as "load"; by default of "train", if both sides
+record it."""
 _CHECK_DATA = "A CSV or Parquet file with rows that neither model was trained on."
 _POSITIVE = """Positive class of two. Needed for log_loss, brier, roc_auc and average_precision. If models have other
 labels, give both: churned=1."""
@@ -98,6 +100,7 @@ class CheckCommand(click.Command):
 @option("--setup", metavar="COMMAND", help="With --baseline-commit: what either side runs first, such as an install.")
 @option("--lower", metavar="METRIC", multiple=True, help="Metric to compare; lower is better. Repeatable.")
 @option("--higher", metavar="METRIC", multiple=True, help="Metric to compare; higher is better. Repeatable.")
+@option("--phase", metavar="NAME", help=_PHASE)
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE)
 @option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
 @_FORMAT
@@ -114,10 +117,11 @@ def check(
     """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
 
     Both run in pairs, at once where the machine has room, until one metric is worse or all are decided, after 3, 5, 7
-    or 10 pairs: cpu_seconds, peak_rss_mb (the highest memory of one process), peak_memory_mb (that of all processes
-    together), and each --lower or --higher metric of the program's MLflow run. At most one in a hundred checks of equal
-    programs finds anything worse. `{pair}` in a command and SYSMETRICS_PAIR are the number of the pair, for a program
-    to use as its seed: it makes noise small. All runs are recorded below a run of the check, which has the verdict.
+    or 10 pairs: cpu_seconds, that of a phase if the program records it, peak_rss_mb (the highest memory of one
+    process), peak_memory_mb (that of all processes together), and each --lower or --higher metric of the program's
+    MLflow run. At most one in a hundred checks of equal programs finds anything worse. `{pair}` in a command and
+    SYSMETRICS_PAIR are the number of the pair, for a program to use as its seed: it makes noise small. All runs are
+    recorded below a run of the check, which has the verdict.
 
     \b
     Examples:

@@ -58,8 +58,8 @@ class Contest(Protocol):
 
 
 def with_tolerances(compared: Sequence[ComparedMetric], tolerate: str) -> list[ComparedMetric]:
-    """These metrics, which share the error, with the tolerances of a text. click.UsageError: for its first mistake."""
-    known = {metric.name: replace(metric, together=len(compared)) for metric in compared}
+    """These metrics with the tolerances of a text. click.UsageError: for its first mistake."""
+    known = {metric.name: metric for metric in sharing_the_error(compared)}
     for text in filter(str.strip, tolerate.split(",")):
         given = _TOLERANCE.fullmatch(text)
         metric = known.get(given["name"]) if given else None
@@ -69,6 +69,10 @@ def with_tolerances(compared: Sequence[ComparedMetric], tolerate: str) -> list[C
         amount = float(given["number"])
         known[metric.name] = replace(metric, unit=given["unit"], tolerance=amount, min_change=amount)
     return list(known.values())
+
+
+def sharing_the_error(compared: Sequence[ComparedMetric]) -> list[ComparedMetric]:
+    return [replace(metric, together=len(compared)) for metric in compared]
 
 
 def compare(

@@ -26,7 +26,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_gate.check import imports
-from mlflow_gate.check.contest import Metrics, failure
+from mlflow_gate.check.contest import Metrics, failure, sharing_the_error
 from mlflow_gate.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
 from mlflow_sysmetrics.command.passthrough import Exit
@@ -102,13 +102,14 @@ def why_in_turn(used: Sequence[Metrics], free_mb: float, cores: float) -> str:
 class Programs:
     """A `Contest` of two programs, baseline and candidate; `repository` is that of their worktrees, if any.
 
-    Each has to have these `metrics`.
+    Each has to have these `metrics`; `phase` is one more, if both have it.
     """
 
     programs: Sequence[Program]
     why_in_turn: str = ""  # else both at once
     repository: Path | None = None
     metrics: Sequence[ComparedMetric] = ()
+    phase: ComparedMetric | None = None
     _launchers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -119,6 +120,8 @@ class Programs:
     def warm_up(self, parent: RunRef) -> list[Finding]:
         """Run each program once, and see whether each has its own code, and both fit on this machine at once."""
         used = self._run_alone(parent)
+        if self.phase and all(self.phase.name in measured for measured in used):
+            self.metrics = sharing_the_error([*self.metrics, self.phase])
         if not self.why_in_turn:
             host = Host()
             free_mb = min(psutil.virtual_memory().available / 1e6, float(host.memory_limit_mb()))
@@ -196,7 +199,7 @@ class Programs:
         tracker.finish(outcome, ends=True, figures=costs)  # in place of those sampled
         if program_exit.code:
             raise failure(program.side, f"failed with exit code {program_exit.code}\n  {last_lines}")
-        if costs.keys() >= {metric.name for metric in self.metrics}:
+        if pair and costs.keys() >= {metric.name for metric in self.metrics}:
             return costs
         try:
             measured = {**_logged(tracker.run), **costs}
@@ -207,7 +210,7 @@ class Programs:
             return costs
         for metric in self.metrics:
             if not math.isfinite(measured.get(metric.name, math.nan)):
-                known = ", ".join(sorted(name for name in measured if "/" not in name))
+                known = ", ".join(sorted(name for name in measured if "/" not in name or name.endswith("/cpu_seconds")))
                 raise failure(program.side, f"has no finite metric {metric.name!r} in its run, which has {known}")
         return measured
 

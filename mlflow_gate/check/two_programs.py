@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mlflow_gate.check import verdict
-from mlflow_gate.check.contest import BASELINE, CANDIDATE, compare, with_tolerances
+from mlflow_gate.check.contest import BASELINE, CANDIDATE, compare, sharing_the_error, with_tolerances
 from mlflow_gate.check.output import Result
 from mlflow_gate.check.programs import Program, Programs
 from mlflow_gate.check.verdict import ComparedMetric
@@ -26,12 +26,14 @@ def check_programs(
     baseline_commit: str | None,
     setup: str | None,
     metrics: Mapping[str, bool],
+    phase: str | None,
     tolerate: str,
     wall_time: bool,
 ) -> Result:
     """Compare a program with its baseline until each metric is decided, or ten pairs have run; record it in MLflow.
 
-    `metrics` are those that the program logs, and whether higher is better. click.ClickException: what was given is
+    `metrics` are those that the program logs, and whether higher is better; `phase` is one that it has to record, by
+    default the training, if both sides do. click.ClickException: what was given is
     wrong, a program failed, or the store does not answer.
     """
     if bool(baseline_command) == (baseline_commit is not None):
@@ -44,16 +46,21 @@ def check_programs(
         costs.append(verdict.TIME)
         why_in_turn = "wall time is asked for"
     logged = [ComparedMetric(name, higher_is_better=is_better) for name, is_better in metrics.items()]
-    compared = with_tolerances([*costs, *logged], tolerate)
+    cpu_of_phase = verdict.cpu_of_phase(phase or verdict.TRAINING_PHASE)
+    compared = with_tolerances([*costs, *logged, cpu_of_phase], tolerate)
+    in_pairs = Programs([], why_in_turn, metrics=compared)
+    if not phase:
+        *required, training = compared
+        in_pairs = replace(in_pairs, metrics=sharing_the_error(required), phase=training)
     name = Path(script_of(command)).name
     params = {"command": shlex.join(command), "baseline": baseline_commit or baseline_command}
     candidate = Program(CANDIDATE, command, Path.cwd(), environment)
     if baseline_command:
         baseline = replace(candidate, side=BASELINE, command=_words(baseline_command))
-        return compare(Programs([baseline, candidate], why_in_turn, None, compared), name, params)
+        return compare(replace(in_pairs, programs=[baseline, candidate]), name, params)
     repository = repository_of(candidate.folder)
     with in_worktrees(candidate, repository, str(baseline_commit), setup) as programs:
-        return compare(Programs(programs, why_in_turn, repository, compared), name, params)
+        return compare(replace(in_pairs, programs=programs, repository=repository), name, params)
 
 
 def _words(command: str) -> list[str]:

@@ -41,11 +41,18 @@ class ComparedMetric:
 
 
 CPU = ComparedMetric("cpu_seconds", "%", 5.0, 2.0, 0.3, is_cost=True)
+TRAINING_PHASE = "train"
 PEAK_RSS = ComparedMetric("peak_rss_mb", "%", 2.0, 1.0, 0.1, is_cost=True)
 # Of the whole program, and sampled: a short peak is seen in one run and missed in the next, so a few equal pairs do not
 # tell how much they can differ.
 MEMORY = ComparedMetric("peak_memory_mb", "%", 10.0, 5.0, 2.0, is_cost=True)
 TIME = ComparedMetric("elapsed_s", "%", 25.0, 5.0, 0.3, is_cost=True)
+
+
+def cpu_of_phase(name: str) -> ComparedMetric:
+    """The CPU time of a phase of the program, as its own process logs it: without imports, whose noise hides it."""
+    return replace(CPU, name=f"phase/{name}/cpu_seconds")
+
 
 SERVED_CPU = ComparedMetric("served_cpu_ms", "%", 10.0, 5.0, 1.0, is_cost=True)
 SERVED_MEMORY = ComparedMetric("served_memory_mb", "%", 2.0, 1.0, 0.1, is_cost=True)

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import mlflow
@@ -19,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
 from mlflow_gate.check.programs import Program, Programs, why_in_turn
-from mlflow_gate.check.verdict import ComparedMetric
+from mlflow_gate.check.verdict import CPU, ComparedMetric, cpu_of_phase
 from mlflow_sysmetrics.command.ask_store import StoreError
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery import RunRef
@@ -130,6 +131,30 @@ def test_pair_whose_metrics_cannot_be_read_tells_its_costs_alone(logging, monkey
     assert measured.keys() == {"cpu_seconds", "peak_rss_mb", "peak_memory_mb", "elapsed_s"}
     with pytest.raises(StoreError):
         logging(0)
+
+
+HAS_A_PHASE = """
+import sys
+import mlflow
+from mlflow_sysmetrics import SystemMetricsLogger
+with mlflow.start_run(), SystemMetricsLogger() as logger:
+    with logger.phase(sys.argv[1]):
+        while logger.summary.get("cpu_seconds", 0.0) < 0.1: sum(range(100_000))
+"""
+
+
+@cases("phases, compared", [(("train", "train"), 1), (("train", "load"), 0)])
+def test_cpu_time_of_the_training_is_compared_where_both_sides_record_that_phase(store_in_use, phases, compared):
+    programs = []
+    for side, phase in zip(("baseline", "candidate"), phases, strict=True):
+        programs.append(Program(side, [sys.executable, "-c", HAS_A_PHASE, phase], Path.cwd(), os.environ))
+    both = Programs(programs, metrics=[CPU], phase=cpu_of_phase("train"))
+    parent = RunRef(mlflow.get_tracking_uri(), "0", store_in_use.create_run("0").info.run_id)
+    both.warm_up(parent)
+    assert [metric.name for metric in both.metrics[1:]] == ["phase/train/cpu_seconds"] * compared
+    if compared:
+        for measured in both.run(parent, 1):
+            assert 0.05 < measured["phase/train/cpu_seconds"] < measured["cpu_seconds"] - 0.1
 
 
 def test_error_of_the_check_itself_is_not_taken_for_worse(check, monkeypatch):
