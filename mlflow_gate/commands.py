@@ -63,6 +63,16 @@ def _checked_rates(context: click.Context, parameter: click.Parameter, rates: st
 
 
 _RATE = option("--rate", metavar="NUMBER", type=float, callback=_checked_rate, help=_RATE_HELP)
+_MAX_PAIRS = option(
+    "--max-pairs", type=click.IntRange(3, 20), default=20, show_default=True, help="Most pairs that run."
+)
+_MAX_MINUTES = option(
+    "--max-minutes",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    show_default=True,
+    help="No pair begins that is expected to end later. Three run in any case.",
+)
 _FORMAT = option(
     "--format",
     "form",
@@ -103,6 +113,8 @@ class CheckCommand(click.Command):
 @option("--phase", metavar="NAME", help=_PHASE)
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE)
 @option("--wall-time", is_flag=True, help="Compare elapsed_s, too; the programs then run one after the other.")
+@_MAX_PAIRS
+@_MAX_MINUTES
 @_FORMAT
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -116,8 +128,8 @@ def check(
 ) -> None:
     """Say whether COMMAND costs more than its baseline, or has worse metrics, beyond noise.
 
-    Both run in pairs, at once where the machine has room, until one metric is worse or all are decided, after 3, 5, 7
-    or 10 pairs: cpu_seconds, that of a phase if the program records it, peak_rss_mb (the highest memory of one
+    Both run in pairs, at once where the machine has room, until one metric is worse or all are decided, after 3, 5, 7,
+    10, 14 or 20 pairs: cpu_seconds, that of a phase if the program records it, peak_rss_mb (the highest memory of one
     process), peak_memory_mb (that of all processes together), and each --lower or --higher metric of the program's
     MLflow run. At most one in a hundred checks of equal programs finds anything worse. `{pair}` in a command and
     SYSMETRICS_PAIR are the number of the pair, for a program to use as its seed: it makes noise small. All runs are
@@ -154,6 +166,8 @@ def check(
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_MODELS)
 @_RATE
 @option("--wall-time", is_flag=True, help="Compare served_p50_ms, too.")
+@_MAX_PAIRS
+@_MAX_MINUTES
 @_FORMAT
 @click.argument("baseline")
 @click.argument("candidate")
@@ -162,10 +176,10 @@ def check_models(baseline: str, candidate: str, data: str, form: str, **options:
 
     Both predict the rows of --data, and how the difference of their scores varies between blocks of rows says whether
     CANDIDATE is worse. Then both are served at once and asked in turn, with new servers in each pair, until one cost is
-    worse or all are decided, after 3, 5, 7 or 10 pairs: served_cpu_ms and served_memory_mb; with --rate at that rate,
-    first the one and then the other, and how many requests they answer, served_answered_per_s. At most one in a hundred
-    checks of equal models finds anything worse. Take rows that neither was trained on: those of the baseline's training
-    make it look better than it is.
+    worse or all are decided: served_cpu_ms and served_memory_mb; with --rate at that rate, first the one and then the
+    other, and how many requests they answer, served_answered_per_s. At most one in a hundred checks of equal models
+    finds anything worse. Take rows that neither was trained on: those of the baseline's training make it look better
+    than it is.
 
     \b
     Examples:
@@ -193,6 +207,8 @@ def check_models(baseline: str, candidate: str, data: str, form: str, **options:
 )
 @option("--tolerate", metavar="CHANGES", default="", help=_TOLERATE_ENDPOINTS)
 @_RATE
+@_MAX_PAIRS
+@_MAX_MINUTES
 @_FORMAT
 @click.argument("baseline")
 @click.argument("candidate")
@@ -200,9 +216,9 @@ def check_endpoints(baseline: str, candidate: str, form: str, url: bool, **optio
     """Say whether the endpoint CANDIDATE answers later than BASELINE, beyond noise.
 
     Both run already, in the same place, and are asked for one row in turn, 120 times a pair, until served_p50_ms is
-    worse or is decided, after 3, 5, 7 or 10 pairs. With --rate each is asked at that rate, first the one and then the
-    other, and how many requests they answer, served_answered_per_s, is compared, too. CPU time and memory are not
-    known: the processes of an endpoint cannot be seen from here.
+    worse or is decided. With --rate each is asked at that rate, first the one and then the other, and how many requests
+    they answer, served_answered_per_s, is compared, too. CPU time and memory are not known: the processes of an
+    endpoint cannot be seen from here.
 
     \b
     Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -12,6 +13,7 @@ import mlflow
 from mlflow import MlflowClient
 
 from mlflow_gate.check import output, verdict
+from mlflow_gate.check.budget import Budget, forecast
 from mlflow_gate.check.verdict import ComparedMetric, Finding
 from mlflow_sysmetrics.command.ask_store import StoreError, ask_store
 from mlflow_sysmetrics.command.run import checked_run
@@ -66,8 +68,7 @@ def with_tolerances(compared: Sequence[ComparedMetric], tolerate: str) -> list[C
         if not given or not metric or (given["unit"] == "sd" and metric.unit != "sd"):
             allowed = f"name=5% or, of a metric that a program logs, name=1sd; the names here are {', '.join(known)}"
             raise click.UsageError(f"--tolerate {text.strip()!r}: write {allowed}")
-        amount = float(given["number"])
-        known[metric.name] = replace(metric, unit=given["unit"], tolerance=amount, min_change=amount)
+        known[metric.name] = replace(metric, unit=given["unit"], tolerance=float(given["number"]))
     return list(known.values())
 
 
@@ -76,7 +77,11 @@ def sharing_the_error(compared: Sequence[ComparedMetric]) -> list[ComparedMetric
 
 
 def compare(
-    contest: Contest, name: str, params: Mapping[str, object], promote: Callable[[], None] | None = None
+    contest: Contest,
+    name: str,
+    params: Mapping[str, object],
+    budget: Budget,
+    promote: Callable[[], None] | None = None,
 ) -> output.Result:
     """Run pairs until the verdict is decided, and leave it in a run, which is FAILED unless nothing is worse.
 
@@ -87,7 +92,7 @@ def compare(
     parent = _begin(name, params)
     run = writer_for(parent.tracking_uri).open(str(parent.run_id))
     try:
-        result = _in_pairs(contest, parent)
+        result = _in_pairs(contest, parent, budget)
         output.record(run, result)
         if promote and not result.exit_code:
             promote()
@@ -128,7 +133,7 @@ def _begin(name: str, params: Mapping[str, object]) -> RunRef:
     return around._replace(run_id=run.run_id)
 
 
-def _in_pairs(contest: Contest, parent: RunRef) -> output.Result:
+def _in_pairs(contest: Contest, parent: RunRef, budget: Budget) -> output.Result:
     """It ends early where more pairs would not change the verdict: fewer looks make no error more likely."""
     click.echo("warm-up, which does not count", err=True)
     without_pairs = contest.warm_up(parent)
@@ -138,22 +143,28 @@ def _in_pairs(contest: Contest, parent: RunRef) -> output.Result:
     runs: dict[str, dict[str, list[float]]] = {}
     for side in (BASELINE, CANDIDATE):
         runs[side] = {metric.name: [] for metric in contest.metrics}
-    for look in verdict.LOOKS:
+    fitting = verdict.LOOKS[0]
+    began_s = time.monotonic()
+    for look in budget.looks:
         if verdict.WORSE in {finding.verdict for finding in findings}:
             break
-        while pair < look:
+        while pair < min(look, fitting):
             pair += 1
             both = contest.run(parent, pair)
             for name in set(both[0]).intersection(both[1], runs[BASELINE]):
                 for side, measured in zip(runs, both, strict=True):
                     runs[side][name].append(measured[name])
             click.echo(f"pair {pair}", err=True)
+            took_s = time.monotonic() - began_s
+            fitting = budget.fitting(pair, took_s)
         baseline, candidate = runs.values()
         of_pairs = [verdict.judge(metric, baseline[metric.name], candidate[metric.name]) for metric in contest.metrics]
         _show(of_pairs)
         findings = [*without_pairs, *of_pairs]
-        if verdict.UNDECIDED not in {finding.verdict for finding in of_pairs}:
+        if pair >= fitting or verdict.UNDECIDED not in {finding.verdict for finding in of_pairs}:
             break
+        if pair == verdict.LOOKS[0]:
+            click.echo(forecast(contest.metrics, of_pairs, fitting, took_s / pair * (fitting - pair)), err=True)
     return output.Result(findings, pair, contest.how, runs)
 
 

@@ -16,8 +16,8 @@ import pandas as pd
 from mlflow_gate.check.verdict import PASSES, UNDECIDED, ComparedMetric, Differences, Finding, by_noise
 
 NUMBERS, CLASSES, PROBABILITIES = "numbers", "classes", "probabilities"
-_P_WORSE, _P_PASSES = 0.01, 0.05  # as those of all looks of a cost together; the first is shared by all metrics
-_TOLERANCE, _MIN_CHANGE = 1.0, 0.25  # % of the loss
+_P_SURELY, _P_SHOWN = 0.01, 0.05  # as those of all looks of a cost together; the first is shared by all metrics
+_TOLERANCE = 1.0  # % of the loss
 _ROUNDING = 0.01  # of two probabilities that a model has rounded
 _NO_PROBABILITIES = 'does not predict probabilities; log it with pyfunc_predict_fn="predict_proba"'
 _BLOCKS = 50  # by simulation: fewer find less, and more take longer
@@ -81,7 +81,7 @@ SCORES = {
 
 
 def compared_score(name: str) -> ComparedMetric:
-    return ComparedMetric(name, "%", _TOLERANCE, _MIN_CHANGE, higher_is_better=SCORES[name].higher_is_better)
+    return ComparedMetric(name, "%", _TOLERANCE, higher_is_better=SCORES[name].higher_is_better)
 
 
 def read_answers(answers: pd.DataFrame, predicted: str, rows: HeldOut) -> np.ndarray:
@@ -167,12 +167,13 @@ def judge_score(metric: ComparedMetric, held_out: HeldOut, a: np.ndarray, b: np.
         unit = ""
         scale = loss / 100
     values = scale * _jackknife(worse_by, held_out.groups) * 100 / loss
-    amounts = [scale * amount for amount in (metric.tolerance, metric.min_change, metric.min_noise)]
-    finding = by_noise(replace(metric, unit=unit), Differences(values, *amounts), _P_WORSE, _P_PASSES)
+    tolerance = scale * metric.tolerance
+    differences = Differences(values, tolerance, tolerance, scale * metric.min_noise)
+    finding = by_noise(replace(metric, unit=unit), differences, _P_SURELY, _P_SHOWN)
     if finding.verdict == UNDECIDED:
         mean = values.mean()
-        room = max(amounts[0] - mean, mean)  # to one side or the other, if the change stays what it is
-        finding = replace(finding, rows=len(y) * (finding.detectable / room) ** 2)
+        room = abs(tolerance - mean)  # to the one side or the other, if the change stays what it is
+        finding = replace(finding, rows=len(y) * ((finding.detectable - tolerance) / room) ** 2)
     return finding
 
 

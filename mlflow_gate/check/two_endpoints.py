@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlflow_gate.check import verdict
 from mlflow_gate.check.asked_in_turn import costs_of_pair, how_asked, record
+from mlflow_gate.check.budget import Budget
 from mlflow_gate.check.contest import BASELINE, CANDIDATE, Metrics, compare, failure, with_tolerances
 from mlflow_gate.check.output import Result
 from mlflow_gate.check.verdict import ComparedMetric, Finding
@@ -45,7 +46,15 @@ class Endpoints:
 
 
 def check_endpoints(
-    baseline: str, candidate: str, *, data: str | None, body: str | None, tolerate: str, rate: float | None
+    baseline: str,
+    candidate: str,
+    *,
+    data: str | None,
+    body: str | None,
+    tolerate: str,
+    rate: float | None,
+    max_pairs: int,
+    max_minutes: float,
 ) -> Result:
     """Compare two endpoints by their times until the verdict is decided, and record it.
 
@@ -59,6 +68,6 @@ def check_endpoints(
     contest = Endpoints(endpoints, with_tolerances(metrics, tolerate), requests, rate)
     params = {"candidate": endpoints[1].uri, "baseline": endpoints[0].uri, "rate": rate or "none"}
     try:
-        return compare(contest, endpoints[1].uri, params)
+        return compare(contest, endpoints[1].uri, params, Budget(max_pairs, max_minutes))
     except ServerError as error:
         raise failure(CANDIDATE if error.uri == endpoints[1].uri else BASELINE, str(error)) from None

@@ -11,6 +11,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from mlflow_gate.check import verdict
+from mlflow_gate.check.budget import Budget
 from mlflow_gate.check.contest import BASELINE, CANDIDATE, compare, failure, with_tolerances
 from mlflow_gate.check.models import Models, both_models
 from mlflow_gate.check.output import Result
@@ -34,9 +35,11 @@ def check_models(
     tolerate: str,
     rate: float | None,
     wall_time: bool,
+    max_pairs: int,
+    max_minutes: float,
     promote: str | None,
 ) -> Result:
-    """Compare two models until the verdict is decided, or ten pairs have run; record it, and move the alias.
+    """Compare two models until the verdict is decided; record it, and move the alias.
 
     click.ClickException: what was given is wrong, a model fails, the alias was moved, or the store does not answer.
     """
@@ -58,7 +61,8 @@ def check_models(
         with both_models(baseline, candidate, rows.drop(columns=target), group) as models:
             of_rows = compared[: len(scores)]
             of_servers = compared[len(scores) :]
-            return compare(Models(models, of_rows, of_servers, held_out, rate), candidate, params, move)
+            contest = Models(models, of_rows, of_servers, held_out, rate)
+            return compare(contest, candidate, params, Budget(max_pairs, max_minutes), move)
     except ServerError as error:
         raise failure(CANDIDATE if error.uri == candidate else BASELINE, str(error)) from None
     except ServedError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from mlflow_gate.check import verdict
+from mlflow_gate.check.budget import Budget
 from mlflow_gate.check.contest import BASELINE, CANDIDATE, compare, sharing_the_error, with_tolerances
 from mlflow_gate.check.output import Result
 from mlflow_gate.check.programs import Program, Programs
@@ -29,8 +30,10 @@ def check_programs(
     phase: str | None,
     tolerate: str,
     wall_time: bool,
+    max_pairs: int,
+    max_minutes: float,
 ) -> Result:
-    """Compare a program with its baseline until each metric is decided, or ten pairs have run; record it in MLflow.
+    """Compare a program with its baseline until each metric is decided; record it in MLflow.
 
     `metrics` are those that the program logs, and whether higher is better; `phase` is one that it has to record, by
     default the training, if both sides do. click.ClickException: what was given is
@@ -57,10 +60,12 @@ def check_programs(
     candidate = Program(CANDIDATE, command, Path.cwd(), environment)
     if baseline_command:
         baseline = replace(candidate, side=BASELINE, command=_words(baseline_command))
-        return compare(replace(in_pairs, programs=[baseline, candidate]), name, params)
+        return compare(replace(in_pairs, programs=[baseline, candidate]), name, params, Budget(max_pairs, max_minutes))
     repository = repository_of(candidate.folder)
     with in_worktrees(candidate, repository, str(baseline_commit), setup) as programs:
-        return compare(replace(in_pairs, programs=programs, repository=repository), name, params)
+        return compare(
+            replace(in_pairs, programs=programs, repository=repository), name, params, Budget(max_pairs, max_minutes)
+        )
 
 
 def _words(command: str) -> list[str]:

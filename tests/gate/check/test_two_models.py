@@ -14,6 +14,7 @@ from cases import cases, rows, tables
 from click.testing import CliRunner
 from commands import copy_store, in_use
 
+from mlflow_gate.check.budget import Budget
 from mlflow_gate.check.contest import CheckError, compare
 from mlflow_gate.check.models import AskedModel, Models
 from mlflow_gate.check.scores import HeldOut
@@ -130,8 +131,18 @@ class Replayed:
     {"a cost": (PASSES, 1, 5), "many share the error": (PASSES, 21, 7), "a score": ("worse", 1, 0)},
 )
 def test_check_ends_when_something_is_worse(store_in_use, score, together, pairs):
-    result = compare(Replayed(score, together, [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05]), "two models", {})
+    contest = Replayed(score, together, [1.03, 1.06, 1.04, 1.05, 1.05, 1.04, 1.05])
+    result = compare(contest, "two models", {}, Budget())
     assert (result.verdict, result.pairs) == ("worse", pairs)
+
+
+@cases("budget, pairs", [(Budget(), 20), (Budget(max_pairs=6), 6), (Budget(max_minutes=0), 3)])
+def test_undecided_check_ends_with_its_budget(store_in_use, capsys, budget, pairs):
+    """After three pairs it says what the others will find."""
+    result = compare(Replayed(PASSES, 1, [1.0, 1.04] * 10), "two models", {}, budget)
+    assert (result.verdict, result.pairs) == ("cannot be judged", pairs)
+    said = "more seconds at most; a change of" in capsys.readouterr().err
+    assert said == (pairs > 3)
 
 
 LATE = Contention(0.02, 0.01, is_late=True)
@@ -154,7 +165,7 @@ def at_rate(store_in_use, monkeypatch):
         monkeypatch.setattr("mlflow_gate.check.asked_in_turn.costs_of", lambda server, *_: server)
         sides = [AskedModel(side, Mock(), np.zeros((1, 1))) for side in ("baseline", "candidate")]
         held_out = HeldOut(np.zeros(1), np.zeros(1))
-        return compare(Models(sides, [], [ANSWERED, SERVED_TIME], held_out, rate=50.0), "two models", {})
+        return compare(Models(sides, [], [ANSWERED, SERVED_TIME], held_out, rate=50.0), "two models", {}, Budget())
 
     return compared
 
