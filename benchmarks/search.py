@@ -65,7 +65,7 @@ class Problem(NamedTuple):
 
     @property
     def limit(self):
-        return float(self.limits.bounds[0].number)
+        return float(self.limits.rules[0].number)
 
     @property
     def feasible(self):

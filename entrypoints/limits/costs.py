@@ -53,7 +53,7 @@ USUAL_NOISE = {metric.name: 0.1 for metric in (*_COSTS, *_BESIDE) if metric.name
 
 def compared(limits: Limits) -> list[str]:
     """The costs by which equally good models are compared, first those with an upper limit, then the training time."""
-    limited = [limit.metric.name for limit in limits.bounds if limit.is_upper]
+    limited = [limit.metric.name for limit in limits.rules if limit.is_upper]
     limited = [name for name in limited if name in (*COSTS, *BESIDE)]
     return [*limited, "training_time_s"]
 
@@ -71,12 +71,12 @@ def metrics(score: str, higher_is_better: bool) -> tuple[TrialMetric, ...]:
 
 def of_trials(limits: Limits) -> Limits:
     """The limits that a trial is judged by."""
-    return Limits(tuple(rule for rule in limits.rules if rule.metric.name not in SERVED))
+    return Limits(tuple(limit for limit in limits.rules if limit.metric.name not in SERVED))
 
 
 def of_served(limits: Limits) -> Limits:
     """The limits that a finalist is judged by, once it is served."""
-    return Limits(tuple(rule for rule in limits.rules if rule.metric.name in SERVED))
+    return Limits(tuple(limit for limit in limits.rules if limit.metric.name in SERVED))
 
 
 def unreadable(names: Collection[str], *, here: bool = True) -> list[str]:
@@ -107,7 +107,7 @@ def parse_limits(text: str | None, score: Score, *, here: bool = True) -> Limits
         return Limits(())
     try:
         parsed = Limits.parse(text, metrics(score.validated, score.higher_is_better))
-        for limit in of_served(parsed).bounds:
+        for limit in of_served(parsed).rules:
             if isinstance(limit, RelativeLimit) or limit.from_s:
                 raise ValueError(f"limits={parsed}: {limit} is on one served model; write a number alone")
     except ValueError as error:

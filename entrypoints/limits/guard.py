@@ -10,7 +10,7 @@ from dataclasses import replace
 from entrypoints.limits.cost_history import Outlook
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
-from entrypoints.limits.grammar import Bound, Waiting
+from entrypoints.limits.grammar import Bound
 from entrypoints.runs.tags import STOP_HOW, STOP_PREDICTION, TRAINING_STEP, Axis
 from mlflow_sysmetrics.limits import Kind, Stop, Values, finite
 
@@ -48,8 +48,7 @@ class Guard:
         self._steps = steps
         self._predict_every = PREDICT_EVERY if axis == TRAINING_STEP else 1
         self._models = 1 if axis == TRAINING_STEP else steps  # a fold's step trains one of them: all share its time
-        self._bounds = [limit for limit in limits.bounds if isinstance(limit, Bound)]
-        self._patience = Waiting(limits.patience)
+        self._bounds = [limit for limit in limits.rules if isinstance(limit, Bound)]
         self._totals = {name: Extrapolation(axis) for name in TOTALS} if self.active else {}
         self._step = 0
         self._elapsed_s = 0.0
@@ -113,10 +112,10 @@ class Guard:
             self._stop_if_predicted(step)
 
     def reported(self, figures: Values, step: int, errors: Values) -> None:
-        """Judge the next point of every curve, limits before patience; after the last one nothing is left to stop.
+        """Judge the next point of every curve; after the last one nothing is left to stop.
 
         Args:
-            figures: the latest. Each finite value of a curve is one report to its patience.
+            figures: the latest.
             step: of the report.
             errors: the standard errors of means. A mean without one decides nothing.
         """
@@ -127,14 +126,12 @@ class Guard:
             errors = {**errors, "mean_step_time_ms": to_ms * times.error}
         if step >= self._steps:
             return
-        stalled = self._patience.see(figures, step)
         for bound in self._bounds:
             error = finite(errors, bound.metric.name)
             if bound.stops:
                 self._end(bound.broken(figures, step, Z * bound.noise))
             elif bound.metric.kind is Kind.MEAN and error is not None:  # of others only the end tells
                 self._end(bound.broken(figures, step, Z * math.hypot(error, bound.noise)))
-        self._end(stalled)
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
         """Tell of a report with such a loss. If it has not fallen at the next, it ends the trial that has any limit."""

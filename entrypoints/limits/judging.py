@@ -23,8 +23,7 @@ def resolved(limits: Limits, ended: Iterable[Values], noise: Values | None = Non
         noise: of costs, as shares of them; those that are left out have none.
     """
     trials, shares = list(ended), noise or {}
-    rules = [_resolved(limit, trials, shares.get(limit.metric.name, 0.0)) for limit in limits.bounds]
-    return Limits((*rules, *limits.patience))
+    return Limits(tuple(_resolved(limit, trials, shares.get(limit.metric.name, 0.0)) for limit in limits.rules))
 
 
 def _resolved(limit: Limit, ended: list[Values], share: float) -> Limit:
@@ -38,8 +37,8 @@ def _resolved(limit: Limit, ended: list[Values], share: float) -> Limit:
 
 
 def violations(limits: Limits, values: Values) -> list[Stop]:
-    """Every limit (not patience) that the final values of a trial break, but for relative ones: see ``resolved``."""
-    stops = (limit.broken(values) for limit in limits.bounds if not isinstance(limit, RelativeLimit))
+    """Every limit that the final values of a trial break, without relative ones: see ``resolved``."""
+    stops = (limit.broken(values) for limit in limits.rules if not isinstance(limit, RelativeLimit))
     return [stop for stop in stops if stop is not None]
 
 

@@ -132,8 +132,8 @@ class StudySettings:
         NONE,
         text("LIMITS", none=None, auto=DEFAULT_LIMITS),
         "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
-        "study's trials), mean_cpu_percent>=50, served_p95_ms<=20 (of the model as MLflow serves it), or val_loss "
-        f"patience 3 (reports without improvement). auto: {DEFAULT_LIMITS}. none: every trial runs to its end.",
+        "study's trials), mean_cpu_percent>=50, or served_p95_ms<=20 (of the model as MLflow serves it). "
+        f"auto: {DEFAULT_LIMITS}. none: every trial runs to its end.",
     )
     served: bool = option(
         "on",

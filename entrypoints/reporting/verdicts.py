@@ -71,7 +71,7 @@ def judged(frame: Frame) -> pd.DataFrame:
     for trial in rows_of(trials):
         stops = violations(numbers, trial)
         missing = []
-        for limit in numbers.bounds:
+        for limit in numbers.rules:
             is_inactive = isinstance(limit, RelativeLimit) and not is_own
             if is_inactive or finite(trial, limit.metric.name) is None:
                 missing.append(limit)

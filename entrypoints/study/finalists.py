@@ -45,7 +45,7 @@ def check_limits(study: Study) -> None:
     if costs.cannot_keep_up and not costs.contention.is_busy:
         how = f"of {_OF_CONSTANT} {costs.cannot_keep_up}"
         raise UserError(f"rate={study.settings.rate:g}: no model can keep up, since {how}; lower the rate")
-    for limit in limits.bounds:
+    for limit in limits.rules:
         noise = _MEMORY_NOISE if limit.metric.name == "served_memory_mb" else _NOISE
         stop = limit.broken(costs.trusted, slack=noise * limit.number)
         if stop:
@@ -110,9 +110,9 @@ def _try(study: Study, trial: Trial) -> tuple[Judgement, bool]:
         costs = _served(study, model)
     except ServedError as error:
         say(f"Warning: what it costs as served is not known: {error}")
-        judgement = Judgement([], [f"{limit} cannot be judged: {error}" for limit in limits.bounds])
+        judgement = Judgement([], [f"{limit} cannot be judged: {error}" for limit in limits.rules])
     else:
-        judgement = judged(limits.bounds, costs)
+        judgement = judged(limits.rules, costs)
         is_busy = costs.contention.is_busy
         if costs.cannot_keep_up:
             say(f"  It cannot keep up: {costs.cannot_keep_up}")

@@ -11,14 +11,12 @@ from entrypoints.compute.backends import backend
 from entrypoints.datasets import known
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
-from entrypoints.errors import UserError, say
+from entrypoints.errors import say
 from entrypoints.limits.costs import parse_limits
-from entrypoints.limits.grammar import Limits
 from entrypoints.models import algorithms, scores
 from entrypoints.models.algorithms import Algorithm
 from entrypoints.options.search_space import Space
 from entrypoints.options.settings import AUTO_NUMBER, StudySettings
-from entrypoints.runs.tags import FOLD
 from entrypoints.search import defaults
 from entrypoints.search.grid import Choice, drawn, grid
 from entrypoints.search.portfolio import portfolio
@@ -70,7 +68,6 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
-    said.append(_without_curves(parsed, searched))
 
     def study_of(settings: StudySettings) -> Study:
         split = _split(settings, table)
@@ -104,21 +101,6 @@ def planned(asked: StudySettings, *, folder: Path) -> Study:
     for sentence in filter(None, said):
         say(sentence)
     return study
-
-
-def _without_curves(limits: Limits, searched: Sequence[Algorithm]) -> str:
-    """The sentence that names the algorithms to which patience does not apply; empty where there are none.
-
-    Raises:
-        UserError: it applies to no algorithm of the study.
-    """
-    by_fold = [algorithm.name for algorithm in searched if algorithm.axis == FOLD]
-    if not by_fold or not limits.patience:
-        return ""
-    why = f"patience needs a curve of training, which models without partial_fit ({', '.join(by_fold)}) do not have"
-    if len(by_fold) == len(searched):
-        raise UserError(f"limits={limits}: {why}; leave it out, or add an algorithm with partial_fit, such as mlp")
-    return f"Limits: {why}, so it does not stop them"
 
 
 def _first(settings: StudySettings, searched: Sequence[Algorithm], spaces: Sequence[Space]) -> list[Choice]:

@@ -186,7 +186,7 @@ def tell_no_result(study: Study, command: Mapping[str, float]) -> str:
 
 def _tell_trials(study: Study) -> None:
     """Tell the runs of trials: each knew only the earlier ones, and none knew what its model costs as served."""
-    if not any(isinstance(limit, RelativeLimit) or limit.metric.name in SERVED for limit in study.limits.bounds):
+    if not any(isinstance(limit, RelativeLimit) or limit.metric.name in SERVED for limit in study.limits.rules):
         return
     for _, trial in study.frame.ended.dropna(subset=["run_id"]).iterrows():
         is_within = "unknown" if trial["feasible"] is None else str(trial["feasible"]).lower()

@@ -14,7 +14,7 @@ from mlflow_sysmetrics.recording.tags import BY_LIMITS, STOP_METRIC
 Values = Mapping[str, float]
 UNITS_S = {"h": 3600, "m": 60, "s": 1}
 _ALLOWS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
-_BROKEN = {"<=": " > ", "<": " >= ", ">=": " < ", ">": " <= ", "": ", best "}  # how a value lies to it
+_BROKEN = {"<=": " > ", "<": " >= ", ">=": " < ", ">": " <= "}  # how a value lies to it
 
 
 class Kind(Enum):
@@ -47,7 +47,7 @@ class Stop:
     def described(self, *how: str) -> str:
         """For people: `training_time_s 5.1 > 4 (2x median, step 120)`; `how` goes before the step."""
         text = self.rule.removeprefix(self.metric)
-        op = next(op for op in _BROKEN if text.startswith(op))  # patience has none
+        op = next(op for op in _BROKEN if text.startswith(op))
         rule = text.removeprefix(op).strip()
         pairs = [(digits(self.value, count), digits(self.limit, count)) for count in (4, 6, 8)]
         value, limit = next(((value, limit) for value, limit in pairs if value != limit), pairs[0])

@@ -9,7 +9,6 @@ from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import is_memory, noise_of
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.verdicts import limits_of
-from entrypoints.reporting.words import joined
 from entrypoints.trials.frame import Frame
 from mlflow_sysmetrics.limits import Limit
 
@@ -24,15 +23,13 @@ def answer(frame: Frame) -> Answer:
 
 
 def _reasons(frame: Frame) -> Iterator[str]:
-    for limit in resolved(limits_of(frame), rows_of(frame.complete)).bounds:
+    for limit in resolved(limits_of(frame), rows_of(frame.complete)).rules:
         if (frame.trials["stop_metric"] == limit.metric.name).any():
             continue
         if isinstance(limit, RelativeLimit):
             yield f"`{limit}` was not applied: fewer than {limit.after} trials have the figure"
         elif _is_noise(frame, limit):
             yield f"`{limit}` cannot tell the trials apart: most are within noise of it"
-    for rule in limits_of(frame).patience if frame.by_fold else ():
-        yield f"`{rule}` was not applied to models without a curve of training ({joined(frame.by_fold)})"
 
 
 def _is_noise(frame: Frame, limit: Limit) -> bool:

@@ -1,11 +1,11 @@
-"""The limits of a study: texts that are read or refused, patience, relative limits, and what breaks them."""
+"""The limits of a study: texts that are read or refused, relative limits, and what breaks them."""
 
 import math
 
 import pytest
 from cases import cases, tables
 
-from entrypoints.limits.grammar import Limits, TrialMetric, Waiting
+from entrypoints.limits.grammar import Limits, TrialMetric
 from entrypoints.limits.judging import excess, resolved, violations
 from mlflow_sysmetrics.limits import Kind, LimitsError, Stop
 
@@ -18,7 +18,7 @@ METRICS = (
 )
 TABLES = tables(__file__, "limits.yaml")
 SHORTEST = {text: text for text in TABLES["written in the shortest way"]}
-FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
+FORM = "write name<=3, name>=3 after 10m or name<=2x median after 8; a comma between two"
 
 
 def parsed(text):
@@ -50,22 +50,9 @@ def test_mistake_in_a_limit_says_what_may_stand_there(text, said):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@cases("text, curve, stops_at, best", TABLES["patience"])
-def test_patience_ends_after_reports_without_improvement(text, curve, stops_at, best):
-    """The stop comes at the report with which patience runs out, and names the value to beat."""
-    metric = text.split()[0]
-    judge = Waiting(parsed(text).patience)
-    stops = []
-    for step, value in enumerate(curve):
-        stop = judge.see({} if value is None else {metric: value}, step)
-        stops += [stop] if stop else []
-    expected = [] if stops_at is None else [Stop(text, metric, curve[stops_at], best, stops_at)]
-    assert stops[:1] == expected
-
-
 @cases("text, values, number", TABLES["relative"])
 def test_relative_limit_comes_from_finished_trials(text, values, number):
-    """It is the factor times the statistic, active from the given number of trials on. Without it nothing is broken."""
+    """It is the factor times the median, active from the given number of trials on. Without it nothing is broken."""
     (metric,) = parsed(text).metrics
     others = [{"val_loss": 1.0}] * 5  # finished, but without the metric
     limits = resolved(parsed(text), iter([*({metric: value} for value in values), *others]))
@@ -81,7 +68,7 @@ def test_trial_shows_at_its_end_all_that_it_breaks(figures, broken, sum_of):
     """
     limits = parsed(TABLES["judged"])
     numbers = resolved(limits, [{"training_time_s": value} for value in (1.0, 2.0, 3.0, 4.0, 10.0)])
-    assert str(numbers) == str(Limits((*limits.bounds, *limits.patience)))  # each as the user wrote it
+    assert str(numbers) == str(limits)  # each as the user wrote it
     assert [stop.rule for stop in violations(numbers, {**figures, "model_size_kb": 9.0})] == broken
     assert excess(numbers, figures) == pytest.approx(sum_of)
 

@@ -197,9 +197,8 @@ def trees(**changes):
 
 
 def mixed():
-    """A study under a patience of linear models and of forests, of which the latter have no curves."""
-    of_study = {"limits": "val_rmse patience 3"}
-    frame = rich(levels=LEVELS | {"algorithm": ["linear", "forest"]}, of_study=of_study)
+    """A study of linear models and of forests, of which the latter have no curves."""
+    frame = rich(levels=LEVELS | {"algorithm": ["linear", "forest"]})
     is_tree = frame.trials["algorithm"] == "forest"
     trials = frame.trials.assign(axis=is_tree.map({True: "fold", False: "training step"}), feasible=True)
     curves = frame.curves[~frame.curves["trial_id"].isin(trials.loc[is_tree, "trial_id"])]

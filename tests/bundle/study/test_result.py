@@ -231,7 +231,7 @@ def _saved(study):
 
 def test_study_saves_its_pages_and_those_of_its_experiment(finish):
     """All are views, and each link opens its own; those of limits have them in words, on one figure together."""
-    limits = "training_time_s<=1, val_loss patience 3, val_loss<=2"
+    limits = "training_time_s<=1, val_loss<=2"
     study = finish([trial(1), trial(2)], limits)
     links = save_pages(study, study.frame)
     saved = _saved(study)

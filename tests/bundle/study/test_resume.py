@@ -146,7 +146,7 @@ SEARCH = {
     "folds": "3",
     "length": "400 steps",
     "served": "none",
-    "limits": "val_loss patience 10, training_time_s<=1000x median",
+    "limits": "training_time_s<=1000x median",
 }
 N_TRIALS = 7
 TIME_LIMIT_S = 50
