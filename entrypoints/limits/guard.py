@@ -30,7 +30,7 @@ class Guard:
 
     Args:
         outlook: the limits on it, and what other trials make it expect.
-        steps: how many steps the trial has; infinity: that is not known, so its totals cannot be predicted.
+        steps: how many steps the trial has.
         axis: what its steps count.
 
     Attributes:
@@ -38,7 +38,7 @@ class Guard:
         prediction: of the final value, if that is why.
     """
 
-    def __init__(self, outlook: Outlook, steps: float, axis: Axis = TRAINING_STEP) -> None:
+    def __init__(self, outlook: Outlook, steps: int, axis: Axis = TRAINING_STEP) -> None:
         limits = outlook.limits
         self.stop: Stop | None = None
         self.prediction: Prediction | None = None

@@ -56,8 +56,7 @@ def kind(configuration: Configuration) -> Hashable:
 
     Other numbers, such as ``max_features`` or ``C``, may change what a fit costs.
     """
-    searched = {"tol": 0.0} | configuration.searched
-    return repr(sorted((name, value) for name, value in searched.items() if not _RATES.search(name)))
+    return repr(sorted((name, value) for name, value in configuration.searched.items() if not _RATES.search(name)))
 
 
 def alike(trial: Trial) -> list[tuple[Hashable, Values]]:
@@ -116,7 +115,7 @@ def _groups(frame: Frame) -> pd.Series[str]:
     same = frame.configurations[trials.index]
     algorithm = frame.studies["algorithm"].iloc[0]
     algorithms = trials["algorithm"] if "algorithm" in trials else same.map(lambda _: algorithm)
-    work = [name for name in ("algorithm", "batch_size", "tol", "steps") if name in trials]
+    work = [name for name in ("algorithm", "batch_size", "steps") if name in trials]
     rows = trials[work].to_numpy(object)  # of which some lack a batch size
     alike: pd.Series[str] = pd.Series([" ".join(map(str, row)) for row in rows], trials.index, dtype=str)
     return same.mask(algorithms.isin([*ALGORITHMS]), alike)

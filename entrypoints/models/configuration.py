@@ -16,7 +16,6 @@ from entrypoints.models import algorithms
 from entrypoints.options.length import DEFAULT_LENGTH, Length
 from entrypoints.runs.tags import FOLD, TRAINING_STEP, Axis
 
-OF_BATCHES = ("batch_size", "tol")  # what every algorithm takes that trains on batches
 REPORTS = 20  # of a trial on batches, spread over its training, so that short trials have a learning curve, too
 
 
@@ -48,14 +47,9 @@ class Configuration:
         return int(self.searched["batch_size"])
 
     @property
-    def tol(self) -> float | None:
-        """Training that improves by less has converged; 0: none does; None: that is not searched."""
-        return self.searched.get("tol") if self.axis == TRAINING_STEP else None
-
-    @property
     def hyperparameters(self) -> Mapping[str, Any]:
         """What the algorithm takes."""
-        others = ("algorithm", *OF_BATCHES) if self.axis == TRAINING_STEP else ("algorithm",)
+        others = ("algorithm", "batch_size") if self.axis == TRAINING_STEP else ("algorithm",)
         return {name: value for name, value in self.searched.items() if name not in others}
 
     @property
@@ -78,13 +72,13 @@ class Configuration:
         return math.ceil(rows / self.batch_size)
 
     def steps(self, rows: int) -> int:
-        """How many times one model is trained, on ``rows`` training rows: on batches at most, else once on all."""
+        """How many times one model is trained, on ``rows`` training rows: on batches, or once on all."""
         if self.axis == FOLD:
             return 1
         return self.length.in_steps(self.epoch_steps(rows))
 
     def trial_steps(self, split: Split) -> int:
-        """How many steps a trial on these folds has: batches at most, or folds."""
+        """How many steps a trial on these folds has: batches or folds."""
         return len(split.folds) if self.axis == FOLD else self.steps(split.fit_rows)
 
     def report_steps(self, rows: int) -> int:

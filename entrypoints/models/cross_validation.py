@@ -14,7 +14,6 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.splits import thinned
 from entrypoints.models import trained
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.convergence import Convergence
 from entrypoints.models.fold import MEASURED_STEPS, Fold, MeasuredFold
 from entrypoints.models.trained import FEW_ROWS, Shown
 from entrypoints.runs.tags import FOLD, OF_FOLD
@@ -42,10 +41,10 @@ class Training(ABC):
 
     Args:
         folds: untrained.
-        steps: of the trial, at most.
+        steps: of the trial.
 
     Attributes:
-        steps: of the trial; fewer where it has converged.
+        steps: of the trial.
         step_number: how many were done.
         diverged: whether the last report showed that.
         overflowed: whether there are no finite weights left to train.
@@ -192,16 +191,12 @@ class Training(ABC):
 
 
 class Lockstep(Training):
-    """By ``partial_fit``: a step is a batch on every fold, so that at each point of a curve all are equally far.
-
-    A trial that has converged ends: it has no further steps.
-    """
+    """By ``partial_fit``: a step is a batch on every fold, so that at each point of a curve all are equally far."""
 
     def __init__(self, folds: list[Fold], configuration: Configuration, rows: int) -> None:
         super().__init__(folds, configuration.steps(rows))
         self._report_steps = configuration.report_steps(rows)
         self._reported = 0, 0.0  # steps and seconds of all folds at the last report
-        self._convergence = Convergence(configuration, rows)
 
     @property
     def report_due(self) -> bool:
@@ -226,20 +221,15 @@ class Lockstep(Training):
                     return False
                 fold.step(turn)
             self.step_number += turn
-            if self._convergence.due(self.step_number):
-                loss = fmean(fold.row_loss.take() for fold in self.folds)
-                if self._convergence.see(loss):
-                    self.steps = self.step_number
         return True
 
     def _turn(self) -> int:
-        """How many steps each fold takes before the next one's: up to the next report, or end of an epoch."""
+        """How many steps each fold takes before the next one's: up to the next report."""
         if self.step_number < MEASURED_STEPS:
             return 1
         to_report = self._report_steps - self.step_number % self._report_steps
-        to_epoch = self._convergence.epoch_steps - self.step_number % self._convergence.epoch_steps
         short = int(TURN_S * self.step_number / max(self.training_time_s, 1e-9))
-        return max(1, min(TURN_STEPS, short, to_report, to_epoch, self.steps - self.step_number))
+        return max(1, min(TURN_STEPS, short, to_report, self.steps - self.step_number))
 
     def _validations(self) -> list[dict[str, float]]:
         return [fold.model.evaluated("val", fold.held_out) for fold in self.folds]

@@ -45,22 +45,22 @@ def _learner(configuration: Configuration, data: Prepared, rows: Rows) -> Learne
 
 
 class Mean:
-    """The weighted mean of what was added since it was last taken."""
+    """The mean of what was added since it was last taken."""
 
     def __init__(self) -> None:
         self._sum = 0.0
-        self._weights = 0.0
+        self._count = 0
 
-    def add(self, value: float, weight: float = 1.0) -> None:
+    def add(self, value: float) -> None:
         """Count one more value."""
-        self._sum += value * weight
-        self._weights += weight
+        self._sum += value
+        self._count += 1
 
     def take(self) -> float:
         """The mean; what was added no longer counts."""
-        mean = self._sum / self._weights
+        mean = self._sum / self._count
         self._sum = 0.0
-        self._weights = 0.0
+        self._count = 0
         return mean
 
 
@@ -82,7 +82,6 @@ class Fold:
         training_time_s: of all steps, without the time in which other processes had the core.
         memory_mb: what the model and a step of it add to this process; None where it is not measured.
         step_loss: the mean training loss of steps.
-        row_loss: the mean training loss of the rows of these steps.
     """
 
     memory_mb: float | None = None
@@ -106,7 +105,6 @@ class Fold:
         self.steps = 0
         self.training_time_s = 0.0
         self.step_loss = Mean()
-        self.row_loss = Mean()
         self._core_wait = CoreWait()
         self._axis = configuration.axis
         if configuration.axis == FOLD:
@@ -132,9 +130,7 @@ class Fold:
                 learner.step(X, y)
                 took_s += perf_counter() - started
                 some = slice(None, None, self._loss_every)
-                loss = learner.loss(learner.outputs(X[some]), y[some])
-                self.step_loss.add(loss)
-                self.row_loss.add(loss, len(y))
+                self.step_loss.add(learner.loss(learner.outputs(X[some]), y[some]))
         finally:
             self.training_time_s += took_s * own_share(perf_counter() - began, self._core_wait() - waited_s)
 

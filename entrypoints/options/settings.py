@@ -105,8 +105,8 @@ class StudySettings:
         SPACE,
         "The values to try, as YAML or JSON or the path of such a file: {batch_size: [8, 64], forest: {max_depth: [4, "
         "8]}}. A name is for each algorithm that takes it, or under an algorithm's name for that one alone. linear, "
-        "logistic and svm take batch_size, learning_rate, alpha, tol and, of classes, class_weight: [null, balanced]; "
-        "the others what the constructor takes, and with partial_fit batch_size and tol. What is left out keeps its "
+        "logistic and svm take batch_size, learning_rate, alpha and, of classes, class_weight: [null, balanced]; "
+        "the others what the constructor takes, and with partial_fit batch_size. What is left out keeps its "
         "default. search=tpe also draws from {uniform: [0, 1]}, {loguniform: [1e-5, 0.1]} or "
         "{integers: [2, 64]}. auto: all defaults.",
     )

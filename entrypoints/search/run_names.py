@@ -12,7 +12,7 @@ from entrypoints.options.search_space import Space, is_distribution
 from entrypoints.trials.frame import REFERENCE
 
 # What these letters mean is the same in every study.
-_KNOWN = {"batch_size": "b", "learning_rate": "lr", "alpha": "a", "tol": "tol", "algorithm": ""}
+_KNOWN = {"batch_size": "b", "learning_rate": "lr", "alpha": "a", "algorithm": ""}
 
 
 def searched(spaces: Sequence[Space]) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import Algorithm
-from entrypoints.models.configuration import OF_BATCHES
 from entrypoints.models.estimators import Estimator
 from entrypoints.models.learners import SGD
 from entrypoints.options.search_space import (
@@ -30,7 +29,6 @@ _NUMBERS: dict[str, tuple[str, Any, float]] = {  # what may be listed: in words,
     "batch_size": ("whole numbers from 1", Integral, 1),
     "learning_rate": ("numbers above 0", Real, math.ulp(0.0)),
     "alpha": ("numbers from 0", Real, 0),
-    "tol": ("numbers from 0", Real, 0),
 }
 _WEIGHTS = (None, "balanced")  # of classes
 
@@ -70,7 +68,7 @@ def _names(algorithm: Algorithm) -> list[str]:
 
 
 def _of_batches(algorithm: Algorithm) -> tuple[str, ...]:
-    return OF_BATCHES if algorithm.axis == TRAINING_STEP else ()
+    return ("batch_size",) if algorithm.axis == TRAINING_STEP else ()
 
 
 def _space(given: Space, algorithm: Algorithm, search: str, rows: int) -> Space:

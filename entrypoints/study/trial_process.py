@@ -116,7 +116,7 @@ class TrialTrainable(tune.Trainable):
         if configuration.role:
             limits, history = Limits(()), None
         (outlook,) = ask(history, limits, [configuration])
-        self._guard = Guard(outlook, self._foreseen_steps, configuration.axis)
+        self._guard = Guard(outlook, configuration.trial_steps(self._data.split), configuration.axis)
         fit_rows = None
         if configuration.role and self._warm_up:
             fit_rows = self._warm_up.reference_rows(configuration, self._data)
@@ -129,11 +129,6 @@ class TrialTrainable(tune.Trainable):
         self._training = training_of(configuration, self._data, fit_rows, shuffled=self._rival is not None)
         if fit_rows is not None:
             self._summary["fit_rows"] = float(fit_rows)
-
-    @property
-    def _foreseen_steps(self) -> float:
-        """How many steps the trial will have; infinity: nobody knows when it converges."""
-        return math.inf if self._configuration.tol else self._configuration.trial_steps(self._data.split)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""

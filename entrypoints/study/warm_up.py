@@ -152,7 +152,7 @@ class WarmUp:
 def trial_costs(
     configuration: Configuration, data: Prepared, *, step_s: float, fit_s: float, validate_s: float, ending_s: float
 ) -> dict[str, float]:
-    """The times of a trial that does all its steps, on all folds; one that converges takes less.
+    """The times of a trial that does all its steps, on all folds.
 
     Args:
         configuration: of the trial.

@@ -39,7 +39,7 @@ def sentences(frame: Frame, decision: Decision) -> Iterator[str]:
         trials, complete = (each[each["algorithm"] == chosen["algorithm"]] for each in (trials, complete))
     for name in frame.hyperparameters:
         values = sorted(trials[name].dropna().unique())
-        if name == "tol" or not is_number(trials[name]) or len(values) < 2:
+        if not is_number(trials[name]) or len(values) < 2:
             continue
         is_listed = frame.studies["search"].iloc[0] == "grid" or MIN_REPEATED * len(values) <= len(trials)
         is_every_size = name == "batch_size" and values == [2**power for power in range(1, len(values) + 1)]

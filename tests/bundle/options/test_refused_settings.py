@@ -17,7 +17,7 @@ OPTIONS = {"main": main_options, "report": report_options, "tune": tune_options}
 FILES = {
     "broken.yaml": "alpha: [1]\nbeta: [2\nx: 3",
     "object.yaml": "alpha: !!python/object/apply:os.getcwd []",
-    "many.yaml": f"alpha: {[*range(300)]}\ntol: {[*range(20)]}\nbatch_size: {[*range(1, 21)]}\nlearning_rate: 0.1",
+    "many.yaml": f"alpha: {[*range(300)]}\nbatch_size: {[*range(1, 401)]}\nlearning_rate: 0.1",
 }
 
 

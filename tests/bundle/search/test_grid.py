@@ -31,13 +31,12 @@ def _texts(tried):
     return {repr(choice) for choice in tried}
 
 
-@cases("name, values, trials", [("batch_size", [8, 64], 2 * 4 * 3), ("tol", [0, 0.01], 9 * 4 * 3 * 2)])
+@cases("name, values, trials", [("batch_size", [8, 64], 2 * 4 * 3), ("alpha", [0, 0.01], 9 * 4 * 2)])
 def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name, values, trials):
-    """Each by itself; without a tol there is none to be seen."""
+    """Each by itself."""
     tried = _tried("red_wine", f"{{{name}: {values}}}")
     assert len(tried) == trials
     assert {choice[name] for choice in tried} == set(values)
-    assert {"tol" in choice for choice in tried} == {name == "tol"}
 
 
 def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters():
@@ -66,11 +65,11 @@ def test_each_algorithm_has_values_of_its_own():
     assert len(found["logistic"]["alpha"]) == 3  # the usual ones
 
 
-def test_some_of_a_grid_of_a_thousand_million_are_drawn_at_once():
+def test_some_of_a_grid_of_millions_are_drawn_at_once():
     """Distinct ones, from all values of each hyperparameter."""
     values = list(range(1, 1001))
-    space = f"{{batch_size: 8, learning_rate: {values}, alpha: {values}, tol: {values}}}"
+    space = f"{{batch_size: {values[:400]}, learning_rate: {values}, alpha: {values}}}"
     tried = _tried(space=space, algorithm="svm", max_trials=200)
     assert len(tried) == len(_texts(tried)) == 200
-    for name in ("learning_rate", "alpha", "tol"):
-        assert np.ptp([choice[name] for choice in tried]) > 900
+    for name, span in (("batch_size", 350), ("learning_rate", 900), ("alpha", 900)):
+        assert np.ptp([choice[name] for choice in tried]) > span

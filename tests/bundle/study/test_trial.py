@@ -168,16 +168,6 @@ def test_results_of_a_trial_without_a_report_bring_what_the_thread_has_read(begi
     assert "train_loss" not in names
 
 
-def test_converged_trial_is_finished_with_all_figures(begin):
-    """Its last report is at the step at which it converged; no limit is told how many steps it would have had."""
-    config = _config(batch_size=512, steps=1000, learning_rate=0.01, tol=0.1)
-    ended = _ended(begin(config, "training_time_s<=1e9, peak_memory_mb<=1e9"))
-    assert ended.status == "FINISHED"
-    assert "test_rmse" in ended.figures
-    assert max(_curve(ended, "val_loss")) == ended.step == ended.figures["steps"] < 100
-    assert _ended(begin(_config(steps=60, tol=0.0))).step == 60
-
-
 OWN = """
 import threading
 import numpy as np

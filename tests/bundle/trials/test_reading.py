@@ -81,13 +81,13 @@ def test_hyperparameter_is_a_number_where_all_its_texts_are(read_trials, given, 
 def test_studies_of_one_frame_share_their_hyperparameters(reading_client, read_trials):
     """One that differs between two studies alone is among them; what studies are given, such as a seed, is not."""
     studies = []
-    for tol, tags in enumerate((FULL, LIMITED)):
-        trials = [{"params": {"batch_size": size, "tol": tol, "seed": tol}} for size in (8, 64)]
-        searched = {"sysmetrics.searched": '["batch_size", "tol"]'}
+    for alpha, tags in enumerate((FULL, LIMITED)):
+        trials = [{"params": {"batch_size": size, "alpha": alpha, "seed": alpha}} for size in (8, 64)]
+        searched = {"sysmetrics.searched": '["batch_size", "alpha"]'}
         studies.append(read_trials(*trials, tags=tags | searched).first)
     frame = _read(reading_client, *studies)
-    assert frame.hyperparameters == ("batch_size", "tol")
-    assert frame.trials["tol"].tolist() == [0, 0, 1, 1]
+    assert frame.hyperparameters == ("batch_size", "alpha")
+    assert frame.trials["alpha"].tolist() == [0, 0, 1, 1]
     assert set(frame.of(studies[1:]).trials["study"]) == {studies[1]}
 
 
