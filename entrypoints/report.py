@@ -27,7 +27,6 @@ from entrypoints.options.settings import as_typed, report_options
 from entrypoints.reporting import questions, selection
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions import searches
-from entrypoints.reporting.views import SCORE
 from entrypoints.runs.links import how_to_open, run_view
 from entrypoints.runs.recorded import RecordedCommand, RecordedRun, recorded_run
 from entrypoints.runs.tags import STUDY_LIMITS
@@ -35,7 +34,7 @@ from entrypoints.text import listed
 from entrypoints.trials.frame import Frame, StudyRows, frame_of
 from entrypoints.trials.reading import rows_of
 from entrypoints.tune import tune
-from mlflow_sysmetrics.ui import Page, saved_link, trials_of
+from mlflow_sysmetrics.ui import FIRST, Page, saved_link, trials_of
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -89,7 +88,7 @@ def _trials_page(run: RecordedRun, frame: Frame) -> str:
     experiment_id = str(frame.studies["experiment_id"].iloc[0])
     tags = run.client.get_experiment(experiment_id).tags
     plain = Page("", trials_of(frame.first), sort_by=frame.score, ascending=not frame.higher_is_better)
-    saved = saved_link(tags, experiment_id, frame.first, SCORE)
+    saved = saved_link(tags, experiment_id, frame.first, FIRST)
     return saved or plain.plain_link(experiment_id)
 
 

@@ -64,9 +64,9 @@ def write(run: RecordedRun, answers: Sequence[Answer], links: Sequence[str], com
 def page(run_id: str, answers: Sequence[Answer], links: Sequence[str], command: str = "") -> str:
     """The page, in Markdown, of at most the 8000 characters that MLflow keeps of a description.
 
-    What it begins with is seen before it is unfolded: the first sentence, and the links. What finds no room is left to
-    the artifacts: room is given to the first answer and the first sentence of each other one, then to figures, further
-    sentences and tables, of the first question before others.
+    What it begins with is seen before it is unfolded: the first sentence, and the links. The first answer and the first
+    sentence of each other one follow, then a section for each answer. A longer page is cut at its end: the artifacts
+    have all tables and figures.
 
     Args:
         run_id: of the run that holds the figures.
@@ -76,26 +76,24 @@ def page(run_id: str, answers: Sequence[Answer], links: Sequence[str], command: 
     """
     first, *others = answers
     head, *lines = first.sentences or (first.open_question,)
-    template, shown = _TEMPLATES.get_template("page.md.jinja"), dict[str, list[str]]()
-    facts = {
-        "first": head,
-        "links": links,
-        "table": _in_markdown(first.shown),
-        "lines": lines,
-        "short": {each.name: each.sentences[0] for each in others if each.sentences},
-        "not_answered": [each.open_question for each in others if each.open_question],
-        "command": command,
-    }
-    parts = [(each.name, f"![{each.name}]({_figure(each.name, run_id)})") for each in answers if each.draw]
-    parts += [(each.name, "\n".join(f"- {sentence}" for sentence in each.sentences[1:])) for each in others]
-    parts += [(each.name, table(each.table)) for each in answers if each.shown.empty]
-    text = template.render(facts, shown=shown)
-    for name, part in parts:
-        more = shown | {name: [*shown.get(name, []), part]}
-        longer = template.render(facts, shown=more)
-        if part and len(longer) <= MAX_TAG_VAL_LENGTH:
-            shown, text = more, longer
+    text = _TEMPLATES.get_template("page.md.jinja").render(
+        first=head,
+        links=links,
+        table=_in_markdown(first.shown),
+        lines=lines,
+        short={answer.name: answer.sentences[0] for answer in others if answer.sentences},
+        not_answered=[answer.open_question for answer in others if answer.open_question],
+        command=command,
+        sections={answer.name: _section(answer, run_id) for answer in answers if answer.shown.empty},
+    )
     return shorten(text, MAX_TAG_VAL_LENGTH)
+
+
+def _section(answer: Answer, run_id: str) -> list[str]:
+    """The figure, the further sentences and the table of an answer; what it does not have is left out."""
+    figure = f"![{answer.name}]({_figure(answer.name, run_id)})" if answer.draw else ""
+    further = "\n".join(f"- {sentence}" for sentence in answer.sentences[1:])
+    return [part for part in (figure, further, table(answer.table)) if part]
 
 
 def for_terminal(answers: Sequence[Answer]) -> str:

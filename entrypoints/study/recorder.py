@@ -9,8 +9,8 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from entrypoints.reporting import views
 from entrypoints.runs.tags import BY_TIME_LIMIT
+from entrypoints.study import pages
 from entrypoints.study.progress import Progress
 from entrypoints.study.study import Study
 from entrypoints.trials.trial import Trial
@@ -75,10 +75,10 @@ class Recorder(tune.Callback):
             self._show_reference(record)
             return
         ended = [each for each in self.study.trials.values() if each.status != "RUNNING"]
-        points = {views.SPENT_CPU_S: sum(each.figures.get("cpu_seconds", 0.0) for each in ended)}
+        points = {pages.SPENT_CPU_S: sum(each.figures.get("cpu_seconds", 0.0) for each in ended)}
         best = self.study.best_score()
         if best is not None:
-            points[views.BEST_SO_FAR] = best
+            points[pages.BEST_SO_FAR] = best
         self._log(points_now(points, len(ended)))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -13,7 +13,7 @@ import mlflow
 from entrypoints.errors import UserError
 from entrypoints.limits.costs import of_served
 from entrypoints.limits.grammar import RelativeLimit
-from entrypoints.reporting import questions, views
+from entrypoints.reporting import questions
 from entrypoints.reporting.questions import counts, decision, effects, limits_saved
 from entrypoints.runs.links import how_to_open, run_view
 from entrypoints.runs.mlflow_io import log_tables, search_runs
@@ -29,7 +29,7 @@ from entrypoints.runs.tags import (
     STUDY_LIMITS,
 )
 from entrypoints.study import finalists
-from entrypoints.study.pages import save_pages
+from entrypoints.study.pages import FOLDS, LIMITS, SCORE, STOPPED, STUDIES, TABLE, TRAINING, save_pages
 from entrypoints.study.study import Study
 from entrypoints.trials.frame import Frame, StudyRows, frame_of
 from entrypoints.trials.reading import IMPORTANCE, of_model, rows_of
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 # What a trial has in trials.json beside its configuration and every figure outside ``system/`` and ``fold/``.
 OF_TRIAL = ("trial_id", "run_id", "status", "diverged", "number")
 PAGES = {
-    views.SCORE: "score against cost",
-    views.TABLE: "table",
-    views.TRAINING: "during training",
-    views.FOLDS: "fold by fold",
-    views.LIMITS: "who met the limits",
-    views.STOPPED: "what was stopped, and why",
-    views.STUDIES: "all studies",
+    SCORE: "score against cost",
+    TABLE: "table",
+    TRAINING: "during training",
+    FOLDS: "fold by fold",
+    LIMITS: "who met the limits",
+    STOPPED: "what was stopped, and why",
+    STUDIES: "all studies",
 }
 
 
@@ -165,7 +165,7 @@ def tell(study: Study, model: LoggedModel, command: Mapping[str, float]) -> str:
         *_not_judged(study, model),
     ]
     said = pages.write(study.run, questions.ask(questions.END, frame), where)
-    opening = how_to_open(links[views.SCORE], mlflow.get_tracking_uri())
+    opening = how_to_open(links[SCORE], mlflow.get_tracking_uri())
     judge = "".join(f"\n{line}" for line in _not_judged(study, model)).replace("`", "").replace("**", "")
     return f"\n{said}{judge}\nCompare all trials in the MLflow UI:\n{opening}\n"
 

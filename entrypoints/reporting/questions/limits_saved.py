@@ -20,7 +20,6 @@ from mlflow_sysmetrics.recording.tags import BY_LIMITS
 
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
 FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
-COMMAND = ("command_cpu_seconds", "command_elapsed_s")
 _DIVERGED = "a loss that had diverged"
 _RACING = "racing"
 _OTHERS = {BY_RACE: _RACING, "time_limit": "the time limit", "person": "a person"}
@@ -124,13 +123,9 @@ def answer(frame: Frame) -> Answer:
         limits = frame.studies["limits"].to_dict()[saved.study]
         loss = lost(frame, saved.full, saved.study) if saved.full and limits else {}
         tables.append(_table(saved, limits or "none").assign(**loss))
-        said = _in_words(saved, limits) if limits else _race_in_words(saved)
-        sentences.append(f"{said}{_command_in_words(frame, saved)}")
+        sentences.append(_in_words(saved, limits))
         if loss and (len(saved.reasons) or saved.unknown):
             sentences += _lost_in_words(loss)
-        if limits and len(saved.reasons) > 1 and not saved.is_small:
-            shares = [f"{row['reason']} saved {percent(row['saved_cpu_percent'])}" for row in rows_of(saved.reasons)]
-            sentences.append(f"Of the CPU time {joined(shares)}.")
         if saved.full is not None and not is_on_one_machine(frame, saved.study, saved.full):
             sentences.append("It ran on another machine than the full study: its saving compares two machines.")
     metrics = {name: savings[0].figures[name] for name in ("saved_cpu_percent", "saved_wall_percent")}
@@ -219,64 +214,19 @@ def _table(saved: Saving, limits: str) -> pd.DataFrame:
     return table
 
 
-def _in_words(saved: Saving, limits: str) -> str:
-    """What a study under limits saved. A diverged trial was not stopped by a limit, though ending it saved as well."""
-    reasons = saved.reasons
-    diverged = int(reasons.loc[reasons["reason"] == _DIVERGED, "trials"].sum())
-    raced = int(reasons.loc[reasons["reason"] == _RACING, "trials"].sum())
-    stopped, skipped = int(reasons["trials"].sum()) - diverged - raced, int(reasons["skipped"].sum())
-    unknown = _unknown_in_words(saved)
-    if reasons.empty:
-        return f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."
-    before = f" ({skipped} before the first step)" if skipped else ""
-    also = f", and {diverged} ended by divergence" if diverged else ""
-    also += f", and racing ended {raced}" if raced else ""
-    first = f"Under `{limits}` {stopped or 'none'} of {saved.trials} trials were stopped{before}{also}"
+def _in_words(saved: Saving, limits: str | None) -> str:
+    """How many trials ended early, for which reasons, and what that saved."""
+    under = f"Under `{limits}` " if limits else ""
+    unknown = f"; {saved.unknown} more have no known cost" if saved.unknown else ""
+    if saved.reasons.empty:
+        return f"{under or 'Racing: '}none of {saved.trials} trials ended early{unknown}: nothing was saved."
+    reasons = joined(f"{row['trials']} by {row['reason']}" for row in rows_of(saved.reasons))
+    ended = f"{under}{saved.reasons['trials'].sum()} of {saved.trials} trials ended early ({reasons})"
     if saved.is_small:
-        return f"{first}, which saved less than {SMALL_PERCENT:.0f} % of their CPU time: it may be noise{unknown}."
-    without = "limits and racing" if raced else "limits"
+        return f"{ended}, which saved less than {SMALL_PERCENT:.0f} % of their CPU time: it may be noise{unknown}."
     took, less, share = (saved.figures[name] for name in ("spent_cpu_s", "saved_cpu_s", "saved_cpu_percent"))
-    return (
-        f"{first}: the trials took {digits(took)} s of CPU time, {digits(less)} s ({percent(share)}) less than without "
-        f"{without}, by {saved.against}{unknown}."
-    )
-
-
-def _race_in_words(saved: Saving) -> str:
-    """What racing saved in a study without limits."""
-    by_reason = {row["reason"]: row for row in rows_of(saved.reasons)}
-    row, why = by_reason.get(_RACING), "could not become the best any more"
-    if row is None:
-        row, why = by_reason.get(_DIVERGED), "had diverged"
-    unknown = _unknown_in_words(saved)
-    if row is None:
-        return f"What racing saved is not known{unknown}."
-    first = f"Racing ended {row['trials']} of {saved.trials} trials, which {why}"
-    if row["saved_cpu_percent"] < SMALL_PERCENT:
-        return f"{first}; it saved less than {SMALL_PERCENT:.0f} % of the CPU time of all: it may be noise{unknown}."
-    took = digits(saved.figures["spent_cpu_s"])
-    less = f"{digits(row['saved_cpu_s'])} s ({percent(row['saved_cpu_percent'])})"
-    return (
-        f"{first}: the trials took {took} s of CPU time, {less} less than without racing, by {saved.against}{unknown}."
-    )
-
-
-def _unknown_in_words(saved: Saving) -> str:
-    return f"; {saved.unknown} more have no known cost" if saved.unknown else ""
-
-
-def _command_in_words(frame: Frame, saved: Saving) -> str:
-    """What the whole command took beside that of the full study; empty where that is not known."""
-    took = frame.studies[list(COMMAND)].astype(float)
-    cpu_s, elapsed_s = took.loc[saved.study]
-    if math.isnan(cpu_s):
-        return ""
-    cpu, elapsed = f"{digits(cpu_s)} s of CPU time", f"{digits(elapsed_s)} s"
-    if saved.full is not None and took.loc[saved.full].notna().all():
-        full_cpu_s, full_elapsed_s = took.loc[saved.full]
-        cpu += f" in place of {digits(full_cpu_s)} s"
-        elapsed += f" in place of {digits(full_elapsed_s)} s"
-    return f" The whole command, with its start and the refit, took {cpu}, and by the clock {elapsed}."
+    saving = f"{digits(less)} s ({percent(share)}) less than to their end, by {saved.against}"
+    return f"{ended}: all took {digits(took)} s of CPU time, {saving}{unknown}."
 
 
 def _lost_in_words(loss: Mapping[str, Any]) -> Iterator[str]:

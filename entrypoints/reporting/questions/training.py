@@ -39,10 +39,10 @@ def learning_curves(frame: Frame) -> pd.DataFrame:
 
     Trials whose axis is the fold have no curves: a step of theirs is another model.
 
-    Losses of different algorithms are different functions, so each has rows of its own.
+    Losses of different algorithms are different functions, so a study of several algorithms has no row of a loss.
 
     Returns:
-        A row per metric and algorithm (empty text for all together): metric, algorithm, trials, and
+        A row per metric: metric, trials, and
 
         - start, end: medians over trials: of what is learned the first and the last value, step 0 included; of a cost
           the ends of the Theil-Sen line through the curve without its first point, in which caches are cold
@@ -56,12 +56,12 @@ def learning_curves(frame: Frame) -> pd.DataFrame:
           interval of a cost lies within that. Else unclear
     """
     rows: list[dict[str, Any]] = []
-    for (metric, algorithm), points in _points(frame).groupby(["metric", "algorithm"], sort=False):
+    for metric, points in _points(frame).groupby("metric", sort=False):
         learned = metric == frame.score or is_learned(str(metric))
         curves = _curves(points, 2 if learned else MIN_POINTS)
         if len(curves) >= MIN_TRIALS:
             found = _of_learned(curves) if learned else _of_cost(str(metric), curves)
-            rows.append({"metric": metric, "algorithm": algorithm, "trials": len(curves), **found})
+            rows.append({"metric": metric, "trials": len(curves), **found})
     for row, p_holm in zip(rows, holm([row.pop("p_value") for row in rows]), strict=True):
         row["p_holm"] = float(p_holm)
         row.setdefault("verdict", _verdict_on_cost(row))
@@ -86,14 +86,14 @@ def answer(frame: Frame) -> Answer:
 
 
 def _points(frame: Frame) -> pd.DataFrame:
-    """The points of trials, with the algorithm of losses."""
-    ended = frame.complete[["trial_id"]].assign(algorithm="")
-    if "algorithm" in frame.hyperparameters:
-        ended["algorithm"] = frame.complete["algorithm"]
-    points = frame.curves[frame.curves["study"] == frame.first].merge(ended, on="trial_id")
+    """The points of trials that can be compared."""
+    trials = frame.complete
+    points = frame.curves[frame.curves["trial_id"].isin(trials["trial_id"])]
     names = points["metric"].astype(str)
-    points["algorithm"] = points["algorithm"].where(names.str.contains("loss"), "")
-    points = points[np.isfinite(points["value"].astype(float)) & ~names.str.endswith("_sd")]
+    is_left_out = names.str.endswith("_sd")
+    if "algorithm" in trials and trials["algorithm"].nunique() > 1:
+        is_left_out |= names.str.contains("loss")
+    points = points[np.isfinite(points["value"].astype(float)) & ~is_left_out]
     table: pd.DataFrame = points.sort_values("at", kind="stable")
     return table
 
@@ -173,20 +173,16 @@ def _verdict_on_cost(row: Row) -> str:
 
 
 def _learned(rows: Sequence[Row]) -> list[str]:
-    """What each loss and the score do. Of a loss that differs between algorithms, one after the other."""
+    """What each loss and the score do."""
     parts = []
-    for metric in dict.fromkeys(row["metric"] for row in rows):
-        own = [row for row in rows if row["metric"] == metric]
-        verdict = own[0]["verdict"]
-        if verdict == UNCLEAR or any(row["verdict"] != verdict for row in own):
+    for row in rows:
+        verdict, level_share = row["verdict"], row["level_share"]
+        if verdict == UNCLEAR:
             continue
-        by = _from_to(own[0]["start"], own[0]["end"])
-        if "loss" in metric:
-            by = f"by {_each(own, 'change')}"
-        level = f"is level after {_each(own, 'level_share')} of the training"
-        if max(row["level_share"] for row in own) >= AT_THE_END:
+        level = f"is level after {digits(100 * level_share)} % of the training"
+        if level_share >= AT_THE_END:
             level = f"still {verdict} at the end"
-        parts.append(f"`{metric}` {verdict} {by} and {level}")
+        parts.append(f"`{row['metric']}` {verdict} {_from_to(row['start'], row['end'])} and {level}")
     return parts
 
 
@@ -198,29 +194,13 @@ def _from_to(start: float, end: float) -> str:
     return f"from {digits(start, count)} to {digits(end, count)}"
 
 
-def _each(rows: Sequence[Row], share: str) -> str:
-    """Such as ``48 % (logistic) and 61 % (svm)``; one number where all are written alike."""
-    texts = [f"{digits(100 * abs(row[share]))} %" for row in rows]
-    if len(set(texts)) == 1:
-        return texts[0]
-    return joined(f"{text} ({row['algorithm']})" for text, row in zip(texts, rows, strict=True))
-
-
 def _costs(rows: Sequence[Row]) -> list[str]:
-    """Which costs change, and which do not. How much memory a process has says nothing: most of it is libraries."""
-    changed, parts, level = [], [], []
-    for row in rows:
-        metric, verdict = row["metric"], row["verdict"]
-        if verdict in (RISES, FALLS):
-            changed.append(f"`{metric}` {verdict} by {_change(row)}")
-        elif verdict == STEADY and is_memory(metric):
-            parts.append(f"`{metric}` does not grow")
-        elif verdict == STEADY:
-            level.append(metric)
-    if changed:
-        parts.insert(0, joined(changed))
-    if level:
-        parts.append(f"{quoted(level)} {'stays' if len(level) == 1 else 'stay'} within 5 %")
+    """Which costs change. How much memory a process has says nothing: most of it is libraries."""
+    changed = [row for row in rows if row["verdict"] in (RISES, FALLS)]
+    steady = [row["metric"] for row in rows if row["verdict"] == STEADY]
+    parts = [f"`{row['metric']}` {row['verdict']} by {_change(row)}" for row in changed]
+    if steady:
+        parts.append(f"{quoted(steady)} hardly {'changes' if len(steady) == 1 else 'change'}")
     return parts
 
 

@@ -313,21 +313,22 @@ def _is_near(text, values):
     return False
 
 
-def test_tables_are_left_to_the_artifacts_before_figures_and_sentences():
-    """The first question has room before others; what it shows stands below the first sentence and the links."""
-    wide = pd.DataFrame({f"column_{number}": ["x" * 80] * 8 for number in range(8)})
+def test_each_answer_has_a_section_below_the_first_sentences():
+    """What the first question shows stands below its first sentence and the links; a section has what there is."""
+    short = pd.DataFrame({"column": ["x"]})
     answers = [
         Answer("decision", ("**Take it**.", "One.", "Two."), shown=pd.DataFrame({"alpha": [0.1]})),
-        Answer("importance", ("Three.",), wide),
-        Answer("effects", ("Five.", "Four."), wide, draw=Figure),
+        Answer("importance", ("Three.",)),
+        Answer("effects", ("Five.", "Four."), short, draw=Figure),
     ]
     text = page("a" * 32, answers, LINKS)
     assert text.startswith(f"**Take it**.\n{LINKS[0]}\n{LINKS[1]}\n\n| alpha |\n| --- |\n| 0.1 |\n\n- One.\n- Two.\n")
-    assert [text.count(each) for each in ("Three.", "- Four.", "![effects]", "| column_0 |")] == [1, 1, 1, 1]
-    assert text.index("### What hyperparameters change") < text.index("![effects]") < text.index("- Four.")
+    assert [text.count(each) for each in ("Three.", "###")] == [1, 1]
+    places = [text.index(each) for each in ("### What hyper", "![effects]", "- Four.", "| column |")]
+    assert places == sorted(places)
 
 
-def test_sentences_that_have_no_room_are_cut():
+def test_long_page_is_cut_at_its_end():
     """MLflow refuses a longer description."""
     text = page("a" * 32, [Answer("decision", ("x" * 9000,))], LINKS)
     assert (len(text), text[-4:]) == (8000, " ...")

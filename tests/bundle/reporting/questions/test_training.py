@@ -32,12 +32,8 @@ def made(curves, steps=None, **changes):
     "curves, words",
     {
         "still falling": (
-            {"val_loss": lambda row, share: 1 - share / 2},
-            "`val_loss` falls by 50 % and still falls at the end.",
-        ),
-        "two algorithms": (
-            {"train_loss": lambda row, share: falls(0.4 if row["algorithm"] == "svm" else 0.6)(row, share)},
-            "`train_loss` falls by 40 % (logistic) and 60 % (svm) and is level after 20 % of the training.",
+            {"val_accuracy": lambda row, share: 1 - share / 2},
+            "`val_accuracy` falls from 1 to 0.5 and still falls at the end.",
         ),
         "score": (
             {"val_accuracy": lambda row, share: 0.77 - 0.27 * float(np.exp(-12 * share))},
@@ -50,6 +46,14 @@ def test_what_is_learned_is_said_with_where_it_becomes_level(curves, words):
     assert answer(made(curves)).sentences == (words,)
 
 
+def test_loss_is_said_of_one_algorithm_alone():
+    """Those of two are different functions."""
+    curves = {"train_loss": falls(0.4)}
+    assert answer(made(curves)).sentences == ()
+    (said,) = answer(study({"alpha": [0.1, 0.2, 0.3, 0.4]}, curves=curves)).sentences
+    assert said == "`train_loss` falls from 1 to 0.4 and is level after 20 % of the training."
+
+
 def test_curve_that_hardly_changes_is_level_within_its_noise():
     """An accuracy of few rows jumps by one of them at each report: at its end it does not still rise for that."""
     frame = made({"val_accuracy": noisy(lambda share: 0.76 - 0.04 * float(np.exp(-30 * share)), 0.002)})
@@ -58,9 +62,9 @@ def test_curve_that_hardly_changes_is_level_within_its_noise():
     assert row["level_share"] < 0.5
 
 
-def test_loss_that_falls_in_some_trials_and_rises_in_others_is_not_summed_up():
+def test_score_that_falls_in_some_trials_and_rises_in_others_is_not_summed_up():
     """The table has it."""
-    found = answer(made({"val_loss": lambda row, share: 1 + (share if row["batch_size"] == 8 else -share)}))
+    found = answer(made({"val_accuracy": lambda row, share: 1 + (share if row["batch_size"] == 8 else -share)}))
     assert found.sentences == ()
     assert set(found.table["verdict"]) == {"unclear"}
 

@@ -9,19 +9,23 @@ from pages import PREFIX, View, unpacked
 
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.grammar import Limits
-from entrypoints.reporting import views
-from entrypoints.reporting.views import (
+from entrypoints.study.pages import (
+    COSTS,
+    EXPERIMENT,
     FOLDS,
     LIMITS,
+    MAX_STUDIES,
     PROGRESS,
+    REPORTS,
     SCORE,
     STOPPED,
+    STUDIES,
     TABLE,
     TRAINING,
     of_experiment,
     of_study,
+    remove_old,
 )
-from entrypoints.study.pages import MAX_STUDIES, remove_old
 from entrypoints.trials.frame import StudyRows, frame_of
 from mlflow_sysmetrics.ui import Page, save
 
@@ -37,7 +41,7 @@ def pages_of(
     run_id="abc",
     limits="elapsed_s<=9",
     searched=("batch_size", "alpha"),
-    differing=views.COSTS,
+    differing=COSTS,
     axes=("training step", "fold"),
     result=None,
 ):
@@ -114,7 +118,7 @@ def test_each_page_of_a_study_begins_with_its_best_trial(ascending):
     assert re.match(r"red_wine (01 Jan|31 Dec) \d\d:\d\d$", title)
 
 
-@cases("other, memory", tables(__file__, "views.yaml"))
+@cases("other, memory", tables(__file__, "study_pages.yaml"))
 def test_memory_of_a_study_is_that_of_its_models_where_one_is_large(other, memory):
     """A model of less than a megabyte is lost in what the process needs."""
     page = pages_of(MEASURED | {"model_memory_mb": 0.2}, MEASURED | other)[SCORE]
@@ -188,16 +192,16 @@ def test_pages_over_an_experiment_list_its_studies_and_its_reports(client):
     for kind in ("study", "report", "trial", "prepare"):
         client.create_run("1", run_name=kind, tags={"sysmetrics.kind": kind})
     pages = of_experiment()
-    assert found(client, pages) == {views.STUDIES: {"study"}, views.REPORTS: {"report"}}
-    first = [column.split("`")[1] for column in pages[views.STUDIES].columns[:3]]
+    assert found(client, pages) == {STUDIES: {"study"}, REPORTS: {"report"}}
+    first = [column.split("`")[1] for column in pages[STUDIES].columns[:3]]
     assert first == ["dataset", "test_rmse", "test_rmse_low"]
 
 
 def test_no_page_of_a_large_study_is_too_long_for_a_tag():
     """MLflow's database takes 5,000 characters of an experiment's tag, with the name and the times around the state."""
     names = tuple(f"hyperparameter_number_{number}" for number in range(12))
-    limits = ",".join(f"{name}<={number}.25" for number, name in enumerate(views.COSTS))
-    pages = pages_of(dict.fromkeys(views.COSTS, 1.0), searched=names, limits=limits) | of_experiment()
+    limits = ",".join(f"{name}<={number}.25" for number, name in enumerate(COSTS))
+    pages = pages_of(dict.fromkeys(COSTS, 1.0), searched=names, limits=limits) | of_experiment()
     assert max(len(page.state()) for page in pages.values()) < 2_500
 
 
@@ -231,7 +235,7 @@ def test_views_of_the_ten_newest_studies_are_kept(client, save_studies):
     for name, value in theirs.items():
         client.set_experiment_tag("1", name, value)
     save(client, "1", changed.split("-")[1], {SCORE: Page("wine", "")})
-    save(client, "1", views.EXPERIMENT, {views.STUDIES: Page("All studies", "")})
+    save(client, "1", EXPERIMENT, {STUDIES: Page("All studies", "")})
     newest = save_studies(MAX_STUDIES + 1)[1:]
     remove_old(client, "1")
     tags = client.get_experiment("1").tags
