@@ -29,6 +29,7 @@ from entrypoints.checks import leaks  # noqa: E402
 from entrypoints.checks.importance import importance  # noqa: E402
 from entrypoints.datasets.cleaning import clean  # noqa: E402
 from entrypoints.datasets.prepared import prepared  # noqa: E402
+from entrypoints.datasets.sources import Asked  # noqa: E402
 from entrypoints.datasets.splits import make_split  # noqa: E402
 from entrypoints.models import best_model, scores  # noqa: E402
 
@@ -136,7 +137,7 @@ def said(frame, task):
     """What is said of a table, and the CPU seconds that it took."""
     target = str(frame.columns[-1])
     frame.attrs |= {"name": "table", "target": target, "task": task}
-    table = clean(frame, target, what="table", echo=lambda line: None)
+    table = clean(frame, Asked("table", target), lambda line: None)
     split = make_split(table, folds=FOLDS, seed=0)
     trained = best_model.refit(configured("extra_trees", batch_size=None, n_jobs=1), prepared(table, split)).tested
     columns = importance(trained, table, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from entrypoints.datasets import repeated_ids
+from entrypoints.datasets.sources import Asked
 from entrypoints.datasets.sysmetrics_rows import (
     COMMA,
     NO_VALUE,
@@ -47,50 +48,33 @@ SOME = 100  # texts, none of which is a number in a column without any
 _MARKS = (POINT, COMMA)
 
 
-def clean(
-    frame: pd.DataFrame,
-    target: str | None,
-    *,
-    what: str,
-    echo: Echo,
-    drop: Collection[str] = (),
-    group: str | None = None,
-    time: str | None = None,
-    decimal: str | None = None,
-    scored: Task | None = None,
-) -> Table:
+def clean(frame: pd.DataFrame, asked: Asked, echo: Echo) -> Table:
     """Return the table that a frame holds.
 
     Rows without a target are left out. So are features without information, see ``_useless``, but not of a known table.
-    ``echo`` gets a line that says how each column is read, and one on a column of ids that repeat. ``what`` names the
-    table in messages, e.g. "dataset=mine.csv".
 
     Args:
         frame: its ``attrs`` are the table's name and, if any, its OpenML id, its usual target, and of a known table the
             task of that target.
-        target: the column to predict; by default the usual one.
-        drop: columns that are not features.
-        group: the column whose equal values are one group of rows; it is not a feature.
-        time: the column of numbers or dates that orders the rows. Months, weekdays and hours of dates are features.
-        decimal: see ``Reading``.
-        scored: the task of the score; it decides where the target may be read as numbers or as classes.
+        asked: what the user says of it.
+        echo: called with a line that says how each column is read, and one on a column of ids that repeat.
 
     Raises:
         UserError: the table, its target or one of these columns cannot be used.
     """
-    about = frame.attrs
+    about, what = frame.attrs, asked.what
     names = [str(name).strip() for name in frame.columns]
     _check_names(names, what)
     usual = about.get("target")
-    target = target or usual
+    target = asked.target or usual
     if not target:
         raise UserError(f"{what}: the target is not given; name with target= one of the columns {listed(names)}")
     _check_is_column("target", target, names, what)
     others = [name for name in names if name != target]
-    for name in drop:
+    for name in asked.dropped:
         _check_is_column("drop", name, others, what)
     frame = frame.set_axis(names, axis="columns")
-    reading = Reading(frame, what, decimal)
+    reading = Reading(frame, what, asked.decimal)
     if isinstance(reading.of(target), Date):
         raise UserError(
             f"target={target}: the column of {what} holds dates; choose another target, or write numbers to predict, "
@@ -101,27 +85,27 @@ def clean(
             f"target={target}: the column of {what} holds lists; choose another target, or write one value in each row"
         )
     frame, y = _with_target(frame, target, reading, echo)
-    left_out = dict.fromkeys(drop, "drop")
+    left_out = dict.fromkeys(asked.dropped, "drop")
     groups = times = None
-    if group is not None:
-        left_out[group] = "group"
-        groups = pd.factorize(_complete(frame, "group", group, others, what))[0]
-    if time is not None:
-        times = _times(_complete(frame, "time", time, others, what), reading)
+    if asked.group is not None:
+        left_out[asked.group] = "group"
+        groups = pd.factorize(_complete(frame, "group", asked.group, others, what))[0]
+    if asked.time is not None:
+        times = _times(_complete(frame, "time", asked.time, others, what), reading)
 
     known_task: Task | None = about.get("task") if target == usual else None
     candidates = frame.drop(columns=[target, *left_out])
-    columns, features, treatment = _taken(candidates, reading, time, keep_all=known_task is not None)
+    columns, features, treatment = _taken(candidates, reading, asked.time, keep_all=known_task is not None)
     treatment |= {name: (_LEFT_OUT, why) for name, why in left_out.items()}
     _check_names([target, *(feature for column in columns for feature in column.names)], what)
     _check_finite(features | {target: y}, what)
     tasks = [known_task] if known_task else tasks_of(y)
-    task = scored if scored in tasks else tasks[0]
+    task = asked.scored if asked.scored in tasks else tasks[0]
     treatment[target] = _TARGET, _of_target(task, tasks, y.nunique())
     y = _checked_target(y, task, what)
     treatment = {name: treatment[name] for name in names}
     echo(f"{what}: read as {_line(treatment)}")
-    if group is None and time is None and (ids := repeated_ids.sentence(frame.drop(columns=target))):
+    if groups is None and times is None and (ids := repeated_ids.sentence(frame.drop(columns=target))):
         echo(f"{what}: {ids}")
     if not columns:
         raise UserError(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from entrypoints.datasets import csv_files, openml_source, parquet_files
 from entrypoints.datasets.cleaning import clean
 from entrypoints.datasets.openml_source import PREFIX
 from entrypoints.datasets.random_rows import sampled
-from entrypoints.datasets.sources import BROKEN, Source, Wanted
+from entrypoints.datasets.sources import BROKEN, Asked, Source
 from entrypoints.datasets.sysmetrics_rows import numbers
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError, say
@@ -94,60 +95,32 @@ KNOWN = {
 }
 
 
-def load(
-    name: str,
-    *,
-    target: str | None = None,
-    drop: str | None = None,
-    group: str | None = None,
-    time: str | None = None,
-    decimal: str | None = None,
-    scored: Task | None = None,
-    max_rows: int | None = None,
-    seed: int = 0,
-    folder: Path = DATA,
-    echo: Echo = say,
-) -> Table:
-    """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
+def load(name: str, *, folder: Path = DATA, echo: Echo = say, **said: Any) -> Table:
+    """Return the table of that name, checked.
 
     Args:
         name: a known dataset, ``openml:<id>``, or the path of a CSV or Parquet file. An id of a known dataset is that
-            dataset; the bundled ones never need the network.
-        target: the column to predict; required for a file, the others have a default.
-        drop: names of columns that are not features, separated by commas.
-        group, time, decimal, scored: as of ``clean``.
-        max_rows, seed: as of ``sampled``. The sample decides how columns are read.
+            dataset; the bundled ones never need the network. A file needs a target, the others have a default.
         folder: of the bundled files.
-        echo: called with each line.
+        echo: called with a line for anything that the user should know.
+        said: the other fields of ``Asked``. The sample of ``max_rows`` decides how columns are read.
 
     Raises:
         UserError: what the user can fix.
         RuntimeError: a bundled file is damaged; it is named.
     """
-    what = f"dataset={name}"
-    wanted = Wanted(what, echo, target, max_rows, seed)
-    dropped = [each.strip() for each in drop.split(",")] if drop else []
+    asked = Asked(name, **said)
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
     known = of_ids.get(name.lower(), name)
     if known in KNOWN:
-        table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, wanted)
-        if target in (None, table.target) and not (dropped or group or time or max_rows):
+        table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, asked, echo)
+        if asked.target in (None, table.target) and not (asked.drop or asked.group or asked.time or asked.max_rows):
             return table
         frame = table.frame
     else:
-        frame = _source_of(name).read(name, wanted)
-    frame = sampled(frame, target or frame.attrs.get("target"), max_rows, seed)
-    table = clean(
-        frame,
-        target,
-        what=what,
-        echo=echo,
-        drop=dropped,
-        group=group,
-        time=time,
-        decimal=decimal,
-        scored=scored,
-    )
+        frame = _source_of(name).read(asked, echo)
+    frame = sampled(frame, asked.target or frame.attrs.get("target"), asked.max_rows, asked.seed)
+    table = clean(frame, asked, echo)
     del frame
     pa.default_memory_pool().release_unused()  # which would keep what the file's texts took
     return table
@@ -173,20 +146,19 @@ def _bundled(name: str, folder: Path) -> Table:
         raise RuntimeError(f"{path} is not the {name} table: {error}; restore it from the repository") from error
 
 
-def _of_openml(name: str, wanted: Wanted) -> Table:
+def _of_openml(name: str, asked: Asked, echo: Echo) -> Table:
     """A known table, if OpenML's is the one that is known."""
     expected = KNOWN[name]
-    what = wanted.what
-    frame = openml_source.read(f"{PREFIX}{expected.openml_id}", wanted)
+    frame = openml_source.read(asked._replace(name=f"{PREFIX}{expected.openml_id}"), echo)
     try:
         table = _verified(name, expected.prepare(frame) if expected.prepare else frame)
     except (UserError, ValueError) as error:
         why = error.message if isinstance(error, UserError) else error
-        raise UserError(f"{what}: OpenML's table is refused: {why}; give the path of your own copy instead") from error
+        raise UserError(
+            f"{asked.what}: OpenML's table is refused: {why}; give the path of your own copy instead"
+        ) from error
     if expected.digest is None:
-        wanted.echo(
-            f"{wanted.what}: checked by its {expected.rows} rows and its columns alone; its content is not known here"
-        )
+        echo(f"{asked.what}: checked by its {expected.rows} rows and its columns alone; its content is not known here")
     return table
 
 
@@ -195,7 +167,7 @@ def _verified(name: str, frame: pd.DataFrame) -> Table:
     expected = KNOWN[name]
     frame.attrs |= {"name": name, "task": expected.task}
     say_nothing = list[str]().append  # of what is known
-    table = clean(frame, None, what=name, echo=say_nothing)
+    table = clean(frame, Asked(name), say_nothing)
     if len(table.frame) != expected.rows:
         raise ValueError(f"{len(table.frame)} rows found, {expected.rows} expected")
     if expected.digest not in (None, table.digest):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.datasets.sources import Wanted
+from entrypoints.datasets.sources import Asked
 from entrypoints.errors import UserError
-from entrypoints.text import one_line
+from entrypoints.text import Echo, one_line
 from mlflow_sysmetrics.common.threads import within
 
 PREFIX = "openml:"
@@ -21,12 +21,12 @@ def matches(name: str) -> bool:
     return name.lower().startswith(PREFIX)
 
 
-def read(name: str, wanted: Wanted) -> pd.DataFrame:
+def read(asked: Asked, echo: Echo) -> pd.DataFrame:
     """The columns of the dataset with that id."""
-    number = re.fullmatch(r"[1-9][0-9]{0,8}", name[len(PREFIX) :])
+    number = re.fullmatch(r"[1-9][0-9]{0,8}", asked.name[len(PREFIX) :])
     if number is None:
         raise UserError(
-            f"dataset={name}: a whole number above 0 is allowed after {PREFIX}, as in openml:61; look the id up on "
+            f"{asked.what}: a whole number above 0 is allowed after {PREFIX}, as in openml:61; look the id up on "
             "openml.org"
         )
     openml_id = int(number[0])
@@ -34,7 +34,7 @@ def read(name: str, wanted: Wanted) -> pd.DataFrame:
         dataset, frame = within(LIMIT_S, lambda: _dataset(openml_id))
     except Exception as error:  # openml's, and those of what it downloads and reads with
         raise UserError(
-            f"{wanted.what}: openml cannot give it: {_why(error)}; look the id up on openml.org, try again later, or "
+            f"{asked.what}: openml cannot give it: {_why(error)}; look the id up on openml.org, try again later, or "
             "give the path of a CSV or Parquet file"
         ) from error
     for column_name, column in frame.items():

@@ -11,7 +11,8 @@ import pyarrow as pa
 from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, dataset
 
 from entrypoints.datasets.random_rows import drawn
-from entrypoints.datasets.sources import Wanted, check_size, reading
+from entrypoints.datasets.sources import Asked, check_size, reading
+from entrypoints.text import Echo
 from mlflow_gate.table_files import PARQUET
 
 # Otherwise pyarrow keeps whole row groups, and many batches.
@@ -36,29 +37,29 @@ def matches(name: str) -> bool:
     return bool(name) and (Path(name).is_dir() or (os.sep in name and not Path(name).suffix))
 
 
-def read(name: str, wanted: Wanted) -> pd.DataFrame:
+def read(asked: Asked, echo: Echo) -> pd.DataFrame:
     """The columns; no more than ``max_rows`` rows are held in memory: random ones with a target, see ``drawn``."""
-    with reading(name, wanted, "Parquet") as path:
-        frame = _read(path, wanted)
+    with reading(asked, "Parquet") as path:
+        frame = _read(path, asked)
         is_file = path.suffix.lower() in PARQUET
         frame.attrs["name"] = path.stem if is_file else path.name
         return frame
 
 
-def _read(path: Path, wanted: Wanted) -> pd.DataFrame:
+def _read(path: Path, asked: Asked) -> pd.DataFrame:
     table = _dataset(path)
     rows = table.count_rows()
     names = [name.strip() for name in table.schema.names]
-    drawn_rows = wanted.max_rows
+    drawn_rows = asked.max_rows
     if drawn_rows is None or drawn_rows >= rows:
-        check_size(f"{wanted.what}: its", rows, len(names), _ADVICE)
+        check_size(f"{asked.what}: its", rows, len(names), _ADVICE)
         return _frame(table.to_table())
-    check_size(f"{wanted.what}: its", drawn_rows, len(names), _ADVICE)
-    if wanted.target not in names:
+    check_size(f"{asked.what}: its", drawn_rows, len(names), _ADVICE)
+    if asked.target not in names:
         return _frame(table.head(0))  # `clean` says which there are
-    target = table.schema.names[names.index(wanted.target)]
+    target = table.schema.names[names.index(asked.target)]
     targets = _frame(table.to_table(columns=[target], **_LITTLE))[target]
-    positions = drawn(targets, drawn_rows, wanted.seed)
+    positions = drawn(targets, drawn_rows, asked.seed)
     # For whole rows pyarrow would keep all that it reads.
     columns = [_frame(table.take(positions, columns=[name], **_LITTLE)) for name in table.schema.names]
     return pd.concat(columns, axis="columns")

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from entrypoints.datasets import known
 from entrypoints.datasets.cleaning import clean
 from entrypoints.datasets.prepared import prepared
+from entrypoints.datasets.sources import Asked
 from entrypoints.datasets.splits import make_split
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import training_of
@@ -45,7 +46,7 @@ def table_of(name):
 def table_of_frame(frame):
     """The table of a frame whose last column is the target."""
     frame.attrs["name"] = "made up"
-    return clean(frame, str(frame.columns[-1]), what="made up", echo=lambda line: None)
+    return clean(frame, Asked("made up", str(frame.columns[-1])), lambda line: None)
 
 
 def features_of(table, rows):

@@ -8,6 +8,7 @@ import pytest
 from cases import cases, tables
 
 from entrypoints.datasets.cleaning import clean
+from entrypoints.datasets.sources import Asked
 
 ROWS = 24
 READINGS = tables(__file__, "readings.yaml")
@@ -24,7 +25,7 @@ def _clean(frame, **options):
     """The table, and what is said."""
     lines = []
     frame.attrs = {"name": "t"} | frame.attrs
-    return clean(frame, "y", what="t.csv", echo=lines.append, **options), lines
+    return clean(frame, Asked("t.csv", "y", **options), lines.append), lines
 
 
 @cases(
@@ -57,7 +58,7 @@ def test_target_sets_the_task_and_the_score_where_it_can_be_both(target, rows, s
     assert table.task == task
     assert (table.frame["y"].dtype == np.float64) is (task == "regression")
     of_target = f"{says}; " if says else ""
-    assert lines == [f"t.csv: read as {of_target}numbers: a"]
+    assert lines == [f"dataset=t.csv: read as {of_target}numbers: a"]
 
 
 def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are():
@@ -72,7 +73,7 @@ def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are():
     assert table.frame.isna().sum().to_dict() == {"a": 0, "b": 0, "z": 11, "y": 0}
     assert table.class_values == {"1": 1, "2": 2}
     assert table.categories == {"z": ("u", "v")}
-    assert first == "t.csv: 1 rows without a value of the target y are left out"
+    assert first == "dataset=t.csv: 1 rows without a value of the target y are left out"
     assert table.frame.index.tolist() == list(range(ROWS - 1))
 
 
@@ -84,7 +85,7 @@ def test_features_that_tell_nothing_are_left_out_with_a_line():
     frame["name"] = (row // 2).map("{} names".format)
     frame["b"] = row
     frame["y"] = row % 2
-    table, _ = _clean(frame, drop=["b"])
+    table, _ = _clean(frame, drop="b")
     assert table.feature_names == ("a",)
     left_out = {name: why for name, read_as, why in table.treatment if read_as == "left out"}
     assert left_out == {
@@ -109,9 +110,9 @@ def test_how_columns_are_read_is_said_in_one_line():
         zip=["01067", "10115"],
         id=[*"abcdefghijklmnopqrstuvwx"],
     )
-    table, lines = _clean(frame, drop=["b"])
+    table, lines = _clean(frame, drop="b")
     assert lines == [
-        "t.csv: read as numbers: a, weight, row (whole and different in each row: drop=row if it only names "
+        "dataset=t.csv: read as numbers: a, weight, row (whole and different in each row: drop=row if it only names "
         "the row), amount (1.702,41 is 1702.41), rate (12,5 % is 0.125); "
         "dates: day (days since 1970, weekday); categories: zip (2 codes); "
         "left out: b (drop), id (identifier: its text hardly repeats)"
@@ -130,7 +131,7 @@ def test_parts_of_a_date_are_numbers():
 
 def test_column_that_is_left_out_is_not_looked_at():
     """As one whose numbers could mean two things, which is refused otherwise."""
-    table, _ = _clean(_frame(c=["1,001", "2,500"]), drop=["c"])
+    table, _ = _clean(_frame(c=["1,001", "2,500"]), drop="c")
     assert "c" not in table.feature_names
 
 

@@ -7,11 +7,10 @@ from cases import cases
 
 from entrypoints.compute import memory
 from entrypoints.datasets import known, parquet_files
-from entrypoints.datasets.sources import Wanted
+from entrypoints.datasets.sources import Asked
 from entrypoints.errors import UserError
 
 ROWS = 300
-SILENT = Wanted("dataset=t", pytest.fail)
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def file(tmp_path):
 
 
 def _drawn(path, rows, seed, target="y"):
-    return parquet_files.read(str(path), SILENT._replace(max_rows=rows, target=target, seed=seed))
+    return parquet_files.read(Asked(str(path), target, max_rows=rows, seed=seed), pytest.fail)
 
 
 def test_rows_are_drawn_as_they_are_in_their_order_with_each_class_in_its_share(file):
@@ -89,11 +88,11 @@ def test_folder_is_read_as_one_table_whose_files_have_the_same_columns(file):
     (folder / "_SUCCESS").touch()
     whole[200:].to_parquet(folder / "b.parquet")
     whole[:200].to_parquet(folder / "a.parquet")
-    pd.testing.assert_frame_equal(parquet_files.read(str(folder), SILENT), whole)
+    pd.testing.assert_frame_equal(parquet_files.read(Asked(str(folder)), pytest.fail), whole)
     assert set(_drawn(folder, 200, seed=0)["number"] >= 200) == {False, True}
     whole.assign(number=0.5).to_parquet(folder / "c.parquet")
     with pytest.raises(UserError, match=r"c[.]parquet has other columns or types than a[.]parquet"):
-        parquet_files.read(str(folder), SILENT)
+        parquet_files.read(Asked(str(folder)), pytest.fail)
 
 
 def test_missing_cells_stay_missing_where_the_file_does_not_count_them(file):
@@ -101,7 +100,7 @@ def test_missing_cells_stay_missing_where_the_file_does_not_count_them(file):
     whole = pd.read_parquet(file)
     bare = file.with_name("bare.parquet")
     whole.to_parquet(bare, write_statistics=False)
-    pd.testing.assert_frame_equal(parquet_files.read(str(bare), SILENT), whole)
+    pd.testing.assert_frame_equal(parquet_files.read(Asked(str(bare)), pytest.fail), whole)
 
 
 def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(file, monkeypatch):
@@ -109,7 +108,7 @@ def test_table_that_would_take_too_much_memory_is_refused_before_it_is_read(file
     monkeypatch.setattr(memory, "half_mb", lambda: 0.02)
     too_much = r"its 300 rows of 6 columns may take 4.3e-05 GB here, and 2e-05 are allowed; choose max_rows=138$"
     with pytest.raises(UserError, match=too_much):
-        parquet_files.read(str(file), SILENT)
+        parquet_files.read(Asked(str(file)), pytest.fail)
     assert len(_drawn(file, 100, seed=0)) == 100
     for name in ("t.csv", "t.csv.gz"):
         pd.read_parquet(file).to_csv(file.with_name(name), index=False)

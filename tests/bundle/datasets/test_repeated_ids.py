@@ -5,6 +5,7 @@ import pandas as pd
 from cases import cases, tables
 
 from entrypoints.datasets.cleaning import clean
+from entrypoints.datasets.sources import Asked
 
 ROWS = 2400
 COLUMNS = tables(__file__, "repeated_ids.yaml")
@@ -17,7 +18,7 @@ def _said(columns, **options):
     frame["size"] = np.random.default_rng(0).normal(size=len(frame))
     frame["y"] = np.resize(["no", "yes"], len(frame))
     frame.attrs = {"name": "t"}
-    clean(frame, "y", what="dataset=t.csv", echo=lines.append, **options)
+    clean(frame, Asked("t.csv", "y", **options), lines.append)
     return lines[1:]
 
 
@@ -40,7 +41,7 @@ def test_ids_that_repeat_are_named_with_what_to_add(name, text, values, first):
     columns = {name: column}
     assert _said(columns) == [says]
     assert _said({name: pd.Categorical(column)}) == [says]
-    assert _said(columns, drop=[name]) == [says]
+    assert _said(columns, drop=name) == [says]
     assert _said(columns, group=name) == []
     assert _said(columns, time="size") == []
 

@@ -8,15 +8,13 @@ import pytest
 from cases import cases, tables
 
 from entrypoints.datasets import csv_files, parquet_files
-from entrypoints.datasets.sources import Wanted
-
-SILENT = Wanted("dataset=t", pytest.fail)
+from entrypoints.datasets.sources import Asked
 
 
 def _read(path, content):
     data = content.encode()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return csv_files.read(str(path), SILENT)
+    return csv_files.read(Asked(str(path)), pytest.fail)
 
 
 @cases("name", ["t.csv", "T.CSV", "t.csv.gz"])
@@ -33,7 +31,7 @@ def test_file_in_cp1252_is_read_with_a_line(tmp_path):
     path = tmp_path / "t.csv"
     lines = []
     path.write_bytes("Straße;€\nMüllerweg;5\n".encode("cp1252"))
-    frame = csv_files.read(str(path), Wanted(f"dataset={path}", lines.append))
+    frame = csv_files.read(Asked(str(path)), lines.append)
     assert frame.to_dict("list") == {"Straße": ["Müllerweg"], "€": [5]}
     assert lines == [f"dataset={path}: not UTF-8, so read as cp1252 (Windows); save it as UTF-8 if letters are wrong"]
 
@@ -49,11 +47,13 @@ def test_columns_without_a_name_have_that_which_pandas_gives_them(tmp_path):
     """So rows to predict have it, too."""
     path = tmp_path / "t.csv"
     pd.DataFrame({"a": [5, 6] * 10, "y": ["u", "v"] * 10}).to_csv(path)
-    assert list(csv_files.read(str(path), SILENT)) == list(pd.read_csv(path)) == ["Unnamed: 0", "a", "y"]
+    assert list(csv_files.read(Asked(str(path)), pytest.fail)) == list(pd.read_csv(path)) == ["Unnamed: 0", "a", "y"]
 
 
 def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path):
     """Categories, missing values and numbers arrive; the index is not a column."""
     frame = pd.DataFrame({"a": [1.5, math.nan], "b": pd.Categorical(["x", None])}, index=[7, 9])
     frame.to_parquet(tmp_path / "t.parquet")
-    pd.testing.assert_frame_equal(parquet_files.read(str(tmp_path / "t.parquet"), SILENT), frame.reset_index(drop=True))
+    pd.testing.assert_frame_equal(
+        parquet_files.read(Asked(str(tmp_path / "t.parquet")), pytest.fail), frame.reset_index(drop=True)
+    )
