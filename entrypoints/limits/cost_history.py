@@ -13,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from entrypoints.compute.workers import ALONE, beside_the_driver
-from entrypoints.limits.cost_model import TOTALS, CostModel, UsualCosts
+from entrypoints.limits.cost_model import TOTALS, UsualCosts
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.grammar import Limits
@@ -87,7 +87,7 @@ class CostHistory:
         self._limits = limits
         to_come = islice(trials, MAX_EXPECTED)
         self._to_come = {trial.key: trial for trial in to_come}
-        self._model = CostModel(rows)
+        self._usual_costs = [UsualCosts(name, rows) for name in PREDICTED if name in limits.metrics]
         self._finished: list[tuple[Hashable, Values]] = []
         self._counted: list[Values] = []
         for trial in earlier:
@@ -96,7 +96,7 @@ class CostHistory:
     def observe(self, timed: Iterable[tuple[Configuration, Values]]) -> None:
         """Note what trials of some configurations would cost, as timed before the first of them."""
         for configuration, costs in timed:
-            self._model.observe(configuration, costs, ended=False)
+            self._learn(configuration, costs, ended=False)
 
     def record(self, trial: Trial) -> None:
         """Note a trial that has ended."""
@@ -107,7 +107,11 @@ class CostHistory:
         counts = counted(trial)
         if counts is not None:
             self._counted.append(self._limited(counts))
-        self._model.observe(configuration, learned(trial))
+        self._learn(configuration, learned(trial), ended=True)
+
+    def _learn(self, configuration: Configuration, costs: Values, *, ended: bool) -> None:
+        for usual in self._usual_costs:
+            usual.see(configuration, costs.get(usual.metric, 0.0), ended=ended)
 
     def outlooks(self, configurations: Sequence[Configuration]) -> list[Outlook]:
         """What each of some trials that may begin now needs to know."""
@@ -118,10 +122,9 @@ class CostHistory:
                 noise[name] = seen.share
         limits = resolved(self._limits, [*self._counted, *self.to_come()], noise)
         outlooks = []
-        usual_costs = self._usual_costs()
         for configuration in configurations:
             predictions = {}
-            for usual in usual_costs:
+            for usual in self._usual_costs:
                 prediction = usual.predict(configuration, noise.get(usual.metric, 0.0))
                 if prediction:
                     predictions[usual.metric] = prediction
@@ -131,19 +134,15 @@ class CostHistory:
     def to_come(self) -> list[Values]:
         """The expected costs of the trials that have not ended, where they can be predicted."""
         costs: list[Values] = []
-        usual_costs = self._usual_costs()
         for configuration in self._to_come.values():
             expected = {}
-            for usual in usual_costs:
+            for usual in self._usual_costs:
                 value = usual.expected(configuration)
                 if value is not None:
                     expected[usual.metric] = value
             if expected:
                 costs.append(expected)
         return costs
-
-    def _usual_costs(self) -> list[UsualCosts]:
-        return [self._model.usual(name) for name in PREDICTED if name in self._limits.metrics]
 
     def _limited(self, figures: Values) -> dict[str, float]:
         return {name: figures[name] for name in self._limits.metrics if name in figures}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist, median
-from typing import NamedTuple
 
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import MIN_DEGREES, SMALL_MB, is_memory, kind
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.limits import Values
 
 MIN_ENDED = 5  # trials of the study, for an interval: timings on a machine that was slow say little alone
 LAST = 8  # trials that have ended, whose differences from their kinds say how fast the machine is now
@@ -21,97 +19,80 @@ BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial 
 _Z = NormalDist().inv_cdf(BOUND)
 
 
-class _Seen(NamedTuple):
-    """A cost that a configuration had or would have had, as a logarithm; of a timing no trial has ended yet."""
+class UsualCosts:
+    """What configurations cost by one metric: the median of each kind, see ``noise.kind``, as a logarithm.
 
-    kind: Hashable
-    cost: float
-    ended: bool
+    A machine becomes faster or slower while a study runs, so what is expected is shifted by the median difference of
+    the last eight trials from their kinds. The interval also allows for no shift.
 
+    Args:
+        metric: its name.
+        rows: training rows of a fold.
+    """
 
-class CostModel:
-    """The median of each kind of configuration: see ``noise.kind``."""
-
-    def __init__(self, rows: int) -> None:
+    def __init__(self, metric: str, rows: int) -> None:
+        self.metric = metric
         self._rows = rows
-        self._seen: dict[str, list[_Seen]] = {}
+        self._by_kind: dict[Hashable, list[float]] = {}
+        self._ended: list[tuple[Hashable, float]] = []  # the kind and the cost of each trial that has ended
 
-    def observe(self, configuration: Configuration, figures: Values, *, ended: bool = True) -> None:
-        """Learn what a configuration costs; figures of 0 or below are ignored.
+    def see(self, configuration: Configuration, value: float, *, ended: bool = True) -> None:
+        """Learn what a configuration costs, or would have cost; 0 and below are ignored.
 
         Args:
             configuration: of a trial.
-            figures: what it has cost, or would have.
+            value: of the metric.
             ended: whether the trial has ended; else a few batches were timed before the first one.
         """
-        for name, value in figures.items():
-            if value > 0:
-                cost = math.log(value / _unit(name, configuration, self._rows))
-                self._seen.setdefault(name, []).append(_Seen(kind(configuration), cost, ended))
-
-    def usual(self, metric: str) -> UsualCosts:
-        """What is known of a metric by now."""
-        seen = self._seen.get(metric, [])
-        by_kind: dict[Hashable, list[float]] = {}
-        for one in seen:
-            by_kind.setdefault(one.kind, []).append(one.cost)
-        of_kind = {of: median(costs) for of, costs in by_kind.items()}
-        above = [one.cost - of_kind[one.kind] for one in seen]
-        ended_above = [one.cost - of_kind[one.kind] for one in seen if one.ended]
-        shift = median(ended_above[-LAST:] or [0.0])
-        spread = None
-        degrees = len(seen) - len(of_kind)
-        if len(ended_above) >= MIN_ENDED and degrees >= MIN_DEGREES:
-            # Of a new trial, and of the median of its kind.
-            spread = math.sqrt(2 * sum(each**2 for each in above) / degrees)
-        return UsualCosts(metric, self._rows, of_kind, shift, spread)
-
-
-@dataclass(frozen=True)
-class UsualCosts:
-    """The usual cost of each kind by one metric, as a logarithm.
-
-    A machine becomes faster or slower while a study runs, so predictions are shifted by the median difference of the
-    last eight trials from their kinds. The interval also allows for no shift.
-
-    Attributes:
-        metric: its name.
-        rows: training rows of a fold.
-        of_kind: the median of each kind.
-        shift: by how much the last trials were above theirs.
-        spread: within kinds; None: too little is known for an interval.
-    """
-
-    metric: str
-    rows: int
-    of_kind: dict[Hashable, float]
-    shift: float
-    spread: float | None
+        if value <= 0:
+            return
+        of, cost = kind(configuration), math.log(value / self._unit(configuration))
+        self._by_kind.setdefault(of, []).append(cost)
+        if ended:
+            self._ended.append((of, cost))
+        for name in ("_medians", "_shift", "_spread"):
+            self.__dict__.pop(name, None)
 
     def expected(self, configuration: Configuration) -> float | None:
         """What a configuration will cost; None of a kind that is not known."""
-        usual = self.of_kind.get(kind(configuration))
-        if usual is None:
-            return None
-        return _unit(self.metric, configuration, self.rows) * math.exp(usual + self.shift)
+        usual = self._medians.get(kind(configuration))
+        return None if usual is None else self._unit(configuration) * math.exp(usual + self._shift)
 
     def predict(self, configuration: Configuration, noise: float = 0.0) -> Prediction | None:
-        """The same with an interval; None also before five trials have ended.
+        """What a configuration will cost, with an interval; None also before five trials have ended.
 
         It is at least as wide as the ``noise`` of equal trials (a share), and for memory as the few pages that a
         process takes or keeps by chance: these are most of a small model's memory, which often measures as 0.
         """
         value = self.expected(configuration)
-        if value is None or self.spread is None:
+        if value is None or self._spread is None:
             return None
-        half = _Z * max(self.spread, noise, MIN_SPREAD)
-        low = value * math.exp(-max(0.0, self.shift) - half)
-        high = value * math.exp(-min(0.0, self.shift) + half)
+        half = _Z * max(self._spread, noise, MIN_SPREAD)
+        low = value * math.exp(-max(0.0, self._shift) - half)
+        high = value * math.exp(-min(0.0, self._shift) + half)
         if is_memory(self.metric):
             low = max(0.0, min(low, value - SMALL_MB))
             high = max(high, value + SMALL_MB)
         return Prediction(value, low, high)
 
+    @cached_property
+    def _medians(self) -> dict[Hashable, float]:
+        """Of each kind."""
+        return {of: median(costs) for of, costs in self._by_kind.items()}
 
-def _unit(metric: str, configuration: Configuration, rows: int) -> int:
-    return configuration.steps(rows) if metric in TOTALS else 1
+    @cached_property
+    def _shift(self) -> float:
+        """By how much the last trials were above their kinds."""
+        return median([cost - self._medians[of] for of, cost in self._ended[-LAST:]] or [0.0])
+
+    @cached_property
+    def _spread(self) -> float | None:
+        """The standard deviation of a new trial and of the median of its kind; None: too little is known."""
+        above = [cost - self._medians[of] for of, costs in self._by_kind.items() for cost in costs]
+        degrees = len(above) - len(self._by_kind)
+        if len(self._ended) < MIN_ENDED or degrees < MIN_DEGREES:
+            return None
+        return math.sqrt(2 * sum(each**2 for each in above) / degrees)
+
+    def _unit(self, configuration: Configuration) -> int:
+        return configuration.steps(self._rows) if self.metric in TOTALS else 1
