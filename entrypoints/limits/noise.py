@@ -112,13 +112,10 @@ def noise_of(frame: Frame, cost: str) -> Noise:
 def _groups(frame: Frame) -> pd.Series[str]:
     """The group of each trial that ran to its end, as `alike` has it."""
     trials = frame.ended
-    same = frame.configurations[trials.index]
-    algorithm = frame.studies["algorithm"].iloc[0]
-    algorithms = trials["algorithm"] if "algorithm" in trials else same.map(lambda _: algorithm)
-    work = [name for name in ("algorithm", "batch_size", "steps") if name in trials]
-    rows = trials[work].to_numpy(object)  # of which some lack a batch size
-    alike: pd.Series[str] = pd.Series([" ".join(map(str, row)) for row in rows], trials.index, dtype=str)
-    return same.mask(algorithms.isin([*ALGORITHMS]), alike)
+    only = frame.studies["algorithm"].iloc[0]
+    work = trials.reindex(columns=["algorithm", "batch_size", "steps"]).fillna({"algorithm": only or ""})
+    is_built_in = work["algorithm"].isin([*ALGORITHMS])
+    return frame.configurations[trials.index].mask(is_built_in, work.map(str).agg(" ".join, axis=1))
 
 
 def small(cost: str, size: float) -> float:

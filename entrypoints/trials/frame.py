@@ -251,29 +251,24 @@ class StudyRows:
 def frame_of(studies: Sequence[StudyRows]) -> Frame:
     """One frame of these studies, which is asked of the first."""
     rows = [{**row, "study": each.study} for each in studies for row in each.trials]
-    about: pd.DataFrame = pd.DataFrame([_some(row, ABOUT) for row in rows], columns=list(ABOUT), dtype=object)
-    about = about.astype({"diverged": bool})
+    about = _table(rows, ABOUT).astype({"diverged": bool})
     params: pd.DataFrame = pd.DataFrame([row["params"] for row in rows], about.index, dtype=object)
     searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
     is_reference = about["role"] != ""
     varied = [name for name in searched if params[name][~is_reference].map(str).nunique() > 1]
-    ranking = sorted({str(each.about["score"]) for each in studies})
-    measured = dict.fromkeys([*(name for row in rows for name in row), *ranking])  # no trial may have come so far
+    scores = sorted({str(each.about["score"]) for each in studies})
+    measured = dict.fromkeys([*(name for row in rows for name in row), *scores])  # no trial may have come so far
     # A name that has another meaning here already keeps that.
-    columns = [name for name in measured if name not in (*ABOUT, *varied, "params")]
-    metrics: pd.DataFrame = pd.DataFrame([_some(row, columns) for row in rows], about.index, columns, dtype=float)
+    metrics = _table(rows, [name for name in measured if name not in (*ABOUT, *varied, "params")]).astype(float)
     chosen: pd.DataFrame = pd.DataFrame({name: _column(params[name]) for name in varied}, index=about.index)
+    trials = pd.concat([about, chosen, metrics], axis=1)
+    of_studies = _table([{**each.about, "algorithm": _algorithm(each)} for each in studies], OF_STUDY)
     folds = [{"study": each.study, **fold} for each in studies for fold in each.folds]
     curves = [points for each in studies for points in each.curves]
-    trials = pd.concat([about, chosen, metrics], axis=1)
     return Frame(
-        pd.DataFrame(
-            [_some({**each.about, "algorithm": _algorithm(each)}, OF_STUDY) for each in studies],
-            index=[each.study for each in studies],
-            dtype=object,
-        ),
+        of_studies.set_axis([each.study for each in studies]),
         trials[~is_reference].reset_index(drop=True),
-        pd.DataFrame(folds) if folds else pd.DataFrame(columns=["study", "trial_id", "fold"]),
+        pd.DataFrame(folds or None, columns=None if folds else ["study", "trial_id", "fold"]),
         pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=list(OF_POINT)),
         tuple(varied),
         pd.DataFrame([{"study": each.study, **row} for each in studies for row in each.importance]),
@@ -324,9 +319,11 @@ def _algorithm(study: StudyRows) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _some(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """What a row has of these names; None where it has nothing."""
-    return {name: row.get(name) for name in names}
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """These columns of some rows; None where a row has nothing."""
+    cells = [[row.get(name) for name in columns] for row in rows]
+    table: pd.DataFrame = pd.DataFrame(cells, columns=list(columns), dtype=object)
+    return table
 
 
 def _column(values: pd.Series[Any]) -> pd.Series[Any]:

@@ -43,15 +43,13 @@ def sentences(frame: Frame, decision: Decision) -> Iterator[str]:
             continue
         is_listed = frame.studies["search"].iloc[0] == "grid" or MIN_REPEATED * len(values) <= len(trials)
         is_every_size = name == "batch_size" and values == [2**power for power in range(1, len(values) + 1)]
-        if not is_listed or is_every_size:
+        inner = {values[-1]: values[-2], values[0]: values[1]}.get(chosen[name])
+        if not is_listed or is_every_size or inner is None or _is_bound(values, chosen[name]):
             continue
-        if chosen[name] not in (values[0], values[-1]) or _is_bound(values, chosen[name]):
-            continue
-        is_low = chosen[name] == values[0]
-        next_best = complete.loc[complete[name] == values[1 if is_low else -2], score].head(1)
+        next_best = complete.loc[complete[name] == inner, score].head(1)
         if not next_best.empty and frame.sign * (next_best.iloc[0] - chosen[score]) > least:
-            end, next_ones = ("smallest", "smaller") if is_low else ("largest", "larger")
-            yield f"The best {name}, {level(chosen[name])}, is the {end} that was tried: try {next_ones} ones as well."
+            end, beyond = ("smallest", "smaller") if chosen[name] < inner else ("largest", "larger")
+            yield f"The best {name}, {level(chosen[name])}, is the {end} that was tried: try {beyond} ones as well."
 
 
 def _is_bound(values: Sequence[float], value: float) -> bool:
