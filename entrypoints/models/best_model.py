@@ -40,7 +40,6 @@ Figures = dict[str, float]
 MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 LATENCY_S = 1.0  # in which rows are timed: one of thousands of columns takes long
-MAX_DEPTH = 20  # of an object in a model, to name it
 MIN_ROWS = 5  # that are timed even if they take longer
 IN_TIME = "rows in time depend on each other, and later ones may be of another kind"
 
@@ -315,7 +314,7 @@ def _storage(model: RawRows) -> dict[str, Any]:
     trusted = _trusted_types(model)
     if trusted is not None:
         return {"serialization_format": "skops", "skops_trusted_types": trusted}
-    say(f"The model is stored with cloudpickle: skops, whose files run no code, cannot hold {_not_held(model)}")
+    say("The model is stored with cloudpickle: skops, whose files run no code, cannot hold it")
     return {"serialization_format": "cloudpickle"}
 
 
@@ -330,17 +329,3 @@ def _trusted_types(thing: Any) -> list[str] | None:
     except Exception:  # an estimator of the user's can hold anything
         return None
     return trusted
-
-
-def _not_held(thing: Any) -> str:
-    """The innermost object that skops cannot hold, such as ``Nearest.table, a dict``."""
-    name = "the model"
-    for _ in range(MAX_DEPTH):  # objects may hold each other
-        is_list = isinstance(thing, (list, tuple))
-        parts = dict(enumerate(thing)) if is_list else getattr(thing, "__dict__", {})
-        inner = next((key for key, part in parts.items() if _trusted_types(part) is None), None)
-        if inner is None:
-            break
-        name = name if is_list else f"{type(thing).__name__}.{inner}"
-        thing = parts[inner]
-    return f"{name}, a {type(thing).__name__}"
