@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -163,8 +162,8 @@ class Measurement:
     def phase(self, name: str) -> Phase:
         """A context manager around a part of the program, which yields an object with a `summary`.
 
-        Phases may be nested, in any thread, and one that is entered again adds up. Characters that MLflow refuses in a
-        metric's name become ``_``.
+        Phases may be nested, and one that is entered again adds up. Threads that run at once need phases with names of
+        their own. Characters that MLflow refuses in a metric's name become ``_``.
         """
         parts = allowed_name(str(name))[:_MAX_NAME].split("/")
         clean = "/".join(part for part in parts if part not in ("", ".", "..")) or "_"  # else no path on disk is unique
@@ -263,48 +262,39 @@ class Measurement:
 class Phase:
     """What the process uses while its program is in one phase: the differences of readings as it begins and ends.
 
-    It counts also if it raises, and has all its time and that of the phases inside it, of all threads and of the
-    processes below. While several threads are in it, it lasts from the first entry to the last exit. Its peak is that
-    of the readings in it.
+    It counts also if it raises, and includes the phases inside it, all threads and the processes below. Its peak is
+    that of the readings in it.
     """
 
     def __init__(self, elapsed_s: Callable[[], float], read: Callable[[], Mapping[str, float]]) -> None:
         self._elapsed_s = elapsed_s
         self._read = read
-        self._lock = threading.RLock()  # a signal's handler may enter a phase, too
-        self._inside = 0  # times that it was entered and not left
-        self._began: Mapping[str, float] = {}
+        self._began: Mapping[str, float] | None = None  # the reading at its entry, while the program is in it
         self._used: dict[str, float] = {}  # in its earlier times
         self._peak_mb: float | None = None
 
     def __enter__(self) -> Phase:
-        now = self._read()
-        with self._lock:
-            if not self._inside:
-                self._began = now
-            self._inside += 1
-        self.see(now)
+        self._began = self._read()
+        self.see(self._began)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         left_s = self._elapsed_s()  # first: the reading is none of its time
-        now = {**self._read(), "elapsed_s": left_s}
-        with self._lock:
-            if self._inside == 1:
-                self._used = self.summary_at(now)
-            self._inside -= 1
+        self._used = self.summary_at({**self._read(), "elapsed_s": left_s})
+        self._began = None
 
     def see(self, values: Mapping[str, float]) -> None:
         """Take in a reading, if the program is in this phase."""
-        if self._inside and "memory_mb" in values:
+        if self._began is not None and "memory_mb" in values:
             self._peak_mb = max(values["memory_mb"], self._peak_mb or 0.0)
 
     def summary_at(self, now: Mapping[str, float]) -> dict[str, float]:
         """The summary by the values of this moment."""
         summary = dict(self._used)
-        if self._inside:
+        began = self._began
+        if began is not None:
             for name in _ADDS_UP & now.keys():
-                summary[name] = summary.get(name, 0.0) + now[name] - self._began.get(name, 0.0)
+                summary[name] = summary.get(name, 0.0) + now[name] - began.get(name, 0.0)
         if self._peak_mb is not None:
             summary["peak_memory_mb"] = self._peak_mb
         return summary

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import mlflow
-import psutil
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
@@ -63,7 +62,7 @@ def run_command(
         passthrough.wait(process)
         program.ended()
         program_exit = program.finish(passthrough.reap(process), ends=run.run_id is None)
-    _show(tracker.run, program.summary, _left_behind(tracker.environment))
+    _show(tracker.run, program.summary)
     return program_exit
 
 
@@ -110,16 +109,6 @@ def script_of(command: Sequence[str]) -> str:
     return command[0]
 
 
-def _left_behind(environment: Mapping[str, str]) -> list[int]:
-    """The processes that have inherited this environment, and go on without the command."""
-    found: list[int] = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):  # somebody else's, or it has ended
-            if environment.items() <= process.environ().items():
-                found.append(process.pid)
-    return found
-
-
 def _own_cpu_seconds(run: RunRef) -> float | None:
     """What a run has; None without a run, or where the store does not answer."""
     if run.run_id is None:
@@ -129,12 +118,9 @@ def _own_cpu_seconds(run: RunRef) -> float | None:
     return None
 
 
-def _show(run: RunRef, summary: Mapping[str, float], left_behind: Sequence[int]) -> None:
+def _show(run: RunRef, summary: Mapping[str, float]) -> None:
     """Print what the command has used, and where to see more, after its own output."""
     lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in SUMMARY if name in summary]
-    if left_behind:
-        pids = ", ".join(map(str, left_behind))
-        lines.append(f"  processes of the command that go on, and are no longer measured: {pids}")
     own = _own_cpu_seconds(run)
     if own is not None and not math.isclose(own, summary.get("cpu_seconds", own), rel_tol=0.01):
         lines.append(f"  its run has {own:.2f} cpu_seconds, which the program has measured of a part of itself")

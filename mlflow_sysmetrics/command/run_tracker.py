@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from mlflow_sysmetrics.common.guard import never_raises
 from mlflow_sysmetrics.common.redact import with_login
@@ -32,7 +32,6 @@ from mlflow_sysmetrics.recording.events import EVENT_FILE
 from mlflow_sysmetrics.recording.outcome import Outcome
 from mlflow_sysmetrics.recording.recording import Recording
 from mlflow_sysmetrics.recording.tags import CAUSE_OF_DEATH, PROGRAM
-from mlflow_sysmetrics.ui.page import Page, tag
 
 _IF_KILLED = Outcome("KILLED", {CAUSE_OF_DEATH: "mlflow-sysmetrics was killed; the program may have gone on"})
 
@@ -204,12 +203,8 @@ class RunTracker:
         """Tag a run of the program and that of the whole program with one word: a search for it finds all."""
         assert self._recording is not None
         whole = self._recording.run
-        word = whole.key or whole.run_id
-        tags: dict[str, object] = {PROGRAM: word}
+        tags = {PROGRAM: whole.key or whole.run_id}
         run.handle.log(tags=tags)
-        if whole.key is not None:  # made here: its description is ours
-            page = Page("", f"{tag(PROGRAM)} = '{word}'").plain_link(self._ref.experiment_id)
-            tags = {**tags, MLFLOW_RUN_NOTE: f"This program opened several runs: [all of them]({page})."}
         whole.log(tags=tags)
 
     def _log_summary(self, run: _ProgramRun) -> None:
@@ -218,19 +213,18 @@ class RunTracker:
             run.handle.log(summary=run.summary, unless_logged_since_ms=run.since_ms)
 
     def _finish(self, recording: Recording, outcome: Outcome, ends: bool) -> None:
-        tags = dict(outcome.tags)
         if self._name is not None:
-            tags[MLFLOW_RUN_NAME] = self._name
-        recording.run.log(tags=tags)
-        status = Outcome(outcome.status)
+            recording.run.log(tags={MLFLOW_RUN_NAME: self._name})
         runs = self._program_runs.values()
         has_ended = any(run.handle is recording.run and not run.is_open for run in runs)
         is_right = has_ended and outcome.status == "FINISHED"
-        recording.end(status if ends and not is_right else None)
+        if not ends or is_right:
+            recording.run.log(tags=outcome.tags)
+        recording.end(outcome if ends and not is_right else None)
         deadline = Deadline(DELIVER_S)
         for run in runs:
             if run.handle is recording.run:
                 continue
             if run.is_open:
-                run.handle.end(status)
+                run.handle.end(Outcome(outcome.status))
             run.handle.close(deadline.left())

@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 class Status(NamedTuple):
-    """End the run at a unix time in ms, with tags that say why; RUNNING: it goes on, and gets only what it lacks."""
+    """End the run at a unix time in ms, with tags that say why; RUNNING: it goes on."""
 
     status: str
     time_ms: int

@@ -27,23 +27,22 @@ from mlflow_sysmetrics.delivery.operations import (
     now_ms,
     texts,
 )
-from mlflow_sysmetrics.delivery.store import StoredRun
 from mlflow_sysmetrics.recording.outcome import Outcome
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.delivery.writer import Writer
 
 logger = get_logger(__name__)
-MAX_WAITING = 300_000  # values in memory, about 40 MB: five hours of one logger's
+MAX_VALUES = 300_000  # that wait in memory, about 40 MB: five hours of one logger's
 
 
 class Run:
     """A run, and the operations that wait for it, in order.
 
     Any thread may log. Nothing is sent here: `send` takes what waits, in the thread of the run's writer. With a journal
-    what waits is on disk, too. When too much waits, the oldest points are given up, unless they are in the journal,
-    which then stays for `sync`. Only `keep_journal` and `leave_on_disk` raise. What comes after the end of the run, or
-    after `close`, is dropped, unless the run is reopened.
+    what waits is on disk, too. If too much is logged, memory loses the oldest points; a journal keeps them for `sync`.
+    Only `keep_journal` and `leave_on_disk` raise. What comes after the end of the run, or after `close`, is dropped,
+    unless the run is reopened.
 
     Attributes:
         run_id: MLflow's id; None until the store has created the run.
@@ -52,8 +51,6 @@ class Run:
         created: how this process has it created, if it does.
         outcome_if_killed: of a run with a journal: how `sync` ends it if this process is killed; None: not at all.
         is_open: whether more may come; if not, the writer forgets the run once it is empty.
-        lost: values that were given up.
-        max_waiting: values in memory; `sync` has no bound, since it adds only what it sends at once.
 
     Of the writer:
         failures: attempts in a row that failed.
@@ -62,8 +59,6 @@ class Run:
         is_missing: whether the store says that it does not have the run.
 
     Of `send`:
-        stored: the step and value of each point that the run has, by metric; None: all that waits is new.
-        found: the run as `sync` found it: what is older than its end changes neither that nor its tags.
         refused_names: of metrics.
         sent: values that the store took.
     """
@@ -82,16 +77,12 @@ class Run:
         self.created: Create | None = None
         self.outcome_if_killed: Outcome | None = None
         self.is_open = True
-        self.lost = 0
-        self.max_waiting: float = MAX_WAITING
 
         self.failures = 0
         self.due_at = 0.0
         self.is_closing = False
         self.is_missing = False
 
-        self.stored: dict[str, set[tuple[int, float]]] | None = None
-        self.found = StoredRun("")
         self.refused_names: set[str] = set()
         self.sent = 0
 
@@ -142,14 +133,9 @@ class Run:
             self._put(operations)
 
     def reopen(self, tags: Mapping[str, object] | None = None) -> None:
-        """Have an ended run go on: it is RUNNING again, and gets these tags and only the points that it lacks."""
+        """Have an ended run go on: it is RUNNING again, and gets these tags."""
         self.is_open = True
         self._put([Status("RUNNING", now_ms(), texts(tags or {}, MAX_TAG))], at_once=True)
-
-    def repeat(self) -> None:
-        """Its work begins again, from an earlier step: it gets only the points that it lacks."""
-        if self.is_open:
-            self.reopen()
 
     def end(self, outcome: Outcome, end_ms: int | None = None) -> None:
         """End the run, now or at a unix time in ms. The writer forgets it once that is delivered."""
@@ -206,8 +192,6 @@ class Run:
                 self._waiting.append(operation)
                 self._values += _values(operation)
             self._write(lambda journal: journal.append(operations))
-            while self._values > self.max_waiting and (oldest := next(filter(_has_points, self._waiting), None)):
-                self._give_up(oldest)
 
     def peek(self, limit: int) -> list[Operation]:
         """What waits, longest first; at most this number."""
@@ -219,8 +203,7 @@ class Run:
         with self._lock:
             for operation in operations:
                 if self._waiting and self._waiting[0] is operation:  # meanwhile some may have been given up
-                    self._waiting.popleft()
-                    self._values -= _values(operation)
+                    self._drop(operation)
             if self.is_empty and not self._overflowed:
                 self._write(Journal.empty)
 
@@ -238,16 +221,21 @@ class Run:
         with never_raises("writing to an MLflow run"):
             if self.is_open and operations:
                 self.add(operations)
+                self._bound()
                 self._writer.take(self, at_once=at_once)
 
-    def _give_up(self, oldest: Operation) -> None:
-        self._waiting.remove(oldest)
-        self._values -= _values(oldest)
-        if self._journal is None:
-            self.lost += _values(oldest)
-            if not self._overflowed:
-                logger.warning("too much waits for run %r: its oldest points are given up", self.title)
-        self._overflowed = True
+    def _bound(self) -> None:
+        """Forget the oldest points while too many values wait."""
+        with self._lock:
+            while self._values > MAX_VALUES and (oldest := next(filter(_has_points, self._waiting), None)):
+                self._drop(oldest)
+                if not self._overflowed and self._journal is None:
+                    logger.warning("too much waits for run %r: its oldest points are given up", self.title)
+                self._overflowed = True
+
+    def _drop(self, operation: Operation) -> None:
+        self._waiting.remove(operation)
+        self._values -= _values(operation)
 
     def _write(self, write: Callable[[Journal], None]) -> None:
         """Do this with the journal, if there is one. One that cannot be written is given up."""

@@ -26,8 +26,8 @@ def send(run: Run, store: Store) -> None:
     """Write everything that waits for a run, in order.
 
     Errors of the store pass through: then call this again. What is written is dropped at once. Nothing is lost or
-    stored twice: the store ignores points that it has, and a run that was created although the answer was lost is found
-    by its key.
+    stored twice: a database ignores points that it has, and a run that was created although the answer was lost is
+    found by its key.
 
     Raises:
         LookupError: the run around this one does not exist yet.
@@ -62,19 +62,17 @@ def _create(run: Run, store: Store, create: Create) -> None:
 
 
 def _set_status(run: Run, store: Store, status: Status) -> None:
-    """End the run, or have it go on, unless it has ended later. What an earlier end has said is deleted."""
+    """End the run, or have it go on, unless it has ended later. The tags of an earlier end are deleted."""
     run_id = str(run.run_id)
-    is_running = status.status == "RUNNING"
-    if is_running:
-        run.stored = {}
-    if _has_ended_since(run, status.time_ms):
-        return
-    if run.stored is not None:
-        for name in store.run(run_id).tags:
+    found = store.run(run_id)
+    if found.end_ms is not None:
+        if found.end_ms >= status.time_ms:
+            return
+        for name in found.tags:
             if name.startswith(OF_AN_END) and name not in status.tags:
                 store.delete_tag(run_id, name)
     _log(run, store, [RunTag(name, value) for name, value in status.tags.items()])
-    store.set_status(run_id, status.status, None if is_running else status.time_ms)
+    store.set_status(run_id, status.status, None if status.status == "RUNNING" else status.time_ms)
 
 
 def _log_batches(run: Run, store: Store, waiting: Iterable[Operation]) -> list[Operation]:
@@ -90,20 +88,14 @@ def _log_batches(run: Run, store: Store, waiting: Iterable[Operation]) -> list[O
     return batches
 
 
-def _has_ended_since(run: Run, time_ms: int) -> bool:
-    return (run.found.end_ms or 0) > time_ms
-
-
 def _entries(run: Run, store: Store, batch: Batch) -> Iterable[Any]:
     """What a batch adds to the run."""
     for point in batch.points:
-        yield from _metrics(run, store, point)
+        yield Metric(point.name, point.value, point.time_ms, _step(run, store, point))
     for name, value in batch.params.items():
         yield Param(name, value)
-    newer = run.found.tags if _has_ended_since(run, batch.time_ms) else {}
     for name, value in batch.tags.items():
-        if name not in newer:
-            yield RunTag(name, value)
+        yield RunTag(name, value)
     since_ms = batch.unless_logged_since_ms
     own: set[str] = set()
     if since_ms is not None:
@@ -113,26 +105,12 @@ def _entries(run: Run, store: Store, batch: Batch) -> Iterable[Any]:
             yield Metric(name, number, batch.time_ms, 0)
 
 
-def _metrics(run: Run, store: Store, point: Point) -> list[Metric]:
-    """A point as MLflow has it; nothing if the run has it already."""
-    run_id = str(run.run_id)
-    name = point.name
-    step = point.step
-    if step is None:
-        if run.start_ms is None:
-            run.start_ms = store.run(run_id).start_ms or point.time_ms
-        step = (point.time_ms - run.start_ms) // 100
-    elif run.stored is not None:  # the run went on, or this is late
-        if name not in run.stored:
-            run.stored[name] = {(at, _rounded(value)) for at, value in store.points(run_id, name)}
-        if (step, _rounded(point.value)) in run.stored[name]:
-            return []
-    return [Metric(name, point.value, point.time_ms, step)]
-
-
-def _rounded(value: float) -> float:
-    """To ten digits: what is computed again, on another machine, may differ in the last one."""
-    return float(f"{value:.9e}")
+def _step(run: Run, store: Store, point: Point) -> int:
+    if point.step is not None:
+        return point.step
+    if run.start_ms is None:
+        run.start_ms = store.run(str(run.run_id)).start_ms or point.time_ms
+    return (point.time_ms - run.start_ms) // 100
 
 
 def _log(run: Run, store: Store, entries: list[Any]) -> None:

@@ -142,10 +142,6 @@ class Store:
             raise NoSuchRunError(f"run {run_id} was deleted")
         return StoredRun.of(run)
 
-    def points(self, run_id: str, metric: str) -> set[tuple[int, float]]:
-        """The step and the value of each point of this metric that the run has."""
-        return {(point.step, point.value) for point in self._ask("get_metric_history", run_id, metric)}
-
     def create_run(
         self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None, user: str = ""
     ) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Deli
 
     Never raises for what is in a journal or what a store answers: see `Delivered.left`. Journals hold no login: that of
     MLflow's settings is used, or of the current tracking URI if it has the same address. A run that has gone on since,
-    and ended, keeps its end and its tags, and gets only what it lacks.
+    and ended, keeps its end.
     """
     delivered = Delivered()
     for path in sorted((folder or journal_folder()).glob(f"*{SUFFIX}")):
@@ -85,10 +84,6 @@ def _send(journal: Journal, store: Store) -> Run:
     if run_id is None:  # it may have been created since
         run_id = store.run_with_key(journal.run.get("experiment_id", ""), journal.run["key"])
     run = Run(Writer(store), run_id)
-    run.stored = {}
-    run.max_waiting = math.inf
-    if run_id is not None:
-        run.found = store.run(run_id)
     operations = journal.read()
     while part := list(itertools.islice(operations, _OPERATIONS)):
         if run.run_id is None and not isinstance(part[0], Create):

@@ -151,8 +151,6 @@ class Writer:
                 run.leave_on_disk()
             except Exception as error:
                 lost = error
-            if run.lost:
-                logger.warning("%d values of run %r could not be kept and are lost", run.lost, run.title)
         whose = f"run {left[0]!r}" if len(left) == 1 else f"{len(left)} runs"
         if lost is not None:
             logger.warning("data of %s that MLflow did not take is lost. %s", whose, lost)

@@ -217,7 +217,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         experiment.release(run)
         run.handle.log(tags={RETRIED_AFTER: endings.error_line(trial)})
         if run.has_begun:
-            run.handle.repeat()
             experiment.restarts += 1
 
     @never_raises("SystemMetricsCallback.log_trial_end")

@@ -239,20 +239,6 @@ def test_inner_phase_counts_in_the_outer_one_and_one_that_raises_counts(machine)
     assert machine.of("epoch") == (2.0, 1.5, 20.0)
 
 
-def test_phase_of_several_threads_lasts_until_the_last_one_leaves_it(machine):
-    """From when the first one enters it."""
-    first, second = machine.phase("shard"), machine.phase("shard")
-    with first:
-        machine.go(1.0, 1.0)
-        second.__enter__()
-        machine.go(1.0, 1.0)
-        assert machine.of("shard")[:2] == (2.0, 2.0)
-    machine.go(1.0, 0.5)
-    second.__exit__()
-    machine.go(5.0, 5.0)
-    assert machine.of("shard")[:2] == (3.0, 2.5)
-
-
 def test_what_children_use_is_of_the_phase_they_ran_in():
     """One that has ended, and one that lives on."""
     with Measurement(interval_s=3600) as m, child() as worker:

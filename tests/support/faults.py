@@ -184,11 +184,6 @@ class ScriptedStore(Store):
     def run(self, run_id):
         return self._do("run", run_id, lambda run: run.stored(run_id))
 
-    def points(self, run_id, metric):
-        return self._do(
-            "points", run_id, lambda run: {(point[3], point[1]) for point in run.points if point[0] == metric}
-        )
-
     def create_run(self, experiment_id, start_ms, tags, name, user=""):
         def create(_):
             run_id = f"run-{len(self.runs)}"

@@ -14,6 +14,7 @@ from faults import LIMIT_S, Kept, ScriptedStore
 
 from mlflow_sysmetrics.common.time_limits import MAX_ANSWER_S
 from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.delivery.writer import Writer, writer_for
 from mlflow_sysmetrics.recording.outcome import FINISHED
 
@@ -66,7 +67,6 @@ def test_caller_never_waits_for_the_store(writer, scripted):
     assert scripted.entered.wait(LIMIT_S)
     assert scripted.timeout_s == MAX_ANSWER_S  # a creation that is given up may be made twice
     run.log(points(1.0, 2.0))
-    run.repeat()
     assert (run.run_id, run.is_open) == (None, True)
     run.end(FINISHED)
     run.log(points(3.0))  # which comes after the end, and so is dropped
@@ -74,7 +74,6 @@ def test_caller_never_waits_for_the_store(writer, scripted):
     scripted.open.set()
     scripted.until(lambda: scripted.runs and scripted.named("a").status == "FINISHED")
     run.reopen()
-    run.log([Point("loss", 2.0 + 1e-14, 9_000, 1)])  # computed again, by a machine that rounds otherwise
     run.log([Point("loss", 9.0, 9_001, 1)])
     scripted.until(lambda: len(scripted.named("a").points) == 3)
     assert [point[1] for point in scripted.named("a").points] == [1.0, 2.0, 9.0]
@@ -128,6 +127,26 @@ def test_name_of_a_metric_that_mlflow_refuses_is_told_once(writer, scripted, cap
     assert len(scripted.asked) == 1 + 3 + 1 + 1
     (told,) = caplog.messages
     assert "'acc@1'" in told
+
+
+@cases("has_journal", [True, False])
+def test_oldest_points_are_given_up_where_too_much_waits(has_journal, scripted, writer, journals, monkeypatch, caplog):
+    """In memory; a journal has them for `sync`."""
+    monkeypatch.setattr("mlflow_sysmetrics.delivery.run.MAX_VALUES", 4)
+    scripted.away = lambda request, run: True
+    run = writer.create("0", name="a")
+    if has_journal:
+        run.keep_journal("system/")
+    for step in range(6):
+        run.log(points(float(step), first=step))
+    scripted.away = lambda request, run: False
+    assert run.close(LIMIT_S)
+    kept = [point[1] for point in scripted.named("a").points]
+    assert kept == [4.0, 5.0]  # beside the creation and the tags, which are never given up
+    assert ("its oldest points are given up" in caplog.text) is not has_journal
+    monkeypatch.setattr("mlflow_sysmetrics.delivery.sync.Store", lambda *_: scripted)
+    deliver()
+    assert len(scripted.named("a").points) == (6 if has_journal else 2)
 
 
 @cases("hangs", [True, False])

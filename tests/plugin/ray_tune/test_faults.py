@@ -2,7 +2,7 @@
 
 They run in a process of their own, which is this file as a script: it breaks something in the course of a small study,
 and counts the results that Tune was given, which is what had been reported, those of them that the store has at last,
-and those that it has twice.
+and those that it has twice: a trial that begins again shows both attempts.
 """
 
 import contextlib
@@ -212,6 +212,7 @@ FAULTS = {
     node_is_killed_and_comes_back: "The actor",
     node_announces_its_end: "The actor",
 }
+BEGIN_AGAIN = (process_is_killed, node_is_killed_and_comes_back, node_announces_its_end)  # of trials
 
 
 def main(store):
@@ -249,7 +250,7 @@ def test_study_in_which_something_breaks_is_whole_and_says_so(fault, observed):
     left = observed[fault.__name__]
     assert left["error"] is None
     assert left["stored"] == left["reported"] > 0
-    assert left["twice"] == 0
+    assert left["twice"] == 0 or fault in BEGIN_AGAIN
     assert left["statuses"] == ["FINISHED"]
     assert FAULTS[fault] in left["says"]
 
