@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 from mlflow_sysmetrics.common.guard import never_raises
 from mlflow_sysmetrics.common.redact import get_logger
 from mlflow_sysmetrics.common.time_limits import READING_S
+from mlflow_sysmetrics.limits import Limits, LimitsError, Stop, Values, digits
 from mlflow_sysmetrics.metrics import SUMMARY, allowed_name
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.sampling import MEMORY, ProcessSampler, Sampler, check_pid, reset_peak_rss, trim_heap
 
 logger = get_logger(__name__)
+_OF_WHOLE_PROCESS = ("peak_memory_mb", "peak_rss_mb")  # with all that it had loaded before
 _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
 _MAX_NAME = 100  # of MLflow's 250, with what stands around it
 _ADDS_UP = {"elapsed_s", "cpu_seconds"}  # over the times in a phase
@@ -78,6 +80,9 @@ class Measurement:
         )
         self._phases: dict[str, Phase] = {}
         self._listeners: tuple[Listener, ...] = ()
+        self._limits = Limits(())
+        self._on_break: Callable[[Stop], object] | None = None
+        self.broken: Stop | None = None  # the first limit that a reading has broken
         self._peak_gpu_mb: float | None = None
         self._first_mb: float | None = None
         self._began: float | None = None
@@ -109,6 +114,7 @@ class Measurement:
         if self._summary is None:
             if self._process is not None:
                 self._process.read_all_next()
+            self._on_break = None
             self._monitor.stop(timeout_s)
             self._summary = self._with_phases(self._own_summary())
         return dict(self._summary)
@@ -179,6 +185,15 @@ class Measurement:
         network, or a lock that these can hold.
         """
         self._listeners = (*self._listeners, listener)
+
+    def limit(self, limits: Limits, on_break: Callable[[Stop], object] | None = None) -> Measurement:
+        """Judge each reading from now on by these: `broken` is the first limit that one has broken.
+
+        Then `on_break` is called, once, as a listener is. The last reading, which `stop` takes, does not call it.
+        """
+        self._limits = limits
+        self._on_break = on_break
+        return self
 
     def record_peak_rss(self, megabytes: float) -> None:
         """Count a high-water mark of a process of the tree that somebody else has read, as wait4(2) gives it."""
@@ -251,12 +266,31 @@ class Measurement:
         on_gpus = [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]
         if on_gpus:
             self._peak_gpu_mb = max(sum(on_gpus), self._peak_gpu_mb or 0.0)
-        if not self._listeners or MEMORY not in reading:
+        if not (self._listeners or self._limits.rules) or MEMORY not in reading:
             return
         values = self._values(reading)
+        if self.broken is None:
+            self.broken = self._limits.crossed(values)
+            if self.broken is not None and self._on_break is not None:
+                with never_raises("ending what has broken a limit"):
+                    self._on_break(self.broken)
         for listener in self._listeners:
             with never_raises("a listener of a measurement"):  # the other listeners still get the reading
                 listener(values)
+
+
+def check_attainable(limits: Limits, values: Values | None = None) -> None:
+    """LimitsError where a process is above a limit on memory before its work has begun.
+
+    `values` are its summary so far. None: this process is read.
+    """
+    if values is None:
+        with Measurement() as measurement:
+            values = measurement.summary
+    memory = {name: values[name] for name in _OF_WHOLE_PROCESS if name in values}
+    if stop := limits.crossed(memory):
+        has = f"the process has {stop.metric} {digits(stop.value, 4)} before the work begins"
+        raise LimitsError(str(limits), f"{has}; raise the limit, or limit memory_growth_mb in its place")
 
 
 class Phase:

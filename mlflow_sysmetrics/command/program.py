@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
@@ -9,14 +10,16 @@ import psutil
 
 from mlflow_sysmetrics.command.passthrough import STOPPED, Exit
 from mlflow_sysmetrics.command.run_tracker import RunTracker
+from mlflow_sysmetrics.common.guard import never_raises
 from mlflow_sysmetrics.common.redact import get_logger
+from mlflow_sysmetrics.common.threads import start_thread
 from mlflow_sysmetrics.common.time_limits import GRACE_S, KILLED_WITHIN_S, KILLS_EVERY_S
 from mlflow_sysmetrics.delivery import RunRef, writer_for
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.limits import MemoryKills, Watchdog, end_tree, process_limits
+from mlflow_sysmetrics.limits import MemoryKills, StopTag, end_tree, process_limits
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.recording.outcome import Outcome
-from mlflow_sysmetrics.recording.tags import STOP_REQUEST
+from mlflow_sysmetrics.recording.tags import STOP_REASON, STOP_REQUEST
 
 logger = get_logger(__name__)
 _KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command that it ran was killed
@@ -36,20 +39,14 @@ class MeasuredProgram:
     """
 
     def __init__(self, limits: str | None = None) -> None:
-        self._watchdog = Watchdog(
-            self._end_process,
-            process_limits(limits),
-            stop_tags=self._stop_tags,
-            clear=self._clear,
-            is_unreachable=lambda: writer_for(self._tracker.run.tracking_uri).is_unreachable,
-        )
+        self._limits = process_limits(limits)
+        self._stop_tag = StopTag(self._ask, lambda run_id, outcome: self._end(outcome), self._clear)
+        self.outcome: Outcome | None = None  # why the process was ended from here
+        self._ending: threading.Thread | None = None
+        self._has_ended = False
+        self._lock = threading.Lock()  # of these three: a limit and a person may end it at once
         self._killed_for_memory: bool | None = None  # known once it has ended
         self._kills_due = 0.0
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """Why the process was ended from here; None if it was not."""
-        return self._watchdog.outcome
 
     @property
     def summary(self) -> Mapping[str, float]:
@@ -66,17 +63,20 @@ class MeasuredProgram:
             logger.warning("the program goes on without being measured: %s", error)
             self._measurement = Measurement(sample=dict)
         self._measurement.start()
-        self._measurement.subscribe(self._watchdog.see)
+        self._measurement.limit(self._limits, lambda stop: self._end(stop.outcome()))
         self._measurement.subscribe(self._look_for_kills)
         tracker.start(run, self._measurement)
-        self._watchdog.start()
+        self._stop_tag.start()
 
     def ended(self) -> None:
         """The process has ended, and its parent has not asked for its exit status: read it once more."""
-        self._watchdog.release()
+        self._stop_tag.release()
+        with self._lock:
+            self._has_ended = True
         self._killed_for_memory = self._kills.happened()
         self._measurement.stop()
-        self._watchdog.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
+        if self._ending is not None:
+            self._ending.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
 
     def finish(self, program_exit: Exit, *, ends: bool) -> Exit:
         """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
@@ -98,14 +98,24 @@ class MeasuredProgram:
         seen = "ended by SIGKILL" if was_killed else "a process below it was killed"
         return self._kills.death(self.summary, self._killed_for_memory, seen)
 
-    def _end_process(self, run_id: str, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome) -> None:
+        """Have the process ended, in a thread, unless it has ended or is being ended."""
+        with self._lock:
+            if self._has_ended or self.outcome is not None:
+                return
+            self.outcome = outcome
+            self._ending = start_thread(self._end_process, "stop")
+        logger.warning("stopping: %s", outcome.tags[STOP_REASON])  # last: the log may be on a disk that hangs
+
+    @never_raises("ending a program")
+    def _end_process(self) -> None:
         if not end_tree(psutil.Process(self._pid)):
             logger.warning("process %d, or one below it, still runs although it was killed", self._pid)
 
-    def _stop_tags(self) -> dict[str, str]:
-        """What the tag of the program's run that asks for its end is set to; {} without it."""
+    def _ask(self) -> dict[str, str]:
+        """The text of the tag of the program's run; {} without it."""
         run = self._tracker.run
-        if run.run_id is None:
+        if run.run_id is None or writer_for(run.tracking_uri).is_unreachable:
             return {}
         tags = Store(run.tracking_uri).run(run.run_id).tags
         return {run.run_id: tags[STOP_REQUEST]} if STOP_REQUEST in tags else {}

@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing.util import Finalize
 
 from mlflow_sysmetrics.common.guard import never_raises
@@ -19,8 +20,8 @@ from mlflow_sysmetrics.delivery import (
     source_tags,
     writer_for,
 )
-from mlflow_sysmetrics.limits import Limits, check_attainable, process_limits
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.limits import Limits, process_limits
+from mlflow_sysmetrics.measurement import Measurement, check_attainable
 from mlflow_sysmetrics.metrics import allowed_name
 from mlflow_sysmetrics.recording.autologging import is_measured, override_status
 from mlflow_sysmetrics.recording.outcome import FINISHED, Outcome, failed
@@ -76,7 +77,7 @@ class Training:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.measurement = Measurement()
+        self.measurement = Measurement().limit(limits)
         self.is_open = False  # its measurement was started, and it has not ended
         self.has_begun = False
         self.stopped_early: Callable[[], bool] = lambda: False  # by the library, which does not tell
@@ -127,14 +128,14 @@ class Training:
         if self._done == 1:
             self._first_s = self._now_s
         self._costs = {**self._latest, "elapsed_s": self._now_s}
-        broken = self.limits.crossed(self._costs, self._done)
+        broken = self.measurement.broken
         pause_s = max(MIN_POINT_S, MIN_POINT_SHARE * self._now_s)
         self._scores = scores
         if broken or self._done == 1 or self._now_s - self._drawn_s >= pause_s:
             self._draw()
         if broken:
             logger.warning("training ends: %s", broken)
-            self.end(broken.outcome())
+            self.end(replace(broken, step=self._done).outcome())
         return broken is not None
 
     @never_raises("recording a training")

@@ -19,10 +19,9 @@ from mlflow_sysmetrics.limits import (
     Limits,
     Stop,
     Values,
-    check_attainable,
     process_limits,
 )
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.measurement import Measurement, check_attainable
 from mlflow_sysmetrics.recording.outcome import Outcome, ended_by, failed, killed
 from mlflow_sysmetrics.recording.tags import BY_PRUNER, KIND, STUDY_ID
 from mlflow_sysmetrics.sampling import collect_garbage
@@ -82,7 +81,7 @@ class _Trial:
         self.is_shared = False  # whether another one has run in this process meanwhile
         self.thread = threading.get_ident()
         self._limits = limits
-        self._broken: Stop | None = None
+        self._measurement = Measurement().limit(limits)
         self._run: Run | None = None
         self._summary: dict[str, float] = {}
         self._report = trial.report
@@ -134,18 +133,17 @@ class _Trial:
     def _measured(self, objective: Objective) -> Any:
         if not self.is_shared:
             collect_garbage()  # Optuna leaves the error of a trial there, with all that its objective held
-        with Measurement() as measurement:
-            measurement.subscribe(self._see)
+        with self._measurement:
             try:
                 return objective(self.trial)
             finally:
-                self._summary = measurement.stop()
+                self._summary = self._measurement.stop()
                 if self.is_shared:
                     self._summary = {_KNOWN_IN_THREADS: self._summary[_KNOWN_IN_THREADS]}
 
-    def _see(self, costs: Values) -> None:
-        if self._broken is None:
-            self._broken = self._limits.crossed(costs)
+    @property
+    def _broken(self) -> Stop | None:
+        return self._measurement.broken
 
     def _reported(self, value: float, step: int) -> None:
         self._report(value, step)

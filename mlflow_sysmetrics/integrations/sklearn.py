@@ -28,8 +28,8 @@ from mlflow_sysmetrics.common.redact import get_logger
 from mlflow_sysmetrics.common.threads import Deadline
 from mlflow_sysmetrics.common.time_limits import ANSWER_S, DELIVER_EACH_S
 from mlflow_sysmetrics.integrations.workers import Proxy
-from mlflow_sysmetrics.limits import Limits, Stop, Values, check_attainable, process_limits
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.limits import Limits, Stop, Values, process_limits
+from mlflow_sysmetrics.measurement import Measurement, check_attainable
 from mlflow_sysmetrics.metrics import mean_of_splits
 from mlflow_sysmetrics.recording.outcome import FINISHED, Outcome, ended_by, failed, killed
 from mlflow_sysmetrics.recording.tags import BY_EXPERIMENT_END, KIND

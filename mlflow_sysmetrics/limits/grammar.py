@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlflow_sysmetrics import metrics as table
-from mlflow_sysmetrics.limits.rules import UNITS_S, Kind, Limit, Metric, Stop, Values, digits
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.limits.rules import UNITS_S, Kind, Limit, Metric, Stop, Values
 
 _FORM = "write name<=3 or name>=3 after 10m; a comma between two"
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
@@ -24,7 +23,6 @@ OF_A_PROCESS = tuple(
     for metric in table.METRICS
     if metric.scope == "process"
 )
-_OF_WHOLE_PROCESS = ("peak_memory_mb", "peak_rss_mb")  # with all that it had loaded before
 
 
 class LimitsError(ValueError):
@@ -121,17 +119,3 @@ def process_limits(text: str | None) -> Limits:
             why = "can still be met until the end, so it would stop nothing; say from when it counts, such as"
             raise LimitsError(text, f'"{limit}" {why} {limit} after 10m')
     return limits
-
-
-def check_attainable(limits: Limits, values: Values | None = None) -> None:
-    """LimitsError where a process is above a limit on memory before its work has begun.
-
-    `values` are its summary so far. None: this process is read.
-    """
-    if values is None:
-        with Measurement() as measurement:
-            values = measurement.summary
-    memory = {name: values[name] for name in _OF_WHOLE_PROCESS if name in values}
-    if stop := limits.crossed(memory):
-        has = f"the process has {stop.metric} {digits(stop.value, 4)} before the work begins"
-        raise LimitsError(str(limits), f"{has}; raise the limit, or limit memory_growth_mb in its place")

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mlflow_sysmetrics.common.guard import never_raises
 from mlflow_sysmetrics.delivery import Run, window_points
-from mlflow_sysmetrics.limits import Limits, MemoryKills, Values
+from mlflow_sysmetrics.limits import Limits, MemoryKills, Stop
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.ray_tune.inside import ProcessPlace
@@ -43,14 +43,10 @@ class MeasuredProcess:
         self.measurement = Measurement(pid)
         self.kills = MemoryKills(pid)
         self.broken: Outcome | None = None
-        self._limits = limits
-        self.measurement.subscribe(self._judge_reading)
-        self.measurement.start()
+        self.measurement.limit(limits, self._note).start()
 
-    def _judge_reading(self, values: Values) -> None:
-        stop = self._limits.crossed(values)
-        if stop is not None and self.broken is None:
-            self.broken = stop.outcome(f"after {values['elapsed_s']:.1f} s")
+    def _note(self, stop: Stop) -> None:
+        self.broken = stop.outcome(f"after {self.measurement.elapsed_s:.1f} s")
 
 
 class NodeMeasurements:

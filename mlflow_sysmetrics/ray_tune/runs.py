@@ -19,7 +19,7 @@ from mlflow_sysmetrics.common.threads import Deadline, in_background, start_thre
 from mlflow_sysmetrics.common.time_limits import LAST_READINGS_S, LOOK_EVERY_S, NEXT_RESULT_S
 from mlflow_sysmetrics.delivery import Run, RunRef, source_tags, writer_for
 from mlflow_sysmetrics.delivery.store import Store, StoredRun
-from mlflow_sysmetrics.limits import Limits, Watchdog
+from mlflow_sysmetrics.limits import Limits, StopTag
 from mlflow_sysmetrics.metrics import COUNTS, combined_in_turn
 from mlflow_sysmetrics.ray_tune.destination import STUDY, summary_before
 from mlflow_sysmetrics.ray_tune.endings import UNFINISHED, outcome_by_state, process_died
@@ -103,11 +103,8 @@ class Experiment:
         self._outcomes: dict[str, Outcome] = {}  # of trials that have ended
         self._writer = writer_for(parent.tracking_uri)
         self._store = Store(parent.tracking_uri)  # with a time limit of its own: the writer changes that of its store
-        self._watchdog = Watchdog(
-            self._stop,
-            stop_tags=self._stop_tags,
-            clear=lambda run_id: self._store.delete_tag(run_id, STOP_REQUEST),
-            is_unreachable=lambda: self._writer.is_unreachable,
+        self._stop_tag = StopTag(
+            self._ask, self._stop, clear=lambda run_id: self._store.delete_tag(run_id, STOP_REQUEST)
         )
         self._thread: threading.Thread
         self._has_work = threading.Event()
@@ -117,7 +114,7 @@ class Experiment:
 
     def start(self) -> Experiment:
         """Start the threads that measure trials, and ask whether somebody stops a run."""
-        self._watchdog.start()
+        self._stop_tag.start()
         self._thread = start_thread(self._work, "trials")
         return self
 
@@ -183,7 +180,7 @@ class Experiment:
         if self._is_delivered is not None:
             return self._is_delivered
         deadline = Deadline(timeout_s)
-        self._watchdog.release()
+        self._stop_tag.release()
         self._end_trials(min(LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
         self._end_study()
         left_s = deadline.left()
@@ -303,14 +300,17 @@ class Experiment:
         study.log(summary=summary)
         study.end(Outcome("KILLED" if UNFINISHED in self._outcomes.values() else "FINISHED"))
 
-    def _stop_tags(self) -> dict[str, str]:
-        """The runs of this experiment that somebody asks to stop, and what the tag is set to."""
+    def _ask(self) -> dict[str, str]:
+        """The runs of this experiment that somebody asks to stop, and the text of the tag."""
+        if self._writer.is_unreachable:
+            return {}
         tagged = self._store.running_with(self.parent.experiment_id, STOP_REQUEST)
         own = {handle.run_id for handle in list(self._handles.values())}
         return {run_id: text for run_id, text in tagged.items() if run_id in own}
 
     def _stop(self, run_id: str, outcome: Outcome) -> None:
         """Stop the trial or the experiment of this run, as a person wants it. The run around says who it was."""
+        logger.warning("stopping: %s", outcome.tags[STOP_REASON])
         if run_id == self.run_id(STUDY):
             self._handles[STUDY].log(tags=outcome.tags)
             self.is_stopped = True

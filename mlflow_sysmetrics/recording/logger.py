@@ -21,8 +21,8 @@ from mlflow_sysmetrics.common.time_limits import DELIVER_BEFORE_KILL_S, DELIVER_
 from mlflow_sysmetrics.delivery import Point, Run, writer_for
 from mlflow_sysmetrics.delivery.location import find_run
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
-from mlflow_sysmetrics.limits import Stop, Watchdog, check_attainable, end_tree, process_limits
-from mlflow_sysmetrics.measurement import Measurement, Phase
+from mlflow_sysmetrics.limits import Stop, end_tree, process_limits
+from mlflow_sysmetrics.measurement import Measurement, Phase, check_attainable
 from mlflow_sysmetrics.recording.outcome import Outcome
 from mlflow_sysmetrics.recording.recording import Recording
 
@@ -94,7 +94,7 @@ class SystemMetricsLogger:
         if parsed.rules and measurement is None and pid in (None, os.getpid()):
             check_attainable(parsed)
         self._on_break = on_break
-        self._watchdog = Watchdog(self._break, parsed)
+        self._measurement.limit(parsed, self._on_broken)
         self._steps = _Steps()
         self._steps_before = _Steps()  # by the last point
         self._run = _opened(run_id, tracking_uri or mlflow.get_tracking_uri())
@@ -182,7 +182,6 @@ class SystemMetricsLogger:
         """Start the threads; False where another process has the series."""
         if not self._recording.begin():
             return False
-        self._measurement.subscribe(self._watchdog.see)
         self._measurement.start()
         _recorded.add(self._series)
         atexit.register(self.stop)
@@ -198,22 +197,26 @@ class SystemMetricsLogger:
             self._stopped |= is_first
         return is_first
 
-    def _break(self, run_id: str, outcome: Outcome) -> None:
+    def _on_broken(self, stop: Stop) -> None:
+        start_thread(lambda: self._break(stop), "stop")
+        logger.warning("stopping: %s", stop)  # last: the log may be on a disk that hangs
+
+    @never_raises("ending a run")
+    def _break(self, stop: Stop) -> None:
         """A limit is broken: tag the run, then call `on_break` or end the process. Waits for no store."""
-        if self._on_break is None:
-            if self._stops():  # else `stop` was there first: the process has gone on without a limit
-                self._finish(DELIVER_BEFORE_KILL_S, outcome)
-                if self._process is not None:
-                    end_tree(self._process)
-        elif self._watchdog.broken is not None:
+        outcome = stop.outcome()
+        if self._on_break is not None:
             self._run.log(tags=outcome.tags)
-            self._on_break(self._watchdog.broken)
+            self._on_break(stop)
+        elif self._stops():  # else `stop` was there first: the process has gone on without a limit
+            self._finish(DELIVER_BEFORE_KILL_S, outcome)
+            if self._process is not None:
+                end_tree(self._process)
 
     def _finish(self, timeout_s: float, outcome: Outcome | None = None) -> None:
         """Take a last reading, and deliver what is left within this time; where a limit ends the process, with this."""
         deadline = Deadline(timeout_s)
         atexit.unregister(self.stop)
-        self._watchdog.release()
         self._measurement.stop()  # in this thread: it may hold our locks
         self._stopping.set()
 

@@ -178,7 +178,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch):
     with mlflow.start_run() as run:
         logger = SystemMetricsLogger(measurement=measurement, limits="elapsed_s<=1").start()
         monkeypatch.setattr("mlflow_sysmetrics.recording.logger.end_tree", end_tree)
-        monkeypatch.setattr("mlflow_sysmetrics.limits.watchdog.start_thread", stop_first)
+        monkeypatch.setattr("mlflow_sysmetrics.recording.logger.start_thread", stop_first)
         clock.now = 5.0
         measurement.interval()  # or the monitor's thread, if its first reading is as late as this
         assert ended.wait(LIMIT_S)

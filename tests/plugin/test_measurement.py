@@ -15,6 +15,7 @@ from machines import Clock, child, use_cpu
 
 from mlflow_sysmetrics import Measurement, measure
 from mlflow_sysmetrics.common.guard import never_raises
+from mlflow_sysmetrics.limits import process_limits
 from mlflow_sysmetrics.measurement import Phase
 from mlflow_sysmetrics.metrics import SUMMARY as COSTS
 
@@ -176,6 +177,22 @@ def test_errors_that_differ_in_a_number_are_logged_once(caplog):
         with never_raises("a listener"):
             raise LookupError(f"at {number}")
     assert caplog.messages == ["a listener failed; the program goes on"]
+
+
+def test_limit_is_broken_once_and_not_by_the_last_reading():
+    """`broken` has the first limit; whoever ends a process for it hears of it while the measurement goes on."""
+    now = {"process_memory_mb": 4.0}
+    told = []
+    limits = process_limits("peak_memory_mb<=5")
+    m = Measurement(sample=now.copy, interval_s=3600).limit(limits, told.append).start()
+    for memory_mb in (4.5, 7.0, 8.0):
+        now["process_memory_mb"] = memory_mb
+        m.interval()
+    assert [str(stop) for stop in told] == [str(m.broken)] == ["peak_memory_mb 7 > 5"]
+    at_the_end = Measurement(sample=now.copy, interval_s=3600).limit(limits, told.append)
+    at_the_end.stop()
+    assert at_the_end.broken
+    assert len(told) == 1
 
 
 # --- phases ------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ LAYERS = {
         recording.tags recording.outcome recording.events
         sampling
         monitor, recording.host
-        measurement, delivery
-        limits
+        limits, delivery
+        measurement
         recording
         ui
         integrations, command, ray_tune

@@ -6,8 +6,9 @@ import re
 import pytest
 from cases import cases, rows
 
-from mlflow_sysmetrics.limits import Limits, LimitsError, check_attainable, process_limits
+from mlflow_sysmetrics.limits import Limits, LimitsError, process_limits
 from mlflow_sysmetrics.limits.rules import Kind, Metric, Stop
+from mlflow_sysmetrics.measurement import check_attainable
 
 KINDS = {
     "peak_memory_mb": Kind.GROWING,

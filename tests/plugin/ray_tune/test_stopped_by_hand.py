@@ -8,7 +8,7 @@ from machines import meanwhile
 from tune_sweeps import trainables, tuner
 
 from mlflow_sysmetrics.delivery import writer_for
-from mlflow_sysmetrics.limits import watchdog
+from mlflow_sysmetrics.limits import stop_tag
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.recording.tags import BY_PERSON, CAUSE_OF_DEATH, STOP_REASON, STOP_REQUEST, STOPPED_BY
 
@@ -19,7 +19,7 @@ LONG = {"steps": 450, "step_s": 0.1}
 @pytest.fixture(autouse=True)
 def quick(local_ray, store_in_use, monkeypatch):
     """The store is asked and told more often than every two seconds."""
-    monkeypatch.setattr(watchdog, "ASK_EVERY_S", 0.1)
+    monkeypatch.setattr(stop_tag, "ASK_EVERY_S", 0.1)
     monkeypatch.setattr(writer_for(store_in_use.tracking_uri), "ask_every_s", 0.1)
 
 
@@ -46,7 +46,7 @@ def test_trial_is_ended_by_the_tag_of_its_run(store_in_use):
     assert STOP_REQUEST not in stopped.data.tags
     assert runs_of_kind(store_in_use, "study")[0].info.status == "FINISHED"
     assert store_in_use.get_run(others.info.run_id).data.tags[STOP_REQUEST] == "enough"
-    asking = "mlflow-sysmetrics-watchdog"  # which would end what the script does next
+    asking = "mlflow-sysmetrics-stop tag"  # which would end what the script does next
     wait_until(lambda: all(each.name != asking for each in threading.enumerate()), LIMIT_S, "the end of its thread")
 
 
