@@ -1,4 +1,4 @@
-"""The commands `check` and `served` of `mlflow-sysmetrics`, which finds them by their entry points."""
+"""The commands `check`, `forecast` and `served` of `mlflow-sysmetrics`, which finds them by their entry points."""
 
 from __future__ import annotations
 
@@ -254,6 +254,48 @@ def _end_of_check(check: Callable[[], Result], form: str) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(result.exit_code)
+
+
+def _checked_sizes(context: click.Context, parameter: click.Parameter, sizes: str) -> list[int]:
+    try:
+        return [int(text) for text in filter(None, sizes.split(","))]
+    except ValueError:
+        raise click.UsageError(f"--sizes {sizes}: write whole numbers, such as 1000,2000,4000,8000") from None
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@option("--sizes", metavar="NUMBERS", default="", callback=_checked_sizes, help="Sizes to run, each twice.")
+@option("--full", metavar="NUMBER", type=click.IntRange(min=1), required=True, help="The size to forecast.")
+@option("--from", "experiment", metavar="EXPERIMENT", help="Take the finished runs of this experiment; run nothing.")
+@option("--by", metavar="NAME", help="With --from: the param or metric of the runs that is their size.")
+@option("--limits", metavar="LIMITS", default="", help='What it may cost, such as "peak_memory_mb<=16000".')
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def forecast(environment: dict[str, str], /, command: tuple[str, ...], **options: Any) -> None:
+    """Say what COMMAND will cost at a size that is too dear to try, from runs of smaller sizes.
+
+    `{size}` in the command is the size. Each size of --sizes runs twice, in random order. A curve a + b * size^c is
+    fitted to each cost, and the interval (95 %) has the noise of the runs and the doubt about the curve in it. All runs
+    are recorded in MLflow below a run of the forecast.
+
+    \b
+    Examples:
+      mlflow-sysmetrics forecast --sizes 1000,2000,4000,8000 --full 64000 -- python train.py --rows {size}
+      mlflow-sysmetrics forecast --from nightly --by rows --full 200000 --limits "peak_memory_mb<=16000"
+
+    The exit code is 0 if all limits are met, 1 if one is broken, 2 after wrong use or if the program fails, and 3 if
+    the interval spans a limit.
+    """
+    try:
+        from mlflow_gate.forecast.command import forecast as forecast_costs
+    except ImportError as error:
+        raise click.UsageError(f"{error.name} is missing: pip install 'mlflow-sysmetrics-bundle[check]'") from None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = forecast_costs(command, environment, **options)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(code)
 
 
 @click.command()

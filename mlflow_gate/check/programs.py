@@ -84,6 +84,7 @@ class Program:
     folder: Path
     environment: Mapping[str, str]
     tree: Path = Path()  # the worktree of its code, where the baseline is a commit
+    kind: str = "check run"  # of its runs in MLflow
 
 
 def why_in_turn(used: Sequence[Metrics], free_mb: float, cores: float) -> str:
@@ -184,7 +185,7 @@ class Programs:
                     end_tree(program, SHORT_GRACE_S)
 
     def _run_one(self, program: Program, parent: RunRef, pair: int) -> Metrics:
-        about = {tags.KIND: "check run", tags.SIDE: program.side, tags.PAIR: str(pair)}
+        about = {tags.KIND: program.kind, tags.SIDE: program.side, tags.PAIR: str(pair)}
         about[MLFLOW_PARENT_RUN_ID] = str(parent.run_id)
         tracker = RunTracker(name=f"{program.side} {pair}" if pair else f"{program.side}, warm-up", tags=about)
         environment = {**program.environment, "SYSMETRICS_PAIR": str(pair), **tracker.environment}

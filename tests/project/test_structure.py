@@ -35,6 +35,7 @@ LAYERS = {
         metrics, table_files
         served
         check
+        forecast
         all other files
     """,
     BUNDLE: """
