@@ -5,8 +5,8 @@
 
 Each of its 15 tables holds what thousands of configurations score and cost. A study is replayed on a part of one, a
 grid of 324 to 480 of them as a user would list it, with a limit on the training time: the 30th percentile, or 1.5 times
-the median. Suggestions, stops, skips and the end of the search are those of the product; a stopped trial costs the
-limit, a skipped one nothing. S is the cost of the whole shuffled grid with stops and skips. Regret: 0 is the best
+the median. Suggestions, stops and the end of the search are those of the product; a stopped trial costs the limit.
+S is the cost of the whole shuffled grid with stops. Regret: 0 is the best
 configuration within the limit, 1 the median one.
 """
 
@@ -30,17 +30,14 @@ from optuna.trial import TrialState
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from entrypoints.limits.cost_history import CostHistory  # noqa: E402
 from entrypoints.limits.costs import metrics  # noqa: E402
 from entrypoints.limits.grammar import Limits  # noqa: E402
-from entrypoints.limits.guard import Guard  # noqa: E402
 from entrypoints.limits.judging import excess  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.options.search_space import Space  # noqa: E402
 from entrypoints.runs.tags import TRAINING_STEP  # noqa: E402
 from entrypoints.search.sampler import Sampler, Tried  # noqa: E402
 from entrypoints.study.study import ENOUGH, MAX_LEARNED  # noqa: E402
-from entrypoints.trials.trial import Trial, end_tags  # noqa: E402
 
 COST = "training_time_s"
 FAMILIES = {  # of tables: their module, and how many values of each hyperparameter a grid has
@@ -78,11 +75,10 @@ class Problem(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The cost of a search after each of its trials, the regret of the best until then, and what it skipped."""
+    """The cost of a search after each of its trials, and the regret of the best until then."""
 
     costs: NDArray[Any]
     regrets: NDArray[Any]
-    skipped: set[int]
 
     def cost_to(self, regret):
         """What it has cost until the regret was no more than this."""
@@ -147,14 +143,13 @@ class _Search:
     def __init__(self, of):
         self._of = of
         self._numbers = {each.key: i for i, each in enumerate(of.configurations)}
-        self._history = CostHistory(1, of.limits, of.configurations)
         self.tried = []
         self.since_best = 0
         self._spent, self._best = 0.0, np.inf
-        self._costs, self._regrets, self._skipped = [], [], set()
+        self._costs, self._regrets = [], []
 
     def run(self, choice):
-        """Train one configuration, unless its costs are predicted to break the limit."""
+        """Train one configuration."""
         of = self._of
         i = self._numbers.get(Configuration(choice, axis=TRAINING_STEP, seed=0).key)
         self.since_best += 1
@@ -163,27 +158,18 @@ class _Search:
             return
         cost = float(of.costs[i])
         too_much = excess(of.limits, {COST: cost})
-        (outlook,) = self._history.outlooks([of.configurations[i]])
-        guard = Guard(outlook, steps=0)
-        guard.skip_if_predicted()
-        if guard.ended():
-            self._skipped.add(i)
-            self.tried.append(Tried(choice, TrialState.PRUNED, excess=too_much))
-            return
-        status, tags, state, score = "KILLED", end_tags([], {COST: cost}), TrialState.PRUNED, None
+        state, score = TrialState.PRUNED, None
         if of.feasible[i]:
-            status, tags, state, score = "FINISHED", {}, TrialState.COMPLETE, float(of.scores[i])
+            state, score = TrialState.COMPLETE, float(of.scores[i])
             if of.regret(i) < self._best:
                 self._best, self.since_best = of.regret(i), 0
-        figures = {COST: min(cost, of.limit)}
-        self._history.record(Trial("", of.configurations[i], status, figures, tags))
         self.tried.append(Tried(choice, state, score, too_much))
-        self._spent += figures[COST]
+        self._spent += min(cost, of.limit)
         self._costs.append(self._spent)
         self._regrets.append(min(self._best, 1.0))
 
     def result(self):
-        return Replay(np.array(self._costs), np.array(self._regrets), self._skipped)
+        return Replay(np.array(self._costs), np.array(self._regrets))
 
 
 def whole(of):
@@ -218,7 +204,6 @@ def judged(family, name, limit, seed):
             f"{kind}: regret at S/4": search.regret_at(full / 4),
             f"{kind}: regret at its end": search.regret_at(np.inf),
             f"{kind}: cost": search.costs[-1] / full,
-            f"{kind}: wrong skips": of.feasible[list(search.skipped)].sum() / of.feasible.sum(),
         }
     return row
 
@@ -241,12 +226,11 @@ def main(seeds, families, quick):
     pd.options.display.width = 200
     for kind in dict.fromkeys(column.split(":")[0] for column in found.columns[1:]):
         to_1, to_5 = (by_table[f"{kind}: to {share} %"].median() for share in (1, 5))
-        regret, wrong = found[f"{kind}: regret at S/4"], found[f"{kind}: wrong skips"]
+        regret = found[f"{kind}: regret at S/4"]
         click.echo(
             f"{kind}: within 1 % at <= 20 % of S on {(to_1 <= 0.2).sum()} of {len(to_1)} tables, within 5 % at <= 25 % "
             f"on {(to_5 <= 0.25).sum()}; regret at S/4 {regret.mean():.4f} (median {regret.median():.4f}), at its end "
-            f"{found[f'{kind}: regret at its end'].mean():.4f} for {found[f'{kind}: cost'].mean():.3f} S; wrong skips "
-            f"{100 * wrong.mean():.2f} % of what meets the limit"
+            f"{found[f'{kind}: regret at its end'].mean():.4f} for {found[f'{kind}: cost'].mean():.3f} S"
         )
     click.echo(by_table[[column for column in found if ": to" in column]].median().round(3).to_string())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -15,7 +14,6 @@ from ray.actor import ActorHandle
 from entrypoints.compute.workers import ALONE, beside_the_driver
 from entrypoints.limits.cost_model import TOTALS, UsualCosts
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.judging import resolved
 from entrypoints.limits.noise import alike, measured
@@ -40,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 def learned(trial: Trial) -> Values:
     """What a trial that has ended shows about others: of a stopped one no totals that are only its costs so far."""
-    if trial.end == "skipped":  # its costs are a prediction from others
-        return {}
     if trial.end != "stopped":
         return trial.expected
     beyond = {name: (1 + _ROUNDING) * trial.figures.get(name, 0.0) for name in TOTALS}
@@ -53,24 +49,11 @@ def counted(trial: Trial) -> Values | None:
     return None if trial.end == "diverged" else trial.expected
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What a trial is told of the others when it begins.
-
-    Attributes:
-        limits: those on it, as bounds.
-        predictions: what it will cost.
-    """
-
-    limits: Limits
-    predictions: dict[str, Prediction] = field(default_factory=dict)
-
-
 class CostHistory:
     """Collects what trials cost, and says what that makes of the limits on others.
 
-    Relative limits are taken of the costs of each trial of the study. A stopped or skipped trial counts with its
-    predicted total, if known, and at least with the value it was stopped for: without it, the median would fall for
+    Relative limits are taken of the costs of each trial of the study. A stopped trial counts with its predicted
+    total, if known, and at least with the value it was stopped for: without it, the median would fall for
     later trials. A trial that has not ended counts with its expected cost: the median of the first few to end is not
     typical.
 
@@ -113,23 +96,14 @@ class CostHistory:
         for usual in self._usual_costs:
             usual.see(configuration, costs.get(usual.metric, 0.0), ended=ended)
 
-    def outlooks(self, configurations: Sequence[Configuration]) -> list[Outlook]:
-        """What each of some trials that may begin now needs to know."""
+    def limits(self) -> Limits:
+        """The limits on a trial that may begin now, as bounds."""
         noise = dict(USUAL_NOISE)
         for name in self._limits.metrics:
             seen = measured((key, figures.get(name, 0.0)) for key, figures in self._finished)
             if seen is not None:
                 noise[name] = seen.share
-        limits = resolved(self._limits, [*self._counted, *self.to_come()], noise)
-        outlooks = []
-        for configuration in configurations:
-            predictions = {}
-            for usual in self._usual_costs:
-                prediction = usual.predict(configuration, noise.get(usual.metric, 0.0))
-                if prediction:
-                    predictions[usual.metric] = prediction
-            outlooks.append(Outlook(limits, predictions))
-        return outlooks
+        return resolved(self._limits, [*self._counted, *self.to_come()], noise)
 
     def to_come(self) -> list[Values]:
         """The expected costs of the trials that have not ended, where they can be predicted."""
@@ -156,16 +130,15 @@ def start(
     return actor.remote(rows, limits, list(trials), earlier=list(earlier))
 
 
-def ask(history: ActorHandle | None, limits: Limits, configurations: Sequence[Configuration]) -> list[Outlook]:
-    """What each of some trials that may begin needs to know; without a history, or if it does not answer, the limits.
+def ask(history: ActorHandle | None, limits: Limits) -> Limits:
+    """The limits on a trial that may begin, as bounds; relative ones stay as they are where no history answers.
 
     Args:
         history: of the study.
         limits: on each trial.
-        configurations: of the trials.
     """
-    outlooks: list[Outlook] | None = _answer(history.outlooks, list(configurations)) if history else None
-    return outlooks or [Outlook(resolved(limits, (), USUAL_NOISE))] * len(configurations)
+    known: Limits | None = _answer(history.limits) if history else None
+    return known or resolved(limits, (), USUAL_NOISE)
 
 
 def tell(history: ActorHandle | None, timed: Sequence[tuple[Configuration, Values]]) -> None:

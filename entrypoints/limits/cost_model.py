@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from functools import cached_property
-from statistics import NormalDist, median
+from statistics import median
 
-from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.noise import MIN_DEGREES, SMALL_MB, is_memory, kind
+from entrypoints.limits.noise import kind
 from entrypoints.models.configuration import Configuration
 
-MIN_ENDED = 5  # trials of the study, for an interval: timings on a machine that was slow say little alone
 LAST = 8  # trials that have ended, whose differences from their kinds say how fast the machine is now
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuration's number of steps is known
-MIN_SPREAD = 0.05  # of a prediction's logarithm
-BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
-_Z = NormalDist().inv_cdf(BOUND)
 
 
 class UsualCosts:
     """What configurations cost by one metric: the median of each kind, see ``noise.kind``, as a logarithm.
 
     A machine becomes faster or slower while a study runs, so what is expected is shifted by the median difference of
-    the last eight trials from their kinds. The interval also allows for no shift.
+    the last eight trials from their kinds.
 
     Args:
         metric: its name.
@@ -50,30 +45,13 @@ class UsualCosts:
         self._by_kind.setdefault(of, []).append(cost)
         if ended:
             self._ended.append((of, cost))
-        for name in ("_medians", "_shift", "_spread"):
+        for name in ("_medians", "_shift"):
             self.__dict__.pop(name, None)
 
     def expected(self, configuration: Configuration) -> float | None:
         """What a configuration will cost; None of a kind that is not known."""
         usual = self._medians.get(kind(configuration))
         return None if usual is None else self._unit(configuration) * math.exp(usual + self._shift)
-
-    def predict(self, configuration: Configuration, noise: float = 0.0) -> Prediction | None:
-        """What a configuration will cost, with an interval; None also before five trials have ended.
-
-        It is at least as wide as the ``noise`` of equal trials (a share), and for memory as the few pages that a
-        process takes or keeps by chance: these are most of a small model's memory, which often measures as 0.
-        """
-        value = self.expected(configuration)
-        if value is None or self._spread is None:
-            return None
-        half = _Z * max(self._spread, noise, MIN_SPREAD)
-        low = value * math.exp(-max(0.0, self._shift) - half)
-        high = value * math.exp(-min(0.0, self._shift) + half)
-        if is_memory(self.metric):
-            low = max(0.0, min(low, value - SMALL_MB))
-            high = max(high, value + SMALL_MB)
-        return Prediction(value, low, high)
 
     @cached_property
     def _medians(self) -> dict[Hashable, float]:
@@ -84,15 +62,6 @@ class UsualCosts:
     def _shift(self) -> float:
         """By how much the last trials were above their kinds."""
         return median([cost - self._medians[of] for of, cost in self._ended[-LAST:]] or [0.0])
-
-    @cached_property
-    def _spread(self) -> float | None:
-        """The standard deviation of a new trial and of the median of its kind; None: too little is known."""
-        above = [cost - self._medians[of] for of, costs in self._by_kind.items() for cost in costs]
-        degrees = len(above) - len(self._by_kind)
-        if len(self._ended) < MIN_ENDED or degrees < MIN_DEGREES:
-            return None
-        return math.sqrt(2 * sum(each**2 for each in above) / degrees)
 
     def _unit(self, configuration: Configuration) -> int:
         return configuration.steps(self._rows) if self.metric in TOTALS else 1

@@ -1,4 +1,4 @@
-"""The guard of one trial: skips it, or stops it as soon as it crosses a limit, or is certain to cross it."""
+"""The guard of one trial: stops it as soon as it crosses a limit, or is certain to cross it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 
-from entrypoints.limits.cost_history import Outlook
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
-from entrypoints.limits.grammar import Bound
+from entrypoints.limits.grammar import Bound, Limits
 from entrypoints.runs.tags import STOP_HOW, STOP_PREDICTION, TRAINING_STEP, Axis
 from mlflow_sysmetrics.limits import Kind, Stop, Values, finite
 
@@ -29,22 +28,20 @@ class Guard:
     Before its end, a trial is stopped only for what noise does not explain. ``crossed`` may be called from any thread.
 
     Args:
-        outlook: the limits on it, and what other trials make it expect.
+        limits: on it, as bounds.
         steps: how many steps the trial has.
         axis: what its steps count.
 
     Attributes:
-        stop: the limit for which the trial has to end, once it has to; without a step where it is not to begin.
+        stop: the limit for which the trial has to end, once it has to.
         prediction: of the final value, if that is why.
     """
 
-    def __init__(self, outlook: Outlook, steps: int, axis: Axis = TRAINING_STEP) -> None:
-        limits = outlook.limits
+    def __init__(self, limits: Limits, steps: int, axis: Axis = TRAINING_STEP) -> None:
         self.stop: Stop | None = None
         self.prediction: Prediction | None = None
         self.active = bool(limits.rules)
         self._limited = limits.metrics
-        self._predictions = outlook.predictions
         self._steps = steps
         self._predict_every = PREDICT_EVERY if axis == TRAINING_STEP else 1
         self._models = 1 if axis == TRAINING_STEP else steps  # a fold's step trains one of them: all share its time
@@ -71,22 +68,15 @@ class Guard:
         if self.prediction is None:
             return {**self.stop.outcome().tags, STOP_HOW: "crossed"}
         predicted = replace(self.stop, value=self.prediction.value)
-        if self.stop.step is None:
-            tags = {**predicted.outcome("predicted", "skipped").tags, STOP_HOW: "skipped"}
-        else:
-            tags = {**predicted.outcome("predicted").tags, STOP_HOW: "predicted"}
-        return tags | {STOP_PREDICTION: str(self.prediction)}
+        return {
+            **predicted.outcome("predicted").tags,
+            STOP_HOW: "predicted",
+            STOP_PREDICTION: str(self.prediction),
+        }
 
     def names(self, metrics: Iterable[str]) -> bool:
         """Whether a limit limits one of these metrics."""
         return not set(metrics).isdisjoint(self._limited)
-
-    def skip_if_predicted(self) -> None:
-        """Skip the trial if it is predicted to break an upper limit."""
-        for name, prediction in self._predictions.items():
-            for bound in self._bounds:
-                if bound.is_upper:  # the noise is in the prediction already, and it says nothing of a lower limit
-                    self._end(bound.broken({name: prediction.low}), prediction)
 
     def crossed(self, figures: Values, step: int) -> None:
         """End the trial if a limit is broken for good: latest figures, from any thread, microseconds."""

@@ -113,7 +113,7 @@ def _groups(frame: Frame) -> pd.Series[str]:
     """The group of each trial that ran to its end, as `alike` has it."""
     trials = frame.ended
     only = frame.studies["algorithm"].iloc[0]
-    work = trials.reindex(columns=["algorithm", "batch_size", "steps"]).fillna({"algorithm": only or ""})
+    work = trials.reindex(columns=["algorithm", "batch_size", "steps"]).astype(object).fillna({"algorithm": only or ""})
     is_built_in = work["algorithm"].isin([*ALGORITHMS])
     return frame.configurations[trials.index].mask(is_built_in, work.map(str).agg(" ".join, axis=1))
 

@@ -21,7 +21,7 @@ END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.
 # How a trial was stopped, beside what the plugin says.
 BY_TIME_LIMIT = "time_limit"  # Who did: the time limit of the study.
 BY_RACE = "race"  # .. or the race with the best trial so far.
-STOP_HOW = "sysmetrics.stop_how"  # crossed, predicted or skipped, by a limit; or raced.
+STOP_HOW = "sysmetrics.stop_how"  # crossed or predicted, by a limit; or raced.
 RACED = "raced"
 STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it.
 

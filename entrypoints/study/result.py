@@ -129,7 +129,6 @@ def metrics(study: Study, frame: Frame) -> dict[str, float]:
         found["forecast_error_percent"] = (study.forecast_s / study.search_s - 1) * 100
     if study.limits.rules:
         found["feasible"] = own["feasible"].eq(True).sum()
-        found["skipped"] = (own["stop_how"] == "skipped").sum()
     if study.races:
         found["raced"] = (own["stopped_by"] == BY_RACE).sum()
     is_shortened = study.trial_limits.rules or study.races

@@ -115,8 +115,7 @@ class TrialTrainable(tune.Trainable):
         limits, history = self._limits, self._cost_history
         if configuration.role:
             limits, history = Limits(()), None
-        (outlook,) = ask(history, limits, [configuration])
-        self._guard = Guard(outlook, configuration.trial_steps(self._data.split), configuration.axis)
+        self._guard = Guard(ask(history, limits), configuration.trial_steps(self._data.split), configuration.axis)
         fit_rows = None
         if configuration.role and self._warm_up:
             fit_rows = self._warm_up.reference_rows(configuration, self._data)
@@ -150,14 +149,13 @@ class TrialTrainable(tune.Trainable):
         return self._training.ended or self._guard.ended() or self._lost is not None
 
     def _look_ahead(self) -> None:
-        """Judge before the first step, by predictions from other trials and by what an untrained model shows.
+        """Judge before the first step, by what an untrained model shows.
 
         Then come the points of curves before the first step, where the first interval begins: it excludes the making
         of the models.
         """
         training, guard = self._training, self._guard
-        guard.skip_if_predicted()
-        if guard.active and not guard.ended() and guard.names(OF_UNTRAINED):
+        if guard.active and guard.names(OF_UNTRAINED):
             guard.crossed(training.untrained_facts(), 0)
         if not guard.ended() and self._configuration.axis == TRAINING_STEP:
             before = self._measurement.interval()

@@ -96,7 +96,7 @@ class WarmUp:
     def begin(self) -> None:
         """Return when Tune has begun all of the first trials.
 
-        When a trial ends, Tune drops other processes that it does not yet know to be up. A skipped trial takes only a
+        When a trial ends, Tune drops other processes that it does not yet know to be up. A trial may take only a
         few milliseconds, so without this wait the whole study could run in one process.
         """
         self._meet(_BEGUN, len(self._keys(_ARRIVED)), BEGIN_TIMEOUT_S)

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 from entrypoints.models.configuration import Configuration
-from entrypoints.runs.tags import BY_RACE, DIVERGED, END, STOP_HOW
+from entrypoints.runs.tags import BY_RACE, DIVERGED, END
 from entrypoints.trials.frame import Row, trial_row
 from mlflow_sysmetrics.recording.tags import BY_LIMITS, STOPPED_BY
 
-End = Literal["finished", "stopped", "skipped", "diverged"]
+End = Literal["finished", "stopped", "diverged"]
 Fold = Mapping[str, float]  # the figures of its model
 
 _LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
@@ -71,8 +71,6 @@ class Trial:
         """How it ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
         if self.diverged:
             return "diverged"
-        if self.tags.get(STOP_HOW) == "skipped":
-            return "skipped"
         return "finished" if self.status == "FINISHED" else "stopped"
 
     @property

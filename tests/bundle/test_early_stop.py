@@ -48,7 +48,6 @@ def test_every_run_has_ended(early):
 def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits):
     """Each has the figure and its limit, how that was known, and at which step.
 
-    When enough were stopped, the others are skipped, unless they have begun by then, beside the last that were needed.
     Where steps took too unequal times for a forecast, a trial has crossed the limit.
     """
     stopped = under_limits.study.sound("2")

@@ -35,7 +35,7 @@ class Saving:
         trials: how many it had.
         figures: of all trials and reasons, of CPU and of wall time: spent_.._s, saved_.._s and saved_.._percent, of the
             time that the trials would have taken.
-        reasons: a row for what ended trials, the most saved first: reason, trials, skipped (before the first step),
+        reasons: a row for what ended trials, the most saved first: reason, trials,
             saved_cpu_s, saved_wall_s, saved_cpu_percent.
         unknown: how many stopped trials are in none of the savings, since what they have cost, or would have, is not
             recorded.
@@ -176,7 +176,6 @@ def _shortened(frame: Frame) -> list[str]:
 
 def _by_reason(limits: Limits, ended: pd.DataFrame, saved: pd.DataFrame) -> pd.DataFrame:
     rows = pd.DataFrame({"reason": [_reason(limits, trial) for trial in rows_of(ended)], "trials": 1})
-    rows["skipped"] = (ended["stop_how"] == "skipped").to_numpy(int)
     rows[["saved_cpu_s", "saved_wall_s"]] = saved[["cpu_s", "wall_s"]].to_numpy()
     by_reason = rows.groupby("reason", sort=False).sum().reset_index()
     reasons: pd.DataFrame = by_reason.sort_values("saved_cpu_s", ascending=False)

@@ -9,8 +9,7 @@ from cases import cases
 from commands import wait_until
 from reference import MLP_REGRESSOR, configured
 
-from entrypoints.limits.cost_history import CostHistory, Outlook, ask, start, tell
-from entrypoints.limits.cost_model import MIN_ENDED
+from entrypoints.limits.cost_history import CostHistory, ask, start, tell
 from entrypoints.limits.costs import USUAL_NOISE, metrics
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.noise import MIN_DEGREES, alike, measured
@@ -31,14 +30,9 @@ def _history(*named, trials=(), ended=()):
     return CostHistory(ROWS, _limits(*(named or [TIME])), trials, ended)
 
 
-def _outlook(history, configuration):
-    (outlook,) = history.outlooks([configuration])
-    return outlook
-
-
 def _median(history):
     """What the limit on the first metric has come to."""
-    return _outlook(history, _of(8)).limits.rules[0].number
+    return history.limits().rules[0].number
 
 
 def _of(size, **changes):
@@ -54,20 +48,17 @@ def _stopped(configuration, cost, projected, how="crossed"):
     return Trial("", configuration, "KILLED", {TIME: cost}, tags)
 
 
-def test_predictions_learn_what_stopped_trials_would_have_cost():
-    """Not what they had cost when they were stopped; relative limits are taken of it, too."""
-    history = _history(ended=[_stopped(_of(size), 1.0, 50.0) for size in SIZES * 3])
-    seen = _outlook(history, _of(32)).predictions
-    assert seen[TIME].value == pytest.approx(50.0)
+def test_stopped_trials_count_with_what_they_would_have_cost():
+    """Not with what they had cost when they were stopped; those to come are expected to cost as much."""
+    history = _history(trials=[_of(48), _of(8, alpha=2.0)], ended=[_stopped(_of(size), 1.0, 50.0) for size in SIZES])
     assert _median(history) == pytest.approx(50.0)
-    history.record(_stopped(_of(8), 0.0, 99.0, "skipped"))  # of which only a prediction is known
-    assert _outlook(history, _of(32)).predictions == seen
+    assert [costs[TIME] for costs in history.to_come()] == pytest.approx([50.0])
 
 
 def test_nothing_is_learned_of_a_stopped_trial_where_its_total_is_not_known():
     """Only what it had cost by then."""
-    history = _history(ended=[_stopped(_of(size), 1.0, 1.0) for size in SIZES * 3])
-    assert _outlook(history, _of(32)).predictions == {}
+    history = _history(trials=[_of(8, alpha=2.0)], ended=[_stopped(_of(size), 1.0, 1.0) for size in SIZES * 3])
+    assert history.to_come() == []
 
 
 @cases("trials, share", {"too few": (MIN_DEGREES, USUAL_NOISE[TIME]), "enough": (MIN_DEGREES + 1, 0.0104)})
@@ -78,7 +69,7 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(trials, share):
         cost = 1.0 + 0.02 * (number % 2)
         history.record(_finished(_of(8, learning_rate=0.001 * (number + 1)), cost))
         history.record(_stopped(_of(8, learning_rate=0.002 * (number + 1)), 0.1 * number, cost))
-    (bound,) = _outlook(history, _of(8)).limits.rules
+    (bound,) = history.limits().rules
     assert bound.noise / bound.number == pytest.approx(share, rel=0.1)
 
 
@@ -87,12 +78,11 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
 
     They count for relative limits, too.
     """
-    ended = [_finished(_of(size), 0.01 * size) for size in SIZES[:MIN_ENDED]]
+    ended = [_finished(_of(size), 0.01 * size) for size in SIZES[:5]]
     history = _history(ended=ended)
     for _ in range(16):
         history.observe([(_of(size), {TIME: 0.02 * size}) for size in SIZES])
-    assert _outlook(history, _of(64)).predictions[TIME].low < 0.64
-    assert _median(history) == pytest.approx(0.01 * median(SIZES[:MIN_ENDED]))
+    assert _median(history) == pytest.approx(0.01 * median(SIZES[:5]))
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost():
@@ -117,10 +107,9 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost():
     [("mean_step_time_ms", True), (TIME, True), ("peak_memory_mb", True), ("val_loss", False)],
 )
 def test_only_costs_that_grow_with_the_amounts_are_predicted(metric, predicted):
-    """For relative limits they count, too."""
+    """Nothing says what others will score."""
     asked = _of(32, learning_rate=0.5)
     history = _history(metric, trials=[asked], ended=[_finished(_of(size), 1.0, metric) for size in SIZES * 3])
-    assert (metric in _outlook(history, asked).predictions) is predicted
     assert len(history.to_come()) == predicted
 
 
@@ -133,8 +122,7 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
     limits, trial = _limits(TIME), _of(8)
 
     def number():
-        (outlook,) = ask(process, limits, [trial])
-        return outlook.limits.rules[0].number
+        return ask(process, limits).rules[0].number
 
     process = start(ROWS, limits, [trial])
     ray.get(process.to_come.remote(), timeout=300)  # its process may be slow to start
@@ -144,10 +132,10 @@ def test_trial_is_told_by_the_process_of_the_history_what_was_timed_and_what_oth
     ray.get(process.record.remote(_finished(trial, 2.0)), timeout=300)
     assert number() == 2.0
     ray.kill(process)
-    wait_until(lambda: ask(process, limits, [trial]) == [Outlook(limits)], 300, "the end of the process")
+    wait_until(lambda: ask(process, limits) == limits, 300, "the end of the process")
     for nobody in (process, None):
         tell(nobody, [])
-        assert ask(nobody, limits, [trial]) == [Outlook(limits)]
+        assert ask(nobody, limits) == limits
 
 
 @cases(

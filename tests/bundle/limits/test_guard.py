@@ -3,9 +3,8 @@
 import pytest
 from cases import cases, tables
 
-from entrypoints.limits.cost_history import Outlook
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.extrapolation import WARM_UP, Prediction
+from entrypoints.limits.extrapolation import WARM_UP
 from entrypoints.limits.grammar import Limits
 from entrypoints.limits.guard import Guard
 from entrypoints.limits.judging import resolved
@@ -16,13 +15,12 @@ from mlflow_sysmetrics.recording.tags import STOP_REASON
 TABLES = tables(__file__, "guard.yaml")
 STEPS = 500
 STEP_S = 1 / 128  # so that sums are exact
-EXPECTED = Prediction(2.0, 1.5, 2.5)
 
 
-def guard_of(text, steps=STEPS, axis=TRAINING_STEP, noise=None, predictions=None):
+def guard_of(text, steps=STEPS, axis=TRAINING_STEP, noise=None):
     """A guard of these limits, or of none; figures have no noise unless it is given."""
     limits = Limits.parse(text, metrics("val_rmse", False)) if text else Limits(())
-    return Guard(Outlook(resolved(limits, (), noise), predictions or {}), steps, axis)
+    return Guard(resolved(limits, (), noise), steps, axis)
 
 
 def train(guard, step_times_s):
@@ -62,23 +60,13 @@ def test_loss_that_no_trained_model_has_ends_a_trial_if_it_does_not_fall(text, r
     assert guard.tags.get(STOP_REASON) == reason
 
 
-@cases("text, reason", TABLES["skipped"])
-def test_trial_that_cannot_keep_to_a_limit_is_skipped(text, reason):
-    """What may still keep to it begins. The noise is in the prediction already."""
-    expected = {"training_time_s": EXPECTED, "mean_step_time_ms": EXPECTED}
-    guard = guard_of(text, predictions=expected, noise=dict.fromkeys(expected, 0.2))
-    guard.skip_if_predicted()
-    assert guard.tags.get(STOP_REASON) == reason
-
-
 def test_first_reason_stays_the_reason():
     """What breaks while the trial comes to its end explains nothing."""
     text = "peak_memory_mb<=300, model_size_kb<=1, training_time_s<=1"
-    guard = guard_of(text, predictions={"training_time_s": EXPECTED})
+    guard = guard_of(text)
     guard.crossed({"peak_memory_mb": 400.0}, 4)
     guard.crossed({"model_size_kb": 99.0}, 5)
     guard.reported({"model_size_kb": 99.0}, 5, {})
-    guard.skip_if_predicted()
     assert guard.tags[STOP_REASON] == "peak_memory_mb 400 > 300 (step 4)"
 
 
@@ -142,13 +130,10 @@ def test_total_that_nothing_extrapolates_is_known_where_it_ended_the_trial(text,
 
 
 def test_figure_that_ended_a_trial_is_no_better_than_then():
-    """Of a lower limit no higher, and what it was skipped for it has."""
+    """Of a lower limit no higher."""
     idle = guard_of("mean_cpu_percent>=50")
     idle.reported({"mean_cpu_percent": 30.0}, 1, {"mean_cpu_percent": 1.0})
     assert idle.projected({"mean_cpu_percent": 60.0}) == {"mean_cpu_percent": 30.0}
-    skipped = guard_of("model_memory_mb<=1", predictions={"model_memory_mb": EXPECTED})
-    skipped.skip_if_predicted()
-    assert skipped.projected({}) == {"model_memory_mb": 2.0}
 
 
 @cases("text, fits_s, stops_at", TABLES["by fold"])

@@ -159,7 +159,7 @@ def end_ended():
     took |= {"command_cpu_seconds": 28.0, "limits": LIMITS}
     own = rich(9, name="early_stop red_wine", of_study=took, about={"host": "a laptop"})
     own = stopped(own, 64, stopped_by="race", stop_how="raced", cpu_seconds=0.1)
-    own = stopped(own, 8, stop_metric="training_time_s", stop_how="skipped", cpu_seconds=0.2)
+    own = stopped(own, 8, stop_metric="training_time_s", stop_how="predicted", cpu_seconds=0.2)
     diverged = (own.trials["batch_size"] == 8) & (own.trials["learning_rate"] == 0.1)
     own.trials.loc[diverged, ["diverged", "stop_metric", "stop_how"]] = [True, "val_loss", "crossed"]
     return together(own, full)

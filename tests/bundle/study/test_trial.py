@@ -367,25 +367,23 @@ def test_diverged_trial_ends_at_its_second_report_under_limits(begin, own, limit
     assert ("feasible" in ended.tags) is bool(limits)
 
 
-@cases("others_took_s, step, how", {"as long": (1.0, 60, None), "too long": (100.0, 0, "skipped")})
-def test_trial_that_is_predicted_to_break_a_limit_is_skipped(begin, monkeypatch, others_took_s, step, how):
-    """If others like it did. What it does itself is far below that; the history is told what it cost or would have."""
+@cases("others_took_s, step", {"as long": (1.0, 60), "far less": (1e-9, 0)})
+def test_trial_is_judged_by_what_others_have_cost(begin, monkeypatch, others_took_s, step):
+    """The history says what a relative limit comes to, and is told what the trial cost."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
-    limit = "training_time_s<=10"
+    limit = "training_time_s<=10x median"
     history = CostHistory(746, limits_of(limit))
     config = _config(steps=60)
     for _ in range(20):
         history.record(made(1, configuration=config["configuration"], figures={"training_time_s": others_took_s}))
     told = []
     here = SimpleNamespace(  # called as the one that has a process of its own
-        outlooks=SimpleNamespace(remote=history.outlooks), record=SimpleNamespace(remote=told.append)
+        limits=SimpleNamespace(remote=history.limits), record=SimpleNamespace(remote=told.append)
     )
     ended = _ended(begin(config, limit, cost_history=here))
-    assert ended.step == step
-    assert ended.tags.get("stop_how") == how
+    assert (ended.step == 60) is (step == 60)
     (trial,) = told
-    took_s = ended.figures.get("training_time_s", others_took_s)
-    assert trial.expected["training_time_s"] == pytest.approx(took_s, rel=0.1)
+    assert trial.expected["training_time_s"] >= ended.figures["training_time_s"]
 
 
 @cases("role, status", [("reference", "FINISHED"), ("", "KILLED")])
